@@ -1,0 +1,287 @@
+"""Files that can be trusted: hashes, manifests, sealed JSON, and what a dead process left.
+
+A directory is written beside its place, flushed to disk, its manifest (with the hash of every file)
+last, then renamed into place. Complete means: the manifest is there and its hashes hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ensemble.atomic import (
+    TEMPORARY,
+    atomic_path,
+    beside,
+    body_of,
+    flush,
+    own_step,
+    place_of,
+    remove,
+    replace_directory,
+)
+from ensemble.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+__all__ = [
+    "MANIFEST",
+    "TEMPORARY",
+    "atomic_directory",
+    "atomic_path",
+    "canonical_json",
+    "fingerprint",
+    "hash_file",
+    "read_json",
+    "read_manifest",
+    "read_sealed",
+    "sweep_temporary",
+    "write_json",
+    "write_sealed",
+    "write_text",
+]
+
+MANIFEST = "manifest.json"
+
+_SEAL = "content"
+_CHUNK = 1 << 20
+
+
+def canonical_json(value: object) -> str:
+    """Write JSON that is the same for the same value: sorted keys, no spaces, no NaN."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def fingerprint(value: object) -> str:
+    """Name a JSON value by the SHA-256 of its canonical form, 64 hex digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a text file atomically, UTF-8."""
+    with atomic_path(target) as path:
+        path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(target: Path, value: object) -> None:
+    """Write JSON atomically, indented, without NaN."""
+    write_text(target, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises
+    ------
+    ArtifactError
+        The file is missing, cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError("a stored file is missing", where=str(path)) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(
+            f"a stored file cannot be read: {error}",
+            where=str(path),
+            mend="delete it and run the same command again",
+        ) from error
+
+
+def write_sealed(target: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object with the fingerprint of all of it, for ``read_sealed`` to check."""
+    write_json(target, {**value, _SEAL: fingerprint(dict(value))})
+
+
+def read_sealed(path: Path, *, mend: str) -> dict[str, Any]:
+    """Read back what ``write_sealed`` was given, so that no reader need doubt a key of it.
+
+    Parameters
+    ----------
+    path
+        The file.
+    mend
+        What makes it anew.
+
+    Raises
+    ------
+    ArtifactError
+        The file is missing, cannot be read, or is not what was written.
+    """
+    try:
+        value = read_json(path)
+        if isinstance(value, dict) and value.pop(_SEAL, None) == fingerprint(value):
+            return value
+    except ArtifactError as error:
+        raise ArtifactError(error.message, where=str(path), mend=mend) from error
+    except ValueError:  # NaN and lone surrogates have no fingerprint, and were not written by us
+        pass
+    raise ArtifactError(
+        "a stored file is damaged: it is not what was written", where=str(path), mend=mend
+    )
+
+
+@contextmanager
+def atomic_directory(target: Path, manifest: Mapping[str, Any]) -> Iterator[Path]:
+    """Give an empty directory to fill; on leaving without error it takes the target's place.
+
+    Parameters
+    ----------
+    target
+        Where the directory will be; a former one is replaced.
+    manifest
+        What made it; ``files`` (relative name to SHA-256) is added, and it is written last. The
+        mapping is read on leaving, so that the body may still add to it.
+
+    Raises
+    ------
+    EnsembleError
+        As ``atomic_path`` does.
+    """
+    with beside(target) as temporary:
+        with own_step(target):
+            temporary.mkdir()
+        with body_of(target):
+            yield temporary
+        with own_step(target):
+            _complete(temporary, manifest)
+            replace_directory(temporary, target)
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """Read a directory's manifest and check the hash of every file it names.
+
+    Raises
+    ------
+    ArtifactError
+        No manifest (the directory is incomplete), a file is missing, foreign, altered or
+        unreadable.
+    """
+    manifest = read_json(directory / MANIFEST)
+    recorded = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(recorded, dict):
+        raise _damaged(directory / MANIFEST, "the manifest names no files")
+    try:
+        _check_files(directory, recorded)
+    except OSError as error:
+        raise _damaged(directory, f"a file cannot be read: {error}") from error
+    return dict(manifest)
+
+
+def sweep_temporary(run: Path) -> None:
+    """Put right what a process that died left in a run; call it with the run's lock held.
+
+    Leftovers are removed. A whole directory whose place is empty goes into it: its writer died
+    between moving the former aside and moving the new one in. The newest is taken.
+
+    Parameters
+    ----------
+    run
+        The run directory. Looked at are itself, ``learners``, each learner's directory, and all
+        of ``cache``. Links are not followed, and only names that writing here makes are touched.
+
+    Raises
+    ------
+    EnsembleError
+        A whole directory cannot be moved into its place.
+    """
+    for directory in _written_directories(run):
+        _restore(_leftovers(directory))
+        for leftover in _leftovers(directory):
+            remove(leftover)
+
+
+def _written_directories(run: Path) -> Iterator[Path]:
+    """Give the directories that the toolkit writes to, each before those inside it."""
+    learners, cache = run / "learners", run / "cache"
+    yield from (run, learners, *_entries(learners))
+    if not cache.is_symlink():
+        yield from (run / path for path, _, _ in os.walk(cache))
+
+
+def _leftovers(directory: Path) -> list[Path]:
+    return [path for path in _entries(directory) if place_of(path)]
+
+
+def _entries(directory: Path) -> list[Path]:
+    try:
+        return [] if directory.is_symlink() else sorted(directory.iterdir())
+    except OSError:  # not there, no directory, or closed to us: then nothing of ours is in it
+        return []
+
+
+def _restore(leftovers: Sequence[Path]) -> None:
+    """Fill places that are empty by the newest whole directory that belongs there."""
+    finished = [(time, path) for path in leftovers if (time := _finished(path)) is not None]
+    for _, path in sorted(finished, reverse=True):
+        place = place_of(path)
+        if place is not None and not os.path.lexists(place):
+            with own_step(place):
+                path.rename(place)
+                flush(place.parent)
+
+
+def _finished(directory: Path) -> int | None:
+    """Say when a directory was completed (ns); None where it is not whole or its place is taken."""
+    place = place_of(directory)
+    if place is None or os.path.lexists(place) or directory.is_symlink():
+        return None
+    try:
+        read_manifest(directory)
+        return (directory / MANIFEST).stat().st_mtime_ns
+    except (ArtifactError, OSError):
+        return None
+
+
+def _complete(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Put everything on the disk, and the manifest last."""
+    hashes = {name: hash_file(directory / name) for name in _files(directory)}
+    for name in hashes:
+        flush(directory / name)
+    write_json(directory / MANIFEST, {**manifest, "files": hashes})
+    for inner in _directories(directory):
+        flush(inner)
+
+
+def _check_files(directory: Path, recorded: Mapping[str, Any]) -> None:
+    present = set(_files(directory))
+    if present != set(recorded):
+        odd = sorted(present ^ set(recorded))
+        raise _damaged(directory, f"missing or foreign files: {', '.join(odd)}")
+    for name, digest in recorded.items():
+        if hash_file(directory / name) != digest:
+            raise _damaged(directory / name, "the file is not what its manifest says")
+
+
+def _files(directory: Path) -> list[str]:
+    """Relative names of all files but the top manifest, sorted."""
+    names = [p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file()]
+    return sorted(name for name in names if name != MANIFEST)
+
+
+def _directories(directory: Path) -> list[Path]:
+    return [directory, *(p for p in directory.rglob("*") if p.is_dir())]
+
+
+def _damaged(path: Path, what: str) -> ArtifactError:
+    return ArtifactError(
+        f"a stored artifact is damaged: {what}",
+        where=str(path),
+        mend="run the same command again: what is damaged is made anew",
+    )

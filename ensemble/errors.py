@@ -1,0 +1,125 @@
+"""What can go wrong, where it did, and how to mend it.
+
+::
+
+    EnsembleError                 the run failed (exit code 1)
+    ├── InputError                the user's input is wrong (exit code 2)
+    │   ├── ConfigError           a key, a type or a value in the config
+    │   ├── DataError             a file of battles or predictions
+    │   ├── FoldError             the rows cannot be split as asked
+    │   └── UnknownNameError      a plugin, a learner, a candidate that is not there
+    ├── PluginError               a plugin is broken or clashes with another
+    │   └── LearnerError          a learner raised, or returned what the contract forbids
+    ├── ArtifactError             a stored file is missing, damaged or belongs to another plan
+    ├── AuditError                the run breaks an honesty rule
+    └── RunLockedError            another process writes to the same run
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class EnsembleError(Exception):
+    """An error that says what is wrong, where, and how to mend it.
+
+    Parameters
+    ----------
+    message
+        What is wrong, in one sentence.
+    where
+        File, row, key or learner concerned.
+    mend
+        What the reader can do about it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, where: str | None = None, mend: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.mend = mend
+
+    def __str__(self) -> str:
+        lines = [self.message]
+        if self.where:
+            lines.append(f"  where: {self.where}")
+        if self.mend:
+            lines.append(f"  mend:  {self.mend}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments do not survive the default: errors cross process borders.
+        return (_rebuild, (type(self), self.message, self.where, self.mend))
+
+
+def _rebuild(
+    kind: type[EnsembleError], message: str, where: str | None, mend: str | None
+) -> EnsembleError:
+    return kind(message, where=where, mend=mend)
+
+
+class InputError(EnsembleError):
+    """The user's input is wrong."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class ConfigError(InputError):
+    """A key, a type or a value in the config is wrong."""
+
+
+class DataError(InputError):
+    """A file of battles or predictions is wrong."""
+
+
+class FoldError(InputError):
+    """The rows cannot be split as asked."""
+
+
+class UnknownNameError(InputError):
+    """A name that nothing is registered under."""
+
+
+class PluginError(EnsembleError):
+    """A plugin is broken or clashes with another."""
+
+
+class LearnerError(PluginError):
+    """A learner raised, or returned what the contract forbids."""
+
+
+class ArtifactError(EnsembleError):
+    """A stored file is missing, damaged or belongs to another plan."""
+
+
+class AuditError(EnsembleError):
+    """The run breaks an honesty rule."""
+
+
+class RunLockedError(EnsembleError):
+    """Another process writes to the same run."""
+
+
+def nearest(name: str, available: Iterable[str]) -> str:
+    """Say which known name is near to an unknown one, and list them all.
+
+    Examples
+    --------
+    >>> nearest("lenght", ["length", "markdown"])
+    'did you mean "length"? There are: length, markdown'
+    """
+    names = sorted(available)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    listing = f"There are: {', '.join(names)}" if names else "There are none"
+    return f'did you mean "{close[0]}"? {listing}' if close else listing
+
+
+def unknown_name(kind: str, name: str, available: Iterable[str]) -> UnknownNameError:
+    """Build the error for a name that nothing is registered under."""
+    return UnknownNameError(f'unknown {kind} "{name}"', mend=nearest(name, available))

@@ -1,0 +1,324 @@
+"""The contracts that a plugin author fulfils: learners, meta-learners, features, loaders.
+
+Nothing heavy is imported here, so that a plugin module costs nothing until its learner runs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+    """Labels and probabilities: ``(n, 3)`` in ``CLASSES`` order, or ``(n,)`` weights."""
+    LogitArray = NDArray[np.float32]
+    """Logits: ``(n, 3)`` in ``CLASSES`` order."""
+    IntArray = NDArray[np.int64]
+    """Row indices and cluster numbers, ``(n,)``."""
+
+CLASSES: tuple[str, str, str] = ("winner_model_a", "winner_model_b", "winner_tie")
+"""The classes, in the order of every label, logit and probability in the toolkit."""
+
+SWAP: tuple[int, int, int] = (1, 0, 2)
+"""Where each class goes when sides A and B are exchanged: ``x[:, SWAP]``."""
+
+LEARNER_COLUMNS: tuple[str, str, str, str] = ("id", "prompt", "response_a", "response_b")
+"""What a learner sees of a battle: only what exists at test time."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one fit of a learner needs.
+
+    Parameters
+    ----------
+    gpus
+        Number of GPUs.
+    memory_gib
+        Main memory, GiB.
+    minutes
+        Expected time of one fold, minutes; None where unknown.
+    """
+
+    gpus: int = 0
+    memory_gib: float = 1.0
+    minutes: float | None = None
+
+
+def _no_progress(_done: float, _message: str = "") -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """What the toolkit offers a learner while it fits; a learner may ignore all of it.
+
+    Parameters
+    ----------
+    seed
+        Seed of this learner on this fold.
+    checkpoint_directory
+        Kept between runs until the fold is complete; a learner that resumes writes here.
+    cache_directory
+        Shared by all folds and learners of the run, for what depends on single rows alone
+        (features, token ids). Nothing fitted may go there: it would cross folds.
+    device
+        ``"auto"`` (the learner takes the best that is there), ``"cpu"``, ``"cuda"``,
+        ``"cuda:<n>"``.
+    threads
+        How many CPU threads the learner may use.
+    progress
+        ``progress(done, message)`` with ``done`` in [0, 1].
+    """
+
+    seed: int = 0
+    checkpoint_directory: Path | None = None
+    cache_directory: Path | None = None
+    device: str = "auto"
+    threads: int = 1
+    progress: Callable[..., None] = field(default=_no_progress, compare=False)
+
+
+class BaseLearner(ABC):
+    """A model that maps battles to logits.
+
+    The constructor takes keywords with defaults and stores each under its own name, unchanged: the
+    parameters are part of the key that decides whether a stored fold is still good.
+
+    Notes
+    -----
+    A learner may also define ``pretrain(battles, labels, *, sample_weight=None, groups=None,
+    context)``; it is called before ``fit`` with the rows of role ``pretrain`` that the fold may
+    see.
+    """
+
+    version: ClassVar[str] = "1"
+    """Raise it when the code changes so that the same parameters give other predictions."""
+    resources: Resources = Resources()
+    batch_tolerance: ClassVar[float] = 1e-3
+    """How far a battle's logits may differ between one batch and another; checked after a fit."""
+    trains: ClassVar[bool] = True
+    """False where the predictions come from outside, so that the training rows are unknown."""
+
+    @abstractmethod
+    def fit(
+        self,
+        battles: pl.DataFrame,
+        labels: FloatArray,
+        *,
+        sample_weight: FloatArray | None = None,
+        groups: IntArray | None = None,
+        context: FitContext,
+    ) -> Self:
+        """Learn from battles.
+
+        Parameters
+        ----------
+        battles
+            ``LEARNER_COLUMNS``: ``id`` (String); ``prompt``, ``response_a``, ``response_b``
+            (List(String), one item a turn).
+        labels
+            ``(n, 3)`` distributions over ``CLASSES``.
+        sample_weight
+            ``(n,)`` positive weights; None means all equal.
+        groups
+            ``(n,)`` cluster numbers; rows for early stopping are carved out by whole groups.
+        context
+            Seed, directories, device, progress.
+        """
+
+    @abstractmethod
+    def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
+        """Give logits ``(n, 3)`` float32 in ``CLASSES`` order, one row per battle, in its order."""
+
+    @abstractmethod
+    def save(self, directory: Path) -> None:
+        """Fill an existing empty directory; safetensors, JSON, LightGBM text, never pickle."""
+
+    @abstractmethod
+    def load(self, directory: Path) -> Self:
+        """Restore what ``save`` wrote, on an instance made with the same parameters."""
+
+    def dependencies(self) -> Mapping[str, Any]:
+        """Name what predictions depend on beside battles and parameters; the key contains it.
+
+        JSON values; a ``Path`` stands for the content of its file.
+        """
+        return {}
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One named column of a feature set.
+
+    Parameters
+    ----------
+    name
+        Column name, unique over the registry.
+    expression
+        Polars expression over ``prompt``, ``response_a``, ``response_b``, the helpers and other
+        features of its set; it yields one number (or null) a row, from that row alone.
+    description
+        What it measures, in one sentence, with its unit.
+    swap
+        Name of the column that takes this one's place when A and B are exchanged; its own name
+        for a column that does not change sides.
+    sign
+        1, or -1 for a column that changes its sign when A and B are exchanged.
+    """
+
+    name: str
+    expression: pl.Expr
+    description: str
+    swap: str
+    sign: int = 1
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """A family of features.
+
+    Parameters
+    ----------
+    name
+        The name that configs use.
+    features
+        The columns, closed under swapping: each ``swap`` names a column of the same set.
+    version
+        Raise it when a column comes to mean something else: cached values depend on it.
+    helpers
+        Intermediate columns, by name, that the features share (token lists, say), so that they
+        are computed once: expressions as those of features. Sets may have a helper in common by
+        giving the same name the same expression.
+    """
+
+    name: str
+    features: tuple[Feature, ...]
+    version: str = "1"
+    helpers: Mapping[str, pl.Expr] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [feature.name for feature in self.features]
+        foreign = sorted({feature.swap for feature in self.features} - set(names))
+        if foreign or len(set(names)) != len(names):
+            raise ValueError(
+                f'feature set "{self.name}": names must be unique, and swaps inside it: {foreign}'
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """Say as JSON what a model fitted on the set depends on: its version and columns."""
+        return {"version": self.version, "columns": [feature.name for feature in self.features]}
+
+
+@dataclass(frozen=True)
+class MetaFeatures:
+    """What a meta-learner sees: the learners' logits and chosen features.
+
+    Parameters
+    ----------
+    logits
+        ``(n, n_learners, 3)`` float32, last axis in ``CLASSES`` order.
+    learners
+        Names, in the order of the second axis.
+    features
+        ``(n, n_features)`` float32; may be empty; NaN where a feature is undefined.
+    feature_names
+        Names, in the order of the columns.
+    feature_swap
+        ``(n_features,)`` index of the column that takes each one's place when sides are exchanged.
+    feature_sign
+        ``(n_features,)`` 1 or -1, as in ``Feature.sign``.
+    """
+
+    logits: LogitArray
+    learners: tuple[str, ...]
+    features: LogitArray
+    feature_names: tuple[str, ...]
+    feature_swap: IntArray
+    feature_sign: LogitArray
+
+    def __len__(self) -> int:
+        return int(self.logits.shape[0])
+
+    def take(self, rows: IntArray | NDArray[np.bool_]) -> MetaFeatures:
+        """Keep some rows, by index or mask."""
+        return MetaFeatures(
+            self.logits[rows],
+            self.learners,
+            self.features[rows],
+            self.feature_names,
+            self.feature_swap,
+            self.feature_sign,
+        )
+
+    def swapped(self) -> MetaFeatures:
+        """Exchange sides A and B in every row."""
+        return MetaFeatures(
+            self.logits[:, :, list(SWAP)],
+            self.learners,
+            self.features[:, self.feature_swap] * self.feature_sign,
+            self.feature_names,
+            self.feature_swap,
+            self.feature_sign,
+        )
+
+
+class MetaLearner(ABC):
+    """A model that maps OOF logits (and some features) to probabilities.
+
+    The constructor obeys the same rule as that of ``BaseLearner``.
+    """
+
+    version: ClassVar[str] = "1"
+
+    @abstractmethod
+    def fit(
+        self,
+        meta: MetaFeatures,
+        labels: FloatArray,
+        *,
+        sample_weight: FloatArray | None = None,
+        groups: IntArray | None = None,
+        context: FitContext,
+    ) -> Self:
+        """Learn from OOF logits; parameters as in ``BaseLearner.fit``."""
+
+    @abstractmethod
+    def predict_proba(self, meta: MetaFeatures) -> FloatArray:
+        """Give probabilities ``(n, 3)`` in ``CLASSES`` order; rows sum to 1."""
+
+    @abstractmethod
+    def save(self, directory: Path) -> None:
+        """Fill an existing empty directory; never pickle."""
+
+    @abstractmethod
+    def load(self, directory: Path) -> Self:
+        """Restore what ``save`` wrote."""
+
+    def describe(self) -> dict[str, Any]:
+        """Say what was learned, as JSON: weights, the chosen learner, importances."""
+        return {}
+
+
+class Loader(Protocol):
+    """Reads battles from a place that the built-in readers do not know."""
+
+    def __call__(self, path: Path, **options: Any) -> pl.DataFrame:
+        """Give raw columns as the competition has them; see ``docs/data.md``."""
+        ...
+
+
+class Register(Protocol):
+    """Takes one name and what it stands for."""
+
+    def __call__(self, name: str, target: object) -> None:
+        """Register a target: a class (or object), or a lazy ``"module:attribute"`` string."""
+        ...

@@ -1,0 +1,178 @@
+"""Making a plugin from the keys of a config: names and types are checked before any work starts."""
+
+from __future__ import annotations
+
+import collections.abc
+import enum
+import inspect
+import json
+import pathlib
+import typing
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ensemble.artifacts import canonical_json
+from ensemble.errors import ConfigError, EnsembleError, PluginError, nearest
+from ensemble.plugin.faults import plugin_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Plugin = TypeVar("Plugin")
+
+_NAMESPACE = {**vars(typing), **vars(collections.abc), **vars(pathlib)}
+"""Names that annotations use, though plugin modules may import them for type checkers alone."""
+
+
+def build(
+    kind: type[Plugin],
+    parameters: Mapping[str, Any],
+    *,
+    where: str,
+    anchor: pathlib.Path | None = None,
+) -> Plugin:
+    """Make a plugin from its parameters.
+
+    Parameters
+    ----------
+    kind
+        The plugin's class.
+    parameters
+        Keywords of its constructor, as a config gives them.
+    where
+        The place in the config, for errors.
+    anchor
+        Directory that relative paths start from; None leaves them as they are.
+
+    Raises
+    ------
+    ConfigError
+        A keyword is unknown (the nearest is named), missing or of the wrong type, or the
+        constructor refuses its value, or fails. All faults but the last are reported together.
+    """
+    accepted = _constructor_parameters(kind)
+    faults = [
+        f'unknown parameter "{name}": {nearest(name, accepted)}'
+        for name in parameters
+        if name not in accepted
+    ]
+    faults += [
+        f'parameter "{name}" is missing'
+        for name, parameter in accepted.items()
+        if parameter.default is inspect.Parameter.empty and name not in parameters
+    ]
+    hints = _annotations(kind)
+    values: dict[str, Any] = {}
+    for name in accepted.keys() & parameters.keys():
+        try:
+            value = _checked(hints.get(name, Any), parameters[name])
+            values[name] = _anchored(value, anchor)
+        except ValueError as error:
+            faults.append(f'parameter "{name}": {_reason(error)}, got {parameters[name]!r}')
+    if faults:
+        raise ConfigError("; ".join(sorted(faults)), where=where)
+    return _construct(kind, values, where)
+
+
+def plain_parameters(plugin: object) -> dict[str, Any]:
+    """Read back the parameters that a plugin was made with, defaults included, as JSON.
+
+    A path becomes its text, an enumeration's member its value, a set a sorted list.
+
+    Raises
+    ------
+    PluginError
+        The constructor does not store a parameter under its own name, or its value has no form in
+        JSON; the parameter is named.
+    """
+    return {name: _read_back(plugin, name) for name in _constructor_parameters(type(plugin))}
+
+
+def _read_back(plugin: object, name: str) -> Any:
+    where = f"{type(plugin).__module__}.{type(plugin).__qualname__}"
+    try:
+        value = getattr(plugin, name)
+    except plugin_errors() as error:
+        raise PluginError(
+            f'the constructor does not store parameter "{name}" under its own name',
+            where=where,
+            mend=f"set self.{name} = {name}: stored folds are known by their parameters",
+        ) from error
+    try:
+        plain = _plain(value)
+        canonical_json(plain)
+    except (TypeError, ValueError) as error:
+        raise PluginError(
+            f'parameter "{name}" cannot be written as JSON: {value!r}',
+            where=where,
+            mend="use strings, finite numbers, booleans, lists, tables, paths or enumerations",
+        ) from error
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, enum.Enum):
+        return _plain(value.value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((_plain(item) for item in value), key=canonical_json)
+    if isinstance(value, collections.abc.Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return str(value) if isinstance(value, pathlib.Path) else value
+
+
+def _anchored(value: Any, anchor: pathlib.Path | None) -> Any:
+    return anchor / value if anchor and isinstance(value, pathlib.Path) else value
+
+
+def _construct(kind: type[Plugin], values: dict[str, Any], where: str) -> Plugin:
+    try:
+        return kind(**values)
+    except EnsembleError as error:
+        error.where = error.where or where
+        raise
+    except plugin_errors() as error:
+        # A value that is refused is told in the plugin's words; anything else is its accident.
+        text = str(error) if isinstance(error, TypeError | ValueError) else ""
+        text = text or f"the constructor raised {type(error).__name__}: {error}"
+        raise ConfigError(text, where=where) from error
+
+
+def _constructor_parameters(kind: type) -> dict[str, inspect.Parameter]:
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(kind).parameters.items()
+        if parameter.kind not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    }
+
+
+def _annotations(kind: type) -> dict[str, Any]:
+    try:
+        constructor = inspect.getattr_static(kind, "__init__")
+        return typing.get_type_hints(constructor, localns=_NAMESPACE)
+    except NameError as error:
+        raise PluginError(
+            f"the annotations of {kind.__name__} cannot be read: {error}",
+            where=f"{kind.__module__}.{kind.__qualname__}.__init__",
+            mend="import the name at run time, not under TYPE_CHECKING alone",
+        ) from error
+
+
+def _checked(annotation: Any, value: Any) -> Any:
+    """Check a value as JSON, where a list may stand for a tuple and a string for a path."""
+    from pydantic import TypeAdapter
+
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except TypeError as error:
+        raise ValueError("only strings, numbers, booleans, lists and tables can be used") from error
+    return TypeAdapter(annotation).validate_json(text, strict=True)
+
+
+def _reason(error: ValueError) -> str:
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return str(first["msg"][0].lower() + first["msg"][1:])
+    return str(error)

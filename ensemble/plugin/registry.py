@@ -1,0 +1,149 @@
+"""Names and what they stand for, each brought by one plugin and imported only when asked for."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from ensemble.errors import PluginError, unknown_name
+from ensemble.plugin.faults import plugin_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Target = TypeVar("Target")
+
+
+@dataclass(frozen=True)
+class BrokenPlugin:
+    """A plugin that was set aside, and why."""
+
+    name: str
+    distribution: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One name, what it stands for, and who brought it.
+
+    Parameters
+    ----------
+    name
+        The name that configs use.
+    target
+        The thing itself, or a lazy ``"module:attribute"`` string.
+    plugin
+        Name of the plugin (its entry point) that registered it.
+    distribution
+        Installed distribution and version of that plugin, ``"name 1.2"``.
+    """
+
+    name: str
+    target: object
+    plugin: str
+    distribution: str
+
+    def resolve(self) -> object:
+        """Import a lazy target.
+
+        Raises
+        ------
+        PluginError
+            The module or the attribute cannot be imported.
+        """
+        if not isinstance(self.target, str):
+            return self.target
+        module, _, attribute = self.target.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except plugin_errors() as error:
+            raise PluginError(
+                f'"{self.name}" cannot be loaded: {type(error).__name__}: {error}',
+                where=f'plugin "{self.plugin}" ({self.distribution}), target "{self.target}"',
+                mend="install what it needs, or take it out of the config",
+            ) from error
+
+
+class Registry(Generic[Target]):
+    """Names of one kind, each brought by one plugin.
+
+    Parameters
+    ----------
+    kind
+        What the names stand for, as errors call it.
+    accepts
+        Says whether a resolved target is of this kind.
+    broken
+        Plugins that were set aside; an unknown name may have been theirs.
+    """
+
+    def __init__(
+        self, kind: str, accepts: Callable[[object], bool], broken: list[BrokenPlugin]
+    ) -> None:
+        self.kind = kind
+        self._accepts = accepts
+        self._broken = broken
+        self._entries: dict[str, Registered] = {}
+
+    def __iter__(self) -> Iterator[Registered]:
+        return iter(sorted(self._entries.values(), key=lambda entry: entry.name))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def add(self, entry: Registered) -> None:
+        """Take in one name.
+
+        Raises
+        ------
+        PluginError
+            Another plugin has registered the name; both are named.
+        """
+        other = self._entries.get(entry.name)
+        if other is not None:
+            raise PluginError(
+                f'{self.kind} "{entry.name}" is registered twice',
+                where=f'plugins "{other.plugin}" ({other.distribution}) and '
+                f'"{entry.plugin}" ({entry.distribution})',
+                mend="rename one of them, or uninstall one plugin",
+            )
+        self._entries[entry.name] = entry
+
+    def entry(self, name: str) -> Registered:
+        """Find who brought a name.
+
+        Raises
+        ------
+        UnknownNameError
+            Nothing is registered under it; says which name is near and which exist, and which
+            plugins were set aside.
+        """
+        if name not in self._entries:
+            error = unknown_name(self.kind, name, self._entries)
+            for broken in self._broken:
+                error.mend = (
+                    f'{error.mend}\n  note:  plugin "{broken.name}" was skipped: {broken.error}'
+                )
+            raise error
+        return self._entries[name]
+
+    def get(self, name: str) -> Target:
+        """Find what a name stands for; imports it.
+
+        Raises
+        ------
+        UnknownNameError
+            As ``entry`` does.
+        PluginError
+            It cannot be imported, or is of another kind.
+        """
+        entry = self.entry(name)
+        target = entry.resolve()
+        if not self._accepts(target):
+            raise PluginError(
+                f'"{name}" is not a {self.kind}: {target!r}',
+                where=f'plugin "{entry.plugin}" ({entry.distribution})',
+            )
+        return target  # type: ignore[return-value]  # ``accepts`` has just said so

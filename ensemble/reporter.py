@@ -1,0 +1,100 @@
+"""What happened and when: the run's events, and progress for whoever watches."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ensemble.errors import EnsembleError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+EVENTS = "events.jsonl"
+
+
+class Display(Protocol):
+    """Shows a run to a person; see ``ensemble.terminal``."""
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+        ...
+
+    def bar(self, label: str) -> AbstractContextManager[Callable[..., None]]:
+        """Show a progress bar; gives ``progress(done, message)`` with ``done`` in [0, 1]."""
+        ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def say(self, text: str) -> None:
+        """Show nothing."""
+
+    @contextmanager
+    def bar(self, label: str) -> Iterator[Callable[..., None]]:  # noqa: ARG002 - nothing is shown
+        """Show nothing."""
+        yield lambda _done, _message="": None
+
+
+class Reporter:
+    """Writes ``events.jsonl`` and passes on to a display.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    display
+        Where a person looks.
+    """
+
+    def __init__(self, run: Path, display: Display | None = None) -> None:
+        self.run = run
+        self.display: Display = display or Silent()
+
+    def event(self, name: str, /, **details: Any) -> None:
+        """Append one event, one line, with the time in UTC.
+
+        Raises
+        ------
+        EnsembleError
+            The file cannot be written.
+        """
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": now, "event": name, **details}, ensure_ascii=False)
+        try:
+            with (self.run / EVENTS).open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise EnsembleError(
+                f"cannot write: {error.strerror or error}",
+                where=str(self.run / EVENTS),
+                mend="free space or mend permissions, then run the same command again; "
+                "nothing was lost",
+            ) from error
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Record that a stage starts, and how it ends: done, failed or interrupted."""
+        self.event("stage started", stage=name)
+        try:
+            yield
+        except BaseException as error:
+            what = "stage failed" if isinstance(error, Exception) else "stage interrupted"
+            # On a full disk this fails too, and must not stand in for the error that matters.
+            with suppress(EnsembleError):
+                self.event(what, stage=name, error=f"{type(error).__name__}: {error}")
+            raise
+        self.event("stage done", stage=name)
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+        self.display.say(text)
+
+    def bar(self, label: str) -> AbstractContextManager[Callable[..., None]]:
+        """Show a progress bar."""
+        return self.display.bar(label)

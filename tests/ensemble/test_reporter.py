@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import errno
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ensemble.errors import EnsembleError
+from ensemble.reporter import EVENTS, Reporter, Silent
+
+
+def _events(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / EVENTS).read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", refuse)
+
+
+@pytest.mark.parametrize(
+    ("error", "event"),
+    [(ValueError("no luck"), "stage failed"), (KeyboardInterrupt(), "stage interrupted")],
+)
+def test_a_stage_records_how_it_ends(tmp_path: Path, error: BaseException, event: str) -> None:
+    reporter = Reporter(tmp_path)
+    with reporter.stage("prepare"):
+        reporter.event("source", rows=3)
+    with pytest.raises(type(error), match="no luck|^$"), reporter.stage("fit"):
+        raise error
+    assert [line["event"] for line in _events(tmp_path)] == [
+        "stage started",
+        "source",
+        "stage done",
+        "stage started",
+        event,
+    ]
+
+
+def test_events_are_json_lines_with_their_time_in_order(tmp_path: Path) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    reporter = Reporter(tmp_path)
+    for count in range(3):
+        reporter.event("source", name="Üñï\n\u2028 \u4e2d", rows=count)
+    Reporter(tmp_path).event("later")  # another process of the same run appends
+    lines = (tmp_path / EVENTS).read_bytes().split(b"\n")
+    assert lines.pop() == b""
+    events = [json.loads(line) for line in lines]
+    times = [datetime.fromisoformat(event.pop("time")) for event in events]
+    moments = [before, *times, datetime.now(UTC)]
+    assert moments == sorted(moments)
+    assert all(time.tzinfo == UTC for time in times)
+    text = "Üñï\n\u2028 \u4e2d"
+    assert events[:3] == [{"event": "source", "name": text, "rows": i} for i in range(3)]
+    assert events[3] == {"event": "later"}
+
+
+def test_what_ended_a_stage_is_written_beside_it(tmp_path: Path) -> None:
+    reporter = Reporter(tmp_path)
+    with (
+        pytest.raises(ValueError, match="no luck"),
+        reporter.stage("fit"),
+        reporter.stage("fold"),
+    ):
+        raise ValueError("no luck")
+    ends = [(line["event"], line["stage"], line.get("error")) for line in _events(tmp_path)]
+    assert ends == [
+        ("stage started", "fit", None),
+        ("stage started", "fold", None),
+        ("stage failed", "fold", "ValueError: no luck"),
+        ("stage failed", "fit", "ValueError: no luck"),
+    ]
+
+
+def test_a_display_is_passed_on_to_and_none_is_silence(tmp_path: Path) -> None:
+    class Seen(Silent):
+        said: list[str] = []  # noqa: RUF012 - one instance
+
+        def say(self, text: str) -> None:
+            self.said.append(text)
+
+    for display in (None, Seen()):
+        reporter = Reporter(tmp_path, display)
+        reporter.say("hello")
+        with reporter.bar("fit") as progress:
+            progress(0.5, "half")
+    assert Seen.said == ["hello"]
+    assert not (tmp_path / EVENTS).exists()
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_is_an_error_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(EnsembleError, match="cannot write: No space left(.|\\n)*events.jsonl"):
+        Reporter(tmp_path).event("source")
+
+
+@pytest.mark.parametrize("error", [ValueError("the true error"), KeyboardInterrupt("true error")])
+def test_a_full_disk_does_not_hide_the_error_of_a_stage(
+    tmp_path: Path, request: pytest.FixtureRequest, error: BaseException
+) -> None:
+    with pytest.raises(type(error), match="true error"), Reporter(tmp_path).stage("fit"):
+        request.getfixturevalue("full_disk")
+        raise error
