@@ -1,0 +1,1 @@
+"""Rows in: schema, loading, sources, duplicates, folds, swap, features."""

@@ -1,0 +1,91 @@
+"""CSV to raw rows, with the line on which each record begins."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING
+
+from ensemble.battles.raw import BadRow, Chunk, batches, text_lines
+from ensemble.errors import DataError
+
+if TYPE_CHECKING:
+    from _csv import Reader
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+_CELL_LIMIT = 2**31 - 1
+
+
+def csv_chunks(path: Path, wanted: Collection[str] | None) -> Iterator[Chunk]:
+    """Read a CSV file.
+
+    Parameters
+    ----------
+    path
+        The file, in UTF-8.
+    wanted
+        Names of the columns whose cells are needed; None means all.
+
+    Yields
+    ------
+    Chunk
+        First an empty one, so that a file without rows shows its header too.
+
+    Raises
+    ------
+    DataError
+        Not UTF-8, or no sound header.
+    """
+    # The limit is global to the process; raising it only lifts a guard against large cells.
+    csv.field_size_limit(_CELL_LIMIT)
+    with path.open("rb") as file:
+        # Strict: a stray quote is an error on its own line, in place of cells that run together.
+        reader = csv.reader(text_lines(file, path), strict=True)
+        header = _header(reader, path)
+        places = {
+            name: place for place, name in enumerate(header) if wanted is None or name in wanted
+        }
+        records = _csv_records(reader, len(header), str(path))
+        yield Chunk(header, (), {name: [] for name in places})
+        for lines, rows, bad_rows in batches(records):
+            columns = {name: [row[place] for row in rows] for name, place in places.items()}
+            yield Chunk(header, lines, columns, bad_rows)
+
+
+def _header(reader: Reader, path: Path) -> tuple[str, ...]:
+    try:
+        header = tuple(name.strip() for name in next(reader))
+    except StopIteration as error:
+        raise DataError("the file is empty", where=str(path)) from error
+    except csv.Error as error:
+        raise DataError(f"the header cannot be read: {error}", where=f"{path}:1") from error
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise DataError(f"the header repeats {', '.join(repeated)}", where=f"{path}:1")
+    return header
+
+
+def _csv_records(reader: Reader, width: int, file: str) -> Iterator[tuple[int, list[str]] | BadRow]:
+    while True:
+        line = reader.line_num + 1
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield BadRow(file, line, _quoting_reason(error, line, reader.line_num))
+            continue
+        if len(record) == width:
+            yield line, record
+        elif record:  # a blank line is no record
+            yield BadRow(file, line, f"{len(record)} fields where the header has {width}")
+
+
+def _quoting_reason(error: csv.Error, first: int, last: int) -> str:
+    """Say what the CSV parser tripped over, and which lines went with it."""
+    what = str(error)
+    if what.startswith("unexpected end"):
+        what = "a quote is opened and never closed"
+    elif what.startswith("new-line"):
+        what = "a carriage return outside quotes"
+    return what if last <= first else f"{what} (lines {first} to {last} are lost with it)"

@@ -1,0 +1,130 @@
+"""Feature values on disk, found again by what a set computes and by the text of a row.
+
+One directory a definition of a set; in it, files that are named by the SHA-256 of their content
+and only ever added, so that writers cannot disturb one another and damage shows on reading. A
+damaged file is dropped and its rows are computed anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from ensemble.artifacts import atomic_path
+from ensemble.battles.feature_plan import definition
+from ensemble.battles.schema import TEXT_COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from ensemble.plugin.base import FeatureSet, IntArray, LogitArray
+
+_KEY = "row:key"
+
+
+@dataclass(frozen=True)
+class Block:
+    """What the cache knows of one set.
+
+    Parameters
+    ----------
+    values
+        ``(n, k)`` float32; rows that were not found are to be ignored.
+    found
+        ``(n,)`` whether the row was found.
+    """
+
+    values: LogitArray
+    found: NDArray[np.bool_]
+
+
+class FeatureCache:
+    """Values of feature sets for the rows of one table.
+
+    Parameters
+    ----------
+    directory
+        The cache directory; the values are in its subdirectory ``features``.
+    battles
+        The rows to look up; those of equal text share their values.
+    """
+
+    def __init__(self, directory: Path, battles: pl.DataFrame) -> None:
+        self._directory = directory / "features"
+        self._keys = row_keys(battles)
+        self.first: NDArray[np.bool_] = self._keys.is_first_distinct().to_numpy()
+        """``(n,)`` whether a row is the first of its text."""
+
+    def read(self, feature_set: FeatureSet) -> Block:
+        """Look up the values of a set."""
+        names = [feature.name for feature in feature_set.features]
+        place = self._place(feature_set)
+        schema = {_KEY: pl.String, **dict.fromkeys(names, pl.Float32)}
+        parts = [] if place is None else [_read(p, schema) for p in sorted(place.glob("*.parquet"))]
+        stored = pl.concat([pl.DataFrame(schema=schema), *parts]).unique(_KEY, keep="any")
+        return self._block(stored.with_columns(found=True), names)
+
+    def write(self, sets: Sequence[FeatureSet], rows: IntArray, values: LogitArray) -> None:
+        """Keep values ``(len(rows), k)`` of some sets, whose columns follow one another."""
+        start = 0
+        for feature_set in sets:
+            names = [feature.name for feature in feature_set.features]
+            place = self._place(feature_set)
+            if place is not None:
+                _write(place, self._table(rows, values[:, start : start + len(names)], names))
+            start += len(names)
+
+    def completed(self, block: Block, rows: IntArray, values: LogitArray) -> Block:
+        """Put fresh values of some rows in their places and in those of equal rows."""
+        names = [f"{index}" for index in range(values.shape[1])]
+        fresh = self._block(self._table(rows, values, names).with_columns(found=True), names)
+        merged = np.where(fresh.found[:, None], fresh.values, block.values)
+        return Block(merged, block.found | fresh.found)
+
+    def _table(self, rows: IntArray, values: LogitArray, names: list[str]) -> pl.DataFrame:
+        return pl.DataFrame(values, schema=names).insert_column(0, self._keys[rows])
+
+    def _block(self, stored: pl.DataFrame, names: list[str]) -> Block:
+        joined = self._keys.to_frame().join(stored, on=_KEY, how="left", maintain_order="left")
+        found = joined["found"].fill_null(value=False).to_numpy()
+        return Block(joined.select(names).to_numpy().astype(np.float32), found)
+
+    def _place(self, feature_set: FeatureSet) -> Path | None:
+        key = definition(feature_set)
+        return None if key is None else self._directory / key[:32]
+
+
+def row_keys(battles: pl.DataFrame) -> pl.Series:
+    """Name each row by a 128-bit hash of its texts (turn by turn, nulls apart), 32 hex digits."""
+    texts = battles.select(TEXT_COLUMNS).iter_rows()
+    keys = [
+        hashlib.blake2b(json.dumps(row, ensure_ascii=False).encode(), digest_size=16).hexdigest()
+        for row in texts
+    ]
+    return pl.Series(_KEY, keys, dtype=pl.String)
+
+
+def _write(place: Path, table: pl.DataFrame) -> None:
+    buffer = io.BytesIO()
+    table.write_parquet(buffer)
+    content = buffer.getvalue()
+    with atomic_path(place / f"{hashlib.sha256(content).hexdigest()}.parquet") as path:
+        path.write_bytes(content)
+
+
+def _read(path: Path, schema: dict[str, type[pl.DataType]]) -> pl.DataFrame:
+    """Read a file that is what its name says; another is dropped."""
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != path.stem:
+        path.unlink(missing_ok=True)
+        return pl.DataFrame(schema=schema)
+    return pl.read_parquet(io.BytesIO(content)).select(*schema)

@@ -1,0 +1,136 @@
+"""In which order the columns of feature sets can be computed, and whether they can at all."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ensemble.artifacts import fingerprint
+from ensemble.battles.schema import TEXT_COLUMNS
+from ensemble.errors import PluginError, nearest
+from ensemble.plugin.faults import plugin_errors
+
+if TYPE_CHECKING:
+    from ensemble.plugin.base import FeatureSet
+
+_FOREIGN_CODE = re.compile(r'"(?:Anonymous\w*|Ffi\w*|callback)":|\b128,[45],149\b')
+"""Marks of a call out of Polars in the JSON form of an expression.
+
+The keys of a Python function or of a compiled extension, or the first bytes of a pickle, which is
+how Polars keeps Python functions: by value or, where they can be imported, by name alone.
+"""
+
+
+def check_sets(sets: tuple[FeatureSet, ...]) -> None:
+    """Refuse sets that cannot stand side by side.
+
+    Raises
+    ------
+    PluginError
+        Two sets (or a set given twice) have a column of the same name, or a helper of the same
+        name with another expression; both sets are named.
+    """
+    owner: dict[str, str] = dict.fromkeys(TEXT_COLUMNS, "battles")
+    for feature_set in sets:
+        for feature in feature_set.features:
+            _claim(owner, feature.name, feature_set.name)
+    helpers: dict[str, tuple[str, pl.Expr]] = {}
+    for feature_set in sets:
+        for name, expression in feature_set.helpers.items():
+            first, known = helpers.setdefault(name, (feature_set.name, expression))
+            if name in owner or not _same(expression, known):
+                raise _clash(name, owner.get(name, first), feature_set.name)
+
+
+def stages(sets: tuple[FeatureSet, ...]) -> list[list[pl.Expr]]:
+    """Order helpers and features so that each stage rests on the text and former stages alone.
+
+    Raises
+    ------
+    PluginError
+        An expression refers to a column that is not there, or to itself in a circle.
+    """
+    waiting: dict[str, pl.Expr] = {}
+    for feature_set in sets:
+        _check_roots(feature_set)
+        waiting |= _expressions(feature_set)
+    ready = set(TEXT_COLUMNS)
+    plan: list[list[pl.Expr]] = []
+    while waiting:
+        stage = {n: e for n, e in waiting.items() if ready.issuperset(e.meta.root_names())}
+        if not stage:
+            raise PluginError(f"features refer to each other in a circle: {sorted(waiting)}")
+        plan.append([expression.alias(name) for name, expression in stage.items()])
+        ready |= stage.keys()
+        waiting = {name: e for name, e in waiting.items() if name not in stage}
+    return plan
+
+
+def definition(feature_set: FeatureSet) -> str | None:
+    """Name what a set computes: 64 hex digits that change with any expression or the version.
+
+    None where an expression calls Python or a compiled extension: what is known of such a function
+    may be its name alone, so that nothing tells whether its body has changed.
+    """
+    digests: dict[str, str] = {}
+    for name, expression in _expressions(feature_set).items():
+        form = _serialized(expression)
+        if form is None or _FOREIGN_CODE.search(expression.meta.serialize(format="json")):
+            return None
+        digests[name] = hashlib.sha256(form).hexdigest()
+    return fingerprint(
+        {
+            "set": feature_set.name,
+            "version": feature_set.version,
+            "columns": [feature.name for feature in feature_set.features],
+            "expressions": digests,
+            "polars": pl.__version__,
+        }
+    )
+
+
+def _expressions(feature_set: FeatureSet) -> dict[str, pl.Expr]:
+    return {**feature_set.helpers, **{f.name: f.expression for f in feature_set.features}}
+
+
+def _check_roots(feature_set: FeatureSet) -> None:
+    expressions = _expressions(feature_set)
+    known = {*TEXT_COLUMNS, *expressions}
+    for name, expression in expressions.items():
+        for root in expression.meta.root_names():
+            if root not in known:
+                raise PluginError(
+                    f'column "{name}" refers to "{root}", which is not there',
+                    where=f'feature set "{feature_set.name}"',
+                    mend=nearest(root, known),
+                )
+
+
+def _same(one: pl.Expr, other: pl.Expr) -> bool:
+    form = _serialized(one)
+    return one is other or (form is not None and form == _serialized(other))
+
+
+def _serialized(expression: pl.Expr) -> bytes | None:
+    """Write an expression down; None where it holds what cannot be written (a closure, say)."""
+    try:
+        return expression.meta.serialize()
+    except plugin_errors():
+        return None
+
+
+def _claim(owner: dict[str, str], name: str, claimant: str) -> None:
+    if name in owner:
+        raise _clash(name, owner[name], claimant)
+    owner[name] = claimant
+
+
+def _clash(name: str, first: str, second: str) -> PluginError:
+    return PluginError(
+        f'column "{name}" is defined twice',
+        where=f'feature sets "{first}" and "{second}"',
+        mend="rename one of the columns, or leave one set out",
+    )

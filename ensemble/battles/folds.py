@@ -1,0 +1,336 @@
+"""Source-aware, label-stratified group folds: which rows a fold may train on, and why not the rest.
+
+Honesty rules 1 and 2 live here and nowhere else: validation rows are target rows; a fold trains on
+the target rows of the other folds and on external rows whose cluster has no row in the held-out
+fold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ensemble.artifacts import canonical_json
+from ensemble.battles.schema import LABEL_COLUMNS, ROLES, TEST_ROLE
+from ensemble.errors import ArtifactError, FoldError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from ensemble.plugin.base import FloatArray, IntArray
+
+TRAINING_ROLES = ("target", "train", "pseudo")
+"""Roles whose rows reach a learner's ``fit``."""
+CUT_ROLES = ("train", "pseudo", "pretrain")
+"""Roles whose rows a fold may have to leave out."""
+
+PLAN_SCHEMA: dict[str, pl.DataType] = {
+    "id": pl.String(),
+    "source": pl.String(),
+    "role": pl.String(),
+    "cluster": pl.Int64(),
+    "fold": pl.Int32(),
+}
+
+
+class SourceAwareGroupKFold:
+    """Group folds for a target and its external sources.
+
+    Target rows are dealt into folds by whole groups, so that every fold has about the same number
+    of rows and the same label shares in each target source. External rows are never validated, and
+    are left out of the training side of a fold that holds a row of their group.
+
+    Parameters
+    ----------
+    n_splits
+        Number of folds, at least 2.
+    seed
+        Decides among groups of the same size.
+
+    Notes
+    -----
+    Greedy, largest group first: each goes where it adds least to the sum over strata of squared
+    shares. Unlike scikit-learn's ``StratifiedGroupKFold`` it takes soft labels and never leaves a
+    fold empty.
+
+    Examples
+    --------
+    >>> splitter = SourceAwareGroupKFold(n_splits=2)
+    >>> roles = ["target", "target", "train", "train"]
+    >>> for train, valid in splitter.split(None, groups=[0, 1, 1, 2], roles=roles):
+    ...     print(train.tolist(), valid.tolist())
+    [0, 3] [1]
+    [1, 2, 3] [0]
+    """
+
+    def __init__(self, n_splits: int = 5, *, seed: int = 42) -> None:
+        if n_splits < 2:
+            raise FoldError(f"n_splits must be at least 2, got {n_splits}")
+        self.n_splits = n_splits
+        self.seed = seed
+
+    def get_n_splits(self, X: object = None, y: object = None, groups: object = None) -> int:  # noqa: ARG002, N803
+        """Give the number of folds, as scikit-learn's splitters do."""
+        return self.n_splits
+
+    def split(
+        self,
+        X: object = None,  # noqa: N803, ARG002 - scikit-learn's signature
+        y: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        *,
+        roles: Sequence[str] | None = None,
+        sources: Sequence[str] | None = None,
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Yield training and validation row indices, one pair a fold.
+
+        Parameters
+        ----------
+        X
+            Ignored.
+        y
+            ``(n,)`` class numbers or ``(n, k)`` label distributions; None stratifies by size alone.
+        groups
+            ``(n,)`` group of each row. Required: without groups near duplicates leak.
+        roles
+            ``(n,)`` role of each row; None means that all are ``target``. Rows of roles other than
+            ``target``, ``train`` and ``pseudo`` are on neither side.
+        sources
+            ``(n,)`` source of each row, for stratifying several target sources.
+
+        Raises
+        ------
+        FoldError
+            No groups, lengths that differ, an unknown role, or fewer target groups than folds.
+        """
+        if groups is None:
+            raise FoldError("split needs groups: without them near duplicates leak between folds")
+        group_numbers = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
+        rows = len(group_numbers)
+        role_array = _roles(roles, rows)
+        target = role_array == "target"
+        folds = np.full(rows, -1)
+        folds[target] = self.assign(
+            group_numbers[target],
+            _one_hot(y, rows)[target],
+            None if sources is None else _of_length(sources, rows, "sources")[target],
+        )
+        trains = np.isin(role_array, TRAINING_ROLES)
+        for fold in range(self.n_splits):
+            held_out = folds == fold
+            cut = np.isin(group_numbers, group_numbers[held_out])
+            yield np.flatnonzero(trains & ~cut), np.flatnonzero(held_out)
+
+    def assign(
+        self, clusters: IntArray, labels: FloatArray, sources: NDArray[Any] | None = None
+    ) -> NDArray[np.int32]:
+        """Deal rows into folds by whole clusters.
+
+        Parameters
+        ----------
+        clusters
+            ``(n,)`` cluster of each target row.
+        labels
+            ``(n, k)`` label distributions.
+        sources
+            ``(n,)`` source of each row.
+
+        Returns
+        -------
+        NDArray[np.int32]
+            ``(n,)`` fold of each row, every fold with at least one row.
+
+        Raises
+        ------
+        FoldError
+            There are fewer clusters than folds.
+        """
+        numbers, inverse = np.unique(clusters, return_inverse=True)
+        if len(numbers) < self.n_splits:
+            raise FoldError(
+                f"{len(numbers)} clusters of target rows cannot fill {self.n_splits} folds",
+                mend=f"set n_splits to {len(numbers)} or less, or give more distinct prompts"
+                if len(numbers) >= 2
+                else "give more distinct prompts",
+            )
+        strata = _strata(labels, sources)
+        totals = np.zeros((len(numbers), strata.shape[1]))
+        np.add.at(totals, inverse, strata)
+        return self._deal(totals)[inverse]
+
+    def _deal(self, totals: FloatArray) -> NDArray[np.int32]:
+        """Give each cluster (row of summed strata) to the fold where it is needed most."""
+        shuffled = np.random.default_rng(self.seed).permutation(len(totals))
+        order = shuffled[np.argsort(-totals[shuffled, 0], kind="stable")]
+        scaled = totals / np.maximum(totals.sum(axis=0), 1e-12) ** 2
+        filled = np.zeros((self.n_splits, totals.shape[1]))
+        folds = np.empty(len(totals), dtype=np.int32)
+        for cluster in order:
+            # An empty fold costs 0 and any other more, since the first stratum counts rows.
+            fold = int(np.argmin(filled @ scaled[cluster]))
+            filled[fold] += totals[cluster]
+            folds[cluster] = fold
+        return folds
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """Who is held out when, and what each fold may train on.
+
+    Parameters
+    ----------
+    frame
+        ``PLAN_SCHEMA``, one row a battle, in the order of the battles.
+    n_splits
+        Number of folds.
+    """
+
+    frame: pl.DataFrame
+    n_splits: int
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the plan's rows in order of id, each as a line of JSON: 64 hex digits."""
+        digest = hashlib.sha256(f"{self.n_splits}\n".encode())
+        for row in self.frame.sort("id").select(*PLAN_SCHEMA).iter_rows():
+            # Ids may hold any character; JSON quotes those that end a field or a line.
+            digest.update((canonical_json(row) + "\n").encode())
+        return digest.hexdigest()
+
+    def held_out(self, fold: int) -> pl.Series:
+        """Mask of the rows that a fold validates."""
+        return self.frame.select((pl.col("fold") == fold).fill_null(value=False)).to_series()
+
+    def _cut(self, fold: int) -> pl.Series:
+        """Mask of the rows that share a cluster with a held-out row."""
+        held_out = self.frame.filter(self.held_out(fold))["cluster"].unique()
+        return self.frame["cluster"].is_in(held_out.to_list())
+
+    def training(self, fold: int | None, roles: Sequence[str] = TRAINING_ROLES) -> pl.Series:
+        """Mask of the rows that a fold may learn from.
+
+        Parameters
+        ----------
+        fold
+            The fold that is held out; None holds out nothing (a refit on everything).
+        roles
+            Roles wanted, ``TRAINING_ROLES`` or ``("pretrain",)``.
+        """
+        wanted = self.frame["role"].is_in(list(roles))
+        return wanted if fold is None else wanted & ~self._cut(fold)
+
+    def cut_rows(self, fold: int) -> pl.DataFrame:
+        """Rows of the plan that this fold leaves out of training and pre-training."""
+        return self.frame.filter(self._cut(fold) & self.frame["role"].is_in(list(CUT_ROLES)))
+
+
+def make_plan(
+    battles: pl.DataFrame, clusters: pl.DataFrame, *, n_splits: int, seed: int
+) -> FoldPlan:
+    """Make the fold plan of a run.
+
+    Parameters
+    ----------
+    battles
+        ``BATTLE_SCHEMA``; all sources and the test rows.
+    clusters
+        ``id``, ``cluster`` of every battle.
+    n_splits
+        Number of folds.
+    seed
+        Of the splitter.
+
+    Raises
+    ------
+    FoldError
+        No target rows, or fewer clusters of them than folds.
+    """
+    columns = ["id", "source", "role", *LABEL_COLUMNS]
+    table = battles.select(columns).join(clusters, on="id", how="left", maintain_order="left")
+    target = table.filter(pl.col("role") == "target")
+    folds = SourceAwareGroupKFold(n_splits, seed=seed).assign(
+        target["cluster"].to_numpy(),
+        target.select(LABEL_COLUMNS).to_numpy(),
+        target["source"].to_numpy(),
+    )
+    assigned = target.select("id", pl.Series("fold", folds, dtype=pl.Int32))
+    frame = table.join(assigned, on="id", how="left", maintain_order="left")
+    return FoldPlan(frame.select(*PLAN_SCHEMA).cast(PLAN_SCHEMA), n_splits)  # type: ignore[arg-type]
+
+
+def read_plan(path: Path, n_splits: int, fingerprint: str) -> FoldPlan:
+    """Read ``folds.parquet`` and check that it is the plan that was recorded.
+
+    Raises
+    ------
+    ArtifactError
+        The file is missing, damaged, or another plan.
+    """
+    try:
+        plan = FoldPlan(pl.read_parquet(path).select(*PLAN_SCHEMA), n_splits)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(
+            f"the fold plan cannot be read: {error}",
+            where=str(path),
+            mend="run `ensemble split CONFIG` again",
+        ) from error
+    if plan.fingerprint != fingerprint:
+        raise ArtifactError(
+            "the fold plan is not the one that was recorded beside it",
+            where=str(path),
+            mend="run `ensemble split CONFIG` again",
+        )
+    return plan
+
+
+def overlap_with_test(plan: FoldPlan) -> pl.DataFrame:
+    """Labelled rows of the plan whose cluster has a test row: no leak into OOF, but worth knowing.
+
+    Scores on such a test set flatter.
+    """
+    test = plan.frame.filter(pl.col("role") == TEST_ROLE)["cluster"].unique().to_list()
+    return plan.frame.filter((pl.col("role") != TEST_ROLE) & pl.col("cluster").is_in(test))
+
+
+def _strata(labels: FloatArray, sources: NDArray[Any] | None) -> FloatArray:
+    """``(n, 1 + k * sources)``: a row count, then label mass per source."""
+    counts = np.ones((len(labels), 1))
+    if sources is None:
+        return np.hstack([counts, labels])
+    parts = [labels * (sources == source)[:, None] for source in np.unique(sources)]
+    return np.hstack([counts, *parts])
+
+
+def _one_hot(y: ArrayLike | None, rows: int) -> FloatArray:
+    if y is None:
+        return np.ones((rows, 1))
+    values = _of_length(y, rows, "y")
+    if values.ndim == 2:
+        return values.astype(np.float64)
+    classes, numbers = np.unique(values, return_inverse=True)
+    return np.eye(len(classes))[numbers]
+
+
+def _roles(roles: Sequence[str] | None, rows: int) -> NDArray[Any]:
+    if roles is None:
+        return np.full(rows, "target")
+    known = (*ROLES, TEST_ROLE)
+    unknown = sorted({str(role) for role in roles} - set(known))
+    if unknown:
+        raise FoldError(f'unknown role "{unknown[0]}"', mend=nearest(unknown[0], known))
+    return _of_length(roles, rows, "roles")
+
+
+def _of_length(values: ArrayLike, rows: int, name: str) -> NDArray[Any]:
+    array = np.asarray(values)
+    if len(array) != rows:
+        raise FoldError(f"{name} has {len(array)} rows and groups {rows}")
+    return array

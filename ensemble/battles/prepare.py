@@ -1,0 +1,233 @@
+"""The first stage: sources in, one table of battles out, with the clusters of near duplicates."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ensemble.artifacts import atomic_path, fingerprint, hash_file, read_sealed, write_sealed
+from ensemble.battles.duplicates import find_duplicates
+from ensemble.battles.loading import combine, load_battles
+from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE, TEST_SOURCE
+from ensemble.config import Source
+from ensemble.errors import ArtifactError, ConfigError, DataError
+from ensemble.plugin.manager import get_manager
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ensemble.battles.loading import Loaded
+    from ensemble.config import Config, Reading
+
+VERSION = 2
+"""Raise it when the same files come to give other battles or clusters."""
+
+BATTLES, CLUSTERS, PAIRS, SUMMARY = (
+    "battles.parquet",
+    "clusters.parquet",
+    "duplicates.parquet",
+    "battles.json",
+)
+_MEND = "run `ensemble prepare CONFIG`"
+_SHOWN_BAD_ROWS = 20
+_ROWS_AT_A_TIME = 8_192
+
+
+def prepare(config: Config) -> bool:
+    """Load all sources and the test file, find clusters, and write them to the run directory.
+
+    Returns
+    -------
+    bool
+        False where the run had all of it already.
+
+    Raises
+    ------
+    DataError
+        A file is missing or has rows that cannot be used.
+    """
+    run = Path(config.run_dir)
+    readings = [*config.sources, *([config.test] if config.test else [])]
+    # What is no file has no content to hash but the table that its loader makes of it.
+    early = {place: _load(item) for place, item in enumerate(readings) if not _is_file(item)}
+    key = fingerprint(
+        {
+            "version": VERSION,
+            "near_duplicate_threshold": config.folds.near_duplicate_threshold,
+            "readings": [_reading_key(item, early.get(at)) for at, item in enumerate(readings)],
+        }
+    )
+    if _is_complete(run, key):
+        return False
+    loaded = [early.get(place) or _load(item) for place, item in enumerate(readings)]
+    files = _write_tables(run, loaded, config.folds.near_duplicate_threshold)
+    sources = [_describe(*pair) for pair in zip(readings, loaded, strict=True)]
+    write_sealed(run / SUMMARY, {"key": key, "files": files, "sources": sources})
+    return True
+
+
+def read_battles(run: Path) -> tuple[pl.DataFrame, str]:
+    """Read the prepared battles and the key that names them.
+
+    Returns
+    -------
+    tuple[pl.DataFrame, str]
+        ``BATTLE_SCHEMA`` and 64 hex digits.
+
+    Raises
+    ------
+    ArtifactError
+        ``prepare`` has not been run, or its files are damaged.
+    """
+    return _read(run, BATTLES), str(read_summary(run)["key"])
+
+
+def read_clusters(run: Path) -> pl.DataFrame:
+    """Read ``id``, ``cluster`` of every battle; errors as ``read_battles``."""
+    return _read(run, CLUSTERS)
+
+
+def read_pairs(run: Path) -> pl.DataFrame:
+    """Read the verified duplicate pairs; errors as ``read_battles``."""
+    return _read(run, PAIRS)
+
+
+def read_summary(run: Path) -> dict[str, Any]:
+    """Read ``key``, ``files`` (hash by name) and ``sources`` as ``prepare`` wrote them.
+
+    Errors as ``read_battles``.
+    """
+    if not os.path.lexists(run / SUMMARY):
+        raise ArtifactError("the battles have not been prepared", where=str(run), mend=_MEND)
+    return read_sealed(run / SUMMARY, mend=f"{_MEND} again")
+
+
+def _read(run: Path, name: str) -> pl.DataFrame:
+    path, mend = run / name, f"{_MEND} again"
+    if not _holds(path, read_summary(run)["files"][name]):
+        raise ArtifactError(
+            "a file of the run is missing or not what was written", where=str(path), mend=mend
+        )
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(
+            f"a file of the run cannot be read: {error}", where=str(path), mend=mend
+        ) from error
+
+
+def _is_complete(run: Path, key: str) -> bool:
+    try:
+        summary = read_summary(run)
+    except ArtifactError:
+        return False
+    files = summary["files"].items()
+    return summary["key"] == key and all(_holds(run / name, digest) for name, digest in files)
+
+
+def _holds(path: Path, digest: str) -> bool:
+    try:
+        return hash_file(path) == digest
+    except OSError:
+        return False
+
+
+def _write_tables(run: Path, loaded: Iterable[Loaded], threshold: float) -> dict[str, str]:
+    """Write battles, clusters and pairs; give the hash of each file."""
+    battles = combine(list(loaded))
+    duplicates = find_duplicates(battles, threshold=threshold)
+    tables = {BATTLES: battles, CLUSTERS: duplicates.clusters, PAIRS: duplicates.pairs}
+    for name, frame in tables.items():
+        with atomic_path(run / name) as path:
+            frame.write_parquet(path)
+    return {name: hash_file(run / name) for name in tables}
+
+
+def _is_file(reading: Reading) -> bool:
+    """Say whether the content of a file names a reading; without a loader nothing else can."""
+    return reading.loader is None or os.path.isfile(reading.path)  # noqa: PTH113 - never raises
+
+
+def _reading_key(reading: Reading, loaded: Loaded | None) -> dict[str, Any]:
+    """Name a reading by its content, so that a run can move with its files.
+
+    Neither its place nor its weight enters.
+    """
+    settings = reading.model_dump(exclude={"path", "weight"})
+    content = _hash_source(reading.path) if loaded is None else _hash_loaded(loaded)
+    loader = reading.loader and get_manager().loaders.entry(reading.loader).distribution
+    return {**settings, "content": content, "loaded_by": loader}
+
+
+def _hash_source(path: str) -> str:
+    try:
+        return hash_file(Path(path))
+    except OSError as error:
+        raise DataError(
+            f"the file cannot be read: {error.strerror}",
+            where=path,
+            mend="mend `path` in the config; it is taken from the config's own directory",
+        ) from error
+
+
+def _hash_loaded(loaded: Loaded) -> str:
+    digest = hashlib.sha256(str(len(loaded.bad_rows)).encode())
+    for rows in loaded.battles.iter_slices(_ROWS_AT_A_TIME):
+        digest.update(rows.write_ndjson().encode())
+    return digest.hexdigest()
+
+
+def _load(reading: Reading) -> Loaded:
+    if not isinstance(reading, Source):
+        # A test row that is dropped would be missing from the submission.
+        return _load_as(reading, TEST_SOURCE, TEST_ROLE)
+    if reading.role == "pseudo":
+        raise ConfigError(
+            'role "pseudo" is not there yet: soft labels have to come from teachers that are '
+            "honest per fold",
+            where=f'source "{reading.name}"',
+            mend='use role "ignore" for now',
+        )
+    return _load_as(
+        reading,
+        reading.name,
+        reading.role,
+        on_bad_rows=reading.on_bad_rows,
+        id_prefix=reading.id_prefix,
+    )
+
+
+def _load_as(reading: Reading, source: str, role: str, **options: Any) -> Loaded:
+    return load_battles(
+        Path(reading.path),
+        source=source,
+        role=role,
+        is_test=role == TEST_ROLE,
+        text_format=reading.text_format,
+        loader=get_manager().loaders.get(reading.loader) if reading.loader else None,
+        loader_options=reading.options,
+        **options,
+    )
+
+
+def _describe(reading: Reading, loaded: Loaded) -> dict[str, Any]:
+    battles = loaded.battles
+    shares = battles.select(pl.col(LABEL_COLUMNS).mean()).row(0)
+    turns = battles["prompt"].list.len()
+    return {
+        "name": getattr(reading, "name", TEST_SOURCE),
+        "role": getattr(reading, "role", TEST_ROLE),
+        "path": reading.path,
+        "rows": len(battles),
+        "label_shares": list(shares),
+        "multi_turn_rows": int((turns > 1).sum()),
+        "dropped_rows": len(loaded.bad_rows),
+        "bad_rows": [
+            {"file": row.file, "line": row.line, "reason": row.reason}
+            for row in loaded.bad_rows[:_SHOWN_BAD_ROWS]
+        ],
+    }

@@ -1,0 +1,149 @@
+"""Raw rows before anything is known about battles: chunks of cells, bad rows, lines of text."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ensemble.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+    from typing import BinaryIO
+
+    Record = TypeVar("Record")
+
+CHUNK_ROWS = 20_000
+"""Rows held as Python objects at one time."""
+JSON = json.JSONDecoder(strict=False)
+"""Allows raw newlines and NULs inside strings, which real files have."""
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be read.
+
+    Parameters
+    ----------
+    file
+        Where it was read from.
+    line
+        Line on which the row begins (CSV, JSON Lines) or its row number (Parquet, loaders), from 1.
+    reason
+        Why it cannot be read.
+    """
+
+    file: str
+    line: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some consecutive rows of a file.
+
+    Parameters
+    ----------
+    present
+        Names of all columns of the file, wanted or not.
+    lines
+        Where each readable row begins.
+    columns
+        Cells by column; each as long as ``lines``; only columns that are wanted and present.
+    bad_rows
+        The rows in between that the format makes unreadable.
+    """
+
+    present: tuple[str, ...]
+    lines: Sequence[int]
+    columns: dict[str, list[Any]]
+    bad_rows: tuple[BadRow, ...] = ()
+
+
+def refuse_bad_rows(
+    bad_rows: Sequence[BadRow], n_rows: int, *, where: str, mend: str, all_bad: bool = False
+) -> DataError:
+    """Build the error that shows the first bad rows and counts them all.
+
+    Parameters
+    ----------
+    bad_rows
+        At least one row.
+    n_rows
+        All rows of the file, bad ones included.
+    where, mend
+        As in ``EnsembleError``.
+    all_bad
+        True where no readable row is left.
+    """
+    shown = [f"  {row}" for row in bad_rows[:_SHOWN]]
+    more = len(bad_rows) - len(shown)
+    if more:
+        shown.append(f"  … and {more:,} more")
+    count = "no row" if all_bad else f"{len(bad_rows):,} of {n_rows:,} rows"
+    verb = "can" if all_bad else "cannot"
+    return DataError("\n".join([f"{count} {verb} be read:", *shown]), where=where, mend=mend)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say of which file it is that the operating system complains.
+
+    Raises
+    ------
+    DataError
+        The file is missing or cannot be opened.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError("there is no such file", where=str(path), mend="mend the path") from error
+    except OSError as error:
+        raise DataError(
+            f"the file cannot be read: {error.strerror or error}",
+            where=str(path),
+            mend="give the path of a file that you may read",
+        ) from error
+
+
+def text_lines(file: BinaryIO, path: Path) -> Iterator[str]:
+    """Decode UTF-8 line by line, so that an error can name its line.
+
+    Lines end at a line feed alone, as editors and ``sed`` count them.
+
+    Raises
+    ------
+    DataError
+        The file is not UTF-8.
+    """
+    for number, raw in enumerate(file, 1):
+        line = raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw
+        try:
+            yield line.decode()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"the file is not UTF-8: byte 0x{line[error.start]:02x}",
+                where=f"{path}:{number}",
+                mend="save the file as UTF-8",
+            ) from error
+
+
+def batches(
+    items: Iterator[tuple[int, Record] | BadRow],
+) -> Iterator[tuple[list[int], list[Record], tuple[BadRow, ...]]]:
+    """Collect rows, up to ``CHUNK_ROWS`` at a time: their lines, their records, the bad rows."""
+    while batch := list(islice(items, CHUNK_ROWS)):
+        good = [item for item in batch if not isinstance(item, BadRow)]
+        bad = tuple(item for item in batch if isinstance(item, BadRow))
+        yield [line for line, _ in good], [record for _, record in good], bad

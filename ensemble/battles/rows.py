@@ -1,0 +1,121 @@
+"""Raw rows to normalized rows, or to bad rows with their reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ensemble.battles.columns import (
+    MODEL_COLUMNS,
+    check_label_columns,
+    id_column,
+    text_columns,
+)
+from ensemble.battles.labels import WINNER_COLUMN, label_of
+from ensemble.battles.raw import BadRow
+from ensemble.battles.schema import BATTLE_SCHEMA, LABEL_COLUMNS, TEST_ROLE, TEXT_COLUMNS
+from ensemble.battles.turns import BadCell, id_of, texts_of, to_utf8
+from ensemble.plugin.base import CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ensemble.battles.raw import Chunk
+    from ensemble.battles.turns import TextFormat
+
+_UNLABELED_ROLES = frozenset({"pseudo", "ignore", TEST_ROLE})
+_ROW_COLUMNS = ("id", *TEXT_COLUMNS, *LABEL_COLUMNS, *MODEL_COLUMNS)
+_ROW_SCHEMA = {name: BATTLE_SCHEMA[name] for name in _ROW_COLUMNS}
+
+
+@dataclass
+class Rows:
+    """What has been read of a file.
+
+    Parameters
+    ----------
+    frames
+        Normalized rows, chunk after chunk, without what the file does not say (source, role).
+    lines
+        Where each of these rows begins.
+    bad
+        The unreadable rows, in the order of the file.
+    """
+
+    frames: list[pl.DataFrame] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    bad: list[BadRow] = field(default_factory=list)
+
+    @property
+    def seen(self) -> int:
+        """Count all rows, readable or not."""
+        return len(self.lines) + len(self.bad)
+
+
+def read_rows(chunks: Iterable[Chunk], *, role: str, text_format: TextFormat, file: str) -> Rows:
+    """Normalize chunk by chunk, so that only one chunk at a time is held as Python objects.
+
+    Parameters
+    ----------
+    chunks
+        The raw rows.
+    role
+        Decides whether labels must be there; rows of ``TEST_ROLE`` keep no label and no model.
+    text_format
+        What a string in a text column is.
+    file
+        Name of the file in errors.
+
+    Raises
+    ------
+    DataError
+        Columns are missing.
+    """
+    rows = Rows()
+    for chunk in chunks:
+        rows.bad.extend(chunk.bad_rows)
+        if chunk.present:  # JSON Lines without a single object name no column
+            _add(rows, chunk, role, text_format, file)
+    rows.bad.sort(key=lambda row: row.line or 0)
+    return rows
+
+
+def _add(rows: Rows, chunk: Chunk, role: str, text_format: TextFormat, file: str) -> None:
+    names = _cell_columns(chunk.present, role, file)
+    columns = [chunk.columns[raw] for raw in names.values()]
+    good = []
+    for line, *values in zip(chunk.lines, *columns, strict=True):
+        try:
+            good.append(_battle(dict(zip(names, values, strict=True)), role, text_format))
+            rows.lines.append(line)
+        except BadCell as error:
+            rows.bad.append(BadRow(file, line, str(error)))
+    rows.frames.append(pl.DataFrame(good, schema=_ROW_SCHEMA, orient="row"))
+
+
+def _cell_columns(present: Sequence[str], role: str, file: str) -> dict[str, str]:
+    """Map the names that ``_battle`` reads to the file's own; test files keep no answer."""
+    names = {"id": id_column(present, file)}
+    names |= {name: name for name in text_columns(present, file)}
+    if role == TEST_ROLE:
+        return names
+    check_label_columns(present, file, required=role not in _UNLABELED_ROLES)
+    optional = (*CLASSES, WINNER_COLUMN, *MODEL_COLUMNS)
+    return names | {name: name for name in optional if name in present}
+
+
+def _battle(cells: Mapping[str, Any], role: str, text_format: TextFormat) -> tuple[Any, ...]:
+    """Normalize one row into ``_ROW_COLUMNS``."""
+    identifier = id_of(cells["id"])
+    texts = texts_of(cells, text_format)
+    label = label_of(cells)
+    if label is None and role not in _UNLABELED_ROLES:
+        raise BadCell("no label")
+    models = (_model_name(cells.get(name)) for name in MODEL_COLUMNS)
+    return (identifier, *texts, *(label or (None, None, None)), *models)
+
+
+def _model_name(cell: object) -> str | None:
+    return None if cell is None or cell == "" else to_utf8(str(cell))

@@ -1,0 +1,240 @@
+"""The second stage: the fold plan on disk, with what was cut from each fold's training and why."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ensemble.artifacts import atomic_path, fingerprint, read_sealed, write_sealed
+from ensemble.battles.folds import FoldPlan, make_plan, overlap_with_test, read_plan
+from ensemble.battles.prepare import read_battles, read_clusters, read_pairs
+from ensemble.battles.schema import LABEL_COLUMNS
+from ensemble.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ensemble.plugin.base import IntArray
+
+VERSION = 1
+"""Raise it when the same battles come to give another plan."""
+
+FOLDS, SUMMARY = "folds.parquet", "folds.json"
+LARGE_CLUSTER = 0.05
+"""Share of the target in one cluster that earns a warning."""
+_MEND = "run `ensemble split CONFIG`"
+_SHOWN_CLUSTERS = 10
+_SHOWN_TEXT = 200
+
+
+def split(run: Path, *, n_splits: int, seed: int, threshold: float) -> bool:
+    """Make the fold plan and write it to the run directory.
+
+    Parameters
+    ----------
+    run
+        Run directory with prepared battles.
+    n_splits
+        Number of folds.
+    seed
+        Of the splitter.
+    threshold
+        Jaccard similarity that made the clusters, for the record.
+
+    Returns
+    -------
+    bool
+        False where the plan was there already.
+
+    Raises
+    ------
+    FoldError
+        There are fewer clusters of target rows than folds.
+    ArtifactError
+        The battles are not prepared.
+    """
+    battles, data_key = read_battles(run)
+    key = split_key(data_key, n_splits, seed)
+    if _is_complete(run, key):
+        return False
+    plan = make_plan(battles, read_clusters(run), n_splits=n_splits, seed=seed)
+    with atomic_path(run / FOLDS) as path:
+        plan.frame.write_parquet(path)
+    settings = {"seed": seed, "near_duplicate_threshold": threshold}
+    described = describe(plan, battles, read_pairs(run))
+    write_sealed(run / SUMMARY, {"key": key, **settings, **described})
+    return True
+
+
+def split_key(data_key: str, n_splits: int, seed: int) -> str:
+    """Name the plan that these battles and settings give: 64 hex digits."""
+    return fingerprint({"version": VERSION, "data": data_key, "n_splits": n_splits, "seed": seed})
+
+
+def read_split(run: Path, key: str | None = None) -> FoldPlan:
+    """Read the fold plan.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    key
+        The key it must have been made under; None takes any.
+
+    Raises
+    ------
+    ArtifactError
+        ``split`` has not been run or ran with other settings, or its files are damaged.
+    """
+    summary = read_split_summary(run)
+    if key is not None and summary["key"] != key:
+        raise ArtifactError(
+            "the fold plan was made from other battles or with other settings",
+            where=str(run / SUMMARY),
+            mend=_MEND,
+        )
+    return read_plan(run / FOLDS, summary["n_splits"], summary["fingerprint"])
+
+
+def read_split_summary(run: Path) -> dict[str, Any]:
+    """Read ``folds.json`` as ``split`` wrote it: ``key``, the settings, and what ``describe`` says.
+
+    Raises
+    ------
+    ArtifactError
+        ``split`` has not been run, or the file is not what it wrote.
+    """
+    if not os.path.lexists(run / SUMMARY):
+        raise ArtifactError("there is no fold plan", where=str(run), mend=_MEND)
+    return read_sealed(run / SUMMARY, mend=f"{_MEND} again")
+
+
+def describe(plan: FoldPlan, battles: pl.DataFrame, pairs: pl.DataFrame) -> dict[str, Any]:
+    """Say what a reader of ``folds.json`` wants to know of a plan.
+
+    Parameters
+    ----------
+    plan
+        The fold plan.
+    battles
+        ``BATTLE_SCHEMA``, in the order of the plan.
+    pairs
+        Verified duplicate pairs: ``id_a``, ``id_b``, ``kind``.
+    """
+    largest = _largest_clusters(plan, battles)
+    overlap = overlap_with_test(plan)
+    return {
+        "fingerprint": plan.fingerprint,
+        "n_splits": plan.n_splits,
+        "clusters": plan.frame["cluster"].n_unique(),
+        "folds": [_describe_fold(plan, battles, fold) for fold in range(plan.n_splits)],
+        "cuts": _cuts(plan, pairs),
+        "largest_clusters": largest,
+        "test_overlap": {"rows": len(overlap), "clusters": overlap["cluster"].n_unique()},
+        "warnings": [_warning(item) for item in largest if _is_large(item)],
+    }
+
+
+def _is_complete(run: Path, key: str) -> bool:
+    try:
+        read_split(run, key)
+    except ArtifactError:
+        return False
+    return True
+
+
+def _describe_fold(plan: FoldPlan, battles: pl.DataFrame, fold: int) -> dict[str, Any]:
+    mask = plan.held_out(fold)
+    held_out = plan.frame.filter(mask)
+    return {
+        "fold": fold,
+        "rows": len(held_out),
+        "clusters": held_out["cluster"].n_unique(),
+        "label_shares": list(battles.filter(mask).select(pl.col(LABEL_COLUMNS).mean()).row(0)),
+        "training_rows": int(plan.training(fold).sum()),
+        "pretraining_rows": int(plan.training(fold, ("pretrain",)).sum()),
+    }
+
+
+def _cuts(plan: FoldPlan, pairs: pl.DataFrame) -> list[dict[str, Any]]:
+    """Count the rows that each fold leaves out, by source and reason."""
+    linked = _linked_by(plan, pairs)
+    counts: list[dict[str, Any]] = []
+    for fold in range(plan.n_splits):
+        held_out = plan.held_out(fold).to_numpy()
+        cut = plan.cut_rows(fold).with_columns(reason=pl.lit("linked through other rows"))
+        # From the loosest link to the closest, so that the closest is what remains.
+        for kind, component in reversed(linked):
+            close = np.isin(component, component[held_out])
+            ids = plan.frame.filter(pl.Series(close))["id"].implode()
+            cut = cut.with_columns(
+                reason=pl.when(pl.col("id").is_in(ids)).then(pl.lit(kind)).otherwise("reason")
+            )
+        table = cut.group_by("source", "role", "reason").len("rows").sort("source", "reason")
+        counts += [{"fold": fold, **row} for row in table.to_dicts()]
+    return counts
+
+
+def _linked_by(plan: FoldPlan, pairs: pl.DataFrame) -> list[tuple[str, IntArray]]:
+    """Components of rows that hang together by a kind of link and all closer ones.
+
+    Returns
+    -------
+    list[tuple[str, IntArray]]
+        Kinds from the closest (same text) to the loosest, with the component of each row.
+    """
+    numbers = plan.frame.select("id").with_row_index("row")
+    edges = pairs.join(numbers, left_on="id_a", right_on="id").join(
+        numbers, left_on="id_b", right_on="id", suffix="_b"
+    )
+    kinds = sorted(edges["kind"].unique(), key=lambda kind: (not kind.startswith("same"), kind))
+    rows = len(plan.frame)
+    components = []
+    for last in range(len(kinds)):
+        part = edges.filter(pl.col("kind").is_in(kinds[: last + 1]))
+        ends = (part["row"].to_numpy(), part["row_b"].to_numpy())
+        graph = coo_array((np.ones(len(part)), ends), shape=(rows, rows))
+        components.append((kinds[last], connected_components(graph, directed=False)[1]))
+    return components
+
+
+def _largest_clusters(plan: FoldPlan, battles: pl.DataFrame) -> list[dict[str, Any]]:
+    is_target = pl.col("role") == "target"
+    targets = int((plan.frame["role"] == "target").sum())
+    largest = (
+        plan.frame.group_by("cluster")
+        .agg(rows=pl.len(), target_rows=is_target.sum())
+        .sort(["target_rows", "rows", "cluster"], descending=[True, True, False])
+        .head(_SHOWN_CLUSTERS)
+    )
+    return [_describe_cluster(row, targets, plan, battles) for row in largest.to_dicts()]
+
+
+def _describe_cluster(
+    row: dict[str, Any], targets: int, plan: FoldPlan, battles: pl.DataFrame
+) -> dict[str, Any]:
+    members = plan.frame["cluster"] == row["cluster"]
+    sources = plan.frame.filter(members)["source"].value_counts().sort("source")
+    turns = battles.filter(members)["prompt"][0]
+    return {
+        **row,
+        "share_of_target": row["target_rows"] / targets,
+        "sources": dict(sources.iter_rows()),
+        "text": " | ".join(turn for turn in turns if turn)[:_SHOWN_TEXT],
+    }
+
+
+def _is_large(cluster: dict[str, Any]) -> bool:
+    return bool(cluster["share_of_target"] > LARGE_CLUSTER)
+
+
+def _warning(cluster: dict[str, Any]) -> str:
+    return (
+        f"one cluster holds {cluster['share_of_target']:.1%} of the target "
+        f"({cluster['target_rows']} rows): {cluster['text']!r}"
+    )

@@ -1,0 +1,30 @@
+"""Exchanging sides A and B: the symmetry that every honest predictor has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from ensemble.plugin.base import SWAP
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+    Scalar = TypeVar("Scalar", bound=np.generic[Any])
+
+_PAIRS = (("response_a", "response_b"), ("model_a", "model_b"), ("label_a", "label_b"))
+
+
+def swap_battles(battles: pl.DataFrame) -> pl.DataFrame:
+    """Exchange the sides in a table of battles, in every column that has a side."""
+    there = [pair for pair in _PAIRS if pair[0] in battles.columns]
+    names = dict(there) | {b: a for a, b in there}
+    return battles.rename(names).select(battles.columns)
+
+
+def swap_classes(values: NDArray[Scalar]) -> NDArray[Scalar]:
+    """Exchange "A wins" and "B wins" in ``(..., 3)`` labels, logits or probabilities."""
+    return values[..., list(SWAP)]

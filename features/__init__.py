@@ -1,0 +1,1 @@
+"""Columns computed from single battles, one file a family."""

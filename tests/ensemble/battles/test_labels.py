@@ -1,0 +1,59 @@
+"""Label cells to distributions: every spelling of a tie, and shares as the cells give them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ensemble.battles.labels import label_of
+from ensemble.battles.turns import BadCell
+
+TIE = (0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("word", "label"),
+    [
+        ("model_a", (1.0, 0.0, 0.0)),
+        ("Model A", (1.0, 0.0, 0.0)),
+        ("a", (1.0, 0.0, 0.0)),
+        ("model_b", (0.0, 1.0, 0.0)),
+        ("B", (0.0, 1.0, 0.0)),
+        ("tie", TIE),
+        ("tie (bothbad)", TIE),
+        ("Tie (Both Bad)", TIE),
+        ("tie(bothbad)", TIE),
+        ("tie_bothbad", TIE),
+        ("bothbad", TIE),
+        (" both bad ", TIE),
+    ],
+)
+def test_winner_words(word: str, label: tuple[float, float, float]) -> None:
+    assert label_of({"winner": word}) == label
+
+
+@pytest.mark.parametrize("word", ["model_c", "ties?", "0", 0, "模型"])
+def test_an_unknown_word_is_named(word: object) -> None:
+    with pytest.raises(BadCell, match=re.escape(f"unknown winner {word!r};")):
+        label_of({"winner": word})
+
+
+@pytest.mark.parametrize("cells", [{}, {"winner": None}, {"winner": " "}])
+def test_no_label_is_none(cells: dict[str, object]) -> None:
+    assert label_of(cells) is None
+
+
+@pytest.mark.parametrize("kind", [int, float, bool, str])
+def test_the_three_shares_go_before_the_winner(kind: type) -> None:
+    shares = dict(
+        zip(["winner_model_a", "winner_model_b", "winner_tie"], map(kind, (0, 1, 0)), strict=True)
+    )
+    assert label_of({**shares, "winner": "tie"}) == (0.0, 1.0, 0.0)
+
+
+def test_the_sum_may_be_off_by_a_rounding_error_only() -> None:
+    near = {"winner_model_a": 1 / 3, "winner_model_b": 1 / 3, "winner_tie": 1 / 3 + 9e-7}
+    assert label_of(near) == (1 / 3, 1 / 3, 1 / 3 + 9e-7)
+    with pytest.raises(BadCell, match="do not sum to 1"):
+        label_of(near | {"winner_tie": 1 / 3 + 2e-6})
