@@ -1,0 +1,1 @@
+"""Learner by fold to logits: cross-fitting, store, executors."""

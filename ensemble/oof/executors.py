@@ -1,0 +1,171 @@
+"""Where folds are fitted: in this process, or each in a fresh one."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from ensemble.errors import EnsembleError, LearnerError, UnknownNameError
+from ensemble.oof.crossfit import fit_fold
+from ensemble.oof.store import fold_name
+from ensemble.oof.workspace import Workspace, open_workspace
+from ensemble.plugin.faults import plugin_errors
+from ensemble.plugin.manager import get_manager
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from multiprocessing.connection import Connection
+
+    from ensemble.config import Config
+    from ensemble.oof.store import LearnerSpec
+    from ensemble.reporter import Reporter
+
+    Task = tuple[LearnerSpec, int | None]
+
+_KNOWN_EVERYWHERE = ("ensemble.errors", "builtins")
+"""Modules whose errors every process can rebuild."""
+
+_NOT_INSTALLED = (
+    "worker processes know only installed plugins; for one that was given in Python, "
+    'set executor = "in-process"'
+)
+
+
+def execute(config: Config, tasks: Sequence[Task], reporter: Reporter) -> int:
+    """Fit every task that is not complete yet.
+
+    Parameters
+    ----------
+    config
+        Says which executor, how many workers and threads.
+    tasks
+        Learners and folds, in the order wanted; one that is named twice is fitted once.
+    reporter
+        Told of each fold.
+
+    Returns
+    -------
+    int
+        How many were fitted; the rest was there.
+
+    Raises
+    ------
+    LearnerError
+        The first that failed; folds that were complete by then are kept.
+    """
+    tasks = list({(spec.name, fold): (spec, fold) for spec, fold in tasks}.values())
+    if config.execution.executor == "processes":
+        return _in_processes(config, tasks, reporter)
+    return _in_this_process(open_workspace(config), tasks, reporter)
+
+
+def _in_this_process(workspace: Workspace, tasks: Sequence[Task], reporter: Reporter) -> int:
+    fitted = 0
+    for spec, fold in tasks:
+        started = time.perf_counter()
+        with reporter.bar(_label(spec, fold)) as progress:
+            done = fit_fold(workspace, spec, fold, progress)
+        fitted += done
+        _tell(reporter, spec, fold, done, time.perf_counter() - started)
+    return fitted
+
+
+def _in_processes(config: Config, tasks: Sequence[Task], reporter: Reporter) -> int:
+    """One fresh process a fold: what a learner leaves in memory ends with it."""
+    fitted = 0
+    context = get_context("spawn")
+    alive, held = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(
+        config.execution.workers,
+        mp_context=context,
+        initializer=_end_with_parent,
+        initargs=(alive,),
+        max_tasks_per_child=1,
+    )
+    with alive, held, pool:
+        futures = {
+            pool.submit(_fit_alone, config, spec, fold): (spec, fold) for spec, fold in tasks
+        }
+        try:
+            for future in as_completed(futures):
+                spec, fold = futures[future]
+                done, seconds = future.result()
+                fitted += done
+                _tell(reporter, spec, fold, done, seconds)
+        except BrokenProcessPool as error:
+            raise EnsembleError(
+                "a worker process died: out of memory, or killed from outside",
+                mend="run the same command again; complete folds are kept",
+            ) from error
+        except BaseException:
+            # Nobody may go on writing once the run's lock is free, nor the user wait for hours.
+            held.close()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return fitted
+
+
+def _fit_alone(config: Config, spec: LearnerSpec, fold: int | None) -> tuple[bool, float]:
+    started = time.perf_counter()
+    try:
+        done = fit_fold(open_workspace(config), spec, fold)
+    except UnknownNameError as error:
+        error.mend = f"{error.mend}\n  note:  {_NOT_INSTALLED}"
+        raise
+    except plugin_errors() as error:
+        portable = _portable(error, _label(spec, fold))
+        if portable is error:
+            raise
+        raise portable from error
+    return done, time.perf_counter() - started
+
+
+def _end_with_parent(alive: Connection) -> None:
+    """End this worker when the other end of a pipe is closed, which the parent alone holds.
+
+    That comes when another fold has failed, or when the parent is gone, even by ``kill -9``: a
+    worker that outlived it would go on writing to a run whose lock is free.
+    """
+
+    def watch() -> None:
+        alive.poll(None)
+        os._exit(1)  # a worker in the midst of a fit hears nothing gentler
+
+    Thread(target=watch, name="end with parent", daemon=True).start()
+
+
+def _portable(error: BaseException, where: str) -> BaseException:
+    """Give an error that another process can rebuild: a plugin's own classes may fail there."""
+    ours = [kind for kind in type(error).__mro__ if kind.__module__ in _KNOWN_EVERYWHERE]
+    if type(error) in ours:
+        return error
+    if isinstance(error, EnsembleError):
+        rebuilt: EnsembleError = ours[0](error.message, where=error.where, mend=error.mend)
+        return rebuilt
+    return LearnerError(f"{type(error).__name__}: {error}", where=where)
+
+
+def _tell(
+    reporter: Reporter, spec: LearnerSpec, fold: int | None, done: bool, seconds: float
+) -> None:
+    what = "fold fitted" if done else "fold kept"
+    reporter.event(what, learner=spec.name, fold=fold, seconds=round(seconds, 3))
+    if not done:
+        return
+    reporter.say(f"{_label(spec, fold)}  fitted in {seconds:.1f} s")
+    directory = reporter.run / "learners" / spec.name / fold_name(fold)
+    faults = get_manager().notify_fold_fitted(
+        learner=spec.name, fold=fold, directory=directory, seconds=seconds
+    )
+    for fault in faults:
+        reporter.event("warning", text=fault)
+        reporter.say(f"warning: {fault}")
+
+
+def _label(spec: LearnerSpec, fold: int | None) -> str:
+    return f"{spec.name}  {fold_name(fold).replace('-', ' ')}"

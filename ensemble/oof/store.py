@@ -1,0 +1,309 @@
+"""Where folds of learners are kept, under which key, and how they are read back.
+
+A fold is good only under the key that made it: data, fold plan, plugin and its version, parameters,
+seed. Everything is read by id, and rows that no fold has predicted come back as NaN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ensemble.artifacts import MANIFEST, fingerprint, hash_file, read_manifest
+from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
+from ensemble.errors import ArtifactError, DataError, LearnerError
+from ensemble.oof.guarded import guarded
+from ensemble.plugin.base import BaseLearner
+from ensemble.plugin.manager import get_manager
+from ensemble.plugin.parameters import build, plain_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ensemble.plugin.base import LogitArray
+
+OOF, TEST, TRAIN_IDS, MODEL = "oof.parquet", "test.parquet", "train_ids.parquet", "model"
+
+
+@dataclass(frozen=True)
+class LearnerSpec:
+    """A learner as the config asks for it.
+
+    Parameters
+    ----------
+    name
+        Name in the config and in the run directory.
+    plugin
+        Registered name of its plugin.
+    parameters
+        As given in the config, defaults left out.
+    base_directory
+        Where relative paths among the parameters start.
+    """
+
+    name: str
+    plugin: str
+    parameters: Mapping[str, Any]
+    base_directory: Path
+
+    def make(self) -> BaseLearner:
+        """Make an instance that is not fitted.
+
+        Raises
+        ------
+        UnknownNameError
+            No such plugin.
+        PluginError
+            It cannot be imported.
+        ConfigError
+            Its parameters are wrong.
+        """
+        kind = get_manager().base_learners.get(self.plugin)
+        where = f'learner "{self.name}", plugin "{self.plugin}"'
+        return build(kind, self.parameters, where=where, anchor=self.base_directory)
+
+    def settings(self) -> dict[str, Any]:
+        """Say which plugin, which version of it, and which parameters, defaults included.
+
+        Paths stand as they were given, so that a run can move to another machine.
+        """
+        learner = self.make()
+        return {
+            "plugin": self.plugin,
+            "version": type(learner).version,
+            "parameters": plain_parameters(learner) | dict(self.parameters),
+        }
+
+    def key_parts(self) -> dict[str, Any]:
+        """Say everything about the learner that its predictions depend on; files by content.
+
+        Raises
+        ------
+        DataError
+            A file that the learner depends on cannot be read.
+        """
+        dependencies = {
+            name: _hash_file(value, self.name) if isinstance(value, Path) else value
+            for name, value in self.make().dependencies().items()
+        }
+        return {**self.settings(), "dependencies": dependencies}
+
+
+def fold_name(fold: int | None) -> str:
+    """Name a fold, or the refit on everything (None), as its directory is called."""
+    return "refit" if fold is None else f"fold-{fold}"
+
+
+def fold_key(
+    spec: LearnerSpec, fold: int | None, shared: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Name one fold of one learner by all that decides its content.
+
+    Parameters
+    ----------
+    spec
+        The learner. Its name counts: the seed depends on it.
+    fold
+        The held-out fold; None for the refit.
+    shared
+        What all learners of the run share: data, plan, weights, seed.
+
+    Returns
+    -------
+    tuple[str, dict[str, Any]]
+        The key (64 hex digits) and the parts it was made from.
+    """
+    parts = {"learner": spec.name, "fold": fold, **spec.key_parts(), **shared}
+    return fingerprint(parts), parts
+
+
+def is_complete(directory: Path, key: str) -> bool:
+    """Say whether a fold is there, whole, and made under this key."""
+    try:
+        return bool(read_manifest(directory).get("key") == key)
+    except ArtifactError:
+        return False
+
+
+@dataclass(frozen=True)
+class FoldStore:
+    """The folds of a run's learners, read under one fold plan and one set of battles.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    plan
+        Fingerprint of the fold plan.
+    data
+        Key of the prepared battles.
+    n_splits
+        Number of folds.
+    """
+
+    run: Path
+    plan: str
+    data: str
+    n_splits: int
+
+    def directory(self, learner: str, fold: int | None) -> Path:
+        """Give the place of a learner's fold, or of its refit (``fold`` None)."""
+        return self.run / "learners" / learner / fold_name(fold)
+
+    def read(self, learner: str, fold: int | None) -> dict[str, Any]:
+        """Read and verify a fold's manifest.
+
+        Raises
+        ------
+        ArtifactError
+            It is incomplete, damaged, of another plan or other battles, or of another learner or
+            fold than its place says.
+        """
+        directory = self.directory(learner, fold)
+        manifest = read_manifest(directory)
+        expected = {"plan": self.plan, "data": self.data, "learner": learner, "fold": fold}
+        names = {"plan": "fold plan", "data": "set of battles"}
+        for name, value in expected.items():
+            if manifest.get(name) != value:
+                raise ArtifactError(
+                    f"stored predictions belong to another {names.get(name, name)}",
+                    where=str(directory),
+                    mend="run `ensemble fit` again",
+                )
+        if fingerprint(manifest.get("key_parts")) != manifest.get("key"):
+            raise ArtifactError("a manifest does not hold its own key", where=str(directory))
+        return manifest
+
+    def load(self, spec: LearnerSpec, fold: int | None) -> BaseLearner:
+        """Restore a fold's fitted learner.
+
+        Raises
+        ------
+        ArtifactError
+            The fold is damaged, of another plan, or made with other parameters or by another
+            version of the plugin than those at hand.
+        LearnerError
+            The learner's ``load`` raised or returned no learner.
+        """
+        directory = self.directory(spec.name, fold)
+        manifest = self.read(spec.name, fold)
+        made_by, at_hand = manifest["key_parts"], spec.settings()
+        for name, value in at_hand.items():
+            if made_by[name] != value:
+                raise ArtifactError(
+                    f"the model was made with {name} {made_by[name]}, and the config or the "
+                    f"installed plugin says {value}",
+                    where=str(directory),
+                    mend=f"install {manifest['distribution']}, or run `ensemble run CONFIG` again",
+                )
+        return load_model(spec, directory / MODEL, f'learner "{spec.name}", {directory}')
+
+    def oof(self, learner: str, ids: pl.Series) -> LogitArray:
+        """Put a learner's out-of-fold logits together.
+
+        Returns
+        -------
+        LogitArray
+            ``(len(ids), 3)``; NaN where the row's fold has not been fitted.
+
+        Raises
+        ------
+        ArtifactError
+            A fold is damaged, belongs to another plan, or a row is predicted by two folds.
+        """
+        logits = np.full((len(ids), 3), np.nan, dtype=np.float32)
+        for fold in range(self.n_splits):
+            directory = self.directory(learner, fold)
+            if not (directory / MANIFEST).exists():
+                continue
+            self.read(learner, fold)
+            part = read_logits(directory / OOF, ids)
+            there = ~np.isnan(part).any(axis=1)
+            if not np.isnan(logits[there]).all():
+                raise ArtifactError("a row is predicted by two folds", where=str(directory))
+            logits[there] = part[there]
+        return logits
+
+    def test_logits(self, learner: str, models: str, ids: pl.Series) -> LogitArray:
+        """Give a learner's test logits, ``(len(ids), 3)``, by id.
+
+        Parameters
+        ----------
+        learner
+            Its name.
+        models
+            ``"folds"``: averaged over the folds' models; ``"refit"``: of the refit.
+        ids
+            The test rows wanted.
+
+        Raises
+        ------
+        ArtifactError
+            A fold is missing, damaged, of another plan, or lacks a test row.
+        """
+        folds = self.folds(models)
+        total = np.zeros((len(ids), 3))
+        for fold in folds:
+            self.read(learner, fold)
+            path = self.directory(learner, fold) / TEST
+            logits = read_logits(path, ids)
+            if np.isnan(logits).any():
+                raise ArtifactError("test rows are missing", where=str(path))
+            total += logits
+        return (total / len(folds)).astype(np.float32)
+
+    def folds(self, models: str) -> list[int | None]:
+        """Say which fitted models stand behind ``"folds"`` or ``"refit"``."""
+        return [None] if models == "refit" else list(range(self.n_splits))
+
+
+def load_model(spec: LearnerSpec, directory: Path, where: str) -> BaseLearner:
+    """Restore a learner from what its ``save`` wrote.
+
+    Raises
+    ------
+    LearnerError
+        ``load`` raised, or returned no learner.
+    """
+    loaded = guarded("load", where, lambda: spec.make().load(directory))
+    if not isinstance(loaded, BaseLearner):
+        raise LearnerError(f"load returned {type(loaded).__name__}, not a learner", where=where)
+    return loaded
+
+
+def read_logits(path: Path, ids: pl.Series) -> LogitArray:
+    """Read predictions and put them in the order of ``ids``.
+
+    Returns
+    -------
+    LogitArray
+        ``(len(ids), 3)`` float32; NaN for ids that are not in the file.
+    """
+    try:
+        stored = pl.read_parquet(path).select(*PREDICTION_SCHEMA)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(f"predictions cannot be read: {error}", where=str(path)) from error
+    wanted = pl.DataFrame({"id": ids}, schema={"id": pl.String})
+    joined = wanted.join(stored, on="id", how="left", maintain_order="left")
+    filled = joined.select(pl.col(LOGIT_COLUMNS).fill_null(float("nan")))
+    return filled.to_numpy().astype(np.float32)
+
+
+def prediction_frame(ids: pl.Series, logits: LogitArray) -> pl.DataFrame:
+    """Put logits beside their ids: ``PREDICTION_SCHEMA``."""
+    columns = {name: logits[:, i] for i, name in enumerate(LOGIT_COLUMNS)}
+    return pl.DataFrame({"id": ids, **columns}, schema=PREDICTION_SCHEMA)
+
+
+def _hash_file(path: Path, learner: str) -> str:
+    try:
+        return hash_file(path)
+    except OSError as error:
+        raise DataError(
+            f"a file that the learner needs cannot be read: {error.strerror}",
+            where=f'learner "{learner}", {path}',
+        ) from error

@@ -1,0 +1,35 @@
+"""The built-in learners and feature sets, registered by the hooks that everyone uses.
+
+Targets are lazy strings: listing them imports nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ensemble import hookimpl
+from features.catalog import FAMILIES
+
+if TYPE_CHECKING:
+    from ensemble.plugin.base import Register
+
+
+@hookimpl
+def register_base_learners(register: Register) -> None:
+    """Register the learners of the core."""
+    register("handcrafted", "plugins.handcrafted:Handcrafted")
+    register("tfidf", "plugins.tfidf:Tfidf")
+    register("precomputed", "plugins.precomputed:Precomputed")
+
+
+@hookimpl
+def register_meta_learners(register: Register) -> None:
+    """Register the LightGBM stacker."""
+    register("lightgbm", "plugins.lightgbm_stacker:LightGBMStacker")
+
+
+@hookimpl
+def register_feature_sets(register: Register) -> None:
+    """Register one feature set a family."""
+    for family in FAMILIES:
+        register(family, f"features.{family}:FEATURE_SET")

@@ -1,0 +1,247 @@
+"""LightGBM on feature sets, indifferent to which response stands on which side.
+
+Every battle is learned in both orders, and a prediction is the mean of both orders' scores, so
+that exchanging the responses exchanges the logits exactly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from ensemble.artifacts import read_json, write_json, write_text
+from ensemble.battles.swap import swap_classes
+from ensemble.errors import ArtifactError
+from ensemble.plugin.base import CLASSES, BaseLearner
+from ensemble.plugin.manager import get_manager
+from features.catalog import FAMILIES
+from plugins.both_orders import both_orders, deal_groups
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import lightgbm
+    import polars as pl
+
+    from ensemble.battles.features import FeatureMatrix
+    from ensemble.plugin.base import FeatureSet, FitContext, FloatArray, IntArray, LogitArray
+    from plugins.both_orders import Rows
+
+_FACTS = "handcrafted.json"
+
+
+class Handcrafted(BaseLearner):
+    """Boosted trees on the columns of feature sets.
+
+    Each of ``n_models`` models holds other groups out for early stopping; their scores are
+    averaged, so that all rows are learned from. Labels may be soft: a row enters once a class,
+    weighted by the class's share.
+
+    Parameters
+    ----------
+    features
+        Names of feature sets; those that come with the toolkit by default.
+    n_models
+        Number of models, each stopped on its own part of the groups; 2 or more.
+    n_estimators
+        Greatest number of boosting rounds.
+    early_stopping_rounds
+        Rounds without gain on the held-out groups after which a model stops.
+    learning_rate, num_leaves, min_child_samples, feature_fraction, bagging_fraction, lambda_l2
+        As LightGBM has them. ``min_child_samples`` counts a battle twice, once in each order.
+
+    Raises
+    ------
+    ValueError
+        A number is out of its range.
+    """
+
+    version = "1"
+
+    def __init__(
+        self,
+        *,
+        features: Sequence[str] = FAMILIES,
+        n_models: int = 4,
+        n_estimators: int = 2000,
+        early_stopping_rounds: int = 50,
+        learning_rate: float = 0.03,
+        num_leaves: int = 16,
+        min_child_samples: int = 10,
+        feature_fraction: float = 0.15,
+        bagging_fraction: float = 0.7,
+        lambda_l2: float = 3.0,
+    ) -> None:
+        self.features = features
+        self.n_models = n_models
+        self.n_estimators = n_estimators
+        self.early_stopping_rounds = early_stopping_rounds
+        self.learning_rate = learning_rate
+        self.num_leaves = num_leaves
+        self.min_child_samples = min_child_samples
+        self.feature_fraction = feature_fraction
+        self.bagging_fraction = bagging_fraction
+        self.lambda_l2 = lambda_l2
+        self._cache_directory: Path | None = None
+        self._check_ranges()
+
+    def fit(
+        self,
+        battles: pl.DataFrame,
+        labels: FloatArray,
+        *,
+        sample_weight: FloatArray | None = None,
+        groups: IntArray | None = None,
+        context: FitContext,
+    ) -> Self:
+        """Learn from battles; see ``BaseLearner.fit``.
+
+        Raises
+        ------
+        LearnerError
+            There are fewer groups than models.
+        """
+        self._cache_directory = context.cache_directory
+        matrix = self._compute(battles)
+        weight = np.ones(len(matrix)) if sample_weight is None else sample_weight
+        # The penalties are on the scale of the weights: only their ratios may matter.
+        weight = weight / weight.mean()
+        groups = np.arange(len(matrix)) if groups is None else groups
+        part = deal_groups(groups, self.n_models, context.seed)
+        self.boosters_: list[lightgbm.Booster] = []
+        for held_out in range(self.n_models):
+            learned, watched = (
+                both_orders(matrix, labels, weight, np.flatnonzero(rows))
+                for rows in (part != held_out, part == held_out)
+            )
+            self.boosters_.append(self._boost(learned, watched, held_out, context))
+            context.progress((held_out + 1) / self.n_models, f"model {held_out + 1}")
+        self.columns_ = matrix.names
+        return self
+
+    def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
+        """Give logits ``(n, 3)``; exchanging A and B exchanges the first two exactly."""
+        matrix = self._compute(battles)
+        if matrix.names != self.columns_:
+            raise ArtifactError(
+                "the feature sets have other columns than those that were learned from",
+                mend="fit the learner again, or install the version that it was fitted with",
+            )
+        one, other = self._scores(matrix), self._scores(matrix.swapped())
+        return ((one + swap_classes(other)) / 2).astype(np.float32)
+
+    def save(self, directory: Path) -> None:
+        """Write LightGBM's text format, and JSON with the columns and the hash of each model."""
+        texts = [booster.model_to_string() for booster in self.boosters_]
+        for index, text in enumerate(texts):
+            write_text(directory / _model_name(index), text)
+        facts = {"columns": self.columns_, "models": [_digest(text) for text in texts]}
+        write_json(directory / _FACTS, facts)
+
+    def load(self, directory: Path) -> Self:
+        """Restore what ``save`` wrote.
+
+        Raises
+        ------
+        ArtifactError
+            A model is missing or altered: LightGBM reads malformed text out of bounds.
+        """
+        from lightgbm import Booster
+
+        facts = read_json(directory / _FACTS)
+        texts = [
+            _read_model(directory / _model_name(index), digest)
+            for index, digest in enumerate(facts["models"])
+        ]
+        self.boosters_ = [Booster(model_str=text) for text in texts]
+        self.columns_ = tuple(facts["columns"])
+        return self
+
+    def dependencies(self) -> dict[str, Any]:
+        """Name the feature sets as they are installed: their versions are part of the key."""
+        return {feature_set.name: feature_set.identity() for feature_set in self._sets()}
+
+    def _check_ranges(self) -> None:
+        if not self.features:
+            raise ValueError("features must name at least one feature set")
+        for name in ("n_models", "num_leaves"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"{name} must be 2 or more")
+        for name in ("n_estimators", "early_stopping_rounds", "min_child_samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more")
+        for name in ("learning_rate", "feature_fraction", "bagging_fraction"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be above 0 and not above 1")
+        if self.lambda_l2 < 0:
+            raise ValueError("lambda_l2 must not be negative")
+
+    def _compute(self, battles: pl.DataFrame) -> FeatureMatrix:
+        from ensemble.battles.features import compute_features
+
+        return compute_features(battles, self._sets(), cache_directory=self._cache_directory)
+
+    def _sets(self) -> list[FeatureSet]:
+        return [get_manager().feature_sets.get(name) for name in self.features]
+
+    def _boost(
+        self, learned: Rows, watched: Rows, number: int, context: FitContext
+    ) -> lightgbm.Booster:
+        import lightgbm
+
+        data = lightgbm.Dataset(learned.values, learned.classes, weight=learned.weight)
+        watch = data.create_valid(watched.values, watched.classes, weight=watched.weight)
+        return lightgbm.train(
+            self._settings(context.seed + number, context.threads),
+            data,
+            self.n_estimators,
+            valid_sets=[watch],
+            callbacks=[lightgbm.early_stopping(self.early_stopping_rounds, verbose=False)],
+        )
+
+    def _settings(self, seed: int, threads: int) -> dict[str, Any]:
+        return {
+            "objective": "multiclass",
+            "num_class": len(CLASSES),
+            "learning_rate": self.learning_rate,
+            "num_leaves": self.num_leaves,
+            "min_child_samples": self.min_child_samples,
+            "feature_fraction": self.feature_fraction,
+            "bagging_fraction": self.bagging_fraction,
+            "bagging_freq": 1,
+            "lambda_l2": self.lambda_l2,
+            # Random thresholds overfit less than the best ones where battles are few.
+            "extra_trees": True,
+            "seed": seed,
+            "num_threads": threads,
+            "deterministic": True,
+            "force_col_wise": True,
+            "verbosity": -1,
+        }
+
+    def _scores(self, matrix: FeatureMatrix) -> FloatArray:
+        """Mean of the models' log-odds, ``(n, 3)``."""
+        scores = [booster.predict(matrix.values, raw_score=True) for booster in self.boosters_]
+        mean: FloatArray = np.mean(scores, axis=0)
+        return mean
+
+
+def _model_name(index: int) -> str:
+    return f"model-{index}.txt"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read_model(path: Path, digest: str) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"a stored model cannot be read: {error}", where=str(path)) from error
+    if _digest(text) != digest:
+        raise ArtifactError("a stored model is not what was saved", where=str(path))
+    return text

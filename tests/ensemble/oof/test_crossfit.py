@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ensemble.battles.prepare import prepare
+from ensemble.battles.split import split
+from ensemble.errors import ArtifactError, DataError, EnsembleError, LearnerError
+from ensemble.oof.crossfit import fit_fold
+from ensemble.oof.guarded import check_logits
+from ensemble.oof.store import FoldStore, LearnerSpec, fold_key, is_complete
+from ensemble.oof.workspace import Workspace, open_workspace
+from ensemble.plugin.manager import get_manager
+
+
+@pytest.fixture
+def space(project: Any) -> Workspace:
+    return _prepared(project.config())
+
+
+def _prepared(config: Any) -> Workspace:
+    run = Path(config.run_dir)
+    run.mkdir(exist_ok=True)
+    prepare(config)
+    split(run, n_splits=config.folds.n_splits, seed=config.seed, threshold=0.8)
+    return open_workspace(config)
+
+
+def _spec(plugin: str, base: Path, **parameters: Any) -> LearnerSpec:
+    return LearnerSpec("x", plugin, parameters, base)
+
+
+def _with_pretraining(project: Any) -> Workspace:
+    sources = [source.model_dump(exclude_none=True) for source in project.config().sources]
+    sources[1]["role"] = "pretrain"
+    return _prepared(project.config(sources=sources))
+
+
+def test_a_fold_never_sees_its_held_out_rows_nor_their_clusters(
+    space: Workspace, fake_learners: Any
+) -> None:
+    spec = _spec("prior", space.run)
+    frame = space.plan.frame
+    for fold in range(3):
+        fit_fold(space, spec, fold)
+        seen = frame.filter(pl.col("id").is_in(fake_learners.seen[fold]["ids"]))
+        held_out = frame.filter(pl.col("fold") == fold)
+        assert not set(seen["cluster"]) & set(held_out["cluster"])
+        assert "test" not in set(seen["role"])
+        recorded = pl.read_parquet(space.store.directory("x", fold) / "train_ids.parquet")
+        assert recorded["id"].to_list() == sorted(fake_learners.seen[fold]["ids"])
+        predicted = pl.read_parquet(space.store.directory("x", fold) / "oof.parquet")
+        assert set(predicted["id"]) == set(held_out["id"])
+
+
+def test_a_learner_sees_no_label_column_model_name_or_source(
+    space: Workspace, fake_learners: Any
+) -> None:
+    fit_fold(space, _spec("prior", space.run), 0)
+    assert fake_learners.seen[0]["columns"] == ["id", "prompt", "response_a", "response_b"]
+
+
+def test_labels_weights_and_groups_belong_to_their_rows(
+    space: Workspace, fake_learners: Any
+) -> None:
+    fit_fold(space, _spec("prior", space.run), 0)
+    seen = fake_learners.seen[0]
+    rows = {row["id"]: row for row in space.battles.to_dicts()}
+    clusters = dict(space.plan.frame.select("id", "cluster").iter_rows())
+    for i, name in enumerate(seen["ids"]):
+        assert seen["labels"][i].tolist() == [
+            rows[name][c] for c in ("label_a", "label_b", "label_tie")
+        ]
+        assert seen["weights"][i] == (0.5 if rows[name]["source"] == "extra" else 1.0)
+        assert seen["groups"][i] == clusters[name]
+
+
+def test_changing_a_held_out_label_changes_nothing_of_the_fold(
+    project: Any, space: Workspace, fake_learners: Any
+) -> None:
+    spec = _spec("prior", space.run)
+    fit_fold(space, spec, 0)
+    before = fake_learners.seen[-1]
+    flipped = space.battles.with_columns(
+        label_a=pl.when(space.plan.held_out(0)).then(1.0 - pl.col("label_a")).otherwise("label_a")
+    )
+    poisoned = Workspace(**{**vars(space), "battles": flipped, "data_key": "other"})
+    fit_fold(poisoned, spec, 0)
+    after = fake_learners.seen[-1]
+    assert before["ids"] == after["ids"]
+    assert np.array_equal(before["labels"], after["labels"])
+    assert before["context"].seed == after["context"].seed
+
+
+def test_pretraining_rows_reach_pretrain_alone_and_are_cut_and_recorded(
+    project: Any, fake_learners: Any
+) -> None:
+    space = _with_pretraining(project)
+    manager = get_manager().base_learners
+    pretrained = manager.get("pretrained").pretrained  # type: ignore[attr-defined]
+    fit_fold(space, _spec("pretrained", space.run), 0)
+    cut = set(space.plan.cut_rows(0)["id"])
+    every = {f"extra-{i}" for i in range(20)}
+    assert cut
+    assert set(pretrained[0]) == every - cut
+    assert not every & set(fake_learners.seen[0]["ids"])
+    recorded = pl.read_parquet(space.store.directory("x", 0) / "train_ids.parquet")
+    by_stage = recorded.filter(pl.col("stage") == "pretrain")["id"].to_list()
+    assert by_stage == sorted(every - cut)
+
+
+def test_a_learner_without_pretraining_trains_without_and_says_so(project: Any) -> None:
+    space = _with_pretraining(project)
+    fit_fold(space, _spec("prior", space.run), 0)
+    directory = space.store.directory("x", 0)
+    manifest = json.loads((directory / "manifest.json").read_text())
+    assert manifest["pretrain"] == "unsupported"
+    assert manifest["rows"]["pretrain"] == 0
+
+
+def test_a_complete_fold_is_kept(space: Workspace, fake_learners: Any) -> None:
+    spec = _spec("prior", space.run)
+    assert fit_fold(space, spec, 0)
+    assert not fit_fold(space, spec, 0)
+    assert len(fake_learners.seen) == 1
+
+
+@pytest.mark.parametrize(
+    "file", ["oof.parquet", "test.parquet", "train_ids.parquet", "model/prior.json"]
+)
+def test_a_damaged_fold_is_made_anew(space: Workspace, fake_learners: Any, file: str) -> None:
+    spec = _spec("prior", space.run)
+    fit_fold(space, spec, 0)
+    path = space.store.directory("x", 0) / file
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    with pytest.raises(ArtifactError, match="damaged"):
+        space.store.load(spec, 0)
+    assert fit_fold(space, spec, 0)
+    assert path.read_bytes() == content
+
+
+def test_the_key_depends_on_all_that_decides_the_predictions(
+    project: Any, space: Workspace
+) -> None:
+    spec = _spec("prior", space.run)
+    key, _ = fold_key(spec, 0, space.shared_key())
+    assert fold_key(_spec("prior", space.run), 0, space.shared_key())[0] == key
+    # A default spelled out is the same parameter.
+    assert fold_key(_spec("prior", space.run, shift=0.0), 0, space.shared_key())[0] == key
+    for other in (
+        fold_key(_spec("prior", space.run, shift=1.0), 0, space.shared_key()),
+        fold_key(_spec("pretrained", space.run), 0, space.shared_key()),
+        fold_key(spec, 1, space.shared_key()),
+        fold_key(spec, None, space.shared_key()),
+        *(
+            fold_key(spec, 0, Workspace(**{**vars(space), **change}).shared_key())
+            for change in (
+                {"seed": 8},
+                {"data_key": "d"},
+                {"weights": {"arena": 2.0, "extra": 1.0}},
+            )
+        ),
+    ):
+        assert other[0] != key
+
+
+def test_the_version_of_a_plugin_is_part_of_the_key(
+    space: Workspace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = _spec("prior", space.run)
+    fit_fold(space, spec, 0)
+    directory = space.store.directory("x", 0)
+    monkeypatch.setattr(fake_learners, "version", "2")
+    assert not is_complete(directory, fold_key(spec, 0, space.shared_key())[0])
+    with pytest.raises(ArtifactError, match="made with version 1, and the config or the installed"):
+        space.store.load(spec, 0)
+
+
+def test_a_model_is_not_loaded_with_other_parameters(space: Workspace) -> None:
+    fit_fold(space, _spec("prior", space.run), 0)
+    with pytest.raises(ArtifactError, match="made with parameters {'shift': 0.0}"):
+        space.store.load(_spec("prior", space.run, shift=1.0), 0)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("nan", "NaN or infinity for 1 of"),
+        ("shape", r"shape \(\d+, 2\), not \(\d+, 3\)"),
+        ("rows", r"shape \(\d+, 3\), not"),
+        ("ints", "returned int64, not floats"),
+        ("text", r"shape \(\), not"),
+        ("order", "other logits for the same battles in another order"),
+        ("ragged", "returned no array"),
+        ("huge", "NaN or infinity"),
+        ("load", "other logits after save and load"),
+        ("load none", "load returned NoneType, not a learner"),
+    ],
+)
+def test_what_a_learner_may_not_return(space: Workspace, what: str, message: str) -> None:
+    with pytest.raises(LearnerError, match=f'{message}(.|\n)*learner "x"(.|\n)*fold 1'):
+        fit_fold(space, _spec("returns", space.run, what=what), 1)
+    assert not list((space.run / "learners").rglob("*.parquet"))
+
+
+def test_a_learner_that_raises_is_named(space: Workspace) -> None:
+    with pytest.raises(
+        LearnerError, match='fit raised RuntimeError: no luck(.|\n)*"x"(.|\n)*fold 2'
+    ):
+        fit_fold(space, _spec("raises", space.run), 2)
+
+
+@pytest.mark.parametrize("error", [SystemExit("bye"), pl.exceptions.PanicException("panic")])
+def test_whatever_a_learner_raises_is_named(
+    space: Workspace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def raise_it(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(fake_learners, "fit", raise_it)
+    with pytest.raises(LearnerError, match=f"fit raised {type(error).__name__}"):
+        fit_fold(space, _spec("prior", space.run), 0)
+
+
+def test_a_full_disk_is_not_the_learners_fault(
+    space: Workspace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fake_learners, "save", full)
+    with pytest.raises(EnsembleError, match="cannot write: No space left on device"):
+        fit_fold(space, _spec("prior", space.run), 0)
+
+
+def test_logits_of_float64_become_float32() -> None:
+    ids = pl.Series("id", ["a", "b"])
+    assert check_logits(np.zeros((2, 3)), ids, "here").dtype == np.float32
+
+
+def test_oof_is_nan_where_no_fold_has_predicted(space: Workspace) -> None:
+    spec = _spec("prior", space.run)
+    fit_fold(space, spec, 0)
+    fit_fold(space, spec, 2)
+    target = space.plan.frame.filter(pl.col("role") == "target")
+    shuffled = target.sample(fraction=1.0, shuffle=True, seed=0)
+    logits = space.store.oof("x", shuffled["id"])
+    missing = np.isnan(logits).all(axis=1)
+    assert np.array_equal(missing, shuffled["fold"].to_numpy() == 1)
+    assert np.isfinite(logits[~missing]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "what"), [({"plan": "0" * 64}, "fold plan"), ({"data": "d"}, "set of battles")]
+)
+def test_predictions_of_another_plan_or_other_battles_are_refused(
+    space: Workspace, change: dict[str, str], what: str
+) -> None:
+    for fold in range(3):
+        fit_fold(space, _spec("prior", space.run), fold)
+    store = FoldStore(**{**vars(space.store), **change})
+    ids = space.test_rows()["id"]
+    with pytest.raises(ArtifactError, match=f"belong to another {what}"):
+        store.oof("x", ids)
+    with pytest.raises(ArtifactError, match=f"belong to another {what}"):
+        store.test_logits("x", "folds", ids)
+
+
+def test_a_fold_copied_to_another_place_is_refused(space: Workspace) -> None:
+    fit_fold(space, _spec("prior", space.run), 0)
+    for learner, fold in (("x", 1), ("y", 0)):
+        shutil.copytree(space.store.directory("x", 0), space.store.directory(learner, fold))
+        with pytest.raises(ArtifactError, match="belong to another (learner|fold)"):
+            space.store.read(learner, fold)
+
+
+def test_two_names_are_two_keys(space: Workspace) -> None:
+    """The seed depends on the name, and stacks hold weights by name."""
+    one, other = (LearnerSpec(name, "prior", {}, space.run) for name in ("one", "other"))
+    assert fold_key(one, 0, space.shared_key()) != fold_key(other, 0, space.shared_key())
+
+
+def test_test_logits_are_averaged_by_id(space: Workspace) -> None:
+    parts = []
+    for fold in range(3):
+        fit_fold(space, _spec("prior", space.run), fold)
+        stored = pl.read_parquet(space.store.directory("x", fold) / "test.parquet")
+        parts.append(stored["logit_a"][0])
+    mean = space.store.test_logits("x", "folds", space.test_rows()["id"].reverse())
+    assert mean.shape == (9, 3)
+    assert mean[0, 0] == pytest.approx(sum(parts) / 3, rel=1e-6)
+    with pytest.raises(ArtifactError, match="test rows are missing"):
+        space.store.test_logits("x", "folds", pl.Series(["nobody"]))
+
+
+def test_a_refit_sees_everything_and_holds_out_nothing(
+    space: Workspace, fake_learners: Any
+) -> None:
+    fit_fold(space, _spec("prior", space.run), None)
+    assert len(fake_learners.seen[0]["ids"]) == 80
+    manifest = json.loads((space.run / "learners" / "x" / "refit" / "manifest.json").read_text())
+    assert manifest["rows"] == {"train": 80, "pretrain": 0, "held_out": 0, "test": 9}
+
+
+def test_a_saved_learner_predicts_the_same(space: Workspace) -> None:
+    spec = _spec("prior", space.run, shift=0.3)
+    fit_fold(space, spec, 0)
+    directory = space.store.directory("x", 0)
+    learner = space.store.load(spec, 0)
+    stored = pl.read_parquet(directory / "test.parquet").drop("id").to_numpy()
+    assert np.array_equal(learner.predict_logits(space.test_rows()), stored)
+
+
+def test_checkpoints_are_kept_by_key_and_removed_when_complete(
+    space: Workspace, fake_learners: Any
+) -> None:
+    fit_fold(space, _spec("prior", space.run), 0)
+    fit_fold(space, _spec("prior", space.run, shift=1.0), 0)
+    first, second = (seen["context"].checkpoint_directory for seen in fake_learners.seen)
+    assert first != second
+    assert not first.exists()
+
+
+def test_battles_and_plan_must_have_the_same_rows(space: Workspace) -> None:
+    with pytest.raises(EnsembleError, match="do not have the same rows"):
+        Workspace(**{**vars(space), "battles": space.battles.reverse()})
+
+
+def test_a_file_that_a_learner_needs_is_part_of_the_key(space: Workspace, tmp_path: Path) -> None:
+    oof = tmp_path / "oof.csv"
+    spec = _spec("precomputed", tmp_path, oof="oof.csv")
+    with pytest.raises(DataError, match=r"cannot be read(.|\n)*oof\.csv"):
+        fold_key(spec, 0, space.shared_key())
+    oof.write_text("id,logit_a,logit_b,logit_tie\n")
+    before, _ = fold_key(spec, 0, space.shared_key())
+    oof.write_text("id,logit_a,logit_b,logit_tie\na,0,0,0\n")
+    assert fold_key(spec, 0, space.shared_key())[0] != before

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ensemble.battles.prepare import prepare
+from ensemble.battles.split import split
+from ensemble.errors import LearnerError, PluginError, UnknownNameError
+from ensemble.oof.executors import execute
+from ensemble.oof.store import LearnerSpec
+from ensemble.plugin.manager import use_manager
+from ensemble.reporter import Reporter
+
+PLUGIN = """
+import time
+from pathlib import Path
+import numpy as np
+from ensemble import BaseLearner, hookimpl
+from ensemble.errors import LearnerError
+
+class Own(LearnerError):
+    def __init__(self, cause):
+        super().__init__(f"no luck with {cause}", mend="try again")
+
+class Odd(Exception):
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+class Beats(BaseLearner):
+    def __init__(self, file: str = "", fails: str = "") -> None:
+        self.file, self.fails = file, fails
+    def dependencies(self):
+        if self.fails == "odd":
+            raise Odd("this", "that")
+        return {}
+    def fit(self, battles, labels, *, sample_weight=None, groups=None, context):
+        if self.fails == "own":
+            raise Own("this")
+        if self.fails == "plain":
+            raise LearnerError("no luck today", mend="try tomorrow")
+        while self.fails == "after":
+            if Path(self.file).exists():
+                raise LearnerError("no luck after all")
+        for beat in range(400 if self.file else 0):
+            Path(self.file).write_text(str(beat))
+            time.sleep(0.05)
+        return self
+    def predict_logits(self, battles):
+        return np.zeros((len(battles), 3), dtype=np.float32)
+    def save(self, directory):
+        (directory / "empty").touch()
+    def load(self, directory):
+        return self
+
+@hookimpl
+def register_base_learners(register):
+    register("beats", Beats)
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a third-party plugin where this process and all that it starts find it."""
+    site = tmp_path / "site"
+    info = site / "beats-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "beating_learner.py").write_text(PLUGIN)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: beats\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ensemble]\nbeats = beating_learner\n")
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    monkeypatch.syspath_prepend(str(site))
+    use_manager(None)
+
+
+def _prepared(project: Any, executor: str, **learner: Any) -> tuple[Any, LearnerSpec, Reporter]:
+    learners = [{"name": "x", "plugin": "beats", **learner}]
+    config = project.config(learners, execution={"executor": executor, "threads": 1})
+    run = Path(config.run_dir)
+    run.mkdir(exist_ok=True)
+    prepare(config)
+    split(run, n_splits=config.folds.n_splits, seed=config.seed, threshold=0.8)
+    (item,) = config.learners
+    spec = LearnerSpec(item.name, item.plugin, item.parameters, Path(config.base_dir))
+    return config, spec, Reporter(run)
+
+
+@pytest.mark.parametrize("executor", ["in-process", "processes"])
+def test_a_fold_that_is_named_twice_is_fitted_once(
+    executor: str, project: Any, installed: None
+) -> None:
+    config, spec, reporter = _prepared(project, executor)
+    assert execute(config, [(spec, 0), (spec, 0)], reporter) == 1
+    assert execute(config, [(spec, 0), (spec, 1)], reporter) == 1
+    events = [json.loads(line) for line in (reporter.run / "events.jsonl").read_text().splitlines()]
+    told = sorted((event["event"], event["fold"]) for event in events)
+    assert told == [("fold fitted", 0), ("fold fitted", 1), ("fold kept", 0)]
+
+
+def test_an_error_of_a_worker_comes_as_it_was_raised(project: Any, installed: None) -> None:
+    config, spec, reporter = _prepared(project, "processes", fails="plain")
+    with pytest.raises(LearnerError, match="no luck today") as caught:
+        execute(config, [(spec, 0)], reporter)
+    assert type(caught.value) is LearnerError
+    assert caught.value.mend == "try tomorrow"
+    assert 'learner "x" (plugin "beats"), fold 0' in str(caught.value.where)
+
+
+def test_a_fold_that_fails_ends_the_others_before_the_error_is_told(
+    project: Any, installed: None
+) -> None:
+    beat = project.path / "beat"
+    config, spec, reporter = _prepared(project, "processes", fails="after", file=str(beat))
+    config = config.model_copy(
+        update={"execution": config.execution.model_copy(update={"workers": 2})}
+    )
+    beats = LearnerSpec("y", "beats", {"file": str(beat)}, spec.base_directory)
+    with pytest.raises(LearnerError, match="no luck after all"):
+        execute(config, [(beats, 0), (spec, 0), (beats, 1), (beats, 2)], reporter)
+    assert _stands_still(beat)
+    assert int(beat.read_text() or 0) < 399
+
+
+@pytest.mark.parametrize(
+    ("fails", "message"),
+    [("own", "no luck with this(.|\n)*try again"), ("odd", "Odd: this and that(.|\n)*fold 0")],
+)
+def test_a_plugins_own_kind_of_error_does_not_break_the_pool(
+    fails: str, message: str, project: Any, installed: None
+) -> None:
+    config, spec, reporter = _prepared(project, "processes", fails=fails)
+    with pytest.raises(PluginError, match=message):
+        execute(config, [(spec, 0)], reporter)
+
+
+def test_a_plugin_given_in_python_is_unknown_to_workers_and_the_error_says_so(project: Any) -> None:
+    config, spec, reporter = _prepared(project, "processes")
+    given = LearnerSpec("p", "prior", {}, spec.base_directory)
+    message = 'unknown base learner "prior"(.|\n)*only installed plugins(.|\n)*"in-process"'
+    with pytest.raises(UnknownNameError, match=message):
+        execute(config, [(given, 0)], reporter)
+
+
+def test_a_worker_ends_with_a_parent_that_is_killed(project: Any, installed: None) -> None:
+    beat = project.path / "beat"
+    _prepared(project, "processes", file=str(beat))
+    command = [sys.executable, "-m", "ensemble.cli", "fit", str(project.path / "config.toml")]
+    parent = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ)
+    )
+    try:
+        _wait_until(beat.exists, 60)
+    finally:
+        parent.kill()
+        parent.wait()
+    # The beat stands still once nobody writes it.
+    _wait_until(lambda: _stands_still(beat), 3)
+    assert int(beat.read_text() or 0) < 399
+
+
+def _stands_still(beat: Path) -> bool:
+    before = beat.stat().st_mtime_ns
+    time.sleep(0.5)
+    return beat.stat().st_mtime_ns == before
+
+
+def _wait_until(condition: Any, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come in time"
+        time.sleep(0.05)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ensemble.battles.features import FeatureMatrix
+from ensemble.errors import LearnerError
+from plugins.both_orders import both_orders, deal_groups
+
+MATRIX = FeatureMatrix(
+    ids=pl.Series(["x", "y"]),
+    names=("c_a", "c_b", "d"),
+    values=np.array([[1, 2, -1], [5, 3, 2]], dtype=np.float32),
+    swap=np.array([1, 0, 2]),
+    sign=np.array([1, 1, -1], dtype=np.float32),
+)
+
+
+def test_each_battle_enters_in_both_orders_with_its_label_exchanged() -> None:
+    labels = np.array([[1.0, 0, 0], [0, 0, 1.0]])
+    rows = both_orders(MATRIX, labels, np.array([1.0, 2.0]), np.array([0, 1]))
+    assert rows.values.tolist() == [[1, 2, -1], [5, 3, 2], [2, 1, 1], [3, 5, -2]]
+    assert rows.classes.tolist() == [0, 2, 1, 2]
+    assert rows.weight.tolist() == [1, 2, 1, 2]
+
+
+def test_a_soft_label_enters_once_a_class_that_has_a_share() -> None:
+    labels = np.array([[0, 0, 1.0], [0.75, 0, 0.25]])
+    rows = both_orders(MATRIX, labels, np.array([1.0, 2.0]), np.array([1]))
+    assert rows.values.tolist() == [[5, 3, 2], [5, 3, 2], [3, 5, -2], [3, 5, -2]]
+    assert rows.classes.tolist() == [0, 2, 1, 2]
+    assert rows.weight.tolist() == [1.5, 0.5, 1.5, 0.5]
+
+
+@given(
+    st.lists(st.integers(-5, 12), min_size=4, max_size=60),
+    st.integers(2, 6),
+    st.integers(0, 2**32 - 1),
+)
+def test_groups_are_dealt_whole_and_no_part_is_empty(
+    groups: list[int], n_parts: int, seed: int
+) -> None:
+    if len(set(groups)) < n_parts:
+        with pytest.raises(LearnerError, match="cannot be stopped early"):
+            deal_groups(np.array(groups), n_parts, seed)
+        return
+    parts = deal_groups(np.array(groups), n_parts, seed)
+    assert set(parts) == set(range(n_parts))
+    for group in set(groups):
+        assert len(set(parts[np.array(groups) == group])) == 1
+    np.testing.assert_array_equal(parts, deal_groups(np.array(groups), n_parts, seed))
+
+
+def test_parts_are_about_equally_large_and_depend_on_the_seed() -> None:
+    groups = np.repeat(np.arange(100), np.arange(100) % 7 + 1)
+    parts = deal_groups(groups, 4, seed=0)
+    counts = np.bincount(parts)
+    assert counts.max() - counts.min() <= 7
+    assert not np.array_equal(parts, deal_groups(groups, 4, seed=1))

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ensemble.battles.swap import swap_battles, swap_classes
+from ensemble.errors import ArtifactError, LearnerError, UnknownNameError
+from ensemble.plugin.base import Feature, FeatureSet, FitContext
+from ensemble.plugin.manager import Manager
+from ensemble.plugin.parameters import plain_parameters
+from plugins import handcrafted
+from plugins.handcrafted import Handcrafted
+
+if TYPE_CHECKING:
+    from ensemble.plugin.base import FloatArray, IntArray
+
+FAST: dict[str, Any] = {
+    "features": ["length", "markdown"],
+    "n_models": 2,
+    "n_estimators": 40,
+    "early_stopping_rounds": 10,
+    "learning_rate": 0.1,
+    "feature_fraction": 0.5,
+}
+DATA = Path(__file__).parents[3] / "shared" / "data" / "arena" / "train.csv"
+CLASS_OF_SHAPE = np.eye(3)
+
+
+def make(rows: int, seed: int = 0) -> tuple[pl.DataFrame, FloatArray, IntArray]:
+    """Battles in which the longer response mostly wins; equal lengths are a tie."""
+    random = np.random.default_rng(seed)
+    lengths = random.integers(0, 4, size=(rows, 2)) * 20 + 1
+    a, b = (["x " * n for n in lengths[:, side]] for side in (0, 1))
+    winner = np.where(
+        lengths[:, 0] > lengths[:, 1], 0, np.where(lengths[:, 0] < lengths[:, 1], 1, 2)
+    )
+    winner = np.where(random.random(rows) < 0.1, random.integers(0, 3, rows), winner)
+    battles = pl.DataFrame(
+        {
+            "id": [f"{seed}-{i}" for i in range(rows)],
+            "prompt": [[f"question {i} {seed}"] for i in range(rows)],
+            "response_a": [[text, None] for text in a],
+            "response_b": [[text, None] for text in b],
+        }
+    )
+    return battles, CLASS_OF_SHAPE[winner], np.arange(rows, dtype=np.int64) // 2
+
+
+def log_loss(logits: np.ndarray, labels: FloatArray) -> float:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_probability = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return float(-(labels * log_probability).sum(axis=1).mean())
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Handcrafted:
+    battles, labels, groups = make(240)
+    return Handcrafted(**FAST).fit(battles, labels, groups=groups, context=FitContext(seed=1))
+
+
+def test_it_learns_what_there_is_to_learn(fitted: Handcrafted) -> None:
+    battles, labels, _ = make(200, seed=5)
+    prior = log_loss(np.zeros((200, 3)), labels)
+    assert log_loss(fitted.predict_logits(battles), labels) < 0.6 * prior
+
+
+def test_exchanging_sides_exchanges_logits_exactly(fitted: Handcrafted) -> None:
+    battles, _, _ = make(60, seed=6)
+    logits = fitted.predict_logits(battles)
+    assert logits.dtype == np.float32
+    assert logits.shape == (60, 3)
+    np.testing.assert_array_equal(
+        fitted.predict_logits(swap_battles(battles)), swap_classes(logits)
+    )
+
+
+def test_a_row_alone_is_predicted_as_in_a_batch(fitted: Handcrafted) -> None:
+    battles, _, _ = make(20, seed=7)
+    logits = fitted.predict_logits(battles)
+    for row in range(20):
+        np.testing.assert_array_equal(fitted.predict_logits(battles[row])[0], logits[row])
+
+
+def test_the_same_seed_gives_the_same_logits_and_another_does_not() -> None:
+    battles, labels, groups = make(120)
+    one, same, other = (
+        Handcrafted(**FAST)
+        .fit(battles, labels, groups=groups, context=FitContext(seed=seed, threads=threads))
+        .predict_logits(battles)
+        for seed, threads in ((3, 1), (3, 2), (4, 1))
+    )
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_what_is_saved_predicts_the_same(fitted: Handcrafted, tmp_path: Path) -> None:
+    fitted.save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "handcrafted.json",
+        "model-0.txt",
+        "model-1.txt",
+    ]
+    battles, _, _ = make(30, seed=8)
+    loaded = Handcrafted(**plain_parameters(fitted)).load(tmp_path)
+    np.testing.assert_array_equal(loaded.predict_logits(battles), fitted.predict_logits(battles))
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[:-200], lambda _: "tree", None])
+def test_a_damaged_model_is_never_handed_to_lightgbm(
+    damage: Any, fitted: Handcrafted, tmp_path: Path
+) -> None:
+    fitted.save(tmp_path)
+    path = tmp_path / "model-1.txt"
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_text(damage(path.read_text()))
+    with pytest.raises(ArtifactError, match=r"stored model (is not|cannot)(.|\n)*model-1\.txt"):
+        Handcrafted(**FAST).load(tmp_path)
+
+
+def test_other_columns_than_those_learned_from_are_refused(
+    fitted: Handcrafted, tmp_path: Path
+) -> None:
+    fitted.save(tmp_path)
+    other = Handcrafted(**(FAST | {"features": ["length"]})).load(tmp_path)
+    with pytest.raises(ArtifactError, match="other columns than those that were learned from"):
+        other.predict_logits(make(3)[0])
+
+
+def test_no_facts_means_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="stored file is missing"):
+        Handcrafted(**FAST).load(tmp_path)
+
+
+def test_an_unknown_feature_set_is_named_with_the_nearest() -> None:
+    battles, labels, _ = make(20)
+    learner = Handcrafted(**(FAST | {"features": ["lenght"]}))
+    with pytest.raises(UnknownNameError, match=r'"lenght"(.|\n)*did you mean "length"'):
+        learner.fit(battles, labels, context=FitContext())
+
+
+def test_feature_sets_of_other_plugins_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Third:
+        @staticmethod
+        def register_feature_sets(register: Any) -> None:
+            turns = Feature("my_turns", pl.col("prompt").list.len(), "Turns; count.", "my_turns")
+            register("mine", FeatureSet("mine", (turns,)))
+
+    from ensemble import hookimpl
+
+    Third.register_feature_sets = staticmethod(hookimpl(Third.register_feature_sets))  # type: ignore[method-assign]
+    manager = Manager({"third": Third()})
+    monkeypatch.setattr(handcrafted, "get_manager", lambda: manager)
+    battles, labels, _ = make(40)
+    learner = Handcrafted(**(FAST | {"features": ["mine", "length"]}))
+    learner.fit(battles, labels, context=FitContext())
+    assert learner.columns_[0] == "my_turns"
+
+
+def test_groups_are_dealt_whole_and_too_few_are_an_error() -> None:
+    battles, labels, _ = make(20)
+    with pytest.raises(LearnerError, match=r"2 models .* on 1 groups(.|\n)*n_models = 1"):
+        Handcrafted(**FAST).fit(
+            battles, labels, groups=np.zeros(20, dtype=np.int64), context=FitContext()
+        )
+
+
+def test_soft_labels_are_learned_as_shares() -> None:
+    battles, _, groups = make(200)
+    soft = np.tile([0.5, 0.2, 0.3], (200, 1))
+    learner = Handcrafted(**FAST).fit(battles, soft, groups=groups, context=FitContext())
+    logits = learner.predict_logits(battles).astype(float)
+    probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    # Both orders are learned: the shares of A and B come out equal where the text tells nothing.
+    np.testing.assert_allclose(probability.mean(axis=0), [0.35, 0.35, 0.3], atol=0.02)
+
+
+def test_a_hard_label_is_a_one_hot_soft_label_and_weights_count_rows() -> None:
+    battles, labels, groups = make(100)
+    context = FitContext(seed=2)
+    plain = Handcrafted(**FAST).fit(battles, labels, groups=groups, context=context)
+    scaled = Handcrafted(**FAST).fit(
+        battles, labels, sample_weight=np.full(100, 7.0), groups=groups, context=context
+    )
+    np.testing.assert_array_equal(plain.predict_logits(battles), scaled.predict_logits(battles))
+    uneven = np.where(labels[:, 2] == 1, 9.0, 1.0)
+    tied = Handcrafted(**FAST).fit(
+        battles, labels, sample_weight=uneven, groups=groups, context=context
+    )
+    gain = tied.predict_logits(battles)[:, 2] - plain.predict_logits(battles)[:, 2]
+    assert gain.mean() > 0
+
+
+def test_a_class_that_never_occurs_gets_a_finite_low_logit() -> None:
+    battles, labels, groups = make(120)
+    decided = labels[:, 2] == 0
+    learner = Handcrafted(**FAST).fit(
+        battles.filter(decided), labels[decided], groups=groups[decided], context=FitContext()
+    )
+    logits = learner.predict_logits(battles)
+    assert np.isfinite(logits).all()
+    assert (logits[:, 2] < logits[:, :2].max(axis=1) - 3).all()
+
+
+def test_features_are_kept_in_the_cache_directory_for_fit_and_predict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    battles, labels, groups = make(40)
+    context = FitContext(cache_directory=tmp_path)
+    cached = Handcrafted(**FAST).fit(battles, labels, groups=groups, context=context)
+    files = sorted(tmp_path.rglob("*.parquet"))
+    assert len(files) == len(FAST["features"])
+    plain = Handcrafted(**FAST).fit(battles, labels, groups=groups, context=FitContext())
+    np.testing.assert_array_equal(cached.predict_logits(battles), plain.predict_logits(battles))
+    assert sorted(tmp_path.rglob("*.parquet")) == files
+
+
+def test_progress_is_told_once_a_model() -> None:
+    told: list[float] = []
+    battles, labels, groups = make(40)
+    context = FitContext(progress=lambda done, _="": told.append(done))
+    Handcrafted(**FAST).fit(battles, labels, groups=groups, context=context)
+    assert told == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"n_models": 1}, "n_models"),
+        ({"features": []}, "features"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"feature_fraction": 1.5}, "feature_fraction"),
+        ({"num_leaves": 1}, "num_leaves"),
+        ({"lambda_l2": -1.0}, "lambda_l2"),
+    ],
+)
+def test_values_out_of_range_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Handcrafted(**(FAST | wrong))
+
+
+def test_parameters_are_kept_as_given() -> None:
+    names = ["length"]
+    learner = Handcrafted(features=names)
+    assert learner.features is names
+    assert learner.n_models == 4
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+@pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
+def test_real_battles_are_predicted_clearly_better_than_by_the_prior() -> None:
+    table = pl.read_csv(DATA, infer_schema=False)
+    texts = {
+        name: pl.Series([json.loads(cell) for cell in table[name]], dtype=pl.List(pl.String))
+        for name in ("prompt", "response_a", "response_b")
+    }
+    battles = pl.DataFrame({"id": table["id"], **texts})
+    winners = ("winner_model_a", "winner_model_b", "winner_tie")
+    labels = table.select(pl.col(winners).cast(pl.Float64)).to_numpy()
+    groups = battles["prompt"].list.first().rank("dense").to_numpy().astype(np.int64)
+    held_out = groups % 5 == 0
+    learner = Handcrafted().fit(
+        battles.filter(~held_out),
+        labels[~held_out],
+        groups=groups[~held_out],
+        context=FitContext(threads=2),
+    )
+    logits = learner.predict_logits(battles.filter(held_out))
+    assert log_loss(logits, labels[held_out]) < 0.95
