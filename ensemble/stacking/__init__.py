@@ -1,0 +1,1 @@
+"""Logits to probabilities: candidates, nested cross-validation, verdict."""

@@ -1,0 +1,232 @@
+"""The simple ways to combine learners: few parameters, all of them readable in a JSON file.
+
+All work on logits. A weighted sum of logits is a normalized geometric mean of probabilities; its
+log loss is convex in the weights, so that the best weights are found and not merely searched for.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from ensemble.artifacts import read_json, write_json
+from ensemble.plugin.base import CLASSES, MetaLearner
+from ensemble.stacking.fitting import fit_scale_and_bias, fit_simplex_weights
+from ensemble.stacking.logits import logits_of, row_weights, weighted_sum
+from ensemble.stacking.scoring import row_log_loss, softmax
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ensemble.plugin.base import FitContext, FloatArray, IntArray, MetaFeatures
+
+MODEL_FILE = "model.json"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to combine learners, and how simple it is.
+
+    Parameters
+    ----------
+    name
+        Its name in files and in the config's ``choose``.
+    complexity
+        Rank; where two candidates do equally well, the lower one is taken.
+    make
+        Makes an unfitted instance.
+    simple
+        False for a meta-learner, which has to show its gain over the simple candidates.
+    """
+
+    name: str
+    complexity: int
+    make: Callable[[], MetaLearner]
+    simple: bool = True
+
+    @property
+    def where(self) -> str:
+        """Names the candidate in errors."""
+        return f'candidate "{self.name}"'
+
+
+def simple_candidates(n_learners: int) -> list[Candidate]:
+    """List the simple candidates, simplest first.
+
+    With one learner, its mean and its blend are the learner itself, and are left out.
+    """
+    both = [
+        Candidate("best_single", 0, BestSingle),
+        Candidate("mean", 1, Mean),
+        Candidate("blend", 2, Blend),
+        Candidate("vector_scaling", 3, VectorScaling),
+    ]
+    return both if n_learners > 1 else [both[0], both[-1]]
+
+
+META_COMPLEXITY = 4
+"""A meta-learner stands behind every simple candidate."""
+
+
+class _WeightedSum(MetaLearner):
+    """Softmax of a weighted sum of logits, with one weight a learner."""
+
+    learners_: tuple[str, ...]
+    weights_: FloatArray
+
+    def fit(
+        self,
+        meta: MetaFeatures,
+        labels: FloatArray,
+        *,
+        sample_weight: FloatArray | None = None,
+        groups: IntArray | None = None,  # noqa: ARG002 - nothing is carved out
+        context: FitContext,  # noqa: ARG002 - no seed is needed
+    ) -> Self:
+        """Find one weight a learner; they are not negative and sum to 1."""
+        self.learners_ = meta.learners
+        logits = logits_of(meta, meta.learners)
+        self.weights_ = self._find_weights(logits, labels, row_weights(len(meta), sample_weight))
+        return self
+
+    @abstractmethod
+    def _find_weights(
+        self, logits: FloatArray, labels: FloatArray, row_weight: FloatArray
+    ) -> FloatArray:
+        """Give ``(n_learners,)`` weights for centred logits ``(n, n_learners, 3)``."""
+
+    def predict_logits(self, meta: MetaFeatures) -> FloatArray:
+        """Give the weighted sum of centred logits ``(n, 3)`` float64."""
+        return weighted_sum(logits_of(meta, self.learners_), self.weights_)
+
+    def predict_proba(self, meta: MetaFeatures) -> FloatArray:
+        """Give probabilities ``(n, 3)`` in ``CLASSES`` order."""
+        return softmax(self.predict_logits(meta))
+
+    def save(self, directory: Path) -> None:
+        """Write the weights as JSON."""
+        write_json(directory / MODEL_FILE, self.describe())
+
+    def load(self, directory: Path) -> Self:
+        """Read what ``save`` wrote."""
+        weights = read_json(directory / MODEL_FILE)["weights"]
+        self.learners_ = tuple(weights)
+        self.weights_ = np.array(list(weights.values()), dtype=np.float64)
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        """Give the weight of each learner."""
+        weights = self.weights_.tolist()
+        return {"weights": dict(zip(self.learners_, weights, strict=True))}
+
+
+class BestSingle(_WeightedSum):
+    """The learner with the lowest log loss on the rows it is fitted on, as it is."""
+
+    def _find_weights(
+        self, logits: FloatArray, labels: FloatArray, row_weight: FloatArray
+    ) -> FloatArray:
+        singles = [softmax(logits[:, learner]) for learner in range(logits.shape[1])]
+        losses = [row_weight @ row_log_loss(labels, single) for single in singles]
+        return np.asarray(np.eye(len(losses))[int(np.argmin(losses))])
+
+    def describe(self) -> dict[str, Any]:
+        """Give the weights and name the learner that has all of it."""
+        return {**super().describe(), "learner": self.learners_[int(np.argmax(self.weights_))]}
+
+
+class Mean(_WeightedSum):
+    """The mean of the learners' logits; nothing is fitted."""
+
+    def _find_weights(
+        self,
+        logits: FloatArray,
+        labels: FloatArray,  # noqa: ARG002
+        row_weight: FloatArray,  # noqa: ARG002
+    ) -> FloatArray:
+        return np.full(logits.shape[1], 1.0 / logits.shape[1])
+
+
+class Blend(_WeightedSum):
+    """The convex combination of logits with the lowest log loss.
+
+    Logits rather than probabilities: the problem is convex, equal weights give the candidate
+    ``mean``, and vector scaling can follow.
+    """
+
+    def _find_weights(
+        self, logits: FloatArray, labels: FloatArray, row_weight: FloatArray
+    ) -> FloatArray:
+        return fit_simplex_weights(logits, labels, row_weight)
+
+
+class VectorScaling(MetaLearner):
+    """A scale and a bias per class on the blend's logits, fitted by log loss.
+
+    Guo et al., *On Calibration of Modern Neural Networks* (ICML 2017), section 4.2. The biases of A
+    and B are free to differ: learners that read A before B favor one of them.
+
+    Parameters
+    ----------
+    l2
+        Pull of the scales towards 1 and of the biases towards 0, in units of rows: the loss summed
+        over rows has ``l2 / 2`` times the squared distance added.
+    """
+
+    def __init__(self, l2: float = 1.0) -> None:
+        self.l2 = l2
+
+    def fit(
+        self,
+        meta: MetaFeatures,
+        labels: FloatArray,
+        *,
+        sample_weight: FloatArray | None = None,
+        groups: IntArray | None = None,
+        context: FitContext,
+    ) -> Self:
+        """Fit the blend, then scales and biases on its logits."""
+        self.blend_ = Blend().fit(
+            meta, labels, sample_weight=sample_weight, groups=groups, context=context
+        )
+        self.scale_, self.bias_ = fit_scale_and_bias(
+            self.blend_.predict_logits(meta),
+            labels,
+            row_weights(len(meta), sample_weight),
+            l2=self.l2,
+        )
+        return self
+
+    def predict_logits(self, meta: MetaFeatures) -> FloatArray:
+        """Give scaled logits ``(n, 3)`` float64."""
+        return np.asarray(self.blend_.predict_logits(meta) * self.scale_ + self.bias_)
+
+    def predict_proba(self, meta: MetaFeatures) -> FloatArray:
+        """Give probabilities ``(n, 3)`` in ``CLASSES`` order."""
+        return softmax(self.predict_logits(meta))
+
+    def save(self, directory: Path) -> None:
+        """Write weights, scales and biases as JSON."""
+        write_json(directory / MODEL_FILE, self.describe())
+
+    def load(self, directory: Path) -> Self:
+        """Read what ``save`` wrote."""
+        self.blend_ = Blend().load(directory)
+        stored = read_json(directory / MODEL_FILE)
+        self.scale_, self.bias_ = (
+            np.array([stored[key][name] for name in CLASSES], dtype=np.float64)
+            for key in ("scale", "bias")
+        )
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        """Give the weight of each learner, and scale and bias of each class."""
+        return {
+            **self.blend_.describe(),
+            "scale": dict(zip(CLASSES, self.scale_.tolist(), strict=True)),
+            "bias": dict(zip(CLASSES, self.bias_.tolist(), strict=True)),
+        }

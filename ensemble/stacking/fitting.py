@@ -1,0 +1,115 @@
+"""The two convex problems behind blend and vector scaling, with analytic gradients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.optimize import minimize
+
+if TYPE_CHECKING:
+    from ensemble.plugin.base import FloatArray
+
+_ITERATIONS = 300
+
+
+def fit_simplex_weights(
+    logits: FloatArray, labels: FloatArray, row_weight: FloatArray
+) -> FloatArray:
+    """Find the convex combination of logits with the lowest log loss.
+
+    Parameters
+    ----------
+    logits
+        ``(n, n_learners, 3)`` float64.
+    labels
+        ``(n, 3)`` distributions.
+    row_weight
+        ``(n,)``, summing to 1.
+
+    Returns
+    -------
+    FloatArray
+        ``(n_learners,)`` weights, none negative, summing to 1. Never worse on these rows than any
+        single learner or the mean, whatever the solver (SLSQP) comes back with.
+    """
+    learners = logits.shape[1]
+    columns = np.ascontiguousarray(logits.transpose(1, 0, 2)).reshape(learners, -1)
+
+    def objective(weights: FloatArray) -> tuple[float, FloatArray]:
+        loss, slope = _log_loss((weights @ columns).reshape(-1, 3), labels, row_weight)
+        return loss, columns @ slope.ravel()
+
+    start = np.full(learners, 1.0 / learners)
+    found = minimize(
+        objective,
+        start,
+        jac=True,
+        method="SLSQP",
+        bounds=[(0.0, 1.0)] * learners,
+        constraints={
+            "type": "eq",
+            "fun": lambda weights: weights.sum() - 1.0,
+            "jac": lambda weights: np.ones_like(weights),
+        },
+        options={"ftol": 1e-10, "maxiter": _ITERATIONS},
+    )
+    known = [start, *np.eye(learners), _onto_simplex(found.x)]
+    return min(known, key=lambda weights: objective(weights)[0])
+
+
+def fit_scale_and_bias(
+    logits: FloatArray, labels: FloatArray, row_weight: FloatArray, *, l2: float
+) -> tuple[FloatArray, FloatArray]:
+    """Find a scale and a bias per class: softmax of ``scale * logits + bias``.
+
+    Parameters
+    ----------
+    logits
+        ``(n, 3)`` float64, row means removed.
+    labels
+        ``(n, 3)`` distributions.
+    row_weight
+        ``(n,)``, summing to 1.
+    l2
+        Pull towards scale 1 and bias 0, in units of rows.
+
+    Returns
+    -------
+    tuple of FloatArray
+        ``(3,)`` scales and ``(3,)`` biases, by L-BFGS.
+    """
+    neutral = np.repeat([1.0, 0.0], 3)
+    strength = l2 / len(logits)
+
+    def objective(parameters: FloatArray) -> tuple[float, FloatArray]:
+        loss, slope = _log_loss(logits * parameters[:3] + parameters[3:], labels, row_weight)
+        away = parameters - neutral
+        gradient = np.concatenate([(slope * logits).sum(axis=0), slope.sum(axis=0)])
+        return loss + strength / 2 * away @ away, gradient + strength * away
+
+    found = minimize(
+        objective,
+        neutral,
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": _ITERATIONS, "ftol": 1e-13, "gtol": 1e-8},
+    )
+    return found.x[:3], found.x[3:]
+
+
+def _log_loss(
+    logits: FloatArray, labels: FloatArray, row_weight: FloatArray
+) -> tuple[float, FloatArray]:
+    """Weighted mean log loss and its derivative by the logits ``(n, 3)``."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    powers = np.exp(shifted)
+    totals = powers.sum(axis=1, keepdims=True)
+    loss = -row_weight @ (labels * (shifted - np.log(totals))).sum(axis=1)
+    return float(loss), (powers / totals - labels) * row_weight[:, None]
+
+
+def _onto_simplex(weights: FloatArray) -> FloatArray:
+    """Take the solver's rounding off the weights."""
+    positive = np.clip(weights, 0.0, None)
+    return np.asarray(positive / positive.sum())

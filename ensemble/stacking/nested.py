@@ -1,0 +1,120 @@
+"""Nested cross-validation: how a way to combine does on folds that it was not fitted on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ensemble.errors import FoldError
+from ensemble.plugin.base import FitContext
+from ensemble.stacking.checked import fit_checked, predict_checked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from ensemble.plugin.base import FloatArray, IntArray, MetaFeatures, MetaLearner
+
+
+class OuterFold(NamedTuple):
+    """One outer fold: its number, and the masks ``(n,)`` of the rows on either side."""
+
+    number: int
+    fitted_on: NDArray[np.bool_]
+    held_out: NDArray[np.bool_]
+
+
+def outer_folds(folds: IntArray) -> Iterator[OuterFold]:
+    """Divide rows by the fold ``(n,)`` that each is held out in, one fold after the other."""
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        yield OuterFold(int(fold), ~held_out, held_out)
+
+
+def cross_validate(
+    candidates: Mapping[str, Callable[[], MetaLearner]],
+    meta: MetaFeatures,
+    labels: FloatArray,
+    folds: IntArray,
+    clusters: IntArray,
+    *,
+    weights: FloatArray | None = None,
+    seed: int,
+    threads: int,
+) -> dict[str, FloatArray]:
+    """Predict each fold by candidates that were fitted on the other folds alone.
+
+    Parameters
+    ----------
+    candidates
+        Name to a function that makes an unfitted instance.
+    meta
+        OOF logits and features of ``n`` battles.
+    labels
+        ``(n, 3)`` distributions.
+    folds
+        ``(n,)`` the fold that each battle is held out in.
+    clusters
+        ``(n,)`` clusters; each lies within one fold.
+    weights
+        ``(n,)`` sample weights, or None.
+    seed
+        Every candidate gets a seed of its own in every fold.
+    threads
+        CPU threads for a fit.
+
+    Returns
+    -------
+    dict
+        Name to ``(n, 3)`` probabilities.
+
+    Raises
+    ------
+    FoldError
+        A cluster lies in two folds, or there is only one fold.
+    LearnerError
+        A candidate raised, or its probabilities break the contract.
+    """
+    check_folds(folds, clusters)
+    predictions = {name: np.full((len(meta), 3), np.nan) for name in candidates}
+    for fold, rows, held_out in outer_folds(folds):
+        for name, make in candidates.items():
+            context = FitContext(seed=_seed_of(seed, name, fold), threads=threads)
+            weight = None if weights is None else weights[rows]
+            where = f'candidate "{name}", outer fold {fold}'
+            model = fit_checked(
+                where, make, meta.take(rows), labels[rows], clusters[rows], context, weight
+            )
+            predictions[name][held_out] = predict_checked(model, meta.take(held_out), where)
+    return predictions
+
+
+def check_folds(folds: IntArray, clusters: IntArray) -> None:
+    """Refuse folds that share a cluster, or a single fold.
+
+    Raises
+    ------
+    FoldError
+        With the clusters that lie in several folds.
+    """
+    if len(np.unique(folds)) < 2:
+        raise FoldError(
+            "nested cross-validation needs predictions of at least two folds",
+            mend="fit more folds of every learner, then run the stack stage again",
+        )
+    pairs = np.unique(np.column_stack([clusters, folds]), axis=0)
+    split = np.unique(pairs[1:, 0][pairs[1:, 0] == pairs[:-1, 0]])
+    if len(split):
+        shown = ", ".join(map(str, split[:5]))
+        raise FoldError(
+            f"{len(split)} clusters lie in more than one fold: {shown}",
+            mend="make the fold plan anew: a cluster must stand on one side of every split",
+        )
+
+
+def _seed_of(seed: int, name: str, fold: int) -> int:
+    """Derive a seed from the run's, the same whatever other candidates there are."""
+    sequence = np.random.SeedSequence([seed, fold, *name.encode()])
+    return int(sequence.generate_state(1)[0])

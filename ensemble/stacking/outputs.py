@@ -1,0 +1,158 @@
+"""What the stack stage writes: scores, nested predictions, final models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ensemble.artifacts import fingerprint
+from ensemble.battles.schema import PROBABILITY_SCHEMA
+from ensemble.plugin.base import CLASSES
+from ensemble.stacking.checked import describe_checked
+from ensemble.stacking.nested import outer_folds
+from ensemble.stacking.scoring import row_log_loss, softmax
+from ensemble.stacking.tables import loss_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from ensemble.plugin.base import FloatArray, MetaLearner
+    from ensemble.stacking.candidates import Candidate
+    from ensemble.stacking.stack import StackData
+
+CANDIDATES_FILE = "candidates.json"
+VERDICT_FILE = "verdict.json"
+OOF_FILE = "oof.parquet"
+OOF_CANDIDATES_FILE = "oof_candidates.parquet"
+MODEL_DIRECTORY = "model"
+
+OOF_SCHEMA: dict[str, pl.DataType] = {**PROBABILITY_SCHEMA, "fold": pl.Int32()}
+"""``stack/oof.parquet``: ``fold`` is the outer fold that predicted the row, null where none did."""
+
+
+@dataclass(frozen=True)
+class ScoredCandidate:
+    """A candidate with its evidence.
+
+    Parameters
+    ----------
+    candidate
+        Which one.
+    probabilities
+        ``(n, 3)`` nested predictions.
+    model
+        Its final model, fitted on all rows.
+    seconds
+        Time of the nested fits and the final one.
+    """
+
+    candidate: Candidate
+    probabilities: FloatArray
+    model: MetaLearner
+    seconds: float
+
+
+def losses_of(scored: Sequence[ScoredCandidate], labels: FloatArray) -> FloatArray:
+    """Log loss of each row under each candidate: ``(n, n_candidates)``."""
+    return np.column_stack([row_log_loss(labels, one.probabilities) for one in scored])
+
+
+def ids_fingerprint(ids: Iterable[str]) -> str:
+    """Name a set of ids, whatever their order: SHA-256 of the sorted ids as JSON, 64 hex digits."""
+    return fingerprint(sorted(ids))
+
+
+def nested_record(data: StackData) -> list[dict[str, Any]]:
+    """Record on which rows the candidates were fitted for each outer fold.
+
+    Returns
+    -------
+    list of dict
+        ``fold``, ``fitted_on`` (a number of rows) and ``ids_sha256``, as in the stack's manifest.
+    """
+    ids = np.array(data.ids, dtype=object)
+    return [
+        {
+            "fold": number,
+            "fitted_on": int(rows.sum()),
+            "ids_sha256": ids_fingerprint(ids[rows].tolist()),
+        }
+        for number, rows, _ in outer_folds(data.folds)
+    ]
+
+
+def score_tables(
+    scored: Sequence[ScoredCandidate], data: StackData, *, resamples: int, seed: int
+) -> dict[str, Any]:
+    """Score candidates and learners over all rows, each fold and each source.
+
+    Returns
+    -------
+    dict
+        ``candidates`` and ``learners``, as in ``candidates.json``; one draw of clusters for all.
+    """
+    learners = data.meta.learners
+    singles = [
+        row_log_loss(data.labels, softmax(data.meta.logits[:, i])) for i in range(len(learners))
+    ]
+    entries = loss_tables(
+        [*(one.candidate.name for one in scored), *learners],
+        np.column_stack([losses_of(scored, data.labels), *singles]),
+        data.clusters,
+        data.folds,
+        data.sources,
+        resamples=resamples,
+        seed=seed,
+    )
+    about = [
+        {
+            "complexity": one.candidate.complexity,
+            "description": describe_checked(one.candidate.where, one.model),
+            "seconds": round(one.seconds, 3),
+        }
+        for one in scored
+    ]
+    candidates = [entry | more for entry, more in zip(entries, about, strict=False)]
+    return {"candidates": candidates, "learners": entries[len(scored) :]}
+
+
+def write_predictions(
+    directory: Path,
+    data: StackData,
+    rows: NDArray[np.bool_],
+    scored: Sequence[ScoredCandidate],
+    chosen: str,
+) -> None:
+    """Write the nested predictions of the chosen candidate, and of all; NaN where there is none.
+
+    Parameters
+    ----------
+    directory
+        Where the two files go.
+    data
+        All ``n`` target rows.
+    rows
+        ``(n,)`` mask of those that were scored.
+    scored
+        The candidates.
+    chosen
+        Name of the chosen one.
+    """
+    fold = pl.select(pl.when(pl.Series(rows)).then(pl.Series(data.folds))).to_series()
+    frames = {}
+    for one in scored:
+        values = np.full((len(rows), 3), np.nan)
+        values[rows] = one.probabilities
+        columns = dict(zip(CLASSES, values.T, strict=True))
+        frame = pl.DataFrame({"id": data.ids, **columns, "fold": fold}, OOF_SCHEMA)
+        frames[one.candidate.name] = frame
+    frames[chosen].write_parquet(directory / OOF_FILE)
+    pl.concat(
+        frame.select(pl.lit(name).alias("candidate"), pl.all()) for name, frame in frames.items()
+    ).write_parquet(directory / OOF_CANDIDATES_FILE)

@@ -1,0 +1,149 @@
+"""Log loss, and how sure of it we can be: a paired bootstrap over clusters."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from ensemble.plugin.base import FloatArray, IntArray
+
+SMALLEST_PROBABILITY = 1e-15
+"""Probabilities below it count as it, so that one sure mistake cannot make a score infinite."""
+
+RESAMPLES = 10_000
+"""How often the bootstrap draws, where nothing else is asked for."""
+
+LEVEL = 0.95
+"""How much of the bootstrap distribution an interval covers."""
+
+_CHUNK_CELLS = 1 << 18
+"""Draw counts held at once, float64: 2 MiB, which a processor's cache can hold."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its interval.
+
+    Parameters
+    ----------
+    mean
+        Mean over the rows that were measured, not over resamples.
+    low, high
+        Ends of the bootstrap interval.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, float]:
+        """Give the numbers as a JSON object."""
+        return asdict(self)
+
+
+def softmax(logits: ArrayLike) -> FloatArray:
+    """Turn logits ``(..., k)`` into probabilities ``(..., k)`` float64, over the last axis."""
+    values = np.asarray(logits, dtype=np.float64)
+    powers = np.exp(values - values.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def row_log_loss(labels: FloatArray, probabilities: FloatArray) -> FloatArray:
+    """Score each row: ``-sum(label * log(probability))``, in nats.
+
+    Parameters
+    ----------
+    labels
+        ``(n, 3)`` distributions over ``CLASSES``.
+    probabilities
+        ``(n, 3)``; NaN where no fold has predicted the row.
+
+    Returns
+    -------
+    FloatArray
+        ``(n,)`` float64; NaN where a probability is NaN.
+    """
+    logarithms = np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))
+    return np.asarray(-(labels * logarithms).sum(axis=-1), dtype=np.float64)
+
+
+def bootstrap_means(
+    losses: FloatArray, clusters: IntArray, *, resamples: int = RESAMPLES, seed: int = 0
+) -> FloatArray:
+    """Draw clusters with replacement, and average the rows that each draw holds.
+
+    The draw is the same for every column, so that differences between columns are paired. As many
+    clusters are drawn as there are; clusters differ in size, so a mean is a ratio of two sums
+    (Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993; clusters are the units because
+    rows of one cluster are not independent).
+
+    Parameters
+    ----------
+    losses
+        ``(n, m)``, finite: one column a candidate.
+    clusters
+        ``(n,)`` cluster of each row.
+    resamples
+        How often to draw.
+    seed
+        The same seed draws the same clusters.
+
+    Returns
+    -------
+    FloatArray
+        ``(resamples, m)`` means.
+
+    Raises
+    ------
+    ValueError
+        There are no rows, or a loss is not finite: rows that were not measured are left out (and
+        counted) by the caller.
+    """
+    totals = _cluster_totals(losses, clusters)
+    generator = np.random.default_rng(seed)
+    chunk = max(1, _CHUNK_CELLS // len(totals))
+    drawn = [
+        _draw_counts(generator, len(totals), min(chunk, resamples - start)) @ totals
+        for start in range(0, resamples, chunk)
+    ]
+    sums = np.concatenate(drawn)
+    return np.asarray(sums[:, :-1] / sums[:, -1:])
+
+
+def interval(samples: FloatArray, level: float = LEVEL) -> tuple[float, float]:
+    """Give the percentile interval that covers ``level`` of the samples ``(resamples,)``."""
+    tail = (1.0 - level) / 2.0
+    low, high = np.quantile(samples, [tail, 1.0 - tail])
+    return float(low), float(high)
+
+
+def estimate(values: FloatArray, samples: FloatArray, level: float = LEVEL) -> Estimate:
+    """Join the mean of the measured values ``(n,)`` with the interval of its resamples."""
+    return Estimate(float(np.mean(values)), *interval(samples, level))
+
+
+def _cluster_totals(losses: FloatArray, clusters: IntArray) -> FloatArray:
+    """Sum the rows of each cluster: ``(n_clusters, m + 1)``, the last column counts rows."""
+    if losses.ndim != 2 or len(losses) == 0 or clusters.shape != (len(losses),):
+        raise ValueError(
+            f"losses must be (n, m) and clusters (n,) with n > 0, "
+            f"got {losses.shape} and {clusters.shape}"
+        )
+    if not np.isfinite(losses).all():
+        raise ValueError("a loss is not finite; leave out rows that were not measured")
+    inverse = np.unique(clusters, return_inverse=True)[1]
+    columns = [np.bincount(inverse, weights=column) for column in losses.T]
+    return np.column_stack([*columns, np.bincount(inverse)]).astype(np.float64)
+
+
+def _draw_counts(generator: np.random.Generator, clusters: int, draws: int) -> FloatArray:
+    """Count how often each cluster comes up in each draw: ``(draws, clusters)``."""
+    picks: NDArray[np.int64] = generator.integers(0, clusters, size=(draws, clusters))
+    picks += np.arange(draws)[:, None] * clusters
+    counts = np.bincount(picks.ravel(), minlength=draws * clusters)
+    return counts.reshape(draws, clusters).astype(np.float64)

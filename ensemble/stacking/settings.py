@@ -1,0 +1,90 @@
+"""From a config to the learners and the meta-learner that it asks for."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ensemble.errors import ConfigError, EnsembleError
+from ensemble.oof.guarded import guarded
+from ensemble.oof.store import LearnerSpec
+from ensemble.plugin.manager import get_manager
+from ensemble.plugin.parameters import build, plain_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ensemble.config import Config
+    from ensemble.plugin.base import MetaLearner
+
+
+def learner_specs(config: Config) -> list[LearnerSpec]:
+    """Turn the config's learners into specs, in their order."""
+    return [
+        LearnerSpec(item.name, item.plugin, item.parameters, Path(config.base_dir))
+        for item in config.learners
+    ]
+
+
+def stacked_specs(config: Config) -> list[LearnerSpec]:
+    """Specs of the learners that enter the stack, in their order."""
+    if not config.learners:
+        raise ConfigError("the config has no [[learners]]: there is nothing to stack")
+    specs = {spec.name: spec for spec in learner_specs(config)}
+    return [specs[learner.name] for learner in config.stacked_learners()]
+
+
+def meta_learner_factory(config: Config) -> Callable[[], MetaLearner] | None:
+    """Give what makes the config's meta-learner; None where the config wants none."""
+    name = config.stack.meta_learner
+    if name is None:
+        return None
+
+    def make() -> MetaLearner:
+        kind = get_manager().meta_learners.get(name)
+        return build(kind, config.stack.parameters, where="stack.parameters")
+
+    return make
+
+
+def check_plugins(config: Config) -> None:
+    """Make everything that the config asks of plugins once, so that faults show before any work.
+
+    Raises
+    ------
+    ConfigError
+        All faults of all plugins, reported together.
+    """
+    registry = get_manager()
+    checks: list[Callable[[], object]] = [
+        partial(guarded, "dependencies", f'learner "{spec.name}"', spec.key_parts)
+        for spec in learner_specs(config)
+    ]
+    factory = meta_learner_factory(config)
+    if factory is not None:
+        checks.append(factory)
+    checks += [partial(registry.feature_sets.get, name) for name in config.stack.features]
+    readings = [*config.sources, *([config.test] if config.test else [])]
+    checks += [partial(registry.loaders.get, r.loader) for r in readings if r.loader]
+    faults = []
+    for check in checks:
+        try:
+            check()
+        except EnsembleError as error:
+            faults.append(str(error))
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+def stack_key_parts(config: Config) -> dict[str, Any]:
+    """Say everything in the config and the plugins that the stack depends on, as JSON."""
+    factory = meta_learner_factory(config)
+    made = factory() if factory else None
+    sets = [get_manager().feature_sets.get(name) for name in config.stack.features]
+    return {
+        "settings": config.stack.model_dump(),
+        "meta_learner": made and {"version": type(made).version, **plain_parameters(made)},
+        "features": {feature_set.name: feature_set.identity() for feature_set in sets},
+        "seed": config.seed,
+    }

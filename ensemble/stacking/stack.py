@@ -1,0 +1,268 @@
+"""The stack stage: every candidate scored by nested cross-validation, one chosen, all stored.
+
+``stack/`` holds ``candidates.json``, ``verdict.json``, ``oof.parquet`` (nested predictions of the
+chosen candidate, with the outer fold that gave each), ``oof_candidates.parquet`` (those of all) and
+``model/<candidate>/``, fitted on all rows, so that another choice needs no new fit. Its manifest
+records, under ``nested``, the rows that candidates were fitted on for each outer fold.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ensemble.artifacts import atomic_directory, read_json, read_manifest, write_json
+from ensemble.errors import ArtifactError, ConfigError, DataError, unknown_name
+from ensemble.plugin.base import FitContext
+from ensemble.stacking.candidates import META_COMPLEXITY, Candidate, simple_candidates
+from ensemble.stacking.checked import fit_checked, load_checked, save_checked
+from ensemble.stacking.nested import cross_validate
+from ensemble.stacking.outputs import (
+    CANDIDATES_FILE,
+    MODEL_DIRECTORY,
+    VERDICT_FILE,
+    ScoredCandidate,
+    losses_of,
+    nested_record,
+    score_tables,
+    write_predictions,
+)
+from ensemble.stacking.scoring import RESAMPLES
+from ensemble.stacking.verdict import BY_EVIDENCE, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from ensemble.plugin.base import FloatArray, IntArray, MetaFeatures, MetaLearner
+
+
+@dataclass(frozen=True)
+class StackData:
+    """What a stack is fitted and scored on: target rows.
+
+    Parameters
+    ----------
+    ids, sources
+        Id and source of each of ``n`` battles.
+    meta
+        OOF logits of every learner, and features; NaN where a learner has not predicted a row.
+    labels
+        ``(n, 3)`` distributions over ``CLASSES``.
+    clusters, folds
+        ``(n,)`` cluster of each battle, and the fold that it is held out in.
+    """
+
+    ids: list[str]
+    sources: list[str]
+    meta: MetaFeatures
+    labels: FloatArray
+    clusters: IntArray
+    folds: IntArray
+
+    def take(self, rows: NDArray[np.bool_]) -> StackData:
+        """Keep the rows of a mask ``(n,)``."""
+        kept = np.flatnonzero(rows)
+        return StackData(
+            [self.ids[i] for i in kept],
+            [self.sources[i] for i in kept],
+            self.meta.take(rows),
+            self.labels[rows],
+            self.clusters[rows],
+            self.folds[rows],
+        )
+
+
+def run_stack(
+    directory: Path,
+    data: StackData,
+    *,
+    meta_learner: Callable[[], MetaLearner] | None,
+    meta_learner_name: str,
+    choose: str = BY_EVIDENCE,
+    seed: int,
+    threads: int,
+    manifest: Mapping[str, Any],
+    resamples: int = RESAMPLES,
+    progress: Callable[[float, str], None] | None = None,
+) -> dict[str, Any]:
+    """Score all candidates, decide, fit all on all rows, and store everything at once.
+
+    Parameters
+    ----------
+    directory
+        Where ``stack/`` goes; a former one is replaced only when the new one is whole.
+    data
+        Target rows. Those that a learner has not predicted are counted and left out.
+    meta_learner
+        Makes an unfitted meta-learner; None where only simple candidates are wanted.
+    meta_learner_name
+        The meta-learner's name as a candidate.
+    choose
+        ``"verdict"`` or a candidate's name.
+    seed, threads
+        Seed of fits and bootstrap; CPU threads for a fit.
+    manifest
+        What made the stack, kept in its manifest.
+    resamples
+        Bootstrap draws.
+    progress
+        ``progress(done, message)`` with ``done`` in [0, 1].
+
+    Returns
+    -------
+    dict
+        The verdict, as in ``verdict.json``.
+
+    Raises
+    ------
+    DataError
+        Logits are infinite, or no row has been predicted by all learners.
+    FoldError
+        A cluster lies in two folds, or there is only one fold.
+    LearnerError
+        A candidate failed, or predicts otherwise once it has been saved and loaded.
+    UnknownNameError
+        ``choose`` is no candidate; raised before anything is fitted.
+    """
+    candidates = list_candidates(len(data.meta.learners), meta_learner, meta_learner_name)
+    names = [candidate.name for candidate in candidates]
+    if choose not in (BY_EVIDENCE, *names):
+        raise unknown_name("candidate", choose, [BY_EVIDENCE, *names])
+    rows = _predicted_rows(data)
+    scored_data = data.take(rows)
+    tell = progress or (lambda _done, _message: None)
+    scored = []
+    for i, candidate in enumerate(candidates):
+        tell(i / len(candidates), f"candidate {candidate.name}")
+        scored.append(_score(candidate, scored_data, seed, threads))
+    tell(1.0, "verdict")
+    bootstrap = {"resamples": resamples, "seed": seed}
+    losses = losses_of(scored, scored_data.labels)
+    verdict = decide(candidates, losses, scored_data.clusters, choose=choose, **bootstrap)
+    tables = {
+        **score_tables(scored, scored_data, **bootstrap),
+        "rows_scored": len(scored_data.ids),
+        "rows_missing": len(data.ids) - len(scored_data.ids),
+        "clusters": verdict["clusters"],
+        "resamples": resamples,
+    }
+    with atomic_directory(directory, {**manifest, "nested": nested_record(scored_data)}) as path:
+        write_json(path / VERDICT_FILE, verdict)
+        write_json(path / CANDIDATES_FILE, tables)
+        write_predictions(path, data, rows, scored, verdict["chosen"])
+        for one in scored:
+            made, place = one.candidate, path / MODEL_DIRECTORY / one.candidate.name
+            save_checked(made.where, made.make, one.model, place, scored_data.meta)
+    return verdict
+
+
+def list_candidates(
+    n_learners: int, meta_learner: Callable[[], MetaLearner] | None, meta_learner_name: str
+) -> list[Candidate]:
+    """List the candidates, simplest first, the meta-learner last.
+
+    Raises
+    ------
+    ConfigError
+        The meta-learner's name is that of another candidate, or cannot name a directory.
+    """
+    candidates = simple_candidates(n_learners)
+    if meta_learner is None:
+        return candidates
+    taken = [BY_EVIDENCE, *(candidate.name for candidate in simple_candidates(2))]
+    if meta_learner_name in taken or not _is_plain(meta_learner_name):
+        raise ConfigError(
+            f'"{meta_learner_name}" cannot name a meta-learner',
+            where="stack.meta_learner",
+            mend=f"register it under another name: no path, and none of {', '.join(taken)}",
+        )
+    return [*candidates, Candidate(meta_learner_name, META_COMPLEXITY, meta_learner, simple=False)]
+
+
+def load_stack(
+    directory: Path,
+    meta_learner: Callable[[], MetaLearner] | None,
+    name: str | None = None,
+) -> MetaLearner:
+    """Load the chosen candidate, fitted on all rows, after checking every file's hash.
+
+    Parameters
+    ----------
+    directory
+        The ``stack/`` of a run.
+    meta_learner
+        Makes a meta-learner with the parameters that the stack was fitted with.
+    name
+        Another candidate than the chosen one.
+
+    Raises
+    ------
+    ArtifactError
+        A file is missing or damaged, or the meta-learner's plugin is not given.
+    LearnerError
+        The candidate cannot be loaded.
+    UnknownNameError
+        ``name`` is no candidate of this stack.
+    """
+    read_manifest(directory)
+    verdict = read_json(directory / VERDICT_FILE)
+    known = [entry["name"] for entry in verdict["candidates"]]
+    wanted = verdict["chosen"] if name is None else name
+    if wanted not in known or not _is_plain(wanted):
+        raise unknown_name("candidate", wanted, known)
+    makers: dict[str, Callable[[], MetaLearner] | None] = {
+        candidate.name: candidate.make for candidate in simple_candidates(2)
+    }
+    make = makers.get(wanted, meta_learner)
+    if make is None:
+        raise ArtifactError(
+            f'the stack uses the meta-learner "{wanted}", but none is given',
+            where=str(directory),
+            mend="install its plugin, or choose another candidate in the config",
+        )
+    return load_checked(f'candidate "{wanted}"', make, directory / MODEL_DIRECTORY / wanted)
+
+
+def _is_plain(name: str) -> bool:
+    """Say whether a name stays inside the directory that it is joined to."""
+    return bool(name) and not name.startswith(".") and Path(name).name == name and "\\" not in name
+
+
+def _predicted_rows(data: StackData) -> NDArray[np.bool_]:
+    """Mark the rows that every learner has predicted: ``(n,)``."""
+    infinite = np.isinf(data.meta.logits).any(axis=(0, 2))
+    if infinite.any():
+        names = [data.meta.learners[i] for i in np.flatnonzero(infinite)]
+        raise DataError("OOF logits are infinite", where=f"learners {', '.join(names)}")
+    rows = np.asarray(~np.isnan(data.meta.logits).any(axis=(1, 2)))
+    if not rows.any():
+        raise DataError(
+            f"none of {len(rows)} rows has been predicted by all learners",
+            where=", ".join(data.meta.learners),
+            mend="fit the same folds of every learner",
+        )
+    return rows
+
+
+def _score(candidate: Candidate, data: StackData, seed: int, threads: int) -> ScoredCandidate:
+    began = time.perf_counter()
+    predicted = cross_validate(
+        {candidate.name: candidate.make},
+        data.meta,
+        data.labels,
+        data.folds,
+        data.clusters,
+        seed=seed,
+        threads=threads,
+    )[candidate.name]
+    context = FitContext(seed=seed, threads=threads)
+    model = fit_checked(
+        candidate.where, candidate.make, data.meta, data.labels, data.clusters, context
+    )
+    return ScoredCandidate(candidate, predicted, model, time.perf_counter() - began)

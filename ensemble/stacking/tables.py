@@ -1,0 +1,72 @@
+"""Log loss with intervals, over all rows and per fold and source, for ``candidates.json``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ensemble.stacking.scoring import bootstrap_means, estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ensemble.plugin.base import FloatArray, IntArray
+
+
+def loss_tables(
+    names: Sequence[str],
+    losses: FloatArray,
+    clusters: IntArray,
+    folds: IntArray,
+    sources: Sequence[str],
+    *,
+    resamples: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Score every column over all rows, each fold and each source.
+
+    Parameters
+    ----------
+    names
+        Names of the columns.
+    losses
+        ``(n, len(names))`` finite log loss of each row.
+    clusters, folds, sources
+        ``(n,)`` cluster, fold and source of each row.
+    resamples, seed
+        Bootstrap draws and their seed.
+
+    Returns
+    -------
+    list of dict
+        Per name: ``name``, ``log_loss``, ``low``, ``high``, ``per_fold``, ``per_source``.
+    """
+
+    def scores(rows: np.ndarray) -> list[dict[str, float]]:
+        samples = bootstrap_means(losses[rows], clusters[rows], resamples=resamples, seed=seed)
+        return [_score(losses[rows, i], samples[:, i]) for i in range(len(names))]
+
+    def parts(key: str, values: np.ndarray) -> list[list[dict[str, Any]]]:
+        found = [(value, values == value) for value in np.unique(values)]
+        return [
+            [{key: value.item(), "rows": int(rows.sum()), **score} for score in scores(rows)]
+            for value, rows in found
+        ]
+
+    whole = scores(np.ones(len(losses), dtype=bool))
+    per_fold, per_source = parts("fold", folds), parts("source", np.asarray(sources))
+    return [
+        {
+            "name": name,
+            **whole[i],
+            "per_fold": [part[i] for part in per_fold],
+            "per_source": [part[i] for part in per_source],
+        }
+        for i, name in enumerate(names)
+    ]
+
+
+def _score(losses: FloatArray, samples: FloatArray) -> dict[str, float]:
+    found = estimate(losses, samples)
+    return {"log_loss": found.mean, "low": found.low, "high": found.high}
