@@ -1,0 +1,1 @@
+"""Out: submission, saved-run prediction, audit, report."""

@@ -1,0 +1,143 @@
+"""The proof that a run is honest, from what is stored and nothing else.
+
+Clusters and swaps are computed anew from the texts; the plan, the recorded training ids, the
+predictions and the stack are held against them. What it cannot see is what a plugin does on its
+own: it proves which rows were handed to ``fit``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ensemble.artifacts import MANIFEST, fingerprint, hash_file, read_json
+from ensemble.battles.prepare import read_battles
+from ensemble.battles.split import read_split, read_split_summary
+from ensemble.config import load_run_config
+from ensemble.delivery.audit_checks import (
+    Check,
+    Ledger,
+    check_fold,
+    check_plan,
+    check_stack,
+    recomputed,
+)
+from ensemble.errors import ArtifactError
+from ensemble.oof.store import FoldStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VERSION = 1
+"""Raise it when the audit comes to check something else: an audit of before is none."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """All checks of a run.
+
+    Parameters
+    ----------
+    checks
+        One a rule and object.
+    unknown
+        Learners whose training rows nobody recorded: they are neither honest nor dishonest.
+    missing
+        Learner folds that are not there, and so not measured.
+    subject
+        Names what was audited, so that a later change is not taken for audited.
+    """
+
+    checks: tuple[Check, ...]
+    unknown: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    subject: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check holds."""
+        return all(check.ok for check in self.checks)
+
+    @property
+    def sentence(self) -> str:
+        """The outcome for a reader."""
+        failed = [check for check in self.checks if not check.ok]
+        text = (
+            f"{len(self.checks)} checks hold"
+            if self.ok
+            else f"{len(failed)} of {len(self.checks)} checks fail: "
+            + "; ".join(f"{check.name}: {check.detail}" for check in failed)
+        )
+        if self.unknown:
+            text += f"; training rows unknown for {', '.join(self.unknown)}"
+        if self.missing:
+            text += f"; not measured: {', '.join(self.missing)}"
+        return text
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the JSON object of ``audit.json``."""
+        return {
+            "ok": self.ok,
+            "sentence": self.sentence,
+            "checks": [check.to_json() for check in self.checks],
+            "unknown": list(self.unknown),
+            "missing": list(self.missing),
+            "subject": self.subject,
+        }
+
+
+def audit_run(run: Path) -> Audit:
+    """Prove the honesty rules of a run.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+
+    Returns
+    -------
+    Audit
+        What holds, what does not with the offending ids, and what was not measured.
+
+    Raises
+    ------
+    ArtifactError
+        Battles or fold plan are missing or damaged, so that nothing can be proved.
+    ConfigError
+        The run's config cannot be read.
+    """
+    battles, data = read_battles(run)
+    plan, summary = read_split(run), read_split_summary(run)
+    truth = recomputed(battles, plan, summary["near_duplicate_threshold"])
+    store = FoldStore(run, plan.fingerprint, data, plan.n_splits)
+    config = load_run_config(run)
+    ledger = Ledger()
+    check_plan(truth, summary, ledger)
+    for learner in config.learners:
+        for fold in [*range(plan.n_splits), *([None] if config.wants_refit() else [])]:
+            check_fold(store, learner.name, fold, truth, ledger)
+    check_stack(store, [learner.name for learner in config.stacked_learners()], truth, ledger)
+    return Audit(
+        tuple(ledger.checks), tuple(ledger.unknown), tuple(ledger.missing), subject_of(run)
+    )
+
+
+def stored_audit(run: Path) -> Audit | None:
+    """Read back an audit that holds and is of what is there now; None asks for a new one."""
+    try:
+        stored = read_json(run / "audit.json")
+        checks = tuple(Check(**{**item, "ids": tuple(item["ids"])}) for item in stored["checks"])
+        audit = Audit(checks, tuple(stored["unknown"]), tuple(stored["missing"]), stored["subject"])
+    except (ArtifactError, KeyError, TypeError):
+        return None
+    current = bool(checks) and audit.ok and audit.subject == subject_of(run)
+    return audit if current else None
+
+
+def subject_of(run: Path) -> str:
+    """Name all that an audit looks at, and the audit itself: 64 hex digits."""
+    names = ("config.toml", "battles.json", "folds.json")
+    manifests = [*run.glob(f"learners/*/*/{MANIFEST}"), run / "stack" / MANIFEST]
+    paths = [*(run / name for name in names), *sorted(manifests)]
+    hashes = {p.relative_to(run).as_posix(): hash_file(p) for p in paths if p.is_file()}
+    return fingerprint({"version": VERSION, "files": hashes})

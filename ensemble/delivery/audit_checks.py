@@ -1,0 +1,255 @@
+"""The single checks of an audit, and the ledger that they write to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ensemble.artifacts import MANIFEST, read_json, read_manifest
+from ensemble.battles.duplicates import find_duplicates
+from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.oof.store import OOF, TRAIN_IDS
+from ensemble.plugin.manager import get_manager
+from ensemble.stacking.outputs import ids_fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from ensemble.battles.folds import FoldPlan
+    from ensemble.oof.store import FoldStore
+
+_SEED = 20_261
+"""Of the search for near duplicates: another than that of ``prepare``, so that a pair that one
+search misses by chance is not missed by both."""
+_SHOWN_IDS = 20
+
+
+@dataclass(frozen=True)
+class Check:
+    """One rule on one object, whether it holds, and the ids that break it."""
+
+    name: str
+    ok: bool
+    detail: str
+    ids: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Give a JSON object; at most 20 ids, with their number in ``detail``."""
+        ids = list(self.ids[:_SHOWN_IDS])
+        return {"name": self.name, "ok": self.ok, "detail": self.detail, "ids": ids}
+
+
+@dataclass
+class Ledger:
+    """Collects what holds, what does not, and what could not be told."""
+
+    checks: list[Check] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    def record(self, name: str, offending: Iterable[str], what: str, holds: str) -> None:
+        """Note a rule: it holds where no id offends."""
+        ids = tuple(sorted(offending))
+        detail = f"{what}: {len(ids)} ids, {', '.join(ids[:5])}" if ids else holds
+        self.checks.append(Check(name, not ids, detail, ids))
+
+    def fail(self, name: str, detail: str) -> None:
+        """Note a rule that could not be checked because what is stored is damaged."""
+        self.checks.append(Check(name, ok=False, detail=detail))
+
+
+def recomputed(battles: pl.DataFrame, plan: FoldPlan, threshold: float) -> pl.DataFrame:
+    """Give ``id``, ``role``, ``fold`` with clusters and swap keys computed from the texts alone."""
+    clusters = find_duplicates(battles, threshold=threshold, seed=_SEED).clusters
+    return (
+        battles.select("id", "role", swap=_swap_key())
+        .join(clusters, on="id", how="left", maintain_order="left")
+        .join(plan.frame.select("id", "fold"), on="id", how="left", maintain_order="left")
+    )
+
+
+def _swap_key() -> pl.Expr:
+    """Name a battle so that it and its A/B swap share the name: prompt and unordered responses."""
+    sides = [pl.col(side).hash(seed=1) for side in ("response_a", "response_b")]
+    unordered = (pl.min_horizontal(sides).alias("low"), pl.max_horizontal(sides).alias("high"))
+    return pl.struct(pl.col("prompt").hash(seed=1), *unordered).hash(seed=2)
+
+
+def check_plan(truth: pl.DataFrame, summary: dict[str, Any], ledger: Ledger) -> None:
+    """Check the plan: who is validated, and that no cluster is torn."""
+    foreign = truth.filter(pl.col("fold").is_not_null() & (pl.col("role") != "target"))
+    ledger.record(
+        "rule 1: only target rows are validated",
+        foreign["id"],
+        "rows of other roles have a fold",
+        f"{int(truth['fold'].is_not_null().sum())} validated rows, all of the target",
+    )
+    left_out = truth.filter(pl.col("fold").is_null() & (pl.col("role") == "target"))
+    ledger.record(
+        "every target row has a fold", left_out["id"], "target rows without one", "none is left out"
+    )
+    torn = (
+        truth.filter(pl.col("fold").is_not_null())
+        .group_by("cluster")
+        .agg(pl.col("fold").n_unique(), pl.col("id"))
+        .filter(pl.col("fold") > 1)
+    )
+    ledger.record(
+        "no recomputed cluster is split between folds",
+        torn.explode("id")["id"],
+        "rows of clusters that stand in several folds (if the search of `prepare` missed a pair, a "
+        "slightly lower near_duplicate_threshold gives another plan)",
+        f"{truth['cluster'].n_unique()} clusters computed anew at a Jaccard similarity of "
+        f"{summary['near_duplicate_threshold']}, {summary['n_splits']} folds",
+    )
+
+
+def check_fold(
+    store: FoldStore, learner: str, fold: int | None, truth: pl.DataFrame, ledger: Ledger
+) -> None:
+    """Check what one fold of a learner (or its refit) predicted and was trained on."""
+    name = f"{learner} {'refit' if fold is None else f'fold {fold}'}"
+    directory = store.directory(learner, fold)
+    if not directory.exists():
+        ledger.missing.append(name)
+        return
+    try:
+        manifest = store.read(learner, fold)
+        predicted, trained = _ids(directory / OOF), _ids(directory / TRAIN_IDS)
+    except ArtifactError as error:
+        ledger.fail(f"{name}: stored predictions can be trusted", error.message)
+        return
+    _check_predicted(name, predicted, fold, truth, ledger)
+    if _is_unknown(manifest):
+        if learner not in ledger.unknown:
+            ledger.unknown.append(learner)
+        return
+    _check_trained(name, trained, fold, truth, ledger)
+    recorded = manifest["rows"]["train"] + manifest["rows"]["pretrain"]
+    if len(trained) != recorded or not recorded:
+        detail = f"{len(trained)} ids are stored, and the manifest says {recorded}"
+        ledger.fail(f"{name}: all training rows are recorded", detail)
+
+
+def _is_unknown(manifest: dict[str, Any]) -> bool:
+    """Say whether the learner is of a kind that brings predictions from outside."""
+    if manifest["training_rows"] == "recorded":
+        return False
+    try:
+        return not get_manager().base_learners.get(manifest["plugin"]).trains
+    except EnsembleError:
+        return True  # not installed here: nothing can be said for it
+
+
+def _check_predicted(
+    name: str, predicted: pl.Series, fold: int | None, truth: pl.DataFrame, ledger: Ledger
+) -> None:
+    held_out = set(_held_out(truth, fold)["id"])
+    ledger.record(
+        f"{name}: predicts its held-out rows, each once",
+        set(predicted) ^ held_out | set(predicted.filter(predicted.is_duplicated())),
+        "foreign, missing or repeated rows",
+        f"{len(predicted)} rows",
+    )
+
+
+def _check_trained(
+    name: str, trained: pl.Series, fold: int | None, truth: pl.DataFrame, ledger: Ledger
+) -> None:
+    held_out = _held_out(truth, fold)
+    seen = truth.filter(pl.col("id").is_in(trained.implode()))
+    leaks = seen.filter(
+        pl.col("id").is_in(held_out["id"].implode())
+        | pl.col("cluster").is_in(held_out["cluster"].implode())
+        | pl.col("swap").is_in(held_out["swap"].implode())
+    )
+    ledger.record(
+        f"{name}: rule 2, saw neither a held-out row, nor its cluster, nor its swap",
+        leaks["id"],
+        "training rows that leak",
+        f"{len(trained)} training rows",
+    )
+    odd = set(trained) - set(seen["id"]) | set(
+        seen.filter(~pl.col("role").is_in(["target", "train", "pseudo", "pretrain"]))["id"]
+    )
+    ledger.record(
+        f"{name}: trains on rows of the run, none of the test set",
+        odd,
+        "training rows that are unknown, ignored or test rows",
+        "all are rows of training roles",
+    )
+
+
+def _held_out(truth: pl.DataFrame, fold: int | None) -> pl.DataFrame:
+    return truth.clear() if fold is None else truth.filter(pl.col("fold") == fold)
+
+
+def check_stack(store: FoldStore, learners: list[str], truth: pl.DataFrame, ledger: Ledger) -> None:
+    """Check what the stack was made from, and that its nested scores held the right rows out."""
+    directory = store.run / "stack"
+    if not directory.exists():
+        ledger.missing.append("stack")
+        return
+    try:
+        manifest = read_manifest(directory)
+        scored = _read(directory / "oof.parquet", "id", "fold")
+    except ArtifactError as error:
+        ledger.fail("stack: what is stored can be trusted", error.message)
+        return
+    _check_origin(store, manifest, learners, ledger)
+    _check_nested(manifest, scored, truth, ledger)
+
+
+def _check_origin(
+    store: FoldStore, manifest: dict[str, Any], learners: list[str], ledger: Ledger
+) -> None:
+    """Check that the stack was made from the folds that are there now."""
+    stale = [name for name in ("plan", "data") if manifest.get(name) != getattr(store, name)]
+    made_from = manifest["key_parts"]["folds"]
+    stale += [name for name in learners if name not in made_from]
+    for learner, keys in made_from.items():
+        for name, key in keys.items():
+            path = store.run / "learners" / learner / name / MANIFEST
+            if not path.is_file() or read_json(path).get("key") != key:
+                stale.append(f"{learner} {name}")
+    if stale:
+        ledger.fail("stack: made from the folds that are there", f"other: {', '.join(stale)}")
+    else:
+        ledger.record("stack: made from the folds that are there", (), "", "all keys are the same")
+
+
+def _check_nested(
+    manifest: dict[str, Any], scored: pl.DataFrame, truth: pl.DataFrame, ledger: Ledger
+) -> None:
+    """Check that each row was scored by a stack fitted on the other folds alone."""
+    target = truth.filter(pl.col("role") == "target")
+    joined = scored.join(target.select("id", plan="fold"), on="id", how="left")
+    odd = joined.filter(pl.col("plan").is_null() | (pl.col("plan") != pl.col("fold")))
+    ledger.record(
+        "stack: scored on target rows, each once, in its own fold",
+        set(odd["id"]) | set(scored.filter(scored["id"].is_duplicated())["id"]),
+        "foreign, repeated or misplaced rows",
+        f"{len(scored)} of {len(target)} target rows scored",
+    )
+    for nested in manifest["nested"]:
+        fold = nested["fold"]
+        outside = scored.filter(pl.col("fold") != fold)["id"].to_list()
+        name = f"stack fold {fold}: fitted on the other folds alone"
+        if ids_fingerprint(outside) == nested["ids_sha256"]:
+            ledger.record(name, (), "", f"{nested['fitted_on']} rows")
+        else:
+            ledger.fail(name, "the recorded rows are not those of the other folds")
+
+
+def _ids(path: Path) -> pl.Series:
+    return _read(path, "id")["id"]
+
+
+def _read(path: Path, *columns: str) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path, columns=list(columns))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(f"cannot be read: {error}", where=str(path)) from error

@@ -1,0 +1,204 @@
+"""What the report shows, collected: plain values, ready for figures and templates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ensemble.delivery.report.configured import Configured
+    from ensemble.delivery.report.lead import Lead
+    from ensemble.delivery.report.measures import Reliability, Score
+    from ensemble.delivery.report.records import Audit, FoldPlan, Sources, Truth
+    from ensemble.delivery.report.records_stack import Candidates, Interval, Verdict
+    from ensemble.plugin.base import FloatArray
+
+
+@dataclass(frozen=True)
+class LabelShares:
+    """The labels of one source.
+
+    Parameters
+    ----------
+    source, role
+        Which rows.
+    rows, labeled
+        How many rows there are, and how many of them have a label.
+    shares
+        Share of each class among the labeled, in ``CLASSES`` order; None where none is labeled.
+    """
+
+    source: str
+    role: str
+    rows: int
+    labeled: int
+    shares: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What was predicted for the test rows.
+
+    Parameters
+    ----------
+    rows
+        How many rows the file has.
+    shares
+        Mean predicted probability of each class, in ``CLASSES`` order; None for an empty file.
+    """
+
+    rows: int
+    shares: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class Learner:
+    """One base learner: how good, how far, how long.
+
+    Parameters
+    ----------
+    name, plugin, version
+        What it is; None where no manifest says so.
+    folds_done, folds_planned
+        Folds with complete predictions, and how many the plan has.
+    rows_predicted, rows_missing
+        Target rows with and without an out-of-fold prediction.
+    overall
+        Log loss on all predicted target rows.
+    per_fold, per_source
+        The same on their parts.
+    reliability
+        One curve a class; empty where nothing is predicted.
+    fit_seconds, predict_seconds
+        Sums over the complete folds; None where a manifest does not say.
+    training_rows
+        ``"recorded"`` or ``"unknown"``: whether the audit can check what it was trained on.
+    pretrain
+        What it made of rows of role ``pretrain``.
+    parameters
+        As the manifests have them.
+    """
+
+    name: str
+    plugin: str | None
+    version: str | None
+    folds_done: tuple[int, ...]
+    folds_planned: int | None
+    rows_predicted: int
+    rows_missing: int
+    overall: Score
+    per_fold: dict[int, Score]
+    per_source: dict[str, Score]
+    reliability: tuple[Reliability, ...]
+    fit_seconds: float | None
+    predict_seconds: float | None
+    training_rows: str | None
+    pretrain: str | None
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A candidate of the stack, with what candidates.json and verdict.json say of it.
+
+    Parameters
+    ----------
+    name
+        As in the config.
+    score
+        Log loss from nested cross-validation.
+    gain
+        Log loss of the best simple candidate minus its own.
+    chosen, best_simple
+        Whether it is the one used, and the one that others are measured against.
+    seconds
+        What it took to fit.
+    description
+        What it learned.
+    per_source
+        Log loss by source, where measured.
+    """
+
+    name: str
+    score: Score
+    gain: Interval | None
+    chosen: bool
+    best_simple: bool
+    seconds: float | None
+    description: dict[str, Any]
+    per_source: dict[str, Score]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How alike the learners are.
+
+    Parameters
+    ----------
+    names
+        Learners, in the order of both axes.
+    logits
+        ``(m, m)`` correlation of centered logits.
+    losses
+        ``(m, m)`` correlation of row losses.
+    """
+
+    names: tuple[str, ...]
+    logits: FloatArray
+    losses: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """A whole run, as far as it has got; None is what no stage has written."""
+
+    run: str
+    config: Configured | None
+    sources: Sources | None
+    plan: FoldPlan | None
+    labels: tuple[LabelShares, ...] | None
+    target_rows: int | None
+    target_clusters: int | None
+    target_shares: tuple[float, ...] | None
+    class_prior: float | None
+    learners: tuple[Learner, ...]
+    agreement: Agreement | None
+    contenders: tuple[Contender, ...]
+    candidates: Candidates | None
+    verdict: Verdict | None
+    stack_fault: str | None
+    lead: Lead | None
+    truth: Truth | None
+    audit: Audit | None
+    submission: Submission | None
+    left_out: tuple[str, ...]
+
+    @property
+    def chosen(self) -> Contender | None:
+        """The candidate that the verdict chose."""
+        return next((c for c in self.contenders if c.chosen), None)
+
+    @property
+    def best_learner(self) -> Learner | None:
+        """The learner with the lowest log loss so far; None before the first prediction."""
+        measured = [one for one in self.learners if one.rows_predicted]
+        return min(measured, key=lambda one: one.overall.log_loss, default=None)
+
+    @property
+    def closed(self) -> float | None:
+        """Share of the way from the class prior to the best possible; None where not known."""
+        best = self.truth.best if self.truth else None
+        if self.chosen is None or self.class_prior is None or best is None:
+            return None
+        way = self.class_prior - best
+        return (self.class_prior - self.chosen.score.log_loss) / way if way > 0 else None
+
+    @property
+    def labeled_rows(self) -> int | None:
+        """Rows with a label, of all sources."""
+        return None if self.labels is None else sum(one.labeled for one in self.labels)
+
+    @property
+    def target_sources(self) -> tuple[str, ...]:
+        """Sources that scores are made on, in the order of the table."""
+        return tuple(s.source for s in self.labels or () if s.role == "target")

@@ -1,0 +1,221 @@
+"""What the report measures itself, from labels and out-of-fold predictions: arrays in, numbers out.
+
+Everywhere: ``labels`` and ``probabilities`` are ``(n, 3)`` in ``CLASSES`` order, NaN where a row
+has not been predicted; ``clusters`` is ``(n,)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ensemble.stacking.scoring import bootstrap_means, interval, row_log_loss
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ensemble.plugin.base import FloatArray, IntArray
+
+    BoolArray = NDArray[np.bool_]
+
+RESAMPLES = 500
+"""Bootstrap draws of the intervals per fold and source; they decide nothing."""
+
+BINS = 10
+
+# Half-width of a 95% normal interval, in standard errors.
+_NORMAL_95 = 1.96
+
+
+@dataclass(frozen=True)
+class Score:
+    """A log loss with its 95% interval; NaN where nothing was measured.
+
+    Parameters
+    ----------
+    rows
+        How many rows it is the mean of.
+    log_loss, low, high
+        Nats a row.
+    """
+
+    rows: int
+    log_loss: float
+    low: float
+    high: float
+
+
+NO_SCORE = Score(0, np.nan, np.nan, np.nan)
+
+
+def scores(losses: FloatArray, clusters: IntArray) -> list[Score]:
+    """Average each column of losses ``(n, m)`` over its measured rows; intervals by clusters."""
+    result = [NO_SCORE] * losses.shape[1]
+    for columns, rows in _same_rows(np.isfinite(losses)):
+        chosen = losses[rows][:, columns]
+        for column, values, ends in zip(
+            columns, chosen.T, _intervals(chosen, clusters[rows]), strict=True
+        ):
+            result[column] = Score(len(values), float(values.mean()), *ends)
+    return result
+
+
+def _intervals(losses: FloatArray, clusters: IntArray) -> list[tuple[float, float]]:
+    """Give each column's interval; NaN for one cluster, which says nothing about the next."""
+    if (clusters == clusters[0]).all():
+        return [(np.nan, np.nan)] * losses.shape[1]
+    samples = bootstrap_means(losses, clusters, resamples=RESAMPLES)
+    return [interval(draws) for draws in samples.T]
+
+
+def _same_rows(measured: BoolArray) -> list[tuple[list[int], IntArray]]:
+    """Group the columns that were measured on the same rows: they share one bootstrap."""
+    groups: dict[bytes, list[int]] = {}
+    for column in range(measured.shape[1]):
+        groups.setdefault(measured[:, column].tobytes(), []).append(column)
+    indexed = [(columns, np.flatnonzero(measured[:, columns[0]])) for columns in groups.values()]
+    return [(columns, rows) for columns, rows in indexed if len(rows)]
+
+
+def class_prior_loss(labels: FloatArray, folds: IntArray) -> float:
+    """Score, on each fold, the label shares of the other folds; NaN where there is one fold."""
+    losses = np.full(len(labels), np.nan)
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        if not held_out.all():
+            shares = labels[~held_out].mean(axis=0)
+            losses[held_out] = row_log_loss(labels[held_out], shares)
+    return float(losses.mean()) if len(losses) else float("nan")
+
+
+@dataclass(frozen=True)
+class Bin:
+    """One point of a reliability curve.
+
+    Parameters
+    ----------
+    rows
+        Rows in the bin.
+    predicted
+        Their mean predicted probability.
+    observed, low, high
+        The share of the class among their labels, with a 95% interval over clusters; NaN ends
+        where all rows are of one cluster.
+    """
+
+    rows: int
+    predicted: float
+    observed: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How far the probabilities of one class can be taken at their word.
+
+    Parameters
+    ----------
+    bins
+        Ten bins of nearly equal size, fewer where many probabilities are equal, by rising
+        probability.
+    predicted, observed
+        Over all rows: mean predicted probability and share of the class.
+    gap
+        Mean distance between both over the bins, weighted by rows (the expected calibration
+        error of one class).
+    """
+
+    bins: tuple[Bin, ...]
+    predicted: float
+    observed: float
+    gap: float
+
+
+def reliability(
+    labels: FloatArray, probabilities: FloatArray, clusters: IntArray
+) -> tuple[Reliability, ...]:
+    """Compare predicted with observed shares for each class; empty where nothing is predicted."""
+    measured = np.isfinite(probabilities).all(axis=1)
+    if not measured.any():
+        return ()
+    return tuple(
+        _class_reliability(labels[measured, k], probabilities[measured, k], clusters[measured])
+        for k in range(labels.shape[1])
+    )
+
+
+def _class_reliability(label: FloatArray, predicted: FloatArray, clusters: IntArray) -> Reliability:
+    # Equal probabilities stay in one bin: the order of rows must not decide what is seen.
+    tenths = np.arange(1, BINS) / BINS
+    edges = np.unique(np.quantile(predicted, tenths, method="higher"))
+    numbers = np.searchsorted(edges, predicted, side="right")
+    parts = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
+    bins = tuple(_bin(label[part], predicted[part], clusters[part]) for part in parts)
+    gap = sum(b.rows * abs(b.predicted - b.observed) for b in bins) / len(label)
+    return Reliability(bins, float(predicted.mean()), float(label.mean()), gap)
+
+
+def _bin(label: FloatArray, predicted: FloatArray, clusters: IntArray) -> Bin:
+    observed = float(label.mean())
+    low, high = _wilson(observed, _effective_rows(label - observed, clusters))
+    return Bin(len(label), float(predicted.mean()), observed, low, high)
+
+
+def _effective_rows(deviations: FloatArray, clusters: IntArray) -> float:
+    """Say how many independent rows would know a mean as well; NaN for one cluster.
+
+    Rows divided by the design effect, the variance of cluster sums over that of rows (Kish,
+    *Survey Sampling*, 1965). Where all rows are equal, each cluster counts once.
+    """
+    inverse = np.unique(clusters, return_inverse=True)[1]
+    sums = np.bincount(inverse, weights=deviations)
+    if len(sums) < 2:
+        return float("nan")
+    spread = float((deviations**2).sum())
+    if spread == 0:
+        return float(len(sums))
+    return len(deviations) / max(1.0, float((sums**2).sum()) / spread)
+
+
+def _wilson(share: float, rows: float) -> tuple[float, float]:
+    """Give Wilson's 95% score interval (1927), which has a width at shares 0 and 1 too."""
+    z = _NORMAL_95
+    scale = 1 + z**2 / rows
+    center = (share + z**2 / (2 * rows)) / scale
+    margin = z * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2)) / scale
+    return float(center - margin), float(center + margin)
+
+
+def confusion(labels: FloatArray, probabilities: FloatArray) -> FloatArray:
+    """Count label mass by true (rows) and most probable (columns) class: ``(3, 3)``.
+
+    A soft label counts in each of its classes, by its share. Equal probabilities go to the first.
+    """
+    measured = np.isfinite(probabilities).all(axis=1)
+    predicted = np.eye(labels.shape[1])[probabilities[measured].argmax(axis=1)]
+    return np.asarray(labels[measured].T @ predicted)
+
+
+def correlations(columns: FloatArray) -> FloatArray:
+    """Correlate columns ``(n, m)`` by Pearson, each pair over the rows that both have: ``(m, m)``.
+
+    NaN where a pair shares fewer than two rows or a column does not vary.
+    """
+    m = columns.shape[1]
+    result = np.full((m, m), np.nan)
+    for i in range(m):
+        for j in range(i, m):
+            result[i, j] = result[j, i] = _correlation(columns[:, i], columns[:, j])
+    return result
+
+
+def _correlation(first: FloatArray, second: FloatArray) -> float:
+    both = np.isfinite(first) & np.isfinite(second)
+    if both.sum() < 2:
+        return float("nan")
+    x, y = first[both] - first[both].mean(), second[both] - second[both].mean()
+    scale = float(np.sqrt((x @ x) * (y @ y)))
+    return float(np.clip(x @ y / scale, -1.0, 1.0)) if scale > 0 else float("nan")

@@ -1,0 +1,95 @@
+"""From collected data to the page: which figures stand where, and the template that holds them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ensemble.delivery.report import figures, text
+from ensemble.delivery.report.cautions import cautions
+from ensemble.delivery.report.learned import draw_importance, draw_learned
+from ensemble.delivery.report.pictures import draw_all
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from markupsafe import Markup
+
+    from ensemble.delivery.report.data import Report
+    from ensemble.delivery.report.measures import Reliability
+
+
+def render_page(report: Report) -> str:
+    """Write the report as one HTML document."""
+    environment = Environment(
+        loader=PackageLoader("ensemble.delivery.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=text.finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # Not `none`: Jinja writes constants as they are, before `finalize` sees them.
+    environment.globals["missing"] = text.NOT_MEASURED
+    environment.filters.update(
+        decimal=text.decimal,
+        signed=text.signed,
+        count=text.count,
+        percent=text.percent,
+        duration=text.duration,
+        compact=text.compact,
+        file_name=text.file_name,
+        local=partial(text.without_folder, folder=report.config.folder if report.config else ""),
+    )
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        cautions=cautions(report),
+        classes=figures.CLASS_NAMES,
+        cuts=_cuts(report),
+        pictures=draw_all(report),
+        reliability=_reliability(report),
+        importance=list(draw_importance(report)),
+        learned=list(draw_learned(report)),
+    )
+
+
+def _cuts(report: Report) -> list[dict[str, Any]]:
+    """Turn the cuts into one row a source and reason, one column a fold."""
+    if report.plan is None:
+        return []
+    rows: dict[tuple[str, str, str], dict[int, int]] = {}
+    for cut in report.plan.cuts or ():
+        rows.setdefault((cut.source, cut.role, cut.reason), {})[cut.fold] = cut.rows
+    folds = [fold.fold for fold in report.plan.folds]
+    return [
+        {
+            "source": source,
+            "role": role,
+            "reason": reason,
+            # Cuts were counted: a fold that is not listed has none.
+            "per_fold": [counts.get(fold, 0) for fold in folds],
+        }
+        for (source, role, reason), counts in rows.items()
+    ]
+
+
+def _reliability(report: Report) -> list[dict[str, Any]]:
+    """Curves of the lead, then of each learner; each with one picture a class."""
+    models = []
+    if report.lead is not None and report.lead.is_chosen:
+        models.append((report.lead.name, report.lead.reliability))
+    models += [(learner.name, learner.reliability) for learner in report.learners]
+    return [
+        {"name": name, "curves": curves, "pictures": _curves(name, curves, f"reliability-{i}")}
+        for i, (name, curves) in enumerate(models)
+        if curves
+    ]
+
+
+def _curves(title: str, curves: Sequence[Reliability], name: str) -> list[Markup]:
+    return [
+        figures.reliability_curve(curve, k, name=f"{name}-{k}", title=title)
+        for k, curve in enumerate(curves)
+    ]

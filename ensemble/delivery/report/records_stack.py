@@ -1,0 +1,92 @@
+"""The JSON of ``stack/``, as the report reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from ensemble.delivery.report.records import Record
+
+
+class StackKeyParts(Record):
+    """What the key of the stack names."""
+
+    folds: dict[str, dict[str, str]] = Field(default_factory=dict)
+
+
+class StackManifest(Record):
+    """``stack/manifest.json``."""
+
+    plan: str | None = None
+    data: str | None = None
+    key_parts: StackKeyParts = StackKeyParts()
+
+
+class PartScore(Record):
+    """A log loss on one fold or one source."""
+
+    fold: int | None = None
+    source: str | None = None
+    rows: int | None = None
+    log_loss: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Scored(Record):
+    """A learner or a candidate with its log loss on the rows that all of them were scored on."""
+
+    name: str
+    log_loss: float | None = None
+    low: float | None = None
+    high: float | None = None
+    per_fold: tuple[PartScore, ...] = ()
+
+
+class Candidate(Scored):
+    """One way to combine the learners."""
+
+    complexity: int | float | None = None
+    per_source: tuple[PartScore, ...] = ()
+    description: dict[str, Any] = Field(default_factory=dict)
+    seconds: float | None = None
+
+
+class Candidates(Record):
+    """``stack/candidates.json``."""
+
+    candidates: tuple[Candidate, ...]
+    learners: tuple[Scored, ...] = ()
+    rows_scored: int | None = None
+    rows_missing: int | None = None
+    clusters: int | None = None
+    resamples: int | None = None
+
+
+class Interval(Record):
+    """A mean with the ends of its interval."""
+
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class VerdictCandidate(Scored):
+    """A candidate as the verdict sees it."""
+
+    gain_over_best_simple: Interval | None = None
+
+
+class Verdict(Record):
+    """``stack/verdict.json``."""
+
+    chosen: str
+    rule: str | None = None
+    sentence: str | None = None
+    evidence: str | None = None
+    best_simple: str | None = None
+    would_have_chosen: str | None = None
+    candidates: tuple[VerdictCandidate, ...] = ()
+    clusters: int | None = None
+    resamples: int | None = None

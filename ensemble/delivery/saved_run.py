@@ -1,0 +1,144 @@
+"""New rows scored by a saved run: no network, no training data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ensemble.artifacts import fingerprint, read_manifest
+from ensemble.battles.loading import load_battles
+from ensemble.battles.schema import TEST_ROLE, TEST_SOURCE, learner_view, probability_frame
+from ensemble.battles.split import read_split_summary
+from ensemble.delivery.submission import write_submission
+from ensemble.errors import ArtifactError, DataError
+from ensemble.oof.guarded import predict_checked
+from ensemble.oof.store import FoldStore, fold_name
+from ensemble.plugin.manager import get_manager
+from ensemble.stacking.assemble import meta_features
+from ensemble.stacking.checked import predict_checked as predict_stack
+from ensemble.stacking.settings import meta_learner_factory, stack_key_parts, stacked_specs
+from ensemble.stacking.stack import load_stack
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import polars as pl
+
+    from ensemble.config import Config, Reading
+    from ensemble.oof.store import LearnerSpec
+    from ensemble.plugin.base import FloatArray, LogitArray
+
+
+def predict_file(config: Config, test: Path, output: Path) -> int:
+    """Score the rows of a file by the models of a saved run, and write a submission.
+
+    Parameters
+    ----------
+    config
+        The run's own config, ``RUN/config.toml``.
+    test
+        A file of battles; labels in it are ignored.
+    output
+        Where the submission goes.
+
+    Returns
+    -------
+    int
+        Number of rows.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read.
+    ArtifactError
+        A model of the run is missing or damaged.
+    """
+    if output.resolve() == test.resolve():
+        raise DataError("the output would replace the test file", where=str(output))
+    battles = _read_test(test, config.test)
+    probabilities = predict_battles(config, battles)
+    frame = probability_frame(battles["id"], probabilities)
+    write_submission(output, frame, battles["id"].to_list())
+    return len(battles)
+
+
+def predict_battles(config: Config, battles: pl.DataFrame) -> FloatArray:
+    """Score battles by the models of a saved run: ``(n, 3)`` probabilities in ``CLASSES`` order.
+
+    Raises
+    ------
+    ArtifactError
+        A model is missing, damaged, or not one that the stack was made from.
+    """
+    run = Path(config.run_dir)
+    stack = _read_stack(run, config)
+    plan = read_split_summary(run)
+    store = FoldStore(run, plan["fingerprint"], stack["data"], plan["n_splits"])
+    view, specs = learner_view(battles), stacked_specs(config)
+    made_from = stack["key_parts"]["folds"]
+    logits = [
+        _mean_logits(store, spec, config.predict.models, made_from[spec.name], view)
+        for spec in specs
+    ]
+    meta = meta_features(view, stack["learners"], logits, config.stack.features, None)
+    model = load_stack(run / "stack", meta_learner_factory(config))
+    return predict_stack(model, meta, f"the stack of {run}")
+
+
+def _read_stack(run: Path, config: Config) -> dict[str, Any]:
+    """Read the stack's manifest, and check that it was made with the config at hand."""
+    manifest = read_manifest(run / "stack")
+    at_hand = stack_key_parts(config)
+    names = [spec.name for spec in stacked_specs(config)]
+    same = all(manifest["key_parts"][name] == value for name, value in at_hand.items())
+    if not same or manifest["learners"] != names:
+        raise ArtifactError(
+            "the stack was made with other settings than the run's config now says",
+            where=str(run / "stack"),
+            mend="run `ensemble run CONFIG` to its end",
+        )
+    return manifest
+
+
+def _mean_logits(
+    store: FoldStore,
+    spec: LearnerSpec,
+    models: str,
+    made_from: Mapping[str, str],
+    battles: pl.DataFrame,
+) -> LogitArray:
+    """Average a learner's logits over its models, one model in memory at a time."""
+    total = np.zeros((len(battles), 3))
+    folds = store.folds(models)
+    for fold in folds:
+        where = f'learner "{spec.name}", {fold_name(fold)}'
+        _check_origin(store.read(spec.name, fold), made_from, where)
+        total += predict_checked(store.load(spec, fold), battles, where)
+    return (total / len(folds)).astype(np.float32)
+
+
+def _check_origin(manifest: Mapping[str, Any], made_from: Mapping[str, str], where: str) -> None:
+    """Check that a fold is one that the stack was made from; a refit, that it is their like."""
+    name = fold_name(manifest["fold"])
+    like = {fingerprint(manifest["key_parts"] | {"fold": k}) for k in range(len(made_from))}
+    if manifest["key"] != made_from.get(name, manifest["key"]) or like != set(made_from.values()):
+        raise ArtifactError(
+            "a model is not one that the stack was made from",
+            where=where,
+            mend="run `ensemble run CONFIG` to its end",
+        )
+
+
+def _read_test(path: Path, reading: Reading | None) -> pl.DataFrame:
+    loader = reading.loader if reading else None
+    return load_battles(
+        path,
+        source=TEST_SOURCE,
+        role=TEST_ROLE,
+        is_test=True,
+        text_format=reading.text_format if reading else "json",
+        loader=get_manager().loaders.get(loader) if loader else None,
+        loader_options=reading.options if reading else None,
+    ).battles

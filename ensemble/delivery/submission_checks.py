@@ -1,0 +1,170 @@
+"""What can be wrong with a submission, and the mend that fits each fault."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from ensemble.battles.schema import PROBABILITY_SCHEMA
+from ensemble.errors import DataError
+from ensemble.plugin.base import CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+SUM_TOLERANCE = 1e-6
+"""How far the probabilities of a row may be from summing to 1."""
+COLUMNS = tuple(PROBABILITY_SCHEMA)
+"""The columns of a submission."""
+
+_SHOWN = 5
+_COLUMNS_MEND = f"a submission is a CSV file with the columns {', '.join(COLUMNS)} and no others"
+_TYPES_MEND = "make ids strings and probabilities floats"
+_IDS_MEND = "every test id needs one row, and there may be no other rows"
+_TEST_IDS_MEND = "give every row of the test file an id of its own"
+_VALUES_MEND = "every probability is a number from 0 to 1"
+_SUMS_MEND = "divide each row's probabilities by their sum"
+
+
+class Problem(NamedTuple):
+    """One fault of a submission.
+
+    Parameters
+    ----------
+    text
+        What is wrong, with a count and the first ids.
+    mend
+        What to do about it; None where the text says it.
+    """
+
+    text: str
+    mend: str | None
+
+
+@dataclass(frozen=True)
+class SubmissionCheck:
+    """What a check of a submission file found.
+
+    Parameters
+    ----------
+    rows
+        Number of rows; None where they cannot be read.
+    problems
+        What is wrong; empty where the file is valid.
+    """
+
+    rows: int | None
+    problems: tuple[Problem, ...]
+
+    @property
+    def valid(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def to_json(self) -> dict[str, Any]:
+        """Give ``valid``, ``rows`` and ``problems``, a list of texts."""
+        problems = [problem.text for problem in self.problems]
+        return {"valid": self.valid, "rows": self.rows, "problems": problems}
+
+
+def submission_problems(submission: pl.DataFrame, test_ids: Sequence[str]) -> list[Problem]:
+    """Find every fault of a submission, or those of its columns alone where it has such.
+
+    Parameters
+    ----------
+    submission
+        ``PROBABILITY_SCHEMA``; columns and rows may stand in any order.
+    test_ids
+        The ids that have to be there, each once.
+    """
+    return [*_column_problems(submission)] or [
+        *_id_problems(submission["id"], test_ids),
+        *_value_problems(submission),
+    ]
+
+
+def refuse_problems(problems: Sequence[Problem], where: str | None) -> None:
+    """Raise one error for all problems; nothing where there are none.
+
+    Raises
+    ------
+    DataError
+        There are problems; the mends are those of the faults found.
+    """
+    if problems:
+        mends = dict.fromkeys(problem.mend for problem in problems if problem.mend)
+        listing = [f"  {problem.text}" for problem in problems]
+        raise DataError(
+            "\n".join(["the submission is not valid:", *listing]),
+            where=where,
+            mend="; ".join(mends) or None,
+        )
+
+
+def missing_columns(present: Sequence[str]) -> Iterator[Problem]:
+    """Name the columns that are not there; shows the header of a file that has none of them."""
+    missing = [name for name in COLUMNS if name not in present]
+    if missing:
+        header = f"; the header is {', '.join(present)!r:.60}" if missing == [*COLUMNS] else ""
+        yield Problem(f"missing columns: {', '.join(missing)}{header}", _COLUMNS_MEND)
+
+
+def repeated_ids(ids: Iterable[str]) -> list[str]:
+    """Name each id that occurs more than once, in order."""
+    seen: set[str] = set()
+    repeated: dict[str, None] = {}
+    for identifier in ids:
+        if identifier in seen:
+            repeated[identifier] = None
+        seen.add(identifier)
+    return list(repeated)
+
+
+def id_listing(ids: Iterable[str]) -> str:
+    """Count ids and show the first of them: ``(2): "7", "9"``."""
+    names = list(ids)
+    shown = ", ".join(f'"{name}"' for name in names[:_SHOWN])
+    return f"({len(names):,}): {shown}{', …' if len(names) > _SHOWN else ''}"
+
+
+def _column_problems(submission: pl.DataFrame) -> Iterator[Problem]:
+    schema = submission.schema
+    yield from missing_columns(submission.columns)
+    foreign = [name for name in schema if name not in COLUMNS]
+    if foreign:
+        yield Problem(f"foreign columns: {', '.join(foreign)}", _COLUMNS_MEND)
+    if schema.get("id", pl.String()) != pl.String:
+        yield Problem(f"ids are {schema['id']}, not strings", _TYPES_MEND)
+    for name in CLASSES:
+        if name in schema and not schema[name].is_float():
+            yield Problem(f"{name} is {schema[name]}, not a float", _TYPES_MEND)
+
+
+def _id_problems(ids: pl.Series, test_ids: Sequence[str]) -> Iterator[Problem]:
+    present, due = set(ids), set(test_ids)
+    for what, wrong, mend in (
+        ("missing ids", [i for i in test_ids if i not in present], _IDS_MEND),
+        ("foreign ids", [i for i in ids if i not in due], _IDS_MEND),
+        ("repeated ids", repeated_ids(ids), _IDS_MEND),
+        ("ids repeated in the test file", repeated_ids(test_ids), _TEST_IDS_MEND),
+    ):
+        if wrong:
+            yield Problem(f"{what} {id_listing(wrong)}", mend)
+
+
+def _value_problems(submission: pl.DataFrame) -> Iterator[Problem]:
+    values = submission.select(CLASSES).cast(pl.Float64).to_numpy()
+    finite = np.isfinite(values).all(axis=1)
+    outside = ((values < 0.0) | (values > 1.0)).any(axis=1) & finite
+    totals = values.sum(axis=1, where=finite[:, None])
+    off = (np.abs(totals - 1.0) > SUM_TOLERANCE) & finite
+    for what, wrong, mend in (
+        ("rows with a probability missing or not finite", ~finite, _VALUES_MEND),
+        ("rows with a probability outside [0, 1]", outside, _VALUES_MEND),
+        ("rows whose probabilities do not sum to 1", off, _SUMS_MEND),
+    ):
+        if wrong.any():
+            yield Problem(f"{what} {id_listing(submission['id'].filter(wrong))}", mend)

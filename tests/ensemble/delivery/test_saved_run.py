@@ -1,0 +1,102 @@
+"""New rows scored by a saved run: by their texts alone, whatever their ids and labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ensemble.config import Config, load_run_config
+from ensemble.delivery.saved_run import predict_file
+from ensemble.delivery.submission import read_submission
+from ensemble.errors import DataError, LearnerError
+from ensemble.pipeline import run
+from ensemble.plugin.base import CLASSES
+
+SIDES = (("a", 1.0), ("b", -1.0), ("tie", 0.5))
+TFIDF = {"name": "words", "plugin": "tfidf", "min_df": 1, "char_ngrams": [1, 2]}
+
+
+@pytest.fixture
+def saved(project: Any) -> Config:
+    """Make a run whose predictions differ from row to row, and lose its data files."""
+    place = run(project.config([TFIDF]))
+    for name in ("train.csv", "extra.csv"):
+        (project.path / name).unlink()
+    return load_run_config(place)
+
+
+def _probabilities(path: Path) -> pl.DataFrame:
+    return read_submission(path).select("id", *CLASSES)
+
+
+def test_rows_never_seen_get_what_their_texts_deserve(project: Any, saved: Config) -> None:
+    old = pl.read_csv(project.path / "test.csv")
+    new = old.with_columns(id=pl.format("new-{}", pl.col("id").str.slice(2))).reverse()
+    new.write_csv(project.path / "new.csv")
+    output = project.path / "out" / "new-submission.csv"
+    assert predict_file(saved, project.path / "new.csv", output) == len(new)
+    written = _probabilities(output)
+    assert written["id"].to_list() == new["id"].to_list()
+    expected = _probabilities(Path(saved.run_dir) / "submission.csv").reverse()
+    assert expected["winner_model_a"].n_unique() > 3
+    np.testing.assert_allclose(written.select(CLASSES), expected.select(CLASSES), atol=1e-6)
+
+
+def test_a_new_row_may_bear_the_id_of_a_training_row(project: Any, saved: Config) -> None:
+    old = pl.read_csv(project.path / "test.csv")
+    old.with_columns(id=pl.format("arena-{}", pl.int_range(pl.len()))).write_csv(
+        project.path / "new.csv"
+    )
+    predict_file(saved, project.path / "new.csv", project.path / "out.csv")
+    expected = _probabilities(Path(saved.run_dir) / "submission.csv")
+    written = _probabilities(project.path / "out.csv")
+    np.testing.assert_allclose(written.select(CLASSES), expected.select(CLASSES), atol=1e-6)
+
+
+@pytest.mark.parametrize("winner", [*CLASSES, None])
+def test_labels_in_the_file_are_ignored(project: Any, saved: Config, winner: str | None) -> None:
+    test, output = project.path / "test.csv", project.path / "out.csv"
+    # Without a winner the cells hold what no label may be.
+    labels = {name: int(name == winner) if winner else "nobody knows" for name in CLASSES}
+    pl.read_csv(test).with_columns(
+        **{name: pl.lit(value) for name, value in labels.items()},
+        model_a=pl.lit("gpt"),
+        model_b=pl.lit("other"),
+    ).write_csv(project.path / "labeled.csv")
+    predict_file(saved, test, output)
+    without = output.read_bytes()
+    predict_file(saved, project.path / "labeled.csv", output)
+    assert output.read_bytes() == without
+
+
+def test_a_file_with_a_bad_row_leaves_the_output_as_it_was(project: Any, saved: Config) -> None:
+    output = project.path / "out.csv"
+    output.write_text("kept")
+    bad = project.path / "bad.csv"
+    bad.write_text((project.path / "test.csv").read_text() + 'x,not json,"[""a""]","[""b""]"\n')
+    with pytest.raises(DataError, match="a submission needs every test row"):
+        predict_file(saved, bad, output)
+    assert output.read_text() == "kept"
+
+
+def test_a_precomputed_learner_says_how_new_rows_get_predictions(project: Any) -> None:
+    for name, ids in (("oof", "arena-{}"), ("known", "t-{}")):
+        count = 60 if name == "oof" else 9
+        frame = pl.DataFrame({"id": [ids.format(i) for i in range(count)]})
+        logits = {f"logit_{side}": pl.int_range(pl.len()) / 50 * sign for side, sign in SIDES}
+        frame.with_columns(**logits).write_csv(project.path / f"{name}.csv")
+    learner = {"name": "mine", "plugin": "precomputed", "oof": "oof.csv", "test": "known.csv"}
+    saved = load_run_config(run(project.config([learner])))
+    again = project.path / "again.csv"
+    assert predict_file(saved, project.path / "test.csv", again) == 9
+    rows = pl.read_csv(project.path / "test.csv").with_columns(id=pl.format("new-{}", "id"))
+    rows.write_csv(project.path / "new.csv")
+    with pytest.raises(LearnerError, match="no stored predictions for .*new-t-0") as caught:
+        predict_file(saved, project.path / "new.csv", project.path / "out.csv")
+    assert caught.value.mend is not None
+    assert "give it as `test =`, and run again" in caught.value.mend
+    assert not (project.path / "out.csv").exists()
