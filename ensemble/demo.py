@@ -1,0 +1,127 @@
+"""The demonstration: a whole run on generated battles, whose best possible log loss is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ensemble.artifacts import write_json, write_text
+from ensemble.battles.generated import (
+    TRUTH_COLUMNS,
+    best_log_loss,
+    generate_battles,
+    write_battles,
+)
+from ensemble.config import load_config
+from ensemble.delivery.report import write_report
+from ensemble.delivery.submission import read_submission
+from ensemble.pipeline import run
+from ensemble.plugin.base import CLASSES
+from ensemble.stacking.scoring import row_log_loss
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ensemble.plugin.base import FloatArray
+    from ensemble.reporter import Display
+
+CONFIG = """\
+# Generated battles: `ensemble demo` wrote them, and this config, which `ensemble run` takes too.
+run_dir = "run"
+seed = 42
+
+[[sources]]
+name = "people"                # prompts of people, labelled by people, with ties
+path = "data/train.csv"
+role = "target"
+
+[[sources]]
+name = "benchmark"             # benchmark prompts under another label rule, without ties
+path = "data/external.parquet"
+role = "pretrain"              # "train" mixes it in: see what that does to the log loss
+
+[test]
+path = "data/test.csv"
+
+[[learners]]
+name = "length"
+plugin = "handcrafted"
+features = ["length"]
+
+[[learners]]
+name = "handcrafted"
+plugin = "handcrafted"
+
+[[learners]]
+name = "tfidf"
+plugin = "tfidf"
+
+[stack]
+meta_learner = "lightgbm"
+features = ["conversation"]
+"""
+
+
+def demo(directory: Path, *, rows: int, seed: int, display: Display | None = None) -> Path:
+    """Generate battles, run the whole pipeline on them, and score it against the known truth.
+
+    Parameters
+    ----------
+    directory
+        Where data, config and run go.
+    rows
+        Number of target battles; a quarter as many test rows and half as many external ones.
+    seed
+        Of the generator.
+    display
+        Where a person watches.
+
+    Returns
+    -------
+    Path
+        The run directory.
+    """
+    battles = generate_battles(
+        target_rows=rows, external_rows=rows // 2, test_rows=rows // 4, seed=seed
+    )
+    write_battles(battles, directory / "data")
+    write_text(directory / "config.toml", CONFIG)
+    place = run(load_config(directory / "config.toml"), display)
+    write_json(place / "truth.json", against_truth(battles.truth, place / "submission.csv"))
+    write_report(place)
+    return place
+
+
+def against_truth(truth: pl.DataFrame, submission: Path) -> dict[str, Any]:
+    """Compare a submission with the best possible prediction of the same drawn labels.
+
+    Returns
+    -------
+    dict[str, Any]
+        ``best_log_loss_target``: expected over labels. ``target`` and ``test``: ``best_log_loss``
+        of the true distributions on the labels that were drawn; ``test`` also has the
+        ``log_loss`` of the submission.
+    """
+    target, test = (truth.filter(pl.col("source") == name) for name in ("target", "test"))
+    joined = test.join(read_submission(submission), on="id", how="left", maintain_order="left")
+    predicted = joined.select(*CLASSES).to_numpy()
+    return {
+        "best_log_loss_target": best_log_loss(target),
+        "target": {"best_log_loss": _best_on_labels(target)},
+        "test": {
+            "log_loss": float(row_log_loss(_labels(test), predicted).mean()),
+            "best_log_loss": _best_on_labels(test),
+        },
+    }
+
+
+def _labels(truth: pl.DataFrame) -> FloatArray:
+    labels: FloatArray = np.eye(len(CLASSES))[truth["label"].to_numpy()]
+    return labels
+
+
+def _best_on_labels(truth: pl.DataFrame) -> float:
+    best = truth.select(TRUTH_COLUMNS).to_numpy()
+    return float(row_log_loss(_labels(truth), best).mean())

@@ -1,0 +1,336 @@
+"""The whole way, top to bottom: prepare, split, fit, stack, audit, predict, report.
+
+The only file that knows the order. Each stage reads the files that the one before wrote and does
+nothing where its own are there already, so that running the same config again resumes the run.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from ensemble.artifacts import fingerprint, read_json, read_manifest, sweep_temporary, write_json
+from ensemble.battles.prepare import prepare, read_summary
+from ensemble.battles.schema import probability_frame
+from ensemble.battles.split import read_split_summary, split
+from ensemble.config import Config, load_config, write_config
+from ensemble.delivery.audit import audit_run, stored_audit
+from ensemble.delivery.report import write_report
+from ensemble.delivery.submission import write_submission
+from ensemble.errors import ArtifactError, AuditError, ConfigError, EnsembleError, RunLockedError
+from ensemble.oof.executors import execute
+from ensemble.oof.workspace import open_workspace
+from ensemble.reporter import Reporter
+from ensemble.stacking.assemble import check_folds, meta_features, stack_data
+from ensemble.stacking.checked import predict_checked
+from ensemble.stacking.settings import (
+    check_plugins,
+    learner_specs,
+    meta_learner_factory,
+    stack_key_parts,
+    stacked_specs,
+)
+from ensemble.stacking.stack import load_stack, run_stack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ensemble.oof.store import LearnerSpec
+    from ensemble.oof.workspace import Workspace
+    from ensemble.plugin.base import FloatArray
+    from ensemble.reporter import Display
+
+
+def run(config: Config | str | Path, display: Display | None = None) -> Path:
+    """Do all of it: from the sources to submission and report.
+
+    Parameters
+    ----------
+    config
+        A config, or the path of one.
+    display
+        Where a person watches; None shows nothing.
+
+    Returns
+    -------
+    Path
+        The run directory.
+
+    Raises
+    ------
+    EnsembleError
+        What went wrong, where, and how to mend it. Everything complete by then is kept.
+    """
+    config = config if isinstance(config, Config) else load_config(Path(config))
+    check_plugins(config)
+    with writing(config, display) as reporter:
+        prepare_stage(config, reporter)
+        split_stage(config, reporter)
+        fit_stage(config, reporter)
+        stack_stage(config, reporter)
+        audit_stage(config, reporter)
+        predict_stage(config, reporter)
+        report_stage(config, reporter)
+    return Path(config.run_dir)
+
+
+@contextmanager
+def writing(
+    config: Config, display: Display | None = None, *, record_config: bool = True
+) -> Iterator[Reporter]:
+    """Hold the run directory for one writer; the lock ends with the process, however it ends.
+
+    Parameters
+    ----------
+    config
+        The config.
+    display
+        Where a person watches.
+    record_config
+        Whether to write the config as resolved into the run: not where nothing new is made of it.
+
+    Raises
+    ------
+    RunLockedError
+        Another process writes to the run.
+    """
+    directory = Path(config.run_dir)
+    lock = FileLock(directory / ".lock", timeout=0)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise RunLockedError(
+            "another process writes to this run",
+            where=str(directory),
+            mend="wait for it, or give this run another run_dir",
+        ) from error
+    except OSError as error:
+        raise EnsembleError(
+            f"the run directory cannot be written: {error.strerror or error}", where=str(directory)
+        ) from error
+    try:
+        sweep_temporary(directory)
+        if record_config:
+            write_config(config, directory / "config.toml")
+        yield Reporter(directory, display)
+    finally:
+        lock.release()
+
+
+def prepare_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
+    """Turn sources into ``battles.parquet`` and clusters."""
+    with reporter.stage("prepare"):
+        made = prepare(config)
+        summary = read_summary(Path(config.run_dir))
+        for source in summary["sources"]:
+            dropped = source["dropped_rows"]
+            reporter.event("source", name=source["name"], rows=source["rows"], dropped=dropped)
+            note = f", {dropped:,} rows dropped" if dropped else ""
+            reporter.say(f"{source['name']}  {source['rows']:,} battles ({source['role']}){note}")
+    reporter.say("battles and clusters  " + _made_or_kept(made))
+    return summary
+
+
+def split_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
+    """Turn battles into ``folds.parquet``."""
+    folds, directory = config.folds, Path(config.run_dir)
+    with reporter.stage("split"):
+        made = split(
+            directory,
+            n_splits=folds.n_splits,
+            seed=config.seed,
+            threshold=folds.near_duplicate_threshold,
+        )
+        summary = read_split_summary(directory)
+        for warning in summary["warnings"]:
+            reporter.event("warning", text=warning)
+            reporter.say(f"warning: {warning}")
+    reporter.say("fold plan  " + _made_or_kept(made))
+    return summary
+
+
+def fit_stage(
+    config: Config,
+    reporter: Reporter,
+    learners: Sequence[str] | None = None,
+    folds: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """Fit learner by fold, and store OOF and test logits.
+
+    Parameters
+    ----------
+    config
+        The config.
+    reporter
+        Told of each fold.
+    learners
+        Names of the learners to fit; None fits all.
+    folds
+        Folds to fit; None fits all, and the refit where the config wants it.
+
+    Returns
+    -------
+    dict[str, Any]
+        How many folds were ``fitted`` and how many ``kept``.
+
+    Raises
+    ------
+    ConfigError
+        No learner is called so, or there is no such fold.
+    """
+    wanted = [config.learner(name).name for name in learners] if learners else None
+    specs = [spec for spec in learner_specs(config) if wanted is None or spec.name in wanted]
+    every = range(config.folds.n_splits)
+    foreign = sorted(set(folds or ()) - set(every))
+    if foreign:
+        raise ConfigError(f"there is no fold {foreign[0]}: folds are 0 to {len(every) - 1}")
+    chosen: list[int | None] = [*every] if folds is None else [*folds]
+    if folds is None and config.wants_refit():
+        chosen.append(None)
+    with reporter.stage("fit"):
+        _warn_of_unused_pretraining(config, specs, reporter)
+        tasks = [(spec, fold) for spec in specs for fold in chosen]
+        fitted = execute(config, tasks, reporter)
+    outcome = {"fitted": fitted, "kept": len(tasks) - fitted}
+    reporter.say(f"folds  {outcome['fitted']} fitted, {outcome['kept']} kept")
+    return outcome
+
+
+def _warn_of_unused_pretraining(
+    config: Config, specs: Sequence[LearnerSpec], reporter: Reporter
+) -> None:
+    """Say which learners have no use for the rows that are for pre-training."""
+    sources = [source.name for source in config.sources if source.role == "pretrain"]
+    without = [spec.name for spec in specs if not hasattr(spec.make(), "pretrain")]
+    if sources and without:
+        text = (
+            f"{', '.join(without)} cannot pre-train: the rows of {', '.join(sources)} "
+            'are not used by them (role = "train" would mix them in)'
+        )
+        reporter.event("warning", text=text)
+        reporter.say(f"warning: {text}")
+
+
+def stack_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
+    """Turn OOF logits into candidates and a verdict."""
+    specs = stacked_specs(config)
+    workspace = open_workspace(config)
+    manifest = _stack_manifest(config, workspace, specs)
+    directory = workspace.run / "stack"
+    if _stored_key(directory) != manifest["key"]:
+        with reporter.stage("stack"), reporter.bar("stack") as progress:
+            run_stack(
+                directory,
+                stack_data(workspace, manifest["learners"], config.stack.features),
+                meta_learner=meta_learner_factory(config),
+                meta_learner_name=config.stack.meta_learner or "none",
+                choose=config.stack.choose,
+                seed=config.seed,
+                threads=config.threads(),
+                manifest=manifest,
+                resamples=config.stack.resamples,
+                progress=progress,
+            )
+    verdict = dict(read_json(directory / "verdict.json"))
+    reporter.event("verdict", chosen=verdict["chosen"], rule=verdict["rule"])
+    reporter.say(verdict["sentence"])
+    return verdict
+
+
+def predict_stage(config: Config, reporter: Reporter) -> Path | None:
+    """Turn test logits into ``submission.csv``; nothing where there is no test file."""
+    workspace = open_workspace(config)
+    submission = workspace.run / "submission.csv"
+    if config.test is None:
+        submission.unlink(missing_ok=True)
+        reporter.say("no [test] in the config: no submission")
+        return None
+    _check_stack(config, workspace)
+    test = workspace.test_rows()
+    with reporter.stage("predict"):
+        used = _test_probabilities(config, workspace, config.predict.models)
+        if config.wants_refit():
+            other = "folds" if config.predict.models == "refit" else "refit"
+            gap = float(np.abs(used - _test_probabilities(config, workspace, other)).mean())
+            reporter.event("folds against refit", mean_absolute_difference=gap)
+        write_submission(submission, probability_frame(test["id"], used), test["id"].to_list())
+    reporter.say(f"submission  {submission} ({len(test):,} rows)")
+    return submission
+
+
+def _test_probabilities(config: Config, workspace: Workspace, models: str) -> FloatArray:
+    """Combine the stored test logits of the folds' models, or of the refits."""
+    specs = stacked_specs(config)
+    check_folds(workspace, specs, models)
+    test, names = workspace.test_rows(), [spec.name for spec in specs]
+    logits = [workspace.store.test_logits(name, models, test["id"]) for name in names]
+    cache = workspace.run / "cache" / "stack"
+    meta = meta_features(test, names, logits, config.stack.features, cache)
+    chosen = load_stack(workspace.run / "stack", meta_learner_factory(config))
+    return predict_checked(chosen, meta, "the stack, on the test rows")
+
+
+def audit_stage(config: Config, reporter: Reporter) -> None:
+    """Prove the honesty rules from what is stored, before anything is reported.
+
+    Raises
+    ------
+    AuditError
+        A rule does not hold; the report shows which, and the offending ids.
+    """
+    directory = Path(config.run_dir)
+    with reporter.stage("audit"):
+        result = stored_audit(directory) or audit_run(directory)
+        write_json(directory / "audit.json", result.to_json())
+    reporter.say(f"audit  {result.sentence}")
+    if not result.ok:
+        report_stage(config, reporter)
+        raise AuditError(result.sentence, where=str(directory), mend="see audit.json")
+
+
+def report_stage(config: Config, reporter: Reporter) -> Path:
+    """Turn all that is there into ``report.html``."""
+    with reporter.stage("report"):
+        path = write_report(Path(config.run_dir))
+    reporter.say(f"report  {path}")
+    return path
+
+
+def _stack_manifest(
+    config: Config, workspace: Workspace, specs: Sequence[LearnerSpec]
+) -> dict[str, Any]:
+    """Say what the stack is made from: the keys of all folds, by learner, and its settings."""
+    parts = {"folds": check_folds(workspace, specs), **stack_key_parts(config)}
+    return {
+        "key": fingerprint(parts),
+        "key_parts": parts,
+        "plan": workspace.plan.fingerprint,
+        "data": workspace.data_key,
+        "learners": [spec.name for spec in specs],
+    }
+
+
+def _check_stack(config: Config, workspace: Workspace) -> None:
+    manifest = _stack_manifest(config, workspace, stacked_specs(config))
+    if _stored_key(workspace.run / "stack") != manifest["key"]:
+        raise ArtifactError(
+            "the stack is missing or was made with other settings",
+            where=str(workspace.run / "stack"),
+            mend="run `ensemble stack CONFIG`",
+        )
+
+
+def _stored_key(directory: Path) -> str | None:
+    try:
+        return str(read_manifest(directory).get("key"))
+    except ArtifactError:
+        return None
+
+
+def _made_or_kept(made: bool) -> str:
+    return "made" if made else "kept"

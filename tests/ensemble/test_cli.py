@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+SLOW_LEARNER = """
+import json, time
+import numpy as np
+from ensemble import BaseLearner, hookimpl
+
+class Slow(BaseLearner):
+    def __init__(self, seconds: float = 0.3) -> None:
+        self.seconds = seconds
+    def fit(self, battles, labels, *, sample_weight=None, groups=None, context):
+        time.sleep(self.seconds)
+        self.shares = labels.mean(axis=0)
+        return self
+    def predict_logits(self, battles):
+        return np.tile(np.log(self.shares + 0.01), (len(battles), 1)).astype(np.float32)
+    def save(self, directory):
+        (directory / "a.json").write_text(json.dumps(self.shares.tolist()))
+    def load(self, directory):
+        self.shares = np.array(json.loads((directory / "a.json").read_text()))
+        return self
+
+@hookimpl
+def register_base_learners(register):
+    register("slow", Slow)
+"""
+LEARNERS = [{"name": "s", "plugin": "slow"}, {"name": "z", "plugin": "slow", "seconds": 0.2}]
+
+
+@pytest.fixture
+def command(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Give a function that starts ``ensemble`` in a process where a third-party plugin is there."""
+    site = tmp_path_factory.mktemp("site")
+    (site / "slow_learner.py").write_text(SLOW_LEARNER)
+    info = site / "slow_learner-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slow-learner\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text("[ensemble]\nslow = slow_learner\n")
+
+    def start(*arguments: str | Path) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "ensemble.cli", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(site)},
+        )
+
+    return start
+
+
+def _finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def _write_config(project: Any, **changes: Any) -> Path:
+    project.config(LEARNERS, **changes)
+    return project.path / "config.toml"  # type: ignore[no-any-return]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from ensemble.cli import cli; cli(['--help'], standalone_mode=False);"
+        "heavy = {'torch', 'polars', 'lightgbm', 'sklearn', 'numpy', 'scipy', 'pydantic', 'rich',"
+        " 'matplotlib', 'pluggy'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Commands:" in done.stdout
+
+
+def test_importing_the_package_is_light() -> None:
+    code = "import sys, ensemble; sys.exit(int('polars' in sys.modules or 'numpy' in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_public_name_is_there() -> None:
+    import ensemble
+
+    assert all(getattr(ensemble, name) is not None for name in ensemble.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = ensemble.nothing
+
+
+def test_a_run_through_the_command_line(project: Any, command: Any) -> None:
+    config = _write_config(project)
+    code, out, err = _finish(command("run", config, "--json"))
+    assert code == 0, err
+    outcome = json.loads(out)
+    assert [item["name"] for item in outcome["learners"]] == ["s", "z"]
+    assert Path(outcome["submission"]).exists()
+    assert "s  fold 0  fitted in" in err
+    code, out, _ = _finish(command("audit", project.path / "run"))
+    assert code == 0
+    assert "checks hold" in out
+    test = project.path / "test.csv"
+    code, out, _ = _finish(command("validate", outcome["submission"], "--test", test))
+    assert (code, "valid, 9 rows" in out) == (0, True)
+    moved = project.path / "moved"
+    (project.path / "run").rename(moved)
+    output = project.path / "new.csv"
+    code, out, err = _finish(command("predict", moved, "--test", test, "--output", output))
+    assert code == 0, err
+    assert output.read_text() == (moved / "submission.csv").read_text()
+
+
+def test_the_stages_one_by_one(project: Any, command: Any) -> None:
+    config = _write_config(project)
+    stages: list[tuple[str, ...]] = [
+        ("prepare",),
+        ("split",),
+        ("fit", "--learner", "s", "--folds", "0,1"),
+        ("fit", "--learner", "s", "--folds", "2"),
+        ("fit",),
+        ("stack",),
+        ("predict",),
+        ("report",),
+    ]
+    for verb, *options in stages:
+        code, _, err = _finish(command(verb, config, *options))
+        assert code == 0, err
+    assert (project.path / "run" / "submission.csv").exists()
+    assert (project.path / "run" / "report.html").exists()
+
+
+def test_an_audit_that_fails_exits_with_1_and_names_the_ids(project: Any, command: Any) -> None:
+    from ensemble.artifacts import hash_file
+
+    config = _write_config(project)
+    assert _finish(command("run", config, "--quiet"))[0] == 0
+    fold = project.path / "run/learners/s/fold-0"
+    leak = pl.read_parquet(fold / "oof.parquet")["id"][0]
+    ids = pl.read_parquet(fold / "train_ids.parquet")
+    planted = pl.DataFrame({"id": [leak], "stage": ["train"]}, schema=ids.schema)
+    pl.concat([ids, planted]).write_parquet(fold / "train_ids.parquet")
+    manifest = json.loads((fold / "manifest.json").read_text())
+    manifest["files"]["train_ids.parquet"] = hash_file(fold / "train_ids.parquet")
+    manifest["rows"]["train"] += 1
+    (fold / "manifest.json").write_text(json.dumps(manifest))
+    code, out, _ = _finish(command("audit", project.path / "run", "--json"))
+    assert code == 1
+    failed = [check for check in json.loads(out)["checks"] if not check["ok"]]
+    assert [check["ids"] for check in failed] == [[leak]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("run", "nothing.toml"), 2, "error: the config cannot be read"),
+        (("run",), 2, "Missing argument 'CONFIG'"),
+        (("rnu",), 2, "No such command 'rnu'"),
+        (("audit", "nowhere"), 2, "error: this is not a run directory"),
+        (("validate", "x.csv", "--test", "y.csv"), 2, "error: "),
+        (("predict", "x", "--test", "y.csv"), 2, "--test and --output go together"),
+        (("demo", "--rows", "3"), 2, "Invalid value for '--rows'"),
+    ],
+)
+def test_exit_codes(command: Any, arguments: tuple[str, ...], code: int, message: str) -> None:
+    returned, _, err = _finish(command(*arguments))
+    assert (returned, message in err) == (code, True), err
+    assert "Traceback" not in err
+
+
+def test_a_list_of_folds_that_is_none(project: Any, command: Any) -> None:
+    code, _, err = _finish(command("fit", _write_config(project), "--folds", "0;1"))
+    assert code == 2
+    assert "'0;1' is not a list of folds" in err
+
+
+def test_learners_and_plugins_list_what_is_installed(command: Any) -> None:
+    code, out, _ = _finish(command("learners", "--json"))
+    assert code == 0
+    listed = {(row["kind"], row["name"]): row["distribution"] for row in json.loads(out)}
+    assert listed["base learner", "slow"] == "slow-learner 1.2"
+    assert ("meta-learner", "lightgbm") in listed
+    code, out, _ = _finish(command("plugins"))
+    assert (code, "slow  slow-learner 1.2" in out, "builtin  " in out) == (0, True, True)
+
+
+def test_two_processes_on_one_run(project: Any, command: Any) -> None:
+    config = _write_config(project)
+    first = command("run", config)
+    _wait_for(project.path / "run/learners")
+    code, _, err = _finish(command("run", config))
+    assert code == 1
+    assert "another process writes to this run" in err
+    assert _finish(first)[0] == 0
+
+
+def test_ctrl_c_leaves_a_run_that_resumes(project: Any, command: Any) -> None:
+    config = _write_config(project)
+    process = command("run", config)
+    _wait_for(project.path / "run/learners/s/fold-0/manifest.json")
+    process.send_signal(signal.SIGINT)
+    code, _, err = _finish(process)
+    assert code == 130
+    assert "run the same command again to resume" in err
+    assert "Traceback" not in err
+    assert not list((project.path / "run/learners").rglob(".tmp-*"))
+    code, _, err = _finish(command("run", config))
+    assert code == 0, err
+    assert "s  fold 0" not in err
+
+
+@pytest.mark.slow
+def test_kill_at_any_moment_loses_nothing(project: Any, command: Any) -> None:
+    config = _write_config(project)
+    assert _finish(command("run", config, "--quiet"))[0] == 0
+    run = project.path / "run"
+    names = ["submission.csv", "stack/verdict.json", "folds.parquet"]
+    expected = {name: (run / name).read_bytes() for name in names}
+    run.rename(project.path / "undisturbed")
+    kills = 0
+    for step in range(60):
+        process = command("run", config, "--quiet")
+        time.sleep(0.6 + 0.5 * step)
+        done = process.poll() is not None
+        process.kill()
+        code, _, err = _finish(process)
+        if done:
+            break
+        kills += 1
+    assert code == 0, err
+    assert kills > 3
+    assert (run / "report.html").exists()
+    assert {name: (run / name).read_bytes() for name in names} == expected
+    assert not list(run.rglob(".tmp-*"))
+
+
+def _wait_for(path: Path) -> None:
+    end = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.02)

@@ -1,0 +1,76 @@
+"""What the docs promise: examples run, generated pages are current, links hold."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ensemble.config import parse_config
+from ensemble.pipeline import run
+from ensemble.plugin import hookspecs
+from ensemble.plugin.manager import Manager, use_manager
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
+
+
+def _blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_generated_pages_are_current() -> None:
+    check = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
+    done = subprocess.run(check, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_the_configs_of_the_docs_are_valid(tmp_path: Path) -> None:
+    blocks = [b for page in ("README.md", "docs/config.md") for b in _blocks(page, "toml")]
+    whole = [block for block in blocks if "run_dir" in block]
+    assert whole
+    for block in whole:
+        parse_config(tomllib.loads(block), tmp_path / "config.toml")
+
+
+def test_every_config_key_is_documented() -> None:
+    from ensemble.config import Config, Execution, Folds, Learner, Predict, Reading, Source, Stack
+
+    page = (ROOT / "docs" / "config.md").read_text(encoding="utf-8")
+    tables = (Config, Execution, Folds, Learner, Predict, Reading, Source, Stack)
+    keys = {name for table in tables for name in table.model_fields}
+    assert {key for key in keys if not re.search(rf"\b{key}\b", page)} <= {"loader", "options"}
+
+
+def test_every_hook_is_documented_with_its_arguments() -> None:
+    import inspect
+
+    page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    for name, hook in vars(hookspecs).items():
+        if hasattr(hook, "ensemble_spec"):
+            arguments = ", ".join(inspect.signature(hook).parameters)
+            assert f"`{name}({arguments})`" in page
+
+
+def test_the_learner_of_the_docs_goes_through_a_whole_run(project: Any) -> None:
+    (code,) = [block for block in _blocks("docs/plugins.md", "python") if "class Longer" in block]
+    lines = [line for line in code.splitlines() if line.strip() and not line.startswith("#")]
+    assert len(lines) <= 25
+    module = type(sys)("my_learner")
+    exec(compile(code, "my_learner.py", "exec"), vars(module))  # noqa: S102 - our own docs
+    use_manager(Manager({"mine": module}))
+    place = run(project.config([{"name": "longer", "plugin": "longer", "strength": 0.7}]))
+    assert (place / "submission.csv").exists()
