@@ -95,7 +95,7 @@ def make_workspace(directory: Path, rows: int) -> tuple[Workspace, dict[str, Lea
     config = parse_config(raw, directory / "config.toml")
     (directory / "run").mkdir()
     prepare(config)
-    split(directory / "run", n_splits=5, seed=config.seed, threshold=0.8)
+    split(directory / "run", n_splits=5, seed=config.seed)
     return open_workspace(config), {spec.name: spec for spec in learner_specs(config)}
 
 

@@ -120,7 +120,7 @@ def measure(directory: str, answers: Any) -> None:
 
     prepare(config)
     lap()
-    split(run, n_splits=5, seed=0, threshold=0.8)
+    split(run, n_splits=5, seed=0)
     lap()
     registry = get_manager().feature_sets
     sets = [registry.get(entry.name) for entry in registry]

@@ -159,7 +159,7 @@ def predict(
     else:
         from ensemble.pipeline import predict_stage, writing
 
-        with writing(config, _terminal(quiet=quiet), record_config=False) as reporter:
+        with writing(config, _terminal(quiet=quiet)) as reporter:
             output, rows = predict_stage(config, reporter), None
     outcome = {"submission": output and str(output), "rows": rows}
     if as_json:
@@ -176,7 +176,7 @@ def report(config_or_run: Path, as_json: bool) -> None:
     from ensemble.pipeline import report_stage, writing
 
     config = _load(config_or_run)
-    with writing(config, record_config=False) as reporter:
+    with writing(config) as reporter:
         path = report_stage(config, reporter)
     click.echo(json.dumps({"report": str(path)}) if as_json else str(path))
 

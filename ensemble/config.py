@@ -108,6 +108,10 @@ class Config(_Table):
     predict: Predict = Predict()
     execution: Execution = Execution()
 
+    def readings(self) -> list[Source | Reading]:
+        """Give the sources in their order and, where there is one, the test file after them."""
+        return [*self.sources, *([self.test] if self.test else [])]
+
     def source_weights(self) -> dict[str, float]:
         """Weight of each source's rows in training."""
         return {source.name: source.weight for source in self.sources}

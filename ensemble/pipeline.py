@@ -17,6 +17,7 @@ from ensemble.artifacts import fingerprint, read_json, read_manifest, sweep_temp
 from ensemble.battles.prepare import prepare, read_summary
 from ensemble.battles.schema import probability_frame
 from ensemble.battles.split import read_split_summary, split
+from ensemble.battles.up_to_date import check_sources
 from ensemble.config import Config, load_config, write_config
 from ensemble.delivery.audit import audit_run, stored_audit
 from ensemble.delivery.report import write_report
@@ -79,9 +80,7 @@ def run(config: Config | str | Path, display: Display | None = None) -> Path:
 
 
 @contextmanager
-def writing(
-    config: Config, display: Display | None = None, *, record_config: bool = True
-) -> Iterator[Reporter]:
+def writing(config: Config, display: Display | None = None) -> Iterator[Reporter]:
     """Hold the run directory for one writer; the lock ends with the process, however it ends.
 
     Parameters
@@ -90,8 +89,6 @@ def writing(
         The config.
     display
         Where a person watches.
-    record_config
-        Whether to write the config as resolved into the run: not where nothing new is made of it.
 
     Raises
     ------
@@ -115,8 +112,6 @@ def writing(
         ) from error
     try:
         sweep_temporary(directory)
-        if record_config:
-            write_config(config, directory / "config.toml")
         yield Reporter(directory, display)
     finally:
         lock.release()
@@ -126,6 +121,7 @@ def prepare_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
     """Turn sources into ``battles.parquet`` and clusters."""
     with reporter.stage("prepare"):
         made = prepare(config)
+        _record(config)
         summary = read_summary(Path(config.run_dir))
         for source in summary["sources"]:
             dropped = source["dropped_rows"]
@@ -138,14 +134,10 @@ def prepare_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
 
 def split_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
     """Turn battles into ``folds.parquet``."""
-    folds, directory = config.folds, Path(config.run_dir)
+    directory = Path(config.run_dir)
     with reporter.stage("split"):
-        made = split(
-            directory,
-            n_splits=folds.n_splits,
-            seed=config.seed,
-            threshold=folds.near_duplicate_threshold,
-        )
+        _check_and_record(config)
+        made = split(directory, n_splits=config.folds.n_splits, seed=config.seed)
         summary = read_split_summary(directory)
         for warning in summary["warnings"]:
             reporter.event("warning", text=warning)
@@ -193,6 +185,7 @@ def fit_stage(
     if folds is None and config.wants_refit():
         chosen.append(None)
     with reporter.stage("fit"):
+        _check_and_record(config)
         _warn_of_unused_pretraining(config, specs, reporter)
         tasks = [(spec, fold) for spec in specs for fold in chosen]
         fitted = execute(config, tasks, reporter)
@@ -219,6 +212,7 @@ def _warn_of_unused_pretraining(
 def stack_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
     """Turn OOF logits into candidates and a verdict."""
     specs = stacked_specs(config)
+    _check_and_record(config)
     workspace = open_workspace(config)
     manifest = _stack_manifest(config, workspace, specs)
     directory = workspace.run / "stack"
@@ -244,6 +238,7 @@ def stack_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
 
 def predict_stage(config: Config, reporter: Reporter) -> Path | None:
     """Turn test logits into ``submission.csv``; nothing where there is no test file."""
+    check_sources(config)
     workspace = open_workspace(config)
     submission = workspace.run / "submission.csv"
     if config.test is None:
@@ -299,6 +294,17 @@ def report_stage(config: Config, reporter: Reporter) -> Path:
         path = write_report(Path(config.run_dir))
     reporter.say(f"report  {path}")
     return path
+
+
+def _check_and_record(config: Config) -> None:
+    """See that the prepared battles are the config's before it takes its place beside them."""
+    check_sources(config)
+    _record(config)
+
+
+def _record(config: Config) -> None:
+    """Write the config as resolved into the run: it says what the run is made from."""
+    write_config(config, Path(config.run_dir) / "config.toml")
 
 
 def _stack_manifest(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ensemble.battles.loading import Loaded
     from ensemble.config import Config, Reading
 
-VERSION = 2
+VERSION = 3
 """Raise it when the same files come to give other battles or clusters."""
 
 BATTLES, CLUSTERS, PAIRS, SUMMARY = (
@@ -51,23 +51,38 @@ def prepare(config: Config) -> bool:
         A file is missing or has rows that cannot be used.
     """
     run = Path(config.run_dir)
-    readings = [*config.sources, *([config.test] if config.test else [])]
+    readings, settings = config.readings(), prepared_settings(config)
     # What is no file has no content to hash but the table that its loader makes of it.
     early = {place: _load(item) for place, item in enumerate(readings) if not _is_file(item)}
+    hashes = [None if at in early else _hash_source(r.path) for at, r in enumerate(readings)]
     key = fingerprint(
         {
             "version": VERSION,
-            "near_duplicate_threshold": config.folds.near_duplicate_threshold,
-            "readings": [_reading_key(item, early.get(at)) for at, item in enumerate(readings)],
+            "settings": settings,
+            "files": hashes,
+            "tables": [_hash_loaded(loaded) for loaded in early.values()],
+            "loaded_by": [_loaded_by(reading) for reading in readings],
         }
     )
     if _is_complete(run, key):
         return False
     loaded = [early.get(place) or _load(item) for place, item in enumerate(readings)]
     files = _write_tables(run, loaded, config.folds.near_duplicate_threshold)
-    sources = [_describe(*pair) for pair in zip(readings, loaded, strict=True)]
-    write_sealed(run / SUMMARY, {"key": key, "files": files, "sources": sources})
+    sources = [_describe(*item) for item in zip(readings, loaded, hashes, strict=True)]
+    made = {"key": key, "settings": settings, "files": files, "sources": sources}
+    write_sealed(run / SUMMARY, made)
     return True
+
+
+def prepared_settings(config: Config) -> dict[str, Any]:
+    """Say all that a config has to say about battles and clusters, beside where the files are.
+
+    Neither a source's place nor its weight is in it, so that a run can move with its files.
+    """
+    return {
+        "near_duplicate_threshold": config.folds.near_duplicate_threshold,
+        "readings": [r.model_dump(exclude={"path", "weight"}) for r in config.readings()],
+    }
 
 
 def read_battles(run: Path) -> tuple[pl.DataFrame, str]:
@@ -97,7 +112,7 @@ def read_pairs(run: Path) -> pl.DataFrame:
 
 
 def read_summary(run: Path) -> dict[str, Any]:
-    """Read ``key``, ``files`` (hash by name) and ``sources`` as ``prepare`` wrote them.
+    """Read what ``prepare`` wrote: ``key``, ``settings``, ``files`` (hash by name), ``sources``.
 
     Errors as ``read_battles``.
     """
@@ -152,15 +167,8 @@ def _is_file(reading: Reading) -> bool:
     return reading.loader is None or os.path.isfile(reading.path)  # noqa: PTH113 - never raises
 
 
-def _reading_key(reading: Reading, loaded: Loaded | None) -> dict[str, Any]:
-    """Name a reading by its content, so that a run can move with its files.
-
-    Neither its place nor its weight enters.
-    """
-    settings = reading.model_dump(exclude={"path", "weight"})
-    content = _hash_source(reading.path) if loaded is None else _hash_loaded(loaded)
-    loader = reading.loader and get_manager().loaders.entry(reading.loader).distribution
-    return {**settings, "content": content, "loaded_by": loader}
+def _loaded_by(reading: Reading) -> str | None:
+    return reading.loader and get_manager().loaders.entry(reading.loader).distribution
 
 
 def _hash_source(path: str) -> str:
@@ -214,7 +222,7 @@ def _load_as(reading: Reading, source: str, role: str, **options: Any) -> Loaded
     )
 
 
-def _describe(reading: Reading, loaded: Loaded) -> dict[str, Any]:
+def _describe(reading: Reading, loaded: Loaded, file_hash: str | None) -> dict[str, Any]:
     battles = loaded.battles
     shares = battles.select(pl.col(LABEL_COLUMNS).mean()).row(0)
     turns = battles["prompt"].list.len()
@@ -222,6 +230,7 @@ def _describe(reading: Reading, loaded: Loaded) -> dict[str, Any]:
         "name": getattr(reading, "name", TEST_SOURCE),
         "role": getattr(reading, "role", TEST_ROLE),
         "path": reading.path,
+        "sha256": file_hash,
         "rows": len(battles),
         "label_shares": list(shares),
         "multi_turn_rows": int((turns > 1).sum()),

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from ensemble.artifacts import atomic_path, fingerprint, read_sealed, write_sealed
 from ensemble.battles.folds import FoldPlan, make_plan, overlap_with_test, read_plan
-from ensemble.battles.prepare import read_battles, read_clusters, read_pairs
+from ensemble.battles.prepare import read_battles, read_clusters, read_pairs, read_summary
 from ensemble.battles.schema import LABEL_COLUMNS
 from ensemble.errors import ArtifactError
 
@@ -32,7 +32,7 @@ _SHOWN_CLUSTERS = 10
 _SHOWN_TEXT = 200
 
 
-def split(run: Path, *, n_splits: int, seed: int, threshold: float) -> bool:
+def split(run: Path, *, n_splits: int, seed: int) -> bool:
     """Make the fold plan and write it to the run directory.
 
     Parameters
@@ -43,8 +43,6 @@ def split(run: Path, *, n_splits: int, seed: int, threshold: float) -> bool:
         Number of folds.
     seed
         Of the splitter.
-    threshold
-        Jaccard similarity that made the clusters, for the record.
 
     Returns
     -------
@@ -65,6 +63,7 @@ def split(run: Path, *, n_splits: int, seed: int, threshold: float) -> bool:
     plan = make_plan(battles, read_clusters(run), n_splits=n_splits, seed=seed)
     with atomic_path(run / FOLDS) as path:
         plan.frame.write_parquet(path)
+    threshold = read_summary(run)["settings"]["near_duplicate_threshold"]
     settings = {"seed": seed, "near_duplicate_threshold": threshold}
     described = describe(plan, battles, read_pairs(run))
     write_sealed(run / SUMMARY, {"key": key, **settings, **described})

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.artifacts import MANIFEST, fingerprint, hash_file, read_json
 from ensemble.battles.prepare import read_battles
-from ensemble.battles.split import read_split, read_split_summary
+from ensemble.battles.split import read_split
 from ensemble.config import load_run_config
 from ensemble.delivery.audit_checks import (
     Check,
     Ledger,
+    check_described,
     check_fold,
     check_plan,
     check_stack,
@@ -106,13 +107,16 @@ def audit_run(run: Path) -> Audit:
     ConfigError
         The run's config cannot be read.
     """
-    battles, data = read_battles(run)
-    plan, summary = read_split(run), read_split_summary(run)
-    truth = recomputed(battles, plan, summary["near_duplicate_threshold"])
-    store = FoldStore(run, plan.fingerprint, data, plan.n_splits)
     config = load_run_config(run)
+    battles, data = read_battles(run)
+    plan = read_split(run)
+    # What the config says is what the reader believes: not what a plan says of itself.
+    threshold = config.folds.near_duplicate_threshold
+    truth = recomputed(battles, plan, threshold)
+    store = FoldStore(run, plan.fingerprint, data, plan.n_splits)
     ledger = Ledger()
-    check_plan(truth, summary, ledger)
+    check_described(config, data, ledger)
+    check_plan(truth, plan.n_splits, threshold, ledger)
     for learner in config.learners:
         for fold in [*range(plan.n_splits), *([None] if config.wants_refit() else [])]:
             check_fold(store, learner.name, fold, truth, ledger)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from ensemble.artifacts import MANIFEST, read_json, read_manifest
 from ensemble.battles.duplicates import find_duplicates
+from ensemble.battles.split import read_split, split_key
+from ensemble.battles.up_to_date import check_settings
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.store import OOF, TRAIN_IDS
 from ensemble.plugin.manager import get_manager
@@ -16,9 +19,9 @@ from ensemble.stacking.outputs import ids_fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from ensemble.battles.folds import FoldPlan
+    from ensemble.config import Config
     from ensemble.oof.store import FoldStore
 
 _SEED = 20_261
@@ -78,7 +81,20 @@ def _swap_key() -> pl.Expr:
     return pl.struct(pl.col("prompt").hash(seed=1), *unordered).hash(seed=2)
 
 
-def check_plan(truth: pl.DataFrame, summary: dict[str, Any], ledger: Ledger) -> None:
+def check_described(config: Config, data: str, ledger: Ledger) -> None:
+    """Check that the run's own config, which the reader believes, is what its rows come from."""
+    name = "battles and fold plan are those that the config describes"
+    try:
+        check_settings(config)
+        key = split_key(data, config.folds.n_splits, config.seed)
+        read_split(Path(config.run_dir), key)
+    except ArtifactError as error:
+        ledger.fail(name, f"{error.message}; {error.mend}")
+    else:
+        ledger.record(name, (), "", "the same sources, settings and seed")
+
+
+def check_plan(truth: pl.DataFrame, n_splits: int, threshold: float, ledger: Ledger) -> None:
     """Check the plan: who is validated, and that no cluster is torn."""
     foreign = truth.filter(pl.col("fold").is_not_null() & (pl.col("role") != "target"))
     ledger.record(
@@ -103,7 +119,7 @@ def check_plan(truth: pl.DataFrame, summary: dict[str, Any], ledger: Ledger) -> 
         "rows of clusters that stand in several folds (if the search of `prepare` missed a pair, a "
         "slightly lower near_duplicate_threshold gives another plan)",
         f"{truth['cluster'].n_unique()} clusters computed anew at a Jaccard similarity of "
-        f"{summary['near_duplicate_threshold']}, {summary['n_splits']} folds",
+        f"{threshold}, {n_splits} folds",
     )
 
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from ensemble.battles.prepare import read_battles
 from ensemble.battles.split import read_split, split_key
+from ensemble.battles.up_to_date import check_settings
 from ensemble.errors import EnsembleError
 from ensemble.oof.store import FoldStore
 
@@ -85,6 +86,7 @@ def open_workspace(config: Config) -> Workspace:
     ArtifactError
         One of them has not been run or ran with other settings, or its files are damaged.
     """
+    check_settings(config)
     run = Path(config.run_dir)
     battles, data_key = read_battles(run)
     plan = read_split(run, split_key(data_key, config.folds.n_splits, config.seed))

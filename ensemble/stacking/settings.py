@@ -65,8 +65,7 @@ def check_plugins(config: Config) -> None:
     if factory is not None:
         checks.append(factory)
     checks += [partial(registry.feature_sets.get, name) for name in config.stack.features]
-    readings = [*config.sources, *([config.test] if config.test else [])]
-    checks += [partial(registry.loaders.get, r.loader) for r in readings if r.loader]
+    checks += [partial(registry.loaders.get, r.loader) for r in config.readings() if r.loader]
     faults = []
     for check in checks:
         try:

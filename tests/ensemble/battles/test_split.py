@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def _split(run: Path, **changes: Any) -> bool:
-    return split(run, **{"n_splits": 3, "seed": 7, "threshold": 0.8, **changes})
+    return split(run, **{"n_splits": 3, "seed": 7, **changes})
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def _prepared(config: Any) -> Workspace:
     run = Path(config.run_dir)
     run.mkdir(exist_ok=True)
     prepare(config)
-    split(run, n_splits=config.folds.n_splits, seed=config.seed, threshold=0.8)
+    split(run, n_splits=config.folds.n_splits, seed=config.seed)
     return open_workspace(config)
 
 

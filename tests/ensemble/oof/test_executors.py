@@ -85,7 +85,7 @@ def _prepared(project: Any, executor: str, **learner: Any) -> tuple[Any, Learner
     run = Path(config.run_dir)
     run.mkdir(exist_ok=True)
     prepare(config)
-    split(run, n_splits=config.folds.n_splits, seed=config.seed, threshold=0.8)
+    split(run, n_splits=config.folds.n_splits, seed=config.seed)
     (item,) = config.learners
     spec = LearnerSpec(item.name, item.plugin, item.parameters, Path(config.base_dir))
     return config, spec, Reporter(run)
