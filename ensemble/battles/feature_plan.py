@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -11,17 +9,10 @@ import polars as pl
 from ensemble.artifacts import fingerprint
 from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.errors import PluginError, nearest
-from ensemble.plugin.faults import plugin_errors
+from ensemble.plugin.expressions import expression_digests, serialized
 
 if TYPE_CHECKING:
     from ensemble.plugin.base import FeatureSet
-
-_FOREIGN_CODE = re.compile(r'"(?:Anonymous\w*|Ffi\w*|callback)":|\b128,[45],149\b')
-"""Marks of a call out of Polars in the JSON form of an expression.
-
-The keys of a Python function or of a compiled extension, or the first bytes of a pickle, which is
-how Polars keeps Python functions: by value or, where they can be imported, by name alone.
-"""
 
 
 def check_sets(sets: tuple[FeatureSet, ...]) -> None:
@@ -56,7 +47,7 @@ def stages(sets: tuple[FeatureSet, ...]) -> list[list[pl.Expr]]:
     waiting: dict[str, pl.Expr] = {}
     for feature_set in sets:
         _check_roots(feature_set)
-        waiting |= _expressions(feature_set)
+        waiting |= feature_set.expressions()
     ready = set(TEXT_COLUMNS)
     plan: list[list[pl.Expr]] = []
     while waiting:
@@ -72,15 +63,11 @@ def stages(sets: tuple[FeatureSet, ...]) -> list[list[pl.Expr]]:
 def definition(feature_set: FeatureSet) -> str | None:
     """Name what a set computes: 64 hex digits that change with any expression or the version.
 
-    None where an expression calls Python or a compiled extension: what is known of such a function
-    may be its name alone, so that nothing tells whether its body has changed.
+    None where that cannot be told of some expression, as ``expression_digests`` says.
     """
-    digests: dict[str, str] = {}
-    for name, expression in _expressions(feature_set).items():
-        form = _serialized(expression)
-        if form is None or _FOREIGN_CODE.search(expression.meta.serialize(format="json")):
-            return None
-        digests[name] = hashlib.sha256(form).hexdigest()
+    digests = expression_digests(feature_set.expressions())
+    if None in digests.values():
+        return None
     return fingerprint(
         {
             "set": feature_set.name,
@@ -92,12 +79,8 @@ def definition(feature_set: FeatureSet) -> str | None:
     )
 
 
-def _expressions(feature_set: FeatureSet) -> dict[str, pl.Expr]:
-    return {**feature_set.helpers, **{f.name: f.expression for f in feature_set.features}}
-
-
 def _check_roots(feature_set: FeatureSet) -> None:
-    expressions = _expressions(feature_set)
+    expressions = feature_set.expressions()
     known = {*TEXT_COLUMNS, *expressions}
     for name, expression in expressions.items():
         for root in expression.meta.root_names():
@@ -110,16 +93,8 @@ def _check_roots(feature_set: FeatureSet) -> None:
 
 
 def _same(one: pl.Expr, other: pl.Expr) -> bool:
-    form = _serialized(one)
-    return one is other or (form is not None and form == _serialized(other))
-
-
-def _serialized(expression: pl.Expr) -> bytes | None:
-    """Write an expression down; None where it holds what cannot be written (a closure, say)."""
-    try:
-        return expression.meta.serialize()
-    except plugin_errors():
-        return None
+    form = serialized(one)
+    return one is other or (form is not None and form == serialized(other))
 
 
 def _claim(owner: dict[str, str], name: str, claimant: str) -> None:

@@ -9,6 +9,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
+from ensemble.artifacts import fingerprint
+from ensemble.plugin.expressions import expression_digests
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
@@ -150,7 +153,9 @@ class BaseLearner(ABC):
     def dependencies(self) -> Mapping[str, Any]:
         """Name what predictions depend on beside battles and parameters; the key contains it.
 
-        JSON values; a ``Path`` stands for the content of its file.
+        JSON values; a ``Path`` stands for the content of its file. A ``Path`` among the parameters
+        counts by what lies there without being named; to have it count otherwise, give a value
+        under the parameter's name.
         """
         return {}
 
@@ -193,7 +198,8 @@ class FeatureSet:
     features
         The columns, closed under swapping: each ``swap`` names a column of the same set.
     version
-        Raise it when a column comes to mean something else: cached values depend on it.
+        Raise it when a column comes to mean something else though its expression stays as it is
+        (a Python function in it changes, say): models and cached values are known by both.
     helpers
         Intermediate columns, by name, that the features share (token lists, say), so that they
         are computed once: expressions as those of features. Sets may have a helper in common by
@@ -213,9 +219,21 @@ class FeatureSet:
                 f'feature set "{self.name}": names must be unique, and swaps inside it: {foreign}'
             )
 
+    def expressions(self) -> dict[str, pl.Expr]:
+        """Give the expressions of helpers and features, by name."""
+        return {**self.helpers, **{f.name: f.expression for f in self.features}}
+
     def identity(self) -> dict[str, Any]:
-        """Say as JSON what a model fitted on the set depends on: its version and columns."""
-        return {"version": self.version, "columns": [feature.name for feature in self.features]}
+        """Say as JSON what a model fitted on the set depends on.
+
+        Its version, its columns with their swaps and signs, and a digest of all expressions, in
+        which one that calls Python counts by its name alone.
+        """
+        return {
+            "version": self.version,
+            "columns": [[f.name, f.swap, f.sign] for f in self.features],
+            "expressions": fingerprint(expression_digests(self.expressions())),
+        }
 
 
 @dataclass(frozen=True)
