@@ -37,6 +37,7 @@ __all__ = [
     "canonical_json",
     "fingerprint",
     "hash_file",
+    "hash_tree",
     "read_json",
     "read_manifest",
     "read_sealed",
@@ -71,6 +72,19 @@ def hash_file(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def hash_tree(path: Path) -> str | None:
+    """Name what lies at a path: a file's bytes, or all files of a directory with their names.
+
+    Returns
+    -------
+    str or None
+        64 hex digits; None where there is nothing.
+    """
+    if path.is_dir():
+        return fingerprint({name: hash_file(path / name) for name in _all_files(path)})
+    return hash_file(path) if path.exists() else None
 
 
 def write_text(target: Path, text: str) -> None:
@@ -271,8 +285,11 @@ def _check_files(directory: Path, recorded: Mapping[str, Any]) -> None:
 
 def _files(directory: Path) -> list[str]:
     """Relative names of all files but the top manifest, sorted."""
-    names = [p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file()]
-    return sorted(name for name in names if name != MANIFEST)
+    return [name for name in _all_files(directory) if name != MANIFEST]
+
+
+def _all_files(directory: Path) -> list[str]:
+    return sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file())
 
 
 def _directories(directory: Path) -> list[Path]:

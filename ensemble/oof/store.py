@@ -13,18 +13,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.artifacts import MANIFEST, fingerprint, hash_file, read_manifest
+from ensemble.artifacts import MANIFEST, fingerprint, hash_file, hash_tree, read_manifest
 from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
 from ensemble.errors import ArtifactError, DataError, LearnerError
 from ensemble.oof.guarded import guarded
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.manager import get_manager
-from ensemble.plugin.parameters import build, plain_parameters
+from ensemble.plugin.parameters import build, path_parameters, plain_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ensemble.plugin.base import LogitArray
+
+VERSION = 1
+"""Raise it when cross-fitting comes to hand a learner other rows, weights or seeds, or to store
+something else of what it predicts: folds of before are then made anew."""
 
 OOF, TEST, TRAIN_IDS, MODEL = "oof.parquet", "test.parquet", "train_ids.parquet", "model"
 
@@ -81,16 +85,35 @@ class LearnerSpec:
     def key_parts(self) -> dict[str, Any]:
         """Say everything about the learner that its predictions depend on; files by content.
 
+        A path among the parameters counts by what lies there, unless the learner says by that name
+        among its dependencies what counts in its place.
+
         Raises
         ------
         DataError
             A file that the learner depends on cannot be read.
         """
+        learner = self.make()
+        named = learner.dependencies()
         dependencies = {
-            name: _hash_file(value, self.name) if isinstance(value, Path) else value
-            for name, value in self.make().dependencies().items()
+            name: self._hash(value, hash_file) if isinstance(value, Path) else value
+            for name, value in named.items()
         }
-        return {**self.settings(), "dependencies": dependencies}
+        files = {
+            name: [self._hash(path, hash_tree) for path in paths]
+            for name, paths in path_parameters(learner).items()
+            if name not in named
+        }
+        return {**self.settings(), "dependencies": dependencies, "files": files}
+
+    def _hash(self, path: Path, digest: Callable[[Path], str | None]) -> str | None:
+        try:
+            return digest(path)
+        except OSError as error:
+            raise DataError(
+                f"a file that the learner needs cannot be read: {error.strerror}",
+                where=f'learner "{self.name}", {path}',
+            ) from error
 
 
 def fold_name(fold: int | None) -> str:
@@ -117,7 +140,8 @@ def fold_key(
     tuple[str, dict[str, Any]]
         The key (64 hex digits) and the parts it was made from.
     """
-    parts = {"learner": spec.name, "fold": fold, **spec.key_parts(), **shared}
+    own = {"crossfit": VERSION, "learner": spec.name, "fold": fold}
+    parts = {**own, **spec.key_parts(), **shared}
     return fingerprint(parts), parts
 
 
@@ -184,22 +208,20 @@ class FoldStore:
         Raises
         ------
         ArtifactError
-            The fold is damaged, of another plan, or made with other parameters or by another
-            version of the plugin than those at hand.
+            The fold is damaged, of another plan, or made with other parameters, by another version
+            of the plugin or with other dependencies than those at hand.
         LearnerError
             The learner's ``load`` raised or returned no learner.
         """
         directory = self.directory(spec.name, fold)
         manifest = self.read(spec.name, fold)
-        made_by, at_hand = manifest["key_parts"], spec.settings()
-        for name, value in at_hand.items():
-            if made_by[name] != value:
-                raise ArtifactError(
-                    f"the model was made with {name} {made_by[name]}, and the config or the "
-                    f"installed plugin says {value}",
-                    where=str(directory),
-                    mend=f"install {manifest['distribution']}, or run `ensemble run CONFIG` again",
-                )
+        if difference := _difference(manifest["key_parts"], spec):
+            raise ArtifactError(
+                f"the model {difference}",
+                where=str(directory),
+                mend=f"install {manifest['distribution']} and what it depends on as they were, or run "
+                "`ensemble run CONFIG` again",
+            )
         return load_model(spec, directory / MODEL, f'learner "{spec.name}", {directory}')
 
     def oof(self, learner: str, ids: pl.Series) -> LogitArray:
@@ -261,6 +283,25 @@ class FoldStore:
         return [None] if models == "refit" else list(range(self.n_splits))
 
 
+def _difference(made_by: Mapping[str, Any], spec: LearnerSpec) -> str | None:
+    """Say in what a stored model differs from what the config and the plugin would make now.
+
+    Files are not looked at: a model goes where they do not.
+    """
+    for name, value in spec.settings().items():
+        if made_by[name] != value:
+            return (
+                f"was made with {name} {made_by[name]}, and the config or the installed plugin "
+                f"says {value}"
+            )
+    stored, now = made_by["dependencies"], spec.make().dependencies()
+    for name in sorted({*stored, *now}):
+        value = now.get(name)
+        if not isinstance(value, Path) and fingerprint(value) != fingerprint(stored.get(name)):
+            return f"depends on {name}, which has changed since it was made"
+    return None
+
+
 def load_model(spec: LearnerSpec, directory: Path, where: str) -> BaseLearner:
     """Restore a learner from what its ``save`` wrote.
 
@@ -297,13 +338,3 @@ def prediction_frame(ids: pl.Series, logits: LogitArray) -> pl.DataFrame:
     """Put logits beside their ids: ``PREDICTION_SCHEMA``."""
     columns = {name: logits[:, i] for i, name in enumerate(LOGIT_COLUMNS)}
     return pl.DataFrame({"id": ids, **columns}, schema=PREDICTION_SCHEMA)
-
-
-def _hash_file(path: Path, learner: str) -> str:
-    try:
-        return hash_file(path)
-    except OSError as error:
-        raise DataError(
-            f"a file that the learner needs cannot be read: {error.strerror}",
-            where=f'learner "{learner}", {path}',
-        ) from error

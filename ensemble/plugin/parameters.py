@@ -15,7 +15,7 @@ from ensemble.errors import ConfigError, EnsembleError, PluginError, nearest
 from ensemble.plugin.faults import plugin_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 Plugin = TypeVar("Plugin")
 
@@ -85,6 +85,30 @@ def plain_parameters(plugin: object) -> dict[str, Any]:
         JSON; the parameter is named.
     """
     return {name: _read_back(plugin, name) for name in _constructor_parameters(type(plugin))}
+
+
+def path_parameters(plugin: object) -> dict[str, list[pathlib.Path]]:
+    """Give the paths among the parameters that a plugin was made with, those in lists too.
+
+    Returns
+    -------
+    dict[str, list[pathlib.Path]]
+        By parameter; those without a path are left out.
+    """
+    names = _constructor_parameters(type(plugin))
+    found = {name: list(_paths(getattr(plugin, name, None))) for name in names}
+    return {name: paths for name, paths in found.items() if paths}
+
+
+def _paths(value: Any) -> Iterator[pathlib.Path]:
+    if isinstance(value, pathlib.Path):
+        yield value
+    elif isinstance(value, set | frozenset):
+        yield from sorted(path for item in value for path in _paths(item))
+    elif isinstance(value, tuple | list | collections.abc.Mapping):
+        items = value.values() if isinstance(value, collections.abc.Mapping) else value
+        for item in items:
+            yield from _paths(item)
 
 
 def _read_back(plugin: object, name: str) -> Any:

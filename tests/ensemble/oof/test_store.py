@@ -1,0 +1,134 @@
+"""Under which key a fold is kept, and what has to be as it was before its model is used again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ensemble.battles.prepare import prepare
+from ensemble.battles.split import split
+from ensemble.errors import ArtifactError
+from ensemble.oof import store
+from ensemble.oof.crossfit import fit_fold
+from ensemble.oof.store import LearnerSpec, fold_key
+from ensemble.oof.workspace import Workspace, open_workspace
+from ensemble.plugin.base import BaseLearner
+from ensemble.plugin.hookspecs import hookimpl
+
+
+@pytest.fixture
+def space(project: Any) -> Workspace:
+    config = project.config()
+    run = Path(config.run_dir)
+    run.mkdir()
+    prepare(config)
+    split(run, n_splits=config.folds.n_splits, seed=config.seed)
+    return open_workspace(config)
+
+
+def _spec(plugin: str, base: Path, **parameters: Any) -> LearnerSpec:
+    return LearnerSpec("x", plugin, parameters, base)
+
+
+def test_a_model_is_not_loaded_where_what_it_depends_on_has_changed(
+    space: Workspace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = _spec("prior", space.run)
+    monkeypatch.setattr(fake_learners, "dependencies", lambda _: {"words": 1}, raising=False)
+    fit_fold(space, spec, 0)
+    assert isinstance(space.store.load(spec, 0), fake_learners)
+    for name, other in (("words", {"words": 2}), ("words", {}), ("more", {"words": 1, "more": 1})):
+        monkeypatch.setattr(fake_learners, "dependencies", lambda _, now=other: now)
+        with pytest.raises(ArtifactError, match=f"depends on {name}, which has changed since"):
+            space.store.load(spec, 0)
+
+
+def test_a_file_that_a_learner_depends_on_need_not_be_there_to_load_it(
+    space: Workspace, tmp_path: Path
+) -> None:
+    target = space.battles.filter(pl.col("role") == "target")["id"]
+    for name, ids in (("oof", target), ("test", space.test_rows()["id"])):
+        logits = {f"logit_{side}": [0.1] * len(ids) for side in ("a", "b", "tie")}
+        pl.DataFrame({"id": ids, **logits}).write_csv(tmp_path / f"{name}.csv")
+    spec = _spec("precomputed", tmp_path, oof="oof.csv", test="test.csv")
+    fit_fold(space, spec, 0)
+    (tmp_path / "oof.csv").unlink()
+    (tmp_path / "test.csv").unlink()
+    assert len(space.store.load(spec, 0).predict_logits(space.test_rows())) == 9
+
+
+class _Reads(BaseLearner):
+    """Takes files by its parameters, and says nothing of them."""
+
+    def __init__(self, table: Path, more: list[Path] | None = None, own: Path | None = None):
+        self.table = table
+        self.more = more
+        self.own = own
+
+    def fit(self, *_: Any, **__: Any) -> Self:
+        return self
+
+    def predict_logits(self, battles: pl.DataFrame) -> Any:
+        return np.zeros((len(battles), 3), dtype=np.float32)
+
+    def save(self, directory: Path) -> None:
+        (directory / "nothing").touch()
+
+    def load(self, directory: Path) -> Self:
+        assert directory.exists()
+        return self
+
+    def dependencies(self) -> dict[str, Any]:
+        return {"own": None}
+
+
+@pytest.fixture
+def reads(tmp_path: Path, use_plugins: Any) -> LearnerSpec:
+    """A learner that reads a file, a directory of files and a file that it vouches for itself."""
+
+    class Plugin:
+        @hookimpl
+        def register_base_learners(self, register: Any) -> None:
+            register("reads", _Reads)
+
+    use_plugins(reads=Plugin())
+    (tmp_path / "more").mkdir()
+    for name in ("table", "own", "more/a", "more/b"):
+        (tmp_path / name).write_text("before")
+    more = [str(tmp_path / "more")]
+    return _spec("reads", tmp_path, table="table", more=more, own="own")
+
+
+@pytest.mark.parametrize(("name", "counts"), [("table", True), ("more/b", True), ("own", False)])
+def test_the_content_of_every_path_among_the_parameters_is_part_of_the_key(
+    space: Workspace, tmp_path: Path, reads: LearnerSpec, name: str, counts: bool
+) -> None:
+    before, _ = fold_key(reads, 0, space.shared_key())
+    assert fold_key(reads, 0, space.shared_key())[0] == before
+    (tmp_path / name).write_text("after")
+    changed, _ = fold_key(reads, 0, space.shared_key())
+    assert (changed != before) is counts
+    (tmp_path / name).unlink()
+    gone, _ = fold_key(reads, 0, space.shared_key())
+    assert (gone not in (before, changed)) is counts
+
+
+def test_a_run_goes_where_the_files_of_its_learners_do_not(
+    space: Workspace, tmp_path: Path, reads: LearnerSpec
+) -> None:
+    fit_fold(space, reads, 0)
+    (tmp_path / "table").unlink()
+    assert isinstance(space.store.load(reads, 0), _Reads)
+
+
+def test_the_version_of_cross_fitting_is_part_of_the_key(
+    space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = _spec("prior", space.run)
+    before, _ = fold_key(spec, 0, space.shared_key())
+    monkeypatch.setattr(store, "VERSION", store.VERSION + 1)
+    assert fold_key(spec, 0, space.shared_key())[0] != before
