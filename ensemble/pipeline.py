@@ -310,7 +310,7 @@ def _record(config: Config) -> None:
 def _stack_manifest(
     config: Config, workspace: Workspace, specs: Sequence[LearnerSpec]
 ) -> dict[str, Any]:
-    """Say what the stack is made from: the keys of all folds, by learner, and its settings."""
+    """Say what the stack is made from: keys and logits of all folds, by learner, its settings."""
     parts = {"folds": check_folds(workspace, specs), **stack_key_parts(config)}
     return {
         "key": fingerprint(parts),

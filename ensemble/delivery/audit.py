@@ -20,16 +20,16 @@ from ensemble.delivery.audit_checks import (
     check_described,
     check_fold,
     check_plan,
-    check_stack,
     recomputed,
 )
+from ensemble.delivery.audit_stack import check_stack, stacked_learners
 from ensemble.errors import ArtifactError
 from ensemble.oof.store import FoldStore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERSION = 1
+VERSION = 2
 """Raise it when the audit comes to check something else: an audit of before is none."""
 
 
@@ -56,8 +56,13 @@ class Audit:
 
     @property
     def ok(self) -> bool:
-        """Whether every check holds."""
+        """Whether every check holds; says nothing of what is ``missing``."""
         return all(check.ok for check in self.checks)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that a run has was there to be checked."""
+        return not self.missing
 
     @property
     def sentence(self) -> str:
@@ -72,13 +77,14 @@ class Audit:
         if self.unknown:
             text += f"; training rows unknown for {', '.join(self.unknown)}"
         if self.missing:
-            text += f"; not measured: {', '.join(self.missing)}"
+            text += f"; the run is not complete, not measured: {', '.join(self.missing)}"
         return text
 
     def to_json(self) -> dict[str, Any]:
         """Give the JSON object of ``audit.json``."""
         return {
             "ok": self.ok,
+            "complete": self.complete,
             "sentence": self.sentence,
             "checks": [check.to_json() for check in self.checks],
             "unknown": list(self.unknown),
@@ -117,9 +123,11 @@ def audit_run(run: Path) -> Audit:
     ledger = Ledger()
     check_described(config, data, ledger)
     check_plan(truth, plan.n_splits, threshold, ledger)
-    for learner in config.learners:
+    # A learner that was taken out of the config may still be in the stack.
+    names = [*(learner.name for learner in config.learners), *stacked_learners(run)]
+    for name in dict.fromkeys(names):
         for fold in [*range(plan.n_splits), *([None] if config.wants_refit() else [])]:
-            check_fold(store, learner.name, fold, truth, ledger)
+            check_fold(store, name, fold, truth, ledger)
     check_stack(store, [learner.name for learner in config.stacked_learners()], truth, ledger)
     return Audit(
         tuple(ledger.checks), tuple(ledger.unknown), tuple(ledger.missing), subject_of(run)

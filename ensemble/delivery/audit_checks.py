@@ -1,4 +1,4 @@
-"""The single checks of an audit, and the ledger that they write to."""
+"""The checks of an audit on plan and learners, and the ledger that they write to."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ensemble.artifacts import MANIFEST, read_json, read_manifest
 from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.split import read_split, split_key
 from ensemble.battles.up_to_date import check_settings
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.store import OOF, TRAIN_IDS
 from ensemble.plugin.manager import get_manager
-from ensemble.stacking.outputs import ids_fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -203,68 +201,18 @@ def _held_out(truth: pl.DataFrame, fold: int | None) -> pl.DataFrame:
     return truth.clear() if fold is None else truth.filter(pl.col("fold") == fold)
 
 
-def check_stack(store: FoldStore, learners: list[str], truth: pl.DataFrame, ledger: Ledger) -> None:
-    """Check what the stack was made from, and that its nested scores held the right rows out."""
-    directory = store.run / "stack"
-    if not directory.exists():
-        ledger.missing.append("stack")
-        return
-    try:
-        manifest = read_manifest(directory)
-        scored = _read(directory / "oof.parquet", "id", "fold")
-    except ArtifactError as error:
-        ledger.fail("stack: what is stored can be trusted", error.message)
-        return
-    _check_origin(store, manifest, learners, ledger)
-    _check_nested(manifest, scored, truth, ledger)
-
-
-def _check_origin(
-    store: FoldStore, manifest: dict[str, Any], learners: list[str], ledger: Ledger
-) -> None:
-    """Check that the stack was made from the folds that are there now."""
-    stale = [name for name in ("plan", "data") if manifest.get(name) != getattr(store, name)]
-    made_from = manifest["key_parts"]["folds"]
-    stale += [name for name in learners if name not in made_from]
-    for learner, keys in made_from.items():
-        for name, key in keys.items():
-            path = store.run / "learners" / learner / name / MANIFEST
-            if not path.is_file() or read_json(path).get("key") != key:
-                stale.append(f"{learner} {name}")
-    if stale:
-        ledger.fail("stack: made from the folds that are there", f"other: {', '.join(stale)}")
-    else:
-        ledger.record("stack: made from the folds that are there", (), "", "all keys are the same")
-
-
-def _check_nested(
-    manifest: dict[str, Any], scored: pl.DataFrame, truth: pl.DataFrame, ledger: Ledger
-) -> None:
-    """Check that each row was scored by a stack fitted on the other folds alone."""
-    target = truth.filter(pl.col("role") == "target")
-    joined = scored.join(target.select("id", plan="fold"), on="id", how="left")
-    odd = joined.filter(pl.col("plan").is_null() | (pl.col("plan") != pl.col("fold")))
-    ledger.record(
-        "stack: scored on target rows, each once, in its own fold",
-        set(odd["id"]) | set(scored.filter(scored["id"].is_duplicated())["id"]),
-        "foreign, repeated or misplaced rows",
-        f"{len(scored)} of {len(target)} target rows scored",
-    )
-    for nested in manifest["nested"]:
-        fold = nested["fold"]
-        outside = scored.filter(pl.col("fold") != fold)["id"].to_list()
-        name = f"stack fold {fold}: fitted on the other folds alone"
-        if ids_fingerprint(outside) == nested["ids_sha256"]:
-            ledger.record(name, (), "", f"{nested['fitted_on']} rows")
-        else:
-            ledger.fail(name, "the recorded rows are not those of the other folds")
-
-
 def _ids(path: Path) -> pl.Series:
-    return _read(path, "id")["id"]
+    return read_columns(path, "id")["id"]
 
 
-def _read(path: Path, *columns: str) -> pl.DataFrame:
+def read_columns(path: Path, *columns: str) -> pl.DataFrame:
+    """Read columns of a stored table.
+
+    Raises
+    ------
+    ArtifactError
+        They cannot be read.
+    """
     try:
         return pl.read_parquet(path, columns=list(columns))
     except (OSError, pl.exceptions.PolarsError) as error:

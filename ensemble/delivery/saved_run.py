@@ -14,7 +14,7 @@ from ensemble.battles.split import read_split_summary
 from ensemble.delivery.submission import write_submission
 from ensemble.errors import ArtifactError, DataError
 from ensemble.oof.guarded import predict_checked
-from ensemble.oof.store import FoldStore, fold_name
+from ensemble.oof.store import FoldStore, fold_name, origin_of
 from ensemble.plugin.manager import get_manager
 from ensemble.stacking.assemble import meta_features
 from ensemble.stacking.checked import predict_checked as predict_stack
@@ -92,7 +92,7 @@ def _read_stack(run: Path, config: Config) -> dict[str, Any]:
     manifest = read_manifest(run / "stack")
     at_hand = stack_key_parts(config)
     names = [spec.name for spec in stacked_specs(config)]
-    same = all(manifest["key_parts"][name] == value for name, value in at_hand.items())
+    same = all(manifest["key_parts"].get(name) == value for name, value in at_hand.items())
     if not same or manifest["learners"] != names:
         raise ArtifactError(
             "the stack was made with other settings than the run's config now says",
@@ -106,7 +106,7 @@ def _mean_logits(
     store: FoldStore,
     spec: LearnerSpec,
     models: str,
-    made_from: Mapping[str, str],
+    made_from: Mapping[str, Mapping[str, str]],
     battles: pl.DataFrame,
 ) -> LogitArray:
     """Average a learner's logits over its models, one model in memory at a time."""
@@ -119,11 +119,14 @@ def _mean_logits(
     return (total / len(folds)).astype(np.float32)
 
 
-def _check_origin(manifest: Mapping[str, Any], made_from: Mapping[str, str], where: str) -> None:
+def _check_origin(
+    manifest: Mapping[str, Any], made_from: Mapping[str, Mapping[str, str]], where: str
+) -> None:
     """Check that a fold is one that the stack was made from; a refit, that it is their like."""
-    name = fold_name(manifest["fold"])
+    origin = origin_of(manifest)
     like = {fingerprint(manifest["key_parts"] | {"fold": k}) for k in range(len(made_from))}
-    if manifest["key"] != made_from.get(name, manifest["key"]) or like != set(made_from.values()):
+    is_its_like = like == {known["key"] for known in made_from.values()}
+    if made_from.get(fold_name(manifest["fold"]), origin) != origin or not is_its_like:
         raise ArtifactError(
             "a model is not one that the stack was made from",
             where=where,

@@ -147,10 +147,24 @@ def fold_key(
 
 def is_complete(directory: Path, key: str) -> bool:
     """Say whether a fold is there, whole, and made under this key."""
+    return complete_origin(directory, key) is not None
+
+
+def complete_origin(directory: Path, key: str) -> dict[str, str] | None:
+    """Give the origin of a fold that is there, whole, and made under this key; else None."""
     try:
-        return bool(read_manifest(directory).get("key") == key)
+        manifest = read_manifest(directory)
     except ArtifactError:
-        return False
+        return None
+    return origin_of(manifest) if manifest.get("key") == key else None
+
+
+def origin_of(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Name a fold for what is made from it: ``key``, and ``oof``, the hash of its OOF logits.
+
+    The key alone does not name the logits: not every learner gives the same ones twice.
+    """
+    return {"key": manifest["key"], "oof": manifest["files"][OOF]}
 
 
 @dataclass(frozen=True)
@@ -219,8 +233,8 @@ class FoldStore:
             raise ArtifactError(
                 f"the model {difference}",
                 where=str(directory),
-                mend=f"install {manifest['distribution']} and what it depends on as they were, or run "
-                "`ensemble run CONFIG` again",
+                mend=f"install {manifest['distribution']} and what it depends on as they were, or "
+                "run `ensemble run CONFIG` again",
             )
         return load_model(spec, directory / MODEL, f'learner "{spec.name}", {directory}')
 

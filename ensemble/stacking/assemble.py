@@ -10,7 +10,7 @@ import polars as pl
 from ensemble.battles.features import compute_features
 from ensemble.battles.schema import labels_of
 from ensemble.errors import ArtifactError
-from ensemble.oof.store import LearnerSpec, fold_key, fold_name, is_complete
+from ensemble.oof.store import LearnerSpec, complete_origin, fold_key, fold_name
 from ensemble.plugin.base import MetaFeatures
 from ensemble.plugin.manager import get_manager
 from ensemble.stacking.stack import StackData
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 def check_folds(
     workspace: Workspace, specs: Sequence[LearnerSpec], models: str = "folds"
-) -> dict[str, dict[str, str]]:
+) -> dict[str, dict[str, dict[str, str]]]:
     """Check that every fold (or the refit) of every learner is there, whole and current.
 
     Returns
     -------
-    dict[str, dict[str, str]]
-        The key of each, by learner and by fold as its directory is called.
+    dict[str, dict[str, dict[str, str]]]
+        The origin of each (``origin_of``), by learner and by fold as its directory is called.
 
     Raises
     ------
@@ -39,13 +39,16 @@ def check_folds(
         Some are not; says which, and the command that makes them.
     """
     store, missing = workspace.store, []
-    keys: dict[str, dict[str, str]] = {spec.name: {} for spec in specs}
+    origins: dict[str, dict[str, dict[str, str]]] = {spec.name: {} for spec in specs}
     for spec in specs:
         for fold in store.folds(models):
             name = fold_name(fold)
-            keys[spec.name][name], _ = fold_key(spec, fold, workspace.shared_key())
-            if not is_complete(store.directory(spec.name, fold), keys[spec.name][name]):
+            key, _ = fold_key(spec, fold, workspace.shared_key())
+            origin = complete_origin(store.directory(spec.name, fold), key)
+            if origin is None:
                 missing.append(f"{spec.name} {name}")
+            else:
+                origins[spec.name][name] = origin
     if missing:
         raise ArtifactError(
             "predictions are missing, damaged or were made with other settings: "
@@ -53,7 +56,7 @@ def check_folds(
             where=str(workspace.run / "learners"),
             mend="run `ensemble fit CONFIG` (it makes only what is missing)",
         )
-    return keys
+    return origins
 
 
 def stack_data(

@@ -11,6 +11,7 @@ from ensemble.oof.guarded import guarded
 from ensemble.oof.store import LearnerSpec
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, plain_parameters
+from ensemble.stacking.stack import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +83,7 @@ def stack_key_parts(config: Config) -> dict[str, Any]:
     made = factory() if factory else None
     sets = [get_manager().feature_sets.get(name) for name in config.stack.features]
     return {
+        "version": VERSION,
         "settings": config.stack.model_dump(),
         "meta_learner": made and {"version": type(made).version, **plain_parameters(made)},
         "features": {feature_set.name: feature_set.identity() for feature_set in sets},

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import FloatArray, IntArray, MetaFeatures, MetaLearner
 
 
+VERSION = 1
+"""Raise it when the same logits come to give other candidates, scores or verdicts."""
+
+
 @dataclass(frozen=True)
 class StackData:
     """What a stack is fitted and scored on: target rows.

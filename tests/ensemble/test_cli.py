@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -154,6 +155,21 @@ def test_an_audit_that_fails_exits_with_1_and_names_the_ids(project: Any, comman
     assert code == 1
     failed = [check for check in json.loads(out)["checks"] if not check["ok"]]
     assert [check["ids"] for check in failed] == [[leak]]
+
+
+def test_an_audit_of_a_part_exits_with_0_only_where_a_part_is_asked_for(
+    project: Any, command: Any
+) -> None:
+    config = _write_config(project)
+    assert _finish(command("run", config, "--quiet"))[0] == 0
+    run = project.path / "run"
+    shutil.rmtree(run / "learners")
+    shutil.rmtree(run / "stack")
+    code, out, _ = _finish(command("audit", run))
+    assert (code, "the run is not complete, not measured: s fold 0" in out) == (1, True)
+    code, out, _ = _finish(command("audit", run, "--partial", "--json"))
+    outcome = json.loads(out)
+    assert (code, outcome["ok"], outcome["complete"]) == (0, True, False)
 
 
 @pytest.mark.parametrize(

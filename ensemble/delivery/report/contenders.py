@@ -9,13 +9,15 @@ import numpy as np
 from ensemble.artifacts import MANIFEST
 from ensemble.delivery.report.data import Contender
 from ensemble.delivery.report.measures import Score
-from ensemble.delivery.report.records_stack import StackManifest
+from ensemble.delivery.report.records_stack import Origin, StackManifest
 from ensemble.delivery.report.tables import FOLD_PREFIX
+from ensemble.oof.store import OOF
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from ensemble.delivery.report.records import Manifest
     from ensemble.delivery.report.records_stack import (
         Candidate,
         Candidates,
@@ -42,10 +44,14 @@ def _other_predictions(manifest: StackManifest, learners: Sequence[Predictions])
     stacked = manifest.key_parts.folds
     for learner in learners:
         known = stacked.get(learner.name, {})
-        now = {f"{FOLD_PREFIX}{one.fold}": one.key for one in learner.manifests}
-        if any(now.get(fold, key) != key for fold, key in known.items()):
+        now = {f"{FOLD_PREFIX}{one.fold}": _origin(one) for one in learner.manifests}
+        if any(now.get(fold, origin) != origin for fold, origin in known.items()):
             return f"other predictions of learner {learner.name}"
     return None
+
+
+def _origin(manifest: Manifest) -> Origin:
+    return Origin(key=manifest.key, oof=manifest.files.get(OOF))
 
 
 def collect_contenders(

@@ -9,10 +9,17 @@ from pydantic import Field
 from ensemble.delivery.report.records import Record
 
 
+class Origin(Record):
+    """What names a fold that the stack was made from."""
+
+    key: str | None = None
+    oof: str | None = None
+
+
 class StackKeyParts(Record):
     """What the key of the stack names."""
 
-    folds: dict[str, dict[str, str]] = Field(default_factory=dict)
+    folds: dict[str, dict[str, Origin]] = Field(default_factory=dict)
 
 
 class StackManifest(Record):

@@ -2,18 +2,30 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
+import tomli_w
 
 from ensemble.artifacts import fingerprint, hash_file
 from ensemble.battles.folds import FoldPlan
 from ensemble.battles.prepare import read_battles
 from ensemble.delivery.audit import audit_run, stored_audit
+from ensemble.delivery.saved_run import predict_file
 from ensemble.errors import ArtifactError
-from ensemble.pipeline import fit_stage, prepare_stage, run, split_stage, writing
+from ensemble.pipeline import (
+    fit_stage,
+    predict_stage,
+    prepare_stage,
+    run,
+    split_stage,
+    stack_stage,
+    writing,
+)
 
 
 @pytest.fixture
@@ -38,6 +50,7 @@ def _failed(place: Path) -> dict[str, tuple[str, ...]]:
 def test_an_honest_run_passes_and_says_what_was_checked(place: Path) -> None:
     audit = audit_run(place)
     assert audit.ok
+    assert audit.complete
     assert not audit.unknown
     assert not audit.missing
     assert audit.sentence == f"{len(audit.checks)} checks hold"
@@ -136,8 +149,10 @@ def test_what_was_not_made_is_not_called_clean(place: Path) -> None:
     shutil.rmtree(place / "stack")
     audit = audit_run(place)
     assert audit.ok
+    assert not audit.complete
     assert audit.missing == ("p fold 1", "stack")
-    assert "not measured: p fold 1, stack" in audit.sentence
+    assert "the run is not complete, not measured: p fold 1, stack" in audit.sentence
+    assert audit.to_json()["complete"] is False
 
 
 def test_unknown_training_rows_are_said_to_be_unknown(project: Any) -> None:
@@ -190,6 +205,124 @@ def test_a_stack_made_from_other_folds_is_found(project: Any, place: Path) -> No
     failed = [c for c in audit_run(place).checks if not c.ok]
     assert failed[0].name == "stack: made from the folds that are there"
     assert "plan, p fold-0, p fold-1" in failed[0].detail
+
+
+def _config_without(place: Path, learner: str) -> None:
+    """Take a learner out of the run's config, as one would who wants it out of sight."""
+    raw = tomllib.loads((place / "config.toml").read_text())
+    raw["learners"] = [item for item in raw["learners"] if item["name"] != learner]
+    (place / "config.toml").write_text(tomli_w.dumps(raw))
+
+
+def test_a_learner_is_not_hidden_by_taking_it_out_of_the_config(project: Any) -> None:
+    """It is still in the stack, and so in the submission."""
+    leaky = {"name": "leaky", "plugin": "prior", "shift": 0.3}
+    place = run(project.config([{"name": "p", "plugin": "prior"}, leaky]))
+    _add_training_row(place / "learners/leaky/fold-0", "t-3")
+    _config_without(place, "leaky")
+    failed = _failed(place)
+    assert "leaky fold 0: trains on rows of the run, none of the test set" in failed
+    assert "stack: made from the learners that the config stacks" in failed
+
+
+def test_a_stack_that_lacks_a_learner_of_the_config_is_found(project: Any, place: Path) -> None:
+    config = project.config([{"name": "p", "plugin": "prior"}, {"name": "q", "plugin": "prior"}])
+    with writing(config) as reporter:
+        fit_stage(config, reporter)
+    failed = [check for check in audit_run(place).checks if not check.ok]
+    assert [check.name for check in failed] == [
+        "stack: made from the learners that the config stacks"
+    ]
+    assert failed[0].detail == "it uses p, records p, and the config asks for p, q"
+
+
+def test_a_fold_made_anew_under_the_same_key_leaves_no_stack_of_the_former(
+    project: Any, place: Path, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: the same seed and rows, and other logits."""
+    monkeypatch.setattr(fake_learners, "predict_logits", _noisy)
+    (place / "learners/p/fold-1/oof.parquet").unlink()
+    config = project.config()
+    with writing(config) as reporter:
+        assert fit_stage(config, reporter) == {"fitted": 1, "kept": 2}
+    assert [check.detail for check in audit_run(place).checks if not check.ok] == [
+        "other: p fold-1"
+    ]
+    with pytest.raises(ArtifactError, match="not one that the stack was made from"):
+        predict_file(config, project.path / "test.csv", project.path / "out.csv")
+    with writing(config) as reporter:
+        with pytest.raises(ArtifactError, match="the stack is missing or was made with other"):
+            predict_stage(config, reporter)
+        stack_stage(config, reporter)
+        predict_stage(config, reporter)
+    assert audit_run(place).ok
+
+
+def _noisy(self: Any, battles: pl.DataFrame) -> Any:
+    return np.tile(np.log(self.shares + 0.1), (len(battles), 1)).astype(np.float32)
+
+
+def _edit_stack(place: Path, change: Any, *, seal: bool = True) -> None:
+    path = place / "stack/manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    if seal:
+        manifest["key"] = fingerprint(manifest["key_parts"])
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "detail"),
+    [
+        (
+            lambda m: m.update(nested=[]),
+            "stack: scored by a fit of its own for each fold",
+            "3 folds are in the plan, and the manifest records 0",
+        ),
+        (
+            lambda m: m["nested"].pop(),
+            "stack: scored by a fit of its own for each fold",
+            "3 folds are in the plan, and the manifest records 2",
+        ),
+        (
+            lambda m: m["key_parts"].update(folds={"p": {}}),
+            "stack: made from the folds that are there",
+            "other: p fold-0, p fold-1, p fold-2",
+        ),
+        (
+            lambda m: m["key_parts"].update(folds={}),
+            "stack: made from the learners that the config stacks",
+            "it uses p, records none, and the config asks for p",
+        ),
+        (
+            lambda m: m["key_parts"]["folds"]["p"].update({"fold-7": {"key": "k", "oof": "o"}}),
+            "stack: made from the folds that are there",
+            "other: p fold-7",
+        ),
+    ],
+)
+def test_a_stack_that_records_less_or_else_is_found(
+    place: Path, change: Any, name: str, detail: str
+) -> None:
+    _edit_stack(place, change)
+    failed = [check for check in audit_run(place).checks if not check.ok]
+    assert [(check.name, check.detail) for check in failed] == [(name, detail)]
+
+
+def test_a_stack_that_is_not_of_its_own_key_is_found(place: Path) -> None:
+    _edit_stack(place, lambda m: m["key_parts"].update(seed=99), seal=False)
+    failed = {check.name: check.detail for check in audit_run(place).checks if not check.ok}
+    assert failed == {
+        "stack: what is stored can be trusted": "the manifest does not hold its own key"
+    }
+
+
+def test_rows_that_were_not_scored_are_found(place: Path) -> None:
+    def edit(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.filter(pl.col("fold") != 2)
+
+    _rewrite(place / "stack", "oof.parquet", edit)
+    assert "stack: scored by a fit of its own for each fold" in _failed(place)
 
 
 def test_a_run_without_its_learners_has_measured_nothing(place: Path) -> None:

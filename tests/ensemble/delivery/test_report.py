@@ -35,7 +35,7 @@ from ensemble.stacking.scoring import (
 HOSTILE = (
     '<script>alert("x")</script><img src=x onerror=alert(1)>\u202etxt.exe\u2066 \x07\x1b[31m \'"&'
 )
-PLAN, DATA = "f" * 64, "d" * 64
+PLAN, DATA, KEY = "f" * 64, "d" * 64, "k" * 64
 N_SPLITS = 3
 
 
@@ -161,7 +161,7 @@ def _write_fold(
         "seed": 7,
         "plan": PLAN,
         "data": DATA,
-        "key": "k" * 64,
+        "key": KEY,
         "training_rows": "recorded",
         "rows": {"train": 10, "held_out": int(held_out.sum()), "pretrain": 0, "test": 3},
         "pretrain": "none",
@@ -687,7 +687,11 @@ def test_a_damaged_audit_is_none(run: Run, content: str) -> None:
         ({"plan": "0" * 64}, "it was made from another fold plan"),
         ({"data": "0" * 64}, "it was made from another set of battles"),
         (
-            {"key_parts": {"folds": {"learner-1": {"fold-0": "k" * 64, "fold-2": "old"}}}},
+            {"key_parts": {"folds": {"learner-1": {"fold-2": {"key": "old"}}}}},
+            "it was made from other predictions of learner learner-1",
+        ),
+        (
+            {"key_parts": {"folds": {"learner-1": {"fold-0": {"key": KEY, "oof": "former"}}}}},
             "it was made from other predictions of learner learner-1",
         ),
     ],
@@ -707,8 +711,10 @@ def test_a_stack_of_something_else_is_not_shown(
 
 
 def test_a_stack_of_the_learners_as_they_are_is_shown(run: Run) -> None:
-    keys = {"learner-1": {f"fold-{k}": "k" * 64 for k in range(N_SPLITS)}}
-    manifest = {"plan": PLAN, "data": DATA, "key_parts": {"folds": keys}}
+    places = [run.path / "learners" / "learner-1" / f"fold-{k}" for k in range(N_SPLITS)]
+    origins = {p.name: {"key": KEY, "oof": hash_file(p / "oof.parquet")} for p in places}
+    made_from = {"folds": {"learner-1": origins}}
+    manifest = {"plan": PLAN, "data": DATA, "key_parts": made_from}
     _json(run.path / "stack" / "manifest.json", manifest)
     assert run.verdict["evidence"] in Page(run.report()).text
 
