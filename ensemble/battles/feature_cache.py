@@ -69,7 +69,9 @@ class FeatureCache:
         names = [feature.name for feature in feature_set.features]
         place = self._place(feature_set)
         schema = {_KEY: pl.String, **dict.fromkeys(names, pl.Float32)}
-        parts = [] if place is None else [_read(p, schema) for p in sorted(place.glob("*.parquet"))]
+        # Not what another process is writing: that has a name of another form.
+        paths = [] if place is None else sorted(place.glob(f"{'[0-9a-f]' * 64}.parquet"))
+        parts = [_read(path, schema) for path in paths]
         stored = pl.concat([pl.DataFrame(schema=schema), *parts]).unique(_KEY, keep="any")
         return self._block(stored.with_columns(found=True), names)
 

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 _BATCH_BYTES = 16 << 20
 """Text of one batch; the token lists of all columns together need some twenty times as much."""
 
-_PROBED = 4
+_PROBED = 28
 """Rows that are computed once more, apart from the others."""
+
+_TWINS = 4
+"""Of these, how many stand there twice: a column that looks for its like finds one."""
 
 _WORTH_PROBING = 8
 """Tables of so few rows are not probed: they would cost as much again."""
@@ -161,12 +164,30 @@ def _probe(
     plan: list[list[pl.Expr]],
     sets: tuple[FeatureSet, ...],
 ) -> None:
-    """Compute a few rows by themselves, out of order: a mean, rank or shift over rows shows.
+    """Compute some rows by themselves, out of order, a few of them twice, and those few each alone.
+
+    A mean, rank or shift over rows shows, and so does what is rare: of a row that has its like in
+    one batch and stands alone in another, a column that counts rows has two values.
 
     It has to be done here: once values are in the cache, they are the same in every batch.
     """
+    some = min(_PROBED, battles.height)
+    rows = np.random.default_rng(0).choice(battles.height, some, replace=False)
+    twins = rows[-_TWINS:]
+    # The last of them stands beside its twin, the others apart.
+    for batch in (np.concatenate([rows, twins[::-1]]), *np.split(twins, len(twins))):
+        _compare(battles, values, batch, plan, sets)
+
+
+def _compare(
+    battles: pl.DataFrame,
+    values: LogitArray,
+    rows: IntArray,
+    plan: list[list[pl.Expr]],
+    sets: tuple[FeatureSet, ...],
+) -> None:
+    """Compute some rows as a batch of their own and hold them against their values."""
     owners = [(feature.name, s.name) for s in sets for feature in s.features]
-    rows = np.random.default_rng(0).choice(battles.height, _PROBED, replace=False)
     again = _run(battles[rows].select(TEXT_COLUMNS), plan, [name for name, _ in owners], sets)
     same = np.isclose(again, values[rows], rtol=_TOLERANCE, atol=0, equal_nan=True)
     if not same.all():

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble.artifacts import TEMPORARY
 from ensemble.battles import features as core
 from ensemble.battles.feature_cache import row_keys
 from ensemble.battles.feature_plan import definition
@@ -246,6 +247,31 @@ def many(rows: int = 40) -> pl.DataFrame:
     return battles(*table)
 
 
+PROMPT = pl.col("prompt").list.first()
+RARELY_NOT_ROW_WISE = {
+    "is duplicated": PROMPT.is_duplicated(),
+    "is first": PROMPT.is_first_distinct(),
+    "count": pl.len().over(PROMPT),
+    "number": PROMPT.cum_count().over(PROMPT),
+    "repeats the one before": (PROMPT.shift(1) == PROMPT).fill_null(value=False),
+    "filled": pl.when(LENGTH > 3).then(LENGTH).forward_fill(),
+    "all different": PROMPT.n_unique() == pl.len(),
+}
+
+
+def unlike(rows: int = 200) -> pl.DataFrame:
+    """Battles with a prompt of their own each, but for one pair."""
+    return battles(*(([f"p{max(i, 1)}"], ["a" * (i % 41)], [f"{i}"]) for i in range(rows)))
+
+
+@pytest.mark.parametrize("table", [unlike(), many()], ids=["distinct", "repeated"])
+@pytest.mark.parametrize("name", RARELY_NOT_ROW_WISE)
+def test_a_column_that_looks_for_its_like_is_refused(name: str, table: pl.DataFrame) -> None:
+    sets = [single("odd", RARELY_NOT_ROW_WISE[name].cast(float), "unfair")]
+    with pytest.raises(PluginError, match=r'"odd" has another value in another batch'):
+        compute_features(table, sets)
+
+
 @pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize("name", NOT_ROW_WISE)
 def test_a_column_that_looks_at_other_rows_is_refused(
@@ -271,7 +297,7 @@ def test_only_fresh_rows_are_probed_and_only_a_few(
     monkeypatch.setattr(core, "_run", counting)
     for rows in (20, 20, 25, 40):
         compute_features(many(rows), [pair()], cache_directory=tmp_path)
-    assert heights == [20, 4, 5, 15, 4]
+    assert heights == [20, 24, 1, 1, 1, 1, 5, 15, 19, 1, 1, 1, 1]
 
 
 def test_what_is_undefined_or_rounded_is_no_difference() -> None:
@@ -419,3 +445,13 @@ def test_row_keys_tell_turns_nulls_and_columns_apart() -> None:
     keys = row_keys(battles(*rows))
     assert keys.n_unique() == len(rows)
     assert row_keys(battles(rows[0]))[0] == keys[0]
+
+
+def test_a_file_that_another_process_is_writing_is_left_alone(tmp_path: Path) -> None:
+    """Folds in processes of their own share one cache."""
+    compute_features(THREE, [pair()], cache_directory=tmp_path)
+    (file,) = tmp_path.rglob("*.parquet")
+    being_written = file.with_name(f"{TEMPORARY}{'0' * 32}-{file.name}")
+    being_written.write_bytes(b"half of it")
+    compute_features(THREE, [pair()], cache_directory=tmp_path)
+    assert being_written.read_bytes() == b"half of it"
