@@ -32,7 +32,10 @@ _STORED = "predictions.parquet"
 
 
 class Precomputed(BaseLearner):
-    """Look predictions up by battle id.
+    """Look predictions up by battle id, and by nothing else.
+
+    A row that has the id of a target battle gets that battle's prediction, whatever it says; a
+    saved run refuses such rows where they are new.
 
     Parameters
     ----------

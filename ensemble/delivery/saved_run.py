@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
 from ensemble.artifacts import fingerprint, read_manifest
 from ensemble.battles.loading import load_battles
 from ensemble.battles.schema import TEST_ROLE, TEST_SOURCE, learner_view, probability_frame
-from ensemble.battles.split import read_split_summary
+from ensemble.battles.split import read_split
 from ensemble.delivery.submission import write_submission
 from ensemble.errors import ArtifactError, DataError
 from ensemble.oof.guarded import predict_checked
@@ -22,10 +23,9 @@ from ensemble.stacking.settings import meta_learner_factory, stack_key_parts, st
 from ensemble.stacking.stack import load_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    import polars as pl
-
+    from ensemble.battles.folds import FoldPlan
     from ensemble.config import Config, Reading
     from ensemble.oof.store import LearnerSpec
     from ensemble.plugin.base import FloatArray, LogitArray
@@ -71,12 +71,15 @@ def predict_battles(config: Config, battles: pl.DataFrame) -> FloatArray:
     ------
     ArtifactError
         A model is missing, damaged, or not one that the stack was made from.
+    DataError
+        A learner looks predictions up by id, and rows have ids of battles that it knows.
     """
     run = Path(config.run_dir)
     stack = _read_stack(run, config)
-    plan = read_split_summary(run)
-    store = FoldStore(run, plan["fingerprint"], stack["data"], plan["n_splits"])
+    plan = read_split(run)
+    store = FoldStore(run, plan.fingerprint, stack["data"], plan.n_splits)
     view, specs = learner_view(battles), stacked_specs(config)
+    _refuse_target_ids(battles["id"], plan, specs)
     made_from = stack["key_parts"]["folds"]
     logits = [
         _mean_logits(store, spec, config.predict.models, made_from[spec.name], view)
@@ -85,6 +88,19 @@ def predict_battles(config: Config, battles: pl.DataFrame) -> FloatArray:
     meta = meta_features(view, stack["learners"], logits, config.stack.features, None)
     model = load_stack(run / "stack", meta_learner_factory(config))
     return predict_stack(model, meta, f"the stack of {run}")
+
+
+def _refuse_target_ids(ids: pl.Series, plan: FoldPlan, specs: Sequence[LearnerSpec]) -> None:
+    """Keep a learner that knows battles by id alone from answering for others of the same ids."""
+    target = plan.frame.filter(pl.col("role") == "target")["id"]
+    shared = ids.filter(ids.is_in(target.implode()))
+    looking_up = [spec.name for spec in specs if not type(spec.make()).trains]
+    if len(shared) and looking_up:
+        raise DataError(
+            f"{len(shared):,} rows have ids of target battles of the run: {', '.join(shared[:5])}",
+            where=f'learner "{looking_up[0]}", which looks predictions up by id',
+            mend="give new rows ids of their own, and the learner predictions of them",
+        )
 
 
 def _read_stack(run: Path, config: Config) -> dict[str, Any]:

@@ -261,7 +261,10 @@ RARELY_NOT_ROW_WISE = {
 
 def unlike(rows: int = 200) -> pl.DataFrame:
     """Battles with a prompt of their own each, but for one pair."""
-    return battles(*(([f"p{max(i, 1)}"], ["a" * (i % 41)], [f"{i}"]) for i in range(rows)))
+    table: list[tuple[Turns, Turns, Turns]] = [
+        ([f"p{max(i, 1)}"], ["a" * (i % 41)], [f"{i}"]) for i in range(rows)
+    ]
+    return battles(*table)
 
 
 @pytest.mark.parametrize("table", [unlike(), many()], ids=["distinct", "repeated"])

@@ -83,20 +83,39 @@ def test_a_file_with_a_bad_row_leaves_the_output_as_it_was(project: Any, saved: 
     assert output.read_text() == "kept"
 
 
-def test_a_precomputed_learner_says_how_new_rows_get_predictions(project: Any) -> None:
-    for name, ids in (("oof", "arena-{}"), ("known", "t-{}")):
-        count = 60 if name == "oof" else 9
+@pytest.fixture
+def looked_up(project: Any) -> Config:
+    """A run whose one learner brings its predictions from outside."""
+    for name, ids, count in (("oof", "arena-{}", 60), ("known", "t-{}", 9)):
         frame = pl.DataFrame({"id": [ids.format(i) for i in range(count)]})
         logits = {f"logit_{side}": pl.int_range(pl.len()) / 50 * sign for side, sign in SIDES}
         frame.with_columns(**logits).write_csv(project.path / f"{name}.csv")
     learner = {"name": "mine", "plugin": "precomputed", "oof": "oof.csv", "test": "known.csv"}
-    saved = load_run_config(run(project.config([learner])))
+    return load_run_config(run(project.config([learner])))
+
+
+def test_predictions_of_a_target_battle_are_not_given_to_another_of_its_id(
+    project: Any, looked_up: Config
+) -> None:
+    rows = pl.read_csv(project.path / "test.csv")
+    rows.with_columns(id=pl.format("arena-{}", pl.int_range(pl.len()))).write_csv(
+        project.path / "new.csv"
+    )
+    with pytest.raises(DataError, match="9 rows have ids of target battles of .*arena-0") as caught:
+        predict_file(looked_up, project.path / "new.csv", project.path / "out.csv")
+    assert caught.value.where == 'learner "mine", which looks predictions up by id'
+    assert not (project.path / "out.csv").exists()
+
+
+def test_a_precomputed_learner_says_how_new_rows_get_predictions(
+    project: Any, looked_up: Config
+) -> None:
     again = project.path / "again.csv"
-    assert predict_file(saved, project.path / "test.csv", again) == 9
+    assert predict_file(looked_up, project.path / "test.csv", again) == 9
     rows = pl.read_csv(project.path / "test.csv").with_columns(id=pl.format("new-{}", "id"))
     rows.write_csv(project.path / "new.csv")
     with pytest.raises(LearnerError, match="no stored predictions for .*new-t-0") as caught:
-        predict_file(saved, project.path / "new.csv", project.path / "out.csv")
+        predict_file(looked_up, project.path / "new.csv", project.path / "out.csv")
     assert caught.value.mend is not None
     assert "give it as `test =`, and run again" in caught.value.mend
     assert not (project.path / "out.csv").exists()
