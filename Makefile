@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test test-lm lint docs clean
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -17,13 +17,21 @@ $(VENV)/dev: $(VENV)/core
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+$(VENV)/lm: $(VENV)/dev
+	$(PIP) install --constraint constraints.txt --editable '.[dev,lm,lm-test]'
+	touch $@
+
 demo: $(VENV)/core
 	$(BIN)/ensemble demo --directory runs/demo
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest -n 2
 
-lint: $(VENV)/dev
+# With language models too: torch, transformers and peft are installed first.
+test-lm: $(VENV)/lm
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/lm
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

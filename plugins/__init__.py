@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_base_learners(register: Register) -> None:
-    """Register the learners of the core."""
+    """Register learners of features and n-grams, and language models."""
     register("handcrafted", "plugins.handcrafted:Handcrafted")
     register("tfidf", "plugins.tfidf:Tfidf")
     register("precomputed", "plugins.precomputed:Precomputed")
+    register("gemma2-lora", "plugins.gemma2_lora:Gemma2Lora")
+    register("llama3-lora", "plugins.llama3_lora:Llama3Lora")
+    register("deberta", "plugins.deberta:Deberta")
 
 
 @hookimpl

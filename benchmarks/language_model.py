@@ -1,0 +1,403 @@
+"""Language models at their true size, with random weights, on one GPU: the share of its rate.
+
+    python benchmarks/language_model.py --models gemma2 llama3 deberta
+
+Rows have the lengths of real battles (log-normal, median 700 tokens, mean about 900, cap 2048). The
+share is the model's floating-point operations, as if every layer computed every token, over the
+rate of a dense bfloat16 matrix product measured in the same run. Needs torch, transformers and
+peft; no polars.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import gc
+import json
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from transformers import (
+    DebertaV2Config,
+    DebertaV2ForSequenceClassification,
+    Gemma2Config,
+    Gemma2ForSequenceClassification,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+)
+
+from plugins.language_model.batches import make_padded
+from plugins.language_model.inference import compute_logits
+from plugins.language_model.model import Classifier
+from plugins.language_model.parity import drift, reference_logits
+from plugins.language_model.settings import ModelSettings, PredictionSettings, TrainingSettings
+from plugins.language_model.tokens import Tokens
+from plugins.language_model.training import LabelledRows, Training
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEVICE = torch.device("cuda")
+LONGEST = 2048
+STARTED = time.perf_counter()
+ROWS: list[dict[str, Any]] = []
+
+SHAPES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "gemma2": (
+        Gemma2ForSequenceClassification,
+        Gemma2Config,
+        {
+            "vocab_size": 256000,
+            "hidden_size": 3584,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 42,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 8,
+            "head_dim": 256,
+            "query_pre_attn_scalar": 224,
+            "sliding_window": 4096,
+            "num_labels": 3,
+            "pad_token_id": 0,
+        },
+    ),
+    "llama3": (
+        LlamaForSequenceClassification,
+        LlamaConfig,
+        {
+            "vocab_size": 128256,
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 8192,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0},
+            "num_labels": 3,
+            "pad_token_id": 0,
+        },
+    ),
+    "deberta": (
+        DebertaV2ForSequenceClassification,
+        DebertaV2Config,
+        {
+            "vocab_size": 128100,
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "relative_attention": True,
+            "position_buckets": 256,
+            "max_relative_positions": -1,
+            "pos_att_type": ["p2c", "c2p"],
+            "share_att_key": True,
+            "norm_rel_ebd": "layer_norm",
+            "position_biased_input": False,
+            "type_vocab_size": 0,
+            "max_position_embeddings": 512,
+            "layer_norm_eps": 1e-7,
+            "num_labels": 3,
+            "pad_token_id": 0,
+        },
+    ),
+}
+
+CONFIGS: dict[str, tuple[Any, Any]] = {
+    name: (kind, make(**shape)) for name, (kind, make, shape) in SHAPES.items()
+}
+
+
+def say(*parts: object) -> None:
+    """Print with the time since the start."""
+    print(f"[{time.perf_counter() - STARTED:6.1f}]", *parts, flush=True)
+
+
+def matrix_rate() -> float:
+    """Measure a dense bfloat16 matrix product, FLOP/s."""
+    a = torch.randn(8192, 8192, device=DEVICE, dtype=torch.bfloat16)
+    b = torch.randn_like(a)
+    return 2 * 8192**3 / timed(lambda: a @ b, 10, warm=3)
+
+
+def timed(action: Callable[[], object], times: int, *, warm: int = 1) -> float:
+    """Give the seconds that an action takes on the device."""
+    for _ in range(warm):
+        action()
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(times):
+        action()
+    torch.cuda.synchronize()
+    return (time.perf_counter() - started) / times
+
+
+def battle_rows(count: int, *, seed: int = 1) -> Tokens:
+    """Draw rows with the lengths of real battles."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.exp(torch.randn(2048, generator=generator) * 0.9 + math.log(700))
+    lengths = drawn.clamp(32, LONGEST).int().numpy()[:count]
+    ids = np.random.default_rng(seed)
+    return Tokens.from_rows([ids.integers(5, 120_000, n).astype(np.int32) for n in lengths])
+
+
+def build(name: str, settings: ModelSettings, **options: Any) -> Classifier:
+    """Make a model with random weights on the device."""
+    kind, config = CONFIGS[name]
+    config.use_cache = False
+    config._attn_implementation = "eager"
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float32 if settings.tuning == "full" else torch.bfloat16)
+    with DEVICE:
+        base = kind(config)
+    torch.set_default_dtype(torch.float32)
+    return Classifier(base, settings, **options)
+
+
+def free() -> None:
+    """Let go of what the last model held."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch._dynamo.reset()
+
+
+def operations(name: str, lengths: np.ndarray) -> float:
+    """Count the floating-point operations of a forward pass over rows, every layer in full."""
+    kind, config = CONFIGS[name]
+    with torch.device("meta"):
+        linear = sum(
+            p.numel()
+            for key, p in kind(config).named_parameters()
+            if p.ndim == 2 and "embed" not in key
+        )
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    squares = (lengths.astype(float) ** 2).sum()
+    return float(
+        2 * linear * lengths.sum()
+        + config.num_hidden_layers * 2 * config.num_attention_heads * size * squares
+    )
+
+
+class Report:
+    """Collects a line a measurement."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+
+    def add(self, label: str, rows: int, seconds: float, flop: float) -> None:
+        """Note one."""
+        memory = torch.cuda.max_memory_allocated() / 2**30
+        line = {
+            "what": label,
+            "rows_per_second": rows / seconds,
+            "share": flop / seconds / self.rate,
+            "gib": memory,
+            "minutes_per_1000": 1000 / (rows / seconds) / 60,
+        }
+        ROWS.append(line)
+        say(f"{label:46s} {rows / seconds:7.2f} rows/s  {line['share']:6.1%}  {memory:5.1f} GiB")
+        torch.cuda.reset_peak_memory_stats()
+
+
+def infer(
+    name: str, classifier: Classifier, tokens: Tokens, label: str, report: Report, budget: int
+) -> None:
+    """Measure prediction as the learner does it."""
+    warm = tokens.take(np.arange(min(len(tokens), 60), dtype=np.int64))
+    compute_logits(classifier, warm, budget)
+    compute_logits(classifier, warm, budget)
+    torch.cuda.reset_peak_memory_stats()
+    seconds = timed(lambda: compute_logits(classifier, tokens, budget), 1, warm=0)
+    flop = operations(name, tokens.lengths)
+    report.add(label, len(tokens), seconds, flop)
+
+
+def infer_padded(
+    name: str, classifier: Classifier, tokens: Tokens, label: str, report: Report
+) -> None:
+    """Measure prediction as notebooks do it: eager, padded to the greatest length, 8 at a time."""
+    batches = [_full_width(tokens, start) for start in range(0, len(tokens), 8)]
+    with torch.inference_mode(), classifier.as_transformers() as model, _bfloat16():
+        seconds = timed(lambda: [model(input_ids=i, attention_mask=m) for i, m in batches], 1)
+    report.add(label, len(tokens), seconds, operations(name, tokens.lengths))
+
+
+def _full_width(tokens: Tokens, start: int) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = np.arange(start, min(start + 8, len(tokens)), dtype=np.int64)
+    padded = make_padded(tokens, rows, device=DEVICE, pad_id=0)
+    missing = (0, LONGEST - padded.ids.shape[1])
+    return tuple(torch.nn.functional.pad(part, missing) for part in (padded.ids, padded.attended))  # type: ignore[return-value]
+
+
+def _bfloat16() -> Any:
+    return torch.autocast("cuda", torch.bfloat16)
+
+
+def train(
+    name: str,
+    classifier: Classifier,
+    settings: TrainingSettings,
+    label: str,
+    report: Report,
+    steps: int = 4,
+    warm: int = 2,
+) -> Training:
+    """Measure steps of the engine's own training."""
+    tokens = battle_rows(settings.batch_size * (steps + warm))
+    rows = LabelledRows(
+        (tokens,),
+        np.eye(3)[np.arange(len(tokens)) % 3],
+        np.ones(len(tokens)),
+        np.arange(len(tokens), dtype=np.int64),
+    )
+    training = Training(classifier, rows, settings, seed=0)
+    classifier.model.train()
+    for step in training.steps[:warm]:
+        training._step(step)
+    torch.cuda.synchronize()
+    say(f"{label}: warm")
+    torch.cuda.reset_peak_memory_stats()
+    chosen = training.steps[warm : warm + steps]
+    started = time.perf_counter()
+    for step in chosen:
+        training._step(step)
+    torch.cuda.synchronize()
+    seconds = time.perf_counter() - started
+    lengths = tokens.lengths[np.concatenate([part for step in chosen for part in step])]
+    factor = 3 if settings_full(classifier) else 2
+    report.add(label, len(lengths), seconds, factor * operations(name, lengths))
+    classifier.model.eval()
+    return training
+
+
+def settings_full(classifier: Classifier) -> bool:
+    """Say whether gradients of the weights are computed too, and not of the activations alone."""
+    return classifier.settings.tuning == "full"
+
+
+def train_padded(
+    name: str, classifier: Classifier, label: str, report: Report, rows: int = 16
+) -> None:
+    """Measure training as notebooks do it: eager, checkpointed, padded, 8 at a time."""
+    tokens = battle_rows(rows)
+    batches = [_full_width(tokens, start) for start in range(0, rows, 8)]
+    trained = [p for p in classifier.model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
+
+    def step(ids: torch.Tensor, mask: torch.Tensor) -> None:
+        labels = torch.zeros(len(ids), dtype=torch.long, device=DEVICE)
+        with _bfloat16():
+            logits = model(input_ids=ids, attention_mask=mask).logits
+        torch.nn.functional.cross_entropy(logits.float(), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def epoch() -> None:
+        for batch in batches:
+            step(*batch)
+
+    with classifier.as_transformers() as model:
+        model.train()
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        step(*batches[0])
+        torch.cuda.reset_peak_memory_stats()
+        seconds = timed(epoch, 1, warm=0)
+        model.gradient_checkpointing_disable()
+    factor = 3 if settings_full(classifier) else 2
+    report.add(label, rows, seconds, factor * operations(name, tokens.lengths))
+
+
+def kernels(label: str, action: Callable[[], object], most: int = 14) -> None:
+    """Print where the device's time goes, by kernel."""
+    activities = [torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profile:
+        action()
+        torch.cuda.synchronize()
+    spent: collections.Counter[str] = collections.Counter()
+    for event in profile.events():
+        if event.device_type.name == "CUDA":
+            spent[event.name] += event.device_time
+    total = sum(spent.values())
+    say(f"{label}: kernels {total / 1e3:.0f} ms")
+    for kernel, microseconds in spent.most_common(most):
+        print(f"    {microseconds / 1e3:8.1f} ms {microseconds / total:5.1%} {kernel[:100]}")
+
+
+def decoder(name: str, report: Report, options: argparse.Namespace) -> None:
+    """Measure a decoder: prediction in bfloat16 and FP8, and LoRA training."""
+    rows = battle_rows(options.rows)
+    classifier = build(name, ModelSettings(name, rank=16))
+    if options.baseline:
+        infer_padded(
+            name, classifier, rows.take(np.arange(32)), f"{name} inference, notebooks' way", report
+        )
+        train_padded(name, classifier, f"{name} training, notebooks' way", report)
+    if "train" in options.parts:
+        settings = TrainingSettings(batch_size=64, token_budget=options.train_budget, warmup=0.0)
+        training = train(name, classifier, settings, f"{name} LoRA r16, packed", report)
+        if options.profile:
+            classifier.model.train()
+            kernels(f"{name} training", lambda: training._step(training.steps[0]), 24)
+    if "infer" in options.parts:
+        probe = rows.take(np.arange(4))
+        reference = reference_logits(classifier, probe)
+        gap = drift(classifier, probe, reference)
+        say(f"{name} drift of bfloat16 packs from float32: {gap:.4f}")
+        classifier.prepare(PredictionSettings(), merge=True)
+        infer(name, classifier, rows, f"{name} inference, packed", report, options.budget)
+        if options.profile:
+            kernels(f"{name} inference", lambda: compute_logits(classifier, rows, options.budget))
+        classifier.prepare(PredictionSettings(precision="fp8"), merge=False)
+        infer(name, classifier, rows, f"{name} inference, packed, FP8", report, options.budget)
+        if options.profile:
+            kernels(f"{name} FP8", lambda: compute_logits(classifier, rows, options.budget))
+        say(f"{name} drift of FP8 packs from float32: {drift(classifier, probe, reference):.4f}")
+
+
+def encoder(name: str, report: Report, options: argparse.Namespace) -> None:
+    """Measure an encoder whose rows cannot be packed: padded as notebooks do, and by length."""
+    rows = battle_rows(options.rows)
+    classifier = build(name, ModelSettings(name, tuning="full"))
+    if options.baseline:
+        train_padded(name, classifier, f"{name} training, notebooks' way", report, rows=32)
+    if "train" in options.parts:
+        settings = TrainingSettings(batch_size=64, token_budget=options.train_budget, warmup=0.0)
+        train(name, classifier, settings, f"{name} training, sorted by length", report)
+    classifier.prepare(PredictionSettings(), merge=False)
+    if options.baseline:
+        few = rows.take(np.arange(64))
+        infer_padded(name, classifier, few, f"{name} inference, notebooks' way", report)
+    if "infer" in options.parts:
+        infer(name, classifier, rows, f"{name} inference, sorted by length", report, options.budget)
+
+
+def main() -> None:
+    """Run what is asked for, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="+", default=list(CONFIGS), choices=list(CONFIGS))
+    parser.add_argument("--parts", nargs="+", default=["infer", "train"])
+    parser.add_argument("--rows", type=int, default=512)
+    parser.add_argument("--budget", type=int, default=16384)
+    parser.add_argument("--train-budget", type=int, default=8192)
+    parser.add_argument("--baseline", action="store_true", help="measure the notebooks' way too")
+    parser.add_argument("--profile", action="store_true", help="print kernels by time")
+    parser.add_argument("--layers", type=int, help="fewer layers, for a quick look at the kernels")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    for name in options.models if options.layers else ():
+        CONFIGS[name][1].num_hidden_layers = options.layers
+        if hasattr(CONFIGS[name][1], "layer_types"):
+            CONFIGS[name][1].layer_types = CONFIGS[name][1].layer_types[: options.layers]
+    rate = matrix_rate()
+    say(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {rate / 1e12:.0f} TFLOP/s")
+    for name in options.models:
+        (encoder if name == "deberta" else decoder)(name, Report(rate), options)
+        free()
+    if options.output:
+        options.output.write_text(json.dumps(ROWS, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""DeBERTa-v3, fine-tuned whole: a parameter set over the language-model engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from plugins.language_model.learner import LanguageModel
+from plugins.language_model.settings import Tuning  # noqa: TC001 - read when it is made
+
+
+@dataclass(kw_only=True, eq=False)
+class Deberta(LanguageModel):
+    """``LanguageModel`` with the defaults for DeBERTa-v3; see there for the parameters."""
+
+    model: str = "microsoft/deberta-v3-large"
+    template: str = "encoder"
+    tuning: Tuning = "full"
+    learning_rate: float = 1e-5
+    train_length: int = 1024
+    predict_length: int = 1536

@@ -1,0 +1,15 @@
+"""Gemma-2 with LoRA: a parameter set over the language-model engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from plugins.language_model.learner import LanguageModel
+
+
+@dataclass(kw_only=True, eq=False)
+class Gemma2Lora(LanguageModel):
+    """``LanguageModel`` with the defaults for Gemma-2; see there for the parameters."""
+
+    model: str = "google/gemma-2-9b-it"
+    template: str = "gemma2"

@@ -1,0 +1,1 @@
+"""One engine for language models that classify battles: token ids and labels in, logits out."""

@@ -1,0 +1,95 @@
+"""Trained weights on disk, as PEFT and transformers write them, and verified when read back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ensemble.artifacts import read_json, write_json
+from ensemble.errors import ArtifactError
+from plugins.language_model.lora import ADAPTER
+from plugins.language_model.weights import identity
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from plugins.language_model.model import Classifier
+
+    Tensors = dict[str, torch.Tensor]
+
+WEIGHTS, BASE = "adapter_model.safetensors", "base.json"
+"""PEFT's own name for adapters and head, and what they stand on."""
+
+
+def trained_state(classifier: Classifier) -> Tensors:
+    """Take what was trained out of a model, on the CPU: adapters and head, or everything."""
+    if classifier.settings.tuning == "full":
+        state = classifier.base.state_dict()
+    else:
+        from peft import get_peft_model_state_dict
+
+        state = get_peft_model_state_dict(classifier.model, adapter_name=ADAPTER)
+    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+
+def write_state(classifier: Classifier, state: Tensors, directory: Path) -> None:
+    """Write trained weights; ``PeftModel.from_pretrained`` reads adapters.
+
+    The base weights are not copied: ``base.json`` names them by id, revision and hash.
+    """
+    save_file({n: t.contiguous() for n, t in state.items()}, directory / WEIGHTS)
+    if classifier.settings.tuning == "lora":
+        classifier.model.peft_config[ADAPTER].save_pretrained(str(directory))  # type: ignore[index,union-attr]
+    write_json(directory / BASE, identity(classifier.settings))
+
+
+def read_state(classifier: Classifier, directory: Path) -> None:
+    """Put trained weights back; every one of them must be there, and no other.
+
+    Raises
+    ------
+    ArtifactError
+        The base weights are others than those that were trained on, or a tensor is missing, has
+        another shape, or is unknown.
+    """
+    at_hand, trained_on = identity(classifier.settings), read_json(directory / BASE)
+    if at_hand["sha256"] != trained_on["sha256"]:
+        raise ArtifactError(
+            f"the base weights are not those that were trained on: {at_hand}, not {trained_on}",
+            where=str(directory),
+            mend="give the same model and revision",
+        )
+    stored = load_file(directory / WEIGHTS)
+    expected = trained_state(classifier)
+    _compare(stored, expected, directory)
+    if classifier.settings.tuning == "full":
+        classifier.base.load_state_dict(stored)
+        return
+    from peft import set_peft_model_state_dict
+
+    set_peft_model_state_dict(classifier.model, stored, adapter_name=ADAPTER)
+    found = trained_state(classifier)
+    lost = [name for name, tensor in stored.items() if not torch.equal(found[name], tensor)]
+    if lost:
+        raise ArtifactError(
+            f"{len(lost)} tensors did not reach the model: {', '.join(lost[:3])}",
+            where=str(directory),
+        )
+
+
+def _compare(stored: Tensors, expected: Tensors, directory: Path) -> None:
+    faults = [f"{name} is missing" for name in sorted(expected.keys() - stored.keys())]
+    faults += [f"{name} is unknown" for name in sorted(stored.keys() - expected.keys())]
+    faults += [
+        f"{name} has shape {tuple(stored[name].shape)}, not {tuple(expected[name].shape)}"
+        for name in sorted(expected.keys() & stored.keys())
+        if stored[name].shape != expected[name].shape
+    ]
+    if faults:
+        raise ArtifactError(
+            f"{len(faults)} tensors of the trained model do not fit: {'; '.join(faults[:3])}",
+            where=str(directory / WEIGHTS),
+            mend="fit this fold again",
+        )

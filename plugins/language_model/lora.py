@@ -1,0 +1,151 @@
+"""Linear layers and their adapters as few, large matrix products.
+
+PEFT computes ``base(x) + B(A(x)) * scale`` as separate tensors of the output's size, in float32.
+Here the rank-r product accumulates into the output in place, in the dtype of the activations; the
+adapters themselves stay float32. Layers that take the same input share the products that read it.
+Forward and backward are opaque to the compiler, which could not fuse a matrix product anyway.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import torch
+from peft.tuners.lora import Linear as LoraLinear
+from torch import nn
+
+ADAPTER = "default"
+"""PEFT's name for the only adapter."""
+
+Tensors = list[torch.Tensor]
+
+
+@torch.library.custom_op("preference_ensemble::adapted", mutates_args=())
+def _adapted(x: torch.Tensor, weights: Tensors, a: torch.Tensor, bs: Tensors) -> Tensors:
+    """Give ``x @ w.T + (x @ a_i.T) @ b_i.T`` for each layer, and last ``x @ a.T``.
+
+    Parameters
+    ----------
+    x
+        ``(n, inputs)``.
+    weights
+        ``(outputs_i, inputs)`` each; frozen.
+    a
+        ``(layers * rank, inputs)``: the first adapters, one below the other.
+    bs
+        ``(outputs_i, rank)`` each, the scale in them.
+    """
+    reduced = x @ a.T
+    outs = [x @ weight.T for weight in weights]
+    for out, part, b in zip(outs, reduced.chunk(len(bs), dim=1), bs, strict=True):
+        out.addmm_(part, b.T)
+    return [*outs, reduced]
+
+
+@_adapted.register_fake
+def _(x: torch.Tensor, weights: Tensors, a: torch.Tensor, bs: Tensors) -> Tensors:  # noqa: ARG001
+    return [x.new_empty(len(x), len(weight)) for weight in [*weights, a]]
+
+
+@torch.library.custom_op("preference_ensemble::adapted_backward", mutates_args=())
+def _adapted_backward(
+    grads: Tensors,
+    x: torch.Tensor,
+    weights: Tensors,
+    a: torch.Tensor,
+    bs: Tensors,
+    reduced: torch.Tensor,
+) -> Tensors:
+    """Give the gradients of ``x``, of ``a`` and of each ``b``."""
+    inner = torch.cat([grad @ b for grad, b in zip(grads, bs, strict=True)], dim=1)
+    grad_x = inner @ a
+    for grad, weight in zip(grads, weights, strict=True):
+        grad_x.addmm_(grad, weight)
+    parts = reduced.chunk(len(bs), dim=1)
+    grad_bs = [grad.T @ part for grad, part in zip(grads, parts, strict=True)]
+    return [grad_x, inner.T @ x, *grad_bs]
+
+
+@_adapted_backward.register_fake
+def _(
+    grads: Tensors,  # noqa: ARG001
+    x: torch.Tensor,
+    weights: Tensors,  # noqa: ARG001
+    a: torch.Tensor,
+    bs: Tensors,
+    reduced: torch.Tensor,  # noqa: ARG001
+) -> Tensors:
+    return [torch.empty_like(x), torch.empty_like(a), *(torch.empty_like(b) for b in bs)]
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
+    x, weights, a, bs = inputs
+    ctx.save_for_backward(x, a, output[-1], *weights, *bs)
+    ctx.layers = len(bs)
+
+
+def _backward(ctx: Any, grads: Tensors) -> tuple[Any, ...]:
+    x, a, reduced, *rest = ctx.saved_tensors
+    weights, bs = rest[: ctx.layers], rest[ctx.layers :]
+    outs = [grad.contiguous() for grad in grads[:-1]]
+    grad_x, grad_a, *grad_bs = _adapted_backward(outs, x, weights, a, bs, reduced)
+    return grad_x, [None] * ctx.layers, grad_a, grad_bs
+
+
+_adapted.register_autograd(_backward, setup_context=_remember)
+
+
+def fuse_adapters(model: nn.Module) -> None:
+    """Give every plain LoRA layer over an unquantized linear layer the product above.
+
+    Layers with dropout, with a variant of LoRA or over quantized weights keep PEFT's own.
+    """
+    for module in model.modules():
+        if is_plain_adapter(module):
+            module.forward = types.MethodType(_forward, module)
+
+
+def is_plain_adapter(module: Any) -> bool:
+    """Say whether a module is a LoRA layer that the product above computes."""
+    return (
+        isinstance(module, LoraLinear)
+        and type(module.get_base_layer()) is nn.Linear
+        and list(module.lora_A) == [ADAPTER]
+        and not module.lora_variant
+        and isinstance(module.lora_dropout[ADAPTER], nn.Identity)
+        and module.lora_A[ADAPTER].bias is None
+    )
+
+
+def _forward(module: LoraLinear, x: torch.Tensor) -> torch.Tensor:
+    return project(x, [module])[0]
+
+
+def project(x: torch.Tensor, modules: list[Any]) -> Tensors:
+    """Compute linear layers that take the same input, with or without adapters.
+
+    Parameters
+    ----------
+    x
+        ``(..., inputs)``.
+    modules
+        The layers; plain adapters are computed together, anything else by itself.
+
+    Returns
+    -------
+    list of Tensor
+        ``(..., outputs)`` of each.
+    """
+    if not all(is_plain_adapter(module) for module in modules):
+        return [module(x) for module in modules]
+    bases = [module.get_base_layer() for module in modules]
+    dtype = bases[0].weight.dtype
+    flat = x.reshape(-1, x.shape[-1]).to(dtype)
+    a = torch.cat([module.lora_A[ADAPTER].weight for module in modules]).to(dtype)
+    bs = [(m.lora_B[ADAPTER].weight * m.scaling[ADAPTER]).to(dtype) for m in modules]
+    *outs, _reduced = _adapted(flat, [base.weight for base in bases], a, bs)
+    biased = [
+        out if base.bias is None else out + base.bias for out, base in zip(outs, bases, strict=True)
+    ]
+    return [out.reshape(*x.shape[:-1], -1) for out in biased]

@@ -1,0 +1,309 @@
+"""A pretrained model as a classifier of battles: adapters, head, and logits of packs or batches."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from plugins.language_model import attention, decoder
+from plugins.language_model.batches import (
+    Pack,
+    Padded,
+    make_pack,
+    make_padded,
+    plan_packs,
+    plan_padded,
+)
+from plugins.language_model.lora import ADAPTER, fuse_adapters
+from plugins.language_model.precision import use_eight_bits
+from plugins.language_model.weights import load_config, load_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from transformers import PreTrainedModel
+
+    from plugins.language_model.settings import ModelSettings, PredictionSettings
+    from plugins.language_model.tokens import Tokens
+
+    IntArray = NDArray[np.int64]
+
+HEADS = ("score", "classifier", "pooler")
+"""What transformers calls the parts above the backbone."""
+
+
+class Classifier:
+    """A model with its head, on one device.
+
+    Parameters
+    ----------
+    base
+        The model on its device, with frozen weights in the dtype that they are computed in.
+    settings
+        What of it is trained.
+    pad_id
+        Token that fills padded batches; nobody attends to it.
+    compiled
+        Whether layers are compiled; None where it pays, on CUDA.
+
+    Attributes
+    ----------
+    model
+        The model; with adapters a ``PeftModel``.
+    packed
+        True where rows are packed; False where the model's attention takes padded batches only.
+    """
+
+    def __init__(
+        self,
+        base: PreTrainedModel,
+        settings: ModelSettings,
+        *,
+        pad_id: int = 0,
+        compiled: bool | None = None,
+    ) -> None:
+        attention.register()
+        self.settings = settings
+        self.device = base.device
+        self.dtype = compute_dtype(self.device)
+        self.pad_id = pad_id
+        base.config.pad_token_id = pad_id
+        self.packed = can_pack(base)
+        self._adopt(base)
+        self.compiled = self.device.type == "cuda" if compiled is None else compiled
+        if self.compiled:
+            self._compile()
+
+    def _adopt(self, base: PreTrainedModel) -> None:
+        if self.packed:
+            base.set_attn_implementation(attention.NAME)
+        self.model: nn.Module = add_adapters(base, self.settings)
+        self.base: Any = base
+        for parameter in self.model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+        self.model.to(self.device)
+        if self.packed:
+            fuse_adapters(self.model)
+            decoder.take_over(self.backbone)
+            self._attention = self._attention_facts()
+        self.model.eval()
+
+    def _attention_facts(self) -> dict[str, Any]:
+        """Say what masks depend on: the layers' sliding windows, and the size of their heads."""
+        modules: list[Any] = list(self.backbone.modules())
+        windows = {None} | {getattr(module, "sliding_window", None) for module in modules}
+        sizes = [int(module.head_dim) for module in modules if hasattr(module, "head_dim")]
+        return {"windows": windows, "head_size": max(sizes, default=0)}
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The model below its head."""
+        found = getattr(self.base, self.base.base_model_prefix)
+        assert isinstance(found, nn.Module)  # noqa: S101 - for the type checker
+        return found
+
+    def plan(self, lengths: IntArray, budget: int) -> list[IntArray]:
+        """Divide rows among packs or padded batches of at most ``budget`` tokens."""
+        return plan_packs(lengths, budget) if self.packed else plan_padded(lengths, budget)
+
+    def batch(self, tokens: Tokens, rows: IntArray, *, width: int = 0) -> Pack | Padded:
+        """Put rows on the device; a pack is filled up to ``width`` tokens."""
+        if self.packed:
+            return make_pack(tokens, rows, device=self.device, width=width, **self._attention)
+        return make_padded(tokens, rows, device=self.device, pad_id=self.pad_id)
+
+    def logits(self, batch: Pack | Padded) -> torch.Tensor:
+        """Compute ``(n, 3)`` float32 logits, in the order of the batch's rows."""
+        with self._autocast():
+            if isinstance(batch, Padded):
+                out: torch.Tensor = self.base(
+                    input_ids=batch.ids, attention_mask=batch.attended
+                ).logits
+                return out.float()
+            hidden = self.backbone(
+                input_ids=batch.ids,
+                position_ids=batch.positions,
+                use_cache=False,
+                row_mask=batch.mask,
+            ).last_hidden_state[0]
+        if len(hidden) == batch.ids.shape[1]:  # the last layer did not read early
+            hidden = hidden[batch.mask.read]
+        logits: torch.Tensor = self.base.score(hidden.float())
+        return logits
+
+    def prepare(self, prediction: PredictionSettings, *, merge: bool) -> None:
+        """Make ready for prediction: merge the adapters, and compute in 8 bits where asked for."""
+        if merge:
+            self.base = self.model.merge_and_unload()  # type: ignore[operator]
+            self.model = self.base
+        elif self.settings.tuning == "full":
+            self.base.to(self.dtype)
+        if prediction.precision != "native":
+            use_eight_bits(self.backbone, prediction.precision)
+        self.model.eval()
+        if self.compiled:
+            torch.compiler.reset()  # what was compiled for other modules only fills the cache
+
+    def new_head(self, seed: int) -> None:
+        """Put a new head in the place of the trained one."""
+        generator = torch.Generator().manual_seed(seed)
+        spread = getattr(self.base.config, "initializer_range", 0.02)
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad and is_head(name):
+                drawn = torch.randn(parameter.shape, generator=generator) * spread
+                parameter.data.copy_(drawn if parameter.ndim > 1 else torch.zeros_like(drawn))
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.device.type == "cpu" or (self.packed and self._uniform()):
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def _uniform(self) -> bool:
+        """Say whether weights and activations are bfloat16 throughout, but for the adapters."""
+        return self.dtype is torch.bfloat16 and self.settings.tuning == "lora"
+
+    def _compile(self) -> None:
+        for layer in _layers(self.backbone):
+            # A layer that reads early has a new shape with each pack, and little to compute.
+            if not decoder.reads_early(layer):
+                layer.compile()
+
+    @contextmanager
+    def as_transformers(self) -> Iterator[PreTrainedModel]:
+        """Give the model as transformers computes it: eager attention, PEFT's adapters, all layers.
+
+        The reference that parity is checked against.
+        """
+        implementation = self.base.config._attn_implementation
+        changed = [module for module in self.model.modules() if "forward" in vars(module)]
+        kept = [vars(module).pop("forward") for module in changed]
+        compiled = [(m, m._compiled_call_impl) for m in self.model.modules()]
+        for module, _ in compiled:
+            module._compiled_call_impl = None
+        self.base.set_attn_implementation("eager")
+        try:
+            yield self.base
+        finally:
+            self.base.set_attn_implementation(implementation)
+            for module, call in compiled:
+                module._compiled_call_impl = call
+            for module, forward in zip(changed, kept, strict=True):
+                module.forward = forward
+
+
+def load_classifier(
+    settings: ModelSettings,
+    *,
+    device: torch.device,
+    seed: int = 0,
+    pad_id: int = 0,
+    compiled: bool | None = None,
+) -> Classifier:
+    """Load pretrained weights and put a new head and new adapters on them.
+
+    Parameters
+    ----------
+    settings
+        Which model, and what of it is trained.
+    device
+        Where it computes.
+    seed
+        Of the head and the adapters.
+    pad_id, compiled
+        As in ``Classifier``.
+
+    Raises
+    ------
+    LearnerError
+        The weights cannot be had, or are not those of such a model.
+    """
+    torch.manual_seed(seed)
+    options = _options(settings, device, compute_dtype(device))
+    base = load_model(settings, load_config(settings), **options)
+    return Classifier(base, settings, pad_id=pad_id, compiled=compiled)
+
+
+def is_head(name: str) -> bool:
+    """Say whether a parameter is one of the head, by its full name."""
+    return any(part in HEADS for part in name.split("."))
+
+
+def pick_device(name: str) -> torch.device:
+    """Turn a device's name into a device; ``"auto"`` takes a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """Choose bfloat16 where the device computes it, float16 on older GPUs, float32 on a CPU."""
+    if device.type != "cuda":
+        return torch.float32
+    # `is_bf16_supported` is true where it is only emulated, at half the speed of float16.
+    return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
+
+
+def can_pack(model: PreTrainedModel) -> bool:
+    """Say whether rows can be packed: a causal model that takes its attention from outside."""
+    return bool(
+        getattr(model, "_supports_attention_backend", False)
+        and isinstance(getattr(model, "score", None), nn.Linear)
+        and hasattr(getattr(model, model.base_model_prefix), "layers")
+    )
+
+
+def add_adapters(base: PreTrainedModel, settings: ModelSettings) -> nn.Module:
+    """Add LoRA adapters and mark the head as trained; with full tuning the model as it is."""
+    if settings.tuning == "full":
+        return base.requires_grad_(requires_grad=True)
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    modules: Any = settings.modules if settings.modules != ("all-linear",) else "all-linear"
+    config = LoraConfig(
+        task_type=TaskType.SEQ_CLS,
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type] # any number serves
+        lora_dropout=settings.dropout,
+        target_modules=list(modules) if isinstance(modules, tuple) else modules,
+        modules_to_save=[name for name in HEADS if hasattr(base, name)],
+    )
+    return get_peft_model(base, config, adapter_name=ADAPTER)
+
+
+def _layers(backbone: nn.Module) -> list[Any]:
+    """Give the layers of a decoder or an encoder."""
+    layers = getattr(backbone, "layers", None)
+    if layers is None:
+        layers = backbone.encoder.layer  # type: ignore[union-attr]
+    return list(layers)  # type: ignore[arg-type]
+
+
+def _options(settings: ModelSettings, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    full = settings.tuning == "full"
+    options: dict[str, Any] = {
+        "dtype": torch.float32 if full else dtype,
+        "device_map": {"": device},
+    }
+    if settings.bits < 16:
+        options["quantization_config"] = _quantization(settings.bits, dtype)
+    return options
+
+
+def _quantization(bits: int, dtype: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if bits == 8:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )

@@ -1,0 +1,149 @@
+"""Parity: packed logits are those that transformers computes, padded, eager and in float32.
+
+A wrong mask, position, pooled token, head or adapter shows as a difference far above rounding.
+"""
+
+from __future__ import annotations
+
+import types
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ensemble.errors import LearnerError
+from plugins.language_model.batches import make_padded
+from plugins.language_model.inference import compute_logits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from plugins.language_model.model import Classifier
+    from plugins.language_model.tokens import Tokens
+
+    LogitArray = NDArray[np.float32]
+
+TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+"""Greatest difference allowed, over 1 + the greatest logit, by the dtype that is computed in."""
+
+
+def reference_logits(classifier: Classifier, tokens: Tokens) -> LogitArray:
+    """Compute logits by transformers' own modules, padded, with eager attention, in float32.
+
+    Weights are turned to float32 one layer at a time, so that it fits where the model does.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, 3)
+    """
+    rows = np.arange(len(tokens), dtype=np.int64)
+    padded = make_padded(tokens, rows, device=classifier.device, pad_id=classifier.pad_id)
+    with torch.no_grad(), classifier.as_transformers() as model, _in_float32(model):
+        # A row's own tokens tell where it ends, and its padding must not look like them.
+        out = [
+            model(input_ids=ids[None, :length], attention_mask=attended[None, :length]).logits
+            if classifier.packed and (ids[:length] == classifier.pad_id).any()
+            else model(input_ids=ids[None], attention_mask=attended[None]).logits
+            for ids, attended, length in zip(
+                padded.ids, padded.attended, tokens.lengths.tolist(), strict=True
+            )
+        ]
+    return torch.cat(out).float().cpu().numpy()
+
+
+def drift(classifier: Classifier, tokens: Tokens, reference: LogitArray) -> float:
+    """Give the greatest difference to a reference, over 1 + its greatest logit.
+
+    Each row is computed alone, and all rows together.
+    """
+    together = compute_logits(classifier, tokens, int(tokens.lengths.sum()))
+    alone = compute_logits(classifier, tokens, 1)
+    gap = max(np.abs(found - reference).max() for found in (together, alone))
+    return float(gap / (1 + np.abs(reference).max()))
+
+
+def check_parity(
+    classifier: Classifier, tokens: Tokens, *, where: str, tolerance: float | None = None
+) -> float:
+    """Hold the model's own way of computing against transformers'.
+
+    Parameters
+    ----------
+    classifier
+        The model, before it is quantized for prediction.
+    tokens
+        A few rows, of different lengths.
+    where
+        When it is checked, for the error.
+    tolerance
+        Greatest drift allowed; None takes that of the dtype.
+
+    Returns
+    -------
+    float
+        The drift found.
+
+    Raises
+    ------
+    LearnerError
+        The two differ by more than rounding explains.
+    """
+    allowed = TOLERANCES[classifier.dtype] if tolerance is None else tolerance
+    found = drift(classifier, tokens, reference_logits(classifier, tokens))
+    if not found <= allowed:
+        raise LearnerError(
+            f"logits are not those of transformers' padded float32 path: they drift by {found:.3g} "
+            f"({allowed:.3g} is allowed)",
+            where=where,
+            mend="report it with the model's name: predictions of this model cannot be trusted",
+        )
+    return found
+
+
+@contextmanager
+def _in_float32(model: nn.Module) -> Iterator[None]:
+    """Compute every module that holds weights with them in float32, and its inputs too."""
+    holders = [module for module in model.modules() if _holds_half(module)]
+    kept = {module: vars(module).get("forward") for module in holders}
+    for module in holders:
+        module.forward = types.MethodType(_forward_float32, module)
+    try:
+        yield
+    finally:
+        for module, forward in kept.items():
+            del module.forward
+            if forward is not None:
+                module.forward = forward
+
+
+def _holds_half(module: nn.Module) -> bool:
+    own = list(module.parameters(recurse=False))
+    return bool(own) and all(p.dtype in (torch.bfloat16, torch.float16) for p in own)
+
+
+def _forward_float32(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    weights = {name: p.float() for name, p in module.named_parameters(recurse=False)}
+    inputs = [_float(value) for value in args]
+    plain = type(module).forward
+    with _swapped(module, weights):
+        return plain(module, *inputs, **kwargs)
+
+
+@contextmanager
+def _swapped(module: nn.Module, weights: dict[str, torch.Tensor]) -> Iterator[None]:
+    kept = dict(module._parameters)
+    try:
+        for name, value in weights.items():
+            module._parameters[name] = nn.Parameter(value, requires_grad=False)
+        yield
+    finally:
+        module._parameters.update(kept)
+
+
+def _float(value: Any) -> Any:
+    half = isinstance(value, torch.Tensor) and value.dtype in (torch.bfloat16, torch.float16)
+    return value.float() if half else value

@@ -1,0 +1,119 @@
+"""What the engine can be asked for, as plain data: model, training, prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Tuning = Literal["lora", "full"]
+Bits = Literal[4, 8, 16]
+Schedule = Literal["cosine", "linear", "constant"]
+Precision = Literal["native", "fp8", "int8"]
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """A pretrained model and what of it is trained.
+
+    Parameters
+    ----------
+    model
+        A hub id, or a directory.
+    revision
+        Commit, branch or tag of a hub id.
+    tuning
+        ``"lora"`` trains adapters and the head; ``"full"`` trains everything.
+    bits
+        Of the frozen weights: 16, or 8 or 4 with bitsandbytes (QLoRA).
+    rank, alpha, dropout
+        Of the adapters.
+    modules
+        Names of the linear layers with an adapter; ``("all-linear",)`` for all of them.
+    soft_capping
+        False computes without the bound on attention scores that Gemma-2 was trained with.
+    """
+
+    model: str
+    revision: str | None = None
+    tuning: Tuning = "lora"
+    bits: Bits = 16
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    modules: tuple[str, ...] = ("all-linear",)
+    soft_capping: bool = True
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How the model is trained.
+
+    Parameters
+    ----------
+    epochs
+        Passes over the rows; with early stopping the most of them.
+    batch_size
+        Battles a step of the optimizer.
+    both_orders
+        Whether a step sees each of its battles a second time with A and B exchanged.
+    token_budget
+        Most tokens computed at once; a step accumulates gradients over as many packs as it takes.
+    learning_rate, head_learning_rate
+        Of adapters or backbone, and of the head.
+    weight_decay
+        Of AdamW, on matrices alone.
+    warmup
+        Share of the steps in which the rate rises.
+    schedule
+        How it falls after that.
+    clip
+        Greatest norm of the gradient; 0 for no bound.
+    patience
+        Evaluations without a gain after which training stops; 0 trains all epochs.
+    stop_share
+        Share of the groups that early stopping looks at.
+    evaluations
+        How often an epoch is evaluated, for early stopping.
+    distillation
+        Share of the teacher in the loss: ``(1 - d) * cross-entropy + d * T² * KL``.
+    temperature
+        ``T`` of distillation.
+    activation_checkpointing
+        Whether activations are computed anew in the backward pass, to save memory.
+    checkpoint_minutes
+        How often the state is saved.
+    """
+
+    epochs: int = 1
+    batch_size: int = 16
+    both_orders: bool = False
+    token_budget: int = 8192
+    learning_rate: float = 1e-4
+    head_learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    schedule: Schedule = "cosine"
+    clip: float = 1.0
+    patience: int = 0
+    stop_share: float = 0.1
+    evaluations: int = 1
+    distillation: float = 0.0
+    temperature: float = 1.0
+    activation_checkpointing: bool = False
+    checkpoint_minutes: float = 10.0
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """How logits are computed.
+
+    Parameters
+    ----------
+    token_budget
+        Most tokens computed at once; out of memory halves it.
+    precision
+        ``"native"`` computes as trained; ``"fp8"`` and ``"int8"`` with 8-bit matrix products.
+    """
+
+    token_budget: int = 16384
+    precision: Precision = "native"

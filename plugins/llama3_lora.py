@@ -1,0 +1,15 @@
+"""Llama-3 with LoRA: a parameter set over the language-model engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from plugins.language_model.learner import LanguageModel
+
+
+@dataclass(kw_only=True, eq=False)
+class Llama3Lora(LanguageModel):
+    """``LanguageModel`` with the defaults for Llama-3; see there for the parameters."""
+
+    model: str = "meta-llama/Meta-Llama-3-8B-Instruct"
+    template: str = "llama3"
