@@ -6,12 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble.errors import ConfigError, EnsembleError
+from ensemble.errors import ConfigError, EnsembleError, unknown_name
 from ensemble.oof.guarded import guarded
 from ensemble.oof.store import LearnerSpec
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, plain_parameters
-from ensemble.stacking.stack import VERSION
+from ensemble.stacking.stack import VERSION, list_candidates
+from ensemble.stacking.verdict import BY_EVIDENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +66,7 @@ def check_plugins(config: Config) -> None:
     factory = meta_learner_factory(config)
     if factory is not None:
         checks.append(factory)
+    checks.append(partial(_check_choice, config))
     checks += [partial(registry.feature_sets.get, name) for name in config.stack.features]
     checks += [partial(registry.loaders.get, r.loader) for r in config.readings() if r.loader]
     faults = []
@@ -75,6 +77,21 @@ def check_plugins(config: Config) -> None:
             faults.append(str(error))
     if faults:
         raise ConfigError("\n".join(faults))
+
+
+def _check_choice(config: Config) -> None:
+    """See that the candidate that the config chooses will be there once learners are fitted."""
+    learners = config.stacked_learners()
+    if not learners:
+        return  # `stack` says that there is nothing to choose from; other verbs need nothing
+    candidates = list_candidates(
+        len(learners), meta_learner_factory(config), config.stack.meta_learner or "none"
+    )
+    names = [BY_EVIDENCE, *(candidate.name for candidate in candidates)]
+    if config.stack.choose not in names:
+        error = unknown_name("candidate", config.stack.choose, names)
+        error.where = "stack.choose"
+        raise error
 
 
 def stack_key_parts(config: Config) -> dict[str, Any]:
