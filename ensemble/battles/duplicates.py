@@ -79,7 +79,7 @@ def find_duplicates(
     -------
     Duplicates
         The same for the same table in every process. A near link at the threshold is found with
-        a probability of at least 0.9999 (more above it), an exact one always, and every link is
+        a probability of at least 0.999999 (more above it), an exact one always, and every link is
         verified.
 
     Raises

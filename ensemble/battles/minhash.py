@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 
 SLOTS = 128
 """Slots of a signature."""
-BAND_RECALL = 0.9999
-"""Least probability that a pair exactly at the threshold agrees in some band."""
-DEVIATIONS = 5.0
-"""Standard deviations below the threshold at which a pair's agreement rules it out: one pair at the
-threshold in three million."""
+BAND_RECALL = 0.999999
+"""Least probability that a pair exactly at the threshold agrees in some band. The audit searches
+anew with other orders: a pair that only one of the two searches finds fails an honest run."""
+DEVIATIONS = 6.0
+"""Standard deviations below the threshold at which a pair's agreement rules it out: at 0.8 one pair
+at the threshold in 37 million, by the binomial distribution."""
 
 SEED = 20_241_123
 """Of the random orders, where no other is asked for."""
@@ -58,7 +59,7 @@ class Banding:
     def for_threshold(cls, threshold: float) -> Banding:
         """Take the longest bands (fewest candidates) that find a pair at ``threshold``.
 
-        The probability is at least :data:`BAND_RECALL` from a threshold of 0.07 up.
+        The probability is at least :data:`BAND_RECALL` from a threshold of 0.11 up.
         """
         choices = [cls(SLOTS // rows, rows) for rows in range(SLOTS, 0, -1)]
         reliable = (choice for choice in choices if choice.recall(threshold) >= BAND_RECALL)

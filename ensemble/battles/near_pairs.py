@@ -59,7 +59,7 @@ def near_pairs(texts: pl.Series, threshold: float, *, seed: int = SEED) -> pl.Da
         ``left`` and ``right`` (Int64, numbers in ``texts``, left < right) and ``jaccard``
         (Float64, exact), in ascending order. Connecting these pairs gives the components that
         connecting every pair of candidates at or above the threshold would give; candidates
-        include such a pair with a probability of at least 0.9999.
+        include such a pair with a probability of at least 0.999999.
     """
     search = _Search(texts, threshold, seed)
     found = [part for band in range(search.banding.bands) for part in search.in_band(band)]

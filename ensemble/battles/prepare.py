@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ensemble.battles.loading import Loaded
     from ensemble.config import Config, Reading
 
-VERSION = 3
+VERSION = 4
 """Raise it when the same files come to give other battles or clusters."""
 
 BATTLES, CLUSTERS, PAIRS, SUMMARY = (
