@@ -45,7 +45,9 @@ def both_orders(
     return Rows(np.concatenate([taken.values, taken.swapped().values])[row], classes, share)
 
 
-def deal_groups(groups: IntArray, n_parts: int, seed: int) -> IntArray:
+def deal_groups(
+    groups: IntArray, n_parts: int, seed: int, labels: FloatArray | None = None
+) -> IntArray:
     """Deal groups out, whole, at random, about equally many rows to each part.
 
     Parameters
@@ -56,6 +58,10 @@ def deal_groups(groups: IntArray, n_parts: int, seed: int) -> IntArray:
         Number of parts.
     seed
         Seed of the order in which groups of equal size are dealt.
+    labels
+        ``(n, 3)`` distributions. With them, ties too are spread about equally: a group goes where
+        what it holds is fewest, and the rarer that is, the more it counts. A and B are one class
+        here, since both orders are learned.
 
     Returns
     -------
@@ -72,12 +78,18 @@ def deal_groups(groups: IntArray, n_parts: int, seed: int) -> IntArray:
             f"{n_parts} models cannot be stopped early on {len(sizes)} groups of battles",
             mend=f"give more battles, or fewer models (n_models = {len(sizes)})",
         )
+    loads = sizes[:, None].astype(np.float64)
+    if labels is not None:
+        ties = np.bincount(group, weights=labels[:, 2])
+        loads = np.column_stack([sizes, ties, sizes - ties])
+    totals = loads.sum(axis=0)
+    prices = np.divide(loads, totals**2, out=np.zeros_like(loads), where=totals > 0)
     order = np.random.default_rng(seed).permutation(len(sizes))
     part = np.empty(len(sizes), dtype=np.int64)
-    filled = np.zeros(n_parts, dtype=np.int64)
-    # The largest first, each to the emptiest part; the permutation decides between equals.
+    filled = np.zeros((n_parts, loads.shape[1]))
+    # The largest first; the permutation decides between equals. An empty part costs nothing.
     for index in order[np.argsort(-sizes[order], kind="stable")]:
-        emptiest = int(filled.argmin())
-        part[index] = emptiest
-        filled[emptiest] += sizes[index]
+        cheapest = int((filled @ prices[index]).argmin())
+        part[index] = cheapest
+        filled[cheapest] += loads[index]
     return part[group]

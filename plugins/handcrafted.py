@@ -59,7 +59,7 @@ class Handcrafted(BaseLearner):
         A number is out of its range.
     """
 
-    version = "1"
+    version = "2"
 
     def __init__(
         self,
@@ -110,7 +110,8 @@ class Handcrafted(BaseLearner):
         # The penalties are on the scale of the weights: only their ratios may matter.
         weight = weight / weight.mean()
         groups = np.arange(len(matrix)) if groups is None else groups
-        part = deal_groups(groups, self.n_models, context.seed)
+        part = deal_groups(groups, self.n_models, context.seed, labels)
+        self.start_ = _smoothed_prior(labels, weight)
         self.boosters_: list[lightgbm.Booster] = []
         for held_out in range(self.n_models):
             learned, watched = (
@@ -138,7 +139,11 @@ class Handcrafted(BaseLearner):
         texts = [booster.model_to_string() for booster in self.boosters_]
         for index, text in enumerate(texts):
             write_text(directory / _model_name(index), text)
-        facts = {"columns": self.columns_, "models": [_digest(text) for text in texts]}
+        facts = {
+            "columns": self.columns_,
+            "start": self.start_.tolist(),
+            "models": [_digest(text) for text in texts],
+        }
         write_json(directory / _FACTS, facts)
 
     def load(self, directory: Path) -> Self:
@@ -158,6 +163,7 @@ class Handcrafted(BaseLearner):
         ]
         self.boosters_ = [Booster(model_str=text) for text in texts]
         self.columns_ = tuple(facts["columns"])
+        self.start_ = np.array(facts["start"], dtype=np.float64)
         return self
 
     def dependencies(self) -> dict[str, Any]:
@@ -192,8 +198,17 @@ class Handcrafted(BaseLearner):
     ) -> lightgbm.Booster:
         import lightgbm
 
-        data = lightgbm.Dataset(learned.values, learned.classes, weight=learned.weight)
-        watch = data.create_valid(watched.values, watched.classes, weight=watched.weight)
+        data, watch = (
+            lightgbm.Dataset(
+                rows.values,
+                rows.classes,
+                weight=rows.weight,
+                # LightGBM's own start for a class that these rows lack is log(1e-15).
+                init_score=np.tile(self.start_, (len(rows.classes), 1)),
+            )
+            for rows in (learned, watched)
+        )
+        watch.set_reference(data)
         return lightgbm.train(
             self._settings(context.seed + number, context.threads),
             data,
@@ -223,10 +238,18 @@ class Handcrafted(BaseLearner):
         }
 
     def _scores(self, matrix: FeatureMatrix) -> FloatArray:
-        """Mean of the models' log-odds, ``(n, 3)``."""
+        """Mean of the models' log-odds, ``(n, 3)``: the start, and what the trees add to it."""
         scores = [booster.predict(matrix.values, raw_score=True) for booster in self.boosters_]
-        mean: FloatArray = np.mean(scores, axis=0)
+        mean: FloatArray = self.start_ + np.mean(scores, axis=0)
         return mean
+
+
+def _smoothed_prior(labels: FloatArray, weight: FloatArray) -> FloatArray:
+    """Give log shares of the classes over both orders, one row added to each: finite, ``(3,)``."""
+    counts = weight @ labels
+    both = (counts + swap_classes(counts)) / 2
+    shares: FloatArray = np.log((both + 1) / (both.sum() + len(CLASSES)))
+    return shares
 
 
 def _model_name(index: int) -> str:

@@ -60,3 +60,13 @@ def test_parts_are_about_equally_large_and_depend_on_the_seed() -> None:
     counts = np.bincount(parts)
     assert counts.max() - counts.min() <= 7
     assert not np.array_equal(parts, deal_groups(groups, 4, seed=1))
+
+
+def test_ties_are_spread_over_the_parts_as_far_as_whole_groups_allow() -> None:
+    labels = np.eye(3)[np.repeat([2, 0, 1], [8, 76, 76])]
+    groups = np.arange(160) // 2  # ties stand in 4 groups
+    parts = [deal_groups(groups, 4, seed, labels) for seed in range(20)]
+    for part in parts:
+        np.testing.assert_array_equal(np.bincount(part, weights=labels[:, 2]), [2, 2, 2, 2])
+        np.testing.assert_array_equal(np.bincount(part), [40, 40, 40, 40])
+    assert not np.array_equal(parts[0], parts[1])

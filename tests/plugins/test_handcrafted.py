@@ -208,6 +208,27 @@ def test_a_class_that_never_occurs_gets_a_finite_low_logit() -> None:
     assert (logits[:, 2] < logits[:, :2].max(axis=1) - 3).all()
 
 
+def test_a_class_that_one_group_holds_costs_about_its_prior() -> None:
+    battles, labels, groups = make(200)
+    labels = np.eye(3)[np.where(np.arange(200) < 4, 2, labels[:, :2].argmax(axis=1))]
+    groups = np.where(np.arange(200) < 4, groups.max() + 1, groups)
+    learner = Handcrafted(**FAST).fit(battles, labels, groups=groups, context=FitContext())
+    logits = learner.predict_logits(battles)
+    # One of both models has not seen a tie: its start must not outvote the other.
+    prior = np.log(4 / 200)
+    gap = logits[:, 2] - np.log(np.exp(logits.astype(float)).sum(axis=1))
+    assert gap.min() > prior - 2.5
+
+
+def test_the_start_is_a_prior_that_treats_both_sides_alike_and_is_never_infinite() -> None:
+    battles, labels, groups = make(200)
+    learner = Handcrafted(**FAST).fit(battles, labels, groups=groups, context=FitContext())
+    counts = labels.sum(axis=0)
+    sides = counts[:2].mean() + 1
+    expected = np.log(np.array([sides, sides, counts[2] + 1]) / 203)
+    np.testing.assert_allclose(learner.start_, expected)
+
+
 def test_features_are_kept_in_the_cache_directory_for_fit_and_predict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

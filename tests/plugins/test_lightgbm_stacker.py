@@ -301,3 +301,27 @@ def test_parameters_are_kept_as_given_and_checked() -> None:
         build(LightGBMStacker, {"inner_fraction": 1.0}, where="stack")
     with pytest.raises(ConfigError, match="seeds must be at least 1"):
         build(LightGBMStacker, {"seeds": 0}, where="stack")
+
+
+def test_a_class_that_the_training_rows_lack_keeps_its_start() -> None:
+    # LightGBM by itself starts such a class at log(1e-15), which would enter the seeds' mean.
+    meta, labels, groups = draw(600)
+    decided = labels[:, 2] == 0
+    meta, labels, groups = meta.take(decided), labels[decided], groups[decided]
+    columns = columns_of(meta, ("x", "y"), ())
+    table = TrainingTable(
+        columns, labels, np.ones(len(meta)), groups, np.tile([0.0, 0.0, -1.0], (len(meta), 1))
+    )
+    settings = {"objective": "multiclass", "num_class": 3, "num_leaves": 4, "verbosity": -1}
+    trees = fit_trees(table, settings, rounds=20, patience=5, inner_fraction=0.2, seed=0)
+    assert trees.rounds > 0
+    np.testing.assert_array_equal(trees.corrections(columns)[:, 2], 0.0)
+
+
+def test_a_class_of_one_cluster_is_never_ruled_out() -> None:
+    meta, labels, groups = draw(600, useful=False)
+    tied = np.arange(600) < 4
+    labels = np.eye(3)[np.where(tied, 2, labels[:, :2].argmax(axis=1))]
+    groups = np.where(tied, groups.max() + 1, groups)
+    model = LightGBMStacker(**SMALL, seeds=6).fit(meta, labels, groups=groups, context=CONTEXT)
+    assert model.predict_proba(meta)[:, 2].min() > 1e-5
