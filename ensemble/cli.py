@@ -6,7 +6,9 @@ Only click is imported here; each verb imports what it needs, so that ``--help``
 from __future__ import annotations
 
 import json
+import os
 import sys
+from contextlib import contextmanager, redirect_stdout
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,7 @@ from ensemble import __version__
 from ensemble.errors import EnsembleError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ensemble.config import Config
     from ensemble.terminal import Terminal
@@ -75,10 +77,11 @@ def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
         from ensemble.pipeline import writing
         from ensemble.stacking.settings import check_plugins
 
-        settings = _load(config)
-        check_plugins(settings)
-        with writing(settings, _terminal(quiet=quiet)) as reporter:
-            outcome = function(settings, reporter, **options)
+        with _only_results():
+            settings = _load(config)
+            check_plugins(settings)
+            with writing(settings, _terminal(quiet=quiet)) as reporter:
+                outcome = function(settings, reporter, **options)
         if as_json:
             click.echo(json.dumps(outcome, indent=2, ensure_ascii=False))
 
@@ -96,7 +99,8 @@ def run(config: Path, quiet: bool, as_json: bool) -> None:
     """
     from ensemble.pipeline import run as run_pipeline
 
-    place = run_pipeline(_load(config), _terminal(quiet=quiet))
+    with _only_results():
+        place = run_pipeline(_load(config), _terminal(quiet=quiet))
     _print_summary(place, as_json=as_json)
 
 
@@ -155,11 +159,12 @@ def predict(
     if test is not None and output is not None:
         from ensemble.delivery.saved_run import predict_file
 
-        rows: int | None = predict_file(config, test, output)
+        with _only_results():
+            rows: int | None = predict_file(config, test, output)
     else:
         from ensemble.pipeline import predict_stage, writing
 
-        with writing(config, _terminal(quiet=quiet)) as reporter:
+        with _only_results(), writing(config, _terminal(quiet=quiet)) as reporter:
             output, rows = predict_stage(config, reporter), None
     outcome = {"submission": output and str(output), "rows": rows}
     if as_json:
@@ -195,7 +200,8 @@ def audit(run: Path, partial: bool, as_json: bool) -> None:
     from ensemble.delivery.audit import audit_run
 
     load_run_config(run)  # exits with 2 where there is no run: that is not a dishonest one
-    result = audit_run(run)
+    with _only_results():
+        result = audit_run(run)
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2, ensure_ascii=False))
     else:
@@ -228,7 +234,8 @@ def learners(as_json: bool) -> None:
     """List learners, feature sets and what else is installed."""
     from ensemble.plugin.manager import get_manager
 
-    manager = get_manager()
+    with _only_results():
+        manager = get_manager()
     registries = (
         manager.base_learners,
         manager.meta_learners,
@@ -258,7 +265,8 @@ def plugins(as_json: bool) -> None:
     """List plugins, and those skipped with their errors."""
     from ensemble.plugin.manager import get_manager
 
-    manager = get_manager()
+    with _only_results():
+        manager = get_manager()
     found = [{"name": name, "distribution": where} for name, where in manager.plugins()]
     broken = [vars(item) for item in manager.broken]
     if as_json:
@@ -283,8 +291,29 @@ def demo(directory: Path, rows: int, seed: int, quiet: bool, as_json: bool) -> N
     """
     from ensemble.demo import demo as run_demo
 
-    place = run_demo(directory, rows=rows, seed=seed, display=_terminal(quiet=quiet))
+    with _only_results():
+        place = run_demo(directory, rows=rows, seed=seed, display=_terminal(quiet=quiet))
     _print_summary(place, as_json=as_json)
+
+
+@contextmanager
+def _only_results() -> Iterator[None]:
+    """Keep standard output for results: what plugins and their children print goes to the other.
+
+    Of the file descriptor too, since worker processes and programs that plugins start inherit it.
+    """
+    if sys.stdout is None or sys.stderr is None:  # closed by the caller: there is nothing to keep
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _load(path: Path) -> Config:

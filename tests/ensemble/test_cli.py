@@ -14,15 +14,19 @@ import polars as pl
 import pytest
 
 SLOW_LEARNER = """
-import json, time
+import json, os, time
 import numpy as np
 from ensemble import BaseLearner, hookimpl
+
+print("heard on import")
 
 class Slow(BaseLearner):
     def __init__(self, seconds: float = 0.3) -> None:
         self.seconds = seconds
     def fit(self, battles, labels, *, sample_weight=None, groups=None, context):
         time.sleep(self.seconds)
+        print("heard from fit")
+        os.system("echo heard from a child")
         self.shares = labels.mean(axis=0)
         return self
     def predict_logits(self, battles):
@@ -116,6 +120,24 @@ def test_a_run_through_the_command_line(project: Any, command: Any) -> None:
     code, out, err = _finish(command("predict", moved, "--test", test, "--output", output))
     assert code == 0, err
     assert output.read_text() == (moved / "submission.csv").read_text()
+
+
+@pytest.mark.parametrize("executor", ["in-process", "processes"])
+def test_what_plugins_print_goes_to_standard_error(
+    executor: str, project: Any, command: Any
+) -> None:
+    config = _write_config(project, execution={"executor": executor, "threads": 1})
+    for verb in ("prepare", "split"):
+        _, out, _ = _finish(command(verb, config, "--json"))
+        json.loads(out)
+    _, out, err = _finish(command("fit", config, "--learner", "z", "--folds", "0", "--json"))
+    assert json.loads(out) == {"fitted": 1, "kept": 0}
+    for words in ("heard on import", "heard from fit", "heard from a child"):
+        assert words in err
+    for verb in ("learners", "plugins"):
+        _, out, err = _finish(command(verb, "--json"))
+        assert json.loads(out)
+        assert "heard on import" in err
 
 
 def test_the_stages_one_by_one(project: Any, command: Any) -> None:
