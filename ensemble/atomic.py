@@ -128,17 +128,22 @@ def body_of(target: Path) -> Iterator[None]:
     except EnsembleError:
         raise
     except Exception as error:
-        if _error_number(error) in _REFUSALS:
+        if is_refusal(error):
             raise _cannot_write(target, error) from error
         raise
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Say whether the disk takes nothing: it is full, or closed to us."""
+    return _error_number(error) in _REFUSALS
 
 
 def _temporary(target: Path, mark: str = "") -> Path:
     return target.with_name(f"{TEMPORARY}{uuid4().hex}-{mark}{target.name}")
 
 
-def _error_number(error: Exception) -> int | None:
-    """Read the operating system's error number; Polars has it in the message alone."""
+def _error_number(error: BaseException) -> int | None:
+    """Read the operating system's error number; libraries in Rust have it in the message alone."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     found = re.search(r"\(os error (\d+)\)", str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -67,7 +68,8 @@ class Reporter:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, "event": name, **details}, ensure_ascii=False)
         try:
-            with (self.run / EVENTS).open("a", encoding="utf-8") as file:
+            # A lone surrogate, as in file names that are not UTF-8, becomes its escape in JSON.
+            with (self.run / EVENTS).open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(line + "\n")
         except OSError as error:
             raise EnsembleError(
@@ -87,7 +89,8 @@ class Reporter:
             what = "stage failed" if isinstance(error, Exception) else "stage interrupted"
             # On a full disk this fails too, and must not stand in for the error that matters.
             with suppress(EnsembleError):
-                self.event(what, stage=name, error=f"{type(error).__name__}: {error}")
+                told = f"{type(error).__name__}: {error}"
+                self.event(what, stage=name, error=told, **_traceback_of(error))
             raise
         self.event("stage done", stage=name)
 
@@ -98,3 +101,14 @@ class Reporter:
     def bar(self, label: str) -> AbstractContextManager[Callable[..., None]]:
         """Show a progress bar."""
         return self.display.bar(label)
+
+
+def _traceback_of(error: BaseException) -> dict[str, str]:
+    """Give the traceback that helps a plugin's author; an error of ours without a cause has none.
+
+    Of an error in a worker process, the cause holds the traceback as text.
+    """
+    source = error.__cause__ if isinstance(error, EnsembleError) else error
+    if source is None or not isinstance(error, Exception):
+        return {}
+    return {"traceback": "".join(traceback.format_exception(source))}

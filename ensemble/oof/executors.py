@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import EnsembleError, LearnerError, UnknownNameError
 from ensemble.oof.crossfit import fit_fold
@@ -18,8 +18,10 @@ from ensemble.plugin.faults import plugin_errors
 from ensemble.plugin.manager import get_manager
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
     from multiprocessing.connection import Connection
+    from multiprocessing.queues import SimpleQueue
 
     from ensemble.config import Config
     from ensemble.oof.store import LearnerSpec
@@ -80,11 +82,12 @@ def _in_processes(config: Config, tasks: Sequence[Task], reporter: Reporter) -> 
     fitted = 0
     context = get_context("spawn")
     alive, held = context.Pipe(duplex=False)
+    begun = context.SimpleQueue()
     pool = ProcessPoolExecutor(
         config.execution.workers,
         mp_context=context,
-        initializer=_end_with_parent,
-        initargs=(alive,),
+        initializer=_start_worker,
+        initargs=(alive, begun),
         max_tasks_per_child=1,
     )
     with alive, held, pool:
@@ -98,8 +101,10 @@ def _in_processes(config: Config, tasks: Sequence[Task], reporter: Reporter) -> 
                 fitted += done
                 _tell(reporter, spec, fold, done, seconds)
         except BrokenProcessPool as error:
+            complete = {_label(*task) for future, task in futures.items() if _succeeded(future)}
             raise EnsembleError(
                 "a worker process died: out of memory, or killed from outside",
+                where=" or ".join(name for name in _all_of(begun) if name not in complete),
                 mend="run the same command again; complete folds are kept",
             ) from error
         except BaseException:
@@ -110,8 +115,23 @@ def _in_processes(config: Config, tasks: Sequence[Task], reporter: Reporter) -> 
     return fitted
 
 
+def _succeeded(future: Future[Any]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _all_of(queue: SimpleQueue[str]) -> Iterator[str]:
+    while not queue.empty():
+        yield queue.get()
+
+
+_begun: SimpleQueue[str] | None = None
+"""In a worker: where it says what it begins, since one that dies says nothing more."""
+
+
 def _fit_alone(config: Config, spec: LearnerSpec, fold: int | None) -> tuple[bool, float]:
     started = time.perf_counter()
+    if _begun is not None:
+        _begun.put(_label(spec, fold))
     try:
         done = fit_fold(open_workspace(config), spec, fold)
     except UnknownNameError as error:
@@ -123,6 +143,12 @@ def _fit_alone(config: Config, spec: LearnerSpec, fold: int | None) -> tuple[boo
             raise
         raise portable from error
     return done, time.perf_counter() - started
+
+
+def _start_worker(alive: Connection, begun: SimpleQueue[str]) -> None:
+    global _begun
+    _begun = begun
+    _end_with_parent(alive)
 
 
 def _end_with_parent(alive: Connection) -> None:

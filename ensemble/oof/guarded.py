@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ensemble.atomic import is_refusal
 from ensemble.errors import EnsembleError, LearnerError
-from ensemble.plugin.faults import plugin_errors
+from ensemble.plugin.faults import own_line, plugin_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ensemble.plugin.base import BaseLearner, LogitArray
-
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def guarded(verb: str, where: str, action: Callable[[], Any]) -> Any:
@@ -27,7 +25,7 @@ def guarded(verb: str, where: str, action: Callable[[], Any]) -> Any:
     ------
     LearnerError
         The code raised, whatever it was: also ``SystemExit``, and the panics of Polars, which are
-        no ``Exception``.
+        no ``Exception``. It names the last line of the plugin's own code.
     """
     try:
         return action()
@@ -35,9 +33,13 @@ def guarded(verb: str, where: str, action: Callable[[], Any]) -> Any:
         error.where = error.where or where
         raise
     except plugin_errors() as error:
-        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        if is_refusal(error):
             raise  # a full disk is not the learner's fault
-        raise LearnerError(f"{verb} raised {type(error).__name__}: {error}", where=where) from error
+        line = own_line(error)
+        raise LearnerError(
+            f"{verb} raised {type(error).__name__}: {error}",
+            where=f"{where}, {line}" if line else where,
+        ) from error
 
 
 def predict_checked(learner: BaseLearner, battles: pl.DataFrame, where: str) -> LogitArray:

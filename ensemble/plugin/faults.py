@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import sys
+from traceback import walk_tb
+from typing import Any
+
+_CORE = __name__.partition(".")[0]
 
 
 def plugin_errors() -> tuple[type[BaseException], ...]:
@@ -14,3 +18,23 @@ def plugin_errors() -> tuple[type[BaseException], ...]:
     """
     polars = sys.modules.get("polars.exceptions")
     return (Exception, SystemExit, *([polars.PanicException] if polars else []))
+
+
+def own_line(error: BaseException) -> str | None:
+    """Say where a plugin's own code last was when an error was raised: ``"file.py:12"``.
+
+    Returns
+    -------
+    str or None
+        None where the error passed no code but the toolkit's core.
+    """
+    frames = [
+        (_package(frame.f_globals), frame, line) for frame, line in walk_tb(error.__traceback__)
+    ]
+    outside = [package for package, _, _ in frames if package != _CORE]
+    own = [(frame, line) for package, frame, line in frames if package in outside[:1]]
+    return f"{own[-1][0].f_code.co_filename}:{own[-1][1]}" if own else None
+
+
+def _package(names: dict[str, Any]) -> str:
+    return str(names.get("__name__", "")).partition(".")[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ensemble.errors import EnsembleError
+from ensemble.errors import EnsembleError, LearnerError
 from ensemble.reporter import EVENTS, Reporter, Silent
 
 
@@ -76,6 +76,27 @@ def test_what_ended_a_stage_is_written_beside_it(tmp_path: Path) -> None:
         ("stage failed", "fold", "ValueError: no luck"),
         ("stage failed", "fit", "ValueError: no luck"),
     ]
+
+
+def test_the_traceback_of_a_cause_is_kept_and_an_error_of_ours_needs_none(tmp_path: Path) -> None:
+    def breaks() -> None:
+        raise ValueError("no luck \udc80")
+
+    reporter = Reporter(tmp_path)
+    with pytest.raises(LearnerError, match="fit raised"), reporter.stage("fit"):
+        try:
+            breaks()
+        except ValueError as error:
+            raise LearnerError("fit raised ValueError") from error
+    with pytest.raises(KeyError, match="odd"), reporter.stage("fit"):
+        raise KeyError("odd")
+    with pytest.raises(LearnerError, match="plain"), reporter.stage("fit"):
+        raise LearnerError("plain")
+    caused, odd, plain = (e for e in _events(tmp_path) if e["event"] == "stage failed")
+    assert "in breaks" in caused["traceback"]
+    assert caused["traceback"].endswith("ValueError: no luck \udc80\n")
+    assert odd["traceback"].startswith("Traceback")
+    assert "traceback" not in plain
 
 
 def test_a_display_is_passed_on_to_and_none_is_silence(tmp_path: Path) -> None:

@@ -12,13 +12,14 @@ import pytest
 
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
-from ensemble.errors import LearnerError, PluginError, UnknownNameError
+from ensemble.errors import EnsembleError, LearnerError, PluginError, UnknownNameError
 from ensemble.oof.executors import execute
 from ensemble.oof.store import LearnerSpec
 from ensemble.plugin.manager import use_manager
 from ensemble.reporter import Reporter
 
 PLUGIN = """
+import os
 import time
 from pathlib import Path
 import numpy as np
@@ -41,6 +42,11 @@ class Beats(BaseLearner):
             raise Odd("this", "that")
         return {}
     def fit(self, battles, labels, *, sample_weight=None, groups=None, context):
+        if self.fails == "dies":
+            os._exit(9)
+        print("heard from fit")
+        if self.fails == "raises":
+            raise ValueError("boom")
         if self.fails == "own":
             raise Own("this")
         if self.fails == "plain":
@@ -110,6 +116,29 @@ def test_an_error_of_a_worker_comes_as_it_was_raised(project: Any, installed: No
     assert type(caught.value) is LearnerError
     assert caught.value.mend == "try tomorrow"
     assert 'learner "x" (plugin "beats"), fold 0' in str(caught.value.where)
+
+
+def test_a_worker_that_dies_is_told_with_what_it_was_fitting(project: Any, installed: None) -> None:
+    config, spec, reporter = _prepared(project, "processes", fails="dies")
+    healthy = LearnerSpec("y", "beats", {}, spec.base_directory)
+    with pytest.raises(EnsembleError, match="worker process died(.|\n)*run the same") as caught:
+        execute(config, [(healthy, 0), (spec, 1), (healthy, 1)], reporter)
+    assert caught.value.where == "x  fold 1"
+
+
+@pytest.mark.parametrize("executor", ["in-process", "processes"])
+def test_the_traceback_of_a_plugin_is_kept_among_the_events(
+    executor: str, project: Any, installed: None
+) -> None:
+    config, spec, reporter = _prepared(project, executor, fails="raises")
+    with (
+        pytest.raises(LearnerError, match=r"boom(.|\n)*beating_learner\.py:\d+"),
+        reporter.stage("fit"),
+    ):
+        execute(config, [(spec, 0)], reporter)
+    last = json.loads((reporter.run / "events.jsonl").read_text().splitlines()[-1])
+    assert "beating_learner.py" in last["traceback"]
+    assert "ValueError: boom" in last["traceback"]
 
 
 def test_a_fold_that_fails_ends_the_others_before_the_error_is_told(

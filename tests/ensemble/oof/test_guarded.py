@@ -37,8 +37,23 @@ def test_what_a_learner_raises_gets_verb_name_and_fold(error: BaseException) -> 
     with pytest.raises(LearnerError, match=r"fit raised \w+: no luck") as caught:
         guarded("fit", WHERE, lambda: _raise(error))
     assert type(error).__name__ in caught.value.message
-    assert caught.value.where == WHERE
+    assert str(caught.value.where).startswith(WHERE)
     assert caught.value.__cause__ is error
+
+
+def test_the_place_names_the_last_line_of_the_plugins_own_code() -> None:
+    def fit() -> None:
+        np.linalg.inv(np.zeros((2, 2)))  # raises in the library
+
+    with pytest.raises(LearnerError, match="Singular matrix") as caught:
+        guarded("fit", WHERE, fit)
+    assert caught.value.where == f"{WHERE}, {__file__}:{fit.__code__.co_firstlineno + 1}"
+
+
+def test_where_no_code_of_a_plugin_ran_no_line_is_named() -> None:
+    with pytest.raises(LearnerError, match="fit raised TypeError") as caught:
+        guarded("fit", WHERE, 7)  # type: ignore[arg-type]
+    assert caught.value.where == WHERE
 
 
 def test_a_panic_of_polars_is_the_learners_error() -> None:
@@ -59,6 +74,14 @@ def test_a_disk_that_takes_nothing_is_not_the_learners_fault(number: int) -> Non
     with pytest.raises(OSError, match="disk") as caught:
         guarded("save", WHERE, lambda: _raise(OSError(number, "disk")))
     assert not isinstance(caught.value, LearnerError)
+
+
+def test_a_full_disk_is_known_from_the_message_of_a_library_in_rust() -> None:
+    from safetensors import SafetensorError
+
+    full = SafetensorError("I/O error: No space left on device (os error 28)")
+    with pytest.raises(SafetensorError, match="os error 28"):
+        guarded("save", WHERE, lambda: _raise(full))
 
 
 def test_a_file_that_the_learner_does_not_find_is() -> None:
