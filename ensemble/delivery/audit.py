@@ -1,8 +1,9 @@
 """The proof that a run is honest, from what is stored and nothing else.
 
 Clusters and swaps are computed anew from the texts; the plan, the recorded training ids, the
-predictions and the stack are held against them. What it cannot see is what a plugin does on its
-own: it proves which rows were handed to ``fit``.
+predictions and the stack are held against them. It proves which rows were handed to ``fit``, and
+cannot see what a plugin does on its own. It proves that files fit together, not who wrote them:
+logits that are forged together with their hashes and manifests pass (``docs/concepts.md``).
 """
 
 from __future__ import annotations
