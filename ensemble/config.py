@@ -14,9 +14,15 @@ from ensemble.artifacts import write_text
 from ensemble.config_faults import RUN_MARKS, faults_of, place_faults
 from ensemble.errors import ConfigError, nearest
 
-Name = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", strip_whitespace=False)
-]
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+_DEVICE = r"^(auto|cpu|cuda(:[0-9]+)?)$"
+_PATTERNS = {
+    _NAME: "letters, digits, . _ -, at most 100, the first a letter or a digit",
+    _DEVICE: "auto, cpu, cuda or cuda:N",
+}
+"""What a pattern asks for, in words."""
+
+Name = Annotated[str, StringConstraints(pattern=_NAME, strip_whitespace=False)]
 """Names become directories: letters, digits, ``.``, ``_``, ``-``, never a path."""
 
 
@@ -87,7 +93,7 @@ class Execution(_Table):
     executor: Literal["in-process", "processes"] = "in-process"
     workers: Annotated[int, Field(ge=1)] = 1
     threads: Annotated[int, Field(ge=0)] = 0
-    device: str = "auto"
+    device: Annotated[str, StringConstraints(pattern=_DEVICE)] = "auto"
 
 
 class Config(_Table):
@@ -284,6 +290,9 @@ def _explain_one(item: Any) -> str:
         return f"unknown key {place}: {nearest(str(item['loc'][-1]), _known_keys(item['loc']))}"
     if item["type"] == "missing":
         return f"missing key {place}"
+    if item["type"] == "string_pattern_mismatch":
+        wanted = _PATTERNS[item["ctx"]["pattern"]]
+        return f"{place}: should be {wanted}, got {item['input']!r}"
     return f"{place}: {item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
 
 

@@ -45,8 +45,14 @@ def test_learner_parameters_are_gathered(tmp_path: Path) -> None:
         ("[stakc]\n", 'unknown key stakc: did you mean "stack"'),
         ('[folds]\nn_splits = "three"\n', "folds.n_splits: input should be a valid integer"),
         ("[folds]\nn_splits = 1\n", "folds.n_splits: input should be greater than or equal to 2"),
-        ('[[learners]]\nname = "../x"\nplugin = "p"\n', r"learners\[1\].name: string should match"),
-        ('[[learners]]\nname = "a/b"\nplugin = "p"\n', r"learners\[1\].name: string should match"),
+        ('[[learners]]\nname = "../x"\nplugin = "p"\n', r"learners\[1\].name: should be letters"),
+        (
+            '[[learners]]\nname = "a/b"\nplugin = "p"\n',
+            r"be letters, digits, \. _ -, at most 100, the first a letter or a digit",
+        ),
+        ('[execution]\ndevice = "gpu"\n', "device: should be auto, cpu, cuda or cuda:N, got 'gpu'"),
+        ('[execution]\ndevice = "cuda:x"\n', "execution.device: should be auto"),
+        ('[execution]\ndevice = "cuda:"\n', "execution.device: should be auto"),
         ('[[learners]]\nname = "a"\nplugin = "p"\n' * 2, 'two learners are called "a"'),
         ('[[learners]]\nname = "a"\n', r"missing key learners\[1\].plugin"),
         ('[[sources]]\nname = "arena"\npath = "x"\nrole = "train"\n', "two sources are called"),
@@ -90,6 +96,18 @@ def test_learner_parameters_are_gathered(tmp_path: Path) -> None:
 def test_faults(tmp_path: Path, addition: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         _load(tmp_path, MINIMAL + addition)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:11"])
+def test_devices(tmp_path: Path, device: str) -> None:
+    config = _load(tmp_path, MINIMAL + f'[execution]\ndevice = "{device}"\n')
+    assert config.execution.device == device
+
+
+def test_a_tilde_is_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    config = _load(tmp_path, MINIMAL.replace('"run"', '"~/run"'))
+    assert config.run_dir == str(tmp_path / "home" / "run")
 
 
 @pytest.mark.parametrize("run_dir", ["~nosuch-user/x", "a\\u0000b"])
