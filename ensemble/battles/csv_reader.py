@@ -10,10 +10,11 @@ from ensemble.errors import DataError
 
 if TYPE_CHECKING:
     from _csv import Reader
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
 _CELL_LIMIT = 2**31 - 1
+_SEPARATORS = {";": '";"', "\t": "tabs", "|": '"|"'}
 
 
 def csv_chunks(path: Path, wanted: Collection[str] | None) -> Iterator[Chunk]:
@@ -58,11 +59,33 @@ def _header(reader: Reader, path: Path) -> tuple[str, ...]:
     except StopIteration as error:
         raise DataError("the file is empty", where=str(path)) from error
     except csv.Error as error:
-        raise DataError(f"the header cannot be read: {error}", where=f"{path}:1") from error
+        raise _no_header(error, path) from error
+    _refuse_other_separators(header, path)
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
         raise DataError(f"the header repeats {', '.join(repeated)}", where=f"{path}:1")
     return header
+
+
+def _no_header(error: csv.Error, path: Path) -> DataError:
+    if str(error).startswith("new-line"):
+        return DataError(
+            "the lines end in carriage returns alone",
+            where=f"{path}:1",
+            mend="save the file with line feeds at the end of lines: tr '\\r' '\\n'",
+        )
+    return DataError(f"the header cannot be read: {error}", where=f"{path}:1")
+
+
+def _refuse_other_separators(header: Sequence[str], path: Path) -> None:
+    """Refuse a header of one name that holds what other programs put between columns."""
+    used = [name for mark, name in _SEPARATORS.items() if len(header) == 1 and mark in header[0]]
+    if used:
+        raise DataError(
+            f"the columns are separated by {used[0]}",
+            where=f"{path}:1",
+            mend="save the file with commas between columns, or as Parquet or JSON Lines",
+        )
 
 
 def _csv_records(reader: Reader, width: int, file: str) -> Iterator[tuple[int, list[str]] | BadRow]:

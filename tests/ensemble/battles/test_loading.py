@@ -443,6 +443,9 @@ def test_unreadable_files_say_why(tmp_path: Path) -> None:
         ("t.jsonl", b'{"id": 1}\n{"id": "\xe4"}', "not UTF-8: byte 0xe4\n.*:2"),
         ("t.csv", b'"id', "the header cannot be read"),
         ("t.csv", b"id,id,prompt", "the header repeats id"),
+        ("t.csv", b"id,prompt\r1,x\r", "carriage returns alone(.|\n)*mend: .*line feeds"),
+        ("t.csv", b"id;prompt;x\n1;2;3\n", 'separated by ";"(.|\n)*mend: .*commas'),
+        ("t.csv", b"id\tprompt\n1\t2\n", "separated by tabs(.|\n)*mend: .*commas"),
         ("t.parquet", b"PAR1 no parquet at all PAR1", "not sound Parquet"),
     ],
 )
