@@ -15,6 +15,7 @@ from ensemble.battles.folds import FoldPlan, make_plan, overlap_with_test, read_
 from ensemble.battles.prepare import read_battles, read_clusters, read_pairs, read_summary
 from ensemble.battles.schema import LABEL_COLUMNS
 from ensemble.errors import ArtifactError
+from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,7 +136,10 @@ def describe(plan: FoldPlan, battles: pl.DataFrame, pairs: pl.DataFrame) -> dict
         "cuts": _cuts(plan, pairs),
         "largest_clusters": largest,
         "test_overlap": {"rows": len(overlap), "clusters": overlap["cluster"].n_unique()},
-        "warnings": [_warning(item) for item in largest if _is_large(item)],
+        "warnings": [
+            *_one_class(battles),
+            *(_warning(item) for item in largest if _is_large(item)),
+        ],
     }
 
 
@@ -226,6 +230,17 @@ def _describe_cluster(
         "sources": dict(sources.iter_rows()),
         "text": " | ".join(turn for turn in turns if turn)[:_SHOWN_TEXT],
     }
+
+
+def _one_class(battles: pl.DataFrame) -> list[str]:
+    """Warn where the target knows a single class, of which there is nothing to learn."""
+    shares = battles.filter(pl.col("role") == "target").select(pl.col(LABEL_COLUMNS).mean()).row(0)
+    return [
+        f"every target row has the label {name}: no learner can tell classes apart, "
+        "and every score is of that class alone"
+        for name, share in zip(CLASSES, shares, strict=True)
+        if share == 1
+    ]
 
 
 def _is_large(cluster: dict[str, Any]) -> bool:

@@ -103,6 +103,20 @@ def test_cut_rows_are_counted_with_their_reason(run: Path) -> None:
     assert sum(cut["rows"] for cut in cuts) == 8
 
 
+def test_a_target_of_one_class_is_a_warning(project: Any) -> None:
+    table = pl.read_csv(project.path / "train.csv")
+    only = {"winner_model_a": 0.0, "winner_model_b": 1.0, "winner_tie": 0.0}
+    table.with_columns(**{name: pl.lit(value) for name, value in only.items()}).write_csv(
+        project.path / "train.csv"
+    )
+    config = project.config()
+    (project.path / "run").mkdir()
+    prepare(config)
+    _split(project.path / "run")
+    warning = read_split_summary(project.path / "run")["warnings"][0]
+    assert warning.startswith("every target row has the label winner_model_b")
+
+
 def test_a_large_cluster_is_a_warning_that_names_its_text(run: Path) -> None:
     _split(run)
     summary = json.loads((run / "folds.json").read_text())
