@@ -105,6 +105,10 @@ def _refuse_target_ids(ids: pl.Series, plan: FoldPlan, specs: Sequence[LearnerSp
 
 def _read_stack(run: Path, config: Config) -> dict[str, Any]:
     """Read the stack's manifest, and check that it was made with the config at hand."""
+    if not (run / "stack").exists():
+        raise ArtifactError(
+            "there is no stack yet", where=str(run), mend="run `ensemble stack CONFIG`"
+        )
     manifest = read_manifest(run / "stack")
     at_hand = stack_key_parts(config)
     names = [spec.name for spec in stacked_specs(config)]

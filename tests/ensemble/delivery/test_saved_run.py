@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from ensemble.config import Config, load_run_config
 from ensemble.delivery.saved_run import predict_file
 from ensemble.delivery.submission import read_submission
-from ensemble.errors import DataError, LearnerError
+from ensemble.errors import ArtifactError, DataError, LearnerError
 from ensemble.pipeline import run
 from ensemble.plugin.base import CLASSES
 
@@ -44,6 +45,14 @@ def test_rows_never_seen_get_what_their_texts_deserve(project: Any, saved: Confi
     expected = _probabilities(Path(saved.run_dir) / "submission.csv").reverse()
     assert expected["winner_model_a"].n_unique() > 3
     np.testing.assert_allclose(written.select(CLASSES), expected.select(CLASSES), atol=1e-6)
+
+
+def test_before_there_is_a_stack_the_error_says_how_to_make_one(
+    project: Any, saved: Config
+) -> None:
+    shutil.rmtree(Path(saved.run_dir) / "stack")
+    with pytest.raises(ArtifactError, match="no stack yet(.|\n)*run `ensemble stack CONFIG`"):
+        predict_file(saved, project.path / "test.csv", project.path / "out.csv")
 
 
 def test_a_new_row_may_bear_the_id_of_a_training_row(project: Any, saved: Config) -> None:
