@@ -25,6 +25,10 @@ _BEST_WINS = (
     "the best simple candidate: no meta-learner is shown to gain over it, "
     "and every simpler candidate is shown to be worse"
 )
+_SIMPLEST_WINS = (
+    "the best simple candidate, which is the simplest of all: "
+    "no meta-learner is shown to gain over it"
+)
 _SIMPLER_WINS = (
     "the simplest candidate that is not shown to be worse than the best simple one: "
     "the interval of its difference to it includes 0"
@@ -119,7 +123,10 @@ def _by_evidence(
     # A gain is at most about 0 here: its interval includes 0 unless the candidate is worse.
     as_good = [i for i in indices if candidates[i].simple and gains[i].high >= 0]
     simplest = min(as_good, key=lambda i: candidates[i].complexity)
-    return simplest, _BEST_WINS if simplest == best else _SIMPLER_WINS
+    if simplest != best:
+        return simplest, _SIMPLER_WINS
+    least = min(candidate.complexity for candidate in candidates)
+    return simplest, _SIMPLEST_WINS if candidates[best].complexity == least else _BEST_WINS
 
 
 def _described(name: str, score: Estimate, gain: Estimate) -> dict[str, Any]:
@@ -153,7 +160,7 @@ def _evidence(
     if candidates[winner].simple and winner != best:
         found.append(
             f"{names[winner]} is simpler than {reference}, and not shown to be worse: "
-            f"{_shown(gains[winner], level)}."
+            f"{_loss_shown(gains[winner], level)}."
         )
         reference = names[best]
     found += [
@@ -168,7 +175,20 @@ def _evidence(
 
 
 def _shown(gain: Estimate, level: float) -> str:
-    mean, low, high = (
-        f"{value:+.4f}".replace("-", "\N{MINUS SIGN}") for value in (gain.mean, gain.low, gain.high)
-    )
+    mean, low, high = (signed(value) for value in (gain.mean, gain.low, gain.high))
     return f"{mean} nats a battle ({level:.0%} interval {low} to {high})"
+
+
+def _loss_shown(gain: Estimate, level: float) -> str:
+    """Write a gain that is none as the loss that it is; the best candidate's is never greater."""
+    low, high = signed(-gain.high), signed(-gain.low)
+    return (
+        f"its loss is {abs(gain.mean):.4f} nats a battle higher "
+        f"({level:.0%} interval of the difference {low} to {high})"
+    )
+
+
+def signed(value: float, digits: int = 4) -> str:
+    """Write a number with its sign; what is rounded to 0 has none."""
+    text = f"{value:+.{digits}f}"
+    return text.replace("-", "\N{MINUS SIGN}") if float(text) else text[1:]

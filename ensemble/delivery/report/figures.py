@@ -104,7 +104,7 @@ def bars(values: Mapping[str, float], *, axis: str, name: str, label: str) -> Ma
     digits = 3 if largest < 10 else 1 if largest < 1000 else 0
 
     def paint(figure: Figure) -> None:
-        notes = [f"{value:,.{digits}f}".replace("-", MINUS) for value in values.values()]
+        notes = [f"{value:z,.{digits}f}".replace("-", MINUS) for value in values.values()]
         axes = row_axes(figure, len(values), axis, notes=notes)
         for position, (text, value) in enumerate(values.items()):
             axes.barh(position + MARK, value, 0.34, color=PLAIN, linewidth=0)

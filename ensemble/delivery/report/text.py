@@ -9,6 +9,8 @@ import unicodedata
 
 from markupsafe import Markup
 
+from ensemble.stacking import verdict
+
 MINUS = "\N{MINUS SIGN}"
 
 NOT_MEASURED = Markup('<span class="missing">not measured</span>')
@@ -57,14 +59,14 @@ def decimal(value: float | None, digits: int = 4) -> str | None:
     """Write a number with fixed decimals; None where there is none."""
     if value is None or not math.isfinite(value):
         return None
-    return f"{value:.{digits}f}".replace("-", MINUS)
+    return f"{value:z.{digits}f}".replace("-", MINUS)
 
 
 def signed(value: float | None, digits: int = 4) -> str | None:
-    """Write a number with its sign."""
+    """Write a number with its sign; what is rounded to 0 has none."""
     if value is None or not math.isfinite(value):
         return None
-    return f"{value:+.{digits}f}".replace("-", MINUS)
+    return verdict.signed(value, digits)
 
 
 def count(value: int | None) -> str | None:

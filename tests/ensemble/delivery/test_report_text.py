@@ -68,6 +68,8 @@ def test_numbers_are_written_for_readers() -> None:
     assert decimal(-0.12345) == f"{minus}0.1235"
     assert signed(0.5, 2) == "+0.50"
     assert signed(-0.5, 2) == f"{minus}0.50"
+    assert decimal(-0.00004) == "0.0000"
+    assert signed(-0.00004) == signed(0.0) == signed(0.00004) == "0.0000"
     assert count(1234567) == "1,234,567"
     assert count(None) is None
     assert percent(0.1234) == "12.3%"

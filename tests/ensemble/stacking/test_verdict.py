@@ -62,8 +62,12 @@ def test_the_simplest_candidate_that_is_not_worse_is_used() -> None:
     assert (found["best_simple"], found["chosen"]) == ("blend", "mean")
     assert found["rule"].startswith("the simplest candidate that is not shown to be worse")
     assert found["sentence"].startswith("mean is used: log loss ")
-    simpler = "mean is simpler than blend, the best simple candidate, and not shown to be worse: "
-    assert found["evidence"].startswith(simpler)
+    gain = found["candidates"][1]["gain_over_best_simple"]
+    assert found["evidence"].startswith(
+        "mean is simpler than blend, the best simple candidate, and not shown to be worse: "
+        f"its loss is {-gain['mean']:.4f} nats a battle higher (95% interval of the difference "
+        f"\N{MINUS SIGN}{gain['high']:.4f} to +{-gain['low']:.4f})."
+    )
     assert "lightgbm is not shown to gain over blend: \N{MINUS SIGN}0.2" in found["evidence"]
 
 
@@ -71,6 +75,12 @@ def test_equal_candidates_give_the_simplest() -> None:
     losses = np.repeat(np.random.default_rng(0).exponential(size=(ROWS, 1)), 5, axis=1)
     found = decide(CANDIDATES, losses, CLUSTERS, resamples=100)
     assert found["chosen"] == found["best_simple"] == "best_single"
+    # There is none simpler that could have been shown to be worse.
+    assert found["rule"] == (
+        "the best simple candidate, which is the simplest of all: no meta-learner is shown to gain "
+        "over it"
+    )
+    assert "is not shown to gain over it: 0.0000 nats" in found["evidence"]
 
 
 def test_the_config_can_choose_and_the_evidence_is_kept() -> None:
