@@ -22,6 +22,11 @@ def cautions(report: Report) -> list[str]:
         *_about_audit(report),
         *_about_learners(report),
         *_about_stack(report),
+        *(
+            f"{name} is damaged: {what}. What it holds is not measured: run `ensemble run CONFIG` "
+            "again."
+            for name, what in report.damaged.items()
+        ),
         *(f"Left out. {reason}." for reason in report.left_out),
         *_about_data(report),
     ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -16,13 +17,15 @@ from ensemble.delivery.report.learners import compare_learners, read_learners, s
 from ensemble.delivery.report.records import Audit, FoldPlan, Sources, Truth
 from ensemble.delivery.report.records_stack import Candidates, Verdict
 from ensemble.delivery.submission import read_submission
-from ensemble.errors import ArtifactError
+from ensemble.errors import ArtifactError, DataError
 from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from ensemble.delivery.report.tables import Predictions, Target
+
+T = TypeVar("T")
 
 
 def collect(run: Path) -> Report:
@@ -31,20 +34,16 @@ def collect(run: Path) -> Report:
     Raises
     ------
     ArtifactError
-        A file is there but damaged. Missing files are no error.
-    DataError
-        The submission is no submission.
+        Config, battles or fold plan are there but damaged. Missing files are no error, and of a
+        damaged by-product the report says that it is.
     """
     config = read_config(run)
     plan, sources = FoldPlan.read(run / "folds.json"), Sources.read(run / "battles.json")
     basis = tables.Basis.of(plan, sources)
     target = tables.read_target(run)
     predictions, left_out = read_learners(run, config.learners if config else None, target, basis)
-    fault = find_fault(run, basis, predictions)
-    stack = None if fault else run / "stack"
-    candidates = Candidates.read(stack / "candidates.json") if stack else None
-    verdict = Verdict.read(stack / "verdict.json") if stack else None
-    stacked = read_chosen(run, verdict, target)
+    damaged: dict[str, str] = {}
+    candidates, verdict, stacked, fault = _read_stack(run, target, basis, predictions)
     return Report(
         run="/".join(run.resolve().parts[-2:]),
         config=config,
@@ -62,11 +61,39 @@ def collect(run: Path) -> Report:
         verdict=verdict,
         stack_fault=fault,
         lead=collect_lead(run, target, stacked, predictions),
-        truth=Truth.read(run / "truth.json"),
+        truth=_unless_damaged("truth.json", lambda: Truth.read(run / "truth.json"), damaged),
         audit=_read_audit(run),
-        submission=_read_submission(run / "submission.csv"),
+        submission=_unless_damaged(
+            "submission.csv", lambda: _read_submission(run / "submission.csv"), damaged
+        ),
+        damaged=damaged,
         left_out=tuple(left_out),
     )
+
+
+def _read_stack(
+    run: Path, target: Target | None, basis: tables.Basis, learners: Sequence[Predictions]
+) -> tuple[Candidates | None, Verdict | None, Predictions | None, str | None]:
+    """Read the stack whole or, with the reason, not at all."""
+    stack = run / "stack"
+    try:
+        fault = find_fault(run, basis, learners)
+        if fault:
+            return None, None, None, fault
+        candidates = Candidates.read(stack / "candidates.json")
+        verdict = Verdict.read(stack / "verdict.json")
+        return candidates, verdict, read_chosen(run, verdict, target), None
+    except ArtifactError as error:
+        return None, None, None, f"{Path(error.where or stack).name} is damaged: {error.message}"
+
+
+def _unless_damaged(name: str, read: Callable[[], T], damaged: dict[str, str]) -> T | None:
+    """Read a by-product; where it is damaged, note what is wrong with it."""
+    try:
+        return read()
+    except (ArtifactError, DataError) as error:
+        damaged[name] = error.message
+        return None
 
 
 def _read_audit(run: Path) -> Audit | None:

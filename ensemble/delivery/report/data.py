@@ -150,7 +150,10 @@ class Agreement:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """A whole run, as far as it has got; None is what no stage has written."""
+    """A whole run, as far as it has got; None is what no stage has written.
+
+    ``damaged`` says of by-products that cannot be read what is wrong with them.
+    """
 
     run: str
     config: Configured | None
@@ -171,6 +174,7 @@ class Report:
     truth: Truth | None
     audit: Audit | None
     submission: Submission | None
+    damaged: dict[str, str]
     left_out: tuple[str, ...]
 
     @property

@@ -22,13 +22,25 @@ _CLASS_NAMES = dict(zip(CLASSES, figures.CLASS_NAMES, strict=True))
 
 
 def draw_importance(report: Report) -> Iterator[dict[str, Any]]:
-    """Draw how much each candidate that says so uses its inputs."""
+    """Draw how much each candidate that says so uses its inputs, or say that it uses none."""
     for i, contender in enumerate(report.contenders):
         values = contender.description.get(IMPORTANCE)
         if isinstance(values, dict) and _is_numbers(values):
             name = f"importance-{i}"
             title = f"{contender.name}, {IMPORTANCE}"
-            yield {"contender": contender, "picture": _bars(title, IMPORTANCE, values, name=name)}
+            used = any(values.values())
+            yield {
+                "contender": contender,
+                "picture": _bars(title, IMPORTANCE, values, name=name) if used else None,
+                "words": _unused(contender.description.get("rounds")),
+            }
+
+
+def _unused(rounds: object) -> str:
+    """Say why a meta-learner uses nothing; the stacker gives the rounds that each seed kept."""
+    if isinstance(rounds, list) and not any(rounds):
+        return "No trees were kept: none of them did better than what they start from."
+    return "None of its inputs, by its own account."
 
 
 def draw_learned(report: Report) -> Iterator[dict[str, Any]]:

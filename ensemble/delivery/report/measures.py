@@ -25,6 +25,9 @@ RESAMPLES = 500
 
 BINS = 10
 
+# Difference between the means of the last and the first bin, in probability.
+_FLAT = 0.01
+
 # Half-width of a 95% normal interval, in standard errors.
 _NORMAL_95 = 1.96
 
@@ -132,6 +135,11 @@ class Reliability:
     predicted: float
     observed: float
     gap: float
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the predictions hardly vary: no curve can be seen in them, whatever is drawn."""
+        return self.bins[-1].predicted - self.bins[0].predicted < _FLAT
 
 
 def reliability(

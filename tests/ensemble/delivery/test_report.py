@@ -999,7 +999,6 @@ def test_times_are_summed_over_folds(whole: tuple[Run, str]) -> None:
         ("folds.json", '{"n_splits": 3}', "unexpected at fingerprint"),
         ("battles.parquet", "PAR", "table cannot be read"),
         ("config.toml", "a = [", "not TOML"),
-        ("stack/manifest.json", "[", "cannot be read"),
     ],
 )
 def test_damaged_files_are_errors_not_gaps(run: Run, name: str, content: str, message: str) -> None:
@@ -1009,12 +1008,89 @@ def test_damaged_files_are_errors_not_gaps(run: Run, name: str, content: str, me
     assert caught.value.mend == "run `ensemble run CONFIG` again"
 
 
-def test_a_battle_predicted_twice_is_an_error(run: Run) -> None:
+@pytest.mark.parametrize(
+    ("name", "content", "gap"),
+    [
+        ("submission.csv", b"", "test"),
+        ("submission.csv", b"id,winner_model_a\n1,2\n", "test"),
+        ("stack/oof.parquet", b"PAR1", "candidates"),
+        ("stack/oof.parquet", None, "candidates"),
+        ("stack/verdict.json", b"{", "candidates"),
+        ("stack/candidates.json", b"[1]", "candidates"),
+        ("stack/manifest.json", b"[", "candidates"),
+        ("stack/manifest.json", b"\xff\xfe", "candidates"),
+        ("truth.json", b"{", None),
+    ],
+)
+def test_a_damaged_by_product_is_pointed_out_and_its_section_not_measured(
+    run: Run, name: str, content: bytes | None, gap: str | None
+) -> None:
+    place = run.path / name
+    place.write_bytes(place.read_bytes()[:-40] if content is None else content)
+    html = run.report()
+    Page(html)
+    assert "Know before trusting" in html
+    assert f"{place.name} is damaged: " in html
+    if gap:
+        assert "not measured" in section(html, gap)
+    assert "not written yet" not in section(html, "test")
+
+
+def test_a_battle_that_the_stack_predicts_twice_is_pointed_out(run: Run) -> None:
     place = run.path / "stack" / "oof.parquet"
     table = pl.read_parquet(place)
     pl.concat([table, table.head(1)]).write_parquet(place)
-    with pytest.raises(ArtifactError, match="predicted more than once"):
-        run.report()
+    html = run.report()
+    assert "oof.parquet is damaged: a battle is predicted more than once" in html
+    assert "not measured" in section(html, "candidates")
+
+
+def test_the_navigation_has_the_words_of_the_headings(whole: tuple[Run, str]) -> None:
+    links = re.findall(r'<a href="#(\w+)">([^<]+)</a>', whole[1])
+    headings = re.findall(r'<section id="(\w+)">\s*<h2>([^<]+)</h2>', whole[1])
+    assert links == headings
+    assert len(links) == 11
+
+
+def test_the_report_stands_alone(whole: tuple[Run, str]) -> None:
+    assert "docs/" not in Page(whole[1]).text
+
+
+def test_a_stacker_without_trees_says_so(drawn_run: Run) -> None:
+    candidates = json.loads(json.dumps(drawn_run.candidates))
+    stack = next(c for c in candidates["candidates"] if c["name"] == "lightgbm")["description"]
+    stack["importance"] = dict.fromkeys(stack["importance"], 0.0)
+    stack["rounds"] = [0, 0]
+    _json(drawn_run.path / "stack" / "candidates.json", candidates)
+    html = drawn_run.report()
+    assert "What lightgbm uses No trees were kept" in section(html, "candidates")
+    assert 'id="importance-' not in html
+    stack["rounds"] = 3
+    _json(drawn_run.path / "stack" / "candidates.json", candidates)
+    assert "What lightgbm uses None of its inputs" in section(drawn_run.report(), "candidates")
+
+
+def test_a_class_that_no_label_has_says_none(run: Run) -> None:
+    table = pl.read_parquet(run.path / "battles.parquet")
+    tied = pl.col("label_tie") == 1
+    only = {"label_a": 1.0, "label_tie": 0.0}
+    table.with_columns(
+        pl.when(tied).then(pl.lit(value)).otherwise(name).alias(name)
+        for name, value in only.items()
+    ).write_parquet(run.path / "battles.parquet")
+    assert "true: tie none none none 0" in section(run.report(), "errors")
+
+
+def test_predictions_that_hardly_vary_are_said_to_tell_little(run: Run) -> None:
+    assert "hardly vary" not in run.report()
+    place = run.path / "stack" / "oof.parquet"
+    stacked = pl.read_parquet(place)
+    near = {c: 0.3 + 0.004 * pl.int_range(pl.len()) / pl.len() for c in CLASSES[:2]}
+    stacked.with_columns(**near).with_columns(
+        winner_tie=1 - pl.col("winner_model_a") - pl.col("winner_model_b")
+    ).write_parquet(place)
+    words = section(run.report(), "calibration")
+    assert words.count("the predictions hardly vary, so that only their mean can be judged") == 3
 
 
 def test_one_row_and_one_learner_are_enough(tmp_path: Path) -> None:
