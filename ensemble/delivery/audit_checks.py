@@ -142,6 +142,7 @@ def check_fold(
             ledger.unknown.append(learner)
         return
     _check_trained(name, trained, fold, truth, ledger)
+    _check_taught(store, name, manifest, truth, ledger)
     recorded = manifest["rows"]["train"] + manifest["rows"]["pretrain"]
     if len(trained) != recorded or not recorded:
         detail = f"{len(trained)} ids are stored, and the manifest says {recorded}"
@@ -195,6 +196,26 @@ def _check_trained(
         "training rows that are unknown, ignored or test rows",
         "all are rows of training roles",
     )
+
+
+def _check_taught(
+    store: FoldStore, name: str, manifest: dict[str, Any], truth: pl.DataFrame, ledger: Ledger
+) -> None:
+    """Check that who taught a fold is that fold's own teacher, and what the teacher has seen."""
+    fold = manifest["fold"]
+    for teacher, key in manifest["key_parts"]["teachers"].items():
+        title = f"{name}: taught by {teacher} of the same fold"
+        try:
+            taught_by = store.read(teacher, fold)
+            trained = _ids(store.directory(teacher, fold) / TRAIN_IDS)
+        except ArtifactError as error:
+            ledger.fail(title, error.message)
+            continue
+        if taught_by["key"] != key or _is_unknown(taught_by):
+            ledger.fail(title, "the teacher's fold that is there is another, or of unknown rows")
+            continue
+        ledger.record(title, (), "", "the same key")
+        _check_trained(f"{name}, teacher {teacher}", trained, fold, truth, ledger)
 
 
 def _held_out(truth: pl.DataFrame, fold: int | None) -> pl.DataFrame:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from ensemble.artifacts import atomic_directory, fingerprint
+from ensemble.artifacts import atomic_directory, atomic_path, fingerprint
 from ensemble.battles.schema import labels_of, learner_view
+from ensemble.errors import ArtifactError
 from ensemble.oof.guarded import check_same, guarded, predict_checked
 from ensemble.oof.store import (
     MODEL,
@@ -23,12 +24,13 @@ from ensemble.oof.store import (
     is_complete,
     load_model,
     prediction_frame,
+    read_logits,
 )
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.manager import get_manager
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from ensemble.oof.store import LearnerSpec
@@ -114,9 +116,23 @@ def fit_fold(
     directory = workspace.store.directory(spec.name, fold)
     if is_complete(directory, key):
         return False
+    _check_teachers(workspace, spec, fold, parts["teachers"])
     job = _FoldJob(workspace, spec, fold, key, parts)
     job.run(FoldRows.of(workspace, fold), directory, progress)
     return True
+
+
+def _check_teachers(
+    workspace: Workspace, spec: LearnerSpec, fold: int | None, keys: Mapping[str, str]
+) -> None:
+    """Refuse to fit a learner before its teachers' models of the same fold are there."""
+    for name, key in keys.items():
+        if not is_complete(workspace.store.directory(name, fold), key):
+            raise ArtifactError(
+                f'"{name}", which teaches "{spec.name}", is not fitted on {fold_name(fold)}',
+                where=f'learner "{spec.name}"',
+                mend=f"run `ensemble fit CONFIG --learner {name}` first",
+            )
 
 
 @dataclass(frozen=True)
@@ -136,7 +152,7 @@ class _FoldJob:
         checkpoint = self._checkpoint_directory()
         manifest: dict[str, Any] = {}
         with atomic_directory(directory, manifest) as place:
-            context = self._context(checkpoint, progress)
+            context = self._context(checkpoint, progress, self._teach(rows, checkpoint))
             # The learner lives in there alone: a large model must not be in memory twice.
             probe = self._fit_and_save(rows, context, place, manifest)
             self._check_saved(place / MODEL, probe)
@@ -160,7 +176,7 @@ class _FoldJob:
         (place / MODEL).mkdir()
         guarded("save", self.where, lambda: learner.save(place / MODEL))
         battles, logits = (rows.held_out, oof) if len(oof) else (rows.test, test)
-        probe = _Probe.of(battles, logits, type(learner).batch_tolerance)
+        probe = _Probe.of(battles, logits, learner.batch_tolerance)
         self._check_order(learner, probe)
         return probe
 
@@ -177,7 +193,28 @@ class _FoldJob:
         name = f"{fold_name(self.fold)}-{self.key[:16]}"
         return self.workspace.run / "checkpoints" / self.spec.name / name
 
-    def _context(self, checkpoint: Path, progress: Callable[..., None] | None) -> FitContext:
+    def _teach(self, rows: FoldRows, checkpoint: Path) -> dict[str, LogitArray]:
+        """Let the teachers of this fold predict its training rows, one after the other.
+
+        What they say is kept with the checkpoint: a large teacher takes hours.
+        """
+        battles, taught = rows.train.battles, {}
+        for teacher in self.spec.teachers():
+            kept = checkpoint / "teachers" / f"{teacher.name}.parquet"
+            if not kept.exists():
+                model = self.workspace.store.load(teacher, self.fold)
+                logits = predict_checked(model, battles, f'{self.where}, teacher "{teacher.name}"')
+                with atomic_path(kept) as path:
+                    prediction_frame(battles["id"], logits).write_parquet(path)
+            taught[teacher.name] = read_logits(kept, battles["id"])
+        return taught
+
+    def _context(
+        self,
+        checkpoint: Path,
+        progress: Callable[..., None] | None,
+        teachers: dict[str, LogitArray],
+    ) -> FitContext:
         cache = self.workspace.run / "cache" / self.spec.plugin
         for directory in (checkpoint, cache):
             directory.mkdir(parents=True, exist_ok=True)
@@ -188,6 +225,7 @@ class _FoldJob:
             cache_directory=cache,
             device=self.workspace.device,
             threads=self.workspace.threads,
+            teachers=teachers,
             **({"progress": progress} if progress else {}),
         )
 
@@ -199,7 +237,8 @@ class _FoldJob:
         elif pretrain is None:
             pretrained = "unsupported"
         else:
-            self._learn("pretrain", pretrain, rows.pretrain, context)
+            # What teachers say is about the rows of `fit`.
+            self._learn("pretrain", pretrain, rows.pretrain, replace(context, teachers={}))
             pretrained = "used"
         self._learn("fit", learner.fit, rows.train, context)
         return pretrained

@@ -6,7 +6,9 @@ import os
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from itertools import groupby
 from multiprocessing import get_context
+from operator import itemgetter
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +48,8 @@ def execute(config: Config, tasks: Sequence[Task], reporter: Reporter) -> int:
     config
         Says which executor, how many workers and threads.
     tasks
-        Learners and folds, in the order wanted; one that is named twice is fitted once.
+        Learners and folds, in the order wanted, but for teachers, which come before their pupils;
+        one that is named twice is fitted once.
     reporter
         Told of each fold.
 
@@ -60,10 +63,20 @@ def execute(config: Config, tasks: Sequence[Task], reporter: Reporter) -> int:
     LearnerError
         The first that failed; folds that were complete by then are kept.
     """
-    tasks = list({(spec.name, fold): (spec, fold) for spec, fold in tasks}.values())
-    if config.execution.executor == "processes":
-        return _in_processes(config, tasks, reporter)
-    return _in_this_process(open_workspace(config), tasks, reporter)
+    once = {(spec.name, fold): (spec, fold) for spec, fold in tasks}
+    by_depth = itemgetter(0)
+    waves = groupby(
+        sorted(((spec.depth(), (spec, fold)) for spec, fold in once.values()), key=by_depth),
+        by_depth,
+    )
+    fitted = 0
+    for _, wave in waves:  # teachers before their pupils
+        ready = [task for _, task in wave]
+        if config.execution.executor == "processes":
+            fitted += _in_processes(config, ready, reporter)
+        else:
+            fitted += _in_this_process(open_workspace(config), ready, reporter)
+    return fitted
 
 
 def _in_this_process(workspace: Workspace, tasks: Sequence[Task], reporter: Reporter) -> int:

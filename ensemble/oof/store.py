@@ -6,7 +6,7 @@ seed. Everything is read by id, and rows that no fold has predicted come back as
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import polars as pl
 
 from ensemble.artifacts import MANIFEST, fingerprint, hash_file, hash_tree, read_manifest
 from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
-from ensemble.errors import ArtifactError, DataError, LearnerError
+from ensemble.errors import ArtifactError, ConfigError, DataError, LearnerError, nearest
 from ensemble.oof.guarded import guarded
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.manager import get_manager
@@ -47,12 +47,15 @@ class LearnerSpec:
         As given in the config, defaults left out.
     base_directory
         Where relative paths among the parameters start.
+    peers
+        All learners of the config by name, among which its teachers are.
     """
 
     name: str
     plugin: str
     parameters: Mapping[str, Any]
     base_directory: Path
+    peers: Mapping[str, LearnerSpec] = field(default_factory=dict, compare=False, repr=False)
 
     def make(self) -> BaseLearner:
         """Make an instance that is not fitted.
@@ -106,6 +109,43 @@ class LearnerSpec:
         }
         return {**self.settings(), "dependencies": dependencies, "files": files}
 
+    def teachers(self, pupils: tuple[str, ...] = ()) -> list[LearnerSpec]:
+        """Find the learners that teach this one.
+
+        Parameters
+        ----------
+        pupils
+            Names of learners that this one teaches, down to the first that asked.
+
+        Raises
+        ------
+        ConfigError
+            A teacher is no learner of the config, is taught by its own pupil, or brings its
+            predictions from outside, so that nobody knows what they have seen.
+        """
+        found = []
+        for name in self.make().teachers:
+            where = f'learner "{self.name}", parameter "teachers"'
+            if name not in self.peers:
+                mend = nearest(name, self.peers)
+                raise ConfigError(f'no learner is called "{name}"', where=where, mend=mend)
+            if name in (self.name, *pupils):
+                raise ConfigError(f'"{name}" would teach itself', where=where)
+            teacher = self.peers[name]
+            if not teacher.make().trains:
+                raise ConfigError(
+                    f'"{name}" cannot teach: nobody knows which rows its predictions have seen',
+                    where=where,
+                    mend="let a learner teach that is fitted in this run",
+                )
+            teacher.teachers((self.name, *pupils))
+            found.append(teacher)
+        return found
+
+    def depth(self) -> int:
+        """Say how many learners have to be fitted before this one, one after the other."""
+        return max((1 + teacher.depth() for teacher in self.teachers()), default=0)
+
     def _hash(self, path: Path, digest: Callable[[Path], str | None]) -> str | None:
         try:
             return digest(path)
@@ -141,7 +181,8 @@ def fold_key(
         The key (64 hex digits) and the parts it was made from.
     """
     own = {"crossfit": VERSION, "learner": spec.name, "fold": fold}
-    parts = {**own, **spec.key_parts(), **shared}
+    taught = {t.name: fold_key(t, fold, shared)[0] for t in spec.teachers()}
+    parts = {**own, **spec.key_parts(), "teachers": taught, **shared}
     return fingerprint(parts), parts
 
 

@@ -13,7 +13,7 @@ from ensemble.artifacts import fingerprint
 from ensemble.plugin.expressions import expression_digests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -80,6 +80,8 @@ class FitContext:
         How many CPU threads the learner may use.
     progress
         ``progress(done, message)`` with ``done`` in [0, 1].
+    teachers
+        For each of the learner's ``teachers`` its logits ``(n, 3)`` of the rows of ``fit``.
     """
 
     seed: int = 0
@@ -88,6 +90,7 @@ class FitContext:
     device: str = "auto"
     threads: int = 1
     progress: Callable[..., None] = field(default=_no_progress, compare=False)
+    teachers: Mapping[str, LogitArray] = field(default_factory=dict, compare=False)
 
 
 class BaseLearner(ABC):
@@ -101,6 +104,10 @@ class BaseLearner(ABC):
     A learner may also define ``pretrain(battles, labels, *, sample_weight=None, groups=None,
     context)``; it is called before ``fit`` with the rows of role ``pretrain`` that the fold may
     see.
+
+    A learner whose parameter ``teachers`` names learners of the run gets their logits of its own
+    training rows as ``context.teachers``. In each fold the teacher is that fold's model, which has
+    not seen the held-out rows either.
     """
 
     version: ClassVar[str] = "1"
@@ -108,6 +115,8 @@ class BaseLearner(ABC):
     resources: Resources = Resources()
     batch_tolerance: ClassVar[float] = 1e-3
     """How far a battle's logits may differ between one batch and another; checked after a fit."""
+    teachers: Sequence[str] = ()
+    """Names of learners of the run that teach this one; a parameter where it can be chosen."""
     trains: ClassVar[bool] = True
     """False where the predictions come from outside, so that the training rows are unknown."""
 

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 def learner_specs(config: Config) -> list[LearnerSpec]:
     """Turn the config's learners into specs, in their order."""
-    return [
-        LearnerSpec(item.name, item.plugin, item.parameters, Path(config.base_dir))
-        for item in config.learners
-    ]
+    peers: dict[str, LearnerSpec] = {}
+    for item in config.learners:
+        place = Path(config.base_dir)
+        peers[item.name] = LearnerSpec(item.name, item.plugin, item.parameters, place, peers)
+    return list(peers.values())
 
 
 def stacked_specs(config: Config) -> list[LearnerSpec]:
@@ -60,8 +61,7 @@ def check_plugins(config: Config) -> None:
     """
     registry = get_manager()
     checks: list[Callable[[], object]] = [
-        partial(guarded, "dependencies", f'learner "{spec.name}"', spec.key_parts)
-        for spec in learner_specs(config)
+        partial(_check_learner, spec) for spec in learner_specs(config)
     ]
     factory = meta_learner_factory(config)
     if factory is not None:
@@ -77,6 +77,11 @@ def check_plugins(config: Config) -> None:
             faults.append(str(error))
     if faults:
         raise ConfigError("\n".join(faults))
+
+
+def _check_learner(spec: LearnerSpec) -> None:
+    guarded("dependencies", f'learner "{spec.name}"', spec.key_parts)
+    spec.teachers()
 
 
 def _check_choice(config: Config) -> None:
