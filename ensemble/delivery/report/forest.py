@@ -132,7 +132,11 @@ def _forest_row(axes: Axes, position: int, row: Row, limits: tuple[float, float]
     if row.value > limits[1]:
         axes.plot(limits[1], line, ">", color=color, clip_on=False)
         return
-    axes.plot([row.low, row.high], [line, line], color=color, linewidth=2.4)
+    # Ends make an interval of a line under a name; among the ticks of folds they would be two more.
+    ends = None if row.dots else "|"
+    axes.plot(
+        [row.low, row.high], [line, line], color=color, linewidth=1.8, marker=ends, markersize=8
+    )
     marker = "D" if row.emphasis else "o"
     fill = color if row.combined or row.emphasis else "none"
     axes.plot(row.value, line, marker, color=color, markersize=7, markerfacecolor=fill)

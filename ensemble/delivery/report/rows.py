@@ -21,11 +21,12 @@ WIDTH = 460.0
 HEADING = 20.0
 """Room above the rows for words, CSS pixels."""
 
-MARK = 0.7
+MARK = 0.76
 """Where the mark of a row stands, as a share of its height."""
 
-_WORDS = 0.38
-_ROW, _TOP, _BOTTOM, _SIDE = 36.0, 6.0, 40.0, 14.0
+# Nearer to its own mark than to that of the row above, and too far off to be underlined by it.
+_WORDS = 0.4
+_ROW, _TOP, _BOTTOM, _SIDE = 44.0, 6.0, 40.0, 14.0
 _NAME_LENGTH = 34
 # Width of a digit at the size of notes, and the room between axes and notes, CSS pixels.
 _CHARACTER, _GAP = 6.6, 14.0
