@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from ensemble.oof.store import LearnerSpec
+    from ensemble.oof.spec import LearnerSpec
     from ensemble.plugin.base import LogitArray, Register
 
 FOLD = 0

@@ -40,7 +40,7 @@ from ensemble.stacking.stack import load_stack, run_stack
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ensemble.oof.store import LearnerSpec
+    from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import FloatArray
     from ensemble.reporter import Display

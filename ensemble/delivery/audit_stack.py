@@ -9,7 +9,8 @@ import polars as pl
 from ensemble.artifacts import MANIFEST, fingerprint, read_json, read_manifest
 from ensemble.delivery.audit_checks import read_columns
 from ensemble.errors import ArtifactError
-from ensemble.oof.store import fold_name, origin_of
+from ensemble.oof.spec import fold_name
+from ensemble.oof.store import origin_of
 from ensemble.stacking.outputs import ids_fingerprint
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from ensemble.battles.split import read_split
 from ensemble.delivery.submission import write_submission
 from ensemble.errors import ArtifactError, DataError
 from ensemble.oof.guarded import predict_checked
-from ensemble.oof.store import FoldStore, fold_name, origin_of
+from ensemble.oof.spec import fold_name
+from ensemble.oof.store import FoldStore, origin_of
 from ensemble.plugin.manager import get_manager
 from ensemble.stacking.assemble import meta_features
 from ensemble.stacking.checked import predict_checked as predict_stack
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from ensemble.battles.folds import FoldPlan
     from ensemble.config import Config, Reading
-    from ensemble.oof.store import LearnerSpec
+    from ensemble.oof.spec import LearnerSpec
     from ensemble.plugin.base import FloatArray, LogitArray
 
 

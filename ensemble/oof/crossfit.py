@@ -14,13 +14,12 @@ from ensemble.artifacts import atomic_directory, atomic_path, fingerprint
 from ensemble.battles.schema import labels_of, learner_view
 from ensemble.errors import ArtifactError
 from ensemble.oof.guarded import check_same, guarded, predict_checked
+from ensemble.oof.spec import fold_key, fold_name
 from ensemble.oof.store import (
     MODEL,
     OOF,
     TEST,
     TRAIN_IDS,
-    fold_key,
-    fold_name,
     is_complete,
     load_model,
     prediction_frame,
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from ensemble.oof.store import LearnerSpec
+    from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import BaseLearner, FloatArray, IntArray, LogitArray
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import EnsembleError, LearnerError, UnknownNameError
 from ensemble.oof.crossfit import fit_fold
-from ensemble.oof.store import fold_name
+from ensemble.oof.spec import fold_name
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.plugin.faults import plugin_errors
 from ensemble.plugin.manager import get_manager
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
 
     from ensemble.config import Config
-    from ensemble.oof.store import LearnerSpec
+    from ensemble.oof.spec import LearnerSpec
     from ensemble.reporter import Reporter
 
     Task = tuple[LearnerSpec, int | None]

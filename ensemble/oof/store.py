@@ -1,189 +1,32 @@
-"""Where folds of learners are kept, under which key, and how they are read back.
+"""Where folds of learners are kept, and how they are read back.
 
-A fold is good only under the key that made it: data, fold plan, plugin and its version, parameters,
-seed. Everything is read by id, and rows that no fold has predicted come back as NaN.
+A fold is good only under the key that made it. Everything is read by id, and rows that no fold has
+predicted come back as NaN.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from ensemble.artifacts import MANIFEST, fingerprint, hash_file, hash_tree, read_manifest
+from ensemble.artifacts import MANIFEST, fingerprint, read_manifest
 from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
-from ensemble.errors import ArtifactError, ConfigError, DataError, LearnerError, nearest
+from ensemble.errors import ArtifactError, LearnerError
 from ensemble.oof.guarded import guarded
+from ensemble.oof.spec import fold_name
 from ensemble.plugin.base import BaseLearner
-from ensemble.plugin.manager import get_manager
-from ensemble.plugin.parameters import build, path_parameters, plain_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    from ensemble.oof.spec import LearnerSpec
     from ensemble.plugin.base import LogitArray
 
-VERSION = 1
-"""Raise it when cross-fitting comes to hand a learner other rows, weights or seeds, or to store
-something else of what it predicts: folds of before are then made anew."""
-
 OOF, TEST, TRAIN_IDS, MODEL = "oof.parquet", "test.parquet", "train_ids.parquet", "model"
-
-
-@dataclass(frozen=True)
-class LearnerSpec:
-    """A learner as the config asks for it.
-
-    Parameters
-    ----------
-    name
-        Name in the config and in the run directory.
-    plugin
-        Registered name of its plugin.
-    parameters
-        As given in the config, defaults left out.
-    base_directory
-        Where relative paths among the parameters start.
-    peers
-        All learners of the config by name, among which its teachers are.
-    """
-
-    name: str
-    plugin: str
-    parameters: Mapping[str, Any]
-    base_directory: Path
-    peers: Mapping[str, LearnerSpec] = field(default_factory=dict, compare=False, repr=False)
-
-    def make(self) -> BaseLearner:
-        """Make an instance that is not fitted.
-
-        Raises
-        ------
-        UnknownNameError
-            No such plugin.
-        PluginError
-            It cannot be imported.
-        ConfigError
-            Its parameters are wrong.
-        """
-        kind = get_manager().base_learners.get(self.plugin)
-        where = f'learner "{self.name}", plugin "{self.plugin}"'
-        return build(kind, self.parameters, where=where, anchor=self.base_directory)
-
-    def settings(self) -> dict[str, Any]:
-        """Say which plugin, which version of it, and which parameters, defaults included.
-
-        Paths stand as they were given, so that a run can move to another machine.
-        """
-        learner = self.make()
-        return {
-            "plugin": self.plugin,
-            "version": type(learner).version,
-            "parameters": plain_parameters(learner) | dict(self.parameters),
-        }
-
-    def key_parts(self) -> dict[str, Any]:
-        """Say everything about the learner that its predictions depend on; files by content.
-
-        A path among the parameters counts by what lies there, unless the learner says by that name
-        among its dependencies what counts in its place.
-
-        Raises
-        ------
-        DataError
-            A file that the learner depends on cannot be read.
-        """
-        learner = self.make()
-        named = learner.dependencies()
-        dependencies = {
-            name: self._hash(value, hash_file) if isinstance(value, Path) else value
-            for name, value in named.items()
-        }
-        files = {
-            name: [self._hash(path, hash_tree) for path in paths]
-            for name, paths in path_parameters(learner).items()
-            if name not in named
-        }
-        return {**self.settings(), "dependencies": dependencies, "files": files}
-
-    def teachers(self, pupils: tuple[str, ...] = ()) -> list[LearnerSpec]:
-        """Find the learners that teach this one.
-
-        Parameters
-        ----------
-        pupils
-            Names of learners that this one teaches, down to the first that asked.
-
-        Raises
-        ------
-        ConfigError
-            A teacher is no learner of the config, is taught by its own pupil, or brings its
-            predictions from outside, so that nobody knows what they have seen.
-        """
-        found = []
-        for name in self.make().teachers:
-            where = f'learner "{self.name}", parameter "teachers"'
-            if name not in self.peers:
-                mend = nearest(name, self.peers)
-                raise ConfigError(f'no learner is called "{name}"', where=where, mend=mend)
-            if name in (self.name, *pupils):
-                raise ConfigError(f'"{name}" would teach itself', where=where)
-            teacher = self.peers[name]
-            if not teacher.make().trains:
-                raise ConfigError(
-                    f'"{name}" cannot teach: nobody knows which rows its predictions have seen',
-                    where=where,
-                    mend="let a learner teach that is fitted in this run",
-                )
-            teacher.teachers((self.name, *pupils))
-            found.append(teacher)
-        return found
-
-    def depth(self) -> int:
-        """Say how many learners have to be fitted before this one, one after the other."""
-        return max((1 + teacher.depth() for teacher in self.teachers()), default=0)
-
-    def _hash(self, path: Path, digest: Callable[[Path], str | None]) -> str | None:
-        try:
-            return digest(path)
-        except OSError as error:
-            raise DataError(
-                f"a file that the learner needs cannot be read: {error.strerror}",
-                where=f'learner "{self.name}", {path}',
-            ) from error
-
-
-def fold_name(fold: int | None) -> str:
-    """Name a fold, or the refit on everything (None), as its directory is called."""
-    return "refit" if fold is None else f"fold-{fold}"
-
-
-def fold_key(
-    spec: LearnerSpec, fold: int | None, shared: Mapping[str, Any]
-) -> tuple[str, dict[str, Any]]:
-    """Name one fold of one learner by all that decides its content.
-
-    Parameters
-    ----------
-    spec
-        The learner. Its name counts: the seed depends on it.
-    fold
-        The held-out fold; None for the refit.
-    shared
-        What all learners of the run share: data, plan, weights, seed.
-
-    Returns
-    -------
-    tuple[str, dict[str, Any]]
-        The key (64 hex digits) and the parts it was made from.
-    """
-    own = {"crossfit": VERSION, "learner": spec.name, "fold": fold}
-    taught = {t.name: fold_key(t, fold, shared)[0] for t in spec.teachers()}
-    parts = {**own, **spec.key_parts(), "teachers": taught, **shared}
-    return fingerprint(parts), parts
 
 
 def is_complete(directory: Path, key: str) -> bool:

@@ -10,7 +10,8 @@ import polars as pl
 from ensemble.battles.features import compute_features
 from ensemble.battles.schema import labels_of
 from ensemble.errors import ArtifactError
-from ensemble.oof.store import LearnerSpec, complete_origin, fold_key, fold_name
+from ensemble.oof.spec import LearnerSpec, fold_key, fold_name
+from ensemble.oof.store import complete_origin
 from ensemble.plugin.base import MetaFeatures
 from ensemble.plugin.manager import get_manager
 from ensemble.stacking.stack import StackData

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ConfigError, EnsembleError, unknown_name
 from ensemble.oof.guarded import guarded
-from ensemble.oof.store import LearnerSpec
+from ensemble.oof.spec import LearnerSpec
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, plain_parameters
 from ensemble.stacking.stack import VERSION, list_candidates

@@ -15,7 +15,8 @@ from ensemble.battles.split import split
 from ensemble.errors import ArtifactError, DataError, EnsembleError, LearnerError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.guarded import check_logits
-from ensemble.oof.store import FoldStore, LearnerSpec, fold_key, is_complete
+from ensemble.oof.spec import LearnerSpec, fold_key
+from ensemble.oof.store import FoldStore, is_complete
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.plugin.manager import get_manager
 

@@ -14,7 +14,7 @@ from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
 from ensemble.errors import EnsembleError, LearnerError, PluginError, UnknownNameError
 from ensemble.oof.executors import execute
-from ensemble.oof.store import LearnerSpec
+from ensemble.oof.spec import LearnerSpec
 from ensemble.plugin.manager import use_manager
 from ensemble.reporter import Reporter
 

@@ -16,7 +16,7 @@ from ensemble.delivery.audit import audit_run
 from ensemble.errors import ArtifactError, ConfigError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.executors import execute
-from ensemble.oof.store import fold_key, fold_name
+from ensemble.oof.spec import fold_key, fold_name
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.pipeline import run
 from ensemble.plugin.base import BaseLearner
