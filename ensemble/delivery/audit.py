@@ -8,6 +8,7 @@ logits that are forged together with their hashes and manifests pass (``docs/con
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from ensemble.errors import ArtifactError
 from ensemble.oof.store import FoldStore
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 VERSION = 2
@@ -128,11 +130,23 @@ def audit_run(run: Path) -> Audit:
     names = [*(learner.name for learner in config.learners), *stacked_learners(run)]
     for name in dict.fromkeys(names):
         for fold in [*range(plan.n_splits), *([None] if config.wants_refit() else [])]:
-            check_fold(store, name, fold, truth, ledger)
-    check_stack(store, [learner.name for learner in config.stacked_learners()], truth, ledger)
+            with _readable(f"{name} {'refit' if fold is None else f'fold {fold}'}", ledger):
+                check_fold(store, name, fold, truth, ledger)
+    with _readable("stack", ledger):
+        check_stack(store, [learner.name for learner in config.stacked_learners()], truth, ledger)
     return Audit(
         tuple(ledger.checks), tuple(ledger.unknown), tuple(ledger.missing), subject_of(run)
     )
+
+
+@contextmanager
+def _readable(name: str, ledger: Ledger) -> Iterator[None]:
+    """Note a manifest that says something else than it should as a failed check, and go on."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        what = f"the manifest cannot be read: {type(error).__name__}: {error}"
+        ledger.fail(f"{name}: what is stored can be trusted", what)
 
 
 def stored_audit(run: Path) -> Audit | None:

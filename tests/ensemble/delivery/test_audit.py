@@ -57,6 +57,42 @@ def test_an_honest_run_passes_and_says_what_was_checked(place: Path) -> None:
     assert sum("rule 2" in check.name for check in audit.checks) == 3
 
 
+@pytest.mark.parametrize("directory", ["learners/p/fold-0", "stack"])
+@pytest.mark.parametrize(
+    "content", [b"[1]", b"{nope", b"", b"\xff\xfe\x00", b"{}", b'{"files": 1}']
+)
+def test_a_manifest_that_is_none_fails_and_the_other_checks_go_on(
+    place: Path, directory: str, content: bytes
+) -> None:
+    (place / directory / "manifest.json").write_bytes(content)
+    audit = audit_run(place)
+    name = "stack: what is stored" if directory == "stack" else "p fold 0: stored predictions"
+    failed = [check.name for check in audit.checks if not check.ok]
+    assert failed[0] == f"{name} can be trusted"
+    assert sum("rule 2" in check.name for check in audit.checks) == (2 if name[0] == "p" else 3)
+
+
+@pytest.mark.parametrize(
+    ("directory", "key"),
+    [
+        ("learners/p/fold-0", "rows"),
+        ("learners/p/fold-0", "training_rows"),
+        ("stack", "learners"),
+        ("stack", "nested"),
+    ],
+)
+def test_a_manifest_that_lacks_a_key_fails_and_the_other_checks_go_on(
+    place: Path, directory: str, key: str
+) -> None:
+    path = place / directory / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest[key]
+    path.write_text(json.dumps(manifest))
+    audit = audit_run(place)
+    assert any(key in check.detail for check in audit.checks if not check.ok)
+    assert any("p fold 1: rule 2" in check.name for check in audit.checks)
+
+
 def test_a_held_out_row_among_the_training_rows_is_found(place: Path) -> None:
     fold = place / "learners/p/fold-1"
     leak = pl.read_parquet(fold / "oof.parquet")["id"][0]
