@@ -24,6 +24,8 @@ _PATTERNS = {
 
 Name = Annotated[str, StringConstraints(pattern=_NAME, strip_whitespace=False)]
 """Names become directories: letters, digits, ``.``, ``_``, ``-``, never a path."""
+Device = Annotated[str, StringConstraints(pattern=_DEVICE)]
+"""Where a learner computes."""
 
 
 class _Table(BaseModel):
@@ -88,12 +90,20 @@ class Predict(_Table):
 
 
 class Execution(_Table):
-    """The ``[execution]`` table."""
+    """The ``[execution]`` table.
+
+    With ``devices`` each worker process has one of them to itself, in place of ``device``.
+    """
 
     executor: Literal["in-process", "processes"] = "in-process"
     workers: Annotated[int, Field(ge=1)] = 1
     threads: Annotated[int, Field(ge=0)] = 0
-    device: Annotated[str, StringConstraints(pattern=_DEVICE)] = "auto"
+    device: Device = "auto"
+    devices: list[Device] = []
+
+    def slots(self) -> int:
+        """How many folds are fitted at a time: one for each of ``devices`` where there are some."""
+        return (len(self.devices) or self.workers) if self.executor == "processes" else 1
 
 
 class Config(_Table):
@@ -148,8 +158,7 @@ class Config(_Table):
 
     def threads(self) -> int:
         """CPU threads a learner may use: all cores, shared among the workers, where none is set."""
-        workers = self.execution.workers if self.execution.executor == "processes" else 1
-        return self.execution.threads or max(1, _available_cores() // workers)
+        return self.execution.threads or max(1, _available_cores() // self.execution.slots())
 
 
 def _available_cores() -> int:

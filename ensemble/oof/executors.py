@@ -6,6 +6,7 @@ import os
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import groupby
 from multiprocessing import get_context
 from operator import itemgetter
@@ -96,11 +97,14 @@ def _in_processes(config: Config, tasks: Sequence[Task], reporter: Reporter) -> 
     context = get_context("spawn")
     alive, held = context.Pipe(duplex=False)
     begun = context.SimpleQueue()
+    free = context.SimpleQueue()
+    for device in config.execution.devices:
+        free.put(device)
     pool = ProcessPoolExecutor(
-        config.execution.workers,
+        config.execution.slots(),
         mp_context=context,
         initializer=_start_worker,
-        initargs=(alive, begun),
+        initargs=(alive, begun, free if config.execution.devices else None),
         max_tasks_per_child=1,
     )
     with alive, held, pool:
@@ -139,6 +143,8 @@ def _all_of(queue: SimpleQueue[str]) -> Iterator[str]:
 
 _begun: SimpleQueue[str] | None = None
 """In a worker: where it says what it begins, since one that dies says nothing more."""
+_free: SimpleQueue[str] | None = None
+"""In a worker: devices that nobody computes on, where each worker has one to itself."""
 
 
 def _fit_alone(config: Config, spec: LearnerSpec, fold: int | None) -> tuple[bool, float]:
@@ -146,7 +152,8 @@ def _fit_alone(config: Config, spec: LearnerSpec, fold: int | None) -> tuple[boo
     if _begun is not None:
         _begun.put(_label(spec, fold))
     try:
-        done = fit_fold(open_workspace(config), spec, fold)
+        with _on_free_device(config) as placed:
+            done = fit_fold(open_workspace(placed), spec, fold)
     except UnknownNameError as error:
         error.mend = f"{error.mend}\n  note:  {_NOT_INSTALLED}"
         raise
@@ -158,9 +165,25 @@ def _fit_alone(config: Config, spec: LearnerSpec, fold: int | None) -> tuple[boo
     return done, time.perf_counter() - started
 
 
-def _start_worker(alive: Connection, begun: SimpleQueue[str]) -> None:
-    global _begun
-    _begun = begun
+@contextmanager
+def _on_free_device(config: Config) -> Iterator[Config]:
+    """Take a device for one fold. There are as many as workers, so that one is always free."""
+    if _free is None:
+        yield config
+        return
+    device = _free.get()
+    try:
+        execution = config.execution.model_copy(update={"device": device})
+        yield config.model_copy(update={"execution": execution})
+    finally:
+        _free.put(device)
+
+
+def _start_worker(
+    alive: Connection, begun: SimpleQueue[str], free: SimpleQueue[str] | None
+) -> None:
+    global _begun, _free
+    _begun, _free = begun, free
     _end_with_parent(alive)
 
 

@@ -42,6 +42,7 @@ class Beats(BaseLearner):
             raise Odd("this", "that")
         return {}
     def fit(self, battles, labels, *, sample_weight=None, groups=None, context):
+        self.device = context.device
         if self.fails == "dies":
             os._exit(9)
         print("heard from fit")
@@ -61,7 +62,7 @@ class Beats(BaseLearner):
     def predict_logits(self, battles):
         return np.zeros((len(battles), 3), dtype=np.float32)
     def save(self, directory):
-        (directory / "empty").touch()
+        (directory / "device").write_text(self.device)
     def load(self, directory):
         return self
 
@@ -107,6 +108,19 @@ def test_a_fold_that_is_named_twice_is_fitted_once(
     events = [json.loads(line) for line in (reporter.run / "events.jsonl").read_text().splitlines()]
     told = sorted((event["event"], event["fold"]) for event in events)
     assert told == [("fold fitted", 0), ("fold fitted", 1), ("fold kept", 0)]
+
+
+def test_each_worker_has_a_device_to_itself(project: Any, installed: None) -> None:
+    config, spec, reporter = _prepared(project, "processes")
+    execution = config.execution.model_copy(update={"devices": ["cuda:0", "cuda:1"]})
+    config = config.model_copy(update={"execution": execution})
+    assert config.execution.slots() == 2
+    execute(config, [(spec, fold) for fold in range(3)], reporter)
+    places = [reporter.run / f"learners/x/fold-{fold}/model/device" for fold in range(3)]
+    assert sorted(place.read_text() for place in places) in (
+        ["cuda:0", "cuda:0", "cuda:1"],
+        ["cuda:0", "cuda:1", "cuda:1"],
+    )
 
 
 def test_an_error_of_a_worker_comes_as_it_was_raised(project: Any, installed: None) -> None:
