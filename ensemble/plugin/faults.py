@@ -6,7 +6,7 @@ import sys
 from traceback import walk_tb
 from typing import Any
 
-_CORE = __name__.partition(".")[0]
+_NO_PLUGINS = {__name__.partition(".")[0], *sys.stdlib_module_names}
 
 
 def plugin_errors() -> tuple[type[BaseException], ...]:
@@ -26,12 +26,12 @@ def own_line(error: BaseException) -> str | None:
     Returns
     -------
     str or None
-        None where the error passed no code but the toolkit's core.
+        None where the error passed no code but the toolkit's core and the standard library.
     """
     frames = [
         (_package(frame.f_globals), frame, line) for frame, line in walk_tb(error.__traceback__)
     ]
-    outside = [package for package, _, _ in frames if package != _CORE]
+    outside = [package for package, _, _ in frames if package not in _NO_PLUGINS]
     own = [(frame, line) for package, frame, line in frames if package in outside[:1]]
     return f"{own[-1][0].f_code.co_filename}:{own[-1][1]}" if own else None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,12 @@ def test_the_place_names_the_last_line_of_the_plugins_own_code() -> None:
     with pytest.raises(LearnerError, match="Singular matrix") as caught:
         guarded("fit", WHERE, fit)
     assert caught.value.where == f"{WHERE}, {__file__}:{fit.__code__.co_firstlineno + 1}"
+
+
+def test_the_standard_library_is_no_plugin() -> None:
+    with pytest.raises(LearnerError, match="describe raised JSONDecodeError") as caught:
+        guarded("describe", WHERE, partial(json.loads, "{"))
+    assert caught.value.where == WHERE
 
 
 def test_where_no_code_of_a_plugin_ran_no_line_is_named() -> None:

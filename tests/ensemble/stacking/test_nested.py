@@ -155,7 +155,9 @@ def test_what_a_candidate_raises_becomes_an_error_that_names_it(case: Any) -> No
 
     with pytest.raises(LearnerError, match="fit raised RuntimeError: no such thing") as caught:
         cross_validate({"broken": make}, meta, labels, folds, clusters, seed=0, threads=1)
-    assert caught.value.where == 'candidate "broken", outer fold 0'
+    assert caught.value.where == (
+        f'candidate "broken", outer fold 0, {__file__}:{make.__code__.co_firstlineno + 1}'
+    )
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 

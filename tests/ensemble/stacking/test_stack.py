@@ -306,7 +306,10 @@ def test_a_faulty_meta_learner_is_named_and_the_former_stack_stays(
     before = read_manifest(directory)
     with pytest.raises(LearnerError, match=message) as caught:
         run(directory, draw(90), meta_learner=lambda: Faulty(method), meta_learner_name="faulty")
-    assert caught.value.where == 'candidate "faulty"'
+    raised = method in ("save", "load")
+    assert (caught.value.where == 'candidate "faulty"') != raised
+    assert str(caught.value.where).startswith('candidate "faulty"')
+    assert (f"{__file__}:" in str(caught.value.where)) == raised
     assert read_manifest(directory) == before
     assert [path.name for path in tmp_path.iterdir()] == ["stack"]
 
