@@ -173,10 +173,24 @@ def _on_free_device(config: Config) -> Iterator[Config]:
         return
     device = _free.get()
     try:
-        execution = config.execution.model_copy(update={"device": device})
+        execution = config.execution.model_copy(update={"device": _only_visible(device)})
         yield config.model_copy(update={"execution": execution})
     finally:
         _free.put(device)
+
+
+def _only_visible(device: str) -> str:
+    """Hide all GPUs but one from this process, which has not used any yet; gives its new name.
+
+    A model that is loaded back knows no device, and goes to the first that it sees.
+    """
+    kind, _, number = device.partition(":")
+    if not number:
+        return device
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = seen.split(",") if seen else []
+    os.environ["CUDA_VISIBLE_DEVICES"] = names[int(number)] if names else number
+    return kind
 
 
 def _start_worker(

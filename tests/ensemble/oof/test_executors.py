@@ -62,7 +62,8 @@ class Beats(BaseLearner):
     def predict_logits(self, battles):
         return np.zeros((len(battles), 3), dtype=np.float32)
     def save(self, directory):
-        (directory / "device").write_text(self.device)
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+        (directory / "device").write_text(f"{self.device} of {seen}")
     def load(self, directory):
         return self
 
@@ -110,7 +111,10 @@ def test_a_fold_that_is_named_twice_is_fitted_once(
     assert told == [("fold fitted", 0), ("fold fitted", 1), ("fold kept", 0)]
 
 
-def test_each_worker_has_a_device_to_itself(project: Any, installed: None) -> None:
+def test_each_worker_has_a_device_to_itself(
+    project: Any, installed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     config, spec, reporter = _prepared(project, "processes")
     execution = config.execution.model_copy(update={"devices": ["cuda:0", "cuda:1"]})
     config = config.model_copy(update={"execution": execution})
@@ -118,8 +122,8 @@ def test_each_worker_has_a_device_to_itself(project: Any, installed: None) -> No
     execute(config, [(spec, fold) for fold in range(3)], reporter)
     places = [reporter.run / f"learners/x/fold-{fold}/model/device" for fold in range(3)]
     assert sorted(place.read_text() for place in places) in (
-        ["cuda:0", "cuda:0", "cuda:1"],
-        ["cuda:0", "cuda:1", "cuda:1"],
+        ["cuda of 3", "cuda of 3", "cuda of 5"],
+        ["cuda of 3", "cuda of 5", "cuda of 5"],
     )
 
 
