@@ -18,6 +18,7 @@ import plugins
 from ensemble.cli import cli
 from ensemble.plugin.manager import Manager
 from features.catalog import markdown_table
+from plugins.language_model import settings
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Made by `make docs` from the code; edits here are lost. -->\n\n"
@@ -64,14 +65,31 @@ def _help(*arguments: str) -> str:
 
 def _learner(kind: type) -> str:
     """Describe a class: its docstring up to the sections, and a table of its parameters."""
-    text = (inspect.getdoc(kind) or "").replace("``", "`")
-    lead, *sections = re.split(r"^(\w+)\n-+\n", text, flags=re.MULTILINE)
-    described = _descriptions(dict(zip(sections[::2], sections[1::2], strict=True))["Parameters"])
+    lead, _ = _parts(kind)
+    described: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        described |= _described(each)
     rows = [
         f"| `{name}` | {_default(parameter.default)} | {described[name]} |\n"
         for name, parameter in inspect.signature(kind).parameters.items()
     ]
-    return f"{lead.strip()}\n\n| parameter | default | |\n|---|---|---|\n{''.join(rows)}"
+    return f"{lead}\n\n| parameter | default | |\n|---|---|---|\n{''.join(rows)}"
+
+
+def _parts(kind: type) -> tuple[str, dict[str, str]]:
+    """Give a class's docstring up to the sections, and the sections by title."""
+    text = inspect.cleandoc(kind.__doc__ or "").replace("``", "`")
+    lead, *sections = re.split(r"^(\w+)\n-+\n", text, flags=re.MULTILINE)
+    return lead.strip(), dict(zip(sections[::2], sections[1::2], strict=True))
+
+
+def _described(kind: type) -> dict[str, str]:
+    """Give a class's own descriptions of parameters; "See `Class`." is looked up there."""
+    found = _descriptions(_parts(kind)[1].get("Parameters", ""))
+    for name, text in found.items():
+        if other := re.fullmatch(r"See `(\w+Settings)`\.", text):
+            found[name] = _described(getattr(settings, other[1]))[name]
+    return found
 
 
 def _descriptions(section: str) -> dict[str, str]:

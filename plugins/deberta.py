@@ -10,7 +10,7 @@ from plugins.language_model.settings import Tuning  # noqa: TC001 - read when it
 
 @dataclass(kw_only=True, eq=False)
 class Deberta(LanguageModel):
-    """``LanguageModel`` with the defaults for DeBERTa-v3; see there for the parameters."""
+    """DeBERTa-v3 as a classifier of battles; see ``docs/language_models.md``."""
 
     model: str = "microsoft/deberta-v3-large"
     template: str = "encoder"

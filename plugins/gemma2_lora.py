@@ -9,7 +9,7 @@ from plugins.language_model.learner import LanguageModel
 
 @dataclass(kw_only=True, eq=False)
 class Gemma2Lora(LanguageModel):
-    """``LanguageModel`` with the defaults for Gemma-2; see there for the parameters."""
+    """Gemma-2 as a classifier of battles; see ``docs/language_models.md``."""
 
     model: str = "google/gemma-2-9b-it"
     template: str = "gemma2"

@@ -9,7 +9,7 @@ from plugins.language_model.learner import LanguageModel
 
 @dataclass(kw_only=True, eq=False)
 class Llama3Lora(LanguageModel):
-    """``LanguageModel`` with the defaults for Llama-3; see there for the parameters."""
+    """Llama-3 as a classifier of battles; see ``docs/language_models.md``."""
 
     model: str = "meta-llama/Meta-Llama-3-8B-Instruct"
     template: str = "llama3"
