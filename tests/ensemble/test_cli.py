@@ -283,3 +283,17 @@ def _wait_for(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < end, f"{path} did not appear"
         time.sleep(0.02)
+
+
+def test_waiting_threads_leave_the_cores_to_others_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from ensemble.cli import main
+
+    monkeypatch.setattr("sys.argv", ["ensemble", "--version"])
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    main()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    main()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
