@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _OPEN_PACKS = 8
 """Packs that a row may still go into: with so many, they are about 98% full."""
+_LONGEST_WAIT = 2 * _OPEN_PACKS
+"""Packs begun after one, at which it is closed though it has room: its rows have waited enough."""
 
 
 @dataclass(frozen=True)
@@ -113,20 +115,24 @@ def plan_stream(lengths: IntArray, order: IntArray, budget: int) -> list[IntArra
         Row numbers of each pack; together every row once.
     """
     done: list[list[int]] = []
-    waiting: list[tuple[int, list[int]]] = []  # room, rows
+    waiting: list[tuple[int, int, list[int]]] = []  # room, number, rows
+    begun = 0
     for row in order.tolist():
         length = int(lengths[row])
-        fitting = [place for place, (room, _) in enumerate(waiting) if room >= length]
+        fitting = [pack for pack in waiting if pack[0] >= length]
         if fitting:
-            place = min(fitting, key=lambda p: waiting[p][0])
-            room, rows = waiting.pop(place)
+            chosen = min(fitting, key=lambda pack: pack[0])
+            waiting.remove(chosen)
+            room, number, rows = chosen
         else:
-            room, rows = max(budget, length), []
-        waiting.append((room - length, [*rows, row]))
+            room, number, rows = max(budget, length), begun, []
+            begun += 1
+        waiting.append((room - length, number, [*rows, row]))
         if len(waiting) > _OPEN_PACKS:
-            fullest = min(range(len(waiting)), key=lambda p: waiting[p][0])
-            done.append(waiting.pop(fullest)[1])
-    done += [rows for _, rows in waiting]
+            closed = min(waiting, key=lambda pack: (begun - pack[1] <= _LONGEST_WAIT, pack[0]))
+            waiting.remove(closed)
+            done.append(closed[2])
+    done += [rows for _, _, rows in waiting]
     return [np.array(rows, dtype=np.int64) for rows in done]
 
 

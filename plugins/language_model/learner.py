@@ -5,24 +5,18 @@ Every family is this one class with other defaults; see ``plugins.gemma2_lora`` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from ensemble.artifacts import hash_file, read_json, write_json
 from ensemble.battles.swap import swap_classes
 from ensemble.errors import LearnerError
 from ensemble.plugin.base import BaseLearner, Resources
-from plugins.language_model.settings import (
-    Bits,
-    ModelSettings,
-    Precision,
-    PredictionSettings,
-    Schedule,
-    TrainingSettings,
-    Tuning,
-)
+from plugins.language_model.parameters import Parameters
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,18 +24,17 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
     from plugins.language_model.model import Classifier
+    from plugins.language_model.settings import TrainingSettings
     from plugins.language_model.tokenization import BattleTokenizer
     from plugins.language_model.tokens import Tokens
     from plugins.language_model.training import LabelledRows
-
-Truncation = Literal["left", "proportional", "rounds", "middle", "responses-equal"]
 
 _PARITY_ROWS = 4
 _FACTS = "facts.json"
 
 
 @dataclass(kw_only=True, eq=False)
-class LanguageModel(BaseLearner):
+class LanguageModel(Parameters, BaseLearner):
     """A pretrained language model that classifies battles.
 
     Parameters
@@ -57,19 +50,24 @@ class LanguageModel(BaseLearner):
     epochs, batch_size, both_orders, token_budget, learning_rate, weight_decay, warmup, schedule
         See ``TrainingSettings``.
     head_learning_rate
-        Rate of the head; None for ``learning_rate * rank / alpha``, at which adapters and head
-        move at one pace.
+        Rate of the head; None for that of the stage times ``rank / alpha``, at which adapters and
+        head move at one pace.
     clip, patience, stop_share, evaluations, distillation, temperature, activation_checkpointing
         See ``TrainingSettings``.
+    teachers
+        Names of learners of the run whose mean logits are distilled, by a share of
+        ``distillation``.
     pretrain_epochs, pretrain_learning_rate
         Of the stage on rows of role ``pretrain``; a rate of None is ``learning_rate``.
     pretrain_head
-        Whether the head of that stage is kept, or dropped for a new one.
+        Whether the head of that stage is kept, or dropped for a new one: ``"keep"`` or ``"drop"``.
     checkpoint_minutes
         How often training saves its state.
     average_orders
         Whether logits are averaged over both orders of A and B.
-    predict_token_budget, precision
+    predict_token_budget
+        Most tokens computed at once when predicting; out of memory halves it.
+    precision
         See ``PredictionSettings``.
     merge
         Whether adapters are merged into the weights for prediction.
@@ -80,67 +78,27 @@ class LanguageModel(BaseLearner):
     version: ClassVar[str] = "1"
     resources: ClassVar[Resources] = Resources(gpus=1, memory_gib=16.0)  # type: ignore[misc]
 
-    model: str
-    revision: str | None = None
-    template: str
-    truncation: Truncation = "left"
-    train_length: int = 2048
-    predict_length: int = 2048
-    tuning: Tuning = "lora"
-    bits: Bits = 16
-    rank: int = 16
-    alpha: float = 32.0
-    dropout: float = 0.0
-    modules: tuple[str, ...] = ("all-linear",)
-    soft_capping: bool = True
-    epochs: int = 1
-    batch_size: int = 16
-    both_orders: bool = False
-    token_budget: int = 8192
-    learning_rate: float = 1e-4
-    head_learning_rate: float | None = None
-    weight_decay: float = 0.01
-    warmup: float = 0.1
-    schedule: Schedule = "cosine"
-    clip: float = 1.0
-    patience: int = 0
-    stop_share: float = 0.1
-    evaluations: int = 1
-    distillation: float = 0.0
-    temperature: float = 1.0
-    activation_checkpointing: bool = False
-    pretrain_epochs: int = 1
-    pretrain_learning_rate: float | None = None
-    pretrain_head: Literal["drop", "keep"] = "drop"
-    checkpoint_minutes: float = 10.0
-    average_orders: bool = True
-    predict_token_budget: int = 16384
-    precision: Precision = "native"
-    merge: bool = True
-    parity_tolerance: float | None = None
-
     def __post_init__(self) -> None:
-        positive = ("train_length", "predict_length", "batch_size", "token_budget", "epochs")
-        for name in (*positive, "rank", "predict_token_budget", "evaluations", "pretrain_epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        if not 0 <= self.distillation <= 1 or not 0 <= self.warmup <= 1:
-            raise ValueError("distillation and warmup must be in [0, 1]")
-        if not 0 < self.stop_share <= 0.5:
-            raise ValueError(f"stop_share must be in (0, 0.5], got {self.stop_share}")
+        super().__post_init__()
         self.classifier_: Classifier | None = None
         self.tokenizer_: BattleTokenizer | None = None
         self.cache_: Path | None = None
+        self.pretrained_ = False
         self.state_: dict[str, torch.Tensor] = {}
         self.facts_: dict[str, Any] = {}
 
     def dependencies(self) -> dict[str, Any]:
-        """Name the weights by content where they are a directory; a hub id is named by revision."""
-        if not Path(self.model).is_dir():
+        """Name weights and tokenizer of a directory by content; a hub id is named by revision."""
+        directory = Path(self.model)
+        if not directory.is_dir():
             return {}
         from plugins.language_model.weights import directory_fingerprint
 
-        return {"weights": directory_fingerprint(Path(self.model))}
+        files = [path for path in sorted(directory.glob("*token*")) if path.is_file()]
+        return {
+            "weights": directory_fingerprint(directory),
+            "tokenizer": {path.name: hash_file(path) for path in files},
+        }
 
     def pretrain(
         self,
@@ -152,9 +110,10 @@ class LanguageModel(BaseLearner):
         context: FitContext,
     ) -> Self:
         """Train on the rows of an earlier stage; see ``BaseLearner.fit``."""
-        rate = self.pretrain_learning_rate
-        settings = self._training(epochs=self.pretrain_epochs, learning_rate=rate)
-        self._train("pretrain", settings, battles, labels, sample_weight, groups, context)
+        self._start(context)
+        rows = self._rows(battles, labels, sample_weight, groups)
+        self._train("pretrain", self.pretraining_settings(), rows, context)
+        self.pretrained_ = True
         return self
 
     def fit(
@@ -167,14 +126,13 @@ class LanguageModel(BaseLearner):
         context: FitContext,
     ) -> Self:
         """Train, check parity, and make ready for prediction; see ``BaseLearner.fit``."""
-        self._require_extra()
-        from plugins.language_model.adapters import trained_state
-
-        if self.classifier_ is not None and self.pretrain_head == "drop":
-            self.classifier_.new_head(context.seed)
-        self._train("fit", self._training(), battles, labels, sample_weight, groups, context)
-        assert self.classifier_ is not None  # noqa: S101 - made by training
-        self.state_ = trained_state(self.classifier_)
+        if not self.pretrained_:
+            self._start(context)
+        elif self.pretrain_head == "drop":
+            self._classifier.new_head(context.seed)
+        rows = self._rows(battles, labels, sample_weight, groups, self._teacher(context))
+        self._train("fit", self.training_settings(), rows, context)
+        self.pretrained_ = False  # what was fitted is no start for another fit
         self._finish(self._probe(battles))
         return self
 
@@ -182,35 +140,30 @@ class LanguageModel(BaseLearner):
         """Give logits ``(n, 3)`` float32, averaged over both orders where asked for."""
         from plugins.language_model.inference import compute_logits
 
-        if self.classifier_ is None:
-            raise LearnerError("the learner is not fitted")
         orders = []
         for swapped in (False, True)[: 1 + self.average_orders]:
             tokens = self._tokens(battles, self.predict_length, swapped=swapped)
-            logits = compute_logits(self.classifier_, tokens, self.predict_token_budget)
+            logits = compute_logits(self._classifier, tokens, self.predict_token_budget)
             orders.append(swap_classes(logits) if swapped else logits)
         return np.asarray(np.mean(orders, axis=0, dtype=np.float64), dtype=np.float32)
 
     def save(self, directory: Path) -> None:
         """Write adapters and head as PEFT does, what they stand on, and what was measured."""
-        from ensemble.artifacts import write_json
         from plugins.language_model.adapters import write_state
 
-        assert self.classifier_ is not None  # noqa: S101 - the core saves what it has fitted
-        write_state(self.classifier_, self.state_, directory)
+        write_state(self._classifier, self.state_, directory)
         write_json(directory / _FACTS, self.facts_)
 
     def load(self, directory: Path) -> Self:
         """Restore what ``save`` wrote; see ``adapters.read_state`` for what is verified."""
-        self._require_extra()
-        from ensemble.artifacts import read_json
+        _require_extra()
         from plugins.language_model.adapters import read_state, trained_state
 
         self.facts_ = read_json(directory / _FACTS)
         self.classifier_ = self._load_classifier("auto", seed=0)
         read_state(self.classifier_, directory)
         self.state_ = trained_state(self.classifier_)
-        self.classifier_.prepare(self._prediction(), merge=self.facts_["merged"])
+        self._prepare(merge=self.facts_["merged"])
         return self
 
     @property
@@ -222,36 +175,32 @@ class LanguageModel(BaseLearner):
             return BaseLearner.batch_tolerance
         return max(BaseLearner.batch_tolerance, 2 * TOLERANCES[self.classifier_.dtype])
 
-    def _require_extra(self) -> None:
-        from importlib.util import find_spec
+    @property
+    def _classifier(self) -> Classifier:
+        if self.classifier_ is None:
+            raise LearnerError("the learner is not fitted")
+        return self.classifier_
 
-        missing = [name for name in ("torch", "transformers", "peft") if find_spec(name) is None]
-        if missing:
-            raise LearnerError(
-                f"language models need {', '.join(missing)}, which is not installed",
-                mend="pip install 'preference-ensemble[lm]'",
-            )
+    def _start(self, context: FitContext) -> None:
+        """Load the pretrained model anew, with a new head and new adapters."""
+        _require_extra()
+        import torch
+
+        torch.set_num_threads(context.threads)
+        self.cache_ = context.cache_directory
+        self.tokenizer_ = None
+        self.classifier_ = None  # before the new one is loaded: two may not fit into memory
+        self.classifier_ = self._load_classifier(context.device, context.seed)
 
     def _train(
-        self,
-        stage: str,
-        settings: TrainingSettings,
-        battles: pl.DataFrame,
-        labels: FloatArray,
-        weight: FloatArray | None,
-        groups: IntArray | None,
-        context: FitContext,
+        self, stage: str, settings: TrainingSettings, rows: LabelledRows, context: FitContext
     ) -> None:
-        self._require_extra()
         from plugins.language_model.training import Training
 
-        self.cache_ = context.cache_directory
-        if self.classifier_ is None:
-            self.classifier_ = self._load_classifier(context.device, context.seed)
         place = context.checkpoint_directory
         Training(
-            self.classifier_,
-            self._rows(battles, labels, weight, groups),
+            self._classifier,
+            rows,
             settings,
             seed=context.seed,
             snapshots=None if place is None else place / stage,
@@ -264,6 +213,7 @@ class LanguageModel(BaseLearner):
         labels: FloatArray,
         weight: FloatArray | None,
         groups: IntArray | None,
+        teacher: LogitArray | None = None,
     ) -> LabelledRows:
         from plugins.language_model.training import LabelledRows
 
@@ -277,7 +227,18 @@ class LanguageModel(BaseLearner):
             labels,
             np.ones(len(battles)) if weight is None else weight,
             every if groups is None else groups,
+            teacher,
         )
+
+    def _teacher(self, context: FitContext) -> LogitArray | None:
+        """Average the logits of the teachers."""
+        if not self.teachers:
+            return None
+        missing = [name for name in self.teachers if name not in context.teachers]
+        if missing:
+            raise LearnerError(f"there are no logits of the teachers {', '.join(missing)}")
+        logits = [context.teachers[name] for name in self.teachers]
+        return np.asarray(np.mean(logits, axis=0), dtype=np.float32)
 
     def _tokens(self, battles: pl.DataFrame, max_length: int, *, swapped: bool = False) -> Tokens:
         texts = [battles[name].to_list() for name in ("prompt", "response_a", "response_b")]
@@ -289,7 +250,7 @@ class LanguageModel(BaseLearner):
 
         if self.tokenizer_ is None:
             self.tokenizer_ = BattleTokenizer(
-                load_tokenizer(self._model_settings()),
+                load_tokenizer(self.model_settings()),
                 self.template,
                 truncation=self.truncation,
                 cache_directory=self.cache_,
@@ -300,29 +261,30 @@ class LanguageModel(BaseLearner):
         from plugins.language_model.model import load_classifier, pick_device
         from plugins.language_model.weights import load_tokenizer
 
-        settings = self._model_settings()
+        settings = self.model_settings()
         pad_id = load_tokenizer(settings).pad_token_id
         return load_classifier(
             settings, device=pick_device(device), seed=seed, pad_id=0 if pad_id is None else pad_id
         )
 
     def _probe(self, battles: pl.DataFrame) -> Tokens:
-        """Take a few rows of different lengths."""
+        """Take a few rows from all over the battles."""
         spread = np.linspace(0, len(battles) - 1, min(_PARITY_ROWS, len(battles)))
         return self._tokens(battles[np.unique(spread.astype(int))], self.predict_length)
 
     def _finish(self, probe: Tokens) -> None:
         """Hold the trained model against transformers; merge and quantize it, and measure that."""
+        from plugins.language_model.adapters import trained_state
         from plugins.language_model.parity import check_parity, drift, reference_logits
 
-        classifier, prediction = self.classifier_, self._prediction()
-        assert classifier is not None  # noqa: S101 - made by training
+        classifier = self._classifier
+        self.state_ = trained_state(classifier)
         reference = reference_logits(classifier, probe)
         parity = check_parity(
             classifier, probe, where="after training", tolerance=self.parity_tolerance
         )
         merged = self.merge and self.tuning == "lora" and self.bits == 16
-        classifier.prepare(prediction, merge=merged)
+        self._prepare(merge=merged)
         self.facts_ = {
             "dtype": str(classifier.dtype).removeprefix("torch."),
             "packed": classifier.packed,
@@ -332,19 +294,18 @@ class LanguageModel(BaseLearner):
             "drift_in_prediction": drift(classifier, probe, reference),
         }
 
-    def _model_settings(self) -> ModelSettings:
-        return ModelSettings(**self._chosen(ModelSettings))
+    def _prepare(self, *, merge: bool) -> None:
+        classifier = self._classifier
+        config = getattr(classifier.model, "peft_config", None)
+        classifier.prepare(self.prediction_settings(), merge=merge)
+        if merge:  # PEFT drops the adapters' config with them, and `save` writes it
+            classifier.base.peft_config = config
 
-    def _training(self, **changes: Any) -> TrainingSettings:
-        chosen = self._chosen(TrainingSettings)
-        if self.head_learning_rate is None:
-            pace = self.rank / self.alpha if self.tuning == "lora" else 1.0
-            chosen["head_learning_rate"] = self.learning_rate * pace
-        return TrainingSettings(**chosen | {k: v for k, v in changes.items() if v is not None})
 
-    def _prediction(self) -> PredictionSettings:
-        return PredictionSettings(self.predict_token_budget, self.precision)
-
-    def _chosen(self, kind: type) -> dict[str, Any]:
-        values = {field.name: getattr(self, field.name) for field in fields(kind)}
-        return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+def _require_extra() -> None:
+    missing = [name for name in ("torch", "transformers", "peft") if find_spec(name) is None]
+    if missing:
+        raise LearnerError(
+            f"language models need {', '.join(missing)}, which is not installed",
+            mend="pip install 'preference-ensemble[lm]'",
+        )

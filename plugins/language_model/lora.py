@@ -114,7 +114,7 @@ def is_plain_adapter(module: Any) -> bool:
         and list(module.lora_A) == [ADAPTER]
         and not module.lora_variant
         and isinstance(module.lora_dropout[ADAPTER], nn.Identity)
-        and module.lora_A[ADAPTER].bias is None
+        and module.lora_B[ADAPTER].bias is None
     )
 
 

@@ -231,8 +231,9 @@ def load_classifier(
 
 
 def is_head(name: str) -> bool:
-    """Say whether a parameter is one of the head, by its full name."""
-    return any(part in HEADS for part in name.split("."))
+    """Say whether a parameter is one of the head, by its full name; adapters never are."""
+    parts = name.split(".")
+    return any(part in HEADS for part in parts) and not any(p.startswith("lora_") for p in parts)
 
 
 def pick_device(name: str) -> torch.device:

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 _MULTIPLE = 16
 """8-bit matrix products take sizes that are multiples of it."""
+_FEWEST_ROWS = 32
+"""On CUDA int8 products take no fewer than 17 rows."""
 _SMALLEST_SCALE = 1e-12
+_EXACT = {"score", "classifier", "pooler", "lora_A", "lora_B"}
+"""Names of heads, some of which are inside the backbone, and of adapters that are not merged."""
 
 
 class EightBitLinear(nn.Module):
@@ -46,20 +50,28 @@ class EightBitLinear(nn.Module):
         """Compute ``(..., inputs)`` to ``(..., outputs)`` in the dtype of ``x``."""
         flat, scale = quantize(x.reshape(-1, x.shape[-1]), self.dtype)
         if self.dtype is torch.int8:
-            whole = torch._int_mm(flat, self.weight.T)
-            out = (whole.float() * scale * self.scale).to(x.dtype)
+            out = _int_product(flat, self.weight).float() * scale * self.scale
         else:
             out = torch._scaled_mm(
                 flat,
                 self.weight.T,
                 scale_a=scale,
                 scale_b=self.scale,
-                out_dtype=x.dtype,
+                out_dtype=torch.bfloat16,  # the only one on CUDA with a scale for each row
                 use_fast_accum=True,
             )
+        out = out.to(x.dtype)
         if self.bias is not None:
             out = out + self.bias
         return out.reshape(*x.shape[:-1], -1)
+
+
+def _int_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Compute ``x @ weight.T`` in int32, of however few rows."""
+    n = len(x)
+    if n < _FEWEST_ROWS:
+        x = nn.functional.pad(x, (0, 0, 0, _FEWEST_ROWS - n))
+    return torch._int_mm(x, weight.T)[:n]
 
 
 def quantize(values: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
@@ -84,7 +96,9 @@ def quantize(values: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, to
 
 
 def use_eight_bits(backbone: nn.Module, precision: Precision) -> int:
-    """Put 8-bit layers in the place of the backbone's linear layers; the head is left as it is.
+    """Put 8-bit layers in the place of the backbone's linear layers.
+
+    The head is left as it is, and so are adapters that are not merged.
 
     Returns
     -------
@@ -100,14 +114,18 @@ def use_eight_bits(backbone: nn.Module, precision: Precision) -> int:
     replaced = list(_replaceable(backbone))
     for parent, name, layer in replaced:
         setattr(parent, name, EightBitLinear(layer, dtype))
+        if name == "base_layer":  # a fused adapter would go on to compute with the layer's weights
+            vars(parent).pop("forward", None)
     return len(replaced)
 
 
 def _replaceable(backbone: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
-    for parent in list(backbone.modules()):
+    for path, parent in list(backbone.named_modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear and not any(
-                size % _MULTIPLE for size in child.weight.shape
+            if (
+                type(child) is nn.Linear
+                and not any(size % _MULTIPLE for size in child.weight.shape)
+                and not _EXACT & {*path.split("."), name}
             ):
                 yield parent, name, child
 

@@ -1,10 +1,12 @@
 """Snapshots of training: weights, optimizer, schedule, random state and place, without pickle.
 
-A snapshot is a directory that is written whole or not at all; the one before is replaced by it.
+Each snapshot is a directory that is written whole or not at all, beside the one before, which is
+removed after that: whenever training is killed, one of them is there.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +15,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ensemble.artifacts import atomic_directory, fingerprint, read_json, read_manifest, write_json
+from ensemble.atomic import remove
 from ensemble.errors import ArtifactError
+from plugins.language_model.weights import identity
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from plugins.language_model.training import LabelledRows, Training
+    from plugins.language_model.rows import LabelledRows
+    from plugins.language_model.training import Training
 
     Tensors = dict[str, torch.Tensor]
 
@@ -31,9 +36,15 @@ class Snapshots:
     Parameters
     ----------
     training
-        The training.
+        The training, before its first step.
     directory
-        Where its snapshot is kept.
+        Where its snapshots are kept; nothing else may be there.
+
+    Attributes
+    ----------
+    key : str
+        Names the training by all that its end depends on: settings, base weights, the trained
+        weights that it starts from, seed and rows. A snapshot of another one is never resumed.
     """
 
     def __init__(self, training: Training, directory: Path) -> None:
@@ -43,8 +54,11 @@ class Snapshots:
             {
                 "settings": asdict(training.settings),
                 "model": asdict(training.classifier.settings),
+                "base": identity(training.classifier.settings)["sha256"],
+                "start": {name: _hash(each) for name, each in training.trained.items()},
                 "seed": training.seed,
                 "rows": _digest(training.rows),
+                "stop_rows": training.stop_rows and _digest(training.stop_rows),
             }
         )
 
@@ -59,34 +73,45 @@ class Snapshots:
             "progress": asdict(training.progress),
             "scheduler": training.scheduler.state_dict(),
             "scaler": training.scaler.state_dict(),
+            "token_budget": training.token_budget,
         }
-        with atomic_directory(self.directory, {"key": self.key}) as place:
+        written = self.directory / f"step-{training.progress.step:08d}"
+        with atomic_directory(written, {"key": self.key}) as place:
             save_file({n: t.contiguous().cpu() for n, t in tensors.items()}, place / _TENSORS)
             write_json(place / _STATE, state)
+        for path in self.directory.iterdir():  # older ones, and what a kill left half-written
+            if path != written:
+                remove(path)
 
     def restore(self) -> bool:
         """Go on from the snapshot; False where there is none of this very training."""
-        from plugins.language_model.training import Progress
+        for place in sorted(self.directory.glob("step-*"), reverse=True):
+            if self._is_ours(place):
+                _restore(self.training, read_json(place / _STATE), load_file(place / _TENSORS))
+                return True
+        return False
 
+    def _is_ours(self, place: Path) -> bool:
+        """Say whether a snapshot is whole, and of this training."""
         try:
-            manifest = read_manifest(self.directory)
+            return read_manifest(place).get("key") == self.key
         except ArtifactError:
             return False
-        if manifest.get("key") != self.key:
-            return False
-        state = read_json(self.directory / _STATE)
-        tensors = load_file(self.directory / _TENSORS)
-        training = self.training
-        for name, parameter in training.trained.items():
-            parameter.data.copy_(tensors[f"weight/{name}"])
-        training.best_weights = _under("best/", tensors)
-        _restore_optimizer(training, tensors)
-        training.scheduler.load_state_dict(state["scheduler"])
-        training.scaler.load_state_dict(state["scaler"])
-        history = [tuple(item) for item in state["progress"].pop("history")]
-        training.progress = Progress(**state["progress"], history=history)
-        _restore_random_state(tensors)
-        return True
+
+
+def _restore(training: Training, state: dict[str, Any], tensors: Tensors) -> None:
+    from plugins.language_model.training import Progress
+
+    for name, parameter in training.trained.items():
+        parameter.data.copy_(tensors[f"weight/{name}"])
+    training.best_weights = _under("best/", tensors)
+    _restore_optimizer(training, tensors)
+    _restore_scheduler(training, state["scheduler"])
+    training.scaler.load_state_dict(state["scaler"])
+    training.token_budget = state["token_budget"]
+    history = [(step, loss) for step, loss in state["progress"].pop("history")]
+    training.progress = Progress(**state["progress"], history=history)
+    _restore_random_state(tensors)
 
 
 def _digest(rows: LabelledRows) -> str:
@@ -97,10 +122,10 @@ def _digest(rows: LabelledRows) -> str:
     return fingerprint([_hash(array) for array in arrays])
 
 
-def _hash(array: np.ndarray[Any, Any]) -> str:
-    from hashlib import sha256
-
-    return sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+def _hash(values: np.ndarray[Any, Any] | torch.Tensor) -> str:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().numpy()
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
 
 
 def _under(prefix: str, tensors: Tensors) -> Tensors:
@@ -116,17 +141,22 @@ def _optimizer_tensors(training: Training) -> Tensors:
 
 
 def _restore_optimizer(training: Training, tensors: Tensors) -> None:
-    kept = _under("optimizer/", tensors)
-    for name, parameter in training.trained.items():
-        state = {}
-        for key, value in kept.items():
-            kind, _, owner = key.partition("/")
-            if owner == name:
-                # Fused AdamW wants its step count beside the parameter, the plain one on the CPU.
-                fused = training.classifier.device.type == "cuda"
-                state[kind] = value if kind == "step" and not fused else value.to(parameter.device)
-        if state:
-            training.optimizer.state[parameter] = state
+    # Fused AdamW wants its step count beside the parameter, the plain one on the CPU.
+    fused = training.classifier.device.type == "cuda"
+    for key, value in _under("optimizer/", tensors).items():
+        kind, _, name = key.partition("/")
+        parameter = training.trained[name]
+        beside = kind != "step" or fused
+        state = training.optimizer.state[parameter]
+        state[kind] = value.to(parameter.device) if beside else value
+
+
+def _restore_scheduler(training: Training, state: dict[str, Any]) -> None:
+    training.scheduler.load_state_dict(state)
+    # The rates of the next step are kept by the optimizer, and a scheduler does not put them there.
+    rates = training.scheduler.get_last_lr()
+    for group, rate in zip(training.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
 
 
 def _random_state() -> Tensors:

@@ -77,10 +77,23 @@ def load_model(
         settings,
         config=config,
         use_safetensors=True,
+        ignore_mismatched_sizes=True,  # told below; a head for other classes is replaced
         output_loading_info=True,
         **options,
     )
     head = tuple(f"{name}." for name in HEAD_MODULES)
+    misshapen = sorted(
+        f"{key} has shape {tuple(found)}, not {tuple(wanted)}"
+        for key, found, wanted in report["mismatched_keys"]
+        if not key.startswith(head)
+    )
+    if misshapen:
+        raise LearnerError(
+            f"{len(misshapen)} tensors do not fit {type(model).__name__}: "
+            + "; ".join(misshapen[:3]),
+            where=settings.model,
+            mend="give a checkpoint whose config and weights belong together",
+        )
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(head))
     if missing:
         raise LearnerError(
@@ -176,20 +189,27 @@ def _chain(error: BaseException | None) -> list[BaseException]:
     return found
 
 
+_NOT_CACHED = (
+    "it is not in the cache and nothing may be fetched: fetch it first, or give a directory"
+)
+
+
 def _mend(names: set[str], text: str) -> str:
+    from huggingface_hub import is_offline_mode
+
     if "GatedRepoError" in names or "gated repo" in text:
         return (
             "the model is gated: accept its licence on its hub page, then `hf auth login`, or give "
             "the directory of a copy"
         )
     if names & {"OfflineModeIsEnabled", "LocalEntryNotFoundError"} or "offline" in text.lower():
-        return (
-            "it is not in the cache and nothing may be fetched: fetch it first, or give a directory"
-        )
+        return _NOT_CACHED
     if "trust_remote_code" in text:
         return "models with code of their own are not run: use one that transformers itself knows"
+    if "does not appear to have a file" in text and is_offline_mode():
+        return _NOT_CACHED
     if "safetensors" in text:
         return "convert the weights to safetensors: pickled weights are never loaded"
-    if "RepositoryNotFoundError" in names or "not a local folder" in text:
+    if "RepositoryNotFoundError" in names or "not a local folder" in text or "Repo id must" in text:
         return "mend the name: a hub id like google/gemma-2-9b-it, or the path of a directory"
     return "give a hub id with its revision, or a directory with config, tokenizer and safetensors"

@@ -145,7 +145,7 @@ def _added(special: Sequence[str]) -> list[AddedToken]:
 
 
 def _wrap(tokenizer: Tokenizer, **roles: str) -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, **roles
     )
 

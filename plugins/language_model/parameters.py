@@ -1,0 +1,149 @@
+"""The parameters of language-model learners: their defaults, and which values they may have.
+
+Annotations are objects here, not text: the core reads them where subclasses are defined, and there
+the names of this file mean nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args, get_origin
+
+from plugins.language_model.settings import (
+    Bits,
+    ModelSettings,
+    Precision,
+    PredictionSettings,
+    Schedule,
+    TrainingSettings,
+    Tuning,
+)
+
+Truncation = Literal["left", "proportional", "rounds", "middle", "responses-equal"]
+PretrainHead = Literal["drop", "keep"]
+
+_ONE_OR_MORE = (
+    *("train_length", "predict_length", "epochs", "batch_size", "token_budget", "rank"),
+    *("evaluations", "pretrain_epochs", "predict_token_budget"),
+)
+_ZERO_OR_MORE = ("weight_decay", "clip", "patience", "checkpoint_minutes")
+_ABOVE_ZERO = (
+    *("alpha", "learning_rate", "head_learning_rate", "pretrain_learning_rate", "temperature"),
+    "parity_tolerance",
+)
+
+
+@dataclass(kw_only=True, eq=False)
+class Parameters:
+    """Parameters as the user gives them; ``LanguageModel`` describes each.
+
+    Raises
+    ------
+    ValueError
+        A value is none of those that there are, or out of its range.
+    """
+
+    model: str
+    revision: str | None = None
+    template: str
+    truncation: Truncation = "left"
+    train_length: int = 2048
+    predict_length: int = 2048
+    tuning: Tuning = "lora"
+    bits: Bits = 16
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    modules: tuple[str, ...] = ("all-linear",)
+    soft_capping: bool = True
+    epochs: int = 1
+    batch_size: int = 16
+    both_orders: bool = False
+    token_budget: int = 8192
+    learning_rate: float = 1e-4
+    head_learning_rate: float | None = None
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    schedule: Schedule = "cosine"
+    clip: float = 1.0
+    patience: int = 0
+    stop_share: float = 0.1
+    evaluations: int = 1
+    teachers: Sequence[str] = ()
+    distillation: float = 0.0
+    temperature: float = 1.0
+    activation_checkpointing: bool = False
+    pretrain_epochs: int = 1
+    pretrain_learning_rate: float | None = None
+    pretrain_head: PretrainHead = "drop"
+    checkpoint_minutes: float = 10.0
+    average_orders: bool = True
+    predict_token_budget: int = 16384
+    precision: Precision = "native"
+    merge: bool = True
+    parity_tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        self._check_choices()
+        self._check_numbers()
+        if self.tuning == "full" and self.bits < 16:
+            raise ValueError(f'weights of {self.bits} bits cannot be trained: set tuning = "lora"')
+        if bool(self.distillation) is not bool(self.teachers):
+            raise ValueError(
+                "teachers and distillation need one another: name learners of the run, and give "
+                f"their share in the loss; got {list(self.teachers)} and {self.distillation}"
+            )
+
+    def model_settings(self) -> ModelSettings:
+        """Give what concerns the model."""
+        return ModelSettings(**self._chosen(ModelSettings))
+
+    def training_settings(self) -> TrainingSettings:
+        """Give what concerns training; the head's rate follows from the other where it is None."""
+        return self._training(self.learning_rate, {"epochs": self.epochs})
+
+    def pretraining_settings(self) -> TrainingSettings:
+        """Give what concerns training on rows of role ``pretrain``, of which no teacher speaks."""
+        rate = self.learning_rate
+        if self.pretrain_learning_rate is not None:
+            rate = self.pretrain_learning_rate
+        return self._training(rate, {"epochs": self.pretrain_epochs, "distillation": 0.0})
+
+    def prediction_settings(self) -> PredictionSettings:
+        """Give what concerns prediction."""
+        return PredictionSettings(self.predict_token_budget, self.precision)
+
+    def _training(self, rate: float, changes: dict[str, Any]) -> TrainingSettings:
+        head_rate = self.head_learning_rate
+        if head_rate is None:
+            head_rate = rate * (self.rank / self.alpha if self.tuning == "lora" else 1.0)
+        rates = {"learning_rate": rate, "head_learning_rate": head_rate}
+        return TrainingSettings(**self._chosen(TrainingSettings) | rates | changes)
+
+    def _chosen(self, kind: type) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(kind)}
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+    def _check_choices(self) -> None:
+        for field in fields(Parameters):
+            choices = get_args(field.type) if get_origin(field.type) is Literal else ()
+            value = getattr(self, field.name)
+            if choices and value not in choices:
+                allowed = ", ".join(map(repr, choices))
+                raise ValueError(f"{field.name} must be one of {allowed}, got {value!r}")
+
+    def _check_numbers(self) -> None:
+        for name in _ONE_OR_MORE:
+            self._require(name, "1 or more", getattr(self, name) >= 1)
+        for name in _ZERO_OR_MORE:
+            self._require(name, "0 or more", getattr(self, name) >= 0)
+        for name in _ABOVE_ZERO:
+            value = getattr(self, name)
+            self._require(name, "above 0", value is None or value > 0)
+        for name in ("distillation", "warmup"):
+            self._require(name, "in [0, 1]", 0 <= getattr(self, name) <= 1)
+        self._require("dropout", "in [0, 1)", 0 <= self.dropout < 1)
+        self._require("stop_share", "in (0, 0.5]", 0 < self.stop_share <= 0.5)
+
+    def _require(self, name: str, what: str, holds: bool) -> None:
+        if not holds:
+            raise ValueError(f"{name} must be {what}, got {getattr(self, name)}")

@@ -1,0 +1,139 @@
+"""Battles to learn from, in one order or both, and those of them that early stopping looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ensemble.battles.swap import swap_classes
+from ensemble.errors import LearnerError
+from plugins.both_orders import deal_groups
+from plugins.language_model.tokens import Tokens
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from plugins.language_model.settings import TrainingSettings
+
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.int64]
+    LogitArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Battles to learn from.
+
+    Parameters
+    ----------
+    orders
+        Token ids of ``n`` battles as they are, and if wanted with A and B exchanged.
+    labels
+        ``(n, 3)`` distributions.
+    weight
+        ``(n,)`` positive weights.
+    groups
+        ``(n,)`` groups that early stopping keeps whole.
+    teacher
+        ``(n, 3)`` logits to distil from, or None.
+    """
+
+    orders: tuple[Tokens, ...]
+    labels: FloatArray
+    weight: FloatArray
+    groups: IntArray
+    teacher: LogitArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: IntArray) -> LabelledRows:
+        """Keep some battles."""
+        return LabelledRows(
+            tuple(tokens.take(rows) for tokens in self.orders),
+            self.labels[rows],
+            self.weight[rows],
+            self.groups[rows],
+            None if self.teacher is None else self.teacher[rows],
+        )
+
+
+@dataclass(frozen=True)
+class Items:
+    """What is computed: every battle in each of its orders.
+
+    Parameters
+    ----------
+    tokens
+        ``orders * n`` rows: all battles in the first order, then all in the second.
+    labels, weight, teacher
+        Of each row, its classes exchanged where its sides are.
+    orders
+        1 or 2.
+    """
+
+    tokens: Tokens
+    labels: FloatArray
+    weight: FloatArray
+    teacher: LogitArray | None
+    orders: int
+
+    @classmethod
+    def of(cls, rows: LabelledRows) -> Items:
+        """Lay the orders of battles one below the other; weights are scaled to a mean of 1."""
+        orders = len(rows.orders)
+        return cls(
+            Tokens.concatenate(rows.orders),
+            np.concatenate([rows.labels, swap_classes(rows.labels)][:orders]),
+            np.tile(rows.weight / rows.weight.mean(), orders),
+            None
+            if rows.teacher is None
+            else np.concatenate([rows.teacher, swap_classes(rows.teacher)][:orders]),
+            orders,
+        )
+
+    @property
+    def battle_lengths(self) -> IntArray:
+        """Tokens of each battle, in all its orders: ``(n,)``."""
+        return np.asarray(self.tokens.lengths.reshape(self.orders, -1).sum(axis=0), dtype=np.int64)
+
+    def of_battles(self, battles: IntArray) -> IntArray:
+        """Give the items of some battles."""
+        count = len(self.tokens) // self.orders
+        return np.concatenate([battles + order * count for order in range(self.orders)])
+
+
+def carve(
+    rows: LabelledRows, settings: TrainingSettings, seed: int
+) -> tuple[LabelledRows, LabelledRows | None]:
+    """Part the rows that early stopping looks at from those that are learned, by whole groups.
+
+    Returns
+    -------
+    tuple
+        Rows to learn, and about ``stop_share`` of all rows to stop by; None without patience.
+
+    Raises
+    ------
+    LearnerError
+        All rows are of one group.
+    """
+    if not settings.patience:
+        return rows, None
+    n_groups = len(np.unique(rows.groups))
+    if n_groups < 2:
+        raise LearnerError(
+            "early stopping needs battles of two groups or more: all are of one",
+            mend="give more battles, or set patience = 0 to train a fixed number of epochs",
+        )
+    parts = deal_groups(rows.groups, min(round(1 / settings.stop_share), n_groups), seed)
+    stops = parts == _part_of_most_groups(parts, rows.groups)
+    return rows.take(np.flatnonzero(~stops)), rows.take(np.flatnonzero(stops))
+
+
+def _part_of_most_groups(parts: IntArray, groups: IntArray) -> int:
+    """Choose a part: the battles of one large group, together, tell little."""
+    _, firsts = np.unique(groups, return_index=True)
+    return int(np.bincount(parts[firsts]).argmax())

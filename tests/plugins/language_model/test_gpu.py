@@ -1,0 +1,166 @@
+"""What only a GPU computes: compiled FlexAttention, bfloat16, float16 and FP8.
+
+Imports no Polars: with ``--noconftest`` it runs where torch, transformers and peft are alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("peft")
+inference = importlib.import_module("plugins.language_model.inference")
+model = importlib.import_module("plugins.language_model.model")
+parity = importlib.import_module("plugins.language_model.parity")
+precision = importlib.import_module("plugins.language_model.precision")
+settings = importlib.import_module("plugins.language_model.settings")
+tokens_module = importlib.import_module("plugins.language_model.tokens")
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    # The compiler warns of what it might do better, and of its own imports.
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+DEVICE = torch.device("cuda")
+LENGTHS = [5, 300, 1, 128, 129, 257, 64, 33, 200, 17]
+"""Shorter and longer than blocks of 64 and 128, and than Gemma-2's window."""
+SIZES: dict[str, Any] = {
+    "vocab_size": 512,
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "pad_token_id": 0,
+}
+GEMMA: dict[str, Any] = {"sliding_window": 48, "attn_logit_softcapping": 3.0}
+CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gemma2-64": ("Gemma2Config", GEMMA | {"head_dim": 64, "query_pre_attn_scalar": 64}),
+    "gemma2-256": ("Gemma2Config", GEMMA | {"head_dim": 256, "query_pre_attn_scalar": 256}),
+    "llama3-64": ("LlamaConfig", {"head_dim": 64}),
+}
+
+
+def make_classifier(name: str, directory: Path, *, compiled: bool | None = None) -> Any:
+    """Load random weights with adapters and a head that are large enough to show."""
+    kind, options = CONFIGS[name]
+    torch.manual_seed(1)
+    base = transformers.AutoModel.from_config(getattr(transformers, kind)(**SIZES | options))
+    for parameter in base.parameters():
+        if parameter.ndim == 2:
+            parameter.data.normal_(0.0, 0.1)
+    base.save_pretrained(directory)
+    torch.compiler.reset()
+    chosen = settings.ModelSettings(str(directory), rank=16, alpha=32.0)
+    made = model.load_classifier(chosen, device=DEVICE, seed=3, compiled=compiled)
+    for path, parameter in made.model.named_parameters():
+        if "lora_B" in path:
+            parameter.data.normal_(0.0, 0.05)
+        if parameter.requires_grad and model.is_head(path):
+            parameter.data.normal_(0.0, 0.1)
+    return made
+
+
+def make_tokens() -> Any:
+    generator = np.random.default_rng(0)
+    rows = [generator.integers(10, 512, length).astype(np.int32) for length in LENGTHS]
+    return tokens_module.Tokens.from_rows(rows)
+
+
+@pytest.fixture(scope="module", params=sorted(CONFIGS))
+def classifier(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Any]:
+    yield make_classifier(request.param, tmp_path_factory.mktemp(request.param))
+    torch.compiler.reset()
+
+
+def test_compiled_packs_give_the_logits_of_float32(classifier: Any) -> None:
+    tokens = make_tokens()
+    assert classifier.compiled
+    assert classifier.dtype is torch.bfloat16, "needs a GPU that computes bfloat16"
+    reference = parity.reference_logits(classifier, tokens)
+    assert reference.std(axis=0).min() > 0.3, "else nothing would show"
+    parity.check_parity(classifier, tokens, where="on a GPU")  # each alone, and all in one pack
+    found = inference.compute_logits(classifier, tokens, 384)  # several packs of one width
+    allowed = parity.TOLERANCES[torch.bfloat16] * (1 + np.abs(reference).max())
+    assert np.abs(found - reference).max() < allowed
+
+
+def gradients(classifier: Any, logits: Any) -> dict[str, Any]:
+    """Give the gradient of every trained parameter, for one drawn gradient of the logits."""
+    torch.manual_seed(8)
+    classifier.model.zero_grad()
+    (logits * torch.randn(logits.shape).to(DEVICE)).sum().backward()
+    trained = {n: p for n, p in classifier.model.named_parameters() if p.requires_grad}
+    return {name: p.grad.float().clone() for name, p in trained.items() if p.grad is not None}
+
+
+def test_gradients_are_those_of_float32(classifier: Any) -> None:
+    if classifier.base.config.head_dim == 64 and classifier.base.config.model_type == "gemma2":
+        pytest.skip("to save a compilation: the two others have all of its parts")
+    tokens, rows = make_tokens(), np.arange(len(LENGTHS))
+    classifier.model.train()
+    found = gradients(classifier, classifier.logits(classifier.batch(tokens, rows, width=1536)))
+    classifier.model.eval()
+    with classifier.as_transformers() as plain, parity._in_float32(plain):
+        singly = [torch.from_numpy(tokens.row(i)).long()[None].to(DEVICE) for i in rows]
+        wanted = gradients(classifier, torch.cat([plain(input_ids=ids).logits for ids in singly]))
+    assert found.keys() == wanted.keys()
+    assert len(found) == 3 * 7 * 2 + 1
+    for name, gradient in wanted.items():
+        assert float((found[name] - gradient).norm()) < 0.1 * float(gradient.norm()), name
+
+
+@pytest.mark.parametrize("kind", ["fp8", "int8"])
+def test_eight_bits_drift_little(kind: str, tmp_path: Path) -> None:
+    if kind == "fp8" and torch.cuda.get_device_capability() < (8, 9):
+        pytest.skip("this GPU computes no FP8")
+    classifier = make_classifier("llama3-64", tmp_path, compiled=kind == "fp8")
+    tokens = make_tokens()
+    reference = parity.reference_logits(classifier, tokens)
+    classifier.prepare(settings.PredictionSettings(precision=kind), merge=True)
+    drift = parity.drift(classifier, tokens, reference)
+    assert np.isfinite(drift)
+    assert 1e-4 < drift < 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
+@pytest.mark.parametrize("activations", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("rows", [1, 16, 17, 300])
+def test_products_of_any_number_of_rows(dtype: Any, activations: Any, rows: int) -> None:
+    if dtype is not torch.int8 and torch.cuda.get_device_capability() < (8, 9):
+        pytest.skip("this GPU computes no FP8")
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(128, 48).to(DEVICE)
+    x = torch.randn(rows, 128, device=DEVICE)
+    with torch.no_grad():
+        wanted = layer(x)
+        found = precision.EightBitLinear(layer.to(activations), dtype)(x.to(activations))
+    assert found.dtype is activations
+    gap = float((found.float() - wanted).norm() / wanted.norm())
+    assert gap < (0.02 if dtype is torch.int8 else 0.06)
+
+
+def test_float16_stays_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "compute_dtype", lambda device: torch.float16)
+    classifier, tokens = make_classifier("gemma2-64", tmp_path, compiled=False), make_tokens()
+    assert classifier.dtype is torch.float16
+    assert next(classifier.backbone.parameters()).dtype is torch.float16
+    parity.check_parity(classifier, tokens, where="in float16")
+    classifier.model.train()
+    logits = classifier.logits(classifier.batch(tokens, np.arange(len(LENGTHS))))
+    assert logits.dtype is torch.float32
+    found = gradients(classifier, logits)
+    assert all(gradient.isfinite().all() for gradient in found.values())

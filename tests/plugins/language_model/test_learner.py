@@ -1,0 +1,382 @@
+from __future__ import annotations
+
+import importlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("peft")
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ensemble import FitContext
+from ensemble.battles.swap import swap_battles
+from ensemble.errors import ArtifactError, ConfigError, LearnerError
+from ensemble.plugin.manager import get_manager
+from ensemble.plugin.parameters import build, plain_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
+
+# What transformers does where it defines DeBERTa.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script` is deprecated:DeprecationWarning"
+)
+
+FAMILIES = {"gemma2-lora": "gemma2", "llama3-lora": "llama3", "deberta": "deberta"}
+QUICK: dict[str, Any] = {
+    "train_length": 150,
+    "predict_length": 170,
+    "batch_size": 6,
+    "token_budget": 400,
+    "predict_token_budget": 500,
+    "learning_rate": 5e-3,
+    "head_learning_rate": 5e-3,
+    "rank": 4,
+    "alpha": 8.0,
+    "warmup": 0.0,
+}
+WORDS = ["hello", "world", "good", "bad", "long", "short", "yes", "no", "one", "two", "three"]
+
+
+def _battles(count: int, seed: int = 0, *, turns: int = 1) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+
+    def text(longest: int) -> list[str]:
+        words = rng.choice(WORDS, rng.integers(1, longest))
+        return [" ".join(words)] * turns
+
+    rows = [(f"b{i}", text(6), text(20), text(20)) for i in range(count)]
+    return pl.DataFrame(rows, ["id", "prompt", "response_a", "response_b"], orient="row")
+
+
+def _labels(battles: pl.DataFrame) -> Any:
+    """Let the longer response win, and equal ones tie."""
+    a, b = (battles[f"response_{s}"].list.first().str.len_chars().to_numpy() for s in "ab")
+    return np.eye(3)[np.where(np.abs(a - b) < 5, 2, np.where(a > b, 0, 1))]
+
+
+TRAIN, NEW = _battles(18), _battles(9, seed=1, turns=2)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    made: dict[str, Path] = {}
+
+    def give(plugin: str) -> Path:
+        if plugin not in made:
+            directory = tmp_path_factory.mktemp(plugin)
+            made[plugin] = tiny.tiny_models.save_checkpoint(FAMILIES[plugin], directory)
+        return made[plugin]
+
+    return give
+
+
+def _make(plugin: str, model: Path | str, **changes: Any) -> Any:
+    kind = get_manager().base_learners.get(plugin)
+    return build(kind, {"model": str(model), **QUICK, **changes}, where=plugin)
+
+
+def _fit(learner: Any, battles: pl.DataFrame = TRAIN, **options: Any) -> Any:
+    context: dict[str, Any] = {"seed": 5, "device": "cpu", **options}
+    return learner.fit(battles, _labels(battles), context=FitContext(**context))
+
+
+@pytest.mark.parametrize("plugin", sorted(FAMILIES))
+def test_a_learner_comes_back_from_its_files(
+    checkpoint: Callable[[str], Path], tmp_path: Path, plugin: str
+) -> None:
+    learner = _fit(_make(plugin, checkpoint(plugin)), cache_directory=tmp_path / "cache")
+    logits = learner.predict_logits(NEW)
+    assert logits.shape == (9, 3)
+    assert logits.dtype == np.float32
+    place = tmp_path / "model"
+    place.mkdir()
+    learner.save(place)
+    assert {path.suffix for path in place.iterdir()} <= {".json", ".safetensors", ".md"}
+    again = _make(plugin, checkpoint(plugin)).load(place)
+    np.testing.assert_allclose(again.predict_logits(NEW), logits, atol=1e-5)
+    facts = json.loads((place / "facts.json").read_text())
+    assert facts["dtype"] == "float32"
+    assert facts["packed"] is (plugin != "deberta")
+    assert facts["merged"] is (plugin != "deberta")
+    assert facts["precision"] == "native"
+    assert 0 <= facts["drift_from_float32"] < 1e-4
+    assert 0 <= facts["drift_in_prediction"] < 1e-4
+    assert any((tmp_path / "cache").rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("plugin", sorted(FAMILIES))
+def test_a_battle_has_the_same_logits_alone_and_in_any_order(
+    checkpoint: Callable[[str], Path], plugin: str
+) -> None:
+    learner = _fit(_make(plugin, checkpoint(plugin)))
+    logits = learner.predict_logits(NEW)
+    for row in range(len(NEW)):
+        np.testing.assert_allclose(
+            learner.predict_logits(NEW[row]), logits[row : row + 1], atol=1e-5
+        )
+    np.testing.assert_allclose(learner.predict_logits(NEW[::-1]), logits[::-1], atol=1e-5)
+    assert np.abs(np.diff(logits, axis=0)).max() > 1e-4
+
+
+@pytest.mark.parametrize("plugin", sorted(FAMILIES))
+def test_averaged_logits_follow_their_sides_and_those_of_one_order_do_not(
+    checkpoint: Callable[[str], Path], plugin: str
+) -> None:
+    exchanged = swap_battles(NEW)
+    learner = _fit(_make(plugin, checkpoint(plugin)))
+    logits = learner.predict_logits(NEW)
+    swapped = learner.predict_logits(exchanged)
+    np.testing.assert_allclose(swapped[:, [1, 0, 2]], logits, atol=1e-6)
+    learner.average_orders = False
+    one, other = learner.predict_logits(NEW), learner.predict_logits(exchanged)
+    assert np.abs(other[:, [1, 0, 2]] - one).max() > 1e-2
+    np.testing.assert_allclose((one + other[:, [1, 0, 2]]) / 2, logits, atol=1e-5)
+
+
+def test_merged_adapters_and_those_that_are_not_give_the_same_logits(
+    checkpoint: Callable[[str], Path],
+) -> None:
+    found = []
+    for merge in (True, False):
+        learner = _fit(_make("gemma2-lora", checkpoint("gemma2-lora"), merge=merge))
+        assert learner.facts_["merged"] is merge
+        found.append(learner.predict_logits(NEW))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+
+
+def test_the_tolerance_of_batches_is_that_of_the_dtype(checkpoint: Callable[[str], Path]) -> None:
+    learner = _fit(_make("llama3-lora", checkpoint("llama3-lora")))
+    assert learner.batch_tolerance == 1e-3
+    learner.classifier_.dtype = torch.bfloat16
+    assert learner.batch_tolerance == 0.1
+
+
+def test_teachers_are_followed(checkpoint: Callable[[str], Path]) -> None:
+    source = checkpoint("llama3-lora")
+    options = {"teachers": ["one", "two"], "distillation": 1.0, "epochs": 6}
+    learner, earlier = _make("llama3-lora", source, **options), _battles(6, seed=7)
+    # Together they say that the first class wins, whatever the labels say.
+    one, two = (
+        np.tile(np.array(row, dtype=np.float32), (18, 1)) for row in ([9, 0, 4], [-1, 0, -4])
+    )
+    with pytest.raises(LearnerError, match="no logits of the teachers two"):
+        _fit(learner, teachers={"one": one})
+    context = FitContext(seed=5, device="cpu")
+    learner.pretrain(earlier, _labels(earlier), context=context)
+    _fit(learner, teachers={"one": one, "two": two})
+    learner.average_orders = False
+    assert learner.predict_logits(TRAIN).argmax(axis=1).tolist() == [0] * 18
+
+
+@pytest.mark.parametrize("plugin", sorted(FAMILIES))
+def test_pretraining_counts_and_its_head_is_dropped_or_kept(
+    checkpoint: Callable[[str], Path], plugin: str
+) -> None:
+    earlier = _battles(12, seed=7)
+    ends = {}
+    for head in ("none", "drop", "keep"):
+        options = {} if head == "none" else {"pretrain_head": head, "pretrain_epochs": 2}
+        learner = _make(plugin, checkpoint(plugin), **options)
+        if head != "none":
+            context = FitContext(seed=5, device="cpu")
+            assert learner.pretrain(earlier, _labels(earlier), context=context) is learner
+            head_before = _head(learner.classifier_)
+        # At a rate of 0 the fit leaves everything as it finds it.
+        learner.learning_rate = learner.head_learning_rate = 1e-12
+        _fit(learner)
+        ends[head] = learner.predict_logits(NEW)
+        if head == "keep":
+            torch.testing.assert_close(_head(learner.classifier_), head_before)
+        elif head == "drop":
+            assert not torch.allclose(_head(learner.classifier_), head_before, atol=1e-3)
+    assert np.abs(ends["none"] - ends["drop"]).max() > 1e-3
+    assert np.abs(ends["none"] - ends["keep"]).max() > 1e-3
+    assert np.abs(ends["drop"] - ends["keep"]).max() > 1e-3
+
+
+def _head(classifier: Any) -> torch.Tensor:
+    layer = getattr(classifier.base, "score", None) or classifier.base.classifier
+    found: torch.Tensor = getattr(layer, "modules_to_save", {"default": layer})["default"].weight
+    return found.detach().clone()
+
+
+def test_a_second_fit_starts_from_the_pretrained_weights_again(
+    checkpoint: Callable[[str], Path],
+) -> None:
+    learner = _fit(_make("llama3-lora", checkpoint("llama3-lora")))
+    first = learner.predict_logits(NEW)
+    np.testing.assert_array_equal(_fit(learner).predict_logits(NEW), first)
+
+
+def test_seed_weights_both_orders_and_lengths_count(checkpoint: Callable[[str], Path]) -> None:
+    source = checkpoint("llama3-lora")
+    base = _fit(_make("llama3-lora", source)).predict_logits(NEW)
+
+    def differs(logits: Any) -> bool:
+        return bool(np.abs(logits - base).max() > 1e-3)
+
+    assert differs(_fit(_make("llama3-lora", source), seed=6).predict_logits(NEW))
+    for name, value in {
+        "both_orders": True,
+        "train_length": 75,
+        "truncation": "middle",
+        "soft_capping": False,
+    }.items():
+        changes = {"train_length": 75} if name == "truncation" else {}
+        start = _fit(_make("llama3-lora", source, **changes)).predict_logits(NEW)
+        found = _fit(_make("llama3-lora", source, **changes, **{name: value}))
+        changed = bool(np.abs(found.predict_logits(NEW) - start).max() > 1e-3)
+        assert changed is (name != "soft_capping"), name  # Llama-3 has none
+    weighted = _make("llama3-lora", source).fit(
+        TRAIN,
+        _labels(TRAIN),
+        sample_weight=np.where(np.arange(18) < 9, 0.1, 1.9),
+        context=FitContext(seed=5, device="cpu"),
+    )
+    assert differs(weighted.predict_logits(NEW))
+
+
+def test_fit_resumes_from_its_checkpoint_directory(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    source, earlier = checkpoint("llama3-lora"), _battles(12, seed=7)
+    options = {"checkpoint_minutes": 0.0, "dropout": 0.2, "patience": 2, "epochs": 2}
+
+    def learn(learner: Any, place: Path | None) -> Any:
+        context = FitContext(seed=5, device="cpu", checkpoint_directory=place)
+        learner.pretrain(earlier, _labels(earlier), context=context)
+        return learner.fit(TRAIN, _labels(TRAIN), context=context).predict_logits(NEW)
+
+    whole = learn(_make("llama3-lora", source, **options), None)
+    for batch in (1, 2, 3):
+        learner = _make("llama3-lora", source, **options)
+        start = learner._load_classifier
+
+        def killed(*arguments: Any) -> Any:
+            classifier = start(*arguments)  # noqa: B023 - used in this round alone
+            tiny.kill_at(classifier, 4)
+            return classifier
+
+        learner._load_classifier = killed
+        with pytest.raises(tiny.Killed):
+            learn(learner, tmp_path)
+        assert (tmp_path / "pretrain").exists(), batch
+    resumed = learn(_make("llama3-lora", source, **options), tmp_path)
+    np.testing.assert_array_equal(resumed, whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fit", "pretrain"]
+
+
+def test_no_more_threads_are_used_than_may_be(checkpoint: Callable[[str], Path]) -> None:
+    for threads in (2, 1):
+        _fit(_make("llama3-lora", checkpoint("llama3-lora")), threads=threads)
+        assert torch.get_num_threads() == threads
+
+
+def test_weights_that_are_not_there_are_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(LearnerError, match="the model cannot be loaded") as caught:
+        _fit(_make("gemma2-lora", tmp_path / "nowhere"))
+    assert caught.value.where == str(tmp_path / "nowhere")
+    assert "directory" in str(caught.value.mend)
+
+
+def test_a_tensor_that_is_missing_on_load_is_an_error(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    source = checkpoint("llama3-lora")
+    _fit(_make("llama3-lora", source)).save(tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    tensors = load_file(path)
+    tensors.pop(next(name for name in tensors if "score" in name))
+    save_file(tensors, path)
+    with pytest.raises(ArtifactError, match="score.* is missing"):
+        _make("llama3-lora", source).load(tmp_path)
+
+
+def test_predicting_before_fitting_is_an_error(checkpoint: Callable[[str], Path]) -> None:
+    with pytest.raises(LearnerError, match="the learner is not fitted"):
+        _make("deberta", checkpoint("deberta")).predict_logits(NEW)
+
+
+@pytest.mark.parametrize("changed", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_dependencies_follow_the_content_of_a_checkpoint(tmp_path: Path, changed: str) -> None:
+    source = tiny.tiny_models.save_checkpoint("llama3", tmp_path / "model")
+    learner = _make("llama3-lora", source)
+    before = learner.dependencies()
+    assert before == _make("llama3-lora", source, rank=8).dependencies()
+    (source / "README.md").write_text("nothing that counts")
+    assert learner.dependencies() == before
+    other = tiny.tiny_models.save_checkpoint("gemma2", tmp_path / "other", seed=2)
+    (source / changed).write_bytes((other / changed).read_bytes())
+    assert learner.dependencies() != before
+    assert _make("llama3-lora", "meta-llama/Meta-Llama-3-8B-Instruct").dependencies() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("epochs", 0, "epochs must be 1 or more, got 0"),
+        ("rank", 0, "rank must be 1 or more, got 0"),
+        ("token_budget", -5, "token_budget must be 1 or more, got -5"),
+        ("patience", -1, "patience must be 0 or more, got -1"),
+        ("clip", -0.5, "clip must be 0 or more, got -0.5"),
+        ("learning_rate", 0.0, "learning_rate must be above 0, got 0.0"),
+        ("head_learning_rate", -1e-4, "head_learning_rate must be above 0, got -0.0001"),
+        ("temperature", 0.0, "temperature must be above 0, got 0.0"),
+        ("warmup", 1.5, r"warmup must be in \[0, 1\], got 1.5"),
+        ("dropout", 1.0, r"dropout must be in \[0, 1\), got 1.0"),
+        ("stop_share", 0.6, r"stop_share must be in \(0, 0.5\], got 0.6"),
+        ("distillation", 2.0, r"distillation must be in \[0, 1\], got 2.0"),
+        ("distillation", 0.5, r"teachers and distillation need one another: .* got \[\] and 0.5"),
+        ("teachers", ("tfidf",), "teachers and distillation need one another"),
+        ("tuning", "lroa", "tuning must be one of 'lora', 'full', got 'lroa'"),
+        ("bits", 5, "bits must be one of 4, 8, 16, got 5"),
+        ("precision", "fp4", "precision must be one of 'native', 'fp8', 'int8', got 'fp4'"),
+        ("pretrain_head", "new", "pretrain_head must be one of 'drop', 'keep', got 'new'"),
+        ("truncation", "right", "truncation must be one of 'left', .*, got 'right'"),
+    ],
+)
+def test_a_wrong_parameter_is_refused(name: str, value: Any, message: str) -> None:
+    kind = get_manager().base_learners.get("gemma2-lora")
+    with pytest.raises(ValueError, match=message):
+        kind(**{name: value})
+
+
+def test_a_config_is_checked_by_type_before_any_work() -> None:
+    with pytest.raises(ConfigError, match="input should be 4, 8 or 16, got 5"):
+        _make("llama3-lora", "somewhere", bits=5)
+    with pytest.raises(ConfigError, match='unknown parameter "learn_rate".*"learning_rate"'):
+        _make("deberta", "somewhere", learn_rate=1e-4)
+    with pytest.raises(ConfigError, match="weights of 4 bits cannot be trained"):
+        _make("deberta", "somewhere", bits=4)
+
+
+def test_parameters_are_stored_as_given() -> None:
+    learner = _make("gemma2-lora", "somewhere", modules=["q_proj", "v_proj"], alpha=16)
+    stored = plain_parameters(learner)
+    assert stored["modules"] == ["q_proj", "v_proj"]
+    assert stored["template"] == "gemma2"
+    assert learner.model_settings().modules == ("q_proj", "v_proj")
+
+
+def test_rates_of_the_head_follow_those_of_their_stage() -> None:
+    kind: Any = get_manager().base_learners.get("gemma2-lora")
+    learner = kind(learning_rate=1e-4, pretrain_learning_rate=4e-4, rank=16, alpha=32.0, epochs=3)
+    assert learner.training_settings().head_learning_rate == pytest.approx(5e-5)
+    assert learner.pretraining_settings().learning_rate == 4e-4
+    assert learner.pretraining_settings().head_learning_rate == pytest.approx(2e-4)
+    assert (learner.training_settings().epochs, learner.pretraining_settings().epochs) == (3, 1)
+    assert kind(head_learning_rate=1e-3).training_settings().head_learning_rate == 1e-3
+    kind = get_manager().base_learners.get("deberta")
+    whole = kind(learning_rate=2e-5)
+    assert whole.training_settings().head_learning_rate == 2e-5

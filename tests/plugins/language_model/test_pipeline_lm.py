@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import importlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("peft")
+
+from ensemble import generate_battles, run
+from ensemble.battles.generated import write_battles
+from ensemble.config import Config, load_config
+from ensemble.delivery.audit import audit_run
+from ensemble.errors import LearnerError
+from plugins.language_model.training import Training
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
+
+pytestmark = [
+    pytest.mark.slow,
+    # What transformers does where it defines DeBERTa.
+    pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
+]
+
+CONFIG = """
+run_dir = "{run}"
+seed = 7
+[[sources]]
+name = "people"
+path = "data/train.csv"
+role = "target"
+[[sources]]
+name = "benchmark"
+path = "data/external.parquet"
+role = "pretrain"
+[test]
+path = "data/test.csv"
+[folds]
+n_splits = 2
+[[learners]]
+name = "handcrafted"
+plugin = "handcrafted"
+features = ["length"]
+{learners}
+[stack]
+meta_learner = "lightgbm"
+resamples = 200
+[execution]
+threads = 1
+device = "cpu"
+"""
+LEARNER = """
+[[learners]]
+name = "{family}"
+plugin = "{plugin}"
+model = "{model}"
+rank = 4
+alpha = 8.0
+train_length = 160
+predict_length = 200
+token_budget = 900
+predict_token_budget = 2000
+learning_rate = 3e-3
+batch_size = 6
+{more}
+"""
+PLUGINS = {"gemma2": "gemma2-lora", "llama3": "llama3-lora", "deberta": "deberta"}
+MORE = {"gemma2": "both_orders = true", "llama3": "patience = 1", "deberta": ""}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("project")
+    drawn = generate_battles(target_rows=60, external_rows=30, test_rows=20, seed=1)
+    write_battles(drawn, place / "data")
+    for family in PLUGINS:
+        tiny.tiny_models.save_checkpoint(family, place / "models" / family)
+    return place
+
+
+def _config(project: Path, name: str, families: tuple[str, ...], **more: str) -> Config:
+    learners = "".join(
+        LEARNER.format(
+            family=family,
+            plugin=PLUGINS[family],
+            model=project / "models" / family,
+            more=f"{MORE[family]}\n{more.get(family, '')}",
+        )
+        for family in families
+    )
+    path = project / f"{name}.toml"
+    path.write_text(CONFIG.format(run=name, learners=learners))
+    return load_config(path)
+
+
+def _oof(place: Path, learner: str) -> pl.DataFrame:
+    parts = sorted((place / "learners" / learner).glob("fold-*/oof.parquet"))
+    return pl.concat([pl.read_parquet(part) for part in parts]).sort("id")
+
+
+def test_three_language_models_go_the_whole_way(project: Path) -> None:
+    config = _config(project, "whole", tuple(PLUGINS))
+    place = run(config)
+    submission = pl.read_csv(place / "submission.csv", schema_overrides={"id": pl.String})
+    assert len(submission) == 20
+    assert submission.drop("id").sum_horizontal().is_between(0.999, 1.001).all()
+    candidates = json.loads((place / "stack" / "candidates.json").read_text())["candidates"]
+    weights = next(each["description"]["weights"] for each in candidates if each["name"] == "mean")
+    assert weights == dict.fromkeys(["handcrafted", *PLUGINS], 0.25)
+    assert "lightgbm" in {candidate["name"] for candidate in candidates}
+    assert audit_run(place).ok
+    for family in PLUGINS:
+        logits = _oof(place, family)
+        assert len(logits) == 60
+        assert logits["logit_a"].n_unique() > 30
+        _check_fold(place / "learners" / family / "fold-0", family)
+    assert not list(place.glob("checkpoints/*/*"))
+    before = {path: path.stat().st_mtime_ns for path in place.glob("learners/*/*/manifest.json")}
+    assert len(before) == 8
+    run(config)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def _check_fold(fold: Path, family: str) -> None:
+    manifest = json.loads((fold / "manifest.json").read_text())
+    assert manifest["pretrain"] == "used"
+    assert 0 < manifest["rows"]["pretrain"] <= 30
+    assert "weights" in json.dumps(manifest["key_parts"])
+    facts = json.loads((fold / "model" / "facts.json").read_text())
+    assert facts["packed"] is (family != "deberta")
+    assert facts["drift_from_float32"] < 1e-4
+
+
+def test_a_kill_in_a_fold_resumes_from_its_snapshot(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Training._step
+    done: list[int] = []
+
+    def step(self: Training, parts: Any) -> Any:
+        done.append(self.progress.step)
+        if len(done) == killed:
+            raise KeyboardInterrupt
+        return plain(self, parts)
+
+    monkeypatch.setattr(Training, "_step", step)
+    often, killed = "checkpoint_minutes = 0.0\ndropout = 0.1", -1
+    whole = run(_config(project, "at_once", ("gemma2",), gemma2=often))
+    wanted, steps = _oof(whole, "gemma2"), len(done)
+    done.clear()
+    killed = steps - 1  # in the second fold, after its pretraining
+    config = _config(project, "killed", ("gemma2",), gemma2=often)
+    with pytest.raises((KeyboardInterrupt, LearnerError)):
+        run(config)
+    place = project / "killed"
+    (kept,) = place.glob("checkpoints/gemma2/*")
+    assert {path.name for path in kept.iterdir()} == {"pretrain", "fit"}
+    done.clear()
+    killed = -1
+    run(config)
+    assert len(done) == 2
+    assert done[0] > 0
+    assert _oof(place, "gemma2").equals(wanted)
+    assert audit_run(place).ok

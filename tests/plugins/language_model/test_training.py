@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("peft")
+
+import torch
+
+from ensemble.errors import LearnerError
+from plugins.language_model import losses as losses_module
+from plugins.language_model import training as training_module
+from plugins.language_model.training import Training
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
+
+# What transformers does where it defines DeBERTa.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script` is deprecated:DeprecationWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    made: dict[str, Path] = {}
+
+    def give(family: str) -> Path:
+        if family not in made:
+            directory = tmp_path_factory.mktemp(family)
+            made[family] = tiny.tiny_models.save_checkpoint(family, directory)
+        return made[family]
+
+    return give
+
+
+def _train(classifier: Any, rows: Any, seed: int = 1, **changes: Any) -> Training:
+    training = Training(classifier, rows, tiny.settings(**changes), seed=seed)
+    training.run()
+    return training
+
+
+@pytest.mark.parametrize(
+    ("family", "tuning", "rate"),
+    [("gemma2", "lora", 1e-2), ("llama3", "full", 3e-3), ("deberta", "full", 3e-3)],
+)
+def test_the_loss_falls(
+    checkpoint: Callable[[str], Path], family: str, tuning: str, rate: float
+) -> None:
+    classifier, rows = tiny.load(checkpoint(family), tuning=tuning), tiny.labelled_rows(30)
+    before = tiny.mean_loss(classifier, rows)
+    _train(classifier, rows, epochs=12, learning_rate=rate, token_budget=300)
+    assert not classifier.model.training
+    assert tiny.mean_loss(classifier, rows) < 0.5 * before
+
+
+def test_frozen_weights_stay_and_all_trained_ones_move(checkpoint: Callable[[str], Path]) -> None:
+    classifier = tiny.load(checkpoint("gemma2"))
+    frozen, trained = tiny.weights(classifier, trained=False), tiny.weights(classifier)
+    _train(classifier, tiny.labelled_rows(), weight_decay=0.1)
+    assert tiny.same(tiny.weights(classifier, trained=False), frozen)
+    assert {name.split(".")[-3] for name in trained} == {"lora_A", "lora_B", "modules_to_save"}
+    after = tiny.weights(classifier)
+    assert [name for name in trained if torch.equal(after[name], trained[name])] == []
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_the_same_seed_gives_the_same_weights(
+    checkpoint: Callable[[str], Path], dropout: float
+) -> None:
+    ends: list[Any] = []
+    for seed in (1, 1, 2):
+        classifier = tiny.load(checkpoint("llama3"), dropout=dropout)
+        torch.manual_seed(len(ends))  # what was drawn before does not count
+        _train(classifier, tiny.labelled_rows(), seed)
+        ends.append(tiny.weights(classifier))
+    assert tiny.same(ends[0], ends[1])
+    assert not tiny.same(ends[0], ends[2])
+
+
+def test_dropout_counts_while_training(checkpoint: Callable[[str], Path]) -> None:
+    ends = []
+    for dropout in (0.0, 0.3):
+        classifier = tiny.load(checkpoint("llama3"), dropout=dropout)
+        _train(classifier, tiny.labelled_rows())
+        ends.append(tiny.weights(classifier))
+    assert not tiny.same(ends[0], ends[1])
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.05])
+def test_steps_are_clipped_and_follow_the_schedule(
+    checkpoint: Callable[[str], Path], clip: float
+) -> None:
+    classifier = tiny.load(checkpoint("llama3"))
+    chosen = tiny.settings(clip=clip, schedule="linear", learning_rate=0.01)
+    training = Training(classifier, tiny.labelled_rows(), chosen, seed=1)
+    norms, rates = [], []
+
+    def look(optimizer: Any, *_: Any) -> None:
+        gradients = [p.grad for p in training.trained.values() if p.grad is not None]
+        norms.append(float(torch.nn.utils.get_total_norm(gradients)))
+        rates.append(optimizer.param_groups[0]["lr"])
+
+    training.optimizer.register_step_pre_hook(look)
+    training.run()
+    assert (max(norms) <= 0.05 * 1.001) is (clip > 0)
+    total = len(training.steps)
+    assert rates == pytest.approx([0.01 * (1 - step / total) for step in range(total)])
+
+
+def test_activation_checkpointing_changes_no_weight(checkpoint: Callable[[str], Path]) -> None:
+    for family, tuning in (("gemma2", "lora"), ("deberta", "full")):
+        ends: list[Any] = []
+        for chosen in (False, True):
+            classifier = tiny.load(checkpoint(family), tuning=tuning)
+            _train(classifier, tiny.labelled_rows(), epochs=1, activation_checkpointing=chosen)
+            ends.append(tiny.weights(classifier))
+        for name, weight in ends[0].items():
+            torch.testing.assert_close(ends[1][name], weight, rtol=1e-4, atol=1e-5)
+
+
+def _gradient_of_items_alone(classifier: Any, rows: Any) -> dict[str, torch.Tensor]:
+    """Compute every row of every order by itself, and the loss by torch's own cross-entropy."""
+    total = torch.zeros(())
+    for swapped, tokens in enumerate(rows.orders):
+        labels = rows.labels[:, [1, 0, 2]] if swapped else rows.labels
+        for i in range(len(rows)):
+            logits = classifier.logits(classifier.batch(tokens, np.array([i])))
+            wanted = torch.tensor(labels[i : i + 1], dtype=torch.float32)
+            loss = torch.nn.functional.cross_entropy(logits, wanted)
+            total = total + loss * float(rows.weight[i] / rows.weight.mean())
+    (total / (len(rows) * len(rows.orders))).backward()
+    trained = [(n, p) for n, p in classifier.model.named_parameters() if p.requires_grad]
+    found = {n: p.grad.clone() for n, p in trained if p.grad is not None}
+    classifier.model.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("family", ["gemma2", "deberta"])
+def test_a_steps_gradient_is_the_same_for_every_token_budget(
+    checkpoint: Callable[[str], Path], family: str
+) -> None:
+    classifier = tiny.load(checkpoint(family))
+    rows = tiny.labelled_rows(8, orders=2)
+    wanted = _gradient_of_items_alone(classifier, rows)
+    counts = set()
+
+    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(budget=st.integers(1, 300))
+    @example(budget=1)
+    @example(budget=70)
+    @example(budget=300)
+    def check(budget: int) -> None:
+        chosen = tiny.settings(batch_size=8, token_budget=budget, both_orders=True)
+        training = Training(classifier, rows, chosen, seed=budget)
+        classifier.model.eval()  # no dropout: it would differ with the order of packs
+        (step,) = training.steps[:1]
+        counts.add(len(step))
+        found = tiny.gradients(training, step)
+        assert found.keys() == wanted.keys()
+        for name, gradient in wanted.items():
+            torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-5)
+
+    check()
+    assert len(counts) > 2
+
+
+def test_both_orders_of_a_battle_are_in_one_step_with_swapped_labels(
+    checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier, rows = tiny.load(checkpoint("llama3")), tiny.labelled_rows(12, orders=2)
+    training = Training(classifier, rows, tiny.settings(batch_size=4), seed=1)
+    seen: list[tuple[int, list[float]]] = []
+    batches: list[Any] = []
+    tiny.before_each_batch(classifier, batches.append)
+    plain = losses_module.row_losses
+
+    def losses(logits: Any, labels: Any, *rest: Any, **options: Any) -> Any:
+        seen.extend(zip(batches[-1].tolist(), labels.tolist(), strict=True))
+        return plain(logits, labels, *rest, **options)
+
+    monkeypatch.setattr(training_module, "row_losses", losses)
+    for step in training.steps:
+        seen.clear()
+        training._step(step)
+        labels = dict(seen)
+        assert len(labels) == len(seen)
+        battles = sorted(item for item in labels if item < 12)
+        assert sorted(labels) == battles + [battle + 12 for battle in battles]
+        for battle in battles:
+            np.testing.assert_allclose(labels[battle], rows.labels[battle], rtol=1e-6)
+            np.testing.assert_allclose(labels[battle + 12], rows.labels[battle][[1, 0, 2]])
+    for battle in range(12):
+        for order, tokens in enumerate(rows.orders):
+            item = training.items.tokens.row(battle + 12 * order)
+            assert item.tolist() == tokens.row(battle).tolist()
+
+
+@pytest.mark.parametrize(("family", "orders"), [("llama3", 2), ("deberta", 1)])
+def test_every_battle_is_seen_once_an_epoch(
+    checkpoint: Callable[[str], Path], family: str, orders: int
+) -> None:
+    classifier, rows = tiny.load(checkpoint(family)), tiny.labelled_rows(20, orders=orders)
+    seen: list[int] = []
+    tiny.before_each_batch(classifier, lambda items: seen.extend(items.tolist()))
+    training = _train(classifier, rows, epochs=3, learning_rate=0.0)
+    assert sorted(seen) == sorted(list(range(20 * orders)) * 3)
+    assert sorted(seen[: 20 * orders]) == list(range(20 * orders))
+    assert len({tuple(seen[i : i + 20]) for i in range(0, len(seen), 20 * orders)}) == 3
+    assert training.progress.step == len(training.steps)
+
+
+@pytest.mark.parametrize("family", ["llama3", "deberta"])
+def test_memory_that_runs_out_halves_the_budget_and_changes_no_gradient(
+    checkpoint: Callable[[str], Path], family: str
+) -> None:
+    classifier = tiny.load(checkpoint(family))
+    rows = tiny.labelled_rows(12, lengths=(150, 250))
+    chosen = tiny.settings(batch_size=12, token_budget=1100)
+    training = Training(classifier, rows, chosen, seed=1)
+    classifier.model.eval()
+    (step,) = training.steps[:1]
+    wanted = tiny.gradients(training, step)
+    batches: list[Any] = []
+
+    def fail_at_the_second(items: Any) -> None:
+        batches.append(items)
+        if len(batches) == 2:  # the first has left its gradient
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    tiny.before_each_batch(classifier, fail_at_the_second)
+    found = tiny.gradients(training, step)
+    assert training.token_budget == 550
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-5)
+    batches[:] = batches[:2]
+    tiny.gradients(training, step)  # the budget stays halved
+    assert max(training.items.tokens.lengths[items].sum() for items in batches[2:]) <= 550
+
+
+def test_a_battle_that_never_fits_into_memory_is_an_error(
+    checkpoint: Callable[[str], Path],
+) -> None:
+    classifier = tiny.load(checkpoint("llama3"))
+    rows = tiny.labelled_rows(8, lengths=(150, 250))
+    training = Training(classifier, rows, tiny.settings(token_budget=2000), seed=1)
+    _limit_memory(classifier, training, 100)
+    with pytest.raises(LearnerError, match="out of memory with packs of .* tokens") as caught:
+        training.run()
+    assert "activation_checkpointing" in str(caught.value.mend)
+
+
+def _limit_memory(classifier: Any, training: Training, tokens: int) -> None:
+    """Let the last pack of a step that is too large fail: by then others have left gradients."""
+
+    def check(items: Any) -> None:
+        if training.items.tokens.lengths[items].sum() > tokens:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    tiny.before_each_batch(classifier, check)
+
+
+def test_a_loss_that_is_not_finite_is_an_error(checkpoint: Callable[[str], Path]) -> None:
+    classifier = tiny.load(checkpoint("llama3"))
+    rows = tiny.labelled_rows()
+    rows.labels[3] = np.nan
+    with pytest.raises(LearnerError, match=r"the loss is nan at step \d+"):
+        _train(classifier, rows)
+
+
+def test_no_rows_are_an_error(checkpoint: Callable[[str], Path]) -> None:
+    none = tiny.labelled_rows().take(np.array([], dtype=np.int64))
+    with pytest.raises(LearnerError, match="there are no battles to learn from"):
+        _train(tiny.load(checkpoint("llama3")), none)
+
+
+def test_progress_is_told_to_the_end(checkpoint: Callable[[str], Path]) -> None:
+    told: list[tuple[float, str]] = []
+    chosen = tiny.settings(epochs=8)
+    classifier = tiny.load(checkpoint("llama3"))
+    Training(
+        classifier,
+        tiny.labelled_rows(),
+        chosen,
+        seed=1,
+        progress=lambda done, message: told.append((done, message)),
+    ).run()
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1][0] == 1.0
+    assert told[-1][1].startswith("loss ")
+
+
+def test_distillation_needs_a_teacher_and_follows_it(checkpoint: Callable[[str], Path]) -> None:
+    classifier, rows = tiny.load(checkpoint("llama3")), tiny.labelled_rows(orders=2)
+    chosen: dict[str, Any] = {
+        "distillation": 1.0,
+        "temperature": 2.0,
+        "epochs": 15,
+        "token_budget": 400,
+    }
+    with pytest.raises(LearnerError, match="distillation needs the teacher's logits"):
+        _train(classifier, rows, **chosen)
+    opposite = np.log(rows.labels[:, [2, 1, 0]]).astype(np.float32)
+    taught = tiny.labelled_rows(orders=2, teacher=opposite)
+    _train(classifier, taught, **chosen)
+    assert tiny.mean_loss(classifier, rows) > 1.5
+    learned = tiny.labelled_rows(labels=rows.labels[:, [2, 1, 0]])
+    assert tiny.mean_loss(classifier, learned) < 0.6

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ensemble.errors import LearnerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("peft")
+huggingface_hub = importlib.import_module("huggingface_hub")
+safetensors = importlib.import_module("safetensors.torch")
+settings = importlib.import_module("plugins.language_model.settings")
+weights = importlib.import_module("plugins.language_model.weights")
+tiny = importlib.import_module("tests.plugins.language_model.tiny_models")
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script` is deprecated:DeprecationWarning"  # transformers' DeBERTa
+)
+
+FILE = "model.safetensors"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+UP = "layers.1.mlp.up_proj.weight"
+LOADERS = [weights.load_tokenizer, weights.load_config, weights.identity]
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    directory: Path = tiny.save_checkpoint("llama3", tmp_path / "llama")
+    return directory
+
+
+def of(model: Path | str, **options: Any) -> Any:
+    return settings.ModelSettings(str(model), **options)
+
+
+def load(directory: Path) -> Any:
+    return weights.load_model(of(directory), weights.load_config(of(directory)))
+
+
+def change_tensors(directory: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    tensors = safetensors.load_file(directory / FILE)
+    change(tensors)
+    safetensors.save_file(tensors, directory / FILE, metadata={"format": "pt"})
+
+
+def change_json(file: Path, **values: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize("name", ["nowhere", "./nowhere", "no where"])
+def test_a_directory_that_is_not_there_is_named(
+    loader: Callable[[Any], Any], name: str, tmp_path: Path
+) -> None:
+    place = str(tmp_path / "nowhere") if name == "nowhere" else name
+    with pytest.raises(LearnerError, match="the model cannot be loaded") as error:
+        loader(of(place))
+    assert error.value.where == place
+    assert "mend the name" in str(error.value.mend)
+    assert "the path of a directory" in str(error.value.mend)
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_a_hub_id_offline_says_what_to_do(loader: Callable[[Any], Any]) -> None:
+    with pytest.raises(LearnerError, match="the model cannot be loaded") as error:
+        loader(of("google/no-such-model", revision="abc"))
+    assert error.value.where == "google/no-such-model, revision abc"
+    assert error.value.mend == (
+        "it is not in the cache and nothing may be fetched: fetch it first, or give a directory"
+    )
+
+
+def test_weights_of_a_hub_id_that_are_not_in_the_cache_say_what_to_do(checkpoint: Path) -> None:
+    config = weights.load_config(of(checkpoint))
+    with pytest.raises(LearnerError, match="the model cannot be loaded") as error:
+        weights.load_model(of("google/no-such-model"), config)
+    assert "fetch it first" in str(error.value.mend)
+
+
+def test_a_gated_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **options: Any) -> None:
+        raise OSError("You are trying to access a gated repo.\nMake sure to have access.")
+
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", refuse)
+    with pytest.raises(LearnerError, match="OSError: You are trying to access a gated repo.\n  wh"):
+        weights.load_config(of("google/gemma-2-9b-it"))
+    with pytest.raises(LearnerError, match="accept its licence on its hub page, then `hf auth log"):
+        weights.load_config(of("google/gemma-2-9b-it"))
+
+
+def test_pickled_weights_are_refused(checkpoint: Path) -> None:
+    torch.save(safetensors.load_file(checkpoint / FILE), checkpoint / "pytorch_model.bin")
+    (checkpoint / FILE).unlink()
+    with pytest.raises(LearnerError, match="no file named model.safetensors") as error:
+        load(checkpoint)
+    assert error.value.mend == (
+        "convert the weights to safetensors: pickled weights are never loaded"
+    )
+
+
+@pytest.mark.parametrize("family", ["gemma2", "llama3", "deberta", "bert"])
+def test_a_missing_tensor_is_named(family: str, tmp_path: Path) -> None:
+    directory = tiny.save_checkpoint(family, tmp_path)
+    name = sorted(safetensors.load_file(directory / FILE))[-2]
+    change_tensors(directory, lambda tensors: tensors.pop(name))
+    with pytest.raises(LearnerError, match=rf"the weights lack 1 tensors of \w+: \w+\.{name}\n"):
+        load(directory)
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    other = tiny.save_checkpoint("bert", tmp_path / "bert")
+    (checkpoint / FILE).write_bytes((other / FILE).read_bytes())
+    match = r"the weights lack \d\d tensors of LlamaForSequenceClassification: model\."
+    with pytest.raises(LearnerError, match=match) as error:
+        load(checkpoint)
+    assert error.value.mend == "give a checkpoint of this architecture, complete and in safetensors"
+
+
+def test_a_misshapen_tensor_is_named(checkpoint: Path) -> None:
+    change_tensors(checkpoint, lambda tensors: tensors.update({UP: tensors[UP][:8].clone()}))
+    with pytest.raises(LearnerError, match=UP):
+        load(checkpoint)
+
+
+@pytest.mark.parametrize("damage", [lambda raw: b"rubbish", lambda raw: raw[:-100]])
+def test_damaged_weights_are_refused(damage: Callable[[bytes], bytes], checkpoint: Path) -> None:
+    (checkpoint / FILE).write_bytes(damage((checkpoint / FILE).read_bytes()))
+    with pytest.raises(LearnerError, match="the model cannot be loaded: SafetensorError"):
+        load(checkpoint)
+
+
+def test_models_with_code_of_their_own_are_refused_and_not_run(checkpoint: Path) -> None:
+    ran = checkpoint / "ran"
+    (checkpoint / "own.py").write_text(f"open({str(ran)!r}, 'w')")
+    change_json(
+        checkpoint / "config.json", model_type="own", auto_map={"AutoConfig": "own.OwnConfig"}
+    )
+    change_json(
+        checkpoint / "tokenizer_config.json",
+        tokenizer_class="Own",
+        auto_map={"AutoTokenizer": ["own.Own", None]},
+    )
+    for loader in (weights.load_config, weights.load_tokenizer):
+        with pytest.raises(LearnerError, match="contains custom code") as error:
+            loader(of(checkpoint))
+        assert "models with code of their own are not run" in str(error.value.mend)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("family", ["gemma2", "llama3", "qwen2", "deberta", "bert"])
+def test_a_head_may_be_missing(family: str, tmp_path: Path) -> None:
+    directory = tiny.save_checkpoint(family, tmp_path)
+    assert not any("score" in n or "classif" in n for n in safetensors.load_file(directory / FILE))
+    model = load(directory)
+    assert model.config.num_labels == weights.N_CLASSES == 3
+    assert not model.config.use_cache
+
+
+def test_a_head_for_other_classes_is_replaced(checkpoint: Path) -> None:
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        checkpoint, num_labels=1, pad_token_id=0
+    )
+    model.save_pretrained(checkpoint)
+    assert load(checkpoint).score.weight.shape == (3, 32)
+
+
+def test_tokenizers_come_back(checkpoint: Path) -> None:
+    tokenizer = weights.load_tokenizer(of(checkpoint))
+    wanted = tiny.tokenizers.llama3_tokenizer()
+    assert tokenizer("hello world").input_ids == wanted("hello world").input_ids
+
+
+def test_soft_capping_is_taken_out_of_the_config(tmp_path: Path) -> None:
+    directory = tiny.save_checkpoint("gemma2", tmp_path)
+    assert weights.load_config(of(directory)).attn_logit_softcapping == 3.0
+    without = weights.load_config(of(directory, soft_capping=False))
+    assert without.attn_logit_softcapping is None
+
+
+def test_identity_is_that_of_config_and_tensors(checkpoint: Path, tmp_path: Path) -> None:
+    first = weights.identity(of(checkpoint))
+    assert first.keys() == {"model", "sha256"}
+    assert first["model"] == str(checkpoint)
+    assert len(first["sha256"]) == 64
+
+    same = weights.identity(of(tiny.save_checkpoint("llama3", tmp_path / "copy")))
+    assert same["sha256"] == first["sha256"], "the place does not count"
+    (checkpoint / "README.md").write_text("other files do not count")
+    change_json(checkpoint / "tokenizer_config.json", model_max_length=7)
+    assert weights.identity(of(checkpoint)) == first
+
+
+def one_bit(directory: Path) -> None:
+    raw = bytearray((directory / FILE).read_bytes())
+    raw[-1] ^= 1
+    (directory / FILE).write_bytes(raw)
+
+
+CHANGES: dict[str, Callable[[Path], Any]] = {
+    "one bit": one_bit,
+    "a tensor less": lambda d: change_tensors(d, lambda tensors: tensors.pop(UP)),
+    "another file": lambda d: safetensors.save_file({"x": torch.ones(1)}, d / "b.safetensors"),
+    "config": lambda d: change_json(d / "config.json", rms_norm_eps=0.5),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_identity_changes_with_the_weights(change: str, checkpoint: Path) -> None:
+    first = weights.identity(of(checkpoint))
+    CHANGES[change](checkpoint)
+    assert weights.identity(of(checkpoint))["sha256"] != first["sha256"]
+
+
+def test_identity_of_a_hub_id_names_its_commit(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "cache" / "models--some--model"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text(COMMIT)
+    (place / "snapshots").mkdir()
+    checkpoint.rename(place / "snapshots" / COMMIT)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    found = weights.identity(of("some/model"))
+    assert (found["model"], found["revision"]) == ("some/model", COMMIT)
+    assert found == weights.identity(of("some/model", revision=COMMIT))
+    assert found["sha256"] == weights.directory_fingerprint(place / "snapshots" / COMMIT)
