@@ -145,9 +145,7 @@ def _added(special: Sequence[str]) -> list[AddedToken]:
 
 
 def _wrap(tokenizer: Tokenizer, **roles: str) -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, **roles
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **roles)
 
 
 def _surround(tokenizer: Tokenizer, first: str, last: str = "") -> None:
