@@ -168,7 +168,7 @@ def test_teachers_are_followed(checkpoint: Callable[[str], Path]) -> None:
     learner, earlier = _make("llama3-lora", source, **options), _battles(6, seed=7)
     # Together they say that the first class wins, whatever the labels say.
     one, two = (
-        np.tile(np.array(row, dtype=np.float32), (18, 1)) for row in ([9, 0, 4], [-1, 0, -4])
+        np.tile(np.array(row, dtype=np.float32), (18, 1)) for row in ([0, 6, 0], [9, -6, 0])
     )
     with pytest.raises(LearnerError, match="no logits of the teachers two"):
         _fit(learner, teachers={"one": one})

@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_weights(
 
 def test_dropout_counts_while_training(checkpoint: Callable[[str], Path]) -> None:
     ends = []
-    for dropout in (0.0, 0.3):
+    for dropout in (0.2, 0.6):  # both by the same layers
         classifier = tiny.load(checkpoint("llama3"), dropout=dropout)
         _train(classifier, tiny.labelled_rows())
         ends.append(tiny.weights(classifier))
