@@ -108,10 +108,15 @@ def use_eight_bits(backbone: nn.Module, precision: Precision) -> int:
     Raises
     ------
     LearnerError
-        The GPU has no such products.
+        The GPU has no such products, or no layer takes them.
     """
     dtype = _dtype(precision, next(backbone.parameters()).device)
     replaced = list(_replaceable(backbone))
+    if not replaced:
+        raise LearnerError(
+            f'no layer can be computed with precision = "{precision}"',
+            mend='set precision = "native": weights in 8 or 4 bits have products of their own',
+        )
     for parent, name, layer in replaced:
         setattr(parent, name, EightBitLinear(layer, dtype))
         if name == "base_layer":  # a fused adapter would go on to compute with the layer's weights

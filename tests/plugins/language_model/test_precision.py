@@ -139,7 +139,8 @@ def test_layers_of_even_sizes_are_replaced_and_heads_are_not() -> None:
     model = nested()
     assert precision.use_eight_bits(model, "int8") == 2
     assert eight_bit_names(model) == {"even", "block.0"}
-    assert precision.use_eight_bits(model, "int8") == 0
+    with pytest.raises(LearnerError, match="no layer can be computed"):
+        precision.use_eight_bits(model, "int8")
 
 
 @pytest.mark.parametrize("merge", [True, False])
@@ -213,3 +214,9 @@ def test_a_gpu_without_fp8_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert precision._dtype("int8", torch.device("cuda")) is torch.int8
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
     assert precision._dtype("fp8", torch.device("cuda")) is FP8
+
+
+def test_a_model_that_would_stay_as_it_is_is_refused() -> None:
+    odd = torch.nn.Sequential(torch.nn.Linear(15, 32))
+    with pytest.raises(LearnerError, match='no layer can be computed with precision = "int8"'):
+        precision.use_eight_bits(odd, "int8")
