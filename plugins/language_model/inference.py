@@ -81,8 +81,8 @@ def _fill(
 ) -> None:
     """Write the logits of some rows to their places."""
     plan = classifier.plan(tokens.lengths[rows], budget)
-    # One width for all packs, or each new one is compiled anew.
-    width = budget if classifier.compiled and len(plan) > 1 else 0
+    # One width for all packs: each new one is compiled anew.
+    width = budget if classifier.compiled else 0
     running: list[tuple[NDArray[np.int64], torch.Tensor]] = []
     for number, part in enumerate(plan):
         with torch.inference_mode():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
     from plugins.language_model.model import Classifier
+    from plugins.language_model.parity import Parity
     from plugins.language_model.settings import TrainingSettings
     from plugins.language_model.tokenization import BattleTokenizer
     from plugins.language_model.tokens import Tokens
@@ -275,24 +276,34 @@ class LanguageModel(Parameters, BaseLearner):
     def _finish(self, probe: Tokens) -> None:
         """Hold the trained model against transformers; merge and quantize it, and measure that."""
         from plugins.language_model.adapters import trained_state
-        from plugins.language_model.parity import check_parity, drift, reference_logits
+        from plugins.language_model.parity import drift, reference_logits
 
         classifier = self._classifier
         self.state_ = trained_state(classifier)
+        parity = self._check_parity(probe, "after training")
         reference = reference_logits(classifier, probe)
-        parity = check_parity(
-            classifier, probe, where="after training", tolerance=self.parity_tolerance
-        )
         merged = self.merge and self.tuning == "lora" and self.bits == 16
         self._prepare(merge=merged)
         self.facts_ = {
             "dtype": str(classifier.dtype).removeprefix("torch."),
             "packed": classifier.packed,
-            "drift_from_float32": parity,
+            "drift_from_float32": parity.packed,
+            "drift_of_transformers": parity.transformers,
             "merged": merged,
             "precision": self.precision,
-            "drift_in_prediction": drift(classifier, probe, reference),
+            "drift_in_prediction": drift(classifier, probe, reference, self.predict_token_budget),
         }
+
+    def _check_parity(self, probe: Tokens, where: str) -> Parity:
+        from plugins.language_model.parity import check_parity
+
+        return check_parity(
+            self._classifier,
+            probe,
+            where=where,
+            tolerance=self.parity_tolerance,
+            budget=self.predict_token_budget,
+        )
 
     def _prepare(self, *, merge: bool) -> None:
         classifier = self._classifier

@@ -170,10 +170,12 @@ class Classifier:
         return self.dtype is torch.bfloat16 and self.settings.tuning == "lora"
 
     def _compile(self) -> None:
+        # All packs have one width. Padded batches have many: those are compiled for any of them.
+        dynamic = False if self.packed else None
         for layer in _layers(self.backbone):
             # A layer that reads early has a new shape with each pack, and little to compute.
             if not decoder.reads_early(layer):
-                layer.compile()
+                layer.compile(dynamic=dynamic)
 
     @contextmanager
     def as_transformers(self) -> Iterator[PreTrainedModel]:

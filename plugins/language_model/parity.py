@@ -1,12 +1,14 @@
 """Parity: packed logits are those that transformers computes, padded, eager and in float32.
 
-A wrong mask, position, pooled token, head or adapter shows as a difference far above rounding.
+A wrong mask, position, pooled token, head or adapter shows as a difference far above rounding. How
+far rounding goes depends on the model: transformers' own logits in the same dtype say it.
 """
 
 from __future__ import annotations
 
 import types
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from torch import nn
 from ensemble.errors import LearnerError
 from plugins.language_model.batches import make_padded
 from plugins.language_model.inference import compute_logits
+from plugins.language_model.settings import PredictionSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +33,25 @@ if TYPE_CHECKING:
 TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 """Greatest difference allowed, over 1 + the greatest logit, by the dtype that is computed in."""
 
+_ROUNDINGS = 2.0
+"""Times transformers' own drift in that dtype that is allowed, where it is more."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far logits are from transformers' in float32, over 1 + the greatest of those.
+
+    Parameters
+    ----------
+    packed
+        Of the model's own way of computing, alone or in a pack.
+    transformers
+        Of transformers' own in the same dtype: what rounding alone does to this model.
+    """
+
+    packed: float
+    transformers: float
+
 
 def reference_logits(classifier: Classifier, tokens: Tokens) -> LogitArray:
     """Compute logits by transformers' own modules, padded, with eager attention, in float32.
@@ -40,9 +62,22 @@ def reference_logits(classifier: Classifier, tokens: Tokens) -> LogitArray:
     -------
     ndarray of float32, shape (n, 3)
     """
+    with classifier.as_transformers() as model, _in_float32(model):
+        return _padded_logits(classifier, model, tokens)
+
+
+def rounded_logits(classifier: Classifier, tokens: Tokens) -> LogitArray:
+    """Compute logits as ``reference_logits`` does, in the dtype that the classifier computes in."""
+    half = classifier.dtype is not torch.float32
+    autocast = torch.autocast(classifier.device.type, classifier.dtype) if half else nullcontext()
+    with classifier.as_transformers() as model, autocast:
+        return _padded_logits(classifier, model, tokens)
+
+
+def _padded_logits(classifier: Classifier, model: nn.Module, tokens: Tokens) -> LogitArray:
     rows = np.arange(len(tokens), dtype=np.int64)
     padded = make_padded(tokens, rows, device=classifier.device, pad_id=classifier.pad_id)
-    with torch.no_grad(), classifier.as_transformers() as model, _in_float32(model):
+    with torch.no_grad():
         # A row's own tokens tell where it ends, and its padding must not look like them.
         out = [
             model(input_ids=ids[None, :length], attention_mask=attended[None, :length]).logits
@@ -55,20 +90,34 @@ def reference_logits(classifier: Classifier, tokens: Tokens) -> LogitArray:
     return torch.cat(out).float().cpu().numpy()
 
 
-def drift(classifier: Classifier, tokens: Tokens, reference: LogitArray) -> float:
+def drift(
+    classifier: Classifier,
+    tokens: Tokens,
+    reference: LogitArray,
+    budget: int = PredictionSettings.token_budget,
+) -> float:
     """Give the greatest difference to a reference, over 1 + its greatest logit.
 
-    Each row is computed alone, and all rows together.
+    Each row is computed alone, and all rows together, in packs of at most ``budget`` tokens.
     """
-    together = compute_logits(classifier, tokens, int(tokens.lengths.sum()))
-    alone = compute_logits(classifier, tokens, 1)
-    gap = max(np.abs(found - reference).max() for found in (together, alone))
-    return float(gap / (1 + np.abs(reference).max()))
+    together = compute_logits(classifier, tokens, budget)
+    singly = [tokens.take(np.array([row])) for row in range(len(tokens))]
+    alone = np.concatenate([compute_logits(classifier, row, budget) for row in singly])
+    return max(_distance(found, reference) for found in (together, alone))
+
+
+def _distance(found: LogitArray, reference: LogitArray) -> float:
+    return float(np.abs(found - reference).max() / (1 + np.abs(reference).max()))
 
 
 def check_parity(
-    classifier: Classifier, tokens: Tokens, *, where: str, tolerance: float | None = None
-) -> float:
+    classifier: Classifier,
+    tokens: Tokens,
+    *,
+    where: str,
+    tolerance: float | None = None,
+    budget: int = PredictionSettings.token_budget,
+) -> Parity:
     """Hold the model's own way of computing against transformers'.
 
     Parameters
@@ -80,24 +129,29 @@ def check_parity(
     where
         When it is checked, for the error.
     tolerance
-        Greatest drift allowed; None takes that of the dtype.
-
-    Returns
-    -------
-    float
-        The drift found.
+        Greatest drift allowed; None takes that of the dtype, or twice transformers' own in that
+        dtype where it is more.
+    budget
+        Most tokens computed at once.
 
     Raises
     ------
     LearnerError
         The two differ by more than rounding explains.
     """
-    allowed = TOLERANCES[classifier.dtype] if tolerance is None else tolerance
-    found = drift(classifier, tokens, reference_logits(classifier, tokens))
-    if not found <= allowed:
+    reference = reference_logits(classifier, tokens)
+    found = Parity(
+        packed=drift(classifier, tokens, reference, budget),
+        transformers=_distance(rounded_logits(classifier, tokens), reference),
+    )
+    allowed = tolerance
+    if allowed is None:
+        allowed = max(TOLERANCES[classifier.dtype], _ROUNDINGS * found.transformers)
+    if not found.packed <= allowed:
         raise LearnerError(
-            f"logits are not those of transformers' padded float32 path: they drift by {found:.3g} "
-            f"({allowed:.3g} is allowed)",
+            f"logits are not those of transformers' padded float32 path: they drift by "
+            f"{found.packed:.3g} ({allowed:.3g} is allowed; transformers' own drift by "
+            f"{found.transformers:.3g} in {str(classifier.dtype).removeprefix('torch.')})",
             where=where,
             mend="report it with the model's name: predictions of this model cannot be trusted",
         )

@@ -158,7 +158,7 @@ def test_a_head_that_only_the_engine_has_is_told_loudly(
     classifier = tiny.classifier("llama3", tmp_path)
     logits = type(classifier).logits
     monkeypatch.setattr(type(classifier), "logits", lambda self, batch: logits(self, batch) * 1.01)
-    with pytest.raises(LearnerError, match=LOUD + r"0.00\d+ \(0.0001 is allowed\)"):
+    with pytest.raises(LearnerError, match=LOUD + r"0.00\d+ \(0.0001 is allowed; transformers"):
         check(classifier)
     check(classifier, tolerance=0.02)
 
@@ -170,3 +170,21 @@ def test_a_drift_that_is_no_number_is_told_loudly(
     monkeypatch.setattr(parity, "drift", lambda *_: float("nan"))
     with pytest.raises(LearnerError, match=LOUD + "nan"):
         check(classifier)
+
+
+def test_more_is_allowed_where_rounding_alone_does_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = tiny.classifier("llama3", tmp_path)
+    exact, tokens = parity.reference_logits, tiny.random_tokens(LENGTHS)
+    found = 0.03 * (1 + np.abs(exact(classifier, tokens)).max())
+    monkeypatch.setattr(parity, "reference_logits", lambda *args: exact(*args) + found)
+    with pytest.raises(
+        LearnerError, match=r"drift by 0.0\d+ \(0.0001 is allowed; transformers' own"
+    ):
+        monkeypatch.setattr(parity, "rounded_logits", parity.reference_logits)
+        check(classifier)
+    monkeypatch.setattr(parity, "rounded_logits", exact)
+    check(classifier)  # transformers' own are as far away
+    with pytest.raises(LearnerError, match=LOUD):
+        check(classifier, tolerance=1e-3)
