@@ -16,6 +16,7 @@ import gc
 import json
 import math
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,16 +31,17 @@ from transformers import (
     LlamaForSequenceClassification,
 )
 
+from plugins.language_model import attention
 from plugins.language_model.batches import make_padded
 from plugins.language_model.inference import compute_logits
 from plugins.language_model.model import Classifier
-from plugins.language_model.parity import drift, reference_logits
+from plugins.language_model.parity import drift, reference_logits, rounded_logits
 from plugins.language_model.settings import ModelSettings, PredictionSettings, TrainingSettings
 from plugins.language_model.tokens import Tokens
 from plugins.language_model.training import LabelledRows, Training
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 DEVICE = torch.device("cuda")
 LONGEST = 2048
@@ -325,10 +327,63 @@ def kernels(label: str, action: Callable[[], object], most: int = 14) -> None:
         print(f"    {microseconds / 1e3:8.1f} ms {microseconds / total:5.1%} {kernel[:100]}")
 
 
+def drifts(name: str, classifier: Classifier, probe: Tokens, budget: int) -> None:
+    """Print how far logits are from float32, by what computes them: where a fault would lie."""
+    reference = reference_logits(classifier, probe)
+    size = 1 + np.abs(reference).max()
+    own = np.abs(rounded_logits(classifier, probe) - reference).max() / size
+    say(f"{name} drift from float32 (greatest logit {size - 1:.2f}): transformers {own:.4f}")
+    for label, context in (
+        ("compiled layers", _as_it_is),
+        ("plain layers", _not_compiled),
+        ("plain layers, plain attention", _plain_attention),
+    ):
+        with context(classifier):
+            say(f"    {label}: {drift(classifier, probe, reference, budget):.4f}")
+
+
+@contextmanager
+def _as_it_is(_classifier: Classifier) -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _not_compiled(classifier: Classifier) -> Iterator[None]:
+    kept = {m: m._compiled_call_impl for m in classifier.model.modules()}
+    for module in kept:
+        module._compiled_call_impl = None
+    try:
+        yield
+    finally:
+        for module, call in kept.items():
+            module._compiled_call_impl = call
+
+
+@contextmanager
+def _plain_attention(classifier: Classifier) -> Iterator[None]:
+    plain = attention.packed_attention
+
+    def by_rows(
+        _module: Any, query: Any, key: Any, value: Any, _mask: Any, *, row_mask: Any, **options: Any
+    ) -> Any:
+        chosen = (options[name] for name in ("scaling", "softcap", "sliding_window"))
+        out = attention._by_rows(query, key, value, row_mask, *chosen)
+        return out.transpose(1, 2).contiguous(), None
+
+    attention.packed_attention = by_rows  # type: ignore[assignment]
+    try:
+        with _not_compiled(classifier):
+            yield
+    finally:
+        attention.packed_attention = plain
+
+
 def decoder(name: str, report: Report, options: argparse.Namespace) -> None:
     """Measure a decoder: prediction in bfloat16 and FP8, and LoRA training."""
     rows = battle_rows(options.rows)
     classifier = build(name, ModelSettings(name, rank=16))
+    if "drift" in options.parts:
+        drifts(f"{name}, adapters new", classifier, rows.take(np.arange(4)), options.budget)
     if options.baseline:
         infer_padded(
             name, classifier, rows.take(np.arange(32)), f"{name} inference, notebooks' way", report
@@ -340,11 +395,16 @@ def decoder(name: str, report: Report, options: argparse.Namespace) -> None:
         if options.profile:
             classifier.model.train()
             kernels(f"{name} training", lambda: training._step(training.steps[0]), 24)
+        classifier.model.eval()
+        if "drift" in options.parts:
+            drifts(f"{name}, trained", classifier, rows.take(np.arange(4)), options.budget)
     if "infer" in options.parts:
         probe = rows.take(np.arange(4))
         reference = reference_logits(classifier, probe)
-        gap = drift(classifier, probe, reference)
-        say(f"{name} drift of bfloat16 packs from float32: {gap:.4f}")
+        gap = drift(classifier, probe, reference, options.budget)
+        own = np.abs(rounded_logits(classifier, probe) - reference).max()
+        own /= 1 + np.abs(reference).max()
+        say(f"{name} drift of bfloat16 packs from float32: {gap:.4f}; transformers' own {own:.4f}")
         classifier.prepare(PredictionSettings(), merge=True)
         infer(name, classifier, rows, f"{name} inference, packed", report, options.budget)
         if options.profile:
@@ -353,7 +413,8 @@ def decoder(name: str, report: Report, options: argparse.Namespace) -> None:
         infer(name, classifier, rows, f"{name} inference, packed, FP8", report, options.budget)
         if options.profile:
             kernels(f"{name} FP8", lambda: compute_logits(classifier, rows, options.budget))
-        say(f"{name} drift of FP8 packs from float32: {drift(classifier, probe, reference):.4f}")
+        gap = drift(classifier, probe, reference, options.budget)
+        say(f"{name} drift of FP8 packs from float32: {gap:.4f}")
 
 
 def encoder(name: str, report: Report, options: argparse.Namespace) -> None:
@@ -377,7 +438,7 @@ def main() -> None:
     """Run what is asked for, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=list(CONFIGS), choices=list(CONFIGS))
-    parser.add_argument("--parts", nargs="+", default=["infer", "train"])
+    parser.add_argument("--parts", nargs="+", default=["drift", "train", "infer"])
     parser.add_argument("--rows", type=int, default=512)
     parser.add_argument("--budget", type=int, default=16384)
     parser.add_argument("--train-budget", type=int, default=8192)
