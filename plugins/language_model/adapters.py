@@ -61,25 +61,33 @@ def read_state(classifier: Classifier, directory: Path) -> None:
             where=str(directory),
             mend="give the same model and revision",
         )
-    stored = load_file(directory / WEIGHTS)
-    expected = trained_state(classifier)
-    _compare(stored, expected, directory)
+    put_state(classifier, load_file(directory / WEIGHTS), where=str(directory / WEIGHTS))
+
+
+def put_state(classifier: Classifier, state: Tensors, *, where: str) -> None:
+    """Put trained weights into a model; every one of them must be there, and no other.
+
+    Raises
+    ------
+    ArtifactError
+        A tensor is missing, has another shape, is unknown, or does not reach the model.
+    """
+    _compare(state, trained_state(classifier), where)
     if classifier.settings.tuning == "full":
-        classifier.base.load_state_dict(stored)
+        classifier.base.load_state_dict(state)
         return
     from peft import set_peft_model_state_dict
 
-    set_peft_model_state_dict(classifier.model, stored, adapter_name=ADAPTER)
+    set_peft_model_state_dict(classifier.model, state, adapter_name=ADAPTER)
     found = trained_state(classifier)
-    lost = [name for name, tensor in stored.items() if not torch.equal(found[name], tensor)]
+    lost = [name for name, tensor in state.items() if not torch.equal(found[name], tensor)]
     if lost:
         raise ArtifactError(
-            f"{len(lost)} tensors did not reach the model: {', '.join(lost[:3])}",
-            where=str(directory),
+            f"{len(lost)} tensors did not reach the model: {', '.join(lost[:3])}", where=where
         )
 
 
-def _compare(stored: Tensors, expected: Tensors, directory: Path) -> None:
+def _compare(stored: Tensors, expected: Tensors, where: str) -> None:
     faults = [f"{name} is missing" for name in sorted(expected.keys() - stored.keys())]
     faults += [f"{name} is unknown" for name in sorted(stored.keys() - expected.keys())]
     faults += [
@@ -90,6 +98,6 @@ def _compare(stored: Tensors, expected: Tensors, directory: Path) -> None:
     if faults:
         raise ArtifactError(
             f"{len(faults)} tensors of the trained model do not fit: {'; '.join(faults[:3])}",
-            where=str(directory / WEIGHTS),
+            where=where,
             mend="fit this fold again",
         )

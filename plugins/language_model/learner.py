@@ -74,10 +74,11 @@ class LanguageModel(Parameters, BaseLearner):
         Whether adapters are merged into the weights for prediction.
     parity_tolerance
         Greatest drift from transformers' float32 logits; None for that of the dtype.
+    gpus
+        How many GPUs train one fold together; without a GPU, processes.
     """
 
     version: ClassVar[str] = "1"
-    resources: ClassVar[Resources] = Resources(gpus=1, memory_gib=16.0)  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -168,6 +169,11 @@ class LanguageModel(Parameters, BaseLearner):
         return self
 
     @property
+    def resources(self) -> Resources:  # type: ignore[override]
+        """What one fit needs."""
+        return Resources(gpus=self.gpus, memory_gib=16.0)
+
+    @property
     def batch_tolerance(self) -> float:  # type: ignore[override]
         """How far logits may differ between batches: rounding of the dtype that is computed in."""
         from plugins.language_model.parity import TOLERANCES
@@ -198,15 +204,44 @@ class LanguageModel(Parameters, BaseLearner):
     ) -> None:
         from plugins.language_model.training import Training
 
-        place = context.checkpoint_directory
+        place = context.checkpoint_directory and context.checkpoint_directory / stage
+        if self.gpus > 1:
+            self._train_together(settings, rows, context, place)
+            return
         Training(
             self._classifier,
             rows,
             settings,
             seed=context.seed,
-            snapshots=None if place is None else place / stage,
+            snapshots=place,
             progress=context.progress,
         ).run()
+
+    def _train_together(
+        self,
+        settings: TrainingSettings,
+        rows: LabelledRows,
+        context: FitContext,
+        snapshots: Path | None,
+    ) -> None:
+        from plugins.language_model.adapters import put_state, trained_state
+        from plugins.language_model.distributed import Job, train_together
+
+        job = Job(
+            self.model_settings(),
+            trained_state(self._classifier),
+            rows,
+            settings,
+            seed=context.seed,
+            snapshots=snapshots,
+            cpu=self._classifier.device.type == "cpu",
+            pad_id=self._classifier.pad_id,
+            threads=max(1, context.threads // self.gpus),
+        )
+        self.classifier_ = None  # its memory is the team's while that trains
+        end = train_together(job, self.gpus, context.progress)
+        self.classifier_ = self._load_classifier(context.device, context.seed)
+        put_state(self._classifier, end, where="the weights that training ended with")
 
     def _rows(
         self,

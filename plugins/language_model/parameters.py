@@ -23,7 +23,7 @@ PretrainHead = Literal["drop", "keep"]
 
 _ONE_OR_MORE = (
     *("train_length", "predict_length", "epochs", "batch_size", "token_budget", "rank"),
-    *("evaluations", "pretrain_epochs", "predict_token_budget"),
+    *("evaluations", "pretrain_epochs", "predict_token_budget", "gpus"),
 )
 _ZERO_OR_MORE = ("weight_decay", "clip", "patience", "checkpoint_minutes")
 _ABOVE_ZERO = (
@@ -81,6 +81,7 @@ class Parameters:
     precision: Precision = PredictionSettings.precision
     merge: bool = True
     parity_tolerance: float | None = None
+    gpus: int = 1
 
     def __post_init__(self) -> None:
         self._check_choices()

@@ -1,4 +1,4 @@
-"""Snapshots of training: weights, optimizer, schedule, random state and place, without pickle.
+"""Snapshots of training: weights, optimizer, schedule and place, without pickle.
 
 Each snapshot is a directory that is written whole or not at all, beside the one before, which is
 removed after that: whenever training is killed, one of them is there.
@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from ensemble.artifacts import atomic_directory, fingerprint, read_json, read_manifest, write_json
 from ensemble.atomic import remove
 from ensemble.errors import ArtifactError
+from plugins.language_model.stopping import Progress
 from plugins.language_model.weights import identity
 
 if TYPE_CHECKING:
@@ -68,7 +69,6 @@ class Snapshots:
         tensors = {f"weight/{n}": p.detach() for n, p in training.trained.items()}
         tensors |= {f"best/{n}": p for n, p in training.best_weights.items()}
         tensors |= _optimizer_tensors(training)
-        tensors |= _random_state()
         state = {
             "progress": asdict(training.progress),
             "scheduler": training.scheduler.state_dict(),
@@ -100,8 +100,6 @@ class Snapshots:
 
 
 def _restore(training: Training, state: dict[str, Any], tensors: Tensors) -> None:
-    from plugins.language_model.training import Progress
-
     for name, parameter in training.trained.items():
         parameter.data.copy_(tensors[f"weight/{name}"])
     training.best_weights = _under("best/", tensors)
@@ -111,7 +109,6 @@ def _restore(training: Training, state: dict[str, Any], tensors: Tensors) -> Non
     training.token_budget = state["token_budget"]
     history = [(step, loss) for step, loss in state["progress"].pop("history")]
     training.progress = Progress(**state["progress"], history=history)
-    _restore_random_state(tensors)
 
 
 def _digest(rows: LabelledRows) -> str:
@@ -157,21 +154,3 @@ def _restore_scheduler(training: Training, state: dict[str, Any]) -> None:
     rates = training.scheduler.get_last_lr()
     for group, rate in zip(training.optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
-
-
-def _random_state() -> Tensors:
-    states = {"random/cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states |= {
-            f"random/cuda-{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())
-        }
-    return states
-
-
-def _restore_random_state(tensors: Tensors) -> None:
-    states = _under("random/", tensors)
-    torch.set_rng_state(states.pop("cpu"))
-    for name, state in states.items():
-        device = int(name.removeprefix("cuda-"))
-        if device < torch.cuda.device_count():
-            torch.cuda.set_rng_state(state, device)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +15,13 @@ import torch
 
 from ensemble.errors import LearnerError
 from plugins.language_model.attention import on_device
-from plugins.language_model.inference import compute_logits
 from plugins.language_model.losses import row_losses
 from plugins.language_model.optimizer import make_optimizer, make_scheduler
 from plugins.language_model.resume import Snapshots
 from plugins.language_model.rows import Items, LabelledRows, carve
 from plugins.language_model.steps import plan_parts, plan_steps, useful_budget
+from plugins.language_model.stopping import Progress, evaluation_steps, stopping_loss
+from plugins.language_model.teams import Team
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,31 +41,6 @@ _TOLD_EVERY = 10
 """Steps between two readings of the loss: each waits for the GPU."""
 
 
-@dataclass
-class Progress:
-    """Where training is; all of it is saved with a snapshot.
-
-    Parameters
-    ----------
-    step
-        Optimizer steps done.
-    best
-        Lowest log loss of early stopping; None before the first evaluation.
-    waited
-        Evaluations since then.
-    done
-        Whether training has ended.
-    history
-        ``(step, log loss)`` of each evaluation.
-    """
-
-    step: int = 0
-    best: float | None = None
-    waited: int = 0
-    done: bool = False
-    history: list[tuple[int, float]] = field(default_factory=list)
-
-
 class Training:
     """One stage of training of a classifier.
 
@@ -83,6 +58,8 @@ class Training:
         Where the state is kept; None keeps none.
     progress
         ``progress(done, message)`` with ``done`` in [0, 1].
+    team
+        With whom the parts of a step are shared; None trains alone.
 
     Attributes
     ----------
@@ -106,9 +83,11 @@ class Training:
         seed: int,
         snapshots: Path | None = None,
         progress: Callable[..., None] | None = None,
+        team: Team | None = None,
     ) -> None:
         _check(rows, settings)
         self.classifier, self.settings, self.seed = classifier, settings, seed
+        self.team = team or Team()
         self.rows, self.stop_rows = carve(rows, settings, seed)
         self.items = Items.of(self.rows)
         self._planned_budget = useful_budget(
@@ -136,7 +115,6 @@ class Training:
         LearnerError
             The loss is not finite, or not even one battle fits into memory.
         """
-        torch.manual_seed(self.seed)
         if self.snapshots:
             self.snapshots.restore()
         if self.settings.activation_checkpointing:
@@ -146,7 +124,7 @@ class Training:
             self.classifier.model.train()
             loss = self._step(self.steps[self.progress.step])
             self._after_step(loss)
-            if self.snapshots and self._is_due(saved):
+            if self.snapshots and self.team.number == 0 and self._is_due(saved):
                 self.snapshots.save()
                 saved = time.monotonic()
         self._restore_best()
@@ -164,7 +142,11 @@ class Training:
 
     def _step(self, parts: list[IntArray]) -> torch.Tensor:
         """Accumulate the gradient of some battles, in every order, and move once."""
+        # What is drawn depends on the step alone, so that no state of it has to be kept.
+        drawn = np.random.SeedSequence([self.seed, self.progress.step, self.team.number])
+        torch.manual_seed(int(drawn.generate_state(1)[0]))
         loss = self._accumulate_in_memory(parts)
+        self._add_up(loss)
         self.scaler.unscale_(self.optimizer)
         if self.settings.clip:
             torch.nn.utils.clip_grad_norm_(self.trained.values(), self.settings.clip)
@@ -173,6 +155,16 @@ class Training:
         self.scheduler.step()
         self.optimizer.zero_grad()
         return loss
+
+    def _add_up(self, loss: torch.Tensor) -> None:
+        """Add up loss and gradients over the team; a process may have had no part in a step."""
+        if self.team.size == 1:
+            return
+        for parameter in self.trained.values():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [p.grad for p in self.trained.values() if p.grad is not None]
+        self.team.add_up([loss, *gradients])
 
     def _accumulate_in_memory(self, parts: list[IntArray]) -> torch.Tensor:
         """Accumulate, from the start again with half the budget each time memory runs out."""
@@ -194,13 +186,14 @@ class Training:
     def _accumulate(self, parts: list[IntArray]) -> torch.Tensor:
         """Add up the gradient of the mean over all items of weight times loss."""
         lengths, packed = self.items.battle_lengths, self.classifier.packed
+        count = sum(map(len, parts)) * self.items.orders
+        parts = list(self.team.share(parts))
         if self.token_budget < self._planned_budget:  # something did not fit into memory
             parts = [
                 small
                 for part in parts
                 for small in plan_parts(lengths, part, self.token_budget, packed=packed)
             ]
-        count = sum(map(len, parts)) * self.items.orders
         loss = torch.zeros((), device=self.classifier.device)
         for part in parts:
             share = self._loss(self.items.of_battles(part)) / count
@@ -234,7 +227,7 @@ class Training:
         ended = step >= len(self.steps)
         if step % _TOLD_EVERY == 0 or ended:
             self._tell(step / len(self.steps), f"loss {self._checked(loss):.4f}")
-        if self.settings.patience and step in self._evaluation_steps():
+        if self.settings.patience and step in evaluation_steps(self.settings, len(self.steps)):
             self._evaluate()
         self.progress.done = self.progress.done or ended
 
@@ -251,18 +244,9 @@ class Training:
         minutes = (time.monotonic() - saved) / 60
         return self.progress.done or minutes >= self.settings.checkpoint_minutes
 
-    def _evaluation_steps(self) -> set[int]:
-        parts = self.settings.epochs * self.settings.evaluations
-        return {round((part + 1) * len(self.steps) / parts) for part in range(parts)}
-
     def _evaluate(self) -> None:
         """Score the rows that were carved out; keep the weights where they are best."""
-        assert self.stop_rows is not None  # noqa: S101 - carved where patience is set
-        logits = compute_logits(self.classifier, self.stop_rows.orders[0], self.token_budget)
-        losses = row_losses(torch.from_numpy(logits), torch.from_numpy(self.stop_rows.labels))
-        weight = torch.from_numpy(self.stop_rows.weight)
-        loss = float((losses * weight).sum() / weight.sum())
-        progress = self.progress
+        progress, loss = self.progress, stopping_loss(self)
         progress.history.append((progress.step, loss))
         if progress.best is None or loss < progress.best:
             progress.best, progress.waited = loss, 0

@@ -219,6 +219,20 @@ def test_a_second_fit_starts_from_the_pretrained_weights_again(
     np.testing.assert_array_equal(_fit(learner).predict_logits(NEW), first)
 
 
+@pytest.mark.slow
+def test_two_processes_fit_what_one_fits(checkpoint: Callable[[str], Path]) -> None:
+    # The second stage starts from the weights of the first, and with a new head.
+    plugin, earlier = "gemma2-lora", _battles(12, seed=7)
+    learners = [_make(plugin, checkpoint(plugin), gpus=count) for count in (1, 2)]
+    for learner in learners:
+        learner.pretrain(earlier, _labels(earlier), context=FitContext(seed=5, device="cpu"))
+        _fit(learner)
+    assert learners[1].resources.gpus == 2
+    one, two = (learner.predict_logits(NEW) for learner in learners)
+    np.testing.assert_allclose(two, one, atol=1e-3)
+    assert np.abs(one).max() > 0.05, "else nothing would show"
+
+
 def test_seed_weights_both_orders_and_lengths_count(checkpoint: Callable[[str], Path]) -> None:
     source = checkpoint("llama3-lora")
     base = _fit(_make("llama3-lora", source)).predict_logits(NEW)
