@@ -42,6 +42,9 @@ class LanguageModel(Parameters, BaseLearner):
     ----------
     model, revision, tuning, bits, rank, alpha, dropout, modules, soft_capping
         See ``ModelSettings``.
+    recipe
+        Parameters of a public solution, for those that are not given; see
+        ``docs/language_models.md``.
     template
         How a battle becomes text: ``"gemma2"``, ``"llama3"`` or ``"encoder"``.
     truncation

@@ -6,8 +6,9 @@ the names of this file mean nothing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Self, get_args, get_origin
 
+from plugins.language_model.recipes import RECIPES, Recipe
 from plugins.language_model.settings import (
     Bits,
     ModelSettings,
@@ -32,9 +33,15 @@ _ABOVE_ZERO = (
 )
 
 
+_GIVEN = "_given"
+"""Where a learner keeps the names of the parameters that it was given."""
+
+
 @dataclass(kw_only=True, eq=False)
 class Parameters:
     """Parameters as the user gives them; ``LanguageModel`` describes each.
+
+    Those that a recipe has and the user has not given are the recipe's.
 
     Raises
     ------
@@ -43,6 +50,7 @@ class Parameters:
     """
 
     model: str
+    recipe: Recipe | None = None
     revision: str | None = ModelSettings.revision
     template: str
     truncation: Truncation = "left"
@@ -83,7 +91,14 @@ class Parameters:
     parity_tolerance: float | None = None
     gpus: int = 1
 
+    def __new__(cls, *_: Any, **given: Any) -> Self:
+        """Note what is given: a default that is spelled out stands against a recipe."""
+        self = super().__new__(cls)
+        vars(self)[_GIVEN] = frozenset(given)
+        return self
+
     def __post_init__(self) -> None:
+        self._follow_recipe()
         self._check_choices()
         self._check_numbers()
         if self.tuning == "full" and self.bits < 16:
@@ -123,6 +138,16 @@ class Parameters:
     def _chosen(self, kind: type) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(kind)}
         return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+    def _follow_recipe(self) -> None:
+        if self.recipe is None:
+            return
+        if self.recipe not in RECIPES:
+            known = ", ".join(map(repr, RECIPES))
+            raise ValueError(f"recipe must be one of {known}, got {self.recipe!r}")
+        for name, value in RECIPES[self.recipe].items():
+            if name not in vars(self)[_GIVEN]:
+                setattr(self, name, value)
 
     def _check_choices(self) -> None:
         for field in fields(Parameters):

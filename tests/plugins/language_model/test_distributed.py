@@ -15,15 +15,15 @@ pytest.importorskip("transformers")
 pytest.importorskip("peft")
 pytest.importorskip("accelerate")
 
-from plugins.language_model.adapters import trained_state
-from plugins.language_model.distributed import Job, train_together
-from plugins.language_model.teams import AcceleratedTeam
-from plugins.language_model.training import Training
+adapters = importlib.import_module("plugins.language_model.adapters")
+distributed = importlib.import_module("plugins.language_model.distributed")
+teams_module = importlib.import_module("plugins.language_model.teams")
+tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
+Training: Any = importlib.import_module("plugins.language_model.training").Training
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,12 +31,12 @@ pytestmark = [
 ]
 
 
-def _job(source: Path, rows: Any = None, snapshots: Path | None = None, **changes: Any) -> Job:
+def _job(source: Path, rows: Any = None, snapshots: Path | None = None, **changes: Any) -> Any:
     chosen = {"batch_size": 5, "token_budget": 25, "warmup": 0.3} | changes
     classifier = tiny.load(source)
-    return Job(
+    return distributed.Job(
         classifier.settings,
-        trained_state(classifier),
+        adapters.trained_state(classifier),
         rows or tiny.labelled_rows(14),
         tiny.settings(**chosen),
         seed=1,
@@ -47,10 +47,10 @@ def _job(source: Path, rows: Any = None, snapshots: Path | None = None, **change
     )
 
 
-def _alone(source: Path, job: Job) -> tuple[dict[str, Any], Any]:
+def _alone(source: Path, job: Any) -> tuple[dict[str, Any], Any]:
     training = Training(tiny.load(source), job.rows, job.training, seed=job.seed)
     progress = training.run()
-    return trained_state(training.classifier), progress
+    return adapters.trained_state(training.classifier), progress
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_two_processes_take_the_steps_of_one(source: Path, tmp_path: Path) -> No
     job = _job(source, snapshots=tmp_path, patience=2, evaluations=2, stop_share=0.25)
     wanted, progress = _alone(source, job)
     told: list[tuple[float, str]] = []
-    found = train_together(job, 2, lambda *what: told.append(what))
+    found = distributed.train_together(job, 2, lambda *what: told.append(what))
     assert found.keys() == wanted.keys()
     for name, tensor in wanted.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-5, msg=name)
@@ -73,11 +73,11 @@ def test_two_processes_take_the_steps_of_one(source: Path, tmp_path: Path) -> No
     assert told[-1][0] == pytest.approx(progress.step / told_steps(source, job))
     # A finished training is loaded from its snapshot, and not trained again.
     again: list[Any] = []
-    assert tiny.same(train_together(job, 2, lambda *what: again.append(what)), found)
+    assert tiny.same(distributed.train_together(job, 2, lambda *what: again.append(what)), found)
     assert not again
 
 
-def told_steps(source: Path, job: Job) -> int:
+def told_steps(source: Path, job: Any) -> int:
     return len(Training(tiny.load(source), job.rows, job.training, seed=job.seed).steps)
 
 
@@ -85,7 +85,7 @@ def test_what_goes_wrong_in_a_process_is_told(source: Path) -> None:
     rows = tiny.labelled_rows(14)
     rows.labels[3] = np.nan
     with pytest.raises(LearnerError, match=r"the loss is nan at step \d+(.|\n)*mend"):
-        train_together(_job(source, rows), 2, lambda *_: None)
+        distributed.train_together(_job(source, rows), 2, lambda *_: None)
 
 
 def test_too_few_gpus_are_told_before_anything_starts(
@@ -95,7 +95,7 @@ def test_too_few_gpus_are_told_before_anything_starts(
     job = _job(source)
     object.__setattr__(job, "cpu", False)
     with pytest.raises(LearnerError, match="on 2 GPUs, and 1 can be seen(.|\n)*lower gpus"):
-        train_together(job, 2, lambda *_: None)
+        distributed.train_together(job, 2, lambda *_: None)
 
 
 class _Accelerator:
@@ -112,9 +112,9 @@ class _Accelerator:
 
 
 def test_a_team_shares_every_part_once_and_adds_up_every_tensor() -> None:
-    teams = [AcceleratedTeam(_Accelerator(number)) for number in range(3)]  # type: ignore[arg-type]
-    shares = [list(team.share(range(8))) for team in teams]
-    assert sorted(sum(shares, [])) == list(range(8))
+    teams = [teams_module.AcceleratedTeam(_Accelerator(number)) for number in range(3)]
+    shares = [part for team in teams for part in team.share(range(8))]
+    assert sorted(shares) == list(range(8))
     tensors = [torch.ones(2, 2), torch.tensor(2.0), torch.arange(3.0)]
     teams[1].add_up(tensors)
     assert [t.tolist() for t in tensors] == [[[3.0, 3.0], [3.0, 3.0]], 6.0, [0.0, 3.0, 6.0]]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import polars as pl
@@ -364,6 +364,35 @@ def test_a_wrong_parameter_is_refused(name: str, value: Any, message: str) -> No
     kind = get_manager().base_learners.get("gemma2-lora")
     with pytest.raises(ValueError, match=message):
         kind(**{name: value})
+
+
+@pytest.mark.parametrize("plugin", sorted(FAMILIES))
+def test_a_recipe_gives_what_is_not_given(plugin: str) -> None:
+    kind: Any = get_manager().base_learners.get(plugin)
+    learner = kind(recipe="1st", epochs=1, rank=kind.rank)
+    assert (learner.epochs, learner.rank) == (1, kind.rank), "defaults that are given stand"
+    assert (learner.alpha, learner.learning_rate, learner.batch_size) == (128.0, 5e-5, 64)
+    assert (learner.train_length, learner.predict_length) == (1024, 2000)
+    assert learner.tuning == "lora"
+    stored = plain_parameters(learner)
+    assert stored["recipe"] == "1st"
+    assert stored["learning_rate"] == 5e-5, "the key knows what the recipe came to"
+    assert build(kind, {"recipe": "3rd"}, where=plugin).bits == 4
+
+
+def test_every_recipe_names_parameters_and_their_values() -> None:
+    recipes = importlib.import_module("plugins.language_model.recipes").RECIPES
+    kind: Any = get_manager().base_learners.get("llama3-lora")
+    for name, recipe in recipes.items():
+        learner = kind(recipe=name)
+        assert plain_parameters(learner) == plain_parameters(kind(**recipe)) | {"recipe": name}
+
+
+def test_an_unknown_recipe_is_refused() -> None:
+    with pytest.raises(ValueError, match="recipe must be one of '1st', .*, got '2nd'"):
+        cast("Any", get_manager().base_learners.get("gemma2-lora"))(recipe="2nd")
+    with pytest.raises(ConfigError, match=r'parameter "recipe"'):
+        _make("gemma2-lora", "somewhere", recipe="2nd")
 
 
 def test_a_config_is_checked_by_type_before_any_work() -> None:
