@@ -216,6 +216,36 @@ def audit(run: Path, partial: bool, as_json: bool) -> None:
 
 
 @cli.command()
+@_config_argument
+@click.option("--learner", "learners", multiple=True, help="Only this learner; may be repeated.")
+@click.option("--rows", type=click.IntRange(min=1), default=6, show_default=True)
+@_quiet_option
+@_json_option
+def check(config: Path, learners: tuple[str, ...], rows: int, quiet: bool, as_json: bool) -> None:
+    """Check learners on a few battles, before hours are spent; exit with 1 if one fails.
+
+    Language models compute them in every way that they will: as transformers does, packed, as in
+    training, after save and load, in the precision of prediction. Models that are stored already
+    are asked again for what they predicted.
+    """
+    from ensemble.pipeline import check_stage, writing
+    from ensemble.stacking.settings import check_plugins
+
+    with _only_results():
+        settings = _load(config)
+        check_plugins(settings)
+        with writing(settings, _terminal(quiet=quiet)) as reporter:
+            found = check_stage(settings, reporter, learners or None, rows)
+    if as_json:
+        click.echo(json.dumps([finding.to_json() for finding in found], indent=2))
+    else:
+        for finding in found:
+            click.echo(finding.line())
+    if any(finding.ok is False for finding in found):
+        sys.exit(1)
+
+
+@cli.command()
 @click.argument("submission", type=_path)
 @click.option("--test", type=_path, required=True, help="The test file that it answers.")
 @_json_option

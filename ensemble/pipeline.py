@@ -23,6 +23,7 @@ from ensemble.delivery.audit import audit_run, stored_audit
 from ensemble.delivery.report import write_report
 from ensemble.delivery.submission import write_submission
 from ensemble.errors import ArtifactError, AuditError, ConfigError, EnsembleError, RunLockedError
+from ensemble.oof.check import check_learner
 from ensemble.oof.executors import execute
 from ensemble.oof.workspace import open_workspace
 from ensemble.reporter import Reporter
@@ -40,6 +41,7 @@ from ensemble.stacking.stack import load_stack, run_stack
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ensemble.oof.check import Finding
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import FloatArray
@@ -175,8 +177,7 @@ def fit_stage(
     ConfigError
         No learner is called so, or there is no such fold.
     """
-    wanted = [config.learner(name).name for name in learners] if learners else None
-    specs = [spec for spec in learner_specs(config) if wanted is None or spec.name in wanted]
+    specs = _chosen_specs(config, learners)
     every = range(config.folds.n_splits)
     foreign = sorted(set(folds or ()) - set(every))
     if foreign:
@@ -192,6 +193,44 @@ def fit_stage(
     outcome = {"fitted": fitted, "kept": len(tasks) - fitted}
     reporter.say(f"folds  {outcome['fitted']} fitted, {outcome['kept']} kept")
     return outcome
+
+
+def check_stage(
+    config: Config, reporter: Reporter, learners: Sequence[str] | None = None, rows: int = 6
+) -> list[Finding]:
+    """Check learners on a few battles; nothing but battles and plan is written.
+
+    Parameters
+    ----------
+    config
+        The config.
+    reporter
+        Told of each finding.
+    learners
+        Names of the learners to check; None checks all.
+    rows
+        Battles of each check.
+
+    Raises
+    ------
+    ConfigError
+        No learner is called so.
+    """
+    specs = _chosen_specs(config, learners)
+    prepare_stage(config, reporter)
+    split_stage(config, reporter)
+    workspace, found = open_workspace(config), []
+    with reporter.stage("check"):
+        for spec in specs:
+            for finding in check_learner(workspace, spec, rows):
+                found.append(finding)
+                reporter.event("check", **finding.to_json())
+    return found
+
+
+def _chosen_specs(config: Config, learners: Sequence[str] | None) -> list[LearnerSpec]:
+    wanted = [config.learner(name).name for name in learners] if learners else None
+    return [spec for spec in learner_specs(config) if wanted is None or spec.name in wanted]
 
 
 def _warn_of_unused_pretraining(

@@ -105,6 +105,10 @@ class BaseLearner(ABC):
     context)``; it is called before ``fit`` with the rows of role ``pretrain`` that the fold may
     see.
 
+    It may define ``check(battles, *, context)``, which ``ensemble check`` calls on an instance that
+    is not fitted, with a few battles of different lengths: it raises what is wrong, or returns what
+    it measured, as JSON by name.
+
     A learner whose parameter ``teachers`` names learners of the run gets their logits of its own
     training rows as ``context.teachers``. In each fold the teacher is that fold's model, which has
     not seen the held-out rows either.

@@ -171,6 +171,24 @@ class LanguageModel(Parameters, BaseLearner):
         self._prepare(merge=self.facts_["merged"])
         return self
 
+    def check(self, battles: pl.DataFrame, *, context: FitContext) -> dict[str, Any]:
+        """Compute a few battles in every way that the learner will; see ``checks.check_model``."""
+        _require_extra()
+        from plugins.language_model.checks import check_model
+        from plugins.language_model.model import pick_device
+
+        self.cache_ = context.cache_directory
+        self.classifier_ = None
+        return check_model(
+            self.model_settings(),
+            self._tokens(battles, self.predict_length),
+            self.prediction_settings(),
+            merge=self._merges,
+            device=pick_device(context.device),
+            pad_id=self._pad_id(),
+            tolerance=self.parity_tolerance,
+        )
+
     @property
     def resources(self) -> Resources:  # type: ignore[override]
         """What one fit needs."""
@@ -298,13 +316,16 @@ class LanguageModel(Parameters, BaseLearner):
 
     def _load_classifier(self, device: str, seed: int) -> Classifier:
         from plugins.language_model.model import load_classifier, pick_device
+
+        return load_classifier(
+            self.model_settings(), device=pick_device(device), seed=seed, pad_id=self._pad_id()
+        )
+
+    def _pad_id(self) -> int:
         from plugins.language_model.weights import load_tokenizer
 
-        settings = self.model_settings()
-        pad_id = load_tokenizer(settings).pad_token_id
-        return load_classifier(
-            settings, device=pick_device(device), seed=seed, pad_id=0 if pad_id is None else pad_id
-        )
+        found: int | None = load_tokenizer(self.model_settings()).pad_token_id
+        return 0 if found is None else found
 
     def _probe(self, battles: pl.DataFrame) -> Tokens:
         """Take a few rows from all over the battles."""
@@ -320,17 +341,21 @@ class LanguageModel(Parameters, BaseLearner):
         self.state_ = trained_state(classifier)
         parity = self._check_parity(probe, "after training")
         reference = reference_logits(classifier, probe)
-        merged = self.merge and self.tuning == "lora" and self.bits == 16
-        self._prepare(merge=merged)
+        self._prepare(merge=self._merges)
         self.facts_ = {
             "dtype": str(classifier.dtype).removeprefix("torch."),
             "packed": classifier.packed,
             "drift_from_float32": parity.packed,
             "drift_of_transformers": parity.transformers,
-            "merged": merged,
+            "merged": self._merges,
             "precision": self.precision,
             "drift_in_prediction": drift(classifier, probe, reference, self.predict_token_budget),
         }
+
+    @property
+    def _merges(self) -> bool:
+        """Whether adapters go into the weights for prediction."""
+        return self.merge and self.tuning == "lora" and self.bits == 16
 
     def _check_parity(self, probe: Tokens, where: str) -> Parity:
         from plugins.language_model.parity import check_parity

@@ -47,10 +47,33 @@ class Parity:
         Of the model's own way of computing, alone or in a pack.
     transformers
         Of transformers' own in the same dtype: what rounding alone does to this model.
+    dtype
+        That dtype.
     """
 
     packed: float
     transformers: float
+    dtype: torch.dtype
+
+    def require(self, found: float, where: str, tolerance: float | None = None) -> None:
+        """Refuse a drift above the tolerance, or above what rounding explains where it is None.
+
+        Raises
+        ------
+        LearnerError
+            It is more.
+        """
+        allowed = tolerance
+        if allowed is None:
+            allowed = max(TOLERANCES[self.dtype], _ROUNDINGS * self.transformers)
+        if not found <= allowed:
+            raise LearnerError(
+                f"logits are not those of transformers' padded float32 path: they drift by "
+                f"{found:.3g} ({allowed:.3g} is allowed; transformers' own drift by "
+                f"{self.transformers:.3g} in {str(self.dtype).removeprefix('torch.')})",
+                where=where,
+                mend="report it with the model's name: predictions of this model cannot be trusted",
+            )
 
 
 def reference_logits(classifier: Classifier, tokens: Tokens) -> LogitArray:
@@ -103,10 +126,26 @@ def drift(
     together = compute_logits(classifier, tokens, budget)
     singly = [tokens.take(np.array([row])) for row in range(len(tokens))]
     alone = np.concatenate([compute_logits(classifier, row, budget) for row in singly])
-    return max(_distance(found, reference) for found in (together, alone))
+    return max(distance(found, reference) for found in (together, alone))
 
 
-def _distance(found: LogitArray, reference: LogitArray) -> float:
+def drift_in_training(
+    classifier: Classifier, tokens: Tokens, reference: LogitArray, budget: int
+) -> float:
+    """Give what ``drift`` gives for the way that training computes; without any dropout."""
+    classifier.model.train()
+    found = np.zeros_like(reference)
+    width = budget if classifier.compiled else 0
+    with _without_dropout(classifier.model):
+        for rows in classifier.plan(tokens.lengths, budget):
+            logits = classifier.logits(classifier.batch(tokens, rows, width=width))
+            found[rows] = logits.detach().cpu().numpy()
+    classifier.model.eval()
+    return distance(found, reference)
+
+
+def distance(found: LogitArray, reference: LogitArray) -> float:
+    """Give the greatest difference of logits ``(n, 3)``, over 1 + the greatest of the reference."""
     return float(np.abs(found - reference).max() / (1 + np.abs(reference).max()))
 
 
@@ -140,22 +179,10 @@ def check_parity(
         The two differ by more than rounding explains.
     """
     reference = reference_logits(classifier, tokens)
-    found = Parity(
-        packed=drift(classifier, tokens, reference, budget),
-        transformers=_distance(rounded_logits(classifier, tokens), reference),
-    )
-    allowed = tolerance
-    if allowed is None:
-        allowed = max(TOLERANCES[classifier.dtype], _ROUNDINGS * found.transformers)
-    if not found.packed <= allowed:
-        raise LearnerError(
-            f"logits are not those of transformers' padded float32 path: they drift by "
-            f"{found.packed:.3g} ({allowed:.3g} is allowed; transformers' own drift by "
-            f"{found.transformers:.3g} in {str(classifier.dtype).removeprefix('torch.')})",
-            where=where,
-            mend="report it with the model's name: predictions of this model cannot be trusted",
-        )
-    return found
+    own = distance(rounded_logits(classifier, tokens), reference)
+    parity = Parity(drift(classifier, tokens, reference, budget), own, classifier.dtype)
+    parity.require(parity.packed, where, tolerance)
+    return parity
 
 
 @contextmanager
@@ -201,3 +228,15 @@ def _swapped(module: nn.Module, weights: dict[str, torch.Tensor]) -> Iterator[No
 def _float(value: Any) -> Any:
     half = isinstance(value, torch.Tensor) and value.dtype in (torch.bfloat16, torch.float16)
     return value.float() if half else value
+
+
+@contextmanager
+def _without_dropout(model: nn.Module) -> Iterator[None]:
+    kept = {module: module.p for module in model.modules() if isinstance(module, nn.Dropout)}
+    for module in kept:
+        module.p = 0.0
+    try:
+        yield
+    finally:
+        for module, share in kept.items():
+            module.p = share

@@ -179,6 +179,30 @@ def test_an_audit_that_fails_exits_with_1_and_names_the_ids(project: Any, comman
     assert [check["ids"] for check in failed] == [[leak]]
 
 
+def test_a_check_exits_with_1_where_a_stored_model_says_something_else(
+    project: Any, command: Any
+) -> None:
+    from ensemble.artifacts import hash_file
+
+    config = _write_config(project)
+    code, out, _ = _finish(command("check", config, "--json"))
+    assert (code, {finding["ok"] for finding in json.loads(out)}) == (0, {None})
+    assert _finish(command("fit", config, "--quiet"))[0] == 0
+    fold = project.path / "run/learners/s/fold-0"
+    (fold / "model/a.json").write_text("[0.1, 0.2, 0.7]")
+    manifest = json.loads((fold / "manifest.json").read_text())
+    manifest["files"]["model/a.json"] = hash_file(fold / "model/a.json")
+    (fold / "manifest.json").write_text(json.dumps(manifest))
+    code, out, _ = _finish(command("check", config, "--learner", "s", "--quiet"))
+    assert code == 1
+    assert [line[:4] for line in out.splitlines() if " s, " in line] == [
+        "--  ",
+        "FAIL",
+        "ok  ",
+        "ok  ",
+    ]
+
+
 def test_an_audit_of_a_part_exits_with_0_only_where_a_part_is_asked_for(
     project: Any, command: Any
 ) -> None:

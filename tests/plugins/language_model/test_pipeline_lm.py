@@ -16,6 +16,7 @@ from ensemble.battles.generated import write_battles
 from ensemble.config import Config, load_config
 from ensemble.delivery.audit import audit_run
 from ensemble.errors import LearnerError
+from ensemble.pipeline import check_stage, writing
 from plugins.language_model.training import Training
 
 if TYPE_CHECKING:
@@ -126,6 +127,10 @@ def test_three_language_models_go_the_whole_way(project: Path) -> None:
     assert len(before) == 8
     run(config)
     assert {path: path.stat().st_mtime_ns for path in before} == before
+    with writing(config) as reporter:
+        findings = check_stage(config, reporter, ["gemma2"], rows=4)
+    assert [finding.ok for finding in findings] == [True, True, True], findings
+    assert findings[0].measured["drift_in_training"] < 1e-5
 
 
 def _check_fold(fold: Path, family: str) -> None:

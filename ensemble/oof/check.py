@@ -1,0 +1,147 @@
+"""A check of learners on a few battles: their own, and stored models against stored logits.
+
+Nothing is written. What has not been fitted is said to be so, and counts as nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ensemble.battles.schema import TEXT_COLUMNS, learner_view
+from ensemble.errors import EnsembleError
+from ensemble.oof.guarded import check_same, guarded, predict_checked
+from ensemble.oof.spec import fold_key, fold_name
+from ensemble.oof.store import OOF, TEST, is_complete, read_logits
+from ensemble.plugin.base import FitContext
+
+if TYPE_CHECKING:
+    from ensemble.oof.spec import LearnerSpec
+    from ensemble.oof.workspace import Workspace
+
+OWN = "own check"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked, or could not be.
+
+    Parameters
+    ----------
+    learner
+        Its name.
+    what
+        ``"own check"``, or the fold whose stored model was asked.
+    ok
+        True where it holds, False where it does not, None where there was nothing to check.
+    detail
+        In words: why not, or why nothing.
+    measured
+        What the check measured.
+    """
+
+    learner: str
+    what: str
+    ok: bool | None
+    detail: str = ""
+    measured: dict[str, Any] = field(default_factory=dict)
+
+    def line(self) -> str:
+        """Give it as a line of text."""
+        mark = {True: "ok  ", False: "FAIL", None: "--  "}[self.ok]
+        told = ", ".join(f"{name} {_short(value)}" for name, value in self.measured.items())
+        return f"{mark}  {self.learner}, {self.what}: {self.detail or told or 'holds'}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as JSON."""
+        return asdict(self)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def check_learner(workspace: Workspace, spec: LearnerSpec, rows: int) -> list[Finding]:
+    """Check one learner.
+
+    Parameters
+    ----------
+    workspace
+        The run's battles and plan.
+    spec
+        The learner.
+    rows
+        How many battles each check takes: from the shortest to the longest.
+
+    Returns
+    -------
+    list of Finding
+        Of its own ``check``, where it defines one, then of each fold and the refit.
+    """
+    folds: list[int | None] = [*range(workspace.plan.n_splits), None]
+    return [
+        _own(workspace, spec, rows),
+        *(
+            found
+            for fold in folds
+            if (found := _stored(workspace, spec, fold, rows)).ok is not None or fold is not None
+        ),
+    ]
+
+
+def _own(workspace: Workspace, spec: LearnerSpec, rows: int) -> Finding:
+    learner = spec.make()
+    own = getattr(learner, "check", None)
+    if own is None:
+        return Finding(spec.name, OWN, None, "the learner has none")
+    battles = _spread(workspace.battles.filter(pl.col("role") == "target"), rows)
+    where = f'learner "{spec.name}" (plugin "{spec.plugin}"), own check'
+    with TemporaryDirectory() as cache:
+        context = FitContext(
+            cache_directory=Path(cache), device=workspace.device, threads=workspace.threads
+        )
+        try:
+            measured = guarded("check", where, lambda: own(battles, context=context))
+        except EnsembleError as error:
+            return Finding(spec.name, OWN, False, str(error))
+    return Finding(spec.name, OWN, True, measured=dict(measured))
+
+
+def _stored(workspace: Workspace, spec: LearnerSpec, fold: int | None, rows: int) -> Finding:
+    """Predict a few battles with a stored model, as they were predicted when it was fitted."""
+    what = fold_name(fold).replace("-", " ")
+    directory = workspace.store.directory(spec.name, fold)
+    key, _ = fold_key(spec, fold, workspace.shared_key())
+    if not is_complete(directory, key):
+        return Finding(spec.name, what, None, "not fitted with these settings")
+    asked = workspace.test_rows() if fold is None else _held_out(workspace, fold)
+    if not len(asked):
+        return Finding(spec.name, what, None, "there is no row that it has predicted")
+    battles = _spread(asked, rows)
+    stored = read_logits(directory / (TEST if fold is None else OOF), battles["id"])
+    where = f'learner "{spec.name}" (plugin "{spec.plugin}"), {what}'
+    try:
+        model = workspace.store.load(spec, fold)
+        found = predict_checked(model, battles, where)
+        check_same(stored, found, model.batch_tolerance, "than it has stored", where)
+    except EnsembleError as error:
+        return Finding(spec.name, what, False, str(error))
+    gap = float(np.abs(found - stored).max())
+    return Finding(spec.name, what, True, measured={"rows": len(battles), "difference": gap})
+
+
+def _held_out(workspace: Workspace, fold: int) -> pl.DataFrame:
+    return workspace.battles.filter(workspace.plan.held_out(fold))
+
+
+def _spread(battles: pl.DataFrame, rows: int) -> pl.DataFrame:
+    """Take some battles, evenly from the shortest to the longest."""
+    lengths = pl.sum_horizontal(pl.col(c).list.join("").str.len_bytes() for c in TEXT_COLUMNS)
+    ordered = battles.sort(lengths, "id")
+    chosen = np.unique(np.linspace(0, len(battles) - 1, min(rows, len(battles))).astype(int))
+    return learner_view(ordered[chosen])

@@ -1,0 +1,135 @@
+"""Checks of learners: their own, and what stored models say of battles that they have predicted."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+
+from ensemble.errors import ConfigError
+from ensemble.oof.check import OWN, Finding
+from ensemble.pipeline import check_stage, run, writing
+from ensemble.plugin.base import BaseLearner
+from ensemble.plugin.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ensemble.plugin.base import FitContext
+
+
+@pytest.fixture
+def prior(project: Any) -> Any:
+    """The learner that tells label shares, which has no check of its own."""
+    from ensemble.plugin.manager import get_manager
+
+    return get_manager().base_learners.get("prior")
+
+
+def _check(config: Any, **options: Any) -> list[Finding]:
+    with writing(config) as reporter:
+        return check_stage(config, reporter, **options)
+
+
+PRIOR = {"name": "prior", "plugin": "prior"}
+
+
+def test_before_any_fit_nothing_is_called_sound(project: Any) -> None:
+    config = project.config([PRIOR])
+    found = _check(config)
+    assert [finding.what for finding in found] == [OWN, "fold 0", "fold 1", "fold 2"]
+    assert {finding.ok for finding in found} == {None}
+    assert found[0].detail == "the learner has none"
+    assert found[1].detail == "not fitted with these settings"
+
+
+def test_stored_models_are_asked_again(project: Any) -> None:
+    config = project.config([PRIOR])
+    place = run(config)
+    found = _check(config, rows=4)
+    assert [finding.ok for finding in found] == [None, True, True, True]
+    assert found[1].measured == {"rows": 4, "difference": 0.0}
+    assert found[1].line() == "ok    prior, fold 0: rows 4, difference 0"
+    # A model that says something else than what is stored under its name is found out.
+    _forge_oof(place / "learners" / "prior" / "fold-1")
+    found = _check(config, rows=100)
+    assert [finding.ok for finding in found] == [None, True, False, True]
+    assert "gives other logits than it has stored: they differ by up to 1" in found[2].detail
+    assert 'learner "prior" (plugin "prior"), fold 1' in found[2].detail
+
+
+def _forge_oof(fold: Path) -> None:
+    """Change one row's logits, and every hash that tells of them."""
+    from ensemble.artifacts import hash_file
+
+    oof = pl.read_parquet(fold / "oof.parquet")
+    first = pl.col("id") == oof["id"][0]
+    oof.with_columns(
+        logit_a=pl.when(first).then(pl.col("logit_a") + 1).otherwise("logit_a")
+    ).write_parquet(fold / "oof.parquet")
+    manifest = json.loads((fold / "manifest.json").read_text())
+    manifest["files"]["oof.parquet"] = hash_file(fold / "oof.parquet")
+    (fold / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_other_parameters_than_those_that_were_fitted_are_not_measured(project: Any) -> None:
+    run(project.config([PRIOR]))
+    found = _check(project.config([PRIOR | {"shift": 1.0}]))
+    assert {finding.ok for finding in found} == {None}
+
+
+class _Checked:
+    """Registers a learner that notes what its own check is given."""
+
+    def __init__(self, kind: type[BaseLearner], fault: bool = False) -> None:
+        given: list[pl.DataFrame] = []
+        self.given = given
+
+        def check(self: Any, battles: pl.DataFrame, *, context: FitContext) -> dict[str, Any]:
+            assert context.cache_directory is not None
+            given.append(battles)
+            if fault:
+                raise ValueError("the head is lost")
+            return {"drift": 0.25, "dtype": "float32"}
+
+        self.kind = type("Checked", (kind,), {"check": check})
+
+    @hookimpl
+    def register_base_learners(self, register: Any) -> None:
+        register("checked", self.kind)
+
+
+def test_a_learner_checks_itself_on_battles_of_many_lengths(
+    project: Any, prior: Any, use_plugins: Callable[..., None]
+) -> None:
+    plugin = _Checked(prior)
+    use_plugins(checked=plugin)
+    config = project.config([{"name": "mine", "plugin": "checked"}, PRIOR])
+    found = _check(config, learners=["mine"], rows=3)
+    assert {finding.learner for finding in found} == {"mine"}
+    assert found[0] == Finding("mine", OWN, True, measured={"drift": 0.25, "dtype": "float32"})
+    assert found[0].line() == "ok    mine, own check: drift 0.25, dtype float32"
+    (battles,) = plugin.given
+    assert battles.columns == ["id", "prompt", "response_a", "response_b"]
+    lengths = battles.select(
+        pl.sum_horizontal(pl.col(pl.List(pl.String)).list.join("").str.len_bytes())
+    ).to_series()
+    assert len(lengths) == 3
+    assert lengths.is_sorted()
+
+
+def test_what_an_own_check_raises_is_a_finding(
+    project: Any, prior: Any, use_plugins: Callable[..., None]
+) -> None:
+    use_plugins(checked=_Checked(prior, fault=True))
+    found = _check(project.config([{"name": "mine", "plugin": "checked"}]))
+    assert found[0].ok is False
+    assert "check raised ValueError: the head is lost" in found[0].detail
+
+
+def test_an_unknown_learner_is_an_error(project: Any) -> None:
+    with pytest.raises(ConfigError, match='no learner is called "priro"'):
+        _check(project.config([PRIOR]), learners=["priro"])
