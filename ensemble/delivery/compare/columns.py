@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.features import compute_features
-from ensemble.delivery.compare.slices import Slice, by_number, by_value
+from ensemble.delivery.compare.slices import Slice, by_number, by_value, numbers
 from ensemble.errors import PluginError, unknown_name
 from ensemble.plugin.manager import get_manager
 
@@ -85,7 +85,7 @@ def _matching(text: str, owners: dict[str, FeatureSet], broken: list[str]) -> li
 
 def _slices(text: str, names: list[str], values: FloatArray) -> list[Slice]:
     if len(names) == 1:
-        return by_number(names[0], values[:, 0], write=lambda value: f"{value:.4g}")
+        return by_number(names[0], values[:, 0], write=numbers)
     filled = np.nan_to_num(values, nan=0.0)
     labels = np.array(_varying(names), dtype=object)[filled.argmax(axis=1)]
     found = np.where(filled.max(axis=1) > 0, labels, _NONE)

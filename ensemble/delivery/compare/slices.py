@@ -14,7 +14,6 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.schema import LABEL_COLUMNS
-from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from ensemble.delivery.compare.ground import Ground
     from ensemble.plugin.base import FloatArray
 
+_LABELS = ("A wins", "B wins", "tie")
+"""How the classes are called here, in ``CLASSES`` order; a soft label is ``soft``."""
 PARTS = 4
 """Quantile slices of a number."""
 _FEW = 6
@@ -78,8 +79,8 @@ def builtin_slices(ground: Ground) -> list[Slice]:
     lengths = _characters(battles)
     return [
         *by_value("source", battles["source"]),
-        *by_value("label", _labels(battles), order=CLASSES),
-        *by_number("length", lengths, write=lambda value: f"{value:,.0f}"),
+        *by_value("label", _labels(battles), order=_LABELS),
+        *by_number("length", lengths, write=whole_numbers),
         *by_value("turns", _turns(battles["prompt"].list.len()), order=_TURNS),
         *by_value("script", scripts(battles["prompt"])),
     ]
@@ -93,7 +94,9 @@ def by_value(name: str, values: pl.Series, *, order: Sequence[str] = ()) -> list
     return [Slice(name, value, (values == value).to_numpy()) for value in found]
 
 
-def by_number(name: str, values: FloatArray, *, write: Callable[[float], str]) -> list[Slice]:
+def by_number(
+    name: str, values: FloatArray, *, write: Callable[[float, float], str]
+) -> list[Slice]:
     """Part rows by a number: one slice a value where there are few, else quartiles.
 
     Equal numbers stay together, so that parts may be fewer and of other sizes than a fourth. NaN is
@@ -104,23 +107,29 @@ def by_number(name: str, values: FloatArray, *, write: Callable[[float], str]) -
     different = np.unique(known)
     absent = [Slice(name, "missing", missing)] if missing.any() else []
     if len(different) <= _FEW:
-        return [Slice(name, write(float(v)), values == v) for v in different] + absent
+        return [Slice(name, f"{v:,.6g}", values == v) for v in different.tolist()] + absent
     shares = np.arange(1, PARTS) / PARTS
     inner = np.unique(np.quantile(known, shares, method="inverted_cdf"))
     edges = [-np.inf, *inner[inner < different[-1]].tolist(), np.inf]
     parts = [
-        Slice(name, _range(low, high, write), (values > low) & (values <= high))
+        Slice(name, write(low, high), (values > low) & (values <= high))
         for low, high in pairwise(edges)
     ]
     return parts + absent
 
 
-def _range(low: float, high: float, write: Callable[[float], str]) -> str:
+def numbers(low: float, high: float) -> str:
+    """Name the numbers over ``low`` and up to ``high``."""
     if low == -np.inf:
-        return f"up to {write(high)}"
-    if high == np.inf:
-        return f"over {write(low)}"
-    return f"over {write(low)} to {write(high)}"
+        return f"up to {high:.4g}"
+    return f"over {low:.4g}" if high == np.inf else f"over {low:.4g} to {high:.4g}"
+
+
+def whole_numbers(low: float, high: float) -> str:
+    """Name the whole numbers over ``low`` and up to ``high``."""
+    if low == -np.inf:
+        return f"up to {high:,.0f}"
+    return f"over {low:,.0f}" if high == np.inf else f"{low + 1:,.0f} to {high:,.0f}"
 
 
 def scripts(texts: pl.Series) -> pl.Series:
@@ -157,7 +166,7 @@ def _characters(battles: pl.DataFrame) -> FloatArray:
 def _labels(battles: pl.DataFrame) -> pl.Series:
     """Name the class of hard labels; a soft one has none."""
     names = pl.lit("soft")
-    for column, name in zip(LABEL_COLUMNS, CLASSES, strict=True):
+    for column, name in zip(LABEL_COLUMNS, _LABELS, strict=True):
         names = pl.when(pl.col(column) == 1).then(pl.lit(name)).otherwise(names)
     return battles.select(names.alias("label")).to_series()
 

@@ -56,8 +56,8 @@ def _slices(result: dict[str, Any]) -> Iterator[str]:
                 counts[difference["conclusion"]] += 1
         yield (
             f"{family['slices']} comparisons in slices: {counts[BETTER]} better, {counts[WORSE]} "
-            f"worse, {counts[OPEN]} with no difference shown. Their intervals hold all at once in "
-            f"{result['level']:.0%} of the cases, so that many slices do not make a finding."
+            f"worse, {counts[OPEN]} with no difference shown. Their intervals are widened for "
+            f"their number: all of them hold at once in {result['level']:.0%} of the cases."
         )
     if family["too_small"]:
         yield (
@@ -76,6 +76,9 @@ def _cautions(result: dict[str, Any]) -> Iterator[str]:
             f"since not all have predicted them ({counts})."
         )
     for one in result["learners"]:
+        candidate = one["made_from"].get("candidate")
+        if candidate not in (None, one["made_from"]["name"]):
+            yield f"{one['name']} is the candidate {candidate}."
         if one["training_rows"] != "recorded":
             yield (
                 f"The training rows of {one['name']} are unknown: it may have seen the rows that "
