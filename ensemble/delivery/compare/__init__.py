@@ -16,7 +16,7 @@ from ensemble.delivery.compare.columns import column_slices
 from ensemble.delivery.compare.contestants import read_contestants
 from ensemble.delivery.compare.ground import read_ground
 from ensemble.delivery.compare.measure import measure
-from ensemble.delivery.compare.records import read_comparisons, store_comparison
+from ensemble.delivery.compare.records import VERSION, read_comparisons, store_comparison
 from ensemble.delivery.compare.slices import builtin_slices
 from ensemble.delivery.compare.words import sentences
 from ensemble.errors import DataError
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import FloatArray
 
 __all__ = ["compare", "read_comparisons", "store_comparison"]
-
-VERSION = 1
-"""Raise it when the same predictions come to give another comparison."""
 
 
 def compare(run: Path, names: Sequence[str], by: Sequence[str] = ()) -> dict[str, Any]:

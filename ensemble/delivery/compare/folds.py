@@ -72,7 +72,7 @@ def read_learner(store: FoldStore, learner: Learner, rows: pl.DataFrame) -> Foun
     for fold in range(store.n_splits):
         directory = store.directory(learner.name, fold)
         if (directory / MANIFEST).exists():
-            manifests[fold_name(fold)] = store.read(learner.name, fold)
+            manifests[fold_name(fold)] = _read(store, learner.name, fold)
             part = read_logits(directory / OOF, rows["id"])
             _put(logits, part, (rows["fold"] == fold).to_numpy(), str(directory))
     _check_alike(manifests, learner, str(store.run / "learners" / learner.name))
@@ -95,7 +95,9 @@ def origins_now(store: FoldStore, learner: str) -> dict[str, dict[str, str]]:
             try:
                 found[fold_name(fold)] = origin_of(read_json(path))
             except (KeyError, TypeError) as error:
-                raise ArtifactError("a manifest is none", where=str(path)) from error
+                raise ArtifactError(
+                    "a manifest is none", where=str(path), mend=_mend(learner)
+                ) from error
     return found
 
 
@@ -103,6 +105,17 @@ def has_unknown_training(store: FoldStore, learner: str) -> bool:
     """Say whether nobody knows what a learner of the stack was trained on."""
     path = store.directory(learner, 0) / MANIFEST
     return bool(read_json(path).get("training_rows") != "recorded")
+
+
+def _read(store: FoldStore, learner: str, fold: int) -> dict[str, Any]:
+    try:
+        return store.read(learner, fold)
+    except ArtifactError as error:
+        raise ArtifactError(error.message, where=error.where, mend=_mend(learner)) from error
+
+
+def _mend(learner: str) -> str:
+    return f"run `ensemble fit CONFIG --learner {learner}`: what is damaged or lacks is made anew"
 
 
 def _put(logits: LogitArray, part: LogitArray, held_out: np.ndarray, where: str) -> None:
@@ -126,9 +139,8 @@ def _check_alike(manifests: Mapping[str, Mapping[str, Any]], learner: Learner, w
         raise ArtifactError(
             f'learner "{learner.name}" has not been fitted',
             where=where,
-            mend=f"run `ensemble fit CONFIG --learner {learner.name}`",
+            mend=_mend(learner.name),
         )
-    mend = f"run `ensemble fit CONFIG --learner {learner.name}` to its end"
     shared = {
         name: {k: v for k, v in manifest["key_parts"].items() if k not in _OF_ONE_FOLD}
         for name, manifest in manifests.items()
@@ -137,7 +149,7 @@ def _check_alike(manifests: Mapping[str, Mapping[str, Any]], learner: Learner, w
         raise ArtifactError(
             f"its folds were made with different settings: {', '.join(_odd(shared))}",
             where=where,
-            mend=mend,
+            mend=_mend(learner.name),
         )
     made_by = next(iter(shared.values()))
     parameters = made_by.get("parameters", {})
@@ -147,7 +159,7 @@ def _check_alike(manifests: Mapping[str, Mapping[str, Any]], learner: Learner, w
             "its predictions were made with other settings than the config has now: "
             + (", ".join(changed) or f"plugin {made_by.get('plugin')}"),
             where=where,
-            mend=mend,
+            mend=_mend(learner.name),
         )
 
 

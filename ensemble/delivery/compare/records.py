@@ -10,16 +10,26 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ensemble.artifacts import MANIFEST, fingerprint, read_json, read_sealed, write_sealed
+from ensemble.artifacts import (
+    MANIFEST,
+    fingerprint,
+    hash_file,
+    read_json,
+    read_sealed,
+    write_sealed,
+)
 from ensemble.delivery.compare.folds import origins_now
 from ensemble.delivery.compare.stacked import check_current
 from ensemble.errors import ArtifactError
-from ensemble.oof.store import FoldStore
+from ensemble.oof.store import OOF, FoldStore
 from ensemble.stacking.outputs import OOF_CANDIDATES_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+VERSION = 1
+"""Raise it when the same predictions come to give another comparison: one of before is none."""
 
 DIRECTORY = "comparisons"
 _LONGEST = 120
@@ -53,7 +63,7 @@ def file_name(names: Sequence[str]) -> str:
 
 
 def read_comparisons(
-    run: Path, plan: str | None, data: str | None, n_splits: int
+    run: Path, plan: str, data: str, n_splits: int
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Read the comparisons that are of the run as it is now.
 
@@ -75,9 +85,10 @@ def read_comparisons(
     for path in sorted((run / DIRECTORY).glob("[!.]*.json")):
         try:
             result = read_sealed(path, mend="run `ensemble compare` again")
-            reason = stale(FoldStore(run, plan or "", data or "", n_splits), result)
         except ArtifactError as error:
-            reason, result = f"it is damaged: {error.message}", {}
+            left_out.append(f"Comparison {path.stem}: it is damaged: {error.message}")
+            continue
+        reason = stale(FoldStore(run, plan, data, n_splits), result)
         if reason:
             left_out.append(f"Comparison {path.stem}: {reason}")
         else:
@@ -86,13 +97,9 @@ def read_comparisons(
 
 
 def stale(store: FoldStore, result: Mapping[str, Any]) -> str | None:
-    """Say why a comparison is not of the run as it is now; None where it is.
-
-    Raises
-    ------
-    ArtifactError
-        A manifest that it depends on cannot be read.
-    """
+    """Say why a comparison is not of the run as it is now; None where it is."""
+    if result.get("version") != VERSION:
+        return "it was made by another version of the toolkit"
     for key, value, name in (
         ("plan", store.plan, "fold plan"),
         ("data", store.data, "set of battles"),
@@ -107,14 +114,26 @@ def stale(store: FoldStore, result: Mapping[str, Any]) -> str | None:
 
 
 def _is_current(store: FoldStore, made_from: Mapping[str, Any]) -> bool:
-    if made_from["kind"] == "learner":
-        return bool(origins_now(store, made_from["name"]) == made_from["folds"])
-    path = store.run / "stack" / MANIFEST
-    if not path.exists():
+    """Hold what was read against manifests and files; what cannot be read is not current."""
+    try:
+        if made_from["kind"] == "learner":
+            return _has_folds(store, made_from["name"], made_from["folds"])
+        return _has_stack(store, made_from)
+    except (ArtifactError, OSError, KeyError, TypeError):
         return False
-    manifest = read_json(path)
-    same = (manifest["key"], manifest["files"][OOF_CANDIDATES_FILE]) == (
-        made_from["stack"],
-        made_from["oof"],
+
+
+def _has_folds(store: FoldStore, learner: str, folds: Mapping[str, Mapping[str, str]]) -> bool:
+    same = origins_now(store, learner) == folds
+    directory = store.run / "learners" / learner
+    return same and all(hash_file(directory / k / OOF) == one["oof"] for k, one in folds.items())
+
+
+def _has_stack(store: FoldStore, made_from: Mapping[str, Any]) -> bool:
+    directory = store.run / "stack"
+    manifest = read_json(directory / MANIFEST)
+    return bool(
+        manifest["key"] == made_from["stack"]
+        and hash_file(directory / OOF_CANDIDATES_FILE) == made_from["oof"]
+        and not check_current(store, manifest)
     )
-    return same and not check_current(store, manifest)

@@ -25,9 +25,16 @@ _MEND = "run `ensemble stack CONFIG`"
 
 
 def candidate_names(run: Path) -> list[str]:
-    """List what a stack can be asked for: ``stack``, and every candidate; empty without a stack."""
-    if not (run / "stack" / VERDICT_FILE).exists():
+    """List what a stack can be asked for: ``stack``, and every candidate; empty without a stack.
+
+    Raises
+    ------
+    ArtifactError
+        The stack is damaged.
+    """
+    if not (run / "stack").exists():
         return []
+    _manifest(run)
     return [CHOSEN, *(entry["name"] for entry in _verdict(run)["candidates"])]
 
 
@@ -57,7 +64,7 @@ def read_candidate(
         The stack is damaged or was made from something else than the run has now.
     """
     directory = store.run / "stack"
-    manifest = read_manifest(directory)
+    manifest = _manifest(store.run)
     for learner in check_current(store, manifest):
         raise ArtifactError(
             f"the stack was made from other predictions of learner {learner}",
@@ -102,6 +109,13 @@ def check_current(store: FoldStore, manifest: dict[str, Any]) -> list[str]:
             )
     made_from = manifest["key_parts"]["folds"]
     return [name for name, known in made_from.items() if origins_now(store, name) != known]
+
+
+def _manifest(run: Path) -> dict[str, Any]:
+    try:
+        return read_manifest(run / "stack")
+    except ArtifactError as error:
+        raise ArtifactError(error.message, where=error.where, mend=_MEND) from error
 
 
 def _verdict(run: Path) -> dict[str, Any]:

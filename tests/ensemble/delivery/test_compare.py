@@ -287,6 +287,15 @@ def test_a_stack_of_other_predictions_is_refused(place: Path) -> None:
         compare(place / "run", ["a", "stack"])
 
 
+@pytest.mark.parametrize("names", [["a", "stack"], ["a", "meen"]])
+def test_a_damaged_stack_is_an_error_of_ours(place: Path, names: list[str]) -> None:
+    (place / "run" / "stack" / "verdict.json").write_text("[]")
+    with pytest.raises(ArtifactError, match="not what its manifest says") as caught:
+        compare(place / "run", names)
+    assert caught.value.mend == "run `ensemble stack CONFIG`"
+    assert compare(place / "run", ["a", "b"])["rows"] == ROWS
+
+
 def test_a_learner_without_folds_is_refused(place: Path) -> None:
     shutil.rmtree(place / "run" / "learners" / "b")
     with pytest.raises(ArtifactError, match='learner "b" has not been fitted'):
@@ -390,6 +399,16 @@ def test_a_stored_comparison_is_read_back_until_its_predictions_change(place: Pa
         "Comparison a-c: it was made from other predictions of c",
         "Comparison a-mean: it was made from other predictions of mean",
     ]
+    logits = run / "learners" / "b" / "fold-0" / "oof.parquet"
+    kept = logits.read_bytes()
+    logits.write_bytes(kept + b"x")
+    assert "Comparison a-b: it was made from other predictions of b" in _read(run)[1]
+    logits.write_bytes(kept)
+    assert _read(run)[0] == results[:1]
+    (run / "learners" / "a" / "fold-0" / "manifest.json").write_text("{}")
+    assert "Comparison a-b: it was made from other predictions of a" in _read(run)[1]
+    store_comparison(run, results[0] | {"version": 0})
+    assert "Comparison a-b: it was made by another version of the toolkit" in _read(run)[1]
     paths[0].write_text(paths[0].read_text().replace('"rows": 160', '"rows": 161'))
     assert "Comparison a-b: it is damaged" in _read(run)[1][0]
 
