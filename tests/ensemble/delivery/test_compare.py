@@ -331,6 +331,8 @@ def test_equal_numbers_stay_together_and_missing_ones_are_a_slice() -> None:
     assert np.sum([part.rows for part in parts], axis=0).tolist() == [1] * 43
     assert parts[0].rows[:30].all()
     assert (parts[-1].value, int(parts[-1].rows.sum())) == ("missing", 3)
+    top = by_number("x", np.array([*range(10), *[10] * 30], dtype=float), write=numbers)
+    assert [int(part.rows.sum()) for part in top] == [10, 30]
     few = by_number("x", np.array([1.0, 2.0, 2.0]), write=numbers)
     assert [(part.value, int(part.rows.sum())) for part in few] == [("1", 1), ("2", 2)]
 
