@@ -207,8 +207,9 @@ def sweep_temporary(run: Path) -> None:
     Parameters
     ----------
     run
-        The run directory. Looked at are itself, ``learners``, each learner's directory, and all
-        of ``cache``. Links are not followed, and only names that writing here makes are touched.
+        The run directory. Looked at are itself, ``comparisons``, ``learners``, each learner's
+        directory, and all of ``cache``. Links are not followed, and only names that writing here
+        makes are touched.
 
     Raises
     ------
@@ -224,7 +225,7 @@ def sweep_temporary(run: Path) -> None:
 def _written_directories(run: Path) -> Iterator[Path]:
     """Give the directories that the toolkit writes to, each before those inside it."""
     learners, cache = run / "learners", run / "cache"
-    yield from (run, learners, *_entries(learners))
+    yield from (run, run / "comparisons", learners, *_entries(learners))
     if not cache.is_symlink():
         yield from (run / path for path, _, _ in os.walk(cache))
 

@@ -246,6 +246,33 @@ def check(config: Path, learners: tuple[str, ...], rows: int, quiet: bool, as_js
 
 
 @cli.command()
+@_run_argument
+@click.argument("names", nargs=-1, required=True, metavar="A B ...")
+@click.option("--by", multiple=True, help="Slice by this feature column too; may be repeated.")
+@_json_option
+def compare(run: Path, names: tuple[str, ...], by: tuple[str, ...], as_json: bool) -> None:
+    """Hold learners against each other on the same target rows.
+
+    A is the reference; each other name is compared with it, over all rows and in slices by source,
+    label, length, turns and script. A name is a learner of RUN, a candidate of its stack (`stack`
+    is the chosen one), or OTHER_RUN:NAME where that run has the same battles and fold plan.
+
+    --by takes the name of a feature column, which is cut into quartiles, or a pattern over columns,
+    of which a row belongs to the largest: 'stop_words_*_prompt' slices by language.
+    """
+    from ensemble.pipeline import compare_stage
+    from ensemble.terminal import show_comparison
+
+    with _only_results():
+        result, stored = compare_stage(run, names, by)
+    outcome = {**result, "stored": stored and str(stored)}
+    if as_json:
+        click.echo(json.dumps(outcome, indent=2, ensure_ascii=False))
+    else:
+        show_comparison(outcome)
+
+
+@cli.command()
 @click.argument("submission", type=_path)
 @click.option("--test", type=_path, required=True, help="The test file that it answers.")
 @_json_option

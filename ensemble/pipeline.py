@@ -18,8 +18,9 @@ from ensemble.battles.prepare import prepare, read_summary
 from ensemble.battles.schema import probability_frame
 from ensemble.battles.split import read_split_summary, split
 from ensemble.battles.up_to_date import check_sources
-from ensemble.config import Config, load_config, write_config
+from ensemble.config import Config, load_config, load_run_config, write_config
 from ensemble.delivery.audit import audit_run, stored_audit
+from ensemble.delivery.compare import compare, store_comparison
 from ensemble.delivery.report import write_report
 from ensemble.delivery.submission import write_submission
 from ensemble.errors import ArtifactError, AuditError, ConfigError, EnsembleError, RunLockedError
@@ -325,6 +326,25 @@ def audit_stage(config: Config, reporter: Reporter) -> None:
     if not result.ok:
         report_stage(config, reporter)
         raise AuditError(result.sentence, where=str(directory), mend="see audit.json")
+
+
+def compare_stage(
+    run: Path, names: Sequence[str], by: Sequence[str] = ()
+) -> tuple[dict[str, Any], Path | None]:
+    """Compare learners of a run, and keep the result for the report.
+
+    Returns
+    -------
+    tuple
+        The comparison, and where it is stored: None while another process writes to the run, which
+        does not keep anybody from comparing.
+    """
+    result = compare(run, names, by)
+    try:
+        with writing(load_run_config(run)):
+            return result, store_comparison(run, result)
+    except RunLockedError:
+        return result, None
 
 
 def report_stage(config: Config, reporter: Reporter) -> Path:

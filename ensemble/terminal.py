@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ensemble.artifacts import read_json
+from ensemble.stacking.verdict import signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,6 +91,77 @@ def show_summary(outcome: dict[str, Any]) -> None:
     for key in ("submission", "report"):
         if outcome[key]:
             console.print(f"{key}: {outcome[key]}", markup=False)
+
+
+def show_comparison(outcome: dict[str, Any]) -> None:
+    """Print a comparison on standard output: all rows, then slices challenger by challenger."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(_overall_table(outcome))
+    for name in outcome["overall"]["differences"] if outcome["slices"] else ():
+        console.print(_slice_table(outcome, name))
+    for sentence in outcome["sentences"]:
+        console.print(sentence, markup=False)
+    for by, value in outcome["uniform"].items():
+        console.print(f"Not sliced by {by}: all rows have {value}.", markup=False)
+    console.print(
+        f"stored: {outcome['stored']} (`ensemble report RUN` shows it)"
+        if outcome["stored"]
+        else "not stored: another process writes to this run",
+        markup=False,
+    )
+
+
+def _overall_table(outcome: dict[str, Any]) -> Table:
+    whole = outcome["overall"]
+    table = _table(
+        f"log loss on {outcome['rows']:,} battles that all have predicted",
+        ("", "log loss", f"minus {outcome['reference']}", ""),
+    )
+    for name, loss in whole["losses"].items():
+        cells = _difference(whole, name) if name in whole["differences"] else ("", "")
+        table.add_row(escape(name), _with_ends(loss, "{:.4f}".format), *cells)
+    return table
+
+
+def _slice_table(outcome: dict[str, Any], name: str) -> Table:
+    title = f"log loss of {name} minus that of {outcome['reference']}"
+    table = _table(title, ("", "rows", "clusters", "difference", ""))
+    by = None
+    for one in outcome["slices"]:
+        if by != one["by"]:
+            by = one["by"]
+            table.add_section()
+            table.add_row(escape(f"by {by}"))
+        size = f"{one['rows']:,}", f"{one['clusters']:,}"
+        table.add_row(escape(f"  {one['value']}"), *size, *_difference(one, name))
+    return table
+
+
+def _table(title: str, headings: tuple[str, ...]) -> Table:
+    """Make a table where room is taken from the names, never from the numbers."""
+    table = Table(title=escape(title), box=SIMPLE, title_justify="left", pad_edge=False)
+    for place, heading in enumerate(headings):
+        numbers = place not in (0, len(headings) - 1)
+        side: Literal["right", "left"] = "right" if numbers else "left"
+        table.add_column(escape(heading), justify=side, no_wrap=place > 0)
+    return table
+
+
+def _difference(part: dict[str, Any], name: str) -> tuple[str, str]:
+    """Write a difference with its interval, and what it says."""
+    if part["differences"] is None:
+        return "", "not measured"
+    found = part["differences"][name]
+    return _with_ends(found, signed), found["conclusion"].replace(
+        "no difference shown", "not shown"
+    )
+
+
+def _with_ends(found: dict[str, Any], write: Callable[[float], str]) -> str:
+    mean = write(found["mean"])
+    if found["low"] is None:
+        return mean
+    return escape(f"{mean} [{write(found['low'])}, {write(found['high'])}]")
 
 
 def _scores(item: dict[str, Any]) -> dict[str, Any]:

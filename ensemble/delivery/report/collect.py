@@ -9,6 +9,7 @@ import numpy as np
 
 from ensemble.delivery.audit import subject_of
 from ensemble.delivery.report import measures, tables
+from ensemble.delivery.report.comparisons import collect_comparisons
 from ensemble.delivery.report.configured import read_config
 from ensemble.delivery.report.contenders import collect_contenders, find_fault
 from ensemble.delivery.report.data import Report, Submission
@@ -42,6 +43,7 @@ def collect(run: Path) -> Report:
     basis = tables.Basis.of(plan, sources)
     target = tables.read_target(run)
     predictions, left_out = read_learners(run, config.learners if config else None, target, basis)
+    comparisons, stale = collect_comparisons(run, plan, sources)
     damaged: dict[str, str] = {}
     candidates, verdict, stacked, fault = _read_stack(run, target, basis, predictions)
     return Report(
@@ -66,8 +68,9 @@ def collect(run: Path) -> Report:
         submission=_unless_damaged(
             "submission.csv", lambda: _read_submission(run / "submission.csv"), damaged
         ),
+        comparisons=comparisons,
         damaged=damaged,
-        left_out=tuple(left_out),
+        left_out=(*left_out, *stale),
     )
 
 

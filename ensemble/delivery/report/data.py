@@ -152,7 +152,8 @@ class Agreement:
 class Report:
     """A whole run, as far as it has got; None is what no stage has written.
 
-    ``damaged`` says of by-products that cannot be read what is wrong with them.
+    ``comparisons`` are as ``ensemble compare`` stored them; ``damaged`` says of by-products that
+    cannot be read what is wrong with them.
     """
 
     run: str
@@ -174,6 +175,7 @@ class Report:
     truth: Truth | None
     audit: Audit | None
     submission: Submission | None
+    comparisons: tuple[dict[str, Any], ...]
     damaged: dict[str, str]
     left_out: tuple[str, ...]
 

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ensemble.delivery.report import figures, text
 from ensemble.delivery.report.cautions import cautions
+from ensemble.delivery.report.comparisons import draw_comparisons
 from ensemble.delivery.report.learned import draw_importance, draw_learned
 from ensemble.delivery.report.pictures import draw_all
 
@@ -47,6 +48,7 @@ def render_page(report: Report) -> str:
         report=report,
         cautions=cautions(report),
         classes=figures.CLASS_NAMES,
+        comparisons=list(draw_comparisons(report)),
         cuts=_cuts(report),
         pictures=draw_all(report),
         reliability=_reliability(report),

@@ -1,0 +1,131 @@
+"""What learners are compared on: the labeled target rows of a run, with cluster and fold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ensemble.battles.prepare import read_battles, read_summary
+from ensemble.battles.schema import LABEL_COLUMNS, labels_of
+from ensemble.battles.split import read_split, read_split_summary
+from ensemble.errors import DataError
+from ensemble.oof.store import FoldStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ensemble.battles.folds import FoldPlan
+    from ensemble.plugin.base import FloatArray, IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """The rows that scores are made on.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    plan
+        Its fold plan.
+    data
+        Key of its battles.
+    battles
+        ``n`` labeled target rows in the order of the plan: ``BATTLE_SCHEMA``, ``cluster``,
+        ``fold``.
+    """
+
+    run: Path
+    plan: FoldPlan
+    data: str
+    battles: pl.DataFrame
+
+    @property
+    def labels(self) -> FloatArray:
+        """Labels of the rows, ``(n, 3)`` in ``CLASSES`` order."""
+        return labels_of(self.battles)
+
+    @property
+    def clusters(self) -> IntArray:
+        """Cluster of each row, ``(n,)``."""
+        return self.battles["cluster"].to_numpy().astype(np.int64)
+
+    @property
+    def folds(self) -> IntArray:
+        """The fold that holds each row out, ``(n,)``."""
+        return self.battles["fold"].to_numpy().astype(np.int64)
+
+    @property
+    def store(self) -> FoldStore:
+        """The folds of the run's learners."""
+        return self.store_of(self.run)
+
+    def store_of(self, run: Path) -> FoldStore:
+        """Give the folds of a run that has this plan and these battles."""
+        return FoldStore(run, self.plan.fingerprint, self.data, self.plan.n_splits)
+
+
+def read_ground(run: Path) -> Ground:
+    """Read what a run's learners are scored on.
+
+    Raises
+    ------
+    ArtifactError
+        Battles or fold plan are missing or damaged.
+    """
+    battles, data = read_battles(run)
+    plan = read_split(run)
+    places = plan.frame.filter(pl.col("fold").is_not_null()).select("id", "cluster", "fold")
+    target = places.join(battles, on="id", how="inner", maintain_order="left")
+    return Ground(run, plan, data, target.drop_nulls(LABEL_COLUMNS))
+
+
+def check_same_ground(ground: Ground, other: Path) -> None:
+    """Refuse another run whose predictions are not of the same rows under the same plan.
+
+    Raises
+    ------
+    DataError
+        Its battles or its fold plan differ; says in what.
+    ArtifactError
+        They are missing or damaged.
+    """
+    battles, plan = read_summary(other), read_split_summary(other)
+    if battles["key"] == ground.data and plan["fingerprint"] == ground.plan.fingerprint:
+        return
+    own_battles, own_plan = read_summary(ground.run), read_split_summary(ground.run)
+    differences = [*_data_differences(own_battles, battles), *_plan_differences(own_plan, plan)]
+    what = "set of battles" if battles["key"] != ground.data else "fold plan"
+    raise DataError(
+        f"the other run has another {what}: {'; '.join(differences) or 'other rows in folds'}",
+        where=f"{other}, compared with {ground.run}",
+        mend="give both configs the same [[sources]], [test], [folds] and seed, so that they "
+        "differ in their learners alone, and run the other again",
+    )
+
+
+def _data_differences(own: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Say how two sets of battles differ, source by source."""
+    mine = {source["name"]: source for source in own["sources"]}
+    theirs = {source["name"]: source for source in other["sources"]}
+    found = [f"source {name} is in one of them alone" for name in sorted({*mine} ^ {*theirs})]
+    for name in sorted({*mine} & {*theirs}):
+        found += [
+            f"{key} of source {name} is {theirs[name][key]} there and {mine[name][key]} here"
+            for key in ("role", "rows")
+            if theirs[name][key] != mine[name][key]
+        ]
+    if not found and own["key"] != other["key"]:
+        found.append("a file, or the way it is read, is another one")
+    return found
+
+
+def _plan_differences(own: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    return [
+        f"{key} is {other[key]} there and {own[key]} here"
+        for key in ("n_splits", "seed", "near_duplicate_threshold")
+        if other[key] != own[key]
+    ]
