@@ -135,17 +135,20 @@ def _mean_logits(
     folds = store.folds(models)
     for fold in folds:
         where = f'learner "{spec.name}", {fold_name(fold)}'
-        _check_origin(store.read(spec.name, fold), made_from, where)
+        _check_origin(store, store.read(spec.name, fold), made_from, where)
         total += predict_checked(store.load(spec, fold), battles, where)
     return (total / len(folds)).astype(np.float32)
 
 
 def _check_origin(
-    manifest: Mapping[str, Any], made_from: Mapping[str, Mapping[str, str]], where: str
+    store: FoldStore,
+    manifest: Mapping[str, Any],
+    made_from: Mapping[str, Mapping[str, str]],
+    where: str,
 ) -> None:
     """Check that a fold is one that the stack was made from; a refit, that it is their like."""
     origin = origin_of(manifest)
-    like = {fingerprint(manifest["key_parts"] | {"fold": k}) for k in range(len(made_from))}
+    like = {_key_on(store, manifest, fold) for fold in range(len(made_from))}
     is_its_like = like == {known["key"] for known in made_from.values()}
     if made_from.get(fold_name(manifest["fold"]), origin) != origin or not is_its_like:
         raise ArtifactError(
@@ -153,6 +156,20 @@ def _check_origin(
             where=where,
             mend="run `ensemble run CONFIG` to its end",
         )
+
+
+def _key_on(store: FoldStore, manifest: Mapping[str, Any], fold: int) -> str:
+    """Give the key that a model would have, made on another fold by its teachers of that fold."""
+    parts = manifest["key_parts"]
+    teachers = {name: store.read(name, manifest["fold"]) for name in parts["teachers"]}
+    keys = {
+        # A teacher that is no longer the one that taught keeps the key that it had: like no other.
+        name: _key_on(store, teacher, fold)
+        if teacher["key"] == parts["teachers"][name]
+        else parts["teachers"][name]
+        for name, teacher in teachers.items()
+    }
+    return fingerprint(parts | {"fold": fold, "teachers": keys})
 
 
 def _read_test(path: Path, reading: Reading | None) -> pl.DataFrame:

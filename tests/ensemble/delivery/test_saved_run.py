@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,11 @@ from ensemble.delivery.submission import read_submission
 from ensemble.errors import ArtifactError, DataError, LearnerError
 from ensemble.pipeline import run
 from ensemble.plugin.base import CLASSES
+from ensemble.plugin.hookspecs import hookimpl
+from plugins.tfidf import Tfidf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 SIDES = (("a", 1.0), ("b", -1.0), ("tie", 0.5))
 TFIDF = {"name": "words", "plugin": "tfidf", "min_df": 1, "char_ngrams": [1, 2]}
@@ -128,3 +133,48 @@ def test_a_precomputed_learner_says_how_new_rows_get_predictions(
     assert caught.value.mend is not None
     assert "give it as `test =`, and run again" in caught.value.mend
     assert not (project.path / "out.csv").exists()
+
+
+class _Pupil(Tfidf):
+    """A learner that may have teachers, whatever it makes of what they say."""
+
+    def __init__(self, *, teachers: Sequence[str] = (), min_df: int = 1) -> None:
+        super().__init__(min_df=min_df)
+        self.teachers = teachers
+
+
+class _Plugin:
+    @hookimpl
+    def register_base_learners(self, register: Any) -> None:
+        register("pupil", _Pupil)
+
+
+@pytest.mark.parametrize("models", ["folds", "refit"])
+def test_a_learner_that_was_taught_scores_new_rows(
+    project: Any, use_plugins: Callable[..., None], models: str
+) -> None:
+    use_plugins(pupil=_Plugin())
+    learners = [{"name": "pupil", "plugin": "pupil", "teachers": ["words"]}, TFIDF]
+    config = project.config(learners, predict={"models": models})
+    place = run(config)
+    output = project.path / "again.csv"
+    predict_file(load_run_config(place), project.path / "test.csv", output)
+    expected = _probabilities(place / "submission.csv")
+    np.testing.assert_allclose(
+        _probabilities(output).select(CLASSES), expected.select(CLASSES), atol=1e-6
+    )
+
+
+def test_models_of_another_teacher_are_refused(
+    project: Any, use_plugins: Callable[..., None]
+) -> None:
+    use_plugins(pupil=_Plugin())
+    learners = [{"name": "pupil", "plugin": "pupil", "teachers": ["words"]}, TFIDF]
+    options = {"predict": {"models": "refit"}}
+    place = run(project.config(learners, **options))
+    shutil.copytree(place / "learners" / "pupil" / "refit", project.path / "kept")
+    run(project.config([learners[0], TFIDF | {"min_df": 2}], **options))
+    shutil.rmtree(place / "learners" / "pupil" / "refit")
+    shutil.copytree(project.path / "kept", place / "learners" / "pupil" / "refit")
+    with pytest.raises(ArtifactError, match="not one that the stack was made from"):
+        predict_file(load_run_config(place), project.path / "test.csv", project.path / "no.csv")
