@@ -17,7 +17,8 @@ from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES, BaseLearner
 from ensemble.plugin.manager import get_manager
 from features.catalog import FAMILIES
-from plugins.both_orders import both_orders, deal_groups
+from plugins.both_orders import both_orders, deal_watched
+from plugins.priors import smoothed_prior
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,8 @@ class Handcrafted(BaseLearner):
     """Boosted trees on the columns of feature sets.
 
     Each of ``n_models`` models holds other groups out for early stopping; their scores are
-    averaged, so that all rows are learned from. Labels may be soft: a row enters once a class,
+    averaged, so that all rows are learned from. Where rows of other sources are learned from too,
+    only those of the target are held out for it. Labels may be soft: a row enters once a class,
     weighted by the class's share.
 
     Parameters
@@ -59,7 +61,8 @@ class Handcrafted(BaseLearner):
         A number is out of its range.
     """
 
-    version = "2"
+    version = "3"
+    takes_offset = True
 
     def __init__(
         self,
@@ -110,16 +113,19 @@ class Handcrafted(BaseLearner):
         # The penalties are on the scale of the weights: only their ratios may matter.
         weight = weight / weight.mean()
         groups = np.arange(len(matrix)) if groups is None else groups
-        part = deal_groups(groups, self.n_models, context.seed, labels)
-        self.start_ = _smoothed_prior(labels, weight)
+        part = deal_watched(groups, self.n_models, context.seed, labels, context.judged)
+        self.start_ = smoothed_prior(labels, weight, context.offset)
+        added = self.start_ + (np.zeros_like(labels) if context.offset is None else context.offset)
         self.boosters_: list[lightgbm.Booster] = []
-        for held_out in range(self.n_models):
-            learned, watched = (
-                both_orders(matrix, labels, weight, np.flatnonzero(rows))
-                for rows in (part != held_out, part == held_out)
-            )
-            self.boosters_.append(self._boost(learned, watched, held_out, context))
-            context.progress((held_out + 1) / self.n_models, f"model {held_out + 1}")
+        for number in range(self.n_models):
+            watched = part == number
+            learned = ~np.isin(groups, groups[watched])
+            sides = [
+                both_orders(matrix, labels, weight, added, np.flatnonzero(rows))
+                for rows in (learned, watched)
+            ]
+            self.boosters_.append(self._boost(sides, number, context))
+            context.progress((number + 1) / self.n_models, f"model {number + 1}")
         self.columns_ = matrix.names
         return self
 
@@ -193,9 +199,8 @@ class Handcrafted(BaseLearner):
     def _sets(self) -> list[FeatureSet]:
         return [get_manager().feature_sets.get(name) for name in self.features]
 
-    def _boost(
-        self, learned: Rows, watched: Rows, number: int, context: FitContext
-    ) -> lightgbm.Booster:
+    def _boost(self, sides: list[Rows], number: int, context: FitContext) -> lightgbm.Booster:
+        """Learn from the first rows, and stop by the others."""
         import lightgbm
 
         data, watch = (
@@ -204,9 +209,9 @@ class Handcrafted(BaseLearner):
                 rows.classes,
                 weight=rows.weight,
                 # LightGBM's own start for a class that these rows lack is log(1e-15).
-                init_score=np.tile(self.start_, (len(rows.classes), 1)),
+                init_score=rows.added,
             )
-            for rows in (learned, watched)
+            for rows in sides
         )
         watch.set_reference(data)
         return lightgbm.train(
@@ -242,14 +247,6 @@ class Handcrafted(BaseLearner):
         scores = [booster.predict(matrix.values, raw_score=True) for booster in self.boosters_]
         mean: FloatArray = self.start_ + np.mean(scores, axis=0)
         return mean
-
-
-def _smoothed_prior(labels: FloatArray, weight: FloatArray) -> FloatArray:
-    """Give log shares of the classes over both orders, one row added to each: finite, ``(3,)``."""
-    counts = weight @ labels
-    both = (counts + swap_classes(counts)) / 2
-    shares: FloatArray = np.log((both + 1) / (both.sum() + len(CLASSES)))
-    return shares
 
 
 def _model_name(index: int) -> str:

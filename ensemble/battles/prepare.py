@@ -77,11 +77,13 @@ def prepare(config: Config) -> bool:
 def prepared_settings(config: Config) -> dict[str, Any]:
     """Say all that a config has to say about battles and clusters, beside where the files are.
 
-    Neither a source's place nor its weight is in it, so that a run can move with its files.
+    Neither a source's place nor what training makes of its rows is in it, so that a run can move
+    with its files, and other weights leave the battles as they are.
     """
+    apart = {"path", "weight", "share", "reweight", "offset", "teachers"}
     return {
         "near_duplicate_threshold": config.folds.near_duplicate_threshold,
-        "readings": [r.model_dump(exclude={"path", "weight"}) for r in config.readings()],
+        "readings": [r.model_dump(exclude=apart) for r in config.readings()],
     }
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import polars as pl
 
 from ensemble.artifacts import atomic_directory, atomic_path, fingerprint
-from ensemble.battles.schema import labels_of, learner_view
 from ensemble.errors import ArtifactError
 from ensemble.oof.guarded import check_same, guarded, predict_checked
+from ensemble.oof.lineage import check_offset, own_uses
+from ensemble.oof.rows import FoldRows
 from ensemble.oof.spec import fold_key, fold_name
 from ensemble.oof.store import (
     MODEL,
@@ -32,53 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from ensemble.oof.rows import TrainingRows
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
-    from ensemble.plugin.base import BaseLearner, FloatArray, IntArray, LogitArray
+    from ensemble.plugin.base import BaseLearner, LogitArray
 
 _PROBED = 4
 """Battles predicted once more after a fit: in another order, and by the model as it was saved."""
-
-
-@dataclass(frozen=True)
-class TrainingRows:
-    """The rows of one stage of one fold, ready for a learner."""
-
-    battles: pl.DataFrame
-    labels: FloatArray
-    weight: FloatArray
-    groups: IntArray
-
-    @classmethod
-    def of(cls, workspace: Workspace, mask: pl.Series) -> TrainingRows:
-        """Take the rows of a mask over the plan."""
-        rows = workspace.battles.filter(mask)
-        weight = rows["source"].replace_strict(workspace.weights, return_dtype=pl.Float64)
-        groups = workspace.plan.frame.filter(mask)["cluster"]
-        return cls(learner_view(rows), labels_of(rows), weight.to_numpy(), groups.to_numpy())
-
-
-@dataclass(frozen=True)
-class FoldRows:
-    """What one fold learns from and what it predicts; either side of rule 2."""
-
-    train: TrainingRows
-    pretrain: TrainingRows
-    held_out: pl.DataFrame
-    test: pl.DataFrame
-
-    @classmethod
-    def of(cls, workspace: Workspace, fold: int | None) -> FoldRows:
-        """Divide the battles as the plan says; ``fold`` None holds nothing out."""
-        plan = workspace.plan
-        battles = workspace.battles
-        held_out = battles.clear() if fold is None else battles.filter(plan.held_out(fold))
-        return cls(
-            train=TrainingRows.of(workspace, plan.training(fold)),
-            pretrain=TrainingRows.of(workspace, plan.training(fold, ("pretrain",))),
-            held_out=learner_view(held_out),
-            test=learner_view(workspace.test_rows()),
-        )
 
 
 def fit_fold(
@@ -107,6 +68,8 @@ def fit_fold(
 
     Raises
     ------
+    ConfigError
+        A source has an offset, and the learner takes none.
     LearnerError
         The learner raised, returned what the contract forbids, gives other logits in another order,
         or does not come back from its own files as it was.
@@ -115,9 +78,11 @@ def fit_fold(
     directory = workspace.store.directory(spec.name, fold)
     if is_complete(directory, key):
         return False
+    check_offset(spec, workspace.uses)
     _check_teachers(workspace, spec, fold, parts["teachers"])
-    job = _FoldJob(workspace, spec, fold, key, parts)
-    job.run(FoldRows.of(workspace, fold), directory, progress)
+    own = replace(workspace, uses=own_uses(spec, workspace.uses))
+    job = _FoldJob(own, spec, fold, key, parts)
+    job.run(FoldRows.of(own, fold), directory, progress)
     return True
 
 
@@ -214,19 +179,19 @@ class _FoldJob:
         progress: Callable[..., None] | None,
         teachers: dict[str, LogitArray],
     ) -> FitContext:
-        cache = self.workspace.run / "cache" / self.spec.plugin
+        cache = self.workspace.cache_directory / self.spec.plugin
         for directory in (checkpoint, cache):
             directory.mkdir(parents=True, exist_ok=True)
         seed = fingerprint([self.workspace.seed, self.spec.name, self.fold])
-        return FitContext(
+        context = FitContext(
             seed=int(seed[:8], 16) % 2**31,
             checkpoint_directory=checkpoint,
             cache_directory=cache,
             device=self.workspace.device,
             threads=self.workspace.threads,
             teachers=teachers,
-            **({"progress": progress} if progress else {}),
         )
+        return replace(context, progress=progress) if progress else context
 
     def _fit(self, learner: BaseLearner, rows: FoldRows, context: FitContext) -> str:
         """Pre-train where there are rows and a way to, then fit; says what became of the former."""
@@ -245,6 +210,7 @@ class _FoldJob:
     def _learn(
         self, verb: str, method: Callable[..., Any], rows: TrainingRows, context: FitContext
     ) -> None:
+        context = replace(context, offset=rows.offset, judged=rows.judged)
         options = {"sample_weight": rows.weight, "groups": rows.groups, "context": context}
         guarded(verb, self.where, lambda: method(rows.battles, rows.labels, **options))
 
@@ -282,6 +248,7 @@ class _FoldJob:
                 "test": len(rows.test),
             },
             "pretrain": pretrained,
+            "sources": _used_sources(rows, pretrained),
         }
 
 
@@ -298,6 +265,11 @@ class _Probe:
         spread = np.linspace(0, max(len(battles) - 1, 0), min(_PROBED, len(battles)))
         rows = np.unique(spread.astype(int))[::-1]
         return cls(battles[rows], logits[rows], tolerance)
+
+
+def _used_sources(rows: FoldRows, pretrained: str) -> dict[str, Any]:
+    """Say of each source that was learned from how its rows counted."""
+    return {**rows.train.sources, **(rows.pretrain.sources if pretrained == "used" else {})}
 
 
 def _used_ids(rows: FoldRows, pretrained: str) -> pl.DataFrame:

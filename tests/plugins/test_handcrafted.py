@@ -10,6 +10,7 @@ import pytest
 
 from ensemble.battles.swap import swap_battles, swap_classes
 from ensemble.errors import ArtifactError, LearnerError, UnknownNameError
+from ensemble.oof.treatment import prior_offset
 from ensemble.plugin.base import Feature, FeatureSet, FitContext
 from ensemble.plugin.manager import Manager
 from ensemble.plugin.parameters import plain_parameters
@@ -227,6 +228,74 @@ def test_the_start_is_a_prior_that_treats_both_sides_alike_and_is_never_infinite
     sides = counts[:2].mean() + 1
     expected = np.log(np.array([sides, sides, counts[2] + 1]) / 203)
     np.testing.assert_allclose(learner.start_, expected)
+
+
+def _beside_a_source_without_ties() -> tuple[pl.DataFrame, FloatArray, FloatArray]:
+    """Battles of the target, and below them of a source that leaves its ties out; its offset."""
+    target, labels, _ = make(150)
+    source, others, _ = make(600, seed=3)
+    decided = others[:, 2] == 0
+    offset = np.zeros((150 + int(decided.sum()), 3))
+    offset[150:] = prior_offset(others[decided], np.ones(int(decided.sum())), labels)
+    battles = pl.concat([target, source.filter(decided)])
+    return battles, np.concatenate([labels, others[decided]]), offset
+
+
+def test_an_offset_takes_the_label_prior_of_a_source_out_of_what_is_learned() -> None:
+    battles, labels, offset = _beside_a_source_without_ties()
+    fresh, wanted, _ = make(400, seed=9)
+    losses = [
+        log_loss(
+            Handcrafted(**FAST)
+            .fit(battles, labels, context=FitContext(offset=given))
+            .predict_logits(fresh),
+            wanted,
+        )
+        for given in (None, offset)
+    ]
+    assert losses[1] < losses[0] - 0.02
+
+
+def test_an_offset_is_exchanged_with_the_sides() -> None:
+    battles, labels, _ = make(160)
+    offset = np.tile([0.8, -0.5, 0.1], (160, 1))
+    one = Handcrafted(**FAST).fit(battles, labels, context=FitContext(offset=offset))
+    other = Handcrafted(**FAST).fit(
+        swap_battles(battles), swap_classes(labels), context=FitContext(offset=swap_classes(offset))
+    )
+    wrong = Handcrafted(**FAST).fit(
+        swap_battles(battles), swap_classes(labels), context=FitContext(offset=offset)
+    )
+    fresh, wanted, _ = make(200, seed=9)
+    losses = [log_loss(each.predict_logits(fresh), wanted) for each in (one, other, wrong)]
+    assert losses[0] == pytest.approx(losses[1], abs=0.01)
+    assert not np.allclose(one.predict_logits(fresh), wrong.predict_logits(fresh), atol=0.05)
+
+
+@pytest.mark.parametrize(("size", "learned"), [(1, 225), (2, 150)], ids=["apart", "in pairs"])
+def test_models_are_stopped_on_rows_that_the_learner_is_judged_on(
+    size: int, learned: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is near a watched row is not learned from, and all else is."""
+    battles, labels, _ = make(300)
+    sizes = []
+    boost = Handcrafted._boost
+
+    def spy(self: Handcrafted, sides: Any, *others: Any) -> Any:
+        sizes.append([len(rows.classes) // 2 for rows in sides])
+        return boost(self, sides, *others)
+
+    monkeypatch.setattr(Handcrafted, "_boost", spy)
+    context = FitContext(judged=np.arange(300) % 2 == 0)
+    groups = np.arange(300, dtype=np.int64) // size
+    Handcrafted(**FAST).fit(battles, labels, groups=groups, context=context)
+    assert sizes == [[learned, 75]] * 2
+
+
+def test_too_few_groups_that_it_is_judged_on_are_an_error() -> None:
+    battles, labels, _ = make(20)
+    with pytest.raises(LearnerError, match=r"2 models .* on 1 groups"):
+        Handcrafted(**FAST).fit(battles, labels, context=FitContext(judged=np.arange(20) == 3))
 
 
 def test_features_are_kept_in_the_cache_directory_for_fit_and_predict(

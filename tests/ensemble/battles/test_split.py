@@ -69,7 +69,7 @@ def test_a_missing_source_is_named(project: Any) -> None:
 
 def test_pseudo_sources_are_refused_for_now(project: Any) -> None:
     sources = [source.model_dump(exclude_none=True) for source in project.config().sources]
-    sources[1]["role"] = "pseudo"
+    sources[1] |= {"role": "pseudo", "teachers": ["p"]}
     with pytest.raises(ConfigError, match='"pseudo" is not there yet(.|\n)*"extra"'):
         prepare(project.config(sources=sources))
 

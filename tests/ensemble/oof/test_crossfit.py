@@ -12,6 +12,7 @@ import pytest
 
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
+from ensemble.battles.usage import SourceUse
 from ensemble.errors import ArtifactError, DataError, EnsembleError, LearnerError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.guarded import check_logits
@@ -166,7 +167,10 @@ def test_the_key_depends_on_all_that_decides_the_predictions(
             for change in (
                 {"seed": 8},
                 {"data_key": "d"},
-                {"weights": {"arena": 2.0, "extra": 1.0}},
+                {"uses": {**space.uses, "extra": SourceUse("train", weight=1.0)}},
+                {"uses": {**space.uses, "extra": SourceUse("train", 0.5, share=0.9)}},
+                {"uses": {**space.uses, "extra": SourceUse("train", 0.5, reweight="labels")}},
+                {"uses": {**space.uses, "extra": SourceUse("train", 0.5, offset=True)}},
             )
         ),
     ):
