@@ -27,8 +27,8 @@ def smoothed_prior(
     labels, weight
         ``(n, 3)`` distributions and ``(n,)`` weights.
     added
-        ``(n, 3)`` what is added to the scores of each row; None where nothing is, and the constants
-        are then the logs of the shares.
+        ``(n, 3)`` what is added to the scores of each row; None where nothing is. The constants are
+        then the logs of the shares.
 
     Notes
     -----
@@ -39,7 +39,7 @@ def smoothed_prior(
     shares = (counts + swap_classes(counts)) / 2 + 1
     shares = shares / shares.sum()
     start: FloatArray = np.log(shares)
-    if added is None:
+    if added is None or not added.any():
         return start
     for _ in range(_ROUNDS):
         expected = weight @ _softmax(start + added)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ensemble.battles.folds import TRAINING_ROLES
 from ensemble.battles.usage import IGNORED, SourceUse
 from ensemble.errors import ConfigError, nearest
 
@@ -34,11 +33,16 @@ def own_uses(spec: LearnerSpec, uses: Uses) -> dict[str, SourceUse]:
     -------
     dict[str, SourceUse]
         As ``uses``; sources of role ``pseudo`` are ignored where the learner has to do with their
-        labels, or with those of another.
+        labels, or with those of another, and of a source of role ``pretrain`` nothing but the role
+        is said where the learner has no such stage.
     """
-    if spec.name not in _behind_labels(spec, uses):
-        return dict(uses)
-    return {name: IGNORED if use.role == "pseudo" else use for name, use in uses.items()}
+    own = dict(uses)
+    if spec.name in _behind_labels(spec, uses):
+        own = {name: IGNORED if use.role == "pseudo" else use for name, use in own.items()}
+    if not hasattr(spec.make(), "pretrain"):
+        unused = SourceUse("pretrain")
+        own = {name: unused if use.role == "pretrain" else use for name, use in own.items()}
+    return own
 
 
 def labellers(spec: LearnerSpec, uses: Uses) -> dict[str, list[LearnerSpec]]:
@@ -81,8 +85,7 @@ def check_offset(spec: LearnerSpec, uses: Uses) -> None:
     learner = spec.make()
     if not type(learner).trains or type(learner).takes_offset:
         return
-    stages = (*TRAINING_ROLES, *(("pretrain",) if hasattr(learner, "pretrain") else ()))
-    asking = [n for n, u in own_uses(spec, uses).items() if u.offset and u.role in stages]
+    asking = [name for name, use in own_uses(spec, uses).items() if use.offset]
     if asking:
         raise ConfigError(
             f'source "{asking[0]}" has offset = true, and the learner cannot take an offset',

@@ -215,11 +215,15 @@ class Training:
         logits = self.classifier.logits(
             self.classifier.batch(self.items.tokens, items, width=width)
         )
-        teacher = self.items.teacher
+        teacher, offset = (
+            None if each is None else self._tensor(each[items])
+            for each in (self.items.teacher, self.items.offset)
+        )
         losses = row_losses(
             logits,
             self._tensor(self.items.labels[items]),
-            None if teacher is None else self._tensor(teacher[items]),
+            teacher,
+            offset=offset,
             share=self.settings.distillation,
             temperature=self.settings.temperature,
         )
@@ -257,10 +261,14 @@ class Training:
 
     def _evaluate(self) -> None:
         """Score the rows that were carved out; keep the weights where they are best."""
-        assert self.stop_rows is not None  # noqa: S101 - carved where patience is set
-        logits = compute_logits(self.classifier, self.stop_rows.orders[0], self.token_budget)
-        losses = row_losses(torch.from_numpy(logits), torch.from_numpy(self.stop_rows.labels))
-        weight = torch.from_numpy(self.stop_rows.weight)
+        rows = self.stop_rows
+        assert rows is not None  # noqa: S101 - carved where patience is set
+        logits = torch.from_numpy(
+            compute_logits(self.classifier, rows.orders[0], self.token_budget)
+        )
+        offset = None if rows.offset is None else torch.from_numpy(rows.offset)
+        losses = row_losses(logits, torch.from_numpy(rows.labels), offset=offset)
+        weight = torch.from_numpy(rows.weight)
         loss = float((losses * weight).sum() / weight.sum())
         progress = self.progress
         progress.history.append((progress.step, loss))

@@ -227,7 +227,7 @@ def test_the_start_is_a_prior_that_treats_both_sides_alike_and_is_never_infinite
     counts = labels.sum(axis=0)
     sides = counts[:2].mean() + 1
     expected = np.log(np.array([sides, sides, counts[2] + 1]) / 203)
-    np.testing.assert_allclose(learner.start_, expected)
+    np.testing.assert_allclose(learner.stages_["model"].start, expected)
 
 
 def _beside_a_source_without_ties() -> tuple[pl.DataFrame, FloatArray, FloatArray]:
@@ -296,6 +296,75 @@ def test_too_few_groups_that_it_is_judged_on_are_an_error() -> None:
     battles, labels, _ = make(20)
     with pytest.raises(LearnerError, match=r"2 models .* on 1 groups"):
         Handcrafted(**FAST).fit(battles, labels, context=FitContext(judged=np.arange(20) == 3))
+
+
+def _pretrained() -> Handcrafted:
+    """Pre-trained on many battles, fitted on a few."""
+    learner = Handcrafted(**FAST)
+    many, labels, groups = make(500, seed=3)
+    learner.pretrain(many, labels, groups=groups, context=FitContext(seed=1))
+    few, labels, groups = make(60)
+    return learner.fit(few, labels, groups=groups, context=FitContext(seed=1))
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> Handcrafted:
+    return _pretrained()
+
+
+def test_what_was_learned_in_pretraining_is_not_lost(pretrained: Handcrafted) -> None:
+    few, labels, groups = make(60)
+    plain = Handcrafted(**FAST).fit(few, labels, groups=groups, context=FitContext(seed=1))
+    fresh, wanted, _ = make(400, seed=9)
+    losses = [log_loss(each.predict_logits(fresh), wanted) for each in (plain, pretrained)]
+    assert losses[1] < losses[0] - 0.01
+
+
+def test_pretrained_scores_exchange_with_the_sides_too(pretrained: Handcrafted) -> None:
+    battles, _, _ = make(60, seed=6)
+    logits = pretrained.predict_logits(battles)
+    swapped = pretrained.predict_logits(swap_battles(battles))
+    np.testing.assert_array_equal(swapped, swap_classes(logits))
+
+
+def test_the_label_prior_of_pretraining_does_not_stay() -> None:
+    """Pre-training never sees a tie; the shares that come out are those of `fit`."""
+    learner, (many, others, _) = Handcrafted(**FAST), make(500, seed=3)
+    decided = others[:, 2] == 0
+    learner.pretrain(many.filter(decided), others[decided], context=FitContext())
+    few, labels, _ = make(200)
+    logits = learner.fit(few, labels, context=FitContext()).predict_logits(few).astype(float)
+    ties = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))[:, 2]
+    assert ties.mean() == pytest.approx(labels[:, 2].mean(), abs=0.03)
+
+
+def test_a_pretrained_model_comes_back_from_its_files(
+    pretrained: Handcrafted, tmp_path: Path
+) -> None:
+    pretrained.save(tmp_path)
+    names = ["model-0", "model-1", "pretrained-0", "pretrained-1"]
+    assert sorted(path.stem for path in tmp_path.glob("*.txt")) == names
+    battles, _, _ = make(30, seed=8)
+    loaded = Handcrafted(**plain_parameters(pretrained)).load(tmp_path)
+    np.testing.assert_array_equal(
+        loaded.predict_logits(battles), pretrained.predict_logits(battles)
+    )
+    place = tmp_path / "pretrained-1.txt"
+    place.write_text(place.read_text().replace("tree", "tere", 1))
+    with pytest.raises(ArtifactError, match="is not what was saved(.|\n)*pretrained-1.txt"):
+        Handcrafted(**plain_parameters(pretrained)).load(tmp_path)
+
+
+def test_a_second_fit_does_not_start_from_what_the_first_was_given(
+    pretrained: Handcrafted,
+) -> None:
+    battles, labels, groups = make(60)
+    learner = _pretrained()
+    again = learner.fit(battles, labels, groups=groups, context=FitContext(seed=1))
+    plain = Handcrafted(**FAST).fit(battles, labels, groups=groups, context=FitContext(seed=1))
+    fresh, _, _ = make(30, seed=8)
+    np.testing.assert_array_equal(again.predict_logits(fresh), plain.predict_logits(fresh))
+    assert not np.array_equal(again.predict_logits(fresh), pretrained.predict_logits(fresh))
 
 
 def test_features_are_kept_in_the_cache_directory_for_fit_and_predict(
