@@ -14,7 +14,7 @@ from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.loading import combine, load_battles
 from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE, TEST_SOURCE
 from ensemble.config import Source
-from ensemble.errors import ArtifactError, ConfigError, DataError
+from ensemble.errors import ArtifactError, DataError
 from ensemble.plugin.manager import get_manager
 
 if TYPE_CHECKING:
@@ -195,13 +195,6 @@ def _load(reading: Reading) -> Loaded:
     if not isinstance(reading, Source):
         # A test row that is dropped would be missing from the submission.
         return _load_as(reading, TEST_SOURCE, TEST_ROLE)
-    if reading.role == "pseudo":
-        raise ConfigError(
-            'role "pseudo" is not there yet: soft labels have to come from teachers that are '
-            "honest per fold",
-            where=f'source "{reading.name}"',
-            mend='use role "ignore" for now',
-        )
     return _load_as(
         reading,
         reading.name,

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.artifacts import atomic_directory, atomic_path, fingerprint
-from ensemble.errors import ArtifactError
+from ensemble.artifacts import atomic_directory, fingerprint
 from ensemble.oof.guarded import check_same, guarded, predict_checked
 from ensemble.oof.lineage import check_offset, own_uses
 from ensemble.oof.rows import FoldRows
@@ -24,8 +23,8 @@ from ensemble.oof.store import (
     is_complete,
     load_model,
     prediction_frame,
-    read_logits,
 )
+from ensemble.oof.teaching import Teaching, check_fitted
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.manager import get_manager
 
@@ -79,24 +78,12 @@ def fit_fold(
     if is_complete(directory, key):
         return False
     check_offset(spec, workspace.uses)
-    _check_teachers(workspace, spec, fold, parts["teachers"])
+    check_fitted(workspace, spec, fold, parts["teachers"], "teaches")
+    for source, keys in parts["labellers"].items():
+        check_fitted(workspace, spec, fold, keys, f'labels source "{source}" for')
     own = replace(workspace, uses=own_uses(spec, workspace.uses))
-    job = _FoldJob(own, spec, fold, key, parts)
-    job.run(FoldRows.of(own, fold), directory, progress)
+    _FoldJob(own, spec, fold, key, parts).run(directory, progress)
     return True
-
-
-def _check_teachers(
-    workspace: Workspace, spec: LearnerSpec, fold: int | None, keys: Mapping[str, str]
-) -> None:
-    """Refuse to fit a learner before its teachers' models of the same fold are there."""
-    for name, key in keys.items():
-        if not is_complete(workspace.store.directory(name, fold), key):
-            raise ArtifactError(
-                f'"{name}", which teaches "{spec.name}", is not fitted on {fold_name(fold)}',
-                where=f'learner "{spec.name}"',
-                mend=f"run `ensemble fit CONFIG --learner {name}` first",
-            )
 
 
 @dataclass(frozen=True)
@@ -112,11 +99,13 @@ class _FoldJob:
         place = fold_name(self.fold).replace("-", " ")
         return f'learner "{self.spec.name}" (plugin "{self.spec.plugin}"), {place}'
 
-    def run(self, rows: FoldRows, directory: Path, progress: Callable[..., None] | None) -> None:
+    def run(self, directory: Path, progress: Callable[..., None] | None) -> None:
         checkpoint = self._checkpoint_directory()
+        teaching = Teaching(self.workspace, self.spec, self.fold, checkpoint)
         manifest: dict[str, Any] = {}
         with atomic_directory(directory, manifest) as place:
-            context = self._context(checkpoint, progress, self._teach(rows, checkpoint))
+            rows = FoldRows.of(teaching.label(), self.fold)
+            context = self._context(checkpoint, progress, teaching.teach(rows.train.battles))
             # The learner lives in there alone: a large model must not be in memory twice.
             probe = self._fit_and_save(rows, context, place, manifest)
             self._check_saved(place / MODEL, probe)
@@ -156,22 +145,6 @@ class _FoldJob:
         # The key is part of the place: a checkpoint of other parameters is never resumed.
         name = f"{fold_name(self.fold)}-{self.key[:16]}"
         return self.workspace.run / "checkpoints" / self.spec.name / name
-
-    def _teach(self, rows: FoldRows, checkpoint: Path) -> dict[str, LogitArray]:
-        """Let the teachers of this fold predict its training rows, one after the other.
-
-        What they say is kept with the checkpoint: a large teacher takes hours.
-        """
-        battles, taught = rows.train.battles, {}
-        for teacher in self.spec.teachers():
-            kept = checkpoint / "teachers" / f"{teacher.name}.parquet"
-            if not kept.exists():
-                model = self.workspace.store.load(teacher, self.fold)
-                logits = predict_checked(model, battles, f'{self.where}, teacher "{teacher.name}"')
-                with atomic_path(kept) as path:
-                    prediction_frame(battles["id"], logits).write_parquet(path)
-            taught[teacher.name] = read_logits(kept, battles["id"])
-        return taught
 
     def _context(
         self,
@@ -248,7 +221,7 @@ class _FoldJob:
                 "test": len(rows.test),
             },
             "pretrain": pretrained,
-            "sources": _used_sources(rows, pretrained),
+            "sources": _used_sources(rows, pretrained, self.parts["labellers"]),
         }
 
 
@@ -267,9 +240,15 @@ class _Probe:
         return cls(battles[rows], logits[rows], tolerance)
 
 
-def _used_sources(rows: FoldRows, pretrained: str) -> dict[str, Any]:
-    """Say of each source that was learned from how its rows counted."""
-    return {**rows.train.sources, **(rows.pretrain.sources if pretrained == "used" else {})}
+def _used_sources(
+    rows: FoldRows, pretrained: str, labelled_by: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any]:
+    """Say of each source that was learned from how its rows counted, and who labelled them."""
+    used = {**rows.train.sources, **(rows.pretrain.sources if pretrained == "used" else {})}
+    return {
+        source: {**facts, "labelled_by": labelled_by[source]} if source in labelled_by else facts
+        for source, facts in used.items()
+    }
 
 
 def _used_ids(rows: FoldRows, pretrained: str) -> pl.DataFrame:

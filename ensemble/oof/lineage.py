@@ -51,13 +51,16 @@ def labellers(spec: LearnerSpec, uses: Uses) -> dict[str, list[LearnerSpec]]:
     Raises
     ------
     ConfigError
-        One is no learner of the config, or brings its predictions from outside, so that nobody
-        knows what they have seen.
+        There is none. Or one is no learner of the config, or brings its predictions from outside,
+        so that nobody knows what they have seen.
     """
+    pseudo = {n: use for n, use in own_uses(spec, uses).items() if use.role == "pseudo"}
+    for source, use in pseudo.items():
+        if not use.teachers:
+            raise ConfigError("nobody labels its rows", where=f'source "{source}", teachers')
     return {
         source: [_labeller(spec, source, name) for name in use.teachers]
-        for source, use in own_uses(spec, uses).items()
-        if use.role == "pseudo"
+        for source, use in pseudo.items()
     }
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ensemble.battles.schema import labels_of, learner_view
+from ensemble.errors import EnsembleError
 from ensemble.oof.treatment import LabelledBattles, treat
 
 if TYPE_CHECKING:
@@ -98,4 +101,11 @@ class FoldRows:
 def _take(workspace: Workspace, mask: pl.Series) -> LabelledBattles:
     rows = workspace.battles.filter(mask)
     clusters = workspace.plan.frame.filter(mask)["cluster"].to_numpy()
-    return LabelledBattles(rows, labels_of(rows), clusters)
+    labels = labels_of(rows)
+    without = np.flatnonzero(np.isnan(labels).any(axis=1))
+    if len(without):
+        raise EnsembleError(
+            f"{len(without):,} rows that would be learned from have no label",
+            where=f'source "{rows["source"][int(without[0])]}", id {rows["id"][int(without[0])]}',
+        )
+    return LabelledBattles(rows, labels, clusters)

@@ -62,7 +62,8 @@ class Treatment:
     offset
         ``(n, 3)``, 0 for rows of the target; None where no source asks for one.
     record
-        For the manifest, by source: rows, weights, offset, and how well the domains could be told.
+        For the manifest, by source: rows, label shares, weights, offset, and how well the domains
+        could be told.
     """
 
     weight: FloatArray
@@ -109,6 +110,7 @@ def _treat_source(
     facts = {
         "role": use.role,
         "rows": len(weight),
+        "label_shares": rows.labels.mean(axis=0).tolist(),
         "weight": {"mean": weight.mean(), "least": weight.min(), "greatest": weight.max()},
         "clipped": float((clipped != ratio).mean()),
         "offset": shift.tolist() if use.offset else None,

@@ -10,7 +10,7 @@ import polars as pl
 
 from ensemble.battles.folds import TRAINING_ROLES
 from ensemble.battles.prepare import read_battles
-from ensemble.battles.schema import LABEL_COLUMNS
+from ensemble.battles.schema import LABEL_COLUMNS, PSEUDO_ROLE
 from ensemble.battles.split import read_split, split_key
 from ensemble.battles.up_to_date import check_settings
 from ensemble.battles.usage import used_rows
@@ -124,6 +124,24 @@ class Workspace:
         return replace(
             self, run=run, battles=battles, plan=plan, uses=merged, cache=self.cache_directory
         )
+
+    def with_pseudo_labels(self, labels: pl.DataFrame) -> Workspace:
+        """Give a workspace in which rows of role ``pseudo`` have these labels, or none.
+
+        Parameters
+        ----------
+        labels
+            ``id`` and ``LABEL_COLUMNS``. Whatever the rows had before is gone.
+        """
+        joined = self.battles.join(
+            labels, on="id", how="left", maintain_order="left", suffix="_said"
+        )
+        is_pseudo = pl.col("role") == PSEUDO_ROLE
+        said = [
+            pl.when(is_pseudo).then(f"{name}_said").otherwise(name).alias(name)
+            for name in LABEL_COLUMNS
+        ]
+        return replace(self, battles=joined.with_columns(said).select(self.battles.columns))
 
     def test_rows(self) -> pl.DataFrame:
         """Battles of the test set."""

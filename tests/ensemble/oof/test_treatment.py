@@ -51,6 +51,7 @@ def test_a_source_without_wishes_has_its_weight_and_no_offset(make_battles: Make
     assert treated.record["x"] == {
         "role": "train",
         "rows": 8,
+        "label_shares": [0.375, 0.375, 0.25],
         "weight": {"mean": 0.5, "least": 0.5, "greatest": 0.5},
         "clipped": 0.0,
         "offset": None,
