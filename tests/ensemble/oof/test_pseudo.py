@@ -279,6 +279,15 @@ def test_the_audit_finds_a_dishonest_labeller(project: Any, how: str, found: str
     assert any(name.startswith(found) for name in failed)
 
 
+def test_the_audit_finds_a_labeller_that_is_another_by_now(project: Any) -> None:
+    place = run(_config(project))
+    changed = _config(project, PUPIL, TEACHER | {"shift": 1.0})
+    fit_fold(open_workspace(changed), learner_specs(changed)[1], 0)
+    failed = [check.name for check in audit_run(place).checks if not check.ok]
+    assert "pupil fold 0: extra labelled by teacher of the same fold" in failed
+    assert "pupil fold 1: extra labelled by teacher of the same fold" not in failed
+
+
 def _plant(fold: Path, leak: str) -> None:
     ids = pl.read_parquet(fold / "train_ids.parquet")
     planted = pl.DataFrame({"id": [leak], "stage": ["train"]}, schema=ids.schema)
