@@ -110,7 +110,13 @@ def bare(space: Workspace, specs: Sequence[LearnerSpec]) -> float:
         for spec in specs:
             # The seed decides when a learner stops: with another one the work would not be equal.
             seed = int(fingerprint([space.seed, spec.name, FOLD])[:8], 16) % 2**31
-            context = FitContext(seed=seed, threads=space.threads, cache_directory=Path(cache))
+            context = FitContext(
+                seed=seed,
+                threads=space.threads,
+                cache_directory=Path(cache),
+                offset=rows.offset,
+                judged=rows.judged,
+            )
             options: dict[str, Any] = {
                 "sample_weight": rows.weight,
                 "groups": rows.groups,

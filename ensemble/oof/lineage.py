@@ -33,10 +33,10 @@ def own_uses(spec: LearnerSpec, uses: Uses) -> dict[str, SourceUse]:
     -------
     dict[str, SourceUse]
         As ``uses``; sources of role ``pseudo`` are ignored where the learner has to do with their
-        labels, or with those of another, and of a source of role ``pretrain`` nothing but the role
-        is said where the learner has no such stage.
+        labels, or with those of another. Of a source that is ignored nothing but the role is said,
+        nor of one of role ``pretrain`` where the learner has no such stage.
     """
-    own = dict(uses)
+    own = {name: IGNORED if use.role == "ignore" else use for name, use in uses.items()}
     if spec.name in _behind_labels(spec, uses):
         own = {name: IGNORED if use.role == "pseudo" else use for name, use in own.items()}
     if not hasattr(spec.make(), "pretrain"):
