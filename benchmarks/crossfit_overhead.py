@@ -30,7 +30,8 @@ from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import learner_view
 from ensemble.battles.split import split
 from ensemble.config import parse_config
-from ensemble.oof.crossfit import TrainingRows, fit_fold
+from ensemble.oof.crossfit import fit_fold
+from ensemble.oof.rows import TrainingRows
 from ensemble.oof.store import OOF, read_logits
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.plugin.base import BaseLearner, FitContext
@@ -101,7 +102,7 @@ def make_workspace(directory: Path, rows: int) -> tuple[Workspace, dict[str, Lea
 
 def bare(space: Workspace, specs: Sequence[LearnerSpec]) -> float:
     """Seconds of the learners alone; their logits must be those that were stored."""
-    rows = TrainingRows.of(space, space.plan.training(FOLD))
+    rows = TrainingRows.of(space, space.training(FOLD), space.training(FOLD, ("target",)))
     held_out = learner_view(space.battles.filter(space.plan.held_out(FOLD)))
     test = learner_view(space.test_rows())
     seconds = 0.0
@@ -109,7 +110,13 @@ def bare(space: Workspace, specs: Sequence[LearnerSpec]) -> float:
         for spec in specs:
             # The seed decides when a learner stops: with another one the work would not be equal.
             seed = int(fingerprint([space.seed, spec.name, FOLD])[:8], 16) % 2**31
-            context = FitContext(seed=seed, threads=space.threads, cache_directory=Path(cache))
+            context = FitContext(
+                seed=seed,
+                threads=space.threads,
+                cache_directory=Path(cache),
+                offset=rows.offset,
+                judged=rows.judged,
+            )
             options: dict[str, Any] = {
                 "sample_weight": rows.weight,
                 "groups": rows.groups,

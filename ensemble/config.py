@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from ensemble.artifacts import write_text
 from ensemble.config_faults import RUN_MARKS, faults_of, place_faults
 from ensemble.errors import ConfigError, nearest
+from ensemble.usage import SourceUse
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 _DEVICE = r"^(auto|cpu|cuda(:[0-9]+)?)$"
@@ -49,7 +50,17 @@ class Source(Reading):
     name: Name
     role: Literal["target", "train", "pretrain", "pseudo", "ignore"]
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    reweight: Literal["none", "importance", "labels"] = "none"
+    offset: bool = False
+    teachers: list[Name] = []
     id_prefix: str = ""
+
+    def use(self) -> SourceUse:
+        """Say how its rows are used."""
+        return SourceUse(
+            self.role, self.weight, self.share, self.reweight, self.offset, tuple(self.teachers)
+        )
 
 
 class Folds(_Table):
@@ -128,9 +139,9 @@ class Config(_Table):
         """Give the sources in their order and, where there is one, the test file after them."""
         return [*self.sources, *([self.test] if self.test else [])]
 
-    def source_weights(self) -> dict[str, float]:
-        """Weight of each source's rows in training."""
-        return {source.name: source.weight for source in self.sources}
+    def source_uses(self) -> dict[str, SourceUse]:
+        """How the rows of each source are used, in the order of the config."""
+        return {source.name: source.use() for source in self.sources}
 
     def learner(self, name: str) -> Learner:
         """Find a learner by name.

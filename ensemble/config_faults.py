@@ -14,7 +14,7 @@ from ensemble.errors import nearest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ensemble.config import Config, Reading
+    from ensemble.config import Config, Reading, Source
 
 RUN_MARKS = (".lock", "battles.json")
 """Files that tell a run directory from one that happens to hold a config."""
@@ -66,6 +66,39 @@ def _source_faults(config: Config) -> Iterator[str]:
     yield from (f'no source may be called "{name}"' for name in _RESERVED_SOURCES & set(names))
     if all(source.role != "target" for source in config.sources):
         yield 'no source has role = "target": folds and scores are made on the target'
+    for number, source in enumerate(config.sources, 1):
+        yield from _use_faults(f"sources[{number}]", source)
+        yield from _teacher_faults(f"sources[{number}]", source, config)
+
+
+def _use_faults(place: str, source: Source) -> Iterator[str]:
+    """Find settings that the role of a source, or another setting, leaves nothing to do."""
+    reasons = {
+        "target": "the others are fitted to the target, and all of it is validated",
+        "ignore": "its rows reach nothing",
+    }
+    given = {"share": source.share != 1, "reweight": source.reweight != "none"}
+    if source.role in reasons:
+        for key in (key for key, there in {**given, "offset": source.offset}.items() if there):
+            yield f'{place}.{key} makes no sense for role "{source.role}": {reasons[source.role]}'
+    if source.offset and source.reweight == "labels":
+        yield (
+            f'{place}: offset = true and reweight = "labels" both make up for other label shares; '
+            "choose one"
+        )
+
+
+def _teacher_faults(place: str, source: Source, config: Config) -> Iterator[str]:
+    if source.role != "pseudo":
+        if source.teachers:
+            yield f'{place}.teachers are for role "pseudo", and the role is "{source.role}"'
+        return
+    if not source.teachers:
+        yield f"{place}.teachers is missing: it names the learners whose predictions are the labels"
+    yield from (f'{place}.teachers names "{name}" twice' for name in _repeated(source.teachers))
+    known = [learner.name for learner in config.learners]
+    for name in sorted(set(source.teachers) - set(known)):
+        yield f'{place}.teachers names "{name}": {nearest(name, known)}'
 
 
 def _learner_faults(config: Config) -> Iterator[str]:

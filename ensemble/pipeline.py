@@ -131,6 +131,11 @@ def prepare_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
             reporter.event("source", name=source["name"], rows=source["rows"], dropped=dropped)
             note = f", {dropped:,} rows dropped" if dropped else ""
             reporter.say(f"{source['name']}  {source['rows']:,} battles ({source['role']}){note}")
+        for name, use in config.source_uses().items():
+            if use.role == "pseudo":
+                reporter.event("pseudo-labels", source=name, teachers=list(use.teachers))
+                who = ", ".join(use.teachers)
+                reporter.say(f"{name}  labelled by {who}; labels in its file are not read")
     reporter.say("battles and clusters  " + _made_or_kept(made))
     return summary
 

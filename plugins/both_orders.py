@@ -11,19 +11,27 @@ from ensemble.errors import LearnerError
 
 if TYPE_CHECKING:
     from ensemble.battles.features import FeatureMatrix
-    from ensemble.plugin.base import FloatArray, IntArray, LogitArray
+    from ensemble.plugin.base import BoolArray, FloatArray, IntArray, LogitArray
 
 
 class Rows(NamedTuple):
-    """Rows as LightGBM takes them: values ``(m, k)``, classes and weights ``(m,)``."""
+    """Rows as LightGBM takes them: values ``(m, k)``, classes and weights ``(m,)``.
+
+    ``added`` is ``(m, 3)``, what stands beside the trees in each row's scores.
+    """
 
     values: LogitArray
     classes: IntArray
     weight: FloatArray
+    added: FloatArray
 
 
 def both_orders(
-    matrix: FeatureMatrix, labels: FloatArray, weight: FloatArray, rows: IntArray
+    matrix: FeatureMatrix,
+    labels: FloatArray,
+    weight: FloatArray,
+    added: FloatArray,
+    rows: IntArray,
 ) -> Rows:
     """Take some battles in both orders, once for each class that has a share in the label.
 
@@ -35,14 +43,49 @@ def both_orders(
         ``(n, 3)`` distributions; a row enters with each class's share as its weight.
     weight
         ``(n,)`` weights of the battles.
+    added
+        ``(n, 3)`` what is added to the scores of the battles, as they are; its sides are exchanged
+        with theirs.
     rows
         Indices of the battles to take.
     """
     taken = matrix.take(rows)
-    both = np.concatenate([labels[rows], swap_classes(labels[rows])])
+    both = _swapped_below(labels[rows])
     row, classes = np.nonzero(both)
     share = both[row, classes] * np.tile(weight[rows], 2)[row]
-    return Rows(np.concatenate([taken.values, taken.swapped().values])[row], classes, share)
+    values = np.concatenate([taken.values, taken.swapped().values])
+    return Rows(values[row], classes, share, _swapped_below(added[rows])[row])
+
+
+def _swapped_below(values: FloatArray) -> FloatArray:
+    return np.concatenate([values, swap_classes(values)])
+
+
+def deal_watched(
+    groups: IntArray,
+    n_parts: int,
+    seed: int,
+    labels: FloatArray,
+    judged: BoolArray | None = None,
+) -> IntArray:
+    """Deal the rows that early stopping may look at into parts, by whole groups.
+
+    Parameters
+    ----------
+    groups, n_parts, seed, labels
+        As ``deal_groups`` takes them.
+    judged
+        ``(n,)`` mask of the rows that the learner is judged on; None where all are alike.
+
+    Returns
+    -------
+    ``(n,)`` part of each row; -1 where it is of a kind that the learner is not judged on.
+    """
+    if judged is None:
+        return deal_groups(groups, n_parts, seed, labels)
+    part = np.full(len(groups), -1)
+    part[judged] = deal_groups(groups[judged], n_parts, seed, labels[judged])
+    return part
 
 
 def deal_groups(

@@ -6,18 +6,18 @@ that exchanging the responses exchanges the logits exactly.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ensemble.artifacts import read_json, write_json, write_text
-from ensemble.battles.swap import swap_classes
+from ensemble.artifacts import read_json, write_json
 from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES, BaseLearner
 from ensemble.plugin.manager import get_manager
 from features.catalog import FAMILIES
-from plugins.both_orders import both_orders, deal_groups
+from plugins.boosted_trees import BoostedTrees
+from plugins.both_orders import both_orders, deal_watched
+from plugins.priors import smoothed_prior
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +37,12 @@ class Handcrafted(BaseLearner):
     """Boosted trees on the columns of feature sets.
 
     Each of ``n_models`` models holds other groups out for early stopping; their scores are
-    averaged, so that all rows are learned from. Labels may be soft: a row enters once a class,
+    averaged, so that all rows are learned from. Where rows of other sources are learned from too,
+    only those of the target are held out for it. Labels may be soft: a row enters once a class,
     weighted by the class's share.
+
+    Rows of role ``pretrain`` are learned by trees of their own, whose scores are where the other
+    trees start.
 
     Parameters
     ----------
@@ -59,7 +63,8 @@ class Handcrafted(BaseLearner):
         A number is out of its range.
     """
 
-    version = "2"
+    version = "3"
+    takes_offset = True
 
     def __init__(
         self,
@@ -86,6 +91,7 @@ class Handcrafted(BaseLearner):
         self.bagging_fraction = bagging_fraction
         self.lambda_l2 = lambda_l2
         self._cache_directory: Path | None = None
+        self._before: BoostedTrees | None = None
         self._check_ranges()
 
     def fit(
@@ -104,23 +110,27 @@ class Handcrafted(BaseLearner):
         LearnerError
             There are fewer groups than models.
         """
-        self._cache_directory = context.cache_directory
-        matrix = self._compute(battles)
-        weight = np.ones(len(matrix)) if sample_weight is None else sample_weight
-        # The penalties are on the scale of the weights: only their ratios may matter.
-        weight = weight / weight.mean()
-        groups = np.arange(len(matrix)) if groups is None else groups
-        part = deal_groups(groups, self.n_models, context.seed, labels)
-        self.start_ = _smoothed_prior(labels, weight)
-        self.boosters_: list[lightgbm.Booster] = []
-        for held_out in range(self.n_models):
-            learned, watched = (
-                both_orders(matrix, labels, weight, np.flatnonzero(rows))
-                for rows in (part != held_out, part == held_out)
-            )
-            self.boosters_.append(self._boost(learned, watched, held_out, context))
-            context.progress((held_out + 1) / self.n_models, f"model {held_out + 1}")
-        self.columns_ = matrix.names
+        matrix, before = self._prepare(battles, context), self._before
+        base = np.zeros_like(labels) if before is None else before.scores(matrix)
+        trees = self._learn(matrix, base, labels, sample_weight, groups, context)
+        self.stages_ = (
+            {"model": trees} if before is None else {"pretrained": before, "model": trees}
+        )
+        self._before = None  # what was fitted is no start for another fit
+        return self
+
+    def pretrain(
+        self,
+        battles: pl.DataFrame,
+        labels: FloatArray,
+        *,
+        sample_weight: FloatArray | None = None,
+        groups: IntArray | None = None,
+        context: FitContext,
+    ) -> Self:
+        """Learn trees whose scores are where those of ``fit`` start; see ``BaseLearner.fit``."""
+        matrix, base = self._prepare(battles, context), np.zeros_like(labels)
+        self._before = self._learn(matrix, base, labels, sample_weight, groups, context)
         return self
 
     def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
@@ -131,39 +141,22 @@ class Handcrafted(BaseLearner):
                 "the feature sets have other columns than those that were learned from",
                 mend="fit the learner again, or install the version that it was fitted with",
             )
-        one, other = self._scores(matrix), self._scores(matrix.swapped())
-        return ((one + swap_classes(other)) / 2).astype(np.float32)
+        total = np.sum([trees.scores(matrix) for trees in self.stages_.values()], axis=0)
+        return np.asarray(total, dtype=np.float32)
 
     def save(self, directory: Path) -> None:
         """Write LightGBM's text format, and JSON with the columns and the hash of each model."""
-        texts = [booster.model_to_string() for booster in self.boosters_]
-        for index, text in enumerate(texts):
-            write_text(directory / _model_name(index), text)
-        facts = {
-            "columns": self.columns_,
-            "start": self.start_.tolist(),
-            "models": [_digest(text) for text in texts],
-        }
-        write_json(directory / _FACTS, facts)
+        stages = {name: trees.save(directory, name) for name, trees in self.stages_.items()}
+        write_json(directory / _FACTS, {"columns": self.columns_, "stages": stages})
 
     def load(self, directory: Path) -> Self:
-        """Restore what ``save`` wrote.
-
-        Raises
-        ------
-        ArtifactError
-            A model is missing or altered: LightGBM reads malformed text out of bounds.
-        """
-        from lightgbm import Booster
-
+        """Restore what ``save`` wrote; errors as ``BoostedTrees.load``."""
         facts = read_json(directory / _FACTS)
-        texts = [
-            _read_model(directory / _model_name(index), digest)
-            for index, digest in enumerate(facts["models"])
-        ]
-        self.boosters_ = [Booster(model_str=text) for text in texts]
+        self.stages_ = {
+            name: BoostedTrees.load(directory, name, stage)
+            for name, stage in facts["stages"].items()
+        }
         self.columns_ = tuple(facts["columns"])
-        self.start_ = np.array(facts["start"], dtype=np.float64)
         return self
 
     def dependencies(self) -> dict[str, Any]:
@@ -193,9 +186,43 @@ class Handcrafted(BaseLearner):
     def _sets(self) -> list[FeatureSet]:
         return [get_manager().feature_sets.get(name) for name in self.features]
 
-    def _boost(
-        self, learned: Rows, watched: Rows, number: int, context: FitContext
-    ) -> lightgbm.Booster:
+    def _prepare(self, battles: pl.DataFrame, context: FitContext) -> FeatureMatrix:
+        self._cache_directory = context.cache_directory
+        matrix = self._compute(battles)
+        self.columns_ = matrix.names
+        return matrix
+
+    def _learn(
+        self,
+        matrix: FeatureMatrix,
+        base: FloatArray,
+        labels: FloatArray,
+        weight: FloatArray | None,
+        groups: IntArray | None,
+        context: FitContext,
+    ) -> BoostedTrees:
+        """Learn what the labels have beside ``base``, scores ``(n, 3)`` of the rows."""
+        weight = np.ones(len(matrix)) if weight is None else weight
+        # The penalties are on the scale of the weights: only their ratios may matter.
+        weight = weight / weight.mean()
+        groups = np.arange(len(matrix)) if groups is None else groups
+        part = deal_watched(groups, self.n_models, context.seed, labels, context.judged)
+        beside = base if context.offset is None else base + context.offset
+        start = smoothed_prior(labels, weight, beside)
+        boosters = []
+        for number in range(self.n_models):
+            watched = part == number
+            learned = ~np.isin(groups, groups[watched])
+            sides = [
+                both_orders(matrix, labels, weight, start + beside, np.flatnonzero(rows))
+                for rows in (learned, watched)
+            ]
+            boosters.append(self._boost(sides, number, context))
+            context.progress((number + 1) / self.n_models, f"model {number + 1}")
+        return BoostedTrees(start, tuple(boosters))
+
+    def _boost(self, sides: list[Rows], number: int, context: FitContext) -> lightgbm.Booster:
+        """Learn from the first rows, and stop by the others."""
         import lightgbm
 
         data, watch = (
@@ -204,9 +231,9 @@ class Handcrafted(BaseLearner):
                 rows.classes,
                 weight=rows.weight,
                 # LightGBM's own start for a class that these rows lack is log(1e-15).
-                init_score=np.tile(self.start_, (len(rows.classes), 1)),
+                init_score=rows.added,
             )
-            for rows in (learned, watched)
+            for rows in sides
         )
         watch.set_reference(data)
         return lightgbm.train(
@@ -236,35 +263,3 @@ class Handcrafted(BaseLearner):
             "force_col_wise": True,
             "verbosity": -1,
         }
-
-    def _scores(self, matrix: FeatureMatrix) -> FloatArray:
-        """Mean of the models' log-odds, ``(n, 3)``: the start, and what the trees add to it."""
-        scores = [booster.predict(matrix.values, raw_score=True) for booster in self.boosters_]
-        mean: FloatArray = self.start_ + np.mean(scores, axis=0)
-        return mean
-
-
-def _smoothed_prior(labels: FloatArray, weight: FloatArray) -> FloatArray:
-    """Give log shares of the classes over both orders, one row added to each: finite, ``(3,)``."""
-    counts = weight @ labels
-    both = (counts + swap_classes(counts)) / 2
-    shares: FloatArray = np.log((both + 1) / (both.sum() + len(CLASSES)))
-    return shares
-
-
-def _model_name(index: int) -> str:
-    return f"model-{index}.txt"
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _read_model(path: Path, digest: str) -> str:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"a stored model cannot be read: {error}", where=str(path)) from error
-    if _digest(text) != digest:
-        raise ArtifactError("a stored model is not what was saved", where=str(path))
-    return text

@@ -49,7 +49,13 @@ class SymmetricLogistic:
 
 
 def fit_symmetric_logistic(
-    odd: csr_array, even: csr_array, labels: FloatArray, weight: FloatArray, *, ridge: float
+    odd: csr_array,
+    even: csr_array,
+    labels: FloatArray,
+    weight: FloatArray,
+    *,
+    ridge: float,
+    offset: FloatArray | None = None,
 ) -> SymmetricLogistic:
     """Minimize the weighted log loss plus ``ridge / 2`` times the squared weights, by L-BFGS.
 
@@ -63,6 +69,9 @@ def fit_symmetric_logistic(
         ``(n,)``; the ridge is against their sum.
     ridge
         Strength of the penalty, at least 0; the intercept is not penalized.
+    offset
+        ``(n, 3)``, added to the logits of each row while fitting; None adds nothing. In the other
+        order it is exchanged as the labels are, and so the loss is the same in both.
 
     Raises
     ------
@@ -73,10 +82,11 @@ def fit_symmetric_logistic(
 
     n_odd = odd.shape[1]
     by_column = odd.T, even.T
+    added = 0.0 if offset is None else offset
 
     def loss_and_gradient(theta: FloatArray) -> tuple[float, FloatArray]:
         w, v = theta[:n_odd], theta[n_odd:-1]
-        log_p = _log_softmax(_logits(odd @ w, even @ v + theta[-1]))
+        log_p = _log_softmax(_logits(odd @ w, even @ v + theta[-1]) + added)
         penalty = 0.5 * ridge * float(w @ w + v @ v)
         excess = (np.exp(log_p) - labels) * weight[:, None]
         gradient = np.concatenate(

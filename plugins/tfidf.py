@@ -60,6 +60,7 @@ class Tfidf(BaseLearner):
     """
 
     version = "1"
+    takes_offset = True
 
     def __init__(
         self,
@@ -102,7 +103,7 @@ class Tfidf(BaseLearner):
         odd, even = _pair_features([self._weigh(counts.pop(0)) for _ in range(3)])
         weight = np.ones(len(battles)) if sample_weight is None else sample_weight
         self.model_ = fit_symmetric_logistic(
-            odd, even, labels, weight / weight.mean(), ridge=self.ridge
+            odd, even, labels, weight / weight.mean(), ridge=self.ridge, offset=context.offset
         )
         return self
 

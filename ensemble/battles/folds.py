@@ -20,7 +20,7 @@ from ensemble.battles.schema import LABEL_COLUMNS, ROLES, TEST_ROLE
 from ensemble.errors import ArtifactError, FoldError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
@@ -226,6 +226,30 @@ class FoldPlan:
         """
         wanted = self.frame["role"].is_in(list(roles))
         return wanted if fold is None else wanted & ~self._cut(fold)
+
+    def with_roles(self, roles: Mapping[str, str]) -> FoldPlan:
+        """Give a plan whose sources have other roles; clusters and folds stay as they are.
+
+        Parameters
+        ----------
+        roles
+            New role of each source that is named; the others keep theirs.
+
+        Raises
+        ------
+        FoldError
+            A source becomes the target or is it no more: folds are made on the target.
+        """
+        role = pl.col("source").replace_strict(dict(roles), default=pl.col("role"))
+        frame = self.frame.with_columns(role=role.cast(pl.String))
+        moved = frame.filter((pl.col("role") == "target") != pl.col("fold").is_not_null())
+        if len(moved):
+            raise FoldError(
+                f'source "{moved["source"][0]}" cannot change between target and another role: '
+                "folds are made on the target",
+                mend="change the role in the config, and run `ensemble split CONFIG`",
+            )
+        return FoldPlan(frame, self.n_splits)
 
     def cut_rows(self, fold: int) -> pl.DataFrame:
         """Rows of the plan that this fold leaves out of training and pre-training."""

@@ -14,7 +14,7 @@ from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.loading import combine, load_battles
 from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE, TEST_SOURCE
 from ensemble.config import Source
-from ensemble.errors import ArtifactError, ConfigError, DataError
+from ensemble.errors import ArtifactError, DataError
 from ensemble.plugin.manager import get_manager
 
 if TYPE_CHECKING:
@@ -77,11 +77,13 @@ def prepare(config: Config) -> bool:
 def prepared_settings(config: Config) -> dict[str, Any]:
     """Say all that a config has to say about battles and clusters, beside where the files are.
 
-    Neither a source's place nor its weight is in it, so that a run can move with its files.
+    Neither a source's place nor what training makes of its rows is in it, so that a run can move
+    with its files, and other weights leave the battles as they are.
     """
+    apart = {"path", "weight", "share", "reweight", "offset", "teachers"}
     return {
         "near_duplicate_threshold": config.folds.near_duplicate_threshold,
-        "readings": [r.model_dump(exclude={"path", "weight"}) for r in config.readings()],
+        "readings": [r.model_dump(exclude=apart) for r in config.readings()],
     }
 
 
@@ -193,13 +195,6 @@ def _load(reading: Reading) -> Loaded:
     if not isinstance(reading, Source):
         # A test row that is dropped would be missing from the submission.
         return _load_as(reading, TEST_SOURCE, TEST_ROLE)
-    if reading.role == "pseudo":
-        raise ConfigError(
-            'role "pseudo" is not there yet: soft labels have to come from teachers that are '
-            "honest per fold",
-            where=f'source "{reading.name}"',
-            mend='use role "ignore" for now',
-        )
     return _load_as(
         reading,
         reading.name,

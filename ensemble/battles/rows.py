@@ -15,7 +15,13 @@ from ensemble.battles.columns import (
 )
 from ensemble.battles.labels import WINNER_COLUMN, label_of
 from ensemble.battles.raw import BadRow
-from ensemble.battles.schema import BATTLE_SCHEMA, LABEL_COLUMNS, TEST_ROLE, TEXT_COLUMNS
+from ensemble.battles.schema import (
+    BATTLE_SCHEMA,
+    LABEL_COLUMNS,
+    PSEUDO_ROLE,
+    TEST_ROLE,
+    TEXT_COLUMNS,
+)
 from ensemble.battles.turns import BadCell, id_of, texts_of, to_utf8
 from ensemble.plugin.base import CLASSES
 
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
     from ensemble.battles.raw import Chunk
     from ensemble.battles.turns import TextFormat
 
-_UNLABELED_ROLES = frozenset({"pseudo", "ignore", TEST_ROLE})
+_UNLABELED_ROLES = frozenset({PSEUDO_ROLE, "ignore", TEST_ROLE})
 _ROW_COLUMNS = ("id", *TEXT_COLUMNS, *LABEL_COLUMNS, *MODEL_COLUMNS)
 _ROW_SCHEMA = {name: BATTLE_SCHEMA[name] for name in _ROW_COLUMNS}
 
@@ -62,7 +68,8 @@ def read_rows(chunks: Iterable[Chunk], *, role: str, text_format: TextFormat, fi
     chunks
         The raw rows.
     role
-        Decides whether labels must be there; rows of ``TEST_ROLE`` keep no label and no model.
+        Decides whether labels must be there; rows of ``TEST_ROLE`` keep no label and no model,
+        those of ``PSEUDO_ROLE`` no label.
     text_format
         What a string in a text column is.
     file
@@ -96,13 +103,19 @@ def _add(rows: Rows, chunk: Chunk, role: str, text_format: TextFormat, file: str
 
 
 def _cell_columns(present: Sequence[str], role: str, file: str) -> dict[str, str]:
-    """Map the names that ``_battle`` reads to the file's own; test files keep no answer."""
+    """Map the names that ``_battle`` reads to the file's own.
+
+    A test file keeps no answer, and a file of pseudo-labels to come keeps no label: it is not even
+    read, so that it can be whatever it likes.
+    """
     names = {"id": id_column(present, file)}
     names |= {name: name for name in text_columns(present, file)}
     if role == TEST_ROLE:
         return names
-    check_label_columns(present, file, required=role not in _UNLABELED_ROLES)
-    optional = (*CLASSES, WINNER_COLUMN, *MODEL_COLUMNS)
+    optional: tuple[str, ...] = MODEL_COLUMNS
+    if role != PSEUDO_ROLE:
+        check_label_columns(present, file, required=role not in _UNLABELED_ROLES)
+        optional = (*CLASSES, WINNER_COLUMN, *MODEL_COLUMNS)
     return names | {name: name for name in optional if name in present}
 
 

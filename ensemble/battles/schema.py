@@ -20,6 +20,9 @@ TEST_ROLE = "test"
 TEST_SOURCE = "test"
 """The source of test rows in the tables; no source can be called that."""
 
+PSEUDO_ROLE = "pseudo"
+"""The role of rows whose labels are what learners of the run predict."""
+
 TEXT_COLUMNS = ("prompt", "response_a", "response_b")
 LABEL_COLUMNS = ("label_a", "label_b", "label_tie")
 LOGIT_COLUMNS = ("logit_a", "logit_b", "logit_tie")

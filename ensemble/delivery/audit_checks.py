@@ -201,21 +201,52 @@ def _check_trained(
 def _check_taught(
     store: FoldStore, name: str, manifest: dict[str, Any], truth: pl.DataFrame, ledger: Ledger
 ) -> None:
-    """Check that who taught a fold is that fold's own teacher, and what the teacher has seen."""
+    """Check that who taught a fold, or labelled rows for it, is that fold's own model.
+
+    And what these have seen: nothing held out, and no pseudo-label where they give some.
+    """
     fold = manifest["fold"]
     for teacher, key in manifest["key_parts"]["teachers"].items():
         title = f"{name}: taught by {teacher} of the same fold"
-        try:
-            taught_by = store.read(teacher, fold)
-            trained = _ids(store.directory(teacher, fold) / TRAIN_IDS)
-        except ArtifactError as error:
-            ledger.fail(title, error.message)
-            continue
-        if taught_by["key"] != key or _is_unknown(taught_by):
-            ledger.fail(title, "the teacher's fold that is there is another, or of unknown rows")
-            continue
-        ledger.record(title, (), "", "the same key")
-        _check_trained(f"{name}, teacher {teacher}", trained, fold, truth, ledger)
+        trained = _check_same_fold(store, title, (teacher, fold, key), ledger)
+        if trained is not None:
+            _check_trained(f"{name}, teacher {teacher}", trained, fold, truth, ledger)
+    for source, keys in manifest["key_parts"]["labellers"].items():
+        for labeller, key in keys.items():
+            title = f"{name}: {source} labelled by {labeller} of the same fold"
+            trained = _check_same_fold(store, title, (labeller, fold, key), ledger)
+            if trained is not None:
+                what = f"{name}, labeller {labeller} of {source}"
+                _check_trained(what, trained, fold, truth, ledger)
+                _check_no_pseudo(what, trained, truth, ledger)
+
+
+def _check_same_fold(
+    store: FoldStore, title: str, asked: tuple[str, int | None, str], ledger: Ledger
+) -> pl.Series | None:
+    """Check that the fold that was asked is the one that is there; gives what it was trained on."""
+    learner, fold, key = asked
+    try:
+        manifest = store.read(learner, fold)
+        trained = _ids(store.directory(learner, fold) / TRAIN_IDS)
+    except ArtifactError as error:
+        ledger.fail(title, error.message)
+        return None
+    if manifest["key"] != key or _is_unknown(manifest):
+        ledger.fail(title, "the fold of it that is there is another, or of unknown rows")
+        return None
+    ledger.record(title, (), "", "the same key")
+    return trained
+
+
+def _check_no_pseudo(name: str, trained: pl.Series, truth: pl.DataFrame, ledger: Ledger) -> None:
+    pseudo = truth.filter((pl.col("role") == "pseudo") & pl.col("id").is_in(trained.implode()))
+    ledger.record(
+        f"{name}: learned from no pseudo-labels",
+        pseudo["id"],
+        "rows whose labels are predictions",
+        f"{len(trained)} training rows with labels of their own",
+    )
 
 
 def _held_out(truth: pl.DataFrame, fold: int | None) -> pl.DataFrame:

@@ -159,17 +159,21 @@ def _check_origin(
 
 
 def _key_on(store: FoldStore, manifest: Mapping[str, Any], fold: int) -> str:
-    """Give the key that a model would have, made on another fold by its teachers of that fold."""
-    parts = manifest["key_parts"]
-    teachers = {name: store.read(name, manifest["fold"]) for name in parts["teachers"]}
-    keys = {
-        # A teacher that is no longer the one that taught keeps the key that it had: like no other.
-        name: _key_on(store, teacher, fold)
-        if teacher["key"] == parts["teachers"][name]
-        else parts["teachers"][name]
-        for name, teacher in teachers.items()
-    }
-    return fingerprint(parts | {"fold": fold, "teachers": keys})
+    """Give the key that a model would have, made on another fold with that fold's other models."""
+    parts, at = manifest["key_parts"], manifest["fold"]
+
+    def on_fold(keys: Mapping[str, str]) -> dict[str, str]:
+        return {name: _key_of(store, name, key, at, fold) for name, key in keys.items()}
+
+    labellers = {source: on_fold(keys) for source, keys in parts["labellers"].items()}
+    changed = {"fold": fold, "teachers": on_fold(parts["teachers"]), "labellers": labellers}
+    return fingerprint(parts | changed)
+
+
+def _key_of(store: FoldStore, name: str, key: str, at: int | None, fold: int) -> str:
+    other = store.read(name, at)
+    # One that is no longer the one that was asked keeps the key that it had: like no other.
+    return _key_on(store, other, fold) if other["key"] == key else key
 
 
 def _read_test(path: Path, reading: Reading | None) -> pl.DataFrame:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.artifacts import atomic_directory, atomic_path, fingerprint
-from ensemble.battles.schema import labels_of, learner_view
-from ensemble.errors import ArtifactError
+from ensemble.artifacts import atomic_directory, fingerprint
 from ensemble.oof.guarded import check_same, guarded, predict_checked
+from ensemble.oof.lineage import check_offset, own_uses
+from ensemble.oof.rows import FoldRows
 from ensemble.oof.spec import fold_key, fold_name
 from ensemble.oof.store import (
     MODEL,
@@ -23,8 +23,8 @@ from ensemble.oof.store import (
     is_complete,
     load_model,
     prediction_frame,
-    read_logits,
 )
+from ensemble.oof.teaching import Teaching, check_fitted
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.manager import get_manager
 
@@ -32,53 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from ensemble.oof.rows import TrainingRows
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
-    from ensemble.plugin.base import BaseLearner, FloatArray, IntArray, LogitArray
+    from ensemble.plugin.base import BaseLearner, LogitArray
 
 _PROBED = 4
 """Battles predicted once more after a fit: in another order, and by the model as it was saved."""
-
-
-@dataclass(frozen=True)
-class TrainingRows:
-    """The rows of one stage of one fold, ready for a learner."""
-
-    battles: pl.DataFrame
-    labels: FloatArray
-    weight: FloatArray
-    groups: IntArray
-
-    @classmethod
-    def of(cls, workspace: Workspace, mask: pl.Series) -> TrainingRows:
-        """Take the rows of a mask over the plan."""
-        rows = workspace.battles.filter(mask)
-        weight = rows["source"].replace_strict(workspace.weights, return_dtype=pl.Float64)
-        groups = workspace.plan.frame.filter(mask)["cluster"]
-        return cls(learner_view(rows), labels_of(rows), weight.to_numpy(), groups.to_numpy())
-
-
-@dataclass(frozen=True)
-class FoldRows:
-    """What one fold learns from and what it predicts; either side of rule 2."""
-
-    train: TrainingRows
-    pretrain: TrainingRows
-    held_out: pl.DataFrame
-    test: pl.DataFrame
-
-    @classmethod
-    def of(cls, workspace: Workspace, fold: int | None) -> FoldRows:
-        """Divide the battles as the plan says; ``fold`` None holds nothing out."""
-        plan = workspace.plan
-        battles = workspace.battles
-        held_out = battles.clear() if fold is None else battles.filter(plan.held_out(fold))
-        return cls(
-            train=TrainingRows.of(workspace, plan.training(fold)),
-            pretrain=TrainingRows.of(workspace, plan.training(fold, ("pretrain",))),
-            held_out=learner_view(held_out),
-            test=learner_view(workspace.test_rows()),
-        )
 
 
 def fit_fold(
@@ -107,6 +67,8 @@ def fit_fold(
 
     Raises
     ------
+    ConfigError
+        A source has an offset, and the learner takes none.
     LearnerError
         The learner raised, returned what the contract forbids, gives other logits in another order,
         or does not come back from its own files as it was.
@@ -115,23 +77,13 @@ def fit_fold(
     directory = workspace.store.directory(spec.name, fold)
     if is_complete(directory, key):
         return False
-    _check_teachers(workspace, spec, fold, parts["teachers"])
-    job = _FoldJob(workspace, spec, fold, key, parts)
-    job.run(FoldRows.of(workspace, fold), directory, progress)
+    check_offset(spec, workspace.uses)
+    check_fitted(workspace, spec, fold, parts["teachers"], "teaches")
+    for source, keys in parts["labellers"].items():
+        check_fitted(workspace, spec, fold, keys, f'labels source "{source}" for')
+    own = replace(workspace, uses=own_uses(spec, workspace.uses))
+    _FoldJob(own, spec, fold, key, parts).run(directory, progress)
     return True
-
-
-def _check_teachers(
-    workspace: Workspace, spec: LearnerSpec, fold: int | None, keys: Mapping[str, str]
-) -> None:
-    """Refuse to fit a learner before its teachers' models of the same fold are there."""
-    for name, key in keys.items():
-        if not is_complete(workspace.store.directory(name, fold), key):
-            raise ArtifactError(
-                f'"{name}", which teaches "{spec.name}", is not fitted on {fold_name(fold)}',
-                where=f'learner "{spec.name}"',
-                mend=f"run `ensemble fit CONFIG --learner {name}` first",
-            )
 
 
 @dataclass(frozen=True)
@@ -147,11 +99,13 @@ class _FoldJob:
         place = fold_name(self.fold).replace("-", " ")
         return f'learner "{self.spec.name}" (plugin "{self.spec.plugin}"), {place}'
 
-    def run(self, rows: FoldRows, directory: Path, progress: Callable[..., None] | None) -> None:
+    def run(self, directory: Path, progress: Callable[..., None] | None) -> None:
         checkpoint = self._checkpoint_directory()
+        teaching = Teaching(self.workspace, self.spec, self.fold, checkpoint)
         manifest: dict[str, Any] = {}
         with atomic_directory(directory, manifest) as place:
-            context = self._context(checkpoint, progress, self._teach(rows, checkpoint))
+            rows = FoldRows.of(teaching.label(), self.fold)
+            context = self._context(checkpoint, progress, teaching.teach(rows.train.battles))
             # The learner lives in there alone: a large model must not be in memory twice.
             probe = self._fit_and_save(rows, context, place, manifest)
             self._check_saved(place / MODEL, probe)
@@ -192,41 +146,25 @@ class _FoldJob:
         name = f"{fold_name(self.fold)}-{self.key[:16]}"
         return self.workspace.run / "checkpoints" / self.spec.name / name
 
-    def _teach(self, rows: FoldRows, checkpoint: Path) -> dict[str, LogitArray]:
-        """Let the teachers of this fold predict its training rows, one after the other.
-
-        What they say is kept with the checkpoint: a large teacher takes hours.
-        """
-        battles, taught = rows.train.battles, {}
-        for teacher in self.spec.teachers():
-            kept = checkpoint / "teachers" / f"{teacher.name}.parquet"
-            if not kept.exists():
-                model = self.workspace.store.load(teacher, self.fold)
-                logits = predict_checked(model, battles, f'{self.where}, teacher "{teacher.name}"')
-                with atomic_path(kept) as path:
-                    prediction_frame(battles["id"], logits).write_parquet(path)
-            taught[teacher.name] = read_logits(kept, battles["id"])
-        return taught
-
     def _context(
         self,
         checkpoint: Path,
         progress: Callable[..., None] | None,
         teachers: dict[str, LogitArray],
     ) -> FitContext:
-        cache = self.workspace.run / "cache" / self.spec.plugin
+        cache = self.workspace.cache_directory / self.spec.plugin
         for directory in (checkpoint, cache):
             directory.mkdir(parents=True, exist_ok=True)
         seed = fingerprint([self.workspace.seed, self.spec.name, self.fold])
-        return FitContext(
+        context = FitContext(
             seed=int(seed[:8], 16) % 2**31,
             checkpoint_directory=checkpoint,
             cache_directory=cache,
             device=self.workspace.device,
             threads=self.workspace.threads,
             teachers=teachers,
-            **({"progress": progress} if progress else {}),
         )
+        return replace(context, progress=progress) if progress else context
 
     def _fit(self, learner: BaseLearner, rows: FoldRows, context: FitContext) -> str:
         """Pre-train where there are rows and a way to, then fit; says what became of the former."""
@@ -245,6 +183,7 @@ class _FoldJob:
     def _learn(
         self, verb: str, method: Callable[..., Any], rows: TrainingRows, context: FitContext
     ) -> None:
+        context = replace(context, offset=rows.offset, judged=rows.judged)
         options = {"sample_weight": rows.weight, "groups": rows.groups, "context": context}
         guarded(verb, self.where, lambda: method(rows.battles, rows.labels, **options))
 
@@ -282,6 +221,7 @@ class _FoldJob:
                 "test": len(rows.test),
             },
             "pretrain": pretrained,
+            "sources": _used_sources(rows, pretrained, self.parts["labellers"]),
         }
 
 
@@ -298,6 +238,17 @@ class _Probe:
         spread = np.linspace(0, max(len(battles) - 1, 0), min(_PROBED, len(battles)))
         rows = np.unique(spread.astype(int))[::-1]
         return cls(battles[rows], logits[rows], tolerance)
+
+
+def _used_sources(
+    rows: FoldRows, pretrained: str, labelled_by: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any]:
+    """Say of each source that was learned from how its rows counted, and who labelled them."""
+    used = {**rows.train.sources, **(rows.pretrain.sources if pretrained == "used" else {})}
+    return {
+        source: {**facts, "labelled_by": labelled_by[source]} if source in labelled_by else facts
+        for source, facts in used.items()
+    }
 
 
 def _used_ids(rows: FoldRows, pretrained: str) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import EnsembleError, LearnerError, UnknownNameError
 from ensemble.oof.crossfit import fit_fold
+from ensemble.oof.lineage import depth
 from ensemble.oof.spec import fold_name
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.plugin.faults import plugin_errors
@@ -65,9 +66,9 @@ def execute(config: Config, tasks: Sequence[Task], reporter: Reporter) -> int:
         The first that failed; folds that were complete by then are kept.
     """
     once = {(spec.name, fold): (spec, fold) for spec, fold in tasks}
-    by_depth = itemgetter(0)
+    by_depth, uses = itemgetter(0), config.source_uses()
     waves = groupby(
-        sorted(((spec.depth(), (spec, fold)) for spec, fold in once.values()), key=by_depth),
+        sorted(((depth(spec, uses), (spec, fold)) for spec, fold in once.values()), key=by_depth),
         by_depth,
     )
     fitted = 0

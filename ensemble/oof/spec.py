@@ -6,21 +6,23 @@ what its teachers were, seed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.artifacts import fingerprint, hash_file, hash_tree
+from ensemble.battles.usage import SourceUse
 from ensemble.errors import ConfigError, DataError, nearest
+from ensemble.oof.lineage import labellers, own_uses
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, path_parameters, plain_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from ensemble.plugin.base import BaseLearner
 
-VERSION = 1
+VERSION = 2
 """Raise it when cross-fitting comes to hand a learner other rows, weights or seeds, or to store
 something else of what it predicts: folds of before are then made anew."""
 
@@ -134,10 +136,6 @@ class LearnerSpec:
             found.append(teacher)
         return found
 
-    def depth(self) -> int:
-        """Say how many learners have to be fitted before this one, one after the other."""
-        return max((1 + teacher.depth() for teacher in self.teachers()), default=0)
-
     def _hash(self, path: Path, digest: Callable[[Path], str | None]) -> str | None:
         try:
             return digest(path)
@@ -165,7 +163,7 @@ def fold_key(
     fold
         The held-out fold; None for the refit.
     shared
-        What all learners of the run share: data, plan, weights, seed.
+        What all learners of the run share: data, plan, uses of the sources, seed.
 
     Returns
     -------
@@ -173,6 +171,20 @@ def fold_key(
         The key (64 hex digits) and the parts it was made from.
     """
     own = {"crossfit": VERSION, "learner": spec.name, "fold": fold}
-    taught = {t.name: fold_key(t, fold, shared)[0] for t in spec.teachers()}
-    parts = {**own, **spec.key_parts(), "teachers": taught, **shared}
+    uses = {name: SourceUse(**use) for name, use in shared["uses"].items()}
+    learned = {
+        **shared,
+        "uses": {name: asdict(use) for name, use in own_uses(spec, uses).items()},
+        "teachers": _keys(spec.teachers(), fold, shared),
+        "labellers": {
+            source: _keys(named, fold, shared) for source, named in labellers(spec, uses).items()
+        },
+    }
+    parts = {**own, **spec.key_parts(), **learned}
     return fingerprint(parts), parts
+
+
+def _keys(
+    specs: Sequence[LearnerSpec], fold: int | None, shared: Mapping[str, Any]
+) -> dict[str, str]:
+    return {spec.name: fold_key(spec, fold, shared)[0] for spec in specs}

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ensemble.battles.folds import TRAINING_ROLES
 from ensemble.battles.prepare import read_battles
+from ensemble.battles.schema import LABEL_COLUMNS, PSEUDO_ROLE
 from ensemble.battles.split import read_split, split_key
 from ensemble.battles.up_to_date import check_settings
-from ensemble.errors import EnsembleError
+from ensemble.battles.usage import used_rows
+from ensemble.errors import ConfigError, EnsembleError, nearest
 from ensemble.oof.store import FoldStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ensemble.battles.folds import FoldPlan
+    from ensemble.battles.usage import SourceUse
     from ensemble.config import Config
 
 
@@ -35,24 +39,27 @@ class Workspace:
         The fold plan.
     data_key
         Names the prepared battles.
-    weights
-        Weight of each source's rows in training.
+    uses
+        How the rows of each source are used; their roles are those of the plan, or ``ignore``.
     seed
         Of the run.
     threads
         CPU threads for a fit.
     device
         As in ``FitContext``.
+    cache
+        Where values of single rows are kept between fits; None is a directory of the run.
     """
 
     run: Path
     battles: pl.DataFrame
     plan: FoldPlan
     data_key: str
-    weights: Mapping[str, float]
+    uses: Mapping[str, SourceUse]
     seed: int
     threads: int
     device: str
+    cache: Path | None = None
 
     def __post_init__(self) -> None:
         # The plan's masks select battles by position; this is what makes that sound.
@@ -69,9 +76,72 @@ class Workspace:
         return {
             "data": self.data_key,
             "plan": self.plan.fingerprint,
-            "weights": dict(self.weights),
+            "uses": {name: asdict(use) for name, use in self.uses.items()},
             "seed": self.seed,
         }
+
+    @property
+    def cache_directory(self) -> Path:
+        """Where values of single rows are kept between fits."""
+        return self.cache or self.run / "cache"
+
+    def training(self, fold: int | None, roles: Sequence[str] = TRAINING_ROLES) -> pl.Series:
+        """Mask of the rows that a fold learns from: those that it may, and that are used.
+
+        Parameters
+        ----------
+        fold, roles
+            As in ``FoldPlan.training``.
+        """
+        return self.plan.training(fold, roles) & used_rows(self.plan.frame, self.uses)
+
+    def with_uses(self, uses: Mapping[str, SourceUse], *, run: Path) -> Workspace:
+        """Give a workspace whose sources are used otherwise, to measure what comes of it.
+
+        Clusters and folds stay as they are, and so do the values of single rows that are kept.
+
+        Parameters
+        ----------
+        uses
+            New use of each source that is named, roles included; the others keep theirs.
+        run
+            Where its folds are stored: another directory than this run's.
+
+        Raises
+        ------
+        ConfigError
+            There is no such source, or it has rows without a label and a role that needs them.
+        FoldError
+            A source becomes the target or is it no more.
+        """
+        for name in sorted(set(uses) - set(self.uses)):
+            raise ConfigError(f'no source is called "{name}"', mend=nearest(name, self.uses))
+        merged = {**self.uses, **uses}
+        roles = {name: use.role for name, use in merged.items()}
+        plan = self.plan.with_roles(roles)
+        battles = self.battles.with_columns(plan.frame["role"])
+        _check_labels(battles)
+        return replace(
+            self, run=run, battles=battles, plan=plan, uses=merged, cache=self.cache_directory
+        )
+
+    def with_pseudo_labels(self, labels: pl.DataFrame) -> Workspace:
+        """Give a workspace in which rows of role ``pseudo`` have these labels, or none.
+
+        Parameters
+        ----------
+        labels
+            ``id`` and ``LABEL_COLUMNS``. Whatever the rows had before is gone.
+        """
+        joined = self.battles.join(
+            labels, on="id", how="left", maintain_order="left", suffix="_said"
+        )
+        is_pseudo = pl.col("role") == PSEUDO_ROLE
+        said = [
+            pl.when(is_pseudo).then(f"{name}_said").otherwise(name).alias(name)
+            for name in LABEL_COLUMNS
+        ]
+        return replace(self, battles=joined.with_columns(said).select(self.battles.columns))
 
     def test_rows(self) -> pl.DataFrame:
         """Battles of the test set."""
@@ -95,8 +165,23 @@ def open_workspace(config: Config) -> Workspace:
         battles=battles,
         plan=plan,
         data_key=data_key,
-        weights=config.source_weights(),
+        uses=config.source_uses(),
         seed=config.seed,
         threads=config.threads(),
         device=config.execution.device,
     )
+
+
+def _check_labels(battles: pl.DataFrame) -> None:
+    """Refuse rows without a label in roles that learn from labels."""
+    without = battles.filter(
+        pl.col("role").is_in(["train", "pretrain"])
+        & pl.any_horizontal(pl.col(LABEL_COLUMNS).is_null())
+    )
+    if len(without):
+        source, role = without["source"][0], without["role"][0]
+        raise ConfigError(
+            f'source "{source}" cannot have role "{role}": it has rows without a label',
+            where=f"id {without['id'][0]}",
+            mend='use role "pseudo", or give the rows labels',
+        )

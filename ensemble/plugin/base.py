@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     """Logits: ``(n, 3)`` in ``CLASSES`` order."""
     IntArray = NDArray[np.int64]
     """Row indices and cluster numbers, ``(n,)``."""
+    BoolArray = NDArray[np.bool_]
+    """Masks, ``(n,)``."""
 
 CLASSES: tuple[str, str, str] = ("winner_model_a", "winner_model_b", "winner_tie")
 """The classes, in the order of every label, logit and probability in the toolkit."""
@@ -82,6 +84,13 @@ class FitContext:
         ``progress(done, message)`` with ``done`` in [0, 1].
     teachers
         For each of the learner's ``teachers`` its logits ``(n, 3)`` of the rows of ``fit``.
+    offset
+        ``(n, 3)``, to be added to the model's logits of each row in training and left out at
+        prediction; None where there is nothing to add. Where A and B are exchanged, so are its
+        first two columns.
+    judged
+        ``(n,)`` mask of the rows that are like those that the learner is judged on; None where all
+        are alike. Early stopping should look at no others.
     """
 
     seed: int = 0
@@ -91,6 +100,8 @@ class FitContext:
     threads: int = 1
     progress: Callable[..., None] = field(default=_no_progress, compare=False)
     teachers: Mapping[str, LogitArray] = field(default_factory=dict, compare=False)
+    offset: FloatArray | None = field(default=None, compare=False)
+    judged: BoolArray | None = field(default=None, compare=False)
 
 
 class BaseLearner(ABC):
@@ -123,6 +134,8 @@ class BaseLearner(ABC):
     """Names of learners of the run that teach this one; a parameter where it can be chosen."""
     trains: ClassVar[bool] = True
     """False where the predictions come from outside, so that the training rows are unknown."""
+    takes_offset: ClassVar[bool] = False
+    """True where ``fit`` (and ``pretrain``) add ``context.offset`` to their logits in training."""
 
     @abstractmethod
     def fit(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ConfigError, EnsembleError, unknown_name
 from ensemble.oof.guarded import guarded
+from ensemble.oof.lineage import check_offset, needed_by
 from ensemble.oof.spec import LearnerSpec
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, plain_parameters
@@ -61,7 +62,7 @@ def check_plugins(config: Config) -> None:
     """
     registry = get_manager()
     checks: list[Callable[[], object]] = [
-        partial(_check_learner, spec) for spec in learner_specs(config)
+        partial(_check_learner, spec, config) for spec in learner_specs(config)
     ]
     factory = meta_learner_factory(config)
     if factory is not None:
@@ -79,9 +80,11 @@ def check_plugins(config: Config) -> None:
         raise ConfigError("\n".join(faults))
 
 
-def _check_learner(spec: LearnerSpec) -> None:
+def _check_learner(spec: LearnerSpec, config: Config) -> None:
     guarded("dependencies", f'learner "{spec.name}"', spec.key_parts)
-    spec.teachers()
+    uses = config.source_uses()
+    needed_by(spec, uses)
+    check_offset(spec, uses)
 
 
 def _check_choice(config: Config) -> None:

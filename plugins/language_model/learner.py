@@ -5,7 +5,7 @@ Every family is this one class with other defaults; see ``plugins.gemma2_lora`` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -81,7 +81,8 @@ class LanguageModel(Parameters, BaseLearner):
         How many GPUs train one fold together; without a GPU, processes.
     """
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
+    takes_offset: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,7 +117,7 @@ class LanguageModel(Parameters, BaseLearner):
     ) -> Self:
         """Train on the rows of an earlier stage; see ``BaseLearner.fit``."""
         self._start(context)
-        rows = self._rows(battles, labels, sample_weight, groups)
+        rows = self._rows(battles, labels, sample_weight, groups, context)
         self._train("pretrain", self.pretraining_settings(), rows, context)
         self.pretrained_ = True
         return self
@@ -135,8 +136,9 @@ class LanguageModel(Parameters, BaseLearner):
             self._start(context)
         elif self.pretrain_head == "drop":
             self._classifier.new_head(context.seed)
-        rows = self._rows(battles, labels, sample_weight, groups, self._teacher(context))
-        self._train("fit", self.training_settings(), rows, context)
+        rows = self._rows(battles, labels, sample_weight, groups, context)
+        taught = replace(rows, teacher=self._teacher(context))
+        self._train("fit", self.training_settings(), taught, context)
         self.pretrained_ = False  # what was fitted is no start for another fit
         self._finish(self._probe(battles))
         return self
@@ -270,7 +272,7 @@ class LanguageModel(Parameters, BaseLearner):
         labels: FloatArray,
         weight: FloatArray | None,
         groups: IntArray | None,
-        teacher: LogitArray | None = None,
+        context: FitContext,
     ) -> LabelledRows:
         from plugins.language_model.training import LabelledRows
 
@@ -284,7 +286,8 @@ class LanguageModel(Parameters, BaseLearner):
             labels,
             np.ones(len(battles)) if weight is None else weight,
             every if groups is None else groups,
-            teacher,
+            offset=context.offset,
+            judged=context.judged,
         )
 
     def _teacher(self, context: FitContext) -> LogitArray | None:

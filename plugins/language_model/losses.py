@@ -15,6 +15,7 @@ def row_losses(
     labels: torch.Tensor,
     teacher: torch.Tensor | None = None,
     *,
+    offset: torch.Tensor | None = None,
     share: float = 0.0,
     temperature: float = 1.0,
 ) -> torch.Tensor:
@@ -31,6 +32,9 @@ def row_losses(
         ``(n, 3)`` distributions.
     teacher
         ``(n, 3)`` logits of the teacher; None learns from labels alone.
+    offset
+        ``(n, 3)``, added to the logits before they are held against the labels; None adds nothing.
+        A teacher speaks of the logits without it, as they are predicted.
     share
         Share of the teacher in the loss, in [0, 1].
     temperature
@@ -41,7 +45,8 @@ def row_losses(
     Tensor
         ``(n,)``, in nats.
     """
-    hard = -(labels * functional.log_softmax(logits, dim=-1)).sum(dim=-1)
+    shifted = logits if offset is None else logits + offset
+    hard = -(labels * functional.log_softmax(shifted, dim=-1)).sum(dim=-1)
     if teacher is None or share == 0.0:
         return hard
     wanted = functional.log_softmax(teacher / temperature, dim=-1)

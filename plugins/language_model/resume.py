@@ -112,11 +112,10 @@ def _restore(training: Training, state: dict[str, Any], tensors: Tensors) -> Non
 
 
 def _digest(rows: LabelledRows) -> str:
-    """Name the rows by content: tokens, labels, weights, teacher."""
-    arrays: list[Any] = [rows.labels, rows.weight]
+    """Name the rows by content: tokens, labels, weights, teacher, offset."""
+    arrays: list[Any] = [rows.labels, rows.weight, rows.teacher, rows.offset]
     arrays += [part for tokens in rows.orders for part in (tokens.ids, tokens.offsets)]
-    arrays += [] if rows.teacher is None else [rows.teacher]
-    return fingerprint([_hash(array) for array in arrays])
+    return fingerprint([None if array is None else _hash(array) for array in arrays])
 
 
 def _hash(values: np.ndarray[Any, Any] | torch.Tensor) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from plugins.language_model.settings import TrainingSettings
 
+    BoolArray = NDArray[np.bool_]
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
     LogitArray = NDArray[np.float32]
@@ -38,6 +39,10 @@ class LabelledRows:
         ``(n,)`` groups that early stopping keeps whole.
     teacher
         ``(n, 3)`` logits to distil from, or None.
+    offset
+        ``(n, 3)``, added to the logits in training alone, or None.
+    judged
+        ``(n,)`` mask of the rows that early stopping may look at; None lets it look at all.
     """
 
     orders: tuple[Tokens, ...]
@@ -45,6 +50,8 @@ class LabelledRows:
     weight: FloatArray
     groups: IntArray
     teacher: LogitArray | None = None
+    offset: FloatArray | None = None
+    judged: BoolArray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -57,6 +64,8 @@ class LabelledRows:
             self.weight[rows],
             self.groups[rows],
             None if self.teacher is None else self.teacher[rows],
+            None if self.offset is None else self.offset[rows],
+            None if self.judged is None else self.judged[rows],
         )
 
 
@@ -68,7 +77,7 @@ class Items:
     ----------
     tokens
         ``orders * n`` rows: all battles in the first order, then all in the second.
-    labels, weight, teacher
+    labels, weight, teacher, offset
         Of each row, its classes exchanged where its sides are.
     orders
         1 or 2.
@@ -78,6 +87,7 @@ class Items:
     labels: FloatArray
     weight: FloatArray
     teacher: LogitArray | None
+    offset: FloatArray | None
     orders: int
 
     @classmethod
@@ -86,11 +96,10 @@ class Items:
         orders = len(rows.orders)
         return cls(
             Tokens.concatenate(rows.orders),
-            np.concatenate([rows.labels, swap_classes(rows.labels)][:orders]),
+            _in_orders(rows.labels, orders),
             np.tile(rows.weight / rows.weight.mean(), orders),
-            None
-            if rows.teacher is None
-            else np.concatenate([rows.teacher, swap_classes(rows.teacher)][:orders]),
+            None if rows.teacher is None else _in_orders(rows.teacher, orders),
+            None if rows.offset is None else _in_orders(rows.offset, orders),
             orders,
         )
 
@@ -113,24 +122,33 @@ def carve(
     Returns
     -------
     tuple
-        Rows to learn, and about ``stop_share`` of all rows to stop by; None without patience.
+        Rows to learn, and about ``stop_share`` of those that may be looked at to stop by; None
+        without patience. What shares a group with the latter is not learned.
 
     Raises
     ------
     LearnerError
-        All rows are of one group.
+        All rows that may be looked at are of one group.
     """
     if not settings.patience:
         return rows, None
-    n_groups = len(np.unique(rows.groups))
+    judged = np.ones(len(rows), dtype=bool) if rows.judged is None else rows.judged
+    groups = rows.groups[judged]
+    n_groups = len(np.unique(groups))
     if n_groups < 2:
         raise LearnerError(
             "early stopping needs battles of two groups or more: all are of one",
             mend="give more battles, or set patience = 0 to train a fixed number of epochs",
         )
-    parts = deal_groups(rows.groups, min(round(1 / settings.stop_share), n_groups), seed)
-    stops = parts == _part_of_most_groups(parts, rows.groups)
-    return rows.take(np.flatnonzero(~stops)), rows.take(np.flatnonzero(stops))
+    parts = deal_groups(groups, min(round(1 / settings.stop_share), n_groups), seed)
+    stops = np.flatnonzero(judged)[parts == _part_of_most_groups(parts, groups)]
+    learned = ~np.isin(rows.groups, rows.groups[stops])
+    return rows.take(np.flatnonzero(learned)), rows.take(stops)
+
+
+def _in_orders(values: NDArray[Any], orders: int) -> NDArray[Any]:
+    """Lay the classes of rows in each order one below the other: ``(orders * n, 3)``."""
+    return np.concatenate([values, swap_classes(values)][:orders])
 
 
 def _part_of_most_groups(parts: IntArray, groups: IntArray) -> int:

@@ -52,7 +52,9 @@ def stopping_loss(training: Training) -> float:
     """Give the weighted mean log loss of the rows that early stopping looks at."""
     rows = training.stop_rows
     assert rows is not None  # noqa: S101 - carved where patience is set
-    losses = row_losses(_logits(training, rows.orders[0]), torch.from_numpy(rows.labels))
+    offset = None if rows.offset is None else torch.from_numpy(rows.offset)
+    logits = _logits(training, rows.orders[0])
+    losses = row_losses(logits, torch.from_numpy(rows.labels), offset=offset)
     weight = torch.from_numpy(rows.weight)
     return float((losses * weight).sum() / weight.sum())
 

@@ -208,11 +208,15 @@ class Training:
         logits = self.classifier.logits(
             self.classifier.batch(self.items.tokens, items, width=width)
         )
-        teacher = self.items.teacher
+        teacher, offset = (
+            None if each is None else self._tensor(each[items])
+            for each in (self.items.teacher, self.items.offset)
+        )
         losses = row_losses(
             logits,
             self._tensor(self.items.labels[items]),
-            None if teacher is None else self._tensor(teacher[items]),
+            teacher,
+            offset=offset,
             share=self.settings.distillation,
             temperature=self.settings.temperature,
         )

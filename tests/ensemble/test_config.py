@@ -7,6 +7,7 @@ import pytest
 
 from ensemble.config import load_config, load_run_config, write_config
 from ensemble.errors import ConfigError
+from ensemble.usage import SourceUse
 
 MINIMAL = """
 run_dir = "run"
@@ -38,6 +39,10 @@ def test_learner_parameters_are_gathered(tmp_path: Path) -> None:
     assert config.learners[0].parameters == {"num_leaves": 7}
 
 
+SOURCE = '[[sources]]\nname = "b"\npath = "x"\nrole = "{}"\n{}\n'
+LEARNER = '[[learners]]\nname = "one"\nplugin = "p"\n'
+
+
 @pytest.mark.parametrize(
     ("addition", "message"),
     [
@@ -62,6 +67,34 @@ def test_learner_parameters_are_gathered(tmp_path: Path) -> None:
             r"\[2\].role: input should",
         ),
         ('[[sources]]\nname = "b"\npath = "x"\nrole = "train"\nweight = -1.0\n', "greater than 0"),
+        (
+            SOURCE.format("train", "share = 0.0"),
+            r"sources\[2\].share: input should be greater than 0",
+        ),
+        (
+            SOURCE.format("train", "share = 1.5"),
+            r"sources\[2\].share: input should be less than or",
+        ),
+        (
+            SOURCE.format("train", 'reweight = "label"'),
+            r"sources\[2\].reweight: input should be 'none'",
+        ),
+        (
+            SOURCE.format("target", "share = 0.5"),
+            r'sources\[2\].share makes no sense for role "target"',
+        ),
+        (SOURCE.format("target", "offset = true"), r"\[2\].offset makes no sense .*is validated"),
+        (SOURCE.format("ignore", 'reweight = "labels"'), r"\[2\].reweight makes .*reach nothing"),
+        (
+            SOURCE.format("train", 'offset = true\nreweight = "labels"'),
+            r"sources\[2\]: offset = true and reweight = \"labels\" both make up",
+        ),
+        (SOURCE.format("train", 'teachers = ["x"]'), r'\[2\].teachers are for role "pseudo"'),
+        (SOURCE.format("pseudo", ""), r"sources\[2\].teachers is missing"),
+        (
+            SOURCE.format("pseudo", 'teachers = ["one", "onee", "one"]') + LEARNER,
+            r'teachers names "one" twice(.|\n)*teachers names "onee": did you mean "one"',
+        ),
         ('[stack]\nlearners = ["nobody"]\n', 'stack.learners names "nobody"'),
         ('[test]\npath = "t.csv"\non_bad_rows = "drop"\n', "unknown key test.on_bad_rows"),
         ("x = [", "the config cannot be read"),
@@ -214,6 +247,17 @@ def test_a_resolved_config_reads_back_the_same(tmp_path: Path) -> None:
     elsewhere.mkdir()
     write_config(config, elsewhere / "config.toml")
     assert load_config(elsewhere / "config.toml") == config
+
+
+def test_the_use_of_a_source_is_what_the_config_says(tmp_path: Path) -> None:
+    wanted = 'weight = 0.5\nshare = 0.25\nreweight = "importance"\noffset = true'
+    text = MINIMAL + SOURCE.format("train", wanted)
+    text += SOURCE.replace('"b"', '"c"').format("pseudo", 'teachers = ["one"]') + LEARNER
+    assert _load(tmp_path, text).source_uses() == {
+        "arena": SourceUse("target"),
+        "b": SourceUse("train", 0.5, 0.25, "importance", offset=True),
+        "c": SourceUse("pseudo", teachers=("one",)),
+    }
 
 
 def test_an_unknown_learner_is_named(tmp_path: Path) -> None:

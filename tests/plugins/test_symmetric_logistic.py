@@ -57,6 +57,29 @@ def test_without_features_it_predicts_the_shares() -> None:
     np.testing.assert_allclose(p[0], [0.3125, 0.3125, 0.375], atol=1e-4)
 
 
+def test_an_offset_is_in_the_fit_and_not_in_the_model() -> None:
+    empty = csr_array((200, 0))
+    labels = np.eye(3)[np.repeat([0, 1, 2], (50, 50, 100))]
+    offset = np.tile([0.0, 0.0, np.log(2)], (200, 1))
+    model = fit_symmetric_logistic(empty, empty, labels, np.ones(200), ridge=1.0, offset=offset)
+    np.testing.assert_allclose(
+        _softmax(model.logits(empty, empty))[0], np.full(3, 1 / 3), atol=1e-4
+    )
+
+
+def test_an_offset_means_the_same_in_either_order() -> None:
+    odd, even, labels = _data()
+    plain = fit_symmetric_logistic(odd, even, labels, np.ones(200), ridge=1.0)
+    both = np.concatenate([labels, labels[:, [1, 0, 2]]])
+    swapped = vstack([odd, -odd]), vstack([even, even])
+    offset = np.tile([0.7, -0.2, 0.1], (200, 1))
+    offset = np.concatenate([offset, offset[:, [1, 0, 2]]])
+    found = fit_symmetric_logistic(*swapped, both, np.ones(400), ridge=2.0, offset=offset)
+    once = fit_symmetric_logistic(odd, even, labels, np.ones(200), ridge=1.0, offset=offset[:200])
+    np.testing.assert_allclose(found.odd, once.odd, atol=1e-3)
+    assert not np.allclose(once.odd, plain.odd, atol=1e-2)
+
+
 def test_labels_that_are_not_finite_are_an_error() -> None:
     odd, even, labels = _data(10)
     labels[0] = np.nan

@@ -144,6 +144,20 @@ def test_the_scale_of_weights_does_not_matter(battles: GeneratedBattles) -> None
     np.testing.assert_allclose(one.model_.odd, other.model_.odd, atol=1e-6)
 
 
+def test_an_offset_moves_what_is_learned_by_as_much(battles: GeneratedBattles) -> None:
+    target = battles.target.head(300)
+    offset = np.tile([-0.5, -0.5, 1.0], (300, 1))
+    plain, moved = (
+        Tfidf(min_df=2, ridge=1e6)
+        .fit(learner_view(target), _labels(target), context=FitContext(offset=given))
+        .predict_logits(battles.test)
+        for given in (None, offset)
+    )
+    ties = [softmax(logits)[:, 2] for logits in (plain, moved)]
+    gap = np.log(ties[0] / (1 - ties[0])) - np.log(ties[1] / (1 - ties[1]))
+    np.testing.assert_allclose(gap, 1.5, atol=0.05)
+
+
 def test_identical_and_empty_responses_are_likelier_ties(
     battles: GeneratedBattles, fitted: Tfidf
 ) -> None:

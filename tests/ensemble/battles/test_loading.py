@@ -263,13 +263,20 @@ def test_a_test_file_needs_no_label_columns(tmp_path: Path) -> None:
     assert load(write_csv(tmp_path / "test.csv", [bare]), is_test=True).height == 1
 
 
-@pytest.mark.parametrize("role", ["pseudo", "ignore"])
+@pytest.mark.parametrize(("role", "kept"), [("pseudo", None), ("ignore", 1.0)])
 def test_unlabeled_rows_are_allowed_where_the_role_needs_no_label(
-    tmp_path: Path, role: str
+    tmp_path: Path, role: str, kept: float | None
 ) -> None:
     empty = dict.fromkeys(HEADER[-3:], "")
     battles = load(write_csv(tmp_path / "t.csv", [row(**empty), row("2")]), role=role)
-    assert battles["label_a"].to_list() == [None, 1.0]
+    assert battles["label_a"].to_list() == [None, kept]
+
+
+def test_labels_of_a_pseudo_source_are_not_even_read(tmp_path: Path) -> None:
+    odd = row(winner_model_a="nonsense")
+    battles = load(write_csv(tmp_path / "t.csv", [odd]), role="pseudo")
+    assert battles.select("label_a", "label_b", "label_tie").row(0) == (None, None, None)
+    assert battles["role"].to_list() == ["pseudo"]
 
 
 @pytest.mark.parametrize("role", ["target", "train", "pretrain"])

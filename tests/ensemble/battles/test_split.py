@@ -8,7 +8,7 @@ import pytest
 
 from ensemble.battles.prepare import prepare, read_battles, read_summary
 from ensemble.battles.split import read_split, read_split_summary, split, split_key
-from ensemble.errors import ArtifactError, ConfigError, DataError, FoldError
+from ensemble.errors import ArtifactError, DataError, FoldError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,13 +65,6 @@ def test_a_missing_source_is_named(project: Any) -> None:
     (project.path / "extra.csv").unlink()
     with pytest.raises(DataError, match="cannot be read(.|\n)*extra.csv"):
         prepare(project.config())
-
-
-def test_pseudo_sources_are_refused_for_now(project: Any) -> None:
-    sources = [source.model_dump(exclude_none=True) for source in project.config().sources]
-    sources[1]["role"] = "pseudo"
-    with pytest.raises(ConfigError, match='"pseudo" is not there yet(.|\n)*"extra"'):
-        prepare(project.config(sources=sources))
 
 
 def test_splitting_before_preparing_says_what_to_run(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,11 +77,19 @@ def test_a_test_file_that_comes_or_goes_is_noticed(project: Any, place: Path) ->
         predict_stage(config, reporter)
 
 
-def test_a_weight_needs_no_other_battles(project: Any, place: Path) -> None:
-    config = project.config(sources=_sources(project.config(), weight=0.1))
+@pytest.mark.parametrize(
+    "use",
+    [{"weight": 0.1}, {"share": 0.4}, {"reweight": "labels"}],
+    ids=lambda use: next(iter(use)),
+)
+def test_another_use_of_the_rows_needs_no_other_battles(
+    project: Any, place: Path, use: dict[str, Any]
+) -> None:
+    config = project.config(sources=_sources(project.config(), **use))
     with writing(config) as reporter:
         assert fit_stage(config, reporter) == {"fitted": 3, "kept": 0}
-    assert "weight = 0.1" in (place / "config.toml").read_text()
+    written = tomllib.loads((place / "config.toml").read_text())["sources"][1]
+    assert use.items() <= written.items()
 
 
 @pytest.mark.parametrize("stage", LATER)

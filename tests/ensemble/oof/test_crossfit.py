@@ -12,7 +12,8 @@ import pytest
 
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
-from ensemble.errors import ArtifactError, DataError, EnsembleError, LearnerError
+from ensemble.battles.usage import SourceUse
+from ensemble.errors import ArtifactError, ConfigError, DataError, EnsembleError, LearnerError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.guarded import check_logits
 from ensemble.oof.spec import LearnerSpec, fold_key
@@ -81,6 +82,26 @@ def test_labels_weights_and_groups_belong_to_their_rows(
         ]
         assert seen["weights"][i] == (0.5 if rows[name]["source"] == "extra" else 1.0)
         assert seen["groups"][i] == clusters[name]
+
+
+def test_a_learner_is_told_which_rows_it_is_judged_on(
+    project: Any, space: Workspace, fake_learners: Any
+) -> None:
+    fit_fold(space, _spec("prior", space.run), 0)
+    seen = fake_learners.seen[0]
+    told = seen["context"].judged.tolist()
+    assert told == [name.startswith("arena") for name in seen["ids"]]
+    assert seen["context"].offset is None
+    alone = space.with_uses({"extra": SourceUse("ignore")}, run=space.run / "alone")
+    fit_fold(alone, _spec("prior", space.run), 0)
+    assert fake_learners.seen[1]["context"].judged is None
+
+
+def test_an_offset_is_never_left_out_in_silence(space: Workspace) -> None:
+    use = SourceUse("train", offset=True)
+    other = space.with_uses({"extra": use}, run=space.run / "other")
+    with pytest.raises(ConfigError, match='"extra" has offset = true(.|\n)*plugin "prior"'):
+        fit_fold(other, _spec("prior", space.run), 0)
 
 
 def test_changing_a_held_out_label_changes_nothing_of_the_fold(
@@ -166,7 +187,10 @@ def test_the_key_depends_on_all_that_decides_the_predictions(
             for change in (
                 {"seed": 8},
                 {"data_key": "d"},
-                {"weights": {"arena": 2.0, "extra": 1.0}},
+                {"uses": {**space.uses, "extra": SourceUse("train", weight=1.0)}},
+                {"uses": {**space.uses, "extra": SourceUse("train", 0.5, share=0.9)}},
+                {"uses": {**space.uses, "extra": SourceUse("train", 0.5, reweight="labels")}},
+                {"uses": {**space.uses, "extra": SourceUse("train", 0.5, offset=True)}},
             )
         ),
     ):

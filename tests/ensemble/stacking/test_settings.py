@@ -52,3 +52,32 @@ def test_faults_of_learners_and_of_the_stack_are_told_together(project: Any) -> 
 def test_without_learners_there_is_nothing_to_choose_from_yet(project: Any) -> None:
     config = project.config(TWO, stack={"choose": "mean"})
     check_plugins(config.model_copy(update={"learners": []}))
+
+
+def _sources(project: Any, **use: Any) -> list[dict[str, Any]]:
+    sources = [source.model_dump(exclude_none=True) for source in project.config().sources]
+    sources[1] |= use
+    return sources
+
+
+def test_an_offset_for_a_learner_that_takes_none_is_refused(project: Any) -> None:
+    config = project.config(ONE, sources=_sources(project, offset=True))
+    with pytest.raises(ConfigError, match='"extra" has offset = true(.|\n)*learner "p"'):
+        check_plugins(config)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "role"), [("handcrafted", "train"), ("tfidf", "train"), ("prior", "pretrain")]
+)
+def test_an_offset_is_accepted_where_it_is_taken_or_does_not_come(
+    project: Any, plugin: str, role: str
+) -> None:
+    learners = [{"name": "p", "plugin": plugin}]
+    check_plugins(project.config(learners, sources=_sources(project, offset=True, role=role)))
+
+
+def test_an_offset_of_pretraining_is_refused_where_it_would_come(project: Any) -> None:
+    learners = [{"name": "p", "plugin": "pretrained"}]
+    config = project.config(learners, sources=_sources(project, offset=True, role="pretrain"))
+    with pytest.raises(ConfigError, match="cannot take an offset"):
+        check_plugins(config)

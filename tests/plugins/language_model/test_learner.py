@@ -211,6 +211,47 @@ def _head(classifier: Any) -> torch.Tensor:
     return found.detach().clone()
 
 
+@pytest.mark.parametrize("stage", ["pretrain", "fit"])
+def test_an_offset_is_learned_around_and_not_predicted(
+    checkpoint: Callable[[str], Path], stage: str
+) -> None:
+    """Where the offset says that ties are many, and they are not, the model says the contrary."""
+    ties = []
+    options = {"epochs": 4, "pretrain_epochs": 4, "head_learning_rate": 0.05}
+    for height in (-3.0, 3.0):
+        learner = _make("llama3-lora", checkpoint("llama3-lora"), **options)
+        offset = np.tile([0.0, 0.0, height], (len(TRAIN), 1))
+        labels = np.full((len(TRAIN), 3), 1 / 3)
+        context = FitContext(seed=5, device="cpu", offset=offset)
+        getattr(learner, stage)(TRAIN, labels, context=context)
+        ties.append(_ties(learner))
+    assert ties[1] < ties[0] - 0.2
+
+
+def _ties(learner: Any) -> float:
+    logits = torch.from_numpy(learner.predict_logits(NEW))
+    return float(torch.softmax(logits, dim=1)[:, 2].mean())
+
+
+def test_only_judged_rows_stop_the_training(
+    checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from plugins.language_model import training
+    from plugins.language_model.inference import compute_logits
+
+    watched: list[int] = []
+    compute = compute_logits
+
+    def spy(classifier: Any, tokens: Any, budget: int) -> Any:
+        watched.append(len(tokens))
+        return compute(classifier, tokens, budget)
+
+    monkeypatch.setattr(training, "compute_logits", spy)
+    learner = _make("llama3-lora", checkpoint("llama3-lora"), patience=1, stop_share=0.5)
+    _fit(learner, judged=np.arange(len(TRAIN)) < 6)
+    assert watched[0] == 3
+
+
 def test_a_second_fit_starts_from_the_pretrained_weights_again(
     checkpoint: Callable[[str], Path],
 ) -> None:

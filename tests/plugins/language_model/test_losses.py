@@ -76,3 +76,11 @@ def test_the_teachers_gradient_keeps_its_size_at_high_temperatures() -> None:
         ).sum().backward()
         sizes.append(float(student.grad.norm()))
     assert sizes[1] == pytest.approx(sizes[0], rel=0.05)
+
+
+def test_an_offset_is_added_for_the_labels_and_not_for_the_teacher() -> None:
+    offset = torch.as_tensor(RNG.normal(size=(7, 3)).astype(np.float32))
+    shifted = _loss(LOGITS + offset.numpy(), teacher=None)
+    np.testing.assert_allclose(_loss(teacher=None, offset=offset), shifted, rtol=1e-5)
+    mixed = _loss(offset=offset, share=0.3, temperature=2.0)
+    np.testing.assert_allclose(mixed, 0.7 * shifted + 0.3 * _distance(2.0), rtol=1e-4)

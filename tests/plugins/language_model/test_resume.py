@@ -192,6 +192,7 @@ def _resumes(training: Training) -> bool:
         {"rows": {"orders": 2}},
         {"rows": {"weight": np.ones(14)}},
         {"rows": {"labels": np.full((14, 3), 1 / 3)}},
+        {"rows": {"offset": np.full((14, 3), 1 / 3)}},
     ],
     ids=str,
 )

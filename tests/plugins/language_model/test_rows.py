@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,18 @@ tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 @pytest.mark.parametrize("orders", [1, 2])
 def test_items_are_battles_in_each_order_with_classes_in_their_places(orders: int) -> None:
     teacher = np.arange(15, dtype=np.float32).reshape(5, 3)
-    rows = tiny.labelled_rows(5, orders=orders, teacher=teacher, weight=np.array([1, 1, 1, 1, 6]))
+    offset, weight = np.random.default_rng(0).normal(size=(5, 3)), np.array([1, 1, 1, 1, 6])
+    rows = tiny.labelled_rows(5, orders=orders, teacher=teacher, offset=offset, weight=weight)
     items = Items.of(rows)
     assert len(items.tokens) == len(items.labels) == len(items.weight) == 5 * orders
     np.testing.assert_array_equal(items.labels[:5], rows.labels)
     np.testing.assert_array_equal(items.teacher[:5], teacher)  # type: ignore[index]
+    np.testing.assert_array_equal(items.offset[:5], offset)  # type: ignore[index]
     np.testing.assert_allclose(items.weight[:5], [0.5, 0.5, 0.5, 0.5, 3.0])
     if orders == 2:
         np.testing.assert_array_equal(items.labels[5:], rows.labels[:, [1, 0, 2]])
         np.testing.assert_array_equal(items.teacher[5:], teacher[:, [1, 0, 2]])  # type: ignore[index]
+        np.testing.assert_array_equal(items.offset[5:], offset[:, [1, 0, 2]])  # type: ignore[index]
         np.testing.assert_allclose(items.weight[5:], items.weight[:5])
     lengths = sum(tokens.lengths for tokens in rows.orders)
     np.testing.assert_array_equal(items.battle_lengths, lengths)
@@ -60,6 +64,29 @@ def test_rows_are_carved_by_whole_groups(groups: list[int], share: float, seed: 
     again = carve(_rows(groups), tiny.settings(patience=1, stop_share=share), seed)[1]
     assert again is not None
     assert again.weight.tolist() == stops.weight.tolist()
+
+
+@given(
+    groups=st.lists(st.integers(0, 12), min_size=6, max_size=60),
+    seed=st.integers(0, 5),
+)
+def test_only_judged_rows_are_looked_at_and_their_groups_are_not_learned(
+    groups: list[int], seed: int
+) -> None:
+    judged = np.arange(len(groups)) % 3 == 0
+    rows = replace(_rows(groups), judged=judged)
+    chosen = tiny.settings(patience=1, stop_share=0.25)
+    if len(np.unique(np.array(groups)[judged])) < 2:
+        with pytest.raises(LearnerError, match="battles of two groups"):
+            carve(rows, chosen, seed)
+        return
+    kept, stops = carve(rows, chosen, seed)
+    assert stops is not None
+    assert stops.judged is not None
+    assert stops.judged.all()
+    shared = np.isin(groups, stops.groups)
+    assert kept.weight.tolist() == [i + 1.0 for i in np.flatnonzero(~shared)]
+    assert len(kept) > 0
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.25])

@@ -1,0 +1,111 @@
+"""The rows of one fold: what it learns from, in each stage, and what it predicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ensemble.battles.schema import labels_of, learner_view
+from ensemble.errors import EnsembleError
+from ensemble.oof.treatment import LabelledBattles, treat
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ensemble.oof.workspace import Workspace
+    from ensemble.plugin.base import BoolArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """The rows of one stage of one fold, ready for a learner.
+
+    Parameters
+    ----------
+    battles
+        ``LEARNER_COLUMNS``.
+    labels
+        ``(n, 3)`` distributions.
+    weight
+        ``(n,)``.
+    groups
+        ``(n,)`` clusters.
+    offset, judged
+        As in ``FitContext``.
+    sources
+        What the manifest says of each source.
+    """
+
+    battles: pl.DataFrame
+    labels: FloatArray
+    weight: FloatArray
+    groups: IntArray
+    offset: FloatArray | None = None
+    judged: BoolArray | None = None
+    sources: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, workspace: Workspace, stage: pl.Series, target: pl.Series) -> TrainingRows:
+        """Take the rows of a mask over the plan.
+
+        Parameters
+        ----------
+        workspace
+            The run's battles and plan.
+        stage
+            Mask of the rows that are learned from.
+        target
+            Mask of the fold's training rows of role ``target``, which the others are fitted to.
+        """
+        rows = _take(workspace, stage)
+        treated = treat(rows, _take(workspace, target), workspace.uses)
+        is_target = (rows.battles["role"] == "target").to_numpy()
+        return cls(
+            learner_view(rows.battles),
+            rows.labels,
+            treated.weight,
+            rows.clusters,
+            treated.offset,
+            is_target if is_target.any() and not is_target.all() else None,
+            treated.record,
+        )
+
+
+@dataclass(frozen=True)
+class FoldRows:
+    """What one fold learns from and what it predicts; either side of rule 2."""
+
+    train: TrainingRows
+    pretrain: TrainingRows
+    held_out: pl.DataFrame
+    test: pl.DataFrame
+
+    @classmethod
+    def of(cls, workspace: Workspace, fold: int | None) -> FoldRows:
+        """Divide the battles as the plan says; ``fold`` None holds nothing out."""
+        battles = workspace.battles
+        held_out = battles.clear()
+        if fold is not None:
+            held_out = battles.filter(workspace.plan.held_out(fold))
+        target = workspace.training(fold, ("target",))
+        return cls(
+            train=TrainingRows.of(workspace, workspace.training(fold), target),
+            pretrain=TrainingRows.of(workspace, workspace.training(fold, ("pretrain",)), target),
+            held_out=learner_view(held_out),
+            test=learner_view(workspace.test_rows()),
+        )
+
+
+def _take(workspace: Workspace, mask: pl.Series) -> LabelledBattles:
+    rows = workspace.battles.filter(mask)
+    clusters = workspace.plan.frame.filter(mask)["cluster"].to_numpy()
+    labels = labels_of(rows)
+    without = np.flatnonzero(np.isnan(labels).any(axis=1))
+    if len(without):
+        raise EnsembleError(
+            f"{len(without):,} rows that would be learned from have no label",
+            where=f'source "{rows["source"][int(without[0])]}", id {rows["id"][int(without[0])]}',
+        )
+    return LabelledBattles(rows, labels, clusters)

@@ -1,0 +1,298 @@
+"""Soft labels: what a fold learns from unlabelled rows comes from its own, honest, models."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ensemble.artifacts import hash_file
+from ensemble.battles.prepare import prepare
+from ensemble.battles.schema import LABEL_COLUMNS, labels_of
+from ensemble.battles.split import split
+from ensemble.battles.usage import SourceUse
+from ensemble.delivery.audit import audit_run
+from ensemble.errors import ArtifactError, ConfigError, EnsembleError
+from ensemble.oof.crossfit import fit_fold
+from ensemble.oof.executors import execute
+from ensemble.oof.lineage import depth, own_uses
+from ensemble.oof.rows import FoldRows
+from ensemble.oof.spec import fold_key
+from ensemble.oof.workspace import Workspace, open_workspace
+from ensemble.pipeline import run
+from ensemble.reporter import Reporter
+from ensemble.stacking.settings import check_plugins, learner_specs
+
+PUPIL = {"name": "pupil", "plugin": "prior", "shift": 0.5}
+TEACHER = {"name": "teacher", "plugin": "prior"}
+
+
+def _config(project: Any, *learners: dict[str, Any], **use: Any) -> Any:
+    """A config whose second source is labelled by learners of the run."""
+    chosen = list(learners or (PUPIL, TEACHER))
+    sources = [source.model_dump(exclude_none=True) for source in project.config(chosen).sources]
+    sources[1] |= {"role": "pseudo", "teachers": ["teacher"], **use}
+    return project.config(chosen, sources=sources)
+
+
+def _prepared(config: Any) -> Workspace:
+    place = Path(config.run_dir)
+    place.mkdir(exist_ok=True)
+    prepare(config)
+    split(place, n_splits=config.folds.n_splits, seed=config.seed)
+    return open_workspace(config)
+
+
+def _fit(config: Any, workspace: Workspace, *folds: int | None) -> None:
+    tasks = [(spec, fold) for spec in learner_specs(config) for fold in folds]
+    execute(config, tasks, Reporter(workspace.run))
+
+
+def _said(labels: Any, shift: float = 0.0) -> Any:
+    """What a ``prior`` that was fitted on these labels says of any row."""
+    odds = (labels.mean(axis=0) + 1e-3) * np.exp([shift, 0, 0])
+    return odds / odds.sum()
+
+
+def _by_learner(fake_learners: Any, workspace: Workspace) -> list[dict[str, Any]]:
+    pseudo = set(workspace.battles.filter(pl.col("role") == "pseudo")["id"])
+    return [{**seen, "pseudo": [i in pseudo for i in seen["ids"]]} for seen in fake_learners.seen]
+
+
+def test_a_fold_learns_what_its_own_teacher_says(project: Any, fake_learners: Any) -> None:
+    config = _config(project)
+    workspace = _prepared(config)
+    _fit(config, workspace, 0, 1, 2)
+    fits = _by_learner(fake_learners, workspace)
+    teachers = [seen for seen in fits if not any(seen["pseudo"])]
+    pupils = [seen for seen in fits if any(seen["pseudo"])]
+    assert len(teachers) == len(pupils) == 3
+    for fold, (teacher, pupil) in enumerate(zip(teachers, pupils, strict=True)):
+        outside = workspace.battles.filter(workspace.plan.training(fold, ("target",)))
+        assert teacher["ids"] == outside["id"].to_list()
+        soft = pupil["labels"][pupil["pseudo"]]
+        np.testing.assert_allclose(soft, np.tile(_said(labels_of(outside)), (len(soft), 1)), 1e-5)
+        hard = pupil["labels"][~np.array(pupil["pseudo"])]
+        assert np.array_equal(hard, labels_of(outside))
+    first, second = (seen["labels"][seen["pseudo"]][0] for seen in pupils[:2])
+    assert not np.allclose(first, second, atol=1e-6)
+
+
+def test_the_refit_is_labelled_by_the_refit(project: Any, fake_learners: Any) -> None:
+    config = _config(project)
+    workspace = _prepared(config)
+    _fit(config, workspace, None)
+    pupil = _by_learner(fake_learners, workspace)[1]
+    target = labels_of(workspace.battles.filter(pl.col("role") == "target"))
+    np.testing.assert_allclose(pupil["labels"][pupil["pseudo"]][0], _said(target), 1e-5)
+
+
+def test_several_teachers_give_their_mean_probabilities(project: Any, fake_learners: Any) -> None:
+    other = {"name": "other", "plugin": "prior", "shift": 3.0}
+    config = _config(project, PUPIL, TEACHER, other, teachers=["teacher", "other"])
+    workspace = _prepared(config)
+    _fit(config, workspace, 0)
+    pupil = next(s for s in _by_learner(fake_learners, workspace) if any(s["pseudo"]))
+    outside = labels_of(workspace.battles.filter(workspace.plan.training(0, ("target",))))
+    wanted = (_said(outside) + _said(outside, 3.0)) / 2
+    np.testing.assert_allclose(pupil["labels"][pupil["pseudo"]][0], wanted, 1e-5)
+
+
+def test_labels_of_the_file_are_gone_and_soft_ones_are_nowhere_kept_as_labels(
+    project: Any,
+) -> None:
+    config = _config(project)
+    place = run(config)
+    battles = pl.read_parquet(place / "battles.parquet").filter(pl.col("role") == "pseudo")
+    assert len(battles) == 20
+    assert battles.select(pl.col(LABEL_COLUMNS).is_null().all()).row(0) == (True, True, True)
+    manifest = _manifest(place, "pupil")
+    facts = manifest["sources"]["extra"]
+    assert facts["labelled_by"] == {"teacher": _manifest(place, "teacher")["key"]}
+    assert sum(facts["label_shares"]) == pytest.approx(1)
+    events = [json.loads(line) for line in (place / "events.jsonl").read_text().splitlines()]
+    told = [event for event in events if event["event"] == "pseudo-labels"]
+    assert [(one["source"], one["teachers"]) for one in told] == [("extra", ["teacher"])]
+
+
+def _manifest(place: Path, learner: str) -> Any:
+    return json.loads((place / "learners" / learner / "fold-0" / "manifest.json").read_text())
+
+
+def test_whoever_is_behind_the_labels_learns_from_no_pseudo_row(project: Any) -> None:
+    behind = {"name": "behind", "plugin": "prior"}
+    config = _config(project, PUPIL, TEACHER, behind)
+    specs = {spec.name: spec for spec in learner_specs(config)}
+    uses = config.source_uses()
+    assert own_uses(specs["teacher"], uses)["extra"].role == "ignore"
+    assert own_uses(specs["behind"], uses)["extra"].role == "pseudo"
+    assert [depth(specs[name], uses) for name in ("teacher", "pupil")] == [0, 1]
+
+
+def test_a_teacher_of_a_labeller_is_behind_the_labels_too(
+    project: Any, monkeypatch: pytest.MonkeyPatch, fake_learners: Any
+) -> None:
+    behind = {"name": "behind", "plugin": "prior"}
+    config = _config(project, PUPIL, TEACHER, behind)
+    specs = {spec.name: spec for spec in learner_specs(config)}
+    make = type(specs["teacher"]).make
+
+    def taught(self: Any) -> Any:
+        learner = make(self)
+        if self.name == "teacher":
+            learner.teachers = ("behind",)
+        return learner
+
+    monkeypatch.setattr(type(specs["teacher"]), "make", taught)
+    uses = config.source_uses()
+    assert own_uses(specs["behind"], uses)["extra"].role == "ignore"
+    assert [depth(specs[name], uses) for name in ("behind", "teacher", "pupil")] == [0, 1, 2]
+
+
+def test_a_pupils_key_follows_its_labeller_and_not_the_other_way(project: Any) -> None:
+    def keys(**changes: Any) -> dict[str, str]:
+        teacher = TEACHER | {"shift": changes.pop("shift", 0.0)}
+        config = _config(project, PUPIL, teacher, **changes)
+        shared = _prepared(config).shared_key()
+        return {spec.name: fold_key(spec, 0, shared)[0] for spec in learner_specs(config)}
+
+    plain, shifted, heavier = keys(), keys(shift=0.1), keys(weight=2.0)
+    assert plain["teacher"] == heavier["teacher"] != shifted["teacher"]
+    assert len({plain["pupil"], shifted["pupil"], heavier["pupil"]}) == 3
+
+
+def test_pseudo_rows_may_be_matched_and_offset_as_others(
+    project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake_learners, "takes_offset", True)
+    other = TEACHER | {"shift": 2.0}
+    config = _config(project, PUPIL, other, offset=True, weight=0.5, share=0.8)
+    workspace = _prepared(config)
+    _fit(config, workspace, 0)
+    pupil = next(s for s in _by_learner(fake_learners, workspace) if any(s["pseudo"]))
+    offset, pseudo = pupil["context"].offset, np.array(pupil["pseudo"])
+    assert 0 < pseudo.sum() < 20
+    assert (pupil["weights"][pseudo] == 0.5).all()
+    assert offset[pseudo][0].argmax() == 0
+    assert not offset[~pseudo].any()
+
+
+def test_a_pupil_waits_for_its_labeller(project: Any) -> None:
+    config = _config(project)
+    workspace = _prepared(config)
+    pupil = learner_specs(config)[0]
+    with pytest.raises(ArtifactError, match='"teacher", which labels source "extra" for "pupil"'):
+        fit_fold(workspace, pupil, 0)
+
+
+def test_what_labellers_said_is_kept_for_a_resumed_fold(
+    project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config(project)
+    workspace = _prepared(config)
+    pupil, teacher = learner_specs(config)
+    fit_fold(workspace, teacher, 0)
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch, pytest.raises(EnsembleError, match="killed"):
+        patch.setattr(fake_learners, "save", fails)
+        fit_fold(workspace, pupil, 0)
+    kept = list(workspace.run.glob("checkpoints/pupil/*/labels/extra/teacher.parquet"))
+    assert len(kept) == 1
+    monkeypatch.setattr(type(workspace.store), "load", fails)  # the labeller is not asked again
+    assert fit_fold(workspace, pupil, 0)
+
+
+def test_predictions_from_outside_cannot_label(
+    project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config(project)
+    monkeypatch.setattr(fake_learners, "trains", False)
+    with pytest.raises(ConfigError, match='"teacher" cannot label(.|\n)*source "extra", teachers'):
+        check_plugins(config)
+
+
+def test_a_source_that_becomes_pseudo_needs_labellers(project: Any) -> None:
+    workspace = _prepared(project.config([PUPIL, TEACHER]))
+    spec = learner_specs(project.config([PUPIL, TEACHER]))[0]
+    other = workspace.with_uses({"extra": SourceUse("pseudo")}, run=workspace.run / "other")
+    with pytest.raises(ConfigError, match='nobody labels its rows(.|\n)*"extra"'):
+        fit_fold(other, spec, 0)
+
+
+def test_labels_that_a_source_has_give_way_to_soft_ones(project: Any, fake_learners: Any) -> None:
+    config = project.config([PUPIL, TEACHER])
+    workspace = _prepared(config)
+    use = SourceUse("pseudo", teachers=("teacher",))
+    other = workspace.with_uses({"extra": use}, run=workspace.run / "other")
+    pupil, teacher = learner_specs(config)
+    fit_fold(other, teacher, 0)
+    fit_fold(other, pupil, 0)
+    seen = _by_learner(fake_learners, other)[-1]
+    assert ((seen["labels"][seen["pseudo"]] > 0) & (seen["labels"][seen["pseudo"]] < 1)).all()
+
+
+def test_rows_without_labels_are_never_learned_from(project: Any) -> None:
+    workspace = _prepared(_config(project))
+    with pytest.raises(EnsembleError, match='have no label(.|\n)*source "extra", id extra-'):
+        FoldRows.of(workspace, 0)
+
+
+def test_the_audit_follows_the_chain(project: Any) -> None:
+    result = audit_run(run(_config(project)))
+    names = [check.name for check in result.checks]
+    assert result.ok
+    assert "pupil fold 0: extra labelled by teacher of the same fold" in names
+    assert (
+        "pupil fold 2, labeller teacher of extra: rule 2, saw neither a held-out row, nor its "
+        "cluster, nor its swap" in names
+    )
+    assert "pupil fold 1, labeller teacher of extra: learned from no pseudo-labels" in names
+
+
+@pytest.mark.parametrize(
+    ("how", "found"),
+    [
+        ("another fold's", "pupil fold 0: extra labelled by teacher of the same fold"),
+        ("saw a held-out row", "pupil fold 0, labeller teacher of extra: rule 2"),
+        ("saw a pseudo row", "pupil fold 0, labeller teacher of extra: learned from no pseudo"),
+    ],
+)
+def test_the_audit_finds_a_dishonest_labeller(project: Any, how: str, found: str) -> None:
+    place = run(_config(project))
+    folds = [place / "learners" / "teacher" / f"fold-{fold}" for fold in range(2)]
+    if how == "another fold's":
+        shutil.rmtree(folds[0])
+        shutil.copytree(folds[1], folds[0])
+    elif how == "saw a held-out row":
+        _plant(folds[0], pl.read_parquet(folds[0] / "oof.parquet")["id"][0])
+    else:
+        _plant(folds[0], "extra-19")
+    failed = [check.name for check in audit_run(place).checks if not check.ok]
+    assert any(name.startswith(found) for name in failed)
+
+
+def test_the_audit_finds_a_labeller_that_is_another_by_now(project: Any) -> None:
+    place = run(_config(project))
+    changed = _config(project, PUPIL, TEACHER | {"shift": 1.0})
+    fit_fold(open_workspace(changed), learner_specs(changed)[1], 0)
+    failed = [check.name for check in audit_run(place).checks if not check.ok]
+    assert "pupil fold 0: extra labelled by teacher of the same fold" in failed
+    assert "pupil fold 1: extra labelled by teacher of the same fold" not in failed
+
+
+def _plant(fold: Path, leak: str) -> None:
+    ids = pl.read_parquet(fold / "train_ids.parquet")
+    planted = pl.DataFrame({"id": [leak], "stage": ["train"]}, schema=ids.schema)
+    pl.concat([ids, planted]).write_parquet(fold / "train_ids.parquet")
+    manifest = json.loads((fold / "manifest.json").read_text())
+    manifest["files"]["train_ids.parquet"] = hash_file(fold / "train_ids.parquet")
+    manifest["rows"]["train"] += 1
+    (fold / "manifest.json").write_text(json.dumps(manifest))

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ensemble.battles.prepare import prepare
+from ensemble.battles.split import split
+from ensemble.battles.usage import SourceUse
+from ensemble.errors import ConfigError, FoldError
+from ensemble.oof.crossfit import fit_fold
+from ensemble.oof.spec import LearnerSpec, fold_key
+from ensemble.oof.workspace import Workspace, open_workspace
+
+
+@pytest.fixture
+def space(project: Any) -> Workspace:
+    return _prepared(project.config())
+
+
+def _prepared(config: Any) -> Workspace:
+    run = Path(config.run_dir)
+    run.mkdir(exist_ok=True)
+    prepare(config)
+    split(run, n_splits=config.folds.n_splits, seed=config.seed)
+    return open_workspace(config)
+
+
+def test_other_uses_leave_clusters_and_folds_and_change_the_role(space: Workspace) -> None:
+    other = space.with_uses({"extra": SourceUse("pretrain")}, run=space.run / "other")
+    kept = ["id", "source", "cluster", "fold"]
+    assert other.plan.frame.select(kept).equals(space.plan.frame.select(kept))
+    assert other.training(0, ("pretrain",)).sum() == space.training(0, ("train",)).sum() > 0
+    assert not other.training(0, ("train",)).any()
+    assert other.battles["role"].equals(other.plan.frame["role"])
+
+
+def test_an_ignored_source_reaches_nothing(space: Workspace, fake_learners: Any) -> None:
+    other = space.with_uses({"extra": SourceUse("ignore")}, run=space.run / "other")
+    spec = LearnerSpec("x", "pretrained", {}, space.run)
+    fit_fold(other, spec, 0)
+    assert all(name.startswith("arena") for name in fake_learners.seen[-1]["ids"])
+    assert (space.run / "other" / "learners" / "x" / "fold-0").is_dir()
+    assert not (space.run / "learners").exists()
+
+
+def test_a_share_reaches_fit_and_the_key(space: Workspace, fake_learners: Any) -> None:
+    spec = LearnerSpec("x", "prior", {}, space.run)
+    half = space.with_uses({"extra": SourceUse("train", share=0.5)}, run=space.run / "half")
+    assert fold_key(spec, 0, half.shared_key()) != fold_key(spec, 0, space.shared_key())
+    fit_fold(space, spec, 0)
+    fit_fold(half, spec, 0)
+    all_of_it, part = (set(seen["ids"]) for seen in fake_learners.seen[-2:])
+    assert part < all_of_it
+    assert {name for name in all_of_it - part if name.startswith("arena")} == set()
+
+
+def test_values_of_single_rows_are_kept_where_they_were(
+    space: Workspace, fake_learners: Any
+) -> None:
+    other = space.with_uses({"extra": SourceUse("ignore")}, run=space.run / "other")
+    fit_fold(other, LearnerSpec("x", "prior", {}, space.run), 0)
+    context = fake_learners.seen[-1]["context"]
+    assert context.cache_directory == space.run / "cache" / "prior"
+    assert context.checkpoint_directory.is_relative_to(space.run / "other")
+
+
+@pytest.mark.parametrize("name,role", [("arena", "train"), ("extra", "target")])
+def test_a_target_stays_one_and_no_other_source_becomes_one(
+    space: Workspace, name: str, role: str
+) -> None:
+    with pytest.raises(FoldError, match=f'"{name}" cannot change between target'):
+        space.with_uses({name: SourceUse(role)}, run=space.run / "other")
+
+
+def test_an_unknown_source_is_named(space: Workspace) -> None:
+    with pytest.raises(ConfigError, match='"extr"(.|\n)*did you mean "extra"'):
+        space.with_uses({"extr": SourceUse("train")}, run=space.run / "other")
+
+
+def test_rows_without_labels_get_no_role_that_needs_them(project: Any) -> None:
+    sources = [source.model_dump(exclude_none=True) for source in project.config().sources]
+    sources[1]["role"] = "ignore"
+    path = Path(sources[1]["path"])
+    frame = pl.read_csv(path, infer_schema=False)
+    labels = ["winner_model_a", "winner_model_b", "winner_tie"]
+    frame.with_columns(
+        pl.when(pl.int_range(pl.len()) == 3).then(None).otherwise(pl.col(name)).alias(name)
+        for name in labels
+    ).write_csv(path)
+    space = _prepared(project.config(sources=sources))
+    with pytest.raises(ConfigError, match="rows without a label(.|\n)*extra-3"):
+        space.with_uses({"extra": SourceUse("train")}, run=space.run / "other")
