@@ -1,4 +1,4 @@
-"""A check of a pretrained model before any training: that the engine computes what it should."""
+"""Checks that the engine computes what transformers does: before any training, and after it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from plugins.language_model.parity import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from plugins.language_model.parity import Parity
     from plugins.language_model.settings import ModelSettings, PredictionSettings
     from plugins.language_model.tokens import Tokens
 
@@ -83,13 +86,61 @@ def check_model(
     unchanged = distance(reference_logits(classifier, tokens), reference)
     classifier.prepare(prediction, merge=merge)
     return {
+        **_named(classifier, parity),
+        "drift_in_training": training,
+        "drift_after_load": max(loaded, unchanged),
+        "drift_in_prediction": drift(classifier, tokens, reference, budget),
+    }
+
+
+def measure_fitted(
+    classifier: Classifier,
+    probe: Tokens,
+    *,
+    budget: int,
+    tolerance: float | None,
+    prepare: Callable[[], None],
+) -> dict[str, Any]:
+    """Hold a trained model against transformers, and measure what getting ready changes.
+
+    Parameters
+    ----------
+    classifier
+        The model as it was trained.
+    probe
+        A few rows.
+    budget, tolerance
+        As in ``check_parity``.
+    prepare
+        Makes it ready for prediction: merged, and quantized where that is asked for.
+
+    Returns
+    -------
+    dict
+        dtype, whether rows are packed, and drifts, as ``check_model`` names them.
+
+    Raises
+    ------
+    LearnerError
+        Its logits differ by more than rounding explains.
+    """
+    parity = check_parity(
+        classifier, probe, where="after training", tolerance=tolerance, budget=budget
+    )
+    reference = reference_logits(classifier, probe)
+    prepare()
+    return {
+        **_named(classifier, parity),
+        "drift_in_prediction": drift(classifier, probe, reference, budget),
+    }
+
+
+def _named(classifier: Classifier, parity: Parity) -> dict[str, Any]:
+    return {
         "dtype": str(parity.dtype).removeprefix("torch."),
         "packed": classifier.packed,
         "drift_of_transformers": parity.transformers,
         "drift_from_float32": parity.packed,
-        "drift_in_training": training,
-        "drift_after_load": max(loaded, unchanged),
-        "drift_in_prediction": drift(classifier, tokens, reference, budget),
     }
 
 

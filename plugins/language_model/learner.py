@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
     from plugins.language_model.model import Classifier
-    from plugins.language_model.parity import Parity
     from plugins.language_model.settings import TrainingSettings
     from plugins.language_model.tokenization import BattleTokenizer
     from plugins.language_model.tokens import Tokens
@@ -225,46 +224,17 @@ class LanguageModel(Parameters, BaseLearner):
     def _train(
         self, stage: str, settings: TrainingSettings, rows: LabelledRows, context: FitContext
     ) -> None:
-        from plugins.language_model.training import Training
+        from plugins.language_model.stages import train_stage
 
-        place = context.checkpoint_directory and context.checkpoint_directory / stage
-        if self.gpus > 1:
-            self._train_together(settings, rows, context, place)
-            return
-        Training(
-            self._classifier,
-            rows,
-            settings,
-            seed=context.seed,
-            snapshots=place,
-            progress=context.progress,
-        ).run()
-
-    def _train_together(
-        self,
-        settings: TrainingSettings,
-        rows: LabelledRows,
-        context: FitContext,
-        snapshots: Path | None,
-    ) -> None:
-        from plugins.language_model.adapters import put_state, trained_state
-        from plugins.language_model.distributed import Job, train_together
-
-        job = Job(
-            self.model_settings(),
-            trained_state(self._classifier),
-            rows,
-            settings,
-            seed=context.seed,
-            snapshots=snapshots,
-            cpu=self._classifier.device.type == "cpu",
-            pad_id=self._classifier.pad_id,
-            threads=max(1, context.threads // self.gpus),
+        self.classifier_ = train_stage(
+            self._hand_over(), rows, settings, context, name=stage, gpus=self.gpus
         )
-        self.classifier_ = None  # its memory is the team's while that trains
-        end = train_together(job, self.gpus, context.progress)
-        self.classifier_ = self._load_classifier(context.device, context.seed)
-        put_state(self._classifier, end, where="the weights that training ended with")
+
+    def _hand_over(self) -> Classifier:
+        """Give the model away: nobody else may hold what has to leave the GPU."""
+        classifier = self._classifier
+        self.classifier_ = None
+        return classifier
 
     def _rows(
         self,
@@ -336,40 +306,24 @@ class LanguageModel(Parameters, BaseLearner):
         return self._tokens(battles[np.unique(spread.astype(int))], self.predict_length)
 
     def _finish(self, probe: Tokens) -> None:
-        """Hold the trained model against transformers; merge and quantize it, and measure that."""
+        """Hold the trained model against transformers; make it ready, and note what was found."""
         from plugins.language_model.adapters import trained_state
-        from plugins.language_model.parity import drift, reference_logits
+        from plugins.language_model.checks import measure_fitted
 
-        classifier = self._classifier
-        self.state_ = trained_state(classifier)
-        parity = self._check_parity(probe, "after training")
-        reference = reference_logits(classifier, probe)
-        self._prepare(merge=self._merges)
-        self.facts_ = {
-            "dtype": str(classifier.dtype).removeprefix("torch."),
-            "packed": classifier.packed,
-            "drift_from_float32": parity.packed,
-            "drift_of_transformers": parity.transformers,
-            "merged": self._merges,
-            "precision": self.precision,
-            "drift_in_prediction": drift(classifier, probe, reference, self.predict_token_budget),
-        }
+        self.state_ = trained_state(self._classifier)
+        self.facts_ = measure_fitted(
+            self._classifier,
+            probe,
+            budget=self.predict_token_budget,
+            tolerance=self.parity_tolerance,
+            prepare=lambda: self._prepare(merge=self._merges),
+        )
+        self.facts_ |= {"merged": self._merges, "precision": self.precision}
 
     @property
     def _merges(self) -> bool:
         """Whether adapters go into the weights for prediction."""
         return self.merge and self.tuning == "lora" and self.bits == 16
-
-    def _check_parity(self, probe: Tokens, where: str) -> Parity:
-        from plugins.language_model.parity import check_parity
-
-        return check_parity(
-            self._classifier,
-            probe,
-            where=where,
-            tolerance=self.parity_tolerance,
-            budget=self.predict_token_budget,
-        )
 
     def _prepare(self, *, merge: bool) -> None:
         classifier = self._classifier

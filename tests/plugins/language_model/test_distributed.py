@@ -118,3 +118,27 @@ def test_a_team_shares_every_part_once_and_adds_up_every_tensor() -> None:
     tensors = [torch.ones(2, 2), torch.tensor(2.0), torch.arange(3.0)]
     teams[1].add_up(tensors)
     assert [t.tolist() for t in tensors] == [[[3.0, 3.0], [3.0, 3.0]], 6.0, [0.0, 3.0, 6.0]]
+
+
+def test_the_memory_is_free_while_a_team_trains(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import weakref
+
+    from ensemble.plugin.base import FitContext
+
+    stages = importlib.import_module("plugins.language_model.stages")
+    held: list[Any] = [tiny.load(source)]
+    watched = weakref.ref(held[0])
+
+    def train(job: Any, processes: int, progress: Any) -> Any:
+        assert processes == 2
+        assert watched() is None
+        return job.start
+
+    monkeypatch.setattr(stages, "train_together", train)
+    context = FitContext(seed=3)
+    trained = stages.train_stage(
+        held.pop(), tiny.labelled_rows(14), tiny.settings(), context, name="fit", gpus=2
+    )
+    assert trained.device.type == "cpu"

@@ -236,17 +236,16 @@ def _ties(learner: Any) -> float:
 def test_only_judged_rows_stop_the_training(
     checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from plugins.language_model import training
-    from plugins.language_model.inference import compute_logits
+    from plugins.language_model import stopping
 
     watched: list[int] = []
-    compute = compute_logits
+    compute = stopping.compute_logits
 
     def spy(classifier: Any, tokens: Any, budget: int) -> Any:
         watched.append(len(tokens))
         return compute(classifier, tokens, budget)
 
-    monkeypatch.setattr(training, "compute_logits", spy)
+    monkeypatch.setattr(stopping, "compute_logits", spy)
     learner = _make("llama3-lora", checkpoint("llama3-lora"), patience=1, stop_share=0.5)
     _fit(learner, judged=np.arange(len(TRAIN)) < 6)
     assert watched[0] == 3
