@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LEAST, GREATEST = 0.1, 10.0
 """Bounds of a row's weight before weights are scaled to a mean of 1: a ratio of two densities that
-were both guessed from words may be anything, and one row must not speak for hundreds."""
+were both guessed from words may be anything, and no row counts over a hundred times another."""
 
 
 @dataclass(frozen=True)
