@@ -236,8 +236,7 @@ def _ties(learner: Any) -> float:
 def test_only_judged_rows_stop_the_training(
     checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from plugins.language_model import stopping
-
+    stopping: Any = importlib.import_module("plugins.language_model.stopping")
     watched: list[int] = []
     compute = stopping.compute_logits
 
