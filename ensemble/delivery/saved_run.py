@@ -159,21 +159,27 @@ def _check_origin(
 
 
 def _key_on(store: FoldStore, manifest: Mapping[str, Any], fold: int) -> str:
-    """Give the key that a model would have, made on another fold with that fold's other models."""
+    """Give the key that a model would have, made on another fold with what others say there."""
     parts, at = manifest["key_parts"], manifest["fold"]
+    asked = {
+        "teachers": _keys_on(store, parts["teachers"], at, fold),
+        "labellers": {
+            source: _keys_on(store, keys, at, fold) for source, keys in parts["labellers"].items()
+        },
+    }
+    return fingerprint(parts | {"fold": fold} | asked)
 
-    def on_fold(keys: Mapping[str, str]) -> dict[str, str]:
-        return {name: _key_of(store, name, key, at, fold) for name, key in keys.items()}
 
-    labellers = {source: on_fold(keys) for source, keys in parts["labellers"].items()}
-    changed = {"fold": fold, "teachers": on_fold(parts["teachers"]), "labellers": labellers}
-    return fingerprint(parts | changed)
-
-
-def _key_of(store: FoldStore, name: str, key: str, at: int | None, fold: int) -> str:
-    other = store.read(name, at)
+def _keys_on(
+    store: FoldStore, keys: Mapping[str, str], at: int | None, fold: int
+) -> dict[str, str]:
+    """Give the keys on another fold of those that were asked on this one, by name."""
+    there = {name: store.read(name, at) for name in keys}
     # One that is no longer the one that was asked keeps the key that it had: like no other.
-    return _key_on(store, other, fold) if other["key"] == key else key
+    return {
+        name: _key_on(store, there[name], fold) if there[name]["key"] == key else key
+        for name, key in keys.items()
+    }
 
 
 def _read_test(path: Path, reading: Reading | None) -> pl.DataFrame:
