@@ -179,20 +179,6 @@ def test_a_learner_of_rows_that_another_labelled_scores_new_rows(project: Any, m
     )
 
 
-@pytest.mark.parametrize("models", ["folds", "refit"])
-def test_a_learner_of_pseudo_labels_scores_new_rows(project: Any, models: str) -> None:
-    learners = [{"name": "p", "plugin": "prior"}, TFIDF]
-    sources = [source.model_dump(exclude_none=True) for source in project.config().sources]
-    sources[1] |= {"role": "pseudo", "teachers": ["words"]}
-    place = run(project.config(learners, sources=sources, predict={"models": models}))
-    output = project.path / "again.csv"
-    predict_file(load_run_config(place), project.path / "test.csv", output)
-    expected = _probabilities(place / "submission.csv")
-    np.testing.assert_allclose(
-        _probabilities(output).select(CLASSES), expected.select(CLASSES), atol=1e-6
-    )
-
-
 def test_models_of_another_teacher_are_refused(
     project: Any, use_plugins: Callable[..., None]
 ) -> None:
