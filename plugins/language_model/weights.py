@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,8 @@ from ensemble.artifacts import fingerprint, hash_file
 from ensemble.errors import LearnerError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from plugins.language_model.settings import ModelSettings
@@ -72,15 +76,16 @@ def load_model(
 
     # Without safetensors transformers would unpickle.
     model: PreTrainedModel
-    model, report = _from(
-        AutoModelForSequenceClassification,
-        settings,
-        config=config,
-        use_safetensors=True,
-        ignore_mismatched_sizes=True,  # told below; a head for other classes is replaced
-        output_loading_info=True,
-        **options,
-    )
+    with _quiet():
+        model, report = _from(
+            AutoModelForSequenceClassification,
+            settings,
+            config=config,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # told below; a head for other classes is replaced
+            output_loading_info=True,
+            **options,
+        )
     head = tuple(f"{name}." for name in HEAD_MODULES)
     misshapen = sorted(
         f"{key} has shape {tuple(found)}, not {tuple(wanted)}"
@@ -103,6 +108,23 @@ def load_model(
             mend="give a checkpoint of this architecture, complete and in safetensors",
         )
     return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from warning of the new head, and from drawing bars into files."""
+    from transformers.utils import logging as told
+
+    level, bars = told.get_verbosity(), told.is_progress_bar_enabled()
+    told.set_verbosity_error()
+    if not sys.stderr.isatty():
+        told.disable_progress_bar()
+    try:
+        yield
+    finally:
+        told.set_verbosity(level)
+        if bars:
+            told.enable_progress_bar()
 
 
 HEAD_MODULES = ("score", "classifier", "pooler", "head", "dense")

@@ -237,3 +237,14 @@ def test_identity_of_a_hub_id_names_its_commit(
     assert (found["model"], found["revision"]) == ("some/model", COMMIT)
     assert found == weights.identity(of("some/model", revision=COMMIT))
     assert found["sha256"] == weights.directory_fingerprint(place / "snapshots" / COMMIT)
+
+
+def test_a_new_head_is_not_warned_of(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    source = tiny.save_checkpoint("llama3", tmp_path)
+    capfd.readouterr()
+    chosen = settings.ModelSettings(str(source))
+    weights.load_model(chosen, weights.load_config(chosen))
+    assert not caplog.records
+    assert capfd.readouterr() == ("", "")
