@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from plugins.both_orders import Rows
 
 _FACTS = "handcrafted.json"
+_SOONER_COMPUTED = 8
+"""Rows that take less time to compute than to look up."""
 
 
 class Handcrafted(BaseLearner):
@@ -181,7 +183,9 @@ class Handcrafted(BaseLearner):
     def _compute(self, battles: pl.DataFrame) -> FeatureMatrix:
         from ensemble.battles.features import compute_features
 
-        return compute_features(battles, self._sets(), cache_directory=self._cache_directory)
+        # To look up a few rows, what is known of all rows would be read.
+        cache = self._cache_directory if len(battles) > _SOONER_COMPUTED else None
+        return compute_features(battles, self._sets(), cache_directory=cache)
 
     def _sets(self) -> list[FeatureSet]:
         return [get_manager().feature_sets.get(name) for name in self.features]

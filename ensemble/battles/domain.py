@@ -118,9 +118,13 @@ def tell_domains(texts: Sequence[str], is_target: BoolArray, clusters: IntArray)
 def _fit(rows: csr_array, is_target: BoolArray) -> tuple[FloatArray, float]:
     """Give a weight for each bucket, ``(2**18,)``, and the intercept."""
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     met = np.unique(rows.indices)  # the weights of the others are 0, and would only cost time
-    model = LogisticRegression(class_weight="balanced", max_iter=500).fit(rows[:, met], is_target)
+    # Vectors are short: BLAS threads only wait for each other, ten times as long on a busy machine.
+    with threadpool_limits(limits=1, user_api="blas"):
+        model = LogisticRegression(class_weight="balanced", max_iter=500)
+        model.fit(rows[:, met], is_target)
     weights = np.zeros(rows.shape[1])
     weights[met] = model.coef_[0]
     return weights, float(model.intercept_[0])
