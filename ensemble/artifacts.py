@@ -208,8 +208,8 @@ def sweep_temporary(run: Path) -> None:
     ----------
     run
         The run directory. Looked at are itself, ``comparisons``, ``learners``, each learner's
-        directory, and all of ``cache``. Links are not followed, and only names that writing here
-        makes are touched.
+        directory, and all of ``cache`` and ``sources``. Links are not followed, and only names
+        that writing here makes are touched.
 
     Raises
     ------
@@ -224,10 +224,11 @@ def sweep_temporary(run: Path) -> None:
 
 def _written_directories(run: Path) -> Iterator[Path]:
     """Give the directories that the toolkit writes to, each before those inside it."""
-    learners, cache = run / "learners", run / "cache"
+    learners = run / "learners"
     yield from (run, run / "comparisons", learners, *_entries(learners))
-    if not cache.is_symlink():
-        yield from (run / path for path, _, _ in os.walk(cache))
+    for tree in (run / "cache", run / "sources"):
+        if not tree.is_symlink():
+            yield from (run / path for path, _, _ in os.walk(tree))
 
 
 def _leftovers(directory: Path) -> list[Path]:

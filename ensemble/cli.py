@@ -144,6 +144,61 @@ def stack(config: Config, reporter: Any) -> dict[str, Any]:
 
 
 @cli.command()
+@_config_argument
+@click.option("--learner", help="A learner of the config; without it, a cheap one.")
+@click.option("--folds", help="Score these folds only: 0,1")
+@click.option("--rows", type=click.IntRange(min=1), help="Most rows of the target, and a source.")
+@click.option("--source", "names", multiple=True, help="Only this source; may be repeated.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=2),
+    default=4,
+    show_default=True,
+    help="Most seeds for a treatment whose effect is near zero.",
+)
+@_quiet_option
+@_json_option
+def sources(
+    config: Path,
+    learner: str | None,
+    folds: str | None,
+    rows: int | None,
+    names: tuple[str, ...],
+    seeds: int,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Say of each source whether it helps on the target, and in which role.
+
+    What it holds, what it repeats, how it differs, and what it does to the log loss of a learner
+    that is fitted with and without it. Nothing of a run is changed.
+    """
+    from ensemble.pipeline import sources_stage, writing
+    from ensemble.sources.settings import StudySettings
+    from ensemble.stacking.settings import check_plugins
+
+    wanted = _fold_numbers(folds)
+    with _only_results():
+        settings = _load(config)
+        check_plugins(settings)
+        asked = StudySettings(
+            learner=learner,
+            folds=None if wanted is None else tuple(wanted),
+            rows=rows,
+            sources=names or None,
+            most_seeds=seeds,
+        )
+        with writing(settings, _terminal(quiet=quiet)) as reporter:
+            studies = [study.to_json() for study in sources_stage(settings, reporter, asked)]
+    if as_json:
+        click.echo(json.dumps(studies, indent=2, ensure_ascii=False))
+    else:
+        from ensemble.terminal_sources import show_sources
+
+        show_sources(studies)
+
+
+@cli.command()
 @click.argument("config_or_run", type=_path)
 @click.option("--test", type=_path, help="Score the rows of this file instead of the config's.")
 @click.option("--output", type=_path, help="Where the submission goes; needed with --test.")

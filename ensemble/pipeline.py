@@ -28,6 +28,8 @@ from ensemble.oof.check import check_learner
 from ensemble.oof.executors import execute
 from ensemble.oof.workspace import open_workspace
 from ensemble.reporter import Reporter
+from ensemble.sources.settings import StudySettings
+from ensemble.sources.study import study_sources
 from ensemble.stacking.assemble import check_folds, meta_features, stack_data
 from ensemble.stacking.checked import predict_checked
 from ensemble.stacking.settings import (
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import FloatArray
     from ensemble.reporter import Display
+    from ensemble.sources.study import SourceStudy
 
 
 def run(config: Config | str | Path, display: Display | None = None) -> Path:
@@ -358,6 +361,21 @@ def report_stage(config: Config, reporter: Reporter) -> Path:
         path = write_report(Path(config.run_dir))
     reporter.say(f"report  {path}")
     return path
+
+
+def sources_stage(
+    config: Config,
+    reporter: Reporter,
+    settings: StudySettings = StudySettings(),  # noqa: B008 - frozen
+) -> list[SourceStudy]:
+    """Say of every source whether it helps; no part of a run, which it leaves as it is.
+
+    Prepares and splits where that has not been done.
+    """
+    prepare_stage(config, reporter)
+    split_stage(config, reporter)
+    with reporter.stage("sources"):
+        return study_sources(config, reporter, settings)
 
 
 def _check_and_record(config: Config) -> None:

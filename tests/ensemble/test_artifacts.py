@@ -142,7 +142,8 @@ def test_sweeping_removes_what_a_dead_process_left(tmp_path: Path, fold: Path) -
     _leftover(fold, 1).mkdir()
     (_leftover(fold, 1) / "half").write_text("x")
     shutil.copytree(fold, _leftover(fold, 2, "old-"))
-    for place in ("x.json", "cache/features/deep/y.parquet", "learners/words/z"):
+    places = ("x.json", "cache/features/deep/y.parquet", "learners/words/z")
+    for place in (*places, "sources/fits/extra/train/seed-0/learners/words/fold-0"):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         _leftover(tmp_path / place, 3).write_text("{")
     sweep_temporary(tmp_path)

@@ -159,6 +159,25 @@ def test_the_stages_one_by_one(project: Any, command: Any) -> None:
     assert (project.path / "run" / "report.html").exists()
 
 
+def test_sources_from_preparing_to_the_verdict(project: Any, command: Any) -> None:
+    project.config([{"name": "s", "plugin": "slow", "seconds": 0.0}])
+    path = project.path / "config.toml"
+    asked = ("--learner", "s", "--folds", "0", "--rows", "50", "--seeds", "2", "--source", "extra")
+    code, out, err = _finish(command("sources", path, *asked, "--json"))
+    assert code == 0, err
+    assert "heard from fit" in err
+    (study,) = json.loads(out)
+    assert study["name"] == "extra"
+    assert (study["effect"]["learner"], study["effect"]["folds"]) == ("s", [0])
+    assert study["verdict"]["sentence"] in err
+    code, out, err = _finish(command("sources", path, *asked))
+    assert (code, "heard from fit" in err) == (0, False)
+    assert study["verdict"]["sentence"] in out
+    assert "extra: effect on the target" in out
+    assert "not measured" in out  # the learner has no pretrain
+    assert not (project.path / "run" / "learners").exists()
+
+
 def test_an_audit_that_fails_exits_with_1_and_names_the_ids(project: Any, command: Any) -> None:
     from ensemble.artifacts import hash_file
 

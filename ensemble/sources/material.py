@@ -1,0 +1,125 @@
+"""The rows that one source is studied on: the target's and its own, and no one else's.
+
+What other sources hold does not reach the measurement, nor its key: a source that changes leaves
+the fits of the others as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from ensemble.battles.folds import FoldPlan
+from ensemble.battles.schema import LABEL_COLUMNS
+from ensemble.battles.usage import cluster_fractions
+from ensemble.usage import SourceUse
+
+if TYPE_CHECKING:
+    from ensemble.oof.workspace import Workspace
+
+_ROWS_AT_A_TIME = 8_192
+
+
+@dataclass(frozen=True)
+class Material:
+    """The target's rows with one source's, or alone.
+
+    Parameters
+    ----------
+    workspace
+        Battles and plan of these rows alone; the target is used as the config says, the source is
+        ignored until a treatment says otherwise.
+    source
+        Name of the source; None for the target alone.
+    rows_without_label
+        Rows of the source that have no label, and so no effect to measure.
+    """
+
+    workspace: Workspace
+    source: str | None
+    rows_without_label: int = 0
+
+    @property
+    def key(self) -> dict[str, str]:
+        """Name the rows and the plan over them."""
+        return {"data": self.workspace.data_key, "plan": self.workspace.plan.fingerprint}
+
+    def part(self, of_source: bool) -> pl.DataFrame:
+        """Give the battles of the source, or those of the target."""
+        side = pl.col("source") == self.source if of_source else pl.col("role") == "target"
+        return self.workspace.battles.filter(side)
+
+
+def gather(
+    workspace: Workspace, source: str | None, budget: int | None, *, labelled: bool = True
+) -> Material:
+    """Take the target's rows, and those of a source, out of a run.
+
+    Parameters
+    ----------
+    workspace
+        Of the run.
+    source
+        Name of the source; None takes the target alone.
+    budget
+        Most rows of either side, by whole clusters in the order of their hashes; the last cluster
+        may exceed it. None takes all.
+    labelled
+        Whether to take the source's labelled rows only.
+    """
+    frame = workspace.plan.frame
+    target, own = frame["role"] == "target", frame["source"] == (source or "")
+    without = own & workspace.battles[LABEL_COLUMNS[0]].is_null()
+    wanted = own & ~without if labelled else own
+    kept = _within(frame, target, budget) | _within(frame, wanted, budget)
+    battles = workspace.battles.filter(kept)
+    uses = {name: use for name, use in workspace.uses.items() if use.role == "target"}
+    roles = {} if source is None else {source: "ignore"}
+    # An unused role, whatever the config has: the keys of fits do not depend on it.
+    plan = _renumbered(frame.filter(kept), workspace.plan.n_splits).with_roles(roles)
+    taken = replace(
+        workspace,
+        battles=battles.with_columns(plan.frame["role"]),
+        plan=plan,
+        data_key=_digest(battles),
+        uses=uses | {name: SourceUse(role) for name, role in roles.items()},
+    )
+    return Material(taken, source, int(without.sum()))
+
+
+def _within(frame: pl.DataFrame, side: pl.Series, budget: int | None) -> pl.Series:
+    """Mask of the rows of a side that a budget allows."""
+    rows = np.flatnonzero(side.to_numpy())
+    if budget is None or len(rows) <= budget:
+        return side
+    names = _cluster_names(frame[rows])
+    fractions = cluster_fractions(names, "budget")
+    order = np.argsort(fractions, kind="stable")
+    last = fractions[order[budget - 1]]
+    mask = np.zeros(len(frame), dtype=bool)
+    mask[rows[fractions <= last]] = True
+    return pl.Series(mask)
+
+
+def _cluster_names(rows: pl.DataFrame) -> np.ndarray:
+    """Name clusters by their first id among these rows: numbers change with other sources."""
+    return rows.select(pl.col("id").min().over("cluster")).to_series().to_numpy()
+
+
+def _renumbered(frame: pl.DataFrame, n_splits: int) -> FoldPlan:
+    """Give clusters numbers by their first row: those that are gone leave no trace in them."""
+    numbers = np.unique(frame["cluster"].to_numpy(), return_index=True, return_inverse=True)
+    place = np.argsort(np.argsort(numbers[1]))[numbers[2]]
+    return FoldPlan(frame.with_columns(cluster=pl.Series(place, dtype=pl.Int64)), n_splits)
+
+
+def _digest(battles: pl.DataFrame) -> str:
+    """Name rows by all that is in them but their role, 64 hex digits."""
+    digest = hashlib.sha256()
+    for rows in battles.drop("role").iter_slices(_ROWS_AT_A_TIME):
+        digest.update(rows.write_ndjson().encode())
+    return digest.hexdigest()

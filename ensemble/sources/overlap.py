@@ -1,0 +1,135 @@
+"""Rows of a source that say the same as rows of the target, the test set, other sources, itself.
+
+From the verified pairs and clusters that ``prepare`` found; nothing is searched anew. Rows count as
+linked directly or through other rows, as the fold plan has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ensemble.battles.schema import TEST_ROLE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from ensemble.battles.folds import FoldPlan
+    from ensemble.plugin.base import IntArray
+
+    Mask = NDArray[np.bool_]
+
+_KINDS = {
+    "same_prompt": ("same prompt", "same opening"),
+    "near_prompt": ("same prompt", "same opening", "near prompt", "near opening"),
+    "same_responses": ("same responses",),
+}
+"""What is counted, and the links of which kinds make it: prompt level and response level."""
+
+
+@dataclass(frozen=True)
+class Links:
+    """Which rows of a run belong together, by kind of link.
+
+    Parameters
+    ----------
+    plan
+        The fold plan.
+    components
+        For each name of ``_KINDS`` and for ``"any"`` (the plan's clusters) the component of each
+        row of the plan.
+    """
+
+    plan: FoldPlan
+    components: Mapping[str, IntArray]
+
+    @classmethod
+    def of(cls, plan: FoldPlan, pairs: pl.DataFrame) -> Links:
+        """Connect rows by the pairs of each kind.
+
+        Parameters
+        ----------
+        plan
+            The fold plan.
+        pairs
+            ``id_a``, ``id_b``, ``kind``, as ``prepare`` wrote them.
+        """
+        numbers = plan.frame.select("id").with_row_index("row")
+        edges = pairs.join(numbers, left_on="id_a", right_on="id").join(
+            numbers, left_on="id_b", right_on="id", suffix="_b"
+        )
+        components = {
+            name: _connect(edges.filter(pl.col("kind").is_in(kinds)), len(plan.frame))
+            for name, kinds in _KINDS.items()
+        }
+        return cls(plan, {**components, "any": plan.frame["cluster"].to_numpy()})
+
+
+def overlap(links: Links, source: str) -> dict[str, Any]:
+    """Count a source's rows that have their like elsewhere.
+
+    Parameters
+    ----------
+    links
+        Of the run.
+    source
+        Name of the source.
+
+    Returns
+    -------
+    dict[str, Any]
+        ``target``, ``test``, ``itself`` and, under ``sources``, each other source by name: rows of
+        this source by kind of link ("near_prompt" holds "same_prompt"; "any" is what the fold plan
+        goes by). Of ``itself`` it is the rows beyond the first of each group. None for a test set
+        that is not there. ``cut``: rows that each fold leaves out for its held-out rows, and all
+        of them together.
+    """
+    frame = links.plan.frame
+    mine = (frame["source"] == source).to_numpy()
+    test = (frame["role"] == TEST_ROLE).to_numpy()
+    others = frame.filter(~pl.col("role").is_in(["target", TEST_ROLE]))["source"].unique().sort()
+    return {
+        "target": _linked(links, mine, (frame["role"] == "target").to_numpy()),
+        "test": _linked(links, mine, test) if test.any() else None,
+        "itself": {name: _repeats(part[mine]) for name, part in links.components.items()},
+        "sources": {
+            name: _linked(links, mine, (frame["source"] == name).to_numpy())
+            for name in others
+            if name != source
+        },
+        "cut": _cut(links.plan, source),
+    }
+
+
+def _connect(edges: pl.DataFrame, rows: int) -> IntArray:
+    ends = (edges["row"].to_numpy(), edges["row_b"].to_numpy())
+    graph = coo_array((np.ones(len(edges)), ends), shape=(rows, rows))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+
+def _linked(links: Links, mine: Mask, others: Mask) -> dict[str, int]:
+    return {
+        name: int(np.isin(part[mine], part[others]).sum())
+        for name, part in links.components.items()
+    }
+
+
+def _repeats(components: IntArray) -> int:
+    return len(components) - len(np.unique(components))
+
+
+def _cut(plan: FoldPlan, source: str) -> dict[str, Any]:
+    """Count the rows that share a cluster with held-out rows, whatever the source's role is now."""
+    targets = plan.frame.filter(pl.col("fold").is_not_null())
+    fold_of = targets.group_by("cluster").agg(pl.col("fold").first().alias("held_out"))
+    rows = plan.frame.filter(pl.col("source") == source).join(fold_of, on="cluster")
+    counts = dict(rows["held_out"].value_counts().iter_rows())
+    per_fold = [counts.get(fold, 0) for fold in range(plan.n_splits)]
+    return {"per_fold": per_fold, "rows": sum(per_fold)}

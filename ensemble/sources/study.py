@@ -1,0 +1,266 @@
+"""The whole study: every source that is not the target, from what is cheap to know to what is dear.
+
+Each source has one sealed file, ``RUN/sources/<source>.json``. Its parts are kept as long as what
+they were made from is the same, and fits as long as their keys are, so that the same command again
+does nothing, and one that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ensemble.artifacts import fingerprint, read_sealed, write_sealed
+from ensemble.battles.prepare import read_pairs
+from ensemble.battles.schema import TEST_ROLE
+from ensemble.errors import ArtifactError
+from ensemble.oof.spec import VERSION as CROSSFIT_VERSION
+from ensemble.oof.workspace import open_workspace
+from ensemble.reporter import Reporter
+from ensemble.sources.bench import Bench
+from ensemble.sources.columns import feature_sets
+from ensemble.sources.describe import describe
+from ensemble.sources.effect import fits_of, measure_effect
+from ensemble.sources.material import gather
+from ensemble.sources.overlap import Links, overlap
+from ensemble.sources.settings import StudySettings, folds_of, learner_of, sources_of
+from ensemble.sources.shift import STEPS, measure_shift
+from ensemble.sources.trials import trials_of
+from ensemble.sources.verdict import judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from ensemble.config import Config
+    from ensemble.oof.workspace import Workspace
+    from ensemble.sources.material import Material
+
+VERSION = 1
+"""Raise it when the same rows and settings come to give other results."""
+
+DIRECTORY = "sources"
+_MEND = "run `ensemble sources CONFIG` again"
+
+
+@dataclass(frozen=True)
+class SourceStudy:
+    """What is known of one source. All parts are JSON; ``docs/sources.md`` says what is in them.
+
+    Parameters
+    ----------
+    name, role
+        Of the source, as in the config.
+    description
+        ``source`` and ``target``: what each holds.
+    overlap
+        Rows that say the same as others, and rows that the fold plan cuts.
+    shift
+        How the source differs from the target; None where it was not asked for.
+    effect
+        What it does to the log loss on the target.
+    verdict
+        ``word``, ``recommended``, ``sentence``.
+    """
+
+    name: str
+    role: str
+    description: dict[str, Any]
+    overlap: dict[str, Any]
+    shift: dict[str, Any] | None
+    effect: dict[str, Any]
+    verdict: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give all of it as one JSON object."""
+        return asdict(self)
+
+
+def study_sources(
+    config: Config,
+    reporter: Reporter | None = None,
+    settings: StudySettings = StudySettings(),  # noqa: B008 - frozen
+) -> list[SourceStudy]:
+    """Study the sources of a config whose battles are prepared and split.
+
+    Parameters
+    ----------
+    config
+        The config. What it says of a source's role, weight and the like does not matter: a source
+        of role ``ignore`` is studied as any.
+    reporter
+        Told of progress; None shows nothing.
+    settings
+        Learner, folds, rows, treatments.
+
+    Returns
+    -------
+    list[SourceStudy]
+        In the order of the config.
+
+    Raises
+    ------
+    ConfigError
+        There is no such learner, fold or source, or none beside the target.
+    ArtifactError
+        ``prepare`` or ``split`` has not been run.
+    LearnerError
+        The learner fails on the target alone.
+    """
+    names = sources_of(config, settings.sources)
+    trials_of(settings.treatments)
+    workspace = open_workspace(config)
+    reporter = reporter or Reporter(workspace.run)
+    folds = folds_of(workspace.plan, settings.folds)
+    alone = gather(workspace, None, settings.rows)
+    spec = learner_of(config, settings.learner, _most_rows(workspace, alone, settings.rows))
+    bench = Bench(workspace.run / DIRECTORY / "fits", spec, folds, alone)
+    links = Links.of(workspace.plan, read_pairs(workspace.run))
+    target = describe(workspace.battles.filter(pl.col("role") == "target"))
+    roles = {source.name: source.role for source in config.sources}
+    return [
+        _Job(workspace, bench, settings, reporter, name).run(roles[name], target, links)
+        for name in names
+    ]
+
+
+def read_study(run: Path, source: str) -> dict[str, Any] | None:
+    """Read what was stored of a source; None where it has not been studied.
+
+    Raises
+    ------
+    ArtifactError
+        The file is damaged.
+    """
+    path = run / DIRECTORY / f"{source}.json"
+    return read_sealed(path, mend=_MEND) if path.exists() else None
+
+
+def _most_rows(workspace: Workspace, alone: Material, budget: int | None) -> int:
+    """Count the rows of the target and the largest source, whichever sources are asked for."""
+    sources = workspace.plan.frame.filter(~pl.col("role").is_in(["target", TEST_ROLE]))["source"]
+    largest = int(sources.value_counts()["count"].max() or 0)  # type: ignore[arg-type]
+    return len(alone.workspace.battles) + min(largest, budget or largest)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The study of one source."""
+
+    workspace: Workspace
+    bench: Bench
+    settings: StudySettings
+    reporter: Reporter
+    name: str
+
+    def run(self, role: str, target: dict[str, Any], links: Links) -> SourceStudy:
+        """Put the parts together, and store them; what is there under its key is only read."""
+        whole = gather(self.workspace, self.name, self.settings.rows, labelled=False)
+        shift = self._shift(whole) if self.settings.shift else None
+        unlabelled = whole.rows_without_label
+        material = gather(self.workspace, self.name, self.settings.rows) if unlabelled else whole
+        effect = self._effect(material)
+        own = describe(self.workspace.battles.filter(pl.col("source") == self.name))
+        study = SourceStudy(
+            name=self.name,
+            role=role,
+            description={"source": own, "target": target},
+            overlap=overlap(links, self.name),
+            shift=shift,
+            effect=effect,
+            verdict=judge(self.name, effect),
+        )
+        self._write(study)
+        self.reporter.event("source studied", source=self.name, verdict=study.verdict["word"])
+        self.reporter.say(study.verdict["sentence"])
+        return study
+
+    def _shift(self, whole: Material) -> dict[str, Any]:
+        features = [feature_set.identity() for feature_set in feature_sets()]
+
+        def measure(tell: Callable[[str], None]) -> dict[str, Any]:
+            cache = self.workspace.cache_directory / DIRECTORY
+            return measure_shift(whole.workspace, self.name, cache, tell)
+
+        return self._part("shift", {**whole.key, "features": features}, STEPS, measure)
+
+    def _effect(self, material: Material) -> dict[str, Any]:
+        spec, asked = self.bench.spec, self.settings
+        parts = {
+            **material.key,
+            "alone": self.bench.alone.key,
+            "learner": spec.key_parts(),
+            "name": spec.name,
+            "crossfit": CROSSFIT_VERSION,
+            "seed": self.workspace.seed,
+            "folds": self.bench.folds,
+            "treatments": [asdict(trial) for trial in trials_of(asked.treatments)],
+            "seeds": [asked.least_seeds, asked.most_seeds],
+            "resamples": asked.resamples,
+            "curve": asked.curve,
+        }
+        steps = fits_of(asked, len(self.bench.folds))
+        return self._part(
+            f"effect-{spec.name}",
+            parts,
+            steps,
+            lambda tell: measure_effect(self.bench, material, asked, tell),
+        )
+
+    def _part(
+        self,
+        part: str,
+        made_from: dict[str, Any],
+        steps: int,
+        make: Callable[[Callable[[str], None]], dict[str, Any]],
+    ) -> dict[str, Any]:
+        """Read a part that was made from the same, or make and store it."""
+        path = self._directory / "parts" / self.name / f"{part}.json"
+        key = fingerprint({"version": VERSION, **made_from})
+        try:
+            stored = read_sealed(path, mend=_MEND)
+        except ArtifactError:  # not there, or damaged: it is made anew
+            stored = {}
+        kind = part.partition("-")[0]
+        if stored.get("key") == key:
+            self.reporter.say(f"{self.name}  {kind}  kept")
+            return dict(stored["part"])
+        started = time.perf_counter()
+        with self._telling(kind, steps) as tell:
+            made = make(tell)
+        write_sealed(path, {"key": key, "part": made})
+        seconds = time.perf_counter() - started
+        self.reporter.event("source measured", source=self.name, part=kind, seconds=seconds)
+        self.reporter.say(f"{self.name}  {kind}  measured in {seconds:,.0f} s")
+        return made
+
+    @contextmanager
+    def _telling(self, kind: str, steps: int) -> Iterator[Callable[[str], None]]:
+        """Show what is being done, and how much of it is done."""
+        told: set[str] = set()
+        with self.reporter.bar(f"{self.name}, {kind}") as progress:
+
+            def tell(what: str) -> None:
+                progress(min(len(told) / steps, 1.0), what)
+                told.add(what)
+
+            yield tell
+
+    @property
+    def _directory(self) -> Path:
+        return self.workspace.run / DIRECTORY
+
+    def _write(self, study: SourceStudy) -> None:
+        """Store the study with what it was made on; leave the file alone where it says so."""
+        made_on = {"data": self.workspace.data_key, "plan": self.workspace.plan.fingerprint}
+        content = {**made_on, **study.to_json()}
+        try:
+            same = read_study(self.workspace.run, self.name) == content
+        except ArtifactError:
+            same = False
+        if not same:
+            write_sealed(self._directory / f"{self.name}.json", content)
