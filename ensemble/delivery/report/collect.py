@@ -17,6 +17,7 @@ from ensemble.delivery.report.lead import collect_lead, read_chosen
 from ensemble.delivery.report.learners import compare_learners, read_learners, score_learners
 from ensemble.delivery.report.records import Audit, FoldPlan, Sources, Truth
 from ensemble.delivery.report.records_stack import Candidates, Verdict
+from ensemble.delivery.report.source_studies import collect_studies
 from ensemble.delivery.submission import read_submission
 from ensemble.errors import ArtifactError, DataError
 from ensemble.plugin.base import CLASSES
@@ -44,6 +45,7 @@ def collect(run: Path) -> Report:
     target = tables.read_target(run)
     predictions, left_out = read_learners(run, config.learners if config else None, target, basis)
     comparisons, stale = collect_comparisons(run, plan, sources)
+    studies, outdated = collect_studies(run, plan, sources)
     damaged: dict[str, str] = {}
     candidates, verdict, stacked, fault = _read_stack(run, target, basis, predictions)
     return Report(
@@ -69,8 +71,9 @@ def collect(run: Path) -> Report:
             "submission.csv", lambda: _read_submission(run / "submission.csv"), damaged
         ),
         comparisons=comparisons,
+        studies=studies,
         damaged=damaged,
-        left_out=(*left_out, *stale),
+        left_out=(*left_out, *stale, *outdated),
     )
 
 

@@ -152,8 +152,8 @@ class Agreement:
 class Report:
     """A whole run, as far as it has got; None is what no stage has written.
 
-    ``comparisons`` are as ``ensemble compare`` stored them; ``damaged`` says of by-products that
-    cannot be read what is wrong with them.
+    ``comparisons`` are as ``ensemble compare`` stored them, and ``studies`` as ``ensemble sources``
+    did; ``damaged`` says of by-products that cannot be read what is wrong with them.
     """
 
     run: str
@@ -176,6 +176,7 @@ class Report:
     audit: Audit | None
     submission: Submission | None
     comparisons: tuple[dict[str, Any], ...]
+    studies: tuple[dict[str, Any], ...]
     damaged: dict[str, str]
     left_out: tuple[str, ...]
 

@@ -12,6 +12,7 @@ from ensemble.delivery.report.cautions import cautions
 from ensemble.delivery.report.comparisons import draw_comparisons
 from ensemble.delivery.report.learned import draw_importance, draw_learned
 from ensemble.delivery.report.pictures import draw_all
+from ensemble.delivery.report.source_studies import draw_studies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,7 @@ def render_page(report: Report) -> str:
         cuts=_cuts(report),
         pictures=draw_all(report),
         reliability=_reliability(report),
+        studies=list(draw_studies(report)),
         importance=list(draw_importance(report)),
         learned=list(draw_learned(report)),
     )
