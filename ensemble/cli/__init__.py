@@ -1,0 +1,42 @@
+"""The command line: verbs, and what they print."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from ensemble.cli import asking, making
+from ensemble.cli.shared import cli
+from ensemble.errors import EnsembleError
+
+__all__ = ["asking", "cli", "main", "making"]
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+def main() -> None:
+    """Run the command line; errors of ours are printed without a traceback.
+
+    Exit codes: 0 done, 1 the run failed, 2 the user's input is wrong, 130 interrupted.
+    """
+    # Threads that wait for each other must not keep the cores busy: beside one other process the
+    # same fit took seven times as long. It is read when LightGBM is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        cli(standalone_mode=False)
+    except EnsembleError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except OSError as error:
+        where = f"\n  where: {error.filename}" if error.filename else ""
+        click.echo(f"error: {error.strerror or error}{where}", err=True)
+        sys.exit(1)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        click.echo("interrupted: run the same command again to resume", err=True)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,5 @@
+"""``python -m ensemble.cli``."""
+
+from ensemble.cli import main
+
+main()

@@ -1,0 +1,90 @@
+"""What verbs share: the command itself, its arguments, and how results reach standard output.
+
+Only click is imported here; each verb imports what it needs, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ensemble import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ensemble.config import Config
+    from ensemble.terminal import Terminal
+
+path_type = click.Path(path_type=Path)
+config_argument = click.argument("config", type=path_type)
+run_argument = click.argument("run", type=path_type)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="ensemble")
+def cli() -> None:
+    """Honest out-of-fold predictions and stacking for human-preference prediction."""
+
+
+@contextmanager
+def only_results() -> Iterator[None]:
+    """Keep standard output for results: what plugins and their children print goes to the other.
+
+    Of the file descriptor too, since worker processes and programs that plugins start inherit it.
+    """
+    if sys.stdout is None or sys.stderr is None:  # closed by the caller: there is nothing to keep
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def load(path: Path) -> Config:
+    """Read a config, or that of a run directory."""
+    from ensemble.config import load_config, load_run_config
+
+    return load_run_config(path) if path.is_dir() else load_config(path)
+
+
+def terminal(*, quiet: bool) -> Terminal:
+    """Give the terminal that shows a run's progress."""
+    from ensemble.terminal import Terminal
+
+    return Terminal(quiet=quiet)
+
+
+def print_summary(run: Path, *, as_json: bool) -> None:
+    """Print the outcome of a run."""
+    from ensemble.terminal import show_summary, summary
+
+    outcome = summary(run)
+    if as_json:
+        click.echo(json.dumps(outcome, indent=2, ensure_ascii=False))
+    else:
+        show_summary(outcome)
+
+
+def fold_numbers(text: str | None) -> list[int] | None:
+    """Read folds as ``0,1``; None where none are given."""
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a list of folds like 0,1") from error
