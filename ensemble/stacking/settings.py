@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ConfigError, EnsembleError, unknown_name
 from ensemble.oof.guarded import guarded
-from ensemble.oof.lineage import check_offset, needed_by
+from ensemble.oof.lineage import check_labels_are_learned, check_offset, needed_by
 from ensemble.oof.spec import LearnerSpec
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, plain_parameters
@@ -61,9 +61,10 @@ def check_plugins(config: Config) -> None:
         All faults of all plugins, reported together.
     """
     registry = get_manager()
-    checks: list[Callable[[], object]] = [
-        partial(_check_learner, spec, config) for spec in learner_specs(config)
-    ]
+    specs = learner_specs(config)
+    checks: list[Callable[[], object]] = [partial(_check_learner, spec, config) for spec in specs]
+    if specs:  # `prepare` and `split` need none
+        checks.append(partial(check_labels_are_learned, specs, config.source_uses()))
     factory = meta_learner_factory(config)
     if factory is not None:
         checks.append(factory)
@@ -77,7 +78,7 @@ def check_plugins(config: Config) -> None:
         except EnsembleError as error:
             faults.append(str(error))
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError("\n".join(dict.fromkeys(faults)))
 
 
 def _check_learner(spec: LearnerSpec, config: Config) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.executors import execute
 from ensemble.oof.lineage import depth, own_uses
 from ensemble.oof.rows import FoldRows
-from ensemble.oof.spec import fold_key
+from ensemble.oof.spec import LearnerSpec, fold_key
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.pipeline import run
 from ensemble.reporter import Reporter
@@ -214,9 +215,50 @@ def test_predictions_from_outside_cannot_label(
     project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = _config(project)
-    monkeypatch.setattr(fake_learners, "trains", False)
+    _bring_from_outside("teacher", fake_learners, monkeypatch)
     with pytest.raises(ConfigError, match='"teacher" cannot label(.|\n)*source "extra", teachers'):
         check_plugins(config)
+
+
+def _bring_from_outside(name: str, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make one learner of a kind that brings its predictions from outside."""
+    outside, make = type("Outside", (kind,), {"trains": False}), LearnerSpec.make
+
+    def made(self: LearnerSpec) -> Any:
+        learner = make(self)
+        if self.name == name:
+            learner.__class__ = outside
+        return learner
+
+    monkeypatch.setattr(LearnerSpec, "make", made)
+
+
+@pytest.mark.parametrize("use", [{}, {"role": "train", "teachers": [], "reweight": "importance"}])
+def test_predictions_from_outside_have_to_do_with_no_source_but_the_target(
+    project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch, use: dict[str, Any]
+) -> None:
+    """They wait for nobody, no model labels rows for them, and no weight makes them anew."""
+    _bring_from_outside("outside", fake_learners, monkeypatch)
+    config = _config(project, PUPIL, TEACHER, {"name": "outside", "plugin": "prior"}, **use)
+    workspace = _prepared(config)
+    outside = learner_specs(config)[2]
+    assert fit_fold(workspace, outside, 0)
+    assert not any(name.startswith("extra") for name in fake_learners.seen[-1]["ids"])
+    heavier = replace(workspace.uses["extra"], weight=9.0)
+    other = replace(workspace, uses={**workspace.uses, "extra": heavier})
+    assert not fit_fold(other, outside, 0)
+
+
+@pytest.mark.parametrize("others", [[], ["outside"]])
+def test_labels_that_nobody_may_learn_are_told_before_any_work(
+    project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch, others: list[str]
+) -> None:
+    _bring_from_outside("outside", fake_learners, monkeypatch)
+    extra = [{"name": name, "plugin": "prior"} for name in others]
+    config = _config(project, PUPIL, TEACHER, *extra, teachers=["teacher", "pupil"])
+    with pytest.raises(ConfigError, match='nobody learns from its rows(.|\n)*"extra", teachers'):
+        check_plugins(config)
+    check_plugins(_config(project, PUPIL, TEACHER, *extra, teachers=["teacher"]))
 
 
 def test_a_source_that_becomes_pseudo_needs_labellers(project: Any) -> None:
