@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.artifacts import hash_file
+from ensemble.artifacts import fingerprint, hash_file
 from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import LABEL_COLUMNS, labels_of
 from ensemble.battles.split import split
@@ -328,6 +328,47 @@ def test_the_audit_finds_a_labeller_that_is_another_by_now(project: Any) -> None
     failed = [check.name for check in audit_run(place).checks if not check.ok]
     assert "pupil fold 0: extra labelled by teacher of the same fold" in failed
     assert "pupil fold 1: extra labelled by teacher of the same fold" not in failed
+
+
+@pytest.mark.parametrize("labellers", [{}, {"extra": {}}])
+def test_the_audit_finds_labels_that_nobody_is_said_to_have_given(
+    project: Any, labellers: dict[str, Any]
+) -> None:
+    place = run(_config(project))
+    _forge(place / "learners" / "pupil" / "fold-0", labellers=labellers)
+    failed = {check.name: check for check in audit_run(place).checks if not check.ok}
+    found = failed["pupil fold 0: who labelled its pseudo rows is recorded"]
+    assert all(name.startswith("extra-") for name in found.ids)
+    assert not any(name.startswith(("pupil fold 1", "teacher")) for name in failed)
+
+
+def test_the_audit_follows_the_chain_to_its_end(project: Any) -> None:
+    """Those behind a labeller are looked at too, though no config names them any more."""
+    place = run(_config(project))
+    folds = {name: place / "learners" / name / "fold-0" for name in ("pupil", "teacher", "behind")}
+    shutil.copytree(folds["teacher"], folds["behind"])
+    behind = _forge(folds["behind"], learner="behind")
+    teacher = _forge(folds["teacher"], teachers={"behind": behind})
+    _forge(folds["pupil"], labellers={"extra": {"teacher": teacher}})
+    name = "pupil fold 0, labeller teacher of extra"
+    held = [check.name for check in audit_run(place).checks if check.ok]
+    assert f"{name}: taught by behind of the same fold" in held
+    assert f"{name}, teacher behind: learned from no pseudo-labels" in held
+    _plant(folds["behind"], "extra-19")
+    _plant(folds["behind"], pl.read_parquet(folds["pupil"] / "oof.parquet")["id"][0])
+    failed = [check.name for check in audit_run(place).checks if not check.ok]
+    assert f"{name}, teacher behind: learned from no pseudo-labels" in failed
+    assert any(each.startswith(f"{name}, teacher behind: rule 2") for each in failed)
+
+
+def _forge(fold: Path, learner: str | None = None, **parts: Any) -> str:
+    """Make a manifest say something else, and hold its own key; gives the key."""
+    manifest = json.loads((fold / "manifest.json").read_text())
+    manifest["learner"] = learner or manifest["learner"]
+    manifest["key_parts"] |= parts | {"learner": manifest["learner"]}
+    manifest["key"] = fingerprint(manifest["key_parts"])
+    (fold / "manifest.json").write_text(json.dumps(manifest))
+    return str(manifest["key"])
 
 
 def _plant(fold: Path, leak: str) -> None:
