@@ -18,7 +18,7 @@ from ensemble.stacking.verdict import BY_EVIDENCE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ensemble.config import Config
+    from ensemble.config import Config, Execution
     from ensemble.plugin.base import MetaLearner
 
 
@@ -86,6 +86,19 @@ def _check_learner(spec: LearnerSpec, config: Config) -> None:
     uses = config.source_uses()
     needed_by(spec, uses)
     check_offset(spec, uses)
+    _check_devices(spec, config.execution)
+
+
+def _check_devices(spec: LearnerSpec, execution: Execution) -> None:
+    """Refuse one device to a learner that wants several GPUs for a fold."""
+    gpus = spec.make().resources.gpus
+    single = [name for name in (*execution.devices, execution.device) if ":" in name]
+    if gpus > 1 and single:
+        raise ConfigError(
+            f"one fold is to be fitted on {gpus} GPUs, and [execution] gives it {single[0]} alone",
+            where=f'learner "{spec.name}"',
+            mend='leave devices empty and device at "auto", or give each fold one GPU',
+        )
 
 
 def _check_choice(config: Config) -> None:
