@@ -7,6 +7,7 @@ told by a model that has not seen its cluster.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,7 +101,7 @@ def tell_domains(texts: Sequence[str], is_target: BoolArray, clusters: IntArray)
     from sklearn.metrics import roc_auc_score
 
     part = _deal(is_target, clusters)
-    learned = _sample(is_target, clusters)
+    learned = _sample(is_target, clusters, part)
     rows = hash_words([texts[row] for row in learned])
     weights, intercepts = zip(
         *(
@@ -156,11 +157,15 @@ def _deal(is_target: BoolArray, clusters: IntArray) -> IntArray:
     return part[inverse]
 
 
-def _sample(is_target: BoolArray, clusters: IntArray) -> IntArray:
-    """Choose the rows that models learn from, by whole clusters as far as it goes: sorted."""
+def _sample(is_target: BoolArray, clusters: IntArray, part: IntArray) -> IntArray:
+    """Choose the rows that models learn from, by whole clusters as far as it goes: sorted.
+
+    Each part has its share, or else one large cluster may be all that there is of a side.
+    """
     fractions = cluster_fractions(clusters, "domain sample")
+    parts = range(int(part.max()) + 1)
     chosen = []
-    for side in (is_target, ~is_target):
-        rows = np.flatnonzero(side)
-        chosen.append(rows[np.argsort(fractions[rows], kind="stable")][:_LEARNED])
+    for side, number in product((is_target, ~is_target), parts):
+        rows = np.flatnonzero(side & (part == number))
+        chosen.append(rows[np.argsort(fractions[rows], kind="stable")][: _LEARNED // len(parts)])
     return np.sort(np.concatenate(chosen))

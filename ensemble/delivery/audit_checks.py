@@ -63,10 +63,10 @@ class Ledger:
 
 
 def recomputed(battles: pl.DataFrame, plan: FoldPlan, threshold: float) -> pl.DataFrame:
-    """Give ``id``, ``role``, ``fold`` with clusters and swap keys computed from the texts alone."""
+    """Give each row's clusters and swap key computed from the texts alone, beside what it is."""
     clusters = find_duplicates(battles, threshold=threshold, seed=_SEED).clusters
     return (
-        battles.select("id", "role", swap=_swap_key())
+        battles.select("id", "source", "role", swap=_swap_key())
         .join(clusters, on="id", how="left", maintain_order="left")
         .join(plan.frame.select("id", "fold"), on="id", how="left", maintain_order="left")
     )
@@ -142,6 +142,7 @@ def check_fold(
             ledger.unknown.append(learner)
         return
     _check_trained(name, trained, fold, truth, ledger)
+    _check_labelled(name, manifest, trained, truth, ledger)
     _check_taught(store, name, manifest, truth, ledger)
     recorded = manifest["rows"]["train"] + manifest["rows"]["pretrain"]
     if len(trained) != recorded or not recorded:
@@ -199,31 +200,41 @@ def _check_trained(
 
 
 def _check_taught(
-    store: FoldStore, name: str, manifest: dict[str, Any], truth: pl.DataFrame, ledger: Ledger
+    store: FoldStore,
+    name: str,
+    manifest: dict[str, Any],
+    truth: pl.DataFrame,
+    ledger: Ledger,
+    *,
+    labels: bool = False,
 ) -> None:
     """Check that who taught a fold, or labelled rows for it, is that fold's own model.
 
-    And what these have seen: nothing held out, and no pseudo-label where they give some.
+    And what these have seen: nothing held out, and no pseudo-label where they are behind some. So
+    on with those that taught them: what a manifest names may no longer be in the config.
     """
-    fold = manifest["fold"]
-    for teacher, key in manifest["key_parts"]["teachers"].items():
-        title = f"{name}: taught by {teacher} of the same fold"
-        trained = _check_same_fold(store, title, (teacher, fold, key), ledger)
-        if trained is not None:
-            _check_trained(f"{name}, teacher {teacher}", trained, fold, truth, ledger)
-    for source, keys in manifest["key_parts"]["labellers"].items():
+    parts = manifest["key_parts"]
+    asked = [
+        (t, key, f"{name}: taught by {t} of the same fold", f"{name}, teacher {t}", labels)
+        for t, key in parts["teachers"].items()
+    ]
+    for source, keys in parts["labellers"].items():
         for labeller, key in keys.items():
             title = f"{name}: {source} labelled by {labeller} of the same fold"
-            trained = _check_same_fold(store, title, (labeller, fold, key), ledger)
-            if trained is not None:
-                what = f"{name}, labeller {labeller} of {source}"
-                _check_trained(what, trained, fold, truth, ledger)
+            asked.append((labeller, key, title, f"{name}, labeller {labeller} of {source}", True))
+    for learner, key, title, what, behind in asked:
+        found = _check_same_fold(store, title, (learner, manifest["fold"], key), ledger)
+        if found is not None:
+            trained, own = found
+            _check_trained(what, trained, manifest["fold"], truth, ledger)
+            if behind:
                 _check_no_pseudo(what, trained, truth, ledger)
+            _check_taught(store, what, own, truth, ledger, labels=behind)
 
 
 def _check_same_fold(
     store: FoldStore, title: str, asked: tuple[str, int | None, str], ledger: Ledger
-) -> pl.Series | None:
+) -> tuple[pl.Series, dict[str, Any]] | None:
     """Check that the fold that was asked is the one that is there; gives what it was trained on."""
     learner, fold, key = asked
     try:
@@ -236,7 +247,22 @@ def _check_same_fold(
         ledger.fail(title, "the fold of it that is there is another, or of unknown rows")
         return None
     ledger.record(title, (), "", "the same key")
-    return trained
+    return trained, manifest
+
+
+def _check_labelled(
+    name: str, manifest: dict[str, Any], trained: pl.Series, truth: pl.DataFrame, ledger: Ledger
+) -> None:
+    """Check that of all pseudo-labels that were learned it is recorded who gave them."""
+    known = [source for source, keys in manifest["key_parts"]["labellers"].items() if keys]
+    pseudo = truth.filter((pl.col("role") == "pseudo") & pl.col("id").is_in(trained.implode()))
+    if len(pseudo):
+        ledger.record(
+            f"{name}: who labelled its pseudo rows is recorded",
+            pseudo.filter(~pl.col("source").is_in(known))["id"],
+            "rows that were learned with labels of unknown origin",
+            f"{len(pseudo)} rows with pseudo-labels",
+        )
 
 
 def _check_no_pseudo(name: str, trained: pl.Series, truth: pl.DataFrame, ledger: Ledger) -> None:

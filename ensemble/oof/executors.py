@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from itertools import groupby
 from multiprocessing import get_context
 from operator import itemgetter
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import EnsembleError, LearnerError, UnknownNameError
@@ -20,6 +19,7 @@ from ensemble.oof.spec import fold_name
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.plugin.faults import plugin_errors
 from ensemble.plugin.manager import get_manager
+from ensemble.processes import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -199,21 +199,7 @@ def _start_worker(
 ) -> None:
     global _begun, _free
     _begun, _free = begun, free
-    _end_with_parent(alive)
-
-
-def _end_with_parent(alive: Connection) -> None:
-    """End this worker when the other end of a pipe is closed, which the parent alone holds.
-
-    That comes when another fold has failed, or when the parent is gone, even by ``kill -9``: a
-    worker that outlived it would go on writing to a run whose lock is free.
-    """
-
-    def watch() -> None:
-        alive.poll(None)
-        os._exit(1)  # a worker in the midst of a fit hears nothing gentler
-
-    Thread(target=watch, name="end with parent", daemon=True).start()
+    end_with_parent(alive)
 
 
 def _portable(error: BaseException, where: str) -> BaseException:

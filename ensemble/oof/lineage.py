@@ -12,7 +12,7 @@ from ensemble.battles.usage import IGNORED, SourceUse
 from ensemble.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ensemble.oof.spec import LearnerSpec
 
@@ -34,12 +34,17 @@ def own_uses(spec: LearnerSpec, uses: Uses) -> dict[str, SourceUse]:
     dict[str, SourceUse]
         As ``uses``; sources of role ``pseudo`` are ignored where the learner has to do with their
         labels, or with those of another. Of a source that is ignored nothing but the role is said,
-        nor of one of role ``pretrain`` where the learner has no such stage.
+        nor of one of role ``pretrain`` where the learner has no such stage. A learner that brings
+        its predictions from outside uses no source but the target.
     """
+    learner = spec.make()
+    if not type(learner).trains:
+        target = SourceUse("target")
+        return {name: target if use.role == "target" else IGNORED for name, use in uses.items()}
     own = {name: IGNORED if use.role == "ignore" else use for name, use in uses.items()}
     if spec.name in _behind_labels(spec, uses):
         own = {name: IGNORED if use.role == "pseudo" else use for name, use in own.items()}
-    if not hasattr(spec.make(), "pretrain"):
+    if not hasattr(learner, "pretrain"):
         unused = SourceUse("pretrain")
         own = {name: unused if use.role == "pretrain" else use for name, use in own.items()}
     return own
@@ -62,6 +67,32 @@ def labellers(spec: LearnerSpec, uses: Uses) -> dict[str, list[LearnerSpec]]:
         source: [_labeller(spec, source, name) for name in use.teachers]
         for source, use in pseudo.items()
     }
+
+
+def check_labels_are_learned(specs: Sequence[LearnerSpec], uses: Uses) -> None:
+    """Refuse a source whose labels nobody may learn: all that train are behind them.
+
+    Parameters
+    ----------
+    specs
+        All learners of the config.
+    uses
+        How the run uses its sources.
+
+    Raises
+    ------
+    ConfigError
+        There is such a source.
+    """
+    roles = [own_uses(spec, uses) for spec in specs]
+    for source, use in uses.items():
+        if use.role == "pseudo" and all(own[source].role == "ignore" for own in roles):
+            raise ConfigError(
+                "nobody learns from its rows: every learner that is fitted here labels rows of "
+                'role "pseudo", or teaches one that does, and so learns from none',
+                where=f'source "{source}", teachers',
+                mend='name fewer teachers, add a learner, or use role "ignore"',
+            )
 
 
 def needed_by(spec: LearnerSpec, uses: Uses) -> list[LearnerSpec]:

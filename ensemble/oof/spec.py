@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.base import BaseLearner
 
-VERSION = 2
+VERSION = 3
 """Raise it when cross-fitting comes to hand a learner other rows, weights or seeds, or to store
 something else of what it predicts: folds of before are then made anew."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ConfigError, EnsembleError, unknown_name
 from ensemble.oof.guarded import guarded
-from ensemble.oof.lineage import check_offset, needed_by
+from ensemble.oof.lineage import check_labels_are_learned, check_offset, needed_by
 from ensemble.oof.spec import LearnerSpec
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, plain_parameters
@@ -18,7 +18,7 @@ from ensemble.stacking.verdict import BY_EVIDENCE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ensemble.config import Config
+    from ensemble.config import Config, Execution
     from ensemble.plugin.base import MetaLearner
 
 
@@ -61,9 +61,10 @@ def check_plugins(config: Config) -> None:
         All faults of all plugins, reported together.
     """
     registry = get_manager()
-    checks: list[Callable[[], object]] = [
-        partial(_check_learner, spec, config) for spec in learner_specs(config)
-    ]
+    specs = learner_specs(config)
+    checks: list[Callable[[], object]] = [partial(_check_learner, spec, config) for spec in specs]
+    if specs:  # `prepare` and `split` need none
+        checks.append(partial(check_labels_are_learned, specs, config.source_uses()))
     factory = meta_learner_factory(config)
     if factory is not None:
         checks.append(factory)
@@ -77,7 +78,7 @@ def check_plugins(config: Config) -> None:
         except EnsembleError as error:
             faults.append(str(error))
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError("\n".join(dict.fromkeys(faults)))
 
 
 def _check_learner(spec: LearnerSpec, config: Config) -> None:
@@ -85,6 +86,19 @@ def _check_learner(spec: LearnerSpec, config: Config) -> None:
     uses = config.source_uses()
     needed_by(spec, uses)
     check_offset(spec, uses)
+    _check_devices(spec, config.execution)
+
+
+def _check_devices(spec: LearnerSpec, execution: Execution) -> None:
+    """Refuse one device to a learner that wants several GPUs for a fold."""
+    gpus = spec.make().resources.gpus
+    single = [name for name in (*execution.devices, execution.device) if ":" in name]
+    if gpus > 1 and single:
+        raise ConfigError(
+            f"one fold is to be fitted on {gpus} GPUs, and [execution] gives it {single[0]} alone",
+            where=f'learner "{spec.name}"',
+            mend='leave devices empty and device at "auto", or give each fold one GPU',
+        )
 
 
 def _check_choice(config: Config) -> None:

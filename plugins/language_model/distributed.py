@@ -20,6 +20,7 @@ from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import start_processes
 
 from ensemble.errors import EnsembleError, LearnerError
+from ensemble.processes import end_with_parent
 from plugins.language_model.adapters import put_state, trained_state
 from plugins.language_model.model import load_classifier
 from plugins.language_model.teams import AcceleratedTeam
@@ -27,13 +28,14 @@ from plugins.language_model.training import Training
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from multiprocessing.connection import Connection
 
     from plugins.language_model.rows import LabelledRows
     from plugins.language_model.settings import ModelSettings, TrainingSettings
 
     Tensors = dict[str, torch.Tensor]
 
-_END = "end.safetensors"
+_START, _END = "start.safetensors", "end.safetensors"
 _LOOPBACK = "127.0.0.1"
 _WAIT_SECONDS = 0.2
 _PATIENCE = timedelta(hours=2)
@@ -48,8 +50,6 @@ class Job:
     ----------
     model
         Which model, and what of it is trained.
-    start
-        The trained weights that training begins with.
     rows, training, seed, snapshots
         As in ``Training``.
     cpu
@@ -61,7 +61,6 @@ class Job:
     """
 
     model: ModelSettings
-    start: Tensors
     rows: LabelledRows
     training: TrainingSettings
     seed: int
@@ -71,13 +70,18 @@ class Job:
     threads: int
 
 
-def train_together(job: Job, processes: int, progress: Callable[..., None]) -> Tensors:
+def train_together(
+    job: Job, start: Tensors, processes: int, progress: Callable[..., None]
+) -> Tensors:
     """Train on several GPUs, the first that this process sees.
 
     Parameters
     ----------
     job
         The training.
+    start
+        The trained weights that it begins with. They go by a file: what is sent to a process as
+        tensors takes a file handle each and shared memory, of which containers have little.
     processes
         How many; each has a GPU of its own.
     progress
@@ -99,17 +103,19 @@ def train_together(job: Job, processes: int, progress: Callable[..., None]) -> T
             f"one fold is to be trained on {processes} GPUs, and {there} can be seen",
             mend="lower gpus, or leave [execution] devices empty: each of its workers sees one GPU",
         )
-    with TemporaryDirectory() as directory:
-        end = Path(directory) / _END
-        told = get_context("spawn").SimpleQueue()
-        what = (processes, _free_port(), job, end, told)
+    context = get_context("spawn")
+    told = context.SimpleQueue()
+    alive, held = context.Pipe(duplex=False)
+    with TemporaryDirectory() as place, alive, held:  # all end where `held` is closed
+        save_file({n: t.contiguous() for n, t in start.items()}, Path(place) / _START)
+        what = (processes, _free_port(), job, Path(place), told, alive)
         team = start_processes(_take_part, what, processes, join=False)
         try:
             _watch(team, told, progress)
         finally:
             for process in team.processes:
                 process.terminate()
-        return load_file(end)
+        return load_file(Path(place) / _END)
 
 
 def _watch(team: Any, told: Any, progress: Callable[..., None]) -> None:
@@ -134,8 +140,11 @@ def _pass_on(told: Any, progress: Callable[..., None]) -> None:
         progress(*content)
 
 
-def _take_part(number: int, processes: int, port: int, job: Job, end: Path, told: Any) -> None:
+def _take_part(
+    number: int, processes: int, port: int, job: Job, place: Path, told: Any, alive: Connection
+) -> None:
     """Be one process of the team."""
+    end_with_parent(alive)
     os.environ |= {
         "MASTER_ADDR": _LOOPBACK,
         "MASTER_PORT": str(port),
@@ -145,7 +154,7 @@ def _take_part(number: int, processes: int, port: int, job: Job, end: Path, told
         "LOCAL_WORLD_SIZE": str(processes),
     }
     try:
-        _train(job, end, told)
+        _train(job, place, told)
     except EnsembleError as error:
         told.put(("error", error.message, error.where, error.mend))
         raise
@@ -154,7 +163,7 @@ def _take_part(number: int, processes: int, port: int, job: Job, end: Path, told
             torch.distributed.destroy_process_group()
 
 
-def _train(job: Job, end: Path, told: Any) -> None:
+def _train(job: Job, place: Path, told: Any) -> None:
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
 
@@ -164,7 +173,8 @@ def _train(job: Job, end: Path, told: Any) -> None:
     classifier = load_classifier(
         job.model, device=team.accelerator.device, seed=job.seed, pad_id=job.pad_id
     )
-    put_state(classifier, job.start, where="the weights that training begins with")
+    start = place / _START
+    put_state(classifier, load_file(start), where="the weights that training begins with")
     leads = team.number == 0
     Training(
         classifier,
@@ -176,7 +186,7 @@ def _train(job: Job, end: Path, told: Any) -> None:
         team=team,
     ).run()
     if leads:
-        save_file({n: t.contiguous() for n, t in trained_state(classifier).items()}, end)
+        save_file({n: t.contiguous() for n, t in trained_state(classifier).items()}, place / _END)
 
 
 def _free_port() -> int:

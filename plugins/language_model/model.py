@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -226,10 +227,22 @@ def load_classifier(
     LearnerError
         The weights cannot be had, or are not those of such a model.
     """
+    free_memory()  # a model that was here before: two may not fit
     torch.manual_seed(seed)
     options = _options(settings, device, compute_dtype(device))
     base = load_model(settings, load_config(settings), **options)
     return Classifier(base, settings, pad_id=pad_id, compiled=compiled)
+
+
+def free_memory() -> None:
+    """Give back the memory of models that nobody holds any more.
+
+    Their modules hold one another, so that Python frees them when it likes, and PyTorch keeps what
+    it has freed for itself, out of the reach of other processes.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def is_head(name: str) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from plugins.language_model.adapters import put_state, trained_state
 from plugins.language_model.distributed import Job, train_together
-from plugins.language_model.model import load_classifier
+from plugins.language_model.model import free_memory, load_classifier
 from plugins.language_model.training import Training
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ def train_stage(
     device, pad_id = classifier.device, classifier.pad_id
     job = Job(
         classifier.settings,
-        trained_state(classifier),
         rows,
         settings,
         seed=context.seed,
@@ -63,8 +62,10 @@ def train_stage(
         pad_id=pad_id,
         threads=max(1, context.threads // gpus),
     )
+    start = trained_state(classifier)
     del classifier
-    end = train_together(job, gpus, context.progress)
+    free_memory()
+    end = train_together(job, start, gpus, context.progress)
     trained = load_classifier(job.model, device=device, seed=context.seed, pad_id=pad_id)
     put_state(trained, end, where="the weights that training ended with")
     return trained

@@ -61,7 +61,7 @@ def stopping_loss(training: Training) -> float:
 
 def _logits(training: Training, tokens: Tokens) -> torch.Tensor:
     """Compute logits ``(n, 3)`` with the whole team, on the CPU."""
-    mine = np.array(training.team.share(range(len(tokens))))
+    mine = np.array(training.team.share(range(len(tokens))), dtype=np.int64)
     logits = torch.zeros(len(tokens), 3, device=training.classifier.device)
     found = compute_logits(training.classifier, tokens.take(mine), training.token_budget)
     logits[torch.from_numpy(mine)] = torch.from_numpy(found).to(logits)

@@ -195,6 +195,7 @@ class Training:
                 for small in plan_parts(lengths, part, self.token_budget, packed=packed)
             ]
         loss = torch.zeros((), device=self.classifier.device)
+        self.scaler.scale(loss)  # it has no scale before that, and there may be no part
         for part in parts:
             share = self._loss(self.items.of_battles(part)) / count
             self.scaler.scale(share).backward()

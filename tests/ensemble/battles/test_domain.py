@@ -61,6 +61,15 @@ def test_models_learn_from_a_sample_and_tell_all_rows(monkeypatch: pytest.Monkey
     assert found.auc > 0.65
 
 
+def test_the_sample_of_a_side_is_never_one_cluster_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt that a source asks over and over may have more rows than models learn from."""
+    monkeypatch.setattr(domain, "_LEARNED", 40)
+    side, texts = np.arange(300) >= 120, _texts(300, 7)
+    for large in range(1000, 1020):  # whichever comes first by its hash
+        clusters = np.concatenate([np.full(100, large), np.arange(20) % 3, np.arange(20, 200)])
+        assert np.isfinite(tell_domains(texts, side, clusters).probability).all()
+
+
 def test_a_side_of_one_cluster_cannot_be_told_apart() -> None:
     with pytest.raises(DataError, match="fewer than two clusters"):
         tell_domains(_texts(4, 0), np.array([True, True, False, False]), np.array([0, 0, 1, 2]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.artifacts import hash_file
+from ensemble.artifacts import fingerprint, hash_file
 from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import LABEL_COLUMNS, labels_of
 from ensemble.battles.split import split
@@ -22,7 +23,7 @@ from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.executors import execute
 from ensemble.oof.lineage import depth, own_uses
 from ensemble.oof.rows import FoldRows
-from ensemble.oof.spec import fold_key
+from ensemble.oof.spec import LearnerSpec, fold_key
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.pipeline import run
 from ensemble.reporter import Reporter
@@ -214,9 +215,50 @@ def test_predictions_from_outside_cannot_label(
     project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = _config(project)
-    monkeypatch.setattr(fake_learners, "trains", False)
+    _bring_from_outside("teacher", fake_learners, monkeypatch)
     with pytest.raises(ConfigError, match='"teacher" cannot label(.|\n)*source "extra", teachers'):
         check_plugins(config)
+
+
+def _bring_from_outside(name: str, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make one learner of a kind that brings its predictions from outside."""
+    outside, make = type("Outside", (kind,), {"trains": False}), LearnerSpec.make
+
+    def made(self: LearnerSpec) -> Any:
+        learner = make(self)
+        if self.name == name:
+            learner.__class__ = outside
+        return learner
+
+    monkeypatch.setattr(LearnerSpec, "make", made)
+
+
+@pytest.mark.parametrize("use", [{}, {"role": "train", "teachers": [], "reweight": "importance"}])
+def test_predictions_from_outside_have_to_do_with_no_source_but_the_target(
+    project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch, use: dict[str, Any]
+) -> None:
+    """They wait for nobody, no model labels rows for them, and no weight makes them anew."""
+    _bring_from_outside("outside", fake_learners, monkeypatch)
+    config = _config(project, PUPIL, TEACHER, {"name": "outside", "plugin": "prior"}, **use)
+    workspace = _prepared(config)
+    outside = learner_specs(config)[2]
+    assert fit_fold(workspace, outside, 0)
+    assert not any(name.startswith("extra") for name in fake_learners.seen[-1]["ids"])
+    heavier = replace(workspace.uses["extra"], weight=9.0)
+    other = replace(workspace, uses={**workspace.uses, "extra": heavier})
+    assert not fit_fold(other, outside, 0)
+
+
+@pytest.mark.parametrize("others", [[], ["outside"]])
+def test_labels_that_nobody_may_learn_are_told_before_any_work(
+    project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch, others: list[str]
+) -> None:
+    _bring_from_outside("outside", fake_learners, monkeypatch)
+    extra = [{"name": name, "plugin": "prior"} for name in others]
+    config = _config(project, PUPIL, TEACHER, *extra, teachers=["teacher", "pupil"])
+    with pytest.raises(ConfigError, match='nobody learns from its rows(.|\n)*"extra", teachers'):
+        check_plugins(config)
+    check_plugins(_config(project, PUPIL, TEACHER, *extra, teachers=["teacher"]))
 
 
 def test_a_source_that_becomes_pseudo_needs_labellers(project: Any) -> None:
@@ -286,6 +328,47 @@ def test_the_audit_finds_a_labeller_that_is_another_by_now(project: Any) -> None
     failed = [check.name for check in audit_run(place).checks if not check.ok]
     assert "pupil fold 0: extra labelled by teacher of the same fold" in failed
     assert "pupil fold 1: extra labelled by teacher of the same fold" not in failed
+
+
+@pytest.mark.parametrize("labellers", [{}, {"extra": {}}])
+def test_the_audit_finds_labels_that_nobody_is_said_to_have_given(
+    project: Any, labellers: dict[str, Any]
+) -> None:
+    place = run(_config(project))
+    _forge(place / "learners" / "pupil" / "fold-0", labellers=labellers)
+    failed = {check.name: check for check in audit_run(place).checks if not check.ok}
+    found = failed["pupil fold 0: who labelled its pseudo rows is recorded"]
+    assert all(name.startswith("extra-") for name in found.ids)
+    assert not any(name.startswith(("pupil fold 1", "teacher")) for name in failed)
+
+
+def test_the_audit_follows_the_chain_to_its_end(project: Any) -> None:
+    """Those behind a labeller are looked at too, though no config names them any more."""
+    place = run(_config(project))
+    folds = {name: place / "learners" / name / "fold-0" for name in ("pupil", "teacher", "behind")}
+    shutil.copytree(folds["teacher"], folds["behind"])
+    behind = _forge(folds["behind"], learner="behind")
+    teacher = _forge(folds["teacher"], teachers={"behind": behind})
+    _forge(folds["pupil"], labellers={"extra": {"teacher": teacher}})
+    name = "pupil fold 0, labeller teacher of extra"
+    held = [check.name for check in audit_run(place).checks if check.ok]
+    assert f"{name}: taught by behind of the same fold" in held
+    assert f"{name}, teacher behind: learned from no pseudo-labels" in held
+    _plant(folds["behind"], "extra-19")
+    _plant(folds["behind"], pl.read_parquet(folds["pupil"] / "oof.parquet")["id"][0])
+    failed = [check.name for check in audit_run(place).checks if not check.ok]
+    assert f"{name}, teacher behind: learned from no pseudo-labels" in failed
+    assert any(each.startswith(f"{name}, teacher behind: rule 2") for each in failed)
+
+
+def _forge(fold: Path, learner: str | None = None, **parts: Any) -> str:
+    """Make a manifest say something else, and hold its own key; gives the key."""
+    manifest = json.loads((fold / "manifest.json").read_text())
+    manifest["learner"] = learner or manifest["learner"]
+    manifest["key_parts"] |= parts | {"learner": manifest["learner"]}
+    manifest["key"] = fingerprint(manifest["key_parts"])
+    (fold / "manifest.json").write_text(json.dumps(manifest))
+    return str(manifest["key"])
 
 
 def _plant(fold: Path, leak: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from ensemble.errors import ConfigError
 from ensemble.pipeline import run
+from ensemble.plugin.base import Resources
 from ensemble.stacking.settings import check_plugins
 
 ONE: list[dict[str, Any]] = [{"name": "p", "plugin": "prior"}]
@@ -81,3 +82,19 @@ def test_an_offset_of_pretraining_is_refused_where_it_would_come(project: Any) -
     config = project.config(learners, sources=_sources(project, offset=True, role="pretrain"))
     with pytest.raises(ConfigError, match="cannot take an offset"):
         check_plugins(config)
+
+
+@pytest.mark.parametrize(
+    "execution",
+    [{"executor": "processes", "devices": ["cuda:0", "cuda:1"]}, {"device": "cuda:1"}],
+)
+def test_one_device_is_refused_to_a_learner_that_wants_two(
+    project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch, execution: dict[str, Any]
+) -> None:
+    config = project.config(ONE, execution=execution)
+    check_plugins(config)
+    monkeypatch.setattr(fake_learners, "resources", Resources(gpus=2))
+    message = r'on 2 GPUs, and \[execution\] gives it cuda:. alone(.|\n)*learner "p"(.|\n)*mend'
+    with pytest.raises(ConfigError, match=message):
+        check_plugins(config)
+    check_plugins(project.config(ONE))

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from ensemble.errors import LearnerError
+from ensemble.plugin.base import FitContext
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -22,6 +31,7 @@ tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 Training: Any = importlib.import_module("plugins.language_model.training").Training
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -36,7 +46,6 @@ def _job(source: Path, rows: Any = None, snapshots: Path | None = None, **change
     classifier = tiny.load(source)
     return distributed.Job(
         classifier.settings,
-        adapters.trained_state(classifier),
         rows or tiny.labelled_rows(14),
         tiny.settings(**chosen),
         seed=1,
@@ -45,6 +54,14 @@ def _job(source: Path, rows: Any = None, snapshots: Path | None = None, **change
         pad_id=classifier.pad_id,
         threads=1,
     )
+
+
+def _together(source: Path, job: Any, progress: Any = lambda *_: None) -> Any:
+    return distributed.train_together(job, _start(source), 2, progress)
+
+
+def _start(source: Path) -> Any:
+    return adapters.trained_state(tiny.load(source))
 
 
 def _alone(source: Path, job: Any) -> tuple[dict[str, Any], Any]:
@@ -64,16 +81,16 @@ def test_two_processes_take_the_steps_of_one(source: Path, tmp_path: Path) -> No
     job = _job(source, snapshots=tmp_path, patience=2, evaluations=2, stop_share=0.25)
     wanted, progress = _alone(source, job)
     told: list[tuple[float, str]] = []
-    found = distributed.train_together(job, 2, lambda *what: told.append(what))
+    found, start = _together(source, job, lambda *what: told.append(what)), _start(source)
     assert found.keys() == wanted.keys()
     for name, tensor in wanted.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-5, msg=name)
-        assert not torch.equal(tensor, job.start[name]), "else nothing was learned"
+        assert not torch.equal(tensor, start[name]), "else nothing was learned"
     assert told[-1][1].startswith("loss ")
     assert told[-1][0] == pytest.approx(progress.step / told_steps(source, job))
     # A finished training is loaded from its snapshot, and not trained again.
     again: list[Any] = []
-    assert tiny.same(distributed.train_together(job, 2, lambda *what: again.append(what)), found)
+    assert tiny.same(_together(source, job, lambda *what: again.append(what)), found)
     assert not again
 
 
@@ -85,7 +102,102 @@ def test_what_goes_wrong_in_a_process_is_told(source: Path) -> None:
     rows = tiny.labelled_rows(14)
     rows.labels[3] = np.nan
     with pytest.raises(LearnerError, match=r"the loss is nan at step \d+(.|\n)*mend"):
-        distributed.train_together(_job(source, rows), 2, lambda *_: None)
+        _together(source, _job(source, rows))
+
+
+_FOREVER = """
+import importlib, signal, sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    # As a shell leaves it for what runs in the background: torch's own way to end orphans is that.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    test = importlib.import_module("tests.plugins.language_model.test_distributed")
+    source = Path(sys.argv[1])
+    job = test._job(source, epochs=100_000)
+    test._together(source, job, lambda *what: print(what, flush=True))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
+def test_no_process_outlives_a_parent_that_is_killed(source: Path, tmp_path: Path) -> None:
+    script = tmp_path / "forever.py"
+    script.write_text(_FOREVER)
+    command = [sys.executable, str(script), str(source)]
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}  # noqa: PTH109
+    team: list[int] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as parent:
+        try:
+            assert parent.stdout is not None
+            assert b"loss" in parent.stdout.readline()
+            team = _children(parent.pid)
+            assert len(team) >= 2
+            parent.kill()
+            parent.wait()
+            deadline = time.monotonic() + 20
+            while any(_is_alive(process) for process in team):
+                assert time.monotonic() < deadline, "they train on"
+                time.sleep(0.1)
+        finally:
+            for process in (parent.pid, *team):
+                if _is_alive(process):
+                    os.kill(process, signal.SIGKILL)
+
+
+def _children(parent: int) -> list[int]:
+    with open(f"/proc/{parent}/task/{parent}/children") as file:  # noqa: PTH123
+        return [int(each) for each in file.read().split()]
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        with open(f"/proc/{process}/stat") as file:  # noqa: PTH123
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_weights_reach_the_team_with_few_file_handles(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large model has more tensors than a process may have files."""
+    sent: list[Any] = []
+
+    def start(_: Any, what: tuple[Any, ...], *__: Any, **___: Any) -> None:
+        sent.extend(what)
+        raise LearnerError("far enough")
+
+    monkeypatch.setattr(distributed, "start_processes", start)
+    with pytest.raises(LearnerError, match="far enough"):
+        _together(source, _job(source))
+    job = next(each for each in sent if isinstance(each, distributed.Job))
+    assert not any(torch.is_tensor(value) for value in vars(job).values())
+
+
+class _Second(teams_module.Team):  # type: ignore[misc, name-defined]
+    """The second of two processes, as it sees itself."""
+
+    number, size = 1, 2
+
+    def share(self, parts: Any) -> Any:
+        return parts[1::2]
+
+
+def test_a_process_may_have_no_part_in_its_first_step_where_gradients_are_scaled(
+    source: Path,
+) -> None:
+    job = _job(source, token_budget=1000)
+    training = Training(tiny.load(source), job.rows, job.training, seed=1, team=_Second())
+    training.scaler = torch.amp.GradScaler("cpu", enabled=True)
+    assert len(training.steps[0]) == 1
+    training.run()
+
+
+def test_a_process_may_have_no_row_of_early_stopping(source: Path) -> None:
+    job = _job(source, patience=1, stop_share=0.07)
+    training = Training(tiny.load(source), job.rows, job.training, seed=1, team=_Second())
+    assert len(training.stop_rows) == 1
+    training.run()
 
 
 def test_too_few_gpus_are_told_before_anything_starts(
@@ -95,7 +207,7 @@ def test_too_few_gpus_are_told_before_anything_starts(
     job = _job(source)
     object.__setattr__(job, "cpu", False)
     with pytest.raises(LearnerError, match="on 2 GPUs, and 1 can be seen(.|\n)*lower gpus"):
-        distributed.train_together(job, 2, lambda *_: None)
+        _together(source, job)
 
 
 class _Accelerator:
@@ -123,22 +235,53 @@ def test_a_team_shares_every_part_once_and_adds_up_every_tensor() -> None:
 def test_the_memory_is_free_while_a_team_trains(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import weakref
-
-    from ensemble.plugin.base import FitContext
-
     stages = importlib.import_module("plugins.language_model.stages")
     held: list[Any] = [tiny.load(source)]
-    watched = weakref.ref(held[0])
+    watched = _watch(held[0])
 
-    def train(job: Any, processes: int, progress: Any) -> Any:
+    def train(job: Any, start: Any, processes: int, progress: Any) -> Any:
         assert processes == 2
-        assert watched() is None
-        return job.start
+        assert not any(module() for module in watched)
+        return start
 
     monkeypatch.setattr(stages, "train_together", train)
     context = FitContext(seed=3)
-    trained = stages.train_stage(
-        held.pop(), tiny.labelled_rows(14), tiny.settings(), context, name="fit", gpus=2
-    )
+    with _no_collection():
+        trained = stages.train_stage(
+            held.pop(), tiny.labelled_rows(14), tiny.settings(), context, name="fit", gpus=2
+        )
     assert trained.device.type == "cpu"
+
+
+def test_a_model_that_nobody_holds_is_gone_before_the_next_is_loaded(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = importlib.import_module("plugins.language_model.model")
+    classifier, load = tiny.load(source), model.load_model
+    watched = _watch(classifier)
+    there: list[int] = []
+
+    def loaded(*args: Any, **options: Any) -> Any:
+        there.append(sum(module() is not None for module in watched))
+        return load(*args, **options)
+
+    monkeypatch.setattr(model, "load_model", loaded)
+    with _no_collection():
+        del classifier
+        tiny.load(source)
+    assert there == [0]
+
+
+def _watch(classifier: Any) -> list[weakref.ref[Any]]:
+    return [weakref.ref(module) for module in classifier.model.modules()]
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python from looking for what nobody holds, as it may not for long."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

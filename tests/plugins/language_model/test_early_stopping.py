@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
-from plugins.language_model import training as training_module
+from plugins.language_model import stopping
 from plugins.language_model.training import Training
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Any:
 
         def compute(classifier: Any, tokens: Any, _budget: int) -> Any:
             assert training.stop_rows is not None
-            assert tokens is training.stop_rows.orders[0]
+            assert np.array_equal(tokens.ids, training.stop_rows.orders[0].ids)
             right = training.stop_rows.labels.round()
             logits = np.where(right, -losses[len(kept)], wrong[len(kept)] - np.log(2))
             kept.append(tiny.weights(classifier))
             return logits.astype(np.float32)
 
-        monkeypatch.setattr(training_module, "compute_logits", compute)
+        monkeypatch.setattr(stopping, "compute_logits", compute)
         training.stop_rows.labels[:] = training.stop_rows.labels.round()  # type: ignore[union-attr]
         return kept
 

@@ -188,3 +188,16 @@ def test_more_is_allowed_where_rounding_alone_does_more(
     check(classifier)  # transformers' own are as far away
     with pytest.raises(LearnerError, match=LOUD):
         check(classifier, tolerance=1e-3)
+
+
+@pytest.mark.parametrize("own", [0.6, np.inf, np.nan])
+def test_no_rounding_explains_any_difference(
+    own: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier, exact = tiny.classifier("llama3", tmp_path), parity.reference_logits
+    size = 1 + np.abs(exact(classifier, tiny.random_tokens(LENGTHS))).max()
+    monkeypatch.setattr(parity, "rounded_logits", lambda *args: exact(*args) + own * size)
+    monkeypatch.setattr(parity, "drift", lambda *_: 0.3)
+    with pytest.raises(LearnerError, match=LOUD + "0.3"):
+        check(classifier)
+    check(classifier, tolerance=0.4)
