@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ensemble.battles.folds import SourceAwareGroupKFold
     from ensemble.battles.generated import generate_battles
+    from ensemble.battles.generated_sources import generate_source
     from ensemble.pipeline import run
     from ensemble.plugin.base import (
         CLASSES,
@@ -35,6 +36,7 @@ __all__ = [
     "Resources",
     "SourceAwareGroupKFold",
     "generate_battles",
+    "generate_source",
     "hookimpl",
     "run",
 ]
@@ -52,6 +54,7 @@ _HOME = {
     "Resources": "ensemble.plugin.base",
     "SourceAwareGroupKFold": "ensemble.battles.folds",
     "generate_battles": "ensemble.battles.generated",
+    "generate_source": "ensemble.battles.generated_sources",
     "hookimpl": "ensemble.plugin.hookspecs",
     "run": "ensemble.pipeline",
 }

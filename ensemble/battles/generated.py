@@ -19,8 +19,17 @@ import polars as pl
 from ensemble.artifacts import atomic_path
 from ensemble.battles.generated_rows import MOST_ROWS, PLANTED_KINDS, SOURCES, draw_source
 from ensemble.battles.generated_rules import judge_as_benchmark, judge_as_people
+from ensemble.battles.generated_tables import (
+    TRUTH_COLUMNS,
+    battle_table,
+    distributions,
+    draw_labels,
+    labelled_table,
+    planted_table,
+    truth_table,
+)
 from ensemble.battles.schema import TEXT_COLUMNS
-from ensemble.plugin.base import CLASSES, LEARNER_COLUMNS
+from ensemble.plugin.base import LEARNER_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,9 +47,6 @@ __all__ = [
     "generate_battles",
     "write_battles",
 ]
-
-TRUTH_COLUMNS = ("p_a", "p_b", "p_tie")
-"""The true probabilities of a row, in ``CLASSES`` order."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +105,11 @@ def generate_battles(
     rows = {"target": target, "external": external, "test": test}
     truth = pl.concat([_truth(rows[source], source, seed) for source in SOURCES])
     return GeneratedBattles(
-        target=_labelled_table(target, truth),
-        external=_labelled_table(external, truth),
-        test=_table(test).select(LEARNER_COLUMNS),
+        target=labelled_table(target, truth),
+        external=labelled_table(external, truth),
+        test=battle_table(test).select(LEARNER_COLUMNS),
         truth=truth,
-        planted=pl.DataFrame(
-            planted, schema=dict.fromkeys(("id_a", "id_b", "kind"), pl.String), orient="row"
-        ),
+        planted=planted_table(planted),
     )
 
 
@@ -137,44 +141,13 @@ def best_log_loss(truth: pl.DataFrame) -> float:
 
 def _truth(rows: Sequence[Row], source: str, seed: int) -> pl.DataFrame:
     """Give the true distribution of each row and a label drawn from it."""
-    p = np.array([_judge(source, row) for row in rows]).reshape(-1, len(CLASSES))
-    # A stream of its own, so that the first labels do not depend on the number of rows.
-    draws = np.random.default_rng([seed, SOURCES.index(source)]).random(len(rows))
-    label = (draws[:, None] > p.cumsum(axis=1)[:, :-1]).sum(axis=1)
-    return pl.DataFrame(
-        {
-            "id": pl.Series([row.id for row in rows], dtype=pl.String),
-            "source": pl.Series([source] * len(rows), dtype=pl.String),
-            **{name: p[:, k] for k, name in enumerate(TRUTH_COLUMNS)},
-            "label": pl.Series(label, dtype=pl.Int64),
-        }
-    )
+    p = distributions([_judge(source, row) for row in rows])
+    return truth_table(rows, source, p, draw_labels(p, [seed, SOURCES.index(source)]))
 
 
 def _judge(source: str, row: Row) -> Distribution:
     a, b = row.responses
     return judge_as_benchmark(a, b) if source == "external" else judge_as_people(row.prompt, a, b)
-
-
-def _table(rows: Sequence[Row]) -> pl.DataFrame:
-    turns = pl.List(pl.String)
-    return pl.DataFrame(
-        {
-            "id": pl.Series([row.id for row in rows], dtype=pl.String),
-            "model_a": pl.Series([row.names[0] for row in rows], dtype=pl.String),
-            "model_b": pl.Series([row.names[1] for row in rows], dtype=pl.String),
-            "prompt": pl.Series([row.prompt.turns for row in rows], dtype=turns),
-            "response_a": pl.Series([row.responses[0].turns for row in rows], dtype=turns),
-            "response_b": pl.Series([row.responses[1].turns for row in rows], dtype=turns),
-        }
-    )
-
-
-def _labelled_table(rows: Sequence[Row], truth: pl.DataFrame) -> pl.DataFrame:
-    labels = [
-        (pl.col("label") == index).cast(pl.Int64).alias(name) for index, name in enumerate(CLASSES)
-    ]
-    return _table(rows).join(truth.select("id", *labels), on="id", maintain_order="left")
 
 
 def _with_json_cells(table: pl.DataFrame) -> pl.DataFrame:

@@ -5,6 +5,9 @@ People (target and test) follow Davidson's model of paired comparisons with ties
 1970): ``p ∝ (exp(d/2), exp(-d/2), nu)`` for a difference ``d`` of utilities. What counts depends on
 the kind of prompt, so that no fixed linear mix of "better text" and "longer text" is right
 everywhere. The external judge follows a plain Bradley-Terry model of length and formatting.
+
+Judges of generated sources: one follows the taste of people but may not call a tie; one likes
+length and formatting and calls ties as people do; one does not read.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ POSITION_BIAS = 0.15
 _TYPICAL_CHARS = 450.0
 _REFUSAL, _NOTHING = -2.0, -5.0
 _TIE, _TIE_IF_SAME, _TIE_IF_BOTH_FAIL = 0.1, 2.5, 1.5
+_POLISH_TIE = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,23 @@ def judge_as_benchmark(a: Response, b: Response) -> Distribution:
     """Give the same for the external judge, who knows no tie: longer and more formatted wins."""
     win = 1.0 / (1.0 + math.exp(_polish(b) - _polish(a)))
     return win, 1.0 - win, 0.0
+
+
+def judge_without_ties(prompt: Prompt, a: Response, b: Response) -> Distribution:
+    """Give the same for people who may not call a tie.
+
+    By Luce's choice axiom (R. D. Luce, "Individual Choice Behavior", 1959) taking a choice away
+    leaves the odds of the others as they were. So at each battle the log odds differ from people's
+    by a constant for each class, which is what an offset for the label shares stands for.
+    """
+    win, loss, _ = judge_as_people(prompt, a, b)
+    return win / (win + loss), loss / (win + loss), 0.0
+
+
+def judge_by_polish(a: Response, b: Response) -> Distribution:
+    """Give the same for a judge of length and formatting who calls ties about as people do."""
+    gap = _polish(a) - _polish(b) + POSITION_BIAS
+    return _softmax(gap / 2, -gap / 2, _TIE_IF_SAME if a.turns == b.turns else _POLISH_TIE)
 
 
 def _utility(prompt: Prompt, response: Response) -> float:
