@@ -52,6 +52,8 @@ def test_turns_lengths_and_distinct_prompts() -> None:
         ("What is the best way to learn the piano?", "English"),
         ("¿Cuál es la mejor manera de aprender el piano y los acordes?", "Spanish"),
         ("Wie kann ich das Klavier lernen und nicht aufgeben?", "German"),
+        ("Jak najlepiej uczyć się gry na pianinie i czy jest to trudne?", "Polish"),
+        ("I want to do it, what to do to do it?", "English"),
         ("Как лучше всего научиться играть на пианино?", "Cyrillic"),
         ("ピアノを学ぶ最良の方法は何ですか", "Japanese"),
         ("学习钢琴的最佳方法是什么", "Chinese"),

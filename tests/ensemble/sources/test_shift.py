@@ -121,6 +121,12 @@ def test_words_of_one_side_tell_it() -> None:
     assert found["source"][0] == {"word": "story", "target": 0.0, "source": 1.0}
 
 
+def test_a_word_of_very_few_texts_tells_nothing() -> None:
+    texts = ["please", "please rarely"] + ["please"] * 398
+    found = telling_words(texts, np.arange(400) < 200)
+    assert "rarely" not in [item["word"] for item in found["target"]]
+
+
 def test_texts_without_a_word_tell_nothing() -> None:
     assert telling_words(["1 + 1", "2"], np.array([True, False])) == {"target": [], "source": []}
 

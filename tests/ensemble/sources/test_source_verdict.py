@@ -72,6 +72,10 @@ def test_an_interval_over_zero_shows_nothing_and_the_source_is_left_out() -> Non
     assert "leave it out" in verdict["sentence"]
 
 
+def test_a_loss_that_may_be_none_is_no_harm() -> None:
+    assert judge("x", _effect(train=(-0.02, 0.001)))["word"] == NOTHING
+
+
 def test_another_treatment_that_loses_is_no_harm_of_the_source() -> None:
     assert judge("x", _effect(train=(-0.001, 0.004), light=(-0.02, -0.01)))["word"] == NOTHING
 

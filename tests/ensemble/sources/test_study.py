@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -92,6 +93,46 @@ def test_a_source_without_ties_hurts_and_matching_mends_it(planted: SimpleNamesp
     assert studies["same"].verdict["word"] == "no difference shown"
     assert same["train"]["measured"]
     assert studies["tieless"].role == "ignore"
+
+
+def test_the_baseline_is_the_log_loss_of_the_target_alone(planted: SimpleNamespace) -> None:
+    config = planted.config()
+    effect = _study(config)["same"].effect
+    frame = pl.read_parquet(Path(config.run_dir) / "folds.parquet")
+    battles = pl.read_parquet(Path(config.run_dir) / "battles.parquet")
+    target = battles.join(frame.select("id", "fold"), on="id").filter(pl.col("role") == "target")
+    labels = target.select("label_a", "label_b", "label_tie").to_numpy()
+    losses = []
+    for fold in range(3):
+        held_out = (target["fold"] == fold).to_numpy()
+        shares = labels[~held_out].mean(axis=0) + 1e-3
+        losses += [-labels[held_out] @ np.log(shares / shares.sum())]
+    assert effect["baseline"]["log_loss"] == pytest.approx(np.concatenate(losses).mean())
+
+
+def test_effects_near_zero_get_more_seeds_and_clear_ones_do_not(
+    planted: SimpleNamespace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ensemble.sources.effect.NEAR_ZERO", 2.0)  # so few rows show little
+    treatments = ("train", "train, weight 0.1")
+    asked = replace(FAST, treatments=treatments, most_seeds=3)
+    studies = _study(planted.config(), asked)
+    seeds = {
+        name: {item["name"]: item["seeds"] for item in study.effect["treatments"]}
+        for name, study in studies.items()
+    }
+    assert seeds["same"] == {"train": 3, "train, weight 0.1": 3}
+    assert seeds["tieless"]["train"] == 2
+    drawn = {fit["context"].seed for fit in fake_learners.seen if len(fit["ids"]) <= 240}
+    assert len(drawn) == 3 * 3  # each seed of each fold is another
+
+
+def test_other_folds_give_another_answer(planted: SimpleNamespace) -> None:
+    first, second = (
+        _study(planted.config(), replace(FAST, folds=(fold,)))["same"].effect for fold in (0, 1)
+    )
+    assert (first["folds"], second["folds"]) == ([0], [1])
+    assert first["baseline"] != second["baseline"]
 
 
 def test_what_the_learner_cannot_do_is_not_measured(planted: SimpleNamespace) -> None:
