@@ -1,4 +1,4 @@
-"""Processes that must not outlive the one that started them."""
+"""Processes beside others: they end with the one that started them, and share the cores."""
 
 from __future__ import annotations
 
@@ -8,6 +8,23 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+
+
+_SPINS = "300"
+"""Measured on 2 cores with a fit of 2 threads, in seconds alone, two and three side by side: 1.2,
+2.7 and 4.0; with OpenMP's own choice 1.1, 7.9 and 63; with waiting that never spins 2.7, 2.3 and
+3.6."""
+
+
+def yield_cores() -> None:
+    """Let threads that wait for one another give their core away soon.
+
+    GNU's OpenMP, which LightGBM's wheels for Linux use, lets them spin for milliseconds, in which
+    another process may not run. It reads this when it is loaded: before LightGBM is imported. What
+    the user has set is left as it is.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
 
 
 def end_with_parent(alive: Connection) -> None:

@@ -15,12 +15,16 @@ from ensemble.config import Config, load_config
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import Manager, use_manager
+from ensemble.processes import yield_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
+
+
+yield_cores()  # the suite runs in several processes
 
 
 class Prior(BaseLearner):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
@@ -10,6 +9,7 @@ import click
 from ensemble.cli import asking, making
 from ensemble.cli.shared import cli
 from ensemble.errors import EnsembleError
+from ensemble.processes import yield_cores
 
 __all__ = ["asking", "cli", "main", "making"]
 
@@ -22,9 +22,7 @@ def main() -> None:
 
     Exit codes: 0 done, 1 the run failed, 2 the user's input is wrong, 130 interrupted.
     """
-    # Threads that wait for each other must not keep the cores busy: beside one other process the
-    # same fit took seven times as long. It is read when LightGBM is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    yield_cores()
     try:
         cli(standalone_mode=False)
     except EnsembleError as error:

@@ -334,9 +334,13 @@ def test_waiting_threads_leave_the_cores_to_others_unless_the_user_says_otherwis
     from ensemble.cli import main
 
     monkeypatch.setattr("sys.argv", ["ensemble", "--version"])
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     main()
-    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert "GOMP_SPINCOUNT" not in os.environ
     monkeypatch.delenv("OMP_WAIT_POLICY")
     main()
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert os.environ["GOMP_SPINCOUNT"] == "300"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    main()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
