@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
+from plugins.language_model.soft_capping import capped, use_instruction
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
@@ -24,12 +26,39 @@ NAME = "packed"
 """What the attention is called in a model's config."""
 
 BLOCK = 128
-"""Packs are filled up to a multiple of it: the largest block that a mask is known by."""
+"""Tokens of a block of the mask: packs are filled up to a multiple of it."""
 
-_LARGE_HEAD = 128
-"""Heads above this size have smaller blocks, in the mask and in the backward pass: measured on one
-H200 for heads of 256, 0.51 and 1.89 ms forward and backward against 0.59 and 2.69."""
-_SMALL_BLOCKS = {f"BLOCK_{name}": 32 for name in ("M1", "N1", "M2", "N2")}
+Kernels = dict[int, dict[str, int | bool]]
+
+_HOPPER_KERNELS: Kernels = {
+    128: {
+        "fwd_BLOCK_M": 64,
+        "fwd_BLOCK_N": 64,
+        "fwd_num_warps": 4,
+        "fwd_num_stages": 3,
+        "bwd_BLOCK_M1": 64,
+        "bwd_BLOCK_N1": 64,
+        "bwd_BLOCK_M2": 64,
+        "bwd_BLOCK_N2": 64,
+        "bwd_num_warps": 4,
+        "bwd_num_stages": 2,
+    },
+    256: {
+        "fwd_BLOCK_M": 128,
+        "fwd_BLOCK_N": 64,
+        "fwd_num_warps": 8,
+        "fwd_num_stages": 2,
+        "fwd_USE_TMA": True,
+        "bwd_BLOCK_M1": 64,
+        "bwd_BLOCK_N1": 64,
+        "bwd_BLOCK_M2": 64,
+        "bwd_BLOCK_N2": 64,
+        "bwd_num_warps": 8,
+        "bwd_num_stages": 2,
+    },
+}
+"""By the size of heads, what is faster than FlexAttention's own choice on an H100 or H200:
+``benchmarks/attention_blocks.py`` measures it. Others have too little shared memory for it."""
 
 
 class RowMask:
@@ -45,13 +74,13 @@ class RowMask:
         Where the pack is computed.
     windows
         Tokens, itself included, that a token attends to at most; None for all of its row.
-    head_size
-        Of the model's heads; decides the size of blocks.
 
     Attributes
     ----------
     blocks : dict
         The mask by blocks for FlexAttention, on CUDA: for each window.
+    kernels : dict
+        Options of FlexAttention on this device, by the size of heads.
     """
 
     def __init__(
@@ -60,9 +89,7 @@ class RowMask:
         read: NDArray[np.int64],
         device: torch.device,
         windows: Collection[int | None] = (None,),
-        head_size: int = _LARGE_HEAD,
     ) -> None:
-        block = BLOCK if head_size <= _LARGE_HEAD else BLOCK // 2
         self.starts = starts
         self.read = on_device(read, device)
         longest = int((np.arange(len(starts)) - starts).max()) + 1
@@ -70,9 +97,12 @@ class RowMask:
         reached = {window: None if (window or longest) >= longest else window for window in windows}
         self.lowest = {window: _lowest(starts, reached[window]) for window in windows}
         self.blocks: dict[int | None, BlockMask] = {}
+        self.kernels: Kernels = {}
         if device.type == "cuda":
+            use_instruction()
+            self.kernels = _kernels(device)
             made = {
-                window: _block_mask(_lowest(starts, window), device, block)
+                window: _block_mask(_lowest(starts, window), device)
                 for window in set(reached.values())
             }
             self.blocks = {window: made[reached[window]] for window in windows}
@@ -83,6 +113,11 @@ class RowMask:
         return list(pairwise(edges))
 
 
+@cache
+def _kernels(device: torch.device) -> Kernels:
+    return _HOPPER_KERNELS if torch.cuda.get_device_capability(device) == (9, 0) else {}
+
+
 def _lowest(starts: NDArray[np.int64], window: int | None) -> NDArray[np.int64]:
     """Give ``(t,)`` the first place that each token attends to."""
     if window is None:
@@ -90,17 +125,17 @@ def _lowest(starts: NDArray[np.int64], window: int | None) -> NDArray[np.int64]:
     return np.maximum(starts, np.arange(len(starts)) - window + 1)
 
 
-def _block_mask(lowest: NDArray[np.int64], device: torch.device, block: int) -> BlockMask:
+def _block_mask(lowest: NDArray[np.int64], device: torch.device) -> BlockMask:
     """Find the blocks that are computed, and those of them that need no mask, by arithmetic.
 
     ``lowest`` never descends, so a block of queries meets the key blocks from that of its first
     token's lowest key up to its own; those below its own that start no earlier than its last
     token's lowest key are full.
     """
-    n = len(lowest) // block
+    n = len(lowest) // BLOCK
     own = np.arange(n)
-    first = lowest[own * block] // block
-    full_from = -(-lowest[own * block + block - 1] // block)
+    first = lowest[own * BLOCK] // BLOCK
+    full_from = -(-lowest[own * BLOCK + BLOCK - 1] // BLOCK)
     key = np.arange(n)[None, :]
     met = (key >= first[:, None]) & (key <= own[:, None])
     full = met & (key >= full_from[:, None]) & (key < own[:, None])
@@ -112,7 +147,7 @@ def _block_mask(lowest: NDArray[np.int64], device: torch.device, block: int) -> 
     return BlockMask.from_kv_blocks(
         *_listed(met & ~full, device),
         *_listed(full, device),
-        BLOCK_SIZE=block,
+        BLOCK_SIZE=BLOCK,
         mask_mod=attends,
         seq_lengths=(len(lowest), len(lowest)),
     )
@@ -181,11 +216,11 @@ def packed_attention(
             query,
             key,
             value,
-            score_mod=_capped(softcap),
+            score_mod=capped(softcap),
             block_mask=row_mask.blocks[sliding_window],
             scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
-            kernel_options=_SMALL_BLOCKS if query.shape[-1] > _LARGE_HEAD else None,
+            kernel_options=row_mask.kernels.get(query.shape[-1]),
         )
     else:
         out = _by_rows(query, key, value, row_mask, scaling, softcap, sliding_window)
@@ -260,18 +295,6 @@ def _plain(
 @cache
 def _flex() -> Any:
     return torch.compile(flex_attention)
-
-
-def _capped(softcap: float | None) -> Callable[..., torch.Tensor] | None:
-    """Make FlexAttention's modification of scores."""
-    if softcap is None:
-        return None
-
-    def cap(score: torch.Tensor, _b: Any, _h: Any, _q: Any, _k: Any) -> torch.Tensor:
-        # tanh by way of the sigmoid, which the GPU computes several times faster.
-        return 2 * softcap * torch.sigmoid(score * (2 / softcap)) - softcap
-
-    return cap
 
 
 def register() -> None:

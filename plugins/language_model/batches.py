@@ -154,7 +154,6 @@ def make_pack(
     device: torch.device,
     width: int = 0,
     windows: Collection[int | None] = (None,),
-    head_size: int = 128,
 ) -> Pack:
     """Lay rows end to end.
 
@@ -168,8 +167,8 @@ def make_pack(
         Where the pack is computed.
     width
         Tokens that the pack is filled up to at least, by filler rows that nobody reads.
-    windows, head_size
-        Sliding windows that the model has, and the size of its heads.
+    windows
+        Sliding windows that the model has.
     """
     parts = [tokens.row(int(row)) for row in rows]
     filler = _filler(sum(map(len, parts)), width, device)
@@ -180,7 +179,7 @@ def make_pack(
     return Pack(
         ids=on_device(np.concatenate(parts).astype(np.int64), device)[None],
         positions=on_device(np.arange(len(starts)) - starts, device)[None],
-        mask=RowMask(starts, ends[: len(rows)] - 1, device, windows, head_size),
+        mask=RowMask(starts, ends[: len(rows)] - 1, device, windows),
     )
 
 

@@ -63,9 +63,9 @@ def _forward(
     query, key, value = project(normed, [module.q_proj, module.k_proj, module.v_proj])
     out, _weights = attention.packed_attention(
         module,
-        _rotate(_heads(module, query), *position_embeddings),
-        _rotate(_heads(module, key), *position_embeddings),
-        _heads(module, value),
+        _rotate(_heads(module, query), *position_embeddings).transpose(1, 2),
+        _rotate(_heads(module, key), *position_embeddings).transpose(1, 2),
+        _heads(module, value).transpose(1, 2),
         None,
         row_mask=row_mask,
         **_options(module),
@@ -86,9 +86,9 @@ def _forward_read(
     normed = layer.input_layernorm(hidden_states)
     query = _heads(module, module.q_proj(normed[:, read]))
     out = attention.read_attention(
-        _rotate(query, cos[:, read], sin[:, read]),
-        _rotate(_heads(module, module.k_proj(normed)), cos, sin),
-        _heads(module, module.v_proj(normed)),
+        _rotate(query, cos[:, read], sin[:, read]).transpose(1, 2),
+        _rotate(_heads(module, module.k_proj(normed)), cos, sin).transpose(1, 2),
+        _heads(module, module.v_proj(normed)).transpose(1, 2),
         row_mask,
         **_options(module),
     )
@@ -115,7 +115,7 @@ def _mlp(module: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def _heads(module: Any, projected: torch.Tensor) -> torch.Tensor:
-    return projected.view(*projected.shape[:-1], -1, module.head_dim).transpose(1, 2)
+    return projected.view(*projected.shape[:-1], -1, module.head_dim)
 
 
 def _options(module: Any) -> dict[str, Any]:
@@ -127,7 +127,10 @@ def _options(module: Any) -> dict[str, Any]:
 
 
 def _rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Apply rotary embeddings ``(1, t, d)`` to ``(1, heads, t, d)``, halves as pairs."""
+    """Apply rotary embeddings ``(1, t, d)`` to ``(1, t, heads, d)``, halves as pairs.
+
+    Before the heads come first: attention then writes its output as the next product reads it.
+    """
     low, high = states.chunk(2, dim=-1)
     turned = torch.cat((-high, low), dim=-1)
-    return states * cos[:, None] + turned * sin[:, None]
+    return states * cos[:, :, None] + turned * sin[:, :, None]

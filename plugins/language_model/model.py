@@ -93,15 +93,12 @@ class Classifier:
         if self.packed:
             fuse_adapters(self.model)
             decoder.take_over(self.backbone)
-            self._attention = self._attention_facts()
+            self._windows = self._find_windows()
         self.model.eval()
 
-    def _attention_facts(self) -> dict[str, Any]:
-        """Say what masks depend on: the layers' sliding windows, and the size of their heads."""
+    def _find_windows(self) -> set[int | None]:
         modules: list[Any] = list(self.backbone.modules())
-        windows = {None} | {getattr(module, "sliding_window", None) for module in modules}
-        sizes = [int(module.head_dim) for module in modules if hasattr(module, "head_dim")]
-        return {"windows": windows, "head_size": max(sizes, default=0)}
+        return {None} | {getattr(module, "sliding_window", None) for module in modules}
 
     @property
     def backbone(self) -> nn.Module:
@@ -117,7 +114,7 @@ class Classifier:
     def batch(self, tokens: Tokens, rows: IntArray, *, width: int = 0) -> Pack | Padded:
         """Put rows on the device; a pack is filled up to ``width`` tokens."""
         if self.packed:
-            return make_pack(tokens, rows, device=self.device, width=width, **self._attention)
+            return make_pack(tokens, rows, device=self.device, width=width, windows=self._windows)
         return make_padded(tokens, rows, device=self.device, pad_id=self.pad_id)
 
     def logits(self, batch: Pack | Padded) -> torch.Tensor:
@@ -172,7 +169,7 @@ class Classifier:
 
     def _compile(self) -> None:
         # All packs have one width. Padded batches have many: those are compiled for any of them.
-        dynamic = False if self.packed else None
+        dynamic = not self.packed
         for layer in _layers(self.backbone):
             # A layer that reads early has a new shape with each pack, and little to compute.
             if not decoder.reads_early(layer):

@@ -20,10 +20,10 @@ BLOCK = attention.BLOCK
 HEADS, KV_HEADS, SIZE = 4, 2, 8
 
 
-def make_mask(lengths: list[int], windows: Any = (None,), head_size: int = 128) -> Any:
+def make_mask(lengths: list[int], windows: Any = (None,)) -> Any:
     ends = np.cumsum(lengths)
     starts = np.repeat(ends - lengths, lengths)
-    return attention.RowMask(starts, ends - 1, CPU, windows, head_size)
+    return attention.RowMask(starts, ends - 1, CPU, windows)
 
 
 def dense(lengths: list[int], window: int | None) -> Any:
@@ -65,15 +65,15 @@ def packs(draw: Any) -> list[int]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(packs(), st.one_of(st.none(), st.integers(1, 600)), st.sampled_from([BLOCK, BLOCK // 2]))
-def test_blocks_are_the_dense_mask(lengths: list[int], window: int | None, block: int) -> None:
+@given(packs(), st.one_of(st.none(), st.integers(1, 600)))
+def test_blocks_are_the_dense_mask(lengths: list[int], window: int | None) -> None:
     lowest = make_mask(lengths, (window,)).lowest[window]
-    mask = attention._block_mask(lowest, CPU, block)
-    attends, visits = expand(mask, block)
+    mask = attention._block_mask(lowest, CPU)
+    attends, visits = expand(mask, BLOCK)
     expected = dense(lengths, window)
     assert (attends == expected).all()
     assert visits.max() == 1
-    tiles = expected.reshape(len(expected) // block, block, -1, block)
+    tiles = expected.reshape(len(expected) // BLOCK, BLOCK, -1, BLOCK)
     assert int(mask.kv_num_blocks.sum() + mask.full_kv_num_blocks.sum()) == int(
         tiles.any(axis=(1, 3)).sum()
     ), "no block is computed in vain"
@@ -89,9 +89,8 @@ def test_lowest_places_are_the_dense_mask(lengths: list[int], window: int | None
     assert mask.bounds() == list(pairwise(np.cumsum([0, *lengths]).tolist()))
 
 
-@pytest.mark.parametrize("head_size", [64, 128, 256])
-def test_masks_on_cuda_have_small_blocks_for_large_heads(
-    head_size: int, monkeypatch: pytest.MonkeyPatch
+def test_masks_on_cuda_are_made_once_for_each_window_that_matters(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[Any] = []
     monkeypatch.setattr(attention, "on_device", lambda values, device: torch.from_numpy(values))
@@ -101,14 +100,15 @@ def test_masks_on_cuda_have_small_blocks_for_large_heads(
         return len(made)
 
     monkeypatch.setattr(attention, "_block_mask", make)
+    monkeypatch.setattr(attention, "_kernels", lambda device: {})
+    monkeypatch.setattr(attention, "use_instruction", lambda: None)
     starts = np.repeat([0, 100], [100, 156])
     mask = attention.RowMask(
-        starts, np.array([99, 255]), torch.device("cuda"), (None, 50, 156, 9000), head_size
+        starts, np.array([99, 255]), torch.device("cuda"), (None, 50, 156, 9000)
     )
-    assert {block for _, _, block in made} == {BLOCK if head_size <= 128 else BLOCK // 2}
     assert len(made) == 2, "a window that no row is longer than is no window"
     assert mask.blocks[156] == mask.blocks[9000] == mask.blocks[None] != mask.blocks[50]
-    (narrow,) = [lowest for lowest, _, _ in made if (lowest != starts).any()]
+    (narrow,) = [lowest for lowest, _ in made if (lowest != starts).any()]
     assert narrow.tolist() == np.maximum(starts, np.arange(256) - 49).tolist()
 
 

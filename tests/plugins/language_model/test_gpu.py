@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
+adapters = importlib.import_module("plugins.language_model.adapters")
+distributed = importlib.import_module("plugins.language_model.distributed")
 inference = importlib.import_module("plugins.language_model.inference")
 model = importlib.import_module("plugins.language_model.model")
 parity = importlib.import_module("plugins.language_model.parity")
 precision = importlib.import_module("plugins.language_model.precision")
 settings = importlib.import_module("plugins.language_model.settings")
+tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 tokens_module = importlib.import_module("plugins.language_model.tokens")
+training = importlib.import_module("plugins.language_model.training")
 
 pytestmark = [
     pytest.mark.gpu,
@@ -164,3 +168,45 @@ def test_float16_stays_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert logits.dtype is torch.float32
     found = gradients(classifier, logits)
     assert all(gradient.isfinite().all() for gradient in found.values())
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_adapters_of_quantized_weights_learn(bits: int, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    make_classifier("llama3-64", tmp_path, compiled=False)
+    chosen = settings.ModelSettings(str(tmp_path), bits=bits, rank=4)
+    classifier = model.load_classifier(chosen, device=DEVICE, seed=3)
+    assert all(p.dtype is torch.float32 for p in classifier.model.parameters() if p.requires_grad)
+    parity.check_parity(classifier, make_tokens(), where=f"of weights in {bits} bits")
+    rows = tiny.labelled_rows(36)
+    before = tiny.mean_loss(classifier, rows)
+    chosen = tiny.settings(epochs=8, token_budget=384)
+    training.Training(classifier, rows, chosen, seed=0).run()
+    assert tiny.mean_loss(classifier, rows) < before - 0.2
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_gpus_take_the_steps_of_one(tmp_path: Path) -> None:
+    chosen = make_classifier("llama3-64", tmp_path, compiled=False).settings
+    made = model.load_classifier(chosen, device=DEVICE, seed=3)
+    start = adapters.trained_state(made)
+    # Several packs a step, so that both have a part.
+    job = distributed.Job(
+        chosen,
+        tiny.labelled_rows(40, lengths=(60, 120)),
+        tiny.settings(batch_size=10, token_budget=384, patience=4, evaluations=2, stop_share=0.2),
+        seed=1,
+        snapshots=None,
+        cpu=False,
+        pad_id=0,
+        threads=1,
+    )
+    alone = training.Training(made, job.rows, job.training, seed=job.seed)
+    assert max(map(len, alone.steps)) > 1
+    alone.run()
+    wanted = adapters.trained_state(made)
+    found = distributed.train_together(job, start, 2, lambda *_: None)
+    assert found.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        moved = float((tensor - start[name]).norm())
+        assert float((found[name] - tensor).norm()) < 0.3 * moved, name
