@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from plugins.language_model import attention, decoder
+from plugins.language_model import attention, decoder, encoder
 from plugins.language_model.batches import (
     Pack,
     Padded,
@@ -94,6 +94,8 @@ class Classifier:
             fuse_adapters(self.model)
             decoder.take_over(self.backbone)
             self._windows = self._find_windows()
+        else:
+            encoder.take_over(self.backbone)
         self.model.eval()
 
     def _find_windows(self) -> set[int | None]:
@@ -182,8 +184,12 @@ class Classifier:
         The reference that parity is checked against.
         """
         implementation = self.base.config._attn_implementation
-        changed = [module for module in self.model.modules() if "forward" in vars(module)]
-        kept = [vars(module).pop("forward") for module in changed]
+        kept = [
+            (module, name, vars(module).pop(name))
+            for module in self.model.modules()
+            for name in ("forward", encoder.METHOD)
+            if name in vars(module)
+        ]
         compiled = [(m, m._compiled_call_impl) for m in self.model.modules()]
         for module, _ in compiled:
             module._compiled_call_impl = None
@@ -194,8 +200,8 @@ class Classifier:
             self.base.set_attn_implementation(implementation)
             for module, call in compiled:
                 module._compiled_call_impl = call
-            for module, forward in zip(changed, kept, strict=True):
-                module.forward = forward
+            for module, name, method in kept:
+                setattr(module, name, method)
 
 
 def load_classifier(

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("peft")
+encoder = importlib.import_module("plugins.language_model.encoder")
+tiny_models = importlib.import_module("tests.plugins.language_model.tiny_models")
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "v3": {},
+    "own projections": {"share_att_key": False},
+    "content to position": {"pos_att_type": ["c2p"]},
+    "position to content": {"pos_att_type": ["p2c"]},
+    "a bucket for each distance": {"position_buckets": -1, "max_relative_positions": 20},
+}
+
+
+def make_model(variant: str) -> Any:
+    torch.manual_seed(0)
+    config = tiny_models.configs("deberta", 100)
+    options = {"position_buckets": 8, "max_position_embeddings": 32} | VARIANTS[variant]
+    for name, value in options.items():
+        setattr(config, name, value)
+    model = transformers.DebertaV2Model(config).double().eval()
+    for parameter in model.parameters():
+        parameter.data.normal_(0.0, 0.3)
+    return model
+
+
+def states_and_gradients(model: Any, length: int) -> dict[str, Any]:
+    torch.manual_seed(1)
+    ids = torch.randint(1, 100, (3, length))
+    attended = torch.ones_like(ids)
+    attended[0, length // 2 + 1 :] = 0
+    model.zero_grad()
+    states = model(input_ids=ids, attention_mask=attended).last_hidden_state
+    (states * torch.randn(states.shape, dtype=states.dtype)).sum().backward()
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return found | {"states": states.detach()}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("length", [1, 2, 7, 70])  # 70: longer than the farthest bucket
+def test_distances_are_worth_what_transformers_says(variant: str, length: int) -> None:
+    model = make_model(variant)
+    wanted = states_and_gradients(model, length)
+    assert encoder.take_over(model) == model.config.num_hidden_layers
+    found = states_and_gradients(model, length)
+    assert found.keys() == wanted.keys()
+    assert "encoder.rel_embeddings.weight" in wanted
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_other_encoders_are_left_alone() -> None:
+    assert encoder.take_over(transformers.BertModel(tiny_models.configs("bert", 100))) == 0
