@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ensemble.battles.shingles import Integers
 
 
@@ -49,3 +52,31 @@ class Partition:
         """Give each item the number of its component; components in order of their first items."""
         _, number = np.unique(self.labels, return_inverse=True)
         return number.astype(np.int64)
+
+
+def connect_rows(ids: pl.Series, pairs: pl.DataFrame, kinds: Collection[str]) -> Integers:
+    """Connect rows by the pairs of some kinds.
+
+    Parameters
+    ----------
+    ids
+        ``(n,)``, each once.
+    pairs
+        ``id_a``, ``id_b``, ``kind``; pairs with other ids are passed over.
+    kinds
+        Which pairs connect.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        The component of each row: the number of its first row.
+    """
+    numbers = pl.DataFrame({"id": ids}).with_row_index("row")
+    edges = (
+        pairs.filter(pl.col("kind").is_in(list(kinds)))
+        .join(numbers, left_on="id_a", right_on="id")
+        .join(numbers, left_on="id_b", right_on="id", suffix="_b")
+    )
+    partition = Partition(len(ids))
+    partition.merge(*(edges[name].to_numpy().astype(np.int64) for name in ("row", "row_b")))
+    return partition.labels

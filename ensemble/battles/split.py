@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from ensemble.artifacts import atomic_path, fingerprint, read_sealed, write_sealed
 from ensemble.battles.folds import FoldPlan, make_plan, overlap_with_test, read_plan
+from ensemble.battles.partition import connect_rows
 from ensemble.battles.prepare import read_battles, read_clusters, read_pairs, read_summary
 from ensemble.battles.schema import LABEL_COLUMNS
 from ensemble.errors import ArtifactError
@@ -191,19 +190,11 @@ def _linked_by(plan: FoldPlan, pairs: pl.DataFrame) -> list[tuple[str, IntArray]
     list[tuple[str, IntArray]]
         Kinds from the closest (same text) to the loosest, with the component of each row.
     """
-    numbers = plan.frame.select("id").with_row_index("row")
-    edges = pairs.join(numbers, left_on="id_a", right_on="id").join(
-        numbers, left_on="id_b", right_on="id", suffix="_b"
-    )
-    kinds = sorted(edges["kind"].unique(), key=lambda kind: (not kind.startswith("same"), kind))
-    rows = len(plan.frame)
-    components = []
-    for last in range(len(kinds)):
-        part = edges.filter(pl.col("kind").is_in(kinds[: last + 1]))
-        ends = (part["row"].to_numpy(), part["row_b"].to_numpy())
-        graph = coo_array((np.ones(len(part)), ends), shape=(rows, rows))
-        components.append((kinds[last], connected_components(graph, directed=False)[1]))
-    return components
+    kinds = sorted(pairs["kind"].unique(), key=lambda kind: (not kind.startswith("same"), kind))
+    return [
+        (kind, connect_rows(plan.frame["id"], pairs, kinds[: place + 1]))
+        for place, kind in enumerate(kinds)
+    ]
 
 
 def _largest_clusters(plan: FoldPlan, battles: pl.DataFrame) -> list[dict[str, Any]]:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from ensemble.battles.partition import connect_rows
 from ensemble.battles.schema import TEST_ROLE
 
 if TYPE_CHECKING:
@@ -61,13 +60,8 @@ class Links:
         pairs
             ``id_a``, ``id_b``, ``kind``, as ``prepare`` wrote them.
         """
-        numbers = plan.frame.select("id").with_row_index("row")
-        edges = pairs.join(numbers, left_on="id_a", right_on="id").join(
-            numbers, left_on="id_b", right_on="id", suffix="_b"
-        )
         components = {
-            name: _connect(edges.filter(pl.col("kind").is_in(kinds)), len(plan.frame))
-            for name, kinds in _KINDS.items()
+            name: connect_rows(plan.frame["id"], pairs, kinds) for name, kinds in _KINDS.items()
         }
         return cls(plan, {**components, "any": plan.frame["cluster"].to_numpy()})
 
@@ -106,12 +100,6 @@ def overlap(links: Links, source: str) -> dict[str, Any]:
         },
         "cut": _cut(links.plan, source),
     }
-
-
-def _connect(edges: pl.DataFrame, rows: int) -> IntArray:
-    ends = (edges["row"].to_numpy(), edges["row_b"].to_numpy())
-    graph = coo_array((np.ones(len(edges)), ends), shape=(rows, rows))
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 
 def _linked(links: Links, mine: Mask, others: Mask) -> dict[str, int]:
