@@ -13,9 +13,9 @@ from ensemble.usage import IGNORED, SourceUse
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ensemble.plugin.base import FloatArray, IntArray
+    from ensemble.plugin.base import BoolArray, FloatArray, IntArray
 
-__all__ = ["IGNORED", "SourceUse", "cluster_fractions", "used_rows"]
+__all__ = ["IGNORED", "SourceUse", "cluster_fractions", "rows_within", "used_rows"]
 
 
 def used_rows(plan: pl.DataFrame, uses: Mapping[str, SourceUse]) -> pl.Series:
@@ -57,3 +57,28 @@ def cluster_fractions(clusters: IntArray, purpose: str) -> FloatArray:
     digests = (hashlib.sha256(f"{purpose} {number}".encode()).digest() for number in numbers)
     fractions = [int.from_bytes(digest[:6]) / 2**48 for digest in digests]
     return np.array(fractions, dtype=np.float64)[inverse]
+
+
+def rows_within(plan: pl.DataFrame, side: BoolArray, budget: int | None, purpose: str) -> BoolArray:
+    """Mask of the rows of a side that a budget allows, by whole clusters in the order of a hash.
+
+    Parameters
+    ----------
+    plan
+        ``PLAN_SCHEMA``.
+    side
+        ``(n,)`` mask of the rows to choose from.
+    budget
+        Most of them; the last cluster may exceed it. None allows all.
+    purpose
+        Another one takes other clusters.
+    """
+    rows = np.flatnonzero(side)
+    if budget is None or len(rows) <= budget:
+        return side
+    # Clusters are named by their first id among these rows: numbers change with other sources.
+    names = plan[rows].select(pl.col("id").min().over("cluster")).to_series().to_numpy()
+    fractions = cluster_fractions(names, purpose)
+    mask = np.zeros(len(plan), dtype=bool)
+    mask[rows[fractions <= np.sort(fractions)[budget - 1]]] = True
+    return mask

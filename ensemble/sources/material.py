@@ -15,7 +15,7 @@ import polars as pl
 
 from ensemble.battles.folds import FoldPlan
 from ensemble.battles.schema import LABEL_COLUMNS
-from ensemble.battles.usage import cluster_fractions
+from ensemble.battles.usage import rows_within
 from ensemble.usage import SourceUse
 
 if TYPE_CHECKING:
@@ -72,10 +72,13 @@ def gather(
         Whether to take the source's labelled rows only.
     """
     frame = workspace.plan.frame
-    target, own = frame["role"] == "target", frame["source"] == (source or "")
-    without = own & workspace.battles[LABEL_COLUMNS[0]].is_null()
+    target, own = (
+        (frame[column] == value).to_numpy()
+        for column, value in (("role", "target"), ("source", source or ""))
+    )
+    without = own & workspace.battles[LABEL_COLUMNS[0]].is_null().to_numpy()
     wanted = own & ~without if labelled else own
-    kept = _within(frame, target, budget) | _within(frame, wanted, budget)
+    kept = pl.Series(np.any([rows_within(frame, s, budget, "budget") for s in (target, wanted)], 0))
     battles = workspace.battles.filter(kept)
     uses = {name: use for name, use in workspace.uses.items() if use.role == "target"}
     roles = {} if source is None else {source: "ignore"}
@@ -89,25 +92,6 @@ def gather(
         uses=uses | {name: SourceUse(role) for name, role in roles.items()},
     )
     return Material(taken, source, int(without.sum()))
-
-
-def _within(frame: pl.DataFrame, side: pl.Series, budget: int | None) -> pl.Series:
-    """Mask of the rows of a side that a budget allows."""
-    rows = np.flatnonzero(side.to_numpy())
-    if budget is None or len(rows) <= budget:
-        return side
-    names = _cluster_names(frame[rows])
-    fractions = cluster_fractions(names, "budget")
-    order = np.argsort(fractions, kind="stable")
-    last = fractions[order[budget - 1]]
-    mask = np.zeros(len(frame), dtype=bool)
-    mask[rows[fractions <= last]] = True
-    return pl.Series(mask)
-
-
-def _cluster_names(rows: pl.DataFrame) -> np.ndarray:
-    """Name clusters by their first id among these rows: numbers change with other sources."""
-    return rows.select(pl.col("id").min().over("cluster")).to_series().to_numpy()
 
 
 def _renumbered(frame: pl.DataFrame, n_splits: int) -> FoldPlan:

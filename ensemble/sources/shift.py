@@ -10,7 +10,7 @@ import polars as pl
 
 from ensemble.battles.domain import domain_texts, tell_domains
 from ensemble.battles.schema import LABEL_COLUMNS, labels_of
-from ensemble.battles.usage import cluster_fractions
+from ensemble.battles.usage import rows_within
 from ensemble.errors import DataError
 from ensemble.sources.auc import auc_estimate
 from ensemble.sources.boosting import deal, tell_apart
@@ -53,11 +53,12 @@ class Sides:
 
     @classmethod
     def of(cls, workspace: Workspace, source: str) -> Sides:
-        """Take both sides out of a run, of each at most ``MOST_ROWS`` by whole clusters."""
+        """Take both sides out of a run, of each about ``MOST_ROWS`` at most, in whole clusters."""
         frame = workspace.plan.frame
         target = (frame["role"] == "target").to_numpy()
         own = (frame["source"] == source).to_numpy()
-        kept = np.sort(np.concatenate([_some(frame, side) for side in (target, own)]))
+        some = [rows_within(frame, side, MOST_ROWS, "shift") for side in (target, own)]
+        kept = np.flatnonzero(np.any(some, axis=0))
         return cls(workspace.battles[kept], target[kept], frame["cluster"].to_numpy()[kept])
 
 
@@ -105,12 +106,6 @@ def measure_shift(
     tell("label rule")
     found["rule"] = _rule(sides, columns, part, workspace.threads)
     return found
-
-
-def _some(frame: pl.DataFrame, side: BoolArray) -> IntArray:
-    rows = np.flatnonzero(side)
-    names = frame[rows].select(pl.col("id").min().over("cluster")).to_series().to_numpy()
-    return rows[np.argsort(cluster_fractions(names, "shift"), kind="stable")][:MOST_ROWS]
 
 
 def _by_text(sides: Sides, columns: tuple[str, ...]) -> dict[str, Any]:
