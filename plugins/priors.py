@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ensemble.battles.swap import swap_classes
+from ensemble.battles.swap import log_prior, swap_classes
 
 if TYPE_CHECKING:
     from ensemble.plugin.base import FloatArray
@@ -35,16 +35,13 @@ def smoothed_prior(
     With something added there is no closed form. The constants are moved until the mean
     probabilities are the shares (iterative scaling: Darroch and Ratcliff, 1972).
     """
-    counts = weight @ labels
-    shares = (counts + swap_classes(counts)) / 2 + 1
-    shares = shares / shares.sum()
-    start: FloatArray = np.log(shares)
+    start = target = log_prior(weight @ labels)
     if added is None or not added.any():
         return start
     for _ in range(_ROUNDS):
         expected = weight @ _softmax(start + added)
         expected = (expected + swap_classes(expected)) / 2
-        step = np.log(shares) - np.log(expected / expected.sum())
+        step = target - np.log(expected / expected.sum())
         start = start + step
         if np.abs(step).max() < _SETTLED:
             break

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.battles.swap import swap_classes
+from ensemble.battles.swap import log_prior, swap_classes
 from ensemble.battles.usage import cluster_fractions
 from ensemble.plugin.base import CLASSES
 
@@ -96,7 +96,7 @@ class LabelRule:
     """
 
     def __init__(self, matrix: FeatureMatrix, labels: FloatArray, threads: int) -> None:
-        self.prior = _symmetric_prior(labels)
+        self.prior = log_prior(labels.sum(axis=0))
         both = np.concatenate([labels, swap_classes(labels)])
         rows, classes = np.nonzero(both)
         values = np.concatenate([matrix.values, matrix.swapped().values])
@@ -110,13 +110,6 @@ class LabelRule:
             for each in (matrix, matrix.swapped())
         )
         return np.asarray(self.prior + (one + swap_classes(other)) / 2)
-
-
-def _symmetric_prior(labels: FloatArray) -> FloatArray:
-    """Give log shares of the classes over both orders, one row added to each: ``(3,)``."""
-    counts = labels.sum(axis=0)
-    both = (counts + swap_classes(counts)) / 2
-    return np.asarray(np.log((both + 1) / (both.sum() + len(CLASSES))))
 
 
 def _train(
