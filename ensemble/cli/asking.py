@@ -145,11 +145,11 @@ def compare(run: Path, names: tuple[str, ...], by: tuple[str, ...], as_json: boo
     """Hold learners against each other on the same target rows.
 
     A is the reference; each other name is compared with it, over all rows and in slices by source,
-    label, length, turns and script. A name is a learner of RUN, a candidate of its stack (`stack`
+    label, length, turns and language. A name is a learner of RUN, a candidate of its stack (`stack`
     is the chosen one), or OTHER_RUN:NAME where that run has the same battles and fold plan.
 
     --by takes the name of a feature column, which is cut into quartiles, or a pattern over columns,
-    of which a row belongs to the largest: 'stop_words_*_prompt' slices by language.
+    of which a row belongs to the largest: 'script_*_prompt' slices by script.
     """
     from ensemble.pipeline import compare_stage
     from ensemble.terminal import show_comparison

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from ensemble.battles.language import languages
 from ensemble.battles.schema import LABEL_COLUMNS
 
 if TYPE_CHECKING:
@@ -30,20 +31,6 @@ PARTS = 4
 _FEW = 6
 """A number with so few values is sliced by value."""
 _TURNS = ("1", "2", "3 or more")
-
-_SCRIPTS = {
-    "latin": r"\p{Latin}",
-    "cyrillic": r"\p{Cyrillic}",
-    "greek": r"\p{Greek}",
-    "han": r"\p{Han}",
-    "kana": r"\p{Hiragana}\p{Katakana}",
-    "hangul": r"\p{Hangul}",
-    "arabic": r"\p{Arabic}",
-    "hebrew": r"\p{Hebrew}",
-    "devanagari": r"\p{Devanagari}",
-    "thai": r"\p{Thai}",
-}
-"""Scripts of Unicode that are told apart; letters of the rest are ``other``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +57,9 @@ class Slice:
 
 
 def builtin_slices(ground: Ground) -> list[Slice]:
-    """Part the target by source, label, length, turns and script.
+    """Part the target by source, label, length, turns and language.
 
-    Length is the number of characters of both responses together, in quartiles; script is that of
-    most letters of the prompt.
+    Length is the number of characters of both responses together, in quartiles.
     """
     battles = ground.battles
     lengths = _characters(battles)
@@ -82,7 +68,7 @@ def builtin_slices(ground: Ground) -> list[Slice]:
         *by_value("label", _labels(battles), order=_LABELS),
         *by_number("length", lengths, write=whole_numbers),
         *by_value("turns", _turns(battles["prompt"].list.len()), order=_TURNS),
-        *by_value("script", scripts(battles["prompt"])),
+        *by_value("language", languages(battles)),
     ]
 
 
@@ -130,28 +116,6 @@ def whole_numbers(low: float, high: float) -> str:
     if low == -np.inf:
         return f"up to {high:,.0f}"
     return f"over {low:,.0f}" if high == np.inf else f"{low + 1:,.0f} to {high:,.0f}"
-
-
-def scripts(texts: pl.Series) -> pl.Series:
-    """Name the script of most letters of each text, given as lists of turns.
-
-    ``other`` where most are of a script that is not told apart, ``no letters`` where there is none.
-    Where two have as many, the first in the order of ``_SCRIPTS`` is taken.
-    """
-    joined = pl.Series("text", texts).list.join(" ", ignore_nulls=True)
-    counts = pl.DataFrame({"text": joined}).select(
-        pl.col("text").str.count_matches(r"\p{L}").alias("letters"),
-        *(
-            pl.col("text").str.count_matches(rf"[[{script}]&&\p{{L}}]").alias(name)
-            for name, script in _SCRIPTS.items()
-        ),
-    )
-    known = counts.drop("letters").to_numpy().astype(np.int64)
-    letters = counts["letters"].to_numpy().astype(np.int64)
-    every = np.column_stack([known, letters - known.sum(axis=1)])
-    names = np.array([*_SCRIPTS, "other"], dtype=object)
-    found = np.where(letters > 0, names[every.argmax(axis=1)], "no letters")
-    return pl.Series("script", found.tolist(), dtype=pl.String)
 
 
 def _characters(battles: pl.DataFrame) -> FloatArray:

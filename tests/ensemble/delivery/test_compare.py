@@ -23,14 +23,13 @@ from ensemble.delivery.compare import compare, read_comparisons, store_compariso
 from ensemble.delivery.compare.columns import _varying, column_slices
 from ensemble.delivery.compare.ground import Ground, read_ground
 from ensemble.delivery.compare.records import file_name
-from ensemble.delivery.compare.slices import builtin_slices, by_number, numbers, scripts
+from ensemble.delivery.compare.slices import builtin_slices, by_number, numbers
 from ensemble.delivery.report import write_report
 from ensemble.errors import ArtifactError, ConfigError, DataError, UnknownNameError
 from ensemble.pipeline import fit_stage, prepare_stage, split_stage, stack_stage, writing
 
 ROWS = 160
 MINUS = "\N{MINUS SIGN}"
-GREEK = "\u03b3\u03b5\u03b9\u03b1 \u03c3\u03bf\u03c5 \u03ba\u03cc\u03c3\u03bc\u03b5"
 # The probability that each learner gives to what happened, on each of the two sources.
 GIVEN = {"a": (0.5, 0.5), "b": (0.4, 0.8), "c": (0.5, 0.5)}
 
@@ -142,14 +141,14 @@ def test_differences_are_those_that_were_constructed(made: Path) -> None:
 def test_the_builtin_slices_part_every_row_once(made: Path) -> None:
     result = compare(made / "run", ["a", "b"])
     names = list(dict.fromkeys(part["by"] for part in result["slices"]))
-    assert names == ["source", "label", "length", "turns", "script"]
+    assert names == ["source", "label", "length", "turns", "language"]
     for by in names:
         assert sum(part["rows"] for part in _slices(result, by).values()) == ROWS
     assert list(_slices(result, "label")) == ["A wins", "B wins", "tie"]
     assert {k: v["rows"] for k, v in _slices(result, "turns").items()} == {"1": 120, "2": 40}
-    assert {k: v["rows"] for k, v in _slices(result, "script").items()} == {
-        "latin": 120,
-        "cyrillic": 40,
+    assert {k: v["rows"] for k, v in _slices(result, "language").items()} == {
+        "undecided": 120,
+        "Cyrillic": 40,
     }
     assert len(_slices(result, "length")) == 4
 
@@ -337,31 +336,6 @@ def test_equal_numbers_stay_together_and_missing_ones_are_a_slice() -> None:
     assert [(part.value, int(part.rows.sum())) for part in few] == [("1", 1), ("2", 2)]
 
 
-def test_the_script_is_that_of_most_letters() -> None:
-    texts = [
-        ["Hello, мир"],
-        ["Привет world!", None, "как дела"],
-        ["你好吗 ok"],
-        ["ひらがな 漢字"],
-        ["안녕하세요"],
-        ["ሰላም ለዓለም"],
-        ["123 ?!"],
-        [None],
-        ["مرحبا", GREEK],
-    ]
-    assert scripts(pl.Series(texts, dtype=pl.List(pl.String))).to_list() == [
-        "latin",
-        "cyrillic",
-        "han",
-        "kana",
-        "hangul",
-        "other",
-        "no letters",
-        "no letters",
-        "greek",
-    ]
-
-
 def test_a_soft_label_is_no_class(made: Path) -> None:
     ground = read_ground(made / "run")
     soft = ground.battles.with_columns(
@@ -438,7 +412,7 @@ def test_the_report_shows_what_is_current_and_says_what_is_not(
         "b against a",
         "a, c against b",
         f"b is better than a: {MINUS}0.1234",
-        "by script",
+        "by language",
     ):
         assert words in section
     assert section.count("<svg") == 3
@@ -461,7 +435,7 @@ def test_the_verb_prints_tables_or_json_and_stores(place: Path) -> None:
     assert shown.exit_code == 0
     assert "minus that of a" in shown.output
     assert f"{MINUS}0.1234" in shown.output
-    assert "by script" in shown.output
+    assert "by language" in shown.output
     assert (run / "comparisons" / "a-b.json").exists()
     printed = CliRunner().invoke(cli, ["compare", str(run), "a", "b", "--json"])
     outcome = json.loads(printed.stdout)
