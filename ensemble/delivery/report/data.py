@@ -52,6 +52,32 @@ class Submission:
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """What a learner was taught by one source, over its folds.
+
+    Parameters
+    ----------
+    source, role
+        Which, and as what.
+    rows
+        Least and most rows of a fold.
+    weight
+        Mean weight of its rows, and the least and the greatest; None where a manifest does not say.
+    offset
+        ``(3,)`` mean over folds of what its rows have added to their scores; None for no offset.
+    labelled_by
+        Learners whose predictions are its labels.
+    """
+
+    source: str
+    role: str
+    rows: tuple[int, int]
+    weight: tuple[float, float, float] | None
+    offset: tuple[float, ...] | None
+    labelled_by: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Learner:
     """One base learner: how good, how far, how long.
 
@@ -75,6 +101,8 @@ class Learner:
         ``"recorded"`` or ``"unknown"``: whether the audit can check what it was trained on.
     pretrain
         What it made of rows of role ``pretrain``.
+    lessons
+        What it was taught by each source.
     parameters
         As the manifests have them.
     """
@@ -94,6 +122,7 @@ class Learner:
     predict_seconds: float | None
     training_rows: str | None
     pretrain: str | None
+    lessons: tuple[Lesson, ...]
     parameters: dict[str, Any]
 
 

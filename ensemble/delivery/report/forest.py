@@ -56,7 +56,13 @@ class Row:
 
 
 def forest(
-    rows: Sequence[Row], lines: Mapping[str, float], *, axis: str, name: str, label: str
+    rows: Sequence[Row],
+    lines: Mapping[str, float],
+    *,
+    axis: str,
+    name: str,
+    label: str,
+    end: float | None = None,
 ) -> Markup:
     """Draw points with intervals, one row each, and vertical lines to measure them against.
 
@@ -70,10 +76,12 @@ def forest(
         What the horizontal axis measures.
     name, label
         As in ``svg.render``.
+    end
+        Greatest value that there can be: the axis then reaches up to it.
     """
     heading = HEADING if lines else 0.0
     height = height_of(len(rows), heading)
-    limits = _limits(rows, [v for v in lines.values() if np.isfinite(v)])
+    limits = _limits(rows, [v for v in lines.values() if np.isfinite(v)], end)
 
     def paint(figure: Figure) -> None:
         notes = [row.note for row in rows]
@@ -86,15 +94,15 @@ def forest(
     return render(paint, width=WIDTH, height=height, name=name, label=label)
 
 
-def _limits(rows: Sequence[Row], lines: Sequence[float]) -> tuple[float, float]:
+def _limits(rows: Sequence[Row], lines: Sequence[float], end: float | None) -> tuple[float, float]:
     """Show every line and row, but nothing so far right that the rest cannot be told apart."""
     shown = [v for r in rows for v in (r.value, r.low, r.high, *r.dots)] + [*lines]
     values = np.array([v for v in shown if np.isfinite(v)])
     if not len(values):
-        return 0.0, 1.0
+        return 0.0, 1.0 if end is None else end
     low, middle = float(values.min()), float(np.median(values))
     cap = middle + _LONGEST_AXIS * (middle - low)
-    high = max(min(float(values.max()), cap), middle, *lines)
+    high = max(min(float(values.max()), cap), middle, *lines) if end is None else end
     margin = 0.04 * max(high - low, 1e-6)
     return low - margin, high + margin
 

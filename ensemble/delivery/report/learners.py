@@ -8,7 +8,7 @@ import numpy as np
 
 from ensemble.artifacts import TEMPORARY
 from ensemble.delivery.report import measures, tables
-from ensemble.delivery.report.data import Agreement, Learner
+from ensemble.delivery.report.data import Agreement, Learner, Lesson
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ensemble.delivery.report.measures import Score
-    from ensemble.delivery.report.records import FoldPlan, Manifest
+    from ensemble.delivery.report.records import FoldPlan, Manifest, UsedSource, Weights
     from ensemble.delivery.report.records_stack import Candidates
     from ensemble.delivery.report.tables import Basis, Predictions, Target
     from ensemble.plugin.base import FloatArray
@@ -117,6 +117,7 @@ def _learner(
         predict_seconds=_total([m.seconds.predict for m in manifests]),
         training_rows=_training_rows(manifests),
         pretrain=_pretrain(manifests),
+        lessons=_lessons(manifests),
         parameters=first.parameters if first else {},
     )
 
@@ -137,6 +138,36 @@ def _pretrain(manifests: tuple[Manifest, ...]) -> str | None:
     """Say what became of rows for pre-training; in some folds all of them may be cut."""
     states = {m.pretrain for m in manifests}
     return next((state for state in ("used", "unsupported", "none") if state in states), None)
+
+
+def _lessons(manifests: tuple[Manifest, ...]) -> tuple[Lesson, ...]:
+    """Sum up over the folds what each source taught, in the order of the first that has it."""
+    names = dict.fromkeys(name for manifest in manifests for name in manifest.sources)
+    return tuple(
+        _lesson(name, [m.sources[name] for m in manifests if name in m.sources]) for name in names
+    )
+
+
+def _lesson(name: str, used: list[UsedSource]) -> Lesson:
+    rows = [one.rows for one in used]
+    offsets = [one.offset for one in used if one.offset is not None]
+    return Lesson(
+        source=name,
+        role=used[0].role,
+        rows=(min(rows), max(rows)),
+        weight=_weight([one.weight for one in used]),
+        offset=tuple(np.mean(offsets, axis=0).tolist()) if offsets else None,
+        labelled_by=tuple(used[0].labelled_by),
+    )
+
+
+def _weight(weights: list[Weights]) -> tuple[float, float, float] | None:
+    means = [each.mean for each in weights if each.mean is not None]
+    least = [each.least for each in weights if each.least is not None]
+    greatest = [each.greatest for each in weights if each.greatest is not None]
+    if not (len(means) == len(least) == len(greatest) == len(weights)):
+        return None
+    return float(np.mean(means)), min(least), max(greatest)
 
 
 def compare_learners(predictions: list[Predictions]) -> Agreement | None:

@@ -144,6 +144,24 @@ class Rows(Record):
     test: int | None = None
 
 
+class Weights(Record):
+    """Weights of the rows of a source."""
+
+    mean: float | None = None
+    least: float | None = None
+    greatest: float | None = None
+
+
+class UsedSource(Record):
+    """How the rows of a source counted in the training of one fold."""
+
+    role: str
+    rows: int
+    weight: Weights = Weights()
+    offset: tuple[float, ...] | None = None
+    labelled_by: dict[str, str] = {}
+
+
 class Manifest(Record):
     """``learners/<name>/fold-<k>/manifest.json``."""
 
@@ -157,6 +175,7 @@ class Manifest(Record):
     training_rows: str | None = None
     pretrain: str | None = None
     rows: Rows = Rows()
+    sources: dict[str, UsedSource] = {}
     seconds: Seconds = Seconds()
     files: dict[str, str] = {}
 

@@ -87,7 +87,8 @@ def _shift(study: dict[str, Any], name: str) -> Markup | None:
     if not rows:
         return None
     axis = "AUC of source against target (right: easier to tell)"
-    return forest(rows, {"cannot be told": 0.5}, axis=axis, name=name, label=_in_words(rows))
+    lines = {"cannot be told": 0.5}
+    return forest(rows, lines, axis=axis, name=name, label=_in_words(rows), end=1.0)
 
 
 def _effect(study: dict[str, Any], name: str) -> Markup | None:

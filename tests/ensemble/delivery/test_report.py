@@ -1104,3 +1104,26 @@ def test_one_row_and_one_learner_are_enough(tmp_path: Path) -> None:
 def test_a_report_of_many_rows_stays_small(tmp_path: Path) -> None:
     made = make_run(tmp_path / "large", rows=2000, learners=6)
     assert len(made.report().encode()) < 1_000_000
+
+
+def test_what_a_learner_was_trained_on_is_shown_by_source(run: Run) -> None:
+    assert "What each learner was trained on" not in run.report()
+    weight = {"mean": 0.5, "least": 0.25, "greatest": 1.5}
+    for place in sorted((run.path / "learners" / "learner-0").glob("fold-*/manifest.json")):
+        fold = int(place.parent.name[5:])
+        own = {"role": "target", "rows": 40 + fold, "weight": dict.fromkeys(weight, 1.0)}
+        other = {"role": "pseudo", "rows": 1234, "weight": weight, "offset": [0.5, 0.5, -1.0]}
+        sources = {"arena": own, "extra": other | {"labelled_by": {"teacher": KEY}}}
+        _json(place, json.loads(place.read_text()) | {"sources": sources})
+    page = run.report()
+    table = page[page.index("What each learner was trained on") :]
+    table = table[: table.index("</table>")]
+    for words in (
+        f"40 to {39 + N_SPLITS}",
+        "1,234",
+        "0.50<small>0.25 to 1.50",
+        "teacher",
+        "its own labels",
+    ):
+        assert words in table, words
+    assert "\N{MINUS SIGN}1.00" in table
