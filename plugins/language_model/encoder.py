@@ -3,9 +3,10 @@
 DeBERTa adds to the score of a pair of tokens what their distance is worth to the one and to the
 other. transformers takes a product with the embedding of each bucket of distances, and gathers from
 it for every pair; the gradient of that adds up, one number after the other, thousands of pairs in
-one place. Here the product is taken with the embedding of each distance, bucket by bucket repeated.
-Pairs of one distance lie on a diagonal, so that each row of the product is the row of scores, moved
-on by one place: the same numbers by a change of shape, whose gradient is a copy.
+one place. Here the product is taken with the embedding of each distance, bucket by bucket repeated
+(by a product with ones and zeros, for the same reason). Pairs of one distance lie on a diagonal, so
+that each row of the product is the row of scores, moved on by one place: the same numbers by a
+change of shape, whose gradient is a copy.
 """
 
 from __future__ import annotations
@@ -56,16 +57,18 @@ def _position_scores(
     """
     embeddings = rel_embeddings[: 2 * module.pos_ebd_size]
     buckets = _buckets(relative_pos, module.pos_ebd_size)
+    bucket = torch.arange(len(embeddings), device=buckets.device)
     scale = (query.shape[-1] * scale_factor) ** 0.5
     scores = torch.zeros((), device=query.device, dtype=query.dtype)
     if "c2p" in module.pos_att_type:
         project = module.key_proj if module.share_att_key else module.pos_key_proj
         keys = _heads(module, project(embeddings) / scale)
-        scores = scores + _by_diagonals(query, keys[:, buckets])
+        scores = scores + _by_diagonals(query, keys, buckets[:, None] == bucket)
     if "p2c" in module.pos_att_type:
         project = module.query_proj if module.share_att_key else module.pos_query_proj
         queries = _heads(module, project(embeddings) / scale)
-        scores = scores + _by_diagonals(key, queries[:, buckets.flip(0)]).transpose(1, 2)
+        chosen = buckets.flip(0)[:, None] == bucket
+        scores = scores + _by_diagonals(key, queries, chosen).transpose(1, 2)
     return scores
 
 
@@ -80,19 +83,24 @@ def _heads(module: Any, projected: torch.Tensor) -> torch.Tensor:
     return projected.view(len(projected), module.num_attention_heads, -1).transpose(0, 1)
 
 
-def _by_diagonals(states: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
-    """Give ``out[b, i, j] = states[b, i] @ distances[b % heads, n - 1 + j - i]``.
+def _by_diagonals(
+    states: torch.Tensor, embedded: torch.Tensor, chosen: torch.Tensor
+) -> torch.Tensor:
+    """Give ``out[b, i, j]``, what the distance ``n - 1 + j - i`` is worth to ``states[b, i]``.
 
     Parameters
     ----------
     states
         ``(b * heads, n, d)``.
-    distances
-        ``(heads, 2 n - 1, d)``.
+    embedded
+        ``(heads, 2 s, d)`` buckets.
+    chosen
+        ``(2 n - 1, 2 s)`` the bucket of each distance.
     """
     batch, n, size = states.shape
-    heads = len(distances)
-    # One more, which nobody reads: a row then begins one place further on than the one before it.
-    wide = torch.nn.functional.pad(distances, (0, 0, 0, 1)).transpose(1, 2)
-    products = torch.matmul(states.view(-1, heads, n, size), wide).view(batch, 2 * n * n)
+    heads = len(embedded)
+    # One more, of zeros, which nobody reads: so a row begins one place further on than the last.
+    ones = torch.nn.functional.pad(chosen.to(embedded.dtype), (0, 0, 0, 1))
+    distances = torch.matmul(ones, embedded).transpose(1, 2)
+    products = torch.matmul(states.view(-1, heads, n, size), distances).view(batch, 2 * n * n)
     return products[:, : n * (2 * n - 1)].view(batch, n, 2 * n - 1)[:, :, n - 1 :]
