@@ -1,7 +1,8 @@
-"""What a person sees on the terminal: lines, progress bars, a summary. Quiet when piped."""
+"""What a person sees on the terminal, or finds in a log: lines, progress, a summary."""
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,9 @@ from ensemble.stacking.verdict import signed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+_SECONDS_BETWEEN_LINES = 60.0
 
 
 class Terminal:
@@ -37,20 +41,31 @@ class Terminal:
 
     @contextmanager
     def bar(self, label: str) -> Iterator[Callable[..., None]]:
-        """Show a progress bar where the console is a terminal; it goes when done."""
+        """Show a progress bar, which goes when done; where there is no terminal a line a minute."""
+        if not self.console.is_terminal:
+            yield self._by_lines(label)
+            return
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        with Progress(
-            *columns,
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-        ) as progress:
+        with Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(label, total=1.0)
 
             def update(done: float, message: str = "") -> None:
                 progress.update(task, completed=done, description=f"{label}  {message}".rstrip())
 
             yield update
+
+    def _by_lines(self, label: str) -> Callable[..., None]:
+        """Make what says now and then how far something is: logs of hours must not be mute."""
+        said = time.monotonic()
+
+        def update(done: float, message: str = "") -> None:
+            nonlocal said
+            now = time.monotonic()
+            if now - said >= _SECONDS_BETWEEN_LINES:
+                said = now
+                self.say(f"{label}  {done:.0%}  {message}".rstrip())
+
+        return update
 
 
 def summary(run: Path) -> dict[str, Any]:

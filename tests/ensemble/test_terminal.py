@@ -106,6 +106,17 @@ def test_lines_go_to_standard_error_and_no_bar_where_it_is_no_terminal(
     assert capsys.readouterr() == ("", "one [line] of text\n")
 
 
+def test_where_it_is_no_terminal_a_line_a_minute_says_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("ensemble.terminal.time.monotonic", lambda: now)
+    with Terminal().bar("fit") as progress:
+        for share, now in ((0.1, 1059.0), (0.2, 1060.0), (0.3, 1119.0), (0.4, 1190.0)):  # noqa: B007
+            progress(share, "fold 1")
+    assert capsys.readouterr() == ("", "fit  20%  fold 1\nfit  40%  fold 1\n")
+
+
 def test_a_terminal_shows_a_bar_and_takes_it_away() -> None:
     terminal, screen = Terminal(), io.StringIO()
     terminal.console = Console(file=screen, force_terminal=True, width=80)
