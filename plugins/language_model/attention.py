@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
-from plugins.language_model.soft_capping import capped, use_instruction
+from plugins.language_model.kernels import Kernels, prepare_kernels
+from plugins.language_model.soft_capping import capped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -27,38 +28,6 @@ NAME = "packed"
 
 BLOCK = 128
 """Tokens of a block of the mask: packs are filled up to a multiple of it."""
-
-Kernels = dict[int, dict[str, int | bool]]
-
-_HOPPER_KERNELS: Kernels = {
-    128: {
-        "fwd_BLOCK_M": 64,
-        "fwd_BLOCK_N": 64,
-        "fwd_num_warps": 4,
-        "fwd_num_stages": 3,
-        "bwd_BLOCK_M1": 64,
-        "bwd_BLOCK_N1": 64,
-        "bwd_BLOCK_M2": 64,
-        "bwd_BLOCK_N2": 64,
-        "bwd_num_warps": 4,
-        "bwd_num_stages": 2,
-    },
-    256: {
-        "fwd_BLOCK_M": 128,
-        "fwd_BLOCK_N": 64,
-        "fwd_num_warps": 8,
-        "fwd_num_stages": 2,
-        "fwd_USE_TMA": True,
-        "bwd_BLOCK_M1": 64,
-        "bwd_BLOCK_N1": 64,
-        "bwd_BLOCK_M2": 64,
-        "bwd_BLOCK_N2": 64,
-        "bwd_num_warps": 8,
-        "bwd_num_stages": 2,
-    },
-}
-"""By the size of heads, what is faster than FlexAttention's own choice on an H100 or H200:
-``benchmarks/attention_blocks.py`` measures it. Others have too little shared memory for it."""
 
 
 class RowMask:
@@ -99,8 +68,7 @@ class RowMask:
         self.blocks: dict[int | None, BlockMask] = {}
         self.kernels: Kernels = {}
         if device.type == "cuda":
-            use_instruction()
-            self.kernels = _kernels(device)
+            self.kernels = prepare_kernels(device)
             made = {
                 window: _block_mask(_lowest(starts, window), device)
                 for window in set(reached.values())
@@ -111,11 +79,6 @@ class RowMask:
         """Give start and end of every row of the pack."""
         edges = [*np.flatnonzero(np.diff(self.starts, prepend=-1)).tolist(), len(self.starts)]
         return list(pairwise(edges))
-
-
-@cache
-def _kernels(device: torch.device) -> Kernels:
-    return _HOPPER_KERNELS if torch.cuda.get_device_capability(device) == (9, 0) else {}
 
 
 def _lowest(starts: NDArray[np.int64], window: int | None) -> NDArray[np.int64]:

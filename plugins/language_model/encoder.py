@@ -53,7 +53,8 @@ def _position_scores(
 ) -> torch.Tensor:
     """Give ``(b * heads, n, n)`` scores, from queries and keys ``(b * heads, n, d)``.
 
-    ``relative_pos`` is ``(1, n, n)``, the buckets of distances; ``rel_embeddings`` ``(2 s, h)``.
+    ``relative_pos`` is ``(1, n, n)``, the bucket of ``i - j`` as transformers makes it: the same
+    for all batches and along each diagonal. ``rel_embeddings`` is ``(2 s, h)``.
     """
     embeddings = rel_embeddings[: 2 * module.pos_ebd_size]
     buckets = _buckets(relative_pos, module.pos_ebd_size)
@@ -86,7 +87,7 @@ def _heads(module: Any, projected: torch.Tensor) -> torch.Tensor:
 def _by_diagonals(
     states: torch.Tensor, embedded: torch.Tensor, chosen: torch.Tensor
 ) -> torch.Tensor:
-    """Give ``out[b, i, j]``, what the distance ``n - 1 + j - i`` is worth to ``states[b, i]``.
+    """Give ``out[b, i, j]``: ``states[b, i]`` times the embedding of diagonal ``n - 1 + j - i``.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ def _by_diagonals(
     embedded
         ``(heads, 2 s, d)`` buckets.
     chosen
-        ``(2 n - 1, 2 s)`` the bucket of each distance.
+        ``(2 n - 1, 2 s)`` the bucket of each diagonal.
     """
     batch, n, size = states.shape
     heads = len(embedded)

@@ -1,8 +1,8 @@
 """The bound on attention scores that Gemma-2 was trained with, for FlexAttention on a GPU.
 
 ``cap * tanh(score / cap)`` is computed for every pair of tokens, three times in training. The GPU
-has an instruction for the hyperbolic tangent, with an error of 2^-11 of the value, a quarter of
-what rounding to bfloat16 loses; PyTorch computes it by a polynomial and a division. (PyTorch's
+has an instruction for the hyperbolic tangent, with an error of 2^-11 of the value, an eighth of
+what rounding to bfloat16 may lose; PyTorch computes it by a polynomial and a division. (PyTorch's
 compiler has no public way to that instruction that can be differentiated: this is the way of its
 own examples of FlexAttention.)
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _INSTRUCTION = "tanh.approx.f32 $0, $1;"
-"""Of every GPU from compute capability 7.5 on."""
+"""Of every NVIDIA GPU from compute capability 7.5 on."""
 
 
 @torch.library.custom_op("preference_ensemble::tanh", mutates_args=())
@@ -58,13 +58,13 @@ def _bounded(x: torch.Tensor) -> torch.Tensor:
 
 
 @cache
-def use_instruction() -> None:
-    """Let compiled code compute the tangent by the GPU's instruction."""
+def use_instruction(*, there: bool) -> None:
+    """Let compiled code compute the tangent by the GPU's instruction, or as ever without one."""
     from torch._inductor.lowering import make_pointwise, register_lowering
     from torch._inductor.virtualized import ops
 
-    lowered = make_pointwise(partial(ops.inline_asm_elementwise, asm=_INSTRUCTION))
-    register_lowering(torch.ops.preference_ensemble.tanh)(lowered)
+    computed = partial(ops.inline_asm_elementwise, asm=_INSTRUCTION) if there else ops.tanh
+    register_lowering(torch.ops.preference_ensemble.tanh)(make_pointwise(computed))
 
 
 def capped(softcap: float | None) -> Callable[..., torch.Tensor] | None:

@@ -100,8 +100,7 @@ def test_masks_on_cuda_are_made_once_for_each_window_that_matters(
         return len(made)
 
     monkeypatch.setattr(attention, "_block_mask", make)
-    monkeypatch.setattr(attention, "_kernels", lambda device: {})
-    monkeypatch.setattr(attention, "use_instruction", lambda: None)
+    monkeypatch.setattr(attention, "prepare_kernels", lambda device: {})
     starts = np.repeat([0, 100], [100, 156])
     mask = attention.RowMask(
         starts, np.array([99, 255]), torch.device("cuda"), (None, 50, 156, 9000)
@@ -171,14 +170,6 @@ def test_read_attention_is_packed_attention_of_the_last_tokens(
     read = attention.read_attention(query[:, :, mask.read], key, value, mask, **options)
     assert read.shape == (1, HEADS, len(lengths), SIZE)
     torch.testing.assert_close(read.transpose(1, 2), full[:, mask.read], rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("softcap", [0.5, 3.0, 50.0])
-def test_scores_on_cuda_are_capped_by_tanh(softcap: float) -> None:
-    scores = torch.linspace(-200, 200, 4001, dtype=torch.float64)
-    capped = attention._capped(softcap)(scores, 0, 0, 0, 0)
-    torch.testing.assert_close(capped, softcap * torch.tanh(scores / softcap))
-    assert attention._capped(None) is None
 
 
 @pytest.mark.parametrize("wrong", [{"dropout": 0.1}, {"attention_mask": torch.zeros(1, 1, 3, 3)}])

@@ -48,11 +48,22 @@ def states_and_gradients(model: Any, length: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("length", [1, 2, 7, 70])  # 70: longer than the farthest bucket
-def test_distances_are_worth_what_transformers_says(variant: str, length: int) -> None:
+def test_distances_are_worth_what_transformers_says(
+    variant: str, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = make_model(variant)
     wanted = states_and_gradients(model, length)
+    calls: list[int] = []
+    by_diagonals = encoder._by_diagonals
+
+    def count(*args: Any) -> Any:
+        calls.append(1)
+        return by_diagonals(*args)
+
+    monkeypatch.setattr(encoder, "_by_diagonals", count)
     assert encoder.take_over(model) == model.config.num_hidden_layers
     found = states_and_gradients(model, length)
+    assert len(calls) == model.config.num_hidden_layers * len(model.config.pos_att_type)
     assert found.keys() == wanted.keys()
     assert "encoder.rel_embeddings.weight" in wanted
     for name, tensor in wanted.items():

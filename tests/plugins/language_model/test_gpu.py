@@ -55,6 +55,16 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma2-64": ("Gemma2Config", GEMMA | {"head_dim": 64, "query_pre_attn_scalar": 64}),
     "gemma2-256": ("Gemma2Config", GEMMA | {"head_dim": 256, "query_pre_attn_scalar": 256}),
     "llama3-64": ("LlamaConfig", {"head_dim": 64}),
+    "llama3-128": ("LlamaConfig", {"head_dim": 128}),
+}
+DEBERTA: dict[str, Any] = {
+    "relative_attention": True,
+    "position_buckets": 32,
+    "pos_att_type": ["p2c", "c2p"],
+    "share_att_key": True,
+    "norm_rel_ebd": "layer_norm",
+    "position_biased_input": False,
+    "type_vocab_size": 0,
 }
 
 
@@ -125,6 +135,35 @@ def test_gradients_are_those_of_float32(classifier: Any) -> None:
     assert len(found) == 3 * 7 * 2 + 1
     for name, gradient in wanted.items():
         assert float((found[name] - gradient).norm()) < 0.1 * float(gradient.norm()), name
+
+
+def test_padded_batches_give_the_logits_and_gradients_of_float32(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    sizes = {name: value for name, value in SIZES.items() if name != "num_key_value_heads"}
+    base = transformers.AutoModel.from_config(transformers.DebertaV2Config(**sizes | DEBERTA))
+    for parameter in base.parameters():
+        if parameter.ndim == 2:
+            parameter.data.normal_(0.0, 0.1)
+    base.save_pretrained(tmp_path)
+    torch.compiler.reset()
+    chosen = settings.ModelSettings(str(tmp_path), tuning="full")
+    classifier = model.load_classifier(chosen, device=DEVICE, seed=3)
+    assert classifier.compiled
+    tokens, rows = make_tokens(), np.arange(len(LENGTHS))
+    parity.check_parity(classifier, tokens, where="on a GPU")
+    assert len(classifier.plan(tokens.lengths, 600)) > 2
+    reference = parity.reference_logits(classifier, tokens)
+    allowed = parity.TOLERANCES[torch.bfloat16] * (1 + np.abs(reference).max())
+    assert np.abs(inference.compute_logits(classifier, tokens, 600) - reference).max() < allowed
+    found = gradients(classifier, classifier.logits(classifier.batch(tokens, rows)))
+    with classifier.as_transformers() as plain, parity._in_float32(plain):
+        singly = [torch.from_numpy(tokens.row(i)).long()[None].to(DEVICE) for i in rows]
+        wanted = gradients(classifier, torch.cat([plain(input_ids=ids).logits for ids in singly]))
+    assert found.keys() == wanted.keys()
+    largest = max(float(gradient.norm()) for gradient in wanted.values())
+    for name, gradient in wanted.items():
+        gap = float((found[name] - gradient).norm())
+        assert gap < 0.1 * float(gradient.norm()) + 1e-3 * largest, name
 
 
 @pytest.mark.parametrize("kind", ["fp8", "int8"])

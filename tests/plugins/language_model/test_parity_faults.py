@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 decoder = importlib.import_module("plugins.language_model.decoder")
+encoder = importlib.import_module("plugins.language_model.encoder")
 model = importlib.import_module("plugins.language_model.model")
 parity = importlib.import_module("plugins.language_model.parity")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_models")
@@ -107,6 +108,14 @@ FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "later tokens are seen": break_causality,
     "no adapters": break_adapters,
 }
+
+
+def break_distances(monkeypatch: pytest.MonkeyPatch) -> None:
+    buckets = encoder._buckets
+    monkeypatch.setattr(encoder, "_buckets", lambda *args: buckets(*args).roll(1))
+
+
+DEBERTA_FAULTS = {"distances": break_distances}
 GEMMA_FAULTS = {
     "no soft-capping": break_option("softcap"),
     "no window": break_option("sliding_window"),
@@ -115,14 +124,18 @@ GEMMA_FAULTS = {
 
 @pytest.mark.parametrize(
     ("family", "fault"),
-    [(f, name) for f in DECODERS for name in FAULTS] + [("gemma2", name) for name in GEMMA_FAULTS],
+    [
+        *((family, name) for family in DECODERS for name in FAULTS),
+        *(("gemma2", name) for name in GEMMA_FAULTS),
+        *(("deberta", name) for name in DEBERTA_FAULTS),
+    ],
 )
 def test_a_fault_is_told_loudly(
     family: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     classifier = tiny.classifier(family, tmp_path)
     check(classifier)
-    (FAULTS | GEMMA_FAULTS)[fault](monkeypatch)
+    (FAULTS | GEMMA_FAULTS | DEBERTA_FAULTS)[fault](monkeypatch)
     with pytest.raises(LearnerError, match=LOUD) as error:
         check(classifier)
     assert error.value.where == "in a test"
