@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-
 from ensemble.plugin.base import SWAP
 
 if TYPE_CHECKING:
     from typing import Any
 
+    import numpy as np
     import polars as pl
     from numpy.typing import NDArray
-
-    from ensemble.plugin.base import FloatArray
 
     Scalar = TypeVar("Scalar", bound=np.generic[Any])
 
@@ -31,9 +28,3 @@ def swap_battles(battles: pl.DataFrame) -> pl.DataFrame:
 def swap_classes(values: NDArray[Scalar]) -> NDArray[Scalar]:
     """Exchange "A wins" and "B wins" in ``(..., 3)`` labels, logits or probabilities."""
     return values[..., list(SWAP)]
-
-
-def log_prior(counts: FloatArray) -> FloatArray:
-    """Give the log shares of the classes over both orders, one row added to each: ``(3,)``."""
-    shares = (counts + swap_classes(counts)) / 2 + 1
-    return np.asarray(np.log(shares / shares.sum()))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.battles.swap import log_prior, swap_classes
+from ensemble.battles.prior import log_prior
+from ensemble.battles.swap import swap_classes
 from ensemble.battles.usage import cluster_fractions
 from ensemble.plugin.base import CLASSES
 

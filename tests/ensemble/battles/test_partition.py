@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble.battles.partition import Partition
+from ensemble.battles.partition import Partition, connect_rows
 
 Pairs = list[tuple[int, int]]
 PAIRS = st.lists(st.tuples(st.integers(0, 14), st.integers(0, 14)))
@@ -48,3 +49,14 @@ def test_no_items() -> None:
     parts = Partition(0)
     parts.merge(none, none)
     assert parts.numbers().tolist() == []
+
+
+@given(PAIRS, PAIRS)
+def test_rows_are_connected_by_the_kinds_that_are_asked_for(near: Pairs, far: Pairs) -> None:
+    ids = pl.Series([f"r{i}" for i in range(15)])
+    rows = [(f"r{a}", f"r{b}", kind) for pairs, kind in ((near, "n"), (far, "f")) for a, b in pairs]
+    rows.append(("r0", "of another plan", "n"))
+    pairs = pl.DataFrame(rows, schema=["id_a", "id_b", "kind"], orient="row")
+    assert connect_rows(ids, pairs, ["n"]).tolist() == by_flooding(near)
+    assert connect_rows(ids, pairs, ("n", "f")).tolist() == by_flooding(near + far)
+    assert connect_rows(ids, pairs, []).tolist() == list(range(15))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensemble.battles.folds import PLAN_SCHEMA
-from ensemble.battles.usage import SourceUse, cluster_fractions, used_rows
+from ensemble.battles.usage import SourceUse, cluster_fractions, rows_within, used_rows
 
 TARGET = SourceUse("target")
 
@@ -75,3 +75,29 @@ def test_another_purpose_draws_clusters_in_another_order() -> None:
     assert abs(np.corrcoef(one, other)[0, 1]) < 0.1
     assert one.min() >= 0
     assert one.max() < 1
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(1, 60), st.data())
+def test_a_budget_takes_whole_clusters_of_a_side_and_a_smaller_one_lies_in_a_larger(
+    clusters: list[int], budget: int, data: st.DataObject
+) -> None:
+    plan = _plan(["x"] * len(clusters), clusters)
+    side = np.array(data.draw(st.lists(st.booleans(), min_size=len(plan), max_size=len(plan))))
+    kept, fewer = (rows_within(plan, side, most, "budget") for most in (budget, (budget + 1) // 2))
+    assert not (kept & ~side).any()
+    assert not (fewer & ~kept).any()
+    numbers = plan["cluster"].to_numpy()
+    assert (kept == side & np.isin(numbers, numbers[kept])).all()
+    assert kept.sum() >= min(budget, side.sum())
+    without_last = kept.sum() - np.unique(numbers[kept], return_counts=True)[1].max(initial=0)
+    assert without_last < budget
+    assert (rows_within(plan, side, None, "budget") == side).all()
+
+
+def test_a_budget_does_not_look_at_the_numbers_of_clusters() -> None:
+    plan = _plan(["x"] * 40, [i // 2 for i in range(40)])
+    side = np.ones(40, bool)
+    other = plan.with_columns(cluster=77 - pl.col("cluster"))
+    masks = [rows_within(each, side, 10, "budget") for each in (plan, other)]
+    assert (masks[0] == masks[1]).all()
+    assert (masks[0] != rows_within(plan, side, 10, "shift")).any()

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from ensemble.battles.features import compute_features
 from ensemble.plugin.base import Feature, FeatureSet
+from ensemble.sources import shift
 from ensemble.sources.boosting import deal
 from ensemble.sources.columns import compute_columns, feature_sets
 from ensemble.sources.rule import compare_rules
@@ -139,3 +141,22 @@ def test_a_column_and_its_mirror_image_count_as_one() -> None:
         ("a", pytest.approx(7 / 12)),
         ("p", pytest.approx(5 / 12)),
     ]
+
+
+def test_sides_are_whole_clusters_of_about_as_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shift, "MOST_ROWS", 10)
+    battles = _battles(np.random.default_rng(0), 120)
+    clusters = [i // 3 for i in range(120)]
+    frame = pl.DataFrame(
+        {
+            "id": [f"r{i}" for i in range(120)],
+            "source": ["people"] * 60 + ["other"] * 60,
+            "role": ["target"] * 60 + ["train"] * 60,
+            "cluster": clusters,
+        }
+    )
+    workspace: Any = SimpleNamespace(plan=SimpleNamespace(frame=frame), battles=battles)
+    sides = shift.Sides.of(workspace, "other")
+    assert (sides.is_target.sum(), (~sides.is_target).sum()) == (12, 12)
+    assert (np.unique(sides.clusters, return_counts=True)[1] == 3).all()
+    assert len(sides.battles) == 24
