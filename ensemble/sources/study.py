@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ensemble.oof.workspace import Workspace
     from ensemble.sources.material import Material
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same rows and settings come to give other results."""
 
 DIRECTORY = "sources"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same predictions come to give another comparison: one of before is none."""
 
 DIRECTORY = "comparisons"
