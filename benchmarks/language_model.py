@@ -166,7 +166,10 @@ def free() -> None:
 
 
 def operations(name: str, lengths: np.ndarray) -> float:
-    """Count the floating-point operations of a forward pass over rows, every layer in full."""
+    """Count the floating-point operations of a forward pass over rows, every layer in full.
+
+    Attention as if causal, and nothing for DeBERTa's positions: its share is understated.
+    """
     kind, config = CONFIGS[name]
     with torch.device("meta"):
         linear = sum(
@@ -197,6 +200,8 @@ class Report:
     def add(self, label: str, rows: int, seconds: float, flop: float) -> None:
         """Note one; right after it, and so as warm, the matrix product is measured for a second."""
         memory = torch.cuda.max_memory_allocated() / 2**30
+        say(f"{label}: {rows / seconds:.2f} rows/s, {flop / seconds / self.rate:.1%}")
+        torch.cuda.empty_cache()
         sustained = matrix_rate(times=600)
         line = {
             "what": label,
