@@ -95,14 +95,18 @@ def forest(
 
 
 def _limits(rows: Sequence[Row], lines: Sequence[float], end: float | None) -> tuple[float, float]:
-    """Show every line and row, but nothing so far right that the rest cannot be told apart."""
+    """Show every line and row, and up to ``end`` where there is one.
+
+    Else nothing so far right that the rest cannot be told apart.
+    """
     shown = [v for r in rows for v in (r.value, r.low, r.high, *r.dots)] + [*lines]
     values = np.array([v for v in shown if np.isfinite(v)])
     if not len(values):
         return 0.0, 1.0 if end is None else end
-    low, middle = float(values.min()), float(np.median(values))
-    cap = middle + _LONGEST_AXIS * (middle - low)
-    high = max(min(float(values.max()), cap), middle, *lines) if end is None else end
+    low, middle, high = float(values.min()), float(np.median(values)), end
+    if high is None:
+        cap = middle + _LONGEST_AXIS * (middle - low)
+        high = max(min(float(values.max()), cap), middle, *lines)
     margin = 0.04 * max(high - low, 1e-6)
     return low - margin, high + margin
 

@@ -1127,3 +1127,5 @@ def test_what_a_learner_was_trained_on_is_shown_by_source(run: Run) -> None:
     ):
         assert words in table, words
     assert "\N{MINUS SIGN}1.00" in table
+    others = len(list((run.path / "learners").iterdir())) - 1
+    assert table.count("not measured") == others > 0

@@ -9,6 +9,7 @@ import pytest
 from ensemble.artifacts import read_sealed, write_sealed
 from ensemble.config import Config
 from ensemble.delivery.report import write_report
+from ensemble.delivery.report.forest import Row, _limits
 from ensemble.pipeline import sources_stage, writing
 from ensemble.sources.settings import StudySettings
 
@@ -95,3 +96,12 @@ def test_words_of_battles_cannot_break_the_page(project: SimpleNamespace) -> Non
     page = _page(config)
     assert "<script>" not in page
     assert "&lt;script&gt;alert(1)" in page
+
+
+@pytest.mark.parametrize(("end", "highest"), [(None, 0.7), (1.0, 1.02)])
+def test_a_bounded_scale_is_shown_whole(end: float | None, highest: float) -> None:
+    """One value far off the others would be an arrow; where all can be shown it is none."""
+    rows = [Row(str(v), v, v, v, "") for v in (0.5, 0.55, 0.56, 0.98)]
+    low, high = _limits(rows, [0.5], end)
+    assert low == pytest.approx(0.5, abs=0.03)
+    assert high == pytest.approx(highest, abs=0.05)
