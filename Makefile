@@ -25,11 +25,11 @@ demo: $(VENV)/core
 	$(BIN)/ensemble demo --directory runs/demo
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # With language models too: torch, transformers and peft are installed first.
 test-lm: $(VENV)/lm
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/lm
 	$(BIN)/ruff check .

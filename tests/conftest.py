@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 yield_cores()  # the suite runs in several processes
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with files that have slow tests: at the end the other process would wait for them."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 class Prior(BaseLearner):
     """Predicts the label shares of its training rows, and remembers what it has seen."""
 
