@@ -11,9 +11,7 @@ if TYPE_CHECKING:
 
 
 _SPINS = "300"
-"""Measured on 2 cores with a fit of 2 threads, in seconds alone, two and three side by side: 1.2,
-2.7 and 4.0; with OpenMP's own choice 1.1, 7.9 and 63; with waiting that never spins 2.7, 2.3 and
-3.6."""
+"""Near the best of all, alone and side by side: ``benchmarks/waiting_threads.py``."""
 
 
 def yield_cores() -> None:
