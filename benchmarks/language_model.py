@@ -444,13 +444,19 @@ def encoder(name: str, report: Report, options: argparse.Namespace) -> None:
         train_padded(name, classifier, f"{name} training, notebooks' way", report, rows=32)
     if "train" in options.parts:
         settings = TrainingSettings(batch_size=64, token_budget=options.train_budget, warmup=0.0)
-        train(name, classifier, settings, f"{name} training, sorted by length", report)
+        training = train(name, classifier, settings, f"{name} training, sorted by length", report)
+        if options.profile:
+            classifier.model.train()
+            kernels(f"{name} training", lambda: training._step(training.steps[0]), 24)
+            classifier.model.eval()
     classifier.prepare(PredictionSettings(), merge=False)
     if options.baseline:
         few = rows.take(np.arange(64))
         infer_padded(name, classifier, few, f"{name} inference, notebooks' way", report)
     if "infer" in options.parts:
         infer(name, classifier, rows, f"{name} inference, sorted by length", report, options.budget)
+        if options.profile:
+            kernels(f"{name} inference", lambda: compute_logits(classifier, rows, options.budget))
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
-from plugins.language_model.kernels import Kernels, prepare_kernels
+from plugins.language_model.kernels import Kernel
 from plugins.language_model.soft_capping import capped
 
 if TYPE_CHECKING:
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 NAME = "packed"
 """What the attention is called in a model's config."""
 
-BLOCK = 128
-"""Tokens of a block of the mask: packs are filled up to a multiple of it."""
+_SIMPLE = Kernel()
 
 
 class RowMask:
@@ -43,13 +42,13 @@ class RowMask:
         Where the pack is computed.
     windows
         Tokens, itself included, that a token attends to at most; None for all of its row.
+    kernel
+        What computes it on CUDA.
 
     Attributes
     ----------
     blocks : dict
         The mask by blocks for FlexAttention, on CUDA: for each window.
-    kernels : dict
-        Options of FlexAttention on this device, by the size of heads.
     """
 
     def __init__(
@@ -58,19 +57,18 @@ class RowMask:
         read: NDArray[np.int64],
         device: torch.device,
         windows: Collection[int | None] = (None,),
+        kernel: Kernel = _SIMPLE,
     ) -> None:
-        self.starts = starts
+        self.starts, self.kernel = starts, kernel
         self.read = on_device(read, device)
         longest = int((np.arange(len(starts)) - starts).max()) + 1
         # A window that no row is longer than is no window.
         reached = {window: None if (window or longest) >= longest else window for window in windows}
         self.lowest = {window: _lowest(starts, reached[window]) for window in windows}
         self.blocks: dict[int | None, BlockMask] = {}
-        self.kernels: Kernels = {}
         if device.type == "cuda":
-            self.kernels = prepare_kernels(device)
             made = {
-                window: _block_mask(_lowest(starts, window), device)
+                window: _block_mask(_lowest(starts, window), kernel.block, device)
                 for window in set(reached.values())
             }
             self.blocks = {window: made[reached[window]] for window in windows}
@@ -88,20 +86,21 @@ def _lowest(starts: NDArray[np.int64], window: int | None) -> NDArray[np.int64]:
     return np.maximum(starts, np.arange(len(starts)) - window + 1)
 
 
-def _block_mask(lowest: NDArray[np.int64], device: torch.device) -> BlockMask:
+def _block_mask(
+    lowest: NDArray[np.int64], block: tuple[int, int], device: torch.device
+) -> BlockMask:
     """Find the blocks that are computed, and those of them that need no mask, by arithmetic.
 
     ``lowest`` never descends, so a block of queries meets the key blocks from that of its first
-    token's lowest key up to its own; those below its own that start no earlier than its last
-    token's lowest key are full.
+    token's lowest key up to that of its last token. Of those the ones are full that end before its
+    first token and start no earlier than its last token's lowest key.
     """
-    n = len(lowest) // BLOCK
-    own = np.arange(n)
-    first = lowest[own * BLOCK] // BLOCK
-    full_from = -(-lowest[own * BLOCK + BLOCK - 1] // BLOCK)
-    key = np.arange(n)[None, :]
-    met = (key >= first[:, None]) & (key <= own[:, None])
-    full = met & (key >= full_from[:, None]) & (key < own[:, None])
+    queries, keys = block
+    start = np.arange(0, len(lowest), queries)
+    end = start + queries - 1
+    key = np.arange(len(lowest) // keys)[None, :]
+    met = (key >= lowest[start, None] // keys) & (key <= end[:, None] // keys)
+    full = met & (key >= -(-lowest[end, None] // keys)) & (key < start[:, None] // keys)
     low = on_device(lowest.astype(np.int32), device)
 
     def attends(_batch: Any, _head: Any, query: Any, keyed: Any) -> Any:
@@ -110,7 +109,7 @@ def _block_mask(lowest: NDArray[np.int64], device: torch.device) -> BlockMask:
     return BlockMask.from_kv_blocks(
         *_listed(met & ~full, device),
         *_listed(full, device),
-        BLOCK_SIZE=BLOCK,
+        BLOCK_SIZE=block,
         mask_mod=attends,
         seq_lengths=(len(lowest), len(lowest)),
     )
@@ -183,7 +182,7 @@ def packed_attention(
             block_mask=row_mask.blocks[sliding_window],
             scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
-            kernel_options=row_mask.kernels.get(query.shape[-1]),
+            kernel_options=row_mask.kernel.options or None,
         )
     else:
         out = _by_rows(query, key, value, row_mask, scaling, softcap, sliding_window)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plugins.language_model.attention import BLOCK, RowMask, on_device
+from plugins.language_model.attention import RowMask, on_device
+from plugins.language_model.kernels import BLOCK, Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -25,6 +26,9 @@ _OPEN_PACKS = 8
 """Packs that a row may still go into: with so many, they are about 98% full."""
 _LONGEST_WAIT = 2 * _OPEN_PACKS
 """Packs begun after one, at which it is closed though it has room: its rows have waited enough."""
+_SIMPLE = Kernel()
+_ALIGNED = 8
+"""Numbers of 16 bits that a GPU reads at once: matrices of other widths are slower."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,7 @@ def make_pack(
     device: torch.device,
     width: int = 0,
     windows: Collection[int | None] = (None,),
+    kernel: Kernel = _SIMPLE,
 ) -> Pack:
     """Lay rows end to end.
 
@@ -169,6 +174,8 @@ def make_pack(
         Tokens that the pack is filled up to at least, by filler rows that nobody reads.
     windows
         Sliding windows that the model has.
+    kernel
+        What computes attention on CUDA.
     """
     parts = [tokens.row(int(row)) for row in rows]
     filler = _filler(sum(map(len, parts)), width, device)
@@ -179,20 +186,25 @@ def make_pack(
     return Pack(
         ids=on_device(np.concatenate(parts).astype(np.int64), device)[None],
         positions=on_device(np.arange(len(starts)) - starts, device)[None],
-        mask=RowMask(starts, ends[: len(rows)] - 1, device, windows),
+        mask=RowMask(starts, ends[: len(rows)] - 1, device, windows, kernel),
     )
 
 
 def make_padded(tokens: Tokens, rows: IntArray, *, device: torch.device, pad_id: int) -> Padded:
-    """Pad rows on the right, to the longest of them."""
+    """Pad rows on the right, to the longest of them; on a GPU to a multiple of its reads."""
     parts = [tokens.row(int(row)) for row in rows]
-    longest = max(len(part) for part in parts)
+    longest = _padded_width(max(len(part) for part in parts), device)
     ids = np.full((len(parts), longest), pad_id, dtype=np.int64)
     attended = np.zeros((len(parts), longest), dtype=np.int64)
     for place, part in enumerate(parts):
         ids[place, : len(part)] = part
         attended[place, : len(part)] = 1
     return Padded(on_device(ids, device), on_device(attended, device))
+
+
+def _padded_width(longest: int, device: torch.device) -> int:
+    step = 1 if device.type == "cpu" else _ALIGNED
+    return -(-longest // step) * step
 
 
 def padding_share(lengths: IntArray, batches: Sequence[IntArray]) -> float:

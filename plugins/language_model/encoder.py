@@ -6,7 +6,8 @@ it for every pair; the gradient of that adds up, one number after the other, tho
 one place. Here the product is taken with the embedding of each distance, bucket by bucket repeated
 (by a product with ones and zeros, for the same reason). Pairs of one distance lie on a diagonal, so
 that each row of the product is the row of scores, moved on by one place: the same numbers by a
-change of shape, whose gradient is a copy.
+change of shape, whose gradient is a copy. What distances are worth is then the bias of PyTorch's
+own attention, which keeps no scores, no probabilities and no dropout of them.
 """
 
 from __future__ import annotations
@@ -15,62 +16,93 @@ import types
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 if TYPE_CHECKING:
     from torch import nn
-
-METHOD = "disentangled_attention_bias"
-"""The method of transformers' module that is computed here."""
 
 _MODULE = "transformers.models.deberta_v2.modeling_deberta_v2"
 
 
 def take_over(backbone: nn.Module) -> int:
-    """Let what distances are worth be computed here, in every layer that has it.
+    """Let attention be computed here, in every layer that knows distances.
 
     Returns
     -------
     int
-        How many layers have it: none but those of DeBERTa-v2 and v3.
+        How many layers do: none but those of DeBERTa-v2 and v3.
     """
     found = [
         module
         for module in backbone.modules()
-        if type(module).__module__ == _MODULE and hasattr(module, METHOD)
+        if type(module).__module__ == _MODULE and getattr(module, "relative_attention", False)
+        if hasattr(module, "query_proj")
     ]
     for module in found:
-        setattr(module, METHOD, types.MethodType(_position_scores, module))
+        module.forward = types.MethodType(_forward, module)
     return len(found)
 
 
-def _position_scores(
+def _forward(
+    module: Any,
+    hidden_states: torch.Tensor,
+    attention_mask: torch.Tensor,
+    output_attentions: bool = False,  # noqa: ARG001 - as transformers calls it
+    query_states: torch.Tensor | None = None,
+    relative_pos: torch.Tensor | None = None,
+    rel_embeddings: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, None]:
+    """Compute attention: ``(b, n, h)`` to ``(b, n, h)``.
+
+    ``attention_mask`` is ``(b, 1, n, n)``; ``relative_pos`` is ``(1, n, n)``, the bucket of
+    ``i - j`` as transformers makes it: the same for all rows and along each diagonal;
+    ``rel_embeddings`` is ``(2 s, h)``.
+    """
+    assert relative_pos is not None  # noqa: S101 - transformers' encoder gives both
+    assert rel_embeddings is not None  # noqa: S101
+    asking = hidden_states if query_states is None else query_states
+    query = _heads(module, module.query_proj(asking))
+    key, value = (
+        _heads(module, project(hidden_states)) for project in (module.key_proj, module.value_proj)
+    )
+    scale = (query.shape[-1] * (1 + len(module.pos_att_type))) ** -0.5
+    embeddings = module.pos_dropout(rel_embeddings[: 2 * module.pos_ebd_size])
+    buckets = _buckets(relative_pos, module.pos_ebd_size)
+    bias = _worth(module, query, key, buckets, embeddings, scale)
+    # The first token of a row is never padding. Padding that asks may attend to what it likes.
+    attended = attention_mask[:, :, :1].bool()
+    out = scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=bias.masked_fill(~attended, float("-inf")),
+        dropout_p=module.dropout.p if module.training else 0.0,
+        scale=scale,
+    )
+    return out.transpose(1, 2).flatten(2), None
+
+
+def _worth(
     module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
-    relative_pos: torch.Tensor,
-    rel_embeddings: torch.Tensor,
-    scale_factor: int,
+    buckets: torch.Tensor,
+    embeddings: torch.Tensor,
+    scale: float,
 ) -> torch.Tensor:
-    """Give ``(b * heads, n, n)`` scores, from queries and keys ``(b * heads, n, d)``.
-
-    ``relative_pos`` is ``(1, n, n)``, the bucket of ``i - j`` as transformers makes it: the same
-    for all batches and along each diagonal. ``rel_embeddings`` is ``(2 s, h)``.
-    """
-    embeddings = rel_embeddings[: 2 * module.pos_ebd_size]
-    buckets = _buckets(relative_pos, module.pos_ebd_size)
+    """Give ``(b, heads, n, n)``: what distances are worth to ``(b, heads, n, d)`` states."""
     bucket = torch.arange(len(embeddings), device=buckets.device)
-    scale = (query.shape[-1] * scale_factor) ** 0.5
-    scores = torch.zeros((), device=query.device, dtype=query.dtype)
+    worth = torch.zeros((), device=query.device, dtype=query.dtype)
     if "c2p" in module.pos_att_type:
         project = module.key_proj if module.share_att_key else module.pos_key_proj
-        keys = _heads(module, project(embeddings) / scale)
-        scores = scores + _by_diagonals(query, keys, buckets[:, None] == bucket)
+        keys = _heads(module, project(embeddings) * scale)
+        worth = worth + _by_diagonals(query, keys, buckets[:, None] == bucket)
     if "p2c" in module.pos_att_type:
         project = module.query_proj if module.share_att_key else module.pos_query_proj
-        queries = _heads(module, project(embeddings) / scale)
+        queries = _heads(module, project(embeddings) * scale)
         chosen = buckets.flip(0)[:, None] == bucket
-        scores = scores + _by_diagonals(key, queries, chosen).transpose(1, 2)
-    return scores
+        worth = worth + _by_diagonals(key, queries, chosen).transpose(-1, -2)
+    return worth
 
 
 def _buckets(relative_pos: torch.Tensor, span: int) -> torch.Tensor:
@@ -81,27 +113,28 @@ def _buckets(relative_pos: torch.Tensor, span: int) -> torch.Tensor:
 
 
 def _heads(module: Any, projected: torch.Tensor) -> torch.Tensor:
-    return projected.view(len(projected), module.num_attention_heads, -1).transpose(0, 1)
+    """Give ``(..., heads, n, d)`` of ``(..., n, h)``."""
+    out: torch.Tensor = projected.unflatten(-1, (module.num_attention_heads, -1))
+    return out.transpose(-2, -3)
 
 
 def _by_diagonals(
     states: torch.Tensor, embedded: torch.Tensor, chosen: torch.Tensor
 ) -> torch.Tensor:
-    """Give ``out[b, i, j]``: ``states[b, i]`` times the embedding of diagonal ``n - 1 + j - i``.
+    """Give at ``[..., i, j]`` ``states[..., i]`` times the embedding of diagonal ``n - 1 + j - i``.
 
     Parameters
     ----------
     states
-        ``(b * heads, n, d)``.
+        ``(b, heads, n, d)``.
     embedded
         ``(heads, 2 s, d)`` buckets.
     chosen
         ``(2 n - 1, 2 s)`` the bucket of each diagonal.
     """
-    batch, n, size = states.shape
-    heads = len(embedded)
+    batch, heads, n, _ = states.shape
     # One more, of zeros, which nobody reads: so a row begins one place further on than the last.
-    ones = torch.nn.functional.pad(chosen.to(embedded.dtype), (0, 0, 0, 1))
+    ones = pad(chosen.to(embedded.dtype), (0, 0, 0, 1))
     distances = torch.matmul(ones, embedded).transpose(1, 2)
-    products = torch.matmul(states.view(-1, heads, n, size), distances).view(batch, 2 * n * n)
-    return products[:, : n * (2 * n - 1)].view(batch, n, 2 * n - 1)[:, :, n - 1 :]
+    products = torch.matmul(states, distances).view(batch, heads, 2 * n * n)
+    return products[..., : n * (2 * n - 1)].view(batch, heads, n, 2 * n - 1)[..., n - 1 :]

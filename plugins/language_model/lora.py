@@ -1,8 +1,9 @@
 """Linear layers and their adapters as few, large matrix products.
 
 PEFT computes ``base(x) + B(A(x)) * scale`` as separate tensors of the output's size, in float32.
-Here the rank-r product accumulates into the output in place, in the dtype of the activations; the
-adapters themselves stay float32. Layers that take the same input share the products that read it.
+Here the rank-r product comes first, in the dtype of the activations, and the large one adds itself
+to it as it is written: the other order would read and write every output once more. The adapters
+themselves stay float32. Layers that take the same input share the products that read it.
 Forward and backward are opaque to the compiler, which could not fuse a matrix product anyway.
 """
 
@@ -37,9 +38,10 @@ def _adapted(x: torch.Tensor, weights: Tensors, a: torch.Tensor, bs: Tensors) ->
         ``(outputs_i, rank)`` each, the scale in them.
     """
     reduced = x @ a.T
-    outs = [x @ weight.T for weight in weights]
-    for out, part, b in zip(outs, reduced.chunk(len(bs), dim=1), bs, strict=True):
-        out.addmm_(part, b.T)
+    parts = reduced.chunk(len(bs), dim=1)
+    outs = [part @ b.T for part, b in zip(parts, bs, strict=True)]
+    for out, weight in zip(outs, weights, strict=True):
+        out.addmm_(x, weight.T)
     return [*outs, reduced]
 
 

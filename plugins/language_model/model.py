@@ -18,6 +18,7 @@ from plugins.language_model.batches import (
     plan_packs,
     plan_padded,
 )
+from plugins.language_model.kernels import prepare_kernel
 from plugins.language_model.lora import ADAPTER, fuse_adapters
 from plugins.language_model.precision import use_eight_bits
 from plugins.language_model.weights import load_config, load_model
@@ -94,6 +95,7 @@ class Classifier:
             fuse_adapters(self.model)
             decoder.take_over(self.backbone)
             self._windows = self._find_windows()
+            self._head_size = self._find_head_size()
         else:
             encoder.take_over(self.backbone)
         self.model.eval()
@@ -101,6 +103,11 @@ class Classifier:
     def _find_windows(self) -> set[int | None]:
         modules: list[Any] = list(self.backbone.modules())
         return {None} | {getattr(module, "sliding_window", None) for module in modules}
+
+    def _find_head_size(self) -> int:
+        config = self.base.config
+        size = getattr(config, "head_dim", None)
+        return int(size or config.hidden_size // config.num_attention_heads)
 
     @property
     def backbone(self) -> nn.Module:
@@ -116,7 +123,15 @@ class Classifier:
     def batch(self, tokens: Tokens, rows: IntArray, *, width: int = 0) -> Pack | Padded:
         """Put rows on the device; a pack is filled up to ``width`` tokens."""
         if self.packed:
-            return make_pack(tokens, rows, device=self.device, width=width, windows=self._windows)
+            kernel = prepare_kernel(self.device, self._head_size, training=self.model.training)
+            return make_pack(
+                tokens,
+                rows,
+                device=self.device,
+                width=width,
+                windows=self._windows,
+                kernel=kernel,
+            )
         return make_padded(tokens, rows, device=self.device, pad_id=self.pad_id)
 
     def logits(self, batch: Pack | Padded) -> torch.Tensor:
@@ -185,10 +200,9 @@ class Classifier:
         """
         implementation = self.base.config._attn_implementation
         kept = [
-            (module, name, vars(module).pop(name))
+            (module, vars(module).pop("forward"))
             for module in self.model.modules()
-            for name in ("forward", encoder.METHOD)
-            if name in vars(module)
+            if "forward" in vars(module)
         ]
         compiled = [(m, m._compiled_call_impl) for m in self.model.modules()]
         for module, _ in compiled:
@@ -200,8 +214,8 @@ class Classifier:
             self.base.set_attn_implementation(implementation)
             for module, call in compiled:
                 module._compiled_call_impl = call
-            for module, name, method in kept:
-                setattr(module, name, method)
+            for module, forward in kept:
+                module.forward = forward
 
 
 def load_classifier(

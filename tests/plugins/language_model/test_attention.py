@@ -14,9 +14,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 attention = importlib.import_module("plugins.language_model.attention")
+kernels = importlib.import_module("plugins.language_model.kernels")
 
 CPU = torch.device("cpu")
-BLOCK = attention.BLOCK
+BLOCK = kernels.BLOCK
 HEADS, KV_HEADS, SIZE = 4, 2, 8
 
 
@@ -35,7 +36,7 @@ def dense(lengths: list[int], window: int | None) -> Any:
     return same & (ahead >= 0) & (ahead < (window or len(row)))
 
 
-def expand(mask: Any, block: int) -> tuple[Any, Any]:
+def expand(mask: Any, block: tuple[int, int]) -> tuple[Any, Any]:
     """Give ``(t, t)`` what FlexAttention would compute, and how often it would visit each pair."""
     size = mask.seq_lengths[0]
     query, key = torch.arange(size)[:, None], torch.arange(size)[None, :]
@@ -46,9 +47,10 @@ def expand(mask: Any, block: int) -> tuple[Any, Any]:
         (mask.full_kv_num_blocks, mask.full_kv_indices, np.ones_like(within)),
     ]
     for counts, indices, allowed in kinds:
-        for at in range(size // block):
+        for at in range(size // block[0]):
             for keyed in indices[0, 0, at, : counts[0, 0, at]].tolist():
-                tile = np.s_[at * block : (at + 1) * block, keyed * block : (keyed + 1) * block]
+                starts = at * block[0], keyed * block[1]
+                tile = tuple(slice(s, s + n) for s, n in zip(starts, block, strict=True))
                 attends[tile] |= allowed[tile]
                 visits[tile] += 1
     return attends, visits
@@ -64,16 +66,21 @@ def packs(draw: Any) -> list[int]:
     return [end - start for start, end in pairwise(edges_of_rows)]
 
 
+BLOCKS = st.sampled_from([32, 64, 128])
+
+
 @settings(max_examples=60, deadline=None)
-@given(packs(), st.one_of(st.none(), st.integers(1, 600)))
-def test_blocks_are_the_dense_mask(lengths: list[int], window: int | None) -> None:
+@given(packs(), st.one_of(st.none(), st.integers(1, 600)), st.tuples(BLOCKS, BLOCKS))
+def test_blocks_are_the_dense_mask(
+    lengths: list[int], window: int | None, block: tuple[int, int]
+) -> None:
     lowest = make_mask(lengths, (window,)).lowest[window]
-    mask = attention._block_mask(lowest, CPU)
-    attends, visits = expand(mask, BLOCK)
+    mask = attention._block_mask(lowest, block, CPU)
+    attends, visits = expand(mask, block)
     expected = dense(lengths, window)
     assert (attends == expected).all()
     assert visits.max() == 1
-    tiles = expected.reshape(len(expected) // BLOCK, BLOCK, -1, BLOCK)
+    tiles = expected.reshape(len(expected) // block[0], block[0], -1, block[1])
     assert int(mask.kv_num_blocks.sum() + mask.full_kv_num_blocks.sum()) == int(
         tiles.any(axis=(1, 3)).sum()
     ), "no block is computed in vain"
@@ -100,14 +107,13 @@ def test_masks_on_cuda_are_made_once_for_each_window_that_matters(
         return len(made)
 
     monkeypatch.setattr(attention, "_block_mask", make)
-    monkeypatch.setattr(attention, "prepare_kernels", lambda device: {})
     starts = np.repeat([0, 100], [100, 156])
     mask = attention.RowMask(
         starts, np.array([99, 255]), torch.device("cuda"), (None, 50, 156, 9000)
     )
     assert len(made) == 2, "a window that no row is longer than is no window"
     assert mask.blocks[156] == mask.blocks[9000] == mask.blocks[None] != mask.blocks[50]
-    (narrow,) = [lowest for lowest, _ in made if (lowest != starts).any()]
+    (narrow,) = [lowest for lowest, *_ in made if (lowest != starts).any()]
     assert narrow.tolist() == np.maximum(starts, np.arange(256) - 49).tolist()
 
 

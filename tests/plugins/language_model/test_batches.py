@@ -163,6 +163,13 @@ def test_packs_on_cuda_are_multiples_of_a_block(used: int, width: int) -> None:
     assert all(0 < part <= BLOCK for part in filler)
 
 
+@given(st.integers(1, 5000))
+def test_padded_batches_on_cuda_are_aligned(longest: int) -> None:
+    width = batches._padded_width(longest, torch.device("cuda"))
+    assert width % 8 == 0
+    assert longest <= width < longest + 8
+
+
 @given(LENGTHS)
 def test_padded_rows_are_filled_on_the_right(lengths: list[int]) -> None:
     tokens = make_tokens(lengths)

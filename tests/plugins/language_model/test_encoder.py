@@ -41,6 +41,7 @@ def states_and_gradients(model: Any, length: int) -> dict[str, Any]:
     attended[0, length // 2 + 1 :] = 0
     model.zero_grad()
     states = model(input_ids=ids, attention_mask=attended).last_hidden_state
+    states = states * attended[:, :, None]  # nobody reads what padding is turned into
     (states * torch.randn(states.shape, dtype=states.dtype)).sum().backward()
     found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return found | {"states": states.detach()}

@@ -1,26 +1,36 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import pytest
 
 pytest.importorskip("torch")
-attention = importlib.import_module("plugins.language_model.attention")
 kernels = importlib.import_module("plugins.language_model.kernels")
 
 CAPABILITIES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("size", [64, 128, 256])
 @pytest.mark.parametrize("capability", CAPABILITIES)
-def test_blocks_divide_those_of_the_mask(capability: tuple[int, int]) -> None:
-    for options in kernels.kernels_of(capability).values():
-        blocks = [value for name, value in options.items() if "_BLOCK_" in name]
-        assert blocks
-        assert all(attention.BLOCK % block == 0 for block in blocks)
+def test_blocks_divide_those_of_the_mask(
+    capability: tuple[int, int], size: int, training: bool
+) -> None:
+    kernel = kernels.kernel_of(capability, size, training=training)
+    assert all(kernels.BLOCK % block == 0 for block in kernel.block)
+    queries, keys = kernel.block
+    divided: dict[str, Any] = {"fwd_BLOCK_M": queries, "fwd_BLOCK_N": keys}
+    divided |= {f"bwd_BLOCK_{name}": queries for name in ("M1", "M2")}
+    divided |= {f"bwd_BLOCK_{name}": keys for name in ("N1", "N2")}
+    for name, value in kernel.options.items():
+        if "_BLOCK_" in name:
+            assert divided[name] % value == 0, name
+    assert training or not any(name.startswith("bwd_") for name in kernel.options)
 
 
 @pytest.mark.parametrize("capability", [c for c in CAPABILITIES if c != (9, 0)])
 def test_large_heads_fit_where_shared_memory_is_small(capability: tuple[int, int]) -> None:
-    options = kernels.kernels_of(capability)[256]
+    options = kernels.kernel_of(capability, 256, training=True).options
     # Blocks of 64 need 112 KiB in the backward pass, and many GPUs have 99.
     assert {options[f"bwd_BLOCK_{name}"] for name in ("M1", "N1", "M2", "N2")} == {32}
