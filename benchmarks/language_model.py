@@ -17,6 +17,7 @@ import json
 import math
 import time
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -331,17 +332,25 @@ def train_padded(
 
 
 def kernels(label: str, action: Callable[[], object], most: int = 14) -> None:
-    """Print where the device's time goes, by kernel."""
+    """Print where the device's time goes, by kernel, and when it waits."""
     activities = [torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profile:
         action()
         torch.cuda.synchronize()
+    events = [event for event in profile.events() if event.device_type.name == "CUDA"]
+    events.sort(key=lambda event: event.time_range.start)
     spent: collections.Counter[str] = collections.Counter()
-    for event in profile.events():
-        if event.device_type.name == "CUDA":
-            spent[event.name] += event.device_time
+    for event in events:
+        spent[event.name] += event.device_time
     total = sum(spent.values())
-    say(f"{label}: kernels {total / 1e3:.0f} ms")
+    gaps = [
+        (after.time_range.start - before.time_range.end, before.name, after.name)
+        for before, after in pairwise(events)
+    ]
+    waited = sum(max(gap, 0) for gap, *_ in gaps)
+    say(f"{label}: kernels {total / 1e3:.0f} ms, waits between them {waited / 1e3:.0f} ms")
+    for gap, before, after in sorted(gaps, reverse=True)[:3]:
+        print(f"    {gap / 1e3:8.1f} ms between {before[:50]} and {after[:50]}")
     for kernel, microseconds in spent.most_common(most):
         print(f"    {microseconds / 1e3:8.1f} ms {microseconds / total:5.1%} {kernel[:100]}")
 
@@ -444,7 +453,9 @@ def encoder(name: str, report: Report, options: argparse.Namespace) -> None:
         train_padded(name, classifier, f"{name} training, notebooks' way", report, rows=32)
     if "train" in options.parts:
         settings = TrainingSettings(batch_size=64, token_budget=options.train_budget, warmup=0.0)
-        training = train(name, classifier, settings, f"{name} training, sorted by length", report)
+        label = f"{name} training, sorted by length"
+        # Layers are compiled for batches of one row and of more, of few tokens and of many.
+        training = train(name, classifier, settings, label, report, warm=5)
         if options.profile:
             classifier.model.train()
             kernels(f"{name} training", lambda: training._step(training.steps[0]), 24)

@@ -27,8 +27,9 @@ _OPEN_PACKS = 8
 _LONGEST_WAIT = 2 * _OPEN_PACKS
 """Packs begun after one, at which it is closed though it has room: its rows have waited enough."""
 _SIMPLE = Kernel()
-_ALIGNED = 8
-"""Numbers of 16 bits that a GPU reads at once: matrices of other widths are slower."""
+_ALIGNED = 16
+"""What the width of padded batches is a multiple of on a GPU: with others its kernels are slower,
+and layers are compiled for both kinds."""
 
 
 @dataclass(frozen=True)

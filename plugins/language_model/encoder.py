@@ -5,9 +5,9 @@ other. transformers takes a product with the embedding of each bucket of distanc
 it for every pair; the gradient of that adds up, one number after the other, thousands of pairs in
 one place. Here the product is taken with the embedding of each distance, bucket by bucket repeated
 (by a product with ones and zeros, for the same reason). Pairs of one distance lie on a diagonal, so
-that each row of the product is the row of scores, moved on by one place: the same numbers by a
-change of shape, whose gradient is a copy. What distances are worth is then the bias of PyTorch's
-own attention, which keeps no scores, no probabilities and no dropout of them.
+that each row of the product is the row of scores, moved on by one place: the same numbers seen in
+another shape, and so is the gradient. What distances are worth is then the bias of PyTorch's own
+attention, which keeps no scores, no probabilities and no dropout of them.
 """
 
 from __future__ import annotations
@@ -132,9 +132,32 @@ def _by_diagonals(
     chosen
         ``(2 n - 1, 2 s)`` the bucket of each diagonal.
     """
-    batch, heads, n, _ = states.shape
     # One more, of zeros, which nobody reads: so a row begins one place further on than the last.
     ones = pad(chosen.to(embedded.dtype), (0, 0, 0, 1))
-    distances = torch.matmul(ones, embedded).transpose(1, 2)
-    products = torch.matmul(states, distances).view(batch, heads, 2 * n * n)
-    return products[..., : n * (2 * n - 1)].view(batch, heads, n, 2 * n - 1)[..., n - 1 :]
+    products = torch.matmul(states, torch.matmul(ones, embedded).transpose(1, 2))
+    out: torch.Tensor = _Moved.apply(products)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Moved(torch.autograd.Function):
+    """Row ``i`` of ``(b, heads, n, 2 n)`` from its place ``n - 1 - i`` on: ``(b, heads, n, n)``."""
+
+    @staticmethod
+    def forward(products: torch.Tensor) -> torch.Tensor:
+        batch, heads, n, _ = products.shape
+        flat = products.view(batch, heads, 2 * n * n)[..., : n * (2 * n - 1)]
+        return flat.view(batch, heads, n, 2 * n - 1)[..., n - 1 :]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(_ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
+        batch, heads, n, _ = grads[0].shape
+        # Autograd would divide every place by the width, to know its row. With zeros on both sides
+        # the next row is again one place further on, and the matrix product reads it so.
+        wide = 3 * n - 1
+        padded = pad(grads[0], (n - 1, n)).contiguous()
+        strides = (heads * n * wide, n * wide, wide + 1, 1)
+        return padded.as_strided((batch, heads, n, 2 * n), strides)

@@ -83,11 +83,11 @@ def _fill(
     plan = classifier.plan(tokens.lengths[rows], budget)
     # One width for all packs: each new one is compiled anew.
     width = budget if classifier.compiled else 0
-    running: list[tuple[NDArray[np.int64], torch.Tensor]] = []
+    running: list[tuple[NDArray[np.int64], _OnTheirWay]] = []
     for number, part in enumerate(plan):
         with torch.inference_mode():
             batch = classifier.batch(tokens, rows[part], width=width)
-            running.append((rows[part], classifier.logits(batch)))
+            running.append((rows[part], _OnTheirWay(classifier.logits(batch))))
         if number:  # one pack behind, so that the GPU never waits for the next to be made
             _keep(logits, *running.pop(0))
         if progress:
@@ -95,8 +95,27 @@ def _fill(
     _keep(logits, *running.pop())
 
 
-def _keep(logits: LogitArray, rows: NDArray[np.int64], found: torch.Tensor) -> None:
-    values = found.cpu().numpy()
+class _OnTheirWay:
+    """Logits on their way to the CPU.
+
+    The copy is queued at once: asked for later, it would come after the pack that follows.
+    """
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        self._copy = logits.to("cpu", non_blocking=True)
+        self._copied = torch.cuda.Event() if logits.is_cuda else None
+        if self._copied:
+            self._copied.record(torch.cuda.current_stream(logits.device))
+
+    def wait(self) -> LogitArray:
+        """Give them when they are there."""
+        if self._copied:
+            self._copied.synchronize()
+        return self._copy.numpy()
+
+
+def _keep(logits: LogitArray, rows: NDArray[np.int64], found: _OnTheirWay) -> None:
+    values = found.wait()
     if not np.isfinite(values).all():
         raise LearnerError(
             f"the model gave NaN or infinity for rows {rows[:5].tolist()}",

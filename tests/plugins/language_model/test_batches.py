@@ -166,8 +166,8 @@ def test_packs_on_cuda_are_multiples_of_a_block(used: int, width: int) -> None:
 @given(st.integers(1, 5000))
 def test_padded_batches_on_cuda_are_aligned(longest: int) -> None:
     width = batches._padded_width(longest, torch.device("cuda"))
-    assert width % 8 == 0
-    assert longest <= width < longest + 8
+    assert width % 16 == 0
+    assert longest <= width < longest + 16
 
 
 @given(LENGTHS)
