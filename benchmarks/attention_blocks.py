@@ -114,6 +114,7 @@ def measure(size: int, budget: int, *, training: bool, until: float) -> list[Any
 
         try:
             found.append((timed(once, 20, warm=3) * 1e3, kernel))
+            say(f"    {kernel}: {found[-1][0]:.3f} ms")
         except Exception as error:  # too much shared memory, say
             say(f"    {kernel}: {str(error).splitlines()[0][:80]}")
     return sorted(found, key=lambda item: item[0])
