@@ -26,7 +26,6 @@ from plugins.language_model.kernels import (
     Kernel,
     backward_options,
     forward_options,
-    kernel_of,
     prepare_kernel,
 )
 from plugins.language_model.soft_capping import capped
@@ -56,8 +55,8 @@ def starts_of_pack(budget: int) -> np.ndarray[Any, Any]:
 def choices(size: int, *, training: bool) -> Iterator[Kernel]:
     """Give what is compared: FlexAttention's own choice, the engine's, and blocks around them."""
     yield Kernel()
-    yield kernel_of((9, 0), size, training=training)
-    masks = ((128, 128), (128, 64), (64, 64))
+    yield prepare_kernel(DEVICE, size, training=training)
+    masks = ((128, 128), (128, 64), (64, 128), (64, 64))
     if training:
         forward = forward_options(64, 64, num_warps=4, num_stages=3)
         for mask, (m, n), warps, stages in itertools.product(
@@ -81,7 +80,6 @@ def measure(size: int, budget: int, *, training: bool, until: float) -> list[Any
     heads, keys, cap = SHAPES[size]
     starts = starts_of_pack(budget)
     ends = np.flatnonzero(np.diff(starts, append=budget)).astype(np.int64)
-    prepare_kernel(DEVICE, size, training=training)
     # Heads of a token are neighbours in memory, as projections give them.
     query, key, value = (
         torch.randn(1, budget, n, size, device=DEVICE, dtype=torch.bfloat16)

@@ -13,11 +13,11 @@ from __future__ import annotations
 import argparse
 import collections
 import gc
+import itertools
 import json
 import math
 import time
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -343,9 +343,10 @@ def kernels(label: str, action: Callable[[], object], most: int = 14) -> None:
     for event in events:
         spent[event.name] += event.device_time
     total = sum(spent.values())
+    ends = itertools.accumulate((event.time_range.end for event in events), max)
     gaps = [
-        (after.time_range.start - before.time_range.end, before.name, after.name)
-        for before, after in pairwise(events)
+        (after.time_range.start - end, before.name, after.name)
+        for end, (before, after) in zip(ends, itertools.pairwise(events), strict=False)
     ]
     waited = sum(max(gap, 0) for gap, *_ in gaps)
     say(f"{label}: kernels {total / 1e3:.0f} ms, waits between them {waited / 1e3:.0f} ms")

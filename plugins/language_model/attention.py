@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
-from plugins.language_model.kernels import Kernel
+from plugins.language_model.kernels import PLAIN, Kernel
 from plugins.language_model.soft_capping import capped
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 NAME = "packed"
 """What the attention is called in a model's config."""
-
-_SIMPLE = Kernel()
 
 
 class RowMask:
@@ -57,7 +55,7 @@ class RowMask:
         read: NDArray[np.int64],
         device: torch.device,
         windows: Collection[int | None] = (None,),
-        kernel: Kernel = _SIMPLE,
+        kernel: Kernel = PLAIN,
     ) -> None:
         self.starts, self.kernel = starts, kernel
         self.read = on_device(read, device)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from plugins.language_model.attention import RowMask, on_device
-from plugins.language_model.kernels import BLOCK, Kernel
+from plugins.language_model.kernels import BLOCK, PLAIN, Kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
     import torch
     from numpy.typing import NDArray
@@ -26,10 +26,6 @@ _OPEN_PACKS = 8
 """Packs that a row may still go into: with so many, they are about 98% full."""
 _LONGEST_WAIT = 2 * _OPEN_PACKS
 """Packs begun after one, at which it is closed though it has room: its rows have waited enough."""
-_SIMPLE = Kernel()
-_ALIGNED = 16
-"""What the width of padded batches is a multiple of on a GPU: with others its kernels are slower,
-and layers are compiled for both kinds."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +155,7 @@ def make_pack(
     device: torch.device,
     width: int = 0,
     windows: Collection[int | None] = (None,),
-    kernel: Kernel = _SIMPLE,
+    kernel: Kernel = PLAIN,
 ) -> Pack:
     """Lay rows end to end.
 
@@ -191,27 +187,23 @@ def make_pack(
     )
 
 
-def make_padded(tokens: Tokens, rows: IntArray, *, device: torch.device, pad_id: int) -> Padded:
-    """Pad rows on the right, to the longest of them; on a GPU to a multiple of its reads."""
+def aligned(lengths: IntArray, multiple: int) -> IntArray:
+    """Round lengths up to a multiple."""
+    return -(-lengths // multiple) * multiple
+
+
+def make_padded(
+    tokens: Tokens, rows: IntArray, *, device: torch.device, pad_id: int, multiple: int = 1
+) -> Padded:
+    """Pad rows on the right, to the longest of them, rounded up to a multiple."""
     parts = [tokens.row(int(row)) for row in rows]
-    longest = _padded_width(max(len(part) for part in parts), device)
+    longest = int(aligned(tokens.lengths[rows].max(), multiple))
     ids = np.full((len(parts), longest), pad_id, dtype=np.int64)
     attended = np.zeros((len(parts), longest), dtype=np.int64)
     for place, part in enumerate(parts):
         ids[place, : len(part)] = part
         attended[place, : len(part)] = 1
     return Padded(on_device(ids, device), on_device(attended, device))
-
-
-def _padded_width(longest: int, device: torch.device) -> int:
-    step = 1 if device.type == "cpu" else _ALIGNED
-    return -(-longest // step) * step
-
-
-def padding_share(lengths: IntArray, batches: Sequence[IntArray]) -> float:
-    """Say how much of padded batches is padding, in [0, 1)."""
-    padded = sum(len(rows) * int(lengths[rows].max()) for rows in batches)
-    return 1.0 - float(lengths.sum()) / padded
 
 
 def _filler(used: int, width: int, device: torch.device) -> list[int]:

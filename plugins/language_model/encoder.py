@@ -21,6 +21,10 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 if TYPE_CHECKING:
     from torch import nn
 
+MULTIPLE = 16
+"""What the width of padded batches is a multiple of on a GPU: with others attention is slower, and
+compiled for both kinds."""
+
 _MODULE = "transformers.models.deberta_v2.modeling_deberta_v2"
 
 
@@ -65,12 +69,13 @@ def _forward(
     key, value = (
         _heads(module, project(hidden_states)) for project in (module.key_proj, module.value_proj)
     )
-    scale = (query.shape[-1] * (1 + len(module.pos_att_type))) ** -0.5
+    kinds = 1 + sum(kind in module.pos_att_type for kind in ("c2p", "p2c"))
+    scale = (query.shape[-1] * kinds) ** -0.5
     embeddings = module.pos_dropout(rel_embeddings[: 2 * module.pos_ebd_size])
     buckets = _buckets(relative_pos, module.pos_ebd_size)
     bias = _worth(module, query, key, buckets, embeddings, scale)
-    # The first token of a row is never padding. Padding that asks may attend to what it likes.
-    attended = attention_mask[:, :, :1].bool()
+    # Its own place says of a token whether it is padding; padding that asks may attend to any.
+    attended = attention_mask.diagonal(dim1=-2, dim2=-1)[:, :, None].bool()
     out = scaled_dot_product_attention(
         query,
         key,
@@ -155,8 +160,9 @@ class _Moved(torch.autograd.Function):
     @staticmethod
     def backward(_ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
         batch, heads, n, _ = grads[0].shape
-        # Autograd would divide every place by the width, to know its row. With zeros on both sides
-        # the next row is again one place further on, and the matrix product reads it so.
+        # The gradient of `view`, as autograd has it, divides each place by the width to find its
+        # row. With zeros on both sides the next row is once more one place further on, and the
+        # matrix product can read it so.
         wide = 3 * n - 1
         padded = pad(grads[0], (n - 1, n)).contiguous()
         strides = (heads * n * wide, n * wide, wide + 1, 1)

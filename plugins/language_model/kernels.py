@@ -33,6 +33,10 @@ class Kernel:
     options: Options = field(default_factory=dict)
 
 
+PLAIN = Kernel()
+"""FlexAttention's own choice; nothing is looked at of it on a CPU."""
+
+
 def forward_options(m: int, n: int, **options: int | bool) -> Options:
     """Name the blocks of ``m`` queries and ``n`` keys, and other options, of a forward pass."""
     sizes: Options = {"BLOCK_M": m, "BLOCK_N": n}
@@ -47,7 +51,7 @@ def backward_options(m: int, n: int, **options: int | bool) -> Options:
 
 _HOPPER = {
     (128, False): Kernel((64, 64), forward_options(64, 64, num_warps=4, num_stages=3)),
-    # FlexAttention knows no backward pass of such heads with smaller blocks of the mask.
+    # FlexAttention knows no backward pass of such heads with blocks of fewer keys in the mask.
     (128, True): Kernel(
         options=forward_options(64, 64, num_warps=4, num_stages=3)
         | backward_options(64, 64, num_warps=4, num_stages=2)
@@ -72,7 +76,7 @@ RTX 30 and 40) for the backward pass with such heads."""
 def prepare_kernel(device: torch.device, head_size: int, *, training: bool) -> Kernel:
     """Make a device ready for packs, and say how it computes them."""
     if device.type != "cuda":
-        return Kernel()
+        return PLAIN
     capability = _prepare(device)
     return kernel_of(capability, head_size, training=training)
 
@@ -87,4 +91,4 @@ def _prepare(device: torch.device) -> tuple[int, int]:
 def kernel_of(capability: tuple[int, int], head_size: int, *, training: bool) -> Kernel:
     """Choose for a compute capability."""
     known = _HOPPER if capability == (9, 0) else _OTHERS
-    return known.get((head_size, training), Kernel())
+    return known.get((head_size, training), PLAIN)

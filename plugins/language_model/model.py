@@ -13,6 +13,7 @@ from plugins.language_model import attention, decoder, encoder
 from plugins.language_model.batches import (
     Pack,
     Padded,
+    aligned,
     make_pack,
     make_padded,
     plan_packs,
@@ -60,6 +61,8 @@ class Classifier:
         The model; with adapters a ``PeftModel``.
     packed
         True where rows are packed; False where the model's attention takes padded batches only.
+    multiple
+        What a padded row's length is rounded up to, on this device.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class Classifier:
         self.dtype = compute_dtype(self.device)
         self.pad_id = pad_id
         base.config.pad_token_id = pad_id
-        self.packed = can_pack(base)
+        self.packed, self.multiple = can_pack(base), 1
         self._adopt(base)
         self.compiled = self.device.type == "cuda" if compiled is None else compiled
         if self.compiled:
@@ -97,7 +100,8 @@ class Classifier:
             self._windows = self._find_windows()
             self._head_size = self._find_head_size()
         else:
-            encoder.take_over(self.backbone)
+            found = encoder.take_over(self.backbone)
+            self.multiple = encoder.MULTIPLE if found and self.device.type == "cuda" else 1
         self.model.eval()
 
     def _find_windows(self) -> set[int | None]:
@@ -118,7 +122,9 @@ class Classifier:
 
     def plan(self, lengths: IntArray, budget: int) -> list[IntArray]:
         """Divide rows among packs or padded batches of at most ``budget`` tokens."""
-        return plan_packs(lengths, budget) if self.packed else plan_padded(lengths, budget)
+        if self.packed:
+            return plan_packs(lengths, budget)
+        return plan_padded(aligned(lengths, self.multiple), budget)
 
     def batch(self, tokens: Tokens, rows: IntArray, *, width: int = 0) -> Pack | Padded:
         """Put rows on the device; a pack is filled up to ``width`` tokens."""
@@ -132,7 +138,9 @@ class Classifier:
                 windows=self._windows,
                 kernel=kernel,
             )
-        return make_padded(tokens, rows, device=self.device, pad_id=self.pad_id)
+        return make_padded(
+            tokens, rows, device=self.device, pad_id=self.pad_id, multiple=self.multiple
+        )
 
     def logits(self, batch: Pack | Padded) -> torch.Tensor:
         """Compute ``(n, 3)`` float32 logits, in the order of the batch's rows."""

@@ -10,6 +10,7 @@ import numpy as np
 from ensemble.battles.swap import swap_classes
 from ensemble.errors import LearnerError
 from plugins.both_orders import deal_groups
+from plugins.language_model.batches import aligned
 from plugins.language_model.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -103,10 +104,10 @@ class Items:
             orders,
         )
 
-    @property
-    def battle_lengths(self) -> IntArray:
-        """Tokens of each battle, in all its orders: ``(n,)``."""
-        return np.asarray(self.tokens.lengths.reshape(self.orders, -1).sum(axis=0), dtype=np.int64)
+    def battle_lengths(self, multiple: int) -> IntArray:
+        """Give the tokens of each battle in all its orders, each rounded up: ``(n,)``."""
+        lengths = aligned(self.tokens.lengths, multiple).reshape(self.orders, -1)
+        return np.asarray(lengths.sum(axis=0), dtype=np.int64)
 
     def of_battles(self, battles: IntArray) -> IntArray:
         """Give the items of some battles."""

@@ -90,8 +90,9 @@ class Training:
         self.team = team or Team()
         self.rows, self.stop_rows = carve(rows, settings, seed)
         self.items = Items.of(self.rows)
+        self._lengths = self.items.battle_lengths(classifier.multiple)
         self._planned_budget = useful_budget(
-            self.items.battle_lengths, settings.batch_size, settings.token_budget
+            self._lengths, settings.batch_size, settings.token_budget
         )
         self.token_budget = self._planned_budget
         self.steps = [step for epoch in range(settings.epochs) for step in self._plan_epoch(epoch)]
@@ -133,7 +134,7 @@ class Training:
 
     def _plan_epoch(self, epoch: int) -> list[list[IntArray]]:
         return plan_steps(
-            self.items.battle_lengths,
+            self._lengths,
             np.random.default_rng([self.seed, epoch]).permutation(len(self.rows)),
             batch_size=self.settings.batch_size,
             budget=self.token_budget,
@@ -185,14 +186,15 @@ class Training:
 
     def _accumulate(self, parts: list[IntArray]) -> torch.Tensor:
         """Add up the gradient of the mean over all items of weight times loss."""
-        lengths, packed = self.items.battle_lengths, self.classifier.packed
         count = sum(map(len, parts)) * self.items.orders
         parts = list(self.team.share(parts))
         if self.token_budget < self._planned_budget:  # something did not fit into memory
             parts = [
                 small
                 for part in parts
-                for small in plan_parts(lengths, part, self.token_budget, packed=packed)
+                for small in plan_parts(
+                    self._lengths, part, self.token_budget, packed=self.classifier.packed
+                )
             ]
         loss = torch.zeros((), device=self.classifier.device)
         self.scaler.scale(loss)  # it has no scale before that, and there may be no part

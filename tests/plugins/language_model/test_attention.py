@@ -108,9 +108,12 @@ def test_masks_on_cuda_are_made_once_for_each_window_that_matters(
 
     monkeypatch.setattr(attention, "_block_mask", make)
     starts = np.repeat([0, 100], [100, 156])
+    kernel = kernels.Kernel((64, 32))
+    windows = (None, 50, 156, 9000)
     mask = attention.RowMask(
-        starts, np.array([99, 255]), torch.device("cuda"), (None, 50, 156, 9000)
+        starts, np.array([99, 255]), torch.device("cuda"), windows, kernel=kernel
     )
+    assert {block for _, block, _ in made} == {(64, 32)}
     assert len(made) == 2, "a window that no row is longer than is no window"
     assert mask.blocks[156] == mask.blocks[9000] == mask.blocks[None] != mask.blocks[50]
     (narrow,) = [lowest for lowest, *_ in made if (lowest != starts).any()]

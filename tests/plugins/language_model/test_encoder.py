@@ -19,6 +19,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "content to position": {"pos_att_type": ["c2p"]},
     "position to content": {"pos_att_type": ["p2c"]},
     "a bucket for each distance": {"position_buckets": -1, "max_relative_positions": 20},
+    "a kind that nobody computes": {"pos_att_type": ["c2p", "p2c", "p2p"]},
 }
 
 
@@ -26,6 +27,7 @@ def make_model(variant: str) -> Any:
     torch.manual_seed(0)
     config = tiny_models.configs("deberta", 100)
     options = {"position_buckets": 8, "max_position_embeddings": 32} | VARIANTS[variant]
+    options |= {"attention_probs_dropout_prob": 0.2, "hidden_dropout_prob": 0.2}
     for name, value in options.items():
         setattr(config, name, value)
     model = transformers.DebertaV2Model(config).double().eval()
@@ -64,11 +66,34 @@ def test_distances_are_worth_what_transformers_says(
     monkeypatch.setattr(encoder, "_by_diagonals", count)
     assert encoder.take_over(model) == model.config.num_hidden_layers
     found = states_and_gradients(model, length)
-    assert len(calls) == model.config.num_hidden_layers * len(model.config.pos_att_type)
+    kinds = set(model.config.pos_att_type) & {"c2p", "p2c"}
+    assert len(calls) == model.config.num_hidden_layers * len(kinds)
     assert found.keys() == wanted.keys()
     assert "encoder.rel_embeddings.weight" in wanted
     for name, tensor in wanted.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_dropout_is_that_of_transformers() -> None:
+    model = make_model("v3").train()
+    wanted = states_and_gradients(model, 20)
+    assert encoder.take_over(model)
+    found = states_and_gradients(model, 20)  # the seed is set anew: the same draws
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
+    model.eval()
+    assert not torch.allclose(states_and_gradients(model, 20)["states"], wanted["states"])
+
+
+def test_padding_may_come_first() -> None:
+    model = make_model("v3")
+    ids = torch.randint(1, 100, (2, 9))
+    attended = torch.ones_like(ids)
+    attended[0, :4] = 0
+    wanted = model(input_ids=ids, attention_mask=attended).last_hidden_state
+    encoder.take_over(model)
+    found = model(input_ids=ids, attention_mask=attended).last_hidden_state
+    torch.testing.assert_close(found[attended == 1], wanted[attended == 1], rtol=1e-5, atol=1e-6)
 
 
 def test_other_encoders_are_left_alone() -> None:

@@ -149,6 +149,7 @@ def test_padded_batches_give_the_logits_and_gradients_of_float32(tmp_path: Path)
     chosen = settings.ModelSettings(str(tmp_path), tuning="full")
     classifier = model.load_classifier(chosen, device=DEVICE, seed=3)
     assert classifier.compiled
+    assert classifier.multiple == 16
     tokens, rows = make_tokens(), np.arange(len(LENGTHS))
     parity.check_parity(classifier, tokens, where="on a GPU")
     assert len(classifier.plan(tokens.lengths, 600)) > 2

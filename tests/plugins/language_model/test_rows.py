@@ -36,7 +36,9 @@ def test_items_are_battles_in_each_order_with_classes_in_their_places(orders: in
         np.testing.assert_array_equal(items.offset[5:], offset[:, [1, 0, 2]])  # type: ignore[index]
         np.testing.assert_allclose(items.weight[5:], items.weight[:5])
     lengths = sum(tokens.lengths for tokens in rows.orders)
-    np.testing.assert_array_equal(items.battle_lengths, lengths)
+    np.testing.assert_array_equal(items.battle_lengths(1), lengths)
+    rounded = sum(16 * -(-tokens.lengths // 16) for tokens in rows.orders)
+    np.testing.assert_array_equal(items.battle_lengths(16), rounded)
     battles = np.array([3, 0])
     assert items.of_battles(battles).tolist() == [3, 0, 8, 5][: 2 * orders]
 

@@ -16,7 +16,9 @@ import torch
 
 from ensemble.errors import LearnerError
 from plugins.language_model import losses as losses_module
+from plugins.language_model import model as model_module
 from plugins.language_model import training as training_module
+from plugins.language_model.kernels import PLAIN
 from plugins.language_model.training import Training
 
 if TYPE_CHECKING:
@@ -316,3 +318,49 @@ def test_distillation_needs_a_teacher_and_follows_it(checkpoint: Callable[[str],
     assert tiny.mean_loss(classifier, rows) > 1.5
     learned = tiny.labelled_rows(labels=rows.labels[:, [2, 1, 0]])
     assert tiny.mean_loss(classifier, learned) < 0.6
+
+
+def test_each_pack_asks_for_the_kernel_of_what_is_done_with_it(
+    checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, bool]] = []
+
+    def prepare(_device: Any, head_size: int, *, training: bool) -> Any:
+        asked.append((head_size, training))
+        return PLAIN
+
+    monkeypatch.setattr(model_module, "prepare_kernel", prepare)
+    classifier = tiny.load(checkpoint("gemma2"))
+    size = classifier.base.config.head_dim
+    rows, wide = tiny.labelled_rows(12), {"token_budget": 4000, "batch_size": 4}
+    _train(classifier, rows, epochs=1, patience=9, evaluations=1, stop_share=0.4, **wide)
+    trained = (size, True)
+    assert set(asked) == {trained, (size, False)}
+    # An evaluation leaves the model ready for prediction, and the next step takes it back.
+    assert asked[0] == trained
+    asked.clear()
+    _train(classifier, rows, epochs=2, patience=9, evaluations=1, stop_share=0.4, **wide)
+    between = [asked[at + 1] for at, kernel in enumerate(asked[:-1]) if kernel[1] is False]
+    assert trained in between
+
+
+def test_padded_parts_are_planned_by_what_they_are_padded_to(
+    checkpoint: Callable[[str], Path],
+) -> None:
+    classifier = tiny.load(checkpoint("deberta"), tuning="full")
+    classifier.multiple = 16
+    rows = tiny.labelled_rows(30, lengths=(5, 60))
+    training = Training(
+        classifier, rows, tiny.settings(epochs=1, batch_size=30, token_budget=200), seed=0
+    )
+    shapes: list[tuple[int, int]] = []
+    compute = classifier.logits
+
+    def logits(batch: Any) -> Any:
+        shapes.append(tuple(batch.ids.shape))
+        return compute(batch)
+
+    classifier.logits = logits
+    training.run()
+    assert len(shapes) > 2
+    assert all(width % 16 == 0 and count * width <= 200 for count, width in shapes)
