@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - read when it is made
 
 from plugins.language_model.learner import LanguageModel
 from plugins.language_model.settings import Tuning  # noqa: TC001 - read when it is made
@@ -12,7 +13,7 @@ from plugins.language_model.settings import Tuning  # noqa: TC001 - read when it
 class Deberta(LanguageModel):
     """DeBERTa-v3 as a classifier of battles; see ``docs/language_models.md``."""
 
-    model: str = "microsoft/deberta-v3-large"
+    model: Path | str = "microsoft/deberta-v3-large"
     template: str = "encoder"
     tuning: Tuning = "full"
     learning_rate: float = 1e-5

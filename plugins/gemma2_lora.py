@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - read when it is made
 
 from plugins.language_model.learner import LanguageModel
 
@@ -11,5 +12,5 @@ from plugins.language_model.learner import LanguageModel
 class Gemma2Lora(LanguageModel):
     """Gemma-2 as a classifier of battles; see ``docs/language_models.md``."""
 
-    model: str = "google/gemma-2-9b-it"
+    model: Path | str = "google/gemma-2-9b-it"
     template: str = "gemma2"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - read when it is made
 
 from plugins.language_model.learner import LanguageModel
 
@@ -11,5 +12,5 @@ from plugins.language_model.learner import LanguageModel
 class Llama3Lora(LanguageModel):
     """Llama-3 as a classifier of battles; see ``docs/language_models.md``."""
 
-    model: str = "meta-llama/Meta-Llama-3-8B-Instruct"
+    model: Path | str = "meta-llama/Meta-Llama-3-8B-Instruct"
     template: str = "llama3"

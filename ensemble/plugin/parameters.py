@@ -41,7 +41,8 @@ def build(
     where
         The place in the config, for errors.
     anchor
-        Directory that relative paths start from; None leaves them as they are.
+        Directory that relative paths start from; None leaves them as they are. What may be a name
+        or a path (``Path | str``) is a path where there is something at that place.
 
     Raises
     ------
@@ -65,7 +66,7 @@ def build(
     for name in accepted.keys() & parameters.keys():
         try:
             value = _checked(hints.get(name, Any), parameters[name])
-            values[name] = _anchored(value, anchor)
+            values[name] = _anchored(value, anchor, typing.get_args(hints.get(name, Any)))
         except ValueError as error:
             faults.append(f'parameter "{name}": {_reason(error)}, got {parameters[name]!r}')
     if faults:
@@ -145,7 +146,10 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, pathlib.Path) else value
 
 
-def _anchored(value: Any, anchor: pathlib.Path | None) -> Any:
+def _anchored(value: Any, anchor: pathlib.Path | None, choices: tuple[Any, ...]) -> Any:
+    if {pathlib.Path, str} <= set(choices) and isinstance(value, pathlib.Path | str):
+        place = (anchor or pathlib.Path()) / value
+        return place if place.exists() else pathlib.Path(value).as_posix()
     return anchor / value if anchor and isinstance(value, pathlib.Path) else value
 
 

@@ -100,10 +100,9 @@ class LanguageModel(Parameters, BaseLearner):
         from plugins.language_model.weights import directory_fingerprint
 
         files = [path for path in sorted(directory.glob("*token*")) if path.is_file()]
-        return {
-            "weights": directory_fingerprint(directory),
-            "tokenizer": {path.name: hash_file(path) for path in files},
-        }
+        weights = directory_fingerprint(directory)
+        tokenizer = {path.name: hash_file(path) for path in files}
+        return {"model": {"weights": weights, "tokenizer": tokenizer}}
 
     def pretrain(
         self,

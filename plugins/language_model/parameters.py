@@ -6,6 +6,7 @@ the names of this file mean nothing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin
 
 from plugins.language_model.recipes import RECIPES, Recipe
@@ -49,7 +50,7 @@ class Parameters:
         A value is none of those that there are, or out of its range.
     """
 
-    model: str
+    model: Path | str
     recipe: Recipe | None = None
     revision: str | None = ModelSettings.revision
     template: str
@@ -111,7 +112,7 @@ class Parameters:
 
     def model_settings(self) -> ModelSettings:
         """Give what concerns the model."""
-        return ModelSettings(**self._chosen(ModelSettings))
+        return ModelSettings(**self._chosen(ModelSettings) | {"model": str(self.model)})
 
     def training_settings(self) -> TrainingSettings:
         """Give what concerns training; the head's rate follows from the other where it is None."""

@@ -49,6 +49,29 @@ def test_relative_paths_start_at_the_anchor() -> None:
     assert _build(file="/else/oof.csv").file == Path("/else/oof.csv")
 
 
+class Named:
+    def __init__(self, model: Path | str = "hub/name") -> None:
+        self.model = model
+
+
+class NamedToo:
+    def __init__(self, model: str | Path = "hub/name") -> None:
+        self.model = model
+
+
+@pytest.mark.parametrize("kind", [Named, NamedToo])
+def test_what_may_be_a_name_is_a_path_where_there_is_one(kind: Any, tmp_path: Path) -> None:
+    (tmp_path / "hub").mkdir()
+
+    def build_named(**parameters: str) -> object:
+        return build(kind, parameters, where="a test", anchor=tmp_path).model
+
+    assert build_named(model="hub") == tmp_path / "hub"
+    assert build_named(model=str(tmp_path / "hub")) == tmp_path / "hub"
+    assert build_named(model="hub/name") == build_named() == "hub/name"
+    assert build(kind, {"model": "hub/name"}, where="a test").model == "hub/name"
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [

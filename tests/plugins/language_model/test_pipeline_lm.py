@@ -91,7 +91,7 @@ def _config(project: Path, name: str, families: tuple[str, ...], **more: str) ->
         LEARNER.format(
             family=family,
             plugin=PLUGINS[family],
-            model=project / "models" / family,
+            model=f"models/{family}",  # as every path of a config: from its directory on
             more=f"{MORE[family]}\n{more.get(family, '')}",
         )
         for family in families
