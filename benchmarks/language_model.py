@@ -349,7 +349,7 @@ def kernels(label: str, action: Callable[[], object], most: int = 14) -> None:
         for end, (before, after) in zip(ends, itertools.pairwise(events), strict=False)
     ]
     waited = sum(max(gap, 0) for gap, *_ in gaps)
-    say(f"{label}: kernels {total / 1e3:.0f} ms, waits between them {waited / 1e3:.0f} ms")
+    say(f"{label}: {len(events)} kernels {total / 1e3:.0f} ms, waits between {waited / 1e3:.0f} ms")
     for gap, before, after in sorted(gaps, reverse=True)[:3]:
         print(f"    {gap / 1e3:8.1f} ms between {before[:50]} and {after[:50]}")
     for kernel, microseconds in spent.most_common(most):

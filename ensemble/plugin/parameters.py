@@ -148,9 +148,20 @@ def _plain(value: Any) -> Any:
 
 def _anchored(value: Any, anchor: pathlib.Path | None, choices: tuple[Any, ...]) -> Any:
     if {pathlib.Path, str} <= set(choices) and isinstance(value, pathlib.Path | str):
-        place = (anchor or pathlib.Path()) / value
-        return place if place.exists() else pathlib.Path(value).as_posix()
+        return _path_or_name(pathlib.Path(value), anchor or pathlib.Path())
     return anchor / value if anchor and isinstance(value, pathlib.Path) else value
+
+
+def _path_or_name(value: pathlib.Path, anchor: pathlib.Path) -> pathlib.Path | str:
+    place = anchor / value
+    if place.exists():
+        return place
+    if value.exists():  # a library would take it: another one from another directory
+        raise ValueError(
+            f"there is nothing at {place}, and what the working directory has under that name is "
+            "not taken: give its path from the config on, or an absolute one"
+        )
+    return value.as_posix()
 
 
 def _construct(kind: type[Plugin], values: dict[str, Any], where: str) -> Plugin:

@@ -4,8 +4,7 @@ PEFT computes ``base(x) + B(A(x)) * scale`` as separate tensors of the output's 
 Here the rank-r product comes first, in the dtype of the activations, and the large one adds itself
 to it, so that reading the output again hides behind the computing: the other way round it does not.
 The adapters themselves stay float32. Layers that take the same input share the products that read
-it.
-Forward and backward are opaque to the compiler, which could not fuse a matrix product anyway.
+it. Forward and backward are opaque to the compiler, which could not fuse a matrix product anyway.
 """
 
 from __future__ import annotations

@@ -72,6 +72,16 @@ def test_what_may_be_a_name_is_a_path_where_there_is_one(kind: Any, tmp_path: Pa
     assert build(kind, {"model": "hub/name"}, where="a test").model == "hub/name"
 
 
+def test_a_path_is_not_taken_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here" / "models").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ConfigError, match="nothing at .*config/models(.|\n)*a test"):
+        build(Named, {"model": "models"}, where="a test", anchor=tmp_path / "config")
+    assert build(Named, {"model": "models"}, where="a test").model == Path("models")
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
