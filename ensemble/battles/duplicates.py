@@ -1,4 +1,4 @@
-"""Clusters of battles that say the same: exact and near duplicates by prompt, and equal answers.
+"""Clusters of battles that say the same: equal, edited or wrapped prompts, and equal answers.
 
 What counts as a duplicate, and the measured figures, are in ``docs/duplicates.md``.
 """
@@ -6,28 +6,29 @@ What counts as a duplicate, and the measured figures, are in ``docs/duplicates.m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
+from ensemble.battles.containment import find_contained
 from ensemble.battles.minhash import SEED
 from ensemble.battles.near_pairs import near_pairs
-from ensemble.battles.normalization import joined, normalized
 from ensemble.battles.partition import Partition
+from ensemble.battles.passages import read_compared
+from ensemble.battles.templates import find_templates
 from ensemble.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from ensemble.battles.passages import Passages
+    from ensemble.battles.shingles import Integers
+    from ensemble.battles.templates import Templates
 
 LOWEST_THRESHOLD = 0.1
 """Below this, nearly every pair of texts would have to be compared."""
-MIN_RESPONSE_CHARACTERS = 200
-"""Characters that the two responses of a battle need together, after normalization, before another
-battle with the same two counts as its duplicate. Two short answers ("Yes" and "No", two refusals
-in stock phrases) are the same for unrelated prompts."""
-
-_ROWS_AT_A_TIME = 8_192
+STOCK_PHRASE = 10
+"""A later turn or an answer that stands in more groups of otherwise unrelated battles than this is
+a stock phrase, and connects none of them."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,13 @@ class Duplicates:
         ``id`` (String) and ``cluster`` (Int64), one row a battle in the order of the table.
         Clusters are numbered from 0 by their first battle.
     pairs
-        The evidence: ``id_a``, ``id_b`` (the earlier battle first), ``kind`` and ``jaccard``
-        (Float64, 1.0 where the texts are equal). Kinds are "same prompt", "same opening",
-        "near prompt", "near opening" and "same responses". Connecting these pairs gives the
-        clusters. ``n`` equal texts have ``n - 1`` pairs, all with the first of them.
+        The evidence: ``id_a``, ``id_b`` (the earlier battle first), ``kind`` and ``similarity``
+        (Float64, 1.0 where the texts are equal). Kinds are "same prompt", "same opening", "same
+        turn", "same response" and "same responses"; "near prompt" and "near opening", where
+        ``similarity`` is the Jaccard similarity; "contained prompt", "contained response" and
+        "response in prompt", where it is the share of the shorter text that stands in the longer.
+        Connecting these pairs gives the clusters. ``n`` equal texts have ``n - 1`` pairs, all with
+        the first of them.
     """
 
     clusters: pl.DataFrame
@@ -53,22 +57,24 @@ class Duplicates:
 def find_duplicates(
     battles: pl.DataFrame, *, threshold: float = 0.8, seed: int = SEED
 ) -> Duplicates:
-    """Cluster battles that are exact or near duplicates by prompt, or have the same responses.
+    """Cluster battles that say the same, in whatever wrapping.
 
-    Two battles are linked where a *document* of one equals or nearly equals a document of the
-    other. A battle's documents are its whole prompt and, if it has several turns, also its opening
-    turn, so that a longer conversation joins the battles about its first question; later turns are
-    no documents, since "thank you for your help" ends conversations about anything. An empty prompt
-    is no document: it says nothing that two battles could share, so that among battles without a
-    prompt equal responses link at any length. Battles are also linked where
-    they have the same two responses, on whichever sides, of :data:`MIN_RESPONSE_CHARACTERS` or
-    more. Clusters are the connected components of these links.
+    Two battles are linked in any of these ways, and clusters are the connected components.
+
+    - Their whole prompts, or the opening turns of longer conversations, are equal, or nearly so
+      once the templates of their sources are left out. An empty prompt says nothing that two
+      battles could share.
+    - A prompt's turn or an answer of some length stands in both, or most of one stands in a longer
+      text of the other, where what many battles share counts for little.
+    - They have the same two responses, on whichever sides, of ``MIN_RESPONSE_CHARACTERS`` or
+      more; among battles without a prompt, of any length.
 
     Parameters
     ----------
     battles
         All sources and the test rows, with the columns ``id``, ``prompt``, ``response_a`` and
-        ``response_b`` of ``BATTLE_SCHEMA``.
+        ``response_b`` of ``BATTLE_SCHEMA``; ``source`` where there are several, each of which may
+        have templates of its own.
     threshold
         Least Jaccard similarity of the shingle sets of two near duplicates, from
         :data:`LOWEST_THRESHOLD` to 1.
@@ -88,18 +94,27 @@ def find_duplicates(
         The threshold is out of range.
     """
     _check(threshold)
-    documents = _documents(battles)
-    edges = pl.concat(
+    compared = read_compared(battles)
+    passages = compared.passages
+    documents = _documents(battles, compared.prompts)
+    templates = find_templates(documents["text"], documents["source"])
+    documents = documents.with_columns(own=templates.left_by(documents["text"]))
+    whole = pl.concat(
         [
             _same_text(documents),
             _near_text(documents, threshold, seed),
-            _same_responses(battles),
+            _same_responses(compared.answers),
         ]
     )
-    edges = edges.sort("a", "b", "kind", "jaccard").unique(
-        ["a", "b", "kind"], keep="last", maintain_order=True
-    )
-    return Duplicates(clusters=_clusters(battles, edges), pairs=_by_id(battles, edges))
+    rows = Partition(len(battles))
+    rows.merge(whole["a"].to_numpy(), whole["b"].to_numpy())
+    told = _same_passage(passages, rows)
+    rows.merge(told["a"].to_numpy(), told["b"].to_numpy())
+    wrapped = _contained(battles, passages, templates, rows)
+    edges = _unique(pl.concat([whole, told, wrapped]))
+    rows.merge(wrapped["a"].to_numpy(), wrapped["b"].to_numpy())
+    clusters = battles.select("id", cluster=pl.Series(rows.numbers()))
+    return Duplicates(clusters=clusters, pairs=_by_id(battles, edges))
 
 
 def _check(threshold: float) -> None:
@@ -111,101 +126,136 @@ def _check(threshold: float) -> None:
         )
 
 
-def _documents(battles: pl.DataFrame) -> pl.DataFrame:
+def _documents(battles: pl.DataFrame, prompts: pl.DataFrame) -> pl.DataFrame:
     """Gather every different text once, with its rows and whether each only opens with it.
 
     Texts come in the order of their first rows; a row's whole prompt before its opening.
     """
-    prompt = pl.col("prompt")
-    whole = battles.select(
-        row=pl.int_range(pl.len(), dtype=pl.Int64),
-        opening=pl.lit(False),
-        text=normalized(joined(prompt)),
+    sources = (
+        battles["source"]
+        if "source" in battles.columns
+        else pl.repeat("", len(battles), eager=True)
     )
-    opening = battles.select(
-        row=pl.int_range(pl.len(), dtype=pl.Int64),
-        opening=pl.lit(True),
-        text=pl.when(prompt.list.len() > 1).then(normalized(prompt.list.first())),
-    )
-    both = pl.concat([whole, opening]).filter(pl.col("text") != "")
-    return both.sort("row", "opening").group_by("text", maintain_order=True).agg("row", "opening")
+    owned = prompts.with_columns(source=sources.gather(prompts["row"]))
+    grouped = owned.group_by("text", maintain_order=True)
+    return grouped.agg("row", "opening", pl.col("source").unique())
 
 
 def _same_text(documents: pl.DataFrame) -> pl.DataFrame:
-    first = documents.select(
+    pairs = _stars(documents.select("row", "opening"))
+    kind = pl.when("opening").then(pl.lit("same opening")).otherwise(pl.lit("same prompt"))
+    return _between_rows(pairs.with_columns(kind=kind, similarity=pl.lit(1.0)))
+
+
+def _near_text(documents: pl.DataFrame, threshold: float, seed: int) -> pl.DataFrame:
+    """Compare what texts have of their own; one that is left equal is as near as can be."""
+    # One row stands for all that have the text: they are linked to it as exact duplicates.
+    firsts = documents.select(
+        "own", row=pl.col("row").list.first(), opening=pl.col("opening").list.first()
+    )
+    grouped = (
+        firsts.filter(pl.col("own") != "")
+        .group_by("own", maintain_order=True)
+        .agg("row", "opening")
+    )
+    equal = _stars(grouped.select("row", "opening")).with_columns(similarity=pl.lit(1.0))
+    pairs = near_pairs(grouped["own"], threshold, seed=seed)
+    rows, opens = grouped["row"].list.first(), grouped["opening"].list.first()
+    near = pairs.select(
+        a=rows.gather(pairs["left"]),
+        b=rows.gather(pairs["right"]),
+        opening=opens.gather(pairs["left"]) | opens.gather(pairs["right"]),
+        similarity="jaccard",
+    )
+    kind = pl.when("opening").then(pl.lit("near opening")).otherwise(pl.lit("near prompt"))
+    return _between_rows(pl.concat([equal, near]).with_columns(kind=kind))
+
+
+def _stars(groups: pl.DataFrame) -> pl.DataFrame:
+    """Link the first row of each group with the others: ``a``, ``b``, ``opening`` of either."""
+    first = groups.select(
         a=pl.col("row").list.first(),
         opens=pl.col("opening").list.first(),
         b=pl.col("row").list.slice(1),
         opening=pl.col("opening").list.slice(1),
     )
     pairs = first.filter(pl.col("b").list.len() > 0).explode("b", "opening")
-    kind = pl.when(pl.col("opens") | pl.col("opening")).then(pl.lit("same opening"))
-    edges = pairs.with_columns(kind=kind.otherwise(pl.lit("same prompt")), jaccard=pl.lit(1.0))
-    return _between_rows(edges)
+    return pairs.select("a", "b", opening=pl.col("opens") | pl.col("opening"))
 
 
-def _near_text(documents: pl.DataFrame, threshold: float, seed: int) -> pl.DataFrame:
-    pairs = near_pairs(documents["text"], threshold, seed=seed)
-    # One row stands for all that have the text: they are linked to it as exact duplicates.
-    rows = documents["row"].list.first()
-    opens = documents["opening"].list.first()
-    edges = pairs.select(
-        "jaccard",
-        a=rows.gather(pairs["left"]),
-        b=rows.gather(pairs["right"]),
-        opening=opens.gather(pairs["left"]) | opens.gather(pairs["right"]),
-    )
-    kind = pl.when("opening").then(pl.lit("near opening")).otherwise(pl.lit("near prompt"))
-    return _between_rows(edges.with_columns(kind=kind))
-
-
-def _same_responses(battles: pl.DataFrame) -> pl.DataFrame:
-    keys = pl.concat([pl.Series("key", dtype=pl.Binary), *_response_keys(battles)])
+def _same_responses(keys: pl.Series) -> pl.DataFrame:
     rows = pl.DataFrame({"key": keys}).with_row_index("row").cast({"row": pl.Int64}).drop_nulls()
     groups = rows.group_by("key", maintain_order=True).agg("row")
     stars = groups.select(a=pl.col("row").list.first(), b=pl.col("row").list.slice(1))
     edges = stars.filter(pl.col("b").list.len() > 0).explode("b")
-    return _between_rows(edges.with_columns(kind=pl.lit("same responses"), jaccard=pl.lit(1.0)))
+    return _between_rows(edges.with_columns(kind=pl.lit("same responses"), similarity=pl.lit(1.0)))
 
 
-def _response_keys(battles: pl.DataFrame) -> Iterator[pl.Series]:
-    """Yield a digest of each row's two responses in either order, null where they are too short.
-
-    Under an empty prompt short ones count too, among themselves: there the responses are all that a
-    battle is, and it must not be parted from its own A/B swap. Responses are most of the text, so
-    only digests of it are kept, and few rows are open at once.
-    """
-    names = {"prompt": "prompt", "a": "response_a", "b": "response_b"}
-    columns = {name: normalized(joined(pl.col(column))) for name, column in names.items()}
-    for rows in battles.select(names.values()).iter_slices(_ROWS_AT_A_TIME):
-        texts = rows.select(**columns)
-        length = pl.col("a").str.len_chars() + pl.col("b").str.len_chars()
-        ordered = pl.when(pl.col("a") <= pl.col("b")).then(pl.concat_str("a", "b", separator="\0"))
-        pairs = ordered.otherwise(pl.concat_str("b", "a", separator="\0"))
-        only_responses = pl.when(pl.col("prompt") == "").then(pl.lit("\0\0") + pairs)
-        enough = length >= MIN_RESPONSE_CHARACTERS
-        content = texts.select(pl.when(enough).then(pairs).otherwise(only_responses)).to_series()
-        digests = [None if pair is None else _digest(pair) for pair in content]
-        yield pl.Series("key", digests, dtype=pl.Binary)
+def _same_passage(passages: Passages, rows: Partition) -> pl.DataFrame:
+    """Link battles in which the same passage stands, unless it is a stock phrase."""
+    owners = passages.owners.with_columns(part=pl.Series(rows.labels[passages.owners["row"]]))
+    groups = owners.group_by("passage", maintain_order=True).agg(
+        "row", groups=pl.col("part").n_unique()
+    )
+    shared = groups.filter(pl.col("groups").is_between(2, STOCK_PHRASE))
+    stars = shared.select("passage", a=pl.col("row").list.first(), b=pl.col("row").list.slice(1))
+    is_prompt = pl.Series(passages.is_prompt[stars["passage"]], dtype=pl.Boolean)
+    kind = pl.when(is_prompt).then(pl.lit("same turn")).otherwise(pl.lit("same response"))
+    edges = stars.with_columns(kind=kind).explode("b")
+    return _between_rows(edges.with_columns(similarity=pl.lit(1.0)))
 
 
-def _digest(text: str) -> bytes:
-    return blake2b(text.encode(), digest_size=16).digest()
+def _contained(
+    battles: pl.DataFrame, passages: Passages, templates: Templates, rows: Partition
+) -> pl.DataFrame:
+    """Link battles where most of a passage of one stands in a passage of the other."""
+    found = find_contained(battles, passages, templates, _components(passages, rows))
+    prompt = passages.is_prompt
+    both, either = (
+        (prompt[found.left] & prompt[found.right]),
+        (prompt[found.left] | prompt[found.right]),
+    )
+    kinds = np.where(
+        both, "contained prompt", np.where(either, "response in prompt", "contained response")
+    )
+    edges = pl.DataFrame(
+        {
+            "a": passages.rows[found.left],
+            "b": passages.rows[found.right],
+            "kind": pl.Series(kinds, dtype=pl.String),
+            "similarity": found.coverage,
+        }
+    )
+    return _between_rows(edges)
+
+
+def _components(passages: Passages, rows: Partition) -> Integers:
+    """Give each passage the component of its rows; -1 for one that stands in several."""
+    owners = passages.owners
+    number, label = owners["passage"].to_numpy(), rows.labels[owners["row"].to_numpy()]
+    lowest = np.full(len(passages), len(rows.labels), dtype=np.int64)
+    highest = np.full(len(passages), -1, dtype=np.int64)
+    np.minimum.at(lowest, number, label)
+    np.maximum.at(highest, number, label)
+    return np.where(lowest == highest, lowest, -1)
 
 
 def _between_rows(edges: pl.DataFrame) -> pl.DataFrame:
-    """Leave out a row's link with itself: a prompt can be near its own opening."""
-    return edges.filter(pl.col("a") != pl.col("b")).select("a", "b", "kind", "jaccard")
+    """Leave out a row's link with itself, and name the earlier row first."""
+    ordered = edges.with_columns(a=pl.min_horizontal("a", "b"), b=pl.max_horizontal("a", "b"))
+    return ordered.filter(pl.col("a") != pl.col("b")).select("a", "b", "kind", "similarity")
 
 
-def _clusters(battles: pl.DataFrame, edges: pl.DataFrame) -> pl.DataFrame:
-    rows = Partition(len(battles))
-    rows.merge(edges["a"].to_numpy(), edges["b"].to_numpy())
-    return battles.select("id", cluster=pl.Series(rows.numbers()))
+def _unique(edges: pl.DataFrame) -> pl.DataFrame:
+    ordered = edges.sort("a", "b", "kind", "similarity")
+    return ordered.unique(["a", "b", "kind"], keep="last", maintain_order=True)
 
 
 def _by_id(battles: pl.DataFrame, edges: pl.DataFrame) -> pl.DataFrame:
     ids = battles["id"]
     return edges.select(
-        id_a=ids.gather(edges["a"]), id_b=ids.gather(edges["b"]), kind="kind", jaccard="jaccard"
+        id_a=ids.gather(edges["a"]),
+        id_b=ids.gather(edges["b"]),
+        kind="kind",
+        similarity="similarity",
     )

@@ -185,10 +185,10 @@ DETAILS = (
 )
 
 FOLLOW_UPS = (
-    "Thanks. And what about the {0} that {6} has?",
-    "Can you go deeper into the {1}, with the {0} in mind?",
-    "Please make it shorter and leave out the {0}.",
-    "Are you sure? {6} says the {4} {0} is different.",
+    "Thanks. And what about the {0} number {5} that {6} has?",
+    "Can you go deeper into the {1} that {6} saw in {5}, with the {0} in mind?",
+    "Please make it shorter than {5} words for {6}, and leave out the {0}.",
+    "Are you sure? {6} says the {4} {0} is different by {5}.",
 )
 
 BENCHMARKS: dict[str, tuple[str, ...]] = {

@@ -24,7 +24,7 @@ from ensemble.battles.minhash import (
     signatures,
 )
 from ensemble.battles.partition import Partition
-from ensemble.battles.shingles import shingle_sets
+from ensemble.battles.shingles import ranges, shingle_sets
 from ensemble.battles.similarity import jaccard
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class _Tournament:
         open_ = self.sizes > done + 1
         self.starts, self.sizes = self.starts[open_], self.sizes[open_]
         if len(self.starts):
-            labels = self.parts.labels[self.members[_ranges(self.starts, self.sizes)]]
+            labels = self.parts.labels[self.members[ranges(self.starts, self.sizes)]]
             inner = np.cumsum(self.sizes) - self.sizes
             lowest = np.minimum.reduceat(labels, inner)
             mixed = lowest != np.maximum.reduceat(labels, inner)
@@ -160,16 +160,9 @@ class _Tournament:
     def _round(self, done: int, stop: int) -> tuple[Integers, Integers]:
         ends = self.starts + self.sizes
         pivots = np.minimum(self.sizes - 1, stop) - done
-        place = _ranges(self.starts + done, pivots)
+        place = ranges(self.starts + done, pivots)
         later = np.repeat(ends, pivots) - place - 1
         left = self.members[np.repeat(place, later)]
-        right = self.members[_ranges(place + 1, later)]
+        right = self.members[ranges(place + 1, later)]
         apart = self.parts.labels[left] != self.parts.labels[right]
         return left[apart], right[apart]
-
-
-def _ranges(starts: Integers, lengths: Integers) -> Integers:
-    """Concatenate ``arange(start, start + length)`` for every start and length."""
-    before = np.cumsum(lengths) - lengths
-    steps = np.arange(lengths.sum(), dtype=np.int64)
-    return np.asarray(steps + np.repeat(starts - before, lengths), dtype=np.int64)

@@ -1,25 +1,59 @@
-"""The form in which texts are compared: what is only typed differently is the same text."""
+r"""The form in which texts are compared: one that is only typed or wrapped differently is the same.
+
+Sources write the same text in many ways: with ``<br>`` for a line break, HTML or JSON escapes,
+typographic quotes, a role in front (``USER:``, ``### Instruction:``) or the special tokens of a
+chat template. None of that is part of what somebody asked, so none of it is compared.
+"""
 
 from __future__ import annotations
 
+import html
+import json
+import re
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 if TYPE_CHECKING:
-    import polars as pl
+    from collections.abc import Callable
 
 # Runs of two and more, then single characters that are not yet a plain space: matching every lone
 # space only to write it back would take several times as long.
 _BLANKS = r"[\s\p{Cc}]{2,}|[^\S ]|\p{Cc}"
-_UNSEEN = r"\p{Cf}+"
+# Format characters, variation selectors, and the letters that are blank (Hangul fillers, Braille).
+_UNSEEN = (
+    r"[\p{Cf}\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}\x{180B}-\x{180F}"
+    r"\x{115F}\x{1160}\x{3164}\x{FFA0}\x{2800}]+"
+)
+_ESCAPES = r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});?|\\u[0-9a-fA-F]{4}"
+_UNICODE_ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
+_TAGS = (
+    r"(?i)</?(?:br|p|div|span|hr|b|i|u|em|strong|code|pre|ul|ol|li|h[1-6]|blockquote)"
+    r"(?:\s[^<>]{0,200})?/?>"
+)
+_QUOTES = {r"[‘’‚‛′`´]": "'", r"[“”„‟″«»]": '"', r"[‐‑‒–—―−]": "-"}
+_TOKENS = (
+    r"<\|[^<>|\n]{1,40}\|>|</?s>|<(?:bos|eos|pad|unk)>|\[/?(?:inst|system_prompt)\]"
+    r"|<</?sys>>|<(?:start|end)_of_turn>"
+)
+_ROLE = r"user|assistant|human|system|model|chatbot|chatgpt|gpt|instructions?|input|output|response"
+_SPEAKER = r"ai|bot|question|answer|prompt|query|q|a"
+# A role ends with a colon, and one may stand behind the other; or it has a line to itself.
+_MARKERS = rf"(?m)^(?:[ \t#>*_\[(-]*\b(?:{_ROLE}|{_SPEAKER})(?: ?\d{{1,3}})?[*_\])]* *:[ \t*_]*)+"
+_ROLE_LINES = rf"(?m)^[ \t#>*_\[(-]*(?:{_ROLE})[ \t*_\])]*$"
+_FINAL = r"[\s.,;:!?…。、！？]+$"
 
 
 def normalized(text: pl.Expr) -> pl.Expr:
     r"""Bring texts to the form in which two of them count as the same.
 
-    Format characters (zero-width spaces and joiners, soft hyphens, byte order and direction marks)
-    go, for nobody sees them. Then Unicode NFKC (full-width letters, ligatures and composed accents
-    become one form), lower case, and every run of white space and control characters as one space,
-    none at the ends. Punctuation stays: ``"C"`` and ``"C++"`` are different prompts.
+    HTML entities, ``\uXXXX`` and backslashes before punctuation are resolved, formatting tags and
+    written-out line breaks become line breaks, and what nobody sees goes (format characters,
+    variation selectors, blank letters). Then Unicode NFKC (full-width letters, ligatures and
+    composed accents become one form), lower case, plain quotes and dashes; special tokens of chat
+    templates and role markers at the beginning of a line go; every run of white space and control
+    characters is one space, none at the ends; final punctuation goes. Other punctuation stays:
+    ``"C"`` and ``"C++"`` are different prompts.
 
     Parameters
     ----------
@@ -29,7 +63,8 @@ def normalized(text: pl.Expr) -> pl.Expr:
     Returns
     -------
     pl.Expr
-        String expression. No control character is left, so ``"\0"`` can separate two texts.
+        String expression. No control character is left, so ``"\0"`` can separate two texts. It is
+        empty only where nothing was seen: a text of final punctuation or of a role alone stays.
 
     Notes
     -----
@@ -37,12 +72,60 @@ def normalized(text: pl.Expr) -> pl.Expr:
     does not have: ``ß`` and ``ss`` differ. Near duplicates bridge that in any longer text.
     Without joiners an emoji that is put together from others equals those in a row.
     """
+    # As one function of a series: as an expression, a text that falls back on an earlier form would
+    # have it computed again.
+    return text.map_batches(_normalize, return_dtype=pl.String)
+
+
+def _normalize(texts: pl.Series) -> pl.Series:
+    plain = _where(texts, texts.str.contains(r"[&\\]"), _unescaped)
+    tagless = _where(plain, plain.str.contains("<"), lambda t: t.str.replace_all(_TAGS, "\n"))
+    # Plain ASCII, as most texts are, has nothing of what this looks for.
+    wide = tagless.str.len_bytes() != tagless.str.len_chars()
+    folded = _where(tagless, wide, _composed).str.to_lowercase()
+    unmarked = _where(
+        folded, folded.str.contains(r"[<\[]"), lambda t: t.str.replace_all(_TOKENS, "\n")
+    )
+    for markers in (_MARKERS, _ROLE_LINES):
+        unmarked = unmarked.str.replace_all(markers, " ")
+    bare = _blanks_as_one(unmarked)
+    ended = bare.str.replace(_FINAL, "")
+    said_nothing = (ended == "") & (folded != "")
+    return _where(ended, said_nothing, lambda _: _blanks_as_one(folded.filter(said_nothing)))
+
+
+def _where(
+    texts: pl.Series, rows: pl.Series, change: Callable[[pl.Series], pl.Series]
+) -> pl.Series:
+    """Change the texts of a mask; null is none of them."""
+    places = rows.fill_null(value=False).arg_true()
+    return texts.scatter(places, change(texts.gather(places))) if len(places) else texts
+
+
+def _composed(texts: pl.Series) -> pl.Series:
+    """Leave out what nobody sees, compose what is one letter, and plain quotes and dashes."""
     # First of all: between a letter and its accent a format character keeps the two apart.
-    seen = text.str.replace_all(_UNSEEN, "")
-    folded = seen.str.normalize("NFKC").str.to_lowercase()
-    return folded.str.replace_all(_BLANKS, " ").str.strip_chars(" ")
+    composed = texts.str.replace_all(_UNSEEN, "").str.normalize("NFKC")
+    for typed, simple in _QUOTES.items():
+        composed = composed.str.replace_all(typed, simple)
+    return composed
 
 
-def joined(turns: pl.Expr) -> pl.Expr:
-    """Join the turns of one side into one text; null turns and null lists add nothing."""
-    return turns.list.join("\n", ignore_nulls=True).fill_null("")
+def _unescaped(texts: pl.Series) -> pl.Series:
+    """Resolve HTML entities, also escaped twice, and the escapes of JSON and Markdown."""
+    plain = _where(texts, texts.str.contains(_ESCAPES), _without_codes)
+    return plain.str.replace_all(r"\\[nrt]", "\n").str.replace_all(r"\\(\p{P})", "$1")
+
+
+def _without_codes(texts: pl.Series) -> pl.Series:
+    return pl.Series([_without_code(text) for text in texts], dtype=pl.String)
+
+
+def _without_code(text: str) -> str:
+    plain = html.unescape(html.unescape(text))
+    found = _UNICODE_ESCAPES.sub(lambda match: str(json.loads(f'"{match.group()}"')), plain)
+    return found.encode("utf-8", "replace").decode()
+
+
+def _blanks_as_one(texts: pl.Series) -> pl.Series:
+    return texts.str.replace_all(_BLANKS, " ").str.strip_chars(" ")

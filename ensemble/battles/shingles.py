@@ -49,6 +49,13 @@ def batches(sizes: Integers, budget: int) -> Iterator[slice]:
         start = stop
 
 
+def ranges(starts: Integers, lengths: Integers) -> Integers:
+    """Concatenate ``arange(start, start + length)`` for every start and length."""
+    before = np.cumsum(lengths) - lengths
+    steps = np.arange(lengths.sum(), dtype=np.int64)
+    return np.asarray(steps + np.repeat(starts - before, lengths), dtype=np.int64)
+
+
 def shingle_lists(texts: pl.Series) -> tuple[Shingles, Integers]:
     """Take the shingles of each text in order, repeats included.
 

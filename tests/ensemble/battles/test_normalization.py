@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble.battles.normalization import joined, normalized
+from ensemble.battles.normalization import normalized
 
 
 def normal(text: str | None) -> str | None:
@@ -18,6 +18,23 @@ def normal(text: str | None) -> str | None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("USER: how  are you?", "how are you"),
+        ("### Instruction:\nSum it up.\n\n### Response:", "sum it up"),
+        ("<|im_start|>user\nHi there<|im_end|>\n<|im_start|>assistant", "hi there"),
+        ("<s>[INST] Hi there [/INST]</s>", "hi there"),
+        ("<start_of_turn>user\nhi<end_of_turn>", "hi"),
+        ("**Human:** Question: why?", "why"),
+        ("one<br/>two<p>three</p>", "one two three"),
+        ("a &lt; b &amp;amp; &#39;c&#39;", "a < b & 'c'"),
+        ("\\u201cquoted\\u201d and \\n more", '"quoted" and more'),
+        ("snake\\_case", "snake_case"),
+        ("\u201ccurly\u201d \u2018quotes\u2019 \u2013 dash\u2026", "\"curly\" 'quotes' - dash"),
+        ("heart \u2764\ufe0f and \u3164 filler", "heart \u2764 and filler"),
+        ("lone \\ud83d here", "lone ? here"),
+        ("???", "???"),
+        ("User", "user"),
+        ("What is C++?", "what is c++"),
+        ("ratio a: b", "ratio a: b"),
         ("  Two\t\n words ", "two words"),
         ("no-break\u00a0space and\u2003wide", "no-break space and wide"),
         ("\uff26\uff35\uff2c\uff2c width \ufb01", "full width fi"),
@@ -53,8 +70,3 @@ def test_case_and_blanks_make_no_difference(words: list[str], data: st.DataObjec
     blanks = st.sampled_from([" ", "\n", "\t ", "\u00a0", "  "])
     spaced = "".join(data.draw(blanks) + word.upper() for word in words)
     assert normal(spaced) == normal(" ".join(words))
-
-
-def test_joined_skips_nulls() -> None:
-    turns = pl.Series([["a", None, "b"], [None], [], None], dtype=pl.List(pl.String))
-    assert pl.select(joined(pl.lit(turns))).to_series().to_list() == ["a\nb", "", "", ""]

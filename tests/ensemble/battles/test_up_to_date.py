@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,7 +149,9 @@ def test_a_torn_pair_cannot_be_hidden_behind_a_lax_plan(project: Any) -> None:
     """Clusters of threshold 1.0, a config of 0.8, and two prompts that differ by a letter."""
     path = project.path / "train.csv"
     frame = pl.read_csv(path)
-    prompts = [json.dumps([f"why is the sky so blue in the morning, {i % 30}?"]) for i in range(60)]
+    draw = random.Random(3)
+    words = [" ".join("".join(draw.choices("aeioustnr", k=6)) for _ in range(4)) for _ in range(20)]
+    prompts = [json.dumps([f"{words[i // 3]} {'xyz'[i % 3]}"]) for i in range(60)]
     frame.with_columns(prompt=pl.Series(prompts)).write_csv(path)
     config = project.config(folds={"n_splits": 3, "near_duplicate_threshold": 1.0})
     place = run(config)

@@ -1,0 +1,171 @@
+"""Battles told again in another wrapping are one cluster; a shared template connects nothing."""
+
+from __future__ import annotations
+
+import html
+import json
+import random
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ensemble.battles.coverage import alignment, coverage
+from ensemble.battles.duplicates import find_duplicates
+from ensemble.battles.templates import find_templates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROWS = 60
+LIST = pl.List(pl.String)
+
+
+def sentence(draw: random.Random, words: int) -> str:
+    return " ".join("".join(draw.choices("abcdefghilmnoprstu", k=6)) for _ in range(words))
+
+
+DRAW = random.Random(5)
+PROMPTS = [f"{sentence(DRAW, 9)}?" for _ in range(ROWS)]
+ANSWERS = [f"{sentence(DRAW, 40)}." for _ in range(2 * ROWS)]
+LONG = sentence(DRAW, 300)
+
+
+def table(source: str, rounds: list[list[tuple[str, str, str]]]) -> pl.DataFrame:
+    columns = [[list(turns) for turns in zip(*battle, strict=True)] for battle in rounds]
+    return pl.DataFrame(
+        {
+            "id": [f"{source}-{n}" for n in range(len(rounds))],
+            "source": source,
+            **{
+                name: pl.Series([battle[k] for battle in columns], dtype=LIST)
+                for k, name in enumerate(("prompt", "response_a", "response_b"))
+            },
+        }
+    )
+
+
+def single() -> list[list[tuple[str, str, str]]]:
+    return [[(PROMPTS[n], ANSWERS[2 * n], ANSWERS[2 * n + 1])] for n in range(ROWS)]
+
+
+def escaped(copies: pl.DataFrame, originals: pl.DataFrame) -> int:
+    clusters = dict(find_duplicates(pl.concat([originals, copies])).clusters.rows())
+    pairs = zip(originals["id"], copies["id"], strict=True)
+    return sum(clusters[one] != clusters[other] for one, other in pairs)
+
+
+def other_answers(number: int) -> tuple[str, str]:
+    draw = random.Random(number)
+    return sentence(draw, 40), sentence(draw, 40)
+
+
+@pytest.mark.parametrize("same_answers", [True, False])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda text: f"{LONG[:272]}\n\n{text}",
+        lambda text: f"{text} {LONG[:2000]}",
+        lambda text: f"{LONG[:1000]} {text} {LONG[-1000:]}",
+        lambda text: f"USER: {text}\n\nASSISTANT:",
+        lambda text: f"<|im_start|>user\n{text}<|im_end|>\n",
+        lambda text: html.escape(html.escape(f"'{text}'")),
+        lambda text: json.dumps(f'"{text}"'),
+        lambda text: text.replace(" ", "<br>"),
+        lambda text: f"{text[:-1]} please",
+        lambda text: text[:30] + "z" + text[31:],
+        str.upper,
+    ],
+)
+def test_a_copy_in_another_wrapping_does_not_escape(
+    wrap: Callable[[str], str], same_answers: bool
+) -> None:
+    copies = [
+        [(wrap(prompt), *((f"Assistant: {a}", f"{b}</s>") if same_answers else other_answers(n)))]
+        for n, [(prompt, a, b)] in enumerate(single())
+    ]
+    assert escaped(table("copies", copies), table("people", single())) == 0
+
+
+@pytest.mark.parametrize("kept", [[1], [0], [1, 2], [0, 2]])
+@pytest.mark.parametrize("same_answers", [True, False])
+def test_some_rounds_of_a_conversation_do_not_escape(kept: list[int], same_answers: bool) -> None:
+    draw = random.Random(3)
+    whole = [
+        [(f"{sentence(draw, 8)}?", sentence(draw, 40), sentence(draw, 40)) for _ in range(3)]
+        for _ in range(ROWS)
+    ]
+    parts = [
+        [battle[k] if same_answers else (battle[k][0], *other_answers(n)) for k in kept]
+        for n, battle in enumerate(whole)
+    ]
+    assert escaped(table("parts", parts), table("people", whole)) == 0
+
+
+def test_a_transcript_does_not_escape() -> None:
+    draw = random.Random(4)
+    whole = [
+        [(f"{sentence(draw, 8)}?", sentence(draw, 40), sentence(draw, 40)) for _ in range(2)]
+        for _ in range(ROWS)
+    ]
+    flat = [
+        [(f"Human: {p1}\n\nAI: {a1}\n\nHuman: {p2}\n\nAI:", *other_answers(n))]
+        for n, [(p1, a1, _), (p2, _, _)] in enumerate(whole)
+    ]
+    assert escaped(table("flat", flat), table("people", whole)) == 0
+
+
+def test_an_answer_that_stands_in_two_battles_joins_them() -> None:
+    first = [[(PROMPTS[n], ANSWERS[n], ANSWERS[ROWS + n])] for n in range(10)]
+    second = [[(PROMPTS[20 + n], f"Sure! {ANSWERS[n]}", other_answers(n)[0])] for n in range(10)]
+    assert escaped(table("b", second), table("a", first)) == 0
+
+
+@pytest.mark.parametrize("prompts", [PROMPTS, [p[:12] for p in PROMPTS]])
+def test_a_template_that_all_rows_share_connects_nothing(prompts: list[str]) -> None:
+    rows = [[(f"{LONG[:1500]}\n\n{p}", *other_answers(n))] for n, p in enumerate(prompts)]
+    found = find_duplicates(table("people", rows))
+    assert found.clusters["cluster"].n_unique() == ROWS
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2000), st.integers(0, 2000))
+def test_templates_are_found_at_either_end(before: int, after: int) -> None:
+    texts = pl.Series([f"{LONG[:before]} {p} {LONG[:after]}".strip() for p in PROMPTS])
+    sources = pl.Series([["one"]] * ROWS)
+    own = find_templates(texts, sources).left_by(texts).to_list()
+    for text, prompt in zip(own, PROMPTS, strict=True):
+        # Shorter than a gram nothing is seen; a letter that happens to follow is as good as gone.
+        assert prompt[3:-3] in text
+        assert len(text) <= len(prompt) + 2 * 14
+
+
+def test_templates_are_those_of_a_source() -> None:
+    wrapped = [f"{LONG[:200]} {prompt}" for prompt in PROMPTS[:10]]
+    texts = pl.Series([*wrapped, *PROMPTS[10:]])
+    of_one = pl.Series([["small"]] * 10 + [["large"]] * 50)
+    assert find_templates(texts, of_one).left_by(texts)[0][3:] == wrapped[0][201:][3:]
+    few = pl.Series([*wrapped[:5], *PROMPTS[5:]])
+    assert find_templates(few, of_one).left_by(few).to_list() == few.to_list()
+
+
+@pytest.mark.parametrize("size", [40, 100, 300])
+def test_coverage_golden(size: int) -> None:
+    draw = random.Random(size)
+    letters = "".join(draw.choices("abcdefghiklmnopqrst", k=size))
+    half = letters[: size // 2]
+    texts = pl.Series([letters, f"zz {letters} zz", half, letters[::-1]])
+    left, right = [0, 2, 0, 0], [1, 0, 2, 3]
+    pairs = [pl.Series(side).to_numpy() for side in (left, right)]
+    assert coverage(texts, *pairs).tolist() == [1.0, 1.0, len(half) / size, 0.0]
+
+
+def test_alignment_bears_wrong_letters() -> None:
+    typed = PROMPTS[0][:20] + "z" + PROMPTS[0][21:40] + "z" + PROMPTS[0][41:]
+    texts = pl.Series([typed, f"{LONG} {PROMPTS[0]}", PROMPTS[1]])
+    left, right = (pl.Series(side).to_numpy() for side in ([0, 0], [1, 2]))
+    alike = alignment(texts, left, right)
+    assert alike[0] > 0.95
+    assert alike[1] < 0.8
