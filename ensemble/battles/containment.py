@@ -159,16 +159,18 @@ class _Index:
         # One that a single passage has, as most are, is in no other; nor does a component connect
         # with itself, or a passage that stands in several.
         place = ranges(first[size > 1], size[size > 1])
-        number = (keys[place] & _NUMBER).astype(np.int64)
-        gram = np.repeat(np.arange(int((size > 1).sum())), size[size > 1])
-        own = components[number]
+        # Half the bytes: here are as many numbers as fingerprints.
+        number = (keys[place] & _NUMBER).astype(np.int32)
+        gram = np.repeat(np.arange((size > 1).sum(), dtype=np.int32), size[size > 1])
+        own = components.astype(np.int32)[number]
+        del place
         known = own >= 0
         number, gram, own = number[known], gram[known], own[known]
         first = _firsts(gram)
         alone = _reduced(np.minimum, own, first) == _reduced(np.maximum, own, first)
         apart = ~np.repeat(alone, _lengths(gram))
         number, own = number[apart], own[apart]
-        gram = np.repeat(np.arange(int((~alone).sum())), _lengths(gram)[~alone])
+        gram = np.repeat(np.arange((~alone).sum(), dtype=np.int32), _lengths(gram)[~alone])
         total = (kept - np.bincount(number, minlength=n)).astype(np.float64)
         counts = _components_of(gram, own)
         weight = np.where(
@@ -243,14 +245,14 @@ def _firsts(values: NDArray[Any]) -> Integers:
     )
 
 
-def _reduced(reduce: np.ufunc, values: Integers, first: Integers) -> Integers:
+def _reduced(reduce: np.ufunc, values: NDArray[Any], first: Integers) -> NDArray[Any]:
     """Reduce runs of values; of none there are none."""
     return np.asarray(reduce.reduceat(values, first)) if len(first) else values
 
 
 def _components_of(gram: Integers, component: Integers) -> Integers:
     """Count the different components of each fingerprint."""
-    pairs = (gram << NUMBER_BITS) | component
+    pairs = (gram.astype(np.int64) << NUMBER_BITS) | component
     pairs.sort()
     return np.bincount(pairs[_firsts(pairs)] >> NUMBER_BITS)
 

@@ -145,6 +145,7 @@ def read_compared(battles: pl.DataFrame) -> Compared:
     keys = _numbered([part.keys for part in parts], np.cumsum(counts) - counts)
     prompts = pl.concat([part.prompts for part in parts])
     answers = pl.concat([part.answers for part in parts])
+    del parts  # its keys are most of what is in memory
     return Compared(prompts, answers, _each_once(places, keys))
 
 
@@ -268,10 +269,11 @@ def _each_once(places: pl.DataFrame, keys: Shingles) -> Passages:
     first = numbered.group_by("digest", maintain_order=True).agg(pl.col("place").first())
     first = first.with_row_index("passage").cast({"passage": pl.Int64, "place": pl.Int64})
     owners = numbered.join(first, on="digest", how="left", maintain_order="left")
-    new = np.full(len(places), -1, dtype=np.int64)
+    new = np.full(len(places), _NUMBER, dtype=np.uint64)
     new[first["place"]] = first["passage"]
     number = new[(keys & _NUMBER).astype(np.int64)]
-    kept = (keys[number >= 0] & ~_NUMBER) | number[number >= 0].astype(np.uint64)
+    kept = ((keys & ~_NUMBER) | number)[number < _NUMBER]
+    del keys, number
     kept.sort()
     if len(kept):
         kept = kept[np.append(True, kept[1:] != kept[:-1])]

@@ -36,9 +36,9 @@ PART_OF_TEMPLATE = 0.1
 LEAST_LEFT = 12
 """Letters and digits that a text needs beside its template."""
 
-_ONE_IN = 3
+_ONE_IN = 6
 _TEXT = np.uint64((1 << 24) - 1)
-_ENDS = 48
+_ENDS = 32
 """Letters at either end of a text where every gram is looked at: short templates stand there."""
 _FARTHEST = 40
 """Letters that a run is followed for beyond its last kept gram; the next is nearer as a rule."""
@@ -159,10 +159,8 @@ def _in_runs(reduce: np.ufunc, values: Integers, start: Integers) -> Integers:
     """Give every value what its run comes to."""
     if not len(start):
         return values
-    found: Integers = np.repeat(
-        reduce.reduceat(values, start), np.diff(np.append(start, len(values)))
-    )
-    return found
+    lengths = np.diff(np.append(start, len(values)))
+    return np.asarray(np.repeat(reduce.reduceat(values, start), lengths), dtype=np.int64)
 
 
 def _reach(found: Letters, grams: Fingerprints, edge: Integers, step: int) -> Integers:
@@ -211,7 +209,7 @@ def _reach(found: Letters, grams: Fingerprints, edge: Integers, step: int) -> In
     stops = np.where(goes_on, _FARTHEST + 1, far)
     reach = room + 1
     np.minimum.at(reach, run, stops)
-    return reach - 1
+    return np.asarray(reach - 1, dtype=np.int64)
 
 
 def _cut(texts: pl.Series, found: Letters, first: Integers, stop: Integers) -> pl.Series:
