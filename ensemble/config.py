@@ -83,6 +83,7 @@ class Stack(_Table):
 
     meta_learner: str | None = "lightgbm"
     choose: str = "verdict"
+    nesting: Literal["auto", "full", "plain"] = "auto"
     features: list[str] = []
     learners: list[Name] | None = None
     resamples: Annotated[int, Field(ge=100)] = 10_000

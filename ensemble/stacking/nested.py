@@ -43,6 +43,7 @@ def cross_validate(
     weights: FloatArray | None = None,
     seed: int,
     threads: int,
+    fitting: Callable[[int], MetaFeatures] | None = None,
 ) -> dict[str, FloatArray]:
     """Predict each fold by candidates that were fitted on the other folds alone.
 
@@ -64,6 +65,10 @@ def cross_validate(
         Every candidate gets a seed of its own in every fold.
     threads
         CPU threads for a fit.
+    fitting
+        Gives for an outer fold what candidates are fitted on, ``n`` rows in the order of ``meta``:
+        logits of models that saw no row of the fold. None takes ``meta``, whose rows are predicted
+        in any case.
 
     Returns
     -------
@@ -80,13 +85,12 @@ def cross_validate(
     check_folds(folds, clusters)
     predictions = {name: np.full((len(meta), 3), np.nan) for name in candidates}
     for fold, rows, held_out in outer_folds(folds):
+        learned = (meta if fitting is None else fitting(fold)).take(rows)
         for name, make in candidates.items():
             context = FitContext(seed=_seed_of(seed, name, fold), threads=threads)
             weight = None if weights is None else weights[rows]
             where = f'candidate "{name}", outer fold {fold}'
-            model = fit_checked(
-                where, make, meta.take(rows), labels[rows], clusters[rows], context, weight
-            )
+            model = fit_checked(where, make, learned, labels[rows], clusters[rows], context, weight)
             predictions[name][held_out] = predict_checked(model, meta.take(held_out), where)
     return predictions
 

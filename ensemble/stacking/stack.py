@@ -9,7 +9,7 @@ records, under ``nested``, the rows that candidates were fitted on for each oute
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ensemble.plugin.base import FloatArray, IntArray, MetaFeatures, MetaLearner
+    from ensemble.plugin.base import FloatArray, IntArray, LogitArray, MetaFeatures, MetaLearner
 
 
 VERSION = 1
@@ -60,6 +60,13 @@ class StackData:
         ``(n, 3)`` distributions over ``CLASSES``.
     clusters, folds
         ``(n,)`` cluster of each battle, and the fold that it is held out in.
+    nested_logits
+        Outer fold ``k`` to logits ``(n, n_learners, 3)`` float32. For the learners among
+        ``nested_learners``, the rows of another fold ``j`` hold the logits of the model that was
+        fitted without ``j`` and ``k``. All else is as in ``meta``: rows of fold ``k``, whose models
+        never saw it, and the other learners. Empty where all nesting is plain.
+    nested_learners
+        Names of the learners whose nested logits are exact.
     """
 
     ids: list[str]
@@ -68,6 +75,19 @@ class StackData:
     labels: FloatArray
     clusters: IntArray
     folds: IntArray
+    nested_logits: Mapping[int, LogitArray] = field(default_factory=dict)
+    nested_learners: tuple[str, ...] = ()
+
+    def fitting_meta(self, fold: int) -> MetaFeatures:
+        """Give what candidates are fitted on for one outer fold; of use are its other rows alone.
+
+        Parameters
+        ----------
+        fold
+            The outer fold, which the candidates will be scored on.
+        """
+        logits = self.nested_logits.get(fold)
+        return self.meta if logits is None else replace(self.meta, logits=logits)
 
     def take(self, rows: NDArray[np.bool_]) -> StackData:
         """Keep the rows of a mask ``(n,)``."""
@@ -79,6 +99,8 @@ class StackData:
             self.labels[rows],
             self.clusters[rows],
             self.folds[rows],
+            {fold: logits[rows] for fold, logits in self.nested_logits.items()},
+            self.nested_learners,
         )
 
 
@@ -264,6 +286,7 @@ def _score(candidate: Candidate, data: StackData, seed: int, threads: int) -> Sc
         data.clusters,
         seed=seed,
         threads=threads,
+        fitting=data.fitting_meta,
     )[candidate.name]
     context = FitContext(seed=seed, threads=threads)
     model = fit_checked(

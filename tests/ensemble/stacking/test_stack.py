@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -372,3 +373,26 @@ def test_taking_rows_keeps_everything_together() -> None:
     assert kept.sources == data.sources[1::2]
     np.testing.assert_array_equal(kept.meta.logits, data.meta.logits[1::2])
     np.testing.assert_array_equal(kept.folds, data.folds[1::2])
+
+
+def test_candidates_are_fitted_on_exact_logits_and_final_models_on_plain_ones(
+    tmp_path: Path,
+) -> None:
+    data = draw(600)
+    swapped = data.meta.logits[:, ::-1]
+    exact = replace(data, nested_logits={0: swapped}, nested_learners=("first", "second"))
+    assert exact.fitting_meta(1) is exact.meta
+    half = np.arange(600) < 300
+    np.testing.assert_array_equal(exact.take(half).fitting_meta(0).logits, swapped[half])
+    assert exact.take(half).nested_learners == ("first", "second")
+    run(tmp_path / "plain", data)
+    run(tmp_path / "exact", exact)
+    plain, found = (
+        pl.read_parquet(tmp_path / name / "oof_candidates.parquet").filter(candidate="blend")
+        for name in ("plain", "exact")
+    )
+    changed = (plain["winner_tie"] != found["winner_tie"]).to_numpy()
+    assert changed[data.folds == 0].any()
+    assert not changed[data.folds != 0].any()
+    models = [(tmp_path / n / "model/blend/model.json").read_bytes() for n in ("plain", "exact")]
+    assert models[0] == models[1]
