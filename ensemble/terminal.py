@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ensemble.artifacts import read_json
-from ensemble.stacking.verdict import signed
+from ensemble.stacking.verdict_text import signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

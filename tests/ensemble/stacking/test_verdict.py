@@ -68,7 +68,7 @@ def test_the_simplest_candidate_that_is_not_worse_is_used() -> None:
         f"its loss is {-gain['mean']:.4f} nats a battle higher (95% interval of the difference "
         f"\N{MINUS SIGN}{gain['high']:.4f} to +{-gain['low']:.4f})."
     )
-    assert "lightgbm is not shown to gain over blend: \N{MINUS SIGN}0.2" in found["evidence"]
+    assert "lightgbm is shown to lose against blend: \N{MINUS SIGN}0.2" in found["evidence"]
 
 
 def test_equal_candidates_give_the_simplest() -> None:
