@@ -40,6 +40,7 @@ from ensemble.stacking.settings import (
     stacked_specs,
 )
 from ensemble.stacking.stack import load_stack, run_stack
+from ensemble.stacking.tries import TryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -276,6 +277,7 @@ def stack_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
                 threads=config.threads(),
                 manifest=manifest,
                 resamples=config.stack.resamples,
+                tries=TryStore(workspace.run, workspace.plan.fingerprint, workspace.data_key),
                 progress=progress,
             )
     verdict = dict(read_json(directory / "verdict.json"))

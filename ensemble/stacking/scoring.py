@@ -9,6 +9,8 @@ import numpy as np
 from scipy import stats
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import ArrayLike, NDArray
 
     from ensemble.plugin.base import FloatArray, IntArray
@@ -139,15 +141,27 @@ def bootstrap_means(
         There are no rows, or a loss is not finite: rows that were not measured are left out (and
         counted) by the caller.
     """
+    draws = bootstrap_draws(losses, clusters, resamples=resamples, seed=seed)
+    sums = np.concatenate([counts @ totals for counts, totals in draws])
+    return np.asarray(sums[:, :-1] / sums[:, -1:])
+
+
+def bootstrap_draws(
+    losses: FloatArray, clusters: IntArray, *, resamples: int, seed: int
+) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Draw clusters with replacement, some draws at a time.
+
+    Yields
+    ------
+    tuple
+        How often each cluster comes up in each draw ``(draws, n_clusters)``, and the same each
+        time: sums of its losses, and its rows in the last column, ``(n_clusters, m + 1)``.
+    """
     totals = _cluster_totals(losses, clusters)
     generator = np.random.default_rng(seed)
     chunk = max(1, _CHUNK_CELLS // len(totals))
-    drawn = [
-        _draw_counts(generator, len(totals), min(chunk, resamples - start)) @ totals
-        for start in range(0, resamples, chunk)
-    ]
-    sums = np.concatenate(drawn)
-    return np.asarray(sums[:, :-1] / sums[:, -1:])
+    for start in range(0, resamples, chunk):
+        yield _draw_counts(generator, len(totals), min(chunk, resamples - start)), totals
 
 
 def interval(samples: FloatArray, level: float = LEVEL) -> tuple[float, float]:

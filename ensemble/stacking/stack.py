@@ -20,6 +20,7 @@ from ensemble.errors import ArtifactError, ConfigError, DataError, unknown_name
 from ensemble.plugin.base import FitContext
 from ensemble.stacking.candidates import META_COMPLEXITY, Candidate, simple_candidates
 from ensemble.stacking.checked import fit_checked, load_checked, save_checked
+from ensemble.stacking.judge import judge
 from ensemble.stacking.nested import cross_validate
 from ensemble.stacking.outputs import (
     CANDIDATES_FILE,
@@ -32,7 +33,7 @@ from ensemble.stacking.outputs import (
     write_predictions,
 )
 from ensemble.stacking.scoring import RESAMPLES
-from ensemble.stacking.verdict import BY_EVIDENCE, decide
+from ensemble.stacking.verdict import BY_EVIDENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ensemble.plugin.base import FloatArray, IntArray, LogitArray, MetaFeatures, MetaLearner
+    from ensemble.stacking.tries import TryStore
 
 
 VERSION = 1
@@ -115,6 +117,7 @@ def run_stack(
     threads: int,
     manifest: Mapping[str, Any],
     resamples: int = RESAMPLES,
+    tries: TryStore | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> dict[str, Any]:
     """Score all candidates, decide, fit all on all rows, and store everything at once.
@@ -137,6 +140,8 @@ def run_stack(
         What made the stack, kept in its manifest.
     resamples
         Bootstrap draws.
+    tries
+        Where the run remembers what was scored; None remembers nothing.
     progress
         ``progress(done, message)`` with ``done`` in [0, 1].
 
@@ -170,7 +175,16 @@ def run_stack(
     tell(1.0, "verdict")
     bootstrap = {"resamples": resamples, "seed": seed}
     losses = losses_of(scored, scored_data.labels)
-    verdict = decide(candidates, losses, scored_data.clusters, choose=choose, **bootstrap)
+    verdict = judge(
+        candidates,
+        losses,
+        scored_data,
+        choose=choose,
+        parts=manifest.get("key_parts", {}),
+        tries=tries,
+        resamples=resamples,
+        seed=seed,
+    )
     tables = {
         **score_tables(scored, scored_data, **bootstrap),
         "rows_scored": len(scored_data.ids),

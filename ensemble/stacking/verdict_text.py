@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ensemble.stacking.scoring import MIN_CLUSTERS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ensemble.stacking.scoring import Measured
     from ensemble.stacking.verdict import Evidence
+
+SHOWN_OPTIMISM = 0.0005
+"""What equal class shares flatter by is said from here on, nats a battle."""
 
 
 def describe_outcome(found: Evidence, chosen: int, *, asked: bool) -> str:
@@ -46,6 +51,25 @@ def describe_evidence(found: Evidence, winner: int, chosen: int) -> str:
     if chosen != winner:
         said.append(f"By the evidence it would be {names[winner]}.")
     return " ".join(said)
+
+
+def describe_tries(tries: Mapping[str, Any]) -> str:
+    """Say of how many the chosen one is the best, and its score corrected for that."""
+    ends = "" if tries["low"] is None else f" ({tries['low']:.4f} to {tries['high']:.4f})"
+    return (
+        f"Scored on these folds so far: {tries['n']} learners and candidates. As the best of "
+        f"{tries['n']}, corrected for the choice: log loss {tries['corrected_log_loss']:.4f}{ends}."
+    )
+
+
+def describe_stratification(optimism: float) -> str:
+    """Say what equal class shares flatter every score by; nothing where it is little."""
+    if optimism < SHOWN_OPTIMISM:
+        return ""
+    return (
+        f"Folds have equal class shares, which flatters every log loss here by up to "
+        f"{optimism:.4f}."
+    )
 
 
 def _meta_learner(found: Evidence, i: int, reference: str) -> str:
