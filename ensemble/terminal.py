@@ -184,4 +184,6 @@ def _scores(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cells(item: dict[str, Any]) -> tuple[str, str]:
+    if item["low"] is None:
+        return f"{item['log_loss']:.4f}", "small sample"
     return f"{item['log_loss']:.4f}", f"[{item['low']:.4f}, {item['high']:.4f}]".replace("[", "\\[")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.stacking.scoring import bootstrap_means, estimate
+from ensemble.stacking.scoring import bootstrap_means, effective_clusters, measured
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,12 +40,14 @@ def loss_tables(
     Returns
     -------
     list of dict
-        Per name: ``name``, ``log_loss``, ``low``, ``high``, ``per_fold``, ``per_source``.
+        Per name: ``name``, ``log_loss``, ``low``, ``high``, ``per_fold``, ``per_source``. An end is None
+        where there are too few clusters for an interval.
     """
 
-    def scores(rows: np.ndarray) -> list[dict[str, float]]:
+    def scores(rows: np.ndarray) -> list[dict[str, float | None]]:
         samples = bootstrap_means(losses[rows], clusters[rows], resamples=resamples, seed=seed)
-        return [_score(losses[rows, i], samples[:, i]) for i in range(len(names))]
+        effective = effective_clusters(clusters[rows])
+        return [_score(losses[rows, i], samples[:, i], effective) for i in range(len(names))]
 
     def parts(key: str, values: np.ndarray) -> list[list[dict[str, Any]]]:
         found = [(value, values == value) for value in np.unique(values)]
@@ -67,6 +69,6 @@ def loss_tables(
     ]
 
 
-def _score(losses: FloatArray, samples: FloatArray) -> dict[str, float]:
-    found = estimate(losses, samples)
+def _score(losses: FloatArray, samples: FloatArray, effective: float) -> dict[str, float | None]:
+    found = measured(losses, samples, effective)
     return {"log_loss": found.mean, "low": found.low, "high": found.high}

@@ -172,7 +172,7 @@ def test_the_bound_of_leaked_labels_is_taken_off_before_the_gain_is_compared() -
     assert found["candidates"][3] == without["candidates"][3], "simple ones are compared as before"
     assert "after 0.0500 nats are taken off for leaked labels" in found["evidence"]
     assert "Logits of shares know labels" in found["evidence"]
-    assert "feature topic tells where" in found["evidence"]
+    assert "a stack can tell where by feature topic" in found["evidence"]
     canonical_json(found)
 
 
