@@ -28,11 +28,9 @@ import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")  # a worker has one thread; before NumPy is imported
 
 import numpy as np
 from machine import describe_machine
@@ -50,7 +48,7 @@ from plugins.lightgbm_stacker import LightGBMStacker
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ensemble.plugin.base import FloatArray, IntArray, LogitArray
+    from ensemble.plugin.base import FloatArray, LogitArray
 
 FOLDS = 5
 FRESH = 4000
@@ -59,7 +57,9 @@ TREES: dict[str, dict[str, Any]] = {
     "default": {},
     "large": {"num_leaves": 31, "min_child_samples": 10, "lambda_l2": 0.1},
 }
-MODES = ("none", "bound", "full")
+LEFT = ("scenario", "rows, topics", "trees", "mode", "seeds")
+RIGHT = ("chosen", "wrong", "true gain", "optimism")
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class World:
@@ -136,7 +136,9 @@ class Recorder:
         return self.made[-1]
 
 
-def measure(name: str, rows: int, topics: int, trees: str, modes: Sequence[str], seed: int) -> list:
+def measure(
+    name: str, rows: int, topics: int, trees: str, modes: Sequence[str], seed: int
+) -> list[dict[str, Any]]:
     """Decide once in every mode; one record a mode."""
     world = World(SCENARIOS[name], rows, topics, seed)
     about = {"scenario": name, "rows": rows, "topics": topics, "trees": trees, "seed": seed}
@@ -287,13 +289,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where the records go")
     asked = parser.parse_args()
     began, records = time.perf_counter(), []
-    with ProcessPoolExecutor(asked.workers) as pool:
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # read by NumPy in a new process
+    with ProcessPoolExecutor(asked.workers, get_context("spawn")) as pool:
         for found in pool.map(_run, _tasks(asked)):
             records += found
             if asked.json:
                 asked.json.write_text(json.dumps(records))
-    print("| scenario | rows, topics | trees | mode | seeds | chosen | wrong | true gain | optimism |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    headings = (*LEFT, *RIGHT)
+    print("| " + " | ".join(headings) + " |")
+    print("|---" * len(headings) + "|")
     for row in summarize(records):
         print(show(row))
     print(f"{time.perf_counter() - began:.0f} s on {describe_machine()}")

@@ -32,6 +32,7 @@ from ensemble.sources.settings import StudySettings
 from ensemble.sources.study import study_sources
 from ensemble.stacking.assemble import check_folds, meta_features, stack_data
 from ensemble.stacking.checked import predict_checked
+from ensemble.stacking.remember import open_tries, record_learners
 from ensemble.stacking.settings import (
     check_plugins,
     learner_specs,
@@ -40,7 +41,6 @@ from ensemble.stacking.settings import (
     stacked_specs,
 )
 from ensemble.stacking.stack import load_stack, run_stack
-from ensemble.stacking.tries import TryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -200,6 +200,7 @@ def fit_stage(
         _warn_of_unused_pretraining(config, specs, reporter)
         tasks = [(spec, fold) for spec in specs for fold in chosen]
         fitted = execute(config, tasks, reporter)
+        record_learners(open_workspace(config), specs)
     outcome = {"fitted": fitted, "kept": len(tasks) - fitted}
     reporter.say(f"folds  {outcome['fitted']} fitted, {outcome['kept']} kept")
     return outcome
@@ -277,7 +278,7 @@ def stack_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
                 threads=config.threads(),
                 manifest=manifest,
                 resamples=config.stack.resamples,
-                tries=TryStore(workspace.run, workspace.plan.fingerprint, workspace.data_key),
+                tries=open_tries(workspace),
                 progress=progress,
             )
     verdict = dict(read_json(directory / "verdict.json"))

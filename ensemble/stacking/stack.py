@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ensemble.stacking.tries import TryStore
 
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same logits come to give other candidates, scores or verdicts."""
 
 

@@ -40,8 +40,8 @@ def loss_tables(
     Returns
     -------
     list of dict
-        Per name: ``name``, ``log_loss``, ``low``, ``high``, ``per_fold``, ``per_source``. An end is None
-        where there are too few clusters for an interval.
+        Per name: ``name``, ``log_loss``, ``low``, ``high``, ``per_fold``, ``per_source``.
+        An end is None where there are too few clusters for an interval.
     """
 
     def scores(rows: np.ndarray) -> list[dict[str, float | None]]:

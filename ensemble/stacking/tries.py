@@ -9,6 +9,7 @@ counts. Another fold plan, or other battles, start anew. Nothing but ids and los
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ TRIES = "tries"
 """The directory of a run that holds them."""
 
 INDEX_FILE = "index.json"
+_FOLD = re.compile(r"fold-\d+")
 LEARNER, SIMPLE, META_LEARNER = "learner", "candidate", "meta-learner"
 
 
@@ -109,8 +111,9 @@ class TryStore:
 
 
 def learner_try(name: str, origins: Mapping[str, Any]) -> Try:
-    """Name a learner by the keys and the predictions of its folds."""
-    return Try(fingerprint([LEARNER, dict(origins)]), LEARNER, name)
+    """Name a learner by its folds' keys and predictions; pair fits change no OOF logit."""
+    folds = {fold: origin for fold, origin in origins.items() if _FOLD.fullmatch(fold)}
+    return Try(fingerprint([LEARNER, folds or dict(origins)]), LEARNER, name)
 
 
 def candidate_try(name: str, parts: Mapping[str, Any], *, simple: bool) -> Try:

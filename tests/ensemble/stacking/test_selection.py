@@ -57,7 +57,9 @@ def test_clusters_are_drawn_whole() -> None:
     """Copies of a row tell no more than the row: the correction is that of the rows."""
     losses, _ = noise_losses(3, rows=100)
     alone = correct_for_choice(losses, np.arange(100), resamples=100)
-    copied = correct_for_choice(np.repeat(losses, 3, axis=0), np.repeat(np.arange(100), 3), resamples=100)
+    copied = correct_for_choice(
+        np.repeat(losses, 3, axis=0), np.repeat(np.arange(100), 3), resamples=100
+    )
     assert copied == pytest.approx(alone)
 
 
