@@ -4,6 +4,8 @@
 
     python benchmarks/verdicts.py --seeds 100 --workers 16                 # every scenario
     python benchmarks/verdicts.py --scenarios topic --rows 2000:400 --seeds 20
+    python benchmarks/verdicts.py --table tries          # the best of many tries, corrected
+    python benchmarks/verdicts.py --table intervals      # do intervals of few clusters cover?
 
 A seed draws a world's rows and labels, deals folds, fits learners over them, scores the candidates
 by nested cross-validation and decides. The truth is known: 4,000 fresh rows with their class
@@ -34,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from machine import describe_machine
+from verdict_checks import best_of_many, covers, show_intervals, show_tries
 from verdict_worlds import SCENARIOS, Rows, Scenario, draw_labels, draw_rows
 
 from ensemble.battles.folds import SourceAwareGroupKFold
@@ -276,6 +279,17 @@ def _run(task: tuple[Any, ...]) -> list[dict[str, Any]]:
     return measure(*task)
 
 
+def _smaller(asked: argparse.Namespace) -> None:
+    """Measure one of the two smaller tables."""
+    seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+    with ProcessPoolExecutor(asked.workers, get_context("spawn")) as pool:
+        if asked.table == "tries":
+            show_tries(list(pool.map(best_of_many, seeds)))
+        else:
+            show_intervals([r for found in pool.map(covers, seeds) for r in found], asked.seeds)
+
+
 def main() -> None:
     """Measure, and print a table; the records of all seeds go to JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -287,7 +301,11 @@ def main() -> None:
     parser.add_argument("--trees", default="default,large")
     parser.add_argument("--modes", default="none,bound,full")
     parser.add_argument("--json", type=Path, help="where the records go")
+    parser.add_argument("--table", choices=("verdicts", "tries", "intervals"), default="verdicts")
     asked = parser.parse_args()
+    if asked.table != "verdicts":
+        _smaller(asked)
+        return
     began, records = time.perf_counter(), []
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # read by NumPy in a new process
     with ProcessPoolExecutor(asked.workers, get_context("spawn")) as pool:

@@ -335,3 +335,35 @@ def test_an_observer_that_raises_does_not_stop_the_run(project: Any, use_plugins
     use_plugins(watch=Observer())
     place = run(project.config())
     assert "cannot watch p 0" in (place / "events.jsonl").read_text()
+
+
+def _tries(place: Path) -> dict[str, Any]:
+    return dict(json.loads((place / "stack" / "verdict.json").read_text())["tries"])
+
+
+def test_what_was_scored_on_a_fold_plan_is_counted_once_and_never_forgotten(project: Any) -> None:
+    place = run(project.config(TWO))
+    first = _tries(place)["n"]
+    assert first >= len(TWO) + 2, "learners and candidates"
+    shutil.rmtree(place / "stack")
+    run(project.config(TWO))
+    assert _tries(place)["n"] == first, "the same again is no other try"
+    run(project.config([TWO[0], {**TWO[1], "shift": 0.4}]))
+    second = _tries(place)["n"]
+    assert second > first, "other parameters are"
+    run(project.config([TWO[0]]))
+    assert _tries(place)["n"] > second, "a learner taken out still counts, and so do new candidates"
+    run(project.config(TWO, seed=8))
+    assert _tries(place)["n"] == first, "another fold plan starts anew"
+
+
+def test_a_learner_that_was_fitted_and_never_stacked_counts(project: Any) -> None:
+    plain, watched = project.config([TWO[0]]), [TWO[0], {**TWO[1], "shift": 0.9}]
+    place = run(plain)
+    before = _tries(place)["n"]
+    more = project.config(watched)
+    with writing(more) as reporter:
+        fit_stage(more, reporter)
+    shutil.rmtree(place / "stack")
+    run(project.config([TWO[0]]))
+    assert _tries(place)["n"] == before + 1
