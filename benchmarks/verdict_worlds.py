@@ -274,6 +274,10 @@ SCENARIOS: dict[str, Scenario] = {
     "topic shares, topic opinion": Scenario(
         {"shares": label_shares(_topic), "opinion": opinion}, _no_features
     ),
+    "topic shares, two of six features": Scenario(
+        {"shares": label_shares(_topic)},
+        lambda rows: np.column_stack([rows.topic // 20, rows.topic % 20, rows.covariates[:, :4]]),
+    ),
     "key shares, five features": Scenario(
         {"shares": label_shares(_key)},
         lambda rows: np.hstack([rows.covariates[:, :4], _number(rows.key)]),

@@ -33,6 +33,7 @@ def judge(
     tries: TryStore | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    threads: int = 1,
 ) -> dict[str, Any]:
     """Decide, and say what the scores owe to leaked labels, to choosing, and to equal shares.
 
@@ -52,6 +53,8 @@ def judge(
         Where what was scored is remembered; None remembers nothing.
     resamples, seed
         Bootstrap draws and their seed.
+    threads
+        CPU threads.
 
     Returns
     -------
@@ -68,7 +71,7 @@ def judge(
         losses,
         data.clusters,
         choose=choose,
-        leakage=_leakage(candidates, data, seed),
+        leakage=_leakage(candidates, data, seed, threads),
         attempts=max(metas, 1),
         resamples=resamples,
         seed=seed,
@@ -86,12 +89,16 @@ def judge(
     return verdict
 
 
-def _leakage(candidates: Sequence[Candidate], data: StackData, seed: int) -> Leakage | None:
+def _leakage(
+    candidates: Sequence[Candidate], data: StackData, seed: int, threads: int
+) -> Leakage | None:
     """Test the learners without pair fits, where there is a meta-learner to hold it against."""
     tested = [name for name in data.meta.learners if name not in data.nested_learners]
     if not tested or all(candidate.simple for candidate in candidates):
         return None
-    return find_leakage(data.meta, data.labels, data.folds, data.clusters, tested, seed=seed)
+    return find_leakage(
+        data.meta, data.labels, data.folds, data.clusters, tested, seed=seed, threads=threads
+    )
 
 
 def _scored(

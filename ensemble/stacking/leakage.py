@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import stats
+from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ ALPHA = 0.05
 CONFIDENCE = 0.95
 """One-sided: how sure the bound of a leak that was found is."""
 
-QUERIES = 20_000
+QUERIES = 10_000
 """Most battles whose neighbors are sought; all battles can be neighbors."""
 
 _SPARE = 4
@@ -112,6 +113,7 @@ def find_leakage(
     learners: Sequence[str],
     *,
     seed: int = 0,
+    threads: int = 1,
 ) -> Leakage:
     """Test whether logits know labels of other folds, and bound what a stack can gain by it.
 
@@ -127,6 +129,8 @@ def find_leakage(
         Names of the learners to test: those whose logits are not made for each outer fold.
     seed
         Chooses the battles where there are more than ``QUERIES``.
+    threads
+        CPU threads for the search of neighbors.
 
     Returns
     -------
@@ -150,11 +154,11 @@ def find_leakage(
     if len(rows) > QUERIES:
         rows = np.sort(np.random.default_rng(seed).choice(rows, QUERIES, replace=False))
     columns = [meta.learners.index(name) for name in tested]
-    logits = _centered(meta)[:, columns]
+    logits = np.ascontiguousarray(_centered(meta)[:, columns])
     found = [
         test
         for place in places
-        for test in _tests(place, logits, tested, labels, folds, clusters, rows)
+        for test in _tests(place, logits, tested, labels, folds, clusters, rows, threads)
     ]
     threshold = float(stats.norm.isf(ALPHA / count))
     significant = [test for test in found if test.statistic > threshold]
@@ -196,11 +200,12 @@ def _tests(
     folds: IntArray,
     clusters: IntArray,
     rows: IntArray,
+    threads: int,
 ) -> Iterator[_Test]:
     """Test each learner at one location with each number of neighbors."""
     shares = labels.mean(axis=0)
     spread = np.diag(shares) - np.outer(shares, shares)
-    contrasts, usable = _contrasts(_scaled(place.columns), logits, folds, clusters, rows)
+    contrasts, usable = _contrasts(_scaled(place.columns), logits, folds, clusters, rows, threads)
     kept = rows[usable]
     surprise = (labels - shares)[kept]
     number = np.unique(clusters[kept], return_inverse=True)[1]
@@ -222,7 +227,12 @@ def _tests(
 
 
 def _contrasts(
-    x: FloatArray, logits: FloatArray, folds: IntArray, clusters: IntArray, rows: IntArray
+    x: FloatArray,
+    logits: FloatArray,
+    folds: IntArray,
+    clusters: IntArray,
+    rows: IntArray,
+    threads: int,
 ) -> tuple[list[FloatArray], BoolArray]:
     """Compare neighbors in other folds with those in the own fold.
 
@@ -239,24 +249,33 @@ def _contrasts(
         members = np.flatnonzero(folds == fold)
         tree = cKDTree(x[members])
         inside = folds[rows] == fold
-        other = members[_nearest(tree, x[rows[~inside]], max(SIZES))]
-        own = members[_nearest(tree, x[rows[inside]], max(SIZES) + _SPARE)]
+        other = members[_nearest(tree, x[rows[~inside]], max(SIZES), threads)]
+        own = members[_nearest(tree, x[rows[inside]], max(SIZES) + _SPARE, threads)]
         foreign = clusters[own] != clusters[rows[inside]][:, None]
         own = np.take_along_axis(own, np.argsort(~foreign, axis=1, kind="stable"), axis=1)
         there = foreign.sum(axis=1)
         usable[inside] = there > 0
         for contrast, size in zip(contrasts, SIZES, strict=True):
-            contrast[~inside] += logits[other[:, :size]].mean(axis=1) / (len(numbers) - 1)
-            weight = np.arange(own.shape[1]) < np.clip(there, 1, size)[:, None]
-            chosen = logits[own[:, :size]] * weight[:, :size, None, None]
-            contrast[inside] -= chosen.sum(axis=1) / weight.sum(axis=1)[:, None, None]
+            contrast[~inside] += _mean_of(logits, other[:, :size]) / (len(numbers) - 1)
+            contrast[inside] -= _mean_of(logits, own[:, :size], there)
     return contrasts, usable
 
 
-def _nearest(tree: cKDTree, points: FloatArray, count: int) -> IntArray:
+def _mean_of(logits: FloatArray, rows: IntArray, there: IntArray | None = None) -> FloatArray:
+    """Average logits over the first ``there`` of the rows named in each line of ``rows``."""
+    lines, size = rows.shape
+    counts = np.full(lines, size) if there is None else np.clip(there, 1, size)
+    used = np.arange(size) < counts[:, None]
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    picks = csr_matrix((np.ones(starts[-1]), rows[used], starts), shape=(lines, len(logits)))
+    sums = picks @ logits.reshape(len(logits), -1)
+    return np.asarray((sums / counts[:, None]).reshape(lines, *logits.shape[1:]))
+
+
+def _nearest(tree: cKDTree, points: FloatArray, count: int, threads: int) -> IntArray:
     """Find the nearest of a tree's points: ``(len(points), at most count)`` indices into it."""
     count = min(count, tree.n)
-    found = tree.query(points, k=count)[1]
+    found = tree.query(points, k=count, workers=threads)[1]
     return np.asarray(found, dtype=np.int64).reshape(len(points), count)
 
 

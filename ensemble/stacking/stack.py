@@ -184,6 +184,7 @@ def run_stack(
         tries=tries,
         resamples=resamples,
         seed=seed,
+        threads=threads,
     )
     tables = {
         **score_tables(scored, scored_data, **bootstrap),
