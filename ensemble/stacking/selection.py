@@ -114,7 +114,8 @@ def stratification_optimism(
     number = np.unique(clusters, return_inverse=True)[1]
     fold = np.unique(folds, return_inverse=True)[1]
     first = np.unique(number, return_index=True)[1]
-    totals = np.column_stack([np.bincount(number, column) for column in labels.T])
+    columns = [np.bincount(number, column) for column in labels.T]
+    totals = np.column_stack(columns).astype(np.float64)
     own = fold[first]
     generator = np.random.default_rng(seed)
     dealt = [_loss_of_shares(totals, generator.permutation(own)) for _ in range(_DEALS)]
@@ -123,7 +124,8 @@ def stratification_optimism(
 
 def _loss_of_shares(totals: FloatArray, folds: IntArray) -> float:
     """Score each fold with the label shares of the others; ``totals`` by cluster."""
-    sums = np.column_stack([np.bincount(folds, column) for column in totals.T])
+    columns = [np.bincount(folds, column) for column in totals.T]
+    sums = np.column_stack(columns).astype(np.float64)
     others = sums.sum(axis=0) - sums
     rows = np.maximum(others.sum(axis=1, keepdims=True), 1e-12)
     return float(row_log_loss(sums, others / rows).sum() / sums.sum())
