@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 
 from ensemble.artifacts import atomic_directory, fingerprint
+from ensemble.battles.held_out import HeldOut
 from ensemble.oof.guarded import check_same, guarded, predict_checked
 from ensemble.oof.lineage import check_offset, own_uses
 from ensemble.oof.rows import FoldRows
-from ensemble.oof.spec import fold_key, fold_name
+from ensemble.oof.spec import fold_key
 from ensemble.oof.store import (
     MODEL,
     OOF,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from ensemble.battles.held_out import FoldLike
     from ensemble.oof.rows import TrainingRows
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
@@ -44,10 +46,10 @@ _PROBED = 4
 def fit_fold(
     workspace: Workspace,
     spec: LearnerSpec,
-    fold: int | None,
+    fold: FoldLike,
     progress: Callable[..., None] | None = None,
 ) -> bool:
-    """Fit a learner without one fold, predict that fold and the test set, and store it all.
+    """Fit a learner without a fold, predict that fold and the test set, and store it all.
 
     Parameters
     ----------
@@ -56,7 +58,8 @@ def fit_fold(
     spec
         The learner.
     fold
-        The held-out fold; None refits on everything, for test logits alone.
+        What is held out: a fold; a pair of folds, for their rows alone; nothing (None), for test
+        logits alone.
     progress
         ``progress(done, message)``.
 
@@ -73,16 +76,17 @@ def fit_fold(
         The learner raised, returned what the contract forbids, gives other logits in another order,
         or does not come back from its own files as it was.
     """
-    key, parts = fold_key(spec, fold, workspace.shared_key())
-    directory = workspace.store.directory(spec.name, fold)
+    held_out = HeldOut.of(fold)
+    key, parts = fold_key(spec, held_out, workspace.shared_key())
+    directory = workspace.store.directory(spec.name, held_out)
     if is_complete(directory, key):
         return False
     check_offset(spec, workspace.uses)
-    check_fitted(workspace, spec, fold, parts["teachers"], "teaches")
+    check_fitted(workspace, spec, held_out, parts["teachers"], "teaches")
     for source, keys in parts["labellers"].items():
-        check_fitted(workspace, spec, fold, keys, f'labels source "{source}" for')
+        check_fitted(workspace, spec, held_out, keys, f'labels source "{source}" for')
     own = replace(workspace, uses=own_uses(spec, workspace.uses))
-    _FoldJob(own, spec, fold, key, parts).run(directory, progress)
+    _FoldJob(own, spec, held_out, key, parts).run(directory, progress)
     return True
 
 
@@ -90,21 +94,21 @@ def fit_fold(
 class _FoldJob:
     workspace: Workspace
     spec: LearnerSpec
-    fold: int | None
+    held_out: HeldOut
     key: str
     parts: dict[str, Any]
 
     @property
     def where(self) -> str:
-        place = fold_name(self.fold).replace("-", " ")
-        return f'learner "{self.spec.name}" (plugin "{self.spec.plugin}"), {place}'
+        what = self.held_out.label
+        return f'learner "{self.spec.name}" (plugin "{self.spec.plugin}"), {what}'
 
     def run(self, directory: Path, progress: Callable[..., None] | None) -> None:
         checkpoint = self._checkpoint_directory()
-        teaching = Teaching(self.workspace, self.spec, self.fold, checkpoint)
+        teaching = Teaching(self.workspace, self.spec, self.held_out, checkpoint)
         manifest: dict[str, Any] = {}
         with atomic_directory(directory, manifest) as place:
-            rows = FoldRows.of(teaching.label(), self.fold)
+            rows = FoldRows.of(teaching.label(), self.held_out)
             context = self._context(checkpoint, progress, teaching.teach(rows.train.battles))
             # The learner lives in there alone: a large model must not be in memory twice.
             probe = self._fit_and_save(rows, context, place, manifest)
@@ -143,7 +147,7 @@ class _FoldJob:
 
     def _checkpoint_directory(self) -> Path:
         # The key is part of the place: a checkpoint of other parameters is never resumed.
-        name = f"{fold_name(self.fold)}-{self.key[:16]}"
+        name = f"{self.held_out.name}-{self.key[:16]}"
         return self.workspace.run / "checkpoints" / self.spec.name / name
 
     def _context(
@@ -155,7 +159,7 @@ class _FoldJob:
         cache = self.workspace.cache_directory / self.spec.plugin
         for directory in (checkpoint, cache):
             directory.mkdir(parents=True, exist_ok=True)
-        seed = fingerprint([self.workspace.seed, self.spec.name, self.fold])
+        seed = fingerprint([self.workspace.seed, self.spec.name, self.held_out.to_json()])
         context = FitContext(
             seed=int(seed[:8], 16) % 2**31,
             checkpoint_directory=checkpoint,
@@ -207,7 +211,7 @@ class _FoldJob:
             "plugin_version": type(learner).version,
             "distribution": entry.distribution,
             "parameters": self.parts["parameters"],
-            "fold": self.fold,
+            "fold": self.held_out.to_json(),
             "seed": self.workspace.seed,
             "plan": self.workspace.plan.fingerprint,
             "data": self.workspace.data_key,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.artifacts import fingerprint, hash_file, hash_tree
+from ensemble.battles.held_out import HeldOut
 from ensemble.battles.usage import SourceUse
 from ensemble.errors import ConfigError, DataError, nearest
 from ensemble.oof.lineage import labellers, own_uses
@@ -20,6 +21,7 @@ from ensemble.plugin.parameters import build, path_parameters, plain_parameters
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from ensemble.battles.held_out import FoldLike
     from ensemble.plugin.base import BaseLearner
 
 VERSION = 3
@@ -146,22 +148,22 @@ class LearnerSpec:
             ) from error
 
 
-def fold_name(fold: int | None) -> str:
-    """Name a fold, or the refit on everything (None), as its directory is called."""
-    return "refit" if fold is None else f"fold-{fold}"
+def fold_name(fold: FoldLike) -> str:
+    """Name a fold, a pair or the refit on everything (None), as its directory is called."""
+    return HeldOut.of(fold).name
 
 
 def fold_key(
-    spec: LearnerSpec, fold: int | None, shared: Mapping[str, Any]
+    spec: LearnerSpec, fold: FoldLike, shared: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]]:
-    """Name one fold of one learner by all that decides its content.
+    """Name one fit of one learner by all that decides its content.
 
     Parameters
     ----------
     spec
         The learner. Its name counts: the seed depends on it.
     fold
-        The held-out fold; None for the refit.
+        What is held out: a fold, a pair, or nothing (None) for the refit.
     shared
         What all learners of the run share: data, plan, uses of the sources, seed.
 
@@ -170,7 +172,7 @@ def fold_key(
     tuple[str, dict[str, Any]]
         The key (64 hex digits) and the parts it was made from.
     """
-    own = {"crossfit": VERSION, "learner": spec.name, "fold": fold}
+    own = {"crossfit": VERSION, "learner": spec.name, "fold": HeldOut.of(fold).to_json()}
     uses = {name: SourceUse(**use) for name, use in shared["uses"].items()}
     learned = {
         **shared,
@@ -185,6 +187,6 @@ def fold_key(
 
 
 def _keys(
-    specs: Sequence[LearnerSpec], fold: int | None, shared: Mapping[str, Any]
+    specs: Sequence[LearnerSpec], fold: FoldLike, shared: Mapping[str, Any]
 ) -> dict[str, str]:
     return {spec.name: fold_key(spec, fold, shared)[0] for spec in specs}

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from ensemble.artifacts import MANIFEST, fingerprint, read_manifest
+from ensemble.battles.held_out import HeldOut
 from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
 from ensemble.errors import ArtifactError, LearnerError
 from ensemble.oof.guarded import guarded
@@ -23,6 +24,7 @@ from ensemble.plugin.base import BaseLearner
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ensemble.battles.held_out import FoldLike
     from ensemble.oof.spec import LearnerSpec
     from ensemble.plugin.base import LogitArray
 
@@ -72,11 +74,11 @@ class FoldStore:
     data: str
     n_splits: int
 
-    def directory(self, learner: str, fold: int | None) -> Path:
-        """Give the place of a learner's fold, or of its refit (``fold`` None)."""
+    def directory(self, learner: str, fold: FoldLike) -> Path:
+        """Give the place of a learner's fold or pair, or of its refit (``fold`` None)."""
         return self.run / "learners" / learner / fold_name(fold)
 
-    def read(self, learner: str, fold: int | None) -> dict[str, Any]:
+    def read(self, learner: str, fold: FoldLike) -> dict[str, Any]:
         """Read and verify a fold's manifest.
 
         Raises
@@ -87,7 +89,8 @@ class FoldStore:
         """
         directory = self.directory(learner, fold)
         manifest = read_manifest(directory)
-        expected = {"plan": self.plan, "data": self.data, "learner": learner, "fold": fold}
+        held_out = HeldOut.of(fold).to_json()
+        expected = {"plan": self.plan, "data": self.data, "learner": learner, "fold": held_out}
         names = {"plan": "fold plan", "data": "set of battles"}
         for name, value in expected.items():
             if manifest.get(name) != value:
@@ -100,7 +103,7 @@ class FoldStore:
             raise ArtifactError("a manifest does not hold its own key", where=str(directory))
         return manifest
 
-    def load(self, spec: LearnerSpec, fold: int | None) -> BaseLearner:
+    def load(self, spec: LearnerSpec, fold: FoldLike) -> BaseLearner:
         """Restore a fold's fitted learner.
 
         Raises
