@@ -14,7 +14,7 @@ from ensemble.artifacts import fingerprint, hash_file, hash_tree
 from ensemble.battles.held_out import HeldOut
 from ensemble.battles.usage import SourceUse
 from ensemble.errors import ConfigError, DataError, nearest
-from ensemble.oof.lineage import labellers, own_uses
+from ensemble.oof.lineage import is_asked, labellers, own_uses
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, path_parameters, plain_parameters
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ensemble.battles.held_out import FoldLike
     from ensemble.plugin.base import BaseLearner
 
-VERSION = 3
+VERSION = 4
 """Raise it when cross-fitting comes to hand a learner other rows, weights or seeds, or to store
 something else of what it predicts: folds of before are then made anew."""
 
@@ -45,6 +45,8 @@ class LearnerSpec:
         Where relative paths among the parameters start.
     peers
         All learners of the config by name, among which its teachers are.
+    seeds
+        How often it is fitted, each time under another seed; its logits are their mean.
     """
 
     name: str
@@ -52,6 +54,7 @@ class LearnerSpec:
     parameters: Mapping[str, Any]
     base_directory: Path
     peers: Mapping[str, LearnerSpec] = field(default_factory=dict, compare=False, repr=False)
+    seeds: int = 1
 
     def make(self) -> BaseLearner:
         """Make an instance that is not fitted.
@@ -70,7 +73,7 @@ class LearnerSpec:
         return build(kind, self.parameters, where=where, anchor=self.base_directory)
 
     def settings(self) -> dict[str, Any]:
-        """Say which plugin, which version of it, and which parameters, defaults included.
+        """Say which plugin and version, which parameters, defaults included, and how many seeds.
 
         Paths stand as they were given, so that a run can move to another machine.
         """
@@ -79,6 +82,7 @@ class LearnerSpec:
             "plugin": self.plugin,
             "version": type(learner).version,
             "parameters": plain_parameters(learner) | dict(self.parameters),
+            "seeds": self.seeds,
         }
 
     def key_parts(self) -> dict[str, Any]:
@@ -172,7 +176,8 @@ def fold_key(
     tuple[str, dict[str, Any]]
         The key (64 hex digits) and the parts it was made from.
     """
-    own = {"crossfit": VERSION, "learner": spec.name, "fold": HeldOut.of(fold).to_json()}
+    held_out = HeldOut.of(fold)
+    own: dict[str, Any] = {"crossfit": VERSION, "learner": spec.name, "fold": held_out.to_json()}
     uses = {name: SourceUse(**use) for name, use in shared["uses"].items()}
     learned = {
         **shared,
@@ -182,6 +187,8 @@ def fold_key(
             source: _keys(named, fold, shared) for source, named in labellers(spec, uses).items()
         },
     }
+    if held_out.is_pair:  # the other kinds keep it always
+        own["keeps_model"] = is_asked(spec, uses)
     parts = {**own, **spec.key_parts(), **learned}
     return fingerprint(parts), parts
 

@@ -67,6 +67,9 @@ class StackData:
         never saw it, and the other learners. Empty where all nesting is plain.
     nested_learners
         Names of the learners whose nested logits are exact.
+    seed_logits
+        For learners with several seeds the OOF logits of each, ``(n_seeds, n, 3)``; their mean is
+        what ``meta`` holds.
     """
 
     ids: list[str]
@@ -77,6 +80,7 @@ class StackData:
     folds: IntArray
     nested_logits: Mapping[int, LogitArray] = field(default_factory=dict)
     nested_learners: tuple[str, ...] = ()
+    seed_logits: Mapping[str, LogitArray] = field(default_factory=dict)
 
     def fitting_meta(self, fold: int) -> MetaFeatures:
         """Give what candidates are fitted on for one outer fold; of use are its other rows alone.
@@ -101,6 +105,7 @@ class StackData:
             self.folds[rows],
             {fold: logits[rows] for fold, logits in self.nested_logits.items()},
             self.nested_learners,
+            {name: logits[:, rows] for name, logits in self.seed_logits.items()},
         )
 
 
