@@ -184,7 +184,8 @@ def fit_stage(
     Returns
     -------
     dict[str, Any]
-        How many folds were ``fitted`` and how many ``kept``; the same of ``pairs``.
+        How many folds were ``fitted`` and how many ``kept``; the same of ``pairs``, where there are
+        any.
 
     Raises
     ------
@@ -209,9 +210,8 @@ def fit_stage(
         tasks: list[tuple[LearnerSpec, FoldLike]] = [(s, fold) for s in specs for fold in chosen]
         outcome: dict[str, Any] = _counts(execute(config, tasks, reporter), len(tasks))
         reporter.say(f"folds  {outcome['fitted']} fitted, {outcome['kept']} kept")
-        outcome["pairs"] = _counts(execute(config, pairs, reporter), len(pairs))
         if pairs:
-            found = outcome["pairs"]
+            found = outcome["pairs"] = _counts(execute(config, pairs, reporter), len(pairs))
             reporter.say(f"pairs of folds  {found['fitted']} fitted, {found['kept']} kept")
     return outcome
 

@@ -45,6 +45,7 @@ def decide(
     resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = LEVEL,
+    replicates: FloatArray | None = None,
 ) -> dict[str, Any]:
     """Choose a candidate by a paired bootstrap over clusters.
 
@@ -64,6 +65,9 @@ def decide(
         ``"verdict"``, or the name of the candidate to use whatever the evidence says.
     resamples, seed, level
         Bootstrap draws, their seed, and what the intervals cover.
+    replicates
+        ``(r, n, n_candidates)`` the same losses under other draws of the learners' seeds, which the
+        intervals then contain; None where each learner has one.
 
     Returns
     -------
@@ -86,7 +90,8 @@ def decide(
         raise unknown_name("candidate", choose, [BY_EVIDENCE, *names])
     simple = [i for i, candidate in enumerate(candidates) if candidate.simple]
     best = min(simple, key=lambda i: (float(losses[:, i].mean()), candidates[i].complexity))
-    samples = bootstrap_means(losses, clusters, resamples=resamples, seed=seed)
+    drawn = losses if replicates is None else replicates
+    samples = bootstrap_means(drawn, clusters, resamples=resamples, seed=seed)
     scores = [estimate(losses[:, i], samples[:, i], level) for i in range(len(names))]
     gains = [
         estimate(losses[:, best] - losses[:, i], samples[:, best] - samples[:, i], level)

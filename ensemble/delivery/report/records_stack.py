@@ -41,6 +41,14 @@ class PartScore(Record):
     high: float | None = None
 
 
+class Seeds(Record):
+    """How far the seeds of a learner are apart: the log loss of each, and their deviation."""
+
+    n: int
+    log_losses: tuple[float, ...] = ()
+    sd: float | None = None
+
+
 class Scored(Record):
     """A learner or a candidate with its log loss on the rows that all of them were scored on."""
 
@@ -49,6 +57,7 @@ class Scored(Record):
     low: float | None = None
     high: float | None = None
     per_fold: tuple[PartScore, ...] = ()
+    seeds: Seeds | None = None
 
 
 class Candidate(Scored):
@@ -83,6 +92,15 @@ class VerdictCandidate(Scored):
     """A candidate as the verdict sees it."""
 
     gain_over_best_simple: Interval | None = None
+    plain_log_loss: float | None = None
+    gap: Interval | None = None
+
+
+class Nesting(Record):
+    """Learners whose logits are exact under nesting, and the others."""
+
+    exact: tuple[str, ...] = ()
+    plain: tuple[str, ...] = ()
 
 
 class Verdict(Record):
@@ -95,5 +113,6 @@ class Verdict(Record):
     best_simple: str | None = None
     would_have_chosen: str | None = None
     candidates: tuple[VerdictCandidate, ...] = ()
+    nesting: Nesting | None = None
     clusters: int | None = None
     resamples: int | None = None

@@ -18,6 +18,7 @@ from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import LABEL_COLUMNS, TEXT_COLUMNS
 from ensemble.battles.split import split
 from ensemble.battles.usage import SourceUse
+from ensemble.delivery.audit import audit_run
 from ensemble.errors import ArtifactError, ConfigError, LearnerError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.workspace import Workspace, open_workspace
@@ -31,7 +32,6 @@ from ensemble.stacking.settings import (
     nested_specs,
     pair_specs,
 )
-from tests.conftest import Prior
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,25 +60,36 @@ USES = {
 OUTER = 1
 
 
-class Cheap(Prior):
-    """A prior that is cheap, is taught, and fails where it is told to."""
+class Cheap(BaseLearner):
+    """Predicts label shares, is cheap, is taught, and fails where it is told to."""
 
     cheap = True
     fails: ClassVar[set[int]] = set()
     taught: ClassVar[list[dict[str, Any]]] = []
 
     def __init__(self, shift: float = 0.0, teachers: tuple[str, ...] = ()) -> None:
-        super().__init__(shift)
-        self.teachers = teachers
+        self.shift, self.teachers = shift, teachers
 
-    def fit(self, battles: pl.DataFrame, labels: Any, *, context: FitContext, **more: Any) -> Any:
+    def fit(self, battles: pl.DataFrame, labels: Any, *, context: FitContext, **_: Any) -> Any:
         Cheap.taught.append({"ids": battles["id"].to_list(), "teachers": dict(context.teachers)})
         if len(Cheap.taught) in Cheap.fails:
             raise RuntimeError("killed")
-        return super().fit(battles, labels, context=context, **more)
+        self.shares = labels.mean(axis=0)
+        return self
+
+    def predict_logits(self, battles: pl.DataFrame) -> Any:
+        logits = np.log(self.shares + 1e-3) + np.array([self.shift, 0, 0])
+        return np.tile(logits, (len(battles), 1)).astype(np.float32)
+
+    def save(self, directory: Path) -> None:
+        (directory / "shares.json").write_text(json.dumps(self.shares.tolist()))
+
+    def load(self, directory: Path) -> Any:
+        self.shares = np.asarray(json.loads((directory / "shares.json").read_text()))
+        return self
 
 
-class Outside(Prior):
+class Outside(Cheap):
     """A learner whose predictions come from outside."""
 
     trains = False
@@ -244,7 +255,7 @@ def test_folds_alone_make_no_pairs_and_the_stack_asks_for_them(
     place = Path(config.run_dir)
     shutil.rmtree(place / "learners/one/pair-0-2")
     with writing(config) as reporter:
-        assert fit_stage(config, reporter, folds=[0, 1, 2])["pairs"] == {"fitted": 0, "kept": 0}
+        assert fit_stage(config, reporter, folds=[0, 1, 2]) == {"fitted": 0, "kept": 6}
         with pytest.raises(ArtifactError, match="one pair-0-2(.|\n)*ensemble fit CONFIG"):
             stack_stage(config, reporter)
         assert fit_stage(config, reporter)["pairs"] == {"fitted": 1, "kept": 5}
@@ -318,3 +329,77 @@ def test_built_in_learners_say_what_they_cost() -> None:
     said = {name: registry.get(name).cheap for name in ("handcrafted", "tfidf", "precomputed")}
     assert said == {"handcrafted": True, "tfidf": True, "precomputed": False}
     assert not BaseLearner.cheap
+
+
+def _run_of_two(project: Any) -> Path:
+    learners = [
+        {"name": "pupil", "plugin": "cheap", "teachers": ["teacher"]},
+        {"name": "teacher", "plugin": "cheap", "shift": 1.0},
+    ]
+    stack = {"meta_learner": "none", "learners": ["pupil"], "resamples": 200}
+    return run(project.config(learners, stack=stack))
+
+
+def _forge(directory: Path, name: str, frame: pl.DataFrame, **changes: Any) -> None:
+    """Write a file of an artifact anew, and its hash into the manifest."""
+    frame.write_parquet(directory / name)
+    manifest = read_json(directory / "manifest.json")
+    manifest["files"][name] = hash_file(directory / name)
+    (directory / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+
+
+def test_the_audit_proves_pairs_and_says_which_are_missing(
+    project: Any, cheap: type[Cheap]
+) -> None:
+    place = _run_of_two(project)
+    audit = audit_run(place)
+    assert audit.ok
+    assert audit.complete
+    names = {check.name for check in audit.checks}
+    assert "pupil pair 0-2: saw no row of either fold, nor its cluster, nor its swap" in names
+    assert "pupil pair 0-2: asked teacher of the same pair" in names
+    assert "teacher pair 1-2: predicts the rows of both folds, each once" in names
+    assert "stack: nested on the pairs of folds that are there" in names
+    shutil.rmtree(place / "learners/teacher/pair-0-1")
+    after = audit_run(place)
+    assert after.missing == ("teacher pair 0-1",)
+    assert "pupil pair 0-1: asked teacher of the same pair" in _failed(after)
+
+
+def _failed(audit: Any) -> list[str]:
+    return [check.name for check in audit.checks if not check.ok]
+
+
+@pytest.mark.parametrize("fold", [0, 2])
+def test_the_audit_catches_a_pair_that_was_trained_on_a_row_of_either_fold(
+    project: Any, cheap: type[Cheap], fold: int
+) -> None:
+    place = _run_of_two(project)
+    directory = place / "learners/pupil/pair-0-2"
+    used = pl.read_parquet(directory / "train_ids.parquet")
+    plan = pl.read_parquet(place / "folds.parquet")
+    leaked = plan.filter(fold=fold)["id"][0]
+    swapped = used.with_columns(
+        id=pl.when(pl.int_range(pl.len()) == 0).then(pl.lit(leaked)).otherwise("id")
+    )
+    _forge(directory, "train_ids.parquet", swapped)
+    found = [check for check in audit_run(place).checks if not check.ok]
+    assert [check.name for check in found] == [
+        "pupil pair 0-2: saw no row of either fold, nor its cluster, nor its swap"
+    ]
+    assert found[0].ids == (leaked,)
+
+
+def test_the_audit_catches_pairs_that_predict_other_rows_or_are_not_those_of_the_stack(
+    project: Any, cheap: type[Cheap]
+) -> None:
+    place = _run_of_two(project)
+    directory = place / "learners/pupil/pair-0-2"
+    _forge(directory, "oof.parquet", pl.read_parquet(directory / "oof.parquet")[1:])
+    assert _failed(audit_run(place)) == [
+        "stack: nested on the pairs of folds that are there",
+        "pupil pair 0-2: predicts the rows of both folds, each once",
+    ]
+    shutil.rmtree(directory)
+    shutil.copytree(place / "learners/pupil/pair-0-1", directory)
+    assert "pupil pair 0-2: stored predictions can be trusted" in _failed(audit_run(place))
