@@ -242,7 +242,11 @@ def test_who_is_not_stacked_and_teaches_nobody_has_no_pairs(
     assert {name: sorted(pairs) for name, pairs in keys.items()} == {
         "in": ["pair-0-1", "pair-0-2", "pair-1-2"]
     }
-    assert "in  pair 0-2  fitted" not in (place / "events.jsonl").read_text()
+    html = " ".join((place / "report.html").read_text().split())
+    assert "For in the path is closed" in html
+    assert "It is open for dear, which was not fitted" in html
+    assert "The gap measured in this very run" in html
+    assert "0.003 nats" not in html
     events = [json.loads(line) for line in (place / "events.jsonl").read_text().splitlines()]
     assert [e["pair"] for e in events if e["event"] == "pair fitted"] == [[0, 1], [0, 2], [1, 2]]
 
@@ -368,6 +372,18 @@ def test_the_audit_proves_pairs_and_says_which_are_missing(
 
 def _failed(audit: Any) -> list[str]:
     return [check.name for check in audit.checks if not check.ok]
+
+
+def test_a_report_without_pairs_says_that_nothing_was_measured(
+    project: Any, cheap: type[Cheap]
+) -> None:
+    stack = {"meta_learner": "none", "nesting": "plain", "resamples": 200}
+    place = run(project.config([{"name": "one", "plugin": "cheap"}], stack=stack))
+    assert not list(place.glob("learners/*/pair-*"))
+    html = " ".join((place / "report.html").read_text().split())
+    assert "This run has no measure of how much that is" in html
+    assert "It is open for one, which was not fitted" in html
+    assert "The gap measured" not in html
 
 
 @pytest.mark.parametrize("fold", [0, 2])
