@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ensemble.stacking.gap import nesting_record
 from ensemble.stacking.leakage import find_leakage
 from ensemble.stacking.scoring import RESAMPLES, row_log_loss, softmax
 from ensemble.stacking.selection import correct_for_choice, stratification_optimism
@@ -31,6 +32,7 @@ def judge(
     choose: str = BY_EVIDENCE,
     parts: Mapping[str, Any],
     tries: TryStore | None = None,
+    replicates: FloatArray | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
     threads: int = 1,
@@ -51,6 +53,8 @@ def judge(
         ``key_parts`` of the stack's manifest.
     tries
         Where what was scored is remembered; None remembers nothing.
+    replicates
+        ``(r, n, n_candidates)`` the same losses under other draws of the learners' seeds, or None.
     resamples, seed
         Bootstrap draws and their seed.
     threads
@@ -73,13 +77,11 @@ def judge(
         choose=choose,
         leakage=_leakage(candidates, data, seed, threads),
         attempts=max(metas, 1),
+        replicates=replicates,
         resamples=resamples,
         seed=seed,
     )
-    verdict["nesting"] = {
-        "exact": list(data.nested_learners),
-        "plain": [name for name in data.meta.learners if name not in data.nested_learners],
-    }
+    verdict["nesting"] = nesting_record(data)
     verdict["tries"] = _describe_tries(verdict, scored, data, seed)
     optimism = stratification_optimism(data.labels, data.clusters, data.folds, seed=seed)
     verdict["stratification"] = {"optimism": optimism}

@@ -122,7 +122,8 @@ def bootstrap_means(
     Parameters
     ----------
     losses
-        ``(n, m)``, finite: one column a candidate.
+        ``(n, m)``, finite: one column a candidate. Or ``(r, n, m)``: replicates of them, of which
+        each serves an equal share of the draws.
     clusters
         ``(n,)`` cluster of each row.
     resamples
@@ -141,8 +142,18 @@ def bootstrap_means(
         There are no rows, or a loss is not finite: rows that were not measured are left out (and
         counted) by the caller.
     """
-    draws = bootstrap_draws(losses, clusters, resamples=resamples, seed=seed)
-    sums = np.concatenate([counts @ totals for counts, totals in draws])
+    replicates = [
+        _cluster_totals(each, clusters) for each in (losses if losses.ndim == 3 else [losses])
+    ]
+    generator = np.random.default_rng(seed)
+    chunk = max(1, _CHUNK_CELLS // len(replicates[0]))
+    ends = [resamples * (i + 1) // len(replicates) for i in range(len(replicates))]
+    drawn = [
+        _draw_counts(generator, len(totals), min(chunk, end - start)) @ totals
+        for totals, begin, end in zip(replicates, [0, *ends], ends, strict=False)
+        for start in range(begin, end, chunk)
+    ]
+    sums = np.concatenate(drawn)
     return np.asarray(sums[:, :-1] / sums[:, -1:])
 
 

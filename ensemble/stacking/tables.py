@@ -21,6 +21,7 @@ def loss_tables(
     folds: IntArray,
     sources: Sequence[str],
     *,
+    replicates: FloatArray | None = None,
     resamples: int,
     seed: int,
 ) -> list[dict[str, Any]]:
@@ -34,6 +35,8 @@ def loss_tables(
         ``(n, len(names))`` finite log loss of each row.
     clusters, folds, sources
         ``(n,)`` cluster, fold and source of each row.
+    replicates
+        ``(r, n, len(names))`` the same losses under other draws of seeds, or None.
     resamples, seed
         Bootstrap draws and their seed.
 
@@ -45,7 +48,8 @@ def loss_tables(
     """
 
     def scores(rows: np.ndarray) -> list[dict[str, float | None]]:
-        samples = bootstrap_means(losses[rows], clusters[rows], resamples=resamples, seed=seed)
+        drawn = losses[rows] if replicates is None else replicates[:, rows]
+        samples = bootstrap_means(drawn, clusters[rows], resamples=resamples, seed=seed)
         effective = effective_clusters(clusters[rows])
         return [_score(losses[rows, i], samples[:, i], effective) for i in range(len(names))]
 

@@ -118,6 +118,7 @@ def decide(
     resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = LEVEL,
+    replicates: FloatArray | None = None,
 ) -> dict[str, Any]:
     """Choose a candidate by a paired bootstrap over clusters.
 
@@ -143,6 +144,9 @@ def decide(
         gain misses with probability ``(1 - level) / attempts`` (Bonferroni).
     resamples, seed, level
         Bootstrap draws, their seed, and what the intervals cover.
+    replicates
+        ``(r, n, n_candidates)`` the same losses under other draws of the learners' seeds, which the
+        intervals then contain; None where each learner has one.
 
     Returns
     -------
@@ -163,7 +167,8 @@ def decide(
     names = [candidate.name for candidate in candidates]
     if choose not in (BY_EVIDENCE, *names):
         raise unknown_name("candidate", choose, [BY_EVIDENCE, *names])
-    samples = bootstrap_means(losses, clusters, resamples=resamples, seed=seed)
+    drawn = losses if replicates is None else replicates
+    samples = bootstrap_means(drawn, clusters, resamples=resamples, seed=seed)
     found = _weigh(candidates, losses, samples, clusters, leakage, attempts, level)
     winner, rule = _by_evidence(found, losses.mean(axis=0))
     chosen = winner if choose == BY_EVIDENCE else names.index(choose)

@@ -123,12 +123,15 @@ def test_folds_of_another_run_are_not_taken(project: Any, fake_learners: Any) ->
 
 
 def test_processes_give_the_same_logits(project: Any) -> None:
-    learners = [{"name": "h", "plugin": "handcrafted", "features": ["length"], "n_estimators": 5}]
+    few = {"features": ["length"], "n_estimators": 5, "n_models": 2}
+    learners = [{"name": "h", "plugin": "handcrafted", **few}]
     place = run(project.config(learners))
-    before = pl.read_parquet(place / "learners/h/fold-1/oof.parquet")
+    names = ("fold-1", "pair-0-2")
+    before = [pl.read_parquet(place / f"learners/h/{name}/oof.parquet") for name in names]
     shutil.rmtree(place)
     run(project.config(learners, execution={"executor": "processes", "workers": 2, "threads": 1}))
-    assert pl.read_parquet(place / "learners/h/fold-1/oof.parquet").equals(before)
+    for name, stored in zip(names, before, strict=True):
+        assert pl.read_parquet(place / f"learners/h/{name}/oof.parquet").equals(stored)
 
 
 def test_a_learner_that_fails_loses_nothing_of_the_others(project: Any) -> None:
@@ -200,7 +203,13 @@ def test_a_saved_run_scores_new_rows_as_it_scored_the_test_set(
 
 def test_a_single_row_gets_the_prediction_it_has_in_a_batch(project: Any, tmp_path: Path) -> None:
     learners = [
-        {"name": "h", "plugin": "handcrafted", "features": ["length"], "n_estimators": 5},
+        {
+            "name": "h",
+            "plugin": "handcrafted",
+            "features": ["length"],
+            "n_estimators": 5,
+            "n_models": 2,
+        },
         {"name": "t", "plugin": "tfidf"},
     ]
     config = project.config(learners)

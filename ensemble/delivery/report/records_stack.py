@@ -41,6 +41,14 @@ class PartScore(Record):
     high: float | None = None
 
 
+class Seeds(Record):
+    """How far the seeds of a learner are apart: the log loss of each, and their deviation."""
+
+    n: int
+    log_losses: tuple[float, ...] = ()
+    sd: float | None = None
+
+
 class Scored(Record):
     """A learner or a candidate with its log loss on the rows that all of them were scored on."""
 
@@ -49,6 +57,7 @@ class Scored(Record):
     low: float | None = None
     high: float | None = None
     per_fold: tuple[PartScore, ...] = ()
+    seeds: Seeds | None = None
 
 
 class Candidate(Scored):
@@ -117,6 +126,8 @@ class VerdictCandidate(Scored):
     """A candidate as the verdict sees it."""
 
     gain_over_best_simple: Interval | None = None
+    plain_log_loss: float | None = None
+    gap: Interval | None = None
 
 
 class Verdict(Record):

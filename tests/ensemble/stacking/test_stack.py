@@ -396,3 +396,26 @@ def test_candidates_are_fitted_on_exact_logits_and_final_models_on_plain_ones(
     assert not changed[data.folds != 0].any()
     models = [(tmp_path / n / "model/blend/model.json").read_bytes() for n in ("plain", "exact")]
     assert models[0] == models[1]
+    _check_gap(tmp_path)
+
+
+def _check_gap(place: Path) -> None:
+    verdicts = {name: read_json(place / name / "verdict.json") for name in ("plain", "exact")}
+    assert verdicts["plain"]["nesting"] == {"exact": [], "plain": ["first", "second"]}
+    assert verdicts["exact"]["nesting"] == {"exact": ["first", "second"], "plain": []}
+    tables = read_json(place / "exact/candidates.json")["candidates"]
+    both = zip(
+        verdicts["plain"]["candidates"], verdicts["exact"]["candidates"], tables, strict=True
+    )
+    for plain, exact, table in both:
+        assert "gap" not in plain
+        assert exact["plain_log_loss"] == pytest.approx(plain["log_loss"])
+        gap = exact["gap"]
+        assert gap["mean"] == pytest.approx(exact["log_loss"] - plain["log_loss"])
+        assert gap["low"] <= gap["mean"] <= gap["high"]
+        assert table["gap"] == gap
+    gaps = {entry["name"]: entry["gap"] for entry in tables}
+    assert gaps["mean"] == {"mean": 0, "low": 0, "high": 0}
+    assert gaps["lightgbm"]["low"] < gaps["lightgbm"]["high"]
+    nested = read_manifest(place / "exact")["nested"]
+    assert [each["exact"] for each in nested] == [["first", "second"]] * 3
