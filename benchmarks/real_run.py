@@ -80,7 +80,8 @@ def table(run_directory: Path) -> str:
 
 
 def _line(name: str, item: dict[str, Any]) -> str:
-    return f"| {name} | {item['log_loss']:.4f} | {item['low']:.4f} to {item['high']:.4f} |"
+    interval = "none" if item["low"] is None else f"{item['low']:.4f} to {item['high']:.4f}"
+    return f"| {name} | {item['log_loss']:.4f} | {interval} |"
 
 
 def picture(run_directory: Path) -> str:

@@ -11,6 +11,7 @@ import argparse
 import json
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,16 @@ def simulate(rows: int, learners: int, features: int, seed: int = 0) -> StackDat
     )
 
 
+def nest(data: StackData, seed: int = 1) -> StackData:
+    """Give every outer fold logits of its own, as if all learners had been fitted without pairs."""
+    rng = np.random.default_rng(seed)
+    nested = {
+        fold: data.meta.logits + rng.normal(0, 0.1, data.meta.logits.shape).astype(np.float32)
+        for fold in range(FOLDS)
+    }
+    return replace(data, nested_logits=nested, nested_learners=data.meta.learners)
+
+
 def first_of_each_then_any(rng: np.random.Generator, rows: int, clusters: int) -> np.ndarray:
     """Give every cluster one row, and the other rows to any."""
     rest = rng.integers(0, clusters, rows - clusters)
@@ -68,8 +79,11 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=20)
     parser.add_argument("--resamples", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--nested", action="store_true", help="with logits of pair fits")
     arguments = parser.parse_args()
     data = simulate(arguments.rows, arguments.learners, arguments.features)
+    if arguments.nested:
+        data = nest(data)
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory) / "stack"
         began = time.perf_counter()

@@ -29,6 +29,10 @@ Device = Annotated[str, StringConstraints(pattern=_DEVICE)]
 """Where a learner computes."""
 
 
+LEARNER_KEYS = ("name", "plugin", "seeds")
+"""Keys of ``[[learners]]`` that are no parameters of the plugin."""
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -71,10 +75,11 @@ class Folds(_Table):
 
 
 class Learner(_Table):
-    """One ``[[learners]]`` table; keys beside these two are the plugin's parameters."""
+    """One ``[[learners]]`` table; keys beside these three are the plugin's parameters."""
 
     name: Name
     plugin: str
+    seeds: Annotated[int, Field(ge=1, le=100)] = 1
     parameters: dict[str, Any] = {}
 
 
@@ -83,6 +88,7 @@ class Stack(_Table):
 
     meta_learner: str | None = "lightgbm"
     choose: str = "verdict"
+    nesting: Literal["auto", "full", "plain"] = "auto"
     features: list[str] = []
     learners: list[Name] | None = None
     resamples: Annotated[int, Field(ge=100)] = 10_000
@@ -256,7 +262,7 @@ def write_config(config: Config, path: Path) -> None:
     """Write a config as resolved: every default spelled out, every path absolute."""
     raw = config.model_dump(exclude_none=True)
     raw["learners"] = [
-        {"name": learner.name, "plugin": learner.plugin, **learner.parameters}
+        {key: getattr(learner, key) for key in LEARNER_KEYS} | learner.parameters
         for learner in config.learners
     ]
     if config.stack.meta_learner is None:
@@ -272,7 +278,7 @@ def _tables(raw: dict[str, Any], key: str) -> list[Any]:
 def _gather_parameters(table: Any) -> Any:
     if not isinstance(table, dict):
         return table
-    own = {key: value for key, value in table.items() if key in ("name", "plugin")}
+    own = {key: value for key, value in table.items() if key in LEARNER_KEYS}
     return own | {"parameters": {k: v for k, v in table.items() if k not in own}}
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ensemble.artifacts import fingerprint, read_json, read_manifest, sweep_temporary, write_json
+from ensemble.battles.held_out import fold_pairs
 from ensemble.battles.prepare import prepare, read_summary
 from ensemble.battles.schema import probability_frame
 from ensemble.battles.split import read_split_summary, split
@@ -30,12 +31,15 @@ from ensemble.oof.workspace import open_workspace
 from ensemble.reporter import Reporter
 from ensemble.sources.settings import StudySettings
 from ensemble.sources.study import study_sources
-from ensemble.stacking.assemble import check_folds, meta_features, stack_data
+from ensemble.stacking.assemble import check_folds, check_pairs, meta_features, stack_data
 from ensemble.stacking.checked import predict_checked
+from ensemble.stacking.remember import open_tries, record_learners
 from ensemble.stacking.settings import (
     check_plugins,
     learner_specs,
     meta_learner_factory,
+    nested_specs,
+    pair_specs,
     stack_key_parts,
     stacked_specs,
 )
@@ -44,6 +48,7 @@ from ensemble.stacking.stack import load_stack, run_stack
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ensemble.battles.held_out import FoldLike
     from ensemble.oof.check import Finding
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
@@ -174,12 +179,14 @@ def fit_stage(
     learners
         Names of the learners to fit; None fits all.
     folds
-        Folds to fit; None fits all, and the refit where the config wants it.
+        Folds to fit; None fits all, the refit where the config wants it, and after them what the
+        config wants to be fitted without each pair of folds.
 
     Returns
     -------
     dict[str, Any]
-        How many folds were ``fitted`` and how many ``kept``.
+        How many folds were ``fitted`` and how many ``kept``; the same of ``pairs``, where there are
+        any.
 
     Raises
     ------
@@ -192,16 +199,27 @@ def fit_stage(
     if foreign:
         raise ConfigError(f"there is no fold {foreign[0]}: folds are 0 to {len(every) - 1}")
     chosen: list[int | None] = [*every] if folds is None else [*folds]
-    if folds is None and config.wants_refit():
-        chosen.append(None)
+    pairs: list[tuple[LearnerSpec, FoldLike]] = []
+    if folds is None:
+        chosen += [None] if config.wants_refit() else []
+        names = {spec.name for spec in specs}
+        nested = [spec for spec in pair_specs(config) if spec.name in names]
+        pairs = [(spec, pair) for spec in nested for pair in fold_pairs(len(every))]
     with reporter.stage("fit"):
         _check_and_record(config)
         _warn_of_unused_pretraining(config, specs, reporter)
-        tasks = [(spec, fold) for spec in specs for fold in chosen]
-        fitted = execute(config, tasks, reporter)
-    outcome = {"fitted": fitted, "kept": len(tasks) - fitted}
-    reporter.say(f"folds  {outcome['fitted']} fitted, {outcome['kept']} kept")
+        tasks: list[tuple[LearnerSpec, FoldLike]] = [(s, fold) for s in specs for fold in chosen]
+        outcome: dict[str, Any] = _counts(execute(config, tasks, reporter), len(tasks))
+        reporter.say(f"folds  {outcome['fitted']} fitted, {outcome['kept']} kept")
+        record_learners(open_workspace(config), specs)
+        if pairs:
+            found = outcome["pairs"] = _counts(execute(config, pairs, reporter), len(pairs))
+            reporter.say(f"pairs of folds  {found['fitted']} fitted, {found['kept']} kept")
     return outcome
+
+
+def _counts(fitted: int, tasks: int) -> dict[str, int]:
+    return {"fitted": fitted, "kept": tasks - fitted}
 
 
 def check_stage(
@@ -268,7 +286,13 @@ def stack_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
         with reporter.stage("stack"), reporter.bar("stack") as progress:
             run_stack(
                 directory,
-                stack_data(workspace, manifest["learners"], config.stack.features),
+                stack_data(
+                    workspace,
+                    manifest["learners"],
+                    config.stack.features,
+                    nested=list(manifest["key_parts"]["pairs"]),
+                    seeds={spec.name: spec.seeds for spec in specs},
+                ),
                 meta_learner=meta_learner_factory(config),
                 meta_learner_name=config.stack.meta_learner or "none",
                 choose=config.stack.choose,
@@ -276,6 +300,7 @@ def stack_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
                 threads=config.threads(),
                 manifest=manifest,
                 resamples=config.stack.resamples,
+                tries=open_tries(workspace),
                 progress=progress,
             )
     verdict = dict(read_json(directory / "verdict.json"))
@@ -392,8 +417,12 @@ def _record(config: Config) -> None:
 def _stack_manifest(
     config: Config, workspace: Workspace, specs: Sequence[LearnerSpec]
 ) -> dict[str, Any]:
-    """Say what the stack is made from: keys and logits of all folds, by learner, its settings."""
-    parts = {"folds": check_folds(workspace, specs), **stack_key_parts(config)}
+    """Say what the stack is made from: keys and logits of all folds and pairs, its settings."""
+    parts = {
+        "folds": check_folds(workspace, specs),
+        "pairs": check_pairs(workspace, nested_specs(config)),
+        **stack_key_parts(config),
+    }
     return {
         "key": fingerprint(parts),
         "key_parts": parts,

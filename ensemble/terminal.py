@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ensemble.artifacts import read_json
-from ensemble.stacking.verdict import signed
+from ensemble.stacking.verdict_text import signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +74,10 @@ def summary(run: Path) -> dict[str, Any]:
     verdict = read_json(run / "stack" / "verdict.json")
     return {
         "run": str(run),
-        "learners": [_scores(item) for item in candidates["learners"]],
+        "learners": [
+            _scores(item) | ({"seeds": item["seeds"]} if "seeds" in item else {})
+            for item in candidates["learners"]
+        ],
         "candidates": [_scores(item) for item in candidates["candidates"]],
         "chosen": verdict["chosen"],
         "sentence": verdict["sentence"],
@@ -91,7 +94,7 @@ def show_summary(outcome: dict[str, Any]) -> None:
     for heading, side in (("", "left"), ("log loss", "right"), ("95% interval", "right")):
         table.add_column(heading, justify=side)  # type: ignore[arg-type]
     for item in outcome["learners"]:
-        table.add_row(item["name"], *_cells(item))
+        table.add_row(_named(item), *_cells(item))
     table.add_section()
     for item in outcome["candidates"]:
         mark = "  <- chosen" if item["name"] == outcome["chosen"] else ""
@@ -106,6 +109,12 @@ def show_summary(outcome: dict[str, Any]) -> None:
     for key in ("submission", "report"):
         if outcome[key]:
             console.print(f"{key}: {outcome[key]}", markup=False)
+
+
+def _named(item: dict[str, Any]) -> str:
+    """Name a learner, and say how far its seeds are apart where it has several."""
+    seeds = item.get("seeds")
+    return f"{item['name']} ({seeds['n']} seeds, sd {seeds['sd']:.4f})" if seeds else item["name"]
 
 
 def show_comparison(outcome: dict[str, Any]) -> None:
@@ -184,4 +193,6 @@ def _scores(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cells(item: dict[str, Any]) -> tuple[str, str]:
+    if item["low"] is None:
+        return f"{item['log_loss']:.4f}", "small sample"
     return f"{item['log_loss']:.4f}", f"[{item['low']:.4f}, {item['high']:.4f}]".replace("[", "\\[")

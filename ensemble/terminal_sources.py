@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from ensemble.stacking.verdict import signed
+from ensemble.stacking.verdict_text import signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

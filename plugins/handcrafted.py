@@ -67,6 +67,7 @@ class Handcrafted(BaseLearner):
 
     version = "3"
     takes_offset = True
+    cheap = True
 
     def __init__(
         self,

@@ -61,6 +61,7 @@ class Tfidf(BaseLearner):
 
     version = "1"
     takes_offset = True
+    cheap = True
 
     def __init__(
         self,

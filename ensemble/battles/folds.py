@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from ensemble.artifacts import canonical_json
+from ensemble.battles.held_out import HeldOut
 from ensemble.battles.schema import LABEL_COLUMNS, ROLES, TEST_ROLE
 from ensemble.errors import ArtifactError, FoldError, nearest
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from ensemble.battles.held_out import FoldLike
     from ensemble.plugin.base import FloatArray, IntArray
 
 TRAINING_ROLES = ("target", "train", "pseudo")
@@ -205,27 +207,27 @@ class FoldPlan:
             digest.update((canonical_json(row) + "\n").encode())
         return digest.hexdigest()
 
-    def held_out(self, fold: int) -> pl.Series:
-        """Mask of the rows that a fold validates."""
-        return self.frame.select((pl.col("fold") == fold).fill_null(value=False)).to_series()
+    def held_out(self, fold: FoldLike) -> pl.Series:
+        """Mask of the rows that are held out: by a fold, by either of a pair, or none."""
+        folds = list(HeldOut.of(fold).folds)
+        return self.frame.select(pl.col("fold").is_in(folds).fill_null(value=False)).to_series()
 
-    def _cut(self, fold: int) -> pl.Series:
+    def _cut(self, fold: FoldLike) -> pl.Series:
         """Mask of the rows that share a cluster with a held-out row."""
         held_out = self.frame.filter(self.held_out(fold))["cluster"].unique()
         return self.frame["cluster"].is_in(held_out.to_list())
 
-    def training(self, fold: int | None, roles: Sequence[str] = TRAINING_ROLES) -> pl.Series:
-        """Mask of the rows that a fold may learn from.
+    def training(self, fold: FoldLike, roles: Sequence[str] = TRAINING_ROLES) -> pl.Series:
+        """Mask of the rows that a fit may learn from.
 
         Parameters
         ----------
         fold
-            The fold that is held out; None holds out nothing (a refit on everything).
+            What is held out: a fold, a pair of folds, or nothing (a refit on everything).
         roles
             Roles wanted, ``TRAINING_ROLES`` or ``("pretrain",)``.
         """
-        wanted = self.frame["role"].is_in(list(roles))
-        return wanted if fold is None else wanted & ~self._cut(fold)
+        return self.frame["role"].is_in(list(roles)) & ~self._cut(fold)
 
     def with_roles(self, roles: Mapping[str, str]) -> FoldPlan:
         """Give a plan whose sources have other roles; clusters and folds stay as they are.

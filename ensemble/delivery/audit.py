@@ -24,6 +24,7 @@ from ensemble.delivery.audit_checks import (
     check_plan,
     recomputed,
 )
+from ensemble.delivery.audit_pairs import check_pair_fits
 from ensemble.delivery.audit_stack import check_stack, stacked_learners
 from ensemble.errors import ArtifactError
 from ensemble.oof.store import FoldStore
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-VERSION = 4
+VERSION = 5
 """Raise it when the audit comes to check something else: an audit of before is none."""
 
 
@@ -132,6 +133,8 @@ def audit_run(run: Path) -> Audit:
         for fold in [*range(plan.n_splits), *([None] if config.wants_refit() else [])]:
             with _readable(f"{name} {'refit' if fold is None else f'fold {fold}'}", ledger):
                 check_fold(store, name, fold, truth, ledger)
+    with _readable("pairs of folds", ledger):
+        check_pair_fits(store, config, truth, ledger)
     with _readable("stack", ledger):
         check_stack(store, [learner.name for learner in config.stacked_learners()], truth, ledger)
     return Audit(

@@ -12,10 +12,10 @@ from multiprocessing import get_context
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from ensemble.battles.held_out import HeldOut
 from ensemble.errors import EnsembleError, LearnerError, UnknownNameError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.lineage import depth
-from ensemble.oof.spec import fold_name
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.plugin.faults import plugin_errors
 from ensemble.plugin.manager import get_manager
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.queues import SimpleQueue
 
+    from ensemble.battles.held_out import FoldLike
     from ensemble.config import Config
     from ensemble.oof.spec import LearnerSpec
     from ensemble.reporter import Reporter
 
-    Task = tuple[LearnerSpec, int | None]
+    Task = tuple[LearnerSpec, HeldOut]
 
 _KNOWN_EVERYWHERE = ("ensemble.errors", "builtins")
 """Modules whose errors every process can rebuild."""
@@ -42,7 +43,9 @@ _NOT_INSTALLED = (
 )
 
 
-def execute(config: Config, tasks: Sequence[Task], reporter: Reporter) -> int:
+def execute(
+    config: Config, tasks: Sequence[tuple[LearnerSpec, FoldLike]], reporter: Reporter
+) -> int:
     """Fit every task that is not complete yet.
 
     Parameters
@@ -50,8 +53,8 @@ def execute(config: Config, tasks: Sequence[Task], reporter: Reporter) -> int:
     config
         Says which executor, how many workers and threads.
     tasks
-        Learners and folds, in the order wanted, but for teachers, which come before their pupils;
-        one that is named twice is fitted once.
+        Learners and what is held out, in the order wanted, but for teachers, which come before
+        their pupils; one that is named twice is fitted once.
     reporter
         Told of each fold.
 
@@ -65,10 +68,10 @@ def execute(config: Config, tasks: Sequence[Task], reporter: Reporter) -> int:
     LearnerError
         The first that failed; folds that were complete by then are kept.
     """
-    once = {(spec.name, fold): (spec, fold) for spec, fold in tasks}
+    once = {(spec.name, HeldOut.of(fold)): (spec, HeldOut.of(fold)) for spec, fold in tasks}
     by_depth, uses = itemgetter(0), config.source_uses()
     waves = groupby(
-        sorted(((depth(spec, uses), (spec, fold)) for spec, fold in once.values()), key=by_depth),
+        sorted(((depth(task[0], uses), task) for task in once.values()), key=by_depth),
         by_depth,
     )
     fitted = 0
@@ -83,12 +86,12 @@ def execute(config: Config, tasks: Sequence[Task], reporter: Reporter) -> int:
 
 def _in_this_process(workspace: Workspace, tasks: Sequence[Task], reporter: Reporter) -> int:
     fitted = 0
-    for spec, fold in tasks:
+    for spec, held_out in tasks:
         started = time.perf_counter()
-        with reporter.bar(_label(spec, fold)) as progress:
-            done = fit_fold(workspace, spec, fold, progress)
+        with reporter.bar(_label(spec, held_out)) as progress:
+            done = fit_fold(workspace, spec, held_out, progress)
         fitted += done
-        _tell(reporter, spec, fold, done, time.perf_counter() - started)
+        _tell(reporter, spec, held_out, done, time.perf_counter() - started)
     return fitted
 
 
@@ -109,15 +112,13 @@ def _in_processes(config: Config, tasks: Sequence[Task], reporter: Reporter) -> 
         max_tasks_per_child=1,
     )
     with alive, held, pool:
-        futures = {
-            pool.submit(_fit_alone, config, spec, fold): (spec, fold) for spec, fold in tasks
-        }
+        futures = {pool.submit(_fit_alone, config, *task): task for task in tasks}
         try:
             for future in as_completed(futures):
-                spec, fold = futures[future]
+                spec, held_out = futures[future]
                 done, seconds = future.result()
                 fitted += done
-                _tell(reporter, spec, fold, done, seconds)
+                _tell(reporter, spec, held_out, done, seconds)
         except BrokenProcessPool as error:
             complete = {_label(*task) for future, task in futures.items() if _succeeded(future)}
             raise EnsembleError(
@@ -148,18 +149,18 @@ _free: SimpleQueue[str] | None = None
 """In a worker: devices that nobody computes on, where each worker has one to itself."""
 
 
-def _fit_alone(config: Config, spec: LearnerSpec, fold: int | None) -> tuple[bool, float]:
+def _fit_alone(config: Config, spec: LearnerSpec, held_out: HeldOut) -> tuple[bool, float]:
     started = time.perf_counter()
     if _begun is not None:
-        _begun.put(_label(spec, fold))
+        _begun.put(_label(spec, held_out))
     try:
         with _on_free_device(config) as placed:
-            done = fit_fold(open_workspace(placed), spec, fold)
+            done = fit_fold(open_workspace(placed), spec, held_out)
     except UnknownNameError as error:
         error.mend = f"{error.mend}\n  note:  {_NOT_INSTALLED}"
         raise
     except plugin_errors() as error:
-        portable = _portable(error, _label(spec, fold))
+        portable = _portable(error, _label(spec, held_out))
         if portable is error:
             raise
         raise portable from error
@@ -214,21 +215,30 @@ def _portable(error: BaseException, where: str) -> BaseException:
 
 
 def _tell(
-    reporter: Reporter, spec: LearnerSpec, fold: int | None, done: bool, seconds: float
+    reporter: Reporter, spec: LearnerSpec, held_out: HeldOut, done: bool, seconds: float
 ) -> None:
-    what = "fold fitted" if done else "fold kept"
-    reporter.event(what, learner=spec.name, fold=fold, seconds=round(seconds, 3))
+    kind = "pair" if held_out.is_pair else "fold"
+    what, told = f"{kind} {'fitted' if done else 'kept'}", {kind: held_out.to_json()}
+    reporter.event(what, learner=spec.name, **told, seconds=round(seconds, 3))
     if not done:
         return
-    reporter.say(f"{_label(spec, fold)}  fitted in {seconds:.1f} s")
-    directory = reporter.run / "learners" / spec.name / fold_name(fold)
+    reporter.say(f"{_label(spec, held_out)}  fitted in {seconds:.1f} s")
+    if not held_out.is_pair:
+        _notify(reporter, spec, held_out, seconds)
+
+
+def _notify(reporter: Reporter, spec: LearnerSpec, held_out: HeldOut, seconds: float) -> None:
+    """Tell observers of a fold or refit; what they raise is a warning."""
     faults = get_manager().notify_fold_fitted(
-        learner=spec.name, fold=fold, directory=directory, seconds=seconds
+        learner=spec.name,
+        fold=None if held_out.is_refit else held_out.folds[0],
+        directory=reporter.run / "learners" / spec.name / held_out.name,
+        seconds=seconds,
     )
     for fault in faults:
         reporter.event("warning", text=fault)
         reporter.say(f"warning: {fault}")
 
 
-def _label(spec: LearnerSpec, fold: int | None) -> str:
-    return f"{spec.name}  {fold_name(fold).replace('-', ' ')}"
+def _label(spec: LearnerSpec, held_out: HeldOut) -> str:
+    return f"{spec.name}  {held_out.label}"

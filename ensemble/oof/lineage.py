@@ -103,6 +103,12 @@ def needed_by(spec: LearnerSpec, uses: Uses) -> list[LearnerSpec]:
     return list(found.values())
 
 
+def is_asked(spec: LearnerSpec, uses: Uses) -> bool:
+    """Say whether another learner may ask this one's models: it teaches, or labels a source."""
+    labels = any(use.role == "pseudo" and spec.name in use.teachers for use in uses.values())
+    return labels or any(spec.name in peer.make().teachers for peer in spec.peers.values())
+
+
 def depth(spec: LearnerSpec, uses: Uses) -> int:
     """Say how many learners have to be fitted before this one, one after the other."""
     return max((1 + depth(needed, uses) for needed in needed_by(spec, uses)), default=0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ensemble.battles.held_out import HeldOut
 from ensemble.battles.schema import labels_of, learner_view
 from ensemble.errors import EnsembleError
 from ensemble.oof.treatment import LabelledBattles, treat
@@ -14,6 +15,7 @@ from ensemble.oof.treatment import LabelledBattles, treat
 if TYPE_CHECKING:
     import polars as pl
 
+    from ensemble.battles.held_out import FoldLike
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import BoolArray, FloatArray, IntArray
 
@@ -83,18 +85,15 @@ class FoldRows:
     test: pl.DataFrame
 
     @classmethod
-    def of(cls, workspace: Workspace, fold: int | None) -> FoldRows:
-        """Divide the battles as the plan says; ``fold`` None holds nothing out."""
-        battles = workspace.battles
-        held_out = battles.clear()
-        if fold is not None:
-            held_out = battles.filter(workspace.plan.held_out(fold))
+    def of(cls, workspace: Workspace, fold: FoldLike) -> FoldRows:
+        """Divide the battles as the plan says; a pair of folds predicts no test row."""
+        battles, test = workspace.battles, workspace.test_rows()
         target = workspace.training(fold, ("target",))
         return cls(
             train=TrainingRows.of(workspace, workspace.training(fold), target),
             pretrain=TrainingRows.of(workspace, workspace.training(fold, ("pretrain",)), target),
-            held_out=learner_view(held_out),
-            test=learner_view(workspace.test_rows()),
+            held_out=learner_view(battles.filter(workspace.plan.held_out(fold))),
+            test=learner_view(test.clear() if HeldOut.of(fold).is_pair else test),
         )
 
 

@@ -11,18 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.artifacts import fingerprint, hash_file, hash_tree
+from ensemble.battles.held_out import HeldOut
 from ensemble.battles.usage import SourceUse
 from ensemble.errors import ConfigError, DataError, nearest
-from ensemble.oof.lineage import labellers, own_uses
+from ensemble.oof.lineage import is_asked, labellers, own_uses
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, path_parameters, plain_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from ensemble.battles.held_out import FoldLike
     from ensemble.plugin.base import BaseLearner
 
-VERSION = 3
+VERSION = 4
 """Raise it when cross-fitting comes to hand a learner other rows, weights or seeds, or to store
 something else of what it predicts: folds of before are then made anew."""
 
@@ -43,6 +45,8 @@ class LearnerSpec:
         Where relative paths among the parameters start.
     peers
         All learners of the config by name, among which its teachers are.
+    seeds
+        How often it is fitted, each time under another seed; its logits are their mean.
     """
 
     name: str
@@ -50,6 +54,7 @@ class LearnerSpec:
     parameters: Mapping[str, Any]
     base_directory: Path
     peers: Mapping[str, LearnerSpec] = field(default_factory=dict, compare=False, repr=False)
+    seeds: int = 1
 
     def make(self) -> BaseLearner:
         """Make an instance that is not fitted.
@@ -68,7 +73,7 @@ class LearnerSpec:
         return build(kind, self.parameters, where=where, anchor=self.base_directory)
 
     def settings(self) -> dict[str, Any]:
-        """Say which plugin, which version of it, and which parameters, defaults included.
+        """Say which plugin and version, which parameters, defaults included, and how many seeds.
 
         Paths stand as they were given, so that a run can move to another machine.
         """
@@ -77,6 +82,7 @@ class LearnerSpec:
             "plugin": self.plugin,
             "version": type(learner).version,
             "parameters": plain_parameters(learner) | dict(self.parameters),
+            "seeds": self.seeds,
         }
 
     def key_parts(self) -> dict[str, Any]:
@@ -146,22 +152,22 @@ class LearnerSpec:
             ) from error
 
 
-def fold_name(fold: int | None) -> str:
-    """Name a fold, or the refit on everything (None), as its directory is called."""
-    return "refit" if fold is None else f"fold-{fold}"
+def fold_name(fold: FoldLike) -> str:
+    """Name a fold, a pair or the refit on everything (None), as its directory is called."""
+    return HeldOut.of(fold).name
 
 
 def fold_key(
-    spec: LearnerSpec, fold: int | None, shared: Mapping[str, Any]
+    spec: LearnerSpec, fold: FoldLike, shared: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]]:
-    """Name one fold of one learner by all that decides its content.
+    """Name one fit of one learner by all that decides its content.
 
     Parameters
     ----------
     spec
         The learner. Its name counts: the seed depends on it.
     fold
-        The held-out fold; None for the refit.
+        What is held out: a fold, a pair, or nothing (None) for the refit.
     shared
         What all learners of the run share: data, plan, uses of the sources, seed.
 
@@ -170,7 +176,8 @@ def fold_key(
     tuple[str, dict[str, Any]]
         The key (64 hex digits) and the parts it was made from.
     """
-    own = {"crossfit": VERSION, "learner": spec.name, "fold": fold}
+    held_out = HeldOut.of(fold)
+    own: dict[str, Any] = {"crossfit": VERSION, "learner": spec.name, "fold": held_out.to_json()}
     uses = {name: SourceUse(**use) for name, use in shared["uses"].items()}
     learned = {
         **shared,
@@ -180,11 +187,13 @@ def fold_key(
             source: _keys(named, fold, shared) for source, named in labellers(spec, uses).items()
         },
     }
+    if held_out.is_pair:  # the other kinds keep it always
+        own["keeps_model"] = is_asked(spec, uses)
     parts = {**own, **spec.key_parts(), **learned}
     return fingerprint(parts), parts
 
 
 def _keys(
-    specs: Sequence[LearnerSpec], fold: int | None, shared: Mapping[str, Any]
+    specs: Sequence[LearnerSpec], fold: FoldLike, shared: Mapping[str, Any]
 ) -> dict[str, str]:
     return {spec.name: fold_key(spec, fold, shared)[0] for spec in specs}

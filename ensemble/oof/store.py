@@ -14,19 +14,22 @@ import numpy as np
 import polars as pl
 
 from ensemble.artifacts import MANIFEST, fingerprint, read_manifest
+from ensemble.battles.held_out import HeldOut, fold_pairs
 from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
-from ensemble.errors import ArtifactError, LearnerError
-from ensemble.oof.guarded import guarded
+from ensemble.errors import ArtifactError
+from ensemble.oof.models import load_model
 from ensemble.oof.spec import fold_name
-from ensemble.plugin.base import BaseLearner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ensemble.battles.held_out import FoldLike
     from ensemble.oof.spec import LearnerSpec
-    from ensemble.plugin.base import LogitArray
+    from ensemble.plugin.base import BaseLearner, IntArray, LogitArray
 
 OOF, TEST, TRAIN_IDS, MODEL = "oof.parquet", "test.parquet", "train_ids.parquet", "model"
+OOF_SEEDS = "oof_seeds.parquet"
+"""OOF logits of each seed, where a learner has several: ``PREDICTION_SCHEMA`` and ``seed``."""
 
 
 def is_complete(directory: Path, key: str) -> bool:
@@ -72,11 +75,11 @@ class FoldStore:
     data: str
     n_splits: int
 
-    def directory(self, learner: str, fold: int | None) -> Path:
-        """Give the place of a learner's fold, or of its refit (``fold`` None)."""
+    def directory(self, learner: str, fold: FoldLike) -> Path:
+        """Give the place of a learner's fold or pair, or of its refit (``fold`` None)."""
         return self.run / "learners" / learner / fold_name(fold)
 
-    def read(self, learner: str, fold: int | None) -> dict[str, Any]:
+    def read(self, learner: str, fold: FoldLike) -> dict[str, Any]:
         """Read and verify a fold's manifest.
 
         Raises
@@ -87,7 +90,8 @@ class FoldStore:
         """
         directory = self.directory(learner, fold)
         manifest = read_manifest(directory)
-        expected = {"plan": self.plan, "data": self.data, "learner": learner, "fold": fold}
+        held_out = HeldOut.of(fold).to_json()
+        expected = {"plan": self.plan, "data": self.data, "learner": learner, "fold": held_out}
         names = {"plan": "fold plan", "data": "set of battles"}
         for name, value in expected.items():
             if manifest.get(name) != value:
@@ -100,7 +104,7 @@ class FoldStore:
             raise ArtifactError("a manifest does not hold its own key", where=str(directory))
         return manifest
 
-    def load(self, spec: LearnerSpec, fold: int | None) -> BaseLearner:
+    def load(self, spec: LearnerSpec, fold: FoldLike) -> BaseLearner:
         """Restore a fold's fitted learner.
 
         Raises
@@ -148,6 +152,67 @@ class FoldStore:
             logits[there] = part[there]
         return logits
 
+    def nested_oof(self, learner: str, ids: pl.Series, folds: IntArray) -> dict[int, LogitArray]:
+        """Put together, for each outer fold, the logits of models that saw no row of it.
+
+        Parameters
+        ----------
+        learner
+            Its name; it is fitted on all folds and pairs.
+        ids, folds
+            ``(n,)`` id of each row, and the fold that it is held out in.
+
+        Returns
+        -------
+        dict
+            Outer fold ``k`` to ``(n, 3)``: rows of another fold ``j`` as the pair of ``j`` and
+            ``k`` predicts them, rows of ``k`` as the fold does.
+
+        Raises
+        ------
+        ArtifactError
+            A pair is damaged, belongs to another plan, or does not predict just the rows of its
+            folds.
+        """
+        plain = self.oof(learner, ids)
+        nested = {fold: plain.copy() for fold in range(self.n_splits)}
+        for pair in fold_pairs(self.n_splits):
+            self.read(learner, pair)
+            path = self.directory(learner, pair) / OOF
+            part = read_logits(path, ids)
+            if not np.array_equal(~np.isnan(part).any(axis=1), np.isin(folds, pair.folds)):
+                raise ArtifactError("it does not predict the rows of its folds", where=str(path))
+            for outer, other in (pair.folds, pair.folds[::-1]):
+                nested[outer][folds == other] = part[folds == other]
+        return nested
+
+    def seed_oof(self, learner: str, ids: pl.Series, seeds: int) -> LogitArray:
+        """Put the OOF logits of each seed together.
+
+        Parameters
+        ----------
+        learner, ids
+            As for ``oof``.
+        seeds
+            How many the learner has, 2 or more.
+
+        Returns
+        -------
+        LogitArray
+            ``(seeds, len(ids), 3)``; NaN where the row's fold has not been fitted.
+        """
+        logits = np.full((seeds, len(ids), 3), np.nan, dtype=np.float32)
+        for fold in range(self.n_splits):
+            directory = self.directory(learner, fold)
+            if not (directory / MANIFEST).exists():
+                continue
+            self.read(learner, fold)
+            for seed in range(seeds):
+                part = read_logits(directory / OOF_SEEDS, ids, seed=seed)
+                there = ~np.isnan(part).any(axis=1)
+                logits[seed, there] = part[there]
+        return logits
+
     def test_logits(self, learner: str, models: str, ids: pl.Series) -> LogitArray:
         """Give a learner's test logits, ``(len(ids), 3)``, by id.
 
@@ -187,9 +252,9 @@ def _difference(made_by: Mapping[str, Any], spec: LearnerSpec) -> str | None:
     Files are not looked at: a model goes where they do not.
     """
     for name, value in spec.settings().items():
-        if made_by[name] != value:
+        if made_by.get(name) != value:
             return (
-                f"was made with {name} {made_by[name]}, and the config or the installed plugin "
+                f"was made with {name} {made_by.get(name)}, and the config or the installed plugin "
                 f"says {value}"
             )
     stored, now = made_by["dependencies"], spec.make().dependencies()
@@ -200,22 +265,17 @@ def _difference(made_by: Mapping[str, Any], spec: LearnerSpec) -> str | None:
     return None
 
 
-def load_model(spec: LearnerSpec, directory: Path, where: str) -> BaseLearner:
-    """Restore a learner from what its ``save`` wrote.
-
-    Raises
-    ------
-    LearnerError
-        ``load`` raised, or returned no learner.
-    """
-    loaded = guarded("load", where, lambda: spec.make().load(directory))
-    if not isinstance(loaded, BaseLearner):
-        raise LearnerError(f"load returned {type(loaded).__name__}, not a learner", where=where)
-    return loaded
-
-
-def read_logits(path: Path, ids: pl.Series) -> LogitArray:
+def read_logits(path: Path, ids: pl.Series, seed: int | None = None) -> LogitArray:
     """Read predictions and put them in the order of ``ids``.
+
+    Parameters
+    ----------
+    path
+        A table of predictions.
+    ids
+        The rows wanted.
+    seed
+        Of a table with several seeds, the one wanted.
 
     Returns
     -------
@@ -223,7 +283,9 @@ def read_logits(path: Path, ids: pl.Series) -> LogitArray:
         ``(len(ids), 3)`` float32; NaN for ids that are not in the file.
     """
     try:
-        stored = pl.read_parquet(path).select(*PREDICTION_SCHEMA)
+        table = pl.read_parquet(path)
+        chosen = table if seed is None else table.filter(pl.col("seed") == seed)
+        stored = chosen.select(*PREDICTION_SCHEMA)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(f"predictions cannot be read: {error}", where=str(path)) from error
     wanted = pl.DataFrame({"id": ids}, schema={"id": pl.String})

@@ -18,13 +18,13 @@ from ensemble.battles.schema import LABEL_COLUMNS, learner_view
 from ensemble.errors import ArtifactError
 from ensemble.oof.guarded import predict_checked
 from ensemble.oof.lineage import labellers
-from ensemble.oof.spec import fold_name
 from ensemble.oof.store import is_complete, prediction_frame, read_logits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from ensemble.battles.held_out import HeldOut
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import LogitArray
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Teaching:
-    """Asks the models of one fold on behalf of one learner.
+    """Asks the models of one fold, or one pair, on behalf of one learner.
 
     Parameters
     ----------
@@ -40,15 +40,15 @@ class Teaching:
         The run, with the learner's own uses of its sources.
     spec
         The learner that is to be fitted.
-    fold
-        The fold; None is the refit.
+    held_out
+        What the learner's fit holds out, and those that are asked as well.
     kept
         Directory where what was said is kept.
     """
 
     workspace: Workspace
     spec: LearnerSpec
-    fold: int | None
+    held_out: HeldOut
     kept: Path
 
     def teach(self, battles: pl.DataFrame) -> dict[str, LogitArray]:
@@ -73,7 +73,7 @@ class Teaching:
         named = labellers(self.spec, self.workspace.uses)
         if not named:
             return self.workspace
-        may = self.workspace.training(self.fold, ("pseudo",))
+        may = self.workspace.training(self.held_out, ("pseudo",))
         rows = learner_view(self.workspace.battles)
         sources = self.workspace.battles["source"]
         parts = [
@@ -92,8 +92,8 @@ class Teaching:
     def _ask(self, other: LearnerSpec, battles: pl.DataFrame, place: Path) -> LogitArray:
         kept = place / f"{other.name}.parquet"
         if not kept.exists():
-            model = self.workspace.store.load(other, self.fold)
-            where = f'learner "{self.spec.name}", {fold_name(self.fold)}, asking "{other.name}"'
+            model = self.workspace.store.load(other, self.held_out)
+            where = f'learner "{self.spec.name}", {self.held_out.label}, asking "{other.name}"'
             logits = predict_checked(model, battles, where)
             with atomic_path(kept) as path:
                 prediction_frame(battles["id"], logits).write_parquet(path)
@@ -101,13 +101,13 @@ class Teaching:
 
 
 def check_fitted(
-    workspace: Workspace, spec: LearnerSpec, fold: int | None, keys: Mapping[str, str], does: str
+    workspace: Workspace, spec: LearnerSpec, held_out: HeldOut, keys: Mapping[str, str], does: str
 ) -> None:
     """Refuse to fit a learner before the models that it asks are there.
 
     Parameters
     ----------
-    workspace, spec, fold
+    workspace, spec, held_out
         What is to be fitted.
     keys
         Key of the fold of each learner that is asked, by name.
@@ -120,9 +120,9 @@ def check_fitted(
         One is missing, or was made with other settings.
     """
     for name, key in keys.items():
-        if not is_complete(workspace.store.directory(name, fold), key):
+        if not is_complete(workspace.store.directory(name, held_out), key):
             raise ArtifactError(
-                f'"{name}", which {does} "{spec.name}", is not fitted on {fold_name(fold)}',
+                f'"{name}", which {does} "{spec.name}", is not fitted on {held_out.name}',
                 where=f'learner "{spec.name}"',
                 mend=f"run `ensemble fit CONFIG --learner {name}` first",
             )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ensemble.battles.folds import FoldPlan
+    from ensemble.battles.held_out import FoldLike
     from ensemble.battles.usage import SourceUse
     from ensemble.config import Config
 
@@ -85,8 +86,8 @@ class Workspace:
         """Where values of single rows are kept between fits."""
         return self.cache or self.run / "cache"
 
-    def training(self, fold: int | None, roles: Sequence[str] = TRAINING_ROLES) -> pl.Series:
-        """Mask of the rows that a fold learns from: those that it may, and that are used.
+    def training(self, fold: FoldLike, roles: Sequence[str] = TRAINING_ROLES) -> pl.Series:
+        """Mask of the rows that a fit learns from: those that it may, and that are used.
 
         Parameters
         ----------

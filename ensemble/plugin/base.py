@@ -136,6 +136,9 @@ class BaseLearner(ABC):
     """False where the predictions come from outside, so that the training rows are unknown."""
     takes_offset: ClassVar[bool] = False
     """True where ``fit`` (and ``pretrain``) add ``context.offset`` to their logits in training."""
+    cheap: ClassVar[bool] = False
+    """True where a fit costs so little that the learner is also fitted without every pair of folds,
+    for the stack's exact nested scores."""
 
     @abstractmethod
     def fit(

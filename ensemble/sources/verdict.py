@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ensemble.sources.trials import PLAIN
-from ensemble.stacking.verdict import signed
+from ensemble.stacking.verdict_text import signed
 
 HELPS, HURTS = "helps", "hurts"
 NOTHING, UNKNOWN = "no difference shown", "not measured"

@@ -8,20 +8,21 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.features import compute_features
+from ensemble.battles.held_out import HeldOut, fold_pairs
 from ensemble.battles.schema import labels_of
 from ensemble.errors import ArtifactError
-from ensemble.oof.spec import LearnerSpec, fold_key, fold_name
+from ensemble.oof.spec import LearnerSpec, fold_key
 from ensemble.oof.store import complete_origin
 from ensemble.plugin.base import MetaFeatures
 from ensemble.plugin.manager import get_manager
 from ensemble.stacking.stack import StackData
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ensemble.oof.workspace import Workspace
-    from ensemble.plugin.base import LogitArray
+    from ensemble.plugin.base import IntArray, LogitArray
 
 
 def check_folds(
@@ -39,17 +40,43 @@ def check_folds(
     ArtifactError
         Some are not; says which, and the command that makes them.
     """
-    store, missing = workspace.store, []
+    fits = [HeldOut.of(fold) for fold in workspace.store.folds(models)]
+    return _origins(workspace, specs, fits)
+
+
+def check_pairs(
+    workspace: Workspace, specs: Sequence[LearnerSpec]
+) -> dict[str, dict[str, dict[str, str]]]:
+    """Check the same of every pair of folds.
+
+    Parameters
+    ----------
+    workspace
+        The run's battles and plan.
+    specs
+        The learners that are fitted without each pair.
+
+    Raises
+    ------
+    ArtifactError
+        As ``check_folds`` does.
+    """
+    return _origins(workspace, specs, fold_pairs(workspace.plan.n_splits))
+
+
+def _origins(
+    workspace: Workspace, specs: Sequence[LearnerSpec], fits: Sequence[HeldOut]
+) -> dict[str, dict[str, dict[str, str]]]:
+    missing = []
     origins: dict[str, dict[str, dict[str, str]]] = {spec.name: {} for spec in specs}
     for spec in specs:
-        for fold in store.folds(models):
-            name = fold_name(fold)
-            key, _ = fold_key(spec, fold, workspace.shared_key())
-            origin = complete_origin(store.directory(spec.name, fold), key)
+        for fit in fits:
+            key, _ = fold_key(spec, fit, workspace.shared_key())
+            origin = complete_origin(workspace.store.directory(spec.name, fit), key)
             if origin is None:
-                missing.append(f"{spec.name} {name}")
+                missing.append(f"{spec.name} {fit.name}")
             else:
-                origins[spec.name][name] = origin
+                origins[spec.name][fit.name] = origin
     if missing:
         raise ArtifactError(
             "predictions are missing, damaged or were made with other settings: "
@@ -61,7 +88,11 @@ def check_folds(
 
 
 def stack_data(
-    workspace: Workspace, learners: Sequence[str], feature_sets: Sequence[str]
+    workspace: Workspace,
+    learners: Sequence[str],
+    feature_sets: Sequence[str],
+    nested: Sequence[str] = (),
+    seeds: Mapping[str, int] | None = None,
 ) -> StackData:
     """Put together what the stack is fitted and scored on: the target rows.
 
@@ -73,20 +104,50 @@ def stack_data(
         Names of the learners, in order.
     feature_sets
         Names of the feature sets that the meta-learner sees beside the logits.
+    nested
+        Names of the learners that are fitted without each pair of folds.
+    seeds
+        How many seeds each learner has; those that are not named have one.
     """
     target = workspace.battles.filter(pl.col("role") == "target")
     plan = target.select("id").join(
         workspace.plan.frame, on="id", how="left", maintain_order="left"
     )
     oof = [workspace.store.oof(name, target["id"]) for name in learners]
+    folds = plan["fold"].to_numpy()
+    several = {name: n for name, n in (seeds or {}).items() if n > 1 and name in learners}
     return StackData(
         ids=target["id"].to_list(),
         sources=target["source"].to_list(),
         meta=meta_features(target, learners, oof, feature_sets, workspace.run / "cache" / "stack"),
         labels=labels_of(target),
         clusters=plan["cluster"].to_numpy(),
-        folds=plan["fold"].to_numpy(),
+        folds=folds,
+        nested_logits=_nested_logits(workspace, target["id"], folds, learners, oof, nested),
+        nested_learners=tuple(nested),
+        seed_logits={
+            name: workspace.store.seed_oof(name, target["id"], n) for name, n in several.items()
+        },
     )
+
+
+def _nested_logits(
+    workspace: Workspace,
+    ids: pl.Series,
+    folds: IntArray,
+    learners: Sequence[str],
+    oof: Sequence[LogitArray],
+    nested: Sequence[str],
+) -> dict[int, LogitArray]:
+    """Put exact logits in the place of plain ones, for each outer fold."""
+    if not nested:
+        return {}
+    exact = {name: workspace.store.nested_oof(name, ids, folds) for name in nested}
+    both = list(zip(learners, oof, strict=True))
+    return {
+        fold: np.stack([exact[n][fold] if n in exact else plain for n, plain in both], axis=1)
+        for fold in range(workspace.plan.n_splits)
+    }
 
 
 def meta_features(

@@ -43,6 +43,8 @@ def cross_validate(
     weights: FloatArray | None = None,
     seed: int,
     threads: int,
+    fitting: Callable[[int], MetaFeatures] | None = None,
+    observe: Callable[[OuterFold, MetaLearner], None] | None = None,
 ) -> dict[str, FloatArray]:
     """Predict each fold by candidates that were fitted on the other folds alone.
 
@@ -64,6 +66,12 @@ def cross_validate(
         Every candidate gets a seed of its own in every fold.
     threads
         CPU threads for a fit.
+    fitting
+        Gives for an outer fold what candidates are fitted on, ``n`` rows in the order of ``meta``:
+        logits of models that saw no row of the fold. None takes ``meta``, whose rows are predicted
+        in any case.
+    observe
+        Told of each outer fold and the model that was fitted for it.
 
     Returns
     -------
@@ -79,15 +87,17 @@ def cross_validate(
     """
     check_folds(folds, clusters)
     predictions = {name: np.full((len(meta), 3), np.nan) for name in candidates}
-    for fold, rows, held_out in outer_folds(folds):
+    for outer in outer_folds(folds):
+        fold, rows, held_out = outer
+        learned = (meta if fitting is None else fitting(fold)).take(rows)
         for name, make in candidates.items():
             context = FitContext(seed=_seed_of(seed, name, fold), threads=threads)
             weight = None if weights is None else weights[rows]
             where = f'candidate "{name}", outer fold {fold}'
-            model = fit_checked(
-                where, make, meta.take(rows), labels[rows], clusters[rows], context, weight
-            )
+            model = fit_checked(where, make, learned, labels[rows], clusters[rows], context, weight)
             predictions[name][held_out] = predict_checked(model, meta.take(held_out), where)
+            if observe is not None:
+                observe(outer, model)
     return predictions
 
 

@@ -13,7 +13,8 @@ from ensemble.battles.schema import PROBABILITY_SCHEMA
 from ensemble.plugin.base import CLASSES
 from ensemble.stacking.checked import describe_checked
 from ensemble.stacking.nested import outer_folds
-from ensemble.stacking.scoring import row_log_loss, softmax
+from ensemble.stacking.scoring import row_log_loss
+from ensemble.stacking.seed_spread import learner_losses, seed_records, seed_replicates
 from ensemble.stacking.tables import loss_tables
 
 if TYPE_CHECKING:
@@ -50,12 +51,18 @@ class ScoredCandidate:
         Its final model, fitted on all rows.
     seconds
         Time of the nested fits and the final one.
+    plain
+        ``(n, 3)`` predictions under plain nesting; None where all nesting is plain.
+    replicates
+        ``(r, n)`` log loss of each row where other seeds had been drawn; ``r`` may be 0.
     """
 
     candidate: Candidate
     probabilities: FloatArray
     model: MetaLearner
     seconds: float
+    plain: FloatArray | None = None
+    replicates: FloatArray | None = None
 
 
 def losses_of(scored: Sequence[ScoredCandidate], labels: FloatArray) -> FloatArray:
@@ -74,7 +81,8 @@ def nested_record(data: StackData) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``fold``, ``fitted_on`` (a number of rows) and ``ids_sha256``, as in the stack's manifest.
+        ``fold``, ``fitted_on`` (a number of rows), ``ids_sha256``, and ``exact``: the learners
+        whose logits on these rows come from models that saw no row of the fold.
     """
     ids = np.array(data.ids, dtype=object)
     return [
@@ -82,6 +90,7 @@ def nested_record(data: StackData) -> list[dict[str, Any]]:
             "fold": number,
             "fitted_on": int(rows.sum()),
             "ids_sha256": ids_fingerprint(ids[rows].tolist()),
+            "exact": list(data.nested_learners),
         }
         for number, rows, _ in outer_folds(data.folds)
     ]
@@ -98,18 +107,21 @@ def score_tables(
         ``candidates`` and ``learners``, as in ``candidates.json``; one draw of clusters for all.
     """
     learners = data.meta.learners
-    singles = [
-        row_log_loss(data.labels, softmax(data.meta.logits[:, i])) for i in range(len(learners))
-    ]
     entries = loss_tables(
         [*(one.candidate.name for one in scored), *learners],
-        np.column_stack([losses_of(scored, data.labels), *singles]),
+        np.column_stack([losses_of(scored, data.labels), learner_losses(data.meta, data.labels)]),
         data.clusters,
         data.folds,
         data.sources,
+        replicates=_all_replicates(scored, data, seed),
         resamples=resamples,
         seed=seed,
     )
+    spread = seed_records(data)
+    singles = [
+        {**entry, **({"seeds": spread[entry["name"]]} if entry["name"] in spread else {})}
+        for entry in entries[len(scored) :]
+    ]
     about = [
         {
             "complexity": one.candidate.complexity,
@@ -119,7 +131,24 @@ def score_tables(
         for one in scored
     ]
     candidates = [entry | more for entry, more in zip(entries, about, strict=False)]
-    return {"candidates": candidates, "learners": entries[len(scored) :]}
+    return {"candidates": candidates, "learners": singles}
+
+
+def replicates_of(scored: Sequence[ScoredCandidate]) -> FloatArray | None:
+    """Log loss of each row in each replicate, ``(r, n, n_candidates)``; None without."""
+    found = [one.replicates for one in scored if one.replicates is not None]
+    return np.stack(found, axis=2) if found else None
+
+
+def _all_replicates(
+    scored: Sequence[ScoredCandidate], data: StackData, seed: int
+) -> FloatArray | None:
+    """Put those of the learners beside those of the candidates."""
+    candidates = replicates_of(scored)
+    if candidates is None:
+        return None
+    singles = [learner_losses(meta, data.labels) for meta in seed_replicates(data, seed)]
+    return np.concatenate([candidates, np.stack(singles)], axis=2)
 
 
 def write_predictions(

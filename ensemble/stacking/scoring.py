@@ -6,8 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import stats
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import ArrayLike, NDArray
 
     from ensemble.plugin.base import FloatArray, IntArray
@@ -20,6 +23,9 @@ RESAMPLES = 10_000
 
 LEVEL = 0.95
 """How much of the bootstrap distribution an interval covers."""
+
+MIN_CLUSTERS = 20.0
+"""With fewer effective clusters there is no interval: none of so few could be trusted."""
 
 _CHUNK_CELLS = 1 << 18
 """Draw counts held at once, float64: 2 MiB, which a processor's cache can hold."""
@@ -44,6 +50,37 @@ class Estimate:
     def to_json(self) -> dict[str, float]:
         """Give the numbers as a JSON object."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A mean with its interval, where there are clusters enough for one.
+
+    Parameters
+    ----------
+    mean
+        Mean over the rows that were measured.
+    low, high
+        Ends of the interval; None with fewer than ``MIN_CLUSTERS`` effective clusters.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+
+    def to_json(self) -> dict[str, float | None]:
+        """Give the numbers as a JSON object."""
+        return asdict(self)
+
+    @property
+    def gains(self) -> bool:
+        """Whether the interval lies above 0."""
+        return self.low is not None and self.low > 0
+
+    @property
+    def loses(self) -> bool:
+        """Whether the interval lies below 0."""
+        return self.high is not None and self.high < 0
 
 
 def softmax(logits: ArrayLike) -> FloatArray:
@@ -85,7 +122,8 @@ def bootstrap_means(
     Parameters
     ----------
     losses
-        ``(n, m)``, finite: one column a candidate.
+        ``(n, m)``, finite: one column a candidate. Or ``(r, n, m)``: replicates of them, of which
+        each serves an equal share of the draws.
     clusters
         ``(n,)`` cluster of each row.
     resamples
@@ -104,15 +142,37 @@ def bootstrap_means(
         There are no rows, or a loss is not finite: rows that were not measured are left out (and
         counted) by the caller.
     """
-    totals = _cluster_totals(losses, clusters)
+    replicates = [
+        _cluster_totals(each, clusters) for each in (losses if losses.ndim == 3 else [losses])
+    ]
     generator = np.random.default_rng(seed)
-    chunk = max(1, _CHUNK_CELLS // len(totals))
+    chunk = max(1, _CHUNK_CELLS // len(replicates[0]))
+    ends = [resamples * (i + 1) // len(replicates) for i in range(len(replicates))]
     drawn = [
-        _draw_counts(generator, len(totals), min(chunk, resamples - start)) @ totals
-        for start in range(0, resamples, chunk)
+        _draw_counts(generator, len(totals), min(chunk, end - start)) @ totals
+        for totals, begin, end in zip(replicates, [0, *ends], ends, strict=False)
+        for start in range(begin, end, chunk)
     ]
     sums = np.concatenate(drawn)
     return np.asarray(sums[:, :-1] / sums[:, -1:])
+
+
+def bootstrap_draws(
+    losses: FloatArray, clusters: IntArray, *, resamples: int, seed: int
+) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Draw clusters with replacement, some draws at a time.
+
+    Yields
+    ------
+    tuple
+        How often each cluster comes up in each draw ``(draws, n_clusters)``, and the same each
+        time: sums of its losses, and its rows in the last column, ``(n_clusters, m + 1)``.
+    """
+    totals = _cluster_totals(losses, clusters)
+    generator = np.random.default_rng(seed)
+    chunk = max(1, _CHUNK_CELLS // len(totals))
+    for start in range(0, resamples, chunk):
+        yield _draw_counts(generator, len(totals), min(chunk, resamples - start)), totals
 
 
 def interval(samples: FloatArray, level: float = LEVEL) -> tuple[float, float]:
@@ -125,6 +185,53 @@ def interval(samples: FloatArray, level: float = LEVEL) -> tuple[float, float]:
 def estimate(values: FloatArray, samples: FloatArray, level: float = LEVEL) -> Estimate:
     """Join the mean of the measured values ``(n,)`` with the interval of its resamples."""
     return Estimate(float(np.mean(values)), *interval(samples, level))
+
+
+def effective_clusters(clusters: IntArray) -> float:
+    """Give how many clusters of equal size would tell as much: Kish, *Survey Sampling*, 1965.
+
+    Parameters
+    ----------
+    clusters
+        ``(n,)`` cluster of each row; one row at least.
+    """
+    return effective_count(np.unique(clusters, return_counts=True)[1])
+
+
+def effective_count(sizes: ArrayLike) -> float:
+    """Give the same from the sizes of clusters; 0 where there are no rows."""
+    counts = np.asarray(sizes, dtype=np.float64)
+    squares = float((counts**2).sum())
+    return float(counts.sum()) ** 2 / squares if squares else 0.0
+
+
+def measured(
+    values: FloatArray, samples: FloatArray, effective: float, level: float = LEVEL
+) -> Measured:
+    """Join the mean of the measured values with an interval that few clusters make wider.
+
+    The tails of the percentile interval are made as much rarer as Student's distribution and the
+    divisor ``n - 1`` make an interval wider than the normal distribution and ``n`` do (the
+    expanded percentile interval: Hesterberg, *What Teachers Should Know About the Bootstrap*, The
+    American Statistician 69, 2015). With many clusters it is the percentile interval.
+
+    Parameters
+    ----------
+    values
+        ``(n,)``.
+    samples
+        ``(resamples,)`` their bootstrap means.
+    effective
+        Effective clusters (``effective_clusters``); below ``MIN_CLUSTERS`` there is no interval.
+    level
+        What the interval covers.
+    """
+    mean = float(np.mean(values))
+    if effective < MIN_CLUSTERS:
+        return Measured(mean, None, None)
+    student = stats.t.isf((1.0 - level) / 2.0, effective - 1.0)
+    tail = stats.norm.sf(student * np.sqrt(effective / (effective - 1.0)))
+    return Measured(mean, *interval(samples, float(1.0 - 2.0 * tail)))
 
 
 def _cluster_totals(losses: FloatArray, clusters: IntArray) -> FloatArray:

@@ -16,10 +16,11 @@ from ensemble.stacking.stack import VERSION, list_candidates
 from ensemble.stacking.verdict import BY_EVIDENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ensemble.config import Config, Execution
     from ensemble.plugin.base import MetaLearner
+    from ensemble.usage import SourceUse
 
 
 def learner_specs(config: Config) -> list[LearnerSpec]:
@@ -27,7 +28,9 @@ def learner_specs(config: Config) -> list[LearnerSpec]:
     peers: dict[str, LearnerSpec] = {}
     for item in config.learners:
         place = Path(config.base_dir)
-        peers[item.name] = LearnerSpec(item.name, item.plugin, item.parameters, place, peers)
+        peers[item.name] = LearnerSpec(
+            item.name, item.plugin, item.parameters, place, peers, item.seeds
+        )
     return list(peers.values())
 
 
@@ -37,6 +40,58 @@ def stacked_specs(config: Config) -> list[LearnerSpec]:
         raise ConfigError("the config has no [[learners]]: there is nothing to stack")
     specs = {spec.name: spec for spec in learner_specs(config)}
     return [specs[learner.name] for learner in config.stacked_learners()]
+
+
+def nested_specs(config: Config) -> list[LearnerSpec]:
+    """Specs of the stacked learners that are also fitted without each pair of folds.
+
+    With ``nesting = "auto"`` those that are cheap, and so is whoever teaches them or labels rows
+    for them; none where there are only two folds, since a pair would leave nothing to learn from.
+
+    Raises
+    ------
+    ConfigError
+        ``nesting = "full"``, and a learner brings its predictions from outside, or there are only
+        two folds.
+    """
+    nesting, folds = config.stack.nesting, config.folds.n_splits
+    if nesting == "plain" or not config.learners:
+        return []
+    specs, uses = stacked_specs(config), config.source_uses()
+    if nesting == "auto":
+        return [spec for spec in specs if folds > 2 and _is_affordable(spec, uses)]
+    outside = [spec.name for spec in specs if not type(spec.make()).trains]
+    if outside:
+        raise ConfigError(
+            f"{', '.join(outside)} cannot be fitted without pairs of folds: the predictions come "
+            "from outside",
+            where='stack.nesting = "full"',
+            mend='use nesting = "auto", or leave it out of stack.learners',
+        )
+    if folds < 3:
+        raise ConfigError(
+            "without a pair of two folds nothing is left to learn from",
+            where='stack.nesting = "full"',
+            mend="set folds.n_splits to 3 or more",
+        )
+    return specs
+
+
+def pair_specs(config: Config) -> list[LearnerSpec]:
+    """Specs of all learners that are fitted without each pair: nested ones, and whom they ask."""
+    uses, found = config.source_uses(), dict[str, LearnerSpec]()
+    asked = nested_specs(config)
+    while asked:
+        spec = asked.pop(0)
+        found[spec.name] = spec
+        asked += needed_by(spec, uses)
+    return list(found.values())
+
+
+def _is_affordable(spec: LearnerSpec, uses: Mapping[str, SourceUse]) -> bool:
+    kind = type(spec.make())
+    own = kind.trains and kind.cheap
+    return own and all(_is_affordable(needed, uses) for needed in needed_by(spec, uses))
 
 
 def meta_learner_factory(config: Config) -> Callable[[], MetaLearner] | None:
@@ -69,6 +124,7 @@ def check_plugins(config: Config) -> None:
     if factory is not None:
         checks.append(factory)
     checks.append(partial(_check_choice, config))
+    checks.append(partial(nested_specs, config))
     checks += [partial(registry.feature_sets.get, name) for name in config.stack.features]
     checks += [partial(registry.loaders.get, r.loader) for r in config.readings() if r.loader]
     faults = []
@@ -86,7 +142,22 @@ def _check_learner(spec: LearnerSpec, config: Config) -> None:
     uses = config.source_uses()
     needed_by(spec, uses)
     check_offset(spec, uses)
+    _check_seeds(spec)
     _check_devices(spec, config.execution)
+
+
+def _check_seeds(spec: LearnerSpec) -> None:
+    """Refuse several seeds to predictions from outside; the key is not the plugin's."""
+    learner = spec.make()
+    where = f'learner "{spec.name}", plugin "{spec.plugin}"'
+    if spec.seeds > 1 and not type(learner).trains:
+        raise ConfigError("seeds = 1 is all that predictions from outside can have", where=where)
+    if "seeds" in plain_parameters(learner):
+        raise ConfigError(
+            'the plugin has a parameter "seeds", which is a key of every [[learners]] table',
+            where=where,
+            mend="the plugin's author must give its parameter another name",
+        )
 
 
 def _check_devices(spec: LearnerSpec, execution: Execution) -> None:

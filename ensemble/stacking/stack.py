@@ -9,7 +9,7 @@ records, under ``nested``, the rows that candidates were fitted on for each oute
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,10 @@ from ensemble.artifacts import atomic_directory, read_json, read_manifest, write
 from ensemble.errors import ArtifactError, ConfigError, DataError, unknown_name
 from ensemble.plugin.base import FitContext
 from ensemble.stacking.candidates import META_COMPLEXITY, Candidate, simple_candidates
-from ensemble.stacking.checked import fit_checked, load_checked, save_checked
-from ensemble.stacking.nested import cross_validate
+from ensemble.stacking.checked import fit_checked, load_checked, predict_checked, save_checked
+from ensemble.stacking.gap import nesting_gaps
+from ensemble.stacking.judge import judge
+from ensemble.stacking.nested import OuterFold, cross_validate
 from ensemble.stacking.outputs import (
     CANDIDATES_FILE,
     MODEL_DIRECTORY,
@@ -28,21 +30,24 @@ from ensemble.stacking.outputs import (
     ScoredCandidate,
     losses_of,
     nested_record,
+    replicates_of,
     score_tables,
     write_predictions,
 )
-from ensemble.stacking.scoring import RESAMPLES
-from ensemble.stacking.verdict import BY_EVIDENCE, decide
+from ensemble.stacking.scoring import RESAMPLES, row_log_loss
+from ensemble.stacking.seed_spread import seed_replicates
+from ensemble.stacking.verdict import BY_EVIDENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from ensemble.plugin.base import FloatArray, IntArray, MetaFeatures, MetaLearner
+    from ensemble.plugin.base import FloatArray, IntArray, LogitArray, MetaFeatures, MetaLearner
+    from ensemble.stacking.tries import TryStore
 
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same logits come to give other candidates, scores or verdicts."""
 
 
@@ -60,6 +65,16 @@ class StackData:
         ``(n, 3)`` distributions over ``CLASSES``.
     clusters, folds
         ``(n,)`` cluster of each battle, and the fold that it is held out in.
+    nested_logits
+        Outer fold ``k`` to logits ``(n, n_learners, 3)`` float32. For the learners among
+        ``nested_learners``, the rows of another fold ``j`` hold the logits of the model that was
+        fitted without ``j`` and ``k``. All else is as in ``meta``: rows of fold ``k``, whose models
+        never saw it, and the other learners. Empty where all nesting is plain.
+    nested_learners
+        Names of the learners whose nested logits are exact.
+    seed_logits
+        For learners with several seeds the OOF logits of each, ``(n_seeds, n, 3)``; their mean is
+        what ``meta`` holds.
     """
 
     ids: list[str]
@@ -68,6 +83,20 @@ class StackData:
     labels: FloatArray
     clusters: IntArray
     folds: IntArray
+    nested_logits: Mapping[int, LogitArray] = field(default_factory=dict)
+    nested_learners: tuple[str, ...] = ()
+    seed_logits: Mapping[str, LogitArray] = field(default_factory=dict)
+
+    def fitting_meta(self, fold: int) -> MetaFeatures:
+        """Give what candidates are fitted on for one outer fold; of use are its other rows alone.
+
+        Parameters
+        ----------
+        fold
+            The outer fold, which the candidates will be scored on.
+        """
+        logits = self.nested_logits.get(fold)
+        return self.meta if logits is None else replace(self.meta, logits=logits)
 
     def take(self, rows: NDArray[np.bool_]) -> StackData:
         """Keep the rows of a mask ``(n,)``."""
@@ -79,6 +108,9 @@ class StackData:
             self.labels[rows],
             self.clusters[rows],
             self.folds[rows],
+            {fold: logits[rows] for fold, logits in self.nested_logits.items()},
+            self.nested_learners,
+            {name: logits[:, rows] for name, logits in self.seed_logits.items()},
         )
 
 
@@ -93,6 +125,7 @@ def run_stack(
     threads: int,
     manifest: Mapping[str, Any],
     resamples: int = RESAMPLES,
+    tries: TryStore | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> dict[str, Any]:
     """Score all candidates, decide, fit all on all rows, and store everything at once.
@@ -115,6 +148,8 @@ def run_stack(
         What made the stack, kept in its manifest.
     resamples
         Bootstrap draws.
+    tries
+        Where the run remembers what was scored; None remembers nothing.
     progress
         ``progress(done, message)`` with ``done`` in [0, 1].
 
@@ -141,16 +176,30 @@ def run_stack(
     rows = _predicted_rows(data)
     scored_data = data.take(rows)
     tell = progress or (lambda _done, _message: None)
-    scored = []
+    scored, replicates = [], seed_replicates(scored_data, seed)
     for i, candidate in enumerate(candidates):
         tell(i / len(candidates), f"candidate {candidate.name}")
-        scored.append(_score(candidate, scored_data, seed, threads))
+        scored.append(_score(candidate, scored_data, seed, threads, replicates))
     tell(1.0, "verdict")
     bootstrap = {"resamples": resamples, "seed": seed}
     losses = losses_of(scored, scored_data.labels)
-    verdict = decide(candidates, losses, scored_data.clusters, choose=choose, **bootstrap)
-    tables = {
-        **score_tables(scored, scored_data, **bootstrap),
+    verdict = judge(
+        candidates,
+        losses,
+        scored_data,
+        choose=choose,
+        parts=manifest.get("key_parts", {}),
+        tries=tries,
+        replicates=replicates_of(scored),
+        resamples=resamples,
+        seed=seed,
+        threads=threads,
+    )
+    tables = score_tables(scored, scored_data, **bootstrap)
+    gaps = _gaps(scored, scored_data, losses, bootstrap)
+    for entry in (*verdict["candidates"], *tables["candidates"]):
+        entry |= gaps.get(entry["name"], {})
+    tables |= {
         "rows_scored": len(scored_data.ids),
         "rows_missing": len(data.ids) - len(scored_data.ids),
         "clusters": verdict["clusters"],
@@ -254,19 +303,52 @@ def _predicted_rows(data: StackData) -> NDArray[np.bool_]:
     return rows
 
 
-def _score(candidate: Candidate, data: StackData, seed: int, threads: int) -> ScoredCandidate:
+def _gaps(
+    scored: Sequence[ScoredCandidate], data: StackData, exact: FloatArray, bootstrap: dict[str, int]
+) -> dict[str, dict[str, Any]]:
+    """Say how plain nesting would have scored each candidate, where exact nesting is in use."""
+    plain = [one.plain for one in scored if one.plain is not None]
+    if not plain:
+        return {}
+    losses = np.column_stack([row_log_loss(data.labels, each) for each in plain])
+    names = [one.candidate.name for one in scored]
+    return nesting_gaps(exact, losses, data.clusters, names, **bootstrap)
+
+
+def _score(
+    candidate: Candidate,
+    data: StackData,
+    seed: int,
+    threads: int,
+    replicates: Sequence[MetaFeatures],
+) -> ScoredCandidate:
     began = time.perf_counter()
-    predicted = cross_validate(
-        {candidate.name: candidate.make},
-        data.meta,
-        data.labels,
-        data.folds,
-        data.clusters,
-        seed=seed,
-        threads=threads,
-    )[candidate.name]
+    drawn = np.full((len(replicates), len(data.ids)), np.nan)
+
+    def observe(outer: OuterFold, model: MetaLearner) -> None:
+        where = f"{candidate.where}, other seeds"
+        for i, meta in enumerate(replicates):
+            predicted = predict_checked(model, meta.take(outer.held_out), where)
+            drawn[i, outer.held_out] = row_log_loss(data.labels[outer.held_out], predicted)
+
+    def nested(**options: Any) -> FloatArray:
+        return cross_validate(
+            {candidate.name: candidate.make},
+            data.meta,
+            data.labels,
+            data.folds,
+            data.clusters,
+            seed=seed,
+            threads=threads,
+            **options,
+        )[candidate.name]
+
+    predicted = nested(fitting=data.fitting_meta, observe=observe)
+    plain = nested() if data.nested_logits else None
     context = FitContext(seed=seed, threads=threads)
     model = fit_checked(
         candidate.where, candidate.make, data.meta, data.labels, data.clusters, context
     )
-    return ScoredCandidate(candidate, predicted, model, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    spread = drawn if len(replicates) else None
+    return ScoredCandidate(candidate, predicted, model, seconds, plain, spread)

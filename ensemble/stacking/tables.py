@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.stacking.scoring import bootstrap_means, estimate
+from ensemble.stacking.scoring import bootstrap_means, effective_clusters, measured
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,7 @@ def loss_tables(
     folds: IntArray,
     sources: Sequence[str],
     *,
+    replicates: FloatArray | None = None,
     resamples: int,
     seed: int,
 ) -> list[dict[str, Any]]:
@@ -34,6 +35,8 @@ def loss_tables(
         ``(n, len(names))`` finite log loss of each row.
     clusters, folds, sources
         ``(n,)`` cluster, fold and source of each row.
+    replicates
+        ``(r, n, len(names))`` the same losses under other draws of seeds, or None.
     resamples, seed
         Bootstrap draws and their seed.
 
@@ -41,11 +44,14 @@ def loss_tables(
     -------
     list of dict
         Per name: ``name``, ``log_loss``, ``low``, ``high``, ``per_fold``, ``per_source``.
+        An end is None where there are too few clusters for an interval.
     """
 
-    def scores(rows: np.ndarray) -> list[dict[str, float]]:
-        samples = bootstrap_means(losses[rows], clusters[rows], resamples=resamples, seed=seed)
-        return [_score(losses[rows, i], samples[:, i]) for i in range(len(names))]
+    def scores(rows: np.ndarray) -> list[dict[str, float | None]]:
+        drawn = losses[rows] if replicates is None else replicates[:, rows]
+        samples = bootstrap_means(drawn, clusters[rows], resamples=resamples, seed=seed)
+        effective = effective_clusters(clusters[rows])
+        return [_score(losses[rows, i], samples[:, i], effective) for i in range(len(names))]
 
     def parts(key: str, values: np.ndarray) -> list[list[dict[str, Any]]]:
         found = [(value, values == value) for value in np.unique(values)]
@@ -67,6 +73,6 @@ def loss_tables(
     ]
 
 
-def _score(losses: FloatArray, samples: FloatArray) -> dict[str, float]:
-    found = estimate(losses, samples)
+def _score(losses: FloatArray, samples: FloatArray, effective: float) -> dict[str, float | None]:
+    found = measured(losses, samples, effective)
     return {"log_loss": found.mean, "low": found.low, "high": found.high}

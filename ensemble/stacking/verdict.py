@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ensemble.errors import unknown_name
-from ensemble.stacking.scoring import LEVEL, RESAMPLES, Estimate, bootstrap_means, estimate
+from ensemble.stacking.scoring import (
+    LEVEL,
+    MIN_CLUSTERS,
+    RESAMPLES,
+    Measured,
+    bootstrap_means,
+    effective_clusters,
+    measured,
+)
+from ensemble.stacking.verdict_text import describe_evidence, describe_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ensemble.plugin.base import FloatArray, IntArray
     from ensemble.stacking.candidates import Candidate
+    from ensemble.stacking.leakage import Leakage
 
 BY_EVIDENCE = "verdict"
 """The value of ``choose`` that leaves the choice to the evidence."""
+
+METHOD = (
+    "upper 95% limit of what a stack can gain by labels of other folds in the logits that it is "
+    "fitted on, from the logits of neighbors in the own and in other folds; 0 where a test with an "
+    "error rate of 5% a run finds none"
+)
 
 _STACK_WINS = (
     "the meta-learner is used: its gain over the best simple candidate has an interval above 0"
@@ -33,7 +50,61 @@ _SIMPLER_WINS = (
     "the simplest candidate that is not shown to be worse than the best simple one: "
     "the interval of its difference to it includes 0"
 )
+_SMALL_SAMPLE = (
+    f"small sample: fewer than {MIN_CLUSTERS:.0f} effective clusters show no difference, so the "
+    "simplest candidate is used"
+)
 _BY_CONFIG = "chosen by the config"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the choice rests on.
+
+    Parameters
+    ----------
+    candidates
+        In the order of ``scores`` and ``gains``.
+    scores
+        Log loss of each.
+    gains
+        Of each over the best simple candidate; those of meta-learners less the bound of the bias.
+    best
+        Index of the best simple candidate.
+    bound
+        What was taken off the gains of meta-learners, nats.
+    leakage
+        Where the bound comes from; None where nothing was tested.
+    effective
+        Effective clusters.
+    level
+        What the intervals of the scores cover.
+    gain_level
+        What those of meta-learners' gains cover.
+    attempts
+        Meta-learners that were scored on these folds, this one included.
+    """
+
+    candidates: Sequence[Candidate]
+    scores: Sequence[Measured]
+    gains: Sequence[Measured]
+    best: int
+    bound: float
+    leakage: Leakage | None
+    effective: float
+    level: float
+    gain_level: float
+    attempts: int
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the candidates."""
+        return [candidate.name for candidate in self.candidates]
+
+    @property
+    def small(self) -> bool:
+        """Whether there are too few clusters for an interval."""
+        return self.effective < MIN_CLUSTERS
 
 
 def decide(
@@ -42,15 +113,19 @@ def decide(
     clusters: IntArray,
     *,
     choose: str = BY_EVIDENCE,
+    leakage: Leakage | None = None,
+    attempts: int = 1,
     resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = LEVEL,
+    replicates: FloatArray | None = None,
 ) -> dict[str, Any]:
     """Choose a candidate by a paired bootstrap over clusters.
 
-    A meta-learner is chosen where the interval of its gain over the best simple candidate lies
-    above 0. Otherwise the simplest of the simple candidates is, whose difference to the best of
-    them has an interval that includes 0.
+    A meta-learner is chosen where the interval of its gain over the best simple candidate, less
+    the bound of its bias, lies above 0. Otherwise the simplest of the simple candidates is, whose
+    difference to the best of them has an interval that includes 0. With fewer than
+    ``MIN_CLUSTERS`` effective clusters there are no intervals: the simplest candidate is chosen.
 
     Parameters
     ----------
@@ -62,8 +137,16 @@ def decide(
         ``(n,)`` cluster of each row.
     choose
         ``"verdict"``, or the name of the candidate to use whatever the evidence says.
+    leakage
+        What a stack can gain by labels that leak through logits; None where all nesting is exact.
+    attempts
+        How many meta-learners were scored on these folds, this one included: the interval of its
+        gain misses with probability ``(1 - level) / attempts`` (Bonferroni).
     resamples, seed, level
         Bootstrap draws, their seed, and what the intervals cover.
+    replicates
+        ``(r, n, n_candidates)`` the same losses under other draws of the learners' seeds, which the
+        intervals then contain; None where each learner has one.
 
     Returns
     -------
@@ -84,111 +167,109 @@ def decide(
     names = [candidate.name for candidate in candidates]
     if choose not in (BY_EVIDENCE, *names):
         raise unknown_name("candidate", choose, [BY_EVIDENCE, *names])
-    simple = [i for i, candidate in enumerate(candidates) if candidate.simple]
-    best = min(simple, key=lambda i: (float(losses[:, i].mean()), candidates[i].complexity))
-    samples = bootstrap_means(losses, clusters, resamples=resamples, seed=seed)
-    scores = [estimate(losses[:, i], samples[:, i], level) for i in range(len(names))]
-    gains = [
-        estimate(losses[:, best] - losses[:, i], samples[:, best] - samples[:, i], level)
-        for i in range(len(names))
-    ]
-    winner, rule = _by_evidence(candidates, gains, losses.mean(axis=0), best)
+    drawn = losses if replicates is None else replicates
+    samples = bootstrap_means(drawn, clusters, resamples=resamples, seed=seed)
+    found = _weigh(candidates, losses, samples, clusters, leakage, attempts, level)
+    winner, rule = _by_evidence(found, losses.mean(axis=0))
     chosen = winner if choose == BY_EVIDENCE else names.index(choose)
     asked = choose != BY_EVIDENCE
-    outcome = _outcome(names[chosen], scores[chosen], asked=asked)
-    evidence = _evidence(candidates, gains, best, winner, chosen, level)
+    outcome = describe_outcome(found, chosen, asked=asked)
+    evidence = describe_evidence(found, winner, chosen)
     return {
         "chosen": names[chosen],
         "rule": _BY_CONFIG if asked else rule,
         "would_have_chosen": names[winner],
-        "best_simple": names[best],
+        "best_simple": names[found.best],
         "sentence": f"{outcome} {evidence}".rstrip(),
         "evidence": evidence,
-        "candidates": [_described(*parts) for parts in zip(names, scores, gains, strict=True)],
+        "candidates": [_described(found, i) for i in range(len(names))],
+        "bias_bound": _described_bound(leakage),
         "rows": len(losses),
         "clusters": len(np.unique(clusters)),
+        "effective_clusters": round(found.effective, 1),
+        "small_sample": found.small,
         "resamples": resamples,
         "level": level,
+        "gain_level": found.gain_level,
     }
 
 
-def _by_evidence(
-    candidates: Sequence[Candidate], gains: Sequence[Estimate], losses: FloatArray, best: int
-) -> tuple[int, str]:
-    """Give the index of the candidate to use, and the rule that says so."""
-    indices = range(len(candidates))
-    winning = [i for i in indices if not candidates[i].simple and gains[i].low > 0]
-    if winning:
-        return min(winning, key=lambda i: float(losses[i])), _STACK_WINS
-    # A gain is at most about 0 here: its interval includes 0 unless the candidate is worse.
-    as_good = [i for i in indices if candidates[i].simple and gains[i].high >= 0]
-    simplest = min(as_good, key=lambda i: candidates[i].complexity)
-    if simplest != best:
-        return simplest, _SIMPLER_WINS
-    least = min(candidate.complexity for candidate in candidates)
-    return simplest, _SIMPLEST_WINS if candidates[best].complexity == least else _BEST_WINS
-
-
-def _described(name: str, score: Estimate, gain: Estimate) -> dict[str, Any]:
-    return {
-        "name": name,
-        "log_loss": score.mean,
-        "low": score.low,
-        "high": score.high,
-        "gain_over_best_simple": gain.to_json(),
-    }
-
-
-def _outcome(name: str, score: Estimate, *, asked: bool) -> str:
-    """Say which candidate is used, and how good it is."""
-    why = ", as the config asks" if asked else ""
-    return f"{name} is used{why}: log loss {score.mean:.4f} ({score.low:.4f} to {score.high:.4f})."
-
-
-def _evidence(
+def _weigh(
     candidates: Sequence[Candidate],
-    gains: Sequence[Estimate],
-    best: int,
-    winner: int,
-    chosen: int,
+    losses: FloatArray,
+    samples: FloatArray,
+    clusters: IntArray,
+    leakage: Leakage | None,
+    attempts: int,
     level: float,
-) -> str:
-    """Say in plain English what was found, and where the config went against it."""
-    names = [candidate.name for candidate in candidates]
-    reference = "it" if best == chosen else f"{names[best]}, the best simple candidate"
-    found = []
-    if candidates[winner].simple and winner != best:
-        found.append(
-            f"{names[winner]} is simpler than {reference}, and not shown to be worse: "
-            f"{_loss_shown(gains[winner], level)}."
+) -> Evidence:
+    """Estimate scores and gains with their intervals."""
+    simple = [i for i, candidate in enumerate(candidates) if candidate.simple]
+    best = min(simple, key=lambda i: (float(losses[:, i].mean()), candidates[i].complexity))
+    effective = effective_clusters(clusters)
+    bound = leakage.nats if leakage else 0.0
+    gain_level = 1.0 - (1.0 - level) / attempts
+
+    def gain(i: int) -> Measured:
+        at = level if candidates[i].simple else gain_level
+        own = measured(
+            losses[:, best] - losses[:, i], samples[:, best] - samples[:, i], effective, at
         )
-        reference = names[best]
-    found += [
-        f"{names[i]} {'gains' if gains[i].low > 0 else 'is not shown to gain'} over {reference}: "
-        f"{_shown(gains[i], level)}."
-        for i in range(len(names))
-        if not candidates[i].simple
-    ]
-    if chosen != winner:
-        found.append(f"By the evidence it would be {names[winner]}.")
-    return " ".join(found)
+        return own if candidates[i].simple else _less(own, bound)
 
-
-def _shown(gain: Estimate, level: float) -> str:
-    mean, low, high = (signed(value) for value in (gain.mean, gain.low, gain.high))
-    return f"{mean} nats a battle ({level:.0%} interval {low} to {high})"
-
-
-def _loss_shown(gain: Estimate, level: float) -> str:
-    """Write a gain that is none as the loss that it is; the best candidate's is never greater."""
-    low, high = signed(-gain.high), signed(-gain.low)
-    return (
-        f"its loss is {abs(gain.mean):.4f} nats a battle higher "
-        f"({level:.0%} interval of the difference {low} to {high})"
+    indices = range(len(candidates))
+    return Evidence(
+        candidates=candidates,
+        scores=[measured(losses[:, i], samples[:, i], effective, level) for i in indices],
+        gains=[gain(i) for i in indices],
+        best=best,
+        bound=bound,
+        leakage=leakage,
+        effective=effective,
+        level=level,
+        gain_level=gain_level,
+        attempts=attempts,
     )
 
 
-def signed(value: float, digits: int = 4) -> str:
-    """Write a number with its sign; what is rounded to 0 has none."""
-    text = f"{value:+.{digits}f}"
-    return text.replace("-", "\N{MINUS SIGN}") if float(text) else text[1:]
+def _less(gain: Measured, bound: float) -> Measured:
+    """Take the bound off a gain and off both ends of its interval."""
+    if gain.low is None or gain.high is None:
+        return replace(gain, mean=gain.mean - bound)
+    return Measured(gain.mean - bound, gain.low - bound, gain.high - bound)
+
+
+def _by_evidence(found: Evidence, losses: FloatArray) -> tuple[int, str]:
+    """Give the index of the candidate to use, and the rule that says so."""
+    candidates, gains = found.candidates, found.gains
+    indices = range(len(candidates))
+    winning = [i for i in indices if not candidates[i].simple and gains[i].gains]
+    if winning:
+        return min(winning, key=lambda i: float(losses[i])), _STACK_WINS
+    # A gain is at most about 0 here: its interval includes 0 unless the candidate is worse.
+    as_good = [i for i in indices if candidates[i].simple and not gains[i].loses]
+    simplest = min(as_good, key=lambda i: candidates[i].complexity)
+    if found.small:
+        return simplest, _SMALL_SAMPLE
+    if simplest != found.best:
+        return simplest, _SIMPLER_WINS
+    least = min(candidate.complexity for candidate in candidates)
+    return simplest, _SIMPLEST_WINS if candidates[found.best].complexity == least else _BEST_WINS
+
+
+def _described(found: Evidence, i: int) -> dict[str, Any]:
+    score = found.scores[i]
+    return {
+        "name": found.names[i],
+        "log_loss": score.mean,
+        "low": score.low,
+        "high": score.high,
+        "gain_over_best_simple": found.gains[i].to_json(),
+        "bias_bound": 0.0 if found.candidates[i].simple else found.bound,
+    }
+
+
+def _described_bound(leakage: Leakage | None) -> dict[str, Any]:
+    if leakage is None:
+        return {"nats": 0.0, "method": "none is needed: no logits know the fold that is scored"}
+    return {**leakage.to_json(), "method": METHOD}

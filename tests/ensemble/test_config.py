@@ -30,6 +30,7 @@ def test_defaults_and_anchored_paths(tmp_path: Path) -> None:
     assert config.sources[0].path == str(tmp_path / "train.csv")
     assert (config.folds.n_splits, config.folds.near_duplicate_threshold) == (5, 0.8)
     assert (config.stack.meta_learner, config.stack.choose) == ("lightgbm", "verdict")
+    assert config.stack.nesting == "auto"
 
 
 def test_learner_parameters_are_gathered(tmp_path: Path) -> None:
@@ -54,6 +55,10 @@ LEARNER = '[[learners]]\nname = "one"\nplugin = "p"\n'
         (
             '[[learners]]\nname = "a/b"\nplugin = "p"\n',
             r"be letters, digits, \. _ -, at most 100, the first a letter or a digit",
+        ),
+        (
+            '[stack]\nnesting = "exact"\n',
+            "stack.nesting: input should be 'auto', 'full' or 'plain'",
         ),
         ('[execution]\ndevice = "gpu"\n', "device: should be auto, cpu, cuda or cuda:N, got 'gpu'"),
         ('[execution]\ndevice = "cuda:x"\n', "execution.device: should be auto"),

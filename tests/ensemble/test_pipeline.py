@@ -123,12 +123,15 @@ def test_folds_of_another_run_are_not_taken(project: Any, fake_learners: Any) ->
 
 
 def test_processes_give_the_same_logits(project: Any) -> None:
-    learners = [{"name": "h", "plugin": "handcrafted", "features": ["length"], "n_estimators": 5}]
+    few = {"features": ["length"], "n_estimators": 5, "n_models": 2}
+    learners = [{"name": "h", "plugin": "handcrafted", **few}]
     place = run(project.config(learners))
-    before = pl.read_parquet(place / "learners/h/fold-1/oof.parquet")
+    names = ("fold-1", "pair-0-2")
+    before = [pl.read_parquet(place / f"learners/h/{name}/oof.parquet") for name in names]
     shutil.rmtree(place)
     run(project.config(learners, execution={"executor": "processes", "workers": 2, "threads": 1}))
-    assert pl.read_parquet(place / "learners/h/fold-1/oof.parquet").equals(before)
+    for name, stored in zip(names, before, strict=True):
+        assert pl.read_parquet(place / f"learners/h/{name}/oof.parquet").equals(stored)
 
 
 def test_a_learner_that_fails_loses_nothing_of_the_others(project: Any) -> None:
@@ -200,7 +203,13 @@ def test_a_saved_run_scores_new_rows_as_it_scored_the_test_set(
 
 def test_a_single_row_gets_the_prediction_it_has_in_a_batch(project: Any, tmp_path: Path) -> None:
     learners = [
-        {"name": "h", "plugin": "handcrafted", "features": ["length"], "n_estimators": 5},
+        {
+            "name": "h",
+            "plugin": "handcrafted",
+            "features": ["length"],
+            "n_estimators": 5,
+            "n_models": 2,
+        },
         {"name": "t", "plugin": "tfidf"},
     ]
     config = project.config(learners)
@@ -335,3 +344,35 @@ def test_an_observer_that_raises_does_not_stop_the_run(project: Any, use_plugins
     use_plugins(watch=Observer())
     place = run(project.config())
     assert "cannot watch p 0" in (place / "events.jsonl").read_text()
+
+
+def _tries(place: Path) -> dict[str, Any]:
+    return dict(json.loads((place / "stack" / "verdict.json").read_text())["tries"])
+
+
+def test_what_was_scored_on_a_fold_plan_is_counted_once_and_never_forgotten(project: Any) -> None:
+    place = run(project.config(TWO))
+    first = _tries(place)["n"]
+    assert first >= len(TWO) + 2, "learners and candidates"
+    shutil.rmtree(place / "stack")
+    run(project.config(TWO))
+    assert _tries(place)["n"] == first, "the same again is no other try"
+    run(project.config([TWO[0], {**TWO[1], "shift": 0.4}]))
+    second = _tries(place)["n"]
+    assert second > first, "other parameters are"
+    run(project.config([TWO[0]]))
+    assert _tries(place)["n"] > second, "a learner taken out still counts, and so do new candidates"
+    run(project.config(TWO, seed=8))
+    assert _tries(place)["n"] == first, "another fold plan starts anew"
+
+
+def test_a_learner_that_was_fitted_and_never_stacked_counts(project: Any) -> None:
+    plain, watched = project.config([TWO[0]]), [TWO[0], {**TWO[1], "shift": 0.9}]
+    place = run(plain)
+    before = _tries(place)["n"]
+    more = project.config(watched)
+    with writing(more) as reporter:
+        fit_stage(more, reporter)
+    shutil.rmtree(place / "stack")
+    run(project.config([TWO[0]]))
+    assert _tries(place)["n"] == before + 1

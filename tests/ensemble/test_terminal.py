@@ -124,3 +124,11 @@ def test_a_terminal_shows_a_bar_and_takes_it_away() -> None:
     shown = screen.getvalue()
     assert "fit  fold 1" in shown
     assert "\x1b[2K" in shown.rpartition("fit  fold 1")[2]  # the line is erased in the end
+
+
+def test_a_small_sample_has_no_interval_in_the_table(
+    outcome: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [{**item, "low": None, "high": None} for item in outcome["candidates"]]
+    show_summary(outcome | {"candidates": small})
+    assert capsys.readouterr().out.count("small sample") == 2

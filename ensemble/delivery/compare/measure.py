@@ -21,16 +21,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
-from ensemble.stacking.scoring import LEVEL, Estimate, bootstrap_means, interval
+from ensemble.stacking.scoring import (
+    LEVEL,
+    MIN_CLUSTERS,
+    Estimate,
+    bootstrap_means,
+    effective_count,
+    interval,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ensemble.delivery.compare.slices import Slice
     from ensemble.plugin.base import FloatArray, IntArray
-
-MIN_CLUSTERS = 20.0
-"""A slice with fewer effective clusters is not measured: no interval of it could be trusted."""
 
 BETTER, WORSE, OPEN, UNMEASURED = "better", "worse", "no difference shown", "not measured"
 """What an interval of a challenger's loss minus the reference's says of the challenger."""
@@ -61,9 +65,8 @@ class Part:
 
     @property
     def effective(self) -> float:
-        """How many clusters of equal size would tell as much: Kish, *Survey Sampling*, 1965."""
-        squares = float((self.counts**2).sum())
-        return float(self.counts.sum()) ** 2 / squares if squares else 0.0
+        """How many clusters of equal size would tell as much."""
+        return effective_count(self.counts)
 
     @property
     def measured(self) -> bool:

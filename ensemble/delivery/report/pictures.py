@@ -141,7 +141,8 @@ def _gain_rows(contenders: Sequence[Contender]) -> Iterator[Row]:
         if gain is None or gain.mean is None or contender.best_simple:
             continue
         ends = [text.signed(v) for v in (gain.low, gain.high)]
-        note = f"{text.signed(gain.mean)}  [{ends[0]}, {ends[1]}]"
+        interval = "" if None in ends else f"  [{ends[0]}, {ends[1]}]"
+        note = f"{text.signed(gain.mean)}{interval}"
         yield Row(
             contender.name,
             gain.mean,

@@ -41,6 +41,14 @@ class PartScore(Record):
     high: float | None = None
 
 
+class Seeds(Record):
+    """How far the seeds of a learner are apart: the log loss of each, and their deviation."""
+
+    n: int
+    log_losses: tuple[float, ...] = ()
+    sd: float | None = None
+
+
 class Scored(Record):
     """A learner or a candidate with its log loss on the rows that all of them were scored on."""
 
@@ -49,6 +57,7 @@ class Scored(Record):
     low: float | None = None
     high: float | None = None
     per_fold: tuple[PartScore, ...] = ()
+    seeds: Seeds | None = None
 
 
 class Candidate(Scored):
@@ -79,10 +88,46 @@ class Interval(Record):
     high: float | None = None
 
 
+class Nesting(Record):
+    """Learners by how the logits were made that candidates are fitted on for an outer fold."""
+
+    exact: tuple[str, ...] = ()
+    plain: tuple[str, ...] = ()
+
+
+class BiasBound(Record):
+    """What a stack can gain by labels that leak through logits."""
+
+    nats: float = 0.0
+    learners: tuple[str, ...] = ()
+    location: str | None = None
+    statistic: float | None = None
+    threshold: float | None = None
+    tests: int = 0
+
+
+class Tries(Record):
+    """What was scored on the fold plan, and the score corrected for choosing."""
+
+    n: int
+    corrected_log_loss: float | None = None
+    low: float | None = None
+    high: float | None = None
+    optimism: float | None = None
+
+
+class Stratification(Record):
+    """What equal class shares flatter every log loss by."""
+
+    optimism: float = 0.0
+
+
 class VerdictCandidate(Scored):
     """A candidate as the verdict sees it."""
 
     gain_over_best_simple: Interval | None = None
+    plain_log_loss: float | None = None
+    gap: Interval | None = None
 
 
 class Verdict(Record):
@@ -97,3 +142,9 @@ class Verdict(Record):
     candidates: tuple[VerdictCandidate, ...] = ()
     clusters: int | None = None
     resamples: int | None = None
+    effective_clusters: float | None = None
+    small_sample: bool = False
+    nesting: Nesting | None = None
+    bias_bound: BiasBound | None = None
+    tries: Tries | None = None
+    stratification: Stratification | None = None

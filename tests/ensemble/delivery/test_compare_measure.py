@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble.delivery.compare.measure import BETTER, MIN_CLUSTERS, OPEN, UNMEASURED, WORSE, measure
+from ensemble.delivery.compare.measure import BETTER, OPEN, UNMEASURED, WORSE, measure
 from ensemble.delivery.compare.slices import Slice
-from ensemble.stacking.scoring import bootstrap_means, estimate, interval
+from ensemble.stacking.scoring import MIN_CLUSTERS, bootstrap_means, estimate, interval
 
 
 def _measure(

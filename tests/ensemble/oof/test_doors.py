@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 
 from ensemble.artifacts import hash_file
+from ensemble.battles.held_out import HeldOut
 from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import LABEL_COLUMNS, TEXT_COLUMNS
 from ensemble.battles.split import split
@@ -111,7 +112,7 @@ def _fit(project: Any, workspace: Workspace, use: SourceUse) -> None:
 def _training_side(project: Any, workspace: Workspace) -> list[TrainingRows]:
     spec = _specs(project)["pupil"]
     own = replace(workspace, uses=own_uses(spec, workspace.uses))
-    teaching = Teaching(own, spec, FOLD, workspace.run / "asked")
+    teaching = Teaching(own, spec, HeldOut((FOLD,)), workspace.run / "asked")
     rows = FoldRows.of(teaching.label(), FOLD)
     return [rows.train, rows.pretrain]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -229,3 +230,24 @@ def test_a_panic_of_polars_names_the_candidate(case: Any) -> None:
 
     with pytest.raises(LearnerError, match="fit raised PanicException: not implemented"):
         cross_validate({"panics": make}, meta, labels, folds, clusters, seed=0, threads=1)
+
+
+def test_each_fold_is_fitted_on_what_was_made_for_it_and_predicts_the_plain_logits(
+    case: Any,
+) -> None:
+    meta, labels, folds, clusters = case
+    make = recorder()
+    made = {k: replace(meta, features=meta.features + 1000 * (k + 1)) for k in range(3)}
+    cross_validate(
+        {"told": make}, meta, labels, folds, clusters, seed=0, threads=1, fitting=made.__getitem__
+    )
+    for fold, (rows, *_) in enumerate(make.seen):
+        np.testing.assert_array_equal(rows, np.flatnonzero(folds != fold) + 1000 * (fold + 1))
+    best = {"best_single": CANDIDATES["best_single"]}
+    swapped = replace(meta, logits=meta.logits[:, ::-1])
+    plain = cross_validate(best, meta, labels, folds, clusters, seed=0, threads=1)
+    found = cross_validate(
+        best, meta, labels, folds, clusters, seed=0, threads=1, fitting=lambda _: swapped
+    )
+    # The other learner looks best where the two were exchanged; its own logits are what is scored.
+    assert not np.array_equal(found["best_single"], plain["best_single"])

@@ -10,8 +10,10 @@ from scipy import stats
 from ensemble.stacking.scoring import (
     Estimate,
     bootstrap_means,
+    effective_clusters,
     estimate,
     interval,
+    measured,
     row_log_loss,
     softmax,
 )
@@ -112,3 +114,36 @@ def test_estimate_is_the_mean_of_the_rows_and_is_json() -> None:
     found = estimate(np.array([1.0, 3.0]), np.linspace(0, 4, 401), level=0.5)
     assert found == Estimate(2.0, 1.0, 3.0)
     assert found.to_json() == {"mean": 2.0, "low": 1.0, "high": 3.0}
+
+
+def test_many_clusters_have_the_percentile_interval_and_few_a_wider_one_or_none() -> None:
+    values = np.random.default_rng(0).normal(size=200)
+    samples = bootstrap_means(values[:, None], np.arange(200), resamples=4000)[:, 0]
+    low, high = interval(samples)
+    many, few, fewer = (measured(values, samples, n) for n in (1e6, 25.0, 19.9))
+    assert (many.low, many.high) == pytest.approx((low, high), abs=1e-4)
+    assert few.low is not None and few.high is not None
+    assert few.low < low - 0.002 and few.high > high + 0.002
+    assert (fewer.mean, fewer.low, fewer.high) == (few.mean, None, None)
+    assert not (fewer.gains or fewer.loses)
+
+
+def test_effective_clusters_are_those_of_equal_size() -> None:
+    assert effective_clusters(np.arange(30)) == pytest.approx(30)
+    assert effective_clusters(np.repeat(np.arange(10), 7)) == pytest.approx(10)
+    assert effective_clusters(np.array([0] * 90 + list(range(1, 11)))) < 1.3
+
+
+@pytest.mark.slow
+def test_intervals_of_twenty_clusters_cover_nearly_what_they_promise() -> None:
+    rng = np.random.default_rng(1)
+    inside, narrow = 0, 0
+    for seed in range(600):
+        values = rng.normal(size=20)
+        samples = bootstrap_means(values[:, None], np.arange(20), resamples=1000, seed=seed)[:, 0]
+        own, (low, high) = measured(values, samples, 20.0), interval(samples)
+        assert own.low is not None and own.high is not None
+        inside += own.low <= 0 <= own.high
+        narrow += low <= 0 <= high
+    assert narrow < inside
+    assert inside / 600 > 0.93

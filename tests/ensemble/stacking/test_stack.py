@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -372,3 +373,49 @@ def test_taking_rows_keeps_everything_together() -> None:
     assert kept.sources == data.sources[1::2]
     np.testing.assert_array_equal(kept.meta.logits, data.meta.logits[1::2])
     np.testing.assert_array_equal(kept.folds, data.folds[1::2])
+
+
+def test_candidates_are_fitted_on_exact_logits_and_final_models_on_plain_ones(
+    tmp_path: Path,
+) -> None:
+    data = draw(600)
+    swapped = data.meta.logits[:, ::-1]
+    exact = replace(data, nested_logits={0: swapped}, nested_learners=("first", "second"))
+    assert exact.fitting_meta(1) is exact.meta
+    half = np.arange(600) < 300
+    np.testing.assert_array_equal(exact.take(half).fitting_meta(0).logits, swapped[half])
+    assert exact.take(half).nested_learners == ("first", "second")
+    run(tmp_path / "plain", data)
+    run(tmp_path / "exact", exact)
+    plain, found = (
+        pl.read_parquet(tmp_path / name / "oof_candidates.parquet").filter(candidate="blend")
+        for name in ("plain", "exact")
+    )
+    changed = (plain["winner_tie"] != found["winner_tie"]).to_numpy()
+    assert changed[data.folds == 0].any()
+    assert not changed[data.folds != 0].any()
+    models = [(tmp_path / n / "model/blend/model.json").read_bytes() for n in ("plain", "exact")]
+    assert models[0] == models[1]
+    _check_gap(tmp_path)
+
+
+def _check_gap(place: Path) -> None:
+    verdicts = {name: read_json(place / name / "verdict.json") for name in ("plain", "exact")}
+    assert verdicts["plain"]["nesting"] == {"exact": [], "plain": ["first", "second"]}
+    assert verdicts["exact"]["nesting"] == {"exact": ["first", "second"], "plain": []}
+    tables = read_json(place / "exact/candidates.json")["candidates"]
+    both = zip(
+        verdicts["plain"]["candidates"], verdicts["exact"]["candidates"], tables, strict=True
+    )
+    for plain, exact, table in both:
+        assert "gap" not in plain
+        assert exact["plain_log_loss"] == pytest.approx(plain["log_loss"])
+        gap = exact["gap"]
+        assert gap["mean"] == pytest.approx(exact["log_loss"] - plain["log_loss"])
+        assert gap["low"] <= gap["mean"] <= gap["high"]
+        assert table["gap"] == gap
+    gaps = {entry["name"]: entry["gap"] for entry in tables}
+    assert gaps["mean"] == {"mean": 0, "low": 0, "high": 0}
+    assert gaps["lightgbm"]["low"] < gaps["lightgbm"]["high"]
+    nested = read_manifest(place / "exact")["nested"]
+    assert [each["exact"] for each in nested] == [["first", "second"]] * 3

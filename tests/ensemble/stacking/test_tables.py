@@ -19,8 +19,8 @@ def test_each_part_is_scored_with_its_own_rows_and_clusters() -> None:
         assert (many["source"], many["rows"], one["source"], one["rows"]) == ("many", 30, "one", 30)
         assert many["log_loss"] == pytest.approx(losses[::2, column].mean())
         assert many["low"] < many["log_loss"] < many["high"]
-        # A single cluster is drawn whole each time, so that nothing varies.
-        assert one["low"] == pytest.approx(one["log_loss"]) == pytest.approx(one["high"])
+        # A single cluster allows no interval.
+        assert one["low"] is one["high"] is None
         assert [part["fold"] for part in entry["per_fold"]] == [0, 1, 2]
         assert entry["per_fold"][1]["log_loss"] == pytest.approx(losses[20:40, column].mean())
         assert entry["log_loss"] == pytest.approx(losses[:, column].mean())

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ensemble.artifacts import canonical_json
 from ensemble.errors import UnknownNameError
 from ensemble.stacking.candidates import Blend, Candidate, simple_candidates
+from ensemble.stacking.leakage import Leakage
 from ensemble.stacking.verdict import decide
 
 CANDIDATES = [*simple_candidates(2), Candidate("lightgbm", 4, Blend, simple=False)]
@@ -68,7 +69,7 @@ def test_the_simplest_candidate_that_is_not_worse_is_used() -> None:
         f"its loss is {-gain['mean']:.4f} nats a battle higher (95% interval of the difference "
         f"\N{MINUS SIGN}{gain['high']:.4f} to +{-gain['low']:.4f})."
     )
-    assert "lightgbm is not shown to gain over blend: \N{MINUS SIGN}0.2" in found["evidence"]
+    assert "lightgbm is shown to lose against blend: \N{MINUS SIGN}0.2" in found["evidence"]
 
 
 def test_equal_candidates_give_the_simplest() -> None:
@@ -121,7 +122,14 @@ def test_the_verdict_is_json_with_the_promised_keys() -> None:
     assert found["resamples"] == 100
     assert [entry["name"] for entry in found["candidates"]] == NAMES
     for entry in found["candidates"]:
-        assert set(entry) == {"name", "log_loss", "low", "high", "gain_over_best_simple"}
+        assert set(entry) == {
+            "name",
+            "log_loss",
+            "low",
+            "high",
+            "gain_over_best_simple",
+            "bias_bound",
+        }
         assert entry["low"] < entry["log_loss"] < entry["high"]
 
 
@@ -147,3 +155,59 @@ def test_the_choice_obeys_the_rule(offsets: list[float], seed: int) -> None:
     else:
         as_good = [name for name in NAMES[:4] if gains[name]["high"] >= 0]
         assert found["chosen"] == as_good[0]
+
+
+LEAK = Leakage(0.05, ("shares",), "feature topic", 9.0, 3.0, 12, ("shares", "other"))
+
+
+def test_the_bound_of_leaked_labels_is_taken_off_before_the_gain_is_compared() -> None:
+    losses = losses_with([0.1, 0.05, 0.04, 0.03, 0.0])
+    found = decide(CANDIDATES, losses, CLUSTERS, leakage=LEAK, resamples=500)
+    without = decide(CANDIDATES, losses, CLUSTERS, resamples=500)
+    assert (without["chosen"], found["chosen"]) == ("lightgbm", "vector_scaling")
+    gain, plain = (f["candidates"][4]["gain_over_best_simple"] for f in (found, without))
+    for key in ("mean", "low", "high"):
+        assert gain[key] == pytest.approx(plain[key] - 0.05)
+    assert found["candidates"][4]["bias_bound"] == found["bias_bound"]["nats"] == 0.05
+    assert found["candidates"][3] == without["candidates"][3], "simple ones are compared as before"
+    assert "after 0.0500 nats are taken off for leaked labels" in found["evidence"]
+    assert "Logits of shares know labels" in found["evidence"]
+    assert "a stack can tell where by feature topic" in found["evidence"]
+    canonical_json(found)
+
+
+def test_a_stack_that_gains_more_than_the_bound_is_used() -> None:
+    losses = losses_with([0.2, 0.2, 0.2, 0.2, 0.0])
+    assert decide(CANDIDATES, losses, CLUSTERS, leakage=LEAK, resamples=500)["chosen"] == "lightgbm"
+
+
+def test_few_clusters_choose_no_stack_and_give_no_interval() -> None:
+    losses = losses_with([0.5, 0.4, 0.4, 0.4, 0.0])
+    found = decide(CANDIDATES, losses, np.arange(ROWS) % 19, resamples=200)
+    assert found["chosen"] == "best_single"
+    assert (found["small_sample"], found["effective_clusters"]) == (True, 19.0)
+    assert found["rule"].startswith("small sample")
+    assert "Small sample: 19 effective clusters, fewer than 20" in found["sentence"]
+    for entry in found["candidates"]:
+        assert entry["low"] is entry["high"] is None
+        assert entry["gain_over_best_simple"]["low"] is None
+    canonical_json(found)
+    enough = decide(CANDIDATES, losses, np.arange(ROWS) % 20, resamples=200)
+    assert (enough["chosen"], enough["small_sample"]) == ("lightgbm", False)
+
+
+def test_one_large_cluster_leaves_few_effective_ones() -> None:
+    clusters = np.where(np.arange(ROWS) < ROWS // 2, 0, np.arange(ROWS))
+    found = decide(CANDIDATES, losses_with([0.5, 0.4, 0.4, 0.4, 0.0]), clusters, resamples=200)
+    assert found["clusters"] == ROWS // 2 + 1
+    assert found["effective_clusters"] == pytest.approx(4.0, abs=0.1)
+    assert found["small_sample"]
+
+
+def test_more_meta_learners_scored_widen_the_interval_of_the_gain() -> None:
+    losses = losses_with([0.1, 0.05, 0.04, 0.002, 0.0], noise=0.02)
+    one, many = (decide(CANDIDATES, losses, CLUSTERS, attempts=n) for n in (1, 40))
+    assert (one["chosen"], many["chosen"]) == ("lightgbm", "vector_scaling")
+    assert many["gain_level"] == pytest.approx(1 - 0.05 / 40)
+    assert "40 meta-learners scored on these folds" in many["sentence"]
+    assert many["candidates"][3] == one["candidates"][3]

@@ -1,0 +1,146 @@
+"""One fit of a learner under one seed: fit, predict, save, and see that it comes back as it was."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ensemble.oof.guarded import check_same, guarded, predict_checked
+from ensemble.oof.models import load_one
+from ensemble.oof.store import MODEL, OOF, TEST, prediction_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import polars as pl
+
+    from ensemble.oof.rows import FoldRows, TrainingRows
+    from ensemble.oof.spec import LearnerSpec
+    from ensemble.plugin.base import BaseLearner, FitContext, LogitArray
+
+_PROBED = 4
+"""Battles predicted once more after a fit: in another order, and by the model as it was saved."""
+
+
+@dataclass(frozen=True)
+class SeedFit:
+    """One fit of a learner, under the seed of its context.
+
+    Parameters
+    ----------
+    spec
+        The learner.
+    where
+        Names learner, plugin and fold in errors.
+    rows
+        What it learns from and what it predicts.
+    target_ids
+        Ids of all target rows, which a learner that brings its own predictions may look at.
+    stored
+        What is stored of ``OOF``, ``TEST`` and ``MODEL``.
+    """
+
+    spec: LearnerSpec
+    where: str
+    rows: FoldRows
+    target_ids: list[str]
+    stored: frozenset[str] = frozenset({OOF, TEST, MODEL})
+
+    def into(self, place: Path, context: FitContext) -> dict[str, float]:
+        """Fit, and fill a directory with what is stored.
+
+        Returns
+        -------
+        dict[str, float]
+            Seconds of ``fit`` and ``predict``.
+
+        Raises
+        ------
+        LearnerError
+            As ``fit_fold`` says.
+        """
+        # The learner lives in there alone: a large model must not be in memory twice.
+        probe, seconds = self._fit_and_save(place, context)
+        if MODEL in self.stored:
+            self._check_saved(place / MODEL, probe)
+        return seconds
+
+    def _fit_and_save(self, place: Path, context: FitContext) -> tuple[_Probe, dict[str, float]]:
+        learner, rows = self.spec.make(), self.rows
+        self._check_ids(learner)
+        clock = time.perf_counter()
+        self._fit(learner, context)
+        fitted = time.perf_counter()
+        oof = predict_checked(learner, rows.held_out, self.where)
+        test = predict_checked(learner, rows.test, self.where)
+        seconds = {"fit": fitted - clock, "predict": time.perf_counter() - fitted}
+        prediction_frame(rows.held_out["id"], oof).write_parquet(place / OOF)
+        if TEST in self.stored:
+            prediction_frame(rows.test["id"], test).write_parquet(place / TEST)
+        if MODEL in self.stored:
+            (place / MODEL).mkdir()
+            guarded("save", self.where, lambda: learner.save(place / MODEL))
+        battles, logits = (rows.held_out, oof) if len(oof) else (rows.test, test)
+        probe = _Probe.of(battles, logits, learner.batch_tolerance)
+        self._check_order(learner, probe)
+        return probe, seconds
+
+    def _check_ids(self, learner: BaseLearner) -> None:
+        """Let a learner that brings its own predictions refuse foreign ids."""
+        if hasattr(learner, "check_ids") and len(self.rows.held_out):
+            learner.check_ids(self.target_ids)
+        if hasattr(learner, "check_test_ids") and len(self.rows.test):
+            learner.check_test_ids(self.rows.test["id"].to_list())
+
+    def _fit(self, learner: BaseLearner, context: FitContext) -> None:
+        """Pre-train where there are rows and a way to, then fit."""
+        if pretraining(self.spec, self.rows) == "used":
+            # What teachers say is about the rows of `fit`.
+            method = learner.pretrain  # type: ignore[attr-defined]
+            self._learn("pretrain", method, self.rows.pretrain, replace(context, teachers={}))
+        self._learn("fit", learner.fit, self.rows.train, context)
+
+    def _learn(
+        self, verb: str, method: Callable[..., Any], rows: TrainingRows, context: FitContext
+    ) -> None:
+        context = replace(context, offset=rows.offset, judged=rows.judged)
+        options = {"sample_weight": rows.weight, "groups": rows.groups, "context": context}
+        guarded(verb, self.where, lambda: method(rows.battles, rows.labels, **options))
+
+    def _check_order(self, learner: BaseLearner, probe: _Probe) -> None:
+        """Predict a few battles in another order: sorted or batch-dependent logits show."""
+        again = predict_checked(learner, probe.battles, self.where)
+        what = "for the same battles in another order or batch"
+        check_same(probe.logits, again, probe.tolerance, what, self.where)
+
+    def _check_saved(self, model: Path, probe: _Probe) -> None:
+        """Predict them with the model as it comes back from its files: a lost head shows."""
+        loaded = load_one(self.spec, model, self.where)
+        again = predict_checked(loaded, probe.battles, self.where)
+        check_same(probe.logits, again, probe.tolerance, "after save and load", self.where)
+
+
+def pretraining(spec: LearnerSpec, rows: FoldRows) -> str:
+    """Say what becomes of the rows for pre-training: ``none``, ``unsupported`` or ``used``."""
+    if not len(rows.pretrain.battles):
+        return "none"
+    return "used" if hasattr(spec.make(), "pretrain") else "unsupported"
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """A few battles in an order of their own, and the logits that they got."""
+
+    battles: pl.DataFrame
+    logits: LogitArray
+    tolerance: float
+
+    @classmethod
+    def of(cls, battles: pl.DataFrame, logits: LogitArray, tolerance: float) -> _Probe:
+        spread = np.linspace(0, max(len(battles) - 1, 0), min(_PROBED, len(battles)))
+        rows = np.unique(spread.astype(int))[::-1]
+        return cls(battles[rows], logits[rows], tolerance)

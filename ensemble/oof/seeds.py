@@ -1,0 +1,117 @@
+"""Fits of one learner under several seeds, averaged; each is kept until all are there.
+
+A fit that is killed goes on at the seed that it was in: those before are verified and taken as they
+are, and the one that was under way has a checkpoint directory of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ensemble.artifacts import atomic_directory, read_manifest
+from ensemble.errors import ArtifactError
+from ensemble.oof.models import mean_logits, seed_name
+from ensemble.oof.store import MODEL, OOF, OOF_SEEDS, prediction_frame, read_logits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from ensemble.oof.fitting import SeedFit
+    from ensemble.plugin.base import FitContext
+
+
+def fit_seeds(
+    fit: SeedFit, place: Path, context: FitContext, seeds: Sequence[int], checkpoint: Path
+) -> dict[str, float]:
+    """Fit a learner once for each seed, and fill a directory with the means of their logits.
+
+    Parameters
+    ----------
+    fit
+        The fit.
+    place
+        The directory: as one fit fills it, but for the model, of which there is one in
+        ``model/seed-<s>/`` for each seed. ``OOF_SEEDS`` has the logits of each.
+    context
+        Of the fits.
+    seeds
+        The seed of each fit. With one alone, the directory is filled by that fit.
+    checkpoint
+        Where seeds that are done are kept, and where each has its own checkpoint directory. With
+        one seed alone, this is its checkpoint directory.
+
+    Returns
+    -------
+    dict[str, float]
+        Seconds of ``fit`` and ``predict``, summed over seeds.
+    """
+    if len(seeds) == 1:
+        return fit.into(place, replace(context, seed=seeds[0], checkpoint_directory=checkpoint))
+    parts = [checkpoint / "fitted" / seed_name(number) for number in range(len(seeds))]
+    seconds = []
+    for number, (seed, part) in enumerate(zip(seeds, parts, strict=True)):
+        own = checkpoint / seed_name(number)
+        own.mkdir(exist_ok=True)
+        told = _share_of_progress(context.progress, number, len(seeds))
+        seeded = replace(context, seed=seed, checkpoint_directory=own, progress=told)
+        seconds.append(_fit_once(fit, part, seeded))
+        shutil.rmtree(own, ignore_errors=True)
+    _join(parts, place, fit.stored)
+    return {name: sum(each[name] for each in seconds) for name in seconds[0]}
+
+
+def _fit_once(fit: SeedFit, part: Path, context: FitContext) -> dict[str, float]:
+    """Fit one seed, unless it is there and whole."""
+    try:
+        return dict(read_manifest(part)["seconds"])
+    except (ArtifactError, KeyError):
+        pass
+    manifest: dict[str, Any] = {}
+    with atomic_directory(part, manifest) as place:
+        manifest["seconds"] = fit.into(place, context)
+    return dict(manifest["seconds"])
+
+
+def _join(parts: Sequence[Path], place: Path, stored: frozenset[str]) -> None:
+    """Write mean logits, those of each seed, and all models."""
+    for name in sorted(stored - {MODEL}):
+        tables = [pl.read_parquet(part / name) for part in parts]
+        ids = tables[0]["id"]
+        logits = mean_logits([read_logits(part / name, ids) for part in parts])
+        prediction_frame(ids, logits).write_parquet(place / name)
+        if name == OOF:
+            numbered = [t.insert_column(1, _numbers(i, t)) for i, t in enumerate(tables)]
+            pl.concat(numbered).write_parquet(place / OOF_SEEDS)
+    if MODEL in stored:
+        for part in parts:
+            shutil.copytree(part / MODEL, place / MODEL / part.name, copy_function=_link)
+
+
+def _numbers(seed: int, table: pl.DataFrame) -> pl.Series:
+    return pl.Series("seed", [seed] * len(table), dtype=pl.Int32)
+
+
+def _link(source: str, target: str) -> None:
+    """Give a file a second name, or copy it where the file system knows no such thing."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _share_of_progress(
+    progress: Callable[..., None], number: int, seeds: int
+) -> Callable[..., None]:
+    """Let one seed's fit tell of its share of the whole."""
+
+    def tell(done: float, message: str = "") -> None:
+        progress((number + done) / seeds, f"seed {number} {message}".rstrip())
+
+    return tell

@@ -1,0 +1,58 @@
+"""How much better plain nesting makes candidates look than exact nesting, in this very run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ensemble.stacking.scoring import bootstrap_means, estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ensemble.plugin.base import FloatArray, IntArray
+    from ensemble.stacking.stack import StackData
+
+
+def nesting_record(data: StackData) -> dict[str, list[str]]:
+    """Name the learners whose pair fits are used, ``exact``, and the others, ``plain``."""
+    exact = list(data.nested_learners)
+    return {"exact": exact, "plain": [n for n in data.meta.learners if n not in exact]}
+
+
+def nesting_gaps(
+    exact: FloatArray,
+    plain: FloatArray,
+    clusters: IntArray,
+    names: Sequence[str],
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, dict[str, Any]]:
+    """Compare each candidate's log loss under exact nesting with that under plain nesting.
+
+    Parameters
+    ----------
+    exact, plain
+        ``(n, n_candidates)`` log loss of each row.
+    clusters
+        ``(n,)``.
+    names
+        Of the candidates.
+    resamples, seed
+        Of the bootstrap over clusters.
+
+    Returns
+    -------
+    dict
+        By candidate: ``plain_log_loss``, and ``gap`` with ``mean``, ``low``, ``high``: exact minus
+        plain. Positive: plain nesting flatters.
+    """
+    gaps = exact - plain
+    samples = bootstrap_means(gaps, clusters, resamples=resamples, seed=seed)
+    return {
+        name: {
+            "plain_log_loss": float(plain[:, i].mean()),
+            "gap": estimate(gaps[:, i], samples[:, i]).to_json(),
+        }
+        for i, name in enumerate(names)
+    }

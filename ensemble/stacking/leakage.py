@@ -1,0 +1,312 @@
+"""Do logits know labels of the fold that a stack is scored on? A test without a refit, and a bound.
+
+The stack for outer fold ``k`` is fitted on OOF logits of the other folds. Those come from models
+that were trained on fold ``k``, so they carry labels of fold ``k``; the logits of fold ``k`` itself
+do not. Near a battle ``r`` of fold ``k``, the label of ``r`` therefore moves the logits of its
+neighbors in other folds and leaves those of its neighbors in fold ``k`` as they are. The test
+compares the two::
+
+    contrast(r)  = mean logits of neighbors in other folds - mean logits of neighbors in fold k
+    influence    = mean over r of (label(r) - label shares) . contrast(r)
+
+Neighbors in all folds are as near, as many and drawn alike. So where no label reaches another
+battle's logits, the influence is 0 in expectation, however good or bad the learner is and however
+its logits vary. Where labels do, a stack that can tell the neighborhood can read them off the
+contrast; the best linear use of it gains ``influence ** 2 / (2 * variance)`` nats a battle, which
+is the size of the leak. The argument needs no model of the learner: it rests on battles of
+different folds being exchangeable.
+
+Neighbors are sought in every part of what the meta-learner sees, since a stack can only use a
+neighborhood that it can tell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+from scipy.sparse import csr_matrix
+from scipy.spatial import cKDTree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ensemble.plugin.base import BoolArray, FloatArray, IntArray, MetaFeatures
+
+SIZES = (1, 4, 16)
+"""Numbers of neighbors a fold."""
+
+ALPHA = 0.05
+"""How often a leak is found in a run where there is none; shared among all tests of the run."""
+
+CONFIDENCE = 0.95
+"""One-sided: how sure the bound of a leak that was found is."""
+
+QUERIES = 10_000
+"""Most battles whose neighbors are sought; all battles can be neighbors."""
+
+_SPARE = 4
+"""Further neighbors in the own fold, for those that are of the battle's own cluster."""
+
+_DIMENSIONS = 6
+"""Principal components of a larger part are searched: neighbors in many dimensions are far."""
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What the test found.
+
+    Parameters
+    ----------
+    nats
+        Bound on what a stack can gain by it, nats a battle; 0 where no leak was found.
+    learners
+        Learners whose logits know labels of other folds.
+    location
+        By what the neighborhood of the largest leak is told.
+    statistic
+        The largest influence in units of its standard error, in the direction that was tested.
+    threshold
+        What a statistic has to exceed, for all tests of the run together.
+    tests
+        How many there were: learners times locations times numbers of neighbors, and twice as many
+        where either sign counts.
+    tested
+        The learners that were tested: those without pair fits.
+    """
+
+    nats: float
+    learners: tuple[str, ...]
+    location: str | None
+    statistic: float
+    threshold: float
+    tests: int
+    tested: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as JSON."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+
+class Location(NamedTuple):
+    """A part of what the meta-learner sees: its name, its columns, and whether no model made it."""
+
+    name: str
+    columns: FloatArray
+    given: bool
+
+
+class _Test(NamedTuple):
+    learner: str
+    location: str
+    statistic: float
+    nats: float
+
+
+def find_leakage(
+    meta: MetaFeatures,
+    labels: FloatArray,
+    folds: IntArray,
+    clusters: IntArray,
+    learners: Sequence[str],
+    *,
+    seed: int = 0,
+    threads: int = 1,
+) -> Leakage:
+    """Test whether logits know labels of other folds, and bound what a stack can gain by it.
+
+    Parameters
+    ----------
+    meta
+        OOF logits of all learners and features of ``n`` battles; logits are finite.
+    labels
+        ``(n, 3)`` distributions.
+    folds, clusters
+        ``(n,)``; a cluster lies within one fold.
+    learners
+        Names of the learners to test: those whose logits are not made for each outer fold.
+    seed
+        Chooses the battles where there are more than ``QUERIES``.
+    threads
+        CPU threads for the search of neighbors.
+
+    Returns
+    -------
+    Leakage
+        A test is significant at ``ALPHA`` divided by their number (Bonferroni). The bound is the
+        greatest over significant tests, each with the influence at the upper end of its one-sided
+        interval of ``CONFIDENCE``.
+
+    Notes
+    -----
+    Where a feature is the location, influence of either sign counts. Where a learner's logits are,
+    only a positive one does: logits of two folds are of two models, and what sets these apart at
+    the same logit makes the influence slightly negative without any leak.
+    """
+    tested = tuple(name for name in meta.learners if name in set(learners))
+    places = list(_locations(meta, folds))
+    count = len(tested) * len(SIZES) * sum(2 if place.given else 1 for place in places)
+    if not count:
+        return Leakage(0.0, (), None, 0.0, 0.0, 0, tested)
+    rows = np.arange(len(labels))
+    if len(rows) > QUERIES:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, QUERIES, replace=False))
+    columns = [meta.learners.index(name) for name in tested]
+    logits = np.ascontiguousarray(_centered(meta)[:, columns])
+    found = [
+        test
+        for place in places
+        for test in _tests(place, logits, tested, labels, folds, clusters, rows, threads)
+    ]
+    threshold = float(stats.norm.isf(ALPHA / count))
+    significant = [test for test in found if test.statistic > threshold]
+    largest = max(found, key=lambda test: test.statistic)
+    worst = max(significant, key=lambda test: test.nats, default=None)
+    return Leakage(
+        nats=worst.nats if worst else 0.0,
+        learners=tuple(n for n in tested if any(test.learner == n for test in significant)),
+        location=worst.location if worst else None,
+        statistic=largest.statistic,
+        threshold=threshold,
+        tests=count,
+        tested=tested,
+    )
+
+
+def _locations(meta: MetaFeatures, folds: IntArray) -> Iterator[Location]:
+    """Give every part of what the meta-learner sees: single features and learners, and all."""
+    features = _filled(meta.features)
+    logits = _within_folds(_centered(meta), folds)
+    planes = [logits[:, i, 1:] for i in range(logits.shape[1])]  # the third follows from two
+    for i, name in enumerate(meta.feature_names):
+        yield Location(f"feature {name}", features[:, i : i + 1], given=True)
+    for name, plane in zip(meta.learners, planes, strict=True):
+        yield Location(f"logits of {name}", plane, given=False)
+    if features.shape[1] > 1:
+        yield Location("all features", features, given=True)
+    if len(planes) > 2:
+        yield Location("all logits", np.hstack(planes), given=False)
+    if features.shape[1]:
+        yield Location("all features and logits", np.hstack([features, *planes]), given=False)
+
+
+def _tests(
+    place: Location,
+    logits: FloatArray,
+    learners: Sequence[str],
+    labels: FloatArray,
+    folds: IntArray,
+    clusters: IntArray,
+    rows: IntArray,
+    threads: int,
+) -> Iterator[_Test]:
+    """Test each learner at one location with each number of neighbors."""
+    shares = labels.mean(axis=0)
+    spread = np.diag(shares) - np.outer(shares, shares)
+    contrasts, usable = _contrasts(_scaled(place.columns), logits, folds, clusters, rows, threads)
+    kept = rows[usable]
+    surprise = (labels - shares)[kept]
+    number = np.unique(clusters[kept], return_inverse=True)[1]
+    for contrast in contrasts:
+        contrast = _within_folds(contrast[usable], folds[kept])
+        for i, learner in enumerate(learners):
+            own = contrast[:, i]
+            products = (surprise * own).sum(axis=1)
+            influence = float(products.mean()) if len(products) else 0.0
+            sums = np.bincount(number, products - influence)
+            error = float(np.sqrt((sums**2).sum())) / max(len(products), 1)
+            variance = float(np.einsum("nc,cd,nd->", own, spread, own)) / max(len(own), 1)
+            if error <= 0 or variance <= 0:
+                yield _Test(learner, place.name, 0.0, 0.0)
+                continue
+            size = abs(influence) if place.given else influence
+            upper = max(size + float(stats.norm.ppf(CONFIDENCE)) * error, 0.0)
+            yield _Test(learner, place.name, size / error, upper**2 / (2 * variance))
+
+
+def _contrasts(
+    x: FloatArray,
+    logits: FloatArray,
+    folds: IntArray,
+    clusters: IntArray,
+    rows: IntArray,
+    threads: int,
+) -> tuple[list[FloatArray], BoolArray]:
+    """Compare neighbors in other folds with those in the own fold.
+
+    Returns
+    -------
+    tuple
+        One contrast ``(len(rows), n_learners, 3)`` for each of ``SIZES``, and the mask of the rows
+        that have a neighbor of another cluster in their own fold.
+    """
+    contrasts = [np.zeros((len(rows), *logits.shape[1:])) for _ in SIZES]
+    usable = np.ones(len(rows), dtype=bool)
+    numbers = np.unique(folds)
+    for fold in numbers:
+        members = np.flatnonzero(folds == fold)
+        tree = cKDTree(x[members])
+        inside = folds[rows] == fold
+        other = members[_nearest(tree, x[rows[~inside]], max(SIZES), threads)]
+        own = members[_nearest(tree, x[rows[inside]], max(SIZES) + _SPARE, threads)]
+        foreign = clusters[own] != clusters[rows[inside]][:, None]
+        own = np.take_along_axis(own, np.argsort(~foreign, axis=1, kind="stable"), axis=1)
+        there = foreign.sum(axis=1)
+        usable[inside] = there > 0
+        for contrast, size in zip(contrasts, SIZES, strict=True):
+            contrast[~inside] += _mean_of(logits, other[:, :size]) / (len(numbers) - 1)
+            contrast[inside] -= _mean_of(logits, own[:, :size], there)
+    return contrasts, usable
+
+
+def _mean_of(logits: FloatArray, rows: IntArray, there: IntArray | None = None) -> FloatArray:
+    """Average logits over the first ``there`` of the rows named in each line of ``rows``."""
+    lines, size = rows.shape
+    counts = np.full(lines, size) if there is None else np.clip(there, 1, size)
+    used = np.arange(size) < counts[:, None]
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    picks = csr_matrix((np.ones(starts[-1]), rows[used], starts), shape=(lines, len(logits)))
+    sums = picks @ logits.reshape(len(logits), -1)
+    return np.asarray((sums / counts[:, None]).reshape(lines, *logits.shape[1:]))
+
+
+def _nearest(tree: cKDTree, points: FloatArray, count: int, threads: int) -> IntArray:
+    """Find the nearest of a tree's points: ``(len(points), at most count)`` indices into it."""
+    count = min(count, tree.n)
+    found = tree.query(points, k=count, workers=threads)[1]
+    return np.asarray(found, dtype=np.int64).reshape(len(points), count)
+
+
+def _scaled(columns: FloatArray) -> FloatArray:
+    """Standardize columns; of many, keep the first principal components."""
+    spread = columns.std(axis=0)
+    scaled = (columns - columns.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    if scaled.shape[1] <= _DIMENSIONS:
+        return np.asarray(scaled)
+    axes = np.linalg.eigh(scaled.T @ scaled)[1][:, ::-1]
+    return np.asarray(scaled @ axes[:, :_DIMENSIONS])
+
+
+def _centered(meta: MetaFeatures) -> FloatArray:
+    logits = meta.logits.astype(np.float64)
+    return np.asarray(logits - logits.mean(axis=2, keepdims=True))
+
+
+def _within_folds(values: FloatArray, folds: IntArray) -> FloatArray:
+    """Take each fold's mean out: folds differ in class shares, and so do their models."""
+    centered = np.array(values, dtype=np.float64)
+    for fold in np.unique(folds):
+        rows = folds == fold
+        centered[rows] -= centered[rows].mean(axis=0)
+    return centered
+
+
+def _filled(features: FloatArray | Any) -> FloatArray:
+    """Put the column's median where a feature is undefined."""
+    filled = np.array(features, dtype=np.float64)
+    for column in filled.T:
+        missing = ~np.isfinite(column)
+        column[missing] = np.median(column[~missing]) if not missing.all() else 0.0
+    return filled

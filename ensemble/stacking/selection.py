@@ -1,0 +1,131 @@
+"""What choosing the best of many flatters, and what stratified folds do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ensemble.stacking.scoring import (
+    LEVEL,
+    MIN_CLUSTERS,
+    bootstrap_draws,
+    effective_clusters,
+    interval,
+    row_log_loss,
+)
+
+if TYPE_CHECKING:
+    from ensemble.plugin.base import FloatArray, IntArray
+
+RESAMPLES = 1000
+"""Bootstrap draws of the correction, as in its source."""
+
+_DEALS = 200
+"""Random deals into folds that stratified ones are compared with."""
+
+
+class Corrected(NamedTuple):
+    """The log loss of the best of several, corrected for the choice.
+
+    Parameters
+    ----------
+    best
+        The lowest mean loss, as measured.
+    corrected
+        What the best does on rows that did not choose it.
+    low, high
+        Interval of ``corrected``; None with too few clusters.
+    """
+
+    best: float
+    corrected: float
+    low: float | None
+    high: float | None
+
+    @property
+    def optimism(self) -> float:
+        """How much the choice flatters; never below 0."""
+        return max(self.corrected - self.best, 0.0)
+
+
+def correct_for_choice(
+    losses: FloatArray,
+    clusters: IntArray,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> Corrected:
+    """Estimate what the best of several columns does on rows that did not choose it (BBC-CV).
+
+    Clusters are drawn with replacement. Each draw chooses the column that does best on the rows
+    drawn, and scores it on the rows left out: Tsamardinos, Greasidou and Borboudakis,
+    *Bootstrapping the out-of-sample predictions for efficient and accurate cross-validation*,
+    Machine Learning 107, 2018. No model is fitted again.
+
+    Parameters
+    ----------
+    losses
+        ``(n, m)`` finite log loss of each row under each of ``m`` tries.
+    clusters
+        ``(n,)``.
+    resamples, seed, level
+        Draws, their seed, and what the interval covers.
+    """
+    means = losses.mean(axis=0)
+    best = float(means.min())
+    outside = []
+    for counts, totals in bootstrap_draws(losses, clusters, resamples=resamples, seed=seed):
+        inside = counts @ totals
+        left = (counts == 0).astype(np.float64) @ totals
+        some = (inside[:, -1] > 0) & (left[:, -1] > 0)
+        chosen = (inside[some, :-1] / inside[some, -1:]).argmin(axis=1)
+        outside.append(left[some, chosen] / left[some, -1])
+    scores = np.concatenate(outside)
+    if not len(scores):
+        return Corrected(best, best, None, None)
+    corrected = float(scores.mean())
+    if effective_clusters(clusters) < MIN_CLUSTERS:
+        return Corrected(best, corrected, None, None)
+    return Corrected(best, corrected, *interval(scores, level))
+
+
+def stratification_optimism(
+    labels: FloatArray, clusters: IntArray, folds: IntArray, *, seed: int = 0
+) -> float:
+    """Give how much the folds' equal class shares flatter a log loss, in nats a battle.
+
+    Folds with equal class shares make the shares of the training rows fit the held-out rows better
+    than those of new battles. The log loss of the training shares is computed on the folds as they
+    are, and on random deals of the same clusters into as many folds; the difference is what any
+    predictor that knows the shares is flattered by. About ``(1 + 1 / (2 * (K - 1))) * 2 / n`` for
+    ``n`` single rows of three classes in ``K`` folds.
+
+    Parameters
+    ----------
+    labels
+        ``(n, 3)`` distributions.
+    clusters, folds
+        ``(n,)``.
+    seed
+        Of the random deals.
+    """
+    number = np.unique(clusters, return_inverse=True)[1]
+    fold = np.unique(folds, return_inverse=True)[1]
+    first = np.unique(number, return_index=True)[1]
+    columns = [np.bincount(number, column) for column in labels.T]
+    totals = np.column_stack(columns).astype(np.float64)
+    own = fold[first]
+    generator = np.random.default_rng(seed)
+    dealt = [_loss_of_shares(totals, generator.permutation(own)) for _ in range(_DEALS)]
+    return max(float(np.mean(dealt)) - _loss_of_shares(totals, own), 0.0)
+
+
+def _loss_of_shares(totals: FloatArray, folds: IntArray) -> float:
+    """Score each fold with the label shares of the others; ``totals`` by cluster."""
+    columns = [np.bincount(folds, column) for column in totals.T]
+    sums = np.column_stack(columns).astype(np.float64)
+    others = sums.sum(axis=0) - sums
+    rows = np.maximum(others.sum(axis=1, keepdims=True), 1e-12)
+    return float(row_log_loss(sums, others / rows).sum() / sums.sum())

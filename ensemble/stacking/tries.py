@@ -1,0 +1,138 @@
+"""What was scored on a fold plan: every learner, candidate and earlier stack, with its losses.
+
+``tries/<plan>/`` of a run holds ``index.json`` and one Parquet file for each time that something
+new was scored: ``id``, and one float32 column of log losses a try. A try is known by what was
+scored (keys of the learner's folds, parameters of the meta-learner), not by its name or by what
+the config holds now. So a rerun counts once, and a learner that was taken out of the config still
+counts. Another fold plan, or other battles, start anew. Nothing but ids and losses is kept.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ensemble.artifacts import fingerprint, read_json, write_json
+from ensemble.atomic import atomic_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from ensemble.plugin.base import FloatArray
+
+TRIES = "tries"
+"""The directory of a run that holds them."""
+
+INDEX_FILE = "index.json"
+_FOLD = re.compile(r"fold-\d+")
+LEARNER, SIMPLE, META_LEARNER = "learner", "candidate", "meta-learner"
+
+
+@dataclass(frozen=True)
+class Try:
+    """Something that was scored.
+
+    Parameters
+    ----------
+    key
+        Names what was scored.
+    kind
+        ``"learner"``, ``"candidate"`` (a simple one) or ``"meta-learner"``.
+    name
+        What it was called in the config.
+    """
+
+    key: str
+    kind: str
+    name: str
+
+
+class TryStore:
+    """The tries on one fold plan.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    plan, data
+        Fingerprints of the fold plan and of the battles.
+    """
+
+    def __init__(self, run: Path, plan: str, data: str) -> None:
+        self.directory = run / TRIES / fingerprint([plan, data])[:16]
+
+    def record(self, ids: Sequence[str], tries: Mapping[Try, FloatArray]) -> None:
+        """Add what is new; the file of losses is written first, the index last.
+
+        Parameters
+        ----------
+        ids
+            Ids of ``n`` battles.
+        tries
+            Log losses ``(n,)`` of each; NaN where a battle has not been predicted.
+        """
+        entries = self._entries()
+        known = {entry["key"] for entry in entries}
+        new = {one: losses for one, losses in tries.items() if one.key not in known}
+        if not new:
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        name = f"{len({entry['file'] for entry in entries}):04d}.parquet"
+        columns = {one.key: np.asarray(losses, np.float32) for one, losses in new.items()}
+        frame = pl.DataFrame({"id": pl.Series(ids, dtype=pl.String), **columns})
+        with atomic_path(self.directory / name) as path:
+            frame.write_parquet(path)
+        added = [{**asdict(one), "file": name} for one in new]
+        write_json(self.directory / INDEX_FILE, {"tries": [*entries, *added]})
+
+    def read(self, ids: Sequence[str]) -> dict[Try, FloatArray]:
+        """Give all tries with their losses of ``n`` battles ``(n,)`` float64, NaN where unknown."""
+        entries = self._entries()
+        rows = pl.DataFrame({"id": pl.Series(ids, dtype=pl.String)})
+        found: dict[Try, FloatArray] = {}
+        for name in dict.fromkeys(entry["file"] for entry in entries):
+            stored = pl.read_parquet(self.directory / name)
+            joined = rows.join(stored, on="id", how="left", maintain_order="left")
+            for entry in entries:
+                if entry["file"] == name:
+                    column = joined[entry["key"]].cast(pl.Float64).fill_null(np.nan)
+                    one = Try(entry["key"], entry["kind"], entry["name"])
+                    found[one] = column.to_numpy()
+        return found
+
+    def _entries(self) -> list[dict[str, Any]]:
+        index = self.directory / INDEX_FILE
+        return list(read_json(index)["tries"]) if index.exists() else []
+
+
+def learner_try(name: str, origins: Mapping[str, Any]) -> Try:
+    """Name a learner by its folds' keys and predictions; pair fits change no OOF logit."""
+    folds = {fold: origin for fold, origin in origins.items() if _FOLD.fullmatch(fold)}
+    return Try(fingerprint([LEARNER, folds or dict(origins)]), LEARNER, name)
+
+
+def candidate_try(name: str, parts: Mapping[str, Any], *, simple: bool) -> Try:
+    """Name a candidate by what it was fitted on and with.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    parts
+        ``key_parts`` of the stack's manifest. A simple candidate depends on the learners alone; a
+        meta-learner on all that changes its predictions, not on what the config chooses.
+    simple
+        Whether it is one of the simple candidates.
+    """
+    origins = parts.get("folds", {})
+    if simple:
+        return Try(fingerprint([SIMPLE, name, origins]), SIMPLE, name)
+    ignored = ("choose", "resamples")
+    settings = {k: v for k, v in parts.get("settings", {}).items() if k not in ignored}
+    made = {k: v for k, v in parts.items() if k not in ("settings", "folds")}
+    return Try(fingerprint([META_LEARNER, origins, settings, made]), META_LEARNER, name)

@@ -1,0 +1,421 @@
+"""Fits without a pair of folds: what they see, what is stored of them, when they are made anew."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ensemble.artifacts import hash_file, read_json
+from ensemble.battles.held_out import HeldOut, fold_pairs
+from ensemble.battles.prepare import prepare
+from ensemble.battles.schema import LABEL_COLUMNS, TEXT_COLUMNS
+from ensemble.battles.split import split
+from ensemble.battles.usage import SourceUse
+from ensemble.delivery.audit import audit_run
+from ensemble.errors import ArtifactError, ConfigError, LearnerError
+from ensemble.oof.crossfit import fit_fold
+from ensemble.oof.workspace import Workspace, open_workspace
+from ensemble.pipeline import fit_stage, run, stack_stage, writing
+from ensemble.plugin.base import BaseLearner
+from ensemble.plugin.hookspecs import hookimpl
+from ensemble.stacking.assemble import stack_data
+from ensemble.stacking.settings import (
+    check_plugins,
+    learner_specs,
+    nested_specs,
+    pair_specs,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ensemble.plugin.base import FitContext
+    from ensemble.stacking.stack import StackData
+
+FAST: dict[str, Any] = {
+    "plugin": "handcrafted",
+    "features": ["length"],
+    "n_models": 2,
+    "n_estimators": 12,
+    "early_stopping_rounds": 5,
+    "min_child_samples": 3,
+}
+LEARNERS = [
+    {"name": "pupil", **FAST},
+    {"name": "teacher", **FAST, "num_leaves": 4},
+    {"name": "words", "plugin": "tfidf", "min_df": 2},
+]
+USES = {
+    "train": SourceUse("train", reweight="importance", offset=True),
+    "pretrain": SourceUse("pretrain", reweight="labels"),
+    "pseudo": SourceUse("pseudo", teachers=("teacher", "words")),
+}
+OUTER = 1
+
+
+class Cheap(BaseLearner):
+    """Predicts label shares, is cheap, is taught, and fails where it is told to."""
+
+    cheap = True
+    fails: ClassVar[set[int]] = set()
+    taught: ClassVar[list[dict[str, Any]]] = []
+
+    def __init__(self, shift: float = 0.0, teachers: tuple[str, ...] = ()) -> None:
+        self.shift, self.teachers = shift, teachers
+
+    def fit(self, battles: pl.DataFrame, labels: Any, *, context: FitContext, **_: Any) -> Any:
+        Cheap.taught.append({"ids": battles["id"].to_list(), "teachers": dict(context.teachers)})
+        if len(Cheap.taught) in Cheap.fails:
+            raise RuntimeError("killed")
+        self.shares = labels.mean(axis=0)
+        return self
+
+    def predict_logits(self, battles: pl.DataFrame) -> Any:
+        logits = np.log(self.shares + 1e-3) + np.array([self.shift, 0, 0])
+        return np.tile(logits, (len(battles), 1)).astype(np.float32)
+
+    def save(self, directory: Path) -> None:
+        (directory / "shares.json").write_text(json.dumps(self.shares.tolist()))
+
+    def load(self, directory: Path) -> Any:
+        self.shares = np.asarray(json.loads((directory / "shares.json").read_text()))
+        return self
+
+
+class Outside(Cheap):
+    """A learner whose predictions come from outside."""
+
+    trains = False
+
+
+class _Plugin:
+    @hookimpl
+    def register_base_learners(self, register: Any) -> None:
+        register("cheap", Cheap)
+        register("outside", Outside)
+
+
+@pytest.fixture
+def cheap(project: Any, use_plugins: Callable[..., None]) -> type[Cheap]:
+    use_plugins(pairs=_Plugin())
+    Cheap.taught.clear()
+    Cheap.fails.clear()
+    return Cheap
+
+
+def _prepared(config: Any) -> Workspace:
+    place = Path(config.run_dir)
+    place.mkdir(exist_ok=True)
+    prepare(config)
+    split(place, n_splits=config.folds.n_splits, seed=config.seed)
+    return open_workspace(config)
+
+
+def _poisoned(space: Workspace) -> Workspace:
+    """Give the rows of one fold other labels and other texts."""
+    held_out = space.plan.held_out(OUTER)
+    drawn = space.battles.filter(source="extra")[np.arange(len(space.battles)) % 20]
+    other = [pl.when(held_out).then(drawn[c].alias(c)).otherwise(c).alias(c) for c in TEXT_COLUMNS]
+    label = [
+        pl.when(held_out).then(float(c == "label_tie")).otherwise(c).alias(c) for c in LABEL_COLUMNS
+    ]
+    return replace(space, battles=space.battles.with_columns(other).with_columns(label))
+
+
+def _stacked(workspace: Workspace, config: Any) -> StackData:
+    """Fit every fold and every pair of every learner, teachers first."""
+    specs = {spec.name: spec for spec in learner_specs(config)}
+    names = ["teacher", "words", "pupil"]
+    for name in names:
+        for held_out in [*map(HeldOut.of, range(3)), *fold_pairs(3)]:
+            assert fit_fold(workspace, specs[name], held_out)
+    return stack_data(workspace, names, [], nested=names)
+
+
+@pytest.mark.parametrize("role", USES)
+def test_nothing_of_an_outer_fold_is_in_what_candidates_are_fitted_on(
+    project: Any, role: str
+) -> None:
+    """The test of exact nesting: other rows in fold k change no bit of what is used for k."""
+    config = project.config(LEARNERS)
+    space = _prepared(config)
+    clean, poisoned = (
+        _stacked(each.with_uses({"extra": USES[role]}, run=space.run.parent / name), config)
+        for each, name in ((space, "clean"), (_poisoned(space), "poisoned"))
+    )
+    fitted_on = clean.folds != OUTER
+    before, after = (data.fitting_meta(OUTER).logits[fitted_on] for data in (clean, poisoned))
+    assert np.array_equal(before, after)
+    # Plain logits of the same rows do change, and so do exact ones for another outer fold.
+    for learner in range(3):
+        plain = [data.meta.logits[fitted_on, learner] for data in (clean, poisoned)]
+        assert not np.array_equal(*plain)
+        other = [data.fitting_meta(0).logits[:, learner] for data in (clean, poisoned)]
+        assert not np.array_equal(*other)
+
+
+def test_rows_of_either_fold_come_from_the_pair_and_the_rest_from_the_fold(project: Any) -> None:
+    config = project.config(LEARNERS)
+    space = _prepared(config)
+    data = _stacked(space, config)
+    logits = data.fitting_meta(0).logits
+    rows = dict(enumerate(data.ids))
+    for pair in (HeldOut((0, 1)), HeldOut((0, 2))):
+        stored = pl.read_parquet(space.store.directory("pupil", pair) / "oof.parquet")
+        known = {row[0]: row[1:] for row in stored.iter_rows()}
+        here = np.flatnonzero(data.folds == pair.folds[1])
+        assert {rows[i] for i in here} | {rows[i] for i in np.flatnonzero(data.folds == 0)} == set(
+            known
+        )
+        for i in here:
+            np.testing.assert_array_equal(logits[i, 2], np.float32(known[rows[i]]))
+    held_out = data.folds == 0
+    np.testing.assert_array_equal(logits[held_out], data.meta.logits[held_out])
+
+
+def test_a_pair_sees_neither_fold_nor_their_clusters_and_stores_what_is_needed(
+    project: Any, fake_learners: Any
+) -> None:
+    space = _prepared(project.config())
+    (spec,) = learner_specs(project.config())
+    frame = space.plan.frame
+    for pair in fold_pairs(3):
+        assert fit_fold(space, spec, pair)
+        assert not fit_fold(space, spec, pair)
+        directory = space.store.directory("p", pair)
+        assert {path.name for path in directory.iterdir()} == {
+            "oof.parquet",
+            "train_ids.parquet",
+            "manifest.json",
+        }
+        used = pl.read_parquet(directory / "train_ids.parquet")["id"]
+        held_out = frame.filter(pl.col("fold").is_in(list(pair.folds)))
+        seen = frame.filter(pl.col("id").is_in(used.implode()))
+        assert not set(seen["cluster"]) & set(held_out["cluster"])
+        assert set(seen["source"]) == {"arena", "extra"}
+        predicted = pl.read_parquet(directory / "oof.parquet")["id"]
+        assert sorted(predicted) == sorted(held_out["id"])
+        assert read_json(directory / "manifest.json")["fold"] == list(pair.folds)
+
+
+def test_a_pair_is_taught_by_the_same_pair(project: Any, cheap: type[Cheap]) -> None:
+    learners = [
+        {"name": "pupil", "plugin": "cheap", "teachers": ["teacher"]},
+        {"name": "teacher", "plugin": "cheap", "shift": 1.0},
+    ]
+    config = project.config(learners, stack={"meta_learner": "none", "learners": ["pupil"]})
+    place = run(config)
+    specs = {spec.name: spec for spec in learner_specs(config)}
+    space = open_workspace(config)
+    for pair in fold_pairs(3):
+        manifest = read_json(place / "learners/pupil" / pair.name / "manifest.json")
+        key = read_json(place / "learners/teacher" / pair.name / "manifest.json")["key"]
+        assert manifest["key_parts"]["teachers"] == {"teacher": key}
+        model = space.store.load(specs["teacher"], pair)
+        used = pl.read_parquet(place / "learners/pupil" / pair.name / "train_ids.parquet")["id"]
+        asked = next(t for t in cheap.taught if t["teachers"] and set(t["ids"]) == set(used))
+        rows = space.battles.filter(pl.col("id").is_in(used.implode()))
+        np.testing.assert_array_equal(
+            asked["teachers"]["teacher"][:1], model.predict_logits(rows)[:1]
+        )
+        assert not (place / "learners/pupil" / pair.name / "model").exists()
+
+
+def test_who_is_not_stacked_and_teaches_nobody_has_no_pairs(
+    project: Any, cheap: type[Cheap]
+) -> None:
+    learners = [{"name": name, "plugin": "cheap"} for name in ("in", "out")]
+    learners.append({"name": "dear", "plugin": "prior"})
+    config = project.config(learners, stack={"meta_learner": "none", "learners": ["in", "dear"]})
+    place = run(config)
+    assert [p.parent.name for p in sorted(place.glob("learners/*/pair-*"))] == ["in"] * 3
+    verdict = read_json(place / "stack/verdict.json")
+    assert verdict["nesting"] == {"exact": ["in"], "plain": ["dear"]}
+    keys = read_json(place / "stack/manifest.json")["key_parts"]["pairs"]
+    assert {name: sorted(pairs) for name, pairs in keys.items()} == {
+        "in": ["pair-0-1", "pair-0-2", "pair-1-2"]
+    }
+    html = " ".join((place / "report.html").read_text().split())
+    assert "For in the path is closed" in html
+    assert "It is open for dear, which was not fitted" in html
+    assert "The gap measured in this very run" in html
+    assert "0.003 nats" not in html
+    events = [json.loads(line) for line in (place / "events.jsonl").read_text().splitlines()]
+    assert [e["pair"] for e in events if e["event"] == "pair fitted"] == [[0, 1], [0, 2], [1, 2]]
+
+
+def test_folds_alone_make_no_pairs_and_the_stack_asks_for_them(
+    project: Any, cheap: type[Cheap]
+) -> None:
+    config = project.config([{"name": name, "plugin": "cheap"} for name in ("one", "two")])
+    run(config)
+    place = Path(config.run_dir)
+    shutil.rmtree(place / "learners/one/pair-0-2")
+    with writing(config) as reporter:
+        assert fit_stage(config, reporter, folds=[0, 1, 2]) == {"fitted": 0, "kept": 6}
+        with pytest.raises(ArtifactError, match="one pair-0-2(.|\n)*ensemble fit CONFIG"):
+            stack_stage(config, reporter)
+        assert fit_stage(config, reporter)["pairs"] == {"fitted": 1, "kept": 5}
+        stack_stage(config, reporter)
+
+
+def test_a_run_that_is_killed_between_pairs_goes_on_there(project: Any, cheap: type[Cheap]) -> None:
+    config = project.config([{"name": "one", "plugin": "cheap"}])
+    cheap.fails.add(5)
+    with pytest.raises(LearnerError, match='killed(.|\n)*pair 0-2(.|\n)*nesting = "plain"'):
+        run(config)
+    place = Path(config.run_dir)
+    kept = hash_file(place / "learners/one/pair-0-1/manifest.json")
+    cheap.fails.clear()
+    with writing(config) as reporter:
+        assert fit_stage(config, reporter)["pairs"] == {"fitted": 2, "kept": 1}
+    assert hash_file(place / "learners/one/pair-0-1/manifest.json") == kept
+
+
+def test_only_pairs_of_what_changed_or_was_damaged_are_made_anew(
+    project: Any, cheap: type[Cheap]
+) -> None:
+    learners = [{"name": name, "plugin": "cheap"} for name in ("one", "two")]
+    run(project.config(learners))
+    place = project.path / "run"
+    before = {p: p.stat().st_mtime_ns for p in place.glob("learners/one/*/manifest.json")}
+    changed = project.config([learners[0], learners[1] | {"shift": 0.5}])
+    with writing(changed) as reporter:
+        outcome = fit_stage(changed, reporter)
+    assert outcome == {"fitted": 3, "kept": 3, "pairs": {"fitted": 3, "kept": 3}}
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    path = place / "learners/one/pair-1-2/oof.parquet"
+    pl.read_parquet(path).with_columns(logit_a=pl.lit(9.0, pl.Float32)).write_parquet(path)
+    with writing(changed) as reporter:
+        assert fit_stage(changed, reporter)["pairs"] == {"fitted": 1, "kept": 5}
+
+
+def _names(specs: list[Any]) -> list[str]:
+    return [spec.name for spec in specs]
+
+
+def test_who_is_nested_is_what_the_config_says(project: Any, cheap: type[Cheap]) -> None:
+    learners = [
+        {"name": "one", "plugin": "cheap"},
+        {"name": "taught", "plugin": "cheap", "teachers": ["dear"]},
+        {"name": "dear", "plugin": "prior"},
+    ]
+
+    def config(nesting: str, folds: int = 3, more: tuple[dict[str, Any], ...] = ()) -> Any:
+        stack = {"meta_learner": "none", "nesting": nesting}
+        return project.config([*learners, *more], stack=stack, folds={"n_splits": folds})
+
+    # A teacher that is dear makes its pupil dear.
+    assert _names(nested_specs(config("auto"))) == ["one"]
+    assert _names(nested_specs(config("auto", folds=2))) == []
+    assert _names(nested_specs(config("full"))) == ["one", "taught", "dear"]
+    assert _names(nested_specs(config("plain"))) == []
+    only = project.config(learners, stack={"learners": ["taught"], "nesting": "full"})
+    assert sorted(_names(pair_specs(only))) == ["dear", "taught"]
+    outside = config("full", more=({"name": "file", "plugin": "outside"},))
+    with pytest.raises(ConfigError, match='file cannot be fitted(.|\n)*nesting = "full"'):
+        check_plugins(outside)
+    with pytest.raises(ConfigError, match=r"two folds nothing is left(.|\n)*n_splits"):
+        check_plugins(config("full", folds=2))
+
+
+def test_built_in_learners_say_what_they_cost() -> None:
+    from ensemble.plugin.manager import get_manager
+
+    registry = get_manager().base_learners
+    said = {name: registry.get(name).cheap for name in ("handcrafted", "tfidf", "precomputed")}
+    assert said == {"handcrafted": True, "tfidf": True, "precomputed": False}
+    assert not BaseLearner.cheap
+
+
+def _run_of_two(project: Any) -> Path:
+    learners = [
+        {"name": "pupil", "plugin": "cheap", "teachers": ["teacher"]},
+        {"name": "teacher", "plugin": "cheap", "shift": 1.0},
+    ]
+    stack = {"meta_learner": "none", "learners": ["pupil"], "resamples": 200}
+    return run(project.config(learners, stack=stack))
+
+
+def _forge(directory: Path, name: str, frame: pl.DataFrame, **changes: Any) -> None:
+    """Write a file of an artifact anew, and its hash into the manifest."""
+    frame.write_parquet(directory / name)
+    manifest = read_json(directory / "manifest.json")
+    manifest["files"][name] = hash_file(directory / name)
+    (directory / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+
+
+def test_the_audit_proves_pairs_and_says_which_are_missing(
+    project: Any, cheap: type[Cheap]
+) -> None:
+    place = _run_of_two(project)
+    audit = audit_run(place)
+    assert audit.ok
+    assert audit.complete
+    names = {check.name for check in audit.checks}
+    assert "pupil pair 0-2: saw no row of either fold, nor its cluster, nor its swap" in names
+    assert "pupil pair 0-2: asked teacher of the same pair" in names
+    assert "teacher pair 1-2: predicts the rows of both folds, each once" in names
+    assert "stack: nested on the pairs of folds that are there" in names
+    shutil.rmtree(place / "learners/teacher/pair-0-1")
+    after = audit_run(place)
+    assert after.missing == ("teacher pair 0-1",)
+    assert "pupil pair 0-1: asked teacher of the same pair" in _failed(after)
+
+
+def _failed(audit: Any) -> list[str]:
+    return [check.name for check in audit.checks if not check.ok]
+
+
+def test_a_report_without_pairs_says_that_nothing_was_measured(
+    project: Any, cheap: type[Cheap]
+) -> None:
+    stack = {"meta_learner": "none", "nesting": "plain", "resamples": 200}
+    place = run(project.config([{"name": "one", "plugin": "cheap"}], stack=stack))
+    assert not list(place.glob("learners/*/pair-*"))
+    html = " ".join((place / "report.html").read_text().split())
+    assert "This run has no measure of how much that is" in html
+    assert "It is open for one, which was not fitted" in html
+    assert "The gap measured" not in html
+
+
+@pytest.mark.parametrize("fold", [0, 2])
+def test_the_audit_catches_a_pair_that_was_trained_on_a_row_of_either_fold(
+    project: Any, cheap: type[Cheap], fold: int
+) -> None:
+    place = _run_of_two(project)
+    directory = place / "learners/pupil/pair-0-2"
+    used = pl.read_parquet(directory / "train_ids.parquet")
+    plan = pl.read_parquet(place / "folds.parquet")
+    leaked = plan.filter(fold=fold)["id"][0]
+    swapped = used.with_columns(
+        id=pl.when(pl.int_range(pl.len()) == 0).then(pl.lit(leaked)).otherwise("id")
+    )
+    _forge(directory, "train_ids.parquet", swapped)
+    found = [check for check in audit_run(place).checks if not check.ok]
+    assert [check.name for check in found] == [
+        "pupil pair 0-2: saw no row of either fold, nor its cluster, nor its swap"
+    ]
+    assert found[0].ids == (leaked,)
+
+
+def test_the_audit_catches_pairs_that_predict_other_rows_or_are_not_those_of_the_stack(
+    project: Any, cheap: type[Cheap]
+) -> None:
+    place = _run_of_two(project)
+    directory = place / "learners/pupil/pair-0-2"
+    _forge(directory, "oof.parquet", pl.read_parquet(directory / "oof.parquet")[1:])
+    assert _failed(audit_run(place)) == [
+        "stack: nested on the pairs of folds that are there",
+        "pupil pair 0-2: predicts the rows of both folds, each once",
+    ]
+    shutil.rmtree(directory)
+    shutil.copytree(place / "learners/pupil/pair-0-1", directory)
+    assert "pupil pair 0-2: stored predictions can be trusted" in _failed(audit_run(place))

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ensemble.artifacts import canonical_json
+from ensemble.plugin.base import MetaFeatures
+from ensemble.stacking.leakage import Leakage, find_leakage
+
+FOLDS = 5
+
+
+def shares_without(
+    keys: np.ndarray, labels: np.ndarray, folds: np.ndarray, softening: float = 1.0
+) -> np.ndarray:
+    """Logits of label shares by key, each fold's from the rows of the other folds."""
+    logits = np.empty((len(keys), 3))
+    for fold in range(FOLDS):
+        other = folds != fold
+        size = keys.max() + 1
+        counts = np.column_stack([np.bincount(keys[other], y[other], size) for y in labels.T])
+        shares = counts[keys] + softening * labels[other].mean(axis=0)
+        shares /= shares.sum(axis=1, keepdims=True)
+        logits[folds == fold] = np.log(shares)[folds == fold]
+    return logits
+
+
+class World:
+    """Coin flips in topics, learned by label shares; a feature or other logits tell the topic."""
+
+    def __init__(self, seed: int, rows: int = 2000, topics: int = 400) -> None:
+        rng = np.random.default_rng(seed)
+        self.topics = rng.integers(topics, size=rows)
+        self.labels = np.eye(3)[rng.integers(3, size=rows)]
+        self.folds = rng.permutation(np.arange(rows) % FOLDS)
+        self.clusters = np.arange(rows)
+        self.opinion = rng.normal(size=(topics, 3))[self.topics]
+        self.noise = rng.normal(size=(rows, 3))
+        self.shares = shares_without(self.topics, self.labels, self.folds)
+
+    def find(
+        self, logits: dict[str, np.ndarray], features: np.ndarray, tested: list[str] | None = None
+    ) -> Leakage:
+        count = features.shape[1]
+        meta = MetaFeatures(
+            np.stack(list(logits.values()), axis=1).astype(np.float32),
+            tuple(logits),
+            features.astype(np.float32),
+            tuple(f"f{i}" for i in range(count)),
+            np.arange(count),
+            np.ones(count, np.float32),
+        )
+        names = list(logits) if tested is None else tested
+        return find_leakage(meta, self.labels, self.folds, self.clusters, names)
+
+    @property
+    def number(self) -> np.ndarray:
+        return np.asarray(self.topics * 7919 % 1009, dtype=np.float64)[:, None]
+
+    @property
+    def nothing(self) -> np.ndarray:
+        return np.empty((len(self.topics), 0))
+
+
+def test_label_shares_are_found_where_a_feature_tells_the_topic() -> None:
+    world = World(0)
+    found = world.find({"shares": world.shares}, world.number)
+    assert (found.learners, found.location) == (("shares",), "feature f0")
+    assert found.nats > 0.03
+    assert found.statistic > 10 > found.threshold
+    canonical_json(found.to_json())
+
+
+def test_label_shares_are_found_where_another_learner_tells_the_topic() -> None:
+    world = World(1)
+    found = world.find({"shares": world.shares, "opinion": world.opinion}, world.nothing)
+    assert found.learners == ("shares",)
+    assert found.location in ("logits of opinion", "logits of shares")
+    assert found.nats > 0.02
+
+
+def test_a_feature_among_many_tells_the_topic() -> None:
+    world = World(2)
+    features = np.hstack([np.tile(world.noise, 5), world.number])
+    assert world.find({"shares": world.shares}, features).location == "feature f15"
+
+
+def test_only_the_learners_that_are_asked_for_are_tested() -> None:
+    world = World(3)
+    logits = {"shares": world.shares, "opinion": world.opinion}
+    found = world.find(logits, world.number, ["opinion"])
+    assert (found.tested, found.learners, found.nats) == (("opinion",), (), 0.0)
+    nobody = world.find(logits, world.number, [])
+    assert (nobody.tests, nobody.nats) == (0, 0.0)
+
+
+def test_logits_of_a_model_that_never_saw_the_fold_leak_nothing() -> None:
+    """The same shares, learned from other rows: as local, as noisy, and honest."""
+    world = World(4)
+    others = World(5)
+    logits = np.empty((len(world.topics), 3))
+    for fold in range(FOLDS):  # as far apart from fold to fold as those of cross-fitting
+        kept = others.folds != fold
+        counts = np.column_stack(
+            [np.bincount(others.topics[kept], y[kept], 400) for y in others.labels.T]
+        )
+        shares = counts[world.topics] + 0.3
+        held_out = world.folds == fold
+        logits[held_out] = np.log(shares / shares.sum(axis=1, keepdims=True))[held_out]
+    found = world.find({"shares": logits}, world.number)
+    assert (found.nats, found.learners, found.location) == (0.0, (), None)
+
+
+def test_a_learner_that_turns_labels_around_is_found_by_a_feature() -> None:
+    world = World(6)
+    assert world.find({"contrary": -world.shares}, world.number).nats > 0.03
+
+
+def test_neighbors_of_the_own_cluster_count_for_nothing() -> None:
+    """Each battle twice, its label too: nearest by far to its twin, of which no fold has both."""
+    world = World(7, rows=1000)
+    for name in ("topics", "labels", "folds", "clusters", "noise"):
+        setattr(world, name, np.repeat(getattr(world, name), 2, axis=0))
+    signal = world.labels + world.noise  # knows its own label, which no honest learner does
+    found = world.find({"signal": signal}, world.noise)
+    assert found.nats == 0.0
+
+
+def test_missing_features_and_constant_ones_are_taken() -> None:
+    world = World(8)
+    features = np.hstack([world.number, np.full_like(world.number, np.nan)])
+    features[::7, 0] = np.nan
+    found = world.find({"shares": world.shares}, np.hstack([features, np.ones((2000, 1))]))
+    assert found.location == "feature f0"
+
+
+@pytest.mark.slow
+def test_noise_is_found_to_leak_in_about_one_run_of_twenty() -> None:
+    found = 0
+    for seed in range(60):
+        world = World(seed, rows=600)
+        logits = {"a": world.noise, "b": 0.3 * world.opinion}
+        found += world.find(logits, np.hstack([world.number, world.noise])).nats > 0
+    assert found <= 7  # 3 expected at most; 8 or more has a chance of 1% at a rate of 5%

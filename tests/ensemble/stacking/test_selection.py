@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ensemble.stacking.scoring import row_log_loss, softmax
+from ensemble.stacking.selection import correct_for_choice, stratification_optimism
+
+CHANCE = float(np.log(3))
+
+
+def noise_losses(seed: int, rows: int = 600, tries: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    """Losses of useless predictors on random labels, and their true log loss."""
+    rng = np.random.default_rng(seed)
+    labels = np.eye(3)[rng.integers(3, size=rows)]
+    probabilities = [softmax(0.3 * rng.normal(size=(rows, 3))) for _ in range(tries)]
+    even = np.full((rows, 3), 1 / 3)
+    losses = np.column_stack([row_log_loss(labels, p) for p in probabilities])
+    return losses, np.array([row_log_loss(even, p).mean() for p in probabilities])
+
+
+def test_the_best_of_many_useless_predictors_is_corrected() -> None:
+    measured, corrected = [], []
+    for seed in range(20):
+        losses, truth = noise_losses(seed)
+        found = correct_for_choice(losses, np.arange(600), resamples=200, seed=seed)
+        true = truth[losses.mean(axis=0).argmin()]
+        measured.append(found.best - true)
+        corrected.append(found.best + found.optimism - true)
+    assert np.mean(measured) < -0.01, "uncorrected, the best of 16 is too good"
+    error = np.std(corrected) / np.sqrt(20)
+    assert abs(np.mean(corrected)) < 0.002 + 2 * error
+
+
+def test_one_try_needs_no_correction() -> None:
+    losses, _ = noise_losses(0, tries=1)
+    found = correct_for_choice(losses, np.arange(600), resamples=500)
+    assert found.best == pytest.approx(losses.mean())
+    assert found.optimism < 0.002
+    assert found.low is not None and found.high is not None
+    assert found.low < found.best < found.high
+
+
+def test_a_try_that_is_best_by_far_needs_none_either() -> None:
+    losses, _ = noise_losses(1, tries=2)
+    found = correct_for_choice(losses - [0.0, 0.5], np.arange(600), resamples=300)
+    assert found.optimism < 0.002
+
+
+def test_few_clusters_have_no_interval() -> None:
+    losses, _ = noise_losses(2)
+    found = correct_for_choice(losses, np.arange(600) % 12, resamples=50)
+    assert found.low is found.high is None
+
+
+def test_clusters_are_drawn_whole() -> None:
+    """Copies of a row tell no more than the row: the correction is that of the rows."""
+    losses, _ = noise_losses(3, rows=100)
+    alone = correct_for_choice(losses, np.arange(100), resamples=100)
+    copied = correct_for_choice(
+        np.repeat(losses, 3, axis=0), np.repeat(np.arange(100), 3), resamples=100
+    )
+    assert copied == pytest.approx(alone)
+
+
+@pytest.mark.parametrize("rows", [200, 2000])
+def test_equal_class_shares_flatter_as_much_as_theory_says(rows: int) -> None:
+    labels = np.eye(3)[np.arange(rows) % 3]
+    folds = np.arange(rows) // 3 % 5
+    found = stratification_optimism(labels, np.arange(rows), folds)
+    assert found == pytest.approx(2 / rows * (1 + 1 / 8), rel=0.15)
+
+
+def test_random_folds_flatter_nothing_on_average() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.eye(3)[rng.integers(3, size=500)]
+    clusters = np.arange(500)
+    folds = [rng.permutation(clusters % 5) for _ in range(20)]
+    found = np.mean([stratification_optimism(labels, clusters, fold) for fold in folds])
+    assert found < 0.0022  # half of the deals are worse than the mean, and count as 0
