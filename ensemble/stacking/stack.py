@@ -20,6 +20,7 @@ from ensemble.errors import ArtifactError, ConfigError, DataError, unknown_name
 from ensemble.plugin.base import FitContext
 from ensemble.stacking.candidates import META_COMPLEXITY, Candidate, simple_candidates
 from ensemble.stacking.checked import fit_checked, load_checked, save_checked
+from ensemble.stacking.doubt import with_doubt
 from ensemble.stacking.nested import cross_validate
 from ensemble.stacking.outputs import (
     CANDIDATES_FILE,
@@ -156,6 +157,7 @@ def run_stack(
         "clusters": verdict["clusters"],
         "resamples": resamples,
     }
+    verdict = with_doubt(verdict, tables, manifest.get("unproven", ()))
     with atomic_directory(directory, {**manifest, "nested": nested_record(scored_data)}) as path:
         write_json(path / VERDICT_FILE, verdict)
         write_json(path / CANDIDATES_FILE, tables)

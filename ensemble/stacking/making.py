@@ -1,0 +1,57 @@
+"""The stack of a run, as its config asks for it; into its place, or beside it to be compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ensemble.stacking.assemble import stack_data
+from ensemble.stacking.settings import meta_learner_factory
+from ensemble.stacking.stack import run_stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from ensemble.config import Config
+    from ensemble.oof.workspace import Workspace
+
+
+def make_stack(
+    config: Config,
+    workspace: Workspace,
+    directory: Path,
+    manifest: Mapping[str, Any],
+    progress: Callable[[float, str], None] | None = None,
+) -> dict[str, Any]:
+    """Score, decide and fit from the stored folds.
+
+    Parameters
+    ----------
+    config
+        The run's config.
+    workspace
+        Its battles and plan.
+    directory
+        Where the stack goes.
+    manifest
+        What made it: ``learners`` names those that are stacked, in order.
+    progress
+        As ``run_stack`` takes it.
+
+    Returns
+    -------
+    dict[str, Any]
+        The verdict. Errors as ``run_stack`` raises them.
+    """
+    return run_stack(
+        directory,
+        stack_data(workspace, manifest["learners"], config.stack.features),
+        meta_learner=meta_learner_factory(config),
+        meta_learner_name=config.stack.meta_learner or "none",
+        choose=config.stack.choose,
+        seed=config.seed,
+        threads=config.threads(),
+        manifest=manifest,
+        resamples=config.stack.resamples,
+        progress=progress,
+    )
