@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from ensemble.config import Config
 
-__all__ = ["AUDIT", "Audit", "audit_run", "store_audit", "stored_audit", "subject_of"]
+__all__ = ["AUDIT", "Audit", "audit_run", "read_audit", "store_audit", "stored_audit", "subject_of"]
 
 AUDIT = "audit.json"
 _MEND = "run `ensemble audit RUN`"

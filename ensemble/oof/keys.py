@@ -48,7 +48,11 @@ class Compared:
 
 
 def compare_key(
-    made_by: Mapping[str, Any], spec: LearnerSpec, shared: Mapping[str, Any]
+    made_by: Mapping[str, Any],
+    spec: LearnerSpec,
+    shared: Mapping[str, Any],
+    *,
+    files: bool = True,
 ) -> Compared:
     """Hold the parts of a stored fold's key against the config.
 
@@ -60,11 +64,13 @@ def compare_key(
         The learner as the config has it.
     shared
         As ``fold_key`` takes it. What a fold holds out is not compared here: its place says so.
+    files
+        Whether the content of files is compared too.
     """
     try:
         spec.make()
         different = list(_differing(made_by, spec, shared))
-        apart, absent = _files(made_by, spec)
+        apart, absent = _files(made_by, spec) if files else ([], [])
     except ConfigError as error:
         return Compared(different=(f"the config's parameters are refused: {error.message}",))
     except EnsembleError as error:
