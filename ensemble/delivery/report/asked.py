@@ -55,7 +55,8 @@ class Asked:
         Files are not compared here, but by the audit: base weights are large.
         """
         if self.config is None:
-            return list(given_differences(made_by, *self.written[name])) if name in self.written else []
+            plugin, parameters = self.written.get(name, ("", {}))
+            return list(given_differences(made_by, plugin, parameters)) if plugin else []
         if fault := self.plan_fault():
             return [fault]
         spec = next((one for one in learner_specs(self.config) if one.name == name), None)
