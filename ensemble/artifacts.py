@@ -122,7 +122,11 @@ def write_text(target: Path, text: str) -> None:
 
 def write_json(target: Path, value: object) -> None:
     """Write JSON atomically, indented, without NaN."""
-    write_text(target, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(target, _written(value))
+
+
+def _written(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -146,8 +150,12 @@ def read_json(path: Path) -> Any:
 
 
 def write_sealed(target: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON object with the fingerprint of all of it, for ``read_sealed`` to check."""
-    write_json(target, {**value, _SEAL: fingerprint(dict(value))})
+    """Write a JSON object with the fingerprint of all of it, for ``read_sealed`` to check.
+
+    A former seal in it is replaced.
+    """
+    content = {name: item for name, item in value.items() if name != _SEAL}
+    write_json(target, {**content, _SEAL: fingerprint(content)})
 
 
 def read_sealed(path: Path, *, mend: str) -> dict[str, Any]:
@@ -167,8 +175,10 @@ def read_sealed(path: Path, *, mend: str) -> dict[str, Any]:
     """
     try:
         value = read_json(path)
-        if isinstance(value, dict) and value.pop(_SEAL, None) == fingerprint(value):
-            return value
+        # Not a byte may differ, be it one that means nothing.
+        same = isinstance(value, dict) and path.read_bytes() == _written(value).encode()
+        if same and value.pop(_SEAL, None) == fingerprint(value):
+            return dict(value)
     except ArtifactError as error:
         raise ArtifactError(error.message, where=str(path), mend=mend) from error
     except ValueError:  # NaN and lone surrogates have no fingerprint, and were not written by us

@@ -47,7 +47,7 @@ def _rewrite(directory: Path, name: str, change: Any) -> None:
 
 def _seal(path: Path, value: dict[str, Any]) -> None:
     """Write JSON with a seal that holds, as a dishonest writer would."""
-    write_sealed(path, {key: item for key, item in value.items() if key != "content"})
+    write_sealed(path, value)
 
 
 def _failed(place: Path) -> dict[str, tuple[str, ...]]:

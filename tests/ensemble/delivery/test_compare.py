@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from filelock import FileLock
 from markupsafe import Markup
 
-from ensemble.artifacts import fingerprint, hash_file
+from ensemble.artifacts import fingerprint, hash_file, write_sealed
 from ensemble.battles.schema import BATTLE_SCHEMA, LABEL_COLUMNS, LOGIT_COLUMNS
 from ensemble.cli import cli
 from ensemble.config import load_config
@@ -116,7 +116,7 @@ def _alter(directory: Path, change: Any) -> None:
     change(manifest)
     manifest["key"] = fingerprint(manifest["key_parts"])
     manifest["files"]["oof.parquet"] = hash_file(directory / "oof.parquet")
-    path.write_text(json.dumps(manifest))
+    write_sealed(path, manifest)
 
 
 def test_differences_are_those_that_were_constructed(made: Path) -> None:

@@ -815,7 +815,7 @@ def _as_pretraining(place: Path) -> None:
 
 
 def test_rows_that_some_learner_pretrains_on_are_no_caution(whole: tuple[Run, str]) -> None:
-    assert "pre-train" not in Page(whole[1]).text
+    assert "are for pre-training" not in Page(whole[1]).text
 
 
 def test_the_title_is_short_and_the_gain_stands_below(whole: tuple[Run, str]) -> None:
