@@ -90,7 +90,9 @@ def show_summary(outcome: dict[str, Any]) -> None:
     """Print the outcome of a run as a table on standard output."""
     unproven = outcome["unproven"]
     # Of predictions from outside nobody knows whether the battles were held out from them.
-    kind = "target battles; ? marks what is unproven" if unproven["learners"] else "held-out battles"
+    kind = (
+        "target battles; ? marks what is unproven" if unproven["learners"] else "held-out battles"
+    )
     table = Table(title=f"log loss on {outcome['rows_scored']:,} {kind}")
     for heading, side in (("", "left"), ("log loss", "right"), ("95% interval", "right")):
         table.add_column(heading, justify=side)  # type: ignore[arg-type]

@@ -70,9 +70,7 @@ def prepare(config: Config) -> bool:
     return True
 
 
-def prepared_key(
-    config: Config, hashes: Sequence[str | None], tables: Mapping[int, str]
-) -> str:
+def prepared_key(config: Config, hashes: Sequence[str | None], tables: Mapping[int, str]) -> str:
     """Name the battles that a config gives: 64 hex digits.
 
     Parameters

@@ -100,9 +100,7 @@ def _check_tables(run: Path, ledger: Ledger) -> None:
     ledger.settle("clusters and pairs are what was written", fault, "their hashes hold")
 
 
-def _check_learners(
-    store: FoldStore, config: Config, truth: pl.DataFrame, ledger: Ledger
-) -> None:
+def _check_learners(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: Ledger) -> None:
     asked = {spec.name: spec for spec in learner_specs(config)}
     shared = {
         "data": store.data,

@@ -33,6 +33,7 @@ _SEED = 20_261
 """Of the search for near duplicates: another than that of ``prepare``, so that a pair that one
 search misses by chance is not missed by both."""
 
+
 def recomputed(battles: pl.DataFrame, plan: FoldPlan, threshold: float) -> pl.DataFrame:
     """Give each row's clusters and swap key computed from the texts alone, beside what it is."""
     clusters = find_duplicates(battles, threshold=threshold, seed=_SEED).clusters

@@ -119,7 +119,9 @@ def _ask_again(
         ledger.note(ledger.unproven, f"{fit.name}, model: {error.message}")
         return
     tolerance = model.batch_tolerance
-    odd = [f"{name} differs by up to {gap:.3g}" for name, gap in gaps.items() if not gap <= tolerance]
+    odd = [
+        f"{name} differs by up to {gap:.3g}" for name, gap in gaps.items() if not gap <= tolerance
+    ]
     told = f"{', '.join(odd)} (allowed: {tolerance:.3g})" if odd else None
     asked = ", ".join(f"{len(samples[name])} rows of {name}" for name in gaps)
     ledger.settle(title, told, asked)
@@ -191,7 +193,9 @@ def _same_predictions(first: pl.DataFrame, second: pl.DataFrame, keys: tuple[str
 def _differing_numbers(stored: Path, again: Path) -> list[str]:
     """Hold the verdict and the scores against those made anew."""
     one, other = (read_json(directory / VERDICT_FILE) for directory in (stored, again))
-    faults = [f"{VERDICT_FILE} has another {key}" for key in ("chosen", "rule") if one[key] != other[key]]
+    faults = [
+        f"{VERDICT_FILE} has another {key}" for key in ("chosen", "rule") if one[key] != other[key]
+    ]
     tables = [
         {entry["name"]: entry["log_loss"] for entry in read_json(d / CANDIDATES_FILE)["candidates"]}
         for d in (stored, again)

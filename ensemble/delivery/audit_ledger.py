@@ -61,7 +61,7 @@ class Ledger:
         self.checks.append(Check(name, ok=True, detail=detail))
 
     def fail(self, name: str, detail: str) -> None:
-        """Note a rule that does not hold, or could not be checked since what is stored is damaged."""
+        """Note a rule that does not hold, or that damage keeps from being checked."""
         self.checks.append(Check(name, ok=False, detail=detail))
 
     def settle(self, name: str, fault: str | None, holds: str) -> None:

@@ -102,9 +102,7 @@ class Audit:
         failed = [check for check in self.checks if not check.ok]
         if not failed:
             return f"{len(self.checks)} checks hold"
-        told = "; ".join(
-            f"{check.name}: {_cut(check.detail)}" for check in failed[:_SHOWN]
-        )
+        told = "; ".join(f"{check.name}: {_cut(check.detail)}" for check in failed[:_SHOWN])
         more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
         return f"{len(failed)} of {len(self.checks)} checks fail: {told}{more}"
 

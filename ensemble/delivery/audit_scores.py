@@ -22,6 +22,7 @@ from ensemble.stacking.scoring import row_log_loss, softmax
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
     from ensemble.delivery.audit_ledger import Ledger
     from ensemble.oof.store import FoldStore
     from ensemble.plugin.base import FloatArray
@@ -80,9 +81,7 @@ def _same_rows(first: pl.DataFrame, second: pl.DataFrame) -> bool:
     )
 
 
-def _candidate_losses(
-    nested: pl.DataFrame, battles: pl.DataFrame
-) -> Iterator[tuple[str, float]]:
+def _candidate_losses(nested: pl.DataFrame, battles: pl.DataFrame) -> Iterator[tuple[str, float]]:
     for (name,), table in nested.partition_by("candidate", as_dict=True).items():
         joined = table.join(battles.select("id", *LABEL_COLUMNS), on="id", how="left")
         yield str(name), _loss(joined, joined.select(CLASSES).to_numpy())
@@ -109,4 +108,3 @@ def _loss(rows: pl.DataFrame, probabilities: FloatArray) -> float:
     losses = row_log_loss(labels, probabilities)
     scored = np.isfinite(losses)
     return float(losses[scored].mean()) if scored.any() else float("nan")
-

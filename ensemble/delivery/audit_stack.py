@@ -89,7 +89,9 @@ def _check_settings(manifest: dict[str, Any], config: Config, ledger: Ledger) ->
         return
     made_by = manifest["key_parts"]
     different = [
-        name for name, value in asked.items() if fingerprint(made_by.get(name)) != fingerprint(value)
+        name
+        for name, value in asked.items()
+        if fingerprint(made_by.get(name)) != fingerprint(value)
     ]
     told = f"made with other values of: {', '.join(different)}" if different else None
     name = "stack: made with what the config and the plugins say"

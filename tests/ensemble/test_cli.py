@@ -180,7 +180,7 @@ def test_sources_from_preparing_to_the_verdict(project: Any, command: Any) -> No
 
 
 def test_an_audit_that_fails_exits_with_1_and_names_the_ids(project: Any, command: Any) -> None:
-    from ensemble.artifacts import hash_file
+    from ensemble.artifacts import hash_file, write_sealed
 
     config = _write_config(project)
     assert _finish(command("run", config, "--quiet"))[0] == 0
@@ -202,7 +202,7 @@ def test_an_audit_that_fails_exits_with_1_and_names_the_ids(project: Any, comman
 def test_a_check_exits_with_1_where_a_stored_model_says_something_else(
     project: Any, command: Any
 ) -> None:
-    from ensemble.artifacts import hash_file
+    from ensemble.artifacts import hash_file, write_sealed
 
     config = _write_config(project)
     code, out, _ = _finish(command("check", config, "--json"))

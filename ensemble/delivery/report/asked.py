@@ -1,4 +1,4 @@
-"""Whether scores are of what the run's config says now: new parameters never stand by old scores."""
+"""Whether scores are of what the config says now: new parameters never stand by old scores."""
 
 from __future__ import annotations
 

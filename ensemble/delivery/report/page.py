@@ -46,10 +46,14 @@ def render_page(report: Report) -> str:
 
 def render_damage(run: Path, error: ArtifactError) -> str:
     """Write a page that says what of a run is damaged, and shows no number of it."""
-    return _environment("").get_template("damage.html.j2").render(
-        run="/".join(run.resolve().parts[-2:]),
-        file=text.file_name(error.where),
-        error=error,
+    return (
+        _environment("")
+        .get_template("damage.html.j2")
+        .render(
+            run="/".join(run.resolve().parts[-2:]),
+            file=text.file_name(error.where),
+            error=error,
+        )
     )
 
 

@@ -14,13 +14,13 @@ import pytest
 from markupsafe import Markup
 
 from ensemble.artifacts import hash_file, write_sealed
+from ensemble.battles.folds import FoldPlan
 from ensemble.battles.schema import (
     BATTLE_SCHEMA,
     LABEL_COLUMNS,
     LOGIT_COLUMNS,
     PREDICTION_SCHEMA,
 )
-from ensemble.battles.folds import FoldPlan
 from ensemble.delivery.audit import Audit, subject_of
 from ensemble.delivery.report import write_report
 from ensemble.errors import ArtifactError, InputError

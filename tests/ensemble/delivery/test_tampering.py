@@ -87,6 +87,7 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [_flip, _cut, Path.unlink], ids=["flip", "cut", "remove"])
 def test_a_file_that_is_harmed_is_noticed(place: Path, harm: Callable[[Path], Any]) -> None:
     """Of the config the audit compares what matters; that its bytes changed, the report says."""
@@ -94,10 +95,7 @@ def test_a_file_that_is_harmed_is_noticed(place: Path, harm: Callable[[Path], An
     for name in _names(place):
         path, before = place / name, (place / name).read_bytes()
         harm(path)
-        if name == "config.toml":
-            told = (read_audit(place) is None, True)
-        else:
-            told = _notices(place)
+        told = (read_audit(place) is None, True) if name == "config.toml" else _notices(place)
         if told != (True, True):
             missed.append((name, told))
         path.write_bytes(before)
@@ -200,7 +198,10 @@ def _exchanged_models(place: Path) -> None:
 def _stack_model(place: Path) -> None:
     path = place / "stack/model/blend/model.json"
     path.write_text(json.dumps({"weights": {"p": 0.0, "q": 1.0}}))
-    if json.loads((_MADE["run"] / "stack/model/blend/model.json").read_text())["weights"]["q"] > 0.5:
+    if (
+        json.loads((_MADE["run"] / "stack/model/blend/model.json").read_text())["weights"]["q"]
+        > 0.5
+    ):
         path.write_text(json.dumps({"weights": {"p": 1.0, "q": 0.0}}))
     _seal(place / "stack")
     _renew_record(place)
@@ -293,7 +294,9 @@ def test_splitting_with_another_config_leaves_no_score_that_passes(project: Any)
     name = "q fold 0: made with what the config and the plugin say"
     assert failed[name] == "shift was 0.2, and now is 0.9"
     page = write_report(place).read_text(encoding="utf-8")
-    assert "q, fold 0: its predictions were made otherwise than the config now says: shift was" in page
+    assert (
+        "q, fold 0: its predictions were made otherwise than the config now says: shift was" in page
+    )
 
 
 @pytest.mark.parametrize("name", ["train.csv", "test.csv"])
