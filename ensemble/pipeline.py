@@ -6,7 +6,7 @@ nothing where its own are there already, so that running the same config again r
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -352,8 +352,19 @@ def prove_stage(
     tuple
         The audit; the report, or None with why it could not be written: another process writes to
         the run, say, which keeps nobody from auditing.
+
+    Raises
+    ------
+    ArtifactError
+        Battles or plan are damaged, so that nothing can be proved; the report says so then.
     """
-    result = audit_deep(run, rows) if deep else audit_run(run)
+    try:
+        result = audit_deep(run, rows) if deep else audit_run(run)
+    except ArtifactError:
+        # Nothing can be proved; a former report must not go on to say otherwise.
+        with suppress(EnsembleError), writing(load_run_config(run)):
+            write_report(run)
+        raise
     try:
         with writing(load_run_config(run)) as reporter:
             store_audit(run, result)

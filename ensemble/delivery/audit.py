@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from ensemble.artifacts import read_sealed, write_sealed
 from ensemble.battles.prepare import read_battles, read_clusters, read_pairs
 from ensemble.battles.split import read_split
@@ -37,14 +39,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import polars as pl
-
     from ensemble.config import Config
 
 __all__ = ["AUDIT", "Audit", "audit_run", "read_audit", "store_audit", "stored_audit", "subject_of"]
 
 AUDIT = "audit.json"
 _MEND = "run `ensemble audit RUN`"
+_UNREADABLE = (AttributeError, LookupError, TypeError, ValueError, pl.exceptions.PolarsError)
+"""What reading raises where a file is whole and says something else than it should."""
 
 
 def audit_run(run: Path) -> Audit:
@@ -129,7 +131,7 @@ def _readable(name: str, ledger: Ledger) -> Iterator[None]:
     """Note a manifest that says something else than it should as a failed check, and go on."""
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except _UNREADABLE as error:
         what = f"the manifest cannot be read: {type(error).__name__}: {error}"
         ledger.fail(f"{name}: what is stored can be trusted", what)
 

@@ -24,7 +24,7 @@ from ensemble.delivery.audit_ledger import Ledger
 from ensemble.delivery.audit_tables import read_columns
 from ensemble.delivery.submission import read_submission
 from ensemble.delivery.submission_record import SUBMISSION
-from ensemble.errors import ArtifactError, ConfigError, EnsembleError, LearnerError, PluginError
+from ensemble.errors import ArtifactError, ConfigError, EnsembleError
 from ensemble.oof.guarded import predict_checked
 from ensemble.oof.store import OOF, TEST, read_logits
 from ensemble.oof.workspace import open_workspace
@@ -149,12 +149,14 @@ def _gap(stored: FloatArray, again: FloatArray) -> float:
 
 def _ask_stack(config: Config, workspace: Workspace, rows: int, ledger: Ledger) -> None:
     """Make the stack anew beside the stored one, and ask the stored one for the submission."""
+    title = "stack: made anew from the stored logits, it is the stored one"
     try:
         faults = _made_anew(config, workspace)
-    except (ArtifactError, LearnerError, PluginError, ConfigError) as error:
+    except EnsembleError as error:
         ledger.note(ledger.unproven, f"stack: {error.message}")
+    except (LookupError, TypeError, ValueError) as error:
+        ledger.fail(title, f"a file of it says something unexpected: {error}")
     else:
-        title = "stack: made anew from the stored logits, it is the stored one"
         ledger.settle(title, "; ".join(faults), "scores, verdict and predictions of all candidates")
     if (workspace.run / SUBMISSION).exists():
         _ask_submission(config, workspace, rows, ledger)

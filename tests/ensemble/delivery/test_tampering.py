@@ -381,6 +381,15 @@ def test_the_advice_to_audit_is_of_use(place: Path) -> None:
     assert all(str(Markup.escape(limit)) in page for limit in LIMITS)
 
 
+def test_an_audit_of_damaged_battles_leaves_no_report_that_passes(place: Path) -> None:
+    _flip(place / "battles.parquet")
+    outcome = CliRunner().invoke(cli, ["audit", str(place)])
+    assert outcome.exit_code == 1
+    page = (place / "report.html").read_text(encoding="utf-8")
+    assert "This run is damaged" in page
+    assert "log loss" not in page
+
+
 def test_an_audit_beside_a_writer_is_not_stored_and_says_so(place: Path) -> None:
     before = (place / "audit.json").read_bytes()
     with FileLock(place / ".lock"):
