@@ -196,7 +196,9 @@ def _differing_numbers(stored: Path, again: Path) -> list[str]:
     """Hold the verdict and the scores against those made anew."""
     one, other = (read_json(directory / VERDICT_FILE) for directory in (stored, again))
     faults = [
-        f"{VERDICT_FILE} has another {key}" for key in ("chosen", "rule") if one[key] != other[key]
+        f"{VERDICT_FILE} has another {key}"
+        for key in ("chosen", "rule", "best_simple")
+        if one[key] != other[key]
     ]
     tables = [
         {entry["name"]: entry["log_loss"] for entry in read_json(d / CANDIDATES_FILE)["candidates"]}
