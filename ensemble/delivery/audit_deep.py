@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from ensemble.delivery.audit_result import Audit
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
-    from ensemble.plugin.base import FloatArray
+    from ensemble.plugin.base import FloatArray, LogitArray
 
 DEEP_ROWS = 32
 """Held-out, and test, rows that each stored model is asked for."""
@@ -138,7 +138,7 @@ def _sample(battles: pl.DataFrame, rows: int) -> pl.DataFrame:
     return learner_view(battles[np.sort(chosen)])
 
 
-def _gap(stored: FloatArray, again: FloatArray) -> float:
+def _gap(stored: FloatArray | LogitArray, again: FloatArray | LogitArray) -> float:
     """Give the greatest difference; infinite where a row is not stored."""
     if not len(stored):
         return 0.0
@@ -216,7 +216,7 @@ def _same_models(config: Config, workspace: Workspace, again: Path) -> bool:
     target = workspace.battles.filter(pl.col("role") == "target")
     names = [spec.name for spec in stacked_specs(config)]
     logits = [workspace.store.oof(name, target["id"]) for name in names]
-    whole = np.isfinite(np.stack(logits, axis=1)).all(axis=(1, 2))
+    whole = np.asarray(np.isfinite(np.stack(logits, axis=1)).all(axis=(1, 2)))
     meta = meta_features(target, names, logits, config.stack.features, None).take(whole)
     factory = meta_learner_factory(config)
     stored = workspace.run / "stack"

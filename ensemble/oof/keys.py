@@ -138,7 +138,8 @@ def _files(made_by: Mapping[str, Any], spec: LearnerSpec) -> tuple[list[str], li
         for name, places in paths.items()
         if name not in found
     }
-    changed, absent = [], []
+    changed: list[str] = []
+    absent: list[str] = []
     for stored, present in (
         (made_by.get("dependencies", {}), now),
         (made_by.get("files", {}), files),
