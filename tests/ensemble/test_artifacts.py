@@ -20,6 +20,7 @@ from ensemble.artifacts import (
     atomic_path,
     canonical_json,
     fingerprint,
+    hash_file,
     read_json,
     read_manifest,
     read_sealed,
