@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,10 @@ MANIFEST = "manifest.json"
 
 _SEAL = "content"
 _CHUNK = 1 << 20
+_SETTLED = 2 * 10**9
+"""Nanoseconds after which a file that changes has another time: no clock of a disk is coarser."""
+_MEND = "run the same command again: what is damaged is made anew"
+_HASHES: dict[tuple[int, ...], str] = {}
 
 
 def canonical_json(value: object) -> str:
@@ -66,12 +71,34 @@ def fingerprint(value: object) -> str:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, 64 hex digits."""
-    digest = hashlib.sha256()
+    """SHA-256 of a file's bytes, 64 hex digits.
+
+    A process reads a file once: while inode, size and both times stand, the hash does. That is not
+    believed of a file that was written just now, whose times a second change may not move.
+    """
     with path.open("rb") as file:
+        version = _version(file.fileno())
+        if version in _HASHES:
+            return _HASHES[version]
+        digest = hashlib.sha256()
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
+        settled = max(version[-2:]) < time.time_ns() - _SETTLED
+        if settled and _version(file.fileno()) == version:
+            _HASHES[version] = digest.hexdigest()
     return digest.hexdigest()
+
+
+def _version(descriptor: int) -> tuple[int, ...]:
+    """Name a file as it is now; the time of change, the last, cannot be set by a program."""
+    status = os.fstat(descriptor)
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
 
 
 def hash_tree(path: Path) -> str | None:
@@ -95,7 +122,11 @@ def write_text(target: Path, text: str) -> None:
 
 def write_json(target: Path, value: object) -> None:
     """Write JSON atomically, indented, without NaN."""
-    write_text(target, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(target, _written(value))
+
+
+def _written(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -119,8 +150,12 @@ def read_json(path: Path) -> Any:
 
 
 def write_sealed(target: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON object with the fingerprint of all of it, for ``read_sealed`` to check."""
-    write_json(target, {**value, _SEAL: fingerprint(dict(value))})
+    """Write a JSON object with the fingerprint of all of it, for ``read_sealed`` to check.
+
+    A former seal in it is replaced.
+    """
+    content = {name: item for name, item in value.items() if name != _SEAL}
+    write_json(target, {**content, _SEAL: fingerprint(content)})
 
 
 def read_sealed(path: Path, *, mend: str) -> dict[str, Any]:
@@ -140,8 +175,10 @@ def read_sealed(path: Path, *, mend: str) -> dict[str, Any]:
     """
     try:
         value = read_json(path)
-        if isinstance(value, dict) and value.pop(_SEAL, None) == fingerprint(value):
-            return value
+        # Not a byte may differ, be it one that means nothing.
+        same = isinstance(value, dict) and path.read_bytes() == _written(value).encode()
+        if same and value.pop(_SEAL, None) == fingerprint(value):
+            return dict(value)
     except ArtifactError as error:
         raise ArtifactError(error.message, where=str(path), mend=mend) from error
     except ValueError:  # NaN and lone surrogates have no fingerprint, and were not written by us
@@ -161,7 +198,7 @@ def atomic_directory(target: Path, manifest: Mapping[str, Any]) -> Iterator[Path
         Where the directory will be; a former one is replaced.
     manifest
         What made it; ``files`` (relative name to SHA-256) is added, and it is written last. The
-        mapping is read on leaving, so that the body may still add to it.
+        mapping is read on leaving, so that the body may still add to it. All of it is sealed.
 
     Raises
     ------
@@ -179,23 +216,23 @@ def atomic_directory(target: Path, manifest: Mapping[str, Any]) -> Iterator[Path
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """Read a directory's manifest and check the hash of every file it names.
+    """Read a directory's manifest and check its seal and the hash of every file it names.
 
     Raises
     ------
     ArtifactError
-        No manifest (the directory is incomplete), a file is missing, foreign, altered or
-        unreadable.
+        No manifest (the directory is incomplete), or it, or a file, is missing, foreign, altered
+        or unreadable.
     """
-    manifest = read_json(directory / MANIFEST)
-    recorded = manifest.get("files") if isinstance(manifest, dict) else None
+    manifest = read_sealed(directory / MANIFEST, mend=_MEND)
+    recorded = manifest.get("files")
     if not isinstance(recorded, dict):
         raise _damaged(directory / MANIFEST, "the manifest names no files")
     try:
         _check_files(directory, recorded)
     except OSError as error:
         raise _damaged(directory, f"a file cannot be read: {error}") from error
-    return dict(manifest)
+    return manifest
 
 
 def sweep_temporary(run: Path) -> None:
@@ -270,7 +307,7 @@ def _complete(directory: Path, manifest: Mapping[str, Any]) -> None:
     hashes = {name: hash_file(directory / name) for name in _files(directory)}
     for name in hashes:
         flush(directory / name)
-    write_json(directory / MANIFEST, {**manifest, "files": hashes})
+    write_sealed(directory / MANIFEST, {**manifest, "files": hashes})
     for inner in _directories(directory):
         flush(inner)
 
@@ -302,5 +339,5 @@ def _damaged(path: Path, what: str) -> ArtifactError:
     return ArtifactError(
         f"a stored artifact is damaged: {what}",
         where=str(path),
-        mend="run the same command again: what is damaged is made anew",
+        mend=_MEND,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.artifacts import write_json, write_text
+from ensemble.artifacts import write_sealed, write_text
 from ensemble.battles.generated import (
     TRUTH_COLUMNS,
     best_log_loss,
@@ -89,7 +89,7 @@ def demo(directory: Path, *, rows: int, seed: int, display: Display | None = Non
     write_battles(battles, directory / "data")
     write_text(directory / "config.toml", CONFIG)
     place = run(load_config(directory / "config.toml"), display)
-    write_json(place / "truth.json", against_truth(battles.truth, place / "submission.csv"))
+    write_sealed(place / "truth.json", against_truth(battles.truth, place / "submission.csv"))
     write_report(place)
     return place
 

@@ -1,4 +1,4 @@
-"""The whole way, top to bottom: prepare, split, fit, stack, audit, predict, report.
+"""The whole way, top to bottom: prepare, split, fit, stack, predict, audit, report.
 
 The only file that knows the order. Each stage reads the files that the one before wrote and does
 nothing where its own are there already, so that running the same config again resumes the run.
@@ -6,24 +6,26 @@ nothing where its own are there already, so that running the same config again r
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ensemble.artifacts import fingerprint, read_json, read_manifest, sweep_temporary, write_json
+from ensemble.artifacts import fingerprint, read_json, read_manifest, sweep_temporary
 from ensemble.battles.held_out import fold_pairs
 from ensemble.battles.prepare import prepare, read_summary
 from ensemble.battles.schema import probability_frame
 from ensemble.battles.split import read_split_summary, split
 from ensemble.battles.up_to_date import check_sources
 from ensemble.config import Config, load_config, load_run_config, write_config
-from ensemble.delivery.audit import audit_run, stored_audit
+from ensemble.delivery.audit import Audit, audit_run, store_audit, stored_audit
+from ensemble.delivery.audit_deep import DEEP_ROWS, audit_deep
 from ensemble.delivery.compare import compare, store_comparison
 from ensemble.delivery.report import write_report
 from ensemble.delivery.submission import write_submission
+from ensemble.delivery.submission_record import record_submission, remove_submission
 from ensemble.errors import ArtifactError, AuditError, ConfigError, EnsembleError, RunLockedError
 from ensemble.oof.check import check_learner
 from ensemble.oof.executors import execute
@@ -31,8 +33,10 @@ from ensemble.oof.workspace import open_workspace
 from ensemble.reporter import Reporter
 from ensemble.sources.settings import StudySettings
 from ensemble.sources.study import study_sources
-from ensemble.stacking.assemble import check_folds, check_pairs, meta_features, stack_data
+from ensemble.stacking.assemble import check_folds, check_pairs, meta_features
 from ensemble.stacking.checked import predict_checked
+from ensemble.stacking.doubt import outside_learners
+from ensemble.stacking.making import make_stack
 from ensemble.stacking.remember import open_tries, record_learners
 from ensemble.stacking.settings import (
     check_plugins,
@@ -43,7 +47,7 @@ from ensemble.stacking.settings import (
     stack_key_parts,
     stacked_specs,
 )
-from ensemble.stacking.stack import load_stack, run_stack
+from ensemble.stacking.stack import load_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,8 +88,8 @@ def run(config: Config | str | Path, display: Display | None = None) -> Path:
         split_stage(config, reporter)
         fit_stage(config, reporter)
         stack_stage(config, reporter)
-        audit_stage(config, reporter)
         predict_stage(config, reporter)
+        audit_stage(config, reporter)
         report_stage(config, reporter)
     return Path(config.run_dir)
 
@@ -284,25 +288,8 @@ def stack_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
     directory = workspace.run / "stack"
     if _stored_key(directory) != manifest["key"]:
         with reporter.stage("stack"), reporter.bar("stack") as progress:
-            run_stack(
-                directory,
-                stack_data(
-                    workspace,
-                    manifest["learners"],
-                    config.stack.features,
-                    nested=list(manifest["key_parts"]["pairs"]),
-                    seeds={spec.name: spec.seeds for spec in specs},
-                ),
-                meta_learner=meta_learner_factory(config),
-                meta_learner_name=config.stack.meta_learner or "none",
-                choose=config.stack.choose,
-                seed=config.seed,
-                threads=config.threads(),
-                manifest=manifest,
-                resamples=config.stack.resamples,
-                tries=open_tries(workspace),
-                progress=progress,
-            )
+            tries = open_tries(workspace)
+            make_stack(config, workspace, directory, manifest, tries=tries, progress=progress)
     verdict = dict(read_json(directory / "verdict.json"))
     reporter.event("verdict", chosen=verdict["chosen"], rule=verdict["rule"])
     reporter.say(verdict["sentence"])
@@ -315,7 +302,7 @@ def predict_stage(config: Config, reporter: Reporter) -> Path | None:
     workspace = open_workspace(config)
     submission = workspace.run / "submission.csv"
     if config.test is None:
-        submission.unlink(missing_ok=True)
+        remove_submission(workspace.run)
         reporter.say("no [test] in the config: no submission")
         return None
     _check_stack(config, workspace)
@@ -327,6 +314,7 @@ def predict_stage(config: Config, reporter: Reporter) -> Path | None:
             gap = float(np.abs(used - _test_probabilities(config, workspace, other)).mean())
             reporter.event("folds against refit", mean_absolute_difference=gap)
         write_submission(submission, probability_frame(test["id"], used), test["id"].to_list())
+        record_submission(workspace.run, config)
     reporter.say(f"submission  {submission} ({len(test):,} rows)")
     return submission
 
@@ -343,22 +331,66 @@ def _test_probabilities(config: Config, workspace: Workspace, models: str) -> Fl
     return predict_checked(chosen, meta, "the stack, on the test rows")
 
 
-def audit_stage(config: Config, reporter: Reporter) -> None:
+def audit_stage(config: Config, reporter: Reporter) -> Audit:
     """Prove the honesty rules from what is stored, before anything is reported.
 
     Raises
     ------
     AuditError
-        A rule does not hold; the report shows which, and the offending ids.
+        A rule does not hold; the report shows which, and ``audit.json`` the offending ids.
     """
     directory = Path(config.run_dir)
     with reporter.stage("audit"):
         result = stored_audit(directory) or audit_run(directory)
-        write_json(directory / "audit.json", result.to_json())
-    reporter.say(f"audit  {result.sentence}")
+        store_audit(directory, result)
     if not result.ok:
         report_stage(config, reporter)
-        raise AuditError(result.sentence, where=str(directory), mend="see audit.json")
+        raise AuditError(
+            result.sentence, where=str(directory), mend="see the report, and audit.json for ids"
+        )
+    reporter.say(f"audit  {result.sentence}")
+    return result
+
+
+def prove_stage(
+    run: Path, *, deep: bool = False, rows: int = DEEP_ROWS
+) -> tuple[Audit, Path | None, str | None]:
+    """Audit a run anew, keep the result whatever it is, and write the report that shows it.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    deep
+        Ask stored models again for a sample of what is stored of their predictions.
+    rows
+        How many held-out, and test, rows of each fit such a sample takes.
+
+    Returns
+    -------
+    tuple
+        The audit; the report, or None with why it could not be written: another process writes to
+        the run, say, which keeps nobody from auditing.
+
+    Raises
+    ------
+    ArtifactError
+        Battles or plan are damaged, so that nothing can be proved; the report says so then.
+    """
+    try:
+        result = audit_deep(run, rows) if deep else audit_run(run)
+    except ArtifactError:
+        # Nothing can be proved; a former report must not go on to say otherwise.
+        with suppress(EnsembleError), writing(load_run_config(run)):
+            write_report(run)
+        raise
+    try:
+        with writing(load_run_config(run)) as reporter:
+            store_audit(run, result)
+            reporter.event("audit", state=result.state, deep=deep)
+            return result, write_report(run), None
+    except EnsembleError as error:
+        return result, None, error.message
 
 
 def compare_stage(
@@ -429,6 +461,7 @@ def _stack_manifest(
         "plan": workspace.plan.fingerprint,
         "data": workspace.data_key,
         "learners": [spec.name for spec in specs],
+        "unproven": outside_learners(specs),
     }
 
 

@@ -81,6 +81,7 @@ def summary(run: Path) -> dict[str, Any]:
         "candidates": [_scores(item) for item in candidates["candidates"]],
         "chosen": verdict["chosen"],
         "sentence": verdict["sentence"],
+        "unproven": verdict.get("unproven", {"learners": [], "candidates": []}),
         "rows_scored": candidates["rows_scored"],
         "rows_missing": candidates["rows_missing"],
         "report": str(run / "report.html"),
@@ -90,14 +91,21 @@ def summary(run: Path) -> dict[str, Any]:
 
 def show_summary(outcome: dict[str, Any]) -> None:
     """Print the outcome of a run as a table on standard output."""
-    table = Table(title=f"log loss on {outcome['rows_scored']:,} held-out battles")
+    unproven = outcome["unproven"]
+    # Of predictions from outside nobody knows whether the battles were held out from them.
+    kind = (
+        "target battles; ? marks what is unproven" if unproven["learners"] else "held-out battles"
+    )
+    table = Table(title=f"log loss on {outcome['rows_scored']:,} {kind}")
     for heading, side in (("", "left"), ("log loss", "right"), ("95% interval", "right")):
         table.add_column(heading, justify=side)  # type: ignore[arg-type]
     for item in outcome["learners"]:
-        table.add_row(_named(item), *_cells(item))
+        doubt = " ?" if item["name"] in unproven["learners"] else ""
+        table.add_row(f"{_named(item)}{doubt}", *_cells(item))
     table.add_section()
     for item in outcome["candidates"]:
-        mark = "  <- chosen" if item["name"] == outcome["chosen"] else ""
+        mark = " ?" if item["name"] in unproven["candidates"] else ""
+        mark += "  <- chosen" if item["name"] == outcome["chosen"] else ""
         table.add_row(f"{item['name']}{mark}", *_cells(item))
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)

@@ -1,6 +1,6 @@
 """Predictions that were made elsewhere: bring your own out-of-fold logits or probabilities.
 
-Which rows made them is not known here, so the audit marks such a learner "training rows unknown".
+Which rows made them is not known here, so the audit calls a run with such a learner unproven.
 """
 
 from __future__ import annotations

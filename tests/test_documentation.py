@@ -74,3 +74,12 @@ def test_the_learner_of_the_docs_goes_through_a_whole_run(project: Any) -> None:
     use_manager(Manager({"mine": module}))
     place = run(project.config([{"name": "longer", "plugin": "longer", "strength": 0.7}]))
     assert (place / "submission.csv").exists()
+
+
+def test_what_an_audit_cannot_see_is_said_in_the_same_words() -> None:
+    """In the docs, and in every report."""
+    from ensemble.delivery.audit_result import LIMITS
+
+    said = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8").replace("`", "")
+    words = " ".join(said.split())
+    assert all(limit in words for limit in LIMITS)

@@ -18,12 +18,12 @@ from ensemble.errors import ArtifactError, DataError
 from ensemble.plugin.manager import get_manager
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ensemble.battles.loading import Loaded
     from ensemble.config import Config, Reading
 
-VERSION = 4
+VERSION = 5
 """Raise it when the same files come to give other battles or clusters."""
 
 BATTLES, CLUSTERS, PAIRS, SUMMARY = (
@@ -55,23 +55,53 @@ def prepare(config: Config) -> bool:
     # What is no file has no content to hash but the table that its loader makes of it.
     early = {place: _load(item) for place, item in enumerate(readings) if not _is_file(item)}
     hashes = [None if at in early else _hash_source(r.path) for at, r in enumerate(readings)]
-    key = fingerprint(
-        {
-            "version": VERSION,
-            "settings": settings,
-            "files": hashes,
-            "tables": [_hash_loaded(loaded) for loaded in early.values()],
-            "loaded_by": [_loaded_by(reading) for reading in readings],
-        }
-    )
+    tables = {place: _hash_loaded(loaded) for place, loaded in early.items()}
+    key = prepared_key(config, hashes, tables)
     if _is_complete(run, key):
         return False
     loaded = [early.get(place) or _load(item) for place, item in enumerate(readings)]
     files = _write_tables(run, loaded, config.folds.near_duplicate_threshold)
-    sources = [_describe(*item) for item in zip(readings, loaded, hashes, strict=True)]
+    sources = [
+        {**_describe(reading, rows, digest), "table": tables.get(place)}
+        for place, (reading, rows, digest) in enumerate(zip(readings, loaded, hashes, strict=True))
+    ]
     made = {"key": key, "settings": settings, "files": files, "sources": sources}
     write_sealed(run / SUMMARY, made)
     return True
+
+
+def prepared_key(config: Config, hashes: Sequence[str | None], tables: Mapping[int, str]) -> str:
+    """Name the battles that a config gives: 64 hex digits.
+
+    Parameters
+    ----------
+    config
+        The config.
+    hashes
+        SHA-256 of each reading's file; None for a reading that is no file.
+    tables
+        SHA-256 of what the loader makes of each of the latter, by its place.
+    """
+    return fingerprint(
+        {
+            "version": VERSION,
+            "settings": prepared_settings(config),
+            "files": list(hashes),
+            "tables": [tables[place] for place in sorted(tables)],
+            "loaded_by": [_loaded_by(reading) for reading in config.readings()],
+        }
+    )
+
+
+def hash_table(reading: Reading) -> str:
+    """Name what a reading's loader makes of it now: 64 hex digits.
+
+    Raises
+    ------
+    DataError
+        It cannot be loaded.
+    """
+    return _hash_loaded(_load(reading))
 
 
 def prepared_settings(config: Config) -> dict[str, Any]:

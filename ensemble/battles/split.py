@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.artifacts import atomic_path, fingerprint, read_sealed, write_sealed
+from ensemble.artifacts import atomic_path, fingerprint, hash_file, read_sealed, write_sealed
 from ensemble.battles.folds import FoldPlan, make_plan, overlap_with_test, read_plan
 from ensemble.battles.partition import connect_rows
 from ensemble.battles.prepare import read_battles, read_clusters, read_pairs, read_summary
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.base import IntArray
 
-VERSION = 1
-"""Raise it when the same battles come to give another plan."""
+VERSION = 2
+"""Raise it when the same battles come to give another plan, or it is recorded otherwise."""
 
 FOLDS, SUMMARY = "folds.parquet", "folds.json"
 LARGE_CLUSTER = 0.05
@@ -66,7 +66,8 @@ def split(run: Path, *, n_splits: int, seed: int) -> bool:
     threshold = read_summary(run)["settings"]["near_duplicate_threshold"]
     settings = {"seed": seed, "near_duplicate_threshold": threshold}
     described = describe(plan, battles, read_pairs(run))
-    write_sealed(run / SUMMARY, {"key": key, **settings, **described})
+    files = {FOLDS: hash_file(run / FOLDS)}
+    write_sealed(run / SUMMARY, {"key": key, "files": files, **settings, **described})
     return True
 
 
@@ -97,7 +98,15 @@ def read_split(run: Path, key: str | None = None) -> FoldPlan:
             where=str(run / SUMMARY),
             mend=_MEND,
         )
-    return read_plan(run / FOLDS, summary["n_splits"], summary["fingerprint"])
+    plan = read_plan(run / FOLDS, summary["n_splits"], summary["fingerprint"])
+    if hash_file(run / FOLDS) != summary["files"][FOLDS]:
+        # The rows are the plan's, and what else is in the file is not what `split` wrote.
+        raise ArtifactError(
+            "the fold plan is damaged: the file is not what was written",
+            where=str(run / FOLDS),
+            mend=f"{_MEND} again",
+        )
+    return plan
 
 
 def read_split_summary(run: Path) -> dict[str, Any]:

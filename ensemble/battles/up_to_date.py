@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ensemble.artifacts import hash_file
-from ensemble.battles.prepare import SUMMARY, prepared_settings, read_summary
-from ensemble.errors import ArtifactError
+from ensemble.battles.prepare import (
+    SUMMARY,
+    hash_table,
+    prepared_key,
+    prepared_settings,
+    read_summary,
+)
+from ensemble.errors import ArtifactError, EnsembleError
 
 if TYPE_CHECKING:
-    from ensemble.config import Config
+    from ensemble.config import Config, Reading
 
 _MEND = "run `ensemble prepare CONFIG` again"
 
@@ -54,3 +60,57 @@ def check_sources(config: Config) -> None:
                 where=path,
                 mend=f"{_MEND}, or put the former file back",
             )
+
+
+def compare_sources(config: Config) -> tuple[list[str], list[str]]:
+    """Hold the sources and the test file, as they are now, against what was prepared from them.
+
+    Returns
+    -------
+    tuple[list[str], list[str]]
+        Names of the sources whose content is another, and of those that are not here: a run
+        directory goes where its sources do not. What a loader reads that is no file is loaded
+        again, as ``prepare`` does; where that fails, it is not here either.
+
+    Raises
+    ------
+    ArtifactError
+        As ``check_settings``; or the same content is no longer what the battles are known by,
+        since this version of the toolkit, or of a loader's package, is another.
+    """
+    check_settings(config)
+    summary = read_summary(Path(config.run_dir))
+    changed, absent = [], []
+    for reading, source in zip(config.readings(), summary["sources"], strict=True):
+        known = source["sha256"] or source["table"]
+        now = _content_of(reading, is_file=source["sha256"] is not None)
+        if now is None:
+            absent.append(str(source["name"]))
+        elif now != known:
+            changed.append(str(source["name"]))
+    _check_key(config, summary)
+    return changed, absent
+
+
+def _content_of(reading: Reading, *, is_file: bool) -> str | None:
+    """Name the content of a reading as ``prepare`` does; None where it is not here."""
+    try:
+        return hash_file(Path(reading.path)) if is_file else hash_table(reading)
+    except (EnsembleError, OSError, ValueError):
+        return None
+
+
+def _check_key(config: Config, summary: dict[str, Any]) -> None:
+    sources = summary["sources"]
+    hashes = [source["sha256"] for source in sources]
+    tables = {at: source["table"] for at, source in enumerate(sources) if source["table"]}
+    try:
+        key = prepared_key(config, hashes, tables)
+    except EnsembleError as error:  # a loader's plugin is not installed here
+        raise ArtifactError(error.message, where=error.where, mend=error.mend) from error
+    if key != summary["key"]:
+        raise ArtifactError(
+            "the battles were prepared by another version of the toolkit or of a loader's package",
+            where=str(Path(config.run_dir) / SUMMARY),
+            mend=_MEND,
+        )

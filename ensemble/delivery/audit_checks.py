@@ -1,8 +1,8 @@
-"""The checks of an audit on plan and learners, and the ledger that they write to."""
+"""The checks of an audit on plan and learners."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,56 +10,28 @@ import polars as pl
 
 from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.split import read_split, split_key
-from ensemble.battles.up_to_date import check_settings
+from ensemble.battles.up_to_date import compare_sources
+from ensemble.delivery.audit_ledger import Check, Ledger
+from ensemble.delivery.audit_tables import read_columns
 from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.oof.keys import compare_key
+from ensemble.oof.spec import fold_name
 from ensemble.oof.store import OOF, TRAIN_IDS
 from ensemble.plugin.manager import get_manager
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator, Mapping
 
     from ensemble.battles.folds import FoldPlan
     from ensemble.config import Config
+    from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.store import FoldStore
+
+__all__ = ["Check", "Ledger"]
 
 _SEED = 20_261
 """Of the search for near duplicates: another than that of ``prepare``, so that a pair that one
 search misses by chance is not missed by both."""
-_SHOWN_IDS = 20
-
-
-@dataclass(frozen=True)
-class Check:
-    """One rule on one object, whether it holds, and the ids that break it."""
-
-    name: str
-    ok: bool
-    detail: str
-    ids: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Give a JSON object; at most 20 ids, with their number in ``detail``."""
-        ids = list(self.ids[:_SHOWN_IDS])
-        return {"name": self.name, "ok": self.ok, "detail": self.detail, "ids": ids}
-
-
-@dataclass
-class Ledger:
-    """Collects what holds, what does not, and what could not be told."""
-
-    checks: list[Check] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-
-    def record(self, name: str, offending: Iterable[str], what: str, holds: str) -> None:
-        """Note a rule: it holds where no id offends."""
-        ids = tuple(sorted(offending))
-        detail = f"{what}: {len(ids)} ids, {', '.join(ids[:5])}" if ids else holds
-        self.checks.append(Check(name, not ids, detail, ids))
-
-    def fail(self, name: str, detail: str) -> None:
-        """Note a rule that could not be checked because what is stored is damaged."""
-        self.checks.append(Check(name, ok=False, detail=detail))
 
 
 def recomputed(battles: pl.DataFrame, plan: FoldPlan, threshold: float) -> pl.DataFrame:
@@ -82,14 +54,20 @@ def _swap_key() -> pl.Expr:
 def check_described(config: Config, data: str, ledger: Ledger) -> None:
     """Check that the run's own config, which the reader believes, is what its rows come from."""
     name = "battles and fold plan are those that the config describes"
+    content = "sources have the content that was prepared"
     try:
-        check_settings(config)
+        changed, absent = compare_sources(config)
         key = split_key(data, config.folds.n_splits, config.seed)
         read_split(Path(config.run_dir), key)
     except ArtifactError as error:
         ledger.fail(name, f"{error.message}; {error.mend}")
-    else:
-        ledger.record(name, (), "", "the same sources, settings and seed")
+        return
+    ledger.hold(name, "the same sources, settings and seed")
+    here = len(config.readings()) - len(absent)
+    ledger.absent += [f"source {source}" for source in absent]
+    if changed or here:
+        told = f"other content than was prepared: {', '.join(changed)}" if changed else None
+        ledger.settle(content, told, f"{here} files compared")
 
 
 def check_plan(truth: pl.DataFrame, n_splits: int, threshold: float, ledger: Ledger) -> None:
@@ -121,49 +99,113 @@ def check_plan(truth: pl.DataFrame, n_splits: int, threshold: float, ledger: Led
     )
 
 
+@dataclass(frozen=True)
+class Fit:
+    """One fit of a learner, and what it holds out.
+
+    Parameters
+    ----------
+    learner
+        Its name.
+    fold
+        Where it is stored, as ``FoldStore`` takes it; None for the refit.
+    held_out
+        The folds whose rows it predicts and may not have seen; none for the refit.
+    """
+
+    learner: str
+    fold: int | None
+    held_out: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Names it in checks."""
+        return f"{self.learner} {fold_name(self.fold).replace('-', ' ')}"
+
+
+def fits_of(learner: str, config: Config, n_splits: int) -> Iterator[Fit]:
+    """Give the fits of a learner that a run has to have."""
+    yield from (Fit(learner, fold, (fold,)) for fold in range(n_splits))
+    if config.wants_refit():
+        yield Fit(learner, None, ())
+
+
 def check_fold(
-    store: FoldStore, learner: str, fold: int | None, truth: pl.DataFrame, ledger: Ledger
+    store: FoldStore,
+    fit: Fit,
+    truth: pl.DataFrame,
+    ledger: Ledger,
+    asked: tuple[LearnerSpec, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Check what one fold of a learner (or its refit) predicted and was trained on."""
-    name = f"{learner} {'refit' if fold is None else f'fold {fold}'}"
-    directory = store.directory(learner, fold)
+    """Check what one fit of a learner predicted, was made with and was trained on.
+
+    Parameters
+    ----------
+    store, fit
+        Where it is stored, and what it holds out.
+    truth
+        Of ``recomputed``.
+    ledger
+        Takes what holds and what does not.
+    asked
+        The learner as the config has it, and what all learners share; None where it has none.
+    """
+    name, directory = fit.name, store.directory(fit.learner, fit.fold)
     if not directory.exists():
         ledger.missing.append(name)
         return
     try:
-        manifest = store.read(learner, fold)
+        manifest = store.read(fit.learner, fit.fold)
         predicted, trained = _ids(directory / OOF), _ids(directory / TRAIN_IDS)
     except ArtifactError as error:
         ledger.fail(f"{name}: stored predictions can be trusted", error.message)
         return
-    _check_predicted(name, predicted, fold, truth, ledger)
+    _check_predicted(name, predicted, fit.held_out, truth, ledger)
+    if asked is not None:
+        check_made_with(name, manifest, asked, ledger)
     if _is_unknown(manifest):
-        if learner not in ledger.unknown:
-            ledger.unknown.append(learner)
+        ledger.note(ledger.unknown, fit.learner)
         return
-    _check_trained(name, trained, fold, truth, ledger)
+    _check_trained(name, trained, fit.held_out, truth, ledger)
     _check_labelled(name, manifest, trained, truth, ledger)
-    _check_taught(store, name, manifest, truth, ledger)
+    _check_taught(store, fit, name, manifest, truth, ledger)
     recorded = manifest["rows"]["train"] + manifest["rows"]["pretrain"]
     if len(trained) != recorded or not recorded:
         detail = f"{len(trained)} ids are stored, and the manifest says {recorded}"
         ledger.fail(f"{name}: all training rows are recorded", detail)
 
 
-def _is_unknown(manifest: dict[str, Any]) -> bool:
+def check_made_with(
+    name: str,
+    manifest: Mapping[str, Any],
+    asked: tuple[LearnerSpec, Mapping[str, Any]],
+    ledger: Ledger,
+) -> None:
+    """Check that what the config says of the learner is what the fit was made with."""
+    spec, shared = asked
+    found = compare_key(manifest["key_parts"], spec, shared)
+    title = f"{name}: made with what the config and the plugin say"
+    if found.different or not found.unproven:
+        ledger.settle(title, "; ".join(found.different), "plugin, parameters, sources and seed")
+    if found.unproven:
+        ledger.note(ledger.unproven, f"settings of {spec.name}: {found.unproven}")
+    for file in found.absent:
+        ledger.note(ledger.absent, f"{file} of learner {spec.name}")
+
+
+def _is_unknown(manifest: Mapping[str, Any]) -> bool:
     """Say whether the learner is of a kind that brings predictions from outside."""
-    if manifest["training_rows"] == "recorded":
-        return False
+    said = manifest["training_rows"] != "recorded"
     try:
         return not get_manager().base_learners.get(manifest["plugin"]).trains
-    except EnsembleError:
-        return True  # not installed here: nothing can be said for it
+    except EnsembleError:  # not installed here: what was recorded then has to do
+        return bool(said)
 
 
 def _check_predicted(
-    name: str, predicted: pl.Series, fold: int | None, truth: pl.DataFrame, ledger: Ledger
+    name: str, predicted: pl.Series, folds: tuple[int, ...], truth: pl.DataFrame, ledger: Ledger
 ) -> None:
-    held_out = set(_held_out(truth, fold)["id"])
+    held_out = set(_held_out(truth, folds)["id"])
     ledger.record(
         f"{name}: predicts its held-out rows, each once",
         set(predicted) ^ held_out | set(predicted.filter(predicted.is_duplicated())),
@@ -173,9 +215,9 @@ def _check_predicted(
 
 
 def _check_trained(
-    name: str, trained: pl.Series, fold: int | None, truth: pl.DataFrame, ledger: Ledger
+    name: str, trained: pl.Series, folds: tuple[int, ...], truth: pl.DataFrame, ledger: Ledger
 ) -> None:
-    held_out = _held_out(truth, fold)
+    held_out = _held_out(truth, folds)
     seen = truth.filter(pl.col("id").is_in(trained.implode()))
     leaks = seen.filter(
         pl.col("id").is_in(held_out["id"].implode())
@@ -201,6 +243,7 @@ def _check_trained(
 
 def _check_taught(
     store: FoldStore,
+    fit: Fit,
     name: str,
     manifest: dict[str, Any],
     truth: pl.DataFrame,
@@ -223,13 +266,13 @@ def _check_taught(
             title = f"{name}: {source} labelled by {labeller} of the same fold"
             asked.append((labeller, key, title, f"{name}, labeller {labeller} of {source}", True))
     for learner, key, title, what, behind in asked:
-        found = _check_same_fold(store, title, (learner, manifest["fold"], key), ledger)
+        found = _check_same_fold(store, title, (learner, fit.fold, key), ledger)
         if found is not None:
             trained, own = found
-            _check_trained(what, trained, manifest["fold"], truth, ledger)
+            _check_trained(what, trained, fit.held_out, truth, ledger)
             if behind:
                 _check_no_pseudo(what, trained, truth, ledger)
-            _check_taught(store, what, own, truth, ledger, labels=behind)
+            _check_taught(store, fit, what, own, truth, ledger, labels=behind)
 
 
 def _check_same_fold(
@@ -275,23 +318,9 @@ def _check_no_pseudo(name: str, trained: pl.Series, truth: pl.DataFrame, ledger:
     )
 
 
-def _held_out(truth: pl.DataFrame, fold: int | None) -> pl.DataFrame:
-    return truth.clear() if fold is None else truth.filter(pl.col("fold") == fold)
+def _held_out(truth: pl.DataFrame, folds: tuple[int, ...]) -> pl.DataFrame:
+    return truth.filter(pl.col("fold").is_in(list(folds)))
 
 
 def _ids(path: Path) -> pl.Series:
     return read_columns(path, "id")["id"]
-
-
-def read_columns(path: Path, *columns: str) -> pl.DataFrame:
-    """Read columns of a stored table.
-
-    Raises
-    ------
-    ArtifactError
-        They cannot be read.
-    """
-    try:
-        return pl.read_parquet(path, columns=list(columns))
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ArtifactError(f"cannot be read: {error}", where=str(path)) from error

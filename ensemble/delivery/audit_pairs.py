@@ -8,22 +8,30 @@ import polars as pl
 
 from ensemble.artifacts import MANIFEST, read_json
 from ensemble.battles.held_out import HeldOut, fold_pairs
-from ensemble.delivery.audit_checks import read_columns
+from ensemble.delivery.audit_checks import check_made_with
+from ensemble.delivery.audit_tables import read_columns
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.store import OOF, TRAIN_IDS, origin_of
 from ensemble.stacking.settings import nested_specs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ensemble.config import Config
-    from ensemble.delivery.audit_checks import Ledger
+    from ensemble.delivery.audit_ledger import Ledger
+    from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.store import FoldStore
 
 _ROLES = ("target", "train", "pseudo", "pretrain")
 
 
-def check_pair_fits(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: Ledger) -> None:
+def check_pair_fits(
+    store: FoldStore,
+    config: Config,
+    truth: pl.DataFrame,
+    ledger: Ledger,
+    specs: Mapping[str, tuple[LearnerSpec, Mapping[str, Any]]],
+) -> None:
     """Check all pair fits of the learners that are nested exactly, and of those that they ask.
 
     Parameters
@@ -36,6 +44,8 @@ def check_pair_fits(store: FoldStore, config: Config, truth: pl.DataFrame, ledge
         Of ``recomputed``.
     ledger
         Takes what holds, what does not, and pairs that are not there.
+    specs
+        Each learner of the config, with what all of them share: what a pair must be made with.
     """
     recorded = _recorded(store)
     _check_recorded(store, recorded, ledger)
@@ -47,7 +57,8 @@ def check_pair_fits(store: FoldStore, config: Config, truth: pl.DataFrame, ledge
     asked: dict[tuple[str, HeldOut], bool] = {}
     for learner in learners:  # grows by whom they ask
         for pair in fold_pairs(store.n_splits):
-            for other, behind in _check_pair(store, (learner, pair), truth, ledger):
+            made_with = specs.get(learner)
+            for other, behind in _check_pair(store, (learner, pair), truth, ledger, made_with):
                 asked[other, pair] = asked.get((other, pair), False) or behind
                 if other not in learners:
                     learners.append(other)
@@ -84,7 +95,11 @@ def _check_recorded(store: FoldStore, recorded: dict[str, dict[str, Any]], ledge
 
 
 def _check_pair(
-    store: FoldStore, fit: tuple[str, HeldOut], truth: pl.DataFrame, ledger: Ledger
+    store: FoldStore,
+    fit: tuple[str, HeldOut],
+    truth: pl.DataFrame,
+    ledger: Ledger,
+    made_with: tuple[LearnerSpec, Mapping[str, Any]] | None,
 ) -> Iterator[tuple[str, bool]]:
     """Check one pair fit; gives the learners that it asked, and whether for labels."""
     learner, pair = fit
@@ -99,6 +114,8 @@ def _check_pair(
     except ArtifactError as error:
         ledger.fail(f"{name}: stored predictions can be trusted", error.message)
         return
+    if made_with is not None:
+        check_made_with(name, manifest, made_with, ledger)
     held_out = truth.filter(pl.col("fold").is_in(list(pair.folds)))
     repeated = predicted.filter(predicted.is_duplicated())
     ledger.record(

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ensemble.artifacts import MANIFEST, fingerprint, read_json, read_manifest
-from ensemble.delivery.audit_checks import read_columns
-from ensemble.errors import ArtifactError
+from ensemble.delivery.audit_tables import read_columns
+from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.spec import fold_name
 from ensemble.oof.store import origin_of
 from ensemble.stacking.outputs import ids_fingerprint
+from ensemble.stacking.settings import stack_key_parts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ensemble.delivery.audit_checks import Ledger
+    from ensemble.config import Config
+    from ensemble.delivery.audit_ledger import Ledger
     from ensemble.oof.store import FoldStore
 
 
@@ -28,15 +30,15 @@ def stacked_learners(run: Path) -> list[str]:
         return []  # not there, or damaged: `check_stack` says so
 
 
-def check_stack(store: FoldStore, learners: list[str], truth: pl.DataFrame, ledger: Ledger) -> None:
+def check_stack(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: Ledger) -> None:
     """Check what the stack was made from, and that its nested scores held the right rows out.
 
     Parameters
     ----------
     store
         The folds.
-    learners
-        Those that the config stacks.
+    config
+        The run's config.
     truth
         Of ``recomputed``.
     ledger
@@ -52,7 +54,9 @@ def check_stack(store: FoldStore, learners: list[str], truth: pl.DataFrame, ledg
     except ArtifactError as error:
         ledger.fail("stack: what is stored can be trusted", error.message)
         return
-    _check_learners(manifest, learners, ledger)
+    _check_learners(manifest, [one.name for one in config.stacked_learners()], ledger)
+    _check_settings(manifest, config, ledger)
+    _check_vouched(manifest, ledger)
     _check_origin(store, manifest, ledger)
     _check_scored(scored, truth, ledger)
     _check_nested(store, manifest, scored, ledger)
@@ -74,6 +78,36 @@ def _check_learners(manifest: dict[str, Any], learners: list[str], ledger: Ledge
         ledger.record(name, (), "", used)
     else:
         ledger.fail(name, f"it uses {used}, records {recorded}, and the config asks for {asked}")
+
+
+def _check_settings(manifest: dict[str, Any], config: Config, ledger: Ledger) -> None:
+    """Check that the stack was made with the settings that the reader of the config sees."""
+    try:
+        asked = stack_key_parts(config)
+    except EnsembleError as error:
+        ledger.note(ledger.unproven, f"settings of the stack: {error.message}")
+        return
+    made_by = manifest["key_parts"]
+    different = [
+        name
+        for name, value in asked.items()
+        if fingerprint(made_by.get(name)) != fingerprint(value)
+    ]
+    told = f"made with other values of: {', '.join(different)}" if different else None
+    name = "stack: made with what the config and the plugins say"
+    ledger.settle(name, told, "settings, meta-learner, features and seed")
+
+
+def _check_vouched(manifest: dict[str, Any], ledger: Ledger) -> None:
+    """Check that the stack names those of its learners whose training rows nobody knows."""
+    said = list(manifest["unproven"])
+    hidden = [n for n in manifest["learners"] if n in ledger.unknown and n not in said]
+    fault = f"it does not say so of {', '.join(hidden)}" if hidden else None
+    ledger.settle(
+        "stack: says which of its learners are unproven", fault, ", ".join(said) or "none"
+    )
+    for name in said:
+        ledger.note(ledger.unknown, name)
 
 
 def _check_origin(store: FoldStore, manifest: dict[str, Any], ledger: Ledger) -> None:

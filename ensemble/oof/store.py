@@ -288,6 +288,8 @@ def read_logits(path: Path, ids: pl.Series, seed: int | None = None) -> LogitArr
         stored = chosen.select(*PREDICTION_SCHEMA)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(f"predictions cannot be read: {error}", where=str(path)) from error
+    if stored["id"].is_duplicated().any():
+        raise ArtifactError("a battle is predicted more than once", where=str(path))
     wanted = pl.DataFrame({"id": ids}, schema={"id": pl.String})
     joined = wanted.join(stored, on="id", how="left", maintain_order="left")
     filled = joined.select(pl.col(LOGIT_COLUMNS).fill_null(float("nan")))

@@ -20,6 +20,7 @@ from ensemble.errors import ArtifactError, ConfigError, DataError, unknown_name
 from ensemble.plugin.base import FitContext
 from ensemble.stacking.candidates import META_COMPLEXITY, Candidate, simple_candidates
 from ensemble.stacking.checked import fit_checked, load_checked, predict_checked, save_checked
+from ensemble.stacking.doubt import with_doubt
 from ensemble.stacking.gap import nesting_gaps
 from ensemble.stacking.judge import judge
 from ensemble.stacking.nested import OuterFold, cross_validate
@@ -205,6 +206,7 @@ def run_stack(
         "clusters": verdict["clusters"],
         "resamples": resamples,
     }
+    verdict = with_doubt(verdict, tables, manifest.get("unproven", ()))
     with atomic_directory(directory, {**manifest, "nested": nested_record(scored_data)}) as path:
         write_json(path / VERDICT_FILE, verdict)
         write_json(path / CANDIDATES_FILE, tables)

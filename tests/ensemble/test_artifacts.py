@@ -20,6 +20,7 @@ from ensemble.artifacts import (
     atomic_path,
     canonical_json,
     fingerprint,
+    hash_file,
     read_json,
     read_manifest,
     read_sealed,
@@ -351,3 +352,22 @@ def test_atomic_path_shows_nothing_until_it_is_whole(tmp_path: Path) -> None:
         path.write_text("half")
         assert not (tmp_path / "deep" / "file").exists()
     assert (tmp_path / "deep" / "file").read_text() == "half"
+
+
+def test_a_file_that_changes_under_the_same_times_has_another_hash(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    before, times = hash_file(path), path.stat()
+    path.write_bytes(b"two")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert hash_file(path) != before
+
+
+def test_a_file_that_stands_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ensemble.artifacts._SETTLED", -(10**18))
+    (tmp_path / "file").write_bytes(b"one")
+    before = hash_file(tmp_path / "file")
+    monkeypatch.setattr("ensemble.artifacts._CHUNK", 0)  # reads nothing
+    assert hash_file(tmp_path / "file") == before
+    (tmp_path / "file").write_bytes(b"other")
+    assert hash_file(tmp_path / "file") != before

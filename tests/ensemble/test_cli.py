@@ -16,6 +16,7 @@ import pytest
 SLOW_LEARNER = """
 import json, os, time
 import numpy as np
+from ensemble.artifacts import write_sealed
 from ensemble import BaseLearner, hookimpl
 
 print("heard on import")
@@ -179,7 +180,7 @@ def test_sources_from_preparing_to_the_verdict(project: Any, command: Any) -> No
 
 
 def test_an_audit_that_fails_exits_with_1_and_names_the_ids(project: Any, command: Any) -> None:
-    from ensemble.artifacts import hash_file
+    from ensemble.artifacts import hash_file, write_sealed
 
     config = _write_config(project)
     assert _finish(command("run", config, "--quiet"))[0] == 0
@@ -191,7 +192,7 @@ def test_an_audit_that_fails_exits_with_1_and_names_the_ids(project: Any, comman
     manifest = json.loads((fold / "manifest.json").read_text())
     manifest["files"]["train_ids.parquet"] = hash_file(fold / "train_ids.parquet")
     manifest["rows"]["train"] += 1
-    (fold / "manifest.json").write_text(json.dumps(manifest))
+    write_sealed(fold / "manifest.json", manifest)
     code, out, _ = _finish(command("audit", project.path / "run", "--json"))
     assert code == 1
     failed = [check for check in json.loads(out)["checks"] if not check["ok"]]
@@ -201,7 +202,7 @@ def test_an_audit_that_fails_exits_with_1_and_names_the_ids(project: Any, comman
 def test_a_check_exits_with_1_where_a_stored_model_says_something_else(
     project: Any, command: Any
 ) -> None:
-    from ensemble.artifacts import hash_file
+    from ensemble.artifacts import hash_file, write_sealed
 
     config = _write_config(project)
     code, out, _ = _finish(command("check", config, "--json"))
@@ -211,7 +212,7 @@ def test_a_check_exits_with_1_where_a_stored_model_says_something_else(
     (fold / "model/a.json").write_text("[0.1, 0.2, 0.7]")
     manifest = json.loads((fold / "manifest.json").read_text())
     manifest["files"]["model/a.json"] = hash_file(fold / "model/a.json")
-    (fold / "manifest.json").write_text(json.dumps(manifest))
+    write_sealed(fold / "manifest.json", manifest)
     code, out, _ = _finish(command("check", config, "--learner", "s", "--quiet"))
     assert code == 1
     assert [line[:4] for line in out.splitlines() if " s, " in line] == [

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from filelock import FileLock
 
+from ensemble.artifacts import write_sealed
 from ensemble.delivery.audit import audit_run
 from ensemble.delivery.saved_run import predict_file
 from ensemble.errors import (
@@ -264,7 +265,7 @@ def _plant_leak(place: Path, learner: str, fold: int) -> None:
     pl.concat([ids, leak]).write_parquet(directory / "train_ids.parquet")
     manifest = json.loads((directory / "manifest.json").read_text())
     manifest["files"]["train_ids.parquet"] = hash_file(directory / "train_ids.parquet")
-    (directory / "manifest.json").write_text(json.dumps(manifest))
+    write_sealed(directory / "manifest.json", manifest)
 
 
 def test_exchanging_the_names_of_learners_makes_the_stack_anew(project: Any) -> None:

@@ -13,6 +13,7 @@ from ensemble.config import load_run_config
 from ensemble.delivery.compare import folds, stacked
 from ensemble.delivery.compare.ground import check_same_ground
 from ensemble.errors import DataError, unknown_name
+from ensemble.stacking.doubt import doubted_candidates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -116,5 +117,7 @@ def _read(ground: Ground, run: Path, config: Config, name: str, label: str) -> C
         raise unknown_name(kind, name, [*learners, *candidates])
     probabilities, named_by = stacked.read_candidate(store, name, ground.battles)
     unknown = [one for one in named_by["learners"] if folds.has_unknown_training(store, one)]
+    description = stacked.description(run, named_by["candidate"])
+    doubted = doubted_candidates({named_by["candidate"]: description}, unknown)
     made_from = {"kind": "candidate", "name": name, "run": other, **named_by}
-    return Contestant(label, probabilities, made_from, {}, "unknown" if unknown else "recorded")
+    return Contestant(label, probabilities, made_from, {}, "unknown" if doubted else "recorded")

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ensemble.oof.store import FoldStore
     from ensemble.plugin.base import FloatArray, LogitArray
 
-_OF_ONE_FOLD = {"fold", "teachers"}
-"""Parts of a fold's key that differ between the folds of one learner."""
 _SETTINGS = ("plugin", "version", "parameters")
 
 
@@ -141,10 +139,7 @@ def _check_alike(manifests: Mapping[str, Mapping[str, Any]], learner: Learner, w
             where=where,
             mend=_mend(learner.name),
         )
-    shared = {
-        name: {k: v for k, v in manifest["key_parts"].items() if k not in _OF_ONE_FOLD}
-        for name, manifest in manifests.items()
-    }
+    shared = {name: _of_all_folds(manifest["key_parts"]) for name, manifest in manifests.items()}
     if len({fingerprint(parts) for parts in shared.values()}) > 1:
         raise ArtifactError(
             f"its folds were made with different settings: {', '.join(_odd(shared))}",
@@ -161,6 +156,16 @@ def _check_alike(manifests: Mapping[str, Mapping[str, Any]], learner: Learner, w
             where=where,
             mend=_mend(learner.name),
         )
+
+
+def _of_all_folds(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the parts of a fold's key that all folds of a learner share.
+
+    Each fold has its own teachers and labellers, which have the same names in all of them.
+    """
+    named = {name: sorted(keys) for name, keys in parts.get("labellers", {}).items()}
+    taught = {"teachers": sorted(parts.get("teachers", ())), "labellers": named}
+    return {name: value for name, value in parts.items() if name != "fold"} | taught
 
 
 def _odd(shared: Mapping[str, Mapping[str, Any]]) -> list[str]:

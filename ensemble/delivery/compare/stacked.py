@@ -11,7 +11,7 @@ from ensemble.artifacts import read_json, read_manifest
 from ensemble.delivery.compare.folds import origins_now
 from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES
-from ensemble.stacking.outputs import OOF_CANDIDATES_FILE, VERDICT_FILE
+from ensemble.stacking.outputs import CANDIDATES_FILE, OOF_CANDIDATES_FILE, VERDICT_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +89,12 @@ def read_candidate(
         "oof": manifest["files"][OOF_CANDIDATES_FILE],
         "learners": list(manifest["key_parts"]["folds"]),
     }
+
+
+def description(run: Path, candidate: str) -> dict[str, Any]:
+    """Give what a candidate of a stack learned; empty where it does not say."""
+    tables = read_json(run / "stack" / CANDIDATES_FILE)["candidates"]
+    return next((dict(one["description"]) for one in tables if one["name"] == candidate), {})
 
 
 def check_current(store: FoldStore, manifest: dict[str, Any]) -> list[str]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from ensemble.artifacts import write_text
 from ensemble.delivery.report.collect import collect
-from ensemble.delivery.report.page import render_page
-from ensemble.errors import InputError
+from ensemble.delivery.report.page import render_damage, render_page
+from ensemble.errors import ArtifactError, InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,8 @@ def write_report(run_directory: Path) -> Path:
     InputError
         There is no such directory.
     ArtifactError
-        A file of the run is damaged.
+        A file of the run that scores are made from is damaged. The report then says so and nothing
+        else: a former one is not left in its place.
     """
     if not run_directory.is_dir():
         raise InputError(
@@ -47,5 +48,10 @@ def write_report(run_directory: Path) -> Path:
             mend="give the `run_dir` of a config that has been run",
         )
     target = run_directory / REPORT
-    write_text(target, render_page(collect(run_directory)))
+    try:
+        collected = collect(run_directory)
+    except ArtifactError as error:
+        write_text(target, render_damage(run_directory, error))
+        raise
+    write_text(target, render_page(collected))
     return target

@@ -33,15 +33,23 @@ def cautions(report: Report) -> list[str]:
 
 
 def _about_audit(report: Report) -> Iterator[str]:
-    if report.audit is not None and not report.audit.ok:
+    audit = report.audit
+    if audit is not None and not audit.ok:
         yield "The audit found that this run breaks an honesty rule; see the audit section."
-    unknown = set(report.audit.unknown) if report.audit else set()
-    unknown |= {one.name for one in report.learners if one.training_rows == "unknown"}
-    for name in sorted(unknown):
+    if audit is None and report.audited_before:
+        yield (
+            "Files of the run have changed since its audit, or the audit is damaged: nothing is "
+            "proved of what is shown here. Run `ensemble audit RUN`."
+        )
+    for name in report.unproven:
         yield (
             f"The training rows of learner {name} are unknown: it may have seen the rows that it "
             "is scored on."
         )
+    if report.doubted:
+        yield report.doubt
+    if report.plan_fault:
+        yield f"The config is not the one that the scores are of: {report.plan_fault}."
 
 
 def _about_learners(report: Report) -> Iterator[str]:

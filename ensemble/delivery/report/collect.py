@@ -7,18 +7,23 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from ensemble.delivery.audit import subject_of
+from ensemble.battles.prepare import SUMMARY, read_battles
+from ensemble.battles.split import SUMMARY as FOLDS_SUMMARY
+from ensemble.battles.split import read_split
+from ensemble.delivery.audit import AUDIT, read_audit
 from ensemble.delivery.report import measures, tables
+from ensemble.delivery.report.asked import Asked
 from ensemble.delivery.report.comparisons import collect_comparisons
 from ensemble.delivery.report.configured import read_config
 from ensemble.delivery.report.contenders import collect_contenders, find_fault
 from ensemble.delivery.report.data import Report, Submission
 from ensemble.delivery.report.lead import collect_lead, read_chosen
 from ensemble.delivery.report.learners import compare_learners, read_learners, score_learners
-from ensemble.delivery.report.records import Audit, FoldPlan, Sources, Truth
+from ensemble.delivery.report.records import MEND, FoldPlan, Sources, Truth
 from ensemble.delivery.report.records_stack import Candidates, Verdict
 from ensemble.delivery.report.source_studies import collect_studies
 from ensemble.delivery.submission import read_submission
+from ensemble.delivery.submission_record import SUBMISSION, submission_fault
 from ensemble.errors import ArtifactError, DataError
 from ensemble.plugin.base import CLASSES
 
@@ -40,14 +45,17 @@ def collect(run: Path) -> Report:
         damaged by-product the report says that it is.
     """
     config = read_config(run)
+    _check_tables(run)
     plan, sources = FoldPlan.read(run / "folds.json"), Sources.read(run / "battles.json")
     basis = tables.Basis.of(plan, sources)
     target = tables.read_target(run)
-    predictions, left_out = read_learners(run, config.learners if config else None, target, basis)
+    asked = Asked.of(run, config, basis)
+    names = config.learners if config else None
+    predictions, left_out = read_learners(run, names, target, basis, asked)
     comparisons, stale = collect_comparisons(run, plan, sources)
     studies, outdated = collect_studies(run, plan, sources)
     damaged: dict[str, str] = {}
-    candidates, verdict, stacked, fault = _read_stack(run, target, basis, predictions)
+    candidates, verdict, stacked, fault = _read_stack(run, target, basis, predictions, asked)
     return Report(
         run="/".join(run.resolve().parts[-2:]),
         config=config,
@@ -65,11 +73,11 @@ def collect(run: Path) -> Report:
         verdict=verdict,
         stack_fault=fault,
         lead=collect_lead(run, target, stacked, predictions),
-        truth=_unless_damaged("truth.json", lambda: Truth.read(run / "truth.json"), damaged),
-        audit=_read_audit(run),
-        submission=_unless_damaged(
-            "submission.csv", lambda: _read_submission(run / "submission.csv"), damaged
-        ),
+        truth=_unless_damaged("truth.json", lambda: Truth.read_whole(run / "truth.json"), damaged),
+        audit=read_audit(run),
+        audited_before=(run / AUDIT).exists(),
+        plan_fault=asked.plan_fault(),
+        submission=_unless_damaged("submission.csv", lambda: _read_submission(run, asked), damaged),
         comparisons=comparisons,
         studies=studies,
         damaged=damaged,
@@ -78,12 +86,16 @@ def collect(run: Path) -> Report:
 
 
 def _read_stack(
-    run: Path, target: Target | None, basis: tables.Basis, learners: Sequence[Predictions]
+    run: Path,
+    target: Target | None,
+    basis: tables.Basis,
+    learners: Sequence[Predictions],
+    asked: Asked,
 ) -> tuple[Candidates | None, Verdict | None, Predictions | None, str | None]:
     """Read the stack whole or, with the reason, not at all."""
     stack = run / "stack"
     try:
-        fault = find_fault(run, basis, learners)
+        fault = find_fault(run, basis, learners, asked)
         if fault:
             return None, None, None, fault
         candidates = Candidates.read(stack / "candidates.json")
@@ -102,21 +114,36 @@ def _unless_damaged(name: str, read: Callable[[], T], damaged: dict[str, str]) -
         return None
 
 
-def _read_audit(run: Path) -> Audit | None:
-    """Read the audit; a damaged one, or one of what has changed since, is as good as none."""
-    try:
-        audit = Audit.read(run / "audit.json")
-    except ArtifactError:
-        return None
-    return audit if audit is not None and audit.subject == subject_of(run) else None
-
-
-def _read_submission(path: Path) -> Submission | None:
+def _read_submission(run: Path, asked: Asked) -> Submission | None:
+    fault = submission_fault(run, asked.config) if asked.config else None
+    if fault:
+        raise ArtifactError(fault)
+    path = run / SUBMISSION
     if not path.exists():
         return None
     predicted = read_submission(path).select(CLASSES).to_numpy()
     shares = tuple(predicted.mean(axis=0).tolist()) if len(predicted) else None
     return Submission(len(predicted), shares)
+
+
+def _check_tables(run: Path) -> None:
+    """Refuse battles and plan that are not what was written: labels are in them, and so scores.
+
+    What no stage has written yet is no error; a table without its record is.
+    """
+    if any((run / name).exists() for name in (tables.BATTLES, SUMMARY)):
+        _refuse_damaged(lambda: read_battles(run))
+    if any((run / name).exists() for name in (tables.FOLDS, FOLDS_SUMMARY)):
+        _refuse_damaged(lambda: read_split(run))
+
+
+def _refuse_damaged(read: Callable[[], object]) -> None:
+    try:
+        read()
+    except ArtifactError as error:
+        raise ArtifactError(error.message, where=error.where, mend=MEND) from error
+    except KeyError as error:
+        raise ArtifactError(f"a record of the run lacks {error}", mend=MEND) from error
 
 
 def _class_prior(target: Target | None, stacked: Predictions | None) -> float | None:

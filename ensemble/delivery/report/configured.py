@@ -21,12 +21,15 @@ class Configured:
         The file.
     learners
         Names, in the config's order.
+    written
+        Plugin and parameters of each learner, as they are written out.
     folder
         Where the run directory lay when the config was written; empty where that is not absolute.
     """
 
     text: str
     learners: tuple[str, ...]
+    written: dict[str, tuple[str, dict[str, Any]]]
     folder: str
 
 
@@ -48,8 +51,13 @@ def read_config(run: Path) -> Configured | None:
         raise ArtifactError(
             f"the run's config is not TOML: {error}", where=str(path), mend=MEND
         ) from error
-    names = tuple(learner["name"] for learner in config.get("learners", []))
-    return Configured(source, names, _folder(config, run))
+    written = {one["name"]: _written(one) for one in config.get("learners", [])}
+    return Configured(source, tuple(written), written, _folder(config, run))
+
+
+def _written(learner: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    apart = ("name", "plugin", "stack")
+    return learner.get("plugin", ""), {k: v for k, v in learner.items() if k not in apart}
 
 
 def _folder(config: dict[str, Any], run: Path) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ensemble.artifacts import MANIFEST
+from ensemble.artifacts import MANIFEST, read_manifest
 from ensemble.delivery.report.data import Contender
 from ensemble.delivery.report.measures import Score
 from ensemble.delivery.report.records_stack import Origin, StackManifest
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from ensemble.delivery.report.asked import Asked
     from ensemble.delivery.report.records import Manifest
     from ensemble.delivery.report.records_stack import (
         Candidate,
@@ -29,24 +30,40 @@ if TYPE_CHECKING:
     from ensemble.delivery.report.tables import Basis, Predictions
 
 
-def find_fault(run: Path, basis: Basis, learners: Sequence[Predictions]) -> str | None:
-    """Say why the stack is not of the run as it is now; None where it is, or is not there yet."""
+def find_fault(
+    run: Path, basis: Basis, learners: Sequence[Predictions], asked: Asked
+) -> str | None:
+    """Say why the stack is not of the run as it is now; None where it is, or is not there yet.
+
+    Raises
+    ------
+    ArtifactError
+        A file of it is damaged.
+    """
     if not (run / "stack").exists():
         return None
     manifest = StackManifest.read(run / "stack" / MANIFEST)
     if manifest is None:
         return "it is incomplete"
-    other = basis.difference(manifest) or _other_predictions(manifest, learners)
+    made_by = read_manifest(run / "stack").get("key_parts", {})
+    other = (
+        basis.difference(manifest)
+        or _other_predictions(manifest, learners)
+        or asked.of_stack(made_by)
+    )
     return f"it was made from {other}" if other else None
 
 
 def _other_predictions(manifest: StackManifest, learners: Sequence[Predictions]) -> str | None:
-    stacked = manifest.key_parts.folds
-    for learner in learners:
-        known = stacked.get(learner.name, {})
-        now = {f"{FOLD_PREFIX}{one.fold}": _origin(one) for one in learner.manifests}
+    there = {learner.name: learner for learner in learners}
+    for name, known in manifest.key_parts.folds.items():
+        if name not in there:
+            return f"learner {name}, which the config does not have"
+        now = {f"{FOLD_PREFIX}{one.fold}": _origin(one) for one in there[name].manifests}
         if any(now.get(fold, origin) != origin for fold, origin in known.items()):
-            return f"other predictions of learner {learner.name}"
+            return f"other predictions of learner {name}"
+        if gone := sorted(set(known) - set(now)):
+            return f"predictions of learner {name} that cannot be used now ({', '.join(gone)})"
     return None
 
 

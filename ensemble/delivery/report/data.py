@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ensemble.stacking.doubt import doubt_sentence, doubted_candidates
+
 if TYPE_CHECKING:
+    from ensemble.delivery.audit_result import Audit
     from ensemble.delivery.report.configured import Configured
     from ensemble.delivery.report.lead import Lead
     from ensemble.delivery.report.measures import Reliability, Score
-    from ensemble.delivery.report.records import Audit, FoldPlan, Sources, Truth
+    from ensemble.delivery.report.records import FoldPlan, Sources, Truth
     from ensemble.delivery.report.records_stack import Candidates, Interval, Verdict
     from ensemble.plugin.base import FloatArray
 
@@ -182,7 +185,9 @@ class Report:
     """A whole run, as far as it has got; None is what no stage has written.
 
     ``comparisons`` are as ``ensemble compare`` stored them, and ``studies`` as ``ensemble sources``
-    did; ``damaged`` says of by-products that cannot be read what is wrong with them.
+    did; ``damaged`` says of by-products that cannot be read what is wrong with them. ``audit`` is
+    of the run as it is now, and ``audited_before`` says whether there is one at all;
+    ``plan_fault`` is where the config describes other battles or another plan.
     """
 
     run: str
@@ -203,11 +208,38 @@ class Report:
     lead: Lead | None
     truth: Truth | None
     audit: Audit | None
+    audited_before: bool
+    plan_fault: str | None
     submission: Submission | None
     comparisons: tuple[dict[str, Any], ...]
     studies: tuple[dict[str, Any], ...]
     damaged: dict[str, str]
     left_out: tuple[str, ...]
+
+    @property
+    def unproven(self) -> list[str]:
+        """Learners of which nobody knows what they have seen."""
+        known = self.audit.unknown if self.audit else ()
+        names = {one.name for one in self.learners if one.training_rows == "unknown"}
+        return sorted(names | set(known))
+
+    @property
+    def doubted(self) -> list[str]:
+        """Candidates that use one of them."""
+        descriptions = {one.name: one.description for one in self.contenders}
+        return doubted_candidates(descriptions, self.unproven)
+
+    @property
+    def doubt(self) -> str:
+        """One sentence on both; empty where there is nothing to doubt."""
+        return doubt_sentence(self.unproven, self.doubted)
+
+    @property
+    def lead_is_unproven(self) -> bool:
+        """Whether the predictions that are looked at most closely are in doubt."""
+        if self.lead is None:
+            return False
+        return self.lead.name in (self.doubted if self.lead.is_chosen else self.unproven)
 
     @property
     def chosen(self) -> Contender | None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ensemble.delivery.report.asked import Asked
     from ensemble.delivery.report.measures import Score
     from ensemble.delivery.report.records import FoldPlan, Manifest, UsedSource, Weights
     from ensemble.delivery.report.records_stack import Candidates
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def read_learners(
-    run: Path, configured: Sequence[str] | None, target: Target | None, basis: Basis
+    run: Path, configured: Sequence[str] | None, target: Target | None, basis: Basis, asked: Asked
 ) -> tuple[list[Predictions], list[str]]:
     """Read the learners of the config; others that lie in the run directory are named only."""
     found = sorted(p.name for p in (run / "learners").glob("*") if not p.name.startswith(TEMPORARY))
@@ -34,7 +35,7 @@ def read_learners(
         return [], left_out
     predictions = []
     for name in names:
-        prediction, reasons = tables.read_learner(run / "learners" / name, target, basis)
+        prediction, reasons = tables.read_learner(run / "learners" / name, target, basis, asked)
         predictions.append(prediction)
         left_out += reasons
     return predictions, left_out

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from ensemble.delivery.audit_result import LIMITS
 from ensemble.delivery.report import figures, text
 from ensemble.delivery.report.cautions import cautions
 from ensemble.delivery.report.comparisons import draw_comparisons
@@ -16,15 +17,47 @@ from ensemble.delivery.report.source_studies import draw_studies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from markupsafe import Markup
 
     from ensemble.delivery.report.data import Report
     from ensemble.delivery.report.measures import Reliability
+    from ensemble.errors import ArtifactError
 
 
 def render_page(report: Report) -> str:
     """Write the report as one HTML document."""
+    environment = _environment(report.config.folder if report.config else "")
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        cautions=cautions(report),
+        classes=figures.CLASS_NAMES,
+        comparisons=list(draw_comparisons(report)),
+        cuts=_cuts(report),
+        pictures=draw_all(report),
+        reliability=_reliability(report),
+        studies=list(draw_studies(report)),
+        importance=list(draw_importance(report)),
+        limits=LIMITS,
+        learned=list(draw_learned(report)),
+    )
+
+
+def render_damage(run: Path, error: ArtifactError) -> str:
+    """Write a page that says what of a run is damaged, and shows no number of it."""
+    return (
+        _environment("")
+        .get_template("damage.html.j2")
+        .render(
+            run="/".join(run.resolve().parts[-2:]),
+            file=text.file_name(error.where),
+            error=error,
+        )
+    )
+
+
+def _environment(folder: str) -> Environment:
     environment = Environment(
         loader=PackageLoader("ensemble.delivery.report"),
         autoescape=True,
@@ -43,20 +76,9 @@ def render_page(report: Report) -> str:
         duration=text.duration,
         compact=text.compact,
         file_name=text.file_name,
-        local=partial(text.without_folder, folder=report.config.folder if report.config else ""),
+        local=partial(text.without_folder, folder=folder),
     )
-    return environment.get_template("report.html.j2").render(
-        report=report,
-        cautions=cautions(report),
-        classes=figures.CLASS_NAMES,
-        comparisons=list(draw_comparisons(report)),
-        cuts=_cuts(report),
-        pictures=draw_all(report),
-        reliability=_reliability(report),
-        studies=list(draw_studies(report)),
-        importance=list(draw_importance(report)),
-        learned=list(draw_learned(report)),
-    )
+    return environment
 
 
 def _cuts(report: Report) -> list[dict[str, Any]]:

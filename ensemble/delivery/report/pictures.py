@@ -39,10 +39,13 @@ def _headline(report: Report) -> Markup | None:
     rows = sorted(
         [
             *(
-                _row(_alias(c, report.learners), c.score, emphasis=c.chosen, combined=True)
+                _row(_marked(report, c), c.score, emphasis=c.chosen, combined=True)
                 for c in report.contenders
             ),
-            *(_row(learner.name, learner.overall) for learner in report.learners),
+            *(
+                _row(_doubted(one.name, doubted=one.name in report.unproven), one.overall)
+                for one in report.learners
+            ),
         ],
         key=lambda row: (not np.isfinite(row.value), row.value),
     )
@@ -54,6 +57,15 @@ def _headline(report: Report) -> Markup | None:
     return forest(
         rows, lines, axis="log loss (lower is better)", name="headline", label=_in_words(rows)
     )
+
+
+def _marked(report: Report, contender: Contender) -> str:
+    doubted = contender.name in report.doubted
+    return _doubted(_alias(contender, report.learners), doubted=doubted)
+
+
+def _doubted(name: str, *, doubted: bool) -> str:
+    return f"{name} (unproven)" if doubted else name
 
 
 def _alias(contender: Contender, learners: Sequence[Learner]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ensemble.artifacts import read_json
+from ensemble.artifacts import read_json, read_sealed
 from ensemble.errors import ArtifactError
 
 MEND = "run `ensemble run CONFIG` again"
@@ -190,6 +190,13 @@ class DrawnTruth(Record):
 class Truth(Record):
     """``truth.json``: what only a generated data set can know."""
 
+    @classmethod
+    def read_whole(cls, path: Path) -> Self | None:
+        """Read it as ``read`` does, and see that it is what was written."""
+        if path.exists():
+            read_sealed(path, mend=MEND)
+        return cls.read(path)
+
     best_log_loss_target: float | None = None
     target: DrawnTruth | None = None
     test: DrawnTruth | None = None
@@ -203,29 +210,3 @@ class Truth(Record):
     def best(self) -> float | None:
         """The best possible log loss on target rows: on their labels, or as an expectation."""
         return self.best_log_loss_target if self.drawn is None else self.drawn
-
-
-class Check(Record):
-    """One check of the audit."""
-
-    name: str
-    ok: bool | None = None
-    detail: str | None = None
-    ids: tuple[str, ...] = ()
-
-
-class Audit(Record):
-    """``audit.json``."""
-
-    ok: bool
-    checks: tuple[Check, ...] = ()
-    unknown: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    subject: str | None = None
-
-    @property
-    def state(self) -> str:
-        """``"failed"``, ``"incomplete"`` (what could be checked holds) or ``"passed"``."""
-        if not self.ok:
-            return "failed"
-        return "incomplete" if self.missing or self.unknown else "passed"

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from ensemble.artifacts import MANIFEST, TEMPORARY, hash_file
+from ensemble.artifacts import MANIFEST, TEMPORARY, read_manifest
 from ensemble.battles.schema import LABEL_COLUMNS, LOGIT_COLUMNS, TEXT_COLUMNS, labels_of
 from ensemble.delivery.report.data import LabelShares
 from ensemble.delivery.report.records import MEND, FoldPlan, Manifest, Sources
 from ensemble.errors import ArtifactError
+from ensemble.oof.store import OOF
 from ensemble.plugin.base import CLASSES
 from ensemble.stacking.scoring import row_log_loss, softmax
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from ensemble.delivery.report.asked import Asked
     from ensemble.delivery.report.records_stack import StackManifest
     from ensemble.plugin.base import FloatArray, IntArray
 
@@ -170,13 +172,15 @@ def read_target(run: Path) -> Target | None:
     return Target(rows.drop(LABEL_COLUMNS), labels_of(rows))
 
 
-def read_learner(directory: Path, target: Target, basis: Basis) -> tuple[Predictions, list[str]]:
+def read_learner(
+    directory: Path, target: Target, basis: Basis, asked: Asked
+) -> tuple[Predictions, list[str]]:
     """Read what one learner predicted out of fold, and say which folds had to be left out."""
     tables, manifests, left_out = [], [], []
     for fold, folder in _fold_directories(directory):
         try:
-            manifest = _usable_manifest(folder, basis)
-            table = read_parquet(folder / "oof.parquet", ["id", *LOGIT_COLUMNS])
+            manifest = _usable_manifest(folder, basis, asked)
+            table = read_parquet(folder / OOF, ["id", *LOGIT_COLUMNS])
         except ArtifactError as error:
             left_out.append(f"{directory.name}, fold {fold}: {error.message}")
             continue
@@ -193,17 +197,29 @@ def _fold_directories(directory: Path) -> Iterator[tuple[int, Path]]:
     yield from sorted((int(number), p) for number, p in numbered if number.isdigit())
 
 
-def _usable_manifest(folder: Path, basis: Basis) -> Manifest:
-    """Read a fold's manifest; predictions of another plan, or altered ones, are not usable."""
+def _usable_manifest(folder: Path, basis: Basis, asked: Asked) -> Manifest:
+    """Read a fold's manifest; of another plan, damaged, or made otherwise, it is not usable."""
     manifest = Manifest.read(folder / MANIFEST)
-    if manifest is None or "oof.parquet" not in manifest.files:
+    if manifest is None or OOF not in manifest.files:
         raise ArtifactError("the manifest names no predictions", where=str(folder))
     other = basis.difference(manifest)
     if other:
         raise ArtifactError(f"its predictions belong to {other}", where=str(folder))
-    predictions = folder / "oof.parquet"
-    if not predictions.exists() or hash_file(predictions) != manifest.files["oof.parquet"]:
-        raise ArtifactError("its predictions are missing or were altered", where=str(folder))
+    try:
+        stored = read_manifest(folder)
+    except ArtifactError as error:
+        if str(error.where or "").endswith(OOF) or OOF in error.message:
+            raise ArtifactError(
+                "its predictions are missing or were altered", where=str(folder)
+            ) from error
+        raise
+    made_by = stored.get("key_parts") or stored
+    if different := asked.of_learner(folder.parent.name, made_by):
+        what = "; ".join(different)
+        raise ArtifactError(
+            f"its predictions were made otherwise than the config now says: {what}",
+            where=str(folder),
+        )
     return manifest
 
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from filelock import FileLock
 from markupsafe import Markup
 
-from ensemble.artifacts import fingerprint, hash_file
+from ensemble.artifacts import fingerprint, hash_file, write_sealed
 from ensemble.battles.schema import BATTLE_SCHEMA, LABEL_COLUMNS, LOGIT_COLUMNS
 from ensemble.cli import cli
 from ensemble.config import load_config
@@ -116,7 +116,7 @@ def _alter(directory: Path, change: Any) -> None:
     change(manifest)
     manifest["key"] = fingerprint(manifest["key_parts"])
     manifest["files"]["oof.parquet"] = hash_file(directory / "oof.parquet")
-    path.write_text(json.dumps(manifest))
+    write_sealed(path, manifest)
 
 
 def test_differences_are_those_that_were_constructed(made: Path) -> None:
@@ -450,3 +450,20 @@ def test_a_run_that_another_process_writes_to_can_be_compared_but_not_written(pl
     assert "not stored: another process writes to this run" in outcome.output
     assert "b is better than a" in outcome.output
     assert not (run / "comparisons").exists()
+
+
+def test_a_learner_of_pseudo_labels_is_compared(project: Any) -> None:
+    """Each of its folds was labelled by that fold's own model: their keys differ, and no more."""
+    learners = [
+        {"name": "pupil", "plugin": "prior", "shift": 0.5},
+        {"name": "teacher", "plugin": "prior"},
+    ]
+    sources = [one.model_dump(exclude_none=True) for one in project.config(learners).sources]
+    sources[1] |= {"role": "pseudo", "teachers": ["teacher"]}
+    config = project.config(learners, sources=sources)
+    with writing(config) as reporter:
+        prepare_stage(config, reporter)
+        split_stage(config, reporter)
+        fit_stage(config, reporter)
+    result = compare(Path(config.run_dir), ["teacher", "pupil"])
+    assert result["rows"] == 60

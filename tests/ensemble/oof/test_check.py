@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
+from ensemble.artifacts import write_sealed
 from ensemble.errors import ConfigError
 from ensemble.oof.check import OWN, Finding
 from ensemble.pipeline import check_stage, run, writing
@@ -72,7 +73,7 @@ def _forge_oof(fold: Path) -> None:
     ).write_parquet(fold / "oof.parquet")
     manifest = json.loads((fold / "manifest.json").read_text())
     manifest["files"]["oof.parquet"] = hash_file(fold / "oof.parquet")
-    (fold / "manifest.json").write_text(json.dumps(manifest))
+    write_sealed(fold / "manifest.json", manifest)
 
 
 def test_other_parameters_than_those_that_were_fitted_are_not_measured(project: Any) -> None:

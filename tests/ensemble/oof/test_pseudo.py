@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.artifacts import fingerprint, hash_file
+from ensemble.artifacts import fingerprint, hash_file, write_sealed
 from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import LABEL_COLUMNS, labels_of
 from ensemble.battles.split import split
@@ -367,7 +367,7 @@ def _forge(fold: Path, learner: str | None = None, **parts: Any) -> str:
     manifest["learner"] = learner or manifest["learner"]
     manifest["key_parts"] |= parts | {"learner": manifest["learner"]}
     manifest["key"] = fingerprint(manifest["key_parts"])
-    (fold / "manifest.json").write_text(json.dumps(manifest))
+    write_sealed(fold / "manifest.json", manifest)
     return str(manifest["key"])
 
 
@@ -378,4 +378,4 @@ def _plant(fold: Path, leak: str) -> None:
     manifest = json.loads((fold / "manifest.json").read_text())
     manifest["files"]["train_ids.parquet"] = hash_file(fold / "train_ids.parquet")
     manifest["rows"]["train"] += 1
-    (fold / "manifest.json").write_text(json.dumps(manifest))
+    write_sealed(fold / "manifest.json", manifest)

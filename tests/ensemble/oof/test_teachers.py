@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.artifacts import hash_file
+from ensemble.artifacts import hash_file, write_sealed
 from ensemble.delivery.audit import audit_run
 from ensemble.errors import ArtifactError, ConfigError
 from ensemble.oof.crossfit import fit_fold
@@ -216,4 +216,4 @@ def _plant(fold: Path, leak: str) -> None:
     manifest = json.loads((fold / "manifest.json").read_text())
     manifest["files"]["train_ids.parquet"] = hash_file(fold / "train_ids.parquet")
     manifest["rows"]["train"] += 1
-    (fold / "manifest.json").write_text(json.dumps(manifest))
+    write_sealed(fold / "manifest.json", manifest)

@@ -1,0 +1,183 @@
+"""Whether a stored fold was made as the config would have it made now: its key, part by part.
+
+A key says only that something differs. Here is said what; and a file that is not here, since a run
+moves where base weights and prediction files do not, is told apart from one that has changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ensemble.artifacts import canonical_json, fingerprint, hash_file, hash_tree
+from ensemble.battles.usage import SourceUse
+from ensemble.errors import ConfigError, EnsembleError
+from ensemble.oof.guarded import guarded
+from ensemble.oof.lineage import labellers, own_uses
+from ensemble.oof.spec import VERSION
+from ensemble.plugin.parameters import path_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ensemble.oof.spec import LearnerSpec
+
+_SHOWN = 60
+"""Characters of a value that a difference shows."""
+_NOTHING = object()
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How what made a fold differs from what would make it now.
+
+    Parameters
+    ----------
+    different
+        What differs, with both values, in words.
+    absent
+        What it depends on that is not here, so that it was not compared.
+    unproven
+        Why the rest could not be compared: the plugin is not here, or does not answer.
+    """
+
+    different: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    unproven: str = ""
+
+
+def compare_key(
+    made_by: Mapping[str, Any],
+    spec: LearnerSpec,
+    shared: Mapping[str, Any],
+    *,
+    files: bool = True,
+) -> Compared:
+    """Hold the parts of a stored fold's key against the config.
+
+    Parameters
+    ----------
+    made_by
+        ``key_parts`` of the fold's manifest.
+    spec
+        The learner as the config has it.
+    shared
+        As ``fold_key`` takes it. What a fold holds out is not compared here: its place says so.
+    files
+        Whether the content of files is compared too.
+    """
+    try:
+        spec.make()
+        different = list(_differing(made_by, spec, shared))
+        apart, absent = _files(made_by, spec) if files else ([], [])
+    except ConfigError as error:
+        return Compared(different=(f"the config's parameters are refused: {error.message}",))
+    except EnsembleError as error:
+        given = tuple(given_differences(made_by, spec.plugin, spec.parameters))
+        return Compared(different=given, unproven=error.message)
+    return Compared((*different, *apart), tuple(absent))
+
+
+def given_differences(
+    made_by: Mapping[str, Any], plugin: str, parameters: Mapping[str, Any]
+) -> Iterator[str]:
+    """Say in what a fold differs from the plugin and the parameters that a config writes out."""
+    if made_by.get("plugin") != plugin:
+        yield _told("plugin", made_by.get("plugin"), plugin)
+        return
+    stored = made_by.get("parameters", {})
+    for name, value in parameters.items():
+        if name not in stored or not _same(stored[name], value):
+            yield _told(name, stored.get(name, _NOTHING), value)
+
+
+def _differing(
+    made_by: Mapping[str, Any], spec: LearnerSpec, shared: Mapping[str, Any]
+) -> Iterator[str]:
+    settings = spec.settings()
+    stored, now = made_by.get("parameters", {}), settings.pop("parameters")
+    uses = {name: SourceUse(**use) for name, use in shared["uses"].items()}
+    own = {name: asdict(use) for name, use in own_uses(spec, uses).items()}
+    plain = {"crossfit": VERSION, **settings, **shared} | {"uses": {}}
+    for name, value in plain.items():
+        if name != "uses" and not _same(made_by.get(name), value):
+            yield _told(name, made_by.get(name, _NOTHING), value)
+    yield from _by_name("", stored, now)
+    yield from _by_name("source ", made_by.get("uses", {}), own)
+    asked = {
+        "teachers": sorted(teacher.name for teacher in spec.teachers()),
+        "labellers": {
+            name: sorted(one.name for one in named) for name, named in labellers(spec, uses).items()
+        },
+    }
+    known = {
+        "teachers": sorted(made_by.get("teachers", {})),
+        "labellers": {name: sorted(k) for name, k in made_by.get("labellers", {}).items()},
+    }
+    yield from _by_name("", known, asked)
+
+
+def _by_name(what: str, stored: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for name in dict.fromkeys([*stored, *now]):
+        before, after = stored.get(name, _NOTHING), now.get(name, _NOTHING)
+        if not _same(before, after):
+            yield _told(f"{what}{name}", before, after)
+
+
+def _files(made_by: Mapping[str, Any], spec: LearnerSpec) -> tuple[list[str], list[str]]:
+    """Compare files and other dependencies: those that have changed, and those not here."""
+    learner = spec.make()
+    found = guarded("dependencies", f'learner "{spec.name}"', learner.dependencies)
+    now: dict[str, Any] = {
+        name: _hash(value) if isinstance(value, Path) else value for name, value in found.items()
+    }
+    paths = path_parameters(learner)
+    files: dict[str, Any] = {
+        name: [hash_tree(path) for path in places]
+        for name, places in paths.items()
+        if name not in found
+    }
+    changed: list[str] = []
+    absent: list[str] = []
+    for stored, present in (
+        (made_by.get("dependencies", {}), now),
+        (made_by.get("files", {}), files),
+    ):
+        for name in dict.fromkeys([*stored, *present]):
+            before, after = stored.get(name), present.get(name)
+            if _same(before, after):
+                continue
+            gone = after is None or (isinstance(after, list) and None in after)
+            (absent if gone and before is not None else changed).append(name)
+    return [f"{name} has another content" for name in changed], absent
+
+
+def _hash(path: Path) -> str | None:
+    try:
+        return hash_file(path)
+    except OSError:
+        return None
+
+
+def _same(first: Any, second: Any) -> bool:
+    if first is _NOTHING or second is _NOTHING:
+        return first is second
+    try:
+        return fingerprint(first) == fingerprint(second)
+    except (TypeError, ValueError):
+        return bool(first == second)
+
+
+def _told(name: str, before: Any, after: Any) -> str:
+    return f"{name} was {_shown(before)}, and now is {_shown(after)}"
+
+
+def _shown(value: Any) -> str:
+    if value is _NOTHING:
+        return "not there"
+    try:
+        text = canonical_json(value)
+    except (TypeError, ValueError):
+        text = str(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -1,0 +1,83 @@
+"""Which scores rest on predictions from outside, of which nobody knows what they have seen.
+
+Such a learner may have been trained on the very rows that it is scored on. The doubt reaches every
+candidate that uses it, and so what is chosen among them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ensemble.stacking.candidates import simple_candidates
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ensemble.oof.spec import LearnerSpec
+
+_LEAST_WEIGHT = 1e-9
+"""What a solver leaves of a weight that is 0."""
+
+
+def outside_learners(specs: Sequence[LearnerSpec]) -> list[str]:
+    """Name the learners that bring their predictions from outside, in order."""
+    return [spec.name for spec in specs if not type(spec.make()).trains]
+
+
+def doubted_candidates(
+    descriptions: Mapping[str, Mapping[str, Any]], unproven: Sequence[str]
+) -> list[str]:
+    """Name the candidates that use an unproven learner, in order.
+
+    Parameters
+    ----------
+    descriptions
+        What each candidate learned, by its name. A simple one says its weights, and is free of
+        doubt where it gives unproven learners none; of a meta-learner nobody knows what it uses.
+    unproven
+        Learners of the stack whose training rows are unknown.
+    """
+    return [name for name, told in descriptions.items() if _uses(name, told, unproven)]
+
+
+def _uses(name: str, description: Mapping[str, Any], unproven: Sequence[str]) -> bool:
+    weights = description.get("weights")
+    simple = name in {candidate.name for candidate in simple_candidates(2)}
+    if not unproven or not simple or not isinstance(weights, dict):
+        return bool(unproven)
+    return any(abs(float(weights.get(one, 1.0))) > _LEAST_WEIGHT for one in unproven)
+
+
+def doubt_sentence(unproven: Sequence[str], candidates: Sequence[str]) -> str:
+    """Say whom nobody can vouch for, and what is built on it; empty where there is nothing."""
+    if not unproven:
+        return ""
+    built = f", nor for what is built on it: {', '.join(candidates)}" if candidates else ""
+    return (
+        f"Unproven: nobody knows which rows {', '.join(unproven)} was trained on, so that nothing "
+        f"vouches for its scores{built}."
+    )
+
+
+def with_doubt(
+    verdict: Mapping[str, Any], tables: Mapping[str, Any], unproven: Sequence[str]
+) -> dict[str, Any]:
+    """Add to a verdict whom it cannot vouch for: ``unproven``, and a sentence of it.
+
+    Parameters
+    ----------
+    verdict, tables
+        The contents of ``verdict.json`` and ``candidates.json``.
+    unproven
+        Learners of the stack whose training rows are unknown.
+    """
+    told = {one["name"]: one.get("description", {}) for one in tables["candidates"]}
+    doubted = doubted_candidates(told, unproven)
+    sentence = doubt_sentence(unproven, doubted)
+    added = {
+        key: f"{verdict[key]} {sentence}".strip()
+        for key in ("sentence", "evidence")
+        if sentence and key in verdict
+    }
+    about = {"learners": list(unproven), "candidates": doubted}
+    return {**verdict, **added, "unproven": about}
