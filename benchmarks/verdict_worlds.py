@@ -110,7 +110,7 @@ def draw_rows(rows: int, topics: int, scenario: Scenario, seed: list[int]) -> Ro
 def draw_labels(truth: FloatArray, seed: list[int]) -> FloatArray:
     """Draw one class a row: ``(n, 3)`` one-hot."""
     drawn = np.random.default_rng(seed).random(len(truth))[:, None]
-    return np.eye(3)[(drawn > truth.cumsum(axis=1)[:, :2]).sum(axis=1)]
+    return np.asarray(np.eye(3)[(drawn > truth.cumsum(axis=1)[:, :2]).sum(axis=1)])
 
 
 def label_shares(numbers: Callable[[Rows], IntArray]) -> Learner:

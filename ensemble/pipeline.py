@@ -159,6 +159,13 @@ def split_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
         _check_and_record(config)
         made = split(directory, n_splits=config.folds.n_splits, seed=config.seed)
         summary = read_split_summary(directory)
+        overlap = summary["test_overlap"]
+        if overlap["test_rows"]:
+            text = (
+                f"{overlap['test_rows']:,} of {overlap['of']:,} test rows have a labeled relative"
+            )
+            reporter.event("test overlap", **overlap)
+            reporter.say(f"{text}: scores on these flatter")
         for warning in summary["warnings"]:
             reporter.event("warning", text=warning)
             reporter.say(f"warning: {warning}")

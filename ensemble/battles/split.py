@@ -12,7 +12,7 @@ from ensemble.artifacts import atomic_path, fingerprint, hash_file, read_sealed,
 from ensemble.battles.folds import FoldPlan, make_plan, overlap_with_test, read_plan
 from ensemble.battles.partition import connect_rows
 from ensemble.battles.prepare import read_battles, read_clusters, read_pairs, read_summary
-from ensemble.battles.schema import LABEL_COLUMNS
+from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE
 from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES
 
@@ -135,7 +135,6 @@ def describe(plan: FoldPlan, battles: pl.DataFrame, pairs: pl.DataFrame) -> dict
         Verified duplicate pairs: ``id_a``, ``id_b``, ``kind``.
     """
     largest = _largest_clusters(plan, battles)
-    overlap = overlap_with_test(plan)
     return {
         "fingerprint": plan.fingerprint,
         "n_splits": plan.n_splits,
@@ -143,11 +142,24 @@ def describe(plan: FoldPlan, battles: pl.DataFrame, pairs: pl.DataFrame) -> dict
         "folds": [_describe_fold(plan, battles, fold) for fold in range(plan.n_splits)],
         "cuts": _cuts(plan, pairs),
         "largest_clusters": largest,
-        "test_overlap": {"rows": len(overlap), "clusters": overlap["cluster"].n_unique()},
+        "test_overlap": _test_overlap(plan),
         "warnings": [
             *_one_class(battles),
             *(_warning(item) for item in largest if _is_large(item)),
         ],
+    }
+
+
+def _test_overlap(plan: FoldPlan) -> dict[str, int]:
+    """Count the labeled rows that share a cluster with a test row, and the test rows that do."""
+    overlap = overlap_with_test(plan)
+    test = plan.frame.filter(pl.col("role") == TEST_ROLE)
+    related = test["cluster"].is_in(overlap["cluster"].unique().implode())
+    return {
+        "rows": len(overlap),
+        "clusters": overlap["cluster"].n_unique(),
+        "test_rows": int(related.sum()),
+        "of": len(test),
     }
 
 

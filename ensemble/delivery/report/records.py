@@ -112,6 +112,8 @@ class TestOverlap(Record):
 
     rows: int
     clusters: int | None = None
+    test_rows: int | None = None
+    of: int | None = None
 
 
 class FoldPlan(Record):

@@ -96,6 +96,19 @@ def test_cut_rows_are_counted_with_their_reason(run: Path) -> None:
     assert sum(cut["rows"] for cut in cuts) == 8
 
 
+def test_test_rows_with_a_labeled_relative_are_counted(project: Any) -> None:
+    train, path = pl.read_csv(project.path / "train.csv"), project.path / "test.csv"
+    test = pl.read_csv(path)
+    prompts = [train["prompt"][0], train["prompt"][1], *test["prompt"][2:]]
+    test.with_columns(prompt=pl.Series(prompts)).write_csv(path)
+    (project.path / "run").mkdir()
+    prepare(project.config())
+    _split(project.path / "run")
+    overlap = json.loads((project.path / "run" / "folds.json").read_text())["test_overlap"]
+    assert (overlap["test_rows"], overlap["of"]) == (2, 9)
+    assert overlap["rows"] >= 2
+
+
 def test_a_target_of_one_class_is_a_warning(project: Any) -> None:
     table = pl.read_csv(project.path / "train.csv")
     only = {"winner_model_a": 0.0, "winner_model_b": 1.0, "winner_tie": 0.0}

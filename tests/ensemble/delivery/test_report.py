@@ -378,7 +378,7 @@ def _write_plan(run: Path, folds: pl.DataFrame, labels: np.ndarray) -> None:
                 }
             ],
             "warnings": ["The largest cluster holds 8% of the target rows."],
-            "test_overlap": {"rows": 31, "clusters": 9},
+            "test_overlap": {"rows": 31, "clusters": 9, "test_rows": 4, "of": 9},
         },
     )
 
@@ -844,6 +844,7 @@ def test_the_test_rows_are_compared_with_the_labels(run: Run) -> None:
     assert f"labels, target rows {labels[0]:.1%}" in words
     assert f"percentage points {difference}" in words
     assert "31 of 225 labeled rows, in 9 clusters, share a cluster with a test row" in words
+    assert "4 of 9 test rows have a labeled relative" in words
 
 
 def test_the_confusion_has_totals_and_an_accuracy(whole: tuple[Run, str]) -> None:

@@ -244,7 +244,7 @@ def test_what_only_a_model_can_tell_the_deep_audit_notices(
     found = audit_deep(place, rows=40)
     assert found.deep
     failed = [check.name for check in found.checks if not check.ok]
-    expected = {
+    expected: dict[Callable[[Path], None], str] = {
         _exchanged_models: "p fold 1: its model predicts what is stored",
         _stack_model: "stack: made anew from the stored logits, it is the stored one",
         _submission_and_record: "submission: the stored stack predicts it",
@@ -411,7 +411,7 @@ def test_a_failed_audit_is_told_once_and_in_short(place: Path, project: Any) -> 
     config = load_run_config(place)
     said: list[str] = []
     with writing(config) as reporter:
-        reporter.say = said.append  # type: ignore[method-assign]
+        reporter.say = said.append  # type: ignore[method-assign, assignment]
         with pytest.raises(AuditError, match="checks fail") as caught:
             audit_stage(config, reporter)
     assert not any("checks fail" in line for line in said)

@@ -155,10 +155,10 @@ def test_nothing_of_an_outer_fold_is_in_what_candidates_are_fitted_on(
     assert np.array_equal(before, after)
     # Plain logits of the same rows do change, and so do exact ones for another outer fold.
     for learner in range(3):
-        plain = [data.meta.logits[fitted_on, learner] for data in (clean, poisoned)]
-        assert not np.array_equal(*plain)
-        other = [data.fitting_meta(0).logits[:, learner] for data in (clean, poisoned)]
-        assert not np.array_equal(*other)
+        one, two = (data.meta.logits[fitted_on, learner] for data in (clean, poisoned))
+        assert not np.array_equal(one, two)
+        one, two = (data.fitting_meta(0).logits[:, learner] for data in (clean, poisoned))
+        assert not np.array_equal(one, two)
 
 
 def test_rows_of_either_fold_come_from_the_pair_and_the_rest_from_the_fold(project: Any) -> None:
@@ -170,12 +170,11 @@ def test_rows_of_either_fold_come_from_the_pair_and_the_rest_from_the_fold(proje
     for pair in (HeldOut((0, 1)), HeldOut((0, 2))):
         stored = pl.read_parquet(space.store.directory("pupil", pair) / "oof.parquet")
         known = {row[0]: row[1:] for row in stored.iter_rows()}
-        here = np.flatnonzero(data.folds == pair.folds[1])
-        assert {rows[i] for i in here} | {rows[i] for i in np.flatnonzero(data.folds == 0)} == set(
-            known
-        )
+        here = np.flatnonzero(data.folds == pair.folds[1]).tolist()
+        there = np.flatnonzero(data.folds == 0).tolist()
+        assert {rows[i] for i in [*here, *there]} == set(known)
         for i in here:
-            np.testing.assert_array_equal(logits[i, 2], np.float32(known[rows[i]]))
+            np.testing.assert_array_equal(logits[i, 2], np.array(known[rows[i]], np.float32))
     held_out = data.folds == 0
     np.testing.assert_array_equal(logits[held_out], data.meta.logits[held_out])
 

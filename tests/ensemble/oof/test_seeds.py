@@ -186,7 +186,12 @@ def test_the_spread_is_shown_and_widens_intervals(
     widths = {}
     for name, each in (("agree", data.meta.logits[:, 0]), ("differ", data.seed_logits["x"])):
         changed = replace(data, seed_logits={"x": np.broadcast_to(each, (3, 60, 3))})
-        options = {"meta_learner": None, "meta_learner_name": "none", "seed": 7, "threads": 1}
+        options: dict[str, Any] = {
+            "meta_learner": None,
+            "meta_learner_name": "none",
+            "seed": 7,
+            "threads": 1,
+        }
         verdict = run_stack(place / name, changed, manifest={}, resamples=2000, **options)
         table = read_json(place / name / "candidates.json")["learners"][0]
         mean = next(c for c in verdict["candidates"] if c["name"] == "mean")
