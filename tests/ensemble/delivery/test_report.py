@@ -1224,3 +1224,22 @@ def test_a_small_sample_is_said_to_be_one_and_has_no_interval(run: Run) -> None:
     assert "The sample is small: 7 effective clusters allow no interval" in shown
     assert "interval not measured" in shown
     assert "small sample: no interval" in run.report()
+
+
+@pytest.mark.parametrize("plain", [[], ["learner-1"]])
+def test_the_gap_of_plain_nesting_is_shown_with_and_without_an_interval(
+    run: Run, plain: list[str]
+) -> None:
+    first, second, *others = run.verdict["candidates"]
+    gap = {"mean": 0.0123, "low": 0.0011, "high": 0.0235}
+    measured = [
+        {**first, "plain_log_loss": 1.0123, "gap": gap},
+        {**second, "plain_log_loss": 1.0456, "gap": {"mean": -0.0321, "low": None, "high": None}},
+    ]
+    nesting = {"exact": ["learner-0", "learner-2"], "plain": plain}
+    shown = _judge(run, candidates=[*measured, *others], nesting=nesting)
+    table = shown[shown.index("The gap measured in this very run") :]
+    assert ("for the learners named first" in table) == bool(plain)
+    assert "1.0123 +0.0123 [+0.0011, +0.0235]" in table
+    assert "1.0456 \N{MINUS SIGN}0.0321 interval not measured" in table
+    assert "[not measured" not in table
