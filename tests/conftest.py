@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import settings
 
 from ensemble.battles.schema import BATTLE_SCHEMA
 from ensemble.config import Config, load_config
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
 
 yield_cores()  # the suite runs in several processes
+
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -121,6 +121,8 @@ def _check_learners(store: FoldStore, config: Config, truth: pl.DataFrame, ledge
 
 
 def _check_submission(run: Path, config: Config, ledger: Ledger) -> None:
+    if not (run / "stack").exists():
+        return  # noted as missing: what a submission is from cannot be told without it
     fault = submission_fault(run, config)
     if fault or (run / "submission.csv").exists():
         ledger.settle(

@@ -51,6 +51,7 @@ def check_pair_fits(
     _check_recorded(store, recorded, ledger)
     try:
         wanted = [spec.name for spec in nested_specs(config)]
+        _check_wanted(store, wanted, recorded, ledger)
     except EnsembleError:  # a plugin that is not installed here: the stack's word has to do
         wanted = []
     learners = [*dict.fromkeys([*wanted, *recorded])]
@@ -73,6 +74,17 @@ def _recorded(store: FoldStore) -> dict[str, dict[str, Any]]:
         return dict(read_json(store.run / "stack" / MANIFEST)["key_parts"].get("pairs", {}))
     except (ArtifactError, AttributeError, KeyError, TypeError, ValueError):
         return {}  # `check_stack` says so
+
+
+def _check_wanted(
+    store: FoldStore, wanted: list[str], recorded: Mapping[str, Any], ledger: Ledger
+) -> None:
+    """Check that the stack is nested exactly for whom the config asks, and for nobody else."""
+    if not (store.run / "stack").exists():
+        return  # noted as missing
+    odd = sorted(set(wanted) ^ set(recorded))
+    told = f"not as the config asks for {', '.join(odd)}" if odd else None
+    ledger.settle("stack: nested exactly as the config asks", told, ", ".join(wanted) or "nobody")
 
 
 def _check_recorded(store: FoldStore, recorded: dict[str, dict[str, Any]], ledger: Ledger) -> None:

@@ -27,8 +27,15 @@ if TYPE_CHECKING:
 
 _KINDS = {
     "same_prompt": ("same prompt", "same opening"),
-    "near_prompt": ("same prompt", "same opening", "near prompt", "near opening"),
-    "same_responses": ("same responses",),
+    "near_prompt": (
+        "same prompt",
+        "same opening",
+        "near prompt",
+        "near opening",
+        "same turn",
+        "contained prompt",
+    ),
+    "same_responses": ("same responses", "same response", "contained response"),
 }
 """What is counted, and the links of which kinds make it: prompt level and response level."""
 

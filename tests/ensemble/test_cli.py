@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from filelock import FileLock
 
 SLOW_LEARNER = """
 import json, os, time
@@ -274,12 +275,12 @@ def test_learners_and_plugins_list_what_is_installed(command: Any) -> None:
 
 def test_two_processes_on_one_run(project: Any, command: Any) -> None:
     config = _write_config(project)
-    first = command("run", config)
-    _wait_for(project.path / "run/learners")
-    code, _, err = _finish(command("run", config))
+    (project.path / "run").mkdir(exist_ok=True)
+    with FileLock(project.path / "run" / ".lock"):
+        code, _, err = _finish(command("run", config))
     assert code == 1
     assert "another process writes to this run" in err
-    assert _finish(first)[0] == 0
+    assert _finish(command("run", config))[0] == 0
 
 
 def test_ctrl_c_leaves_a_run_that_resumes(project: Any, command: Any) -> None:

@@ -73,7 +73,15 @@ def test_what_nobody_touched_has_passed(place: Path) -> None:
     assert _notices(place) == (False, False)
     names = set(_names(place))
     every = {p.relative_to(place).as_posix() for p in place.rglob("*") if p.is_file()}
-    apart = ("cache/", "checkpoints/", "events.jsonl", "report.html", "audit.json", ".lock")
+    apart = (
+        "cache/",
+        "checkpoints/",
+        "tries/",
+        "events.jsonl",
+        "report.html",
+        "audit.json",
+        ".lock",
+    )
     assert {name for name in every - names if not name.startswith(apart)} == set()
 
 

@@ -33,7 +33,7 @@ _ROWS = [
     _row("t3", "arena", "Name seven rivers of Siberia", _LONG.format(3) * 3),
     _row("t4", "arena", "Explain monads to a plumber"),
     _row("e1", "extra", "How do I bake bread at home with rye flour and no oven?"),
-    _row("e2", "extra", _LETTER + "."),
+    _row("e2", "extra", _LETTER + ", no"),
     _row("e3", "extra", "List some Russian streams", _LONG.format(3) * 3),
     _row("e4", "extra", "Nothing like the others at all: chess openings"),
     _row("e5", "extra", "Nothing like the others at all: chess openings"),
