@@ -49,12 +49,12 @@ path = "data/test.csv"
 name = "length"
 plugin = "handcrafted"
 features = ["length"]
-n_models = 1                   # fewer than the default, for a quick look
+n_models = 2                   # fewer than the default, for a quick look
 
 [[learners]]
 name = "handcrafted"
 plugin = "handcrafted"
-n_models = 1
+n_models = 2
 
 [[learners]]
 name = "tfidf"
