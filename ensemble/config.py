@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from ensemble.artifacts import write_text
 from ensemble.config_faults import RUN_MARKS, faults_of, place_faults
 from ensemble.errors import ConfigError, nearest
+from ensemble.processes import available_cores
 from ensemble.usage import SourceUse
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -175,13 +175,7 @@ class Config(_Table):
 
     def threads(self) -> int:
         """CPU threads a learner may use: all cores, shared among the workers, where none is set."""
-        return self.execution.threads or max(1, _available_cores() // self.execution.slots())
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # what a container allows, where the system tells
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return self.execution.threads or max(1, available_cores() // self.execution.slots())
 
 
 def load_config(path: Path) -> Config:

@@ -25,6 +25,13 @@ def yield_cores() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
 
 
+def available_cores() -> int:
+    """Say how many cores this process may use: what a container allows, where the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def end_with_parent(alive: Connection) -> None:
     """End this process when the other end of a pipe is closed, which the parent alone holds.
 

@@ -10,6 +10,7 @@ Kaushik 2006; Bayardo, Ma and Srikant 2007). Every candidate is then compared le
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -86,13 +87,14 @@ def find_contained(
     battles
         The table that the passages were found in.
     passages
-        What :func:`ensemble.battles.passages.find_passages` gives.
+        As :func:`ensemble.battles.passages.read_compared` gives them.
     templates
-        Left out of a passage that may stand in another.
+        Left out of a prompt that may stand in another text.
     components
         ``(len(passages),)`` number of the component that each belongs to; -1 leaves it out.
     """
     left, right = _Index.of(passages, components).candidates()
+    own = _OwnTexts.of(battles, passages, templates, left)
     sizes = _letters(passages)
     parts = Partition(int(components.max(initial=-1)) + 1)
     found: list[Contained] = []
@@ -101,7 +103,7 @@ def find_contained(
         open_ = parts.labels[components[left]] != parts.labels[components[right]]
         left, right = left[open_], right[open_]
         now = next(batches(sizes[left] + sizes[right], _LETTERS_AT_A_TIME), slice(0, 0))
-        part = _compare(battles, passages, templates, left[now], right[now])
+        part = _compare(own, left[now], right[now])
         parts.merge(components[part.left], components[part.right])
         found.append(part)
         left, right = left[now.stop :], right[now.stop :]
@@ -112,21 +114,48 @@ def find_contained(
     )
 
 
-def _compare(
-    battles: pl.DataFrame,
-    passages: Passages,
-    templates: Templates,
-    left: Integers,
-    right: Integers,
-) -> Contained:
+@dataclass(frozen=True)
+class _OwnTexts:
+    """The texts of passages, and what prompts have beside their templates.
+
+    All prompts are looked at together: where a template ends is told by how many go on alike, and
+    must not depend on which pairs happen to be compared at one time.
+    """
+
+    battles: pl.DataFrame
+    passages: Passages
+    prompts: Integers
+    own: pl.Series
+
+    @classmethod
+    def of(
+        cls, battles: pl.DataFrame, passages: Passages, templates: Templates, left: Integers
+    ) -> _OwnTexts:
+        prompts = np.unique(left[passages.is_prompt[left]])
+        return cls(battles, passages, prompts, templates.left_by(passages.texts(battles, prompts)))
+
+    def whole(self, wanted: Integers) -> pl.Series:
+        """Give whole texts."""
+        return self.passages.texts(self.battles, wanted)
+
+    def without_templates(self, wanted: Integers) -> pl.Series:
+        """Give what is left of prompts, and whole answers."""
+        is_prompt = self.passages.is_prompt[wanted]
+        answers = np.flatnonzero(~is_prompt)
+        texts = pl.Series("text", [""] * len(wanted), dtype=pl.String)
+        texts = texts.scatter(answers, self.whole(wanted[answers]))
+        known = self.own.gather(np.searchsorted(self.prompts, wanted[is_prompt]))
+        return texts.scatter(np.flatnonzero(is_prompt), known)
+
+
+def _compare(texts: _OwnTexts, left: Integers, right: Integers) -> Contained:
     ours, one = np.unique(left, return_inverse=True)
     theirs, other = np.unique(right, return_inverse=True)
-    whole = passages.texts(battles, np.concatenate([ours, theirs]))
-    own = templates.left_by(whole.head(len(ours)))
-    texts, other = pl.concat([own, whole.slice(len(ours))]), other + len(ours)
-    alike = coverage(texts, one, other)
-    typed = np.flatnonzero((alike < LEAST_COVERAGE) & passages.is_prompt[left])
-    aligned = alignment(texts, one[typed], other[typed])
+    both = pl.concat([texts.without_templates(ours), texts.whole(theirs)])
+    other = other + len(ours)
+    alike = coverage(both, one, other)
+    typed = np.flatnonzero((alike < LEAST_COVERAGE) & texts.passages.is_prompt[left])
+    aligned = alignment(both, one[typed], other[typed])
     alike[typed] = np.where(aligned >= LEAST_ALIGNMENT, aligned, alike[typed])
     keep = alike >= LEAST_COVERAGE
     return Contained(left[keep], right[keep], alike[keep])

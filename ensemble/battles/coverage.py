@@ -8,6 +8,7 @@ import numpy as np
 
 from ensemble.battles.fingerprints import letters
 from ensemble.battles.shingles import batches, ranges
+from ensemble.processes import available_cores
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,7 +24,6 @@ so many letters and more. A long text that is made of stock phrases has them in 
 LONGEST_ALIGNED = 400
 """Characters of a text up to which it is aligned: few of a long text's runs have a wrong letter."""
 
-_WORKERS = 2
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _WORD = 8
 _NOWHERE = np.uint64((1 << 64) - 1)
@@ -83,7 +83,7 @@ def alignment(texts: pl.Series, left: Integers, right: Integers) -> FloatArray:
     place = np.flatnonzero(texts.str.len_chars().to_numpy()[left] <= LONGEST_ALIGNED)
     if len(place):
         one, other = texts.gather(left[place]).to_list(), texts.gather(right[place]).to_list()
-        found[place] = cpdist(one, other, scorer=partial_ratio, workers=_WORKERS) / 100
+        found[place] = cpdist(one, other, scorer=partial_ratio, workers=available_cores()) / 100
     return found
 
 

@@ -19,6 +19,8 @@ import polars as pl
 from ensemble.battles.fingerprints import fingerprints, letters
 from ensemble.battles.normalization import normalized
 from ensemble.battles.schema import TEXT_COLUMNS
+from ensemble.errors import DataError
+from ensemble.processes import available_cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +45,6 @@ NUMBER_BITS = 24
 _NUMBER = np.uint64((1 << NUMBER_BITS) - 1)
 _WHOLE = -1
 _ROWS_AT_A_TIME = 4_096
-_WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -138,15 +139,26 @@ def read_compared(battles: pl.DataFrame) -> Compared:
         With ``TEXT_COLUMNS``.
     """
     starts = range(0, max(len(battles), 1), _ROWS_AT_A_TIME)
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         parts = list(pool.map(lambda start: _read_slice(battles, start), starts))
     places = pl.concat([part.places for part in parts])
+    _check_number(len(places))
     counts = np.array([len(part.places) for part in parts])
     keys = _numbered([part.keys for part in parts], np.cumsum(counts) - counts)
     prompts = pl.concat([part.prompts for part in parts])
     answers = pl.concat([part.answers for part in parts])
     del parts  # its keys are most of what is in memory
     return Compared(prompts, answers, _each_once(places, keys))
+
+
+def _check_number(passages: int) -> None:
+    """Refuse more passages than a key has room to number: they would be taken for one another."""
+    most = int(_NUMBER)
+    if passages > most:
+        raise DataError(
+            f"{passages:,} prompts and answers are more than the {most:,} that can be compared",
+            mend="leave sources out, or take a share of their rows beforehand",
+        )
 
 
 class _Slice(NamedTuple):

@@ -94,7 +94,7 @@ class Templates:
         place = np.flatnonzero(self.hashes[known] == hashes)
         uses = self.uses[known[place]]
         # Many texts go on in the same way behind a template: what they ask is none of it.
-        core = _in_runs(np.maximum, uses, _starts(grams, place))
+        core = _most_in_runs(uses, _starts(grams, place))
         place = place[uses >= PART_OF_TEMPLATE * core]
         start = _starts(grams, place)
         if not len(start):
@@ -155,12 +155,12 @@ def _starts(grams: Fingerprints, place: Integers) -> Integers:
     return np.flatnonzero(begins)
 
 
-def _in_runs(reduce: np.ufunc, values: Integers, start: Integers) -> Integers:
-    """Give every value what its run comes to."""
+def _most_in_runs(values: Integers, start: Integers) -> Integers:
+    """Give every value the greatest of its run."""
     if not len(start):
         return values
     lengths = np.diff(np.append(start, len(values)))
-    return np.asarray(np.repeat(reduce.reduceat(values, start), lengths), dtype=np.int64)
+    return np.asarray(np.repeat(np.maximum.reduceat(values, start), lengths), dtype=np.int64)
 
 
 def _reach(found: Letters, grams: Fingerprints, edge: Integers, step: int) -> Integers:

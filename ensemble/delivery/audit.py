@@ -9,7 +9,6 @@ that files fit together, not who wrote them (``LIMITS``).
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -33,6 +32,7 @@ from ensemble.delivery.audit_stack import check_stack, stacked_learners
 from ensemble.delivery.audit_subject import subject_of
 from ensemble.delivery.submission_record import submission_fault
 from ensemble.errors import ArtifactError
+from ensemble.oof.spec import shared_parts
 from ensemble.oof.store import FoldStore
 from ensemble.stacking.settings import learner_specs
 
@@ -104,12 +104,7 @@ def _check_tables(run: Path, ledger: Ledger) -> None:
 
 
 def _check_learners(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: Ledger) -> None:
-    shared = {
-        "data": store.data,
-        "plan": store.plan,
-        "uses": {name: asdict(use) for name, use in config.source_uses().items()},
-        "seed": config.seed,
-    }
+    shared = shared_parts(store.data, store.plan, config.source_uses(), config.seed)
     asked = {spec.name: (spec, shared) for spec in learner_specs(config)}
     # A learner that was taken out of the config may still be in the stack.
     for name in dict.fromkeys([*asked, *stacked_learners(store.run)]):

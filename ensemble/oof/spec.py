@@ -157,6 +157,26 @@ def fold_name(fold: FoldLike) -> str:
     return HeldOut.of(fold).name
 
 
+def shared_parts(data: str, plan: str, uses: Mapping[str, SourceUse], seed: int) -> dict[str, Any]:
+    """Give what the keys of all learners of a run share.
+
+    Parameters
+    ----------
+    data, plan
+        Key of the prepared battles, and fingerprint of the fold plan; None where they are not known.
+    uses
+        How the rows of each source are used.
+    seed
+        Of the run.
+    """
+    return {
+        "data": data,
+        "plan": plan,
+        "uses": {name: asdict(use) for name, use in uses.items()},
+        "seed": seed,
+    }
+
+
 def fold_key(
     spec: LearnerSpec, fold: FoldLike, shared: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from ensemble.battles.split import read_split, split_key
 from ensemble.battles.up_to_date import check_settings
 from ensemble.battles.usage import used_rows
 from ensemble.errors import ConfigError, EnsembleError, nearest
+from ensemble.oof.spec import shared_parts
 from ensemble.oof.store import FoldStore
 
 if TYPE_CHECKING:
@@ -74,12 +75,7 @@ class Workspace:
 
     def shared_key(self) -> dict[str, Any]:
         """Parts of the key that every learner of the run shares."""
-        return {
-            "data": self.data_key,
-            "plan": self.plan.fingerprint,
-            "uses": {name: asdict(use) for name, use in self.uses.items()},
-            "seed": self.seed,
-        }
+        return shared_parts(self.data_key, self.plan.fingerprint, self.uses, self.seed)
 
     @property
     def cache_directory(self) -> Path:

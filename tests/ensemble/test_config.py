@@ -272,7 +272,7 @@ def test_an_unknown_learner_is_named(tmp_path: Path) -> None:
 
 
 def test_workers_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ensemble.config._available_cores", lambda: 8)
+    monkeypatch.setattr("ensemble.config.available_cores", lambda: 8)
     side_by_side = '[execution]\nexecutor = "processes"\nworkers = 3\n'
     assert _load(tmp_path, MINIMAL).threads() == 8
     assert _load(tmp_path, MINIMAL + side_by_side).threads() == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from ensemble.battles.up_to_date import check_settings
 from ensemble.config import load_run_config
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.keys import compare_key, given_differences
+from ensemble.oof.spec import shared_parts
 from ensemble.stacking.settings import learner_specs, stack_key_parts
 
 if TYPE_CHECKING:
@@ -91,9 +92,5 @@ class Asked:
 
     def _shared(self) -> dict[str, Any]:
         assert self.config is not None  # noqa: S101 - both callers have looked
-        return {
-            "data": self.basis.data,
-            "plan": self.basis.plan,
-            "uses": {name: asdict(use) for name, use in self.config.source_uses().items()},
-            "seed": self.config.seed,
-        }
+        uses, seed = self.config.source_uses(), self.config.seed
+        return shared_parts(self.basis.data, self.basis.plan, uses, seed)

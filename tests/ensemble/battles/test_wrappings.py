@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ensemble.battles.coverage import alignment, coverage
 from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.templates import find_templates
+from ensemble.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,3 +170,26 @@ def test_alignment_bears_wrong_letters() -> None:
     alike = alignment(texts, left, right)
     assert alike[0] > 0.95
     assert alike[1] < 0.8
+
+
+def test_more_passages_than_can_be_numbered_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ensemble.battles.passages._NUMBER", 3)
+    with pytest.raises(DataError, match="more than the 3 that can be compared"):
+        find_duplicates(table("people", single()))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_row_order_makes_no_difference_to_wrapped_copies(seed: int) -> None:
+    draw = random.Random(seed)
+    copies = [
+        [(f"{LONG[:300]} {p[:k]}z{p[k + 1 :]} {LONG[-90:]}", *other_answers(n))]
+        for n, [(p, _, _)] in enumerate(single())
+        for k in [draw.randrange(len(p))]
+    ]
+    rows = pl.concat([table("people", single()), table("copies", copies)])
+
+    def groups(battles: pl.DataFrame) -> set[frozenset[str]]:
+        found = find_duplicates(battles).clusters.group_by("cluster").agg("id")["id"]
+        return {frozenset(ids) for ids in found}
+
+    assert groups(rows.sample(fraction=1, shuffle=True, seed=seed)) == groups(rows)
