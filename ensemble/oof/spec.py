@@ -157,13 +157,15 @@ def fold_name(fold: FoldLike) -> str:
     return HeldOut.of(fold).name
 
 
-def shared_parts(data: str, plan: str, uses: Mapping[str, SourceUse], seed: int) -> dict[str, Any]:
+def shared_parts(
+    data: str | None, plan: str | None, uses: Mapping[str, SourceUse], seed: int
+) -> dict[str, Any]:
     """Give what the keys of all learners of a run share.
 
     Parameters
     ----------
     data, plan
-        Key of the prepared battles, and fingerprint of the fold plan; None where they are not known.
+        Key of the prepared battles, and fingerprint of the fold plan; None where unknown.
     uses
         How the rows of each source are used.
     seed
