@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ensemble.stacking.scoring import bootstrap_means, estimate
+from ensemble.stacking.scoring import bootstrap_means, effective_clusters, measured
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,10 +49,11 @@ def nesting_gaps(
     """
     gaps = exact - plain
     samples = bootstrap_means(gaps, clusters, resamples=resamples, seed=seed)
+    effective = effective_clusters(clusters)
     return {
         name: {
             "plain_log_loss": float(plain[:, i].mean()),
-            "gap": estimate(gaps[:, i], samples[:, i]).to_json(),
+            "gap": measured(gaps[:, i], samples[:, i], effective).to_json(),
         }
         for i, name in enumerate(names)
     }

@@ -210,11 +210,6 @@ def measured(
 ) -> Measured:
     """Join the mean of the measured values with an interval that few clusters make wider.
 
-    The tails of the percentile interval are made as much rarer as Student's distribution and the
-    divisor ``n - 1`` make an interval wider than the normal distribution and ``n`` do (the
-    expanded percentile interval: Hesterberg, *What Teachers Should Know About the Bootstrap*, The
-    American Statistician 69, 2015). With many clusters it is the percentile interval.
-
     Parameters
     ----------
     values
@@ -229,9 +224,31 @@ def measured(
     mean = float(np.mean(values))
     if effective < MIN_CLUSTERS:
         return Measured(mean, None, None)
+    return Measured(mean, *expanded_interval(samples, effective, level))
+
+
+def expanded_interval(
+    samples: FloatArray, effective: float, level: float = LEVEL
+) -> tuple[float, float]:
+    """Give the interval that covers ``level`` of the samples, wider where there are few clusters.
+
+    The tails of the percentile interval are made as much rarer as Student's distribution and the
+    divisor ``n - 1`` make an interval wider than the normal distribution and ``n`` do (the
+    expanded percentile interval: Hesterberg, *What Teachers Should Know About the Bootstrap*, The
+    American Statistician 69, 2015). With many clusters it is the percentile interval.
+
+    Parameters
+    ----------
+    samples
+        ``(resamples,)`` bootstrap means.
+    effective
+        Effective clusters, more than 1.
+    level
+        What the interval covers.
+    """
     student = stats.t.isf((1.0 - level) / 2.0, effective - 1.0)
     tail = stats.norm.sf(student * np.sqrt(effective / (effective - 1.0)))
-    return Measured(mean, *interval(samples, float(1.0 - 2.0 * tail)))
+    return interval(samples, float(1.0 - 2.0 * tail))
 
 
 def _cluster_totals(losses: FloatArray, clusters: IntArray) -> FloatArray:

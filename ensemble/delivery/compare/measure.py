@@ -4,8 +4,8 @@ One draw of clusters serves every learner and every slice, so that differences a
 intervals know how the slices hang together. Two families of comparisons are held apart, each of
 which is wrong in 5% of the cases where nothing differs:
 
-- **all rows**: the percentile interval of the verdict; with ``k`` challengers each at level
-  ``1 - 0.05 / k`` (Bonferroni).
+- **all rows**: the interval of the verdict (``expanded_interval``); with ``k`` challengers each
+  at level ``1 - 0.05 / k`` (Bonferroni).
 - **slices**: simultaneous intervals by the largest standardized deviation over all slices and
   challengers in each resample (Westfall and Young, *Resampling-Based Multiple Testing*, 1993;
   Romano and Wolf, *Exact and Approximate Stepdown Methods for Multiple Hypothesis Testing*, JASA
@@ -27,7 +27,7 @@ from ensemble.stacking.scoring import (
     Estimate,
     bootstrap_means,
     effective_count,
-    interval,
+    expanded_interval,
 )
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def _overall(names: Sequence[str], whole: Part, draws: FloatArray) -> dict[str, 
     level = 1.0 - (1.0 - LEVEL) / (len(names) - 1)
     differences = {}
     for k, name in enumerate(names[1:], start=1):
-        ends = interval(draws[:, k] - draws[:, 0], level)
+        ends = expanded_interval(draws[:, k] - draws[:, 0], whole.effective, level)
         differences[name] = _judged(Estimate(float(whole.means[k] - whole.means[0]), *ends))
     return {
         "measured": True,
@@ -242,7 +242,7 @@ def _describe(
     differences = {}
     for k, name in enumerate(names[1:], start=1):
         mean = float(part.means[k] - part.means[0])
-        alone = interval(draws[:, k] - draws[:, 0])
+        alone = expanded_interval(draws[:, k] - draws[:, 0], part.effective)
         differences[name] = {
             **_judged(Estimate(mean, float(low[k - 1]), float(high[k - 1]))),
             "alone": {"low": alone[0], "high": alone[1]},
@@ -251,9 +251,9 @@ def _describe(
 
 
 def _levels(names: Sequence[str], part: Part, draws: FloatArray) -> dict[str, Any]:
+    ends = [expanded_interval(draws[:, k], part.effective) for k in range(len(names))]
     return {
-        name: Estimate(float(part.means[k]), *interval(draws[:, k])).to_json()
-        for k, name in enumerate(names)
+        name: Estimate(float(part.means[k]), *ends[k]).to_json() for k, name in enumerate(names)
     }
 
 

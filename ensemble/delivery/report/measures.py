@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ensemble.stacking.scoring import bootstrap_means, interval, row_log_loss
+from ensemble.stacking.scoring import (
+    MIN_CLUSTERS,
+    bootstrap_means,
+    effective_clusters,
+    expanded_interval,
+    row_log_loss,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,11 +72,12 @@ def scores(losses: FloatArray, clusters: IntArray) -> list[Score]:
 
 
 def _intervals(losses: FloatArray, clusters: IntArray) -> list[tuple[float, float]]:
-    """Give each column's interval; NaN for one cluster, which says nothing about the next."""
-    if (clusters == clusters[0]).all():
+    """Give each column's interval; NaN where the clusters are too few for one."""
+    effective = effective_clusters(clusters)
+    if effective < MIN_CLUSTERS:
         return [(np.nan, np.nan)] * losses.shape[1]
     samples = bootstrap_means(losses, clusters, resamples=RESAMPLES)
-    return [interval(draws) for draws in samples.T]
+    return [expanded_interval(draws, effective) for draws in samples.T]
 
 
 def _same_rows(measured: BoolArray) -> list[tuple[list[int], IntArray]]:
@@ -105,7 +112,7 @@ class Bin:
         Their mean predicted probability.
     observed, low, high
         The share of the class among their labels, with a 95% interval over clusters; NaN ends
-        where all rows are of one cluster.
+        with fewer than ``MIN_CLUSTERS`` effective clusters.
     """
 
     rows: int
