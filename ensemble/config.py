@@ -72,6 +72,8 @@ class Folds(_Table):
 
     n_splits: Annotated[int, Field(ge=2, le=100)] = 5
     near_duplicate_threshold: Annotated[float, Field(ge=0.5, le=1.0)] = 0.8
+    embeddings: str | None = None
+    embedding_threshold: Annotated[float, Field(gt=0, le=1)] = 0.95
 
 
 class Learner(_Table):
@@ -295,6 +297,9 @@ def _anchor(config: Config, directory: Path, faults: list[str]) -> Config:
         "sources": [anchored(source) for source in config.sources],
         "test": config.test and anchored(config.test),
     }
+    if config.folds.embeddings is not None:
+        vectors = absolute(config.folds.embeddings)
+        changes["folds"] = config.folds.model_copy(update={"embeddings": vectors})
     if config.stack.meta_learner == "none":
         changes["stack"] = config.stack.model_copy(update={"meta_learner": None})
     return config.model_copy(update=changes)

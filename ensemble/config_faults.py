@@ -25,6 +25,10 @@ _RESERVED_SOURCES = {"test"}
 def faults_of(config: Config) -> list[str]:
     """Find what is wrong in a config, whatever lies on the disk."""
     faults = [*_source_faults(config), *_learner_faults(config), *_stack_faults(config)]
+    folds = config.folds
+    usual = type(folds).model_fields["embedding_threshold"].default
+    if folds.embeddings is None and folds.embedding_threshold != usual:
+        faults.append("folds.embedding_threshold is for vectors, and folds.embeddings is missing")
     for place, reading in _readings(config):
         if reading.options and reading.loader is None:
             faults.append(f"{place}.options are for a loader, and {place}.loader is missing")
@@ -45,6 +49,8 @@ def place_faults(config: Config, path: Path) -> list[str]:
     """
     run = Path(config.run_dir)
     inputs = [(f"{place}.path", Path(reading.path)) for place, reading in _readings(config)]
+    if config.folds.embeddings is not None:
+        inputs.append(("folds.embeddings", Path(config.folds.embeddings)))
     if not _is_of_run(path.resolve(), run):
         inputs.insert(0, ("the config", path.resolve()))
     return [

@@ -148,6 +148,13 @@ def prepare_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
                 reporter.event("pseudo-labels", source=name, teachers=list(use.teachers))
                 who = ", ".join(use.teachers)
                 reporter.say(f"{name}  labelled by {who}; labels in its file are not read")
+    if vectors := summary["embeddings"]:
+        reporter.event("vectors", **{k: v for k, v in vectors.items() if k not in ("path",)})
+        reporter.say(
+            f"vectors  {vectors['with_vector']:,} battles have one, {vectors['without_vector']:,} "
+            f"have none, {vectors['unknown_ids']:,} ids are of no battle; "
+            f"{vectors['pairs']:,} pairs of paraphrases join clusters"
+        )
     reporter.say("battles and clusters  " + _made_or_kept(made))
     return summary
 

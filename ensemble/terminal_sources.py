@@ -24,6 +24,8 @@ def show_sources(studies: Sequence[dict[str, Any]]) -> None:
     for study in studies:
         console.print(_effects(study))
     for study in studies:
+        for text in study["warnings"]:
+            console.print(f"warning: {study['name']}: {text}.", markup=False)
         console.print(f"{study['verdict']['sentence']}\n", markup=False)
 
 

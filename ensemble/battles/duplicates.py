@@ -20,6 +20,7 @@ from ensemble.battles.templates import find_templates
 from ensemble.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ensemble.battles.embeddings import Embeddings
     from ensemble.battles.passages import Passages
     from ensemble.battles.shingles import Integers
     from ensemble.battles.templates import Templates
@@ -45,7 +46,8 @@ class Duplicates:
         (Float64, 1.0 where the texts are equal). Kinds are "same prompt", "same opening", "same
         turn", "same response" and "same responses"; "near prompt" and "near opening", where
         ``similarity`` is the Jaccard similarity; "contained prompt", "contained response" and
-        "response in prompt", where it is the share of the shorter text that stands in the longer.
+        "response in prompt", where it is the share of the shorter text that stands in the longer;
+        "paraphrase", where it is the cosine of the vectors.
         Connecting these pairs gives the clusters. ``n`` equal texts have ``n - 1`` pairs, all with
         the first of them.
     """
@@ -55,7 +57,11 @@ class Duplicates:
 
 
 def find_duplicates(
-    battles: pl.DataFrame, *, threshold: float = 0.8, seed: int = SEED
+    battles: pl.DataFrame,
+    *,
+    threshold: float = 0.8,
+    seed: int = SEED,
+    embeddings: Embeddings | None = None,
 ) -> Duplicates:
     """Cluster battles that say the same, in whatever wrapping.
 
@@ -68,6 +74,7 @@ def find_duplicates(
       text of the other, where what many battles share counts for little.
     - They have the same two responses, on whichever sides, of ``MIN_RESPONSE_CHARACTERS`` or
       more; among battles without a prompt, of any length.
+    - The vectors that the user brings for them point the same way.
 
     Parameters
     ----------
@@ -80,6 +87,8 @@ def find_duplicates(
         :data:`LOWEST_THRESHOLD` to 1.
     seed
         Of the search for near duplicates. Two searches with different seeds miss independently.
+    embeddings
+        Vectors of some of the battles, or None.
 
     Returns
     -------
@@ -111,8 +120,9 @@ def find_duplicates(
     told = _same_passage(passages, rows)
     rows.merge(told["a"].to_numpy(), told["b"].to_numpy())
     wrapped = _contained(battles, passages, templates, rows)
-    edges = _unique(pl.concat([whole, told, wrapped]))
     rows.merge(wrapped["a"].to_numpy(), wrapped["b"].to_numpy())
+    meant = [] if embeddings is None else [embeddings.pairs(battles["id"], rows)]
+    edges = _unique(pl.concat([whole, told, wrapped, *meant]))
     clusters = battles.select("id", cluster=pl.Series(rows.numbers()))
     return Duplicates(clusters=clusters, pairs=_by_id(battles, edges))
 

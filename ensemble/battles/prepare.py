@@ -11,6 +11,7 @@ import polars as pl
 
 from ensemble.artifacts import atomic_path, fingerprint, hash_file, read_sealed, write_sealed
 from ensemble.battles.duplicates import find_duplicates
+from ensemble.battles.embeddings import PARAPHRASE, read_embeddings
 from ensemble.battles.loading import combine, load_battles
 from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE, TEST_SOURCE
 from ensemble.config import Source
@@ -20,10 +21,11 @@ from ensemble.plugin.manager import get_manager
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from ensemble.battles.embeddings import Embeddings
     from ensemble.battles.loading import Loaded
-    from ensemble.config import Config, Reading
+    from ensemble.config import Config, Folds, Reading
 
-VERSION = 5
+VERSION = 6
 """Raise it when the same files come to give other battles or clusters."""
 
 BATTLES, CLUSTERS, PAIRS, SUMMARY = (
@@ -54,23 +56,36 @@ def prepare(config: Config) -> bool:
     readings, settings = config.readings(), prepared_settings(config)
     # What is no file has no content to hash but the table that its loader makes of it.
     early = {place: _load(item) for place, item in enumerate(readings) if not _is_file(item)}
-    hashes = [None if at in early else _hash_source(r.path) for at, r in enumerate(readings)]
+    hashes = [None if at in early else _hash_file(r.path, "path") for at, r in enumerate(readings)]
     tables = {place: _hash_loaded(loaded) for place, loaded in early.items()}
-    key = prepared_key(config, hashes, tables)
+    vectors = config.folds.embeddings and _hash_file(config.folds.embeddings, "folds.embeddings")
+    key = prepared_key(config, hashes, tables, vectors)
     if _is_complete(run, key):
         return False
     loaded = [early.get(place) or _load(item) for place, item in enumerate(readings)]
-    files = _write_tables(run, loaded, config.folds.near_duplicate_threshold)
+    files, told = _write_tables(run, loaded, config.folds)
     sources = [
         {**_describe(reading, rows, digest), "table": tables.get(place)}
         for place, (reading, rows, digest) in enumerate(zip(readings, loaded, hashes, strict=True))
     ]
-    made = {"key": key, "settings": settings, "files": files, "sources": sources}
+    embeddings = told and {**told, "path": config.folds.embeddings, "sha256": vectors}
+    made = {
+        "key": key,
+        "settings": settings,
+        "files": files,
+        "sources": sources,
+        "embeddings": embeddings,
+    }
     write_sealed(run / SUMMARY, made)
     return True
 
 
-def prepared_key(config: Config, hashes: Sequence[str | None], tables: Mapping[int, str]) -> str:
+def prepared_key(
+    config: Config,
+    hashes: Sequence[str | None],
+    tables: Mapping[int, str],
+    embeddings: str | None,
+) -> str:
     """Name the battles that a config gives: 64 hex digits.
 
     Parameters
@@ -81,6 +96,8 @@ def prepared_key(config: Config, hashes: Sequence[str | None], tables: Mapping[i
         SHA-256 of each reading's file; None for a reading that is no file.
     tables
         SHA-256 of what the loader makes of each of the latter, by its place.
+    embeddings
+        SHA-256 of the file of vectors; None where there is none.
     """
     return fingerprint(
         {
@@ -88,6 +105,7 @@ def prepared_key(config: Config, hashes: Sequence[str | None], tables: Mapping[i
             "settings": prepared_settings(config),
             "files": list(hashes),
             "tables": [tables[place] for place in sorted(tables)],
+            "embeddings": embeddings,
             "loaded_by": [_loaded_by(reading) for reading in config.readings()],
         }
     )
@@ -111,8 +129,10 @@ def prepared_settings(config: Config) -> dict[str, Any]:
     with its files, and other weights leave the battles as they are.
     """
     apart = {"path", "weight", "share", "reweight", "offset", "teachers"}
+    folds = config.folds
     return {
-        "near_duplicate_threshold": config.folds.near_duplicate_threshold,
+        "near_duplicate_threshold": folds.near_duplicate_threshold,
+        "embedding_threshold": folds.embedding_threshold if folds.embeddings else None,
         "readings": [r.model_dump(exclude=apart) for r in config.readings()],
     }
 
@@ -144,9 +164,13 @@ def read_pairs(run: Path) -> pl.DataFrame:
 
 
 def read_summary(run: Path) -> dict[str, Any]:
-    """Read what ``prepare`` wrote: ``key``, ``settings``, ``files`` (hash by name), ``sources``.
+    """Read what ``prepare`` wrote; errors as ``read_battles``.
 
-    Errors as ``read_battles``.
+    Returns
+    -------
+    dict[str, Any]
+        ``key``, ``settings``, ``files`` (hash by name), ``sources``, and ``embeddings``: what
+        vectors told, or None.
     """
     if not os.path.lexists(run / SUMMARY):
         raise ArtifactError("the battles have not been prepared", where=str(run), mend=_MEND)
@@ -183,15 +207,49 @@ def _holds(path: Path, digest: str) -> bool:
         return False
 
 
-def _write_tables(run: Path, loaded: Iterable[Loaded], threshold: float) -> dict[str, str]:
-    """Write battles, clusters and pairs; give the hash of each file."""
+def embeddings_of(folds: Folds) -> Embeddings | None:
+    """Read the vectors that a config names; errors as ``read_embeddings``."""
+    if folds.embeddings is None:
+        return None
+    return read_embeddings(Path(folds.embeddings), folds.embedding_threshold)
+
+
+def _write_tables(
+    run: Path, loaded: Iterable[Loaded], folds: Folds
+) -> tuple[dict[str, str], dict[str, int] | None]:
+    """Write battles, clusters and pairs; give the hash of each file, and what vectors told."""
     battles = combine(list(loaded))
-    duplicates = find_duplicates(battles, threshold=threshold)
-    tables = {BATTLES: battles, CLUSTERS: duplicates.clusters, PAIRS: duplicates.pairs}
+    embeddings = embeddings_of(folds)
+    found = find_duplicates(
+        battles, threshold=folds.near_duplicate_threshold, embeddings=embeddings
+    )
+    tables = {BATTLES: battles, CLUSTERS: found.clusters, PAIRS: found.pairs}
     for name, frame in tables.items():
         with atomic_path(run / name) as path:
             frame.write_parquet(path)
-    return {name: hash_file(run / name) for name in tables}
+    told = embeddings and _told_by(embeddings, battles["id"], found.pairs, folds)
+    return {name: hash_file(run / name) for name in tables}, told
+
+
+def _told_by(
+    embeddings: Embeddings, ids: pl.Series, pairs: pl.DataFrame, folds: Folds
+) -> dict[str, int]:
+    """Count the battles with and without a vector, the vectors of no battle, and the pairs."""
+    there = len(embeddings.rows(ids)[0])
+    if not there:
+        raise DataError(
+            "no vector has the id of a battle",
+            where=str(folds.embeddings),
+            mend=f'ids are those of the run, with the id_prefix of the source, such as "{ids[0]}"'
+            if len(ids)
+            else None,
+        )
+    return {
+        "with_vector": there,
+        "without_vector": len(ids) - there,
+        "unknown_ids": len(embeddings.ids) - there,
+        "pairs": int((pairs["kind"] == PARAPHRASE).sum()),
+    }
 
 
 def _is_file(reading: Reading) -> bool:
@@ -203,14 +261,14 @@ def _loaded_by(reading: Reading) -> str | None:
     return reading.loader and get_manager().loaders.entry(reading.loader).distribution
 
 
-def _hash_source(path: str) -> str:
+def _hash_file(path: str, key: str) -> str:
     try:
         return hash_file(Path(path))
     except OSError as error:
         raise DataError(
             f"the file cannot be read: {error.strerror}",
             where=path,
-            mend="mend `path` in the config; it is taken from the config's own directory",
+            mend=f"mend `{key}` in the config; it is taken from the config's own directory",
         ) from error
 
 

@@ -13,6 +13,7 @@ from ensemble.battles.folds import FoldPlan, make_plan, overlap_with_test, read_
 from ensemble.battles.partition import connect_rows
 from ensemble.battles.prepare import read_battles, read_clusters, read_pairs, read_summary
 from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE
+from ensemble.battles.shared_text import shared_text
 from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.base import IntArray
 
-VERSION = 2
+VERSION = 3
 """Raise it when the same battles come to give another plan, or it is recorded otherwise."""
 
 FOLDS, SUMMARY = "folds.parquet", "folds.json"
@@ -63,8 +64,13 @@ def split(run: Path, *, n_splits: int, seed: int) -> bool:
     plan = make_plan(battles, read_clusters(run), n_splits=n_splits, seed=seed)
     with atomic_path(run / FOLDS) as path:
         plan.frame.write_parquet(path)
-    threshold = read_summary(run)["settings"]["near_duplicate_threshold"]
-    settings = {"seed": seed, "near_duplicate_threshold": threshold}
+    prepared = read_summary(run)
+    clustered = ("near_duplicate_threshold", "embedding_threshold")
+    settings = {
+        "seed": seed,
+        **{name: prepared["settings"][name] for name in clustered},
+        "embeddings": prepared["embeddings"],
+    }
     described = describe(plan, battles, read_pairs(run))
     files = {FOLDS: hash_file(run / FOLDS)}
     write_sealed(run / SUMMARY, {"key": key, "files": files, **settings, **described})
@@ -235,12 +241,14 @@ def _describe_cluster(
 ) -> dict[str, Any]:
     members = plan.frame["cluster"] == row["cluster"]
     sources = plan.frame.filter(members)["source"].value_counts().sort("source")
-    turns = battles.filter(members)["prompt"][0]
+    conversations = battles.filter(members)["prompt"].to_list()
+    prompts = [" | ".join(turn for turn in turns if turn) for turns in conversations]
     return {
         **row,
         "share_of_target": row["target_rows"] / targets,
         "sources": dict(sources.iter_rows()),
-        "text": " | ".join(turn for turn in turns if turn)[:_SHOWN_TEXT],
+        "text": prompts[0][:_SHOWN_TEXT],
+        "shared_text": shared_text(prompts),
     }
 
 
@@ -262,5 +270,17 @@ def _is_large(cluster: dict[str, Any]) -> bool:
 def _warning(cluster: dict[str, Any]) -> str:
     return (
         f"one cluster holds {cluster['share_of_target']:.1%} of the target "
-        f"({cluster['target_rows']} rows): {cluster['text']!r}"
+        f"({cluster['target_rows']} rows): {cluster['text']!r}{_shared(cluster)}"
     )
+
+
+def _shared(cluster: dict[str, Any]) -> str:
+    """Name what the prompts of a cluster share, which may be a template that made it large."""
+    text = cluster["shared_text"]
+    if text is None:
+        return ""
+    return f"; its prompts share {len(text):,} characters, a template perhaps: {_shortened(text)!r}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN_TEXT else f"{text[:_SHOWN_TEXT]}…"

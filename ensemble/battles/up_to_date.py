@@ -19,6 +19,8 @@ from ensemble.errors import ArtifactError, EnsembleError
 if TYPE_CHECKING:
     from ensemble.config import Config, Reading
 
+VECTORS = "folds.embeddings"
+"""Names the file of vectors among the sources."""
 _MEND = "run `ensemble prepare CONFIG` again"
 
 
@@ -60,6 +62,13 @@ def check_sources(config: Config) -> None:
                 where=path,
                 mend=f"{_MEND}, or put the former file back",
             )
+    vectors = config.folds.embeddings
+    if vectors and _vectors_changed(config, read_summary(Path(config.run_dir))):
+        raise ArtifactError(
+            "the file of vectors is not the one that was prepared",
+            where=vectors,
+            mend=f"{_MEND}, or put the former file back",
+        )
 
 
 def compare_sources(config: Config) -> tuple[list[str], list[str]]:
@@ -70,7 +79,8 @@ def compare_sources(config: Config) -> tuple[list[str], list[str]]:
     tuple[list[str], list[str]]
         Names of the sources whose content is another, and of those that are not here: a run
         directory goes where its sources do not. What a loader reads that is no file is loaded
-        again, as ``prepare`` does; where that fails, it is not here either.
+        again, as ``prepare`` does; where that fails, it is not here either. :data:`VECTORS` stands
+        for the file of vectors.
 
     Raises
     ------
@@ -88,8 +98,21 @@ def compare_sources(config: Config) -> tuple[list[str], list[str]]:
             absent.append(str(source["name"]))
         elif now != known:
             changed.append(str(source["name"]))
+    if config.folds.embeddings:
+        different = _vectors_changed(config, summary)
+        if different is not False:
+            (absent if different is None else changed).append(VECTORS)
     _check_key(config, summary)
     return changed, absent
+
+
+def _vectors_changed(config: Config, summary: dict[str, Any]) -> bool | None:
+    """Say whether the file of vectors is another than was prepared; None where it is not here."""
+    try:
+        now = hash_file(Path(str(config.folds.embeddings)))
+    except OSError:
+        return None
+    return bool(now != (summary["embeddings"] or {}).get("sha256"))
 
 
 def _content_of(reading: Reading, *, is_file: bool) -> str | None:
@@ -105,7 +128,8 @@ def _check_key(config: Config, summary: dict[str, Any]) -> None:
     hashes = [source["sha256"] for source in sources]
     tables = {at: source["table"] for at, source in enumerate(sources) if source["table"]}
     try:
-        key = prepared_key(config, hashes, tables)
+        vectors = (summary["embeddings"] or {}).get("sha256")
+        key = prepared_key(config, hashes, tables, vectors)
     except EnsembleError as error:  # a loader's plugin is not installed here
         raise ArtifactError(error.message, where=error.where, mend=error.mend) from error
     if key != summary["key"]:

@@ -77,7 +77,7 @@ def audit_run(run: Path) -> Audit:
     plan = read_split(run)
     # What the config says is what the reader believes: not what a plan says of itself.
     threshold = config.folds.near_duplicate_threshold
-    truth = recomputed(battles, plan, threshold)
+    truth = recomputed(battles, plan, config.folds)
     store = FoldStore(run, plan.fingerprint, data, plan.n_splits)
     ledger = Ledger()
     check_described(config, data, ledger)

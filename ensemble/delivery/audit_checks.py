@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ensemble.battles.duplicates import find_duplicates
+from ensemble.battles.prepare import embeddings_of
 from ensemble.battles.split import read_split, split_key
 from ensemble.battles.up_to_date import compare_sources
 from ensemble.delivery.audit_ledger import Check, Ledger
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ensemble.battles.folds import FoldPlan
-    from ensemble.config import Config
+    from ensemble.config import Config, Folds
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.store import FoldStore
 
@@ -34,9 +35,20 @@ _SEED = 20_261
 search misses by chance is not missed by both."""
 
 
-def recomputed(battles: pl.DataFrame, plan: FoldPlan, threshold: float) -> pl.DataFrame:
-    """Give each row's clusters and swap key computed from the texts alone, beside what it is."""
-    clusters = find_duplicates(battles, threshold=threshold, seed=_SEED).clusters
+def recomputed(battles: pl.DataFrame, plan: FoldPlan, folds: Folds) -> pl.DataFrame:
+    """Give each row's clusters and swap key computed anew, beside what it is.
+
+    From the texts, and from the vectors that the config names where their file is here: whether it
+    is, and is the one that was prepared, is checked with the sources.
+    """
+    try:
+        embeddings = embeddings_of(folds)
+    except EnsembleError:
+        embeddings = None
+    threshold = folds.near_duplicate_threshold
+    clusters = find_duplicates(
+        battles, threshold=threshold, seed=_SEED, embeddings=embeddings
+    ).clusters
     return (
         battles.select("id", "source", "role", swap=_swap_key())
         .join(clusters, on="id", how="left", maintain_order="left")
@@ -63,7 +75,8 @@ def check_described(config: Config, data: str, ledger: Ledger) -> None:
         ledger.fail(name, f"{error.message}; {error.mend}")
         return
     ledger.hold(name, "the same sources, settings and seed")
-    here = len(config.readings()) - len(absent)
+    files = len(config.readings()) + (config.folds.embeddings is not None)
+    here = files - len(absent)
     ledger.absent += [f"source {source}" for source in absent]
     if changed or here:
         told = f"other content than was prepared: {', '.join(changed)}" if changed else None

@@ -25,6 +25,7 @@ from ensemble.sources.bench import Bench
 from ensemble.sources.columns import feature_sets
 from ensemble.sources.describe import describe
 from ensemble.sources.effect import fits_of, measure_effect
+from ensemble.sources.likeness import likeness_warnings
 from ensemble.sources.material import gather
 from ensemble.sources.overlap import Links, overlap
 from ensemble.sources.settings import StudySettings, folds_of, learner_of, sources_of
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from ensemble.oof.workspace import Workspace
     from ensemble.sources.material import Material
 
-VERSION = 2
+VERSION = 3
 """Raise it when the same rows and settings come to give other results."""
 
 DIRECTORY = "sources"
@@ -65,6 +66,8 @@ class SourceStudy:
         What it does to the log loss on the target.
     verdict
         ``word``, ``recommended``, ``sentence``.
+    warnings
+        Signs that its rows are the target's own.
     """
 
     name: str
@@ -74,6 +77,7 @@ class SourceStudy:
     shift: dict[str, Any] | None
     effect: dict[str, Any]
     verdict: dict[str, Any]
+    warnings: list[str]
 
     def to_json(self) -> dict[str, Any]:
         """Give all of it as one JSON object."""
@@ -165,17 +169,21 @@ class _Job:
         material = gather(self.workspace, self.name, self.settings.rows) if unlabelled else whole
         effect = self._effect(material)
         own = describe(self.workspace.battles.filter(pl.col("source") == self.name))
+        description, linked = {"source": own, "target": target}, overlap(links, self.name)
         study = SourceStudy(
             name=self.name,
             role=role,
-            description={"source": own, "target": target},
-            overlap=overlap(links, self.name),
+            description=description,
+            overlap=linked,
             shift=shift,
             effect=effect,
             verdict=judge(self.name, effect),
+            warnings=likeness_warnings(description, linked, shift, effect),
         )
         self._write(study)
         self.reporter.event("source studied", source=self.name, verdict=study.verdict["word"])
+        for text in study.warnings:
+            self.reporter.say(f"warning: {self.name}: {text}")
         self.reporter.say(study.verdict["sentence"])
         return study
 

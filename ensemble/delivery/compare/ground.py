@@ -126,6 +126,6 @@ def _data_differences(own: dict[str, Any], other: dict[str, Any]) -> list[str]:
 def _plan_differences(own: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return [
         f"{key} is {other[key]} there and {own[key]} here"
-        for key in ("n_splits", "seed", "near_duplicate_threshold")
+        for key in ("n_splits", "seed", "near_duplicate_threshold", "embedding_threshold")
         if other[key] != own[key]
     ]

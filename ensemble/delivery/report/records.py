@@ -102,6 +102,7 @@ class Cluster(Record):
     share_of_target: float | None = None
     sources: dict[str, int] = {}
     text: str | None = None
+    shared_text: str | None = None
 
 
 class TestOverlap(Record):
@@ -116,6 +117,15 @@ class TestOverlap(Record):
     of: int | None = None
 
 
+class Vectors(Record):
+    """What vectors told of battles that say the same."""
+
+    with_vector: int
+    without_vector: int
+    unknown_ids: int
+    pairs: int
+
+
 class FoldPlan(Record):
     """``folds.json``."""
 
@@ -123,6 +133,8 @@ class FoldPlan(Record):
     n_splits: int
     seed: int | None = None
     near_duplicate_threshold: float | None = None
+    embedding_threshold: float | None = None
+    embeddings: Vectors | None = None
     folds: tuple[Fold, ...] = ()
     cuts: tuple[Cut, ...] | None = None
     largest_clusters: tuple[Cluster, ...] = ()
