@@ -1,36 +1,28 @@
 """Passages that contain most of another passage, whatever stands around it.
 
-Two passages say the same where one of them is told again in the other. What many passages share
-counts for little in that, and what only two share counts for much: a fingerprint weighs less the
-more *components* (battles that are connected already) have it, so that neither a template nor a
-phrase that everyone uses connects anything. Candidates share most of the rarest fingerprints of the
-shorter passage, as a text that contains it must (the idea of prefix filtering: Chaudhuri, Ganti and
-Kaushik 2006; Bayardo, Ma and Srikant 2007). Every candidate is then compared letter by letter.
+Two passages say the same where one of them is told again in the other. Which are worth comparing is
+told by what few passages have (``gram_index``); each such pair is then compared letter by letter.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
-from scipy.sparse import csr_array
 
 from ensemble.battles.coverage import alignment, coverage
+from ensemble.battles.fingerprints import fingerprints, letters
+from ensemble.battles.gram_index import LONG_PROMPT, GramIndex
 from ensemble.battles.partition import Partition
-from ensemble.battles.passages import (
-    ANSWER_ONE_IN,
-    NUMBER_BITS,
-    PROMPT_ONE_IN,
-)
+from ensemble.battles.passages import NUMBER_BITS, PROMPT_ONE_IN
 from ensemble.battles.shingles import batches, ranges
+from ensemble.battles.templates import Looked
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ensemble.battles.passages import Passages
-    from ensemble.battles.shingles import Integers
+    from ensemble.battles.shingles import Integers, Shingles
     from ensemble.battles.templates import Templates
     from ensemble.plugin.base import FloatArray
 
@@ -38,27 +30,14 @@ LEAST_COVERAGE = 0.9
 """Share of a passage's letters and digits that the other must have, in runs of some length."""
 LEAST_ALIGNMENT = 0.94
 """How like a part of the other a prompt must be, where wrong letters leave too few runs."""
-LEAST_WEIGHT, LONG_WEIGHT = 0.3, 0.6
-"""Share of its fingerprints' weight that the other must have, for the two to be compared: a wrong
-letter spoils many fingerprints of a short passage. An answer is long, and so is a prompt of more
-than :data:`LONG_PROMPT` letters and digits."""
-LONG_PROMPT = 400
-LEAST_EVIDENCE = 0.5
-"""The weight that two passages must share: that of a few fingerprints which some dozen components
-have, or of many which some dozens do."""
-FULL_WEIGHT_UP_TO = 4
-"""A fingerprint of so many components still has its full weight of 1."""
-MOST_COMPONENTS = 100
-"""What more components share counts for nothing."""
-FEWEST_SHARED = 2
-"""Fingerprints that two passages must share to be compared."""
-ANCHORS = 5
-"""Of its rarest fingerprints, so many choose what a passage is compared with: another must have
-more than half of them."""
+LEAST_SHARED = 0.55
+"""Share of a long passage's fingerprints, whatever they weigh, that the other must have too: 90% of
+its letters in long runs leave some three quarters of its fingerprints whole."""
 
-_NUMBER = np.uint64((1 << NUMBER_BITS) - 1)
-_PAIRS_AT_A_TIME = 1 << 20
 _LETTERS_AT_A_TIME = 4_000_000
+_GRAMS_AT_A_TIME = 1 << 20
+_PAIR_BITS = np.uint64(64 - NUMBER_BITS)
+_NOWHERE = np.uint64((1 << 64) - 1)
 
 
 class Contained(NamedTuple):
@@ -93,9 +72,10 @@ def find_contained(
     components
         ``(len(passages),)`` number of the component that each belongs to; -1 leaves it out.
     """
-    left, right = _Index.of(passages, components).candidates()
+    left, right = GramIndex.of(passages, components).candidates()
     own = _OwnTexts.of(battles, passages, templates, left)
-    sizes = _letters(passages)
+    left, right = _that_share(own, left, right)
+    sizes = passages.letters
     parts = Partition(int(components.max(initial=-1)) + 1)
     found: list[Contained] = []
     while len(left):
@@ -132,7 +112,8 @@ class _OwnTexts:
         cls, battles: pl.DataFrame, passages: Passages, templates: Templates, left: Integers
     ) -> _OwnTexts:
         prompts = np.unique(left[passages.is_prompt[left]])
-        return cls(battles, passages, prompts, templates.left_by(passages.texts(battles, prompts)))
+        texts = passages.texts(battles, prompts)
+        return cls(battles, passages, prompts, templates.left_by(Looked.at(texts)))
 
     def whole(self, wanted: Integers) -> pl.Series:
         """Give whole texts."""
@@ -148,6 +129,52 @@ class _OwnTexts:
         return texts.scatter(np.flatnonzero(is_prompt), known)
 
 
+class _Grams(NamedTuple):
+    """Fingerprints of some texts: text ``i`` has ``values[offsets[i]:offsets[i + 1]]``."""
+
+    values: Shingles
+    offsets: Integers
+
+    def listed(self, wanted: Integers) -> tuple[Shingles, Integers]:
+        """List those of some texts, each under its text's place in the list, and these places."""
+        counts = np.diff(self.offsets)[wanted]
+        place = np.repeat(np.arange(len(wanted)), counts)
+        values = self.values[ranges(self.offsets[wanted], counts)]
+        return (place.astype(np.uint64) << _PAIR_BITS) | values, place
+
+
+def _that_share(texts: _OwnTexts, left: Integers, right: Integers) -> tuple[Integers, Integers]:
+    """Keep the pairs that share most of the fingerprints of the left one, where it is long."""
+    passages = texts.passages
+    wanted = np.zeros(len(passages), dtype=np.bool_)
+    wanted[left] = wanted[right] = True
+    whole = _Grams(*passages.fingerprints_of(wanted))
+    found = fingerprints(letters(texts.own), PROMPT_ONE_IN)
+    ends = np.searchsorted(found.text, np.arange(len(texts.own) + 1))
+    own = _Grams(found.hashes >> np.uint64(NUMBER_BITS), ends)
+    prompts = np.flatnonzero(passages.is_prompt[left])
+    number = np.searchsorted(texts.prompts, left[prompts])
+    long = np.diff(ends)[number] * PROMPT_ONE_IN > LONG_PROMPT
+    prompts, number = prompts[long], number[long]
+    answers = np.flatnonzero(~passages.is_prompt[left])
+    able = np.ones(len(left), dtype=np.bool_)
+    able[prompts] = _share(own, number, whole, right[prompts]) >= LEAST_SHARED
+    able[answers] = _share(whole, left[answers], whole, right[answers]) >= LEAST_SHARED
+    return left[able], right[able]
+
+
+def _share(one: _Grams, left: Integers, other: _Grams, right: Integers) -> FloatArray:
+    """Give the share of each left text's fingerprints that the right one has."""
+    counts, others = np.diff(one.offsets)[left], np.diff(other.offsets)[right]
+    hits = np.zeros(len(left), dtype=np.int64)
+    for part in batches(counts + others, _GRAMS_AT_A_TIME):
+        wanted, pair = one.listed(left[part])
+        there, _ = other.listed(right[part])  # ascending, as those of a passage are
+        same = np.append(there, _NOWHERE)[np.searchsorted(there, wanted)] == wanted
+        hits[part] = np.bincount(pair[same], minlength=part.stop - part.start)
+    return np.asarray(hits / np.maximum(1, counts))
+
+
 def _compare(texts: _OwnTexts, left: Integers, right: Integers) -> Contained:
     ours, one = np.unique(left, return_inverse=True)
     theirs, other = np.unique(right, return_inverse=True)
@@ -159,133 +186,3 @@ def _compare(texts: _OwnTexts, left: Integers, right: Integers) -> Contained:
     alike[typed] = np.where(aligned >= LEAST_ALIGNMENT, aligned, alike[typed])
     keep = alike >= LEAST_COVERAGE
     return Contained(left[keep], right[keep], alike[keep])
-
-
-def _letters(passages: Passages) -> Integers:
-    """Estimate how long each passage is, from how many fingerprints were kept."""
-    kept = np.bincount(passages.numbers, minlength=len(passages))
-    return np.asarray(np.where(passages.is_prompt, PROMPT_ONE_IN, ANSWER_ONE_IN) * kept)
-
-
-class _Index:
-    """Which passages have which fingerprints, of those that stand in several components."""
-
-    def __init__(
-        self, weights: csr_array, needed: FloatArray, shared: Integers, components: Integers
-    ) -> None:
-        self.weights, self.needed, self.shared = weights, needed, shared
-        self.components = components
-        self.by_gram = weights.T.tocsr()
-
-    @classmethod
-    def of(cls, passages: Passages, components: Integers) -> _Index:
-        """Weigh every fingerprint by the number of components that have it."""
-        n = len(passages)
-        keys = passages.keys
-        first = _firsts(keys >> np.uint64(NUMBER_BITS))
-        size = np.diff(np.append(first, len(keys)))
-        kept = np.bincount(passages.numbers, minlength=n)
-        # One that a single passage has, as most are, is in no other; nor does a component connect
-        # with itself, or a passage that stands in several.
-        place = ranges(first[size > 1], size[size > 1])
-        # Half the bytes: here are as many numbers as fingerprints.
-        number = (keys[place] & _NUMBER).astype(np.int32)
-        gram = np.repeat(np.arange((size > 1).sum(), dtype=np.int32), size[size > 1])
-        own = components.astype(np.int32)[number]
-        del place
-        known = own >= 0
-        number, gram, own = number[known], gram[known], own[known]
-        first = _firsts(gram)
-        alone = _reduced(np.minimum, own, first) == _reduced(np.maximum, own, first)
-        apart = ~np.repeat(alone, _lengths(gram))
-        number, own = number[apart], own[apart]
-        gram = np.repeat(np.arange((~alone).sum(), dtype=np.int32), _lengths(gram)[~alone])
-        total = (kept - np.bincount(number, minlength=n)).astype(np.float64)
-        counts = _components_of(gram, own)
-        weight = np.where(
-            counts > MOST_COMPONENTS, 0.0, np.minimum(1.0, (FULL_WEIGHT_UP_TO / counts) ** 2)
-        )
-        total += np.bincount(number, weights=weight[gram], minlength=n)
-        counted = weight[gram] > 0
-        table = csr_array(
-            (weight[gram[counted]], (number[counted], gram[counted])), shape=(n, len(counts))
-        )
-        short = passages.is_prompt & (_letters(passages) <= LONG_PROMPT)
-        needed = np.maximum(np.where(short, LEAST_WEIGHT, LONG_WEIGHT) * total, LEAST_EVIDENCE)
-        return cls(table, needed, counts, components)
-
-    def candidates(self) -> tuple[Integers, Integers]:
-        """List pairs of passages that share enough weight to be worth comparing."""
-        row, gram, needed = self._anchors()
-        sizes = np.diff(self.by_gram.indptr)[gram]
-        first = np.append(_firsts(row), len(row))
-        kept = [np.empty((2, 0), dtype=np.int64)]
-        for part in batches(
-            np.add.reduceat(sizes, first[:-1]) if len(row) else sizes, _PAIRS_AT_A_TIME
-        ):
-            anchors = slice(first[part.start], first[part.stop])
-            others = np.asarray(self.by_gram[gram[anchors]].indices, dtype=np.int64)
-            pair = (np.repeat(row[anchors], sizes[anchors]) << NUMBER_BITS) | others
-            pair, hits = np.unique(pair, return_counts=True)
-            left, right = pair >> NUMBER_BITS, pair & ((1 << NUMBER_BITS) - 1)
-            open_ = (hits >= needed[left]) & (self.components[left] != self.components[right])
-            kept.append(self._heavy(left[open_], right[open_]))
-        left, right = np.concatenate(kept, axis=1)
-        return left, right
-
-    def _anchors(self) -> tuple[Integers, Integers, Integers]:
-        """Take the rarest fingerprints of each passage, of which another must have most.
-
-        Returns
-        -------
-        tuple
-            Passage and fingerprint of each anchor, in the order of passages; and how many anchors
-            of each passage another must have.
-        """
-        table = self.weights
-        shared = np.asarray(table.sum(axis=1))
-        rows = np.repeat(np.arange(len(self.needed)), np.diff(table.indptr))
-        able = (shared >= self.needed)[rows]
-        rows, grams = rows[able], table.indices[able].astype(np.int64)
-        packed = (rows << 40) | (self.shared[grams] << 33) | grams
-        order = np.argsort(packed)
-        rows, grams = rows[order], grams[order]
-        rank = np.arange(len(rows)) - np.repeat(_firsts(rows), _lengths(rows))
-        rows, grams = rows[rank < ANCHORS], grams[rank < ANCHORS]
-        count = np.bincount(rows, minlength=len(self.needed))
-        return rows, grams, np.maximum(FEWEST_SHARED, count // 2 + 1)
-
-    def _heavy(self, left: Integers, right: Integers) -> Integers:
-        """Keep the pairs that share enough weight: ``(2, m)``."""
-        length = np.diff(self.weights.indptr)
-        kept = [np.empty((2, 0), dtype=np.int64)]
-        for part in batches(length[left] + length[right], _PAIRS_AT_A_TIME):
-            one, other = left[part], right[part]
-            common = self.weights[one].multiply(self.weights[other] > 0).tocsr()
-            enough = common.sum(axis=1) >= self.needed[one]
-            kept.append(np.vstack([one[enough], other[enough]]))
-        return np.concatenate(kept, axis=1)
-
-
-def _firsts(values: NDArray[Any]) -> Integers:
-    """Say where each run of equal values begins."""
-    return np.flatnonzero(
-        np.append(np.ones(min(1, len(values)), np.bool_), values[1:] != values[:-1])
-    )
-
-
-def _reduced(reduce: np.ufunc, values: NDArray[Any], first: Integers) -> NDArray[Any]:
-    """Reduce runs of values; of none there are none."""
-    return np.asarray(reduce.reduceat(values, first)) if len(first) else values
-
-
-def _components_of(gram: Integers, component: Integers) -> Integers:
-    """Count the different components of each fingerprint."""
-    pairs = (gram.astype(np.int64) << NUMBER_BITS) | component
-    pairs.sort()
-    return np.bincount(pairs[_firsts(pairs)] >> NUMBER_BITS)
-
-
-def _lengths(values: NDArray[Any]) -> Integers:
-    """Say how long each run of equal values is."""
-    return np.diff(np.append(_firsts(values), len(values)))

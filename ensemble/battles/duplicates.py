@@ -16,7 +16,7 @@ from ensemble.battles.minhash import SEED
 from ensemble.battles.near_pairs import near_pairs
 from ensemble.battles.partition import Partition
 from ensemble.battles.passages import read_compared
-from ensemble.battles.templates import find_templates
+from ensemble.battles.templates import Looked, find_templates
 from ensemble.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -106,8 +106,10 @@ def find_duplicates(
     compared = read_compared(battles)
     passages = compared.passages
     documents = _documents(battles, compared.prompts)
-    templates = find_templates(documents["text"], documents["source"])
-    documents = documents.with_columns(own=templates.left_by(documents["text"]))
+    looked = Looked.at(documents["text"])
+    templates = find_templates(looked, documents["source"])
+    documents = documents.with_columns(own=templates.left_by(looked))
+    del looked  # as large as all prompts
     whole = pl.concat(
         [
             _same_text(documents),

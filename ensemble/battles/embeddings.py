@@ -128,7 +128,7 @@ def read_embeddings(path: Path, threshold: float) -> Embeddings:
     if len(repeated):
         raise DataError(f'two vectors have the id "{repeated[0]}"', where=str(path))
     lengths = frame["embedding"].list.len()
-    size = int(lengths.drop_nulls().max() or 0)  # type: ignore[arg-type] - of an integer column
+    size = max(lengths.drop_nulls().to_list(), default=0)
     _refuse(frame, (lengths != size) | (lengths == 0), f"has not {size or 'any'} numbers", path)
     finite = frame["embedding"].list.eval(pl.element().is_finite().fill_null(value=False))
     _refuse(frame, ~finite.list.all(), _BAD, path)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import html
 import json
 import re
+import unicodedata
+from functools import cache
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -41,6 +43,8 @@ _SPEAKER = r"ai|bot|question|answer|prompt|query|q|a"
 # A role ends with a colon, and one may stand behind the other; or it has a line to itself.
 _MARKERS = rf"(?m)^(?:[ \t#>*_\[(-]*\b(?:{_ROLE}|{_SPEAKER})(?: ?\d{{1,3}})?[*_\])]* *:[ \t*_]*)+"
 _ROLE_LINES = rf"(?m)^[ \t#>*_\[(-]*(?:{_ROLE})[ \t*_\])]*$"
+_PLANES = 0x20000
+"""Characters of the two planes that nearly all text is of; those beyond are looked at."""
 _FINAL = r"[\s.,;:!?…。、！？]+$"
 
 
@@ -105,10 +109,33 @@ def _where(
 def _composed(texts: pl.Series) -> pl.Series:
     """Leave out what nobody sees, compose what is one letter, and plain quotes and dashes."""
     # First of all: between a letter and its accent a format character keeps the two apart.
-    composed = texts.str.replace_all(_UNSEEN, "").str.normalize("NFKC")
+    seen = texts.str.replace_all(_UNSEEN, "")
+    composed = _where(seen, seen.str.contains(_unstable()), lambda t: t.str.normalize("NFKC"))
     for typed, simple in _QUOTES.items():
         composed = composed.str.replace_all(typed, simple)
     return composed
+
+
+@cache
+def _unstable() -> str:
+    """Give a class of all characters but those which NFKC leaves as they are, whatever is around.
+
+    Composing is slow, and nearly no text needs it. A character that a later version of Unicode
+    adds is not among the stable ones here, and so is looked at.
+    """
+    stable = [_is_stable(code) for code in range(_PLANES)]
+    edges = [code for code in range(_PLANES) if stable[code] != (code > 0 and stable[code - 1])]
+    ranges = zip(edges[::2], [*edges[1::2], _PLANES], strict=False)
+    return "[^" + "".join(rf"\x{{{first:X}}}-\x{{{end - 1:X}}}" for first, end in ranges) + "]"
+
+
+def _is_stable(code: int) -> bool:
+    """Say whether a character stays as it is and composes with none before it."""
+    category = unicodedata.category(chr(code))
+    # Marks compose, and so do the parts of Hangul syllables.
+    if category[0] == "M" or category in ("Cn", "Cs") or 0x1100 <= code <= 0x11FF:
+        return False
+    return unicodedata.is_normalized("NFKC", chr(code))
 
 
 def _unescaped(texts: pl.Series) -> pl.Series:

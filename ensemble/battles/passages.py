@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +24,8 @@ from ensemble.errors import DataError
 from ensemble.processes import available_cores
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from ensemble.battles.shingles import Integers, Shingles
@@ -45,6 +48,8 @@ NUMBER_BITS = 24
 _NUMBER = np.uint64((1 << NUMBER_BITS) - 1)
 _WHOLE = -1
 _ROWS_AT_A_TIME = 4_096
+_KEYS_AT_A_TIME = 1 << 20
+_ONES = np.uint64((1 << 64) - 1)
 
 
 @dataclass(frozen=True)
@@ -72,15 +77,49 @@ class Passages:
         """Say how many there are."""
         return len(self.rows)
 
+    @cached_property
+    def counts(self) -> Integers:
+        """How many fingerprints each passage has: ``(n,)``."""
+        counts = np.zeros(len(self), dtype=np.int64)
+        for keys in self._parts():
+            counts += np.bincount((keys & _NUMBER).astype(np.int64), minlength=len(self))
+        return counts
+
     @property
-    def numbers(self) -> Integers:
-        """Which passage each key is of: ``(m,)``."""
-        return np.asarray(self.keys & _NUMBER).astype(np.int64)
+    def letters(self) -> Integers:
+        """About how many letters and digits each has, from how many fingerprints: ``(n,)``."""
+        return np.where(self.is_prompt, PROMPT_ONE_IN, ANSWER_ONE_IN) * self.counts
+
+    def _parts(self) -> Iterator[Shingles]:
+        for start in range(0, len(self.keys), _KEYS_AT_A_TIME):
+            yield self.keys[start : start + _KEYS_AT_A_TIME]
 
     @property
     def is_prompt(self) -> NDArray[np.bool_]:
         """Which of them are prompts: ``(n,)``."""
         return np.asarray(self.columns == PROMPT)
+
+    def fingerprints_of(self, wanted: NDArray[np.bool_]) -> tuple[Shingles, Integers]:
+        """Give the fingerprints of some passages, passage by passage.
+
+        Parameters
+        ----------
+        wanted
+            ``(n,)`` mask.
+
+        Returns
+        -------
+        tuple
+            ``(k,)`` fingerprints, ascending within each passage; and ``(n + 1,)`` offsets into it.
+        """
+        kept = [part[wanted[(part & _NUMBER).astype(np.int64)]] for part in self._parts()]
+        keys = np.concatenate([np.empty(0, dtype=np.uint64), *kept])
+        bits = np.uint64(NUMBER_BITS)
+        turned = ((keys & _NUMBER) << (np.uint64(64) - bits)) | (keys >> bits)
+        turned.sort()
+        number = turned >> (np.uint64(64) - bits)
+        offsets = np.searchsorted(number, np.arange(len(self) + 1, dtype=np.uint64))
+        return turned & (_ONES >> bits), offsets
 
     def texts(self, battles: pl.DataFrame, wanted: Integers) -> pl.Series:
         """Read the normalized texts of some passages again.

@@ -68,7 +68,9 @@ def prepare(config: Config) -> bool:
         {**_describe(reading, rows, digest), "table": tables.get(place)}
         for place, (reading, rows, digest) in enumerate(zip(readings, loaded, hashes, strict=True))
     ]
-    embeddings = told and {**told, "path": config.folds.embeddings, "sha256": vectors}
+    embeddings: dict[str, Any] | None = None
+    if told is not None:
+        embeddings = {**told, "path": config.folds.embeddings, "sha256": vectors}
     made = {
         "key": key,
         "settings": settings,
@@ -227,7 +229,9 @@ def _write_tables(
     for name, frame in tables.items():
         with atomic_path(run / name) as path:
             frame.write_parquet(path)
-    told = embeddings and _told_by(embeddings, battles["id"], found.pairs, folds)
+    told = None
+    if embeddings is not None:
+        told = _told_by(embeddings, battles["id"], found.pairs, folds)
     return {name: hash_file(run / name) for name in tables}, told
 
 

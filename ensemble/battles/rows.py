@@ -22,7 +22,7 @@ from ensemble.battles.schema import (
     TEST_ROLE,
     TEXT_COLUMNS,
 )
-from ensemble.battles.turns import BadCell, id_of, texts_of, to_utf8
+from ensemble.battles.turns import BadCell, id_of, texts_of, to_utf8, turns_column
 from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:
@@ -91,15 +91,17 @@ def read_rows(chunks: Iterable[Chunk], *, role: str, text_format: TextFormat, fi
 
 def _add(rows: Rows, chunk: Chunk, role: str, text_format: TextFormat, file: str) -> None:
     names = _cell_columns(chunk.present, role, file)
-    columns = [chunk.columns[raw] for raw in names.values()]
+    cells = [chunk.columns[raw] for raw in names.values()]
     good = []
-    for line, *values in zip(chunk.lines, *columns, strict=True):
+    for line, *values in zip(chunk.lines, *cells, strict=True):
         try:
             good.append(_battle(dict(zip(names, values, strict=True)), role, text_format))
             rows.lines.append(line)
         except BadCell as error:
             rows.bad.append(BadRow(file, line, str(error)))
-    rows.frames.append(pl.DataFrame(good, schema=_ROW_SCHEMA, orient="row"))
+    named = {name: [row[at] for row in good] for at, name in enumerate(_ROW_COLUMNS)}
+    texts = {name: turns_column(named[name]) for name in TEXT_COLUMNS}
+    rows.frames.append(pl.DataFrame(named | texts, schema=_ROW_SCHEMA))
 
 
 def _cell_columns(present: Sequence[str], role: str, file: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -44,6 +44,30 @@ _FARTHEST = 40
 """Letters that a run is followed for beyond its last kept gram; the next is nearer as a rule."""
 
 
+class Looked(NamedTuple):
+    """Texts with what is compared of them.
+
+    Parameters
+    ----------
+    texts
+        ``n`` normalized texts.
+    letters
+        Theirs.
+    grams
+        Some of their grams.
+    """
+
+    texts: pl.Series
+    letters: Letters
+    grams: Fingerprints
+
+    @classmethod
+    def at(cls, texts: pl.Series) -> Looked:
+        """Look at texts."""
+        found = letters(texts)
+        return cls(texts, found, fingerprints(found, _ONE_IN, ends=_ENDS))
+
+
 @dataclass(frozen=True)
 class Templates:
     """The grams of templates.
@@ -62,13 +86,13 @@ class Templates:
     of_source: NDArray[np.bool_]
     uses: Integers
 
-    def left_by(self, texts: pl.Series) -> pl.Series:
+    def left_by(self, looked: Looked) -> pl.Series:
         """Leave out of each text what is of a template.
 
         Parameters
         ----------
-        texts
-            ``n`` normalized texts.
+        looked
+            ``n`` texts.
 
         Returns
         -------
@@ -76,10 +100,9 @@ class Templates:
             ``(n,)`` texts without templates; empty where fewer than :data:`LEAST_LEFT` letters and
             digits are left beside one, which say too little to be compared.
         """
+        texts, found, grams = looked
         if not len(self.hashes):
             return texts
-        found = letters(texts)
-        grams = fingerprints(found, _ONE_IN, ends=_ENDS)
         first, last = self._runs(grams)
         if not len(first):
             return texts
@@ -105,17 +128,17 @@ class Templates:
         return first[of_source | long], last[of_source | long]
 
 
-def find_templates(texts: pl.Series, sources: pl.Series) -> Templates:
+def find_templates(looked: Looked, sources: pl.Series) -> Templates:
     """Find what many different prompts share.
 
     Parameters
     ----------
-    texts
-        ``n`` different, normalized texts.
+    looked
+        ``n`` different texts.
     sources
         ``(n,)`` lists: the sources that have the text.
     """
-    grams = fingerprints(letters(texts), _ONE_IN, ends=_ENDS)
+    grams = looked.grams
     # A gram and its text in one number: each once, and equal grams in the order of their texts.
     packed = _short(grams.hashes) | grams.text.astype(np.uint64)
     packed.sort()

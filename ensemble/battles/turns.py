@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import polars as pl
 
 from ensemble.battles.raw import JSON
 from ensemble.battles.schema import TEXT_COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     Turns = list[str | None]
 
@@ -92,6 +96,21 @@ def texts_of(cells: Mapping[str, Any], text_format: TextFormat) -> tuple[Turns, 
             f"turn counts differ: prompt {len(prompt)}, response_a {len(a)}, response_b {len(b)}"
         )
     return prompt, a, b
+
+
+def turns_column(cells: Sequence[Turns]) -> pl.Series:
+    """Make a column of lists, ``(n,)``: by far faster than Polars makes one out of lists."""
+    rows = pl.DataFrame({"row": np.arange(len(cells), dtype=np.int64)})
+    lengths = np.fromiter(map(len, cells), np.int64, len(cells))
+    each = pl.DataFrame(
+        {
+            "row": np.repeat(rows["row"], lengths),
+            "turn": pl.Series(list(chain.from_iterable(cells)), dtype=pl.String),
+        }
+    )
+    lists = each.group_by("row", maintain_order=True).agg("turn")
+    found = rows.join(lists, on="row", how="left", maintain_order="left")
+    return found["turn"].fill_null(pl.Series([[]], dtype=pl.List(pl.String)))
 
 
 def turns_of(cell: object, name: str, text_format: TextFormat) -> Turns:

@@ -35,7 +35,7 @@ def battles(questions: dict[str, str]) -> pl.DataFrame:
 
 
 def vectors(path: Path, rows: dict[str, list[float | None] | None]) -> Path:
-    schema = {"id": pl.String, "embedding": pl.List(pl.Float64)}
+    schema: dict[str, pl.DataType] = {"id": pl.String(), "embedding": pl.List(pl.Float64())}
     pl.DataFrame(list(rows.items()), schema=schema, orient="row").write_parquet(path)
     return path
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ensemble.battles.coverage import alignment, coverage
 from ensemble.battles.duplicates import find_duplicates
-from ensemble.battles.templates import find_templates
+from ensemble.battles.templates import Looked, find_templates
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def test_a_template_that_all_rows_share_connects_nothing(prompts: list[str]) -> 
 def test_templates_are_found_at_either_end(before: int, after: int) -> None:
     texts = pl.Series([f"{LONG[:before]} {p} {LONG[:after]}".strip() for p in PROMPTS])
     sources = pl.Series([["one"]] * ROWS)
-    own = find_templates(texts, sources).left_by(texts).to_list()
+    own = find_templates(Looked.at(texts), sources).left_by(Looked.at(texts)).to_list()
     for text, prompt in zip(own, PROMPTS, strict=True):
         # Shorter than a gram nothing is seen; a letter that happens to follow is as good as gone.
         assert prompt[8:-8] in text
@@ -147,9 +147,12 @@ def test_templates_are_those_of_a_source() -> None:
     wrapped = [f"{LONG[:200]} {prompt}" for prompt in PROMPTS[:10]]
     texts = pl.Series([*wrapped, *PROMPTS[10:]])
     of_one = pl.Series([["small"]] * 10 + [["large"]] * 50)
-    assert find_templates(texts, of_one).left_by(texts)[0][3:] == wrapped[0][201:][3:]
+    assert (
+        find_templates(Looked.at(texts), of_one).left_by(Looked.at(texts))[0][3:]
+        == wrapped[0][201:][3:]
+    )
     few = pl.Series([*wrapped[:5], *PROMPTS[5:]])
-    assert find_templates(few, of_one).left_by(few).to_list() == few.to_list()
+    assert find_templates(Looked.at(few), of_one).left_by(Looked.at(few)).to_list() == few.to_list()
 
 
 @pytest.mark.parametrize("size", [40, 100, 300])
