@@ -17,15 +17,10 @@ from ensemble.artifacts import read_sealed, write_sealed
 from ensemble.battles.prepare import read_battles, read_clusters, read_pairs
 from ensemble.battles.split import read_split
 from ensemble.config import load_run_config
-from ensemble.delivery.audit_checks import (
-    check_described,
-    check_fold,
-    check_plan,
-    fits_of,
-    recomputed,
-)
+from ensemble.delivery.audit_fits import check_fit, fits_of
 from ensemble.delivery.audit_ledger import Check, Ledger
 from ensemble.delivery.audit_pairs import check_pair_fits
+from ensemble.delivery.audit_plan import check_described, check_plan, recomputed
 from ensemble.delivery.audit_result import Audit
 from ensemble.delivery.audit_scores import check_scores
 from ensemble.delivery.audit_stack import check_stack, stacked_learners
@@ -110,7 +105,7 @@ def _check_learners(store: FoldStore, config: Config, truth: pl.DataFrame, ledge
     for name in dict.fromkeys([*asked, *stacked_learners(store.run)]):
         for fit in fits_of(name, config, store.n_splits):
             with _readable(fit.name, ledger):
-                check_fold(store, fit, truth, ledger, asked.get(name))
+                check_fit(store, fit, truth, ledger, asked.get(name))
     with _readable("pairs of folds", ledger):
         check_pair_fits(store, config, truth, ledger, asked)
 

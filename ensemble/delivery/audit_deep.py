@@ -20,7 +20,7 @@ from ensemble.artifacts import MANIFEST, read_json
 from ensemble.battles.schema import learner_view
 from ensemble.config import load_run_config
 from ensemble.delivery.audit import audit_run
-from ensemble.delivery.audit_checks import fits_of
+from ensemble.delivery.audit_fits import fits_of, pair_fits_of
 from ensemble.delivery.audit_ledger import Ledger
 from ensemble.delivery.audit_tables import read_columns
 from ensemble.delivery.submission import read_submission
@@ -45,7 +45,7 @@ from ensemble.stacking.tries import TRIES, TryStore
 
 if TYPE_CHECKING:
     from ensemble.config import Config
-    from ensemble.delivery.audit_checks import Fit
+    from ensemble.delivery.audit_fits import Fit
     from ensemble.delivery.audit_result import Audit
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
@@ -89,7 +89,8 @@ def audit_deep(run: Path, rows: int = DEEP_ROWS) -> Audit:
     except (ArtifactError, ConfigError):
         return plain  # the config describes other battles: that has failed already
     for spec in learner_specs(config):
-        for fit in fits_of(spec.name, config, workspace.plan.n_splits):
+        n_splits = workspace.plan.n_splits
+        for fit in (*fits_of(spec.name, config, n_splits), *pair_fits_of(spec.name, n_splits)):
             _ask_again(workspace, spec, fit, rows, ledger)
     if (run / "stack").exists():
         _ask_stack(config, workspace, rows, ledger)
@@ -101,14 +102,16 @@ def _ask_again(
 ) -> None:
     """Predict a sample with a stored model, and hold it against what is stored."""
     store = workspace.store
-    directory = store.directory(spec.name, fit.fold)
-    if not directory.exists():
-        return  # noted as missing
+    directory = store.directory(spec.name, fit.held_out)
+    if not directory.exists() or (fit.held_out.is_pair and not _keeps_model(directory)):
+        return  # noted as missing, or no model is kept of it
     title = f"{fit.name}: its model predicts what is stored"
     held_out = workspace.battles.filter(_is_held_out(workspace, fit))
-    samples = {OOF: _sample(held_out, rows), TEST: _sample(workspace.test_rows(), rows)}
+    samples = {OOF: _sample(held_out, rows)}
+    if not fit.held_out.is_pair:
+        samples[TEST] = _sample(workspace.test_rows(), rows)
     try:
-        model = store.load(spec, fit.fold)
+        model = store.load(spec, fit.held_out)
         gaps = {
             name: _gap(
                 read_logits(directory / name, battles["id"]),
@@ -131,7 +134,13 @@ def _ask_again(
 
 def _is_held_out(workspace: Workspace, fit: Fit) -> pl.Series:
     frame = workspace.plan.frame
-    return frame.select(pl.col("fold").is_in(list(fit.held_out)).fill_null(value=False)).to_series()
+    folds = list(fit.held_out.folds)
+    return frame.select(pl.col("fold").is_in(folds).fill_null(value=False)).to_series()
+
+
+def _keeps_model(directory: Path) -> bool:
+    """Say whether a pair fit has kept its model: where others asked it for labels or logits."""
+    return bool(read_json(directory / MANIFEST)["key_parts"].get("keeps_model", False))
 
 
 def _sample(battles: pl.DataFrame, rows: int) -> pl.DataFrame:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from ensemble.artifacts import TEMPORARY, fingerprint, hash_file
 from ensemble.battles import prepare, split
 from ensemble.delivery.submission_record import RECORD, SUBMISSION
+from ensemble.stacking.tries import TRIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VERSION = 6
+VERSION = 7
 """Raise it when the audit comes to check something else: an audit of before is none."""
 
 FILES = (
@@ -27,7 +28,7 @@ FILES = (
     SUBMISSION,
     RECORD,
 )
-TREES = ("learners", "stack")
+TREES = ("learners", "stack", TRIES)
 
 
 def subject_of(run: Path) -> str:

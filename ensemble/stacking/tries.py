@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.artifacts import fingerprint, read_json, write_json
+from ensemble.artifacts import fingerprint, hash_file, read_sealed, write_sealed
 from ensemble.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class TryStore:
         tries
             Log losses ``(n,)`` of each; NaN where a battle has not been predicted.
         """
-        entries = self._entries()
+        entries, files = self._entries(), self._files()
         known = {entry["key"] for entry in entries}
         new = {one: losses for one, losses in tries.items() if one.key not in known}
         if not new:
@@ -88,7 +88,8 @@ class TryStore:
         with atomic_path(self.directory / name) as path:
             frame.write_parquet(path)
         added = [{**asdict(one), "file": name} for one in new]
-        write_json(self.directory / INDEX_FILE, {"tries": [*entries, *added]})
+        files[name] = hash_file(self.directory / name)
+        write_sealed(self.directory / INDEX_FILE, {"tries": [*entries, *added], "files": files})
 
     def read(self, ids: Sequence[str]) -> dict[Try, FloatArray]:
         """Give all tries with their losses of ``n`` battles ``(n,)`` float64, NaN where unknown."""
@@ -105,9 +106,36 @@ class TryStore:
                     found[one] = column.to_numpy()
         return found
 
+    def count(self) -> int:
+        """Count the tries whose losses are there as they were written.
+
+        Raises
+        ------
+        ArtifactError
+            The index is damaged.
+        """
+        there = {name for name, known in self._files().items() if self._holds(name, known)}
+        return sum(entry["file"] in there for entry in self._entries())
+
+    def _holds(self, name: str, known: str) -> bool:
+        try:
+            return hash_file(self.directory / name) == known
+        except OSError:
+            return False
+
     def _entries(self) -> list[dict[str, Any]]:
-        index = self.directory / INDEX_FILE
-        return list(read_json(index)["tries"]) if index.exists() else []
+        return list(self._index().get("tries", []))
+
+    def _files(self) -> dict[str, str]:
+        return dict(self._index().get("files", {}))
+
+    def _index(self) -> dict[str, Any]:
+        path = self.directory / INDEX_FILE
+        if not path.exists():
+            return {}
+        return read_sealed(
+            path, mend=f"take away {self.directory}: what was tried is then forgotten"
+        )
 
 
 def learner_try(name: str, origins: Mapping[str, Any]) -> Try:

@@ -359,14 +359,16 @@ def test_the_audit_proves_pairs_and_says_which_are_missing(
     assert audit.ok
     assert audit.complete
     names = {check.name for check in audit.checks}
-    assert "pupil pair 0-2: saw no row of either fold, nor its cluster, nor its swap" in names
-    assert "pupil pair 0-2: asked teacher of the same pair" in names
-    assert "teacher pair 1-2: predicts the rows of both folds, each once" in names
+    assert (
+        "pupil pair 0-2: rule 2, saw neither a held-out row, nor its cluster, nor its swap" in names
+    )
+    assert "pupil pair 0-2: taught by teacher of the same pair" in names
+    assert "teacher pair 1-2: predicts its held-out rows, each once" in names
     assert "stack: nested on the pairs of folds that are there" in names
     shutil.rmtree(place / "learners/teacher/pair-0-1")
     after = audit_run(place)
     assert after.missing == ("teacher pair 0-1",)
-    assert "pupil pair 0-1: asked teacher of the same pair" in _failed(after)
+    assert "pupil pair 0-1: taught by teacher of the same pair" in _failed(after)
 
 
 def _failed(audit: Any) -> list[str]:
@@ -399,7 +401,7 @@ def test_the_audit_catches_a_pair_that_was_trained_on_a_row_of_either_fold(
     _forge(directory, "train_ids.parquet", swapped)
     found = [check for check in audit_run(place).checks if not check.ok]
     assert [check.name for check in found] == [
-        "pupil pair 0-2: saw no row of either fold, nor its cluster, nor its swap"
+        "pupil pair 0-2: rule 2, saw neither a held-out row, nor its cluster, nor its swap"
     ]
     assert found[0].ids == (leaked,)
 
@@ -412,7 +414,7 @@ def test_the_audit_catches_pairs_that_predict_other_rows_or_are_not_those_of_the
     _forge(directory, "oof.parquet", pl.read_parquet(directory / "oof.parquet")[1:])
     assert _failed(audit_run(place)) == [
         "stack: nested on the pairs of folds that are there",
-        "pupil pair 0-2: predicts the rows of both folds, each once",
+        "pupil pair 0-2: predicts its held-out rows, each once",
     ]
     shutil.rmtree(directory)
     shutil.copytree(place / "learners/pupil/pair-0-1", directory)
