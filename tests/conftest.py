@@ -39,6 +39,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+@pytest.fixture(autouse=True)
+def empty_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave figures unpainted where no test looks at them: painting is most of a small run."""
+    if request.node.get_closest_marker("figures") is None:
+        empty = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
+        monkeypatch.setattr("ensemble.delivery.report.svg._painted", lambda *_: empty)
+
+
 class Prior(BaseLearner):
     """Predicts the label shares of its training rows, and remembers what it has seen."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 
 from ensemble.delivery.audit_result import LIMITS
 from ensemble.delivery.report import figures, text
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from jinja2.runtime import Context
     from markupsafe import Markup
 
     from ensemble.delivery.report.data import Report
@@ -28,26 +29,30 @@ if TYPE_CHECKING:
 
 def render_page(report: Report) -> str:
     """Write the report as one HTML document."""
-    environment = _environment(report.config.folder if report.config else "")
-    return environment.get_template("report.html.j2").render(
-        report=report,
-        cautions=cautions(report),
-        classes=figures.CLASS_NAMES,
-        comparisons=list(draw_comparisons(report)),
-        cuts=_cuts(report),
-        pictures=draw_all(report),
-        reliability=_reliability(report),
-        studies=list(draw_studies(report)),
-        importance=list(draw_importance(report)),
-        limits=LIMITS,
-        learned=list(draw_learned(report)),
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            folder=report.config.folder if report.config else "",
+            cautions=cautions(report),
+            classes=figures.CLASS_NAMES,
+            comparisons=list(draw_comparisons(report)),
+            cuts=_cuts(report),
+            pictures=draw_all(report),
+            reliability=_reliability(report),
+            studies=list(draw_studies(report)),
+            importance=list(draw_importance(report)),
+            limits=LIMITS,
+            learned=list(draw_learned(report)),
+        )
     )
 
 
 def render_damage(run: Path, error: ArtifactError) -> str:
     """Write a page that says what of a run is damaged, and shows no number of it."""
     return (
-        _environment("")
+        _environment()
         .get_template("damage.html.j2")
         .render(
             run="/".join(run.resolve().parts[-2:]),
@@ -57,7 +62,9 @@ def render_damage(run: Path, error: ArtifactError) -> str:
     )
 
 
-def _environment(folder: str) -> Environment:
+@cache
+def _environment() -> Environment:
+    """Make what templates are compiled in, once a process."""
     environment = Environment(
         loader=PackageLoader("ensemble.delivery.report"),
         autoescape=True,
@@ -76,9 +83,15 @@ def _environment(folder: str) -> Environment:
         duration=text.duration,
         compact=text.compact,
         file_name=text.file_name,
-        local=partial(text.without_folder, folder=folder),
+        local=_local,
     )
     return environment
+
+
+@pass_context
+def _local(context: Context, words: str) -> str:
+    """Leave the folder of the config out of paths."""
+    return text.without_folder(words, folder=context["folder"])
 
 
 def _cuts(report: Report) -> list[dict[str, Any]]:

@@ -91,6 +91,11 @@ def render(
     label
         What the figure shows, in words, for readers who do not see it.
     """
+    return _for_page(_painted(paint, width, height), width=width, name=name, label=label)
+
+
+def _painted(paint: Callable[[Figure], None], width: float, height: float) -> str:
+    """Paint a figure and give it as an SVG document."""
     # A pixel is a point here, so that font sizes mean what they say.
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         # Names may be in any script: the browser has fonts for it, matplotlib only measures.
@@ -102,7 +107,7 @@ def render(
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(buffer, format="svg", metadata=nothing)
-    return _for_page(buffer.getvalue(), width=width, name=name, label=label)
+    return buffer.getvalue()
 
 
 def _for_page(source: str, *, width: float, name: str, label: str) -> Markup:

@@ -28,6 +28,8 @@ from ensemble.delivery.report import write_report
 from ensemble.errors import ArtifactError, ConfigError, DataError, UnknownNameError
 from ensemble.pipeline import fit_stage, prepare_stage, split_stage, stack_stage, writing
 
+pytestmark = pytest.mark.figures
+
 ROWS = 160
 MINUS = "\N{MINUS SIGN}"
 # The probability that each learner gives to what happened, on each of the two sources.

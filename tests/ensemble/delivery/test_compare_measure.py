@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from ensemble.delivery.compare.measure import BETTER, OPEN, UNMEASURED, WORSE, measure
 from ensemble.delivery.compare.slices import Slice
-from ensemble.stacking.scoring import MIN_CLUSTERS, bootstrap_means, estimate, interval
+from ensemble.stacking.scoring import (
+    MIN_CLUSTERS,
+    bootstrap_means,
+    effective_clusters,
+    expanded_interval,
+    measured,
+)
 
 
 def _measure(
@@ -55,11 +61,12 @@ def test_the_numbers_of_all_rows_are_those_of_the_stack_stage() -> None:
     losses, clusters = rng.normal(1.0, 0.3, (200, 2)), rng.integers(0, 70, 200)
     found = _measure(losses, clusters, seed=5)["overall"]
     samples = bootstrap_means(losses, clusters, resamples=500, seed=5)
+    effective = effective_clusters(clusters)
     for k, name in enumerate(("reference", "other-0")):
         assert found["losses"][name] == pytest.approx(
-            estimate(losses[:, k], samples[:, k]).to_json()
+            measured(losses[:, k], samples[:, k], effective).to_json()
         )
-    ends = interval(samples[:, 1] - samples[:, 0])
+    ends = expanded_interval(samples[:, 1] - samples[:, 0], effective)
     difference = found["differences"]["other-0"]
     assert (difference["low"], difference["high"]) == pytest.approx(ends)
 

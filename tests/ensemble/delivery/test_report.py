@@ -33,6 +33,8 @@ from ensemble.stacking.scoring import (
     softmax,
 )
 
+pytestmark = pytest.mark.figures
+
 HOSTILE = (
     '<script>alert("x")</script><img src=x onerror=alert(1)>\u202etxt.exe\u2066 \x07\x1b[31m \'"&'
 )

@@ -19,11 +19,17 @@ LOGITS = arrays(np.float64, (40, 3), elements=st.floats(-4, 4))
 
 
 def test_scores_leave_out_what_was_not_measured() -> None:
-    losses = np.array([[1.0, np.nan], [3.0, 5.0], [2.0, np.nan], [np.nan, np.nan]])
-    both = scores(losses, np.array([0, 1, 2, 3]))
-    assert [score.rows for score in both] == [3, 1]
+    losses = np.array([[1.0, np.nan], [3.0, 5.0], [2.0, np.nan], [np.nan, np.nan]] * 10)
+    both = scores(losses, np.arange(40))
+    assert [score.rows for score in both] == [30, 10]
     assert [score.log_loss for score in both] == [2.0, 5.0]
     assert both[0].low < 2.0 < both[0].high
+
+
+def test_few_clusters_have_a_score_and_no_interval() -> None:
+    score = scores(np.arange(40.0)[:, None], np.arange(40) % 19)[0]
+    assert (score.rows, score.log_loss) == (40, 19.5)
+    assert np.isnan([score.low, score.high]).all()
 
 
 def test_scores_of_nothing_are_nan() -> None:

@@ -13,6 +13,8 @@ from ensemble.delivery.report.forest import Row, _limits
 from ensemble.pipeline import sources_stage, writing
 from ensemble.sources.settings import StudySettings
 
+pytestmark = pytest.mark.figures
+
 
 def _studied(project: SimpleNamespace, **settings: Any) -> Config:
     config: Config = project.config()

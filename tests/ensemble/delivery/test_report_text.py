@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+pytestmark = pytest.mark.figures
+
+
 @given(st.text())
 def test_nothing_unseen_is_left(text: str) -> None:
     shown = visible(text)

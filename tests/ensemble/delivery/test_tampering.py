@@ -32,14 +32,6 @@ LEARNERS: list[dict[str, Any]] = [
 _MADE: dict[str, Path] = {}
 
 
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the figures of reports empty: drawing takes most of their time."""
-    for module in ("forest", "figures"):
-        place = f"ensemble.delivery.report.{module}.render"
-        monkeypatch.setattr(place, lambda paint, **_: Markup("<svg></svg>"))
-
-
 @pytest.fixture
 def place(project: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of one finished run, whose sources stay where they are."""
@@ -76,7 +68,6 @@ def test_what_nobody_touched_has_passed(place: Path) -> None:
     apart = (
         "cache/",
         "checkpoints/",
-        "tries/",
         "events.jsonl",
         "report.html",
         "audit.json",
