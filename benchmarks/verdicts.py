@@ -206,12 +206,13 @@ def _decide(world: World, losses: FloatArray, truths: FloatArray, leak: Any) -> 
     names = [one.name for one in candidates]
     chosen, best = names.index(verdict["chosen"]), names.index(verdict["best_simple"])
     gains = [entry["gain_over_best_simple"] for entry in verdict["candidates"]]
+    corrected = verdict["candidates"][chosen]["corrected_gain"]
     return {
         "chosen": verdict["chosen"],
         "stack_is_used": verdict["chosen"] == "lightgbm",
         "true_gain_of_stack": float(truths[best] - truths[-1]),
         "gain_of_stack": gains[-1],
-        "reported": gains[chosen]["mean"],
+        "reported": gains[chosen]["mean"] if corrected is None else corrected,
         "true": float(truths[best] - truths[chosen]),
     }
 

@@ -17,6 +17,7 @@ from ensemble.stacking.scoring import (
     effective_clusters,
     measured,
 )
+from ensemble.stacking.selection import corrected_gain
 from ensemble.stacking.verdict_text import describe_evidence, describe_outcome
 
 if TYPE_CHECKING:
@@ -100,6 +101,14 @@ class Evidence:
     def names(self) -> list[str]:
         """Names of the candidates."""
         return [candidate.name for candidate in self.candidates]
+
+    @property
+    def corrected(self) -> list[float | None]:
+        """Gains of meta-learners that are shown to gain, corrected for being chosen by that."""
+        return [
+            None if candidate.simple else corrected_gain(gain, self.gain_level)
+            for candidate, gain in zip(self.candidates, self.gains, strict=True)
+        ]
 
     @property
     def small(self) -> bool:
@@ -265,6 +274,7 @@ def _described(found: Evidence, i: int) -> dict[str, Any]:
         "low": score.low,
         "high": score.high,
         "gain_over_best_simple": found.gains[i].to_json(),
+        "corrected_gain": found.corrected[i],
         "bias_bound": 0.0 if found.candidates[i].simple else found.bound,
     }
 

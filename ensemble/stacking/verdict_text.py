@@ -85,9 +85,11 @@ def _meta_learner(found: Evidence, i: int, reference: str) -> str:
         else f"is not shown to gain over {reference}"
     )
     level = f"{found.gain_level:.1%}".replace(".0%", "%")
+    corrected = found.corrected[i]
+    lucky = "" if corrected is None else f" Corrected for being chosen by it: {signed(corrected)}."
     return (
         f"{found.names[i]} {verb}: {signed(gain.mean)} nats a battle "
-        f"({level} interval {signed(gain.low)} to {signed(gain.high)}){less}."
+        f"({level} interval {signed(gain.low)} to {signed(gain.high)}){less}.{lucky}"
     )
 
 

@@ -3,8 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ensemble.stacking.scoring import row_log_loss, softmax
-from ensemble.stacking.selection import correct_for_choice, stratification_optimism
+from ensemble.stacking.scoring import Measured, row_log_loss, softmax
+from ensemble.stacking.selection import (
+    correct_for_choice,
+    corrected_gain,
+    stratification_optimism,
+)
 
 CHANCE = float(np.log(3))
 
@@ -78,3 +82,28 @@ def test_random_folds_flatter_nothing_on_average() -> None:
     folds = [rng.permutation(clusters % 5) for _ in range(20)]
     found = np.mean([stratification_optimism(labels, clusters, fold) for fold in folds])
     assert found < 0.0022  # half of the deals are worse than the mean, and count as 0
+
+
+def _gain(mean: float, error: float = 1.0) -> Measured:
+    return Measured(mean, mean - 1.96 * error, mean + 1.96 * error)
+
+
+def test_a_gain_that_just_passed_is_halved_and_a_large_one_is_left() -> None:
+    assert corrected_gain(_gain(1.97), 0.95) == pytest.approx(1.97 / 2)
+    assert corrected_gain(_gain(8.0), 0.95) == pytest.approx(8.0, abs=1e-6)
+    assert corrected_gain(_gain(0.004, 0.001), 0.95) == pytest.approx(
+        (corrected_gain(_gain(4.0), 0.95) or 0) / 1000
+    )
+    assert corrected_gain(_gain(1.9), 0.95) is None
+    assert corrected_gain(Measured(1.0, None, None), 0.95) is None
+
+
+@pytest.mark.parametrize("truth", [0.5, 1.0, 2.0, 3.0])
+def test_gains_that_are_reported_because_they_passed_are_right_on_average(truth: float) -> None:
+    drawn = truth + np.random.default_rng(1).normal(size=4_000)
+    found = [(gain, corrected_gain(_gain(gain), 0.95)) for gain in drawn]
+    passed = np.array([(gain, own) for gain, own in found if own is not None])
+    share = len(passed) / len(drawn)
+    measured, corrected = share * (passed.mean(axis=0) - truth)
+    assert measured > 0.1
+    assert abs(corrected) < 0.6 * measured

@@ -128,6 +128,7 @@ def test_the_verdict_is_json_with_the_promised_keys() -> None:
             "low",
             "high",
             "gain_over_best_simple",
+            "corrected_gain",
             "bias_bound",
         }
         assert entry["low"] < entry["log_loss"] < entry["high"]
