@@ -23,6 +23,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import numpy as np
 import polars as pl
@@ -92,6 +93,13 @@ def one_transcript(
     return [("\n\n".join(lines[:-1]) + f"\n\n{names[1]}:", rounds[-1][1], rounds[-1][2])]
 
 
+def in_answers(rounds: Rounds, _: random.Random) -> Rounds:
+    """Write a whole conversation into each answer, and no prompt."""
+    sides = [[(r[0], r[side]) for r in rounds] for side in (1, 2)]
+    told = ["".join(f"\n\nHuman: {p}\n\nAssistant: {a}" for p, a in side) for side in sides]
+    return [("", told[0], told[1])]
+
+
 def some_rounds(rounds: Rounds, draw: random.Random, keep: str) -> Rounds | None:
     """Leave rounds out; what is left has a prompt or an answer that is long enough."""
     if len(rounds) < 2:
@@ -118,6 +126,11 @@ def wrong_letter(text: str, draw: random.Random) -> str:
 def typed(rounds: Rounds, draw: random.Random) -> Rounds:
     """Put one wrong letter into every turn of the prompt."""
     return [(wrong_letter(p, draw), a, b) for p, a, b in rounds]
+
+
+def numbered(text: str) -> str:
+    """Set a number before each line of a text."""
+    return "\n".join(f"{n}. {line}" for n, line in enumerate(text.split("\n"), 1))
 
 
 def curly(text: str) -> str:
@@ -166,6 +179,12 @@ def wrappings(words: list[str]) -> list[Wrapping]:
             "punctuation gone", each(lambda text: "".join(c for c in text if c not in ",.;:!?'\"-"))
         ),
         Wrapping("cut after 300 characters", each(lambda text: text[:300])),
+        Wrapping(
+            "a system turn in front", lambda r, _: [("You are a helpful assistant.", "", ""), *r]
+        ),
+        Wrapping("all of it in the answers", in_answers),
+        Wrapping("lines numbered", each(numbered)),
+        Wrapping("written for an address", each(lambda text: quote(text))),
         Wrapping(
             "template and one wrong letter", lambda r, d: around(INSTRUCTION)(typed(r, d), d), 60
         ),

@@ -15,7 +15,7 @@ from ensemble.battles.containment import find_contained
 from ensemble.battles.minhash import SEED
 from ensemble.battles.near_pairs import near_pairs
 from ensemble.battles.partition import Partition
-from ensemble.battles.passages import read_compared
+from ensemble.battles.passages import PROMPT, read_compared
 from ensemble.battles.templates import Looked, find_templates
 from ensemble.errors import ConfigError
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 LOWEST_THRESHOLD = 0.1
 """Below this, nearly every pair of texts would have to be compared."""
 STOCK_PHRASE = 10
-"""A later turn or an answer that stands in more groups of otherwise unrelated battles than this is
-a stock phrase, and connects none of them."""
+"""A turn of a longer conversation, or an answer, that stands in more groups of otherwise unrelated
+battles than this is a stock phrase, and connects none of them."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Duplicates:
         (Float64, 1.0 where the texts are equal). Kinds are "same prompt", "same opening", "same
         turn", "same response" and "same responses"; "near prompt" and "near opening", where
         ``similarity`` is the Jaccard similarity; "contained prompt", "contained response" and
-        "response in prompt", where it is the share of the shorter text that stands in the longer;
+        "response in prompt" and "prompt in response", where it is the share of the shorter text
+        that stands in the longer;
         "paraphrase", where it is the cosine of the vectors.
         Connecting these pairs gives the clusters. ``n`` equal texts have ``n - 1`` pairs, all with
         the first of them.
@@ -69,7 +70,7 @@ def find_duplicates(
 
     - Their whole prompts, or the opening turns of longer conversations, are equal, or nearly so
       once the templates of their sources are left out. An empty prompt says nothing that two
-      battles could share.
+      battles could share, nor does an opening of many unrelated conversations.
     - A prompt's turn or an answer of some length stands in both, or most of one stands in a longer
       text of the other, where what many battles share counts for little.
     - They have the same two responses, on whichever sides, of ``MIN_RESPONSE_CHARACTERS`` or
@@ -105,7 +106,8 @@ def find_duplicates(
     _check(threshold)
     compared = read_compared(battles)
     passages = compared.passages
-    documents = _documents(battles, compared.prompts)
+    answers = _same_responses(compared.answers)
+    documents = _documents(battles, _telling(compared.prompts, answers, len(battles)))
     looked = Looked.at(documents["text"])
     templates = find_templates(looked, documents["source"])
     documents = documents.with_columns(own=templates.left_by(looked))
@@ -114,7 +116,7 @@ def find_duplicates(
         [
             _same_text(documents),
             _near_text(documents, threshold, seed),
-            _same_responses(compared.answers),
+            answers,
         ]
     )
     rows = Partition(len(battles))
@@ -136,6 +138,24 @@ def _check(threshold: float) -> None:
             where="folds.near_duplicate_threshold",
             mend=f"give a Jaccard similarity from {LOWEST_THRESHOLD} to 1; 0.8 is usual",
         )
+
+
+def _telling(prompts: pl.DataFrame, answers: pl.DataFrame, rows: int) -> pl.DataFrame:
+    """Leave out the openings that many otherwise unrelated conversations have.
+
+    A system prompt or a greeting says nothing of what is asked behind it.
+    """
+    openings = prompts.filter("opening")
+    if not len(openings):
+        return prompts
+    related = Partition(rows)
+    same = prompts.filter(~pl.col("opening")).with_columns(first=pl.col("row").first().over("text"))
+    related.merge(same["row"].to_numpy(), same["first"].to_numpy())
+    related.merge(answers["a"].to_numpy(), answers["b"].to_numpy())
+    parts = openings.with_columns(part=pl.Series(related.labels[openings["row"].to_numpy()]))
+    groups = parts.group_by("text").agg(pl.col("part").n_unique())
+    stock = groups.filter(pl.col("part") > STOCK_PHRASE)["text"]
+    return prompts.filter(~(pl.col("opening") & pl.col("text").is_in(stock.implode())))
 
 
 def _documents(battles: pl.DataFrame, prompts: pl.DataFrame) -> pl.DataFrame:
@@ -211,8 +231,8 @@ def _same_passage(passages: Passages, rows: Partition) -> pl.DataFrame:
     )
     shared = groups.filter(pl.col("groups").is_between(2, STOCK_PHRASE))
     stars = shared.select("passage", a=pl.col("row").list.first(), b=pl.col("row").list.slice(1))
-    is_prompt = pl.Series(passages.is_prompt[stars["passage"]], dtype=pl.Boolean)
-    kind = pl.when(is_prompt).then(pl.lit("same turn")).otherwise(pl.lit("same response"))
+    in_prompt = pl.Series(passages.columns[stars["passage"]] == PROMPT, dtype=pl.Boolean)
+    kind = pl.when(in_prompt).then(pl.lit("same turn")).otherwise(pl.lit("same response"))
     edges = stars.with_columns(kind=kind).explode("b")
     return _between_rows(edges.with_columns(similarity=pl.lit(1.0)))
 
@@ -222,13 +242,11 @@ def _contained(
 ) -> pl.DataFrame:
     """Link battles where most of a passage of one stands in a passage of the other."""
     found = find_contained(battles, passages, templates, _components(passages, rows))
-    prompt = passages.is_prompt
-    both, either = (
-        (prompt[found.left] & prompt[found.right]),
-        (prompt[found.left] | prompt[found.right]),
-    )
+    one, other = passages.columns[found.left] == PROMPT, passages.columns[found.right] == PROMPT
     kinds = np.where(
-        both, "contained prompt", np.where(either, "response in prompt", "contained response")
+        one,
+        np.where(other, "contained prompt", "prompt in response"),
+        np.where(other, "response in prompt", "contained response"),
     )
     edges = pl.DataFrame(
         {

@@ -124,6 +124,7 @@ def read_embeddings(path: Path, threshold: float) -> Embeddings:
         another length, with a number that is not finite, or of zeros alone.
     """
     frame = _read(path)
+    _refuse(frame, frame["id"].is_null(), "has no id", path)
     repeated = frame.filter(pl.col("id").is_duplicated())["id"]
     if len(repeated):
         raise DataError(f'two vectors have the id "{repeated[0]}"', where=str(path))
@@ -133,8 +134,11 @@ def read_embeddings(path: Path, threshold: float) -> Embeddings:
     finite = frame["embedding"].list.eval(pl.element().is_finite().fill_null(value=False))
     _refuse(frame, ~finite.list.all(), _BAD, path)
     flat = frame["embedding"].explode().to_numpy().reshape(len(frame), size)
+    # Scaled first: squares of large and of small numbers leave the range of floats.
+    largest = np.abs(flat).max(axis=1, keepdims=True, initial=0.0)
+    _refuse(frame, pl.Series(largest[:, 0] == 0), "is 0 everywhere and points nowhere", path)
+    flat = flat / largest
     norms = np.linalg.norm(flat, axis=1, keepdims=True)
-    _refuse(frame, pl.Series(norms[:, 0] == 0), "is 0 everywhere and points nowhere", path)
     return Embeddings(frame["id"], (flat / norms).astype(np.float32), threshold)
 
 

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from functools import cache
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -27,6 +28,7 @@ _UNSEEN = (
     r"[\p{Cf}\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}\x{180B}-\x{180F}"
     r"\x{115F}\x{1160}\x{3164}\x{FFA0}\x{2800}]+"
 )
+_PERCENT = r"%20[^ ]*%20"
 _ESCAPES = r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});?|\\u[0-9a-fA-F]{4}"
 _UNICODE_ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
 _TAGS = (
@@ -45,6 +47,8 @@ _MARKERS = rf"(?m)^(?:[ \t#>*_\[(-]*\b(?:{_ROLE}|{_SPEAKER})(?: ?\d{{1,3}})?[*_\
 _ROLE_LINES = rf"(?m)^[ \t#>*_\[(-]*(?:{_ROLE})[ \t*_\])]*$"
 _PLANES = 0x20000
 """Characters of the two planes that nearly all text is of; those beyond are looked at."""
+# Lines that somebody numbered, or that are the items of a list.
+_NUMBERED = r"(?m)^[ \t]*\d{1,4}[.):|\t][ \t]+"
 _FINAL = r"[\s.,;:!?…。、！？]+$"
 
 
@@ -53,7 +57,8 @@ def normalized(text: pl.Expr) -> pl.Expr:
 
     HTML entities, ``\uXXXX`` and backslashes before punctuation are resolved, formatting tags and
     written-out line breaks become line breaks, and what nobody sees goes (format characters,
-    variation selectors, blank letters). Then Unicode NFKC (full-width letters, ligatures and
+    variation selectors, blank letters). Numbers of lines go, and ``%20`` of a text that was written
+    for an address is resolved. Then Unicode NFKC (full-width letters, ligatures and
     composed accents become one form), lower case, plain quotes and dashes; special tokens of chat
     templates and role markers at the beginning of a line go; every run of white space and control
     characters is one space, none at the ends; final punctuation goes. Other punctuation stays:
@@ -82,7 +87,8 @@ def normalized(text: pl.Expr) -> pl.Expr:
 
 
 def _normalize(texts: pl.Series) -> pl.Series:
-    plain = _where(texts, texts.str.contains(r"[&\\]"), _unescaped)
+    spaced = _where(texts, texts.str.contains(_PERCENT), _without_percent)
+    plain = _where(spaced, spaced.str.contains(r"[&\\]"), _unescaped)
     tagless = _where(plain, plain.str.contains("<"), lambda t: t.str.replace_all(_TAGS, "\n"))
     # Plain ASCII, as most texts are, has nothing of what this looks for.
     wide = tagless.str.len_bytes() != tagless.str.len_chars()
@@ -90,7 +96,7 @@ def _normalize(texts: pl.Series) -> pl.Series:
     unmarked = _where(
         folded, folded.str.contains(r"[<\[]"), lambda t: t.str.replace_all(_TOKENS, "\n")
     )
-    for markers in (_MARKERS, _ROLE_LINES):
+    for markers in (_MARKERS, _ROLE_LINES, _NUMBERED):
         unmarked = unmarked.str.replace_all(markers, " ")
     bare = _blanks_as_one(unmarked)
     ended = bare.str.replace(_FINAL, "")
@@ -136,6 +142,11 @@ def _is_stable(code: int) -> bool:
     if category[0] == "M" or category in ("Cn", "Cs") or 0x1100 <= code <= 0x11FF:
         return False
     return unicodedata.is_normalized("NFKC", chr(code))
+
+
+def _without_percent(texts: pl.Series) -> pl.Series:
+    """Decode texts that were written for an address; one that has spaces of its own was not."""
+    return pl.Series([t if " " in t else unquote(t, errors="replace") for t in texts])
 
 
 def _unescaped(texts: pl.Series) -> pl.Series:

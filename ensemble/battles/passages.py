@@ -1,7 +1,8 @@
 """What of battles is compared: whole prompts, pairs of answers, and passages.
 
 A *passage* is a prompt's turn, a whole prompt of several turns, or an answer, where it is long
-enough to be told again. Answers are most of a table, so every text is normalized once, a slice of
+enough to be told again. An answer that holds a conversation, as some sources have it, is one like a
+prompt too. Answers are most of a table, so every text is normalized once, a slice of
 rows at a time, and of answers only digests and fingerprints are kept. The text of a passage is read
 again where two have to be compared.
 """
@@ -61,6 +62,8 @@ class Passages:
     rows, columns, turns
         ``(n,)`` where each stands first: the row, the number of the column, and the turn (-1 for
         all turns in one).
+    is_prompt
+        ``(n,)`` whether it is a prompt, or an answer that holds one.
     owners
         ``passage`` and ``row`` of every place where one stands, each once.
     keys
@@ -70,6 +73,7 @@ class Passages:
     rows: Integers
     columns: Integers
     turns: Integers
+    is_prompt: NDArray[np.bool_]
     owners: pl.DataFrame
     keys: Shingles
 
@@ -93,11 +97,6 @@ class Passages:
     def _parts(self) -> Iterator[Shingles]:
         for start in range(0, len(self.keys), _KEYS_AT_A_TIME):
             yield self.keys[start : start + _KEYS_AT_A_TIME]
-
-    @property
-    def is_prompt(self) -> NDArray[np.bool_]:
-        """Which of them are prompts: ``(n,)``."""
-        return np.asarray(self.columns == PROMPT)
 
     def fingerprints_of(self, wanted: NDArray[np.bool_]) -> tuple[Shingles, Integers]:
         """Give the fingerprints of some passages, passage by passage.
@@ -217,6 +216,12 @@ def _read_slice(battles: pl.DataFrame, start: int) -> _Slice:
         _passages_of(number, *column)
         for number, column in enumerate(zip(turns, whole, strict=True))
     ]
+    silent = whole[PROMPT] == ""
+    found += [
+        _conversations(number, whole[number].filter(rows), rows)
+        for number in range(PROMPT + 1, len(TEXT_COLUMNS))
+        if (rows := silent | _holds_conversation(cells[TEXT_COLUMNS[number]])).any()
+    ]
     sizes = np.cumsum([0, *(len(places) for places, _ in found)])
     keys = _numbered([keys for _, keys in found], sizes[:-1])
     places = pl.concat([places for places, _ in found]).with_columns(pl.col("row") + start)
@@ -293,13 +298,48 @@ def _passages_of(
         }
     )
     places = pl.concat([long, joined.filter(_is_long(joined["text"], number))])
-    one_in = PROMPT_ONE_IN if number == PROMPT else ANSWER_ONE_IN
-    found = fingerprints(letters(places["text"]), one_in)
-    keys = ((found.hashes >> np.uint64(NUMBER_BITS)) << np.uint64(NUMBER_BITS)) | found.text.astype(
-        np.uint64
-    )
+    is_prompt = number == PROMPT
+    found = places.with_columns(column=pl.lit(number), is_prompt=pl.lit(is_prompt))
     digests = pl.Series([_digest(text) for text in places["text"]], dtype=pl.Binary)
-    return places.select("row", "turn", column=pl.lit(number), digest=digests), keys
+    one_in = PROMPT_ONE_IN if is_prompt else ANSWER_ONE_IN
+    return found.drop("text").with_columns(digest=digests), _keys(places["text"], one_in)
+
+
+def _keys(texts: pl.Series, one_in: int) -> Shingles:
+    """Give the fingerprints of passages, each with the number of its passage."""
+    found = fingerprints(letters(texts), one_in)
+    bits = np.uint64(NUMBER_BITS)
+    return ((found.hashes >> bits) << bits) | found.text.astype(np.uint64)
+
+
+_CONVERSATION = (
+    r"(?mi)^[ \t#>*_\[(-]*\b(?:human|user|instruction)(?: ?\d{1,3})?[*_\])]* *:"
+    r"|<\|[^<>|\n]{0,20}user[^<>|\n]{0,20}\|>|<start_of_turn>\s*user|\[INST\]"
+    r"|[\"']role[\"']\s*:\s*[\"'](?:user|human)"
+)
+"""What stands before what a person says, where a whole conversation is written as one answer."""
+
+
+def _holds_conversation(answers: pl.Series) -> pl.Series:
+    """Say which answers, as they were typed, hold what a person has said too."""
+    typed = answers.list.join("\n", ignore_nulls=True)
+    return typed.str.contains(_CONVERSATION).fill_null(value=False)
+
+
+def _conversations(number: int, texts: pl.Series, rows: pl.Series) -> tuple[pl.DataFrame, Shingles]:
+    """Take whole answers as passages like prompts, which may stand in them."""
+    places = pl.DataFrame({"row": rows.arg_true().cast(pl.Int64), "text": texts})
+    places = places.filter(_is_long(places["text"], PROMPT))
+    # It is an answer as well, which is another passage.
+    digests = [_digest(f"\0{text}") for text in places["text"]]
+    found = places.select(
+        "row",
+        turn=pl.lit(_WHOLE, dtype=pl.Int64),
+        column=pl.lit(number),
+        is_prompt=pl.lit(value=True),
+        digest=pl.Series(digests, dtype=pl.Binary),
+    )
+    return found, _keys(places["text"], PROMPT_ONE_IN)
 
 
 def _is_long(texts: pl.Series, number: int) -> pl.Series:
@@ -333,4 +373,4 @@ def _each_once(places: pl.DataFrame, keys: Shingles) -> Passages:
         stand[name].to_numpy().astype(np.int64) for name in ("row", "column", "turn")
     )
     owned = owners.select("passage", "row").unique(maintain_order=True)
-    return Passages(row, column, turn, owned, kept)
+    return Passages(row, column, turn, stand["is_prompt"].to_numpy(), owned, kept)

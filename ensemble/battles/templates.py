@@ -26,8 +26,9 @@ TEMPLATE_SHARE = 0.05
 """A gram that so many of a source's different prompts share belongs to a template of the source."""
 FEWEST_PROMPTS = 8
 """So many different prompts of a source must share it, however small the source is."""
-MANY_PROMPTS = 100
-"""So many different prompts of any source make a template too where what they share is long."""
+MANY_PROMPTS = 20
+"""So many different prompts of any source make a template too where what they share is long, and
+where they have something of their own: else they may be one question, told in many ways."""
 LONG = 100
 """Letters and digits of a long one."""
 
@@ -97,21 +98,28 @@ class Templates:
         Returns
         -------
         pl.Series
-            ``(n,)`` texts without templates; empty where fewer than :data:`LEAST_LEFT` letters and
-            digits are left beside one, which say too little to be compared.
+            ``(n,)`` texts without templates. Where fewer than :data:`LEAST_LEFT` letters and digits
+            are left, which say too little to be compared: empty beside a source's template, and
+            whole beside what else many prompts share.
         """
         texts, found, grams = looked
         if not len(self.hashes):
             return texts
-        first, last = self._runs(grams)
+        first, last, of_source = self._runs(grams)
         if not len(first):
             return texts
         begin = grams.start[first] - _reach(found, grams, first, -1)
         end = grams.start[last] + GRAM + _reach(found, grams, last, 1)
-        return _cut(texts, found, begin, end)
+        return _cut(texts, found, begin, end, of_source)
 
-    def _runs(self, grams: Fingerprints) -> tuple[Integers, Integers]:
-        """Join neighbouring grams of templates: the first and the last gram of each run."""
+    def _runs(self, grams: Fingerprints) -> tuple[Integers, Integers, NDArray[np.bool_]]:
+        """Join neighbouring grams of templates.
+
+        Returns
+        -------
+        tuple
+            The first and the last gram of each run, and whether it is of a source's template.
+        """
         hashes = _short(grams.hashes)
         known = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
         place = np.flatnonzero(self.hashes[known] == hashes)
@@ -121,11 +129,12 @@ class Templates:
         place = place[uses >= PART_OF_TEMPLATE * core]
         start = _starts(grams, place)
         if not len(start):
-            return start, start
+            return start, start, np.zeros(0, dtype=np.bool_)
         first, last = place[start], place[np.append(start[1:], len(place)) - 1]
         of_source = np.logical_or.reduceat(self.of_source[known[place]], start)
         long = grams.start[last] - grams.start[first] + GRAM >= LONG
-        return first[of_source | long], last[of_source | long]
+        kept = of_source | long
+        return first[kept], last[kept], of_source[kept]
 
 
 def find_templates(looked: Looked, sources: pl.Series) -> Templates:
@@ -235,8 +244,18 @@ def _reach(found: Letters, grams: Fingerprints, edge: Integers, step: int) -> In
     return np.asarray(reach - 1, dtype=np.int64)
 
 
-def _cut(texts: pl.Series, found: Letters, first: Integers, stop: Integers) -> pl.Series:
-    """Take the runs out of the texts, with the punctuation inside them."""
+def _cut(
+    texts: pl.Series,
+    found: Letters,
+    first: Integers,
+    stop: Integers,
+    of_source: NDArray[np.bool_],
+) -> pl.Series:
+    """Take the runs out of the texts, with the punctuation inside them.
+
+    A text that has too little beside them is empty where one is of its source's template, and else
+    stays whole.
+    """
     owner = np.searchsorted(found.offsets, first, side="right") - 1
     begin = found.places[first] - found.starts[owner]
     end = found.places[stop - 1] - found.starts[owner] + 1
@@ -246,12 +265,11 @@ def _cut(texts: pl.Series, found: Letters, first: Integers, stop: Integers) -> p
     rest = [
         _without(text, cuts) for text, cuts in zip(texts[list(edges)], edges.values(), strict=True)
     ]
-    own = pl.Series(rest, dtype=pl.String)
-    enough = np.diff(letters(own).offsets) >= LEAST_LEFT
-    return texts.scatter(
-        list(edges),
-        pl.select(pl.when(pl.Series(enough)).then(own).otherwise(pl.lit(""))).to_series(),
-    )
+    own, places = pl.Series(rest, dtype=pl.String), list(edges)
+    enough = pl.Series(np.diff(letters(own).offsets) >= LEAST_LEFT)
+    sure = pl.Series(np.isin(places, owner[of_source]))
+    little = pl.when(sure).then(pl.lit("")).otherwise(texts.gather(places))
+    return texts.scatter(places, pl.select(pl.when(enough).then(own).otherwise(little)).to_series())
 
 
 def _without(text: str, edges: list[int]) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ensemble.artifacts import read_sealed, write_sealed
+from ensemble.battles.embeddings import PARAPHRASE
 from ensemble.battles.prepare import read_battles, read_clusters, read_pairs
 from ensemble.battles.split import read_split
 from ensemble.config import load_run_config
@@ -22,7 +23,7 @@ from ensemble.delivery.audit_ledger import Check, Ledger
 from ensemble.delivery.audit_pairs import check_pair_fits
 from ensemble.delivery.audit_plan import check_described, check_plan, recomputed
 from ensemble.delivery.audit_result import Audit
-from ensemble.delivery.audit_scores import check_scores
+from ensemble.delivery.audit_scores import check_scores, check_tries
 from ensemble.delivery.audit_stack import check_stack, stacked_learners
 from ensemble.delivery.audit_subject import subject_of
 from ensemble.delivery.submission_record import submission_fault
@@ -72,7 +73,7 @@ def audit_run(run: Path) -> Audit:
     plan = read_split(run)
     # What the config says is what the reader believes: not what a plan says of itself.
     threshold = config.folds.near_duplicate_threshold
-    truth = recomputed(battles, plan, config.folds)
+    truth = recomputed(battles, plan, config.folds, _paraphrases(run))
     store = FoldStore(run, plan.fingerprint, data, plan.n_splits)
     ledger = Ledger()
     check_described(config, data, ledger)
@@ -83,8 +84,17 @@ def audit_run(run: Path) -> Audit:
         check_stack(store, config, truth, ledger)
     with _readable("stack", ledger):
         check_scores(store, battles, ledger)
+        check_tries(run, plan, battles, ledger)
     _check_submission(run, config, ledger)
     return Audit.of(ledger, subject)
+
+
+def _paraphrases(run: Path) -> pl.DataFrame | None:
+    """Read the pairs that vectors told of; None where they are damaged, which is said elsewhere."""
+    try:
+        return read_pairs(run).filter(pl.col("kind") == PARAPHRASE)
+    except ArtifactError:
+        return None
 
 
 def _check_tables(run: Path, ledger: Ledger) -> None:

@@ -41,7 +41,7 @@ from ensemble.stacking.outputs import (
 )
 from ensemble.stacking.settings import learner_specs, meta_learner_factory, stacked_specs
 from ensemble.stacking.stack import load_stack
-from ensemble.stacking.tries import TRIES, TryStore
+from ensemble.stacking.tries import TRIES, TryStore, scored_rows
 
 if TYPE_CHECKING:
     from ensemble.config import Config
@@ -203,7 +203,7 @@ def _copied_tries(workspace: Workspace, place: Path) -> TryStore:
     """Copy what the run remembers: a stack that is made anew is no further try."""
     if (workspace.run / TRIES).exists():
         copytree(workspace.run / TRIES, place / TRIES)
-    return TryStore(place, workspace.plan.fingerprint, workspace.data_key)
+    return TryStore(place, scored_rows(workspace.plan, workspace.battles))
 
 
 def _same_predictions(first: pl.DataFrame, second: pl.DataFrame, keys: tuple[str, ...]) -> bool:

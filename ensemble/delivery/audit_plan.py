@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ensemble.battles.duplicates import find_duplicates
+from ensemble.battles.embeddings import PARAPHRASE
+from ensemble.battles.partition import connect_rows
 from ensemble.battles.prepare import embeddings_of
 from ensemble.battles.split import read_split, split_key
 from ensemble.battles.up_to_date import compare_sources
@@ -23,11 +25,14 @@ _SEED = 20_261
 search misses by chance is not missed by both."""
 
 
-def recomputed(battles: pl.DataFrame, plan: FoldPlan, folds: Folds) -> pl.DataFrame:
+def recomputed(
+    battles: pl.DataFrame, plan: FoldPlan, folds: Folds, paraphrases: pl.DataFrame | None
+) -> pl.DataFrame:
     """Give each row's clusters and swap key computed anew, beside what it is.
 
     From the texts, and from the vectors that the config names where their file is here: whether it
-    is, and is the one that was prepared, is checked with the sources.
+    is, and is the one that was prepared, is checked with the sources. Where it is not, the pairs
+    that it told of when it was, ``paraphrases``, have to do.
     """
     try:
         embeddings = embeddings_of(folds)
@@ -37,11 +42,27 @@ def recomputed(battles: pl.DataFrame, plan: FoldPlan, folds: Folds) -> pl.DataFr
     clusters = find_duplicates(
         battles, threshold=threshold, seed=_SEED, embeddings=embeddings
     ).clusters
+    if folds.embeddings is not None and embeddings is None and paraphrases is not None:
+        clusters = _joined(clusters, paraphrases)
     return (
         battles.select("id", "source", "role", swap=_swap_key())
         .join(clusters, on="id", how="left", maintain_order="left")
         .join(plan.frame.select("id", "fold"), on="id", how="left", maintain_order="left")
     )
+
+
+def _joined(clusters: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+    """Join clusters by pairs of their rows."""
+    ids, numbers = clusters["id"], clusters["cluster"]
+    own = pl.DataFrame({"id_a": ids, "id_b": ids.gather(_first_of(numbers)), "kind": PARAPHRASE})
+    connected = connect_rows(ids, pl.concat([own, pairs.select(own.columns)]), [PARAPHRASE])
+    return clusters.with_columns(cluster=pl.Series(connected))
+
+
+def _first_of(clusters: pl.Series) -> pl.Series:
+    """Give the first row of each row's cluster."""
+    frame = pl.DataFrame({"cluster": clusters}).with_row_index("row")
+    return frame.select(pl.col("row").first().over("cluster")).to_series()
 
 
 def _swap_key() -> pl.Expr:

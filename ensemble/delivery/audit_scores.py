@@ -19,10 +19,13 @@ from ensemble.stacking.outputs import (
     VERDICT_FILE,
 )
 from ensemble.stacking.scoring import row_log_loss, softmax
+from ensemble.stacking.tries import TryStore, scored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
+    from ensemble.battles.folds import FoldPlan
     from ensemble.delivery.audit_ledger import Ledger
     from ensemble.oof.store import FoldStore
     from ensemble.plugin.base import FloatArray
@@ -68,6 +71,27 @@ def check_scores(store: FoldStore, battles: pl.DataFrame, ledger: Ledger) -> Non
     ]
     title = "stack: log losses are those of the stored predictions on the stored labels"
     ledger.settle(title, "; ".join(odd), f"{len(losses)} log losses computed anew")
+
+
+def check_tries(run: Path, plan: FoldPlan, battles: pl.DataFrame, ledger: Ledger) -> None:
+    """Check that what the chosen score was corrected for is remembered still, all of it.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    plan, battles
+        The fold plan and ``BATTLE_SCHEMA``: what tries are of.
+    ledger
+        Takes the check.
+    """
+    if not (run / "stack").exists():
+        return  # noted as missing
+    counted = read_json(run / "stack" / VERDICT_FILE)["tries"]["n"]
+    known = TryStore(run, scored_rows(plan, battles)).count()
+    fault = f"corrected for {counted} tries, and {known} are there" if known < counted else None
+    name = "stack: all that it was corrected for is remembered"
+    ledger.settle(name, fault, f"the best of {counted}; {known} tries are there")
 
 
 def _told(losses: Mapping[str, float], name: str) -> str:

@@ -11,9 +11,8 @@ from ensemble.delivery.audit_tables import read_columns
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.spec import fold_name
 from ensemble.oof.store import origin_of
-from ensemble.stacking.outputs import VERDICT_FILE, ids_fingerprint
+from ensemble.stacking.outputs import ids_fingerprint
 from ensemble.stacking.settings import stack_key_parts
-from ensemble.stacking.tries import TryStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,16 +60,6 @@ def check_stack(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: L
     _check_origin(store, manifest, ledger)
     _check_scored(scored, truth, ledger)
     _check_nested(store, manifest, scored, ledger)
-    _check_tries(store, ledger)
-
-
-def _check_tries(store: FoldStore, ledger: Ledger) -> None:
-    """Check that what the chosen score was corrected for is remembered still, all of it."""
-    counted = read_json(store.run / "stack" / VERDICT_FILE)["tries"]["n"]
-    known = TryStore(store.run, store.plan, store.data).count()
-    fault = f"corrected for {counted} tries, and {known} are there" if known < counted else None
-    name = "stack: all that it was corrected for is remembered"
-    ledger.settle(name, fault, f"the best of {counted}; {known} tries are there")
 
 
 def _read(directory: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from ensemble.battles.schema import labels_of
 from ensemble.errors import ArtifactError
 from ensemble.stacking.assemble import check_folds
 from ensemble.stacking.scoring import row_log_loss, softmax
-from ensemble.stacking.tries import TryStore, learner_try
+from ensemble.stacking.tries import TryStore, learner_try, scored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,4 +43,4 @@ def record_learners(workspace: Workspace, specs: Sequence[LearnerSpec]) -> None:
 
 def open_tries(workspace: Workspace) -> TryStore:
     """Open what the run remembers of its fold plan."""
-    return TryStore(workspace.run, workspace.plan.fingerprint, workspace.data_key)
+    return TryStore(workspace.run, scored_rows(workspace.plan, workspace.battles))

@@ -194,6 +194,8 @@ def stack_key_parts(config: Config) -> dict[str, Any]:
     sets = [get_manager().feature_sets.get(name) for name in config.stack.features]
     return {
         "version": VERSION,
+        # Trees see columns in the order of learners, and break ties by it.
+        "order": [learner.name for learner in config.stacked_learners()],
         "settings": config.stack.model_dump(),
         "meta_learner": made and {"version": type(made).version, **plain_parameters(made)},
         "features": {feature_set.name: feature_set.identity() for feature_set in sets},

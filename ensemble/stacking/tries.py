@@ -1,16 +1,18 @@
 """What was scored on a fold plan: every learner, candidate and earlier stack, with its losses.
 
-``tries/<plan>/`` of a run holds ``index.json`` and one Parquet file for each time that something
+``tries/<scored>/`` of a run holds ``index.json`` and one Parquet file for each time that something
 new was scored: ``id``, and one float32 column of log losses a try. A try is known by what was
 scored (keys of the learner's folds, parameters of the meta-learner), not by its name or by what
 the config holds now. So a rerun counts once, and a learner that was taken out of the config still
-counts. Another fold plan, or other battles, start anew. Nothing but ids and losses is kept.
+counts, and so do learners of other sources. Other rows to score, other folds of them or other
+labels start anew. Nothing but ids and losses is kept.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,11 +20,13 @@ import polars as pl
 
 from ensemble.artifacts import fingerprint, hash_file, read_sealed, write_sealed
 from ensemble.atomic import atomic_path
+from ensemble.battles.schema import LABEL_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from ensemble.battles.folds import FoldPlan
     from ensemble.plugin.base import FloatArray
 
 TRIES = "tries"
@@ -53,18 +57,18 @@ class Try:
 
 
 class TryStore:
-    """The tries on one fold plan.
+    """The tries on the same rows in the same folds.
 
     Parameters
     ----------
     run
         The run directory.
-    plan, data
-        Fingerprints of the fold plan and of the battles.
+    scored
+        Names rows and folds, as ``scored_rows`` does.
     """
 
-    def __init__(self, run: Path, plan: str, data: str) -> None:
-        self.directory = run / TRIES / fingerprint([plan, data])[:16]
+    def __init__(self, run: Path, scored: str) -> None:
+        self.directory = run / TRIES / scored[:16]
 
     def record(self, ids: Sequence[str], tries: Mapping[Try, FloatArray]) -> None:
         """Add what is new; the file of losses is written first, the index last.
@@ -136,6 +140,21 @@ class TryStore:
         return read_sealed(
             path, mend=f"take away {self.directory}: what was tried is then forgotten"
         )
+
+
+def scored_rows(plan: FoldPlan, battles: pl.DataFrame) -> str:
+    """Name what every score is of, whatever else learners are trained on: 64 hex digits.
+
+    Parameters
+    ----------
+    plan
+        The fold plan; of it the fold of each target row.
+    battles
+        ``BATTLE_SCHEMA``; of it the labels of these rows.
+    """
+    folds = plan.frame.filter(pl.col("fold").is_not_null()).select("id", "fold")
+    rows = folds.join(battles.select("id", *LABEL_COLUMNS), on="id", how="left").sort("id")
+    return sha256(rows.write_ndjson().encode()).hexdigest()
 
 
 def learner_try(name: str, origins: Mapping[str, Any]) -> Try:

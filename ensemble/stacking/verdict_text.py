@@ -57,8 +57,8 @@ def describe_tries(tries: Mapping[str, Any]) -> str:
     """Say of how many the chosen one is the best, and its score corrected for that."""
     ends = "" if tries["low"] is None else f" ({tries['low']:.4f} to {tries['high']:.4f})"
     return (
-        f"Scored on these folds so far: {tries['n']} learners and candidates. As the best of "
-        f"{tries['n']}, corrected for the choice: log loss {tries['corrected_log_loss']:.4f}{ends}."
+        f"Scored on these folds so far: {tries['n']} learners and candidates. Corrected for a "
+        f"choice of the best of {tries['n']}: log loss {tries['corrected_log_loss']:.4f}{ends}."
     )
 
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.embeddings import _BLOCK, PARAPHRASE, Embeddings, read_embeddings
+from ensemble.battles.folds import FoldPlan
 from ensemble.battles.partition import Partition
+from ensemble.battles.split import read_split
 from ensemble.delivery.audit import audit_run
 from ensemble.errors import ArtifactError, ConfigError, DataError
 from ensemble.pipeline import fit_stage, run, writing
@@ -104,6 +106,7 @@ def test_blocks_are_compared_with_each_other() -> None:
         ({"a": [1.0, 1.0], "b": [float("nan"), 1.0]}, '"b" holds a number that is missing'),
         ({"a": [1.0, 1.0], "b": [None, 1.0]}, '"b" holds a number that is missing'),
         ({"a": [0.0, 0.0]}, '"a" is 0 everywhere'),
+        ({None: [1.0, 1.0]}, "has no id"),
     ],
 )
 def test_a_vector_that_says_nothing_is_named(
@@ -111,6 +114,12 @@ def test_a_vector_that_says_nothing_is_named(
 ) -> None:
     with pytest.raises(DataError, match=what):
         read_embeddings(vectors(tmp_path / "v.parquet", rows), 0.9)
+
+
+def test_lengths_beyond_the_range_of_floats_say_nothing(tmp_path: Path) -> None:
+    path = vectors(tmp_path / "v.parquet", {"de": [3e300, 4e300], "en": [3e-300, 4e-300]})
+    found = find_duplicates(battles(QUESTIONS), embeddings=read_embeddings(path, 0.999))
+    assert found.clusters["cluster"].to_list() == [0, 0, 1, 2]
 
 
 def test_files_that_hold_no_vectors(tmp_path: Path) -> None:
@@ -132,7 +141,9 @@ def folds(**more: Any) -> dict[str, Any]:
     return {"n_splits": 3, "embeddings": "v.parquet", **more}
 
 
-def test_a_run_uses_them_says_so_and_its_audit_asks_for_the_file(project: Any) -> None:
+def test_a_run_uses_them_says_so_and_its_audit_asks_for_the_file(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids = pl.read_csv(project.path / "train.csv", schema_overrides={"id": pl.String})["id"]
     alone = run(project.config())
     cluster_of = dict(pl.read_parquet(alone / "clusters.parquet").rows())
@@ -158,6 +169,17 @@ def test_a_run_uses_them_says_so_and_its_audit_asks_for_the_file(project: Any) -
         fit_stage(config, reporter)
     path.unlink()
     assert "source folds.embeddings" in audit_run(place).absent
+    plan_of = read_split(place)
+    apart = plan_of.frame.with_columns(
+        fold=pl.when(pl.col("id") == two)
+        .then((pl.col("fold") + 1) % 3)
+        .otherwise("fold")
+        .cast(pl.Int32)
+    )
+    monkeypatch.setattr("ensemble.delivery.audit.read_split", lambda _: FoldPlan(apart, 3))
+    failed = {check.name for check in audit_run(place).checks if not check.ok}
+    assert "no recomputed cluster is split between folds" in failed
+    monkeypatch.undo()
     path.write_bytes(before)
     assert audit_run(place).ok
 

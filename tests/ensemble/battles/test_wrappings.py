@@ -6,6 +6,7 @@ import html
 import json
 import random
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import polars as pl
 import pytest
@@ -78,6 +79,8 @@ def other_answers(number: int) -> tuple[str, str]:
         lambda text: f"{text[:-1]} please",
         lambda text: text[:30] + "z" + text[31:],
         str.upper,
+        lambda text: quote(text),
+        lambda text: "\n".join(f"{n}. {text[a : a + 30]}" for n, a in enumerate(range(0, 90, 30))),
     ],
 )
 def test_a_copy_in_another_wrapping_does_not_escape(
@@ -129,6 +132,62 @@ def test_a_template_that_all_rows_share_connects_nothing(prompts: list[str]) -> 
     rows = [[(f"{LONG[:1500]}\n\n{p}", *other_answers(n))] for n, p in enumerate(prompts)]
     found = find_duplicates(table("people", rows))
     assert found.clusters["cluster"].n_unique() == ROWS
+
+
+@pytest.mark.parametrize("system", [["You are a helpful assistant."], [LONG[:700], LONG[700:1400]]])
+def test_a_first_turn_that_all_conversations_share_connects_nothing(system: list[str]) -> None:
+    rows = [
+        [(system[n % len(system)], "", ""), (p, *other_answers(n))] for n, p in enumerate(PROMPTS)
+    ]
+    assert find_duplicates(table("people", rows)).clusters["cluster"].n_unique() == ROWS
+
+
+def test_a_first_turn_that_few_conversations_share_connects_them() -> None:
+    rows = [[(PROMPTS[0], "", ""), (p, *other_answers(n))] for n, p in enumerate(PROMPTS[1:11])]
+    assert find_duplicates(table("people", rows)).clusters["cluster"].n_unique() == 1
+
+
+def test_a_template_of_a_small_part_of_a_source_connects_nothing() -> None:
+    """Sources that mix many tasks have a template for each."""
+    draw = random.Random(6)
+    templates = [sentence(draw, 100) for _ in range(30)]
+    rows = [
+        [(f"{templates[n % 30]} {sentence(draw, 7)}", *other_answers(n))] for n in range(30 * 30)
+    ]
+    assert find_duplicates(table("people", rows)).clusters["cluster"].n_unique() == len(rows)
+
+
+def test_a_long_question_that_many_ask_with_a_letter_changed_stays_one() -> None:
+    draw = random.Random(7)
+    question, rest = sentence(draw, 40), [[(p, *other_answers(n))] for n, p in enumerate(PROMPTS)]
+    asked = [
+        [(f"{question[: 9 * n]}{'qxz'[n % 3]}{question[9 * n :]}", *other_answers(100 + n))]
+        for n in range(25)
+    ]
+    # Few among many others of the source: what they share is no template of it.
+    others = [[(sentence(draw, 12), *other_answers(500 + n))] for n in range(600)]
+    found = find_duplicates(table("people", [*asked, *rest, *others])).clusters["cluster"]
+    assert found[: len(asked)].n_unique() == 1
+
+
+@pytest.mark.parametrize("same_answers", [True, False])
+@pytest.mark.parametrize(
+    ("prompt", "wrap"),
+    [
+        ("", "\n\nHuman: {}\n\nAssistant: {}"),
+        ("Which answer is better?", "[INST] {} [/INST] {}"),
+        ("", "{}\n\n{}"),
+        ("", '[{{"role": "user", "content": "{}"}}, {{"role": "assistant", "content": "{}"}}]'),
+    ],
+)
+def test_a_prompt_that_is_told_within_an_answer_does_not_escape(
+    prompt: str, wrap: str, same_answers: bool
+) -> None:
+    copies = []
+    for n, [(asked, *answers)] in enumerate(single()):
+        told = answers if same_answers else other_answers(n)
+        copies.append([(prompt, wrap.format(asked, told[0]), wrap.format(asked, told[1]))])
+    assert escaped(table("copies", copies), table("people", single())) == 0
 
 
 @settings(max_examples=20, deadline=None)

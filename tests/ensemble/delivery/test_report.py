@@ -1208,7 +1208,7 @@ def test_what_is_held_against_the_scores_is_that_of_this_run(run: Run) -> None:
     assert "Open for learner-1, learner-2." in shown
     assert "logits of learner-1 know labels of other folds, and feature topic tells where" in shown
     assert "A stack can gain up to 0.0512 nats a battle by that alone" in shown
-    assert "As the best of 17, corrected for the choice, the candidate in use has" in shown
+    assert "Corrected for a choice of the best of 17, the candidate in use has" in shown
     assert "flatters every log loss here by up to 0.0123" in shown
     quiet = _judge(run, nesting=nesting, bias_bound={**leak, "nats": 0.0, "learners": []})
     assert "no logits were found to know labels of other folds (12 tests" in quiet

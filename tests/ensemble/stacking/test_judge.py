@@ -75,7 +75,7 @@ def test_nothing_is_tested_where_there_is_no_meta_learner(
 def test_tries_of_other_settings_widen_the_interval_and_the_same_again_does_not(
     data: StackData, losses: np.ndarray, tmp_path: Path
 ) -> None:
-    store = TryStore(tmp_path, "plan", "data")
+    store = TryStore(tmp_path, "rows")
 
     def again(seed: int) -> dict[str, Any]:
         parts = {**PARTS, "seed": seed}
@@ -86,7 +86,7 @@ def test_tries_of_other_settings_widen_the_interval_and_the_same_again_does_not(
     assert (first["tries"]["meta_learners"], first["gain_level"]) == (1, 0.95)
     assert (other["tries"]["n"], other["tries"]["meta_learners"]) == (5, 2)
     assert other["gain_level"] == pytest.approx(0.975)
-    assert "As the best of 5" in other["sentence"]
+    assert "a choice of the best of 5" in other["sentence"]
 
 
 def test_a_better_earlier_try_does_not_make_the_chosen_score_better(

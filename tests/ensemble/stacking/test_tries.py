@@ -16,37 +16,36 @@ def losses(offset: float) -> np.ndarray:
 
 
 def test_what_was_scored_is_remembered_by_id(tmp_path: Path) -> None:
-    store = TryStore(tmp_path, "plan", "data")
+    store = TryStore(tmp_path, "rows")
     store.record(IDS, {ONE: losses(0.0)})
     store.record(IDS, {ONE: losses(5.0), TWO: losses(1.0)})
-    found = TryStore(tmp_path, "plan", "data").read([*IDS[::-1], "new"])
+    found = TryStore(tmp_path, "rows").read([*IDS[::-1], "new"])
     assert list(found) == [ONE, TWO]
     np.testing.assert_allclose(found[ONE][:6], losses(0.0)[::-1], rtol=1e-6)
     assert np.isnan(found[ONE][6])
 
 
 def test_what_is_known_is_not_written_again(tmp_path: Path) -> None:
-    store = TryStore(tmp_path, "plan", "data")
+    store = TryStore(tmp_path, "rows")
     for _ in range(3):
         store.record(IDS, {ONE: losses(0.0)})
     assert len(list(store.directory.iterdir())) == 2
 
 
-def test_another_plan_or_other_battles_start_anew(tmp_path: Path) -> None:
-    TryStore(tmp_path, "plan", "data").record(IDS, {ONE: losses(0.0)})
-    assert TryStore(tmp_path, "other", "data").read(IDS) == {}
-    assert TryStore(tmp_path, "plan", "other").read(IDS) == {}
+def test_other_rows_or_folds_start_anew(tmp_path: Path) -> None:
+    TryStore(tmp_path, "rows").record(IDS, {ONE: losses(0.0)})
+    assert TryStore(tmp_path, "others").read(IDS) == {}
 
 
 def test_files_hold_ids_and_losses_alone(tmp_path: Path) -> None:
-    store = TryStore(tmp_path, "plan", "data")
+    store = TryStore(tmp_path, "rows")
     store.record(IDS, {ONE: losses(0.0), TWO: losses(1.0)})
     frame = pl.read_parquet(store.directory / "0000.parquet")
     assert dict(frame.schema) == {"id": pl.String, "k1": pl.Float32, "k2": pl.Float32}
 
 
 def test_a_file_without_an_index_entry_is_ignored(tmp_path: Path) -> None:
-    store = TryStore(tmp_path, "plan", "data")
+    store = TryStore(tmp_path, "rows")
     store.record(IDS, {ONE: losses(0.0)})
     (store.directory / "0001.parquet").write_bytes(b"half")
     assert list(store.read(IDS)) == [ONE]
