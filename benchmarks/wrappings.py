@@ -63,11 +63,14 @@ class Wrapping:
         Rounds to rounds; None where the battle cannot be told so.
     least
         Characters that its prompt needs, all turns together.
+    within
+        Whether it writes the prompt into the answers: others are then made up before.
     """
 
     name: str
     change: Callable[[Rounds, random.Random], Rounds | None]
     least: int = LEAST
+    within: bool = False
 
 
 def each(change: Callable[[str], str]) -> Callable[[Rounds, random.Random], Rounds]:
@@ -182,7 +185,7 @@ def wrappings(words: list[str]) -> list[Wrapping]:
         Wrapping(
             "a system turn in front", lambda r, _: [("You are a helpful assistant.", "", ""), *r]
         ),
-        Wrapping("all of it in the answers", in_answers),
+        Wrapping("all of it in the answers", in_answers, within=True),
         Wrapping("lines numbered", each(numbered)),
         Wrapping("written for an address", each(lambda text: quote(text))),
         Wrapping(
@@ -225,13 +228,14 @@ def escape(wrapping: Wrapping, battles: list[Rounds], *, other: bool) -> tuple[i
     """Count copies that escape, copies, and groups of originals that the copies join."""
     draw = random.Random(11)
     rows, copies = [], []
+    before, after = other and wrapping.within, other and not wrapping.within
     for number, rounds in enumerate(battles):
         rows.append(as_battle(number, "people", rounds))
-        changed = wrapping.change(rounds, draw)
+        changed = wrapping.change(made_up(rounds, draw) if before else rounds, draw)
         if changed is None or sum(len(p) for p, _, _ in rounds) < wrapping.least:
             continue
         copies.append(number)
-        rows.append(as_battle(number, "copies", made_up(changed, draw) if other else changed))
+        rows.append(as_battle(number, "copies", made_up(changed, draw) if after else changed))
     found = find_duplicates(pl.DataFrame(rows)).clusters
     cluster = dict(found.iter_rows())
     escaped = sum(cluster[f"people-{n}"] != cluster[f"copies-{n}"] for n in copies)

@@ -71,8 +71,8 @@ class Leakage:
     threshold
         What a statistic has to exceed, for all tests of the run together.
     tests
-        How many there were: learners times locations times numbers of neighbors, and twice as many
-        where either sign counts.
+        How many there were: over learners, locations and numbers of neighbors, twice where either
+        sign counts.
     tested
         The learners that were tested: those without pair fits.
     """
@@ -91,11 +91,28 @@ class Leakage:
 
 
 class Location(NamedTuple):
-    """A part of what the meta-learner sees: its name, its columns, and whether no model made it."""
+    """A part of what the meta-learner sees.
+
+    Parameters
+    ----------
+    name, columns
+        What it is called, and ``(n, columns)``.
+    learners
+        Whose logits are in it.
+    only
+        The one learner that is tested there; all are if None.
+    """
 
     name: str
     columns: FloatArray
-    given: bool
+    learners: tuple[str, ...] = ()
+    only: str | None = None
+
+    def signs(self, learner: str) -> int:
+        """Count the signs of a learner's influence that are tested: none, positive ones, both."""
+        if self.only not in (None, learner):
+            return 0
+        return 1 if learner in self.learners else 2
 
 
 class _Test(NamedTuple):
@@ -141,13 +158,18 @@ def find_leakage(
 
     Notes
     -----
-    Where a feature is the location, influence of either sign counts. Where a learner's logits are,
-    only a positive one does: logits of two folds are of two models, and what sets these apart at
-    the same logit makes the influence slightly negative without any leak.
+    Where features are the location, influence of either sign counts. Logits tell a location less
+    exactly, since those of two folds are of two models: one of them learned the label, so at the
+    same logit its battles are others. Where the tested logits go along with the location's, that
+    makes their influence slightly negative without any leak of their own. So a negative influence
+    counts only for what the location leaves open: from the tested logits, their linear regression
+    on the location is taken out, in each fold by itself, since the models of two folds also differ
+    in how the two go along. Where a learner's own logits are in the location, nothing is left, and
+    only a positive influence counts; a location of all the others' is there for the rest.
     """
     tested = tuple(name for name in meta.learners if name in set(learners))
-    places = list(_locations(meta, folds))
-    count = len(tested) * len(SIZES) * sum(2 if place.given else 1 for place in places)
+    places = list(_locations(meta, folds, tested))
+    count = len(SIZES) * sum(place.signs(name) for place in places for name in tested)
     if not count:
         return Leakage(0.0, (), None, 0.0, 0.0, 0, tested)
     rows = np.arange(len(labels))
@@ -175,21 +197,29 @@ def find_leakage(
     )
 
 
-def _locations(meta: MetaFeatures, folds: IntArray) -> Iterator[Location]:
-    """Give every part of what the meta-learner sees: single features and learners, and all."""
+def _locations(meta: MetaFeatures, folds: IntArray, tested: Sequence[str]) -> Iterator[Location]:
+    """Give every part of what the meta-learner sees: single ones, all, all but the tested one's."""
     features = _filled(meta.features)
     logits = _within_folds(_centered(meta), folds)
     planes = [logits[:, i, 1:] for i in range(logits.shape[1])]  # the third follows from two
     for i, name in enumerate(meta.feature_names):
-        yield Location(f"feature {name}", features[:, i : i + 1], given=True)
+        yield Location(f"feature {name}", features[:, i : i + 1])
     for name, plane in zip(meta.learners, planes, strict=True):
-        yield Location(f"logits of {name}", plane, given=False)
+        yield Location(f"logits of {name}", plane, (name,))
     if features.shape[1] > 1:
-        yield Location("all features", features, given=True)
+        yield Location("all features", features)
     if len(planes) > 2:
-        yield Location("all logits", np.hstack(planes), given=False)
+        yield Location("all logits", np.hstack(planes), meta.learners)
     if features.shape[1]:
-        yield Location("all features and logits", np.hstack([features, *planes]), given=False)
+        yield Location("all features and logits", np.hstack([features, *planes]), meta.learners)
+    for name in tested:
+        others = tuple(n for n in meta.learners if n != name)
+        parts = [p for n, p in zip(meta.learners, planes, strict=True) if n != name]
+        if len(others) > 1:
+            yield Location(f"all logits but those of {name}", np.hstack(parts), others, name)
+        if features.shape[1] and others:
+            columns = np.hstack([features, *parts])
+            yield Location(f"all features and logits but those of {name}", columns, others, name)
 
 
 def _tests(
@@ -205,13 +235,18 @@ def _tests(
     """Test each learner at one location with each number of neighbors."""
     shares = labels.mean(axis=0)
     spread = np.diag(shares) - np.outer(shares, shares)
-    contrasts, usable = _contrasts(_scaled(place.columns), logits, folds, clusters, rows, threads)
+    x = _scaled(place.columns)
+    wanted = [(i, learner) for i, learner in enumerate(learners) if place.signs(learner)]
+    if place.learners:  # what is left of the logits stands behind them, for the negative sign
+        wanted += [(i + len(learners), n) for i, n in wanted if place.signs(n) == 2]
+        logits = np.hstack([logits, -_left_open(logits, x, folds)])
+    contrasts, usable = _contrasts(x, logits, folds, clusters, rows, threads)
     kept = rows[usable]
     surprise = (labels - shares)[kept]
     number = np.unique(clusters[kept], return_inverse=True)[1]
     for contrast in contrasts:
         contrast = _within_folds(contrast[usable], folds[kept])
-        for i, learner in enumerate(learners):
+        for i, learner in wanted:
             own = contrast[:, i]
             products = (surprise * own).sum(axis=1)
             influence = float(products.mean()) if len(products) else 0.0
@@ -221,9 +256,19 @@ def _tests(
             if error <= 0 or variance <= 0:
                 yield _Test(learner, place.name, 0.0, 0.0)
                 continue
-            size = abs(influence) if place.given else influence
+            size = influence if place.learners else abs(influence)
             upper = max(size + float(stats.norm.ppf(CONFIDENCE)) * error, 0.0)
             yield _Test(learner, place.name, size / error, upper**2 / (2 * variance))
+
+
+def _left_open(logits: FloatArray, x: FloatArray, folds: IntArray) -> FloatArray:
+    """Take out of logits what a location tells of them linearly, in each fold by itself."""
+    left = _within_folds(logits, folds).reshape(len(logits), -1)
+    x = _within_folds(x, folds)
+    for fold in np.unique(folds):
+        rows = folds == fold
+        left[rows] -= x[rows] @ np.linalg.lstsq(x[rows], left[rows])[0]
+    return left.reshape(logits.shape)
 
 
 def _contrasts(

@@ -116,6 +116,49 @@ def test_a_learner_that_turns_labels_around_is_found_by_a_feature() -> None:
     assert world.find({"contrary": -world.shares}, world.number).nats > 0.03
 
 
+def test_a_learner_that_turns_labels_around_is_found_by_another_learner() -> None:
+    world = World(9)
+    logits = {"contrary": -0.3 * world.shares, "opinion": world.opinion}
+    found = world.find(logits, world.nothing)
+    assert (found.learners, found.location) == (("contrary",), "logits of opinion")
+    assert found.nats > 0.03
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_tells_the_topic_may_be_spread_over_other_learners(sign: int) -> None:
+    """Neither part tells it alone, and the tested learner's own logits only blur it."""
+    world = World(10)
+    rng = np.random.default_rng(11)
+    parts = [rng.normal(size=(20, 3))[half] for half in (world.topics // 20, world.topics % 20)]
+    logits = {"shares": sign * world.shares, "one": parts[0], "two": parts[1]}
+    found = world.find(logits, world.nothing)
+    assert (found.learners, found.location) == (("shares",), "all logits but those of shares")
+    assert found.nats > 0.03
+    features = (world.topics % 20).astype(np.float64)[:, None]
+    found = world.find({name: logits[name] for name in ("shares", "one")}, features)
+    assert found.location == "all features and logits but those of shares"
+
+
+def test_a_learner_that_goes_along_with_one_that_learned_leaks_nothing() -> None:
+    """Logits that know no label, beside those of a regression that fits the same signal."""
+    found = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        world = World(seed, rows=600)
+        x = rng.normal(size=(600, 3))
+        fixed = x[:, :1] * np.array([0.5, -0.5, 0.0])
+        draws = fixed - np.log(-np.log(rng.random((600, 3))))  # Gumbel: the softmax of the signal
+        world.labels = np.eye(3)[draws.argmax(axis=1)]
+        fitted = np.empty((600, 3))
+        for fold in range(FOLDS):
+            kept = world.folds != fold
+            weights = np.linalg.lstsq(x[kept], world.labels[kept], rcond=None)[0]
+            fitted[~kept] = 3 * x[~kept] @ weights
+        logits = {"fixed": fixed + 0.05 * rng.normal(size=(600, 3)), "fitted": fitted}
+        found += world.find(logits, world.nothing, ["fixed"]).nats > 0
+    assert found <= 3  # 1 expected; 4 or more has a chance of 2%
+
+
 def test_neighbors_of_the_own_cluster_count_for_nothing() -> None:
     """Each battle twice, its label too: nearest by far to its twin, of which no fold has both."""
     world = World(7, rows=1000)
