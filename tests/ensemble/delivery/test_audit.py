@@ -287,7 +287,8 @@ def test_a_stack_that_lacks_a_learner_of_the_config_is_found(project: Any, place
         fit_stage(config, reporter)
     failed = _failing(place)
     assert [check.name for check in failed] == [
-        "stack: made from the learners that the config stacks"
+        "stack: made from the learners that the config stacks",
+        "stack: made with what the config and the plugins say",
     ]
     assert failed[0].detail == "it uses p, records p, and the config asks for p, q"
 
