@@ -140,7 +140,10 @@ def _is_held_out(workspace: Workspace, fit: Fit) -> pl.Series:
 
 def _keeps_model(directory: Path) -> bool:
     """Say whether a pair fit has kept its model: where others asked it for labels or logits."""
-    return bool(read_json(directory / MANIFEST)["key_parts"].get("keeps_model", False))
+    try:
+        return bool(read_json(directory / MANIFEST)["key_parts"].get("keeps_model", False))
+    except (ArtifactError, LookupError, TypeError, AttributeError):
+        return False  # damaged, which the plain audit has said
 
 
 def _sample(battles: pl.DataFrame, rows: int) -> pl.DataFrame:

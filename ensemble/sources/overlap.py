@@ -34,8 +34,14 @@ _KINDS = {
         "near opening",
         "same turn",
         "contained prompt",
+        "prompt in response",
     ),
-    "same_responses": ("same responses", "same response", "contained response"),
+    "same_responses": (
+        "same responses",
+        "same response",
+        "contained response",
+        "response in prompt",
+    ),
 }
 """What is counted, and the links of which kinds make it: prompt level and response level."""
 

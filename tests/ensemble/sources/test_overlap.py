@@ -66,3 +66,14 @@ def test_the_plan_cuts_a_row_in_the_fold_that_holds_its_like() -> None:
 
 def test_a_test_set_that_is_not_there_is_not_clean() -> None:
     assert overlap(_links(_ROWS[:-1]), "extra")["test"] is None
+
+
+def test_a_conversation_in_an_answer_counts_as_a_prompt_and_an_answer_in_a_prompt_as_one() -> None:
+    answer = _LONG.format(3) * 3
+    within = _row(
+        "e6", "extra", "", f"Human: {_LETTER}\n\nAssistant: Whatever you like to say here"
+    )
+    quoted = _row("e7", "extra", f"Please put this into plain words for me: {answer}")
+    for row, kind in ((within, "near_prompt"), (quoted, "same_responses")):
+        found = overlap(_links([*_ROWS[:4], row]), "extra")["target"]
+        assert (found[kind], found["any"]) == (1, 1)
