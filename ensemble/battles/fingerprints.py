@@ -29,6 +29,7 @@ _WORDS = np.zeros(256, dtype=np.bool_)
 _WORDS[list(b"0123456789abcdefghijklmnopqrstuvwxyz")] = True
 _WORDS[128:] = True
 """Bytes of letters and digits in a normalized text; those of other scripts are taken whole."""
+_OTHERS = bytes(np.flatnonzero(~_WORDS).tolist())
 
 _ODD = tuple(np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93))
 _PADDING = 16
@@ -45,16 +46,10 @@ class Letters(NamedTuple):
         uint8, with 16 more bytes of 0 at the end.
     offsets
         ``(n + 1,)``: text ``i`` has ``content[offsets[i]:offsets[i + 1]]``.
-    places
-        For each byte of content, which byte of all texts it was.
-    starts
-        ``(n,)``: which byte of all texts is the first of text ``i``.
     """
 
     content: NDArray[np.uint8]
     offsets: Integers
-    places: Integers
-    starts: Integers
 
 
 class Fingerprints(NamedTuple):
@@ -83,12 +78,15 @@ def letters(texts: pl.Series) -> Letters:
     texts
         ``n`` normalized texts.
     """
-    whole = np.frombuffer("".join(texts.to_list()).encode(), dtype=np.uint8)
-    ends = np.cumsum(texts.str.len_bytes().to_numpy(), dtype=np.int64)
-    starts = np.concatenate([np.zeros(1, dtype=np.int64), ends])
-    places = np.flatnonzero(_WORDS[whole])
-    content = np.concatenate([whole[places], np.zeros(_PADDING, dtype=np.uint8)])
-    return Letters(content, np.searchsorted(places, starts), places, starts[:-1])
+    parts = [text.encode().translate(None, _OTHERS) for text in texts.to_list()]
+    offsets = np.zeros(len(parts) + 1, dtype=np.int64)
+    np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)), out=offsets[1:])
+    return Letters(np.frombuffer(b"".join([*parts, bytes(_PADDING)]), dtype=np.uint8), offsets)
+
+
+def places_of_letters(text: bytes) -> Integers:
+    """Say which bytes of a text are letters and digits: ``(m,)``."""
+    return np.flatnonzero(_WORDS[np.frombuffer(text, dtype=np.uint8)])
 
 
 def fingerprints(found: Letters, one_in: int, *, ends: int = 0) -> Fingerprints:
@@ -110,7 +108,8 @@ def fingerprints(found: Letters, one_in: int, *, ends: int = 0) -> Fingerprints:
         last = np.maximum(found.offsets[:-1], found.offsets[1:] - GRAM + 1 - ends)
         kept[ranges(last, found.offsets[1:] - last)] = True
     start = np.flatnonzero(kept)
-    text = np.repeat(np.arange(len(found.starts)), np.diff(np.searchsorted(start, found.offsets)))
+    counts = np.diff(np.searchsorted(start, found.offsets))
+    text = np.repeat(np.arange(len(counts)), counts)
     inside = start + GRAM <= found.offsets[text + 1]
     start, text = start[inside], text[inside]
     return Fingerprints(gram_hashes(found.content, start), text, start)

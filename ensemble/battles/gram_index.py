@@ -185,8 +185,8 @@ class GramIndex:
         able = (shared >= self.needed)[rows]
         rows, grams = rows[able], table.indices[able].astype(np.int64)
         packed = (rows << 40) | (self.shared[grams] << 33) | grams
-        order = np.argsort(packed)
-        rows, grams = rows[order], grams[order]
+        packed.sort()
+        rows, grams = packed >> 40, packed & ((1 << 33) - 1)
         rank = np.arange(len(rows)) - np.repeat(_firsts(rows), _lengths(rows))
         rows, grams = rows[rank < ANCHORS], grams[rank < ANCHORS]
         count = np.bincount(rows, minlength=len(self.needed))

@@ -43,8 +43,10 @@ _TOKENS = (
 _ROLE = r"user|assistant|human|system|model|chatbot|chatgpt|gpt|instructions?|input|output|response"
 _SPEAKER = r"ai|bot|question|answer|prompt|query|q|a"
 # A role ends with a colon, and one may stand behind the other; or it has a line to itself.
-_MARKERS = rf"(?m)^(?:[ \t#>*_\[(-]*\b(?:{_ROLE}|{_SPEAKER})(?: ?\d{{1,3}})?[*_\])]* *:[ \t*_]*)+"
-_ROLE_LINES = rf"(?m)^[ \t#>*_\[(-]*(?:{_ROLE})[ \t*_\])]*$"
+_MARKER = rf"\b(?:{_ROLE}|{_SPEAKER})(?: ?\d{{1,3}})?[*_\])]* *:"
+_MARKERS = rf"(?m)^(?:[ \t#>*_\[(-]*{_MARKER}[ \t*_]*)+"
+_ROLE_AT_END = rf"(?:{_ROLE})[ \t*_\])]*$"
+_ROLE_LINES = rf"(?m)^[ \t#>*_\[(-]*{_ROLE_AT_END}"
 _PLANES = 0x20000
 """Characters of the two planes that nearly all text is of; those beyond are looked at."""
 # Lines that somebody numbered, or that are the items of a list.
@@ -96,12 +98,33 @@ def _normalize(texts: pl.Series) -> pl.Series:
     unmarked = _where(
         folded, folded.str.contains(r"[<\[]"), lambda t: t.str.replace_all(_TOKENS, "\n")
     )
-    for markers in (_MARKERS, _ROLE_LINES, _NUMBERED):
-        unmarked = unmarked.str.replace_all(markers, " ")
-    bare = _blanks_as_one(unmarked)
+    # What begins with a line is slow to find: only texts that have it anywhere are looked at.
+    for anywhere, markers in ((_MARKER, _MARKERS), (f"(?m){_ROLE_AT_END}", _ROLE_LINES)):
+        unmarked = _without(unmarked, unmarked.str.contains(anywhere), markers)
+    bare = _blanks_as_one(unmarked.str.replace_all(_NUMBERED, " "))
     ended = bare.str.replace(_FINAL, "")
     said_nothing = (ended == "") & (folded != "")
     return _where(ended, said_nothing, lambda _: _blanks_as_one(folded.filter(said_nothing)))
+
+
+def _without(texts: pl.Series, rows: pl.Series, pattern: str) -> pl.Series:
+    return _where(texts, rows, lambda t: t.str.replace_all(pattern, " "))
+
+
+def contains(texts: pl.Series, pattern: str, *, only: str) -> pl.Series:
+    """Say which texts contain a pattern; null does not.
+
+    Parameters
+    ----------
+    texts
+        ``n`` texts.
+    pattern
+        What to look for, such as something at the beginning of a line: slow to find.
+    only
+        What every text that contains ``pattern`` contains, and can be found faster.
+    """
+    found = texts.str.contains(only).fill_null(value=False)
+    return _where(found, found, lambda _: texts.filter(found).str.contains(pattern))
 
 
 def _where(
@@ -109,7 +132,10 @@ def _where(
 ) -> pl.Series:
     """Change the texts of a mask; null is none of them."""
     places = rows.fill_null(value=False).arg_true()
-    return texts.scatter(places, change(texts.gather(places))) if len(places) else texts
+    if not len(places):
+        return texts
+    # ``scatter`` changes the series that it is called on.
+    return texts.clone().scatter(places, change(texts.gather(places)))
 
 
 def _composed(texts: pl.Series) -> pl.Series:

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.fingerprints import fingerprints, letters
-from ensemble.battles.normalization import normalized
+from ensemble.battles.normalization import contains, normalized
 from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.errors import DataError
 from ensemble.processes import available_cores
@@ -312,18 +312,21 @@ def _keys(texts: pl.Series, one_in: int) -> Shingles:
     return ((found.hashes >> bits) << bits) | found.text.astype(np.uint64)
 
 
-_CONVERSATION = (
-    r"(?mi)^[ \t#>*_\[(-]*\b(?:human|user|instruction)(?: ?\d{1,3})?[*_\])]* *:"
-    r"|<\|[^<>|\n]{0,20}user[^<>|\n]{0,20}\|>|<start_of_turn>\s*user|\[INST\]"
+_PERSON = r"(?:human|user|instruction)(?: ?\d{1,3})?[*_\])]* *:"
+_TOKENS = (
+    r"<\|[^<>|\n]{0,20}user[^<>|\n]{0,20}\|>|<start_of_turn>\s*user|\[INST\]"
     r"|[\"']role[\"']\s*:\s*[\"'](?:user|human)"
 )
+_CONVERSATION = rf"(?mi)^[ \t#>*_\[(-]*\b{_PERSON}|{_TOKENS}"
 """What stands before what a person says, where a whole conversation is written as one answer."""
+_MAYBE_CONVERSATION = rf"(?i){_PERSON}|{_TOKENS}"
+"""The same anywhere in a line: which of the texts to look at more closely, ten times as fast."""
 
 
 def _holds_conversation(answers: pl.Series) -> pl.Series:
     """Say which answers, as they were typed, hold what a person has said too."""
     typed = answers.list.join("\n", ignore_nulls=True)
-    return typed.str.contains(_CONVERSATION).fill_null(value=False)
+    return contains(typed, _CONVERSATION, only=_MAYBE_CONVERSATION)
 
 
 def _conversations(number: int, texts: pl.Series, rows: pl.Series) -> tuple[pl.DataFrame, Shingles]:

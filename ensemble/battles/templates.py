@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
-from ensemble.battles.fingerprints import GRAM, fingerprints, gram_hashes, letters
+from ensemble.battles.fingerprints import (
+    GRAM,
+    fingerprints,
+    gram_hashes,
+    letters,
+    places_of_letters,
+)
 from ensemble.battles.shingles import ranges
 
 if TYPE_CHECKING:
@@ -257,10 +263,9 @@ def _cut(
     stays whole.
     """
     owner = np.searchsorted(found.offsets, first, side="right") - 1
-    begin = found.places[first] - found.starts[owner]
-    end = found.places[stop - 1] - found.starts[owner] + 1
-    edges: dict[int, list[int]] = defaultdict(lambda: [0])
-    for number, *cut in np.column_stack([owner, begin, end]).tolist():
+    begin, last = first - found.offsets[owner], stop - 1 - found.offsets[owner]
+    edges: dict[int, list[int]] = defaultdict(list)
+    for number, *cut in np.column_stack([owner, begin, last]).tolist():
         edges[number].extend(cut)
     rest = [
         _without(text, cuts) for text, cuts in zip(texts[list(edges)], edges.values(), strict=True)
@@ -269,11 +274,17 @@ def _cut(
     enough = pl.Series(np.diff(letters(own).offsets) >= LEAST_LEFT)
     sure = pl.Series(np.isin(places, owner[of_source]))
     little = pl.when(sure).then(pl.lit("")).otherwise(texts.gather(places))
-    return texts.scatter(places, pl.select(pl.when(enough).then(own).otherwise(little)).to_series())
+    kept = texts.clone()  # ``scatter`` changes the series that it is called on
+    return kept.scatter(places, pl.select(pl.when(enough).then(own).otherwise(little)).to_series())
 
 
 def _without(text: str, edges: list[int]) -> str:
-    """Keep what lies before, between and behind the runs; ``edges`` are places among the bytes."""
+    """Keep what lies before, between and behind the runs.
+
+    ``edges`` are the first and the last letter of each run, by their number among the letters.
+    """
     content = text.encode()
-    pieces = [content[a:b].strip() for a, b in zip(edges[::2], [*edges[1::2], None], strict=True)]
+    places = places_of_letters(content)
+    begins, ends = places[edges[::2]].tolist(), (places[edges[1::2]] + 1).tolist()
+    pieces = [content[a:b].strip() for a, b in zip([0, *ends], [*begins, None], strict=True)]
     return b" ".join(piece for piece in pieces if piece).decode("utf-8", "ignore")
