@@ -216,7 +216,8 @@ def _reach(found: Letters, grams: Fingerprints, edge: Integers, step: int) -> In
     Returns
     -------
     ndarray of int64, shape (m,)
-        It goes on while half of those that have the same gram at the edge go on in the same way.
+        It goes on while half of those that have the same gram at the edge go on in the same way,
+        and two at least: what a single text goes on with is its own.
     """
     start, text = grams.start, grams.text
     if step > 0:
@@ -240,7 +241,7 @@ def _reach(found: Letters, grams: Fingerprints, edge: Integers, step: int) -> In
     goes_on = (
         ways.with_columns(same=usual)
         .join(everyone, on="edge", how="left", maintain_order="left")
-        .select(pl.col("same") * 2 >= pl.col("all"))
+        .select((pl.col("same") > 1) & (pl.col("same") * 2 >= pl.col("all")))
         .to_series()
         .to_numpy()
     )
