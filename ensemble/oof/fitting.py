@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import polars as pl
+    from numpy.typing import NDArray
 
     from ensemble.oof.rows import FoldRows, TrainingRows
     from ensemble.oof.spec import LearnerSpec
@@ -91,6 +92,8 @@ class SeedFit:
 
     def _check_ids(self, learner: BaseLearner) -> None:
         """Let a learner that brings its own predictions refuse foreign ids."""
+        if type(learner).trains:  # what is learned from is all that it may know of
+            return
         if hasattr(learner, "check_ids") and len(self.rows.held_out):
             learner.check_ids(self.target_ids)
         if hasattr(learner, "check_test_ids") and len(self.rows.test):
@@ -98,18 +101,25 @@ class SeedFit:
 
     def _fit(self, learner: BaseLearner, context: FitContext) -> None:
         """Pre-train where there are rows and a way to, then fit."""
+        train = self.rows.train
         if pretraining(self.spec, self.rows) == "used":
             # What teachers say is about the rows of `fit`.
             method = learner.pretrain  # type: ignore[attr-defined]
             self._learn("pretrain", method, self.rows.pretrain, replace(context, teachers={}))
-        self._learn("fit", learner.fit, self.rows.train, context)
+            train = train.watched_apart_from(self.rows.pretrain)
+        self._learn("fit", learner.fit, train, context)
 
     def _learn(
         self, verb: str, method: Callable[..., Any], rows: TrainingRows, context: FitContext
     ) -> None:
-        context = replace(context, offset=rows.offset, judged=rows.judged)
-        options = {"sample_weight": rows.weight, "groups": rows.groups, "context": context}
-        guarded(verb, self.where, lambda: method(rows.battles, rows.labels, **options))
+        context = replace(context, offset=_copied(rows.offset), judged=_copied(rows.judged))
+        # Copies: what one seed's learner does to them must not reach the next one's.
+        options = {
+            "sample_weight": rows.weight.copy(),
+            "groups": rows.groups.copy(),
+            "context": context,
+        }
+        guarded(verb, self.where, lambda: method(rows.battles, rows.labels.copy(), **options))
 
     def _check_order(self, learner: BaseLearner, probe: _Probe) -> None:
         """Predict a few battles in another order: sorted or batch-dependent logits show."""
@@ -144,3 +154,7 @@ class _Probe:
         spread = np.linspace(0, max(len(battles) - 1, 0), min(_PROBED, len(battles)))
         rows = np.unique(spread.astype(int))[::-1]
         return cls(battles[rows], logits[rows], tolerance)
+
+
+def _copied(values: NDArray[Any] | None) -> NDArray[Any] | None:
+    return None if values is None else values.copy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ensemble.battles.held_out import FoldLike
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import BoolArray, FloatArray, IntArray
+
+
+FEWEST_WATCHED = 20
+"""Clusters that early stopping needs to tell anything."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,17 @@ class TrainingRows:
             is_target if is_target.any() and not is_target.all() else None,
             treated.record,
         )
+
+    def watched_apart_from(self, pretrain: TrainingRows) -> TrainingRows:
+        """Judge by none of whose cluster there are rows for pre-training.
+
+        They have been learned from in other words: early stopping would see a model that remembers
+        them. Where fewer than ``FEWEST_WATCHED`` clusters would be left, nothing changes.
+        """
+        related = np.isin(self.groups, pretrain.groups)
+        judged = ~related if self.judged is None else self.judged & ~related
+        enough = len(np.unique(self.groups[judged])) >= FEWEST_WATCHED
+        return replace(self, judged=judged) if related.any() and enough else self
 
 
 @dataclass(frozen=True)

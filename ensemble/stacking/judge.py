@@ -70,12 +70,16 @@ def judge(
         tries.record(data.ids, scored)
         scored = tries.read(data.ids) | scored
     metas = sum(one.kind == META_LEARNER for one in scored)
+    flattered = stratification_optimism(
+        data.labels, data.clusters, data.folds, data.sources, seed=seed
+    )
     verdict = decide(
         candidates,
         losses,
         data.clusters,
         choose=choose,
         leakage=_leakage(candidates, data, seed, threads),
+        flattery=flattered.excess,
         attempts=max(metas, 1),
         replicates=replicates,
         resamples=resamples,
@@ -83,9 +87,8 @@ def judge(
     )
     verdict["nesting"] = nesting_record(data)
     verdict["tries"] = _describe_tries(verdict, scored, data, seed)
-    optimism = stratification_optimism(data.labels, data.clusters, data.folds, seed=seed)
-    verdict["stratification"] = {"optimism": optimism}
-    more = [describe_tries(verdict["tries"]), describe_stratification(optimism)]
+    verdict["stratification"] = flattered._asdict()
+    more = [describe_tries(verdict["tries"]), describe_stratification(flattered)]
     for key in ("sentence", "evidence"):
         verdict[key] = " ".join(text for text in [verdict[key], *more] if text)
     return verdict

@@ -18,6 +18,8 @@ from ensemble.stacking.scoring import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ensemble.plugin.base import FloatArray, IntArray
     from ensemble.stacking.scoring import Measured
 
@@ -131,16 +133,42 @@ def correct_for_choice(
     return Corrected(best, corrected, *interval(scores, level))
 
 
+class Stratified(NamedTuple):
+    """What folds with equal class shares flatter a log loss by, in nats a battle.
+
+    Parameters
+    ----------
+    optimism
+        That of a predictor which knows the class shares.
+    by_source
+        That of one which knows them for each source; the same where there is one.
+    """
+
+    optimism: float
+    by_source: float
+
+    @property
+    def excess(self) -> float:
+        """What it flatters one which tells the source beyond one which does not."""
+        return max(self.by_source - self.optimism, 0.0)
+
+
 def stratification_optimism(
-    labels: FloatArray, clusters: IntArray, folds: IntArray, *, seed: int = 0
-) -> float:
-    """Give how much the folds' equal class shares flatter a log loss, in nats a battle.
+    labels: FloatArray,
+    clusters: IntArray,
+    folds: IntArray,
+    sources: Sequence[str] | None = None,
+    *,
+    seed: int = 0,
+) -> Stratified:
+    """Give how much the folds' equal class shares flatter a log loss.
 
     Folds with equal class shares make the shares of the training rows fit the held-out rows better
     than those of new battles. The log loss of the training shares is computed on the folds as they
     are, and on random deals of the same clusters into as many folds; the difference is what any
     predictor that knows the shares is flattered by. About ``(1 + 1 / (2 * (K - 1))) * 2 / n`` for
-    ``n`` single rows of three classes in ``K`` folds.
+    ``n`` single rows of three classes in ``K`` folds. Each source has equal shares too, and a
+    predictor that tells the source is flattered by each of them.
 
     Parameters
     ----------
@@ -148,24 +176,51 @@ def stratification_optimism(
         ``(n, 3)`` distributions.
     clusters, folds
         ``(n,)``.
+    sources
+        ``(n,)`` source of each row; None where all are of one.
     seed
         Of the random deals.
     """
     number = np.unique(clusters, return_inverse=True)[1]
     fold = np.unique(folds, return_inverse=True)[1]
     first = np.unique(number, return_index=True)[1]
-    columns = [np.bincount(number, column) for column in labels.T]
-    totals = np.column_stack(columns).astype(np.float64)
+    source = np.zeros(len(labels), int) if sources is None else _numbers(sources)
+    # One row a cluster; a column for each class of each source.
+    cells = number * (source.max() + 1) + source
+    shape = (number.max() + 1, source.max() + 1)
+    columns = [np.bincount(cells, column, shape[0] * shape[1]) for column in labels.T]
+    totals = np.stack(columns, axis=-1).reshape(*shape, 3).astype(np.float64)
     own = fold[first]
     generator = np.random.default_rng(seed)
-    dealt = [_loss_of_shares(totals, generator.permutation(own)) for _ in range(_DEALS)]
-    return max(float(np.mean(dealt)) - _loss_of_shares(totals, own), 0.0)
+    dealt = [_losses_of_shares(totals, generator.permutation(own)) for _ in range(_DEALS)]
+    flattered = np.mean(dealt, axis=0) - _losses_of_shares(totals, own)
+    optimism, by_source = np.maximum(flattered, 0.0).tolist()
+    return Stratified(optimism, by_source if shape[1] > 1 else optimism)
 
 
-def _loss_of_shares(totals: FloatArray, folds: IntArray) -> float:
-    """Score each fold with the label shares of the others; ``totals`` by cluster."""
-    columns = [np.bincount(folds, column) for column in totals.T]
-    sums = np.column_stack(columns).astype(np.float64)
+def _numbers(values: Sequence[str]) -> IntArray:
+    return np.asarray(np.unique(np.asarray(values), return_inverse=True)[1], dtype=np.int64)
+
+
+def _losses_of_shares(totals: FloatArray, folds: IntArray) -> FloatArray:
+    """Score each fold with the label shares of the others: all shares, and those of each source.
+
+    ``totals`` are ``(n_clusters, n_sources, 3)``.
+    """
+    sums = np.zeros((folds.max() + 1, *totals.shape[1:]))
+    np.add.at(sums, folds, totals)
     others = sums.sum(axis=0) - sums
-    rows = np.maximum(others.sum(axis=1, keepdims=True), 1e-12)
-    return float(row_log_loss(sums, others / rows).sum() / sums.sum())
+    shares = _shares(others.sum(axis=1, keepdims=True))
+    # A source that has hardly a row elsewhere is thought to be like the others.
+    known = _shares(others + shares)
+    whole = sums.sum(axis=1, keepdims=True)
+    return np.array(
+        [
+            row_log_loss(held_out, predicted).sum() / sums.sum()
+            for held_out, predicted in ((whole, shares), (sums, known))
+        ]
+    )
+
+
+def _shares(counts: FloatArray) -> FloatArray:
+    return np.asarray(counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1e-12))

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from ensemble.stacking.tries import TryStore
 
 
-VERSION = 2
+VERSION = 3
 """Raise it when the same logits come to give other candidates, scores or verdicts."""
 
 

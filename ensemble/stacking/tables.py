@@ -56,7 +56,10 @@ def loss_tables(
     def parts(key: str, values: np.ndarray) -> list[list[dict[str, Any]]]:
         found = [(value, values == value) for value in np.unique(values)]
         return [
-            [{key: value.item(), "rows": int(rows.sum()), **score} for score in scores(rows)]
+            [
+                {key: value.item(), "rows": int(rows.sum()), **score}
+                for score in (whole if rows.all() else scores(rows))
+            ]
             for value, rows in found
         ]
 

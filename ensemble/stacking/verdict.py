@@ -75,7 +75,9 @@ class Evidence:
     bound
         What was taken off the gains of meta-learners, nats.
     leakage
-        Where the bound comes from; None where nothing was tested.
+        Where the bound of leaked labels comes from; None where nothing was tested.
+    flattery
+        The part of ``bound`` that equal class shares within sources may give, nats.
     effective
         Effective clusters.
     level
@@ -92,6 +94,7 @@ class Evidence:
     best: int
     bound: float
     leakage: Leakage | None
+    flattery: float
     effective: float
     level: float
     gain_level: float
@@ -123,6 +126,7 @@ def decide(
     *,
     choose: str = BY_EVIDENCE,
     leakage: Leakage | None = None,
+    flattery: float = 0.0,
     attempts: int = 1,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -148,6 +152,9 @@ def decide(
         ``"verdict"``, or the name of the candidate to use whatever the evidence says.
     leakage
         What a stack can gain by labels that leak through logits; None where all nesting is exact.
+    flattery
+        What a stack that tells the source can gain by folds with equal class shares in each
+        source, nats.
     attempts
         How many meta-learners were scored on these folds, this one included: the interval of its
         gain misses with probability ``(1 - level) / attempts`` (Bonferroni).
@@ -178,7 +185,7 @@ def decide(
         raise unknown_name("candidate", choose, [BY_EVIDENCE, *names])
     drawn = losses if replicates is None else replicates
     samples = bootstrap_means(drawn, clusters, resamples=resamples, seed=seed)
-    found = _weigh(candidates, losses, samples, clusters, leakage, attempts, level)
+    found = _weigh(candidates, losses, samples, clusters, leakage, flattery, attempts, level)
     winner, rule = _by_evidence(found, losses.mean(axis=0))
     chosen = winner if choose == BY_EVIDENCE else names.index(choose)
     asked = choose != BY_EVIDENCE
@@ -209,6 +216,7 @@ def _weigh(
     samples: FloatArray,
     clusters: IntArray,
     leakage: Leakage | None,
+    flattery: float,
     attempts: int,
     level: float,
 ) -> Evidence:
@@ -216,7 +224,7 @@ def _weigh(
     simple = [i for i, candidate in enumerate(candidates) if candidate.simple]
     best = min(simple, key=lambda i: (float(losses[:, i].mean()), candidates[i].complexity))
     effective = effective_clusters(clusters)
-    bound = leakage.nats if leakage else 0.0
+    bound = flattery + (leakage.nats if leakage else 0.0)
     gain_level = 1.0 - (1.0 - level) / attempts
 
     def gain(i: int) -> Measured:
@@ -234,6 +242,7 @@ def _weigh(
         best=best,
         bound=bound,
         leakage=leakage,
+        flattery=flattery,
         effective=effective,
         level=level,
         gain_level=gain_level,

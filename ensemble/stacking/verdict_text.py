@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ensemble.stacking.scoring import Measured
+    from ensemble.stacking.selection import Stratified
     from ensemble.stacking.verdict import Evidence
 
 SHOWN_OPTIMISM = 0.0005
@@ -62,19 +63,19 @@ def describe_tries(tries: Mapping[str, Any]) -> str:
     )
 
 
-def describe_stratification(optimism: float) -> str:
+def describe_stratification(flattered: Stratified) -> str:
     """Say what equal class shares flatter every score by; nothing where it is little."""
-    if optimism < SHOWN_OPTIMISM:
+    most = max(flattered)
+    if most < SHOWN_OPTIMISM:
         return ""
-    return (
-        f"Folds have equal class shares, which flatters every log loss here by up to "
-        f"{optimism:.4f}."
-    )
+    source = " in every source" if flattered.excess else ""
+    return f"Folds have equal class shares{source}, which flatters log losses by up to {most:.4f}."
 
 
 def _meta_learner(found: Evidence, i: int, reference: str) -> str:
     gain = found.gains[i]
-    less = f" after {found.bound:.4f} nats are taken off for leaked labels" if found.bound else ""
+    taken = f" after {found.bound:.4f} nats are taken off for {_reasons(found)}"
+    less = taken if round(found.bound, 4) else ""
     if gain.low is None or gain.high is None:
         return f"{found.names[i]} against {reference}: {signed(gain.mean)} nats a battle{less}."
     verb = (
@@ -93,9 +94,14 @@ def _meta_learner(found: Evidence, i: int, reference: str) -> str:
     )
 
 
+def _reasons(found: Evidence) -> str:
+    leaked = ["leaked labels"] if found.bound > found.flattery else []
+    return " and ".join([*leaked, *(["equal class shares in sources"] if found.flattery else [])])
+
+
 def _bound_shown(found: Evidence) -> str:
     leak = found.leakage
-    if leak is None:
+    if leak is None or not leak.nats:
         return ""
     return (
         f"Logits of {', '.join(leak.learners)} know labels of the fold that the stack is scored "

@@ -117,9 +117,10 @@ class Tries(Record):
 
 
 class Stratification(Record):
-    """What equal class shares flatter every log loss by."""
+    """What equal class shares flatter log losses by: where they are known, and by source."""
 
     optimism: float = 0.0
+    by_source: float = 0.0
 
 
 class VerdictCandidate(Scored):

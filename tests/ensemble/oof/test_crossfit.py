@@ -14,8 +14,10 @@ from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
 from ensemble.battles.usage import SourceUse
 from ensemble.errors import ArtifactError, ConfigError, DataError, EnsembleError, LearnerError
+from ensemble.oof import rows as rows_module
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.guarded import check_logits
+from ensemble.oof.rows import TrainingRows
 from ensemble.oof.spec import LearnerSpec, fold_key
 from ensemble.oof.store import FoldStore, is_complete
 from ensemble.oof.workspace import Workspace, open_workspace
@@ -136,6 +138,53 @@ def test_pretraining_rows_reach_pretrain_alone_and_are_cut_and_recorded(
     recorded = pl.read_parquet(space.store.directory("x", 0) / "train_ids.parquet")
     by_stage = recorded.filter(pl.col("stage") == "pretrain")["id"].to_list()
     assert by_stage == sorted(every - cut)
+
+
+def test_early_stopping_looks_at_no_relative_of_rows_for_pretraining() -> None:
+    def rows(groups: list[int], judged: list[bool] | None = None) -> TrainingRows:
+        n = len(groups)
+        return TrainingRows(
+            pl.DataFrame({"id": [str(i) for i in range(n)]}),
+            np.full((n, 3), 1 / 3),
+            np.ones(n),
+            np.array(groups),
+            judged=None if judged is None else np.array(judged),
+        )
+
+    own, before = list(range(30)), rows([3, 4, 99])
+    apart = rows(own).watched_apart_from(before).judged
+    assert apart is not None and np.flatnonzero(~apart).tolist() == [3, 4]
+    judged = [i != 7 for i in own]
+    both = rows(own, judged).watched_apart_from(before).judged
+    assert both is not None and np.flatnonzero(~both).tolist() == [3, 4, 7]
+    assert rows(own).watched_apart_from(rows([99])).judged is None
+    few = rows(own, judged).watched_apart_from(rows(own[:15])).judged
+    assert few is not None and few.tolist() == judged, "fewer than 20 clusters would be left"
+
+
+def test_the_fit_after_pretraining_is_told_what_to_look_at(
+    project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows_module, "FEWEST_WATCHED", 1)
+    space = _with_pretraining(project)
+    fit_fold(space, _spec("pretrained", space.run), 0)
+    seen = fake_learners.seen[0]
+    frame = space.plan.frame
+    pretrained = frame.filter(pl.col("role") == "pretrain")["cluster"]
+    own = frame.join(pl.DataFrame({"id": seen["ids"]}), on="id", maintain_order="right")
+    related = own["cluster"].is_in(pretrained.implode()).to_numpy()
+    assert related.any()
+    assert np.array_equal(seen["context"].judged, ~related)
+
+
+def test_a_learner_that_trains_is_not_told_ids_of_other_rows(
+    space: Workspace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    kind = get_manager().base_learners.get("prior")
+    monkeypatch.setattr(kind, "check_ids", lambda _self, ids: asked.append(ids), raising=False)
+    fit_fold(space, _spec("prior", space.run), 0)
+    assert fake_learners.seen and not asked
 
 
 def test_a_learner_without_pretraining_trains_without_and_says_so(project: Any) -> None:

@@ -72,7 +72,26 @@ def test_equal_class_shares_flatter_as_much_as_theory_says(rows: int) -> None:
     labels = np.eye(3)[np.arange(rows) % 3]
     folds = np.arange(rows) // 3 % 5
     found = stratification_optimism(labels, np.arange(rows), folds)
-    assert found == pytest.approx(2 / rows * (1 + 1 / 8), rel=0.15)
+    assert found.optimism == pytest.approx(2 / rows * (1 + 1 / 8), rel=0.15)
+    assert found.by_source == pytest.approx(found.optimism)
+
+
+def test_equal_shares_in_every_source_flatter_what_tells_the_source() -> None:
+    rows, sources = 1200, np.arange(1200) // 150
+    labels = np.eye(3)[np.arange(rows) % 3]
+    folds = np.arange(rows) % 150 // 3 % 5
+    found = stratification_optimism(labels, np.arange(rows), folds, sources.astype(str).tolist())
+    assert found.optimism == pytest.approx(2 / rows * (1 + 1 / 8), rel=0.15)
+    assert found.by_source == pytest.approx(8 * 2 / rows * (1 + 1 / 8), rel=0.15)
+    assert found.excess == pytest.approx(found.by_source - found.optimism)
+
+
+def test_a_source_in_one_fold_alone_is_thought_to_be_like_the_others() -> None:
+    labels = np.eye(3)[np.arange(300) % 3]
+    folds, sources = np.arange(300) // 3 % 5, np.array(["many"] * 300)
+    sources[folds == 0] = "one"
+    found = stratification_optimism(labels, np.arange(300), folds, sources.tolist())
+    assert np.isfinite(found).all() and found.by_source < 0.1
 
 
 def test_random_folds_flatter_nothing_on_average() -> None:
@@ -80,7 +99,7 @@ def test_random_folds_flatter_nothing_on_average() -> None:
     labels = np.eye(3)[rng.integers(3, size=500)]
     clusters = np.arange(500)
     folds = [rng.permutation(clusters % 5) for _ in range(20)]
-    found = np.mean([stratification_optimism(labels, clusters, fold) for fold in folds])
+    found = np.mean([stratification_optimism(labels, clusters, f).optimism for f in folds])
     assert found < 0.0022  # half of the deals are worse than the mean, and count as 0
 
 

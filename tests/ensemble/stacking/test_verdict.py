@@ -177,6 +177,19 @@ def test_the_bound_of_leaked_labels_is_taken_off_before_the_gain_is_compared() -
     canonical_json(found)
 
 
+def test_what_equal_shares_in_sources_may_give_is_taken_off_too() -> None:
+    losses = losses_with([0.1, 0.05, 0.04, 0.03, 0.0])
+    plain = decide(CANDIDATES, losses, CLUSTERS, resamples=500)
+    found = decide(CANDIDATES, losses, CLUSTERS, flattery=0.05, resamples=500)
+    both = decide(CANDIDATES, losses, CLUSTERS, leakage=LEAK, flattery=0.01, resamples=500)
+    assert (plain["chosen"], found["chosen"]) == ("lightgbm", "vector_scaling")
+    assert found["candidates"][4]["bias_bound"] == pytest.approx(0.05)
+    assert found["candidates"][3] == plain["candidates"][3], "simple ones are compared as before"
+    assert "are taken off for equal class shares in sources" in found["evidence"]
+    assert both["candidates"][4]["bias_bound"] == pytest.approx(0.06)
+    assert "for leaked labels and equal class shares in sources" in both["evidence"]
+
+
 def test_a_stack_that_gains_more_than_the_bound_is_used() -> None:
     losses = losses_with([0.2, 0.2, 0.2, 0.2, 0.0])
     assert decide(CANDIDATES, losses, CLUSTERS, leakage=LEAK, resamples=500)["chosen"] == "lightgbm"
