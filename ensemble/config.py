@@ -111,18 +111,19 @@ class Predict(_Table):
 class Execution(_Table):
     """The ``[execution]`` table.
 
-    With ``devices`` each worker process has one of them to itself, in place of ``device``.
+    With ``devices`` each worker process has one of them to itself, in place of ``device``. Workers
+    of 0 are one for each core with ``auto``, and a single one with ``processes``.
     """
 
-    executor: Literal["in-process", "processes"] = "in-process"
-    workers: Annotated[int, Field(ge=1)] = 1
+    executor: Literal["auto", "in-process", "processes"] = "auto"
+    workers: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=0)] = 0
     device: Device = "auto"
     devices: list[Device] = []
 
     def slots(self) -> int:
         """How many folds are fitted at a time: one for each of ``devices`` where there are some."""
-        return (len(self.devices) or self.workers) if self.executor == "processes" else 1
+        return (len(self.devices) or self.workers or 1) if self.executor == "processes" else 1
 
 
 class Config(_Table):

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-
-_SPINS = "300"
-"""Near the best of all, alone and side by side: ``benchmarks/waiting_threads.py``."""
-
-
-def yield_cores() -> None:
-    """Let threads that wait for one another give their core away soon.
-
-    GNU's OpenMP, which LightGBM's wheels for Linux use, lets them spin for milliseconds, in which
-    another process may not run. It reads this when it is loaded: before LightGBM is imported. What
-    the user has set is left as it is.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
+_USABLE = 0.8
+"""Share of the free memory that is taken; the rest is for files and for whoever else is here."""
 
 
 def available_cores() -> int:
@@ -30,6 +20,47 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def affordable_copies() -> int:
+    """Say how many processes like this one, at its largest so far, there is memory for.
+
+    Where the system does not tell, there is room for as many as there are cores.
+    """
+    largest, free = _largest_so_far(), _free_memory()
+    if largest is None or free is None:
+        return available_cores()
+    return int(free * _USABLE // largest)
+
+
+def _largest_so_far() -> int | None:
+    """Say how many bytes this process has had at most; None on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _free_memory() -> int | None:
+    """Say how many bytes are free, here and in the container; None where the system is silent."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        sizes = dict(line.split(":") for line in lines)
+        return min(int(sizes["MemAvailable"].split()[0]) * 1024, _left_in_container())
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
+
+
+def _left_in_container() -> int:
+    """Say how many bytes a container may still use; beyond all bounds where it has no limit."""
+    place = Path("/sys/fs/cgroup")
+    try:
+        limit = (place / "memory.max").read_text(encoding="ascii").strip()
+        used = int((place / "memory.current").read_text(encoding="ascii"))
+    except OSError:
+        return sys.maxsize
+    return sys.maxsize if limit == "max" else int(limit) - used
 
 
 def end_with_parent(alive: Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from ensemble.battles.features import FeatureMatrix
     from ensemble.plugin.base import FloatArray
+
+_THREADS = re.compile(r"^\[num_threads: \d+\]$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,17 @@ class BoostedTrees:
         return both
 
     def _scores(self, matrix: FeatureMatrix) -> FloatArray:
-        scores = [booster.predict(matrix.values, raw_score=True) for booster in self.boosters]
+        # One thread: several would spin while another process fits.
+        scores = [
+            booster.predict(matrix.values, raw_score=True, num_threads=1)
+            for booster in self.boosters
+        ]
         mean: FloatArray = self.start + np.mean(scores, axis=0)
         return mean
 
     def save(self, directory: Path, name: str) -> dict[str, Any]:
         """Write LightGBM's text format, and give what ``load`` needs to know, as JSON."""
-        texts = [booster.model_to_string() for booster in self.boosters]
+        texts = [text_of(booster) for booster in self.boosters]
         for index, text in enumerate(texts):
             write_text(directory / f"{name}-{index}.txt", text)
         return {"start": self.start.tolist(), "models": [_digest(text) for text in texts]}
@@ -86,3 +93,8 @@ def _read_model(path: Path, digest: str) -> str:
     if _digest(text) != digest:
         raise ArtifactError("a stored model is not what was saved", where=str(path))
     return text
+
+
+def text_of(booster: lightgbm.Booster) -> str:
+    """Give LightGBM's text of a model, the same whatever number of threads it was fitted with."""
+    return _THREADS.sub("[num_threads: 0]", booster.model_to_string())

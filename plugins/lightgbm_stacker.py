@@ -16,6 +16,7 @@ from ensemble.battles.swap import swap_classes
 from ensemble.plugin.base import CLASSES, MetaLearner
 from ensemble.stacking.candidates import Blend, Mean, VectorScaling
 from ensemble.stacking.scoring import softmax
+from plugins.boosted_trees import text_of
 from plugins.stacker_trees import (
     TrainingTable,
     Trees,
@@ -168,7 +169,8 @@ class LightGBMStacker(MetaLearner):
         """Write the start, LightGBM's text files, and JSON."""
         for index, trees in enumerate(self.trees_):
             if trees.booster is not None:
-                trees.booster.save_model(directory / _TREES_FILE.format(index))
+                path = directory / _TREES_FILE.format(index)
+                path.write_text(text_of(trees.booster), encoding="utf-8")
         stored = {
             "start": self.start,
             "learners": self.learners_,

@@ -9,7 +9,6 @@ import click
 from ensemble.cli import asking, making
 from ensemble.cli.shared import cli
 from ensemble.errors import EnsembleError
-from ensemble.processes import yield_cores
 
 __all__ = ["asking", "cli", "main", "making"]
 
@@ -22,7 +21,6 @@ def main() -> None:
 
     Exit codes: 0 done, 1 the run failed, 2 the user's input is wrong, 130 interrupted.
     """
-    yield_cores()
     try:
         cli(standalone_mode=False)
     except EnsembleError as error:

@@ -1,46 +1,35 @@
-"""Where folds are fitted: in this process, or each in a fresh one."""
+"""Where folds are fitted: in this process, beside each other, or each in a fresh process."""
 
 from __future__ import annotations
 
-import os
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby
-from multiprocessing import get_context
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ensemble.battles.held_out import HeldOut
-from ensemble.errors import EnsembleError, LearnerError, UnknownNameError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.lineage import depth
-from ensemble.oof.workspace import Workspace, open_workspace
-from ensemble.plugin.faults import plugin_errors
-from ensemble.plugin.manager import get_manager
-from ensemble.processes import end_with_parent
+from ensemble.oof.worker_process import label_of
+from ensemble.oof.workers import Crew, Outcome
+from ensemble.oof.workspace import open_workspace
+from ensemble.plugin.manager import GIVEN, get_manager
+from ensemble.processes import affordable_copies, available_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from concurrent.futures import Future
-    from multiprocessing.connection import Connection
-    from multiprocessing.queues import SimpleQueue
+    from collections.abc import Sequence
 
     from ensemble.battles.held_out import FoldLike
     from ensemble.config import Config
     from ensemble.oof.spec import LearnerSpec
+    from ensemble.oof.workers import Task
+    from ensemble.oof.workspace import Workspace
     from ensemble.reporter import Reporter
 
-    Task = tuple[LearnerSpec, HeldOut]
-
-_KNOWN_EVERYWHERE = ("ensemble.errors", "builtins")
-"""Modules whose errors every process can rebuild."""
-
-_NOT_INSTALLED = (
-    "worker processes know only installed plugins; for one that was given in Python, "
-    'set executor = "in-process"'
-)
+WORTH_A_WORKER = 2.0
+"""Seconds of fitting after which workers are started: about what a start costs, so that however
+long it goes on, no more than that is lost by having waited, or by having started."""
 
 
 def execute(
@@ -74,155 +63,83 @@ def execute(
         sorted(((depth(task[0], uses), task) for task in once.values()), key=by_depth),
         by_depth,
     )
-    fitted = 0
-    for _, wave in waves:  # teachers before their pupils
-        ready = [task for _, task in wave]
-        if config.execution.executor == "processes":
-            fitted += _in_processes(config, ready, reporter)
-        else:
-            fitted += _in_this_process(open_workspace(config), ready, reporter)
-    return fitted
+    run = {
+        "processes": _each_in_a_process,
+        "in-process": _one_after_the_other,
+        "auto": _beside_each_other,
+    }[config.execution.executor]
+    # Teachers before their pupils.
+    return sum(run(config, [task for _, task in wave], reporter) for _, wave in waves)
 
 
-def _in_this_process(workspace: Workspace, tasks: Sequence[Task], reporter: Reporter) -> int:
-    fitted = 0
-    for spec, held_out in tasks:
-        started = time.perf_counter()
-        with reporter.bar(_label(spec, held_out)) as progress:
-            done = fit_fold(workspace, spec, held_out, progress)
-        fitted += done
-        _tell(reporter, spec, held_out, done, time.perf_counter() - started)
-    return fitted
+def _one_after_the_other(config: Config, tasks: Sequence[Task], reporter: Reporter) -> int:
+    workspace = open_workspace(config)
+    return sum(_fit_here(workspace, task, reporter) for task in tasks)
 
 
-def _in_processes(config: Config, tasks: Sequence[Task], reporter: Reporter) -> int:
-    """One fresh process a fold: what a learner leaves in memory ends with it."""
-    fitted = 0
-    context = get_context("spawn")
-    alive, held = context.Pipe(duplex=False)
-    begun = context.SimpleQueue()
-    free = context.SimpleQueue()
-    for device in config.execution.devices:
-        free.put(device)
-    pool = ProcessPoolExecutor(
-        config.execution.slots(),
-        mp_context=context,
-        initializer=_start_worker,
-        initargs=(alive, begun, free if config.execution.devices else None),
-        max_tasks_per_child=1,
-    )
-    with alive, held, pool:
-        futures = {pool.submit(_fit_alone, config, *task): task for task in tasks}
-        try:
-            for future in as_completed(futures):
-                spec, held_out = futures[future]
-                done, seconds = future.result()
-                fitted += done
-                _tell(reporter, spec, held_out, done, seconds)
-        except BrokenProcessPool as error:
-            complete = {_label(*task) for future, task in futures.items() if _succeeded(future)}
-            raise EnsembleError(
-                "a worker process died: out of memory, or killed from outside",
-                where=" or ".join(name for name in _all_of(begun) if name not in complete),
-                mend="run the same command again; complete folds are kept",
-            ) from error
-        except BaseException:
-            # Nobody may go on writing once the run's lock is free, nor the user wait for hours.
-            held.close()
-            pool.shutdown(cancel_futures=True)
-            raise
-    return fitted
-
-
-def _succeeded(future: Future[Any]) -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None
-
-
-def _all_of(queue: SimpleQueue[str]) -> Iterator[str]:
-    while not queue.empty():
-        yield queue.get()
-
-
-_begun: SimpleQueue[str] | None = None
-"""In a worker: where it says what it begins, since one that dies says nothing more."""
-_free: SimpleQueue[str] | None = None
-"""In a worker: devices that nobody computes on, where each worker has one to itself."""
-
-
-def _fit_alone(config: Config, spec: LearnerSpec, held_out: HeldOut) -> tuple[bool, float]:
+def _fit_here(workspace: Workspace, task: Task, reporter: Reporter) -> bool:
+    spec, held_out = task
     started = time.perf_counter()
-    if _begun is not None:
-        _begun.put(_label(spec, held_out))
-    try:
-        with _on_free_device(config) as placed:
-            done = fit_fold(open_workspace(placed), spec, held_out)
-    except UnknownNameError as error:
-        error.mend = f"{error.mend}\n  note:  {_NOT_INSTALLED}"
-        raise
-    except plugin_errors() as error:
-        portable = _portable(error, _label(spec, held_out))
-        if portable is error:
-            raise
-        raise portable from error
-    return done, time.perf_counter() - started
+    with reporter.bar(label_of(spec, held_out)) as progress:
+        fitted = fit_fold(workspace, spec, held_out, progress)
+    _tell(reporter, Outcome(spec, held_out, fitted, time.perf_counter() - started))
+    return fitted
 
 
-@contextmanager
-def _on_free_device(config: Config) -> Iterator[Config]:
-    """Take a device for one fold. There are as many as workers, so that one is always free."""
-    if _free is None:
-        yield config
-        return
-    device = _free.get()
-    try:
-        execution = config.execution.model_copy(update={"device": _only_visible(device)})
-        yield config.model_copy(update={"execution": execution})
-    finally:
-        _free.put(device)
+def _each_in_a_process(config: Config, tasks: Sequence[Task], reporter: Reporter) -> int:
+    """One fresh process a fold: what a learner leaves in memory ends with it."""
+    execution, fitted = config.execution, 0
+    with Crew(config, tasks, lasting=False) as crew:
+        crew.start(execution.devices or [None] * min(execution.slots(), len(tasks)))
+        for outcome in crew.all_ended():
+            _tell(reporter, outcome)
+            fitted += outcome.fitted
+    return fitted
 
 
-def _only_visible(device: str) -> str:
-    """Hide all GPUs but one from this process, which has not used any yet; gives its new name.
+def _beside_each_other(config: Config, tasks: Sequence[Task], reporter: Reporter) -> int:
+    """Fit cheap learners on all cores, each fit with one thread; then the others, one by one.
 
-    A model that is loaded back knows no device, and goes to the first that it sees.
+    This process takes tasks too. Workers are started where it turns out to be worth while, and as
+    many as there is memory for.
     """
-    kind, _, number = device.partition(":")
-    if not number:
-        return device
-    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    names = seen.split(",") if seen else []
-    os.environ["CUDA_VISIBLE_DEVICES"] = names[int(number)] if names else number
-    return kind
+    light = [task for task in tasks if _is_light(task[0])]
+    heavy = [task for task in tasks if not _is_light(task[0])]
+    cores = available_cores()
+    beside = min(config.execution.workers or cores, len(light))
+    threads = config.execution.threads or max(1, cores // max(1, beside))
+    execution = config.execution.model_copy(update={"threads": threads})
+    workspace, fitted = open_workspace(config), 0
+    alone = replace(workspace, threads=threads)
+    began = time.perf_counter()
+    with Crew(config.model_copy(update={"execution": execution}), light, lasting=True) as crew:
+        while task := crew.take():
+            fitted += _fit_here(alone, task, reporter)
+            if not crew.working and len(crew) and time.perf_counter() - began > WORTH_A_WORKER:
+                crew.start([None] * min(beside - 1, len(crew), affordable_copies()))
+            for outcome in crew.ended():
+                _tell(reporter, outcome)
+                fitted += outcome.fitted
+        for outcome in crew.all_ended():
+            _tell(reporter, outcome)
+            fitted += outcome.fitted
+    return fitted + sum(_fit_here(workspace, task, reporter) for task in heavy)
 
 
-def _start_worker(
-    alive: Connection, begun: SimpleQueue[str], free: SimpleQueue[str] | None
-) -> None:
-    global _begun, _free
-    _begun, _free = begun, free
-    end_with_parent(alive)
+def _is_light(spec: LearnerSpec) -> bool:
+    """Say whether a worker can fit it, and one core is enough."""
+    learners = get_manager().base_learners
+    return learners.get(spec.plugin).cheap and learners.entry(spec.plugin).distribution != GIVEN
 
 
-def _portable(error: BaseException, where: str) -> BaseException:
-    """Give an error that another process can rebuild: a plugin's own classes may fail there."""
-    ours = [kind for kind in type(error).__mro__ if kind.__module__ in _KNOWN_EVERYWHERE]
-    if type(error) in ours:
-        return error
-    if isinstance(error, EnsembleError):
-        rebuilt: EnsembleError = ours[0](error.message, where=error.where, mend=error.mend)
-        return rebuilt
-    return LearnerError(f"{type(error).__name__}: {error}", where=where)
-
-
-def _tell(
-    reporter: Reporter, spec: LearnerSpec, held_out: HeldOut, done: bool, seconds: float
-) -> None:
+def _tell(reporter: Reporter, outcome: Outcome) -> None:
+    spec, held_out, fitted, seconds = outcome
     kind = "pair" if held_out.is_pair else "fold"
-    what, told = f"{kind} {'fitted' if done else 'kept'}", {kind: held_out.to_json()}
+    what, told = f"{kind} {'fitted' if fitted else 'kept'}", {kind: held_out.to_json()}
     reporter.event(what, learner=spec.name, **told, seconds=round(seconds, 3))
-    if not done:
+    if not fitted:
         return
-    reporter.say(f"{_label(spec, held_out)}  fitted in {seconds:.1f} s")
+    reporter.say(f"{label_of(spec, held_out)}  fitted in {seconds:.1f} s")
     if not held_out.is_pair:
         _notify(reporter, spec, held_out, seconds)
 
@@ -238,7 +155,3 @@ def _notify(reporter: Reporter, spec: LearnerSpec, held_out: HeldOut, seconds: f
     for fault in faults:
         reporter.event("warning", text=fault)
         reporter.say(f"warning: {fault}")
-
-
-def _label(spec: LearnerSpec, held_out: HeldOut) -> str:
-    return f"{spec.name}  {held_out.label}"

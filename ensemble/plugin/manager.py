@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 GROUP = "ensemble"
 """The entry-point group that plugins are found through."""
+GIVEN = "given in Python"
+"""What stands for the distribution of a plugin that only this process knows."""
 
 
 def _subclass_of(base: type) -> Callable[[object], bool]:
@@ -54,7 +56,7 @@ class Manager:
         for point in _entry_points() if discover else ():
             self._load(point)
         for name, plugin in (extra or {}).items():
-            self._adopt(name, plugin, "given in Python")
+            self._adopt(name, plugin, GIVEN)
         self._refuse_misspelled()
         self.base_learners: Registry[type[BaseLearner]] = Registry(
             "base learner", _subclass_of(BaseLearner), self.broken

@@ -328,21 +328,3 @@ def _wait_for(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < end, f"{path} did not appear"
         time.sleep(0.02)
-
-
-def test_waiting_threads_leave_the_cores_to_others_unless_the_user_says_otherwise(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from ensemble.cli import main
-
-    monkeypatch.setattr("sys.argv", ["ensemble", "--version"])
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    main()
-    assert "GOMP_SPINCOUNT" not in os.environ
-    monkeypatch.delenv("OMP_WAIT_POLICY")
-    main()
-    assert os.environ["GOMP_SPINCOUNT"] == "300"
-    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    main()
-    assert os.environ["GOMP_SPINCOUNT"] == "7"

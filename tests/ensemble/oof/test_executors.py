@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ensemble import processes
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
 from ensemble.errors import EnsembleError, LearnerError, PluginError, UnknownNameError
@@ -17,6 +18,7 @@ from ensemble.oof.executors import execute
 from ensemble.oof.spec import LearnerSpec
 from ensemble.plugin.manager import use_manager
 from ensemble.reporter import Reporter
+from ensemble.stacking.settings import learner_specs
 
 PLUGIN = """
 import os
@@ -35,16 +37,17 @@ class Odd(Exception):
         super().__init__(f"{one} and {two}")
 
 class Beats(BaseLearner):
-    def __init__(self, file: str = "", fails: str = "") -> None:
-        self.file, self.fails = file, fails
+    cheap = True
+    def __init__(self, file: str = "", fails: str = "", wait: float = 0.0) -> None:
+        self.file, self.fails, self.wait = file, fails, wait
     def dependencies(self):
         if self.fails == "odd":
             raise Odd("this", "that")
         return {}
     def fit(self, battles, labels, *, sample_weight=None, groups=None, context):
         self.device = context.device
-        if self.fails == "dies":
-            os._exit(9)
+        if self.fails == "dies" and self.file != str(os.getpid()):
+            os.kill(os.getpid(), 9)
         print("heard from fit")
         if self.fails == "raises":
             raise ValueError("boom")
@@ -55,7 +58,8 @@ class Beats(BaseLearner):
         while self.fails == "after":
             if Path(self.file).exists():
                 raise LearnerError("no luck after all")
-        for beat in range(400 if self.file else 0):
+        time.sleep(self.wait)
+        for beat in range(400 if "/" in self.file else 0):
             Path(self.file).write_text(str(beat))
             time.sleep(0.05)
         return self
@@ -64,6 +68,7 @@ class Beats(BaseLearner):
     def save(self, directory):
         seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
         (directory / "device").write_text(f"{self.device} of {seen}")
+        (directory / "process").write_text(f"{os.getpid()}")
     def load(self, directory):
         return self
 
@@ -99,7 +104,7 @@ def _prepared(project: Any, executor: str, **learner: Any) -> tuple[Any, Learner
     return config, spec, Reporter(run)
 
 
-@pytest.mark.parametrize("executor", ["in-process", "processes"])
+@pytest.mark.parametrize("executor", ["auto", "in-process", "processes"])
 def test_a_fold_that_is_named_twice_is_fitted_once(
     executor: str, project: Any, installed: None
 ) -> None:
@@ -139,7 +144,8 @@ def test_an_error_of_a_worker_comes_as_it_was_raised(project: Any, installed: No
 def test_a_worker_that_dies_is_told_with_what_it_was_fitting(project: Any, installed: None) -> None:
     config, spec, reporter = _prepared(project, "processes", fails="dies")
     healthy = LearnerSpec("y", "beats", {}, spec.base_directory)
-    with pytest.raises(EnsembleError, match="worker process died(.|\n)*run the same") as caught:
+    message = "worker process died: it was killed by SIGKILL(.|\n)*run the same"
+    with pytest.raises(EnsembleError, match=message) as caught:
         execute(config, [(healthy, 0), (spec, 1), (healthy, 1)], reporter)
     assert caught.value.where == "x  fold 1"
 
@@ -209,6 +215,82 @@ def test_a_worker_ends_with_a_parent_that_is_killed(project: Any, installed: Non
     # The beat stands still once nobody writes it.
     _wait_until(lambda: _stands_still(beat), 3)
     assert int(beat.read_text() or 0) < 399
+
+
+@pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cores, and workers at once."""
+    monkeypatch.setattr("ensemble.oof.executors.available_cores", lambda: 2)
+    monkeypatch.setattr("ensemble.oof.executors.WORTH_A_WORKER", 0.0)
+
+
+def test_cheap_learners_are_fitted_here_and_in_workers_that_last(
+    project: Any, installed: None, two_cores: None
+) -> None:
+    config, spec, reporter = _prepared(project, "auto", wait=1.0)
+    tasks = [(spec, fold) for fold in (0, 1, 2, None)]
+    tasks += [(LearnerSpec("y", "beats", spec.parameters, spec.base_directory), 0)]
+    assert execute(config, tasks, reporter) == 5
+    processes = [place.read_text() for place in reporter.run.glob("learners/*/*/model/process")]
+    assert len(processes) == 5
+    assert len(set(processes)) == 2, "this process, and one that fitted several"
+    assert str(os.getpid()) in processes
+
+
+def test_beside_each_other_and_one_after_the_other_give_the_same_bytes(
+    project: Any, two_cores: None
+) -> None:
+    use_manager(None)
+    learners = [{"name": "h", "plugin": "handcrafted"}, {"name": "t", "plugin": "tfidf"}]
+    found = []
+    for executor in ("in-process", "auto"):
+        run_dir = str(project.path / executor)
+        config = project.config(learners, execution={"executor": executor}, run_dir=run_dir)
+        Path(run_dir).mkdir()
+        prepare(config)
+        split(Path(run_dir), n_splits=config.folds.n_splits, seed=config.seed)
+        tasks = [(spec, fold) for spec in learner_specs(config) for fold in range(3)]
+        assert execute(config, tasks, Reporter(Path(run_dir))) == 6
+        files = sorted(Path(run_dir, "learners").rglob("*"))
+        found.append(
+            {
+                file.relative_to(run_dir): file.read_bytes()
+                for file in files
+                if file.is_file() and file.name != "manifest.json"
+            }
+        )
+    assert found[0] == found[1] and len(found[0]) > 20
+
+
+def test_what_a_plugin_in_python_brings_is_fitted_here(project: Any, two_cores: None) -> None:
+    config = project.config([{"name": "x", "plugin": "prior"}], execution={"executor": "auto"})
+    run = Path(config.run_dir)
+    run.mkdir(exist_ok=True)
+    prepare(config)
+    split(run, n_splits=config.folds.n_splits, seed=config.seed)
+    tasks = [(spec, fold) for spec in learner_specs(config) for fold in range(3)]
+    assert execute(config, tasks, Reporter(run)) == 3
+
+
+def test_an_error_in_a_lasting_worker_ends_the_others(
+    project: Any, installed: None, two_cores: None
+) -> None:
+    here = str(os.getpid())
+    config, spec, reporter = _prepared(project, "auto", fails="dies", file=here, wait=1.0)
+    with pytest.raises(EnsembleError, match="killed by SIGKILL, which the system sends where"):
+        execute(config, [(spec, fold) for fold in range(3)], reporter)
+
+
+def test_no_more_workers_are_started_than_there_is_memory_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "_largest_so_far", lambda: 1 << 30)
+    monkeypatch.setattr(processes, "_free_memory", lambda: 5 << 30)
+    assert processes.affordable_copies() == 4
+    monkeypatch.setattr(processes, "_free_memory", lambda: 0)
+    assert processes.affordable_copies() == 0
+    monkeypatch.setattr(processes, "_free_memory", lambda: None)
+    assert processes.affordable_copies() == processes.available_cores()
 
 
 def _stands_still(beat: Path) -> bool:

@@ -1,0 +1,136 @@
+"""What runs in a worker process: fits the folds that it is asked for, one after the other.
+
+Requests and replies are lines of JSON on the pipes that stand for standard input and output; what a
+plugin prints goes to standard error. Nothing of the parent's program is run again, as it would be
+by ``multiprocessing``, so that a notebook or a script needs no guard.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from functools import cache
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from ensemble import errors
+from ensemble.battles.held_out import HeldOut
+from ensemble.config import Config
+from ensemble.errors import EnsembleError, LearnerError, UnknownNameError
+from ensemble.oof.crossfit import fit_fold
+from ensemble.oof.spec import LearnerSpec
+from ensemble.oof.workspace import Workspace, open_workspace
+from ensemble.plugin.faults import plugin_errors
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from ensemble.oof.worker_process import main; main()"
+)
+"""For ``python -c``, with the parent's module path as JSON."""
+
+_NOT_INSTALLED = (
+    "worker processes know only installed plugins; for one that was given in Python, "
+    'set executor = "in-process"'
+)
+
+
+def main() -> None:
+    """Answer requests until the parent closes the pipe, or is gone."""
+    requests, replies = _own_pipes()
+    config = Config.model_validate_json(requests.get())
+    opened = cache(lambda: open_workspace(config))
+    while True:
+        reply = _answer(opened, json.loads(requests.get()))
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+def request_of(spec: LearnerSpec, held_out: HeldOut) -> dict[str, Any]:
+    """Write down a learner, with all that it may ask, and what is held out."""
+    known = {spec.name: spec, **spec.peers}
+    return {
+        "learner": spec.name,
+        "held_out": held_out.to_json(),
+        "specs": [
+            [one.name, one.plugin, dict(one.parameters), str(one.base_directory), one.seeds]
+            for one in known.values()
+        ],
+    }
+
+
+def label_of(spec: LearnerSpec, held_out: HeldOut) -> str:
+    """Name a learner and a fold for a reader."""
+    return f"{spec.name}  {held_out.label}"
+
+
+def rebuilt(told: dict[str, Any]) -> EnsembleError:
+    """Make the error that a worker has told."""
+    kind: type[EnsembleError] = getattr(errors, told["kind"])
+    return kind(told["message"], where=told["where"], mend=told["mend"])
+
+
+def _own_pipes() -> tuple[SimpleQueue[str], TextIO]:
+    """Take standard input and output for requests and replies, before any plugin is imported."""
+    incoming = os.fdopen(os.dup(0), encoding="ascii")
+    replies = os.fdopen(os.dup(1), "w", encoding="ascii")
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    requests: SimpleQueue[str] = SimpleQueue()
+
+    def read() -> None:
+        for line in incoming:
+            requests.put(line)
+        # The parent is done or gone, even by `kill -9`: a process that outlived it would go on
+        # writing to a run whose lock is free.
+        os._exit(1)
+
+    Thread(target=read, name="requests", daemon=True).start()
+    return requests, replies
+
+
+def _answer(opened: Any, request: dict[str, Any]) -> dict[str, Any]:
+    started = time.perf_counter()
+    peers: dict[str, LearnerSpec] = {}
+    for name, plugin, parameters, place, seeds in request["specs"]:
+        peers[name] = LearnerSpec(name, plugin, parameters, Path(place), peers, seeds)
+    spec, held_out = peers[request["learner"]], HeldOut.of(request["held_out"])
+    workspace: Workspace
+    try:
+        workspace = opened()
+        done = fit_fold(workspace, spec, held_out)
+    except plugin_errors() as error:
+        return {"error": _told(error, label_of(spec, held_out))}
+    return {"done": done, "seconds": time.perf_counter() - started}
+
+
+def _told(error: BaseException, where: str) -> dict[str, Any]:
+    """Write down an error so that another process can make it again.
+
+    A plugin's own class may be unknown there; it becomes what it is a kind of.
+    """
+    cause: BaseException | None = error
+    if isinstance(error, UnknownNameError):
+        error.mend = f"{error.mend}\n  note:  {_NOT_INSTALLED}"
+    if isinstance(error, EnsembleError):
+        own, cause = error, error.__cause__
+        kind = next(one for one in type(error).__mro__ if one.__module__ == errors.__name__)
+    else:
+        own, kind = LearnerError(f"{type(error).__name__}: {error}", where=where), LearnerError
+    return {
+        "kind": kind.__name__,
+        "message": own.message,
+        "where": own.where,
+        "mend": own.mend,
+        "traceback": "".join(traceback.format_exception(cause)) if cause is not None else "",
+    }

@@ -1,0 +1,245 @@
+"""Worker processes, as their parent sees them, and the tasks that they take from one queue."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from ensemble.errors import EnsembleError
+from ensemble.oof.worker_process import PROGRAM, label_of, rebuilt, request_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
+
+    from ensemble.battles.held_out import HeldOut
+    from ensemble.config import Config
+    from ensemble.oof.spec import LearnerSpec
+
+    Task = tuple[LearnerSpec, HeldOut]
+
+
+class Outcome(NamedTuple):
+    """A task that a worker has ended: whether it was fitted (or there already), in which time."""
+
+    spec: LearnerSpec
+    held_out: HeldOut
+    fitted: bool
+    seconds: float
+
+
+class Elsewhere(Exception):  # noqa: N818 - it carries a traceback, and is never raised by itself
+    """The traceback of an error in another process, as text."""
+
+
+class Worker:
+    """One worker process.
+
+    Parameters
+    ----------
+    config
+        Of the run.
+    device
+        The only device that it may use, such as ``cuda:1``; None leaves it to the config.
+    """
+
+    def __init__(self, config: Config, device: str | None = None) -> None:
+        environment = dict(os.environ)
+        if device is not None:
+            kind = _only_visible(device, environment)
+            execution = config.execution.model_copy(update={"device": kind})
+            config = config.model_copy(update={"execution": execution})
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, json.dumps(sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="ascii",
+            env=environment,
+        )
+        self._first = json.dumps(config.model_dump(mode="json"))
+
+    def fit(self, spec: LearnerSpec, held_out: HeldOut) -> Outcome:
+        """Have one fold fitted.
+
+        Raises
+        ------
+        EnsembleError
+            What the worker told of, or that it died.
+        """
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101 - pipes
+        reply = ""
+        with suppress(OSError):  # a pipe that nobody reads: the worker has died
+            if self._first:
+                process.stdin.write(self._first + "\n")
+                self._first = ""
+            process.stdin.write(json.dumps(request_of(spec, held_out)) + "\n")
+            process.stdin.flush()
+            reply = process.stdout.readline()
+        if not reply.endswith("\n"):
+            raise EnsembleError(
+                f"a worker process died: {_how(process.wait())}",
+                where=label_of(spec, held_out),
+                mend="run the same command again; complete folds are kept",
+            )
+        told = json.loads(reply)
+        if "error" in told:
+            error, text = told["error"], told["error"]["traceback"]
+            raise rebuilt(error) from (Elsewhere(text) if text else None)
+        return Outcome(spec, held_out, told["done"], told["seconds"])
+
+    def end(self) -> None:
+        """End it, in the midst of a fit too; what was being written has no name yet."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+
+
+class Crew:
+    """Workers that take tasks from one queue; whoever made it may take some too.
+
+    Parameters
+    ----------
+    config
+        Of the run.
+    tasks
+        In the order wanted.
+    lasting
+        Whether a worker fits one task after the other, or only one, so that what a model leaves in
+        memory ends with it.
+    """
+
+    def __init__(self, config: Config, tasks: Sequence[Task], *, lasting: bool) -> None:
+        self._config, self._lasting = config, lasting
+        self._waiting = deque(tasks)
+        self._ended: SimpleQueue[Outcome | BaseException | None] = SimpleQueue()
+        self._workers: list[Worker] = []
+        self._threads: list[Thread] = []
+        self._serving = 0
+        self._stopped = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Nobody may go on writing once the run's lock is free, nor the user wait for hours.
+        self._stopped = True
+        self._waiting.clear()
+        for worker in list(self._workers):
+            worker.end()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def working(self) -> bool:
+        """Whether workers have been started."""
+        return bool(self._threads)
+
+    def __len__(self) -> int:
+        """Say how many tasks nobody has taken."""
+        return len(self._waiting)
+
+    def start(self, devices: Sequence[str | None]) -> None:
+        """Start a worker for each device (None: as the config says)."""
+        for device in devices:
+            self._threads.append(Thread(target=self._serve, args=(device,), daemon=True))
+            self._serving += 1
+            self._threads[-1].start()
+
+    def take(self) -> Task | None:
+        """Take the next task; None where there is none left."""
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            return None
+
+    def ended(self) -> Iterator[Outcome]:
+        """Give what workers have ended by now.
+
+        Raises
+        ------
+        EnsembleError
+            The first task that failed.
+        """
+        with suppress(Empty):
+            while True:
+                outcome = self._ended.get_nowait()
+                if outcome is None:
+                    self._serving -= 1
+                else:
+                    yield _unless_failed(outcome)
+
+    def all_ended(self) -> Iterator[Outcome]:
+        """Give the rest, as it ends; raises as ``ended`` does."""
+        while self._serving:
+            outcome = self._ended.get()
+            if outcome is None:
+                self._serving -= 1
+            else:
+                yield _unless_failed(outcome)
+
+    def _serve(self, device: str | None) -> None:
+        """Have tasks fitted until there are none, in a thread for each worker."""
+        worker: Worker | None = None
+        try:
+            while not self._stopped and (task := self.take()):
+                if worker is None:
+                    worker = Worker(self._config, device)
+                    self._workers.append(worker)
+                    if self._stopped:  # meanwhile: nobody else would end it
+                        break
+                self._ended.put(worker.fit(*task))
+                if not self._lasting:
+                    worker.end()
+                    worker = None
+        except BaseException as error:  # told to whoever waits
+            self._ended.put(error)
+        finally:
+            if worker is not None:
+                worker.end()
+            self._ended.put(None)
+
+
+def _unless_failed(outcome: Outcome | BaseException) -> Outcome:
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+def _how(code: int) -> str:
+    """Say how a process ended."""
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    memory = ", which the system sends where memory runs out" if name == "SIGKILL" else ""
+    return f"it was killed by {name}{memory}"
+
+
+def _only_visible(device: str, environment: dict[str, str]) -> str:
+    """Hide all GPUs but one from a process to come; gives the name that it has there.
+
+    A model that is loaded back knows no device, and goes to the first that it sees.
+    """
+    kind, _, number = device.partition(":")
+    if not number:
+        return device
+    seen = environment.get("CUDA_VISIBLE_DEVICES", "")
+    names = seen.split(",") if seen else []
+    environment["CUDA_VISIBLE_DEVICES"] = names[int(number)] if names else number
+    return kind
