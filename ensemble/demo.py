@@ -49,12 +49,14 @@ path = "data/test.csv"
 name = "length"
 plugin = "handcrafted"
 features = ["length"]
-n_models = 2                   # fewer than the default, for a quick look
+n_models = 2                   # fewer and coarser than the default, for a quick look
+learning_rate = 0.06
 
 [[learners]]
 name = "handcrafted"
 plugin = "handcrafted"
 n_models = 2
+learning_rate = 0.06
 
 [[learners]]
 name = "tfidf"

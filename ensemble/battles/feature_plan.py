@@ -9,7 +9,7 @@ import polars as pl
 from ensemble.artifacts import fingerprint
 from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.errors import PluginError, nearest
-from ensemble.plugin.expressions import expression_digests, serialized
+from ensemble.plugin.expressions import serialized
 
 if TYPE_CHECKING:
     from ensemble.plugin.base import FeatureSet
@@ -65,7 +65,7 @@ def definition(feature_set: FeatureSet) -> str | None:
 
     None where that cannot be told of some expression, as ``expression_digests`` says.
     """
-    digests = expression_digests(feature_set.expressions())
+    digests = dict(feature_set.digests)
     if None in digests.values():
         return None
     return fingerprint(

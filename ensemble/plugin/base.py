@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from ensemble.artifacts import fingerprint
@@ -252,6 +253,11 @@ class FeatureSet:
         """Give the expressions of helpers and features, by name."""
         return {**self.helpers, **{f.name: f.expression for f in self.features}}
 
+    @cached_property
+    def digests(self) -> Mapping[str, str | None]:
+        """Digests of the expressions, by name; as ``expression_digests`` gives them."""
+        return expression_digests(self.expressions())
+
     def identity(self) -> dict[str, Any]:
         """Say as JSON what a model fitted on the set depends on.
 
@@ -261,7 +267,7 @@ class FeatureSet:
         return {
             "version": self.version,
             "columns": [[f.name, f.swap, f.sign] for f in self.features],
-            "expressions": fingerprint(expression_digests(self.expressions())),
+            "expressions": fingerprint(dict(self.digests)),
         }
 
 
