@@ -59,6 +59,7 @@ class Source(Reading):
     offset: bool = False
     teachers: list[Name] = []
     id_prefix: str = ""
+    sides: Literal["file", "hash"] = "file"
 
     def use(self) -> SourceUse:
         """Say how its rows are used."""

@@ -143,6 +143,11 @@ def prepare_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
             reporter.event("source", name=source["name"], rows=source["rows"], dropped=dropped)
             note = f", {dropped:,} rows dropped" if dropped else ""
             reporter.say(f"{source['name']}  {source['rows']:,} battles ({source['role']}){note}")
+            if dropped:
+                _say_dropped(source, reporter)
+            for warning in source["warnings"]:
+                reporter.event("warning", text=warning)
+                reporter.say(f"warning: {warning}")
         for name, use in config.source_uses().items():
             if use.role == "pseudo":
                 reporter.event("pseudo-labels", source=name, teachers=list(use.teachers))
@@ -157,6 +162,16 @@ def prepare_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
         )
     reporter.say("battles and clusters  " + _made_or_kept(made))
     return summary
+
+
+def _say_dropped(source: dict[str, Any], reporter: Reporter) -> None:
+    """Say why rows were left out, and what became of the label shares."""
+    for kind, count in source["dropped_for"].items():
+        reporter.say(f"  {count:,} dropped: {kind}")
+    before, after = source["label_shares_before"], source["label_shares"]
+    if before is not None and None not in after:
+        told = [", ".join(f"{share:.1%}" for share in shares) for shares in (before, after)]
+        reporter.say(f"  A, B, tie: {told[0]} with them, {told[1]} without")
 
 
 def split_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
@@ -229,7 +244,9 @@ def fit_stage(
         tasks: list[tuple[LearnerSpec, FoldLike]] = [(s, fold) for s in specs for fold in chosen]
         outcome: dict[str, Any] = _counts(execute(config, tasks, reporter), len(tasks))
         reporter.say(f"folds  {outcome['fitted']} fitted, {outcome['kept']} kept")
-        record_learners(open_workspace(config), specs)
+        for doubt in record_learners(open_workspace(config), specs):
+            reporter.event("warning", text=doubt)
+            reporter.say(f"warning: {doubt}")
         if pairs:
             found = outcome["pairs"] = _counts(execute(config, pairs, reporter), len(pairs))
             reporter.say(f"pairs of folds  {found['fitted']} fitted, {found['kept']} kept")

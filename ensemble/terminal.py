@@ -82,6 +82,8 @@ def summary(run: Path) -> dict[str, Any]:
         "chosen": verdict["chosen"],
         "sentence": verdict["sentence"],
         "unproven": verdict.get("unproven", {"learners": [], "candidates": []}),
+        "class_prior": candidates["class_prior"],
+        "doubts": candidates["doubts"],
         "rows_scored": candidates["rows_scored"],
         "rows_missing": candidates["rows_missing"],
         "report": str(run / "report.html"),
@@ -99,6 +101,8 @@ def show_summary(outcome: dict[str, Any]) -> None:
     table = Table(title=f"log loss on {outcome['rows_scored']:,} {kind}")
     for heading, side in (("", "left"), ("log loss", "right"), ("95% interval", "right")):
         table.add_column(heading, justify=side)  # type: ignore[arg-type]
+    table.add_row("class prior", f"{outcome['class_prior']:.4f}", "")
+    table.add_section()
     for item in outcome["learners"]:
         doubt = " ?" if item["name"] in unproven["learners"] else ""
         table.add_row(f"{_named(item)}{doubt}", *_cells(item))
@@ -110,6 +114,8 @@ def show_summary(outcome: dict[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     console.print(outcome["sentence"], markup=False)
+    for doubt in outcome["doubts"]:
+        console.print(f"warning: {doubt}", markup=False)
     if outcome["rows_missing"]:
         console.print(
             f"{outcome['rows_missing']:,} rows are not scored: no fold has predicted them"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from ensemble.battles.raw import BadRow, Chunk, batches, text_lines
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CELL_LIMIT = 2**31 - 1
+_SHOWN = 5
 _SEPARATORS = {";": '";"', "\t": "tabs", "|": '"|"'}
 
 
@@ -61,9 +63,11 @@ def _header(reader: Reader, path: Path) -> tuple[str, ...]:
     except csv.Error as error:
         raise _no_header(error, path) from error
     _refuse_other_separators(header, path)
-    repeated = sorted({name for name in header if header.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(header).items() if count > 1)
     if repeated:
-        raise DataError(f"the header repeats {', '.join(repeated)}", where=f"{path}:1")
+        shown = ", ".join(f"{name:.60}" for name in repeated[:_SHOWN])
+        more = f" and {len(repeated) - _SHOWN:,} more" if len(repeated) > _SHOWN else ""
+        raise DataError(f"the header repeats {shown}{more}", where=f"{path}:1")
     return header
 
 

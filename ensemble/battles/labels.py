@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 WINNER_COLUMN = "winner"
 """Hub-style label column, one word a row."""
-TOLERANCE = 1e-6
-"""How far the sum of a label may be from 1."""
+TOLERANCE = 1e-3 + 1e-9
+"""How far the sum of a label may be from 1: shares of three decimals are normalized."""
 
 _A: Label = (1.0, 0.0, 0.0)
 _B: Label = (0.0, 1.0, 0.0)
@@ -32,11 +32,19 @@ _WORDS: dict[str, Label] = {
     "a": _A,
     "modelb": _B,
     "b": _B,
-    "tie": _TIE,
-    "tiebothbad": _TIE,
-    "bothbad": _TIE,
+    **dict.fromkeys(
+        (
+            *("tie", "tied", "draw", "drawn", "equal", "same", "both", "neither", "none"),
+            *("bothbad", "bothgood", "tiebothbad", "tiebothgood", "drawbothbad"),
+        ),
+        _TIE,
+    ),
 }
 """Winners by their letters alone: case, spaces, underscores and brackets do not count."""
+_EXACT = 1e-6
+"""How far it may be for the shares to count as they are given."""
+LABEL_FAULTS = ("unknown winner", "the label is not", "winner and winner_model_a")
+"""How the reasons begin for which a label cannot be read."""
 _NOT_A_LETTER = re.compile(r"[\W_]+")
 
 
@@ -52,33 +60,47 @@ def label_of(cells: Mapping[str, Any]) -> Label | None:
     Returns
     -------
     tuple or None
-        Shares in ``CLASSES`` order, as given (they may be soft); None where the row has no label.
+        Shares in ``CLASSES`` order, which sum to 1 (they may be soft); None where the row has no
+        label.
 
     Raises
     ------
     BadCell
-        The shares are no distribution, or the winner is an unknown word.
+        The shares are no distribution, the winner is an unknown word, or the two differ.
     """
     shares = [cells.get(name) for name in CLASSES]
-    if not all(_is_empty(share) for share in shares):
-        return _distribution(shares)
     winner = cells.get(WINNER_COLUMN)
-    return None if _is_empty(winner) else _winner(winner)
+    named = None if is_missing(winner) else _winner(winner)
+    if all(is_missing(share) for share in shares):
+        return named
+    label = _distribution(shares)
+    if named is not None and label[named.index(1.0)] < max(label):  # soft ones have a winner too
+        told = ", ".join(f"{share:g}" for share in label)
+        raise BadCell(
+            f"winner and winner_model_a differ: winner is {winner!r:.40}, the others say {told}"
+        )
+    return label
 
 
-def _is_empty(cell: object) -> bool:
+def is_missing(cell: object) -> bool:
+    """Say whether a cell holds nothing: null, blank text, or NaN."""
+    if isinstance(cell, float):
+        return math.isnan(cell)
     return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
 def _distribution(shares: list[Any]) -> Label:
     a, b, tie = (_share(share, name) for share, name in zip(shares, CLASSES, strict=True))
-    if not abs(a + b + tie - 1.0) <= TOLERANCE:
+    total = a + b + tie
+    if not abs(total - 1.0) <= TOLERANCE:
         raise BadCell(f"the label is not a distribution: {a:g}, {b:g}, {tie:g} do not sum to 1")
-    return a, b, tie
+    if abs(total - 1.0) <= _EXACT:
+        return a, b, tie
+    return a / total, b / total, tie / total
 
 
 def _share(cell: object, name: str) -> float:
-    if _is_empty(cell):
+    if is_missing(cell):
         raise BadCell(f"the label is not a distribution: {name} is empty")
     try:
         share = float(cell)  # type: ignore[arg-type]

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from ensemble.battles.columns import RAW_COLUMNS
-from ensemble.battles.raw import BadRow, refuse_bad_rows
+from ensemble.battles.labels import LABEL_FAULTS
+from ensemble.battles.raw import BadRow, kinds_of, refuse_bad_rows
 from ensemble.battles.readers import counts_lines, frame_chunks, read_chunks
 from ensemble.battles.rows import read_rows
-from ensemble.battles.schema import BATTLE_SCHEMA, TEST_ROLE, TEST_SOURCE
+from ensemble.battles.schema import BATTLE_SCHEMA, LABEL_COLUMNS, TEST_ROLE, TEST_SOURCE
 from ensemble.battles.turns import PLAIN_HINT
 from ensemble.errors import DataError, EnsembleError, PluginError
+from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +30,8 @@ __all__ = ["BadRow", "Loaded", "combine", "load_battles"]
 
 OnBadRows = Literal["error", "drop"]
 _SHOWN = 5
+_SEVERAL = 3
+"""Rows whose label cannot be read, for which it is no slip of a pen."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ def load_battles(
     rows = read_rows(chunks, role=role, text_format=text_format, file=str(path))
     _check_bad_rows(rows, str(path), drop=on_bad_rows == "drop" and not is_test, is_test=is_test)
     battles = pl.concat(rows.frames)
+    _check_classes(battles, rows.bad, str(path))
+    _check_no_float_ids(battles["id"], str(path))
     unit = "lines" if loader is None and counts_lines(path) else "rows"
     _check_ids_unique(battles["id"], rows.lines, unit, str(path))
     return Loaded(_complete(battles, source, role, id_prefix), tuple(rows.bad))
@@ -166,6 +172,47 @@ def _check_bad_rows(rows: Rows, file: str, *, drop: bool, is_test: bool) -> None
     raise refuse_bad_rows(
         rows.bad, rows.seen, where=file, mend="; ".join(mends), all_bad=not rows.lines
     )
+
+
+def _check_classes(battles: pl.DataFrame, bad: Sequence[BadRow], file: str) -> None:
+    """Refuse to leave rows out where all of one class go with them.
+
+    Raises
+    ------
+    DataError
+        A class has no row left, and rows were left out that had it, or whose label cannot be read.
+    """
+    if not bad:
+        return
+    kept = dict(zip(CLASSES, battles.select(pl.col(LABEL_COLUMNS).sum()).row(0), strict=True))
+    if not any(kept.values()):
+        return  # a source without labels
+    lost = [row.label for row in bad if row.label is not None]
+    unknown = sum(row.kind.startswith(LABEL_FAULTS) for row in bad) >= _SEVERAL
+    for place, (name, mass) in enumerate(kept.items()):
+        if not mass and (unknown or any(label[place] for label in lost)):
+            told = "; ".join(f"{kind} ({count:,})" for kind, count in kinds_of(bad).items())
+            raise DataError(
+                f"no row with {name} is left: {len(bad):,} rows were left out: {told}",
+                where=file,
+                mend="mend these rows: without them the labels are not those of the file",
+            )
+
+
+def _check_no_float_ids(ids: pl.Series, file: str) -> None:
+    """Refuse whole numbers that a program has written as floats: other files spell them so not.
+
+    Raises
+    ------
+    DataError
+        All ids are floats.
+    """
+    if len(ids) and ids.str.contains(r"^-?\d+\.0$").all():
+        raise DataError(
+            f'the ids are floats: "{ids[0]}"',
+            where=file,
+            mend="write them as whole numbers: a column with gaps has become one of floats",
+        )
 
 
 def _check_ids_unique(ids: pl.Series, lines: Sequence[int], unit: str, file: str) -> None:

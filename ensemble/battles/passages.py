@@ -271,7 +271,8 @@ def _answer_keys(prompt: pl.Series, a: pl.Series, b: pl.Series) -> pl.Series:
     length = pl.col("a").str.len_chars() + pl.col("b").str.len_chars()
     ordered = pl.when(pl.col("a") <= pl.col("b")).then(pl.concat_str("a", "b", separator="\0"))
     pairs = ordered.otherwise(pl.concat_str("b", "a", separator="\0"))
-    only_answers = pl.when(pl.col("prompt") == "").then(pl.lit("\0\0") + pairs)
+    # What is not there at all is no evidence.
+    only_answers = pl.when((pl.col("prompt") == "") & (length > 0)).then(pl.lit("\0\0") + pairs)
     enough = length >= MIN_RESPONSE_CHARACTERS
     content = texts.select(pl.when(enough).then(pairs).otherwise(only_answers)).to_series()
     digests = [None if pair is None else _digest(pair) for pair in content]

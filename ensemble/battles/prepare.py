@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ from ensemble.artifacts import atomic_path, fingerprint, hash_file, read_sealed,
 from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.embeddings import PARAPHRASE, read_embeddings
 from ensemble.battles.loading import combine, load_battles
+from ensemble.battles.raw import kinds_of
 from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE, TEST_SOURCE
+from ensemble.battles.swap import sides_by_hash
 from ensemble.config import Source
 from ensemble.errors import ArtifactError, DataError
 from ensemble.plugin.manager import get_manager
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from ensemble.battles.loading import Loaded
     from ensemble.config import Config, Folds, Reading
 
-VERSION = 6
+VERSION = 7
 """Raise it when the same files come to give other battles or clusters."""
 
 BATTLES, CLUSTERS, PAIRS, SUMMARY = (
@@ -37,6 +40,8 @@ BATTLES, CLUSTERS, PAIRS, SUMMARY = (
 _MEND = "run `ensemble prepare CONFIG`"
 _SHOWN_BAD_ROWS = 20
 _ROWS_AT_A_TIME = 8_192
+_SEVERAL = 20
+"""Battles of a source in which each side should win now and then."""
 
 
 def prepare(config: Config) -> bool:
@@ -287,13 +292,16 @@ def _load(reading: Reading) -> Loaded:
     if not isinstance(reading, Source):
         # A test row that is dropped would be missing from the submission.
         return _load_as(reading, TEST_SOURCE, TEST_ROLE)
-    return _load_as(
+    loaded = _load_as(
         reading,
         reading.name,
         reading.role,
         on_bad_rows=reading.on_bad_rows,
         id_prefix=reading.id_prefix,
     )
+    if reading.sides == "hash":
+        return replace(loaded, battles=sides_by_hash(loaded.battles))
+    return loaded
 
 
 def _load_as(reading: Reading, source: str, role: str, **options: Any) -> Loaded:
@@ -309,6 +317,28 @@ def _load_as(reading: Reading, source: str, role: str, **options: Any) -> Loaded
     )
 
 
+def _one_sided(reading: Reading, battles: pl.DataFrame) -> list[str]:
+    """Warn of a source in which a side never wins: "chosen" is A, say, and "rejected" is B."""
+    masses = dict(zip("AB", battles.select(pl.col(LABEL_COLUMNS).sum()).row(0)[:2], strict=True))
+    never = [side for side, mass in masses.items() if not mass]
+    if len(battles) < _SEVERAL or not any(masses.values()) or not never:
+        return []
+    return [
+        f"in source {getattr(reading, 'name', TEST_SOURCE)} {never[0]} never wins in "
+        f"{len(battles):,} battles: a model would learn that from the side alone, and an offset "
+        'would take it for all that there is; sides = "hash" in the source draws them by its ids'
+    ]
+
+
+def _shares_before(loaded: Loaded) -> list[float] | None:
+    """Give the label shares with the rows that were left out, as far as these have labels."""
+    lost = [row.label for row in loaded.bad_rows if row.label is not None]
+    kept = loaded.battles.select(pl.col(LABEL_COLUMNS).sum()).row(0)
+    masses = [mass + sum(label[i] for label in lost) for i, mass in enumerate(kept)]
+    total = sum(masses)
+    return [mass / total for mass in masses] if total else None
+
+
 def _describe(reading: Reading, loaded: Loaded, file_hash: str | None) -> dict[str, Any]:
     battles = loaded.battles
     shares = battles.select(pl.col(LABEL_COLUMNS).mean()).row(0)
@@ -322,6 +352,9 @@ def _describe(reading: Reading, loaded: Loaded, file_hash: str | None) -> dict[s
         "label_shares": list(shares),
         "multi_turn_rows": int((turns > 1).sum()),
         "dropped_rows": len(loaded.bad_rows),
+        "dropped_for": kinds_of(loaded.bad_rows),
+        "label_shares_before": _shares_before(loaded),
+        "warnings": _one_sided(reading, battles),
         "bad_rows": [
             {"file": row.file, "line": row.line, "reason": row.reason}
             for row in loaded.bad_rows[:_SHOWN_BAD_ROWS]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -38,11 +39,19 @@ class BadRow:
         Line on which the row begins (CSV, JSON Lines) or its row number (Parquet, loaders), from 1.
     reason
         Why it cannot be read.
+    label
+        Its label, where that can be read.
     """
 
     file: str
     line: int | None
     reason: str
+    label: tuple[float, float, float] | None = None
+
+    @property
+    def kind(self) -> str:
+        """The reason without what is of this row alone."""
+        return self.reason.partition(": ")[0]
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
@@ -71,6 +80,11 @@ class Chunk:
     bad_rows: tuple[BadRow, ...] = ()
 
 
+def kinds_of(bad_rows: Sequence[BadRow]) -> dict[str, int]:
+    """Count the rows by the kind of reason, the most frequent first."""
+    return dict(Counter(row.kind for row in bad_rows).most_common())
+
+
 def refuse_bad_rows(
     bad_rows: Sequence[BadRow], n_rows: int, *, where: str, mend: str, all_bad: bool = False
 ) -> DataError:
@@ -91,6 +105,10 @@ def refuse_bad_rows(
     more = len(bad_rows) - len(shown)
     if more:
         shown.append(f"  … and {more:,} more")
+        kinds = kinds_of(bad_rows)
+        if len(kinds) > 1:
+            counted = [f"{kind} ({count:,})" for kind, count in list(kinds.items())[:_SHOWN]]
+            shown.append(f"  in all: {'; '.join(counted)}")
     count = "no row" if all_bad else f"{len(bad_rows):,} of {n_rows:,} rows"
     verb = "can" if all_bad else "cannot"
     return DataError("\n".join([f"{count} {verb} be read:", *shown]), where=where, mend=mend)

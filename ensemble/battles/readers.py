@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ensemble.battles.csv_reader import csv_chunks
+from ensemble.battles.file_kinds import check_file_kind
 from ensemble.battles.raw import CHUNK_ROWS, JSON, BadRow, Chunk, batches, reading, text_lines
 from ensemble.errors import DataError
 
@@ -36,6 +37,7 @@ def read_chunks(path: Path, wanted: Collection[str]) -> Iterator[Chunk]:
     DataError
         Unknown suffix, missing or unreadable file, text that is not UTF-8, no header.
     """
+    check_file_kind(path)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise _unknown_format(path)

@@ -9,11 +9,12 @@ import polars as pl
 
 from ensemble.battles.columns import (
     MODEL_COLUMNS,
+    TURN_COLUMN,
     check_label_columns,
     id_column,
     text_columns,
 )
-from ensemble.battles.labels import WINNER_COLUMN, label_of
+from ensemble.battles.labels import WINNER_COLUMN, is_missing, label_of
 from ensemble.battles.raw import BadRow
 from ensemble.battles.schema import (
     BATTLE_SCHEMA,
@@ -22,16 +23,26 @@ from ensemble.battles.schema import (
     TEST_ROLE,
     TEXT_COLUMNS,
 )
-from ensemble.battles.turns import BadCell, id_of, texts_of, to_utf8, turns_column
+from ensemble.battles.turns import (
+    BadCell,
+    holds_list,
+    id_of,
+    texts_of,
+    to_utf8,
+    turns_column,
+)
+from ensemble.errors import DataError
 from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from ensemble.battles.labels import Label
     from ensemble.battles.raw import Chunk
     from ensemble.battles.turns import TextFormat
 
 _UNLABELED_ROLES = frozenset({PSEUDO_ROLE, "ignore", TEST_ROLE})
+_SEVERAL = 2
 _ROW_COLUMNS = ("id", *TEXT_COLUMNS, *LABEL_COLUMNS, *MODEL_COLUMNS)
 _ROW_SCHEMA = {name: BATTLE_SCHEMA[name] for name in _ROW_COLUMNS}
 
@@ -91,17 +102,46 @@ def read_rows(chunks: Iterable[Chunk], *, role: str, text_format: TextFormat, fi
 
 def _add(rows: Rows, chunk: Chunk, role: str, text_format: TextFormat, file: str) -> None:
     names = _cell_columns(chunk.present, role, file)
+    if text_format == "plain":
+        _refuse_lists(chunk, file)
     cells = [chunk.columns[raw] for raw in names.values()]
     good = []
     for line, *values in zip(chunk.lines, *cells, strict=True):
+        row = dict(zip(names, values, strict=True))
         try:
-            good.append(_battle(dict(zip(names, values, strict=True)), role, text_format))
+            good.append(_battle(row, role, text_format))
             rows.lines.append(line)
         except BadCell as error:
-            rows.bad.append(BadRow(file, line, str(error)))
+            rows.bad.append(BadRow(file, line, str(error), _label_if_any(row)))
     named = {name: [row[at] for row in good] for at, name in enumerate(_ROW_COLUMNS)}
     texts = {name: turns_column(named[name]) for name in TEXT_COLUMNS}
     rows.frames.append(pl.DataFrame(named | texts, schema=_ROW_SCHEMA))
+
+
+def _refuse_lists(chunk: Chunk, file: str) -> None:
+    """Refuse lists that would be read as text, brackets and all.
+
+    Raises
+    ------
+    DataError
+        Most cells of a text column are lists.
+    """
+    for name in TEXT_COLUMNS:
+        filled = [cell for cell in chunk.columns.get(name, ()) if not is_missing(cell)]
+        lists = sum(map(holds_list, filled))
+        if lists >= _SEVERAL and 2 * lists > len(filled):
+            raise DataError(
+                f"{lists:,} of {len(filled):,} cells of {name} are lists of turns, not plain text",
+                where=file,
+                mend='set text_format = "json", which reads lists as Python writes them too',
+            )
+
+
+def _label_if_any(row: Mapping[str, Any]) -> Label | None:
+    try:
+        return label_of(row)
+    except BadCell:
+        return None
 
 
 def _cell_columns(present: Sequence[str], role: str, file: str) -> dict[str, str]:
@@ -111,7 +151,7 @@ def _cell_columns(present: Sequence[str], role: str, file: str) -> dict[str, str
     read, so that it can be whatever it likes.
     """
     names = {"id": id_column(present, file)}
-    names |= {name: name for name in text_columns(present, file)}
+    names |= {name: name for name in (*text_columns(present, file), TURN_COLUMN) if name in present}
     if role == TEST_ROLE:
         return names
     optional: tuple[str, ...] = MODEL_COLUMNS
@@ -133,4 +173,4 @@ def _battle(cells: Mapping[str, Any], role: str, text_format: TextFormat) -> tup
 
 
 def _model_name(cell: object) -> str | None:
-    return None if cell is None or cell == "" else to_utf8(str(cell))
+    return None if is_missing(cell) else to_utf8(str(cell))

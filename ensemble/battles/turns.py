@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import re
-from itertools import chain
+import tokenize
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,6 +26,7 @@ CONVERSATION_COLUMNS = ("conversation_a", "conversation_b")
 """Hub-style text columns: lists of ``{"role": ..., "content": ...}``."""
 PLAIN_HINT = 'text_format = "plain"'
 
+_BEGINS_LIST = re.compile(r"""\s*\[\s*['"]""")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _SPEAKERS = ("user", "assistant")
 
@@ -62,7 +66,7 @@ def id_of(cell: object) -> str:
         return to_utf8(cell)
     if isinstance(cell, int) and not isinstance(cell, bool):
         return str(cell)
-    if cell is None:
+    if cell is None or cell != cell:
         raise BadCell("the id is missing")
     raise BadCell(f"the id {cell!r} is neither a string nor an integer")
 
@@ -89,13 +93,40 @@ def texts_of(cells: Mapping[str, Any], text_format: TextFormat) -> tuple[Turns, 
     """
     if TEXT_COLUMNS[0] in cells:
         prompt, a, b = (turns_of(cells[name], name, text_format) for name in TEXT_COLUMNS)
-    else:
-        prompt, a, b = _from_conversations(*(cells[name] for name in CONVERSATION_COLUMNS))
+    if CONVERSATION_COLUMNS[0] in cells:
+        told = _from_conversations(*(cells[name] for name in CONVERSATION_COLUMNS))
+        if TEXT_COLUMNS[0] in cells and told != (prompt, a, b):
+            raise BadCell("conversation_a and conversation_b differ from prompt and responses")
+        prompt, a, b = told
     if not len(prompt) == len(a) == len(b):
         raise BadCell(
             f"turn counts differ: prompt {len(prompt)}, response_a {len(a)}, response_b {len(b)}"
         )
-    return prompt, a, b
+    judged = _judged_turn(cells.get("turn"))
+    return prompt[:judged], a[:judged], b[:judged]
+
+
+def _judged_turn(cell: object) -> int | None:
+    """Read which turn was judged: what comes after it has no part in the label; None is the last.
+
+    Where a file means something else by the name of the column, it is left alone.
+    """
+    if isinstance(cell, str) and cell.strip().isdecimal():
+        cell = int(cell)
+    if isinstance(cell, bool) or not isinstance(cell, int) or cell < 1:
+        return None
+    return cell
+
+
+def holds_list(cell: object) -> bool:
+    """Say whether a string is a list of turns, as JSON or as Python writes it."""
+    if not isinstance(cell, str) or not cell.lstrip().startswith("["):
+        return False
+    try:
+        found = _list_of(cell, "", "turns")
+    except BadCell:
+        return False
+    return all(turn is None or isinstance(turn, str) for turn in found)
 
 
 def turns_column(cells: Sequence[Turns]) -> pl.Series:
@@ -133,13 +164,14 @@ def turns_of(cell: object, name: str, text_format: TextFormat) -> Turns:
     if isinstance(cell, str) and text_format == "plain":
         return [to_utf8(cell)]
     # Only a string can be meant as plain text; a native list is what it is.
-    hint = f" (for text as it stands set {PLAIN_HINT})" if isinstance(cell, str) else ""
+    plain = isinstance(cell, str) and not _BEGINS_LIST.match(cell)
+    hint = f" (for text as it stands set {PLAIN_HINT})" if plain else ""
     turns = _list_of(cell, name, f"turns{hint}")
     return [_turn(turn, number, name, hint) for number, turn in enumerate(turns, 1)]
 
 
 def _turn(turn: object, number: int, name: str, hint: str = "") -> str | None:
-    if turn is None:
+    if turn is None or turn != turn:
         return None
     if isinstance(turn, str):
         return to_utf8(turn)
@@ -148,17 +180,34 @@ def _turn(turn: object, number: int, name: str, hint: str = "") -> str | None:
 
 def _list_of(cell: object, name: str, what: str) -> list[Any]:
     """Take a list as it is, or out of JSON text."""
-    if cell is None:
+    if cell is None or cell != cell:  # NaN is what some programs write for nothing
         raise BadCell(f"{name} is missing")
     found = cell
     if isinstance(cell, str):
         try:
             found = JSON.decode(cell)
         except (ValueError, RecursionError):
-            found = None
+            found = _python_list(cell)
     if isinstance(found, list):
         return found
     raise BadCell(f"{name} is {cell!r:.40}, not a JSON list of {what}")
+
+
+def _python_list(text: str) -> object:
+    """Read a list as Python writes it; None where it is none.
+
+    Two texts without a comma between them are one for Python and two for whoever wrote an array.
+    """
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(text.strip()).readline))
+        kinds = [token.type for token in tokens if token.type != tokenize.NL]
+        if any(pair == (tokenize.STRING, tokenize.STRING) for pair in pairwise(kinds)):
+            return None
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError):
+        return None
 
 
 def _from_conversations(cell_a: object, cell_b: object) -> tuple[Turns, Turns, Turns]:

@@ -63,10 +63,17 @@ def run(config: Path, quiet: bool, as_json: bool) -> None:
 
     The same command again resumes the run, and makes anew only what a change of the config touches.
     """
+    from ensemble.errors import AuditError
     from ensemble.pipeline import run as run_pipeline
 
-    with only_results():
-        place = run_pipeline(load(config), terminal(quiet=quiet))
+    settings = load(config)
+    try:
+        with only_results():
+            place = run_pipeline(settings, terminal(quiet=quiet))
+    except AuditError:
+        if not as_json:  # the scores are there; the error says what they are worth
+            print_summary(Path(settings.run_dir), as_json=False)
+        raise
     print_summary(place, as_json=as_json)
 
 

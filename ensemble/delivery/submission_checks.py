@@ -15,7 +15,7 @@ from ensemble.plugin.base import CLASSES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-SUM_TOLERANCE = 1e-6
+SUM_TOLERANCE = 1e-3 + 1e-9
 """How far the probabilities of a row may be from summing to 1."""
 COLUMNS = tuple(PROBABILITY_SCHEMA)
 """The columns of a submission."""

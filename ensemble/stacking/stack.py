@@ -35,6 +35,7 @@ from ensemble.stacking.outputs import (
     score_tables,
     write_predictions,
 )
+from ensemble.stacking.sanity import class_prior_losses, doubts_about
 from ensemble.stacking.scoring import RESAMPLES, row_log_loss
 from ensemble.stacking.seed_spread import seed_replicates
 from ensemble.stacking.verdict import BY_EVIDENCE
@@ -197,6 +198,14 @@ def run_stack(
         threads=threads,
     )
     tables = score_tables(scored, scored_data, **bootstrap)
+    prior = class_prior_losses(scored_data.labels, scored_data.folds).mean()
+    doubts = [
+        doubt
+        for i, name in enumerate(scored_data.meta.learners)
+        for doubt in doubts_about(
+            name, scored_data.meta.logits[:, i], scored_data.labels, float(prior)
+        )
+    ]
     gaps = _gaps(scored, scored_data, losses, bootstrap)
     for entry in (*verdict["candidates"], *tables["candidates"]):
         entry |= gaps.get(entry["name"], {})
@@ -205,6 +214,8 @@ def run_stack(
         "rows_missing": len(data.ids) - len(scored_data.ids),
         "clusters": verdict["clusters"],
         "resamples": resamples,
+        "class_prior": float(prior),
+        "doubts": doubts,
     }
     verdict = with_doubt(verdict, tables, manifest.get("unproven", ()))
     with atomic_directory(directory, {**manifest, "nested": nested_record(scored_data)}) as path:

@@ -99,9 +99,15 @@ def _about_data(report: Report) -> Iterator[str]:
     yield from _about_pretraining(report)
     for source in report.sources.sources if report.sources else ():
         if source.dropped_rows:
-            yield f"{source.dropped_rows:,} rows of source {source.name} could not be used."
+            why = "; ".join(f"{kind} ({count:,})" for kind, count in source.dropped_for.items())
+            reasons = f": {why}" if why else ""
+            what = f"rows of source {source.name} could not be used"
+            yield f"{source.dropped_rows:,} {what}{reasons}."
+        yield from source.warnings
     if report.plan is not None:
         yield from report.plan.warnings
+    if report.candidates:
+        yield from report.candidates.doubts
 
 
 def _about_pretraining(report: Report) -> Iterator[str]:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ensemble.stacking.sanity import class_prior_losses
 from ensemble.stacking.scoring import (
     MIN_CLUSTERS,
     bootstrap_means,
     effective_clusters,
     expanded_interval,
-    row_log_loss,
 )
 
 if TYPE_CHECKING:
@@ -91,13 +91,7 @@ def _same_rows(measured: BoolArray) -> list[tuple[list[int], IntArray]]:
 
 def class_prior_loss(labels: FloatArray, folds: IntArray) -> float:
     """Score, on each fold, the label shares of the other folds; NaN where there is one fold."""
-    losses = np.full(len(labels), np.nan)
-    for fold in np.unique(folds):
-        held_out = folds == fold
-        if not held_out.all():
-            shares = labels[~held_out].mean(axis=0)
-            losses[held_out] = row_log_loss(labels[held_out], shares)
-    return float(losses.mean()) if len(losses) else float("nan")
+    return float(class_prior_losses(labels, folds).mean()) if len(labels) else float("nan")
 
 
 @dataclass(frozen=True)

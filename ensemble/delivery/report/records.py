@@ -62,7 +62,9 @@ class Source(Record):
     path: str | None = None
     rows: int | None = None
     dropped_rows: int | None = None
+    dropped_for: dict[str, int] = {}
     bad_rows: tuple[BadRow, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Sources(Record):

@@ -78,6 +78,8 @@ class Candidates(Record):
     rows_missing: int | None = None
     clusters: int | None = None
     resamples: int | None = None
+    class_prior: float | None = None
+    doubts: tuple[str, ...] = ()
 
 
 class Interval(Record):

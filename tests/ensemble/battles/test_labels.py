@@ -45,15 +45,20 @@ def test_no_label_is_none(cells: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("kind", [int, float, bool, str])
-def test_the_three_shares_go_before_the_winner(kind: type) -> None:
+def test_the_three_shares_and_the_winner_agree(kind: type) -> None:
     shares = dict(
         zip(["winner_model_a", "winner_model_b", "winner_tie"], map(kind, (0, 1, 0)), strict=True)
     )
-    assert label_of({**shares, "winner": "tie"}) == (0.0, 1.0, 0.0)
+    assert label_of({**shares, "winner": "model_b"}) == (0.0, 1.0, 0.0)
+    assert label_of({**shares, "winner": " "}) == (0.0, 1.0, 0.0)
+    with pytest.raises(BadCell, match="winner and winner_model_a differ"):
+        label_of({**shares, "winner": "tie"})
 
 
-def test_the_sum_may_be_off_by_a_rounding_error_only() -> None:
+def test_shares_that_were_rounded_are_normalized() -> None:
     near = {"winner_model_a": 1 / 3, "winner_model_b": 1 / 3, "winner_tie": 1 / 3 + 9e-7}
     assert label_of(near) == (1 / 3, 1 / 3, 1 / 3 + 9e-7)
+    rounded = {"winner_model_a": 0.5, "winner_model_b": 0.3, "winner_tie": 0.201}
+    assert label_of(rounded) == pytest.approx((0.5 / 1.001, 0.3 / 1.001, 0.201 / 1.001))
     with pytest.raises(BadCell, match="do not sum to 1"):
-        label_of(near | {"winner_tie": 1 / 3 + 2e-6})
+        label_of(near | {"winner_tie": 1 / 3 + 2e-3})

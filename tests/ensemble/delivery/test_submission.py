@@ -76,7 +76,7 @@ def test_any_ids_and_probabilities_survive_the_file(
         ({"1": (1.0, 0.0, 0.0), "02": (math.inf, -math.inf, 0.5)}, r'not finite \(1\): "02"'),
         ({"1": (1.0, 0.0, 0.0), "02": (None, 0.5, 0.5)}, r'not finite \(1\): "02"'),
         ({"1": (1.0, 0.0, 0.0), "02": (-0.5, 1.0, 0.5)}, r'outside \[0, 1\] \(1\): "02"'),
-        ({"1": (1.0, 0.0, 0.0), "02": (0.5, 0.5, 0.00001)}, r'not sum to 1 \(1\): "02"'),
+        ({"1": (1.0, 0.0, 0.0), "02": (0.5, 0.5, 0.01)}, r'not sum to 1 \(1\): "02"'),
     ],
 )
 def test_each_problem_is_found_and_nothing_is_written(

@@ -1,0 +1,5 @@
+"""``python -m ensemble`` works like the command."""
+
+from ensemble.cli import main
+
+main()
