@@ -139,7 +139,7 @@ class Precomputed(BaseLearner):
             The stored predictions cannot be read.
         """
         try:
-            self._table = pl.read_parquet(directory / _STORED, schema=PREDICTION_SCHEMA)
+            self._table = pl.read_parquet(directory / _STORED, schema=PREDICTION_SCHEMA, glob=False)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise ArtifactError(
                 f"stored predictions cannot be read: {error}", where=str(directory / _STORED)

@@ -151,7 +151,7 @@ _MEND = (
 
 def _read(path: Path) -> pl.DataFrame:
     try:
-        frame = pl.read_parquet(path, columns=list(COLUMNS))
+        frame = pl.read_parquet(path, columns=list(COLUMNS), glob=False)
         return frame.select(
             pl.col("id").cast(pl.String), pl.col("embedding").cast(pl.List(pl.Float64))
         )

@@ -301,7 +301,7 @@ def read_plan(path: Path, n_splits: int, fingerprint: str) -> FoldPlan:
         The file is missing, damaged, or another plan.
     """
     try:
-        plan = FoldPlan(pl.read_parquet(path).select(*PLAN_SCHEMA), n_splits)
+        plan = FoldPlan(pl.read_parquet(path, glob=False).select(*PLAN_SCHEMA), n_splits)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(
             f"the fold plan cannot be read: {error}",

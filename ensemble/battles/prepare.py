@@ -191,7 +191,7 @@ def _read(run: Path, name: str) -> pl.DataFrame:
             "a file of the run is missing or not what was written", where=str(path), mend=mend
         )
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(
             f"a file of the run cannot be read: {error}", where=str(path), mend=mend

@@ -21,6 +21,6 @@ def read_columns(path: Path, *columns: str) -> pl.DataFrame:
         They cannot be read.
     """
     try:
-        return pl.read_parquet(path, columns=list(columns))
+        return pl.read_parquet(path, columns=list(columns), glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(f"cannot be read: {error}", where=str(path)) from error

@@ -82,7 +82,7 @@ def _fit_once(fit: SeedFit, part: Path, context: FitContext) -> dict[str, float]
 def _join(parts: Sequence[Path], place: Path, stored: frozenset[str]) -> None:
     """Write mean logits, those of each seed, and all models."""
     for name in sorted(stored - {MODEL}):
-        tables = [pl.read_parquet(part / name) for part in parts]
+        tables = [pl.read_parquet(part / name, glob=False) for part in parts]
         ids = tables[0]["id"]
         logits = mean_logits([read_logits(part / name, ids) for part in parts])
         prediction_frame(ids, logits).write_parquet(place / name)

@@ -283,7 +283,7 @@ def read_logits(path: Path, ids: pl.Series, seed: int | None = None) -> LogitArr
         ``(len(ids), 3)`` float32; NaN for ids that are not in the file.
     """
     try:
-        table = pl.read_parquet(path)
+        table = pl.read_parquet(path, glob=False)
         chosen = table if seed is None else table.filter(pl.col("seed") == seed)
         stored = chosen.select(*PREDICTION_SCHEMA)
     except (OSError, pl.exceptions.PolarsError) as error:

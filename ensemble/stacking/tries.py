@@ -101,7 +101,7 @@ class TryStore:
         rows = pl.DataFrame({"id": pl.Series(ids, dtype=pl.String)})
         found: dict[Try, FloatArray] = {}
         for name in dict.fromkeys(entry["file"] for entry in entries):
-            stored = pl.read_parquet(self.directory / name)
+            stored = pl.read_parquet(self.directory / name, glob=False)
             joined = rows.join(stored, on="id", how="left", maintain_order="left")
             for entry in entries:
                 if entry["file"] == name:

@@ -130,7 +130,7 @@ def _verdict(run: Path) -> dict[str, Any]:
 
 def _table(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path).select("candidate", "id", *CLASSES, "fold")
+        return pl.read_parquet(path, glob=False).select("candidate", "id", *CLASSES, "fold")
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(
             f"predictions cannot be read: {error}", where=str(path), mend=_MEND

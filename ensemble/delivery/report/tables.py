@@ -41,7 +41,7 @@ def read_parquet(path: Path, columns: Sequence[str]) -> pl.DataFrame | None:
     if not path.exists():
         return None
     try:
-        return pl.read_parquet(path, columns=list(columns))
+        return pl.read_parquet(path, columns=list(columns), glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ArtifactError(
             f"a stored table cannot be read: {error}",
@@ -264,6 +264,6 @@ def _aligned(
 
 def read_texts(run: Path, ids: Sequence[str]) -> dict[str, dict[str, list[str | None]]]:
     """Read the turns of a few battles, by id and column."""
-    table = pl.scan_parquet(run / BATTLES).filter(pl.col("id").is_in(list(ids)))
+    table = pl.scan_parquet(run / BATTLES, glob=False).filter(pl.col("id").is_in(list(ids)))
     rows = table.select("id", *TEXT_COLUMNS).collect().rows(named=True)
     return {row["id"]: {name: row[name] or [] for name in TEXT_COLUMNS} for row in rows}
