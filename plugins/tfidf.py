@@ -6,13 +6,13 @@ what does not change when the sides are exchanged: the absolute difference, the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
 from ensemble.artifacts import read_json, write_json
 from ensemble.errors import ArtifactError
-from ensemble.plugin.base import BaseLearner
+from ensemble.plugin.base import CLASSES, BaseLearner
 from plugins.ngrams import BUCKET_BITS, count_char_ngrams, count_word_ngrams
 from plugins.symmetric_logistic import SymmetricLogistic, fit_symmetric_logistic
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
 
+_RIDGE = 4.0
+"""The ridge that goes with one row more in each class."""
 _TEXTS = ("response_a", "response_b", "prompt")
 _WEIGHTS, _FACTS = "tfidf.safetensors", "tfidf.json"
 _COSINE_SCALE = 3.0
@@ -59,7 +61,7 @@ class Tfidf(BaseLearner):
         A value is out of its range, or both kinds of n-grams are empty.
     """
 
-    version = "1"
+    version = "2"
     takes_offset = True
     cheap = True
 
@@ -70,7 +72,7 @@ class Tfidf(BaseLearner):
         word_ngrams: Sequence[int] = (),
         min_df: int = 5,
         max_features: int = 50_000,
-        ridge: float = 4.0,
+        ridge: float = _RIDGE,
     ) -> None:
         if not (char_ngrams or word_ngrams):
             raise ValueError("char_ngrams and word_ngrams are both empty: give one of them")
@@ -103,8 +105,10 @@ class Tfidf(BaseLearner):
         # Counts are let go one by one: with 55,000 battles each is hundreds of megabytes.
         odd, even = _pair_features([self._weigh(counts.pop(0)) for _ in range(3)])
         weight = np.ones(len(battles)) if sample_weight is None else sample_weight
+        rows = _Rows(odd, even, labels, weight / weight.mean(), context.offset)
+        rows = rows.smoothed(self.ridge / _RIDGE)
         self.model_ = fit_symmetric_logistic(
-            odd, even, labels, weight / weight.mean(), ridge=self.ridge, offset=context.offset
+            rows.odd, rows.even, rows.labels, rows.weight, ridge=self.ridge, offset=rows.offset
         )
         return self
 
@@ -189,6 +193,34 @@ class Tfidf(BaseLearner):
 def _check_lengths(name: str, lengths: Sequence[int]) -> None:
     if lengths and not (len(lengths) == 2 and 1 <= lengths[0] <= lengths[1]):
         raise ValueError(f"{name} must be empty or [least, greatest], 1 or more; got {lengths}")
+
+
+class _Rows(NamedTuple):
+    """What the regression learns from."""
+
+    odd: csr_array
+    even: csr_array
+    labels: FloatArray
+    weight: FloatArray
+    offset: FloatArray | None
+
+    def smoothed(self, weight: float) -> _Rows:
+        """Add a row without words to each class: one that is not there is rare, and no more."""
+        one_each = np.eye(len(CLASSES))
+        mean = 0.0 if self.offset is None else np.average(self.offset, axis=0, weights=self.weight)
+        return _Rows(
+            _with_empty_rows(self.odd, len(one_each)),
+            _with_empty_rows(self.even, len(one_each)),
+            np.concatenate([self.labels, one_each]),
+            np.concatenate([self.weight, np.full(len(one_each), weight)]),
+            None if self.offset is None else np.concatenate([self.offset, mean + 0 * one_each]),
+        )
+
+
+def _with_empty_rows(table: csr_array, count: int) -> csr_array:
+    from scipy.sparse import csr_array, vstack
+
+    return csr_array(vstack([table, csr_array((count, table.shape[1]))]))
 
 
 def _pair_features(weighed: list[csr_array]) -> tuple[csr_array, csr_array]:

@@ -187,3 +187,11 @@ def test_identical_and_empty_responses_are_likelier_ties(
 def test_wrong_parameters_are_refused(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Tfidf(**parameters)
+
+
+def test_a_class_without_a_row_is_rare_and_not_impossible(battles: GeneratedBattles) -> None:
+    decided = battles.target.filter(pl.col("winner_tie") == 0)
+    model = Tfidf().fit(learner_view(decided), _labels(decided), context=FitContext())
+    ties = softmax(model.predict_logits(battles.test))[:, 2]
+    assert 0.2 / len(decided) < np.median(ties) < 20 / len(decided)
+    assert ties.min() > 1e-5

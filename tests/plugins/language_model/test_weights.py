@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -248,3 +249,26 @@ def test_a_new_head_is_not_warned_of(
     weights.load_model(chosen, weights.load_config(chosen))
     assert not caplog.records
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_tokenizer_that_is_a_model_of_sentencepiece_alone_is_loaded(tmp_path: Path) -> None:
+    """As the published DeBERTa-v3 comes: no tokenizer.json, which needs the extra's libraries."""
+    sentencepiece = importlib.import_module("sentencepiece")
+    model = io.BytesIO()
+    pieces = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([f"sentence {i} of rivers and knives" for i in range(200)]),
+        model_writer=model,
+        vocab_size=50,
+        user_defined_symbols=["[MASK]"],
+        minloglevel=2,
+        **{f"{name}_id": place for place, name in enumerate(pieces)},
+        **{f"{name}_piece": piece for name, piece in pieces.items()},
+    )
+    (tmp_path / "spm.model").write_bytes(model.getvalue())
+    (tmp_path / "config.json").write_text('{"model_type": "deberta-v2"}')
+    tokenizer = weights.load_tokenizer(of(tmp_path))
+    assert tokenizer.is_fast
+    ids = tokenizer("rivers and knives").input_ids
+    assert tokenizer.decode(ids, skip_special_tokens=True).strip() == "rivers and knives"
+    assert tokenizer.convert_ids_to_tokens([ids[0], ids[-1]]) == ["[CLS]", "[SEP]"]
