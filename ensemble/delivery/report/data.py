@@ -226,7 +226,13 @@ class Report:
     @property
     def doubted(self) -> list[str]:
         """Candidates that use one of them."""
-        descriptions = {one.name: one.description for one in self.contenders}
+        # In the order of the stack, as its own sentence has them, and not best first.
+        place = {
+            one.name: at
+            for at, one in enumerate(self.candidates.candidates if self.candidates else ())
+        }
+        ordered = sorted(self.contenders, key=lambda one: place.get(one.name, len(place)))
+        descriptions = {one.name: one.description for one in ordered}
         return doubted_candidates(descriptions, self.unproven)
 
     @property

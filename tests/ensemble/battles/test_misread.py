@@ -211,7 +211,7 @@ def _zip(path: Path) -> None:
     ("name", "content", "what"),
     [
         ("a.csv", _zip, "a zip archive"),
-        ("a.parquet", gzip.compress(b"id\n"), "compressed by gzip"),
+        ("a.parquet", gzip.compress(b"id\n", mtime=0), "compressed by gzip"),
         ("a.csv", b"\x80\x04\x95\x10", "a pickle"),
         ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
         ("a.csv", b"PAR1....PAR1", "the file is Parquet"),
