@@ -17,6 +17,7 @@ from ensemble.battles.generated import (
 from ensemble.config import load_config
 from ensemble.delivery.report import write_report
 from ensemble.delivery.submission import read_submission
+from ensemble.errors import ConfigError
 from ensemble.pipeline import run
 from ensemble.plugin.base import CLASSES
 from ensemble.stacking.scoring import row_log_loss
@@ -86,16 +87,37 @@ def demo(directory: Path, *, rows: int, seed: int, display: Display | None = Non
     -------
     Path
         The run directory.
+
+    Raises
+    ------
+    ConfigError
+        The directory holds what no demonstration has written.
     """
+    _refuse_strangers(directory)
     battles = generate_battles(
         target_rows=rows, external_rows=rows // 2, test_rows=rows // 4, seed=seed
     )
+    write_text(directory / "config.toml", CONFIG)  # first: it marks the directory as ours
     write_battles(battles, directory / "data")
-    write_text(directory / "config.toml", CONFIG)
     place = run(load_config(directory / "config.toml"), display)
     write_sealed(place / "truth.json", against_truth(battles.truth, place / "submission.csv"))
     write_report(place)
     return place
+
+
+def _refuse_strangers(directory: Path) -> None:
+    """Refuse a directory with a config, data or other files of the user's."""
+    there = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    there = {name for name in there if not name.startswith(".")}
+    config = directory / "config.toml"
+    own = config.is_file() and config.read_text(encoding="utf-8", errors="replace") == CONFIG
+    strangers = sorted(there - {"config.toml", "data", "run"}) if own else sorted(there)
+    if strangers:
+        raise ConfigError(
+            f"the directory is no demonstration and not empty: {', '.join(strangers[:5])}",
+            where=str(directory),
+            mend="give a directory that is empty or not there",
+        )
 
 
 def against_truth(truth: pl.DataFrame, submission: Path) -> dict[str, Any]:

@@ -18,10 +18,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class EnsembleError(Exception):
@@ -51,7 +55,7 @@ class EnsembleError(Exception):
             lines.append(f"  where: {self.where}")
         if self.mend:
             lines.append(f"  mend:  {self.mend}")
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default: errors cross process borders.
@@ -104,6 +108,11 @@ class AuditError(EnsembleError):
 
 class RunLockedError(EnsembleError):
     """Another process writes to the same run."""
+
+
+def printable(text: str) -> str:
+    """Spell out what would move a terminal's cursor, or turn text around, in names out of files."""
+    return _UNPRINTABLE.sub(lambda found: repr(found.group())[1:-1], text)
 
 
 def nearest(name: str, available: Iterable[str]) -> str:

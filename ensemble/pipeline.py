@@ -30,7 +30,7 @@ from ensemble.errors import ArtifactError, AuditError, ConfigError, EnsembleErro
 from ensemble.oof.check import check_learner
 from ensemble.oof.executors import execute
 from ensemble.oof.workspace import open_workspace
-from ensemble.reporter import Reporter
+from ensemble.reporter import EVENTS, Reporter
 from ensemble.sources.settings import StudySettings
 from ensemble.sources.study import study_sources
 from ensemble.stacking.assemble import check_folds, check_pairs, meta_features
@@ -59,6 +59,10 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import FloatArray
     from ensemble.reporter import Display
     from ensemble.sources.study import SourceStudy
+
+
+_MARKS_OF_A_RUN = {EVENTS, "battles.json", "folds.json", "learners"}
+"""Files of which a run has one at least, however early it ended or however it was copied."""
 
 
 def run(config: Config | str | Path, display: Display | None = None) -> Path:
@@ -111,6 +115,7 @@ def writing(config: Config, display: Display | None = None) -> Iterator[Reporter
         Another process writes to the run.
     """
     directory = Path(config.run_dir)
+    _refuse_strangers(directory)
     lock = FileLock(directory / ".lock", timeout=0)
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -130,6 +135,26 @@ def writing(config: Config, display: Display | None = None) -> Iterator[Reporter
         yield Reporter(directory, display)
     finally:
         lock.release()
+
+
+def _refuse_strangers(directory: Path) -> None:
+    """Refuse a directory with files of somebody else: those of a run would take their names.
+
+    Raises
+    ------
+    ConfigError
+        It is not empty and no run.
+    """
+    try:
+        names = {path.name for path in directory.iterdir() if not path.name.startswith(".")}
+    except OSError:
+        return  # it is not there, or whoever makes it says why not
+    if names and not names & _MARKS_OF_A_RUN:
+        raise ConfigError(
+            f"the run directory is no run and not empty: it holds {', '.join(sorted(names)[:5])}",
+            where=str(directory),
+            mend="give a directory that is empty or not there as run_dir",
+        )
 
 
 def prepare_stage(config: Config, reporter: Reporter) -> dict[str, Any]:

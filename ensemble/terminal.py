@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ensemble.artifacts import read_json
+from ensemble.errors import printable
 from ensemble.stacking.verdict_text import signed
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Show one line."""
-        self.console.print(text, markup=False)
+        self.console.print(printable(text), markup=False)
 
     @contextmanager
     def bar(self, label: str) -> Iterator[Callable[..., None]]:

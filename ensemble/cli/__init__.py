@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 
 import click
 
@@ -21,6 +22,10 @@ def main() -> None:
 
     Exit codes: 0 done, 1 the run failed, 2 the user's input is wrong, 130 interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a minus sign must not end a run whose work is done.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         cli(standalone_mode=False)
     except EnsembleError as error:

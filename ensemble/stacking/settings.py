@@ -12,6 +12,7 @@ from ensemble.oof.lineage import check_labels_are_learned, check_offset, needed_
 from ensemble.oof.spec import LearnerSpec
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, plain_parameters
+from ensemble.stacking.candidates import simple_candidates
 from ensemble.stacking.stack import VERSION, list_candidates
 from ensemble.stacking.verdict import BY_EVIDENCE
 
@@ -124,6 +125,7 @@ def check_plugins(config: Config) -> None:
     if factory is not None:
         checks.append(factory)
     checks.append(partial(_check_choice, config))
+    checks.append(partial(_check_names, config))
     checks.append(partial(nested_specs, config))
     checks += [partial(registry.feature_sets.get, name) for name in config.stack.features]
     checks += [partial(registry.loaders.get, r.loader) for r in config.readings() if r.loader]
@@ -135,6 +137,18 @@ def check_plugins(config: Config) -> None:
             faults.append(str(error))
     if faults:
         raise ConfigError("\n".join(dict.fromkeys(faults)))
+
+
+def _check_names(config: Config) -> None:
+    """Refuse learners that are called like a candidate: of two with one name one is hidden."""
+    taken = {one.name for one in simple_candidates(2)} | {config.stack.meta_learner or "none"}
+    for learner in config.learners:
+        if learner.name in taken:
+            raise ConfigError(
+                f'a learner cannot be called "{learner.name}": a candidate of the stack is',
+                where="learners",
+                mend="give it another name",
+            )
 
 
 def _check_learner(spec: LearnerSpec, config: Config) -> None:
