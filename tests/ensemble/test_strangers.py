@@ -53,10 +53,12 @@ def test_a_demonstration_that_was_killed_early_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "config.toml").write_text(CONFIG)
-    monkeypatch.setattr(
-        "ensemble.demo.generate_battles", lambda **_: (_ for _ in ()).throw(OSError)
-    )
-    with pytest.raises(OSError, match=""):
+
+    def stop(**_: Any) -> None:
+        raise OSError("as far as here")
+
+    monkeypatch.setattr("ensemble.demo.generate_battles", stop)
+    with pytest.raises(OSError, match="as far as here"):
         demo(tmp_path, rows=100, seed=0)
 
 
