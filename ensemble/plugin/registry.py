@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 Target = TypeVar("Target")
+
+_NAME = re.compile(r"\w[\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,16 @@ class Registry(Generic[Target]):
         Raises
         ------
         PluginError
-            Another plugin has registered the name; both are named.
+            Another plugin has registered the name (both are named), or it is none: configs and the
+            run directory hold it.
         """
+        name: object = entry.name  # what a plugin gives, whatever it was asked for
+        if not (isinstance(name, str) and _NAME.fullmatch(name)):
+            raise PluginError(
+                f"{entry.name!r:.60} cannot be the name of a {self.kind}",
+                where=f'plugin "{entry.plugin}" ({entry.distribution})',
+                mend="letters, digits, and . _ - inside: it names files in the run directory",
+            )
         other = self._entries.get(entry.name)
         if other is not None:
             raise PluginError(

@@ -217,7 +217,7 @@ def run_stack(
         "class_prior": float(prior),
         "doubts": doubts,
     }
-    verdict = with_doubt(verdict, tables, manifest.get("unproven", ()))
+    verdict = with_doubt(verdict, tables, manifest.get("unproven", ())) | {"doubts": doubts}
     with atomic_directory(directory, {**manifest, "nested": nested_record(scored_data)}) as path:
         write_json(path / VERDICT_FILE, verdict)
         write_json(path / CANDIDATES_FILE, tables)

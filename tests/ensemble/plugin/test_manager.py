@@ -72,6 +72,17 @@ def test_a_name_registered_twice_names_both_plugins() -> None:
         Manager({"one": one, "two": two}, discover=False)
 
 
+@pytest.mark.parametrize("name", ["../../evil", "a/b", ".hidden", "", "C:\\x", None, 3])
+def test_a_name_that_could_leave_the_run_directory_is_refused(name: Any) -> None:
+    class Plugin:
+        @hookimpl
+        def register_base_learners(self, register: Any) -> None:
+            register(name, "somewhere:Learner")
+
+    with pytest.raises(PluginError, match="cannot be the name of a base learner"):
+        Manager({"bad": Plugin()}, discover=False)
+
+
 def test_a_misspelled_hook_is_refused() -> None:
     plugin = _plugin("register_base_leaners", ("x", "a:A"))
     with pytest.raises(PluginError, match='did you mean "register_base_learners"'):
