@@ -83,8 +83,8 @@ def summary(run: Path) -> dict[str, Any]:
         "chosen": verdict["chosen"],
         "sentence": verdict["sentence"],
         "unproven": verdict.get("unproven", {"learners": [], "candidates": []}),
-        "class_prior": candidates["class_prior"],
-        "doubts": candidates["doubts"],
+        "class_prior": candidates.get("class_prior"),
+        "doubts": candidates.get("doubts", []),
         "rows_scored": candidates["rows_scored"],
         "rows_missing": candidates["rows_missing"],
         "report": str(run / "report.html"),
@@ -102,8 +102,9 @@ def show_summary(outcome: dict[str, Any]) -> None:
     table = Table(title=f"log loss on {outcome['rows_scored']:,} {kind}")
     for heading, side in (("", "left"), ("log loss", "right"), ("95% interval", "right")):
         table.add_column(heading, justify=side)  # type: ignore[arg-type]
-    table.add_row("class prior", f"{outcome['class_prior']:.4f}", "")
-    table.add_section()
+    if outcome["class_prior"] is not None:
+        table.add_row("class prior", f"{outcome['class_prior']:.4f}", "")
+        table.add_section()
     for item in outcome["learners"]:
         doubt = " ?" if item["name"] in unproven["learners"] else ""
         table.add_row(f"{_named(item)}{doubt}", *_cells(item))

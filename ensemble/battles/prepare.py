@@ -191,7 +191,8 @@ def _read(run: Path, name: str) -> pl.DataFrame:
             "a file of the run is missing or not what was written", where=str(path), mend=mend
         )
     try:
-        return pl.read_parquet(path, glob=False)
+        with path.open("rb") as file:
+            return pl.read_parquet(file)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(
             f"a file of the run cannot be read: {error}", where=str(path), mend=mend

@@ -132,3 +132,17 @@ def test_a_small_sample_has_no_interval_in_the_table(
     small = [{**item, "low": None, "high": None} for item in outcome["candidates"]]
     show_summary(outcome | {"candidates": small})
     assert capsys.readouterr().out.count("small sample") == 2
+
+
+def test_the_prior_and_doubts_stand_beside_the_scores(
+    tmp_path: Path, outcome: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "stack" / "candidates.json"
+    more = {"class_prior": 1.04, "doubts": ["tfidf is worse than the class prior"]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | more))
+    show_summary(summary(tmp_path))
+    shown = capsys.readouterr().out
+    assert "class prior" in shown and "1.0400" in shown
+    assert "warning: tfidf is worse than the class prior" in shown
+    show_summary(outcome)
+    assert "class prior" not in capsys.readouterr().out
