@@ -413,3 +413,13 @@ def test_real_sources_share_questions_and_do_not_run_together() -> None:
     assert sizes["len"].max() == 67
     assert (sizes["sources"] > 1).sum() >= 3
     assert found.pairs["similarity"].min() >= 0.8  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("empty", [[], [""], [None]])
+def test_battles_without_texts_say_nothing_that_they_could_share(empty: list[str | None]) -> None:
+    texts = pl.Series([empty] * 20, dtype=pl.List(pl.String))
+    ids = [f"i{number}" for number in range(20)]
+    columns = dict.fromkeys(("prompt", "response_a", "response_b"), texts)
+    found = find_duplicates(pl.DataFrame({"id": ids, **columns}))
+    assert found.clusters["cluster"].n_unique() == 20
+    assert not len(found.pairs)
