@@ -13,15 +13,14 @@ if TYPE_CHECKING:
 _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
     (b"PK\x03\x04", "a zip archive (or a spreadsheet, which is one)", "unpack it"),
     (b"\x1f\x8b", "compressed by gzip", "unpack it with gunzip"),
-    (b"BZh", "compressed by bzip2", "unpack it with bunzip2"),
+    (b"BZh91AY&SY", "compressed by bzip2", "unpack it with bunzip2"),
     (b"\xfd7zXZ\x00", "compressed by xz", "unpack it with unxz"),
     (b"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it with unzstd"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it"),
-    (b"PAR1", "Parquet", "let its name end in .parquet"),
-    (b"ARROW1", "an Arrow file", "convert it to Parquet"),
-    (b"ORC", "an ORC file", "convert it to Parquet"),
-    (b"SQLite format 3", "an SQLite database", "export the table"),
-    (b"%PDF", "a PDF", "give the table that it shows"),
+    (b"PAR1\x15", "Parquet", "let its name end in .parquet"),
+    (b"ARROW1\x00\x00", "an Arrow file", "convert it to Parquet"),
+    (b"SQLite format 3\x00", "an SQLite database", "export the table"),
+    (b"%PDF-", "a PDF", "give the table that it shows"),
     (b"\x80\x02", "a pickle", "write it as Parquet: pickles run code and are not read"),
     (b"\x80\x03", "a pickle", "write it as Parquet: pickles run code and are not read"),
     (b"\x80\x04", "a pickle", "write it as Parquet: pickles run code and are not read"),
@@ -30,11 +29,13 @@ _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89HDF", "an HDF5 file", "write it as Parquet or CSV"),
     (b"version https://git-lfs", "a pointer of Git LFS", "fetch the file itself: git lfs pull"),
     (b"/annex/objects/", "a pointer of git-annex", "fetch the file itself: git annex get"),
+    (b"<!DOCTYPE html", "a web page", "download the file itself"),
     (b"<!doctype html", "a web page", "download the file itself"),
     (b"<html", "a web page", "download the file itself"),
 )
+"""What no header of a table begins with; short marks are long enough here to be no word."""
 _LONGEST = max(len(beginning) for beginning, _, _ in _BEGINNINGS)
-_OF_ENDING = {".parquet": b"PAR1"}
+_OF_ENDING = {".parquet": b"PAR1\x15"}
 
 
 def check_file_kind(path: Path) -> None:
@@ -85,5 +86,5 @@ def _check_beginning(path: Path) -> None:
         return  # whoever reads it says why it cannot be read
     own = _OF_ENDING.get(path.suffix.lower())
     for beginning, what, mend in _BEGINNINGS:
-        if begins.lower().startswith(beginning.lower()) and beginning != own:
+        if begins.startswith(beginning) and beginning != own:
             raise DataError(f"the file is {what}", where=str(path), mend=mend)

@@ -34,7 +34,7 @@ _WORDS: dict[str, Label] = {
     "b": _B,
     **dict.fromkeys(
         (
-            *("tie", "tied", "draw", "drawn", "equal", "same", "both", "neither", "none"),
+            *("tie", "tied", "draw", "drawn", "equal", "same", "both", "neither"),
             *("bothbad", "bothgood", "tiebothbad", "tiebothgood", "drawbothbad"),
         ),
         _TIE,

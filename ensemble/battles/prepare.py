@@ -13,6 +13,7 @@ import polars as pl
 from ensemble.artifacts import atomic_path, fingerprint, hash_file, read_sealed, write_sealed
 from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.embeddings import PARAPHRASE, read_embeddings
+from ensemble.battles.file_kinds import check_file_kind
 from ensemble.battles.loading import combine, load_battles
 from ensemble.battles.raw import kinds_of
 from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE, TEST_SOURCE
@@ -59,6 +60,9 @@ def prepare(config: Config) -> bool:
     """
     run = Path(config.run_dir)
     readings, settings = config.readings(), prepared_settings(config)
+    for reading in readings:
+        if reading.loader is None:
+            check_file_kind(Path(reading.path))
     # What is no file has no content to hash but the table that its loader makes of it.
     early = {place: _load(item) for place, item in enumerate(readings) if not _is_file(item)}
     hashes = [None if at in early else _hash_file(r.path, "path") for at, r in enumerate(readings)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ JSON = json.JSONDecoder(strict=False)
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SHOWN = 5
+_CELL = re.compile(r"(?<=\bis) .*,(?= not a JSON)|(?<=^the id) .*(?= is neither)", re.DOTALL)
+"""A cell in a reason: some 40 characters of whatever it holds."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class BadRow:
     @property
     def kind(self) -> str:
         """The reason without what is of this row alone."""
-        return self.reason.partition(": ")[0]
+        return _CELL.sub("", self.reason).partition(": ")[0]
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"

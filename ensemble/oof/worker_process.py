@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -44,6 +45,7 @@ _NOT_INSTALLED = (
 
 def main() -> None:
     """Answer requests until the parent closes the pipe, or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this one
     requests, replies = _own_pipes()
     config = Config.model_validate_json(requests.get())
     opened = cache(lambda: open_workspace(config))

@@ -140,8 +140,7 @@ def test_rows_that_are_left_out_are_counted_by_reason_with_their_labels(tmp_path
     )
     assert [row.kind for row in found.bad_rows] == [
         "unknown winner 'who'; known are model_a, model_b, tie, both bad",
-        "response_a is 'broken', not a JSON list of turns (for text as it stands set "
-        'text_format = "plain")',
+        'response_a is not a JSON list of turns (for text as it stands set text_format = "plain")',
     ]
     assert found.bad_rows[1].label == (0.0, 0.0, 1.0)
 
@@ -214,7 +213,7 @@ def _zip(path: Path) -> None:
         ("a.parquet", gzip.compress(b"id\n", mtime=0), "compressed by gzip"),
         ("a.csv", b"\x80\x04\x95\x10", "a pickle"),
         ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
-        ("a.csv", b"PAR1....PAR1", "the file is Parquet"),
+        ("a.csv", b"PAR1\x15....PAR1", "the file is Parquet"),
         ("a.csv", b"<!DOCTYPE html><html>", "a web page"),
         ("a.csv", Path.mkdir, "Is a directory"),
         ("train-*.csv", None, "names are no patterns"),
@@ -259,3 +258,19 @@ def test_sides_drawn_by_a_hash_exchange_texts_models_and_labels(tmp_path: Path) 
     assert better.to_series().to_list() == [["good", f"{i}"] for i in range(200)]
     shuffled = plain.sample(fraction=1.0, shuffle=True, seed=1)
     assert sides_by_hash(shuffled).sort("id").equals(drawn.sort("id")), "the id alone decides"
+
+
+@pytest.mark.parametrize("name", ["ORC", "bzh", "PAR1", "par1_x", "Arrow1", "7z", "pk"])
+def test_a_header_that_begins_like_a_mark_is_a_header(name: str, tmp_path: Path) -> None:
+    rows = [{name: 1} | text(0, winner="tie")]
+    assert len(load(write(tmp_path / "t.csv", rows))) == 1
+
+
+def test_reasons_are_counted_whatever_the_cell_holds(tmp_path: Path) -> None:
+    cells = ["one: two", "three", "it's, not a list"]
+    rows = [text(i, winner="tie", prompt=cell) for i, cell in enumerate(cells)]
+    rows.append(text(9, winner="tie"))
+    path = write(tmp_path / "t.csv", rows)
+    found = load_battles(path, source="s", role="train", on_bad_rows="drop")
+    assert len(found.bad_rows) == 3
+    assert len({row.kind for row in found.bad_rows}) == 1
