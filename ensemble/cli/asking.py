@@ -11,6 +11,7 @@ import click
 from ensemble.cli.shared import (
     cli,
     config_argument,
+    echo_json,
     fold_numbers,
     json_option,
     load,
@@ -73,7 +74,7 @@ def sources(
         with writing(settings, terminal(quiet=quiet)) as reporter:
             studies = [study.to_json() for study in sources_stage(settings, reporter, asked)]
     if as_json:
-        click.echo(json.dumps(studies, indent=2, ensure_ascii=False))
+        echo_json(studies)
     else:
         from ensemble.terminal_sources import show_sources
 
@@ -108,7 +109,7 @@ def audit(run: Path, partial: bool, deep: bool, rows: int, as_json: bool) -> Non
         result, report, fault = prove_stage(run, deep=deep, rows=rows)
     stored = {"report": report and str(report), "not_stored": fault}
     if as_json:
-        click.echo(json.dumps(result.to_json() | stored, indent=2, ensure_ascii=False))
+        echo_json(result.to_json() | stored)
     else:
         for check in result.checks:
             click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}")
@@ -171,7 +172,7 @@ def compare(run: Path, names: tuple[str, ...], by: tuple[str, ...], as_json: boo
         result, stored = compare_stage(run, names, by)
     outcome = {**result, "stored": stored and str(stored)}
     if as_json:
-        click.echo(json.dumps(outcome, indent=2, ensure_ascii=False))
+        echo_json(outcome)
     else:
         show_comparison(outcome)
 

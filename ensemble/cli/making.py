@@ -12,6 +12,7 @@ import click
 from ensemble.cli.shared import (
     cli,
     config_argument,
+    echo_json,
     fold_numbers,
     json_option,
     load,
@@ -49,7 +50,7 @@ def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
             with writing(settings, terminal(quiet=quiet)) as reporter:
                 outcome = function(settings, reporter, **options)
         if as_json:
-            click.echo(json.dumps(outcome, indent=2, ensure_ascii=False))
+            echo_json(outcome)
 
     return verb
 

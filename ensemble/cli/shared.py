@@ -69,13 +69,19 @@ def terminal(*, quiet: bool) -> Terminal:
     return Terminal(quiet=quiet)
 
 
+def echo_json(outcome: object) -> None:
+    """Print JSON, in ASCII where the output holds no more: nothing of it may be replaced."""
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+    click.echo(json.dumps(outcome, indent=2, ensure_ascii=not unicode))
+
+
 def print_summary(run: Path, *, as_json: bool) -> None:
     """Print the outcome of a run."""
     from ensemble.terminal import show_summary, summary
 
     outcome = summary(run)
     if as_json:
-        click.echo(json.dumps(outcome, indent=2, ensure_ascii=False))
+        echo_json(outcome)
     else:
         show_summary(outcome)
 
