@@ -146,7 +146,9 @@ def _error_number(error: BaseException) -> int | None:
     """Read the operating system's error number; libraries in Rust have it in the message alone."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    found = re.search(r"\(os error (\d+)\)", str(error))
+    found = None
+    with suppress(Exception):  # an error of anyone's class may have no text
+        found = re.search(r"\(os error (\d+)\)", str(error))
     return int(found[1]) if found else None
 
 

@@ -24,6 +24,8 @@ def check_sets(sets: tuple[FeatureSet, ...]) -> None:
         Two sets (or a set given twice) have a column of the same name, or a helper of the same
         name with another expression; both sets are named.
     """
+    for feature_set in sets:
+        _check_types(feature_set)
     owner: dict[str, str] = dict.fromkeys(TEXT_COLUMNS, "battles")
     for feature_set in sets:
         for feature in feature_set.features:
@@ -77,6 +79,16 @@ def definition(feature_set: FeatureSet) -> str | None:
             "polars": pl.__version__,
         }
     )
+
+
+def _check_types(feature_set: FeatureSet) -> None:
+    for name, expression in feature_set.expressions().items():
+        if not isinstance(expression, pl.Expr):
+            raise PluginError(
+                f'column "{name}" is a {type(expression).__name__}, no Polars expression',
+                where=f'feature set "{feature_set.name}"',
+                mend="build it from pl.col(...)",
+            )
 
 
 def _check_roots(feature_set: FeatureSet) -> None:

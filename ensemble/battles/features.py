@@ -18,7 +18,7 @@ from ensemble.battles.feature_cache import FeatureCache
 from ensemble.battles.feature_plan import check_sets, stages
 from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.errors import PluginError
-from ensemble.plugin.faults import plugin_errors
+from ensemble.plugin.faults import own_line, plugin_errors, staying
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -212,11 +212,13 @@ def _run(
     try:
         for stage in plan:
             query = query.with_columns(stage)
-        return query.select(columns).collect().to_numpy().astype(np.float32)
+        with staying():
+            return query.select(columns).collect().to_numpy().astype(np.float32)
     except plugin_errors() as error:
         culprit = next((s for s in sets if len(sets) > 1 and _fails(texts, s)), sets[0])
+        where, line = f'feature set "{culprit.name}"', own_line(error)
         raise PluginError(
-            f"a column cannot be computed: {error}", where=f'feature set "{culprit.name}"'
+            f"a column cannot be computed: {error}", where=f"{where}, {line}" if line else where
         ) from error
 
 

@@ -15,8 +15,9 @@ from ensemble.battles.readers import counts_lines, frame_chunks, read_chunks
 from ensemble.battles.rows import read_rows
 from ensemble.battles.schema import BATTLE_SCHEMA, LABEL_COLUMNS, TEST_ROLE, TEST_SOURCE
 from ensemble.battles.turns import PLAIN_HINT
-from ensemble.errors import DataError, EnsembleError, PluginError
+from ensemble.errors import DataError, PluginError
 from ensemble.plugin.base import CLASSES
+from ensemble.plugin.faults import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,6 +62,7 @@ def load_battles(
     id_prefix: str = "",
     loader: Loader | None = None,
     loader_options: Mapping[str, Any] | None = None,
+    loader_name: str = "",
 ) -> Loaded:
     """Read one file of battles.
 
@@ -81,6 +83,8 @@ def load_battles(
         Put before every id, to keep sources with the same ids apart.
     loader, loader_options
         A plugin that reads the file in place of the built-in readers, and its keywords.
+    loader_name
+        Of the loader, for errors.
 
     Returns
     -------
@@ -100,7 +104,7 @@ def load_battles(
     chunks = (
         read_chunks(path, RAW_COLUMNS)
         if loader is None
-        else frame_chunks(_call(loader, path, loader_options or {}), RAW_COLUMNS)
+        else frame_chunks(_call(loader, loader_name, path, loader_options or {}), RAW_COLUMNS)
     )
     rows = read_rows(chunks, role=role, text_format=text_format, file=str(path))
     _check_bad_rows(rows, str(path), drop=on_bad_rows == "drop" and not is_test, is_test=is_test)
@@ -139,19 +143,19 @@ def combine(loaded: Sequence[Loaded]) -> pl.DataFrame:
     return battles
 
 
-def _call(loader: Loader, path: Path, options: Mapping[str, Any]) -> pl.DataFrame:
-    try:
-        frame = loader(path, **options)
-    except EnsembleError:
-        raise
-    except Exception as error:
-        raise PluginError(
-            f"the loader raised {type(error).__name__}: {error}", where=str(path)
-        ) from error
+def _call(loader: Loader, name: str, path: Path, options: Mapping[str, Any]) -> pl.DataFrame:
+    name = f'loader "{name}", ' if name else ""
+    frame = guarded(
+        "the loader",
+        f"{name}{path}",
+        lambda: loader(path, **options),
+        kind=PluginError,
+        writes=False,
+    )
     if not isinstance(frame, pl.DataFrame):
         raise PluginError(
             f"the loader returned {type(frame).__name__}, not a polars DataFrame",
-            where=str(path),
+            where=f"{name}{path}",
             mend="return raw columns as docs/data.md lists them",
         )
     return frame

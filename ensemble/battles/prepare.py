@@ -318,6 +318,7 @@ def _load_as(reading: Reading, source: str, role: str, **options: Any) -> Loaded
         text_format=reading.text_format,
         loader=get_manager().loaders.get(reading.loader) if reading.loader else None,
         loader_options=reading.options,
+        loader_name=reading.loader or "",
         **options,
     )
 

@@ -38,6 +38,11 @@ def main() -> None:
         where = f"\n  where: {error.filename}" if error.filename else ""
         click.echo(f"error: {error.strerror or error}{where}", err=True)
         sys.exit(1)
+    except SystemExit as error:  # of ours, with a code; or of somebody who ends the program
+        if error.code:
+            raise
+        click.echo("error: something ended the program before its work was done", err=True)
+        sys.exit(1)
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("interrupted: run the same command again to resume", err=True)
         sys.exit(INTERRUPTED)

@@ -30,6 +30,7 @@ from ensemble.oof.guarded import predict_checked
 from ensemble.oof.store import OOF, TEST, read_logits
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.base import CLASSES
+from ensemble.plugin.contract import tolerance_of
 from ensemble.stacking.assemble import meta_features
 from ensemble.stacking.checked import predict_checked as predict_stack
 from ensemble.stacking.making import make_stack
@@ -120,10 +121,10 @@ def _ask_again(
             for name, battles in samples.items()
             if len(battles)
         }
+        tolerance = tolerance_of(model, fit.name)
     except EnsembleError as error:
         ledger.note(ledger.unproven, f"{fit.name}, model: {error.message}")
         return
-    tolerance = model.batch_tolerance
     odd = [
         f"{name} differs by up to {gap:.3g}" for name, gap in gaps.items() if not gap <= tolerance
     ]

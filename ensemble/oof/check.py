@@ -15,10 +15,12 @@ import polars as pl
 
 from ensemble.battles.schema import TEXT_COLUMNS, learner_view
 from ensemble.errors import EnsembleError
-from ensemble.oof.guarded import check_same, guarded, predict_checked
+from ensemble.oof.guarded import check_same, predict_checked
 from ensemble.oof.spec import fold_key, fold_name
 from ensemble.oof.store import OOF, TEST, is_complete, read_logits
 from ensemble.plugin.base import FitContext
+from ensemble.plugin.contract import tolerance_of
+from ensemble.plugin.faults import guarded
 
 if TYPE_CHECKING:
     from ensemble.oof.spec import LearnerSpec
@@ -128,7 +130,7 @@ def _stored(workspace: Workspace, spec: LearnerSpec, fold: int | None, rows: int
     try:
         model = workspace.store.load(spec, fold)
         found = predict_checked(model, battles, where)
-        check_same(stored, found, model.batch_tolerance, "than it has stored", where)
+        check_same(stored, found, tolerance_of(model, where), "than it has stored", where)
     except EnsembleError as error:
         return Finding(spec.name, what, False, str(error))
     gap = float(np.abs(found - stored).max())

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.oof.guarded import check_same, guarded, predict_checked
+from ensemble.oof.guarded import check_same, predict_checked
 from ensemble.oof.models import load_one
 from ensemble.oof.store import MODEL, OOF, TEST, prediction_frame
+from ensemble.plugin.contract import tolerance_of
+from ensemble.plugin.faults import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +88,7 @@ class SeedFit:
             (place / MODEL).mkdir()
             guarded("save", self.where, lambda: learner.save(place / MODEL))
         battles, logits = (rows.held_out, oof) if len(oof) else (rows.test, test)
-        probe = _Probe.of(battles, logits, learner.batch_tolerance)
+        probe = _Probe.of(battles, logits, tolerance_of(learner, self.where))
         self._check_order(learner, probe)
         return probe, seconds
 
@@ -95,9 +97,10 @@ class SeedFit:
         if type(learner).trains:  # what is learned from is all that it may know of
             return
         if hasattr(learner, "check_ids") and len(self.rows.held_out):
-            learner.check_ids(self.target_ids)
+            guarded("check_ids", self.where, lambda: learner.check_ids(self.target_ids))
         if hasattr(learner, "check_test_ids") and len(self.rows.test):
-            learner.check_test_ids(self.rows.test["id"].to_list())
+            ids = self.rows.test["id"].to_list()
+            guarded("check_test_ids", self.where, lambda: learner.check_test_ids(ids))
 
     def _fit(self, learner: BaseLearner, context: FitContext) -> None:
         """Pre-train where there are rows and a way to, then fit."""

@@ -6,40 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.atomic import is_refusal
-from ensemble.errors import EnsembleError, LearnerError
-from ensemble.plugin.faults import own_line, plugin_errors
+from ensemble.battles.schema import LOGIT_COLUMNS
+from ensemble.errors import LearnerError
+from ensemble.plugin.base import CLASSES
+from ensemble.plugin.faults import guarded, plugin_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import polars as pl
+    from numpy.typing import NDArray
 
     from ensemble.plugin.base import BaseLearner, LogitArray
 
-
-def guarded(verb: str, where: str, action: Callable[[], Any]) -> Any:
-    """Run a plugin's own code.
-
-    Raises
-    ------
-    LearnerError
-        The code raised, whatever it was: also ``SystemExit``, and the panics of Polars, which are
-        no ``Exception``. It names the last line of the plugin's own code.
-    """
-    try:
-        return action()
-    except EnsembleError as error:
-        error.where = error.where or where
-        raise
-    except plugin_errors() as error:
-        if is_refusal(error):
-            raise  # a full disk is not the learner's fault
-        line = own_line(error)
-        raise LearnerError(
-            f"{verb} raised {type(error).__name__}: {error}",
-            where=f"{where}, {line}" if line else where,
-        ) from error
+_MEND = "return a NumPy array of floats, (n, 3), in the order of the battles"
+_SHORT_FLOATS = {"bfloat16", "float8_e4m3fn", "float8_e5m2"}
+"""Types of numbers that libraries add to NumPy's own, and that float32 holds without loss."""
 
 
 def predict_checked(learner: BaseLearner, battles: pl.DataFrame, where: str) -> LogitArray:
@@ -53,21 +33,25 @@ def predict_checked(learner: BaseLearner, battles: pl.DataFrame, where: str) -> 
 def check_logits(logits: object, ids: pl.Series, where: str) -> LogitArray:
     """Check what a learner returned.
 
+    Tensors, lists and frames are taken where it is plain what is meant: a gradient is left behind,
+    a device left, a frame's columns taken by name where they have the names of the classes.
+
     Raises
     ------
     LearnerError
         It is not an array of shape ``(len(ids), 3)`` of numbers that are finite as float32.
     """
-    try:
-        array = np.asarray(logits)
-    except ValueError as error:
-        raise LearnerError(f"predict_logits returned no array: {error}", where=where) from error
+    array = _as_array(logits, where)
     if array.shape != (len(ids), 3):
         raise LearnerError(
-            f"predict_logits returned shape {array.shape}, not {(len(ids), 3)}", where=where
+            f"predict_logits returned shape {array.shape}, not {(len(ids), 3)}",
+            where=where,
+            mend="give one row for each battle, and a column for each of " + ", ".join(CLASSES),
         )
     if not np.issubdtype(array.dtype, np.floating):
-        raise LearnerError(f"predict_logits returned {array.dtype}, not floats", where=where)
+        raise LearnerError(
+            f"predict_logits returned {array.dtype}, not floats", where=where, mend=_MEND
+        )
     with np.errstate(over="ignore"):
         stored: LogitArray = array.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(stored).all(axis=1))
@@ -78,6 +62,58 @@ def check_logits(logits: object, ids: pl.Series, where: str) -> LogitArray:
             where=f"{where}, ids {examples}",
         )
     return stored
+
+
+def _as_array(logits: object, where: str) -> NDArray[Any]:
+    """Make an array of what stands for one, whichever library it is from.
+
+    Raises
+    ------
+    LearnerError
+        Nothing tells how.
+    """
+    try:
+        plain = _by_class(_off_device(logits))
+        if np.ma.is_masked(plain):
+            raise LearnerError("predict_logits returned masked values", where=where, mend=_MEND)
+        array = np.asarray(plain)
+        return array.astype(np.float32) if array.dtype.name in _SHORT_FLOATS else array
+    except LearnerError as error:
+        error.where = error.where or where
+        raise
+    except plugin_errors() as error:
+        kind = type(logits).__name__
+        raise LearnerError(
+            f"predict_logits returned no array, but a {kind}: {error}", where=where, mend=_MEND
+        ) from error
+
+
+def _off_device(logits: Any) -> Any:
+    """Give a tensor's numbers: without gradient, in main memory, of a type that NumPy has."""
+    if not hasattr(logits, "detach"):
+        return logits
+    tensor = logits.detach().cpu()
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+
+
+def _by_class(logits: Any) -> Any:
+    """Take the columns of a frame in the order of the classes.
+
+    Raises
+    ------
+    LearnerError
+        Its columns have names of something else.
+    """
+    if isinstance(logits, np.ndarray) or not hasattr(logits, "columns"):
+        return logits
+    names = list(logits.columns)
+    for known in (CLASSES, LOGIT_COLUMNS, range(3)):
+        if len(names) == 3 and set(names) == set(known):
+            return logits[list(known)].to_numpy()
+    raise LearnerError(
+        f"predict_logits returned a frame with the columns {', '.join(map(str, names))}",
+        mend=f"name them {', '.join(CLASSES)}, or {_MEND}",
+    )
 
 
 def check_same(

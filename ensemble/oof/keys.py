@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from ensemble.artifacts import canonical_json, fingerprint, hash_file, hash_tree
 from ensemble.battles.usage import SourceUse
 from ensemble.errors import ConfigError, EnsembleError
-from ensemble.oof.guarded import guarded
 from ensemble.oof.lineage import labellers, own_uses
 from ensemble.oof.spec import VERSION
+from ensemble.plugin.contract import dependencies_of
 from ensemble.plugin.parameters import path_parameters
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _by_name(what: str, stored: Mapping[str, Any], now: Mapping[str, Any]) -> It
 def _files(made_by: Mapping[str, Any], spec: LearnerSpec) -> tuple[list[str], list[str]]:
     """Compare files and other dependencies: those that have changed, and those not here."""
     learner = spec.make()
-    found = guarded("dependencies", f'learner "{spec.name}"', learner.dependencies)
+    found = dependencies_of(learner, f'learner "{spec.name}"')
     now: dict[str, Any] = {
         name: _hash(value) if isinstance(value, Path) else value for name, value in found.items()
     }

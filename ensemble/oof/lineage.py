@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ensemble.battles.usage import IGNORED, SourceUse
 from ensemble.errors import ConfigError, nearest
+from ensemble.plugin.contract import teachers_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,7 +107,9 @@ def needed_by(spec: LearnerSpec, uses: Uses) -> list[LearnerSpec]:
 def is_asked(spec: LearnerSpec, uses: Uses) -> bool:
     """Say whether another learner may ask this one's models: it teaches, or labels a source."""
     labels = any(use.role == "pseudo" and spec.name in use.teachers for use in uses.values())
-    return labels or any(spec.name in peer.make().teachers for peer in spec.peers.values())
+    return labels or any(
+        spec.name in teachers_of(peer.make(), peer.where) for peer in spec.peers.values()
+    )
 
 
 def depth(spec: LearnerSpec, uses: Uses) -> int:
@@ -143,7 +146,7 @@ def _behind_labels(spec: LearnerSpec, uses: Uses) -> set[str]:
         name = asked.pop()
         if name not in found and name in spec.peers:
             found.add(name)
-            asked += spec.peers[name].make().teachers
+            asked += teachers_of(spec.peers[name].make(), spec.peers[name].where)
     return found
 
 

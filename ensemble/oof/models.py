@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import numpy as np
 
 from ensemble.errors import LearnerError
-from ensemble.oof.guarded import guarded, predict_checked
+from ensemble.oof.guarded import predict_checked
 from ensemble.plugin.base import BaseLearner
+from ensemble.plugin.contract import tolerance_of
+from ensemble.plugin.faults import guarded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +79,7 @@ class SeedMean(BaseLearner):
     def __init__(self, spec: LearnerSpec, directory: Path, where: str) -> None:
         self.spec, self.directory, self.where = spec, directory, where
         # A class variable by contract; here it is that of the learner.
-        vars(self)["batch_tolerance"] = spec.make().batch_tolerance
+        vars(self)["batch_tolerance"] = tolerance_of(spec.make(), where)
 
     def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
         """Give the mean logits ``(n, 3)``."""

@@ -15,6 +15,7 @@ from ensemble.battles.held_out import HeldOut
 from ensemble.battles.usage import SourceUse
 from ensemble.errors import ConfigError, DataError, nearest
 from ensemble.oof.lineage import is_asked, labellers, own_uses
+from ensemble.plugin.contract import dependencies_of, teachers_of
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, path_parameters, plain_parameters
 
@@ -69,8 +70,12 @@ class LearnerSpec:
             Its parameters are wrong.
         """
         kind = get_manager().base_learners.get(self.plugin)
-        where = f'learner "{self.name}", plugin "{self.plugin}"'
-        return build(kind, self.parameters, where=where, anchor=self.base_directory)
+        return build(kind, self.parameters, where=self.where, anchor=self.base_directory)
+
+    @property
+    def where(self) -> str:
+        """Name learner and plugin, for errors."""
+        return f'learner "{self.name}", plugin "{self.plugin}"'
 
     def settings(self) -> dict[str, Any]:
         """Say which plugin and version, which parameters, defaults included, and how many seeds.
@@ -97,7 +102,7 @@ class LearnerSpec:
             A file that the learner depends on cannot be read.
         """
         learner = self.make()
-        named = learner.dependencies()
+        named = dependencies_of(learner, self.where)
         dependencies = {
             name: self._hash(value, hash_file) if isinstance(value, Path) else value
             for name, value in named.items()
@@ -124,7 +129,7 @@ class LearnerSpec:
             predictions from outside, so that nobody knows what they have seen.
         """
         found = []
-        for name in self.make().teachers:
+        for name in teachers_of(self.make(), self.where):
             where = f'learner "{self.name}", parameter "teachers"'
             if name not in self.peers:
                 mend = nearest(name, self.peers)

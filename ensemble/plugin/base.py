@@ -52,11 +52,14 @@ class Resources:
         Main memory, GiB.
     minutes
         Expected time of one fold, minutes; None where unknown.
+    disk_gib
+        What the model of one fit takes on the disk, its checkpoints included, GiB.
     """
 
     gpus: int = 0
     memory_gib: float = 1.0
     minutes: float | None = None
+    disk_gib: float = 0.0
 
 
 def _no_progress(_done: float, _message: str = "") -> None:

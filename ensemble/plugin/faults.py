@@ -1,12 +1,29 @@
-"""What a plugin's code may raise, wherever it is called."""
+"""Calls into a plugin's code, whatever it is: what it raises gets a name, a place and a line.
+
+Everything that is not the toolkit's own is called through ``guarded``: learners, meta-learners,
+loaders, what they say of themselves. So no plugin ends a run with a raw traceback, or without a
+word.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import contextmanager
+from threading import get_ident
 from traceback import walk_tb
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-_NO_PLUGINS = {__name__.partition(".")[0], *sys.stdlib_module_names}
+from ensemble.atomic import is_refusal
+from ensemble.errors import EnsembleError, LearnerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ensemble.errors import PluginError
+
+_NO_PLUGINS = {__name__.partition(".")[0], "pluggy", "polars", *sys.stdlib_module_names}
+"""What stands between the toolkit and a plugin, which is called by hooks and from expressions."""
 
 
 def plugin_errors() -> tuple[type[BaseException], ...]:
@@ -20,14 +37,86 @@ def plugin_errors() -> tuple[type[BaseException], ...]:
     return (Exception, SystemExit, *([polars.PanicException] if polars else []))
 
 
+def guarded(
+    verb: str,
+    where: str,
+    action: Callable[[], Any],
+    *,
+    kind: type[PluginError] = LearnerError,
+    writes: bool = True,
+) -> Any:
+    """Run a plugin's own code.
+
+    Parameters
+    ----------
+    verb
+        What is called; the error says that it raised.
+    where
+        Names the plugin, and whatever else tells where it is called.
+    action
+        Calls it.
+    kind
+        Of the error.
+    writes
+        Whether it may write: a disk that takes nothing is then not its fault, and passes as it is.
+
+    Raises
+    ------
+    PluginError
+        The code raised, whatever it was: also ``SystemExit``, the panics of Polars, which are no
+        ``Exception``, and a call of ``os._exit``. It names the last line of the plugin's own code.
+    """
+    try:
+        with staying():
+            return action()
+    except EnsembleError as error:
+        error.where = error.where or where
+        raise
+    except plugin_errors() as error:
+        if writes and is_refusal(error):
+            raise
+        line = own_line(error)
+        raise kind(
+            f"{verb} raised {type(error).__name__}: {_words(error)}",
+            where=f"{where}, {line}" if line else where,
+        ) from error
+
+
+@contextmanager
+def staying() -> Iterator[None]:
+    """Keep a plugin from ending this process by ``os._exit``, which no ``except`` would see.
+
+    Processes that it forks end as they like. From a thread of its own the process can only be
+    ended; not without a word, and not as if all were well.
+    """
+    leave, process, thread = os._exit, os.getpid(), get_ident()
+
+    def refuse(status: int) -> NoReturn:
+        if os.getpid() != process:
+            leave(status)
+        if get_ident() != thread:
+            os.write(2, f"error: a thread of a plugin called os._exit({status})\n".encode())
+            leave(status or 1)
+        raise SystemExit(f"it called os._exit({status})")
+
+    os._exit = refuse
+    try:
+        yield
+    finally:
+        os._exit = leave
+
+
 def own_line(error: BaseException) -> str | None:
     """Say where a plugin's own code last was when an error was raised: ``"file.py:12"``.
 
     Returns
     -------
     str or None
-        None where the error passed no code but the toolkit's core and the standard library.
+        None where the error passed no code but the toolkit's core, the standard library, and what
+        calls plugins.
     """
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
     frames = [
         (_package(frame.f_globals), frame, line) for frame, line in walk_tb(error.__traceback__)
     ]
@@ -38,3 +127,11 @@ def own_line(error: BaseException) -> str | None:
 
 def _package(names: dict[str, Any]) -> str:
     return str(names.get("__name__", "")).partition(".")[0]
+
+
+def _words(error: BaseException) -> str:
+    """Give an error's text, also of one whose text cannot be had, or is empty."""
+    try:
+        return str(error) or "(no message)"
+    except Exception:
+        return "(its message cannot be read)"

@@ -16,8 +16,8 @@ import pluggy
 from ensemble.errors import PluginError
 from ensemble.plugin import hookspecs
 from ensemble.plugin.base import BaseLearner, FeatureSet, MetaLearner
-from ensemble.plugin.faults import plugin_errors
-from ensemble.plugin.registry import BrokenPlugin, Registered, Registry
+from ensemble.plugin.faults import own_line, plugin_errors, staying
+from ensemble.plugin.registry import BrokenPlugin, Registered, Registry, refuse_swapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -91,9 +91,12 @@ class Manager:
         for name, distribution in self.plugins():
             tell = self._hook_of(name, "fold_fitted")
             try:
-                tell(learner=learner, fold=fold, directory=directory, seconds=seconds)
+                with staying():
+                    tell(learner=learner, fold=fold, directory=directory, seconds=seconds)
             except plugin_errors() as error:
-                what = f"fold_fitted raised {type(error).__name__}: {error}"
+                line = own_line(error)
+                place = f" ({line})" if line else ""
+                what = f"fold_fitted raised {type(error).__name__}: {error}{place}"
                 errors.append(f'plugin "{name}" ({distribution}): {what}')
         return tuple(errors)
 
@@ -104,7 +107,8 @@ class Manager:
     def _load(self, point: EntryPoint) -> None:
         distribution = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown"
         try:
-            plugin = point.load()
+            with staying():
+                plugin = point.load()
         except plugin_errors() as error:  # one broken plugin must not stop the whole program
             self._set_aside(point.name, distribution, error)
         else:
@@ -120,7 +124,9 @@ class Manager:
         self.distributions[name] = distribution
 
     def _set_aside(self, name: str, distribution: str, error: BaseException) -> None:
-        self.broken.append(BrokenPlugin(name, distribution, f"{type(error).__name__}: {error}"))
+        line = own_line(error)
+        told = f"{type(error).__name__}: {error}{f' ({line})' if line else ''}"
+        self.broken.append(BrokenPlugin(name, distribution, told))
         self.distributions.pop(name, None)
 
     def _refuse_misspelled(self) -> None:
@@ -152,10 +158,12 @@ class Manager:
         distribution = self.distributions[plugin]
 
         def register(name: str, target: object) -> None:
+            refuse_swapped(name, target, f'plugin "{plugin}" ({distribution})')
             registry.add(Registered(name, target, plugin, distribution))
 
         try:
-            caller(register=register)
+            with staying():
+                caller(register=register)
         except PluginError:
             raise
         except plugin_errors() as error:

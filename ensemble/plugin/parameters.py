@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ensemble.artifacts import canonical_json
 from ensemble.errors import ConfigError, EnsembleError, PluginError, nearest
-from ensemble.plugin.faults import plugin_errors
+from ensemble.plugin.faults import own_line, plugin_errors, staying
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -97,7 +97,7 @@ def path_parameters(plugin: object) -> dict[str, list[pathlib.Path]]:
         By parameter; those without a path are left out.
     """
     names = _constructor_parameters(type(plugin))
-    found = {name: list(_paths(getattr(plugin, name, None))) for name in names}
+    found = {name: list(_paths(_stored(plugin, name))) for name in names}
     return {name: paths for name, paths in found.items() if paths}
 
 
@@ -112,23 +112,30 @@ def _paths(value: Any) -> Iterator[pathlib.Path]:
             yield from _paths(item)
 
 
-def _read_back(plugin: object, name: str) -> Any:
-    where = f"{type(plugin).__module__}.{type(plugin).__qualname__}"
+def _stored(plugin: object, name: str) -> Any:
     try:
-        value = getattr(plugin, name)
+        return getattr(plugin, name)
     except plugin_errors() as error:
         raise PluginError(
             f'the constructor does not store parameter "{name}" under its own name',
-            where=where,
+            where=_place(plugin),
             mend=f"set self.{name} = {name}: stored folds are known by their parameters",
         ) from error
+
+
+def _place(plugin: object) -> str:
+    return f"{type(plugin).__module__}.{type(plugin).__qualname__}"
+
+
+def _read_back(plugin: object, name: str) -> Any:
+    value = _stored(plugin, name)
     try:
         plain = _plain(value)
         canonical_json(plain)
     except (TypeError, ValueError) as error:
         raise PluginError(
             f'parameter "{name}" cannot be written as JSON: {value!r}',
-            where=where,
+            where=_place(plugin),
             mend="use strings, finite numbers, booleans, lists, tables, paths or enumerations",
         ) from error
     return plain
@@ -166,21 +173,31 @@ def _path_or_name(value: pathlib.Path, anchor: pathlib.Path) -> pathlib.Path | s
 
 def _construct(kind: type[Plugin], values: dict[str, Any], where: str) -> Plugin:
     try:
-        return kind(**values)
+        with staying():
+            return kind(**values)
     except EnsembleError as error:
         error.where = error.where or where
         raise
     except plugin_errors() as error:
         # A value that is refused is told in the plugin's words; anything else is its accident.
         text = str(error) if isinstance(error, TypeError | ValueError) else ""
+        line = None if text else own_line(error)
         text = text or f"the constructor raised {type(error).__name__}: {error}"
-        raise ConfigError(text, where=where) from error
+        raise ConfigError(text, where=f"{where}, {line}" if line else where) from error
 
 
 def _constructor_parameters(kind: type) -> dict[str, inspect.Parameter]:
+    try:
+        parameters = inspect.signature(kind).parameters
+    except plugin_errors() as error:
+        raise PluginError(
+            f"the constructor of {kind.__name__} does not say its parameters: {error}",
+            where=f"{kind.__module__}.{kind.__qualname__}",
+            mend="write def __init__(self, name: type = default, ...)",
+        ) from error
     return {
         name: parameter
-        for name, parameter in inspect.signature(kind).parameters.items()
+        for name, parameter in parameters.items()
         if parameter.kind not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     }
 
@@ -189,7 +206,7 @@ def _annotations(kind: type) -> dict[str, Any]:
     try:
         constructor = inspect.getattr_static(kind, "__init__")
         return typing.get_type_hints(constructor, localns=_NAMESPACE)
-    except NameError as error:
+    except plugin_errors() as error:
         raise PluginError(
             f"the annotations of {kind.__name__} cannot be read: {error}",
             where=f"{kind.__module__}.{kind.__qualname__}.__init__",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import re
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ensemble.errors import PluginError, unknown_name
-from ensemble.plugin.faults import plugin_errors
+from ensemble.plugin.faults import own_line, plugin_errors, staying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,15 +59,38 @@ class Registered:
         """
         if not isinstance(self.target, str):
             return self.target
+        where = f'plugin "{self.plugin}" ({self.distribution}), target "{self.target}"'
         module, _, attribute = self.target.partition(":")
+        if not (module and attribute):
+            raise PluginError(
+                f'"{self.name}" cannot be loaded: its target is no "module:name"', where=where
+            )
         try:
-            return getattr(importlib.import_module(module), attribute)
+            with staying():
+                return attrgetter(attribute)(importlib.import_module(module))
         except plugin_errors() as error:
+            line = own_line(error)
             raise PluginError(
                 f'"{self.name}" cannot be loaded: {type(error).__name__}: {error}',
-                where=f'plugin "{self.plugin}" ({self.distribution}), target "{self.target}"',
+                where=f"{where}, {line}" if line else where,
                 mend="install what it needs, or take it out of the config",
             ) from error
+
+
+def refuse_swapped(name: object, target: object, where: str) -> None:
+    """Refuse ``register(target, name)``.
+
+    Raises
+    ------
+    PluginError
+        The name is a class or an object, and the target could be a name.
+    """
+    if not isinstance(name, str | int | None) and isinstance(target, str):
+        raise PluginError(
+            f"register was given {name!r:.60} as a name, and {target!r:.60} as what it stands for",
+            where=where,
+            mend="the name comes first: register(name, target)",
+        )
 
 
 class Registry(Generic[Target]):

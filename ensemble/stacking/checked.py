@@ -12,8 +12,8 @@ import numpy as np
 
 from ensemble.artifacts import canonical_json
 from ensemble.errors import LearnerError
-from ensemble.oof.guarded import guarded
 from ensemble.plugin.base import MetaFeatures, MetaLearner
+from ensemble.plugin.faults import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable

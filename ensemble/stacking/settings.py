@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble.errors import ConfigError, EnsembleError, unknown_name
-from ensemble.oof.guarded import guarded
+from ensemble.errors import ConfigError, EnsembleError, LearnerError, unknown_name
 from ensemble.oof.lineage import check_labels_are_learned, check_offset, needed_by
 from ensemble.oof.spec import LearnerSpec
+from ensemble.plugin.contract import contract_faults, resources_of
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, plain_parameters
 from ensemble.stacking.candidates import simple_candidates
@@ -123,7 +123,7 @@ def check_plugins(config: Config) -> None:
         checks.append(partial(check_labels_are_learned, specs, config.source_uses()))
     factory = meta_learner_factory(config)
     if factory is not None:
-        checks.append(factory)
+        checks.append(partial(_check_meta_learner, factory))
     checks.append(partial(_check_choice, config))
     checks.append(partial(_check_names, config))
     checks.append(partial(nested_specs, config))
@@ -152,12 +152,21 @@ def _check_names(config: Config) -> None:
 
 
 def _check_learner(spec: LearnerSpec, config: Config) -> None:
-    guarded("dependencies", f'learner "{spec.name}"', spec.key_parts)
+    faults = list(contract_faults(spec.make(), spec.where))
+    if faults:
+        raise LearnerError("\n".join(map(str, faults)))
+    spec.key_parts()
     uses = config.source_uses()
     needed_by(spec, uses)
     check_offset(spec, uses)
     _check_seeds(spec)
     _check_devices(spec, config.execution)
+
+
+def _check_meta_learner(make: Callable[[], MetaLearner]) -> None:
+    faults = list(contract_faults(make(), "the meta-learner, stack.meta_learner"))
+    if faults:
+        raise LearnerError("\n".join(map(str, faults)))
 
 
 def _check_seeds(spec: LearnerSpec) -> None:
@@ -176,7 +185,7 @@ def _check_seeds(spec: LearnerSpec) -> None:
 
 def _check_devices(spec: LearnerSpec, execution: Execution) -> None:
     """Refuse one device to a learner that wants several GPUs for a fold."""
-    gpus = spec.make().resources.gpus
+    gpus = resources_of(spec.make(), spec.where).gpus
     single = [name for name in (*execution.devices, execution.device) if ":" in name]
     if gpus > 1 and single:
         raise ConfigError(

@@ -601,3 +601,14 @@ def test_the_real_files_load_whole() -> None:
     raw = pl.read_csv(REAL_DATA / "arena/train.csv", infer_schema=False)
     expected = [json.loads(cell) for cell in raw["response_b"]]
     assert train.battles["response_b"].to_list() == expected
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), KeyError("url"), PermissionError(13, "closed")])
+def test_a_loader_that_fails_is_named_with_its_line(tmp_path: Path, error: BaseException) -> None:
+    def loader(path: Path) -> pl.DataFrame:
+        raise error
+
+    with pytest.raises(PluginError, match=f"the loader raised {type(error).__name__}") as caught:
+        load_battles(tmp_path / "x", source="s", role="target", loader=loader, loader_name="mine")
+    line = loader.__code__.co_firstlineno + 1
+    assert caught.value.where == f'loader "mine", {tmp_path / "x"}, {__file__}:{line}'

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import json
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,98 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from ensemble.errors import DataError, LearnerError
-from ensemble.oof.guarded import check_logits, check_same, guarded, predict_checked
-from ensemble.plugin.base import BaseLearner
+from ensemble.errors import LearnerError
+from ensemble.oof.guarded import check_logits, check_same, predict_checked
+from ensemble.plugin.base import CLASSES, BaseLearner
 
 WHERE = 'learner "x", fold 0'
 IDS = pl.Series("id", ["a", "b", "c", "d", "e"])
 GOOD = np.zeros((5, 3), dtype=np.float32)
-
-
-def _raise(error: BaseException) -> Any:
-    raise error
-
-
-def _panic() -> Any:
-    """A panic of Polars, which is no ``Exception``."""
-    raise pl.exceptions.PanicException("index out of bounds")
-
-
-@pytest.mark.parametrize(
-    "error", [ValueError("no luck"), SystemExit("no luck"), MemoryError("no luck")]
-)
-def test_what_a_learner_raises_gets_verb_name_and_fold(error: BaseException) -> None:
-    with pytest.raises(LearnerError, match=r"fit raised \w+: no luck") as caught:
-        guarded("fit", WHERE, lambda: _raise(error))
-    assert type(error).__name__ in caught.value.message
-    assert str(caught.value.where).startswith(WHERE)
-    assert caught.value.__cause__ is error
-
-
-def test_the_place_names_the_last_line_of_the_plugins_own_code() -> None:
-    def fit() -> None:
-        np.linalg.inv(np.zeros((2, 2)))  # raises in the library
-
-    with pytest.raises(LearnerError, match="Singular matrix") as caught:
-        guarded("fit", WHERE, fit)
-    assert caught.value.where == f"{WHERE}, {__file__}:{fit.__code__.co_firstlineno + 1}"
-
-
-def test_the_standard_library_is_no_plugin() -> None:
-    with pytest.raises(LearnerError, match="describe raised JSONDecodeError") as caught:
-        guarded("describe", WHERE, partial(json.loads, "{"))
-    assert caught.value.where == WHERE
-
-
-def test_where_no_code_of_a_plugin_ran_no_line_is_named() -> None:
-    with pytest.raises(LearnerError, match="fit raised TypeError") as caught:
-        guarded("fit", WHERE, 7)  # type: ignore[arg-type]
-    assert caught.value.where == WHERE
-
-
-def test_a_panic_of_polars_is_the_learners_error() -> None:
-    assert not issubclass(pl.exceptions.PanicException, Exception)
-    with pytest.raises(LearnerError, match="fit raised PanicException: index out of bounds"):
-        guarded("fit", WHERE, _panic)
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt("stop"), GeneratorExit("stop")])
-def test_an_interruption_stays_one(error: BaseException) -> None:
-    with pytest.raises(type(error), match="stop") as caught:
-        guarded("fit", WHERE, lambda: _raise(error))
-    assert caught.value is error
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
-def test_a_disk_that_takes_nothing_is_not_the_learners_fault(number: int) -> None:
-    with pytest.raises(OSError, match="disk") as caught:
-        guarded("save", WHERE, lambda: _raise(OSError(number, "disk")))
-    assert not isinstance(caught.value, LearnerError)
-
-
-def test_a_full_disk_is_known_from_the_message_of_a_library_in_rust() -> None:
-    from safetensors import SafetensorError
-
-    full = SafetensorError("I/O error: No space left on device (os error 28)")
-    with pytest.raises(SafetensorError, match="os error 28"):
-        guarded("save", WHERE, lambda: _raise(full))
-
-
-def test_a_file_that_the_learner_does_not_find_is() -> None:
-    with pytest.raises(LearnerError, match="load raised FileNotFoundError"):
-        guarded("load", WHERE, lambda: _raise(FileNotFoundError(errno.ENOENT, "gone")))
-
-
-@pytest.mark.parametrize(("own", "told"), [(None, WHERE), ("x.csv:3", "x.csv:3")])
-def test_an_error_of_ours_keeps_its_kind_and_its_place(own: str | None, told: str) -> None:
-    with pytest.raises(DataError, match="bad file") as caught:
-        guarded("fit", WHERE, lambda: _raise(DataError("bad file", where=own)))
-    assert caught.value.where == told
-
-
-def test_what_the_code_gives_is_given_back() -> None:
-    assert guarded("fit", WHERE, lambda: 7) == 7
 
 
 @pytest.mark.parametrize(
@@ -125,6 +37,97 @@ def test_what_is_no_array_of_floats_is_refused(logits: object, message: str) -> 
     with pytest.raises(LearnerError, match=message) as caught:
         check_logits(logits, IDS, WHERE)
     assert caught.value.where == WHERE
+
+
+class _Tensor:
+    """What a tensor of torch is to others: no array until it is detached, moved and made float."""
+
+    def __init__(self, numbers: Any, dtype: str = "bfloat16", *, ready: int = 0) -> None:
+        self.numbers, self.dtype, self.ready = numbers, dtype, ready
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    def detach(self) -> _Tensor:
+        return _Tensor(self.numbers, self.dtype, ready=1)
+
+    def cpu(self) -> _Tensor:
+        return _Tensor(self.numbers, self.dtype, ready=self.ready + 1)
+
+    def is_floating_point(self) -> bool:
+        return "float" in self.dtype
+
+    def float(self) -> _Tensor:
+        return _Tensor(self.numbers, "float32", ready=self.ready)
+
+    def numpy(self) -> Any:
+        if self.ready < 2 or self.dtype == "bfloat16":
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        return np.asarray(self.numbers, dtype=self.dtype)
+
+
+WANTED = np.arange(15.0).reshape(5, 3)
+BY_NAME = dict(zip(CLASSES, WANTED.T, strict=True))
+
+
+@pytest.mark.parametrize(
+    "logits",
+    [
+        _Tensor(WANTED),
+        WANTED.tolist(),
+        [row for row in WANTED],  # noqa: C416 - a list of arrays
+        pl.DataFrame(BY_NAME),
+        pl.DataFrame(BY_NAME).select(CLASSES[2], CLASSES[0], CLASSES[1]),
+        pl.DataFrame(WANTED, schema=["logit_a", "logit_b", "logit_tie"]),
+        np.ma.masked_array(WANTED),
+    ],
+)
+def test_what_stands_for_an_array_is_taken_as_one(logits: Any) -> None:
+    assert np.array_equal(check_logits(logits, IDS, WHERE), WANTED.astype(np.float32))
+
+
+def test_a_frame_of_pandas_is_taken_by_name_too() -> None:
+    pandas = pytest.importorskip("pandas")
+    for frame in (pandas.DataFrame(WANTED), pandas.DataFrame(BY_NAME)[[*reversed(CLASSES)]]):
+        assert np.array_equal(check_logits(frame, IDS, WHERE), WANTED)
+
+
+def test_tensors_of_torch_are_taken_as_they_come() -> None:
+    torch = pytest.importorskip("torch")
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        tensor = torch.tensor(WANTED, dtype=dtype, requires_grad=True)
+        assert np.array_equal(check_logits(tensor, IDS, WHERE), WANTED)
+    with pytest.raises(LearnerError, match="returned int64, not floats"):
+        check_logits(torch.zeros((5, 3), dtype=torch.int64), IDS, WHERE)
+    with pytest.raises(LearnerError, match="returned complex64, not floats"):
+        check_logits(torch.zeros((5, 3), dtype=torch.complex64), IDS, WHERE)
+
+
+def test_an_array_that_is_read_only_is_copied() -> None:
+    frozen = WANTED.astype(np.float32)
+    frozen.flags.writeable = False
+    assert check_logits(frozen, IDS, WHERE).flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("logits", "message"),
+    [
+        (pl.DataFrame({"id": IDS, **BY_NAME}), "a frame with the columns id, winner_model_a"),
+        (pl.DataFrame(WANTED, schema=["x", "y", "z"]), "a frame with the columns x, y, z"),
+        (_Tensor(GOOD, "int64"), "returned int64, not floats"),
+        (np.ma.masked_array(WANTED, mask=WANTED > 3), "masked values"),
+        (WANTED.astype(object), "returned object, not floats"),
+        ({"a": 1.0}, r"shape \(\)"),
+        ((row for row in WANTED), r"shape \(\)"),
+        ([object()] * 5, r"shape \(5,\)"),
+        ([_Tensor(row) for row in WANTED], "no array, but a list: can't convert cuda:0"),
+    ],
+)
+def test_what_could_mean_several_things_is_refused(logits: object, message: str) -> None:
+    with pytest.raises(LearnerError, match=message) as caught:
+        check_logits(logits, IDS, WHERE)
+    assert caught.value.where == WHERE
+    assert caught.value.mend is not None
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,30 @@ def test_a_name_that_could_leave_the_run_directory_is_refused(name: Any) -> None
 
     with pytest.raises(PluginError, match="cannot be the name of a base learner"):
         Manager({"bad": Plugin()}, discover=False)
+
+
+@pytest.mark.parametrize("target", [dict, object()])
+def test_a_name_and_a_target_that_are_exchanged_are_said_to_be(target: Any) -> None:
+    with pytest.raises(PluginError, match="the name comes first") as caught:
+        Manager({"bad": _learners((target, "x"))}, discover=False)
+    assert caught.value.where == 'plugin "bad" (given in Python)'
+
+
+@pytest.mark.parametrize("target", ["no_colon", ":X", "module:", ""])
+def test_a_target_that_names_no_module_and_class_is_refused(target: str) -> None:
+    manager = Manager({"odd": _learners(("x", target))}, discover=False)
+    with pytest.raises(PluginError, match='its target is no "module:name"'):
+        manager.base_learners.get("x")
+
+
+def test_a_plugin_that_ends_the_process_while_registering_is_skipped() -> None:
+    @hookimpl
+    def register_base_learners(register: object) -> None:
+        os._exit(0)
+
+    manager = Manager({"bad": _Plugin(register_base_learners)}, discover=False)
+    assert "SystemExit: it called os._exit(0)" in manager.broken[0].error
+    assert __file__ in manager.broken[0].error
 
 
 def test_a_misspelled_hook_is_refused() -> None:
@@ -172,7 +197,8 @@ def test_an_observer_that_fails_stops_nobody(error: BaseException, tmp_path: Pat
     manager = Manager({"a": watch, "bad": bad, "z": _Plugin(fold_fitted)}, discover=False)
     errors = manager.notify_fold_fitted(learner="x", fold=-1, directory=tmp_path, seconds=0.5)
     what = f"fold_fitted raised {type(error).__name__}: boom"
-    assert errors == (f'plugin "bad" (given in Python): {what}',)
+    place = f"{__file__}:{fails.__code__.co_firstlineno + 2}"
+    assert errors == (f'plugin "bad" (given in Python): {what} ({place})',)
     assert told == [("x", -1), ("x", -1)]
 
 

@@ -1,0 +1,194 @@
+"""What a learner says of itself, asked so that nonsense is told with its name.
+
+A learner is anyone's class: an attribute of the contract may be a property that raises, or hold
+what the contract does not know.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ensemble.artifacts import canonical_json
+from ensemble.errors import LearnerError
+from ensemble.plugin.base import BaseLearner, Resources
+from ensemble.plugin.faults import guarded, plugin_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ensemble.plugin.base import MetaLearner
+
+_LEARNING = ("sample_weight", "groups", "context")
+_CALLED: dict[str, tuple[int, tuple[str, ...]]] = {
+    "fit": (2, _LEARNING),
+    "pretrain": (2, _LEARNING),
+    "predict_logits": (1, ()),
+    "predict_proba": (1, ()),
+    "save": (1, ()),
+    "load": (1, ()),
+    "check": (1, ("context",)),
+    "preflight": (1, ("context",)),
+    "check_ids": (1, ()),
+    "check_test_ids": (1, ()),
+}
+"""How each method is called: the number of arguments by place, and the keywords."""
+_FLAGS = ("trains", "takes_offset", "cheap")
+
+
+def resources_of(learner: BaseLearner, where: str) -> Resources:
+    """Ask what a fit needs.
+
+    Raises
+    ------
+    LearnerError
+        The learner raised, or gave no ``Resources`` of sensible numbers.
+    """
+    found = guarded("resources", where, lambda: learner.resources)
+    if not isinstance(found, Resources):
+        raise _nonsense("resources", f"{found!r:.60}, no Resources", where)
+    optional = {"minutes": found.minutes}
+    numbers: dict[str, Any] = {
+        "gpus": found.gpus,
+        "memory_gib": found.memory_gib,
+        "disk_gib": found.disk_gib,
+        **{name: value for name, value in optional.items() if value is not None},
+    }
+    for name, value in numbers.items():
+        if not _is_size(value) or (name == "gpus" and not isinstance(value, int)):
+            raise _nonsense("resources", f"{name} {value!r:.60}", where)
+    return found
+
+
+def dependencies_of(learner: BaseLearner, where: str) -> dict[str, Any]:
+    """Ask what predictions depend on beside battles and parameters.
+
+    Raises
+    ------
+    LearnerError
+        The learner raised, or gave no mapping of names to JSON values and paths.
+    """
+    found = guarded("dependencies", where, lambda: learner.dependencies())
+    if not isinstance(found, Mapping):
+        raise _nonsense("dependencies()", f"{type(found).__name__}, no mapping", where)
+    for name, value in found.items():
+        if not isinstance(name, str):
+            raise _nonsense("dependencies()", f"the name {name!r:.60}, no string", where)
+        if not isinstance(value, Path) and not _is_json(value):
+            what = f'for "{name}" a {type(value).__name__}, neither a path nor JSON'
+            raise _nonsense("dependencies()", what, where)
+    return dict(found)
+
+
+def teachers_of(learner: BaseLearner, where: str) -> tuple[str, ...]:
+    """Ask which learners teach this one.
+
+    Raises
+    ------
+    LearnerError
+        The learner raised, or gave no sequence of names.
+    """
+    found = guarded("teachers", where, lambda: learner.teachers)
+    names = isinstance(found, Sequence) and not isinstance(found, str)
+    if not names or not all(isinstance(name, str) for name in found):
+        raise _nonsense("teachers", f"{found!r:.60}, no sequence of names", where)
+    return tuple(found)
+
+
+def tolerance_of(learner: BaseLearner, where: str) -> float:
+    """Ask how far logits may differ between batches.
+
+    Raises
+    ------
+    LearnerError
+        The learner raised, or gave no finite number of 0 or more.
+    """
+    found = guarded("batch_tolerance", where, lambda: learner.batch_tolerance)
+    if not _is_size(found):
+        raise _nonsense("batch_tolerance", f"{found!r:.60}", where)
+    return float(found)
+
+
+def contract_faults(learner: BaseLearner | MetaLearner, where: str) -> Iterator[LearnerError]:
+    """Find what a learner's class says that cannot be called, or cannot be meant.
+
+    Nothing of it is run but what it says of itself.
+
+    Parameters
+    ----------
+    learner
+        An instance that is not fitted.
+    where
+        Names it in the errors.
+    """
+    kind = type(learner)
+    for name, call in _CALLED.items():
+        fault = _call_fault(kind, name, *call)
+        if fault:
+            first = "battles" if isinstance(learner, BaseLearner) else "meta"
+            yield LearnerError(fault, where=where, mend=_signature_mend(name, first))
+    if not isinstance(getattr(kind, "version", None), str):
+        yield _nonsense("version", f"{getattr(kind, 'version', None)!r:.60}, no string", where)
+    if not isinstance(learner, BaseLearner):
+        return
+    for name in _FLAGS:
+        if not isinstance(value := getattr(kind, name, None), bool):
+            yield _nonsense(name, f"{value!r:.60}, neither True nor False on the class", where)
+    for ask in (resources_of, dependencies_of, teachers_of, tolerance_of):
+        try:
+            ask(learner, where)
+        except LearnerError as error:
+            yield error
+
+
+def _call_fault(kind: type, name: str, places: int, keywords: tuple[str, ...]) -> str | None:
+    """Say why a method cannot be called as it will be; None where it can, or is not there."""
+    method = getattr(kind, name, None)
+    if method is None:
+        return None
+    if not callable(method):
+        return f"{name} is a {type(method).__name__}, no method"
+    bound = inspect.getattr_static(kind, name)
+    own = 0 if isinstance(bound, staticmethod | classmethod) else 1
+    try:
+        signature = inspect.signature(method)
+    except (TypeError, ValueError):
+        return None  # compiled code that does not say
+    except plugin_errors() as error:
+        return f"the signature of {name} cannot be read: {error}"
+    try:
+        signature.bind(*[None] * (own + places), **dict.fromkeys(keywords))
+    except TypeError as error:
+        return f"{name} cannot be called as it will be: {error}"
+    return None
+
+
+def _signature_mend(name: str, first: str) -> str:
+    places, keywords = _CALLED[name]
+    others = {"save": "directory", "load": "directory", "check_ids": "ids", "check_test_ids": "ids"}
+    shown = others.get(name, f"{first}, labels" if places > 1 else first)
+    defaults = {"sample_weight": "sample_weight=None", "groups": "groups=None"}
+    named = [defaults.get(word, word) for word in keywords]
+    return f"write def {name}({', '.join(['self', shown, *(['*', *named] if named else [])])})"
+
+
+def _nonsense(name: str, what: str, where: str) -> LearnerError:
+    return LearnerError(
+        f"{name} gives {what}", where=where, mend="docs/plugins.md says what it has to be"
+    )
+
+
+def _is_size(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value >= 0  # type: ignore[arg-type]
+
+
+def _is_json(value: object) -> bool:
+    try:
+        canonical_json(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
