@@ -27,7 +27,7 @@ from ensemble.delivery.report import write_report
 from ensemble.delivery.submission import write_submission
 from ensemble.delivery.submission_record import record_submission, remove_submission
 from ensemble.errors import ArtifactError, AuditError, ConfigError, EnsembleError, RunLockedError
-from ensemble.oof.check import check_learner
+from ensemble.oof.check import PREFLIGHT, Finding, check_learner
 from ensemble.oof.executors import execute
 from ensemble.oof.workspace import open_workspace
 from ensemble.reporter import EVENTS, Reporter
@@ -37,6 +37,7 @@ from ensemble.stacking.assemble import check_folds, check_pairs, meta_features
 from ensemble.stacking.checked import predict_checked
 from ensemble.stacking.doubt import outside_learners
 from ensemble.stacking.making import make_stack
+from ensemble.stacking.preflight import faults_of, refuse_faults, stack_faults
 from ensemble.stacking.remember import open_tries, record_learners
 from ensemble.stacking.settings import (
     check_plugins,
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ensemble.battles.held_out import FoldLike
-    from ensemble.oof.check import Finding
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import FloatArray
@@ -249,7 +249,8 @@ def fit_stage(
     Raises
     ------
     ConfigError
-        No learner is called so, or there is no such fold.
+        No learner is called so, or there is no such fold; or something is known to fail before
+        anything is fitted: all faults are reported together.
     """
     specs = _chosen_specs(config, learners)
     every = range(config.folds.n_splits)
@@ -267,6 +268,7 @@ def fit_stage(
         _check_and_record(config)
         _warn_of_unused_pretraining(config, specs, reporter)
         tasks: list[tuple[LearnerSpec, FoldLike]] = [(s, fold) for s in specs for fold in chosen]
+        refuse_faults(config, open_workspace(config), [*tasks, *pairs])
         outcome: dict[str, Any] = _counts(execute(config, tasks, reporter), len(tasks))
         reporter.say(f"folds  {outcome['fitted']} fitted, {outcome['kept']} kept")
         for doubt in record_learners(open_workspace(config), specs):
@@ -308,11 +310,23 @@ def check_stage(
     split_stage(config, reporter)
     workspace, found = open_workspace(config), []
     with reporter.stage("check"):
-        for spec in specs:
-            for finding in check_learner(workspace, spec, rows):
-                found.append(finding)
-                reporter.event("check", **finding.to_json())
+        for finding in _findings(config, workspace, specs, rows):
+            found.append(finding)
+            reporter.event("check", **finding.to_json())
     return found
+
+
+def _findings(
+    config: Config, workspace: Workspace, specs: Sequence[LearnerSpec], rows: int
+) -> Iterator[Finding]:
+    for spec in specs:
+        faults = faults_of(workspace, spec)
+        yield Finding(spec.name, PREFLIGHT, not faults, "\n".join(faults))
+        if not faults:
+            yield from check_learner(workspace, spec, rows)
+    faults = stack_faults(config, workspace)
+    if config.stack.features:
+        yield Finding("stack", PREFLIGHT, not faults, "\n".join(faults))
 
 
 def _chosen_specs(config: Config, learners: Sequence[str] | None) -> list[LearnerSpec]:

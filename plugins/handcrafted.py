@@ -162,6 +162,12 @@ class Handcrafted(BaseLearner):
         self.columns_ = tuple(facts["columns"])
         return self
 
+    def preflight(self, battles: pl.DataFrame, *, context: FitContext) -> None:  # noqa: ARG002
+        """Compute all columns of a few battles."""
+        from ensemble.battles.features import compute_features
+
+        compute_features(battles, self._sets())
+
     def dependencies(self) -> dict[str, Any]:
         """Name the feature sets as they are installed: their versions are part of the key."""
         return {feature_set.name: feature_set.identity() for feature_set in self._sets()}

@@ -1,4 +1,4 @@
-"""A check of learners on a few battles: their own, and stored models against stored logits.
+"""A check of learners on a few battles: their own or a general one, and of stored models.
 
 Nothing is written. What has not been fitted is said to be so, and counts as nothing.
 """
@@ -15,6 +15,7 @@ import polars as pl
 
 from ensemble.battles.schema import TEXT_COLUMNS, learner_view
 from ensemble.errors import EnsembleError
+from ensemble.oof.general_check import general_checks
 from ensemble.oof.guarded import check_same, predict_checked
 from ensemble.oof.spec import fold_key, fold_name
 from ensemble.oof.store import OOF, TEST, is_complete, read_logits
@@ -23,10 +24,12 @@ from ensemble.plugin.contract import tolerance_of
 from ensemble.plugin.faults import guarded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
 
-OWN = "own check"
+OWN, PREFLIGHT = "own check", "before any fit"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Finding:
     learner
         Its name.
     what
-        ``"own check"``, or the fold whose stored model was asked.
+        ``"before any fit"``, ``"own check"``, the name of a check that suits every learner, or the
+        fold whose stored model was asked.
     ok
         True where it holds, False where it does not, None where there was nothing to check.
     detail
@@ -83,11 +87,12 @@ def check_learner(workspace: Workspace, spec: LearnerSpec, rows: int) -> list[Fi
     Returns
     -------
     list of Finding
-        Of its own ``check``, where it defines one, then of each fold and the refit.
+        Of its own ``check``, or else of those that suit every learner, then of each fold and the
+        refit.
     """
     folds: list[int | None] = [*range(workspace.plan.n_splits), None]
     return [
-        _own(workspace, spec, rows),
+        *_tried(workspace, spec, rows),
         *(
             found
             for fold in folds
@@ -96,11 +101,21 @@ def check_learner(workspace: Workspace, spec: LearnerSpec, rows: int) -> list[Fi
     ]
 
 
-def _own(workspace: Workspace, spec: LearnerSpec, rows: int) -> Finding:
-    learner = spec.make()
-    own = getattr(learner, "check", None)
-    if own is None:
-        return Finding(spec.name, OWN, None, "the learner has none")
+def _tried(workspace: Workspace, spec: LearnerSpec, rows: int) -> list[Finding]:
+    own = getattr(spec.make(), "check", None)
+    if own is not None:
+        return [_own(workspace, spec, own, rows)]
+    return [
+        Finding(spec.name, what, ok=False, detail=str(found))
+        if isinstance(found, EnsembleError)
+        else Finding(spec.name, what, ok=True, measured=found)
+        for what, found in general_checks(workspace, spec)
+    ]
+
+
+def _own(
+    workspace: Workspace, spec: LearnerSpec, own: Callable[..., dict[str, Any]], rows: int
+) -> Finding:
     battles = _spread(workspace.battles.filter(pl.col("role") == "target"), rows)
     where = f'learner "{spec.name}" (plugin "{spec.plugin}"), own check'
     with TemporaryDirectory() as cache:
@@ -108,10 +123,10 @@ def _own(workspace: Workspace, spec: LearnerSpec, rows: int) -> Finding:
             cache_directory=Path(cache), device=workspace.device, threads=workspace.threads
         )
         try:
-            measured = guarded("check", where, lambda: own(battles, context=context))
+            measured = guarded("check", where, lambda: dict(own(battles, context=context)))
         except EnsembleError as error:
             return Finding(spec.name, OWN, False, str(error))
-    return Finding(spec.name, OWN, True, measured=dict(measured))
+    return Finding(spec.name, OWN, True, measured=measured)
 
 
 def _stored(workspace: Workspace, spec: LearnerSpec, fold: int | None, rows: int) -> Finding:

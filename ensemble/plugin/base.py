@@ -120,6 +120,11 @@ class BaseLearner(ABC):
     context)``; it is called before ``fit`` with the rows of role ``pretrain`` that the fold may
     see.
 
+    It may define ``preflight(battles, *, context)``, which is called on an instance that is not
+    fitted, before anything of a run is, with a few battles: it raises what is known to fail (a
+    column, a template, a length), reads no weights, and takes no time. What is raised is reported
+    together with the faults of the others.
+
     It may define ``check(battles, *, context)``, which ``ensemble check`` calls on an instance that
     is not fitted, with a few battles of different lengths: it raises what is wrong, or returns what
     it measured, as JSON by name.

@@ -182,8 +182,9 @@ def _nonsense(name: str, what: str, where: str) -> LearnerError:
 
 
 def _is_size(value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value >= 0  # type: ignore[arg-type]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and value >= 0
 
 
 def _is_json(value: object) -> bool:

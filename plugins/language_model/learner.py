@@ -171,6 +171,16 @@ class LanguageModel(Parameters, BaseLearner):
         self._prepare(merge=self.facts_["merged"])
         return self
 
+    def preflight(self, battles: pl.DataFrame, *, context: FitContext) -> None:
+        """Read config and tokenizer, and lay a few battles out as they will be; no weights."""
+        _require_extra()
+        from plugins.language_model.weights import load_config
+
+        load_config(self.model_settings())
+        self.cache_ = context.cache_directory
+        for length in {self.train_length, self.predict_length}:
+            self._tokens(battles, length)
+
     def check(self, battles: pl.DataFrame, *, context: FitContext) -> dict[str, Any]:
         """Compute a few battles in every way that the learner will; see ``checks.check_model``."""
         _require_extra()

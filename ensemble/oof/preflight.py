@@ -1,0 +1,199 @@
+"""What of a learner can be known to fail before it is fitted: files, ids, columns, the disk.
+
+Nothing is learned and no weights are read, so that it costs next to nothing. What a class says of
+itself is looked at before, in ``plugin.contract``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ensemble.artifacts import MANIFEST, read_json
+from ensemble.battles.schema import labels_of, learner_view
+from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.oof.guarded import predict_checked
+from ensemble.oof.spec import fold_key
+from ensemble.plugin.base import FitContext
+from ensemble.plugin.contract import resources_of, teachers_of
+from ensemble.plugin.faults import guarded
+from ensemble.plugin.parameters import path_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from ensemble.battles.held_out import FoldLike
+    from ensemble.oof.spec import LearnerSpec
+    from ensemble.oof.workspace import Workspace
+    from ensemble.plugin.base import BaseLearner, LogitArray
+
+    Task = tuple[LearnerSpec, FoldLike]
+
+SAMPLE_ROWS = 6
+"""Battles that columns and tokenizers are tried on."""
+_ROW_BYTES = 32
+"""Of a stored prediction, with its id."""
+_GIB = 2**30
+
+
+def unfinished(workspace: Workspace, tasks: Iterable[Task]) -> list[Task]:
+    """Give the fits that are not there under their keys; the hashes of files are not looked at."""
+    return [task for task in tasks if not _is_there(workspace, *task)]
+
+
+def learner_faults(
+    workspace: Workspace,
+    spec: LearnerSpec,
+    judge: Callable[[str, LogitArray], None] = lambda *_: None,
+) -> list[str]:
+    """Find what will fail whatever is learned.
+
+    Parameters
+    ----------
+    workspace
+        The run's battles and plan.
+    spec
+        The learner; its parameters are sound.
+    judge
+        ``judge(name, logits)`` raises where predictions of the target that come from outside cannot
+        be meant.
+
+    Returns
+    -------
+    list of str
+        Errors as they are printed, each with learner and, where a file is wrong, its parameter.
+    """
+    learner = spec.make()
+    with TemporaryDirectory() as cache:
+        checks = list(_checks(workspace, spec, learner, Path(cache)))
+        faults = [told for check in checks if (told := _fault(spec, learner, check))]
+        if not faults and not type(learner).trains:
+            outside = _fault(spec, learner, lambda: judge(spec.name, _brought(workspace, spec)))
+            faults += [outside] if outside else []
+    return faults
+
+
+def disk_faults(workspace: Workspace, tasks: Sequence[Task]) -> list[str]:
+    """Say where the disk has clearly no room for what is to be fitted.
+
+    Counted are predictions, and what learners say that a model takes (``Resources.disk_gib``).
+    """
+    needed = sum(_bytes_of(workspace, spec, fold) for spec, fold in tasks)
+    free = shutil.disk_usage(workspace.run).free
+    if needed <= free:
+        return []
+    told = EnsembleError(
+        f"the disk has {free / _GIB:.3g} GiB left, and what is to be fitted takes "
+        f"{needed / _GIB:.3g} GiB or more",
+        where=str(workspace.run),
+        mend="free space, or give the run a run_dir on another disk",
+    )
+    return [str(told)]
+
+
+def sample(battles: pl.DataFrame, rows: int = SAMPLE_ROWS) -> pl.DataFrame:
+    """Take a few battles from all over a table."""
+    spread = np.linspace(0, max(len(battles) - 1, 0), min(rows, len(battles)))
+    return battles[np.unique(spread.astype(int))]
+
+
+def quiet_context(workspace: Workspace, spec: LearnerSpec, cache: Path, rows: int) -> FitContext:
+    """Give a context for trying a learner out: what it keeps is thrown away.
+
+    Parameters
+    ----------
+    workspace, spec
+        Of which run, and for which learner.
+    cache
+        An empty directory.
+    rows
+        How many battles are learned from; teachers say nothing of them.
+    """
+    checkpoint = cache / "checkpoint"
+    checkpoint.mkdir(exist_ok=True)
+    names = teachers_of(spec.make(), spec.where)
+    return FitContext(
+        cache_directory=cache,
+        checkpoint_directory=checkpoint,
+        device=workspace.device,
+        threads=workspace.threads,
+        teachers={name: np.zeros((rows, 3), dtype=np.float32) for name in names},
+    )
+
+
+def _is_there(workspace: Workspace, spec: LearnerSpec, fold: FoldLike) -> bool:
+    path = workspace.store.directory(spec.name, fold) / MANIFEST
+    try:
+        manifest = read_json(path) if path.exists() else None
+    except ArtifactError:
+        return False
+    key, _ = fold_key(spec, fold, workspace.shared_key())
+    return isinstance(manifest, dict) and manifest.get("key") == key
+
+
+def _checks(
+    workspace: Workspace, spec: LearnerSpec, learner: Any, cache: Path
+) -> Iterator[Callable[[], Any]]:
+    target, test = target_rows(workspace), workspace.test_rows()
+    if not type(learner).trains:
+        if hasattr(learner, "check_ids"):
+            yield lambda: learner.check_ids(target["id"].to_list())
+        if hasattr(learner, "check_test_ids") and len(test):
+            yield lambda: learner.check_test_ids(test["id"].to_list())
+    if hasattr(learner, "preflight"):
+        battles = learner_view(pl.concat([sample(target), sample(test)]))
+        context = quiet_context(workspace, spec, cache, 0)
+        yield lambda: learner.preflight(battles, context=context)
+
+
+def _fault(spec: LearnerSpec, learner: BaseLearner, check: Callable[[], Any]) -> str | None:
+    try:
+        guarded("preflight", spec.where, check)
+    except EnsembleError as error:
+        place = _place(spec, learner, error.where or "")
+        return str(type(error)(error.message, where=place, mend=error.mend))
+    return None
+
+
+def _place(spec: LearnerSpec, learner: BaseLearner, where: str) -> str:
+    """Name the learner where an error does not, and the parameter that gives a wrong file."""
+    if f'"{spec.name}"' in where:
+        return where
+    keys = [
+        name
+        for name, paths in path_parameters(learner).items()
+        if any(str(path) in where for path in paths)
+    ]
+    named = [f'learner "{spec.name}"', *(f"{key} =" for key in keys[:1])]
+    return f"{', '.join(named)} {where}" if keys else ", ".join([*named, *filter(None, [where])])
+
+
+def _brought(workspace: Workspace, spec: LearnerSpec) -> LogitArray:
+    """Ask a learner that learns nothing for its predictions of the target, ``(n, 3)``."""
+    learner, target = spec.make(), target_rows(workspace)
+    few = sample(target)
+    with TemporaryDirectory() as cache:
+        context = quiet_context(workspace, spec, Path(cache), len(few))
+        guarded(
+            "fit",
+            spec.where,
+            lambda: learner.fit(learner_view(few), labels_of(few), context=context),
+        )
+        return predict_checked(learner, learner_view(target), spec.where)
+
+
+def target_rows(workspace: Workspace) -> pl.DataFrame:
+    """Battles that are learned from and scored on."""
+    return workspace.battles.filter(pl.col("role") == "target")
+
+
+def _bytes_of(workspace: Workspace, spec: LearnerSpec, fold: FoldLike) -> float:
+    held_out = int(workspace.plan.held_out(fold).sum())
+    rows = (held_out + len(workspace.test_rows())) * _ROW_BYTES
+    model = resources_of(spec.make(), spec.where).disk_gib * _GIB
+    return spec.seeds * (rows + model)

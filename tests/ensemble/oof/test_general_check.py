@@ -1,0 +1,146 @@
+"""Checks that suit every learner: each of them finds what it is there for."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ensemble.oof.check import Finding, check_learner
+from ensemble.oof.workspace import open_workspace
+from ensemble.pipeline import prepare_stage, split_stage, writing
+from ensemble.plugin.hookspecs import hookimpl
+from ensemble.plugin.manager import get_manager
+from ensemble.stacking.settings import learner_specs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def tried(project: Any, use_plugins: Callable[..., None]) -> Callable[..., dict[str, Finding]]:
+    """Give a function that checks a prior with other members; findings by their name."""
+    prior: Any = get_manager().base_learners.get("prior")
+
+    def check(**members: Any) -> dict[str, Finding]:
+        class Plugin:
+            @hookimpl
+            def register_base_learners(self, register: Any) -> None:
+                register("odd", type("Odd", (prior,), members))
+
+        use_plugins(odd=Plugin())
+        config = project.config([{"name": "mine", "plugin": "odd"}])
+        with writing(config) as reporter:
+            prepare_stage(config, reporter)
+            split_stage(config, reporter)
+        (spec,) = learner_specs(config)
+        found = check_learner(open_workspace(config), spec, 6)
+        return {one.what: one for one in found if not one.what.startswith("fold")}
+
+    return check
+
+
+def _prior() -> Any:
+    from tests.conftest import Prior
+
+    return Prior
+
+
+def _rank(self: Any, battles: pl.DataFrame) -> Any:
+    logits = _prior().predict_logits(self, battles)
+    return logits + np.arange(len(battles), dtype=np.float32)[:, None] * [1, 0, 0]
+
+
+def _centred(self: Any, battles: pl.DataFrame) -> Any:
+    size = battles["response_a"].list.join("").str.len_bytes().to_numpy().astype(float)
+    return np.stack([size - size.mean(), 0 * size, 0 * size], axis=1)
+
+
+def _forgets(self: Any, directory: Path) -> Any:
+    self.shares = np.ones(3) / 3
+    return self
+
+
+def _noisy(self: Any, battles: Any, labels: Any, **options: Any) -> Any:
+    _prior().fit(self, battles, labels, **options)
+    self.shares = np.random.default_rng().dirichlet(np.ones(3))
+    return self
+
+
+def _writes(self: Any, battles: pl.DataFrame, labels: Any, **options: Any) -> Any:
+    _prior().fit(self, battles, labels, **options)
+    labels[:] = 0
+    return self
+
+
+def _adds_column(self: Any, battles: pl.DataFrame, labels: Any, **options: Any) -> Any:
+    battles.insert_column(0, pl.Series("mine", range(len(battles))))
+    return _prior().fit(self, battles, labels, **options)
+
+
+def _adds_when_asked(self: Any, battles: pl.DataFrame) -> Any:
+    battles.insert_column(0, pl.Series("mine", range(len(battles))))
+    return _prior().predict_logits(self, battles)
+
+
+def _raises(error: BaseException) -> Any:
+    def method(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return method
+
+
+@pytest.mark.parametrize(
+    ("members", "what", "told"),
+    [
+        ({"fit": _raises(SystemExit(0))}, "fit", "fit raised SystemExit: 0"),
+        ({"fit": lambda *_, **__: os._exit(0)}, "fit", r"it called os._exit\(0\)"),
+        ({"predict_logits": lambda self, b: np.zeros((len(b), 2))}, "logits", r"shape \(20, 2\)"),
+        ({"predict_logits": lambda self, b: np.zeros((len(b), 3), int)}, "logits", "not floats"),
+        ({"predict_logits": lambda self, b: np.full((len(b), 3), np.nan)}, "logits", "NaN"),
+        ({"predict_logits": _adds_when_asked}, "logits", "changes the battles"),
+        ({"fit": _writes}, "inputs", "fit changes the labels that it is given"),
+        ({"fit": _adds_column}, "inputs", "fit changes the battles that it is given"),
+        ({"predict_logits": _rank}, "order of rows", "other logits in another order"),
+        ({"predict_logits": _centred}, "one row alone", "other logits to a battle alone"),
+        ({"save": _raises(OSError("gone"))}, "save and load", "save raised OSError: gone"),
+        ({"load": lambda self, directory: None}, "save and load", "load returned NoneType"),
+        ({"load": _forgets}, "save and load", "other logits after save and load"),
+        ({"fit": _noisy}, "same seed", "after another fit with the same seed"),
+    ],
+)
+def test_each_check_finds_what_it_is_for(
+    tried: Callable[..., dict[str, Finding]], members: dict[str, Any], what: str, told: str
+) -> None:
+    found = tried(**members)
+    failed = found[what]
+    assert failed.ok is False
+    assert 'learner "mine", plugin "odd", on 40 battles' in failed.detail
+    with pytest.raises(ValueError, match=told):
+        raise ValueError(failed.detail)
+    others = [one.what for one in found.values() if one.ok is False and one is not failed]
+    assert set(others) <= ({"one row alone"} if what == "order of rows" else set())
+    if what in ("fit", "logits"):
+        assert [*found][-1] == what
+
+
+def test_a_sound_learner_passes_all(tried: Callable[..., dict[str, Finding]]) -> None:
+    found = tried()
+    assert {one.ok for one in found.values()} == {True}
+    assert found["fit"].measured == {"rows": 40}
+    assert found["save and load"].measured == {"difference": 0.0}
+
+
+@pytest.mark.parametrize("plugin", ["handcrafted", "tfidf"])
+def test_learners_of_the_toolkit_pass(project: Any, plugin: str) -> None:
+    config = project.config([{"name": "mine", "plugin": plugin}])
+    with writing(config) as reporter:
+        prepare_stage(config, reporter)
+        split_stage(config, reporter)
+    (spec,) = learner_specs(config)
+    found = check_learner(open_workspace(config), spec, 6)
+    assert [(one.what, one.detail) for one in found if one.ok is False] == []

@@ -1,0 +1,205 @@
+"""What is known to fail is said before anything is fitted, all of it at once."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ensemble.errors import ConfigError
+from ensemble.oof.workspace import open_workspace
+from ensemble.pipeline import check_stage, fit_stage, prepare_stage, run, split_stage, writing
+from ensemble.plugin.base import Feature, FeatureSet, Resources
+from ensemble.plugin.hookspecs import hookimpl
+from ensemble.plugin.manager import get_manager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ensemble.config import Config
+
+
+class _Odd:
+    """Registers learners that will fail, each in its way, and a feature set."""
+
+    def __init__(self, prior: type, **members: Any) -> None:
+        self.kind = type("Odd", (prior,), members)
+
+    @hookimpl
+    def register_base_learners(self, register: Any) -> None:
+        register("odd", self.kind)
+
+    @hookimpl
+    def register_feature_sets(self, register: Any) -> None:
+        columns = {
+            "infinite": pl.col("prompt").list.len() / 0,
+            "lost": pl.col("nowhere").list.len(),
+        }
+        for name, expression in columns.items():
+            feature = Feature(f"{name}_column", expression, "wrong", f"{name}_column")
+            register(name, FeatureSet(name, (feature,)))
+
+
+@pytest.fixture
+def odd(project: Any, use_plugins: Callable[..., None]) -> Callable[..., Any]:
+    """Give a function that registers a learner ``odd`` with these members."""
+    prior: Any = get_manager().base_learners.get("prior")
+
+    def add(**members: Any) -> SimpleNamespace:
+        plugin = _Odd(prior, **members)
+        use_plugins(odd=plugin)
+        prior.seen.clear()
+        return SimpleNamespace(prior=prior, kind=plugin.kind)
+
+    return add
+
+
+GOOD = {"name": "good", "plugin": "prior"}
+ODD = {"name": "strange", "plugin": "odd"}
+
+
+def _fit(config: Config, **options: Any) -> Any:
+    with writing(config) as reporter:
+        prepare_stage(config, reporter)
+        split_stage(config, reporter)
+        return fit_stage(config, reporter, **options)
+
+
+def _outside(project: Any, name: str = "oof.csv", **changes: Any) -> dict[str, Any]:
+    """Write predictions of the target from outside, and of the test rows; give the learner."""
+    frames = {}
+    for kind in ("train", "test"):
+        ids = pl.read_csv(project.path / f"{kind}.csv", infer_schema=False)["id"]
+        logits = np.random.default_rng(0).normal(size=(len(ids), 3))
+        frames[kind] = pl.DataFrame({"id": ids}).with_columns(
+            pl.Series(f"logit_{side}", logits[:, i]) for i, side in enumerate(("a", "b", "tie"))
+        )
+    oof = frames["train"].with_columns(**changes) if changes else frames["train"]
+    oof.write_csv(project.path / name)
+    frames["test"].write_csv(project.path / "outside_test.csv")
+    return {"name": "mine", "plugin": "precomputed", "oof": name, "test": "outside_test.csv"}
+
+
+def test_all_faults_of_all_learners_are_reported_before_any_fit(project: Any, odd: Any) -> None:
+    def preflight(self: Any, battles: pl.DataFrame, *, context: Any) -> None:
+        raise ValueError("the template has no place for the answers")
+
+    fake = odd(preflight=preflight)
+    config = project.config(
+        [
+            GOOD,
+            ODD,
+            _outside(project) | {"test": "train.csv"},
+            {"name": "columns", "plugin": "handcrafted", "features": ["length", "lost"]},
+        ],
+        stack={"meta_learner": "none", "features": ["infinite"], "resamples": 200},
+    )
+    with pytest.raises(ConfigError, match="preflight raised ValueError") as caught:
+        run(config)
+    told = str(caught.value)
+    line = preflight.__code__.co_firstlineno + 1
+    assert f'learner "strange", plugin "odd", {__file__}:{line}' in told
+    assert f'learner "mine", test = {project.path / "train.csv"}' in told
+    assert 'column "lost_column" refers to "nowhere"' in told
+    assert 'learner "columns"' in told
+    assert 'feature "infinite_column" is infinite' in told
+    assert "where: stack.features" in told
+    assert caught.value.exit_code == 2
+    assert fake.prior.seen == []
+    assert not (project.path / "run" / "learners").exists()
+
+
+@pytest.mark.parametrize("method", ["fit", "predict_logits", "pretrain"])
+def test_a_signature_that_cannot_be_called_is_found_before_any_work(
+    project: Any, odd: Any, method: str
+) -> None:
+    odd(**{method: lambda self, battles, extra, more: self})
+    with pytest.raises(
+        ConfigError, match=rf"{method} cannot be called as it will be(.|\n)*strange"
+    ):
+        run(project.config([GOOD, ODD]))
+    assert not (project.path / "run").exists()
+
+
+def test_predictions_that_equal_the_labels_are_refused_before_any_fit(
+    project: Any, odd: Any
+) -> None:
+    fake = odd()
+    truth = pl.read_csv(project.path / "train.csv")
+    labels = {
+        f"logit_{side}": 20.0 * truth[f"winner_{name}"]
+        for side, name in (("a", "model_a"), ("b", "model_b"), ("tie", "tie"))
+    }
+    with pytest.raises(ConfigError, match='the predictions equal the labels(.|\n)*"mine"'):
+        _fit(project.config([GOOD, _outside(project, **labels)]))
+    assert fake.prior.seen == []
+
+
+def test_ids_that_are_not_the_targets_are_found_before_any_fit(project: Any, odd: Any) -> None:
+    fake = odd()
+    mine = _outside(project, id=pl.lit("x") + pl.col("id"))
+    with pytest.raises(ConfigError, match=r'missing(.|\n)*learner "mine", oof = .*oof.csv'):
+        _fit(project.config([GOOD, mine]))
+    assert fake.prior.seen == []
+
+
+def test_a_disk_that_is_clearly_too_small_is_said(
+    project: Any, odd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = odd(resources=Resources(disk_gib=3.0))
+    free = SimpleNamespace(free=8 * 2**30)
+    monkeypatch.setattr("ensemble.oof.preflight.shutil.disk_usage", lambda _: free)
+    config = project.config([GOOD, ODD])
+    with pytest.raises(ConfigError, match="has 8 GiB left, and .* takes 9 GiB or more"):
+        _fit(config)
+    assert fake.prior.seen == []
+    free.free = 10 * 2**30
+    _fit(config)
+    free.free = 0  # nothing is to be fitted any more
+    assert _fit(config)["fitted"] == 0
+
+
+def test_what_is_fitted_is_not_looked_at_again(project: Any, odd: Any) -> None:
+    asked: list[int] = []
+
+    def preflight(self: Any, battles: pl.DataFrame, *, context: Any) -> None:
+        asked.append(len(battles))
+
+    odd(preflight=preflight)
+    config = project.config([GOOD, ODD])
+    _fit(config, folds=[0])
+    _fit(config)
+    assert asked == [12, 12]
+    _fit(config)
+    assert len(asked) == 2
+
+
+def test_a_learner_that_fails_in_its_own_preflight_is_a_finding_of_check(
+    project: Any, odd: Any
+) -> None:
+    def preflight(self: Any, battles: pl.DataFrame, *, context: Any) -> None:
+        raise SystemExit(0)
+
+    odd(preflight=preflight)
+    config = project.config([GOOD, ODD])
+    with writing(config) as reporter:
+        found = check_stage(config, reporter)
+    told = {one.learner: one for one in found if one.what == "before any fit"}
+    assert told["good"].ok is True
+    assert told["strange"].ok is False
+    assert "preflight raised SystemExit: 0" in told["strange"].detail
+    assert [one.what for one in found if one.learner == "strange"] == ["before any fit"]
+
+
+def test_a_preflight_sees_what_exists_at_test_time(project: Any, odd: Any) -> None:
+    seen: list[pl.DataFrame] = []
+    odd(preflight=lambda self, battles, *, context: seen.append(battles))
+    config = project.config([ODD])
+    _fit(config)
+    known = set(open_workspace(config).battles.filter(pl.col("role") != "train")["id"])
+    (battles,) = seen
+    assert set(battles["id"]) <= known
+    assert battles.columns == ["id", "prompt", "response_a", "response_b"]
