@@ -7,6 +7,8 @@ nothing where its own are there already, so that running the same config again r
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ensemble.artifacts import fingerprint, read_json, read_manifest, sweep_temporary
-from ensemble.battles.held_out import fold_pairs
+from ensemble.battles.held_out import REFIT, HeldOut, fold_pairs
 from ensemble.battles.prepare import prepare, read_summary
 from ensemble.battles.schema import probability_frame
 from ensemble.battles.split import read_split_summary, split
@@ -27,6 +29,7 @@ from ensemble.delivery.report import write_report
 from ensemble.delivery.submission import write_submission
 from ensemble.delivery.submission_record import record_submission, remove_submission
 from ensemble.errors import ArtifactError, AuditError, ConfigError, EnsembleError, RunLockedError
+from ensemble.oof.again import Decisions, made_again, refuse_undecided, told_again
 from ensemble.oof.check import PREFLIGHT, Finding, check_learner
 from ensemble.oof.executors import execute
 from ensemble.oof.workspace import open_workspace
@@ -53,8 +56,8 @@ from ensemble.stacking.stack import load_stack
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ensemble.battles.held_out import FoldLike
     from ensemble.oof.spec import LearnerSpec
+    from ensemble.oof.workers import Task
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import FloatArray
     from ensemble.reporter import Display
@@ -65,7 +68,13 @@ _MARKS_OF_A_RUN = {EVENTS, "battles.json", "folds.json", "learners"}
 """Files of which a run has one at least, however early it ended or however it was copied."""
 
 
-def run(config: Config | str | Path, display: Display | None = None) -> Path:
+def run(
+    config: Config | str | Path,
+    display: Display | None = None,
+    *,
+    refit: Sequence[str] = (),
+    keep: Sequence[str] = (),
+) -> Path:
     """Do all of it: from the sources to submission and report.
 
     Parameters
@@ -74,6 +83,8 @@ def run(config: Config | str | Path, display: Display | None = None) -> Path:
         A config, or the path of one.
     display
         Where a person watches; None shows nothing.
+    refit, keep
+        Learners whose fits, where other code of their plugin has made them, are made anew or kept.
 
     Returns
     -------
@@ -87,10 +98,12 @@ def run(config: Config | str | Path, display: Display | None = None) -> Path:
     """
     config = config if isinstance(config, Config) else load_config(Path(config))
     check_plugins(config)
+    decided = Decisions(tuple(refit), tuple(keep))
+    decided.check(config)
     with writing(config, display) as reporter:
         prepare_stage(config, reporter)
         split_stage(config, reporter)
-        fit_stage(config, reporter)
+        fit_stage(config, reporter, decided=decided)
         stack_stage(config, reporter)
         predict_stage(config, reporter)
         audit_stage(config, reporter)
@@ -160,7 +173,7 @@ def _refuse_strangers(directory: Path) -> None:
 def prepare_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
     """Turn sources into ``battles.parquet`` and clusters."""
     with reporter.stage("prepare"):
-        made = prepare(config)
+        made = prepare(config, partial(_say_again, reporter, "battles and clusters"))
         _record(config)
         summary = read_summary(Path(config.run_dir))
         for source in summary["sources"]:
@@ -204,7 +217,12 @@ def split_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
     directory = Path(config.run_dir)
     with reporter.stage("split"):
         _check_and_record(config)
-        made = split(directory, n_splits=config.folds.n_splits, seed=config.seed)
+        made = split(
+            directory,
+            n_splits=config.folds.n_splits,
+            seed=config.seed,
+            tell=partial(_say_again, reporter, "fold plan"),
+        )
         summary = read_split_summary(directory)
         overlap = summary["test_overlap"]
         if overlap["test_rows"]:
@@ -225,6 +243,7 @@ def fit_stage(
     reporter: Reporter,
     learners: Sequence[str] | None = None,
     folds: Sequence[int] | None = None,
+    decided: Decisions = Decisions(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Fit learner by fold, and store OOF and test logits.
 
@@ -239,6 +258,8 @@ def fit_stage(
     folds
         Folds to fit; None fits all, the refit where the config wants it, and after them what the
         config wants to be fitted without each pair of folds.
+    decided
+        What becomes of fits that other code has made.
 
     Returns
     -------
@@ -249,25 +270,24 @@ def fit_stage(
     Raises
     ------
     ConfigError
-        No learner is called so, or there is no such fold; or something is known to fail before
-        anything is fitted: all faults are reported together.
+        No learner is called so, or there is no such fold; or nobody has decided what becomes of
+        dear fits that other code has made; or something is known to fail before anything is
+        fitted: all faults are reported together.
     """
+    decided.check(config)
     specs = _chosen_specs(config, learners)
-    every = range(config.folds.n_splits)
-    foreign = sorted(set(folds or ()) - set(every))
+    foreign = sorted(set(folds or ()) - set(range(config.folds.n_splits)))
     if foreign:
-        raise ConfigError(f"there is no fold {foreign[0]}: folds are 0 to {len(every) - 1}")
-    chosen: list[int | None] = [*every] if folds is None else [*folds]
-    pairs: list[tuple[LearnerSpec, FoldLike]] = []
-    if folds is None:
-        chosen += [None] if config.wants_refit() else []
-        names = {spec.name for spec in specs}
-        nested = [spec for spec in pair_specs(config) if spec.name in names]
-        pairs = [(spec, pair) for spec in nested for pair in fold_pairs(len(every))]
+        raise ConfigError(
+            f"there is no fold {foreign[0]}: folds are 0 to {config.folds.n_splits - 1}"
+        )
     with reporter.stage("fit"):
         _check_and_record(config)
         _warn_of_unused_pretraining(config, specs, reporter)
-        tasks: list[tuple[LearnerSpec, FoldLike]] = [(s, fold) for s in specs for fold in chosen]
+        decided.remember(open_workspace(config), [*chain(*_tasks(config, specs, folds))])
+        specs = _chosen_specs(config, learners)  # which know now what is kept
+        tasks, pairs = _tasks(config, specs, folds)
+        _say_again_fits(config, [*tasks, *pairs], decided, reporter)
         refuse_faults(config, open_workspace(config), [*tasks, *pairs])
         outcome: dict[str, Any] = _counts(execute(config, tasks, reporter), len(tasks))
         reporter.say(f"folds  {outcome['fitted']} fitted, {outcome['kept']} kept")
@@ -278,6 +298,39 @@ def fit_stage(
             found = outcome["pairs"] = _counts(execute(config, pairs, reporter), len(pairs))
             reporter.say(f"pairs of folds  {found['fitted']} fitted, {found['kept']} kept")
     return outcome
+
+
+def _tasks(
+    config: Config, specs: Sequence[LearnerSpec], folds: Sequence[int] | None
+) -> tuple[list[Task], list[Task]]:
+    """List the folds to fit, with refits, and the pairs of folds: none where folds are named."""
+    if folds is not None:
+        return [(spec, HeldOut.of(fold)) for spec in specs for fold in folds], []
+    every = [HeldOut.of(fold) for fold in range(config.folds.n_splits)]
+    chosen = [*every, *([REFIT] if config.wants_refit() else [])]
+    names = {spec.name for spec in specs}
+    nested = [spec for spec in pair_specs(config) if spec.name in names]
+    pairs = fold_pairs(len(every))
+    return (
+        [(spec, held_out) for spec in specs for held_out in chosen],
+        [(spec, pair) for spec in nested for pair in pairs],
+    )
+
+
+def _say_again_fits(
+    config: Config, tasks: Sequence[Task], decided: Decisions, reporter: Reporter
+) -> None:
+    """Say which fits are made anew and why, unless it has to be decided first whether."""
+    again = list(made_again(open_workspace(config), tasks))
+    refuse_undecided(again, decided.refit)
+    for line in told_again(again):
+        reporter.event("made again", what=line)
+        reporter.say(f"made again: {line}")
+
+
+def _say_again(reporter: Reporter, what: str, why: str) -> None:
+    reporter.event("made again", what=what, why=why)
+    reporter.say(f"{what}  made again: {why}")
 
 
 def _counts(fitted: int, tasks: int) -> dict[str, int]:
@@ -356,7 +409,10 @@ def stack_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
     workspace = open_workspace(config)
     manifest = _stack_manifest(config, workspace, specs)
     directory = workspace.run / "stack"
-    if _stored_key(directory) != manifest["key"]:
+    why = _why_stacked_again(directory, manifest)
+    if why is not None:
+        if why:
+            _say_again(reporter, "stack", why)
         with reporter.stage("stack"), reporter.bar("stack") as progress:
             tries = open_tries(workspace)
             make_stack(config, workspace, directory, manifest, tries=tries, progress=progress)
@@ -543,6 +599,20 @@ def _check_stack(config: Config, workspace: Workspace) -> None:
             where=str(workspace.run / "stack"),
             mend="run `ensemble stack CONFIG`",
         )
+
+
+def _why_stacked_again(directory: Path, manifest: dict[str, Any]) -> str | None:
+    """Say why the stack is made anew: None where it is there, empty where there was none."""
+    if not directory.exists():
+        return ""
+    try:
+        stored = read_manifest(directory)
+    except ArtifactError as error:
+        return f"{error.message} ({error.where})"
+    if stored.get("key") == manifest["key"]:
+        return None
+    before, now = stored["key_parts"], manifest["key_parts"]
+    return f"other {', '.join(name for name in now if before.get(name) != now[name])}"
 
 
 def _stored_key(directory: Path) -> str | None:

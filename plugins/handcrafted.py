@@ -170,7 +170,7 @@ class Handcrafted(BaseLearner):
 
     def dependencies(self) -> dict[str, Any]:
         """Name the feature sets as they are installed: their versions are part of the key."""
-        return {feature_set.name: feature_set.identity() for feature_set in self._sets()}
+        return {name: get_manager().feature_identity(name) for name in self.features}
 
     def _check_ranges(self) -> None:
         if not self.features:

@@ -20,10 +20,11 @@ from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE, TEST_SOURCE
 from ensemble.battles.swap import sides_by_hash
 from ensemble.config import Source
 from ensemble.errors import ArtifactError, DataError
+from ensemble.plugin.code import told_difference
 from ensemble.plugin.manager import get_manager
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ensemble.battles.embeddings import Embeddings
     from ensemble.battles.loading import Loaded
@@ -45,8 +46,15 @@ _SEVERAL = 20
 """Battles of a source in which each side should win now and then."""
 
 
-def prepare(config: Config) -> bool:
+def prepare(config: Config, tell: Callable[[str], None] = lambda _: None) -> bool:
     """Load all sources and the test file, find clusters, and write them to the run directory.
+
+    Parameters
+    ----------
+    config
+        The config.
+    tell
+        Told why what is there is made anew.
 
     Returns
     -------
@@ -68,11 +76,14 @@ def prepare(config: Config) -> bool:
     hashes = [None if at in early else _hash_file(r.path, "path") for at, r in enumerate(readings)]
     tables = {place: _hash_loaded(loaded) for place, loaded in early.items()}
     vectors = config.folds.embeddings and _hash_file(config.folds.embeddings, "folds.embeddings")
-    key = prepared_key(config, hashes, tables, vectors)
-    if _is_complete(run, key):
+    made_by = prepared_by(config, hashes, tables, vectors)
+    why = _why_again(run, made_by)
+    if why is None:
         return False
+    if why:
+        tell(why)
     loaded = [early.get(place) or _load(item) for place, item in enumerate(readings)]
-    files, told = _write_tables(run, loaded, config.folds)
+    files, told, content = _write_tables(run, loaded, config.folds)
     sources = [
         {**_describe(reading, rows, digest), "table": tables.get(place)}
         for place, (reading, rows, digest) in enumerate(zip(readings, loaded, hashes, strict=True))
@@ -81,7 +92,9 @@ def prepare(config: Config) -> bool:
     if told is not None:
         embeddings = {**told, "path": config.folds.embeddings, "sha256": vectors}
     made = {
-        "key": key,
+        "key": fingerprint(made_by),
+        "made_by": made_by,
+        "data": fingerprint([VERSION, settings, vectors, content]),
         "settings": settings,
         "files": files,
         "sources": sources,
@@ -91,13 +104,13 @@ def prepare(config: Config) -> bool:
     return True
 
 
-def prepared_key(
+def prepared_by(
     config: Config,
     hashes: Sequence[str | None],
     tables: Mapping[int, str],
     embeddings: str | None,
-) -> str:
-    """Name the battles that a config gives: 64 hex digits.
+) -> dict[str, Any]:
+    """Say as JSON all that decides which battles a config gives.
 
     Parameters
     ----------
@@ -110,16 +123,14 @@ def prepared_key(
     embeddings
         SHA-256 of the file of vectors; None where there is none.
     """
-    return fingerprint(
-        {
-            "version": VERSION,
-            "settings": prepared_settings(config),
-            "files": list(hashes),
-            "tables": [tables[place] for place in sorted(tables)],
-            "embeddings": embeddings,
-            "loaded_by": [_loaded_by(reading) for reading in config.readings()],
-        }
-    )
+    return {
+        "version": VERSION,
+        "settings": prepared_settings(config),
+        "files": list(hashes),
+        "tables": [tables[place] for place in sorted(tables)],
+        "embeddings": embeddings,
+        "loaded_by": [_loaded_by(reading) for reading in config.readings()],
+    }
 
 
 def hash_table(reading: Reading) -> str:
@@ -161,7 +172,7 @@ def read_battles(run: Path) -> tuple[pl.DataFrame, str]:
     ArtifactError
         ``prepare`` has not been run, or its files are damaged.
     """
-    return _read(run, BATTLES), str(read_summary(run)["key"])
+    return _read(run, BATTLES), str(read_summary(run)["data"])
 
 
 def read_clusters(run: Path) -> pl.DataFrame:
@@ -180,8 +191,9 @@ def read_summary(run: Path) -> dict[str, Any]:
     Returns
     -------
     dict[str, Any]
-        ``key``, ``settings``, ``files`` (hash by name), ``sources``, and ``embeddings``: what
-        vectors told, or None.
+        ``key``, the fingerprint of ``made_by``; ``data``, which names the battles by what they
+        are; ``settings``, ``files`` (hash by name), ``sources``, and ``embeddings``: what vectors
+        told, or None.
     """
     if not os.path.lexists(run / SUMMARY):
         raise ArtifactError("the battles have not been prepared", where=str(run), mend=_MEND)
@@ -203,13 +215,38 @@ def _read(run: Path, name: str) -> pl.DataFrame:
         ) from error
 
 
-def _is_complete(run: Path, key: str) -> bool:
+def _why_again(run: Path, made_by: dict[str, Any]) -> str | None:
+    """Say why battles are made anew: None where they are there, empty where nothing was."""
+    if not os.path.lexists(run / SUMMARY):
+        return ""
     try:
         summary = read_summary(run)
-    except ArtifactError:
-        return False
-    files = summary["files"].items()
-    return summary["key"] == key and all(_holds(run / name, digest) for name, digest in files)
+    except ArtifactError as error:
+        return f"{error.message} ({error.where})"
+    if summary["key"] != fingerprint(made_by):
+        return "; ".join(_told_changes(summary, made_by))
+    damaged = [n for n, digest in summary["files"].items() if not _holds(run / n, digest)]
+    if damaged:
+        return f"missing, or not what was written: {', '.join(damaged)}"
+    return None
+
+
+def _told_changes(summary: dict[str, Any], made_by: dict[str, Any]) -> Iterator[str]:
+    """Say in what battles were made otherwise than they would be now."""
+    before = summary["made_by"]
+    names = [source["name"] for source in summary["sources"]]
+    if len(names) == len(made_by["loaded_by"]):
+        for name, then, now in zip(names, before["loaded_by"], made_by["loaded_by"], strict=True):
+            if then and now and then != now:
+                yield f"the loader of {name}: {told_difference(then, now)}"
+    kinds = {
+        "version": "another version of the toolkit",
+        "settings": "sources or settings of the config have changed",
+        "files": "a file has changed",
+        "tables": "what a loader reads has changed",
+        "embeddings": "the vectors have changed",
+    }
+    yield from (told for name, told in kinds.items() if before.get(name) != made_by[name])
 
 
 def _holds(path: Path, digest: str) -> bool:
@@ -228,8 +265,14 @@ def embeddings_of(folds: Folds) -> Embeddings | None:
 
 def _write_tables(
     run: Path, loaded: Iterable[Loaded], folds: Folds
-) -> tuple[dict[str, str], dict[str, int] | None]:
-    """Write battles, clusters and pairs; give the hash of each file, and what vectors told."""
+) -> tuple[dict[str, str], dict[str, int] | None, list[str]]:
+    """Write battles, clusters and pairs.
+
+    Returns
+    -------
+    tuple
+        The hash of each file; what vectors told; digests of battles and clusters by content.
+    """
     battles = combine(list(loaded))
     embeddings = embeddings_of(folds)
     found = find_duplicates(
@@ -242,7 +285,8 @@ def _write_tables(
     told = None
     if embeddings is not None:
         told = _told_by(embeddings, battles["id"], found.pairs, folds)
-    return {name: hash_file(run / name) for name in tables}, told
+    files = {name: hash_file(run / name) for name in tables}
+    return files, told, [_hash_rows(battles), _hash_rows(found.clusters)]
 
 
 def _told_by(
@@ -271,8 +315,8 @@ def _is_file(reading: Reading) -> bool:
     return reading.loader is None or os.path.isfile(reading.path)  # noqa: PTH113 - never raises
 
 
-def _loaded_by(reading: Reading) -> str | None:
-    return reading.loader and get_manager().loaders.entry(reading.loader).distribution
+def _loaded_by(reading: Reading) -> dict[str, str] | None:
+    return get_manager().loaders.entry(reading.loader).code() if reading.loader else None
 
 
 def _hash_file(path: str, key: str) -> str:
@@ -287,8 +331,12 @@ def _hash_file(path: str, key: str) -> str:
 
 
 def _hash_loaded(loaded: Loaded) -> str:
-    digest = hashlib.sha256(str(len(loaded.bad_rows)).encode())
-    for rows in loaded.battles.iter_slices(_ROWS_AT_A_TIME):
+    return fingerprint([len(loaded.bad_rows), _hash_rows(loaded.battles)])
+
+
+def _hash_rows(frame: pl.DataFrame) -> str:
+    digest = hashlib.sha256()
+    for rows in frame.iter_slices(_ROWS_AT_A_TIME):
         digest.update(rows.write_ndjson().encode())
     return digest.hexdigest()
 

@@ -18,6 +18,7 @@ from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from ensemble.plugin.base import IntArray
@@ -33,7 +34,9 @@ _SHOWN_CLUSTERS = 10
 _SHOWN_TEXT = 200
 
 
-def split(run: Path, *, n_splits: int, seed: int) -> bool:
+def split(
+    run: Path, *, n_splits: int, seed: int, tell: Callable[[str], None] = lambda _: None
+) -> bool:
     """Make the fold plan and write it to the run directory.
 
     Parameters
@@ -44,6 +47,8 @@ def split(run: Path, *, n_splits: int, seed: int) -> bool:
         Number of folds.
     seed
         Of the splitter.
+    tell
+        Told why what is there is made anew.
 
     Returns
     -------
@@ -59,8 +64,11 @@ def split(run: Path, *, n_splits: int, seed: int) -> bool:
     """
     battles, data_key = read_battles(run)
     key = split_key(data_key, n_splits, seed)
-    if _is_complete(run, key):
+    why = _why_again(run, key)
+    if why is None:
         return False
+    if why:
+        tell(why)
     plan = make_plan(battles, read_clusters(run), n_splits=n_splits, seed=seed)
     with atomic_path(run / FOLDS) as path:
         plan.frame.write_parquet(path)
@@ -169,12 +177,15 @@ def _test_overlap(plan: FoldPlan) -> dict[str, int]:
     }
 
 
-def _is_complete(run: Path, key: str) -> bool:
+def _why_again(run: Path, key: str) -> str | None:
+    """Say why the plan is made anew: None where it is there, empty where none was."""
+    if not os.path.lexists(run / SUMMARY):
+        return ""
     try:
         read_split(run, key)
-    except ArtifactError:
-        return False
-    return True
+    except ArtifactError as error:
+        return f"{error.message} ({error.where})"
+    return None
 
 
 def _describe_fold(plan: FoldPlan, battles: pl.DataFrame, fold: int) -> dict[str, Any]:

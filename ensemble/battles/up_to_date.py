@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble.artifacts import hash_file
+from ensemble.artifacts import fingerprint, hash_file
 from ensemble.battles.prepare import (
     SUMMARY,
     hash_table,
-    prepared_key,
+    prepared_by,
     prepared_settings,
     read_summary,
 )
@@ -129,7 +129,7 @@ def _check_key(config: Config, summary: dict[str, Any]) -> None:
     tables = {at: source["table"] for at, source in enumerate(sources) if source["table"]}
     try:
         vectors = (summary["embeddings"] or {}).get("sha256")
-        key = prepared_key(config, hashes, tables, vectors)
+        key = fingerprint(prepared_by(config, hashes, tables, vectors))
     except EnsembleError as error:  # a loader's plugin is not installed here
         raise ArtifactError(error.message, where=error.where, mend=error.mend) from error
     if key != summary["key"]:

@@ -15,11 +15,13 @@ from ensemble.cli.shared import (
     echo_json,
     fold_numbers,
     json_option,
+    keep_option,
     load,
     only_results,
     path_type,
     print_summary,
     quiet_option,
+    refit_option,
     terminal,
 )
 
@@ -57,9 +59,13 @@ def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @cli.command()
 @config_argument
+@refit_option
+@keep_option
 @quiet_option
 @json_option
-def run(config: Path, quiet: bool, as_json: bool) -> None:
+def run(
+    config: Path, refit: tuple[str, ...], keep: tuple[str, ...], quiet: bool, as_json: bool
+) -> None:
     """Do all of it, from sources to submission and report.
 
     The same command again resumes the run, and makes anew only what a change of the config touches.
@@ -70,7 +76,7 @@ def run(config: Path, quiet: bool, as_json: bool) -> None:
     settings = load(config)
     try:
         with only_results():
-            place = run_pipeline(settings, terminal(quiet=quiet))
+            place = run_pipeline(settings, terminal(quiet=quiet), refit=refit, keep=keep)
     except AuditError:
         if not as_json:  # the scores are there; the error says what they are worth
             print_summary(Path(settings.run_dir), as_json=False)
@@ -97,13 +103,22 @@ def split(config: Config, reporter: Any) -> dict[str, Any]:
 @_stage
 @click.option("--learner", "learners", multiple=True, help="Only this learner; may be repeated.")
 @click.option("--folds", help="Only these folds, and no refit: 0,1")
+@refit_option
+@keep_option
 def fit(
-    config: Config, reporter: Any, learners: tuple[str, ...], folds: str | None
+    config: Config,
+    reporter: Any,
+    learners: tuple[str, ...],
+    folds: str | None,
+    refit: tuple[str, ...],
+    keep: tuple[str, ...],
 ) -> dict[str, Any]:
     """Fit learners fold by fold; store OOF and test logits."""
+    from ensemble.oof.again import Decisions
     from ensemble.pipeline import fit_stage
 
-    return fit_stage(config, reporter, learners or None, fold_numbers(folds))
+    decided = Decisions(refit, keep)
+    return fit_stage(config, reporter, learners or None, fold_numbers(folds), decided)
 
 
 @_stage
@@ -118,10 +133,16 @@ def stack(config: Config, reporter: Any) -> dict[str, Any]:
 @click.argument("config_or_run", type=path_type)
 @click.option("--test", type=path_type, help="Score the rows of this file instead of the config's.")
 @click.option("--output", type=path_type, help="Where the submission goes; needed with --test.")
+@keep_option
 @quiet_option
 @json_option
 def predict(
-    config_or_run: Path, test: Path | None, output: Path | None, quiet: bool, as_json: bool
+    config_or_run: Path,
+    test: Path | None,
+    output: Path | None,
+    keep: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Write the submission, or score new rows by a saved run.
 
@@ -129,12 +150,14 @@ def predict(
     """
     if (test is None) != (output is None):
         raise click.UsageError("--test and --output go together")
+    if keep and test is None:
+        raise click.UsageError("--keep goes with --test; `run` and `fit` have one of their own")
     config = load(config_or_run)
     if test is not None and output is not None:
         from ensemble.delivery.saved_run import predict_file
 
         with only_results():
-            rows: int | None = predict_file(config, test, output)
+            rows: int | None = predict_file(config, test, output, keep)
     else:
         from ensemble.pipeline import predict_stage, writing
 

@@ -27,6 +27,18 @@ config_argument = click.argument("config", type=path_type)
 run_argument = click.argument("run", type=path_type)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
+refit_option = click.option(
+    "--refit",
+    multiple=True,
+    metavar="LEARNER",
+    help="Make anew what other code of its plugin has made; may be repeated.",
+)
+keep_option = click.option(
+    "--keep",
+    multiple=True,
+    metavar="LEARNER",
+    help="Keep what other code of its plugin has made; may be repeated.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

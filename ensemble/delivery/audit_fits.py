@@ -117,6 +117,8 @@ def _check_made_with(
         ledger.settle(title, "; ".join(found.different), "plugin, parameters, sources and seed")
     if found.unproven:
         ledger.note(ledger.unproven, f"settings of {spec.name}: {found.unproven}")
+    if found.code:
+        ledger.note(ledger.unproven, f"code of {spec.name}: {found.code}")
     for file in found.absent:
         ledger.note(ledger.absent, f"{file} of learner {spec.name}")
 

@@ -17,6 +17,7 @@ from ensemble.errors import ArtifactError, DataError
 from ensemble.oof.guarded import predict_checked
 from ensemble.oof.spec import fold_name
 from ensemble.oof.store import FoldStore, origin_of
+from ensemble.plugin.code import told_difference
 from ensemble.plugin.manager import get_manager
 from ensemble.stacking.assemble import meta_features
 from ensemble.stacking.checked import predict_checked as predict_stack
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import FloatArray, LogitArray
 
 
-def predict_file(config: Config, test: Path, output: Path) -> int:
+def predict_file(config: Config, test: Path, output: Path, keep: Sequence[str] = ()) -> int:
     """Score the rows of a file by the models of a saved run, and write a submission.
 
     Parameters
@@ -43,6 +44,8 @@ def predict_file(config: Config, test: Path, output: Path) -> int:
         A file of battles; labels in it are ignored.
     output
         Where the submission goes.
+    keep
+        As ``predict_battles`` has it.
 
     Returns
     -------
@@ -59,31 +62,44 @@ def predict_file(config: Config, test: Path, output: Path) -> int:
     if output.resolve() == test.resolve():
         raise DataError("the output would replace the test file", where=str(output))
     battles = _read_test(test, config.test)
-    probabilities = predict_battles(config, battles)
+    probabilities = predict_battles(config, battles, keep)
     frame = probability_frame(battles["id"], probabilities)
     write_submission(output, frame, battles["id"].to_list())
     return len(battles)
 
 
-def predict_battles(config: Config, battles: pl.DataFrame) -> FloatArray:
+def predict_battles(config: Config, battles: pl.DataFrame, keep: Sequence[str] = ()) -> FloatArray:
     """Score battles by the models of a saved run: ``(n, 3)`` probabilities in ``CLASSES`` order.
+
+    Parameters
+    ----------
+    config
+        The run's own config, ``RUN/config.toml``.
+    battles
+        ``BATTLE_SCHEMA``.
+    keep
+        Names of learners, and of the meta-learner, whose models may be asked though their code is
+        another now than that which made them.
 
     Raises
     ------
+    ConfigError
+        A name in ``keep`` is of neither.
     ArtifactError
-        A model is missing, damaged, or not one that the stack was made from.
+        A model is missing, damaged, made by other code, or not one that the stack was made from.
     DataError
         A learner looks predictions up by id, and rows have ids of battles that it knows.
     """
     run = Path(config.run_dir)
-    stack = _read_stack(run, config)
+    _check_names(config, keep)
+    stack = _read_stack(run, config, keep)
     plan = read_split(run)
     store = FoldStore(run, plan.fingerprint, stack["data"], plan.n_splits)
     view, specs = learner_view(battles), stacked_specs(config)
     _refuse_target_ids(battles["id"], plan, specs)
     made_from = stack["key_parts"]["folds"]
     logits = [
-        _mean_logits(store, spec, config.predict.models, made_from[spec.name], view)
+        _mean_logits(store, spec, config.predict.models, made_from[spec.name], view, keep)
         for spec in specs
     ]
     meta = meta_features(view, stack["learners"], logits, config.stack.features, None)
@@ -104,7 +120,13 @@ def _refuse_target_ids(ids: pl.Series, plan: FoldPlan, specs: Sequence[LearnerSp
         )
 
 
-def _read_stack(run: Path, config: Config) -> dict[str, Any]:
+def _check_names(config: Config, keep: Sequence[str]) -> None:
+    for name in keep:
+        if name != config.stack.meta_learner:
+            config.learner(name)
+
+
+def _read_stack(run: Path, config: Config, keep: Sequence[str]) -> dict[str, Any]:
     """Read the stack's manifest, and check that it was made with the config at hand."""
     if not (run / "stack").exists():
         raise ArtifactError(
@@ -112,6 +134,9 @@ def _read_stack(run: Path, config: Config) -> dict[str, Any]:
         )
     manifest = read_manifest(run / "stack")
     at_hand = stack_key_parts(config)
+    code = at_hand.pop("code")
+    if config.stack.meta_learner not in keep:
+        _check_code(run, manifest["key_parts"].get("code"), code, config)
     names = [spec.name for spec in stacked_specs(config)]
     same = all(manifest["key_parts"].get(name) == value for name, value in at_hand.items())
     if not same or manifest["learners"] != names:
@@ -123,12 +148,27 @@ def _read_stack(run: Path, config: Config) -> dict[str, Any]:
     return manifest
 
 
+def _check_code(
+    run: Path, made_by: Mapping[str, str] | None, now: Mapping[str, str] | None, config: Config
+) -> None:
+    """Refuse a stack that other code of the meta-learner has made."""
+    if now is not None and made_by != now:
+        raise ArtifactError(
+            "other code of the meta-learner than that of now has made the stack: "
+            + told_difference(made_by, now),
+            where=str(run / "stack"),
+            mend=f"put that code back, add `--keep {config.stack.meta_learner}` where the change "
+            "does not matter, or stack anew: `ensemble run CONFIG`",
+        )
+
+
 def _mean_logits(
     store: FoldStore,
     spec: LearnerSpec,
     models: str,
     made_from: Mapping[str, Mapping[str, str]],
     battles: pl.DataFrame,
+    keep: Sequence[str],
 ) -> LogitArray:
     """Average a learner's logits over its models, one model in memory at a time."""
     total = np.zeros((len(battles), 3))
@@ -136,7 +176,9 @@ def _mean_logits(
     for fold in folds:
         where = f'learner "{spec.name}", {fold_name(fold)}'
         _check_origin(store, store.read(spec.name, fold), made_from, where)
-        total += predict_checked(store.load(spec, fold), battles, where)
+        model = store.load(spec, fold, any_code=spec.name in keep)
+        total += predict_checked(model, battles, where)
+        del model  # before the next one comes into memory
     return (total / len(folds)).astype(np.float32)
 
 

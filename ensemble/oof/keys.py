@@ -15,6 +15,7 @@ from ensemble.battles.usage import SourceUse
 from ensemble.errors import ConfigError, EnsembleError
 from ensemble.oof.lineage import labellers, own_uses
 from ensemble.oof.spec import VERSION
+from ensemble.plugin.code import told_difference
 from ensemble.plugin.contract import dependencies_of
 from ensemble.plugin.parameters import path_parameters
 
@@ -40,11 +41,17 @@ class Compared:
         What it depends on that is not here, so that it was not compared.
     unproven
         Why the rest could not be compared: the plugin is not here, or does not answer.
+    code
+        In what the code of the plugin differs, which may matter or not; empty where in nothing.
+    kept
+        Whether the user has said that it does not matter.
     """
 
     different: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     unproven: str = ""
+    code: str = ""
+    kept: bool = False
 
 
 def compare_key(
@@ -76,7 +83,8 @@ def compare_key(
     except EnsembleError as error:
         given = tuple(given_differences(made_by, spec.plugin, spec.parameters))
         return Compared(different=given, unproven=error.message)
-    return Compared((*different, *apart), tuple(absent))
+    code, kept = _code(made_by, spec)
+    return Compared((*different, *apart), tuple(absent), code=code, kept=kept)
 
 
 def given_differences(
@@ -101,7 +109,7 @@ def _differing(
     own = {name: asdict(use) for name, use in own_uses(spec, uses).items()}
     plain = {"crossfit": VERSION, **settings, **shared} | {"uses": {}}
     for name, value in plain.items():
-        if name != "uses" and not _same(made_by.get(name), value):
+        if name not in ("uses", "code") and not _same(made_by.get(name), value):
             yield _told(name, made_by.get(name, _NOTHING), value)
     yield from _by_name("", stored, now)
     yield from _by_name("source ", made_by.get("uses", {}), own)
@@ -116,6 +124,15 @@ def _differing(
         "labellers": {name: sorted(k) for name, k in made_by.get("labellers", {}).items()},
     }
     yield from _by_name("", known, asked)
+
+
+def _code(made_by: Mapping[str, Any], spec: LearnerSpec) -> tuple[str, bool]:
+    """Say in what the code of the plugin differs, and whether it is kept all the same."""
+    stored, now = made_by.get("code"), spec.code()
+    if _same(stored, now):
+        return "", False
+    told, kept = told_difference(stored, now), _same(stored, spec.kept.stands_for(now))
+    return f"{told}, and the user says that it gives the same" if kept else told, kept
 
 
 def _by_name(what: str, stored: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

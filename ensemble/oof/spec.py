@@ -1,7 +1,7 @@
 """A learner as the config asks for it, and the key that names one fold of it.
 
-A fold is good only under the key that made it: data, fold plan, plugin and its version, parameters,
-what its teachers were, seed.
+A fold is good only under the key that made it: data, fold plan, plugin, its code and its version,
+parameters, what its teachers were, seed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ensemble.artifacts import fingerprint, hash_file, hash_tree
 from ensemble.battles.held_out import HeldOut
 from ensemble.battles.usage import SourceUse
 from ensemble.errors import ConfigError, DataError, nearest
+from ensemble.oof.kept import NOTHING_KEPT
 from ensemble.oof.lineage import is_asked, labellers, own_uses
 from ensemble.plugin.contract import dependencies_of, teachers_of
 from ensemble.plugin.manager import get_manager
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ensemble.battles.held_out import FoldLike
+    from ensemble.oof.kept import Kept
     from ensemble.plugin.base import BaseLearner
 
 VERSION = 5
@@ -48,6 +50,8 @@ class LearnerSpec:
         All learners of the config by name, among which its teachers are.
     seeds
         How often it is fitted, each time under another seed; its logits are their mean.
+    kept
+        Code of its plugin that counts as the code which made its folds: ``ensemble.oof.kept``.
     """
 
     name: str
@@ -56,6 +60,7 @@ class LearnerSpec:
     base_directory: Path
     peers: Mapping[str, LearnerSpec] = field(default_factory=dict, compare=False, repr=False)
     seeds: int = 1
+    kept: Kept = field(default=NOTHING_KEPT, compare=False, repr=False)
 
     def make(self) -> BaseLearner:
         """Make an instance that is not fitted.
@@ -78,17 +83,22 @@ class LearnerSpec:
         return f'learner "{self.name}", plugin "{self.plugin}"'
 
     def settings(self) -> dict[str, Any]:
-        """Say which plugin and version, which parameters, defaults included, and how many seeds.
+        """Say which plugin, code and version, which parameters, defaults included, and seeds.
 
         Paths stand as they were given, so that a run can move to another machine.
         """
         learner = self.make()
         return {
             "plugin": self.plugin,
+            "code": self.kept.stands_for(self.code()),
             "version": type(learner).version,
             "parameters": plain_parameters(learner) | dict(self.parameters),
             "seeds": self.seeds,
         }
+
+    def code(self) -> dict[str, str]:
+        """Name the plugin's code as it is now; as ``Registered.code``."""
+        return get_manager().base_learners.entry(self.plugin).code()
 
     def key_parts(self) -> dict[str, Any]:
         """Say everything about the learner that its predictions depend on; files by content.

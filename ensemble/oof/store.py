@@ -19,6 +19,7 @@ from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
 from ensemble.errors import ArtifactError
 from ensemble.oof.models import load_model
 from ensemble.oof.spec import fold_name
+from ensemble.plugin.code import told_difference
 from ensemble.plugin.contract import dependencies_of
 
 if TYPE_CHECKING:
@@ -105,8 +106,15 @@ class FoldStore:
             raise ArtifactError("a manifest does not hold its own key", where=str(directory))
         return manifest
 
-    def load(self, spec: LearnerSpec, fold: FoldLike) -> BaseLearner:
+    def load(self, spec: LearnerSpec, fold: FoldLike, *, any_code: bool = False) -> BaseLearner:
         """Restore a fold's fitted learner.
+
+        Parameters
+        ----------
+        spec, fold
+            Of which learner, and what it held out.
+        any_code
+            Whether other code of the plugin than that which made the model may load it.
 
         Raises
         ------
@@ -118,6 +126,8 @@ class FoldStore:
         """
         directory = self.directory(spec.name, fold)
         manifest = self.read(spec.name, fold)
+        if not any_code:
+            _check_code(manifest["key_parts"], spec, directory)
         if difference := _difference(manifest["key_parts"], spec):
             raise ArtifactError(
                 f"the model {difference}",
@@ -247,13 +257,25 @@ class FoldStore:
         return [None] if models == "refit" else list(range(self.n_splits))
 
 
+def _check_code(made_by: Mapping[str, Any], spec: LearnerSpec, directory: Path) -> None:
+    """Refuse a model that other code has made: what it predicts now may be something else."""
+    stored, now = made_by.get("code"), spec.settings()["code"]
+    if stored != now:
+        raise ArtifactError(
+            f"other code than that of now has made the model: {told_difference(stored, now)}",
+            where=str(directory),
+            mend=f"put that code back; add `--keep {spec.name}` where the change does not matter; "
+            f"or fit anew: `ensemble run CONFIG --refit {spec.name}`",
+        )
+
+
 def _difference(made_by: Mapping[str, Any], spec: LearnerSpec) -> str | None:
     """Say in what a stored model differs from what the config and the plugin would make now.
 
     Files are not looked at: a model goes where they do not.
     """
     for name, value in spec.settings().items():
-        if made_by.get(name) != value:
+        if name != "code" and made_by.get(name) != value:
             return (
                 f"was made with {name} {made_by.get(name)}, and the config or the installed plugin "
                 f"says {value}"

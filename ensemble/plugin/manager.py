@@ -100,6 +100,17 @@ class Manager:
                 errors.append(f'plugin "{name}" ({distribution}): {what}')
         return tuple(errors)
 
+    def feature_identity(self, name: str) -> dict[str, Any]:
+        """Say as JSON what a model fitted on a feature set depends on: ``FeatureSet.identity``.
+
+        Where an expression calls Python, the code that brings the set counts too.
+        """
+        found = self.feature_sets.get(name)
+        known = found.identity()
+        if None in found.digests.values():
+            known["code"] = self.feature_sets.entry(name).code()["source"]
+        return known
+
     def plugins(self) -> list[tuple[str, str]]:
         """Names of the working plugins with their distributions, sorted."""
         return sorted(self.distributions.items())
@@ -155,11 +166,11 @@ class Manager:
         return self._pluggy.subset_hook_caller(hook, others)
 
     def _call(self, caller: Any, plugin: str, registry: Registry[Any]) -> None:
-        distribution = self.distributions[plugin]
+        distribution, bringer = self.distributions[plugin], self._pluggy.get_plugin(plugin)
 
         def register(name: str, target: object) -> None:
             refuse_swapped(name, target, f'plugin "{plugin}" ({distribution})')
-            registry.add(Registered(name, target, plugin, distribution))
+            registry.add(Registered(name, target, plugin, distribution, bringer))
 
         try:
             with staying():

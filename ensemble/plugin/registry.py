@@ -6,9 +6,11 @@ import importlib
 import re
 from dataclasses import dataclass
 from operator import attrgetter
+from types import ModuleType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ensemble.errors import PluginError, unknown_name
+from ensemble.plugin.code import code_digest, module_digest
 from ensemble.plugin.faults import own_line, plugin_errors, staying
 
 if TYPE_CHECKING:
@@ -42,12 +44,38 @@ class Registered:
         Name of the plugin (its entry point) that registered it.
     distribution
         Installed distribution and version of that plugin, ``"name 1.2"``.
+    bringer
+        The plugin itself, a module or an object.
     """
 
     name: str
     target: object
     plugin: str
     distribution: str
+    bringer: object = None
+
+    def code(self) -> dict[str, str]:
+        """Name the code behind the name: ``source``, 64 hex digits, and ``distribution``.
+
+        Of a target that is neither class nor function (a feature set) the code is that of the
+        module which it is imported from, or else of the plugin.
+
+        Raises
+        ------
+        PluginError
+            As ``resolve`` does.
+        """
+        return {"source": self._source(), "distribution": self.distribution}
+
+    def _source(self) -> str:
+        known = code_digest(self.resolve())
+        if known is not None:
+            return known
+        if isinstance(self.target, str):
+            return module_digest(self.target.partition(":")[0])
+        if isinstance(self.bringer, ModuleType):
+            return module_digest(self.bringer.__name__)
+        return str(code_digest(type(self.bringer)))
 
     def resolve(self) -> object:
         """Import a lazy target.

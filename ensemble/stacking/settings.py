@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ConfigError, EnsembleError, LearnerError, unknown_name
+from ensemble.oof.kept import NOTHING_KEPT, read_kept
 from ensemble.oof.lineage import check_labels_are_learned, check_offset, needed_by
 from ensemble.oof.spec import LearnerSpec
 from ensemble.plugin.contract import contract_faults, resources_of
@@ -27,10 +28,16 @@ if TYPE_CHECKING:
 def learner_specs(config: Config) -> list[LearnerSpec]:
     """Turn the config's learners into specs, in their order."""
     peers: dict[str, LearnerSpec] = {}
+    place, kept = Path(config.base_dir), read_kept(Path(config.run_dir))
     for item in config.learners:
-        place = Path(config.base_dir)
         peers[item.name] = LearnerSpec(
-            item.name, item.plugin, item.parameters, place, peers, item.seeds
+            item.name,
+            item.plugin,
+            item.parameters,
+            place,
+            peers,
+            item.seeds,
+            kept.get(item.name, NOTHING_KEPT),
         )
     return list(peers.values())
 
@@ -212,15 +219,15 @@ def _check_choice(config: Config) -> None:
 
 def stack_key_parts(config: Config) -> dict[str, Any]:
     """Say everything in the config and the plugins that the stack depends on, as JSON."""
-    factory = meta_learner_factory(config)
+    factory, manager = meta_learner_factory(config), get_manager()
     made = factory() if factory else None
-    sets = [get_manager().feature_sets.get(name) for name in config.stack.features]
     return {
         "version": VERSION,
         # Trees see columns in the order of learners, and break ties by it.
         "order": [learner.name for learner in config.stacked_learners()],
         "settings": config.stack.model_dump(),
         "meta_learner": made and {"version": type(made).version, **plain_parameters(made)},
-        "features": {feature_set.name: feature_set.identity() for feature_set in sets},
+        "code": made and manager.meta_learners.entry(str(config.stack.meta_learner)).code(),
+        "features": {name: manager.feature_identity(name) for name in config.stack.features},
         "seed": config.seed,
     }

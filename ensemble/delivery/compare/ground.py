@@ -94,11 +94,11 @@ def check_same_ground(ground: Ground, other: Path) -> None:
         They are missing or damaged.
     """
     battles, plan = read_summary(other), read_split_summary(other)
-    if battles["key"] == ground.data and plan["fingerprint"] == ground.plan.fingerprint:
+    if battles["data"] == ground.data and plan["fingerprint"] == ground.plan.fingerprint:
         return
     own_battles, own_plan = read_summary(ground.run), read_split_summary(ground.run)
     differences = [*_data_differences(own_battles, battles), *_plan_differences(own_plan, plan)]
-    what = "set of battles" if battles["key"] != ground.data else "fold plan"
+    what = "set of battles" if battles["data"] != ground.data else "fold plan"
     raise DataError(
         f"the other run has another {what}: {'; '.join(differences) or 'other rows in folds'}",
         where=f"{other}, compared with {ground.run}",

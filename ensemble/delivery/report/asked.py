@@ -61,7 +61,11 @@ class Asked:
         if fault := self.plan_fault():
             return [fault]
         spec = next((one for one in learner_specs(self.config) if one.name == name), None)
-        return compare_key(made_by, spec, self._shared(), files=False).different if spec else []
+        if spec is None:
+            return []
+        found = compare_key(made_by, spec, self._shared(), files=False)
+        is_stale = found.code and not found.kept
+        return (*found.different, found.code) if is_stale else found.different
 
     def of_stack(self, made_by: Mapping[str, Any]) -> str | None:
         """Say in what the parts of the stack's key differ from what is asked; None in nothing."""

@@ -1,0 +1,84 @@
+"""Code of a plugin that the user says to give what the code before it gave.
+
+A digest cannot tell a change that matters from one that does not. Who can may have the folds kept
+that other code has made: the run remembers it in ``kept.json``, and the new code then stands for
+the old one in every key.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ensemble.artifacts import fingerprint, read_sealed, write_sealed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+FILE = "kept.json"
+_MEND = "delete it; what was kept for other code is then asked again"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the code of one learner stands for.
+
+    Parameters
+    ----------
+    made_by
+        The code that has made its folds; None where nothing was said.
+    same
+        Codes that give the same.
+    """
+
+    made_by: Mapping[str, str] | None = None
+    same: tuple[Mapping[str, str], ...] = ()
+
+    def stands_for(self, code: dict[str, str]) -> dict[str, str]:
+        """Give the code that made the folds where this one is the same, else this one."""
+        named = {fingerprint(one) for one in self.same}
+        return dict(self.made_by) if self.made_by and fingerprint(code) in named else code
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as JSON."""
+        return {"made_by": self.made_by, "same": list(self.same)}
+
+
+NOTHING_KEPT = Kept()
+
+
+def read_kept(run: Path) -> dict[str, Kept]:
+    """Read what a run keeps, by learner; nothing where nothing was said.
+
+    Raises
+    ------
+    ArtifactError
+        The file is damaged.
+    """
+    if not os.path.lexists(run / FILE):
+        return {}
+    stored = read_sealed(run / FILE, mend=_MEND)["learners"]
+    return {name: Kept(one["made_by"], tuple(one["same"])) for name, one in stored.items()}
+
+
+def keep(run: Path, learner: str, made_by: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Remember that the code of now gives what the code gave that has made a learner's folds."""
+    kept = read_kept(run)
+    before = kept.get(learner, NOTHING_KEPT)
+    known = before.same if before.made_by == made_by else ()
+    kept[learner] = Kept(made_by, tuple({fingerprint(one): one for one in (*known, now)}.values()))
+    _write(run, kept)
+
+
+def forget(run: Path, learner: str) -> None:
+    """Take back what was said of a learner, whose folds are made anew."""
+    kept = read_kept(run)
+    if kept.pop(learner, None) is not None:
+        _write(run, kept)
+
+
+def _write(run: Path, kept: Mapping[str, Kept]) -> None:
+    stored = {name: one.to_json() for name, one in sorted(kept.items())}
+    write_sealed(run / FILE, {"learners": stored})
