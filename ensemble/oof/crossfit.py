@@ -12,6 +12,7 @@ from ensemble.artifacts import atomic_directory, fingerprint
 from ensemble.battles.held_out import HeldOut
 from ensemble.errors import LearnerError
 from ensemble.oof.fitting import SeedFit, pretraining
+from ensemble.oof.kept_fit import fit_key, forget_spare
 from ensemble.oof.lineage import check_offset, own_uses
 from ensemble.oof.rows import FoldRows
 from ensemble.oof.seeds import fit_seeds
@@ -98,19 +99,25 @@ class _FoldJob:
         return f'learner "{self.spec.name}" (plugin "{self.spec.plugin}"), {what}'
 
     def run(self, directory: Path, progress: Callable[..., None] | None) -> None:
-        checkpoint = self._checkpoint_directory()
+        made_by = self._fit_key()
+        checkpoint = self._checkpoint_directory(made_by or self.key)
         checkpoint.mkdir(parents=True, exist_ok=True)
         teaching = Teaching(self.workspace, self.spec, self.held_out, checkpoint)
         manifest: dict[str, Any] = {}
         with atomic_directory(directory, manifest) as place:
             rows = FoldRows.of(teaching.label(), self.held_out)
             context = self._context(progress, teaching.teach(rows.train.battles))
-            fit = SeedFit(self.spec, self.where, rows, self._target_ids(), self._stored())
+            ids, stored = self._target_ids(), self._stored()
+            fit = SeedFit(self.spec, self.where, rows, ids, stored, made_by)
             seconds = fit_seeds(fit, place, context, self._seeds(), checkpoint)
             pretrained = pretraining(self.spec, rows)
             _used_ids(rows, pretrained).write_parquet(place / TRAIN_IDS)
             manifest.update(self._manifest(rows, pretrained), seconds=seconds)
+            manifest["checkpoint"] = checkpoint.name
         shutil.rmtree(checkpoint, ignore_errors=True)
+        if made_by is not None:
+            for seed in self._seeds():
+                forget_spare(made_by, seed)
 
     def _stored(self) -> frozenset[str]:
         """Say what is kept: of a pair its rows' logits, and the model where others ask it."""
@@ -121,9 +128,15 @@ class _FoldJob:
     def _target_ids(self) -> list[str]:
         return self.workspace.battles.filter(pl.col("role") == "target")["id"].to_list()
 
-    def _checkpoint_directory(self) -> Path:
+    def _fit_key(self) -> str | None:
+        """Name what the fit depends on; None where a fit costs less than to keep it."""
+        kind = type(self.spec.make())
+        dear = kind.trains and not kind.cheap and MODEL in self._stored()
+        return fit_key(self.spec, self.parts) if dear else None
+
+    def _checkpoint_directory(self, key: str) -> Path:
         # The key is part of the place: a checkpoint of other parameters is never resumed.
-        name = f"{self.held_out.name}-{self.key[:16]}"
+        name = f"{self.held_out.name}-{key[:16]}"
         return self.workspace.run / "checkpoints" / self.spec.name / name
 
     def _context(

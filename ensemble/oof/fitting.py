@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ensemble.errors import LearnerError
 from ensemble.oof.guarded import check_same, predict_checked
+from ensemble.oof.kept_fit import KeptFit, seed_key
 from ensemble.oof.models import load_one
 from ensemble.oof.store import MODEL, OOF, TEST, prediction_frame
 from ensemble.plugin.contract import tolerance_of
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 _PROBED = 4
 """Battles predicted once more after a fit: in another order, and by the model as it was saved."""
+KEPT = "kept-fit"
+"""Directory, beside a learner's own checkpoints, of a fit that is done."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,9 @@ class SeedFit:
         Ids of all target rows, which a learner that brings its own predictions may look at.
     stored
         What is stored of ``OOF``, ``TEST`` and ``MODEL``.
+    fit_key
+        Names all that the fit depends on; it is then kept until the fold is complete. None keeps
+        nothing.
     """
 
     spec: LearnerSpec
@@ -52,6 +59,7 @@ class SeedFit:
     rows: FoldRows
     target_ids: list[str]
     stored: frozenset[str] = frozenset({OOF, TEST, MODEL})
+    fit_key: str | None = None
 
     def into(self, place: Path, context: FitContext) -> dict[str, float]:
         """Fit, and fill a directory with what is stored.
@@ -66,31 +74,60 @@ class SeedFit:
         LearnerError
             As ``fit_fold`` says.
         """
+        kept = self._kept(context)
         # The learner lives in there alone: a large model must not be in memory twice.
-        probe, seconds = self._fit_and_save(place, context)
+        probe, seconds = self._fit_and_save(place, context, kept)
         if MODEL in self.stored:
-            self._check_saved(place / MODEL, probe)
+            self._check_saved(place / MODEL, probe, kept)
         return seconds
 
-    def _fit_and_save(self, place: Path, context: FitContext) -> tuple[_Probe, dict[str, float]]:
-        learner, rows = self.spec.make(), self.rows
-        self._check_ids(learner)
-        clock = time.perf_counter()
-        self._fit(learner, context)
-        fitted = time.perf_counter()
+    def _kept(self, context: FitContext) -> KeptFit | None:
+        """Say where the fit is kept once it is done; None where it is not worth while."""
+        if self.fit_key is None or context.checkpoint_directory is None:
+            return None
+        return KeptFit(
+            self.spec,
+            self.where,
+            context.checkpoint_directory / KEPT,
+            seed_key(self.fit_key, context.seed),
+        )
+
+    def _fit_and_save(
+        self, place: Path, context: FitContext, kept: KeptFit | None
+    ) -> tuple[_Probe, dict[str, float]]:
+        learner, seconds = self._fitted(context, kept)
+        rows, clock = self.rows, time.perf_counter()
         oof = predict_checked(learner, rows.held_out, self.where)
         test = predict_checked(learner, rows.test, self.where)
-        seconds = {"fit": fitted - clock, "predict": time.perf_counter() - fitted}
+        told = {"fit": seconds, "predict": time.perf_counter() - clock}
+        tolerance = tolerance_of(learner, self.where)
+        battles, logits = (rows.held_out, oof) if len(oof) else (rows.test, test)
+        probe = _Probe.of(battles, logits, tolerance)
+        self._check_order(learner, probe)
+        if kept is not None:
+            kept.check(battles["id"], logits, tolerance)
         prediction_frame(rows.held_out["id"], oof).write_parquet(place / OOF)
         if TEST in self.stored:
             prediction_frame(rows.test["id"], test).write_parquet(place / TEST)
-        if MODEL in self.stored:
+        if kept is not None:
+            kept.copy(place / MODEL)
+        elif MODEL in self.stored:
             (place / MODEL).mkdir()
             guarded("save", self.where, lambda: learner.save(place / MODEL))
-        battles, logits = (rows.held_out, oof) if len(oof) else (rows.test, test)
-        probe = _Probe.of(battles, logits, tolerance_of(learner, self.where))
-        self._check_order(learner, probe)
-        return probe, seconds
+        return probe, told
+
+    def _fitted(self, context: FitContext, kept: KeptFit | None) -> tuple[BaseLearner, float]:
+        """Give the fitted learner, and the seconds that its fit took: now, or in a former run."""
+        if kept is not None and (found := kept.load()) is not None:
+            return found
+        learner = self.spec.make()
+        self._check_ids(learner)
+        clock = time.perf_counter()
+        self._fit(learner, context)
+        seconds = time.perf_counter() - clock
+        if kept is not None:
+            kept.keep(learner, seconds)
+        return learner, seconds
 
     def _check_ids(self, learner: BaseLearner) -> None:
         """Let a learner that brings its own predictions refuse foreign ids."""
@@ -130,11 +167,16 @@ class SeedFit:
         what = "for the same battles in another order or batch"
         check_same(probe.logits, again, probe.tolerance, what, self.where)
 
-    def _check_saved(self, model: Path, probe: _Probe) -> None:
+    def _check_saved(self, model: Path, probe: _Probe, kept: KeptFit | None) -> None:
         """Predict them with the model as it comes back from its files: a lost head shows."""
         loaded = load_one(self.spec, model, self.where)
         again = predict_checked(loaded, probe.battles, self.where)
-        check_same(probe.logits, again, probe.tolerance, "after save and load", self.where)
+        try:
+            check_same(probe.logits, again, probe.tolerance, "after save and load", self.where)
+        except LearnerError:
+            if kept is not None:
+                kept.doubt(probe.battles["id"], probe.logits)
+            raise
 
 
 def pretraining(spec: LearnerSpec, rows: FoldRows) -> str:

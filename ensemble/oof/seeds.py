@@ -6,7 +6,6 @@ are, and the one that was under way has a checkpoint directory of its own.
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ import polars as pl
 
 from ensemble.artifacts import atomic_directory, read_manifest
 from ensemble.errors import ArtifactError
+from ensemble.oof.kept_fit import link
 from ensemble.oof.models import mean_logits, seed_name
 from ensemble.oof.store import MODEL, OOF, OOF_SEEDS, prediction_frame, read_logits
 
@@ -91,19 +91,11 @@ def _join(parts: Sequence[Path], place: Path, stored: frozenset[str]) -> None:
             pl.concat(numbered).write_parquet(place / OOF_SEEDS)
     if MODEL in stored:
         for part in parts:
-            shutil.copytree(part / MODEL, place / MODEL / part.name, copy_function=_link)
+            shutil.copytree(part / MODEL, place / MODEL / part.name, copy_function=link)
 
 
 def _numbers(seed: int, table: pl.DataFrame) -> pl.Series:
     return pl.Series("seed", [seed] * len(table), dtype=pl.Int32)
-
-
-def _link(source: str, target: str) -> None:
-    """Give a file a second name, or copy it where the file system knows no such thing."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def _share_of_progress(

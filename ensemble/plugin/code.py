@@ -27,7 +27,7 @@ from ensemble.artifacts import fingerprint
 from ensemble.plugin.imports import imported_by
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterator, Mapping
 
 _CORE = __name__.partition(".")[0]
 """The toolkit's core counts by versions of its own: ``oof.spec.VERSION`` and its like."""
@@ -58,9 +58,9 @@ def code_digest(target: object) -> str | None:
 
 @lru_cache(maxsize=256)
 def _digest_code(target: type[Any] | FunctionType) -> str:
-    own = _Members()
+    own = Members()
     if isinstance(target, type):
-        kinds = [kind for kind in target.__mro__ if not _is_foreign(kind)]
+        kinds = [kind for kind in target.__mro__ if not is_foreign(kind)]
         members = {f"{kind.__module__}.{kind.__qualname__}": own.of_class(kind) for kind in kinds}
         modules = [kind.__module__ for kind in kinds]
     else:
@@ -77,7 +77,9 @@ def module_digest(name: str) -> str:
     return fingerprint(module_texts(name))
 
 
-def module_texts(name: str) -> dict[str, str]:
+def module_texts(
+    name: str, digest: Callable[[Path], str] = lambda path: _text_digest(path)
+) -> dict[str, str]:
     """Give digests of the modules that a module's code is, by name; none where it has no file.
 
     Parameters
@@ -85,6 +87,8 @@ def module_texts(name: str) -> dict[str, str]:
     name
         An imported module. ``__main__`` counts as one without a file: a script that runs the
         toolkit changes for many reasons.
+    digest
+        Names the text of a file.
     """
     start = _file_of(sys.modules.get(name))
     if start is None or name == "__main__":
@@ -95,7 +99,7 @@ def module_texts(name: str) -> dict[str, str]:
         name, path = waiting.pop()
         if name in found:
             continue
-        found[name] = _text_digest(path)
+        found[name] = digest(path)
         for other in imported_by(path, name, is_package=path.stem == "__init__"):
             place = home.find(other)
             if place is not None:
@@ -146,7 +150,7 @@ def _file_of(module: ModuleType | None) -> Path | None:
     return path if path and path.suffix == ".py" and path.is_file() else None
 
 
-def _is_foreign(kind: type) -> bool:
+def is_foreign(kind: type) -> bool:
     """Say whether a class is of the core, of Python or built in: no plugin's."""
     top = kind.__module__.partition(".")[0]
     if top == "builtins":  # what `exec` makes says so too
@@ -177,11 +181,18 @@ def _without_comments(text: str) -> str:
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
-class _Members:
-    """Functions and values as they are at run time, each followed once."""
+class Members:
+    """Functions and values as they are at run time, each followed once.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    without
+        Names of members of classes that do not count.
+    """
+
+    def __init__(self, without: frozenset[str] = frozenset()) -> None:
         self._seen: set[int] = set()
+        self._without = without
 
     def of_class(self, kind: type) -> dict[str, Any]:
         """Describe what a class holds; what Python adds by itself is left out."""
@@ -193,7 +204,9 @@ class _Members:
         return {
             name: self.of(value)
             for name, value in sorted(vars(kind).items())
-            if not _is_made_by_python(kind, name, value) and not isinstance(value, filled)
+            if name not in self._without
+            and not _is_made_by_python(kind, name, value)
+            and not isinstance(value, filled)
         }
 
     def of(self, value: object) -> Any:
@@ -210,7 +223,7 @@ class _Members:
         if isinstance(value, FunctionType):
             return self._of_function(value)
         if isinstance(value, type):
-            followed = _is_fileless(value) and not _is_foreign(value)
+            followed = _is_fileless(value) and not is_foreign(value)
             return self.of_class(value) if followed else value.__qualname__
         return _plain(value)
 
@@ -232,7 +245,7 @@ class _Members:
         module = str(function.__globals__.get("__name__"))
         if module != "__main__" and _file_of(sys.modules.get(module)) is not None:
             return
-        for name in sorted(_names_in(function.__code__)):
+        for name in sorted(names_in(function.__code__)):
             if name in function.__globals__:
                 value = function.__globals__[name]
                 is_module = isinstance(value, ModuleType)
@@ -267,9 +280,10 @@ def _code_digest(code: CodeType) -> str:
     return fingerprint([code.co_code.hex(), constants, list(code.co_names)])
 
 
-def _names_in(code: CodeType) -> set[str]:
+def names_in(code: CodeType) -> set[str]:
+    """Names that code refers to: globals and attributes, of functions inside it too."""
     inner = (c for c in code.co_consts if isinstance(c, CodeType))
-    return set(code.co_names).union(*(_names_in(c) for c in inner))
+    return set(code.co_names).union(*(names_in(c) for c in inner))
 
 
 def _content(cell: Any) -> object:
