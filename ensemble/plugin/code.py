@@ -77,9 +77,7 @@ def module_digest(name: str) -> str:
     return fingerprint(module_texts(name))
 
 
-def module_texts(
-    name: str, digest: Callable[[Path], str] = lambda path: _text_digest(path)
-) -> dict[str, str]:
+def module_texts(name: str, digest: Callable[[Path], str] | None = None) -> dict[str, str]:
     """Give digests of the modules that a module's code is, by name; none where it has no file.
 
     Parameters
@@ -88,7 +86,7 @@ def module_texts(
         An imported module. ``__main__`` counts as one without a file: a script that runs the
         toolkit changes for many reasons.
     digest
-        Names the text of a file.
+        Names the text of a file; None names all of it but comments.
     """
     start = _file_of(sys.modules.get(name))
     if start is None or name == "__main__":
@@ -99,7 +97,7 @@ def module_texts(
         name, path = waiting.pop()
         if name in found:
             continue
-        found[name] = digest(path)
+        found[name] = (digest or _text_digest)(path)
         for other in imported_by(path, name, is_package=path.stem == "__init__"):
             place = home.find(other)
             if place is not None:
