@@ -159,7 +159,9 @@ class SeedFit:
             "groups": rows.groups.copy(),
             "context": context,
         }
-        guarded(verb, self.where, lambda: method(rows.battles, rows.labels.copy(), **options))
+        guarded(
+            verb, self.where, lambda: method(rows.battles.clone(), rows.labels.copy(), **options)
+        )
 
     def _check_order(self, learner: BaseLearner, probe: _Probe) -> None:
         """Predict a few battles in another order: sorted or batch-dependent logits show."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ensemble.battles.schema import labels_of, learner_view
 from ensemble.errors import EnsembleError, LearnerError
-from ensemble.oof.guarded import check_same, predict_checked
+from ensemble.oof.guarded import check_logits, check_same, predict_checked
 from ensemble.oof.models import load_one
 from ensemble.oof.preflight import quiet_context, sample, target_rows
 from ensemble.plugin.contract import tolerance_of
@@ -91,7 +91,8 @@ class _Trial:
 
     def _logits(self) -> dict[str, Any]:
         asked = self.asked.clone()
-        self.logits = predict_checked(self.learner, asked, self.where)
+        raw = guarded("predict_logits", self.where, lambda: self.learner.predict_logits(asked))
+        self.logits = check_logits(raw, self.asked["id"], self.where)
         if not asked.equals(self.asked):
             raise _changed("predict_logits", "battles", self.where)
         return {"rows": len(asked)}

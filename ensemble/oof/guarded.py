@@ -26,7 +26,8 @@ def predict_checked(learner: BaseLearner, battles: pl.DataFrame, where: str) -> 
     """Predict battles and check what comes back: ``(n, 3)`` float32, finite."""
     if not len(battles):
         return np.empty((0, 3), dtype=np.float32)
-    logits = guarded("predict_logits", where, lambda: learner.predict_logits(battles))
+    # A copy shares the data; columns that are put into it in place reach nobody else.
+    logits = guarded("predict_logits", where, lambda: learner.predict_logits(battles.clone()))
     return check_logits(logits, battles["id"], where)
 
 

@@ -202,7 +202,10 @@ class LanguageModel(Parameters, BaseLearner):
     @property
     def resources(self) -> Resources:  # type: ignore[override]
         """What one fit needs."""
-        return Resources(gpus=self.gpus, memory_gib=16.0)
+        # Adapters are small; weights that are all trained are all stored.
+        files = Path(self.model).glob("*.safetensors") if self.tuning == "full" else ()
+        stored = sum(file.stat().st_size for file in files)
+        return Resources(gpus=self.gpus, memory_gib=16.0, disk_gib=stored / 2**30)
 
     @property
     def batch_tolerance(self) -> float:  # type: ignore[override]

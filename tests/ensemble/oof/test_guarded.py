@@ -194,3 +194,14 @@ def test_logits_that_differ_by_more_are_not() -> None:
     assert caught.value.where == WHERE
     assert caught.value.mend is not None
     assert "batch_tolerance (0.002)" in caught.value.mend
+
+
+def test_columns_that_a_learner_puts_into_its_battles_reach_nobody_else() -> None:
+    class Adds(_Asked):
+        def predict_logits(self, battles: pl.DataFrame) -> Any:
+            battles.insert_column(0, pl.Series("mine", range(len(battles))))
+            return np.ones((len(battles), 3))
+
+    battles = IDS.to_frame()
+    predict_checked(Adds(), battles, WHERE)
+    assert battles.columns == ["id"]

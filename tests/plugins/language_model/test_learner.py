@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -160,6 +161,22 @@ def test_the_tolerance_of_batches_is_that_of_the_dtype(checkpoint: Callable[[str
     assert learner.batch_tolerance == 1e-3
     learner.classifier_.dtype = torch.bfloat16
     assert learner.batch_tolerance == 0.1
+
+
+def test_a_preflight_reads_tokenizer_and_config_but_no_weights(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    place = tmp_path / "model"
+    shutil.copytree(checkpoint("llama3-lora"), place)
+    for weights in place.glob("*.safetensors"):
+        weights.unlink()
+    learner = _make("llama3-lora", place)
+    learner.preflight(NEW, context=FitContext(cache_directory=tmp_path / "cache"))
+    assert learner.classifier_ is None
+    for tokenizer in place.glob("*token*"):
+        tokenizer.unlink()
+    with pytest.raises(Exception, match="token"):
+        _make("llama3-lora", place).preflight(NEW, context=FitContext())
 
 
 def test_teachers_are_followed(checkpoint: Callable[[str], Path]) -> None:
