@@ -27,9 +27,9 @@ def collect_comparisons(
     run: Path, plan: FoldPlan | None, sources: Sources | None
 ) -> tuple[tuple[dict[str, Any], ...], list[str]]:
     """Read the comparisons that are of the run as it is now, and say which are left out and why."""
-    if plan is None or sources is None or sources.key is None:
+    if plan is None or sources is None or sources.data is None:
         return (), []
-    found, left_out = read_comparisons(run, plan.fingerprint, sources.key, plan.n_splits)
+    found, left_out = read_comparisons(run, plan.fingerprint, sources.data, plan.n_splits)
     return tuple(found), left_out
 
 

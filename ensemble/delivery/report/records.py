@@ -71,7 +71,7 @@ class Sources(Record):
     """``battles.json``."""
 
     sources: tuple[Source, ...]
-    key: str | None = None
+    data: str | None = None
 
 
 class Fold(Record):

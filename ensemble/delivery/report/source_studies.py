@@ -34,7 +34,7 @@ def collect_studies(
     run: Path, plan: FoldPlan | None, sources: Sources | None
 ) -> tuple[tuple[dict[str, Any], ...], list[str]]:
     """Read the studies that are of the run as it is now, and say which are left out and why."""
-    if plan is None or sources is None or sources.key is None:
+    if plan is None or sources is None or sources.data is None:
         return (), []
     found, left_out = [], []
     for source in sources.sources:
@@ -45,7 +45,7 @@ def collect_studies(
             continue
         if study is None:
             continue
-        if (study["data"], study["plan"]) == (sources.key, plan.fingerprint):
+        if (study["data"], study["plan"]) == (sources.data, plan.fingerprint):
             found.append(study)
         else:
             left_out.append(

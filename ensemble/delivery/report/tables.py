@@ -104,7 +104,7 @@ class Basis:
     @classmethod
     def of(cls, plan: FoldPlan | None, sources: Sources | None) -> Basis:
         """Take it from the run's records."""
-        return cls(plan.fingerprint if plan else None, sources.key if sources else None)
+        return cls(plan.fingerprint if plan else None, sources.data if sources else None)
 
     def difference(self, made_from: Manifest | StackManifest) -> str | None:
         """Name what something was made from that is not so any more; None where all of it is."""

@@ -413,7 +413,7 @@ def _write_rest(run: Path, battles: pl.DataFrame, learners: int) -> None:
                     "bad_rows": [],
                 },
             ],
-            "key": DATA,
+            "data": DATA,
         },
     )
     test = battles.filter(pl.col("is_test")).select("id")
