@@ -21,6 +21,7 @@ from ensemble.errors import ConfigError
 from ensemble.pipeline import run
 from ensemble.plugin.base import CLASSES
 from ensemble.stacking.scoring import row_log_loss
+from ensemble.strays import is_stray
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,7 +109,7 @@ def demo(directory: Path, *, rows: int, seed: int, display: Display | None = Non
 def _refuse_strangers(directory: Path) -> None:
     """Refuse a directory with a config, data or other files of the user's."""
     there = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
-    there = {name for name in there if not name.startswith(".")}
+    there = {name for name in there if not (name.startswith(".") or is_stray(name))}
     config = directory / "config.toml"
     own = config.is_file() and config.read_text(encoding="utf-8", errors="replace") == CONFIG
     strangers = sorted(there - {"config.toml", "data", "run"}) if own else sorted(there)

@@ -28,6 +28,7 @@ from ensemble.delivery.submission import write_submission
 from ensemble.delivery.submission_record import record_submission, remove_submission
 from ensemble.errors import ArtifactError, AuditError, ConfigError, EnsembleError, RunLockedError
 from ensemble.oof.check import check_learner
+from ensemble.oof.checkpoints import sweep_checkpoints
 from ensemble.oof.executors import execute
 from ensemble.oof.workspace import open_workspace
 from ensemble.reporter import EVENTS, Reporter
@@ -48,6 +49,7 @@ from ensemble.stacking.settings import (
     stacked_specs,
 )
 from ensemble.stacking.stack import load_stack
+from ensemble.strays import is_stray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -132,6 +134,7 @@ def writing(config: Config, display: Display | None = None) -> Iterator[Reporter
         ) from error
     try:
         sweep_temporary(directory)
+        sweep_checkpoints(directory)
         yield Reporter(directory, display)
     finally:
         lock.release()
@@ -147,6 +150,7 @@ def _refuse_strangers(directory: Path) -> None:
     """
     try:
         names = {path.name for path in directory.iterdir() if not path.name.startswith(".")}
+        names = {name for name in names if not is_stray(name)}
     except OSError:
         return  # it is not there, or whoever makes it says why not
     if names and not names & _MARKS_OF_A_RUN:

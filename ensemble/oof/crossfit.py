@@ -11,6 +11,7 @@ import polars as pl
 from ensemble.artifacts import atomic_directory, fingerprint
 from ensemble.battles.held_out import HeldOut
 from ensemble.errors import LearnerError
+from ensemble.oof.checkpoints import checkpoint_directory
 from ensemble.oof.fitting import SeedFit, pretraining
 from ensemble.oof.lineage import check_offset, own_uses
 from ensemble.oof.rows import FoldRows
@@ -122,9 +123,9 @@ class _FoldJob:
         return self.workspace.battles.filter(pl.col("role") == "target")["id"].to_list()
 
     def _checkpoint_directory(self) -> Path:
-        # The key is part of the place: a checkpoint of other parameters is never resumed.
-        name = f"{self.held_out.name}-{self.key[:16]}"
-        return self.workspace.run / "checkpoints" / self.spec.name / name
+        return checkpoint_directory(
+            self.workspace.run, self.spec.name, self.held_out.name, self.key
+        )
 
     def _context(
         self,
