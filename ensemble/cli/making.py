@@ -14,14 +14,17 @@ from ensemble.cli.shared import (
     config_argument,
     echo_json,
     fold_numbers,
+    is_standard_output,
     json_option,
     load,
     only_results,
+    option_values,
     path_type,
     print_summary,
     quiet_option,
     terminal,
 )
+from ensemble.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,33 +121,61 @@ def stack(config: Config, reporter: Any) -> dict[str, Any]:
 @click.argument("config_or_run", type=path_type)
 @click.option("--test", type=path_type, help="Score the rows of this file instead of the config's.")
 @click.option("--output", type=path_type, help="Where the submission goes; needed with --test.")
+@click.option("--text-format", type=click.Choice(["json", "plain"]), help="Of --test's text cells.")
+@click.option("--loader", help='Loader plugin that reads --test; "none" for the built-in readers.')
+@click.option("--option", "options", multiple=True, help="Of the loader: KEY=VALUE; repeatable.")
 @quiet_option
 @json_option
 def predict(
-    config_or_run: Path, test: Path | None, output: Path | None, quiet: bool, as_json: bool
+    config_or_run: Path,
+    test: Path | None,
+    output: Path | None,
+    quiet: bool,
+    as_json: bool,
+    **reading: Any,
 ) -> None:
     """Write the submission, or score new rows by a saved run.
 
-    With --test, the saved models of a RUN score the rows of FILE: no network, no training data.
+    With --test, the saved models of a RUN score the rows of FILE: no network, no training data. The
+    file is read as the run's own test file is, unless options say otherwise. The output may be a
+    device, a pipe or a link; it never replaces an input or a file of a run.
     """
     if (test is None) != (output is None):
         raise click.UsageError("--test and --output go together")
+    if test is None and any(reading.values()):
+        raise click.UsageError("--text-format, --loader and --option are for --test")
     config = load(config_or_run)
     if test is not None and output is not None:
-        from ensemble.delivery.saved_run import predict_file
-
-        with only_results():
-            rows: int | None = predict_file(config, test, output)
+        rows: int | None = _score(config, config_or_run, test, output, reading)
     else:
         from ensemble.pipeline import predict_stage, writing
 
         with only_results(), writing(config, terminal(quiet=quiet)) as reporter:
             output, rows = predict_stage(config, reporter), None
     outcome = {"submission": output and str(output), "rows": rows}
+    # Where the table itself went to standard output, nothing else may.
+    apart = output is not None and is_standard_output(output)
     if as_json:
-        click.echo(json.dumps(outcome))
+        click.echo(json.dumps(outcome), err=apart)
     elif rows is not None:
-        click.echo(f"{output}: {rows:,} rows")
+        click.echo(printable(f"{output}: {rows:,} rows"), err=apart)
+
+
+def _score(
+    config: Config, config_file: Path, test: Path, output: Path, reading: dict[str, Any]
+) -> int:
+    """Score new rows; the table is written when standard output is open for results again."""
+    from ensemble.delivery.output import check_output, write_output
+    from ensemble.delivery.saved_run import reading_options, score_file
+
+    if config_file.is_file():
+        check_output(output, [config_file])
+    options = option_values(reading.pop("options"))
+    with only_results():
+        asked = reading_options(config, options=options, **reading)
+        text, rows = score_file(config, test, output, asked)
+    write_output(output, text)
+    return rows
 
 
 @cli.command()

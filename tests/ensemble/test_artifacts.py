@@ -195,7 +195,16 @@ def test_sweeping_a_shared_cache_takes_only_what_nobody_writes_any_more(tmp_path
     assert [path.name for path in (shared / "features").iterdir()] == [new.name]
 
 
-STRAYS = (".DS_Store", "Thumbs.db", "._a", ".nfs00000001", ".a.swp", "a~", ".~lock.a#", "Desktop.ini")
+STRAYS = (
+    ".DS_Store",
+    "Thumbs.db",
+    "._a",
+    ".nfs00000001",
+    ".a.swp",
+    "a~",
+    ".~lock.a#",
+    "Desktop.ini",
+)
 
 
 @pytest.mark.parametrize("stray", STRAYS)
