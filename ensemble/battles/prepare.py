@@ -21,6 +21,8 @@ from ensemble.battles.swap import sides_by_hash
 from ensemble.config import Source
 from ensemble.errors import ArtifactError, DataError
 from ensemble.plugin.manager import get_manager
+from ensemble.redact import mask_text, without_secrets
+from ensemble.secrets import resolved_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -144,7 +146,7 @@ def prepared_settings(config: Config) -> dict[str, Any]:
     return {
         "near_duplicate_threshold": folds.near_duplicate_threshold,
         "embedding_threshold": folds.embedding_threshold if folds.embeddings else None,
-        "readings": [r.model_dump(exclude=apart) for r in config.readings()],
+        "readings": [without_secrets(r.model_dump(exclude=apart)) for r in config.readings()],
     }
 
 
@@ -317,7 +319,7 @@ def _load_as(reading: Reading, source: str, role: str, **options: Any) -> Loaded
         is_test=role == TEST_ROLE,
         text_format=reading.text_format,
         loader=get_manager().loaders.get(reading.loader) if reading.loader else None,
-        loader_options=reading.options,
+        loader_options=resolved_secrets(reading.options, f"options of {reading.path}"),
         **options,
     )
 
@@ -351,7 +353,7 @@ def _describe(reading: Reading, loaded: Loaded, file_hash: str | None) -> dict[s
     return {
         "name": getattr(reading, "name", TEST_SOURCE),
         "role": getattr(reading, "role", TEST_ROLE),
-        "path": reading.path,
+        "path": mask_text(reading.path),
         "sha256": file_hash,
         "rows": len(battles),
         "label_shares": list(shares),

@@ -21,6 +21,8 @@ from ensemble.oof.spec import fold_name
 from ensemble.oof.store import FoldStore, origin_of
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import path_parameters
+from ensemble.redact import remember_secrets
+from ensemble.secrets import resolved_secrets
 from ensemble.stacking.assemble import meta_features
 from ensemble.stacking.checked import predict_checked as predict_stack
 from ensemble.stacking.settings import (
@@ -113,6 +115,7 @@ def reading_options(
     named = base.loader if loader is None else (None if loader == "none" else loader)
     kept = base.options if named is not None and named == base.loader else {}
     merged = {**kept, **(options or {})}
+    remember_secrets(merged)
     if merged and named is None:
         raise ConfigError(
             f"options are for a loader, and none is given: {', '.join(merged)}",
@@ -144,6 +147,7 @@ def predict_battles(config: Config, battles: pl.DataFrame) -> FloatArray:
         A learner looks predictions up by id, and rows have ids of battles that it knows.
     """
     run = Path(config.run_dir)
+    resolved_secrets(config.stack.parameters, "stack.parameters")
     stack = _read_stack(run, config)
     plan = read_split(run)
     store = FoldStore(run, plan.fingerprint, stack["data"], plan.n_splits)
@@ -259,5 +263,5 @@ def _read_test(path: Path, reading: Reading) -> pl.DataFrame:
         is_test=True,
         text_format=reading.text_format,
         loader=get_manager().loaders.get(loader) if loader else None,
-        loader_options=reading.options,
+        loader_options=resolved_secrets(reading.options, f"options of {path}"),
     ).battles

@@ -99,6 +99,7 @@ def _own(workspace: Workspace, spec: LearnerSpec, rows: int) -> Finding:
     own = getattr(learner, "check", None)
     if own is None:
         return Finding(spec.name, OWN, None, "the learner has none")
+    spec.check_secrets()
     battles = _spread(workspace.battles.filter(pl.col("role") == "target"), rows)
     where = f'learner "{spec.name}" (plugin "{spec.plugin}"), own check'
     with TemporaryDirectory() as cache:

@@ -71,6 +71,7 @@ class SeedFit:
         return seconds
 
     def _fit_and_save(self, place: Path, context: FitContext) -> tuple[_Probe, dict[str, float]]:
+        self.spec.check_secrets()
         learner, rows = self.spec.make(), self.rows
         self._check_ids(learner)
         clock = time.perf_counter()

@@ -17,6 +17,8 @@ from ensemble.errors import ConfigError, DataError, nearest
 from ensemble.oof.lineage import is_asked, labellers, own_uses
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, path_parameters, plain_parameters
+from ensemble.redact import without_secrets
+from ensemble.secrets import resolved_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,7 +59,7 @@ class LearnerSpec:
     seeds: int = 1
 
     def make(self) -> BaseLearner:
-        """Make an instance that is not fitted.
+        """Make an instance that is not fitted; secrets that are not set are masks in it.
 
         Raises
         ------
@@ -70,7 +72,18 @@ class LearnerSpec:
         """
         kind = get_manager().base_learners.get(self.plugin)
         where = f'learner "{self.name}", plugin "{self.plugin}"'
-        return build(kind, self.parameters, where=where, anchor=self.base_directory)
+        values = resolved_secrets(self.parameters, where, needed=False)
+        return build(kind, values, where=where, anchor=self.base_directory)
+
+    def check_secrets(self) -> None:
+        """See that its secrets are set, before it is put to work.
+
+        Raises
+        ------
+        ConfigError
+            A name is not set in the environment.
+        """
+        resolved_secrets(self.parameters, f'learner "{self.name}"')
 
     def settings(self) -> dict[str, Any]:
         """Say which plugin and version, which parameters, defaults included, and how many seeds.
@@ -81,7 +94,7 @@ class LearnerSpec:
         return {
             "plugin": self.plugin,
             "version": type(learner).version,
-            "parameters": plain_parameters(learner) | dict(self.parameters),
+            "parameters": without_secrets(plain_parameters(learner) | dict(self.parameters)),
             "seeds": self.seeds,
         }
 
@@ -97,7 +110,7 @@ class LearnerSpec:
             A file that the learner depends on cannot be read.
         """
         learner = self.make()
-        named = learner.dependencies()
+        named = without_secrets(dict(learner.dependencies()))
         dependencies = {
             name: self._hash(value, hash_file) if isinstance(value, Path) else value
             for name, value in named.items()

@@ -19,6 +19,7 @@ from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
 from ensemble.errors import ArtifactError
 from ensemble.oof.models import load_model
 from ensemble.oof.spec import fold_name
+from ensemble.redact import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -257,7 +258,7 @@ def _difference(made_by: Mapping[str, Any], spec: LearnerSpec) -> str | None:
                 f"was made with {name} {made_by.get(name)}, and the config or the installed plugin "
                 f"says {value}"
             )
-    stored, now = made_by["dependencies"], spec.make().dependencies()
+    stored, now = made_by["dependencies"], without_secrets(dict(spec.make().dependencies()))
     for name in sorted({*stored, *now}):
         value = now.get(name)
         if not isinstance(value, Path) and fingerprint(value) != fingerprint(stored.get(name)):
