@@ -6,9 +6,11 @@ last, then renamed into place. Complete means: the manifest is there and its has
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -78,7 +80,14 @@ def hash_file(path: Path) -> str:
 
     A process reads a file once: while inode, size and both times stand, the hash does. That is not
     believed of a file that was written just now, whose times a second change may not move.
+
+    Raises
+    ------
+    OSError
+        It is not there or cannot be read, or is a device or a pipe, which may never end.
     """
+    if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, and no file", str(path))
     with path.open("rb") as file:
         version = _version(file.fileno())
         if version in _HASHES:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ensemble.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +32,8 @@ def anchored(config: Config, directory: Path, faults: list[str]) -> Config:
         try:
             place = str((directory / Path(path).expanduser()).resolve())
             place.encode()
+            with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+                os.lstat(place)  # names may be too long to be of any file
         except UnicodeEncodeError:
             faults.append(f"{path!r} cannot be stored: a name on the way is not UTF-8; rename it")
         except (OSError, RuntimeError, ValueError) as error:
@@ -38,6 +43,20 @@ def anchored(config: Config, directory: Path, faults: list[str]) -> Config:
         return path
 
     return _with_paths(config, absolute)
+
+
+def check_utf8(path: Path) -> None:
+    """Refuse a path that no file of a run could hold.
+
+    Raises
+    ------
+    ConfigError
+        A name on the way is not UTF-8.
+    """
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError("a name is not UTF-8", where=str(path), mend="rename it") from error
 
 
 def moved(config: Config, now: Path) -> Config:

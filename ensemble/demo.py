@@ -15,6 +15,7 @@ from ensemble.battles.generated import (
     write_battles,
 )
 from ensemble.config import load_config
+from ensemble.config_paths import check_utf8
 from ensemble.delivery.report import write_report
 from ensemble.delivery.submission import read_submission
 from ensemble.errors import ConfigError
@@ -94,6 +95,7 @@ def demo(directory: Path, *, rows: int, seed: int, display: Display | None = Non
     ConfigError
         The directory holds what no demonstration has written.
     """
+    check_utf8(directory)
     _refuse_strangers(directory)
     battles = generate_battles(
         target_rows=rows, external_rows=rows // 2, test_rows=rows // 4, seed=seed

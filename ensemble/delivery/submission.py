@@ -241,3 +241,5 @@ def _check_is_file(path: Path) -> None:
             where=str(path),
             mend="check the spelling; relative paths start at the current directory",
         )
+    if not path.is_file():
+        raise DataError("this is a device or a pipe, and no file", where=str(path))
