@@ -455,21 +455,21 @@ def prove_stage(
 
 def compare_stage(
     run: Path, names: Sequence[str], by: Sequence[str] = ()
-) -> tuple[dict[str, Any], Path | None]:
+) -> tuple[dict[str, Any], Path | None, str | None]:
     """Compare learners of a run, and keep the result for the report.
 
     Returns
     -------
     tuple
-        The comparison, and where it is stored: None while another process writes to the run, which
-        does not keep anybody from comparing.
+        The comparison, and where it is stored, or None with why it is not: another process writes
+        to the run, say, or the run cannot be written, which keep nobody from comparing.
     """
     result = compare(run, names, by)
     try:
         with writing(load_run_config(run)):
-            return result, store_comparison(run, result)
-    except RunLockedError:
-        return result, None
+            return result, store_comparison(run, result), None
+    except EnsembleError as error:
+        return result, None, error.message
 
 
 def report_stage(config: Config, reporter: Reporter) -> Path:

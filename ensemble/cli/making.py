@@ -193,7 +193,9 @@ def report(config_or_run: Path, as_json: bool) -> None:
 
 @cli.command()
 @click.option("--directory", type=path_type, default=Path("runs/demo"), show_default=True)
-@click.option("--rows", type=click.IntRange(min=100), default=2_000, show_default=True)
+@click.option(
+    "--rows", type=click.IntRange(min=100, max=10_000_000), default=2_000, show_default=True
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @quiet_option
 @json_option
