@@ -17,6 +17,7 @@ from ensemble.battles.generated import (
 from ensemble.config import load_config
 from ensemble.config_paths import check_utf8
 from ensemble.delivery.report import write_report
+from ensemble.delivery.report_record import record_report
 from ensemble.delivery.submission import read_submission
 from ensemble.errors import ConfigError
 from ensemble.pipeline import run
@@ -105,6 +106,7 @@ def demo(directory: Path, *, rows: int, seed: int, display: Display | None = Non
     place = run(load_config(directory / "config.toml"), display)
     write_sealed(place / "truth.json", against_truth(battles.truth, place / "submission.csv"))
     write_report(place)
+    record_report(place)
     return place
 
 

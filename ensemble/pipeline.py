@@ -23,9 +23,14 @@ from ensemble.config import Config, load_config, load_run_config, write_config
 from ensemble.delivery.audit import Audit, audit_run, store_audit, stored_audit
 from ensemble.delivery.audit_deep import DEEP_ROWS, audit_deep
 from ensemble.delivery.compare import compare, store_comparison
-from ensemble.delivery.report import write_report
+from ensemble.delivery.report import REPORT, write_report
+from ensemble.delivery.report_record import is_current_report, record_report
 from ensemble.delivery.submission import write_submission
-from ensemble.delivery.submission_record import record_submission, remove_submission
+from ensemble.delivery.submission_record import (
+    is_current,
+    record_submission,
+    remove_submission,
+)
 from ensemble.errors import ArtifactError, AuditError, ConfigError, EnsembleError, RunLockedError
 from ensemble.oof.check import check_learner
 from ensemble.oof.checkpoints import sweep_checkpoints
@@ -96,7 +101,8 @@ def run(config: Config | str | Path, display: Display | None = None) -> Path:
         stack_stage(config, reporter)
         predict_stage(config, reporter)
         audit_stage(config, reporter)
-        report_stage(config, reporter)
+        if not keep_report(config, reporter):
+            report_stage(config, reporter)
     return Path(config.run_dir)
 
 
@@ -367,6 +373,9 @@ def predict_stage(config: Config, reporter: Reporter) -> Path | None:
         return None
     _check_stack(config, workspace)
     test = workspace.test_rows()
+    if not config.wants_refit() and is_current(workspace.run, config):
+        reporter.say(f"submission  {submission} (kept)")
+        return submission
     with reporter.stage("predict"):
         used = _test_probabilities(config, workspace, config.predict.models)
         if config.wants_refit():
@@ -476,8 +485,17 @@ def report_stage(config: Config, reporter: Reporter) -> Path:
     """Turn all that is there into ``report.html``."""
     with reporter.stage("report"):
         path = write_report(Path(config.run_dir))
+        record_report(Path(config.run_dir))
     reporter.say(f"report  {path}")
     return path
+
+
+def keep_report(config: Config, reporter: Reporter) -> bool:
+    """Say whether the report is of what is there now, so that it need not be written anew."""
+    kept = is_current_report(Path(config.run_dir))
+    if kept:
+        reporter.say(f"report  {Path(config.run_dir) / REPORT} (kept)")
+    return kept
 
 
 def sources_stage(
