@@ -90,7 +90,12 @@ def _names_in(value: Any, secret: str = "") -> Iterator[str]:
             yield from _names_in(item, secret)
     elif isinstance(value, str):
         found: list[str] = []
-        mask_text(value, lambda part: found.append(part) or part)
+
+        def note(part: str) -> str:
+            found.append(part)
+            return part
+
+        mask_text(value, note)
         yield from (name[1] for part in found if (name := _IN_TEXT.fullmatch(part)))
 
 

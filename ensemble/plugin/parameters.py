@@ -9,7 +9,7 @@ import json
 import pathlib
 import typing
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ensemble.artifacts import canonical_json
 from ensemble.errors import ConfigError, EnsembleError, PluginError, nearest
@@ -180,9 +180,13 @@ def _construct(kind: type[Plugin], values: dict[str, Any], where: str) -> Plugin
         raise ConfigError(text, where=where) from error
 
 
-@lru_cache(maxsize=256)
 def _constructor_parameters(kind: type) -> Mapping[str, inspect.Parameter]:
     # Asked for every fold of every learner, and the same as long as the class is.
+    return _kept_parameters(cast("Any", kind))
+
+
+@lru_cache(maxsize=256)
+def _kept_parameters(kind: Any) -> Mapping[str, inspect.Parameter]:
     return {
         name: parameter
         for name, parameter in inspect.signature(kind).parameters.items()
@@ -190,8 +194,12 @@ def _constructor_parameters(kind: type) -> Mapping[str, inspect.Parameter]:
     }
 
 
-@lru_cache(maxsize=256)
 def _annotations(kind: type) -> Mapping[str, Any]:
+    return _kept_annotations(cast("Any", kind))
+
+
+@lru_cache(maxsize=256)
+def _kept_annotations(kind: Any) -> Mapping[str, Any]:
     try:
         constructor = inspect.getattr_static(kind, "__init__")
         return typing.get_type_hints(constructor, localns=_NAMESPACE)

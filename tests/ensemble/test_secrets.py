@@ -19,14 +19,14 @@ from ensemble.pipeline import prepare_stage, run, writing
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.redact import is_secret_name, mask_text, masked, redact, without_secrets
 from ensemble.secrets import References, resolved_secrets
-from tests.conftest import Prior
+from plugins.tfidf import Tfidf
 
 WRONG = "wrong-token"
 TOKEN, LOADER_TOKEN, PASSWORD = "tok-5f3a91c2", "ldr-77ab0d1e", "pw-0c9d8e7f"
 URL = f"postgres://user:{PASSWORD}@host/base"
 
 
-class WithToken(Prior):
+class WithToken(Tfidf):
     """Needs a token where it works, and says what it was given."""
 
     given: list[Any] = []  # noqa: RUF012
@@ -34,7 +34,7 @@ class WithToken(Prior):
     def __init__(
         self, api_token: str | None = None, endpoints: list[str] | None = None, depth: int = 1
     ) -> None:
-        super().__init__()
+        super().__init__(char_ngrams=(1, 2), min_df=1)
         self.api_token, self.endpoints, self.depth = api_token, endpoints, depth
 
     def fit(self, *arguments: Any, **options: Any) -> Any:
