@@ -79,7 +79,7 @@ def is_copied_run(config: Config, path: Path) -> bool:
         The config's own file, without links.
     """
     # A copy may lack the file that was the lock: not all programs copy what is hidden.
-    marks = (path.parent / mark for mark in (".lock", EVENTS))
+    marks = (path.parent / mark for mark in (".lock", EVENTS, "folds.json", "learners"))
     kept = path.name == "config.toml" and (path.parent / "battles.json").exists()
     return kept and any(map(Path.exists, marks)) and Path(config.run_dir) != path.parent
 

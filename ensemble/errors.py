@@ -59,7 +59,9 @@ class EnsembleError(Exception):
             lines.append(f"  where: {self.where}")
         if self.mend:
             lines.append(f"  mend:  {self.mend}")
-        return "\n".join(_shortened(line) for line in printable("\n".join(lines)).split("\n"))
+        return "\n".join(
+            _shortened(line) for line in printable(redact("\n".join(lines))).split("\n")
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default: errors cross process borders.

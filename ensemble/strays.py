@@ -15,7 +15,7 @@ _STRAYS = re.compile(
     r"|.*:Zone\.Identifier|System Volume Information"  # Windows
     r"|\.directory|\.Trash-\d+|\.fuse_hidden\w+|\.nfs\w+|lost\+found"
     r"|\.goutputstream-\w+|@eaDir|\.snapshot"  # Linux, NFS, file servers
-    r"|\..+\.sw[a-px]|\..+\.un~|.*~|\.#.*|#.*#|\.~lock\..*#|~\$.*|4913"
+    r"|\..+\.sw[a-px]|\..+\.un~|.*~|\.#.*|#.*#|\.~lock\..*#|~\$.*"
     r"|\.ipynb_checkpoints",  # editors
     re.IGNORECASE | re.DOTALL,
 )
