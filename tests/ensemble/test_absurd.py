@@ -109,14 +109,14 @@ def test_a_config_that_names_what_never_ends(
     kind: str, place: str, project: Any, tmp_path: Path
 ) -> None:
     path = str(_endless(kind, tmp_path))
-    changes: dict[str, Any] = {
+    asked: dict[str, dict[str, Any]] = {
         "source": {"sources": [{"name": "a", "path": path, "role": "target"}]},
         "test": {"test": {"path": path}},
         "embeddings": {"folds": {"n_splits": 3, "embeddings": path}},
         "oof": {"learners": [{"name": "o", "plugin": "precomputed", "oof": path}]},
-    }[place]
+    }
     with pytest.raises((ConfigError, DataError), match="a device or a pipe, and no file"):
-        run(project.config(**changes))
+        run(project.config(**asked[place]))
 
 
 def _command(*arguments: str | bytes | Path, cwd: bytes | None = None) -> tuple[int, str]:
