@@ -169,7 +169,7 @@ def _score(
     from ensemble.delivery.saved_run import reading_options, score_file
 
     if config_file.is_file():
-        check_output(output, [config_file])
+        check_output(output, [config_file], "the config")
     options = option_values(reading.pop("options"))
     with only_results():
         asked = reading_options(config, options=options, **reading)

@@ -34,7 +34,7 @@ def descriptor_of(output: Path) -> int | None:
     return None
 
 
-def check_output(output: Path, inputs: Iterable[Path]) -> None:
+def check_output(output: Path, inputs: Iterable[Path], what: str = "") -> None:
     """Refuse an output that would replace what something is made from.
 
     Parameters
@@ -43,6 +43,8 @@ def check_output(output: Path, inputs: Iterable[Path]) -> None:
         Where a table is to go. Links are followed.
     inputs
         Files that are read, and directories that are read as a whole.
+    what
+        What they are, in words.
 
     Raises
     ------
@@ -57,7 +59,7 @@ def check_output(output: Path, inputs: Iterable[Path]) -> None:
         raise _refused("is a directory", output, "give the path of a file in it")
     for path in inputs:
         if _is_at(target, path):
-            raise _refused(f"would replace what is read from {path}", output)
+            raise _refused(f"would replace {what or f'what is read from {path}'}", output)
     if (run := _run_around(target)) is not None:
         raise _refused(
             f"lies in a run directory, {run}, whose files belong together",

@@ -79,7 +79,8 @@ def score_file(
     config: Config, test: Path, output: Path, reading: Reading | None = None
 ) -> tuple[str, int]:
     """Give the content of a submission and its rows; parameters and errors as ``predict_file``."""
-    check_output(output, [test, *_inputs(config)])
+    check_output(output, [test], "the test file")
+    check_output(output, _inputs(config))
     battles = _read_test(test, reading or reading_options(config))
     frame = probability_frame(battles["id"], predict_battles(config, battles))
     return submission_text(frame, battles["id"].to_list()), len(battles)
