@@ -6,9 +6,11 @@ last, then renamed into place. Complete means: the manifest is there and its has
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,7 @@ from ensemble.atomic import (
     replace_directory,
 )
 from ensemble.errors import ArtifactError
+from ensemble.strays import is_stray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -54,6 +57,8 @@ _SEAL = "content"
 _CHUNK = 1 << 20
 _SETTLED = 2 * 10**9
 """Nanoseconds after which a file that changes has another time: no clock of a disk is coarser."""
+_ABANDONED = 3600.0
+"""Seconds after which nobody is writing a file any more."""
 _MEND = "run the same command again: what is damaged is made anew"
 _HASHES: dict[tuple[int, ...], str] = {}
 
@@ -75,7 +80,14 @@ def hash_file(path: Path) -> str:
 
     A process reads a file once: while inode, size and both times stand, the hash does. That is not
     believed of a file that was written just now, whose times a second change may not move.
+
+    Raises
+    ------
+    OSError
+        It is not there or cannot be read, or is a device or a pipe, which may never end.
     """
+    if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, and no file", str(path))
     with path.open("rb") as file:
         version = _version(file.fileno())
         if version in _HASHES:
@@ -245,17 +257,19 @@ def sweep_temporary(run: Path) -> None:
     ----------
     run
         The run directory. Looked at are itself, ``comparisons``, ``learners``, each learner's
-        directory, and all of ``cache`` and ``sources``. Links are not followed, and only names
-        that writing here makes are touched.
+        directory, and all of ``cache``, ``sources`` and ``tries``. Links to directories are
+        followed, and only names that writing here makes are touched. Runs may share a cache: in
+        one that is a link, what another run may just be writing is left alone.
 
     Raises
     ------
     EnsembleError
         A whole directory cannot be moved into its place.
     """
+    shared = _shared_cache(run)
     for directory in _written_directories(run):
-        _restore(_leftovers(directory))
-        for leftover in _leftovers(directory):
+        _restore(_leftovers(directory, shared))
+        for leftover in _leftovers(directory, shared):
             remove(leftover)
 
 
@@ -263,18 +277,45 @@ def _written_directories(run: Path) -> Iterator[Path]:
     """Give the directories that the toolkit writes to, each before those inside it."""
     learners = run / "learners"
     yield from (run, run / "comparisons", learners, *_entries(learners))
-    for tree in (run / "cache", run / "sources"):
-        if not tree.is_symlink():
-            yield from (run / path for path, _, _ in os.walk(tree))
+    for name in ("cache", "sources", "tries"):
+        yield from _directories_below(run / name)
 
 
-def _leftovers(directory: Path) -> list[Path]:
-    return [path for path in _entries(directory) if place_of(path)]
+def _directories_below(tree: Path) -> Iterator[Path]:
+    """Walk a tree through links, each directory once: links may lead in a circle."""
+    seen: set[str] = set()
+    for place, inner, _ in os.walk(tree, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            inner.clear()
+            continue
+        seen.add(real)
+        yield tree / place
+
+
+def _leftovers(directory: Path, shared: Path | None = None) -> list[Path]:
+    """Give what a dead process left; in a cache that is shared, only what is old enough."""
+    found = [path for path in _entries(directory) if place_of(path)]
+    if shared is None or not directory.resolve().is_relative_to(shared):
+        return found
+    return [path for path in found if _age(path) > _ABANDONED]
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.lstat().st_mtime
+    except OSError:  # gone meanwhile
+        return 0.0
+
+
+def _shared_cache(run: Path) -> Path | None:
+    cache = run / "cache"
+    return cache.resolve() if cache.is_symlink() else None
 
 
 def _entries(directory: Path) -> list[Path]:
     try:
-        return [] if directory.is_symlink() else sorted(directory.iterdir())
+        # A leftover may be a link: what it leads to is not ours.
+        return [] if place_of(directory) else sorted(directory.iterdir())
     except OSError:  # not there, no directory, or closed to us: then nothing of ours is in it
         return []
 
@@ -323,12 +364,13 @@ def _check_files(directory: Path, recorded: Mapping[str, Any]) -> None:
 
 
 def _files(directory: Path) -> list[str]:
-    """Relative names of all files but the top manifest, sorted."""
+    """Relative names of all files but the top manifest and strays, sorted."""
     return [name for name in _all_files(directory) if name != MANIFEST]
 
 
 def _all_files(directory: Path) -> list[str]:
-    return sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file())
+    found = (p.relative_to(directory) for p in directory.rglob("*") if p.is_file())
+    return sorted(p.as_posix() for p in found if not any(is_stray(part) for part in p.parts))
 
 
 def _directories(directory: Path) -> list[Path]:

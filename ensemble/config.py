@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import stat
 import tomllib
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from ensemble.artifacts import write_text
-from ensemble.config_faults import RUN_MARKS, faults_of, place_faults
+from ensemble.config_faults import RUN_MARKS, faults_of, is_copied_run, place_faults
+from ensemble.config_paths import anchored, moved
 from ensemble.errors import ConfigError, nearest
 from ensemble.processes import available_cores
+from ensemble.redact import is_secret_name, masked, remember_secrets
+from ensemble.secrets import References
 from ensemble.usage import SourceUse
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 _DEVICE = r"^(auto|cpu|cuda(:[0-9]+)?)$"
@@ -28,6 +34,13 @@ Name = Annotated[str, StringConstraints(pattern=_NAME, strip_whitespace=False)]
 Device = Annotated[str, StringConstraints(pattern=_DEVICE)]
 """Where a learner computes."""
 
+
+_LARGEST = 10_000_000
+"""Bytes of the largest config that is read."""
+_DEEPEST = 32
+"""Tables within tables that a config may have."""
+_SHOWN = 100
+"""Characters of a wrong value that an error shows."""
 
 LEARNER_KEYS = ("name", "plugin", "seeds")
 """Keys of ``[[learners]]`` that are no parameters of the plugin."""
@@ -53,7 +66,7 @@ class Source(Reading):
 
     name: Name
     role: Literal["target", "train", "pretrain", "pseudo", "ignore"]
-    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     reweight: Literal["none", "importance", "labels"] = "none"
     offset: bool = False
@@ -94,7 +107,7 @@ class Stack(_Table):
     nesting: Literal["auto", "full", "plain"] = "auto"
     features: list[str] = []
     learners: list[Name] | None = None
-    resamples: Annotated[int, Field(ge=100)] = 10_000
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
     parameters: dict[str, Any] = {}
 
 
@@ -117,8 +130,8 @@ class Execution(_Table):
     """
 
     executor: Literal["auto", "in-process", "processes"] = "auto"
-    workers: Annotated[int, Field(ge=0)] = 0
-    threads: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0, le=1024)] = 0
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
     device: Device = "auto"
     devices: list[Device] = []
 
@@ -196,8 +209,19 @@ def load_config(path: Path) -> Config:
         The file is missing or not TOML; a key is unknown (the nearest is named), missing or of the
         wrong type; names clash; no source is the target; the run's directory holds the config or a
         file that it reads. All faults are reported together.
+
+    Notes
+    -----
+    The config that a run keeps is of the directory that it lies in, copied or moved.
     """
-    return parse_config(_read_toml(path), path)
+    config = parse_config(_read_toml(path), path)
+    place = path.resolve().parent
+    if not is_copied_run(config, path.resolve()):
+        return config
+    # A run is the directory that it lies in: a copy does not write over what it is a copy of.
+    config = moved(config, place)
+    _refuse(place_faults(config, None), path)
+    return config
 
 
 def load_run_config(run: Path) -> Config:
@@ -221,9 +245,9 @@ def load_run_config(run: Path) -> Config:
             mend="give the `run_dir` of a config that has been run",
         )
     path = run / "config.toml"
-    config, faults = _resolved(_read_toml(path) | {"run_dir": str(run.resolve())}, path)
+    config, faults = _resolved(_read_toml(path), path)
     _refuse(faults, path)
-    return config
+    return moved(config, run.resolve())
 
 
 def parse_config(raw: dict[str, Any], path: Path) -> Config:
@@ -235,20 +259,41 @@ def parse_config(raw: dict[str, Any], path: Path) -> Config:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise ValueError("it is a device or a pipe, and no file")
+        if status.st_size > _LARGEST:
+            raise ValueError(f"it has {status.st_size:,} bytes, and a config at most {_LARGEST:,}")
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # not UTF-8 and not TOML are ValueErrors
         raise ConfigError(f"the config cannot be read: {error}", where=str(path)) from error
+    _refuse_depth(raw, path)
+    return raw
+
+
+def _refuse_depth(raw: dict[str, Any], path: Path) -> None:
+    """Refuse tables within tables that no reader or writer of them gets to the end of."""
+    level: list[Any] = [raw]
+    for _ in range(_DEEPEST):
+        tables = [item.values() if isinstance(item, dict) else item for item in level]
+        level = [x for items in tables for x in items if isinstance(x, dict | list)]
+    if level:
+        raise ConfigError(f"tables or lists are nested more than {_DEEPEST} deep", where=str(path))
 
 
 def _resolved(raw: dict[str, Any], path: Path) -> tuple[Config, list[str]]:
     """Check types and values, and make paths absolute; faults of types end it at once."""
+    remember_secrets(raw)
     gathered = {**raw, "learners": [_gather_parameters(t) for t in _tables(raw, "learners")]}
     try:
         config = Config.model_validate(gathered)
     except ValidationError as error:
         raise ConfigError(_explain(error), where=str(path), mend="see docs/config.md") from error
     faults = faults_of(config)
-    return _anchor(config, path.resolve().parent, faults), faults
+    if config.stack.meta_learner == "none":
+        stack = config.stack.model_copy(update={"meta_learner": None})
+        config = config.model_copy(update={"stack": stack})
+    return anchored(config, path.resolve().parent, faults), faults
 
 
 def _refuse(faults: list[str], path: Path) -> None:
@@ -257,15 +302,40 @@ def _refuse(faults: list[str], path: Path) -> None:
 
 
 def write_config(config: Config, path: Path) -> None:
-    """Write a config as resolved: every default spelled out, every path absolute."""
+    """Write a config as resolved: every default spelled out, every path absolute.
+
+    Secrets are replaced by names in the environment.
+    """
     raw = config.model_dump(exclude_none=True)
+    references = References(raw)
     raw["learners"] = [
-        {key: getattr(learner, key) for key in LEARNER_KEYS} | learner.parameters
+        {key: getattr(learner, key) for key in LEARNER_KEYS}
+        | references.put(learner.parameters, learner.name)
         for learner in config.learners
     ]
+    for source in raw["sources"]:
+        _refer(source, source["name"], references)
+    if config.test is not None:
+        _refer(raw["test"], "test", references)
+    raw["stack"]["parameters"] = references.put(raw["stack"]["parameters"], "stack")
     if config.stack.meta_learner is None:
         raw["stack"]["meta_learner"] = "none"
-    write_text(path, tomli_w.dumps(raw))
+    write_text(path, _told(references.names) + tomli_w.dumps(raw))
+
+
+def _refer(reading: dict[str, Any], owner: str, references: References) -> None:
+    for key in ("path", "options"):
+        reading[key] = references.put(reading[key], owner)
+
+
+def _told(names: list[str]) -> str:
+    """Say how a config whose secrets were taken out is run again."""
+    if not names:
+        return ""
+    return (
+        "# Secrets are not stored. Before this config is run, or new rows are scored, set in the "
+        f"environment:\n# {', '.join(names)}\n\n"
+    )
 
 
 def _tables(raw: dict[str, Any], key: str) -> list[Any]:
@@ -280,33 +350,6 @@ def _gather_parameters(table: Any) -> Any:
     return own | {"parameters": {k: v for k, v in table.items() if k not in own}}
 
 
-def _anchor(config: Config, directory: Path, faults: list[str]) -> Config:
-    """Make every path absolute; one that is none is left as it is, and a fault."""
-
-    def absolute(path: str) -> str:
-        try:
-            return str((directory / Path(path).expanduser()).resolve())
-        except (OSError, RuntimeError, ValueError) as error:
-            faults.append(f"{path!r} is no path: {error}")
-            return path
-
-    def anchored(reading: Reading) -> Any:
-        return reading.model_copy(update={"path": absolute(reading.path)})
-
-    changes: dict[str, Any] = {
-        "run_dir": absolute(config.run_dir),
-        "base_dir": absolute(config.base_dir),
-        "sources": [anchored(source) for source in config.sources],
-        "test": config.test and anchored(config.test),
-    }
-    if config.folds.embeddings is not None:
-        vectors = absolute(config.folds.embeddings)
-        changes["folds"] = config.folds.model_copy(update={"embeddings": vectors})
-    if config.stack.meta_learner == "none":
-        changes["stack"] = config.stack.model_copy(update={"meta_learner": None})
-    return config.model_copy(update=changes)
-
-
 def _explain(error: ValidationError) -> str:
     return "\n".join(_explain_one(item) for item in error.errors(include_url=False))
 
@@ -317,10 +360,20 @@ def _explain_one(item: Any) -> str:
         return f"unknown key {place}: {nearest(str(item['loc'][-1]), _known_keys(item['loc']))}"
     if item["type"] == "missing":
         return f"missing key {place}"
+    got = _got(item["input"], [str(part) for part in item["loc"]])
     if item["type"] == "string_pattern_mismatch":
-        wanted = _PATTERNS[item["ctx"]["pattern"]]
-        return f"{place}: should be {wanted}, got {item['input']!r}"
-    return f"{place}: {item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
+        return f"{place}: should be {_PATTERNS[item['ctx']['pattern']]}, got {got}"
+    return f"{place}: {item['msg'][0].lower()}{item['msg'][1:]}, got {got}"
+
+
+def _got(value: Any, place: list[str]) -> str:
+    """Show a wrong value: no secret, and not a page of it."""
+    secret = next((part for part in place if is_secret_name(part)), "")
+    try:
+        text = repr(masked(value, secret))
+    except ValueError:  # Python writes no number of thousands of digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _place(location: tuple[int | str, ...]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import nearest
+from ensemble.reporter import EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,7 @@ def faults_of(config: Config) -> list[str]:
     return faults
 
 
-def place_faults(config: Config, path: Path) -> list[str]:
+def place_faults(config: Config, path: Path | None) -> list[str]:
     """Find input files that a run would write over, since they lie in its directory.
 
     Parameters
@@ -45,13 +46,14 @@ def place_faults(config: Config, path: Path) -> list[str]:
     config
         With absolute paths.
     path
-        The config's own file. One that a run has written in its own directory is no fault.
+        The config's own file. One that a run has written in its own directory is no fault; None
+        where it is known to be that.
     """
     run = Path(config.run_dir)
     inputs = [(f"{place}.path", Path(reading.path)) for place, reading in _readings(config)]
     if config.folds.embeddings is not None:
         inputs.append(("folds.embeddings", Path(config.folds.embeddings)))
-    if not _is_of_run(path.resolve(), run):
+    if path is not None and not _is_of_run(path.resolve(), run):
         inputs.insert(0, ("the config", path.resolve()))
     return [
         f"run_dir is {run}, where {name} lies ({file}): a run would write over what is there; "
@@ -64,6 +66,22 @@ def place_faults(config: Config, path: Path) -> list[str]:
 def _is_of_run(path: Path, run: Path) -> bool:
     """Say whether a config is the one that a run keeps: earlier work shows that it is one."""
     return path == run / "config.toml" and all((run / mark).exists() for mark in RUN_MARKS)
+
+
+def is_copied_run(config: Config, path: Path) -> bool:
+    """Say whether a config is the one that a run keeps, and names another directory than its own.
+
+    Parameters
+    ----------
+    config
+        With absolute paths.
+    path
+        The config's own file, without links.
+    """
+    # A copy may lack the file that was the lock: not all programs copy what is hidden.
+    marks = (path.parent / mark for mark in (".lock", EVENTS, "folds.json", "learners"))
+    kept = path.name == "config.toml" and (path.parent / "battles.json").exists()
+    return kept and any(map(Path.exists, marks)) and Path(config.run_dir) != path.parent
 
 
 def _source_faults(config: Config) -> Iterator[str]:
@@ -157,6 +175,8 @@ def _value_faults(place: str, value: Any) -> list[str]:
         return [fault for at, item in parts for fault in _value_faults(f"{place}[{at}]", item)]
     if isinstance(value, float) and not math.isfinite(value):
         return [f"{place} is {value}: give a finite number"]
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return [f"{place} is a number beyond 64 bits: give a smaller one"]
     if value is None or isinstance(value, str | bool | int | float):
         return []
     return [f"{place} is a {type(value).__name__}, {value}: write it as a string"]

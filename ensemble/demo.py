@@ -15,12 +15,15 @@ from ensemble.battles.generated import (
     write_battles,
 )
 from ensemble.config import load_config
+from ensemble.config_paths import check_utf8
 from ensemble.delivery.report import write_report
+from ensemble.delivery.report_record import record_report
 from ensemble.delivery.submission import read_submission
 from ensemble.errors import ConfigError
 from ensemble.pipeline import run
 from ensemble.plugin.base import CLASSES
 from ensemble.stacking.scoring import row_log_loss
+from ensemble.strays import is_stray
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,6 +96,7 @@ def demo(directory: Path, *, rows: int, seed: int, display: Display | None = Non
     ConfigError
         The directory holds what no demonstration has written.
     """
+    check_utf8(directory)
     _refuse_strangers(directory)
     battles = generate_battles(
         target_rows=rows, external_rows=rows // 2, test_rows=rows // 4, seed=seed
@@ -102,13 +106,14 @@ def demo(directory: Path, *, rows: int, seed: int, display: Display | None = Non
     place = run(load_config(directory / "config.toml"), display)
     write_sealed(place / "truth.json", against_truth(battles.truth, place / "submission.csv"))
     write_report(place)
+    record_report(place)
     return place
 
 
 def _refuse_strangers(directory: Path) -> None:
     """Refuse a directory with a config, data or other files of the user's."""
     there = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
-    there = {name for name in there if not name.startswith(".")}
+    there = {name for name in there if not (name.startswith(".") or is_stray(name))}
     config = directory / "config.toml"
     own = config.is_file() and config.read_text(encoding="utf-8", errors="replace") == CONFIG
     strangers = sorted(there - {"config.toml", "data", "run"}) if own else sorted(there)

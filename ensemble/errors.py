@@ -21,11 +21,15 @@ import difflib
 import re
 from typing import TYPE_CHECKING, ClassVar
 
+from ensemble.redact import redact
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_LONGEST = 4_000
+"""Characters of a line that are shown: more of a name out of a file tells nobody anything."""
 
 
 class EnsembleError(Exception):
@@ -44,10 +48,10 @@ class EnsembleError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, *, where: str | None = None, mend: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.where = where
-        self.mend = mend
+        self.message = redact(message)
+        self.where = where and redact(where)
+        self.mend = mend and redact(mend)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         lines = [self.message]
@@ -55,11 +59,18 @@ class EnsembleError(Exception):
             lines.append(f"  where: {self.where}")
         if self.mend:
             lines.append(f"  mend:  {self.mend}")
-        return printable("\n".join(lines))
+        return "\n".join(
+            _shortened(line) for line in printable(redact("\n".join(lines))).split("\n")
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default: errors cross process borders.
         return (_rebuild, (type(self), self.message, self.where, self.mend))
+
+
+def _shortened(line: str) -> str:
+    more = len(line) - _LONGEST
+    return line if more <= 0 else f"{line[:_LONGEST]} ... and {more:,} characters more"
 
 
 def _rebuild(

@@ -25,12 +25,18 @@ from ensemble.config import Config, load_config, load_run_config, write_config
 from ensemble.delivery.audit import Audit, audit_run, store_audit, stored_audit
 from ensemble.delivery.audit_deep import DEEP_ROWS, audit_deep
 from ensemble.delivery.compare import compare, store_comparison
-from ensemble.delivery.report import write_report
+from ensemble.delivery.report import REPORT, write_report
+from ensemble.delivery.report_record import is_current_report, record_report
 from ensemble.delivery.submission import write_submission
-from ensemble.delivery.submission_record import record_submission, remove_submission
+from ensemble.delivery.submission_record import (
+    is_current,
+    record_submission,
+    remove_submission,
+)
 from ensemble.errors import ArtifactError, AuditError, ConfigError, EnsembleError, RunLockedError
 from ensemble.oof.again import Decisions, made_again, refuse_undecided, told_again
 from ensemble.oof.check import PREFLIGHT, Finding, check_learner
+from ensemble.oof.checkpoints import sweep_checkpoints
 from ensemble.oof.executors import execute
 from ensemble.oof.workspace import open_workspace
 from ensemble.reporter import EVENTS, Reporter
@@ -52,6 +58,7 @@ from ensemble.stacking.settings import (
     stacked_specs,
 )
 from ensemble.stacking.stack import load_stack
+from ensemble.strays import is_stray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -107,7 +114,8 @@ def run(
         stack_stage(config, reporter)
         predict_stage(config, reporter)
         audit_stage(config, reporter)
-        report_stage(config, reporter)
+        if not keep_report(config, reporter):
+            report_stage(config, reporter)
     return Path(config.run_dir)
 
 
@@ -145,6 +153,7 @@ def writing(config: Config, display: Display | None = None) -> Iterator[Reporter
         ) from error
     try:
         sweep_temporary(directory)
+        sweep_checkpoints(directory)
         yield Reporter(directory, display)
     finally:
         lock.release()
@@ -160,6 +169,7 @@ def _refuse_strangers(directory: Path) -> None:
     """
     try:
         names = {path.name for path in directory.iterdir() if not path.name.startswith(".")}
+        names = {name for name in names if not is_stray(name)}
     except OSError:
         return  # it is not there, or whoever makes it says why not
     if names and not names & _MARKS_OF_A_RUN:
@@ -433,6 +443,9 @@ def predict_stage(config: Config, reporter: Reporter) -> Path | None:
         return None
     _check_stack(config, workspace)
     test = workspace.test_rows()
+    if not config.wants_refit() and is_current(workspace.run, config):
+        reporter.say(f"submission  {submission} (kept)")
+        return submission
     with reporter.stage("predict"):
         used = _test_probabilities(config, workspace, config.predict.models)
         if config.wants_refit():
@@ -521,29 +534,38 @@ def prove_stage(
 
 def compare_stage(
     run: Path, names: Sequence[str], by: Sequence[str] = ()
-) -> tuple[dict[str, Any], Path | None]:
+) -> tuple[dict[str, Any], Path | None, str | None]:
     """Compare learners of a run, and keep the result for the report.
 
     Returns
     -------
     tuple
-        The comparison, and where it is stored: None while another process writes to the run, which
-        does not keep anybody from comparing.
+        The comparison, and where it is stored, or None with why it is not: another process writes
+        to the run, say, or the run cannot be written, which keep nobody from comparing.
     """
     result = compare(run, names, by)
     try:
         with writing(load_run_config(run)):
-            return result, store_comparison(run, result)
-    except RunLockedError:
-        return result, None
+            return result, store_comparison(run, result), None
+    except EnsembleError as error:
+        return result, None, error.message
 
 
 def report_stage(config: Config, reporter: Reporter) -> Path:
     """Turn all that is there into ``report.html``."""
     with reporter.stage("report"):
         path = write_report(Path(config.run_dir))
+        record_report(Path(config.run_dir))
     reporter.say(f"report  {path}")
     return path
+
+
+def keep_report(config: Config, reporter: Reporter) -> bool:
+    """Say whether the report is of what is there now, so that it need not be written anew."""
+    kept = is_current_report(Path(config.run_dir))
+    if kept:
+        reporter.say(f"report  {Path(config.run_dir) / REPORT} (kept)")
+    return kept
 
 
 def sources_stage(

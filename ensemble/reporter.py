@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ensemble.errors import EnsembleError
+from ensemble.redact import redact, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,7 +67,8 @@ class Reporter:
             The file cannot be written.
         """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": now, "event": name, **details}, ensure_ascii=False)
+        told = {"time": now, "event": name, **redacted(details)}
+        line = json.dumps(told, ensure_ascii=False)
         try:
             # A lone surrogate, as in file names that are not UTF-8, becomes its escape in JSON.
             with (self.run / EVENTS).open("a", encoding="utf-8", errors="backslashreplace") as file:
@@ -96,7 +98,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """Show one line."""
-        self.display.say(text)
+        self.display.say(redact(text))
 
     def bar(self, label: str) -> AbstractContextManager[Callable[..., None]]:
         """Show a progress bar."""

@@ -146,7 +146,7 @@ def show_comparison(outcome: dict[str, Any]) -> None:
     console.print(
         f"stored: {outcome['stored']} (`ensemble report RUN` shows it)"
         if outcome["stored"]
-        else "not stored: another process writes to this run",
+        else f"not stored: {outcome['not_stored']}",
         markup=False,
     )
 

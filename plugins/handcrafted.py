@@ -175,6 +175,9 @@ class Handcrafted(BaseLearner):
     def _check_ranges(self) -> None:
         if not self.features:
             raise ValueError("features must name at least one feature set")
+        for name, most in (("n_models", 100), ("num_leaves", 131_072), ("n_estimators", 100_000)):
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} must be {most} or less")
         for name in ("n_models", "num_leaves"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name} must be 2 or more")

@@ -78,7 +78,7 @@ class LightGBMStacker(MetaLearner):
     Raises
     ------
     ValueError
-        A share is outside (0, 1], or there is no seed.
+        A share is outside (0, 1], there is no seed, or a number is beyond all use.
     """
 
     def __init__(
@@ -112,6 +112,9 @@ class LightGBMStacker(MetaLearner):
             raise ValueError(f"inner_fraction must lie between 0 and 1, got {inner_fraction}")
         if seeds < 1:
             raise ValueError(f"seeds must be at least 1, got {seeds}")
+        for name, most in (("seeds", 100), ("num_leaves", 131_072), ("n_estimators", 100_000)):
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} must be {most} or less, got {getattr(self, name)}")
 
     def fit(
         self,

@@ -53,6 +53,8 @@ def check_file_kind(path: Path) -> None:
         pointer to a file that was not fetched, or a table in another format.
     """
     text = str(path)
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise DataError("the path is not UTF-8", where=text, mend="rename the file or directory")
     if "://" in text or text.startswith(("http:/", "https:/", "s3:/", "hf:/", "gs:/")):
         raise DataError(
             "this is a web address", where=text, mend="download the file and give its path"

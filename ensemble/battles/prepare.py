@@ -22,6 +22,8 @@ from ensemble.config import Source
 from ensemble.errors import ArtifactError, DataError
 from ensemble.plugin.code import told_difference
 from ensemble.plugin.manager import get_manager
+from ensemble.redact import mask_text, without_secrets
+from ensemble.secrets import resolved_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -155,7 +157,7 @@ def prepared_settings(config: Config) -> dict[str, Any]:
     return {
         "near_duplicate_threshold": folds.near_duplicate_threshold,
         "embedding_threshold": folds.embedding_threshold if folds.embeddings else None,
-        "readings": [r.model_dump(exclude=apart) for r in config.readings()],
+        "readings": [without_secrets(r.model_dump(exclude=apart)) for r in config.readings()],
     }
 
 
@@ -365,7 +367,7 @@ def _load_as(reading: Reading, source: str, role: str, **options: Any) -> Loaded
         is_test=role == TEST_ROLE,
         text_format=reading.text_format,
         loader=get_manager().loaders.get(reading.loader) if reading.loader else None,
-        loader_options=reading.options,
+        loader_options=resolved_secrets(reading.options, f"options of {reading.path}"),
         loader_name=reading.loader or "",
         **options,
     )
@@ -400,7 +402,7 @@ def _describe(reading: Reading, loaded: Loaded, file_hash: str | None) -> dict[s
     return {
         "name": getattr(reading, "name", TEST_SOURCE),
         "role": getattr(reading, "role", TEST_ROLE),
-        "path": reading.path,
+        "path": mask_text(reading.path),
         "sha256": file_hash,
         "rows": len(battles),
         "label_shares": list(shares),

@@ -9,7 +9,8 @@ import click
 
 from ensemble.cli import asking, making
 from ensemble.cli.shared import cli
-from ensemble.errors import EnsembleError
+from ensemble.errors import EnsembleError, printable
+from ensemble.redact import redact
 
 __all__ = ["asking", "cli", "main", "making"]
 
@@ -34,15 +35,31 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except UnicodeEncodeError as error:
+        click.echo(printable(f"error: a name is not UTF-8: {error.object}; rename it"), err=True)
+        sys.exit(2)
     except OSError as error:
         where = f"\n  where: {error.filename}" if error.filename else ""
-        click.echo(f"error: {error.strerror or error}{where}", err=True)
+        click.echo(printable(redact(f"error: {error.strerror or error}{where}")), err=True)
         sys.exit(1)
     except SystemExit as error:  # of ours, with a code; or of somebody who ends the program
         if error.code:
             raise
         click.echo("error: something ended the program before its work was done", err=True)
         sys.exit(1)
+    except MemoryError as error:
+        _no_memory(error)
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("interrupted: run the same command again to resume", err=True)
         sys.exit(INTERRUPTED)
+
+
+def _no_memory(error: MemoryError) -> None:
+    told = f": {error}" if str(error) else ""
+    click.echo(
+        f"error: there is not enough memory{told}\n"
+        "  mend:  set fewer workers under [execution], give less data or a machine with more; run "
+        "the same command again: what is complete is kept",
+        err=True,
+    )
+    sys.exit(1)

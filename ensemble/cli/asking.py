@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--source", "names", multiple=True, help="Only this source; may be repeated.")
 @click.option(
     "--seeds",
-    type=click.IntRange(min=2),
+    type=click.IntRange(min=2, max=100),
     default=4,
     show_default=True,
     help="Most seeds for a treatment whose effect is near zero.",
@@ -171,8 +171,10 @@ def compare(run: Path, names: tuple[str, ...], by: tuple[str, ...], as_json: boo
     from ensemble.terminal import show_comparison
 
     with only_results():
-        result, stored = compare_stage(run, names, by)
+        result, stored, fault = compare_stage(run, names, by)
     outcome = {**result, "stored": stored and str(stored)}
+    if fault:
+        outcome["not_stored"] = fault
     if as_json:
         echo_json(outcome)
     else:

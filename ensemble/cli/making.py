@@ -14,16 +14,19 @@ from ensemble.cli.shared import (
     config_argument,
     echo_json,
     fold_numbers,
+    is_standard_output,
     json_option,
     keep_option,
     load,
     only_results,
+    option_values,
     path_type,
     print_summary,
     quiet_option,
     refit_option,
     terminal,
 )
+from ensemble.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,6 +137,9 @@ def stack(config: Config, reporter: Any) -> dict[str, Any]:
 @click.option("--test", type=path_type, help="Score the rows of this file instead of the config's.")
 @click.option("--output", type=path_type, help="Where the submission goes; needed with --test.")
 @keep_option
+@click.option("--text-format", type=click.Choice(["json", "plain"]), help="Of --test's text cells.")
+@click.option("--loader", help='Loader plugin that reads --test; "none" for the built-in readers.')
+@click.option("--option", "options", multiple=True, help="Of the loader: KEY=VALUE; repeatable.")
 @quiet_option
 @json_option
 def predict(
@@ -143,31 +149,55 @@ def predict(
     keep: tuple[str, ...],
     quiet: bool,
     as_json: bool,
+    **reading: Any,
 ) -> None:
     """Write the submission, or score new rows by a saved run.
 
-    With --test, the saved models of a RUN score the rows of FILE: no network, no training data.
+    With --test, the saved models of a RUN score the rows of FILE: no network, no training data. The
+    file is read as the run's own test file is, unless options say otherwise. The output may be a
+    device, a pipe or a link; it never replaces an input or a file of a run.
     """
     if (test is None) != (output is None):
         raise click.UsageError("--test and --output go together")
-    if keep and test is None:
-        raise click.UsageError("--keep goes with --test; `run` and `fit` have one of their own")
+    if test is None and (keep or any(reading.values())):
+        raise click.UsageError("--text-format, --loader, --option and --keep are for --test")
     config = load(config_or_run)
     if test is not None and output is not None:
-        from ensemble.delivery.saved_run import predict_file
-
-        with only_results():
-            rows: int | None = predict_file(config, test, output, keep)
+        rows: int | None = _score(config, config_or_run, test, output, keep, reading)
     else:
         from ensemble.pipeline import predict_stage, writing
 
         with only_results(), writing(config, terminal(quiet=quiet)) as reporter:
             output, rows = predict_stage(config, reporter), None
     outcome = {"submission": output and str(output), "rows": rows}
+    # Where the table itself went to standard output, nothing else may.
+    apart = output is not None and is_standard_output(output)
     if as_json:
-        click.echo(json.dumps(outcome))
+        click.echo(json.dumps(outcome), err=apart)
     elif rows is not None:
-        click.echo(f"{output}: {rows:,} rows")
+        click.echo(printable(f"{output}: {rows:,} rows"), err=apart)
+
+
+def _score(
+    config: Config,
+    config_file: Path,
+    test: Path,
+    output: Path,
+    keep: tuple[str, ...],
+    reading: dict[str, Any],
+) -> int:
+    """Score new rows; the table is written when standard output is open for results again."""
+    from ensemble.delivery.output import check_output, write_output
+    from ensemble.delivery.saved_run import reading_options, score_file
+
+    if config_file.is_file():
+        check_output(output, [config_file], "the config")
+    options = option_values(reading.pop("options"))
+    with only_results():
+        asked = reading_options(config, options=options, **reading)
+        text, rows = score_file(config, test, output, asked, keep)
+    write_output(output, text)
+    return rows
 
 
 @cli.command()
@@ -185,7 +215,9 @@ def report(config_or_run: Path, as_json: bool) -> None:
 
 @cli.command()
 @click.option("--directory", type=path_type, default=Path("runs/demo"), show_default=True)
-@click.option("--rows", type=click.IntRange(min=100), default=2_000, show_default=True)
+@click.option(
+    "--rows", type=click.IntRange(min=100, max=10_000_000), default=2_000, show_default=True
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @quiet_option
 @json_option

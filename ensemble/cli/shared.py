@@ -10,14 +10,14 @@ import os
 import sys
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ensemble import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ensemble.config import Config
     from ensemble.terminal import Terminal
@@ -106,3 +106,27 @@ def fold_numbers(text: str | None) -> list[int] | None:
         return [int(part) for part in text.split(",")]
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is not a list of folds like 0,1") from error
+
+
+def option_values(pairs: Sequence[str]) -> dict[str, Any]:
+    """Read ``KEY=VALUE``: what is a value of TOML counts as one, anything else as a string."""
+    import tomllib
+
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, mark, text = pair.partition("=")
+        if not mark or not key.strip():
+            raise click.BadParameter(f"{pair!r} is not of the form KEY=VALUE")
+        try:
+            values[key.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except (ValueError, RecursionError):
+            values[key.strip()] = text
+    return values
+
+
+def is_standard_output(path: Path) -> bool:
+    """Say whether a path leads to where results are printed."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(1))
+    except (OSError, ValueError):
+        return False

@@ -10,6 +10,7 @@ from ensemble.artifacts import TEMPORARY, fingerprint, hash_file
 from ensemble.battles import prepare, split
 from ensemble.delivery.submission_record import RECORD, SUBMISSION
 from ensemble.stacking.tries import TRIES
+from ensemble.strays import is_stray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,11 +48,13 @@ def subject_files(run: Path) -> Iterator[Path]:
     yield from (run / name for name in FILES if os.path.lexists(run / name))
     for tree in TREES:
         for directory, inner, names in os.walk(run / tree, followlinks=True):
-            # What a writer has not put into its place yet is no part of the run.
-            inner[:] = sorted(name for name in inner if not name.startswith(TEMPORARY))
-            yield from (
-                Path(directory) / name for name in sorted(names) if not name.startswith(TEMPORARY)
-            )
+            inner[:] = sorted(name for name in inner if _counts(name))
+            yield from (Path(directory) / name for name in sorted(names) if _counts(name))
+
+
+def _counts(name: str) -> bool:
+    """Leave out strays, and what a writer has not put into its place yet."""
+    return not name.startswith(TEMPORARY) and not is_stray(name)
 
 
 def _content(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -12,28 +12,44 @@ from ensemble.artifacts import fingerprint, read_manifest
 from ensemble.battles.loading import load_battles
 from ensemble.battles.schema import TEST_ROLE, TEST_SOURCE, learner_view, probability_frame
 from ensemble.battles.split import read_split
-from ensemble.delivery.submission import write_submission
-from ensemble.errors import ArtifactError, DataError
+from ensemble.config import Reading
+from ensemble.delivery.output import check_output, write_output
+from ensemble.delivery.submission import submission_text
+from ensemble.errors import ArtifactError, ConfigError, DataError
 from ensemble.oof.guarded import predict_checked
 from ensemble.oof.spec import fold_name
 from ensemble.oof.store import FoldStore, origin_of
 from ensemble.plugin.code import told_difference
 from ensemble.plugin.manager import get_manager
+from ensemble.plugin.parameters import path_parameters
+from ensemble.redact import remember_secrets
+from ensemble.secrets import resolved_secrets
 from ensemble.stacking.assemble import meta_features
 from ensemble.stacking.checked import predict_checked as predict_stack
-from ensemble.stacking.settings import meta_learner_factory, stack_key_parts, stacked_specs
+from ensemble.stacking.settings import (
+    learner_specs,
+    meta_learner_factory,
+    stack_key_parts,
+    stacked_specs,
+)
 from ensemble.stacking.stack import load_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ensemble.battles.folds import FoldPlan
-    from ensemble.config import Config, Reading
+    from ensemble.config import Config
     from ensemble.oof.spec import LearnerSpec
     from ensemble.plugin.base import FloatArray, LogitArray
 
 
-def predict_file(config: Config, test: Path, output: Path, keep: Sequence[str] = ()) -> int:
+def predict_file(
+    config: Config,
+    test: Path,
+    output: Path,
+    reading: Reading | None = None,
+    keep: Sequence[str] = (),
+) -> int:
     """Score the rows of a file by the models of a saved run, and write a submission.
 
     Parameters
@@ -43,7 +59,9 @@ def predict_file(config: Config, test: Path, output: Path, keep: Sequence[str] =
     test
         A file of battles; labels in it are ignored.
     output
-        Where the submission goes.
+        Where the submission goes, as ``write_output`` does it.
+    reading
+        How the file is read, of ``reading_options``; None reads it as the run's test file.
     keep
         As ``predict_battles`` has it.
 
@@ -54,18 +72,82 @@ def predict_file(config: Config, test: Path, output: Path, keep: Sequence[str] =
 
     Raises
     ------
+    InputError
+        The output would replace an input or a file of a run.
     DataError
         The file cannot be read.
     ArtifactError
         A model of the run is missing or damaged.
     """
-    if output.resolve() == test.resolve():
-        raise DataError("the output would replace the test file", where=str(output))
-    battles = _read_test(test, config.test)
-    probabilities = predict_battles(config, battles, keep)
-    frame = probability_frame(battles["id"], probabilities)
-    write_submission(output, frame, battles["id"].to_list())
-    return len(battles)
+    text, rows = score_file(config, test, output, reading, keep)
+    write_output(output, text)
+    return rows
+
+
+def score_file(
+    config: Config,
+    test: Path,
+    output: Path,
+    reading: Reading | None = None,
+    keep: Sequence[str] = (),
+) -> tuple[str, int]:
+    """Give the content of a submission and its rows; parameters and errors as ``predict_file``."""
+    check_output(output, [test], "the test file")
+    check_output(output, _inputs(config))
+    battles = _read_test(test, reading or reading_options(config))
+    frame = probability_frame(battles["id"], predict_battles(config, battles, keep))
+    return submission_text(frame, battles["id"].to_list()), len(battles)
+
+
+def reading_options(
+    config: Config,
+    *,
+    loader: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    text_format: Literal["json", "plain"] | None = None,
+) -> Reading:
+    """Say how a file of new rows is read: as the run's test file, but for what is given here.
+
+    Parameters
+    ----------
+    config
+        The run's own config.
+    loader
+        Registered name of a loader, or ``"none"`` for the toolkit's own readers. Options of the
+        run's loader are not taken for another one.
+    options
+        For the loader; they are put over those of the run.
+    text_format
+        As in ``[test]``.
+
+    Raises
+    ------
+    ConfigError
+        There are options and no loader.
+    """
+    base = config.test or Reading(path="")
+    named = base.loader if loader is None else (None if loader == "none" else loader)
+    kept = base.options if named is not None and named == base.loader else {}
+    merged = {**kept, **(options or {})}
+    remember_secrets(merged)
+    if merged and named is None:
+        raise ConfigError(
+            f"options are for a loader, and none is given: {', '.join(merged)}",
+            mend="name one with --loader",
+        )
+    return Reading(
+        path="", loader=named, options=merged, text_format=text_format or base.text_format
+    )
+
+
+def _inputs(config: Config) -> Iterator[Path]:
+    """Give what the run was made from, and its learners still read."""
+    yield from (Path(reading.path) for reading in config.readings())
+    if config.folds.embeddings is not None:
+        yield Path(config.folds.embeddings)
+    for spec in learner_specs(config):
+        for places in path_parameters(spec.make()).values():
+            yield from places
 
 
 def predict_battles(config: Config, battles: pl.DataFrame, keep: Sequence[str] = ()) -> FloatArray:
@@ -92,6 +174,7 @@ def predict_battles(config: Config, battles: pl.DataFrame, keep: Sequence[str] =
     """
     run = Path(config.run_dir)
     _check_names(config, keep)
+    resolved_secrets(config.stack.parameters, "stack.parameters")
     stack = _read_stack(run, config, keep)
     plan = read_split(run)
     store = FoldStore(run, plan.fingerprint, stack["data"], plan.n_splits)
@@ -224,14 +307,14 @@ def _keys_on(
     }
 
 
-def _read_test(path: Path, reading: Reading | None) -> pl.DataFrame:
-    loader = reading.loader if reading else None
+def _read_test(path: Path, reading: Reading) -> pl.DataFrame:
+    loader = reading.loader
     return load_battles(
         path,
         source=TEST_SOURCE,
         role=TEST_ROLE,
         is_test=True,
-        text_format=reading.text_format if reading else "json",
+        text_format=reading.text_format,
         loader=get_manager().loaders.get(loader) if loader else None,
-        loader_options=reading.options if reading else None,
+        loader_options=resolved_secrets(reading.options, f"options of {path}"),
     ).battles

@@ -74,11 +74,16 @@ def write_submission(path: Path, probabilities: pl.DataFrame, test_ids: Sequence
     EnsembleError
         The file cannot be written; what stood there before is kept.
     """
+    write_text(path, submission_text(probabilities, test_ids))
+
+
+def submission_text(probabilities: pl.DataFrame, test_ids: Sequence[str]) -> str:
+    """Give the content of a submission file; parameters and errors as ``write_submission``."""
     check_submission(probabilities, test_ids)
     ordered = pl.DataFrame({"id": test_ids}, schema={"id": pl.String}).join(
         probabilities.select(COLUMNS), on="id", how="left", maintain_order="left"
     )
-    write_text(path, ordered.write_csv())
+    return ordered.write_csv()
 
 
 def read_submission(path: Path) -> pl.DataFrame:
@@ -236,3 +241,5 @@ def _check_is_file(path: Path) -> None:
             where=str(path),
             mend="check the spelling; relative paths start at the current directory",
         )
+    if not path.is_file():
+        raise DataError("this is a device or a pipe, and no file", where=str(path))

@@ -53,6 +53,12 @@ def submission_fault(run: Path, config: Config) -> str | None:
     return None
 
 
+def is_current(run: Path, config: Config) -> bool:
+    """Say whether a run's submission is there, and what its stack predicts."""
+    there = all((run / name).is_file() for name in (SUBMISSION, RECORD))
+    return there and submission_fault(run, config) is None
+
+
 def remove_submission(run: Path) -> None:
     """Take away a submission and what is recorded of it."""
     for name in (SUBMISSION, RECORD):

@@ -102,6 +102,7 @@ def check_learner(workspace: Workspace, spec: LearnerSpec, rows: int) -> list[Fi
 
 
 def _tried(workspace: Workspace, spec: LearnerSpec, rows: int) -> list[Finding]:
+    spec.check_secrets()
     own = getattr(spec.make(), "check", None)
     if own is not None:
         return [_own(workspace, spec, own, rows)]

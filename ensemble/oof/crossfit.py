@@ -11,6 +11,7 @@ import polars as pl
 from ensemble.artifacts import atomic_directory, fingerprint
 from ensemble.battles.held_out import HeldOut
 from ensemble.errors import LearnerError
+from ensemble.oof.checkpoints import checkpoint_directory
 from ensemble.oof.fitting import SeedFit, pretraining
 from ensemble.oof.kept_fit import fit_key, forget_spare
 from ensemble.oof.lineage import check_offset, own_uses
@@ -135,9 +136,7 @@ class _FoldJob:
         return fit_key(self.spec, self.parts) if dear else None
 
     def _checkpoint_directory(self, key: str) -> Path:
-        # The key is part of the place: a checkpoint of other parameters is never resumed.
-        name = f"{self.held_out.name}-{key[:16]}"
-        return self.workspace.run / "checkpoints" / self.spec.name / name
+        return checkpoint_directory(self.workspace.run, self.spec.name, self.held_out.name, key)
 
     def _context(
         self,

@@ -95,6 +95,7 @@ class SeedFit:
     def _fit_and_save(
         self, place: Path, context: FitContext, kept: KeptFit | None
     ) -> tuple[_Probe, dict[str, float]]:
+        self.spec.check_secrets()
         learner, seconds = self._fitted(context, kept)
         rows, clock = self.rows, time.perf_counter()
         oof = predict_checked(learner, rows.held_out, self.where)

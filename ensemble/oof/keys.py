@@ -18,6 +18,7 @@ from ensemble.oof.spec import VERSION
 from ensemble.plugin.code import told_difference
 from ensemble.plugin.contract import dependencies_of
 from ensemble.plugin.parameters import path_parameters
+from ensemble.redact import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -95,7 +96,7 @@ def given_differences(
         yield _told("plugin", made_by.get("plugin"), plugin)
         return
     stored = made_by.get("parameters", {})
-    for name, value in parameters.items():
+    for name, value in without_secrets(dict(parameters)).items():
         if name not in stored or not _same(stored[name], value):
             yield _told(name, stored.get(name, _NOTHING), value)
 
@@ -145,7 +146,7 @@ def _by_name(what: str, stored: Mapping[str, Any], now: Mapping[str, Any]) -> It
 def _files(made_by: Mapping[str, Any], spec: LearnerSpec) -> tuple[list[str], list[str]]:
     """Compare files and other dependencies: those that have changed, and those not here."""
     learner = spec.make()
-    found = dependencies_of(learner, f'learner "{spec.name}"')
+    found = without_secrets(dependencies_of(learner, f'learner "{spec.name}"'))
     now: dict[str, Any] = {
         name: _hash(value) if isinstance(value, Path) else value for name, value in found.items()
     }

@@ -52,6 +52,7 @@ def load_one(spec: LearnerSpec, directory: Path, where: str) -> BaseLearner:
     LearnerError
         ``load`` raised, or returned no learner.
     """
+    spec.check_secrets()
     loaded = guarded("load", where, lambda: spec.make().load(directory))
     if not isinstance(loaded, BaseLearner):
         raise LearnerError(f"load returned {type(loaded).__name__}, not a learner", where=where)

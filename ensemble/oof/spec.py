@@ -19,6 +19,8 @@ from ensemble.oof.lineage import is_asked, labellers, own_uses
 from ensemble.plugin.contract import dependencies_of, teachers_of
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, path_parameters, plain_parameters
+from ensemble.redact import without_secrets
+from ensemble.secrets import resolved_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -63,7 +65,7 @@ class LearnerSpec:
     kept: Kept = field(default=NOTHING_KEPT, compare=False, repr=False)
 
     def make(self) -> BaseLearner:
-        """Make an instance that is not fitted.
+        """Make an instance that is not fitted; secrets that are not set are masks in it.
 
         Raises
         ------
@@ -75,12 +77,23 @@ class LearnerSpec:
             Its parameters are wrong.
         """
         kind = get_manager().base_learners.get(self.plugin)
-        return build(kind, self.parameters, where=self.where, anchor=self.base_directory)
+        values = resolved_secrets(self.parameters, self.where, needed=False)
+        return build(kind, values, where=self.where, anchor=self.base_directory)
 
     @property
     def where(self) -> str:
         """Name learner and plugin, for errors."""
         return f'learner "{self.name}", plugin "{self.plugin}"'
+
+    def check_secrets(self) -> None:
+        """See that its secrets are set, before it is put to work.
+
+        Raises
+        ------
+        ConfigError
+            A name is not set in the environment.
+        """
+        resolved_secrets(self.parameters, f'learner "{self.name}"')
 
     def settings(self) -> dict[str, Any]:
         """Say which plugin, code and version, which parameters, defaults included, and seeds.
@@ -92,7 +105,7 @@ class LearnerSpec:
             "plugin": self.plugin,
             "code": self.kept.stands_for(self.code()),
             "version": type(learner).version,
-            "parameters": plain_parameters(learner) | dict(self.parameters),
+            "parameters": without_secrets(plain_parameters(learner) | dict(self.parameters)),
             "seeds": self.seeds,
         }
 
@@ -112,7 +125,7 @@ class LearnerSpec:
             A file that the learner depends on cannot be read.
         """
         learner = self.make()
-        named = dependencies_of(learner, self.where)
+        named = without_secrets(dependencies_of(learner, self.where))
         dependencies = {
             name: self._hash(value, hash_file) if isinstance(value, Path) else value
             for name, value in named.items()

@@ -21,6 +21,7 @@ from ensemble.oof.models import load_model
 from ensemble.oof.spec import fold_name
 from ensemble.plugin.code import told_difference
 from ensemble.plugin.contract import dependencies_of
+from ensemble.redact import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -280,7 +281,8 @@ def _difference(made_by: Mapping[str, Any], spec: LearnerSpec) -> str | None:
                 f"was made with {name} {made_by.get(name)}, and the config or the installed plugin "
                 f"says {value}"
             )
-    stored, now = made_by["dependencies"], dependencies_of(spec.make(), f'learner "{spec.name}"')
+    found = dependencies_of(spec.make(), spec.where)
+    stored, now = made_by["dependencies"], without_secrets(found)
     for name in sorted({*stored, *now}):
         value = now.get(name)
         if not isinstance(value, Path) and fingerprint(value) != fingerprint(stored.get(name)):

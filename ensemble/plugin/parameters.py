@@ -8,7 +8,8 @@ import inspect
 import json
 import pathlib
 import typing
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ensemble.artifacts import canonical_json
 from ensemble.errors import ConfigError, EnsembleError, PluginError, nearest
@@ -16,6 +17,8 @@ from ensemble.plugin.faults import own_line, plugin_errors, staying
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from pydantic import TypeAdapter
 
 Plugin = TypeVar("Plugin")
 
@@ -186,7 +189,13 @@ def _construct(kind: type[Plugin], values: dict[str, Any], where: str) -> Plugin
         raise ConfigError(text, where=f"{where}, {line}" if line else where) from error
 
 
-def _constructor_parameters(kind: type) -> dict[str, inspect.Parameter]:
+def _constructor_parameters(kind: type) -> Mapping[str, inspect.Parameter]:
+    # Asked for every fold of every learner, and the same as long as the class is.
+    return _kept_parameters(cast("Any", kind))
+
+
+@lru_cache(maxsize=256)
+def _kept_parameters(kind: Any) -> Mapping[str, inspect.Parameter]:
     try:
         parameters = inspect.signature(kind).parameters
     except plugin_errors() as error:
@@ -202,7 +211,12 @@ def _constructor_parameters(kind: type) -> dict[str, inspect.Parameter]:
     }
 
 
-def _annotations(kind: type) -> dict[str, Any]:
+def _annotations(kind: type) -> Mapping[str, Any]:
+    return _kept_annotations(cast("Any", kind))
+
+
+@lru_cache(maxsize=256)
+def _kept_annotations(kind: Any) -> Mapping[str, Any]:
     try:
         constructor = inspect.getattr_static(kind, "__init__")
         return typing.get_type_hints(constructor, localns=_NAMESPACE)
@@ -216,13 +230,28 @@ def _annotations(kind: type) -> dict[str, Any]:
 
 def _checked(annotation: Any, value: Any) -> Any:
     """Check a value as JSON, where a list may stand for a tuple and a string for a path."""
-    from pydantic import TypeAdapter
-
     try:
         text = json.dumps(value, allow_nan=False)
     except TypeError as error:
         raise ValueError("only strings, numbers, booleans, lists and tables can be used") from error
-    return TypeAdapter(annotation).validate_json(text, strict=True)
+    return _adapter(annotation).validate_json(text, strict=True)
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    """Make what checks values of a type, once for each: that takes longer than to check."""
+    try:
+        return _kept_adapter(annotation)
+    except TypeError:  # an annotation without a hash
+        return _new_adapter(annotation)
+
+
+def _new_adapter(annotation: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(annotation)
+
+
+_kept_adapter = lru_cache(maxsize=1024, typed=True)(_new_adapter)
 
 
 def _reason(error: ValueError) -> str:

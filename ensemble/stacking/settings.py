@@ -13,12 +13,14 @@ from ensemble.oof.spec import LearnerSpec
 from ensemble.plugin.contract import contract_faults, resources_of
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, plain_parameters
+from ensemble.redact import without_secrets
+from ensemble.secrets import resolved_secrets
 from ensemble.stacking.candidates import simple_candidates
 from ensemble.stacking.stack import VERSION, list_candidates
 from ensemble.stacking.verdict import BY_EVIDENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ensemble.config import Config, Execution
     from ensemble.plugin.base import MetaLearner
@@ -110,7 +112,8 @@ def meta_learner_factory(config: Config) -> Callable[[], MetaLearner] | None:
 
     def make() -> MetaLearner:
         kind = get_manager().meta_learners.get(name)
-        return build(kind, config.stack.parameters, where="stack.parameters")
+        values = resolved_secrets(config.stack.parameters, "stack.parameters", needed=False)
+        return build(kind, values, where="stack.parameters")
 
     return make
 
@@ -131,6 +134,10 @@ def check_plugins(config: Config) -> None:
     factory = meta_learner_factory(config)
     if factory is not None:
         checks.append(partial(_check_meta_learner, factory))
+    checks += [spec.check_secrets for spec in specs]
+    checks += [
+        partial(resolved_secrets, values, place) for place, values in _tables_with_secrets(config)
+    ]
     checks.append(partial(_check_choice, config))
     checks.append(partial(_check_names, config))
     checks.append(partial(nested_specs, config))
@@ -144,6 +151,11 @@ def check_plugins(config: Config) -> None:
             faults.append(str(error))
     if faults:
         raise ConfigError("\n".join(dict.fromkeys(faults)))
+
+
+def _tables_with_secrets(config: Config) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield "stack.parameters", config.stack.parameters
+    yield from ((f"options of {r.path}", r.options) for r in config.readings())
 
 
 def _check_names(config: Config) -> None:
@@ -217,6 +229,10 @@ def _check_choice(config: Config) -> None:
         raise error
 
 
+def _identity(made: MetaLearner) -> dict[str, Any]:
+    return {"version": type(made).version, **without_secrets(plain_parameters(made))}
+
+
 def stack_key_parts(config: Config) -> dict[str, Any]:
     """Say everything in the config and the plugins that the stack depends on, as JSON."""
     factory, manager = meta_learner_factory(config), get_manager()
@@ -225,8 +241,8 @@ def stack_key_parts(config: Config) -> dict[str, Any]:
         "version": VERSION,
         # Trees see columns in the order of learners, and break ties by it.
         "order": [learner.name for learner in config.stacked_learners()],
-        "settings": config.stack.model_dump(),
-        "meta_learner": made and {"version": type(made).version, **plain_parameters(made)},
+        "settings": without_secrets(config.stack.model_dump()),
+        "meta_learner": made and _identity(made),
         "code": made and manager.meta_learners.entry(str(config.stack.meta_learner)).code(),
         "features": {name: manager.feature_identity(name) for name in config.stack.features},
         "seed": config.seed,

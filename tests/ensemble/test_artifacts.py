@@ -21,6 +21,7 @@ from ensemble.artifacts import (
     canonical_json,
     fingerprint,
     hash_file,
+    hash_tree,
     read_json,
     read_manifest,
     read_sealed,
@@ -161,12 +162,64 @@ def test_sweeping_leaves_alone_what_is_not_ours(tmp_path: Path, fold: Path) -> N
     deep = f"learners/words/fold-0/model/.tmp-{hexadecimal}-mine"
     (tmp_path / deep).parent.mkdir()
     (tmp_path / deep).write_text("mine")
-    _leftover(elsewhere / "x", 1).write_text("of another run")
+    _leftover(elsewhere / "x", 1).write_text("another run with the same cache may write it now")
     (tmp_path / "cache").symlink_to(elsewhere)
-    (tmp_path / "learners" / "linked").symlink_to(elsewhere)
     before = _tree(tmp_path)
     sweep_temporary(tmp_path)
     assert _tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("linked", ["learners", "learners/words", "comparisons", "cache/features"])
+def test_sweeping_follows_links_to_directories(linked: str, tmp_path: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    (run / linked).parent.mkdir(parents=True)
+    elsewhere.mkdir()
+    (run / linked).symlink_to(elsewhere)
+    (elsewhere / "again").symlink_to(elsewhere)  # in a circle
+    _leftover(elsewhere / "x", 1).write_text("half")
+    (elsewhere / "kept").write_text("whole")
+    sweep_temporary(run)
+    assert _tree(elsewhere) == ["again", "kept"]
+
+
+def test_sweeping_a_shared_cache_takes_only_what_nobody_writes_any_more(tmp_path: Path) -> None:
+    run, shared = tmp_path / "run", tmp_path / "shared"
+    (shared / "features").mkdir(parents=True)
+    run.mkdir()
+    (run / "cache").symlink_to(shared)
+    new, old = (_leftover(shared / "features" / "x", number) for number in (1, 2))
+    for path in (new, old):
+        path.write_text("half")
+    os.utime(old, (1, 1))
+    sweep_temporary(run)
+    assert [path.name for path in (shared / "features").iterdir()] == [new.name]
+
+
+STRAYS = (
+    ".DS_Store",
+    "Thumbs.db",
+    "._a",
+    ".nfs00000001",
+    ".a.swp",
+    "a~",
+    ".~lock.a#",
+    "Desktop.ini",
+)
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+def test_what_a_system_drops_is_no_part_of_an_artifact(stray: str, fold: Path) -> None:
+    before = read_manifest(fold), hash_tree(fold)
+    (fold / "model").mkdir()
+    for directory in (fold, fold / "model"):
+        (directory / stray).write_text("dropped")
+    assert (read_manifest(fold), hash_tree(fold)) == before
+
+
+def test_a_hidden_file_of_anybody_else_is_foreign(fold: Path) -> None:
+    (fold / ".hidden").write_text("x")
+    with pytest.raises(ArtifactError, match="missing or foreign files: .hidden"):
+        read_manifest(fold)
 
 
 def test_sweeping_removes_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None:

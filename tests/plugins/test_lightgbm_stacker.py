@@ -301,6 +301,9 @@ def test_parameters_are_kept_as_given_and_checked() -> None:
         build(LightGBMStacker, {"inner_fraction": 1.0}, where="stack")
     with pytest.raises(ConfigError, match="seeds must be at least 1"):
         build(LightGBMStacker, {"seeds": 0}, where="stack")
+    for name in ("seeds", "num_leaves", "n_estimators"):
+        with pytest.raises(ConfigError, match=f"{name} must be [0-9]+ or less, got 1000000000"):
+            build(LightGBMStacker, {name: 10**9}, where="stack")
 
 
 def test_a_class_that_the_training_rows_lack_keeps_its_start() -> None:

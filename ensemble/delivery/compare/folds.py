@@ -11,6 +11,7 @@ from ensemble.artifacts import MANIFEST, fingerprint, read_json
 from ensemble.errors import ArtifactError
 from ensemble.oof.spec import fold_name
 from ensemble.oof.store import OOF, origin_of, read_logits
+from ensemble.redact import without_secrets
 from ensemble.stacking.scoring import softmax
 
 if TYPE_CHECKING:
@@ -148,7 +149,8 @@ def _check_alike(manifests: Mapping[str, Mapping[str, Any]], learner: Learner, w
         )
     made_by = next(iter(shared.values()))
     parameters = made_by.get("parameters", {})
-    changed = [k for k, v in learner.parameters.items() if parameters.get(k) != v]
+    asked = without_secrets(dict(learner.parameters))
+    changed = [k for k, v in asked.items() if parameters.get(k) != v]
     if made_by.get("plugin") != learner.plugin or changed:
         raise ArtifactError(
             "its predictions were made with other settings than the config has now: "

@@ -12,7 +12,7 @@ from ensemble.errors import ArtifactError, InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["write_report"]
+__all__ = ["REPORT", "write_report"]
 
 REPORT = "report.html"
 

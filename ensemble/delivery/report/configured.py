@@ -9,6 +9,7 @@ from typing import Any
 
 from ensemble.delivery.report.records import MEND
 from ensemble.errors import ArtifactError
+from ensemble.redact import without_secrets
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def read_config(run: Path) -> Configured | None:
 
 def _written(learner: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     apart = ("name", "plugin", "stack")
-    return learner.get("plugin", ""), {k: v for k, v in learner.items() if k not in apart}
+    parameters = {k: v for k, v in learner.items() if k not in apart}
+    return learner.get("plugin", ""), without_secrets(parameters)
 
 
 def _folder(config: dict[str, Any], run: Path) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from ensemble.artifacts import TEMPORARY
 from ensemble.delivery.report import measures, tables
 from ensemble.delivery.report.data import Agreement, Learner, Lesson
+from ensemble.strays import is_stray
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,8 @@ def read_learners(
     run: Path, configured: Sequence[str] | None, target: Target | None, basis: Basis, asked: Asked
 ) -> tuple[list[Predictions], list[str]]:
     """Read the learners of the config; others that lie in the run directory are named only."""
-    found = sorted(p.name for p in (run / "learners").glob("*") if not p.name.startswith(TEMPORARY))
+    names_there = (path.name for path in (run / "learners").glob("*"))
+    found = sorted(n for n in names_there if not (n.startswith(TEMPORARY) or is_stray(n)))
     names = found if configured is None else configured
     left_out = [f"{name}: the config has no such learner" for name in found if name not in names]
     if target is None:

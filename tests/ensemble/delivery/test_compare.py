@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ from filelock import FileLock
 from markupsafe import Markup
 
 from ensemble.artifacts import fingerprint, hash_file, write_sealed
+from ensemble.atomic import own_step
 from ensemble.battles.schema import BATTLE_SCHEMA, LABEL_COLUMNS, LOGIT_COLUMNS
 from ensemble.cli import cli
 from ensemble.config import load_config
@@ -452,6 +454,32 @@ def test_a_run_that_another_process_writes_to_can_be_compared_but_not_written(pl
     assert "not stored: another process writes to this run" in outcome.output
     assert "b is better than a" in outcome.output
     assert not (run / "comparisons").exists()
+
+
+@pytest.mark.parametrize("step", ["FileLock", "store_comparison"])
+def test_a_run_that_cannot_be_written_can_be_compared(
+    place: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        error = OSError(errno.EROFS, "Read-only file system")
+        if step == "FileLock":
+            raise error
+        with own_step(place):
+            raise error
+
+    if step == "FileLock":
+        monkeypatch.setattr("ensemble.pipeline.FileLock.acquire", refuse)
+    else:
+        monkeypatch.setattr("ensemble.pipeline.store_comparison", refuse)
+    asked = ["compare", str(place / "run"), "a", "b"]
+    outcome = CliRunner().invoke(cli, asked, catch_exceptions=False)
+    assert outcome.exit_code == 0
+    assert "b is better than a" in outcome.output
+    assert "not stored: " in outcome.output
+    assert "Read-only file system" in outcome.output
+    told = json.loads(CliRunner().invoke(cli, [*asked, "--json"]).stdout)
+    assert told["stored"] is None
+    assert "Read-only file system" in told["not_stored"]
 
 
 def test_a_learner_of_pseudo_labels_is_compared(project: Any) -> None:

@@ -1091,6 +1091,34 @@ def test_a_damaged_by_product_is_pointed_out_and_its_section_not_measured(
     assert "not written yet" not in section(html, "test")
 
 
+@pytest.mark.parametrize("place", [0, 0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("bit", [0, 7])
+def test_a_flipped_bit_in_the_battles_is_told_and_never_a_traceback(
+    run: Run, place: float, bit: int
+) -> None:
+    path = run.path / "battles.parquet"
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1 << bit
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match="missing or not what was written"):
+        run.report(settle=False)
+    html = (run.path / "report.html").read_text(encoding="utf-8")
+    assert "battles.parquet" in html
+    assert run.verdict["chosen"] not in html
+
+
+def test_no_file_of_the_stack_is_shown_that_is_not_what_was_written(run: Run) -> None:
+    files = [path for path in (run.path / "stack").rglob("*") if path.is_file()]
+    assert len(files) >= 4
+    for path in files:
+        content = path.read_bytes()
+        path.write_bytes(content[:-2] + b" " + content[-1:])
+        html = run.report(settle=False)
+        assert "is damaged: " in html, path
+        assert "not measured" in section(html, "candidates"), path
+        path.write_bytes(content)
+
+
 def test_a_battle_that_the_stack_predicts_twice_is_pointed_out(run: Run) -> None:
     place = run.path / "stack" / "oof.parquet"
     table = pl.read_parquet(place)
