@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.artifacts import fingerprint, hash_file
 from ensemble.errors import LearnerError
+from plugins.language_model.heads import find_head, is_head
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,7 @@ def load_config(settings: ModelSettings) -> PreTrainedConfig:
 
 def load_model(
     settings: ModelSettings, config: PreTrainedConfig, **options: Any
-) -> PreTrainedModel:
+) -> tuple[PreTrainedModel, tuple[str, ...]]:
     """Load a sequence classifier; its head is new, everything else must come from the weights.
 
     Parameters
@@ -66,6 +67,11 @@ def load_model(
         As ``load_config`` gives it.
     options
         Passed on to ``from_pretrained``: dtype, device map, quantization.
+
+    Returns
+    -------
+    tuple
+        The model, and the names of its head's modules.
 
     Raises
     ------
@@ -86,11 +92,11 @@ def load_model(
             output_loading_info=True,
             **options,
         )
-    head = tuple(f"{name}." for name in HEAD_MODULES)
+    head = find_head(model, report["missing_keys"])
     misshapen = sorted(
         f"{key} has shape {tuple(found)}, not {tuple(wanted)}"
         for key, found, wanted in report["mismatched_keys"]
-        if not key.startswith(head)
+        if not is_head(key, head)
     )
     if misshapen:
         raise LearnerError(
@@ -99,7 +105,7 @@ def load_model(
             where=settings.model,
             mend="give a checkpoint whose config and weights belong together",
         )
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(head))
+    missing = sorted(key for key in report["missing_keys"] if not is_head(key, head))
     if missing:
         raise LearnerError(
             f"the weights lack {len(missing)} tensors of {type(model).__name__}: "
@@ -107,7 +113,7 @@ def load_model(
             where=settings.model,
             mend="give a checkpoint of this architecture, complete and in safetensors",
         )
-    return model
+    return model, head
 
 
 @contextmanager
@@ -125,10 +131,6 @@ def _quiet() -> Iterator[None]:
         told.set_verbosity(level)
         if bars:
             told.enable_progress_bar()
-
-
-HEAD_MODULES = ("score", "classifier", "pooler", "head", "dense")
-"""What classifiers call the parts that a pretrained checkpoint need not have."""
 
 
 def identity(settings: ModelSettings) -> dict[str, str]:

@@ -48,7 +48,8 @@ def of(model: Path | str, **options: Any) -> Any:
 
 
 def load(directory: Path) -> Any:
-    return weights.load_model(of(directory), weights.load_config(of(directory)))
+    model, _head = weights.load_model(of(directory), weights.load_config(of(directory)))
+    return model
 
 
 def change_tensors(directory: Path, change: Callable[[dict[str, Any]], None]) -> None:
