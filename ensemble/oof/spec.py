@@ -16,7 +16,7 @@ from ensemble.battles.usage import SourceUse
 from ensemble.errors import ConfigError, DataError, nearest
 from ensemble.oof.lineage import is_asked, labellers, own_uses
 from ensemble.plugin.manager import get_manager
-from ensemble.plugin.parameters import build, path_parameters, plain_parameters
+from ensemble.plugin.parameters import build, path_parameters, placeless, plain_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -75,15 +75,20 @@ class LearnerSpec:
     def settings(self) -> dict[str, Any]:
         """Say which plugin and version, which parameters, defaults included, and how many seeds.
 
-        Paths stand as they were given, so that a run can move to another machine.
+        Paths are left out, and what else the learner names among its dependencies: their content
+        counts, so that files can move, and a run to another machine.
         """
         learner = self.make()
         return {
             "plugin": self.plugin,
             "version": type(learner).version,
-            "parameters": plain_parameters(learner) | dict(self.parameters),
+            "parameters": placeless(learner, self.all_parameters(), learner.dependencies()),
             "seeds": self.seeds,
         }
+
+    def all_parameters(self) -> dict[str, Any]:
+        """Give all parameters, defaults included, as the config has them: paths as they stand."""
+        return plain_parameters(self.make()) | dict(self.parameters)
 
     def key_parts(self) -> dict[str, Any]:
         """Say everything about the learner that its predictions depend on; files by content.

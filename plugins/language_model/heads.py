@@ -126,8 +126,12 @@ def adapted_names(
 def _linear_names(model: nn.Module) -> list[str]:
     from transformers.pytorch_utils import Conv1D
 
-    kinds = (nn.Linear, Conv1D)
-    return [name for name, module in model.named_modules() if isinstance(module, kinds)]
+    return [
+        name
+        for name, module in model.named_modules()
+        # A router of experts may be a linear layer that gives a tuple.
+        if isinstance(module, (nn.Linear, Conv1D)) and not type(module).__name__.endswith("Router")
+    ]
 
 
 def _ends_with(name: str, ends: Collection[str]) -> bool:

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from ensemble.artifacts import hash_file, read_json, write_json
+from ensemble.artifacts import read_json, write_json
 from ensemble.battles.swap import swap_classes
 from ensemble.errors import LearnerError
 from ensemble.plugin.base import BaseLearner, Resources
 from plugins.language_model.parameters import Parameters
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import polars as pl
     import torch
 
@@ -94,16 +95,12 @@ class LanguageModel(Parameters, BaseLearner):
         self.facts_: dict[str, Any] = {}
 
     def dependencies(self) -> dict[str, Any]:
-        """Name weights and tokenizer of a directory by content; a hub id is named by revision."""
-        directory = Path(self.model)
-        if not directory.is_dir():
-            return {}
-        from plugins.language_model.weights import directory_fingerprint
+        """Name weights and tokenizer by content: neither place, hub id nor revision counts."""
+        from plugins.language_model.base_weights import identity
 
-        files = [path for path in sorted(directory.glob("*token*")) if path.is_file()]
-        weights = directory_fingerprint(directory)
-        tokenizer = {path.name: hash_file(path) for path in files}
-        return {"model": {"weights": weights, "tokenizer": tokenizer}}
+        found = identity(self.model_settings())
+        content = {"weights": found["sha256"], "tokenizer": found["tokenizer_sha256"]}
+        return {"model": content, "revision": None}
 
     def pretrain(
         self,

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from ensemble.errors import LearnerError
 from plugins.language_model import attention, decoder, encoder
+from plugins.language_model.base_weights import identity
 from plugins.language_model.batches import (
     Pack,
     Padded,
@@ -79,6 +81,8 @@ class Classifier:
         The model; with adapters a ``PeftModel``.
     packed
         True where rows are packed; False where the model's attention takes padded batches only.
+    identity
+        What it was loaded from, as ``base_weights.identity`` names it; empty where from nothing.
     multiple
         What a padded row's length is rounded up to, on this device.
     alike
@@ -97,6 +101,7 @@ class Classifier:
         attention.register()
         self.settings = settings
         self.head = find_head(base) if head is None else head
+        self.identity: dict[str, str] = {}
         self.device = base.device
         self.dtype = compute_dtype(self.device)
         self.pad_id = pad_id
@@ -319,8 +324,17 @@ def load_classifier(
     free_memory()  # a model that was here before: two may not fit
     torch.manual_seed(seed)
     options = _options(settings, device, compute_dtype(device))
+    before = identity(settings)
     base, head = load_model(settings, load_config(settings), **options)
-    return Classifier(base, settings, head=head, pad_id=pad_id, compiled=compiled)
+    if identity(settings) != before:
+        raise LearnerError(
+            "files of the model were replaced while they were loaded",
+            where=settings.model,
+            mend="run the same command again when nobody writes there",
+        )
+    made = Classifier(base, settings, head=head, pad_id=pad_id, compiled=compiled)
+    made.identity = before
+    return made
 
 
 def free_memory() -> None:
@@ -350,9 +364,13 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 
 
 def can_pack(model: PreTrainedModel) -> bool:
-    """Say whether rows can be packed: a causal model that takes its attention from outside."""
+    """Say whether rows can be packed: a causal model that takes its attention from outside.
+
+    Packed attention has no dropout: a model that is trained with some is left to padded batches.
+    """
     return bool(
-        getattr(model, "_supports_attention_backend", False)
+        not getattr(model.config.get_text_config(), "attention_dropout", 0.0)
+        and getattr(model, "_supports_attention_backend", False)
         and isinstance(getattr(model, "score", None), nn.Linear)
         and hasattr(getattr(model, model.base_model_prefix), "layers")
     )
