@@ -29,8 +29,13 @@ def _chain(error: BaseException | None) -> list[BaseException]:
     return found
 
 
+_MOVED = (
+    "Where weights were moved, say so in `model` of the config, of a run in its config.toml: the "
+    "same files are taken wherever they lie, and nothing is fitted anew"
+)
 _NOT_CACHED = (
-    "it is not in the cache and nothing may be fetched: fetch it first, or give a directory"
+    "it is not in the cache and nothing may be fetched: fetch it first, or give a directory. "
+    + _MOVED
 )
 
 
@@ -52,8 +57,7 @@ def _mend(names: set[str], text: str) -> str:
         return "convert the weights to safetensors: pickled weights are never loaded"
     if "RepositoryNotFoundError" in names or "not a local folder" in text or "Repo id must" in text:
         return (
-            "mend the name: a hub id like google/gemma-2-9b-it, or the path of a directory. Where "
-            "weights were moved, say so in `model` of the config, of a run in its config.toml: the "
-            "same files are taken wherever they lie, and nothing is fitted anew"
+            "mend the name: a hub id like google/gemma-2-9b-it, or the path of a directory. "
+            + _MOVED
         )
     return "give a hub id with its revision, or a directory with config, tokenizer and safetensors"

@@ -80,7 +80,7 @@ def test_a_hub_id_offline_says_what_to_do(loader: Callable[[Any], Any]) -> None:
     with pytest.raises(LearnerError, match="the model cannot be loaded") as error:
         loader(of("google/no-such-model", revision="abc"))
     assert error.value.where == "google/no-such-model, revision abc"
-    assert error.value.mend == (
+    assert str(error.value.mend).startswith(
         "it is not in the cache and nothing may be fetched: fetch it first, or give a directory"
     )
 
