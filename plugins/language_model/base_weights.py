@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble.artifacts import fingerprint, hash_file
 from ensemble.errors import LearnerError
@@ -132,7 +132,8 @@ def weight_files(directory: Path) -> list[Path]:
         )
     if not there[0].name.endswith(".index.json"):
         return there[:1]
-    shards = [directory / name for name in sorted(set(_read_json(there[0])["weight_map"].values()))]
+    places = _read_json(there[0]).get("weight_map", {})
+    shards = [directory / name for name in sorted(set(places.values()))]
     if missing := [shard.name for shard in shards if not shard.is_file()]:
         raise LearnerError(
             f"the model cannot be loaded: {len(missing)} of {len(shards)} shards are missing: "
@@ -149,7 +150,7 @@ def _mend_weights(directory: Path) -> str:
     return "give a hub id with its revision, or a directory with config, tokenizer and safetensors"
 
 
-def _read_json(path: Path) -> dict[str, object] | dict[str, dict[str, str]]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -42,7 +42,6 @@ LIMITS = {
     "roberta": 127,
     "xlm-roberta": 127,
     "longformer": 127,
-    "mpnet": 127,
     "ibert": 127,
     "mpnet": 126,  # which has 1 for padding, whatever its config says
     # Turned by position, or told distances alone: no table.
