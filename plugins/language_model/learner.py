@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path  # noqa: TC003 - read where annotations are
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -18,8 +19,6 @@ from ensemble.plugin.base import BaseLearner, Resources
 from plugins.language_model.parameters import Parameters
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import polars as pl
     import torch
 
