@@ -167,7 +167,7 @@ class _FoldJob:
             "plugin": self.spec.plugin,
             "plugin_version": kind.version,
             "distribution": entry.distribution,
-            "parameters": self.parts["parameters"],
+            "parameters": self.spec.all_parameters(),
             "fold": self.held_out.to_json(),
             "seed": self.workspace.seed,
             "seeds": self.spec.seeds,

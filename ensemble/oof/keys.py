@@ -96,7 +96,10 @@ def given_differences(
         yield _told("plugin", made_by.get("plugin"), plugin)
         return
     stored = made_by.get("parameters", {})
+    by_content = {*made_by.get("dependencies", {}), *made_by.get("files", {})}
     for name, value in without_secrets(dict(parameters)).items():
+        if name in by_content and name not in stored:
+            continue
         if name not in stored or not _same(stored[name], value):
             yield _told(name, stored.get(name, _NOTHING), value)
 

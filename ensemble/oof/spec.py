@@ -18,7 +18,7 @@ from ensemble.oof.kept import NOTHING_KEPT
 from ensemble.oof.lineage import is_asked, labellers, own_uses
 from ensemble.plugin.contract import dependencies_of, teachers_of
 from ensemble.plugin.manager import get_manager
-from ensemble.plugin.parameters import build, path_parameters, plain_parameters
+from ensemble.plugin.parameters import build, path_parameters, placeless, plain_parameters
 from ensemble.redact import without_secrets
 from ensemble.secrets import resolved_secrets
 
@@ -98,20 +98,30 @@ class LearnerSpec:
     def settings(self) -> dict[str, Any]:
         """Say which plugin, code and version, which parameters, defaults included, and seeds.
 
-        Paths stand as they were given, so that a run can move to another machine.
+        Paths are left out, and what else the learner names among its dependencies: their content
+        counts, so that files can move, and a run to another machine.
         """
         learner = self.make()
         return {
             "plugin": self.plugin,
             "code": self.kept.stands_for(self.code()),
             "version": type(learner).version,
-            "parameters": without_secrets(plain_parameters(learner) | dict(self.parameters)),
+            "parameters": placeless(
+                learner, self.all_parameters(), dependencies_of(learner, self.where)
+            ),
             "seeds": self.seeds,
         }
 
     def code(self) -> dict[str, str]:
         """Name the plugin's code as it is now; as ``Registered.code``."""
         return get_manager().base_learners.entry(self.plugin).code()
+
+    def all_parameters(self) -> dict[str, Any]:
+        """Give all parameters but secrets, defaults included, as the config has them.
+
+        Paths stand as they were given.
+        """
+        return dict(without_secrets(plain_parameters(self.make()) | dict(self.parameters)))
 
     def key_parts(self) -> dict[str, Any]:
         """Say everything about the learner that its predictions depend on; files by content.

@@ -192,8 +192,8 @@ class BaseLearner(ABC):
         """Name what predictions depend on beside battles and parameters; the key contains it.
 
         JSON values; a ``Path`` stands for the content of its file. A ``Path`` among the parameters
-        counts by what lies there without being named; to have it count otherwise, give a value
-        under the parameter's name.
+        counts by what lies there, wherever that is, without being named; to have a parameter count
+        otherwise, give a value under its name.
         """
         return {}
 

@@ -16,7 +16,7 @@ from ensemble.errors import ConfigError, EnsembleError, PluginError, nearest
 from ensemble.plugin.faults import own_line, plugin_errors, staying
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pydantic import TypeAdapter
 
@@ -102,6 +102,24 @@ def path_parameters(plugin: object) -> dict[str, list[pathlib.Path]]:
     names = _constructor_parameters(type(plugin))
     found = {name: list(_paths(_stored(plugin, name))) for name in names}
     return {name: paths for name, paths in found.items() if paths}
+
+
+def placeless(
+    plugin: object, parameters: Mapping[str, Any], named: Iterable[str]
+) -> dict[str, Any]:
+    """Leave out the parameters that count by content, wherever it lies.
+
+    Parameters
+    ----------
+    plugin
+        As it was made, with its paths.
+    parameters
+        Its parameters, plain.
+    named
+        The names of its dependencies.
+    """
+    placed = {*path_parameters(plugin), *named}
+    return {name: value for name, value in parameters.items() if name not in placed}
 
 
 def _paths(value: Any) -> Iterator[pathlib.Path]:

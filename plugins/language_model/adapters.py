@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from ensemble.artifacts import read_json, write_json
 from ensemble.errors import ArtifactError
+from plugins.language_model.base_weights import identity
 from plugins.language_model.lora import ADAPTER
-from plugins.language_model.weights import identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ def write_state(classifier: Classifier, state: Tensors, directory: Path) -> None
     save_file({n: t.contiguous() for n, t in state.items()}, directory / WEIGHTS)
     if classifier.settings.tuning == "lora":
         classifier.model.peft_config[ADAPTER].save_pretrained(str(directory))  # type: ignore[index,union-attr]
-    write_json(directory / BASE, identity(classifier.settings))
+    write_json(directory / BASE, classifier.identity or identity(classifier.settings))
 
 
 def read_state(classifier: Classifier, directory: Path) -> None:
@@ -54,13 +54,16 @@ def read_state(classifier: Classifier, directory: Path) -> None:
         The base weights are others than those that were trained on, or a tensor is missing, has
         another shape, or is unknown.
     """
-    at_hand, trained_on = identity(classifier.settings), read_json(directory / BASE)
-    if at_hand["sha256"] != trained_on["sha256"]:
-        raise ArtifactError(
-            f"the base weights are not those that were trained on: {at_hand}, not {trained_on}",
-            where=str(directory),
-            mend="give the same model and revision",
-        )
+    at_hand = classifier.identity or identity(classifier.settings)
+    trained_on = read_json(directory / BASE)
+    for what, key in (("base weights are", "sha256"), ("tokenizer is", "tokenizer_sha256")):
+        if at_hand[key] != trained_on[key]:
+            raise ArtifactError(
+                f"the {what} not what was trained on: {at_hand}, not {trained_on}",
+                where=str(directory),
+                mend="put those files back, or say in `model` (and `revision`) where they are: the "
+                "same bytes are taken wherever they lie",
+            )
     put_state(classifier, load_file(directory / WEIGHTS), where=str(directory / WEIGHTS))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from ensemble.artifacts import hash_file, read_json, write_json
+from ensemble.artifacts import read_json, write_json
 from ensemble.battles.swap import swap_classes
 from ensemble.errors import LearnerError
 from ensemble.plugin.base import BaseLearner, Resources
@@ -49,7 +49,8 @@ class LanguageModel(Parameters, BaseLearner):
     truncation
         What is cut where a battle is too long; see ``plugins.language_model.truncation``.
     train_length, predict_length
-        Most tokens of a battle, when training and when predicting.
+        Most tokens of a battle, when training and when predicting; no more than the model has
+        positions for, of which it warns.
     epochs, batch_size, both_orders, token_budget, learning_rate, weight_decay, warmup, schedule
         See ``TrainingSettings``.
     head_learning_rate
@@ -93,16 +94,12 @@ class LanguageModel(Parameters, BaseLearner):
         self.facts_: dict[str, Any] = {}
 
     def dependencies(self) -> dict[str, Any]:
-        """Name weights and tokenizer of a directory by content; a hub id is named by revision."""
-        directory = Path(self.model)
-        if not directory.is_dir():
-            return {}
-        from plugins.language_model.weights import directory_fingerprint
+        """Name weights and tokenizer by content: neither place, hub id nor revision counts."""
+        from plugins.language_model.base_weights import identity
 
-        files = [path for path in sorted(directory.glob("*token*")) if path.is_file()]
-        weights = directory_fingerprint(directory)
-        tokenizer = {path.name: hash_file(path) for path in files}
-        return {"model": {"weights": weights, "tokenizer": tokenizer}}
+        found = identity(self.model_settings())
+        content = {"weights": found["sha256"], "tokenizer": found["tokenizer_sha256"]}
+        return {"model": content, "revision": None}
 
     def pretrain(
         self,
@@ -287,17 +284,26 @@ class LanguageModel(Parameters, BaseLearner):
         return self._tokenizer().encode(*texts, max_length=max_length, swapped=swapped)
 
     def _tokenizer(self) -> BattleTokenizer:
-        from plugins.language_model.tokenization import BattleTokenizer
-        from plugins.language_model.weights import load_tokenizer
-
         if self.tokenizer_ is None:
-            self.tokenizer_ = BattleTokenizer(
-                load_tokenizer(self.model_settings()),
-                self.template,
-                truncation=self.truncation,
-                cache_directory=self.cache_,
-            )
+            self.tokenizer_ = self._make_tokenizer()
         return self.tokenizer_
+
+    def _make_tokenizer(self) -> BattleTokenizer:
+        from plugins.language_model.positions import longest_row, warn_of_cuts
+        from plugins.language_model.tokenization import BattleTokenizer
+        from plugins.language_model.weights import load_config, load_tokenizer
+
+        settings = self.model_settings()
+        longest = longest_row(load_config(settings))
+        lengths = {name: getattr(self, name) for name in ("train_length", "predict_length")}
+        warn_of_cuts(longest, lengths, settings.model)
+        return BattleTokenizer(
+            load_tokenizer(settings),
+            self.template,
+            truncation=self.truncation,
+            longest=longest,
+            cache_directory=self.cache_,
+        )
 
     def _load_classifier(self, device: str, seed: int) -> Classifier:
         from plugins.language_model.model import load_classifier, pick_device
@@ -330,7 +336,11 @@ class LanguageModel(Parameters, BaseLearner):
             tolerance=self.parity_tolerance,
             prepare=lambda: self._prepare(merge=self._merges),
         )
-        self.facts_ |= {"merged": self._merges, "precision": self.precision}
+        self.facts_ |= {
+            "merged": self._merges,
+            "precision": self.precision,
+            "longest_row": self._tokenizer().longest,
+        }
 
     @property
     def _merges(self) -> bool:

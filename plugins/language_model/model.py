@@ -6,10 +6,13 @@ import gc
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from ensemble.errors import LearnerError
 from plugins.language_model import attention, decoder, encoder
+from plugins.language_model.base_weights import identity
 from plugins.language_model.batches import (
     Pack,
     Padded,
@@ -19,26 +22,41 @@ from plugins.language_model.batches import (
     plan_packs,
     plan_padded,
 )
+from plugins.language_model.encoder import MULTIPLE
+from plugins.language_model.heads import (
+    adapted_names,
+    find_backbone,
+    find_head,
+    is_head,
+    saved_names,
+)
 from plugins.language_model.kernels import prepare_kernel
 from plugins.language_model.lora import ADAPTER, fuse_adapters
+from plugins.language_model.padded import (
+    call,
+    differs,
+    padded_logits,
+    probe_ids,
+    reads_padding,
+)
+from plugins.language_model.positions import find_limit
 from plugins.language_model.precision import use_eight_bits
+from plugins.language_model.tokens import Tokens
 from plugins.language_model.weights import load_config, load_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    import numpy as np
     from numpy.typing import NDArray
     from transformers import PreTrainedModel
 
     from plugins.language_model.settings import ModelSettings, PredictionSettings
-    from plugins.language_model.tokens import Tokens
 
     IntArray = NDArray[np.int64]
 
-HEADS = ("score", "classifier", "pooler")
-"""What transformers calls the parts above the backbone."""
+_PROBES = (5, 9, 3)
+"""Lengths of the rows that are packed, to see whether a model takes packs."""
 
 
 class Classifier:
@@ -50,6 +68,8 @@ class Classifier:
         The model on its device, with frozen weights in the dtype that they are computed in.
     settings
         What of it is trained.
+    head
+        Modules of its head, as ``heads.find_head`` gives them; None finds them.
     pad_id
         Token that fills padded batches; nobody attends to it.
     compiled
@@ -61,8 +81,12 @@ class Classifier:
         The model; with adapters a ``PeftModel``.
     packed
         True where rows are packed; False where the model's attention takes padded batches only.
+    identity
+        What it was loaded from, as ``base_weights.identity`` names it; empty where from nothing.
     multiple
         What a padded row's length is rounded up to, on this device.
+    alike
+        Whether rows are computed with rows of the same length alone, since the model reads padding.
     """
 
     def __init__(
@@ -70,39 +94,90 @@ class Classifier:
         base: PreTrainedModel,
         settings: ModelSettings,
         *,
+        head: tuple[str, ...] | None = None,
         pad_id: int = 0,
         compiled: bool | None = None,
     ) -> None:
         attention.register()
         self.settings = settings
+        self.head = find_head(base) if head is None else head
+        self.identity: dict[str, str] = {}
         self.device = base.device
         self.dtype = compute_dtype(self.device)
         self.pad_id = pad_id
-        base.config.pad_token_id = pad_id
-        self.packed, self.multiple = can_pack(base), 1
+        for config in (base.config, base.config.get_text_config()):
+            config.pad_token_id = pad_id
+        self.packed, self.multiple, self.alike = can_pack(base), 1, False
         self._adopt(base)
         self.compiled = self.device.type == "cuda" if compiled is None else compiled
         if self.compiled:
             self._compile()
 
     def _adopt(self, base: PreTrainedModel) -> None:
-        if self.packed:
-            base.set_attn_implementation(attention.NAME)
-        self.model: nn.Module = add_adapters(base, self.settings)
+        plain = base.config._attn_implementation
+        self.model: nn.Module = add_adapters(base, self.settings, self.head)
         self.base: Any = base
         for parameter in self.model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
         self.model.to(self.device)
-        if self.packed:
-            fuse_adapters(self.model)
-            decoder.take_over(self.backbone)
-            self._windows = self._find_windows()
-            self._head_size = self._find_head_size()
-        else:
-            found = encoder.take_over(self.backbone)
-            self.multiple = encoder.MULTIPLE if found and self.device.type == "cuda" else 1
         self.model.eval()
+        self._vectors = {
+            name: parameter.detach().clone()
+            for name, parameter in self.head_parameters().items()
+            if parameter.ndim == 1
+        }
+        if self.packed and not self._pack():
+            self._unpack(plain)
+        if not self.packed:
+            found = encoder.take_over(self.backbone)
+            wide = found and self.device.type == "cuda" and not (find_limit(base) or 0) % MULTIPLE
+            self.multiple = MULTIPLE if wide else 1
+            with self._autocast():
+                self.alike = not found and reads_padding(base, self.pad_id, self._tolerance)
+
+    def _pack(self) -> bool:
+        """Compute packs from now on; say whether their logits are those of rows by themselves."""
+        self.base.set_attn_implementation(attention.NAME)
+        fuse_adapters(self.model)
+        known = decoder.take_over(self.backbone)
+        self._windows = self._find_windows()
+        self._head_size = self._find_head_size()
+        return known or self._packs_rightly()
+
+    def _packs_rightly(self) -> bool:
+        rows = [probe_ids(self.base, length, self.pad_id, seed=length) for length in _PROBES]
+        tokens = Tokens.from_rows([row.numpy().astype("int32") for row in rows])
+        try:
+            with torch.no_grad():
+                found = self.logits(self.batch(tokens, np.arange(len(rows))))
+        except Exception:  # whatever it is: this model is no model for packs
+            return False
+        with self.as_transformers() as model, self._autocast(), torch.no_grad():
+            alone = [call(model, row[None].to(self.device)) for row in rows]
+        return not differs(found, torch.cat(alone).float(), self._tolerance)
+
+    def _unpack(self, implementation: str) -> None:
+        """Leave the model to transformers again, which computes padded batches."""
+        self.packed = False
+        for module in self.model.modules():
+            vars(module).pop("forward", None)
+        self.base.set_attn_implementation(implementation)
+        if self.device.type == "cuda":
+            torch.compiler.reset()
+
+    @property
+    def _tolerance(self) -> float:
+        """Greatest difference of logits, over the greatest of them, that is rounding."""
+        return 1e-3 if self.dtype is torch.float32 else 0.1
+
+    def head_parameters(self) -> dict[str, nn.Parameter]:
+        """Give the parameters of the head that are trained, by name."""
+        return {
+            name: parameter
+            for name, parameter in self.model.named_parameters()
+            if parameter.requires_grad and is_head(name, self.head)
+        }
 
     def _find_windows(self) -> set[int | None]:
         modules: list[Any] = list(self.backbone.modules())
@@ -116,9 +191,7 @@ class Classifier:
     @property
     def backbone(self) -> nn.Module:
         """The model below its head."""
-        found = getattr(self.base, self.base.base_model_prefix)
-        assert isinstance(found, nn.Module)  # noqa: S101 - for the type checker
-        return found
+        return find_backbone(self.base)
 
     def plan(self, lengths: IntArray, budget: int) -> list[IntArray]:
         """Divide rows among packs or padded batches of at most ``budget`` tokens."""
@@ -146,10 +219,7 @@ class Classifier:
         """Compute ``(n, 3)`` float32 logits, in the order of the batch's rows."""
         with self._autocast():
             if isinstance(batch, Padded):
-                out: torch.Tensor = self.base(
-                    input_ids=batch.ids, attention_mask=batch.attended
-                ).logits
-                return out.float()
+                return padded_logits(self.base, batch, alike=self.alike).float()
             hidden = self.backbone(
                 input_ids=batch.ids,
                 position_ids=batch.positions,
@@ -177,11 +247,10 @@ class Classifier:
     def new_head(self, seed: int) -> None:
         """Put a new head in the place of the trained one."""
         generator = torch.Generator().manual_seed(seed)
-        spread = getattr(self.base.config, "initializer_range", 0.02)
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad and is_head(name):
-                drawn = torch.randn(parameter.shape, generator=generator) * spread
-                parameter.data.copy_(drawn if parameter.ndim > 1 else torch.zeros_like(drawn))
+        spread = getattr(self.base.config.get_text_config(), "initializer_range", 0.02)
+        for name, parameter in self.head_parameters().items():
+            drawn = torch.randn(parameter.shape, generator=generator) * spread
+            parameter.data.copy_(self._vectors.get(name, drawn))
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.device.type == "cpu" or (self.packed and self._uniform()):
@@ -255,8 +324,17 @@ def load_classifier(
     free_memory()  # a model that was here before: two may not fit
     torch.manual_seed(seed)
     options = _options(settings, device, compute_dtype(device))
-    base = load_model(settings, load_config(settings), **options)
-    return Classifier(base, settings, pad_id=pad_id, compiled=compiled)
+    before = identity(settings)
+    base, head = load_model(settings, load_config(settings), **options)
+    if identity(settings) != before:
+        raise LearnerError(
+            "files of the model were replaced while they were loaded",
+            where=settings.model,
+            mend="run the same command again when nobody writes there",
+        )
+    made = Classifier(base, settings, head=head, pad_id=pad_id, compiled=compiled)
+    made.identity = before
+    return made
 
 
 def free_memory() -> None:
@@ -268,12 +346,6 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def is_head(name: str) -> bool:
-    """Say whether a parameter is one of the head, by its full name; adapters never are."""
-    parts = name.split(".")
-    return any(part in HEADS for part in parts) and not any(p.startswith("lora_") for p in parts)
 
 
 def pick_device(name: str) -> torch.device:
@@ -292,38 +364,43 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 
 
 def can_pack(model: PreTrainedModel) -> bool:
-    """Say whether rows can be packed: a causal model that takes its attention from outside."""
+    """Say whether rows can be packed: a causal model that takes its attention from outside.
+
+    Packed attention has no dropout: a model that is trained with some is left to padded batches.
+    """
     return bool(
-        getattr(model, "_supports_attention_backend", False)
+        not getattr(model.config.get_text_config(), "attention_dropout", 0.0)
+        and getattr(model, "_supports_attention_backend", False)
         and isinstance(getattr(model, "score", None), nn.Linear)
         and hasattr(getattr(model, model.base_model_prefix), "layers")
     )
 
 
-def add_adapters(base: PreTrainedModel, settings: ModelSettings) -> nn.Module:
+def add_adapters(
+    base: PreTrainedModel, settings: ModelSettings, head: tuple[str, ...]
+) -> nn.Module:
     """Add LoRA adapters and mark the head as trained; with full tuning the model as it is."""
     if settings.tuning == "full":
         return base.requires_grad_(requires_grad=True)
     from peft import LoraConfig, TaskType, get_peft_model
 
-    modules: Any = settings.modules if settings.modules != ("all-linear",) else "all-linear"
     config = LoraConfig(
         task_type=TaskType.SEQ_CLS,
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type] # any number serves
         lora_dropout=settings.dropout,
-        target_modules=list(modules) if isinstance(modules, tuple) else modules,
-        modules_to_save=[name for name in HEADS if hasattr(base, name)],
+        target_modules=adapted_names(base, head, settings.modules),
+        modules_to_save=saved_names(head),
     )
     return get_peft_model(base, config, adapter_name=ADAPTER)
 
 
 def _layers(backbone: nn.Module) -> list[Any]:
-    """Give the layers of a decoder or an encoder."""
-    layers = getattr(backbone, "layers", None)
+    """Give the layers that are compiled: none where they lie elsewhere than in most models."""
+    layers: Any = getattr(backbone, "layers", None)
     if layers is None:
-        layers = backbone.encoder.layer  # type: ignore[union-attr]
-    return list(layers)  # type: ignore[arg-type]
+        layers = getattr(getattr(backbone, "encoder", None), "layer", [])
+    return list(layers)
 
 
 def _options(settings: ModelSettings, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from plugins.language_model.model import is_head
+from plugins.language_model.heads import is_head
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from plugins.language_model.settings import TrainingSettings
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def make_optimizer(
-    trained: Parameters, settings: TrainingSettings, device: torch.device
+    trained: Parameters, head: Collection[str], settings: TrainingSettings, device: torch.device
 ) -> torch.optim.AdamW:
     """Make AdamW with a rate of its own for the head, and decay of matrices alone."""
     groups = [
         {"params": parameters, "lr": rate, "weight_decay": decay}
-        for rate, decay, parameters in _parameter_groups(trained, settings)
+        for rate, decay, parameters in _parameter_groups(trained, head, settings)
     ]
     return torch.optim.AdamW(groups, fused=device.type == "cuda")
 
@@ -45,15 +45,15 @@ def make_scheduler(
 
 
 def _parameter_groups(
-    trained: Parameters, settings: TrainingSettings
+    trained: Parameters, head: Collection[str], settings: TrainingSettings
 ) -> Iterator[tuple[float, float, list[torch.nn.Parameter]]]:
-    for head in (False, True):
+    for of_head in (False, True):
         for matrix in (False, True):
             chosen = [
                 parameter
                 for name, parameter in trained.items()
-                if is_head(name) is head and (parameter.ndim > 1) is matrix
+                if is_head(name, head) is of_head and (parameter.ndim > 1) is matrix
             ]
             if chosen:
-                rate = settings.head_learning_rate if head else settings.learning_rate
+                rate = settings.head_learning_rate if of_head else settings.learning_rate
                 yield rate, settings.weight_decay if matrix else 0.0, chosen

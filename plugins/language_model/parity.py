@@ -18,12 +18,14 @@ from torch import nn
 from ensemble.errors import LearnerError
 from plugins.language_model.batches import make_padded
 from plugins.language_model.inference import compute_logits
+from plugins.language_model.padded import call
 from plugins.language_model.settings import PredictionSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+    from transformers import PreTrainedModel
 
     from plugins.language_model.model import Classifier
     from plugins.language_model.tokens import Tokens
@@ -102,15 +104,15 @@ def rounded_logits(classifier: Classifier, tokens: Tokens) -> LogitArray:
         return _padded_logits(classifier, model, tokens)
 
 
-def _padded_logits(classifier: Classifier, model: nn.Module, tokens: Tokens) -> LogitArray:
+def _padded_logits(classifier: Classifier, model: PreTrainedModel, tokens: Tokens) -> LogitArray:
     rows = np.arange(len(tokens), dtype=np.int64)
     padded = make_padded(tokens, rows, device=classifier.device, pad_id=classifier.pad_id)
     with torch.no_grad():
-        # A row's own tokens tell where it ends, and its padding must not look like them.
         out = [
-            model(input_ids=ids[None, :length], attention_mask=attended[None, :length]).logits
-            if classifier.packed and (ids[:length] == classifier.pad_id).any()
-            else model(input_ids=ids[None], attention_mask=attended[None]).logits
+            # A row's own tokens tell where it ends, and its padding must not look like them.
+            call(model, ids[None, :length], attended[None, :length])
+            if not classifier.packed or (ids[:length] == classifier.pad_id).any()
+            else call(model, ids[None], attended[None])
             for ids, attended, length in zip(
                 padded.ids, padded.attended, tokens.lengths.tolist(), strict=True
             )
@@ -237,11 +239,19 @@ def _float(value: Any) -> Any:
 
 @contextmanager
 def _without_dropout(model: nn.Module) -> Iterator[None]:
-    kept = {module: module.p for module in model.modules() if isinstance(module, nn.Dropout)}
-    for module in kept:
+    """Keep dropout from being computed: that of modules, of functions and of attention."""
+    shares = {module: module.p for module in model.modules() if isinstance(module, nn.Dropout)}
+    functions: Any = torch.nn.functional
+    dropout, attend = functions.dropout, functions.scaled_dot_product_attention
+    for module in shares:
         module.p = 0.0
+    functions.dropout = lambda states, *_, **__: states
+    functions.scaled_dot_product_attention = lambda *args, **options: attend(
+        *args, **options | {"dropout_p": 0.0}
+    )
     try:
         yield
     finally:
-        for module, share in kept.items():
+        functions.dropout, functions.scaled_dot_product_attention = dropout, attend
+        for module, share in shares.items():
             module.p = share

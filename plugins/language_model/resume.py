@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from ensemble.artifacts import atomic_directory, fingerprint, read_json, read_manifest, write_json
 from ensemble.atomic import remove
 from ensemble.errors import ArtifactError
+from plugins.language_model.base_weights import identity
 from plugins.language_model.stopping import Progress
-from plugins.language_model.weights import identity
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -57,6 +57,8 @@ class BattleTokenizer:
         A template, or the name of one in ``TEMPLATES``.
     truncation
         A rule's name in ``truncation.RULES``.
+    longest
+        Most tokens of a row that the model takes, whatever length is asked for; None for no bound.
     cache_directory
         Where the ids of texts are stored; None stores nothing. Several processes may share it.
 
@@ -74,12 +76,14 @@ class BattleTokenizer:
         template: Template | str,
         *,
         truncation: str,
+        longest: int | None = None,
         cache_directory: Path | None = None,
     ) -> None:
         from tokenizers import Tokenizer, __version__
 
         template = find_template(template)
         self._rule = find_rule(truncation)
+        self.longest = longest
         _check_fast(tokenizer)
         special = find_special(tokenizer, template)
         definition = define_plain(tokenizer.backend_tokenizer.to_str(), special)
@@ -124,6 +128,7 @@ class BattleTokenizer:
         ValueError
             The three are not of the same length.
         """
+        max_length = max_length if self.longest is None else min(max_length, self.longest)
         self._check_length(max_length)
         if swapped:
             responses_a, responses_b = responses_b, responses_a
@@ -137,7 +142,9 @@ class BattleTokenizer:
             raise LearnerError(
                 f"a length of {max_length} tokens does not hold the template's own text, which "
                 f"takes {least} with a single round",
-                mend="raise the length: most battles want 1024 tokens or more",
+                mend=f"take a model with more positions: this one has {self.longest}"
+                if max_length == self.longest
+                else "raise the length: most battles want 1024 tokens or more",
             )
 
     def _tokenize(self, texts: Sequence[str]) -> Tokens:

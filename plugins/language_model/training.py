@@ -98,7 +98,7 @@ class Training:
         self.steps = [step for epoch in range(settings.epochs) for step in self._plan_epoch(epoch)]
         parameters = classifier.model.named_parameters()
         self.trained = {name: each for name, each in parameters if each.requires_grad}
-        self.optimizer = make_optimizer(self.trained, settings, classifier.device)
+        self.optimizer = make_optimizer(self.trained, classifier.head, settings, classifier.device)
         self.scheduler = make_scheduler(self.optimizer, settings, len(self.steps))
         self.scaler = torch.amp.GradScaler(
             classifier.device.type, enabled=classifier.dtype is torch.float16

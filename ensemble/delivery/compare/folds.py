@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ensemble.oof.store import FoldStore
     from ensemble.plugin.base import FloatArray, LogitArray
 
-_SETTINGS = ("plugin", "version", "parameters")
+_SETTINGS = ("plugin", "version")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +75,13 @@ def read_learner(store: FoldStore, learner: Learner, rows: pl.DataFrame) -> Foun
             part = read_logits(directory / OOF, rows["id"])
             _put(logits, part, (rows["fold"] == fold).to_numpy(), str(directory))
     _check_alike(manifests, learner, str(store.run / "learners" / learner.name))
-    parts = next(iter(manifests.values()))["key_parts"]
+    first = next(iter(manifests.values()))
     states = {manifest.get("training_rows") or "unknown" for manifest in manifests.values()}
     return Found(
         softmax(logits),
         {name: origin_of(manifest) for name, manifest in manifests.items()},
-        {key: parts.get(key) for key in _SETTINGS},
+        {key: first["key_parts"].get(key) for key in _SETTINGS}
+        | {"parameters": first.get("parameters", {})},
         max(states),
     )
 
@@ -149,8 +150,10 @@ def _check_alike(manifests: Mapping[str, Mapping[str, Any]], learner: Learner, w
         )
     made_by = next(iter(shared.values()))
     parameters = made_by.get("parameters", {})
+    by_content = {*made_by.get("dependencies", {}), *made_by.get("files", {})} - {*parameters}
     asked = without_secrets(dict(learner.parameters))
-    changed = [k for k, v in asked.items() if parameters.get(k) != v]
+    given = {k: v for k, v in asked.items() if k not in by_content}
+    changed = [k for k, v in given.items() if parameters.get(k) != v]
     if made_by.get("plugin") != learner.plugin or changed:
         raise ArtifactError(
             "its predictions were made with other settings than the config has now: "

@@ -14,6 +14,7 @@ from ensemble.battles.split import split
 from ensemble.errors import ArtifactError
 from ensemble.oof import spec as spec_module
 from ensemble.oof.crossfit import fit_fold
+from ensemble.oof.keys import Compared, compare_key, given_differences
 from ensemble.oof.spec import LearnerSpec, fold_key
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.plugin.base import BaseLearner
@@ -115,6 +116,25 @@ def test_the_content_of_every_path_among_the_parameters_is_part_of_the_key(
     (tmp_path / name).unlink()
     gone, _ = fold_key(reads, 0, space.shared_key())
     assert (gone not in (before, changed)) is counts
+
+
+def test_the_place_of_a_file_is_no_part_of_the_key(
+    space: Workspace, tmp_path: Path, reads: LearnerSpec
+) -> None:
+    fit_fold(space, reads, 0)
+    (tmp_path / "else").mkdir()
+    for name in ("table", "more"):
+        (tmp_path / name).rename(tmp_path / "else" / name)
+    more = [str(tmp_path / "else" / "more")]
+    moved = _spec("reads", tmp_path, table="else/table", more=more, own="elsewhere")
+    key, parts = fold_key(moved, 0, space.shared_key())
+    manifest = space.store.read(reads.name, 0)
+    assert key == manifest["key"]
+    assert compare_key(manifest["key_parts"], moved, space.shared_key()) == Compared()
+    assert not list(given_differences(manifest["key_parts"], moved.plugin, moved.parameters))
+    assert "table" not in parts["parameters"]
+    assert manifest["parameters"]["table"] == "table", "the config's own words are kept beside it"
+    assert isinstance(space.store.load(moved, 0), _Reads)
 
 
 def test_a_run_goes_where_the_files_of_its_learners_do_not(

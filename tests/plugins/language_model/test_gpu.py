@@ -83,8 +83,8 @@ def make_classifier(name: str, directory: Path, *, compiled: bool | None = None)
     for path, parameter in made.model.named_parameters():
         if "lora_B" in path:
             parameter.data.normal_(0.0, 0.05)
-        if parameter.requires_grad and model.is_head(path):
-            parameter.data.normal_(0.0, 0.1)
+    for parameter in made.head_parameters().values():
+        parameter.data.normal_(0.0, 0.1)
     return made
 
 

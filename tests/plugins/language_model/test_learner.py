@@ -385,11 +385,33 @@ def test_dependencies_follow_the_content_of_a_checkpoint(tmp_path: Path, changed
     before = learner.dependencies()
     assert before == _make("llama3-lora", source, rank=8).dependencies()
     (source / "README.md").write_text("nothing that counts")
-    assert learner.dependencies() == before
+    source = source.rename(tmp_path / "moved")
+    assert _make("llama3-lora", source).dependencies() == before
     other = tiny.tiny_models.save_checkpoint("gemma2", tmp_path / "other", seed=2)
     (source / changed).write_bytes((other / changed).read_bytes())
-    assert learner.dependencies() != before
-    assert _make("llama3-lora", "meta-llama/Meta-Llama-3-8B-Instruct").dependencies() == {}
+    assert _make("llama3-lora", source).dependencies() != before
+    with pytest.raises(LearnerError, match="the model cannot be loaded") as error:
+        learner.dependencies()
+    assert "say so in `model` of the config" in str(error.value.mend)
+
+
+def test_a_key_knows_weights_by_content_alone(tmp_path: Path) -> None:
+    from ensemble.oof.spec import LearnerSpec
+
+    def key(model: str, **changes: Any) -> dict[str, Any]:
+        return LearnerSpec(
+            "llama", "llama3-lora", {"model": model, **changes}, tmp_path
+        ).key_parts()
+
+    source = tiny.tiny_models.save_checkpoint("llama3", tmp_path / "model")
+    first = key("model")
+    assert first["dependencies"]["model"].keys() == {"weights", "tokenizer"}
+    assert "model" not in first["files"]
+    shutil.copytree(source, tmp_path / "copy")
+    assert key("copy") == key(str(tmp_path / "copy")) == first
+    assert key("copy", rank=3) != first
+    (source / "spm.model").write_bytes(b"another tokenizer")
+    assert key("model") != first
 
 
 @pytest.mark.parametrize(

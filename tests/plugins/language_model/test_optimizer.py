@@ -17,6 +17,7 @@ from plugins.language_model.optimizer import make_optimizer, make_scheduler
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 
 CPU = torch.device("cpu")
+HEAD = ("classifier", "pooler")
 
 
 def _parameters() -> dict[str, torch.nn.Parameter]:
@@ -35,7 +36,7 @@ def _moves(**changes: Any) -> dict[str, float]:
     """Step with equal gradients everywhere: AdamW's first step is its rate, and the decay."""
     trained = _parameters()
     chosen = tiny.settings(learning_rate=0.01, head_learning_rate=0.002, **changes)
-    optimizer = make_optimizer(trained, chosen, CPU)
+    optimizer = make_optimizer(trained, HEAD, chosen, CPU)
     for parameter in trained.values():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
@@ -55,14 +56,14 @@ def test_matrices_decay_and_vectors_do_not() -> None:
 
 def test_no_parameter_is_left_out() -> None:
     trained = _parameters()
-    optimizer = make_optimizer(trained, tiny.settings(), CPU)
+    optimizer = make_optimizer(trained, HEAD, tiny.settings(), CPU)
     kept = [each for group in optimizer.param_groups for each in group["params"]]
     assert sorted(map(id, kept)) == sorted(map(id, trained.values()))
 
 
 def _shares(steps: int, **changes: Any) -> list[float]:
     chosen = tiny.settings(learning_rate=0.5, head_learning_rate=0.25, **changes)
-    optimizer = make_optimizer(_parameters(), chosen, CPU)
+    optimizer = make_optimizer(_parameters(), HEAD, chosen, CPU)
     scheduler = make_scheduler(optimizer, chosen, steps)
     found = []
     for _ in range(steps):

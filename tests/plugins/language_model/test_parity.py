@@ -36,8 +36,8 @@ LENGTHS = [5, 40, 1, 33, 17, 64]
 def make(family: str, directory: Path, **options: Any) -> Any:
     """Load a tiny classifier whose head is large enough that logits are of order 1."""
     made = tiny.classifier(family, directory, **options)
-    for name, parameter in made.model.named_parameters():
-        if parameter.requires_grad and model.is_head(name) and parameter.ndim > 1:
+    for parameter in made.head_parameters().values():
+        if parameter.ndim > 1:
             parameter.data.mul_(10)
     for module in made.model.modules():
         if isinstance(module, torch.nn.Dropout):

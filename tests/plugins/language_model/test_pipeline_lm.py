@@ -13,9 +13,11 @@ pytest.importorskip("peft")
 
 from ensemble import generate_battles, run
 from ensemble.battles.generated import write_battles
-from ensemble.config import Config, load_config
+from ensemble.battles.loading import load_battles
+from ensemble.config import Config, load_config, load_run_config
 from ensemble.delivery.audit import audit_run
-from ensemble.errors import LearnerError
+from ensemble.delivery.saved_run import predict_battles
+from ensemble.errors import ArtifactError, EnsembleError, LearnerError
 from ensemble.pipeline import check_stage, writing
 from plugins.language_model.training import Training
 
@@ -174,3 +176,46 @@ def test_a_kill_in_a_fold_resumes_from_its_snapshot(
     assert done[0] > 0
     assert _oof(place, "gemma2").equals(wanted)
     assert audit_run(place).ok
+
+
+def test_moved_weights_fit_nothing_anew_and_other_weights_are_refused(project: Path) -> None:
+    config = _config(project, "moving", ("gemma2",))
+    place = run(config)
+    manifests = {path: path.read_bytes() for path in place.glob("learners/*/*/manifest.json")}
+    rows = pl.read_csv(project / "data" / "test.csv", infer_schema=False)
+    submitted = predict_battles(load_run_config(place), _read(project))
+
+    models, moved = project / "models", project / "moved"
+    models.rename(moved)
+    try:
+        with pytest.raises(LearnerError, match="the model cannot be loaded") as error:
+            predict_battles(load_run_config(place), _read(project))
+        assert "say so in `model` of the config, of a run in its config.toml" in str(error.value)
+        with pytest.raises(EnsembleError, match="the model cannot be loaded"):
+            run(config)
+
+        text = (place / "config.toml").read_text()
+        (place / "config.toml").write_text(text.replace("models/gemma2", str(moved / "gemma2")))
+        again = predict_battles(load_run_config(place), _read(project))
+        assert len(rows) == len(again)
+        assert (again == submitted).all()
+
+        path = project / "moving.toml"
+        path.write_text(path.read_text().replace("models/gemma2", "moved/gemma2"))
+        run(load_config(path))
+        assert {path: path.read_bytes() for path in manifests} == manifests
+
+        weights = moved / "gemma2" / "model.safetensors"
+        kept = weights.read_bytes()
+        weights.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+        with pytest.raises(ArtifactError, match="depends on model, which has changed"):
+            predict_battles(load_run_config(place), _read(project))
+        weights.write_bytes(kept)
+    finally:
+        moved.rename(models)
+
+
+def _read(project: Path) -> pl.DataFrame:
+    return load_battles(
+        project / "data" / "test.csv", source="test", role="test", is_test=True
+    ).battles

@@ -20,6 +20,7 @@ huggingface_hub = importlib.import_module("huggingface_hub")
 safetensors = importlib.import_module("safetensors.torch")
 settings = importlib.import_module("plugins.language_model.settings")
 weights = importlib.import_module("plugins.language_model.weights")
+base_weights = importlib.import_module("plugins.language_model.base_weights")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_models")
 
 pytestmark = pytest.mark.filterwarnings(
@@ -27,9 +28,8 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 FILE = "model.safetensors"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 UP = "layers.1.mlp.up_proj.weight"
-LOADERS = [weights.load_tokenizer, weights.load_config, weights.identity]
+LOADERS = [weights.load_tokenizer, weights.load_config, base_weights.identity]
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,8 @@ def of(model: Path | str, **options: Any) -> Any:
 
 
 def load(directory: Path) -> Any:
-    return weights.load_model(of(directory), weights.load_config(of(directory)))
+    model, _head = weights.load_model(of(directory), weights.load_config(of(directory)))
+    return model
 
 
 def change_tensors(directory: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -79,7 +80,7 @@ def test_a_hub_id_offline_says_what_to_do(loader: Callable[[Any], Any]) -> None:
     with pytest.raises(LearnerError, match="the model cannot be loaded") as error:
         loader(of("google/no-such-model", revision="abc"))
     assert error.value.where == "google/no-such-model, revision abc"
-    assert error.value.mend == (
+    assert str(error.value.mend).startswith(
         "it is not in the cache and nothing may be fetched: fetch it first, or give a directory"
     )
 
@@ -95,7 +96,7 @@ def test_a_gated_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **options: Any) -> None:
         raise OSError("You are trying to access a gated repo.\nMake sure to have access.")
 
-    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", refuse)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     with pytest.raises(LearnerError, match="OSError: You are trying to access a gated repo.\n  wh"):
         weights.load_config(of("google/gemma-2-9b-it"))
     with pytest.raises(LearnerError, match="accept its licence on its hub page, then `hf auth log"):
@@ -189,55 +190,6 @@ def test_soft_capping_is_taken_out_of_the_config(tmp_path: Path) -> None:
     assert weights.load_config(of(directory)).attn_logit_softcapping == 3.0
     without = weights.load_config(of(directory, soft_capping=False))
     assert without.attn_logit_softcapping is None
-
-
-def test_identity_is_that_of_config_and_tensors(checkpoint: Path, tmp_path: Path) -> None:
-    first = weights.identity(of(checkpoint))
-    assert first.keys() == {"model", "sha256"}
-    assert first["model"] == str(checkpoint)
-    assert len(first["sha256"]) == 64
-
-    same = weights.identity(of(tiny.save_checkpoint("llama3", tmp_path / "copy")))
-    assert same["sha256"] == first["sha256"], "the place does not count"
-    (checkpoint / "README.md").write_text("other files do not count")
-    change_json(checkpoint / "tokenizer_config.json", model_max_length=7)
-    assert weights.identity(of(checkpoint)) == first
-
-
-def one_bit(directory: Path) -> None:
-    raw = bytearray((directory / FILE).read_bytes())
-    raw[-1] ^= 1
-    (directory / FILE).write_bytes(raw)
-
-
-CHANGES: dict[str, Callable[[Path], Any]] = {
-    "one bit": one_bit,
-    "a tensor less": lambda d: change_tensors(d, lambda tensors: tensors.pop(UP)),
-    "another file": lambda d: safetensors.save_file({"x": torch.ones(1)}, d / "b.safetensors"),
-    "config": lambda d: change_json(d / "config.json", rms_norm_eps=0.5),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_identity_changes_with_the_weights(change: str, checkpoint: Path) -> None:
-    first = weights.identity(of(checkpoint))
-    CHANGES[change](checkpoint)
-    assert weights.identity(of(checkpoint))["sha256"] != first["sha256"]
-
-
-def test_identity_of_a_hub_id_names_its_commit(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place = tmp_path / "cache" / "models--some--model"
-    (place / "refs").mkdir(parents=True)
-    (place / "refs" / "main").write_text(COMMIT)
-    (place / "snapshots").mkdir()
-    checkpoint.rename(place / "snapshots" / COMMIT)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    found = weights.identity(of("some/model"))
-    assert (found["model"], found["revision"]) == ("some/model", COMMIT)
-    assert found == weights.identity(of("some/model", revision=COMMIT))
-    assert found["sha256"] == weights.directory_fingerprint(place / "snapshots" / COMMIT)
 
 
 def test_a_new_head_is_not_warned_of(
