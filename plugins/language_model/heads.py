@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from ensemble.errors import LearnerError
@@ -16,11 +17,20 @@ from ensemble.errors import LearnerError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 _PEFT = "base_model.model."
 """What PEFT puts before the names of a model's modules."""
 _POOLER = "pooler"
+
+
+def empty_classifier(config: PreTrainedConfig) -> PreTrainedModel:
+    """Build a classifier without weights, to look at how it is made."""
+    from transformers import AutoModelForSequenceClassification
+
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+    return model
 
 
 def find_backbone(model: PreTrainedModel) -> nn.Module:

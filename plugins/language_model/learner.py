@@ -169,11 +169,12 @@ class LanguageModel(Parameters, BaseLearner):
         return self
 
     def preflight(self, battles: pl.DataFrame, *, context: FitContext) -> None:
-        """Read config and tokenizer, and lay a few battles out as they will be; no weights."""
+        """Read config and tokenizer, find the head, and lay a few battles out; no weights."""
         _require_extra()
+        from plugins.language_model.heads import empty_classifier, find_head
         from plugins.language_model.weights import load_config
 
-        load_config(self.model_settings())
+        find_head(empty_classifier(load_config(self.model_settings())))
         self.cache_ = context.cache_directory
         for length in {self.train_length, self.predict_length}:
             self._tokens(battles, length)

@@ -14,13 +14,13 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
-from plugins.language_model.heads import find_backbone
+from plugins.language_model.heads import empty_classifier, find_backbone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
 _TABLE = re.compile(
@@ -39,11 +39,7 @@ def longest_row(config: PreTrainedConfig) -> int | None:
     config
         Of the classifier, which is built without weights.
     """
-    from transformers import AutoModelForSequenceClassification
-
-    with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(config)
-    return find_limit(model)
+    return find_limit(empty_classifier(config))
 
 
 def warn_of_cuts(limit: int | None, lengths: Mapping[str, int], model: str) -> None:
