@@ -64,6 +64,8 @@ class LightGBMStacker(MetaLearner):
         Fewest rows in a leaf; each battle counts twice, once for each order.
     feature_fraction, bagging_fraction
         Share of columns a tree, and share of rows a round.
+    max_columns
+        Most columns a tree, however many learners there are: each takes its time.
     lambda_l2
         Pull of leaf values towards 0.
     max_bin
@@ -90,6 +92,7 @@ class LightGBMStacker(MetaLearner):
         min_child_samples: int = 100,
         feature_fraction: float = 0.5,
         bagging_fraction: float = 0.5,
+        max_columns: int = 64,
         lambda_l2: float = 10.0,
         max_bin: int = 63,
         early_stopping_rounds: int = 25,
@@ -103,6 +106,7 @@ class LightGBMStacker(MetaLearner):
         self.min_child_samples = min_child_samples
         self.feature_fraction = feature_fraction
         self.bagging_fraction = bagging_fraction
+        self.max_columns = max_columns
         self.lambda_l2 = lambda_l2
         self.max_bin = max_bin
         self.early_stopping_rounds = early_stopping_rounds
@@ -112,6 +116,8 @@ class LightGBMStacker(MetaLearner):
             raise ValueError(f"inner_fraction must lie between 0 and 1, got {inner_fraction}")
         if seeds < 1:
             raise ValueError(f"seeds must be at least 1, got {seeds}")
+        if max_columns < 1:
+            raise ValueError(f"max_columns must be at least 1, got {max_columns}")
         for name, most in (("seeds", 100), ("num_leaves", 131_072), ("n_estimators", 100_000)):
             if getattr(self, name) > most:
                 raise ValueError(f"{name} must be {most} or less, got {getattr(self, name)}")
@@ -218,13 +224,14 @@ class LightGBMStacker(MetaLearner):
         return np.asarray(self.start_.predict_logits(meta) + np.mean(corrections, axis=0))
 
     def _fit_seed(self, table: TrainingTable, seed: int, threads: int) -> Trees:
+        columns = table.columns.shape[1]
         settings = {
             "objective": "multiclass",
             "num_class": len(CLASSES),
             "num_leaves": self.num_leaves,
             "learning_rate": self.learning_rate,
             "min_data_in_leaf": self.min_child_samples,
-            "feature_fraction": self.feature_fraction,
+            "feature_fraction": min(self.feature_fraction, self.max_columns / columns),
             "bagging_fraction": self.bagging_fraction,
             "bagging_freq": 1,
             "lambda_l2": self.lambda_l2,

@@ -103,11 +103,14 @@ def columns_of(
     if missing:
         raise LearnerError(f"features are missing: {', '.join(missing)}", where="lightgbm stacker")
     logits = logits_of(meta, learners)
-    logits = np.concatenate([logits, logits.mean(axis=1, keepdims=True)], axis=1)
-    margins = logits[:, :, :1] - logits[:, :, 1:2]
-    views = np.concatenate([logits, margins], axis=2).reshape(len(meta), -1)
+    # Filled in place: with many learners each copy is large.
+    views = np.empty((len(meta), len(learners) + 1, len(_VIEWS)), dtype=logits.dtype)
+    views[:, :-1, :3] = logits
+    views[:, -1, :3] = logits.mean(axis=1)
+    views[:, :, 3] = views[:, :, 0] - views[:, :, 1]
     order = [meta.feature_names.index(name) for name in feature_names]
-    return np.concatenate([views, meta.features[:, order]], axis=1, dtype=np.float32)
+    flat = views.reshape(len(meta), -1).astype(np.float32, copy=False)
+    return np.concatenate([flat, meta.features[:, order]], axis=1) if order else flat
 
 
 def column_names(learners: Sequence[str], feature_names: Sequence[str]) -> list[str]:

@@ -47,6 +47,14 @@ CONFIDENCE = 0.95
 QUERIES = 10_000
 """Most battles whose neighbors are sought; all battles can be neighbors."""
 
+MOST_LOCATIONS = 10
+"""Learners whose logits are searched with all battles; of more, those that a quick look finds."""
+_GLANCED = 2_000
+"""Most battles of that quick look, and the number of neighbors there."""
+_GLANCED_SIZE = 4
+_AT_A_TIME = 16
+"""Learners whose contrasts are in memory together."""
+
 _SPARE = 4
 """Further neighbors in the own fold, for those that are of the battle's own cluster."""
 
@@ -95,22 +103,22 @@ class Location(NamedTuple):
 
     Parameters
     ----------
-    name, columns
-        What it is called, and ``(n, columns)``.
+    name, parts
+        What it is called, and its columns in parts of ``(n, some)`` each.
     learners
         Whose logits are in it.
     only
-        The one learner that is tested there; all are if None.
+        The learners that are tested there; all are if there is none.
     """
 
     name: str
-    columns: FloatArray
+    parts: tuple[FloatArray, ...]
     learners: tuple[str, ...] = ()
-    only: str | None = None
+    only: tuple[str, ...] = ()
 
     def signs(self, learner: str) -> int:
         """Count the signs of a learner's influence that are tested: none, positive ones, both."""
-        if self.only not in (None, learner):
+        if self.only and learner not in self.only:
             return 0
         return 1 if learner in self.learners else 2
 
@@ -166,6 +174,11 @@ def find_leakage(
     on the location is taken out, in each fold by itself, since the models of two folds also differ
     in how the two go along. Where a learner's own logits are in the location, nothing is left, and
     only a positive influence counts; a location of all the others' is there for the rest.
+
+    Of more than ``MOST_LOCATIONS`` learners, the logits of that many are tested as locations: those
+    at which a quick look, with fewer battles, finds the largest statistics. All that were looked at
+    count as tests. And each learner is left out of the location of all the others together with
+    those that are most like it. Every learner is tested.
     """
     tested = tuple(name for name in meta.learners if name in set(learners))
     places = list(_locations(meta, folds, tested))
@@ -177,11 +190,8 @@ def find_leakage(
         rows = np.sort(np.random.default_rng(seed).choice(rows, QUERIES, replace=False))
     columns = [meta.learners.index(name) for name in tested]
     logits = np.ascontiguousarray(_centered(meta)[:, columns])
-    found = [
-        test
-        for place in places
-        for test in _tests(place, logits, tested, labels, folds, clusters, rows, threads)
-    ]
+    asked = _Asked(logits, tested, labels, folds, clusters, rows, threads)
+    found = [test for place in _promising(places, asked) for test in _tests(place, asked)]
     threshold = float(stats.norm.isf(ALPHA / count))
     significant = [test for test in found if test.statistic > threshold]
     largest = max(found, key=lambda test: test.statistic)
@@ -203,62 +213,129 @@ def _locations(meta: MetaFeatures, folds: IntArray, tested: Sequence[str]) -> It
     logits = _within_folds(_centered(meta), folds)
     planes = [logits[:, i, 1:] for i in range(logits.shape[1])]  # the third follows from two
     for i, name in enumerate(meta.feature_names):
-        yield Location(f"feature {name}", features[:, i : i + 1])
+        yield Location(f"feature {name}", (features[:, i : i + 1],))
     for name, plane in zip(meta.learners, planes, strict=True):
-        yield Location(f"logits of {name}", plane, (name,))
+        yield Location(f"logits of {name}", (plane,), (name,))
     if features.shape[1] > 1:
-        yield Location("all features", features)
+        yield Location("all features", (features,))
     if len(planes) > 2:
-        yield Location("all logits", np.hstack(planes), meta.learners)
+        yield Location("all logits", tuple(planes), meta.learners)
     if features.shape[1]:
-        yield Location("all features and logits", np.hstack([features, *planes]), meta.learners)
-    for name in tested:
-        others = tuple(n for n in meta.learners if n != name)
-        parts = [p for n, p in zip(meta.learners, planes, strict=True) if n != name]
+        yield Location("all features and logits", (features, *planes), meta.learners)
+    for name, group in _alike(planes, meta.learners).items():
+        others = tuple(n for n in meta.learners if n not in group)
+        only = tuple(n for n in group if n in set(tested))
+        if not only or not others:
+            continue
+        parts = tuple(p for n, p in zip(meta.learners, planes, strict=True) if n in set(others))
+        told = f"those of {name}" + (" and its like" if len(group) > 1 else "")
         if len(others) > 1:
-            yield Location(f"all logits but those of {name}", np.hstack(parts), others, name)
-        if features.shape[1] and others:
-            columns = np.hstack([features, *parts])
-            yield Location(f"all features and logits but those of {name}", columns, others, name)
+            yield Location(f"all logits but {told}", parts, others, only)
+        if features.shape[1]:
+            every = (features, *parts)
+            yield Location(f"all features and logits but {told}", every, others, only)
+
+
+def _alike(planes: Sequence[FloatArray], learners: Sequence[str]) -> dict[str, list[str]]:
+    """Group learners around some that are least alike; few are each a group of its own."""
+    if len(learners) <= MOST_LOCATIONS:
+        return {name: [name] for name in learners}
+    flat = np.stack([plane.ravel() for plane in planes]).astype(np.float32)
+    norms = np.linalg.norm(flat, axis=1, keepdims=True)
+    flat /= np.where(norms > 0, norms, 1.0)
+    likeness = flat @ flat.T
+    chosen = [0]
+    while len(chosen) < MOST_LOCATIONS:
+        nearest = likeness[chosen].max(axis=0)
+        nearest[chosen] = np.inf
+        chosen.append(int(nearest.argmin()))
+    likeness[chosen, chosen] = np.inf  # each stands for itself
+    closest = likeness[chosen].argmax(axis=0)
+    return {
+        learners[one]: [n for n, of in zip(learners, closest, strict=True) if of == at]
+        for at, one in enumerate(chosen)
+    }
+
+
+class _Asked(NamedTuple):
+    """Whose logits are tested, and with which battles; as ``find_leakage`` takes them."""
+
+    logits: FloatArray
+    learners: Sequence[str]
+    labels: FloatArray
+    folds: IntArray
+    clusters: IntArray
+    rows: IntArray
+    threads: int
+
+
+def _promising(places: list[Location], asked: _Asked) -> list[Location]:
+    """Leave out those of many learners' logits at which a quick look finds little."""
+    single = [place for place in places if len(place.learners) == 1]
+    if len(single) <= MOST_LOCATIONS:
+        return places
+    few = asked._replace(rows=asked.rows[:: -(-len(asked.rows) // _GLANCED)])
+    strength = {
+        place.name: max(abs(t.statistic) for t in _tests(place, few, (_GLANCED_SIZE,), left=False))
+        for place in single
+    }
+    weakest = sorted(strength, key=strength.__getitem__)[:-MOST_LOCATIONS]
+    return [place for place in places if place.name not in set(weakest)]
 
 
 def _tests(
-    place: Location,
-    logits: FloatArray,
-    learners: Sequence[str],
-    labels: FloatArray,
-    folds: IntArray,
-    clusters: IntArray,
-    rows: IntArray,
-    threads: int,
+    place: Location, asked: _Asked, sizes: Sequence[int] = SIZES, *, left: bool = True
 ) -> Iterator[_Test]:
-    """Test each learner at one location with each number of neighbors."""
+    """Test each learner at one location with each number of neighbors.
+
+    Parameters
+    ----------
+    place
+        The location.
+    asked
+        What is tested.
+    sizes
+        Numbers of neighbors.
+    left
+        Whether what a location of logits leaves open is tested for a negative influence.
+    """
+    logits, learners, labels, folds, clusters, rows, threads = asked
     shares = labels.mean(axis=0)
     spread = np.diag(shares) - np.outer(shares, shares)
-    x = _scaled(place.columns)
-    wanted = [(i, learner) for i, learner in enumerate(learners) if place.signs(learner)]
-    if place.learners:  # what is left of the logits stands behind them, for the negative sign
-        wanted += [(i + len(learners), n) for i, n in wanted if place.signs(n) == 2]
-        logits = np.hstack([logits, -_left_open(logits, x, folds)])
-    contrasts, usable = _contrasts(x, logits, folds, clusters, rows, threads)
+    x = _scaled(np.hstack(place.parts))
+    neighbors, usable = _neighbors(x, folds, clusters, rows, threads)
     kept = rows[usable]
     surprise = (labels - shares)[kept]
     number = np.unique(clusters[kept], return_inverse=True)[1]
-    for contrast in contrasts:
-        contrast = _within_folds(contrast[usable], folds[kept])
-        for i, learner in wanted:
-            own = contrast[:, i]
-            products = (surprise * own).sum(axis=1)
-            influence = float(products.mean()) if len(products) else 0.0
-            sums = np.bincount(number, products - influence)
-            error = float(np.sqrt((sums**2).sum())) / max(len(products), 1)
-            variance = float(np.einsum("nc,cd,nd->", own, spread, own)) / max(len(own), 1)
-            if error <= 0 or variance <= 0:
-                yield _Test(learner, place.name, 0.0, 0.0)
-                continue
-            size = influence if place.learners else abs(influence)
-            upper = max(size + float(stats.norm.ppf(CONFIDENCE)) * error, 0.0)
-            yield _Test(learner, place.name, size / error, upper**2 / (2 * variance))
+    by_cluster = csr_matrix((np.ones(len(kept)), (number, np.arange(len(kept)))))
+    here = [i for i, learner in enumerate(learners) if place.signs(learner)]
+    for start in range(0, len(here), _AT_A_TIME):
+        some = here[start : start + _AT_A_TIME]
+        wanted, columns = [learners[i] for i in some], logits[:, some]
+        if (
+            place.learners and left
+        ):  # what is left of the logits stands behind them, for the negative sign
+            both = [i for i, learner in enumerate(wanted) if place.signs(learner) == 2]
+            columns = np.hstack([columns, -_left_open(columns[:, both], x, folds)])
+            wanted += [wanted[i] for i in both]
+        for contrast in _contrasts(columns, neighbors, len(rows), sizes):
+            contrast = _within_folds(contrast[usable], folds[kept])
+            products = np.einsum("nc,nwc->nw", surprise, contrast)
+            count = max(len(kept), 1)
+            influence = products.sum(axis=0) / count
+            errors = np.sqrt(((by_cluster @ (products - influence)) ** 2).sum(axis=0)) / count
+            variances = ((contrast @ spread) * contrast).sum(axis=(0, 2)) / count
+            influence = influence if place.learners else np.abs(influence)
+            for learner, *found in zip(wanted, influence, errors, variances, strict=True):
+                yield _judged(learner, place.name, *map(float, found))
+
+
+def _judged(learner: str, location: str, size: float, error: float, variance: float) -> _Test:
+    """Turn an influence, its standard error and the contrast's variance into a test."""
+    if error <= 0 or variance <= 0:
+        return _Test(learner, location, 0.0, 0.0)
+    upper = max(size + float(stats.norm.ppf(CONFIDENCE)) * error, 0.0)
+    return _Test(learner, location, size / error, upper**2 / (2 * variance))
 
 
 def _left_open(logits: FloatArray, x: FloatArray, folds: IntArray) -> FloatArray:
@@ -271,24 +348,33 @@ def _left_open(logits: FloatArray, x: FloatArray, folds: IntArray) -> FloatArray
     return left.reshape(logits.shape)
 
 
-def _contrasts(
-    x: FloatArray,
-    logits: FloatArray,
-    folds: IntArray,
-    clusters: IntArray,
-    rows: IntArray,
-    threads: int,
-) -> tuple[list[FloatArray], BoolArray]:
-    """Compare neighbors in other folds with those in the own fold.
+class _Fold(NamedTuple):
+    """Neighbors in one fold: of the rows of other folds, and of its own.
 
-    Returns
-    -------
-    tuple
-        One contrast ``(len(rows), n_learners, 3)`` for each of ``SIZES``, and the mask of the rows
-        that have a neighbor of another cluster in their own fold.
+    Parameters
+    ----------
+    inside
+        ``(len(rows),)`` mask of the rows that are of the fold.
+    other, own
+        Their neighbors, nearest first; those of ``own`` that are of another cluster come first.
+    there
+        How many of each line of ``own`` are.
+    share
+        Part that the fold has in the mean over other folds.
     """
-    contrasts = [np.zeros((len(rows), *logits.shape[1:])) for _ in SIZES]
-    usable = np.ones(len(rows), dtype=bool)
+
+    inside: BoolArray
+    other: IntArray
+    own: IntArray
+    there: IntArray
+    share: float
+
+
+def _neighbors(
+    x: FloatArray, folds: IntArray, clusters: IntArray, rows: IntArray, threads: int
+) -> tuple[list[_Fold], BoolArray]:
+    """Find neighbors in each fold, and mark the rows that have one in their own."""
+    found, usable = [], np.ones(len(rows), dtype=bool)
     numbers = np.unique(folds)
     for fold in numbers:
         members = np.flatnonzero(folds == fold)
@@ -300,10 +386,20 @@ def _contrasts(
         own = np.take_along_axis(own, np.argsort(~foreign, axis=1, kind="stable"), axis=1)
         there = foreign.sum(axis=1)
         usable[inside] = there > 0
-        for contrast, size in zip(contrasts, SIZES, strict=True):
-            contrast[~inside] += _mean_of(logits, other[:, :size]) / (len(numbers) - 1)
-            contrast[inside] -= _mean_of(logits, own[:, :size], there)
-    return contrasts, usable
+        found.append(_Fold(inside, other, own, there, 1 / max(len(numbers) - 1, 1)))
+    return found, usable
+
+
+def _contrasts(
+    logits: FloatArray, neighbors: Sequence[_Fold], count: int, sizes: Sequence[int]
+) -> list[FloatArray]:
+    """Compare neighbors in other folds with those in the own: ``(count, learners, 3)`` a size."""
+    contrasts = [np.zeros((count, *logits.shape[1:])) for _ in sizes]
+    for fold in neighbors:
+        for contrast, size in zip(contrasts, sizes, strict=True):
+            contrast[~fold.inside] += _mean_of(logits, fold.other[:, :size]) * fold.share
+            contrast[fold.inside] -= _mean_of(logits, fold.own[:, :size], fold.there)
+    return contrasts
 
 
 def _mean_of(logits: FloatArray, rows: IntArray, there: IntArray | None = None) -> FloatArray:

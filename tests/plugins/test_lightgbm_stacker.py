@@ -328,3 +328,16 @@ def test_a_class_of_one_cluster_is_never_ruled_out() -> None:
     groups = np.where(tied, groups.max() + 1, groups)
     model = LightGBMStacker(**SMALL, seeds=6).fit(meta, labels, groups=groups, context=CONTEXT)
     assert model.predict_proba(meta)[:, 2].min() > 1e-5
+
+
+def test_a_tree_sees_no_more_columns_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+    module = "plugins.lightgbm_stacker.fit_trees"
+    monkeypatch.setattr(module, lambda _, settings, **__: seen.append(settings["feature_fraction"]))
+    meta, labels, groups = draw(60)
+    LightGBMStacker(seeds=1, max_columns=4).fit(meta, labels, groups=groups, context=CONTEXT)
+    LightGBMStacker(seeds=1).fit(meta, labels, groups=groups, context=CONTEXT)
+    columns = 4 * (len(meta.learners) + 1) + len(meta.feature_names)
+    assert seen == [4 / columns, 0.5]
+    with pytest.raises(ValueError, match="max_columns must be at least 1"):
+        LightGBMStacker(max_columns=0)

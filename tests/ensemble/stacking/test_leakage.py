@@ -5,7 +5,7 @@ import pytest
 
 from ensemble.artifacts import canonical_json
 from ensemble.plugin.base import MetaFeatures
-from ensemble.stacking.leakage import Leakage, find_leakage
+from ensemble.stacking.leakage import MOST_LOCATIONS, Leakage, _alike, find_leakage
 
 FOLDS = 5
 
@@ -83,6 +83,33 @@ def test_a_feature_among_many_tells_the_topic() -> None:
     world = World(2)
     features = np.hstack([np.tile(world.noise, 5), world.number])
     assert world.find({"shares": world.shares}, features).location == "feature f15"
+
+
+@pytest.mark.parametrize("teller", ["opinion", "feature"])
+def test_a_leak_among_many_learners_is_found(teller: str) -> None:
+    world = World(3)
+    rng = np.random.default_rng(3)
+    many = {f"l{i}": world.opinion * 0 + rng.normal(size=world.noise.shape) for i in range(30)}
+    logits = {**many, "shares": world.shares}
+    if teller == "opinion":
+        logits |= {"opinion": world.opinion}
+    features = world.number if teller == "feature" else world.nothing
+    found = world.find(logits, features)
+    assert "shares" in found.learners
+    assert found.tested == tuple(logits)
+
+
+def test_alike_learners_stand_for_one_another() -> None:
+    rng = np.random.default_rng(0)
+    kinds = [rng.normal(size=(50, 2)) for _ in range(MOST_LOCATIONS)]
+    planes = [kinds[i % MOST_LOCATIONS] + 0.01 * rng.normal(size=(50, 2)) for i in range(30)]
+    names = [f"l{i}" for i in range(30)]
+    groups = _alike(planes, names)
+    assert len(groups) == MOST_LOCATIONS
+    assert sorted(name for group in groups.values() for name in group) == sorted(names)
+    for chosen, group in groups.items():
+        assert chosen in group
+        assert len({int(name[1:]) % MOST_LOCATIONS for name in group}) == 1
 
 
 def test_only_the_learners_that_are_asked_for_are_tested() -> None:
