@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -10,21 +12,23 @@ from click.testing import CliRunner
 from ensemble.artifacts import read_json
 from ensemble.cli import cli
 from ensemble.config import load_run_config
+from ensemble.delivery.audit import audit_run
 from ensemble.delivery.saved_run import predict_file
 from ensemble.errors import ArtifactError, ConfigError
+from ensemble.oof.again import Decisions
 from ensemble.pipeline import fit_stage, run, writing
 from ensemble.plugin.hookspecs import hookimpl
-from tests.conftest import Prior
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from ensemble.plugin.base import BaseLearner
 
 
-def _learner(shift: float, *, cheap: bool = False) -> type[Prior]:
+def _learner(prior: Any, shift: float, *, cheap: bool = False) -> type[BaseLearner]:
     """Make a class whose code differs with the shift."""
 
-    class Mine(Prior):
+    class Mine(prior):  # type: ignore[misc]
         def predict_logits(self, battles: pl.DataFrame) -> Any:
             logits = super().predict_logits(battles)
             logits[:, 0] += shift
@@ -35,7 +39,7 @@ def _learner(shift: float, *, cheap: bool = False) -> type[Prior]:
 
 
 class _Plugin:
-    def __init__(self, kind: type[Prior]) -> None:
+    def __init__(self, kind: type[BaseLearner]) -> None:
         self.kind = kind
 
     @hookimpl
@@ -44,9 +48,13 @@ class _Plugin:
 
 
 @pytest.fixture
-def with_code(use_plugins: Callable[..., None]) -> Callable[..., None]:
+def with_code(use_plugins: Callable[..., None], fake_learners: Any) -> Callable[..., None]:
     """Give a function that installs the plugin ``mine`` in the form of some shift."""
-    return lambda shift, **options: use_plugins(mine=_Plugin(_learner(shift, **options)))
+
+    def install(shift: float, **options: Any) -> None:
+        use_plugins(mine=_Plugin(_learner(fake_learners, shift, **options)))
+
+    return install
 
 
 @pytest.fixture
@@ -71,22 +79,16 @@ class Said:
         self.lines.append(text)
 
     def __getattr__(self, _: str) -> Any:
-        from contextlib import nullcontext
-
         return lambda *args, **kwargs: nullcontext(lambda *a, **k: None)
 
 
 def _fit(config: Any, **decided: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:
-    from ensemble.oof.again import Decisions
-
     said = Said()
-    with writing(config, said) as reporter:  # type: ignore[arg-type]
+    with writing(config, said) as reporter:
         return fit_stage(config, reporter, decided=Decisions(**decided)), said.lines
 
 
 def _oof(config: Any) -> Any:
-    from pathlib import Path
-
     return pl.read_parquet(Path(config.run_dir) / "learners/a/fold-0/oof.parquet")["logit_a"][0]
 
 
@@ -117,8 +119,6 @@ def test_refit_makes_anew_what_other_code_has_made_and_nothing_else(
 
 
 def test_a_refit_that_was_interrupted_goes_on(config: Any, with_code: Callable[..., None]) -> None:
-    from ensemble.oof.again import Decisions
-
     with_code(1.0)
     with writing(config) as reporter:
         fit_stage(config, reporter, folds=[1], decided=Decisions(refit=("a",)))
@@ -184,8 +184,6 @@ def test_other_parameters_with_other_code_are_no_question(
 
 @pytest.mark.parametrize("file", ["manifest.json", "oof.parquet", "model/prior.json"])
 def test_mending_is_said(config: Any, file: str) -> None:
-    from pathlib import Path
-
     path = Path(config.run_dir) / "learners/b/fold-1" / file
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -209,8 +207,6 @@ def _paths(value: Any, place: tuple[Any, ...] = ()) -> Any:
 
 @pytest.mark.parametrize("directory", ["learners/b/fold-1", "stack"])
 def test_whatever_is_changed_in_a_manifest_is_mended_and_said(config: Any, directory: str) -> None:
-    from pathlib import Path
-
     place = Path(config.run_dir) / directory
     path, whole = place / "manifest.json", (place / "manifest.json").read_bytes()
     leaves = list(_paths(json.loads(whole)))
@@ -223,7 +219,7 @@ def test_whatever_is_changed_in_a_manifest_is_mended_and_said(config: Any, direc
         inner[leaf[-1]] = "changed"
         path.write_text(json.dumps(mutated, indent=2) + "\n")
         said = Said()
-        run(config, said)  # type: ignore[arg-type]
+        run(config, said)
         assert json.loads(path.read_bytes())["key"] == json.loads(whole)["key"], leaf
         assert any("made again" in line for line in said.lines), leaf
 
@@ -251,8 +247,6 @@ def test_names_are_checked_before_any_work(config: Any) -> None:
 
 
 def test_the_command_line_takes_the_decision(config: Any, with_code: Callable[..., None]) -> None:
-    from pathlib import Path
-
     path = str(Path(config.run_dir).parent / "config.toml")
     with_code(1.0)
     assert isinstance(CliRunner().invoke(cli, ["run", path]).exception, ConfigError)
@@ -262,10 +256,6 @@ def test_the_command_line_takes_the_decision(config: Any, with_code: Callable[..
 
 
 def test_the_audit_names_code_that_has_changed(config: Any, with_code: Callable[..., None]) -> None:
-    from pathlib import Path
-
-    from ensemble.delivery.audit import audit_run
-
     assert audit_run(Path(config.run_dir)).ok
     with_code(1.0)
     result = audit_run(Path(config.run_dir))
@@ -302,14 +292,14 @@ def test_code_of_a_loader_is_part_of_what_was_prepared(
 
     use_plugins(loaders=plugin(exchanged=False, note="means nothing"))
     said = Said()
-    run(config, said)  # type: ignore[arg-type]
+    run(config, said)
     told = "battles and clusters  made again: the loader of arena: the plugin's code has changed"
     assert told in said.lines
     assert "folds  0 fitted, 3 kept" in said.lines
 
     use_plugins(loaders=plugin(exchanged=True))
     said = Said()
-    run(config, said)  # type: ignore[arg-type]
+    run(config, said)
     assert "folds  3 fitted, 0 kept" in said.lines
     now = pl.read_parquet(project.path / "run/battles.parquet")
     assert now["label_a"].to_list() != labels

@@ -45,9 +45,7 @@ def tried(project: Any, use_plugins: Callable[..., None]) -> Callable[..., dict[
 
 
 def _prior() -> Any:
-    from tests.conftest import Prior
-
-    return Prior
+    return get_manager().base_learners.get("prior")
 
 
 def _rank(self: Any, battles: pl.DataFrame) -> Any:

@@ -129,7 +129,7 @@ def test_predictions_that_equal_the_labels_are_refused_before_any_fit(
 ) -> None:
     fake = odd()
     truth = pl.read_csv(project.path / "train.csv")
-    labels = {
+    labels: dict[str, Any] = {
         f"logit_{side}": 20.0 * truth[f"winner_{name}"]
         for side, name in (("a", "model_a"), ("b", "model_b"), ("tie", "tie"))
     }
