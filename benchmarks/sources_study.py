@@ -114,7 +114,7 @@ def fresh_gain(
         target_rows=FRESH_ROWS, external_rows=0, test_rows=0, seed=FRESH_SEED + seed
     )
     truth = drawn.truth.select(TRUTH_COLUMNS).to_numpy()
-    spec = learner_of(config, None, len(target) + len(source))
+    spec = learner_of(config, None)
 
     def loss(rows: pl.DataFrame) -> float:
         labels = rows.select(CLASSES).to_numpy().astype(np.float64)

@@ -64,11 +64,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ensemble.oof.spec import LearnerSpec
-    from ensemble.oof.workers import Task
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import FloatArray
     from ensemble.reporter import Display
     from ensemble.sources.study import SourceStudy
+
+    Fit = tuple[LearnerSpec, HeldOut]
 
 
 _MARKS_OF_A_RUN = {EVENTS, "battles.json", "folds.json", "learners"}
@@ -312,7 +313,7 @@ def fit_stage(
 
 def _tasks(
     config: Config, specs: Sequence[LearnerSpec], folds: Sequence[int] | None
-) -> tuple[list[Task], list[Task]]:
+) -> tuple[list[Fit], list[Fit]]:
     """List the folds to fit, with refits, and the pairs of folds: none where folds are named."""
     if folds is not None:
         return [(spec, HeldOut.of(fold)) for spec in specs for fold in folds], []
@@ -328,7 +329,7 @@ def _tasks(
 
 
 def _say_again_fits(
-    config: Config, tasks: Sequence[Task], decided: Decisions, reporter: Reporter
+    config: Config, tasks: Sequence[Fit], decided: Decisions, reporter: Reporter
 ) -> None:
     """Say which fits are made anew and why, unless it has to be decided first whether."""
     again = list(made_again(open_workspace(config), tasks))

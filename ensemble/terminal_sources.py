@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from ensemble.sources.verdict import is_part
 from ensemble.stacking.verdict_text import signed
 
 if TYPE_CHECKING:
@@ -122,10 +123,14 @@ def _effects(study: dict[str, Any]) -> Table:
         base = effect["baseline"]
         rows.append(("target alone", f"{base['log_loss']:.4f}", "", "", str(base["seeds"])))
     rows += [_treatment(item) for item in effect.get("treatments", ())]
+    rows += [_hashed(item) for item in effect.get("sides", {}).get("treatments", ())]
     rows += [_point(point) for point in effect.get("curve", ()) if 0 < point["share"] < 1]
     if not rows:
         rows = [("", "", _NOT_MEASURED, effect["reason"], "")]
-    return _table(f"{study['name']}: effect on the target", columns, rows)
+    part = ""
+    if effect["measured"] and is_part(effect):
+        part = f" of {effect['source_rows']:,} of {effect['usable_rows']:,} usable rows"
+    return _table(f"{study['name']}: effect{part} on the target", columns, rows)
 
 
 def _treatment(item: dict[str, Any]) -> tuple[str, ...]:
@@ -139,6 +144,12 @@ def _treatment(item: dict[str, Any]) -> tuple[str, ...]:
         f"{signed(ends['low'])} to {signed(ends['high'])}",
         str(item["seeds"]),
     )
+
+
+def _hashed(item: dict[str, Any]) -> tuple[str, ...]:
+    """Show a treatment of a one-sided source whose sides were drawn by a hash."""
+    name, *cells = _treatment(item)
+    return (f'{name}, sides = "hash"', *cells)
 
 
 def _point(point: dict[str, Any]) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ BATTLES, CLUSTERS, PAIRS, SUMMARY = (
 _MEND = "run `ensemble prepare CONFIG`"
 _SHOWN_BAD_ROWS = 20
 _ROWS_AT_A_TIME = 8_192
-_SEVERAL = 20
+SEVERAL = 20
 """Battles of a source in which each side should win now and then."""
 
 
@@ -377,7 +377,7 @@ def _one_sided(reading: Reading, battles: pl.DataFrame) -> list[str]:
     """Warn of a source in which a side never wins: "chosen" is A, say, and "rejected" is B."""
     masses = dict(zip("AB", battles.select(pl.col(LABEL_COLUMNS).sum()).row(0)[:2], strict=True))
     never = [side for side, mass in masses.items() if not mass]
-    if len(battles) < _SEVERAL or not any(masses.values()) or not never:
+    if len(battles) < SEVERAL or not any(masses.values()) or not never:
         return []
     return [
         f"in source {getattr(reading, 'name', TEST_SOURCE)} {never[0]} never wins in "

@@ -39,6 +39,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="Most seeds for a treatment whose effect is near zero.",
 )
+@click.option(
+    "--treatment",
+    "treatments",
+    multiple=True,
+    help='Only this way to train on it, such as "train, offset"; may be repeated.',
+)
+@click.option("--curve/--no-curve", default=True, help="Measure parts of a source too.")
+@click.option("--shift/--no-shift", default=True, help="Measure how a source differs.")
 @quiet_option
 @json_option
 def sources(
@@ -48,6 +56,9 @@ def sources(
     rows: int | None,
     names: tuple[str, ...],
     seeds: int,
+    treatments: tuple[str, ...],
+    curve: bool,
+    shift: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -69,7 +80,10 @@ def sources(
             folds=None if wanted is None else tuple(wanted),
             rows=rows,
             sources=names or None,
+            treatments=treatments or None,
             most_seeds=seeds,
+            curve=curve,
+            shift=shift,
         )
         with writing(settings, terminal(quiet=quiet)) as reporter:
             studies = [study.to_json() for study in sources_stage(settings, reporter, asked)]

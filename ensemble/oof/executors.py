@@ -12,18 +12,17 @@ from ensemble.battles.held_out import HeldOut
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.lineage import depth
 from ensemble.oof.worker_process import label_of
-from ensemble.oof.workers import Crew, Outcome
+from ensemble.oof.workers import Crew, Outcome, Task
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.manager import GIVEN, get_manager
 from ensemble.processes import affordable_copies, available_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ensemble.battles.held_out import FoldLike
     from ensemble.config import Config
     from ensemble.oof.spec import LearnerSpec
-    from ensemble.oof.workers import Task
     from ensemble.oof.workspace import Workspace
     from ensemble.reporter import Reporter
 
@@ -57,10 +56,10 @@ def execute(
     LearnerError
         The first that failed; folds that were complete by then are kept.
     """
-    once = {(spec.name, HeldOut.of(fold)): (spec, HeldOut.of(fold)) for spec, fold in tasks}
+    once = {(spec.name, HeldOut.of(fold)): Task(spec, HeldOut.of(fold)) for spec, fold in tasks}
     by_depth, uses = itemgetter(0), config.source_uses()
     waves = groupby(
-        sorted(((depth(task[0], uses), task) for task in once.values()), key=by_depth),
+        sorted(((depth(task.spec, uses), task) for task in once.values()), key=by_depth),
         by_depth,
     )
     run = {
@@ -78,7 +77,7 @@ def _one_after_the_other(config: Config, tasks: Sequence[Task], reporter: Report
 
 
 def _fit_here(workspace: Workspace, task: Task, reporter: Reporter) -> bool:
-    spec, held_out = task
+    spec, held_out = task.spec, task.held_out
     started = time.perf_counter()
     with reporter.bar(label_of(spec, held_out)) as progress:
         fitted = fit_fold(workspace, spec, held_out, progress)
@@ -103,30 +102,64 @@ def _beside_each_other(config: Config, tasks: Sequence[Task], reporter: Reporter
     This process takes tasks too. Workers are started where it turns out to be worth while, and as
     many as there is memory for.
     """
-    light = [task for task in tasks if _is_light(task[0])]
-    heavy = [task for task in tasks if not _is_light(task[0])]
-    cores = available_cores()
-    beside = min(config.execution.workers or cores, len(light))
-    threads = config.execution.threads or max(1, cores // max(1, beside))
-    execution = config.execution.model_copy(update={"threads": threads})
+    light = [task for task in tasks if is_light(task.spec)]
+    heavy = [task for task in tasks if not is_light(task.spec)]
     workspace, fitted = open_workspace(config), 0
-    alone = replace(workspace, threads=threads)
-    began = time.perf_counter()
-    with Crew(config.model_copy(update={"execution": execution}), light, lasting=True) as crew:
-        while task := crew.take():
-            fitted += _fit_here(alone, task, reporter)
-            if not crew.working and len(crew) and time.perf_counter() - began > WORTH_A_WORKER:
-                crew.start([None] * min(beside - 1, len(crew), affordable_copies()))
-            for outcome in crew.ended():
-                _tell(reporter, outcome)
-                fitted += outcome.fitted
-        for outcome in crew.all_ended():
-            _tell(reporter, outcome)
-            fitted += outcome.fitted
+
+    def fit(task: Task, threads: int) -> None:
+        nonlocal fitted
+        fitted += _fit_here(replace(workspace, threads=threads), task, reporter)
+
+    def tell(outcome: Outcome) -> None:
+        nonlocal fitted
+        _tell(reporter, outcome)
+        fitted += outcome.fitted
+
+    share_out(config, light, fit, tell)
     return fitted + sum(_fit_here(workspace, task, reporter) for task in heavy)
 
 
-def _is_light(spec: LearnerSpec) -> bool:
+def share_out(
+    config: Config,
+    tasks: Sequence[Task],
+    fit: Callable[[Task, int], None],
+    tell: Callable[[Outcome], None],
+    *,
+    forgiving: bool = False,
+) -> None:
+    """Have light tasks fitted on all cores, in this process and in workers.
+
+    Parameters
+    ----------
+    config
+        Says how many workers and threads.
+    tasks
+        In the order wanted.
+    fit
+        Fits a task here, with so many threads.
+    tell
+        Told of what workers have ended.
+    forgiving
+        As in ``Crew``.
+    """
+    cores = available_cores()
+    beside = min(config.execution.workers or cores, len(tasks))
+    threads = config.execution.threads or max(1, cores // max(1, beside))
+    execution = config.execution.model_copy(update={"threads": threads})
+    its_own = config.model_copy(update={"execution": execution})
+    began = time.perf_counter()
+    with Crew(its_own, tasks, lasting=True, forgiving=forgiving) as crew:
+        while task := crew.take():
+            fit(task, threads)
+            if not crew.working and len(crew) and time.perf_counter() - began > WORTH_A_WORKER:
+                crew.start([None] * min(beside - 1, len(crew), affordable_copies()))
+            for outcome in crew.ended():
+                tell(outcome)
+        for outcome in crew.all_ended():
+            tell(outcome)
+
+
+def is_light(spec: LearnerSpec) -> bool:
     """Say whether a worker can fit it, and one core is enough."""
     learners = get_manager().base_learners
     return learners.get(spec.plugin).cheap and learners.entry(spec.plugin).distribution != GIVEN

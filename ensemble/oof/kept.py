@@ -36,6 +36,11 @@ class Kept:
     made_by: Mapping[str, str] | None = None
     same: tuple[Mapping[str, str], ...] = ()
 
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Kept:
+        """Take what ``to_json`` gave."""
+        return cls(stored["made_by"], tuple(stored["same"]))
+
     def stands_for(self, code: dict[str, str]) -> dict[str, str]:
         """Give the code that made the folds where this one is the same, else this one."""
         named = {fingerprint(one) for one in self.same}
@@ -60,7 +65,7 @@ def read_kept(run: Path) -> dict[str, Kept]:
     if not os.path.lexists(run / FILE):
         return {}
     stored = read_sealed(run / FILE, mend=_MEND)["learners"]
-    return {name: Kept(one["made_by"], tuple(one["same"])) for name, one in stored.items()}
+    return {name: Kept.of(one) for name, one in stored.items()}
 
 
 def keep(run: Path, learner: str, made_by: Mapping[str, str], now: Mapping[str, str]) -> None:

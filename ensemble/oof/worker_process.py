@@ -14,22 +14,26 @@ import sys
 import time
 import traceback
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble import errors
 from ensemble.battles.held_out import HeldOut
 from ensemble.config import Config
 from ensemble.errors import EnsembleError, LearnerError, UnknownNameError
 from ensemble.oof.crossfit import fit_fold
+from ensemble.oof.kept import Kept
 from ensemble.oof.spec import LearnerSpec
-from ensemble.oof.workspace import Workspace, open_workspace
+from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.faults import plugin_errors
 
 if TYPE_CHECKING:
     from typing import TextIO
+
+    from ensemble.oof.workspace import Workspace
 
 PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -43,26 +47,76 @@ _NOT_INSTALLED = (
 )
 
 
+class Variant(NamedTuple):
+    """A workspace made from the run's own, which a fit has in its place.
+
+    Parameters
+    ----------
+    opener
+        ``"module:name"`` of what takes the run's workspace, and gives what takes details.
+    details
+        JSON.
+    """
+
+    opener: str
+    details: dict[str, Any]
+
+
+class Opened:
+    """The workspaces of a run: its own, and what is made from it; each is opened once.
+
+    Parameters
+    ----------
+    config
+        Of the run.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._own = cache(lambda: open_workspace(config))
+        self._openers = cache(self._opener)
+
+    def workspace(self, variant: Variant | None) -> Workspace:
+        """Give the run's workspace, or a variant of it."""
+        if variant is None:
+            return self._own()
+        opened: Workspace = self._openers(variant.opener)(variant.details)
+        return opened
+
+    def _opener(self, name: str) -> Any:
+        module, _, attribute = name.partition(":")
+        return getattr(import_module(module), attribute)(self._own())
+
+
 def main() -> None:
     """Answer requests until the parent closes the pipe, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this one
     requests, replies = _own_pipes()
     config = Config.model_validate_json(requests.get())
-    opened = cache(lambda: open_workspace(config))
+    opened = Opened(config)
     while True:
         reply = _answer(opened, json.loads(requests.get()))
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
 
 
-def request_of(spec: LearnerSpec, held_out: HeldOut) -> dict[str, Any]:
-    """Write down a learner, with all that it may ask, and what is held out."""
+def request_of(
+    spec: LearnerSpec, held_out: HeldOut, variant: Variant | None = None
+) -> dict[str, Any]:
+    """Write down a learner, with all that it may ask, what is held out, and of which workspace."""
     known = {spec.name: spec, **spec.peers}
     return {
         "learner": spec.name,
         "held_out": held_out.to_json(),
+        "variant": variant,
         "specs": [
-            [one.name, one.plugin, dict(one.parameters), str(one.base_directory), one.seeds]
+            [
+                one.name,
+                one.plugin,
+                dict(one.parameters),
+                str(one.base_directory),
+                one.seeds,
+                one.kept.to_json(),
+            ]
             for one in known.values()
         ],
     }
@@ -102,16 +156,16 @@ def _own_pipes() -> tuple[SimpleQueue[str], TextIO]:
     return requests, replies
 
 
-def _answer(opened: Any, request: dict[str, Any]) -> dict[str, Any]:
+def _answer(opened: Opened, request: dict[str, Any]) -> dict[str, Any]:
     started = time.perf_counter()
     peers: dict[str, LearnerSpec] = {}
-    for name, plugin, parameters, place, seeds in request["specs"]:
-        peers[name] = LearnerSpec(name, plugin, parameters, Path(place), peers, seeds)
+    for name, plugin, parameters, place, seeds, kept in request["specs"]:
+        known = Kept.of(kept)
+        peers[name] = LearnerSpec(name, plugin, parameters, Path(place), peers, seeds, known)
     spec, held_out = peers[request["learner"]], HeldOut.of(request["held_out"])
-    workspace: Workspace
+    variant = None if request["variant"] is None else Variant(*request["variant"])
     try:
-        workspace = opened()
-        done = fit_fold(workspace, spec, held_out)
+        done = fit_fold(opened.workspace(variant), spec, held_out)
     except plugin_errors() as error:
         return {"error": _told(error, label_of(spec, held_out))}
     return {"done": done, "seconds": time.perf_counter() - started}

@@ -14,7 +14,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from ensemble.errors import EnsembleError
-from ensemble.oof.worker_process import PROGRAM, label_of, rebuilt, request_of
+from ensemble.oof.worker_process import PROGRAM, Variant, label_of, rebuilt, request_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from ensemble.config import Config
     from ensemble.oof.spec import LearnerSpec
 
-    Task = tuple[LearnerSpec, HeldOut]
+
+class Task(NamedTuple):
+    """A learner, what is held out, and the workspace where it is not the run's own."""
+
+    spec: LearnerSpec
+    held_out: HeldOut
+    variant: Variant | None = None
 
 
 class Outcome(NamedTuple):
@@ -66,7 +72,12 @@ class Worker:
         )
         self._first = json.dumps(config.model_dump(mode="json"))
 
-    def fit(self, spec: LearnerSpec, held_out: HeldOut) -> Outcome:
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can be asked for more."""
+        return self._process.poll() is None
+
+    def fit(self, task: Task) -> Outcome:
         """Have one fold fitted.
 
         Raises
@@ -74,14 +85,14 @@ class Worker:
         EnsembleError
             What the worker told of, or that it died.
         """
-        process = self._process
+        process, (spec, held_out, _) = self._process, task
         assert process.stdin is not None and process.stdout is not None  # noqa: S101 - pipes
         reply = ""
         with suppress(OSError):  # a pipe that nobody reads: the worker has died
             if self._first:
                 process.stdin.write(self._first + "\n")
                 self._first = ""
-            process.stdin.write(json.dumps(request_of(spec, held_out)) + "\n")
+            process.stdin.write(json.dumps(request_of(*task)) + "\n")
             process.stdin.flush()
             reply = process.stdout.readline()
         if not reply.endswith("\n"):
@@ -118,10 +129,14 @@ class Crew:
     lasting
         Whether a worker fits one task after the other, or only one, so that what a model leaves in
         memory ends with it.
+    forgiving
+        Whether a task that fails is told as one that was not fitted, and the others go on.
     """
 
-    def __init__(self, config: Config, tasks: Sequence[Task], *, lasting: bool) -> None:
-        self._config, self._lasting = config, lasting
+    def __init__(
+        self, config: Config, tasks: Sequence[Task], *, lasting: bool, forgiving: bool = False
+    ) -> None:
+        self._config, self._lasting, self._forgiving = config, lasting, forgiving
         self._waiting = deque(tasks)
         self._ended: SimpleQueue[Outcome | BaseException | None] = SimpleQueue()
         self._workers: list[Worker] = []
@@ -204,8 +219,8 @@ class Crew:
                     self._workers.append(worker)
                     if self._stopped:  # meanwhile: nobody else would end it
                         break
-                self._ended.put(worker.fit(*task))
-                if not self._lasting:
+                self._ended.put(self._outcome(worker, task))
+                if not self._lasting or not worker.is_alive:
                     worker.end()
                     worker = None
         except BaseException as error:  # told to whoever waits
@@ -214,6 +229,14 @@ class Crew:
             if worker is not None:
                 worker.end()
             self._ended.put(None)
+
+    def _outcome(self, worker: Worker, task: Task) -> Outcome:
+        try:
+            return worker.fit(task)
+        except EnsembleError:
+            if not self._forgiving:
+                raise
+            return Outcome(task.spec, task.held_out, fitted=False, seconds=0.0)
 
 
 def _unless_failed(outcome: Outcome | BaseException) -> Outcome:

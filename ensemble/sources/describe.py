@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.language import languages
+from ensemble.battles.prepare import SEVERAL
 from ensemble.battles.schema import LABEL_COLUMNS, TEXT_COLUMNS, labels_of
 
 _SHOWN_LANGUAGES = 8
@@ -52,6 +53,11 @@ def label_shares(battles: pl.DataFrame) -> tuple[float, float, float] | None:
         return None
     a, b, tie = labels.mean(axis=0).tolist()
     return a, b, tie
+
+
+def is_one_sided(described: dict[str, Any]) -> bool:
+    """Say whether one side of many battles never wins, as ``describe`` gives them."""
+    return described["labelled"] >= SEVERAL and described["a_over_b"] in (0.0, 1.0)
 
 
 def _labels(battles: pl.DataFrame) -> dict[str, Any]:

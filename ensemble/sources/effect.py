@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import DataError, LearnerError
 from ensemble.sources.evidence import Arm, Effect, effects
+from ensemble.sources.material import with_hashed_sides
 from ensemble.sources.trials import PLAIN, curve_trials, trials_of
 from ensemble.stacking.scoring import bootstrap_means, estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ensemble.config import Config
     from ensemble.sources.bench import Bench
     from ensemble.sources.material import Material
     from ensemble.sources.settings import StudySettings
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 NEAR_ZERO = 4.0
 """Standard errors from 0 within which an effect gets more seeds. So far above what decides that
 looking twice changes the rate of errors by next to nothing."""
+WORTH_MORE_FITS = 0.2
+"""Part of a gain's variance that is due to fits from which more seeds are fitted: below it, twice
+as many would make its interval narrower by less than a twentieth. Variances alone decide, not what
+was gained, so that the rate of errors stays as it is."""
 
 
 @dataclass
@@ -29,12 +35,14 @@ class _Measured:
 
     bench: Bench
     material: Material
+    config: Config
     tell: Callable[[str], None]
     arms: dict[str, Arm] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
 
     def measure(self, trials: Sequence[Trial], seeds: int) -> None:
         """Fit treatments with so many seeds; what is there already is only read."""
+        self._fit_beside(trials, seeds)
         learner = self.bench.spec.make()
         for trial in trials:
             if obstacle := trial.obstacle(learner):
@@ -47,6 +55,12 @@ class _Measured:
             except (DataError, LearnerError) as error:
                 self.reasons[trial.name] = error.message
 
+    def _fit_beside(self, trials: Sequence[Trial], seeds: int) -> None:
+        learner = self.bench.spec.make()
+        possible = [trial for trial in trials if not trial.obstacle(learner)]
+        arms = [(self.bench.alone, None), *((self.material, trial) for trial in possible)]
+        self.bench.fit_beside(self.config, arms, range(seeds), self.tell)
+
     def baseline(self, seeds: int) -> Arm:
         return self.bench.baseline(range(seeds), self._teller("target alone"))
 
@@ -55,7 +69,11 @@ class _Measured:
 
 
 def measure_effect(
-    bench: Bench, material: Material, settings: StudySettings, tell: Callable[[str], None]
+    bench: Bench,
+    material: Material,
+    config: Config,
+    settings: StudySettings,
+    tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """Fit the learner with and without a source, and compare.
 
@@ -65,6 +83,8 @@ def measure_effect(
         Learner, folds and the target alone.
     material
         The target with the source.
+    config
+        Says how many fits go on beside each other.
     settings
         Treatments, seeds, resamples.
     tell
@@ -75,19 +95,15 @@ def measure_effect(
     dict[str, Any]
         The ``effect`` of a study, as ``docs/sources.md`` has it.
     """
-    rows = len(material.part(of_source=True))
     without = {"rows_without_label": material.rows_without_label}
-    facts = {**bench.facts(), "source_rows": rows, **without}
-    if not rows:
+    facts = {**bench.facts(), **without}
+    if not len(material.part(of_source=True)):
         return {"measured": False, "reason": "the source has no labelled rows", **facts}
     trials = trials_of(settings.treatments)
-    done = _Measured(bench, material, tell)
-    done.measure(trials, settings.least_seeds)
-    base, found = _compare(done, trials, settings, settings.least_seeds)
-    near = [trial for trial in trials if trial.name in found and _is_near(found[trial.name])]
-    if near and settings.seeds > settings.least_seeds:
-        done.measure(near, settings.seeds)
-        base, found = _compare(done, trials, settings, settings.seeds)
+    done = _Measured(bench, material, config, tell)
+    if settings.curve:  # all that is certain to be needed, so that no core waits
+        done.measure([*trials, *curve_trials()], settings.least_seeds)
+    base, found = _in_two_looks(done, trials, settings)
     return {
         "measured": bool(found),
         "reason": None if found else "no treatment could be fitted",
@@ -97,6 +113,58 @@ def measure_effect(
         "treatments": [_described(trial, done, found) for trial in trials],
         "curve": _curve(done, base, settings) if settings.curve else [],
     }
+
+
+def compare_sides(
+    bench: Bench,
+    material: Material,
+    config: Config,
+    settings: StudySettings,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """Measure a one-sided source with its sides drawn by a hash, and beside those that it has.
+
+    Parameters
+    ----------
+    bench, material, config, settings, tell
+        As in ``measure_effect``; the sides are those of the file.
+
+    Returns
+    -------
+    dict[str, Any]
+        ``treatments`` with sides by hash, as in ``measure_effect``; ``compared``, the treatment by
+        which both are compared; ``gain`` of the hash over the file, with its 95% interval;
+        ``better``: ``hash``, ``file``, or None where neither is shown to be.
+    """
+    trials = trials_of(settings.treatments)
+    by_file = _Measured(bench, material, config, tell)
+    by_hash = _Measured(bench, with_hashed_sides(material), config, tell)
+    _, found = _in_two_looks(by_hash, trials, settings)
+    treatments = [_described(trial, by_hash, found) for trial in trials]
+    both = [trial for trial in trials if trial.name in found]
+    by_file.measure(both[:1], settings.least_seeds)
+    if not both or both[0].name not in by_file.arms:
+        return {"treatments": treatments, "compared": None, "gain": None, "better": None}
+    name = both[0].name
+    (gain,) = effects(
+        by_file.arms[name], [by_hash.arms[name]], bench.clusters(), resamples=settings.resamples
+    )
+    better = "hash" if gain.low > 0 else "file" if gain.high < 0 else None
+    estimated = {"mean": gain.gain.mean, "low": gain.low, "high": gain.high}
+    return {"treatments": treatments, "compared": name, "gain": estimated, "better": better}
+
+
+def _in_two_looks(
+    done: _Measured, trials: Sequence[Trial], settings: StudySettings
+) -> tuple[Arm, dict[str, Effect]]:
+    """Measure with few seeds, and with more what they may decide."""
+    done.measure(trials, settings.least_seeds)
+    base, found = _compare(done, trials, settings, settings.least_seeds)
+    near = [trial for trial in trials if trial.name in found and _is_near(found[trial.name])]
+    if near and settings.seeds > settings.least_seeds:
+        done.measure(near, settings.seeds)
+        base, found = _compare(done, trials, settings, settings.seeds)
+    return base, found
 
 
 def fits_of(settings: StudySettings, folds: int) -> int:
@@ -122,7 +190,9 @@ def _compare(
 
 
 def _is_near(effect: Effect) -> bool:
-    return abs(effect.gain.mean) <= NEAR_ZERO * effect.error
+    """Say whether more fits can decide: it is near zero, and uncertain by its fits."""
+    uncertain = effect.fit_error**2 > WORTH_MORE_FITS * effect.error**2
+    return uncertain and abs(effect.gain.mean) <= NEAR_ZERO * effect.error
 
 
 def _described_baseline(bench: Bench, base: Arm, settings: StudySettings) -> dict[str, Any]:

@@ -15,13 +15,19 @@ import polars as pl
 
 from ensemble.battles.folds import FoldPlan
 from ensemble.battles.schema import LABEL_COLUMNS
+from ensemble.battles.swap import sides_by_hash
 from ensemble.battles.usage import rows_within
 from ensemble.usage import SourceUse
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ensemble.oof.workspace import Workspace
+    from ensemble.plugin.base import BoolArray
 
 _ROWS_AT_A_TIME = 8_192
+_ALONE = "_target"
+"""Directory of the baseline's fits; no source can be called so."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +43,29 @@ class Material:
         Name of the source; None for the target alone.
     rows_without_label
         Rows of the source that have no label, and so no effect to measure.
+    budget
+        As given to ``gather``.
+    sides
+        ``"file"``, as the run has them, or ``"hash"``, drawn by a hash of the id.
     """
 
     workspace: Workspace
     source: str | None
     rows_without_label: int = 0
+    budget: int | None = None
+    sides: str = "file"
 
     @property
     def key(self) -> dict[str, str]:
         """Name the rows and the plan over them."""
         return {"data": self.workspace.data_key, "plan": self.workspace.plan.fingerprint}
+
+    @property
+    def folder(self) -> str:
+        """Directory of its fits."""
+        if self.source is None:
+            return _ALONE
+        return self.source if self.sides == "file" else f"{self.source}/sides-{self.sides}"
 
     def part(self, of_source: bool) -> pl.DataFrame:
         """Give the battles of the source, or those of the target."""
@@ -55,7 +74,12 @@ class Material:
 
 
 def gather(
-    workspace: Workspace, source: str | None, budget: int | None, *, labelled: bool = True
+    workspace: Workspace,
+    source: str | None,
+    budget: int | None,
+    *,
+    labelled: bool = True,
+    sides: str = "file",
 ) -> Material:
     """Take the target's rows, and those of a source, out of a run.
 
@@ -70,6 +94,8 @@ def gather(
         may exceed it. None takes all.
     labelled
         Whether to take the source's labelled rows only.
+    sides
+        As in ``Material``.
     """
     frame = workspace.plan.frame
     target, own = (
@@ -79,7 +105,7 @@ def gather(
     without = own & workspace.battles[LABEL_COLUMNS[0]].is_null().to_numpy()
     wanted = own & ~without if labelled else own
     kept = pl.Series(np.any([rows_within(frame, s, budget, "budget") for s in (target, wanted)], 0))
-    battles = workspace.battles.filter(kept)
+    battles = _with_sides(workspace.battles.filter(kept), source, sides)
     uses = {name: use for name, use in workspace.uses.items() if use.role == "target"}
     roles = {} if source is None else {source: "ignore"}
     # An unused role, whatever the config has: the keys of fits do not depend on it.
@@ -91,7 +117,45 @@ def gather(
         data_key=_digest(battles),
         uses=uses | {name: SourceUse(role) for name, role in roles.items()},
     )
-    return Material(taken, source, int(without.sum()))
+    return Material(taken, source, int(without.sum()), budget, sides)
+
+
+def with_hashed_sides(material: Material) -> Material:
+    """Draw the sides of a source's rows by a hash of their ids; the target's stay."""
+    workspace = material.workspace
+    battles = _with_sides(workspace.battles, material.source, "hash")
+    hashed = replace(workspace, battles=battles, data_key=_digest(battles))
+    return replace(material, workspace=hashed, sides="hash")
+
+
+def usable_rows(workspace: Workspace, source: str, folds: Sequence[int]) -> list[BoolArray]:
+    """Say of each fold which labelled rows of a source its plan lets it learn from: ``(n,)`` each.
+
+    Parameters
+    ----------
+    workspace
+        Of a run, or of some of its rows.
+    source
+        Name of the source, whatever its role.
+    folds
+        The folds that are scored.
+    """
+    frame = workspace.plan.frame
+    own = (frame["source"] == source).to_numpy()
+    labelled = workspace.battles[LABEL_COLUMNS[0]].is_not_null().to_numpy()
+    plan = workspace.plan.with_roles({source: "train"})
+    return [plan.training(fold, ("train",)).to_numpy() & own & labelled for fold in folds]
+
+
+def _with_sides(battles: pl.DataFrame, source: str | None, sides: str) -> pl.DataFrame:
+    if sides == "file":
+        return battles
+    drawn = sides_by_hash(battles)
+    own = pl.Series(battles["source"] == source)
+    return battles.select(
+        pl.when(own).then(drawn[name]).otherwise(battles[name]).alias(name)
+        for name in battles.columns
+    )
 
 
 def _renumbered(frame: pl.DataFrame, n_splits: int) -> FoldPlan:

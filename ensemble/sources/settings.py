@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ConfigError, nearest
 from ensemble.oof.spec import LearnerSpec
+from ensemble.sources.trials import trials_of
 from ensemble.stacking.scoring import RESAMPLES
 from ensemble.stacking.settings import learner_specs
 
@@ -19,25 +20,17 @@ PROXY = "_proxy"
 """Name of the learner that stands for all where none is asked for; no config can give it."""
 _PROXY_PLUGIN = "handcrafted"
 _PROXY_PARAMETERS: dict[str, Any] = {
-    "n_models": 4,
-    "n_estimators": 300,
-    "early_stopping_rounds": 15,
-    "learning_rate": 0.1,
-    "feature_fraction": 0.1,
-    # A tree that sees part of the rows sees one that stands twice more often: with bags, copies of
-    # rows of the target would gain.
-    "bagging_fraction": 1.0,
-}
-"""A few trees of large steps: a dozen ways to train, times folds and seeds, have to be fitted."""
-_PROXY_OF_MANY = _PROXY_PARAMETERS | {
     "n_models": 3,
     "n_estimators": 60,
     "early_stopping_rounds": 10,
     "learning_rate": 0.15,
     "feature_fraction": 0.06,
+    # A tree that sees part of the rows sees one that stands twice more often: with bags, copies of
+    # rows of the target would gain.
+    "bagging_fraction": 1.0,
 }
-_MANY_ROWS = 40_000
-"""Rows of the target and a source from which the proxy has fewer trees."""
+"""A few trees of large steps: a dozen ways to train, times folds and seeds, have to be fitted. The
+same at every size, so that more rows never take less time."""
 
 ENOUGH_ROWS = 20_000
 """Target rows whose scores are enough where no folds are asked for."""
@@ -62,7 +55,8 @@ class StudySettings:
     least_seeds
         Seeds that everything is fitted with, 2 or more: with one, what fits vary by is unknown.
     most_seeds
-        Seeds that the baseline and those treatments get whose effect is near zero.
+        Seeds that the baseline and those treatments get whose effect is near zero, where more
+        fits would make it surer.
     resamples
         Bootstrap draws.
     shift, curve
@@ -71,7 +65,7 @@ class StudySettings:
     Raises
     ------
     ConfigError
-        A number is out of its range.
+        A number is out of its range, or there is no such treatment.
     """
 
     learner: str | None = None
@@ -93,6 +87,7 @@ class StudySettings:
             )
         if self.rows is not None and self.rows < 1:
             raise ConfigError(f"a budget of {self.rows} rows leaves nothing to measure on")
+        trials_of(self.treatments)
 
     @property
     def seeds(self) -> int:
@@ -100,7 +95,7 @@ class StudySettings:
         return max(self.least_seeds, self.most_seeds)
 
 
-def learner_of(config: Config, name: str | None, rows: int) -> LearnerSpec:
+def learner_of(config: Config, name: str | None) -> LearnerSpec:
     """Find the learner that the effect is measured with.
 
     Parameters
@@ -109,9 +104,6 @@ def learner_of(config: Config, name: str | None, rows: int) -> LearnerSpec:
         The config.
     name
         Name of one of its learners; None is the proxy.
-    rows
-        Of the target and the largest source together: the proxy goes by it, and is the same for
-        all sources, since they share the baseline.
 
     Raises
     ------
@@ -119,8 +111,7 @@ def learner_of(config: Config, name: str | None, rows: int) -> LearnerSpec:
         No learner is called so, or it cannot be fitted again on other rows.
     """
     if name is None:
-        parameters = _PROXY_PARAMETERS if rows < _MANY_ROWS else _PROXY_OF_MANY
-        return LearnerSpec(PROXY, _PROXY_PLUGIN, parameters, Path(config.base_dir))
+        return LearnerSpec(PROXY, _PROXY_PLUGIN, _PROXY_PARAMETERS, Path(config.base_dir))
     spec = {each.name: each for each in learner_specs(config)}[config.learner(name).name]
     learner = spec.make()
     if not learner.trains:

@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from ensemble.artifacts import fingerprint, read_sealed, write_sealed
 from ensemble.battles.prepare import read_pairs
-from ensemble.battles.schema import TEST_ROLE
 from ensemble.errors import ArtifactError
 from ensemble.oof.spec import VERSION as CROSSFIT_VERSION
 from ensemble.oof.workspace import open_workspace
 from ensemble.reporter import Reporter
 from ensemble.sources.bench import Bench
 from ensemble.sources.columns import feature_sets
-from ensemble.sources.describe import describe
-from ensemble.sources.effect import fits_of, measure_effect
+from ensemble.sources.describe import describe, is_one_sided
+from ensemble.sources.effect import compare_sides, fits_of, measure_effect
 from ensemble.sources.likeness import likeness_warnings
-from ensemble.sources.material import gather
+from ensemble.sources.material import gather, usable_rows, with_hashed_sides
 from ensemble.sources.overlap import Links, overlap
 from ensemble.sources.settings import StudySettings, folds_of, learner_of, sources_of
 from ensemble.sources.shift import STEPS, measure_shift
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ensemble.oof.workspace import Workspace
     from ensemble.sources.material import Material
 
-VERSION = 3
+VERSION = 4
 """Raise it when the same rows and settings come to give other results."""
 
 DIRECTORY = "sources"
@@ -116,18 +116,17 @@ def study_sources(
         The learner fails on the target alone.
     """
     names = sources_of(config, settings.sources)
-    trials_of(settings.treatments)
     workspace = open_workspace(config)
     reporter = reporter or Reporter(workspace.run)
     folds = folds_of(workspace.plan, settings.folds)
     alone = gather(workspace, None, settings.rows)
-    spec = learner_of(config, settings.learner, _most_rows(workspace, alone, settings.rows))
+    spec = learner_of(config, settings.learner)
     bench = Bench(workspace.run / DIRECTORY / "fits", spec, folds, alone)
     links = Links.of(workspace.plan, read_pairs(workspace.run))
     target = describe(workspace.battles.filter(pl.col("role") == "target"))
     roles = {source.name: source.role for source in config.sources}
     return [
-        _Job(workspace, bench, settings, reporter, name).run(roles[name], target, links)
+        _Job(config, workspace, bench, settings, reporter, name).run(roles[name], target, links)
         for name in names
     ]
 
@@ -144,17 +143,11 @@ def read_study(run: Path, source: str) -> dict[str, Any] | None:
     return read_sealed(path, mend=_MEND) if path.exists() else None
 
 
-def _most_rows(workspace: Workspace, alone: Material, budget: int | None) -> int:
-    """Count the rows of the target and the largest source, whichever sources are asked for."""
-    sources = workspace.plan.frame.filter(~pl.col("role").is_in(["target", TEST_ROLE]))["source"]
-    largest = int(sources.value_counts()["count"].max() or 0)  # type: ignore[arg-type]
-    return len(alone.workspace.battles) + min(largest, budget or largest)
-
-
 @dataclass(frozen=True)
 class _Job:
     """The study of one source."""
 
+    config: Config
     workspace: Workspace
     bench: Bench
     settings: StudySettings
@@ -167,8 +160,10 @@ class _Job:
         shift = self._shift(whole) if self.settings.shift else None
         unlabelled = whole.rows_without_label
         material = gather(self.workspace, self.name, self.settings.rows) if unlabelled else whole
-        effect = self._effect(material)
         own = describe(self.workspace.battles.filter(pl.col("source") == self.name))
+        effect = {**self._effect(material), **self._rows(material)}
+        if effect["measured"] and is_one_sided(own):
+            effect["sides"] = self._sides(material)
         description, linked = {"source": own, "target": target}, overlap(links, self.name)
         study = SourceStudy(
             name=self.name,
@@ -198,7 +193,17 @@ class _Job:
 
     def _effect(self, material: Material) -> dict[str, Any]:
         spec, asked = self.bench.spec, self.settings
-        parts = {
+        steps = fits_of(asked, len(self.bench.folds))
+        return self._part(
+            f"effect-{spec.name}",
+            self._made_from(material),
+            steps,
+            lambda tell: measure_effect(self.bench, material, self.config, asked, tell),
+        )
+
+    def _made_from(self, material: Material) -> dict[str, Any]:
+        spec, asked = self.bench.spec, self.settings
+        return {
             **material.key,
             "alone": self.bench.alone.key,
             "learner": spec.key_parts(),
@@ -211,13 +216,26 @@ class _Job:
             "resamples": asked.resamples,
             "curve": asked.curve,
         }
-        steps = fits_of(asked, len(self.bench.folds))
+
+    def _sides(self, material: Material) -> dict[str, Any]:
+        hashed = with_hashed_sides(material)
         return self._part(
-            f"effect-{spec.name}",
-            parts,
-            steps,
-            lambda tell: measure_effect(self.bench, material, asked, tell),
+            f"sides-{self.bench.spec.name}",
+            {**self._made_from(material), "hashed": hashed.key},
+            fits_of(replace(self.settings, curve=False), len(self.bench.folds)),
+            lambda tell: compare_sides(self.bench, material, self.config, self.settings, tell),
         )
+
+    def _rows(self, material: Material) -> dict[str, Any]:
+        """Count the rows that folds learn from, of those that they could learn from."""
+        folds = self.bench.folds
+        measured = usable_rows(material.workspace, self.name, folds)
+        usable = usable_rows(self.workspace, self.name, folds)
+        return {
+            "source_rows": int(np.any(measured, axis=0).sum()),
+            "usable_rows": int(np.any(usable, axis=0).sum()),
+            "rows_by_fold": [int(rows.sum()) for rows in measured],
+        }
 
     def _part(
         self,

@@ -85,6 +85,11 @@ def trials_of(names: Sequence[str] | None) -> list[Trial]:
     return [trial for trial in TRIALS if names is None or trial.name in names]
 
 
+def trial_called(name: str) -> Trial:
+    """Find a treatment, or a point of the curve, by its name."""
+    return next(trial for trial in (*TRIALS, *curve_trials()) if trial.name == name)
+
+
 def curve_trials() -> list[Trial]:
     """Give a treatment for each part of a source."""
     return [Trial(f"train, share {share:g}", SourceUse("train", share=share)) for share in SHARES]

@@ -67,15 +67,64 @@ def _sentence(
 ) -> str:
     """Say what a person needs to know before adding the source."""
     parts = [f"{source}: {word}."]
-    if plain is not None:
+    if plain is not None and is_part(effect):
+        parts.append(
+            f"{rows_in_words(effect)}, mixed into training as they are, {_verb(plain, 'many')}."
+        )
+    elif plain is not None:
         parts.append(f"Mixed into training as it is, it {_verb(plain)}.")
     else:
         parts.append("What mixing it in as it is does is not measured.")
     parts.append(_advice(best, plain))
+    if is_part(effect):
+        parts.append(
+            f"This is the effect of {effect['source_rows']:,} rows, not of all "
+            f"{effect['usable_rows']:,}, which may be several times as large: ask again without "
+            "--rows."
+        )
+    if "sides" in effect:
+        parts.append(sides_in_words(effect["sides"]))
     return " ".join([*parts, _scope(effect)])
 
 
-def _verb(item: dict[str, Any]) -> str:
+def is_part(effect: dict[str, Any]) -> bool:
+    """Say whether only some of a source's usable rows were measured."""
+    return bool(effect["source_rows"] < effect["usable_rows"])
+
+
+def rows_in_words(effect: dict[str, Any]) -> str:
+    """Say how many of a source's usable rows were measured."""
+    rows = f"{effect['source_rows']:,}"
+    return f"{rows} of its {effect['usable_rows']:,} usable rows" if is_part(effect) else rows
+
+
+def sides_in_words(sides: dict[str, Any]) -> str:
+    """Say of a one-sided source whether sides drawn by a hash are better than its own."""
+    told = "One side of it never wins."
+    if sides["compared"] is None:
+        return f'{told} It could not be measured with sides = "hash".'
+    gain = sides["gain"]
+    change = (
+        f"the log loss of {sides['compared']} changes by {signed(-gain['mean'])} nats a battle "
+        f"(95% {signed(-gain['high'])} to {signed(-gain['low'])})"
+    )
+    advice = {
+        "hash": 'that is better: set sides = "hash"',
+        "file": "its sides as they are do better",
+        None: "neither is shown to be better",
+    }[sides["better"]]
+    return f'{told} With sides = "hash" {change}: {advice}.'
+
+
+def _verb(item: dict[str, Any], number: str = "one") -> str:
+    text = _verb_of_one(item)
+    if number == "one":
+        return text
+    verb, _, rest = text.partition(" ")
+    return f"{verb.removesuffix('s')} {rest}"
+
+
+def _verb_of_one(item: dict[str, Any]) -> str:
     ends = item["simultaneous"]
     if ends["low"] > 0:
         return f"lowers the log loss on the target by {_numbers(item, 1)}"
@@ -117,9 +166,20 @@ def _scope(effect: dict[str, Any]) -> str:
     folds = "all folds" if effect["all_folds"] else f"folds {_listed(effect['folds'])}"
     return (
         f"Measured by {effect['plugin']} on {effect['scored_rows']:,} rows of {folds} "
-        f"({effect['clusters']:,} clusters), with {effect['source_rows']:,} rows of the source and "
+        f"({effect['clusters']:,} clusters), with {_learned(effect)} of the source and "
         f"no other source; intervals hold for all treatments at once."
     )
+
+
+def _learned(effect: dict[str, Any]) -> str:
+    """Count the rows of the source that folds learn from, and say how many each does."""
+    some = f"{effect['source_rows']:,}"
+    rows = f"{some} of {effect['usable_rows']:,} usable rows" if is_part(effect) else f"{some} rows"
+    least, most = min(effect["rows_by_fold"]), max(effect["rows_by_fold"])
+    if least == most == effect["source_rows"]:
+        return rows
+    each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    return f"{rows} ({each} in each fold, after the cuts of the plan)"
 
 
 def _listed(numbers: list[int]) -> str:

@@ -180,6 +180,31 @@ def test_sources_from_preparing_to_the_verdict(project: Any, command: Any) -> No
     assert not (project.path / "run" / "learners").exists()
 
 
+def test_sources_measures_only_the_parts_that_are_asked_for(project: Any, command: Any) -> None:
+    project.config([{"name": "s", "plugin": "slow", "seconds": 0.0}])
+    asked = ("--learner", "s", "--folds", "0", "--seeds", "2", "--no-curve", "--no-shift")
+    treatments = ("--treatment", "train", "--treatment", "train, weight 0.1")
+    path = project.path / "config.toml"
+    code, out, err = _finish(command("sources", path, *asked, *treatments, "--json"))
+    assert code == 0, err
+    (study,) = json.loads(out)
+    assert [one["name"] for one in study["effect"]["treatments"]] == ["train", "train, weight 0.1"]
+    assert study["effect"]["curve"] == []
+    assert study["shift"] is None
+
+
+def test_an_unknown_treatment_is_refused_with_the_list_of_those_there_are(
+    project: Any, command: Any
+) -> None:
+    project.config()
+    path = project.path / "config.toml"
+    code, _, err = _finish(command("sources", path, "--treatment", "trian"))
+    assert code == 2
+    assert 'unknown treatment "trian"' in err
+    assert "train, labels matched" in err and "pretrain" in err
+    assert not (project.path / "run").exists()
+
+
 def test_an_audit_that_fails_exits_with_1_and_names_the_ids(project: Any, command: Any) -> None:
     from ensemble.artifacts import hash_file, write_sealed
 

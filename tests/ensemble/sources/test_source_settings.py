@@ -50,13 +50,12 @@ def test_a_config_of_the_target_alone_has_nothing_to_study(project: SimpleNamesp
         sources_of(project.config(sources=alone), None)
 
 
-def test_the_proxy_has_fewer_trees_where_rows_are_many(project: SimpleNamespace) -> None:
-    few, many = (learner_of(project.config(), None, rows) for rows in (1_000, 200_000))
-    assert few.plugin == many.plugin
-    assert few.parameters["n_estimators"] > many.parameters["n_estimators"]
-    # Copies of target rows would gain in bags.
-    assert few.parameters["bagging_fraction"] == many.parameters["bagging_fraction"] == 1.0
-    few.make(), many.make()
+def test_copies_of_target_rows_gain_nothing_in_the_bags_of_the_proxy(
+    project: SimpleNamespace,
+) -> None:
+    proxy = learner_of(project.config(), None)
+    assert proxy.parameters["bagging_fraction"] == 1.0
+    proxy.make()
 
 
 def test_learners_that_cannot_be_fitted_with_and_without_a_source(
@@ -65,9 +64,9 @@ def test_learners_that_cannot_be_fitted_with_and_without_a_source(
     (tmp_path / "oof.csv").write_text("id,winner_model_a,winner_model_b,winner_tie\n")
     learners = [{"name": "out", "plugin": "precomputed", "oof": "oof.csv", "test": "oof.csv"}]
     with pytest.raises(ConfigError, match="brings its predictions from outside"):
-        learner_of(project.config(learners), "out", 100)
+        learner_of(project.config(learners), "out")
     with pytest.raises(ConfigError, match='no learner is called "oat"'):
-        learner_of(project.config(learners), "oat", 100)
+        learner_of(project.config(learners), "oat")
 
 
 def test_treatments_are_chosen_by_name() -> None:

@@ -28,7 +28,8 @@ def _effect(**intervals: tuple[float, float] | None) -> dict[str, Any]:
         }
         for name, ends in intervals.items()
     ]
-    scope = {"plugin": "trees", "scored_rows": 3317, "clusters": 348, "source_rows": 1240}
+    scope = {"plugin": "trees", "scored_rows": 3317, "clusters": 348}
+    scope |= {"source_rows": 1240, "usable_rows": 1240, "rows_by_fold": [1200, 1240]}
     return {"measured": True, "treatments": items, "folds": [0, 1], "all_folds": False, **scope}
 
 
@@ -90,7 +91,40 @@ def test_what_was_not_measured_is_not_harmless() -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["trees", "3,317 rows of folds 0, 1", "348 clusters", "1,240 rows"]
+    "part",
+    [
+        "trees",
+        "3,317 rows of folds 0, 1",
+        "348 clusters",
+        "1,240 rows (1,200 to 1,240 in each fold, after the cuts of the plan) of the source",
+    ],
 )
 def test_the_sentence_says_what_it_holds_for(part: str) -> None:
     assert part in judge("x", _effect(train=(-0.1, 0.1)))["sentence"]
+
+
+def test_the_effect_of_some_rows_is_not_that_of_the_source() -> None:
+    some = _effect(train=(-0.05, -0.01)) | {"usable_rows": 24_000}
+    said = judge("x", some)["sentence"]
+    assert "1,240 of its 24,000 usable rows, mixed into training as they are, raise the" in said
+    assert "not of all 24,000" in said
+    assert "Mixed into training as it is" not in said
+    assert "without --rows" not in judge("x", _effect(train=(-0.05, -0.01)))["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "better", "told"),
+    [
+        ((0.01, 0.03), "hash", 'that is better: set sides = "hash"'),
+        ((-0.03, -0.01), "file", "its sides as they are do better"),
+        ((-0.01, 0.01), None, "neither is shown to be better"),
+    ],
+)
+def test_both_ways_to_take_the_sides_of_a_one_sided_source_are_told(
+    ends: tuple[float, float], better: str | None, told: str
+) -> None:
+    gain = {"mean": sum(ends) / 2, "low": ends[0], "high": ends[1]}
+    sides: dict[str, Any] = {"treatments": [], "compared": "train", "gain": gain, "better": better}
+    said = judge("x", _effect(train=(-0.1, 0.1)) | {"sides": sides})["sentence"]
+    assert "One side of it never wins" in said
+    assert told in said

@@ -114,6 +114,7 @@ def test_effects_near_zero_get_more_seeds_and_clear_ones_do_not(
     planted: SimpleNamespace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ensemble.sources.effect.NEAR_ZERO", 2.0)  # so few rows show little
+    monkeypatch.setattr("ensemble.sources.effect.WORTH_MORE_FITS", -1.0)  # fits do not vary here
     treatments = ("train", "train, weight 0.1")
     asked = replace(FAST, treatments=treatments, most_seeds=3)
     studies = _study(planted.config(), asked)
@@ -125,6 +126,12 @@ def test_effects_near_zero_get_more_seeds_and_clear_ones_do_not(
     assert seeds["tieless"]["train"] == 2
     drawn = {fit["context"].seed for fit in fake_learners.seen if len(fit["ids"]) <= 240}
     assert len(drawn) == 3 * 3  # each seed of each fold is another
+
+
+def test_fits_that_do_not_vary_are_not_repeated(planted: SimpleNamespace) -> None:
+    asked = replace(FAST, treatments=("train",), most_seeds=4)
+    for study in _study(planted.config(), asked).values():
+        assert [item["seeds"] for item in study.effect["treatments"]] == [2]
 
 
 def test_other_folds_give_another_answer(planted: SimpleNamespace) -> None:
@@ -251,11 +258,31 @@ def test_folds_rows_and_sources_can_be_chosen_and_are_said(planted: SimpleNamesp
     assert list(studies) == ["same"]
     effect = studies["same"].effect
     assert (effect["folds"], effect["all_folds"]) == ([1], False)
-    assert effect["target_rows"] == effect["source_rows"] == 100
+    assert effect["target_rows"] == 100
+    assert effect["source_rows"] == max(effect["rows_by_fold"]) <= 100 < effect["usable_rows"]
+    assert f"of {effect['usable_rows']:,} usable rows" in studies["same"].verdict["sentence"]
     assert 20 < effect["scored_rows"] < 50
     assert [item["name"] for item in effect["treatments"]] == ["train"]
     assert [point["share"] for point in effect["curve"]] == [0.0, 0.1, 0.3, 1.0]
     assert "folds 1" in studies["same"].verdict["sentence"]
+
+
+def test_a_source_that_is_always_a_is_measured_with_sides_by_hash_too(
+    planted: SimpleNamespace,
+    make_battles: Callable[..., pl.DataFrame],
+    write_csv: Callable[..., None],
+) -> None:
+    rows = _battles(make_battles, 240, (1.0, 0.0, 0.0), source="chosen", role="train")
+    write_csv(rows, planted.path / "chosen.csv")
+    chosen = {"name": "chosen", "path": "chosen.csv", "role": "ignore"}
+    config = planted.config(sources=[planted.sources[0], chosen])
+    study = _study(config, replace(FAST, treatments=("train",)))["chosen"]
+    sides = study.effect["sides"]
+    assert (sides["compared"], sides["better"]) == ("train", "hash")
+    (hashed,), (plain,) = sides["treatments"], study.effect["treatments"]
+    assert hashed["gain"]["mean"] > plain["gain"]["mean"] + 0.1
+    assert 'set sides = "hash"' in study.verdict["sentence"]
+    assert "sides" not in _study(planted.config(), replace(FAST, sources=("same",)))["same"].effect
 
 
 def test_a_source_without_labels_has_no_effect_to_measure(planted: SimpleNamespace) -> None:
