@@ -101,7 +101,7 @@ def make_config(directory: Path, seed: int) -> Config:
         "seed": seed,
         "sources": sources,
         "folds": {"n_splits": FOLDS},
-        "execution": {"threads": 1},
+        "execution": {"threads": 1, "executor": "in-process"},
     }
     return parse_config(raw, directory / "config.toml")
 

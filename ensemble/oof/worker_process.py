@@ -15,6 +15,7 @@ import time
 import traceback
 from functools import cache
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -139,6 +140,8 @@ def _own_pipes() -> tuple[SimpleQueue[str], TextIO]:
     replies = os.fdopen(os.dup(1), "w", encoding="ascii")
     sys.stdout.flush()
     os.dup2(2, 1)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # or what a plugin prints ends with us
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
