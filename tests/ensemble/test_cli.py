@@ -196,7 +196,7 @@ def test_sources_measures_only_the_parts_that_are_asked_for(project: Any, comman
 def test_an_unknown_treatment_is_refused_with_the_list_of_those_there_are(
     project: Any, command: Any
 ) -> None:
-    project.config()
+    project.config([{"name": "s", "plugin": "slow"}])
     path = project.path / "config.toml"
     code, _, err = _finish(command("sources", path, "--treatment", "trian"))
     assert code == 2
