@@ -247,7 +247,8 @@ def study_all(asked: argparse.Namespace) -> None:
     counts = {True: asked.seeds, False: asked.effect_seeds}
     order = sorted(SOURCE_KINDS, key=lambda kind: kind not in NO_EFFECT)
     # Processes that share cores get slower with every thread that their libraries start.
-    os.environ |= {"OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
+    one = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
+    os.environ |= dict.fromkeys(one, "1")
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(asked.workers, mp_context=spawn) as pool:
         jobs = [

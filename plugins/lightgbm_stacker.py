@@ -164,9 +164,7 @@ class LightGBMStacker(MetaLearner):
             clusters,
             self.start_.predict_logits(doubled),
         )
-        # LightGBM takes seeds of 31 bits.
-        states = np.random.SeedSequence(context.seed).generate_state(self.seeds) >> 1
-        self.trees_ = [self._fit_seed(table, int(state), context.threads) for state in states]
+        self.trees_ = self._fit_trees(table, context)
         return self
 
     def predict_proba(self, meta: MetaFeatures) -> FloatArray:
@@ -223,9 +221,25 @@ class LightGBMStacker(MetaLearner):
         corrections = [trees.corrections(columns) for trees in self.trees_]
         return np.asarray(self.start_.predict_logits(meta) + np.mean(corrections, axis=0))
 
-    def _fit_seed(self, table: TrainingTable, seed: int, threads: int) -> Trees:
-        columns = table.columns.shape[1]
-        settings = {
+    def _fit_trees(self, table: TrainingTable, context: FitContext) -> list[Trees]:
+        settings = self._settings(table.columns.shape[1], context.threads)
+        data = table.binned(settings)
+        # LightGBM takes seeds of 31 bits.
+        states = np.random.SeedSequence(context.seed).generate_state(self.seeds) >> 1
+        return [
+            fit_trees(
+                data,
+                settings,
+                rounds=self.n_estimators,
+                patience=self.early_stopping_rounds,
+                inner_fraction=self.inner_fraction,
+                seed=int(state),
+            )
+            for state in states
+        ]
+
+    def _settings(self, columns: int, threads: int) -> dict[str, Any]:
+        return {
             "objective": "multiclass",
             "num_class": len(CLASSES),
             "num_leaves": self.num_leaves,
@@ -241,14 +255,6 @@ class LightGBMStacker(MetaLearner):
             "force_col_wise": True,
             "verbosity": -1,
         }
-        return fit_trees(
-            table,
-            settings,
-            rounds=self.n_estimators,
-            patience=self.early_stopping_rounds,
-            inner_fraction=self.inner_fraction,
-            seed=seed,
-        )
 
 
 def _double(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemble.errors import LearnerError
-from ensemble.plugin.base import MetaFeatures
+from ensemble.plugin.base import CLASSES, MetaFeatures
 from ensemble.stacking.logits import logits_of
 from ensemble.stacking.scoring import row_log_loss, softmax
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import lightgbm as lgb
-    from numpy.typing import NDArray
 
-    from ensemble.plugin.base import FloatArray, IntArray, LogitArray
+    from ensemble.plugin.base import BoolArray, FloatArray, IntArray, LogitArray
 
 _MEAN = "mean of learners"
 _VIEWS = ("A", "B", "tie", "A - B")
+_BINNING = {"bin_construct_sample_cnt": 20_000, "data_random_seed": 1}
+"""Bins are made once, for all seeds; so many rows settle where the edges of 63 of them lie."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,43 @@ class TrainingTable:
     weight: FloatArray
     clusters: IntArray
     start: FloatArray
+
+    def binned(self, settings: dict[str, Any]) -> BinnedTable:
+        """Have LightGBM bin all rows; a soft label becomes one weighted row a class it holds."""
+        import lightgbm as lgb
+
+        row, label = np.nonzero(self.labels)
+        whole = lgb.Dataset(
+            self.columns if len(row) == len(self.labels) else self.columns[row],
+            label=label,
+            weight=self.weight[row] * self.labels[row, label],
+            init_score=self.start[row],
+            params={**settings, **_BINNING},
+        )
+        return BinnedTable(self, whole.construct(), row)
+
+
+@dataclass(frozen=True)
+class BinnedTable:
+    """A table as LightGBM has it: binned once, whatever seeds are fitted on it.
+
+    Parameters
+    ----------
+    table
+        Its rows.
+    whole
+        LightGBM's rows.
+    row
+        The table's row of each of LightGBM's.
+    """
+
+    table: TrainingTable
+    whole: lgb.Dataset
+    row: IntArray
+
+    def part(self, rows: BoolArray) -> lgb.Dataset:
+        """Take the rows of a mask ``(n,)``."""
+        return self.whole.subset(np.flatnonzero(rows[self.row]).tolist()).construct()
 
 
 @dataclass(frozen=True)
@@ -102,15 +140,22 @@ def columns_of(
     missing = [name for name in feature_names if name not in meta.feature_names]
     if missing:
         raise LearnerError(f"features are missing: {', '.join(missing)}", where="lightgbm stacker")
-    logits = logits_of(meta, learners)
-    # Filled in place: with many learners each copy is large.
-    views = np.empty((len(meta), len(learners) + 1, len(_VIEWS)), dtype=logits.dtype)
-    views[:, :-1, :3] = logits
-    views[:, -1, :3] = logits.mean(axis=1)
-    views[:, :, 3] = views[:, :, 0] - views[:, :, 1]
+    views = np.empty((len(meta), len(learners) + 1, len(_VIEWS)), dtype=np.float32)
+    total = np.zeros((len(meta), len(CLASSES)))
+    # One after the other, and filled in place: with many learners each copy is large.
+    for i, name in enumerate(learners):
+        logits = logits_of(meta, [name])[:, 0]
+        total += logits
+        _fill(views[:, i], logits)
+    _fill(views[:, -1], total / len(learners))
     order = [meta.feature_names.index(name) for name in feature_names]
-    flat = views.reshape(len(meta), -1).astype(np.float32, copy=False)
+    flat = views.reshape(len(meta), -1)
     return np.concatenate([flat, meta.features[:, order]], axis=1) if order else flat
+
+
+def _fill(views: LogitArray, logits: FloatArray) -> None:
+    views[:, :3] = logits
+    views[:, 3] = logits[:, 0] - logits[:, 1]
 
 
 def column_names(learners: Sequence[str], feature_names: Sequence[str]) -> list[str]:
@@ -120,7 +165,7 @@ def column_names(learners: Sequence[str], feature_names: Sequence[str]) -> list[
 
 
 def fit_trees(
-    table: TrainingTable,
+    data: BinnedTable,
     settings: dict[str, Any],
     *,
     rounds: int,
@@ -132,10 +177,10 @@ def fit_trees(
 
     Parameters
     ----------
-    table
+    data
         Rows to learn from.
     settings
-        LightGBM's parameters.
+        LightGBM's parameters, those that the rows were binned with.
     rounds, patience
         Most rounds, and rounds without gain before it stops.
     inner_fraction
@@ -150,23 +195,22 @@ def fit_trees(
     """
     import lightgbm as lgb
 
-    inner = carve_out(table.clusters, inner_fraction, seed)
-    training = _dataset(table, ~inner)
+    inner = carve_out(data.table.clusters, inner_fraction, seed)
     booster = lgb.train(
-        {**settings, "seed": seed},
-        training,
+        {**settings, **_BINNING, "seed": seed},
+        data.part(~inner),
         rounds,
-        valid_sets=[_dataset(table, inner, reference=training)],
+        valid_sets=[data.part(inner)],
         valid_names=["inner"],
         callbacks=[lgb.early_stopping(patience, verbose=False)],
     )
-    if booster.best_score["inner"]["multi_logloss"] >= _start_loss(table, inner):
+    if booster.best_score["inner"]["multi_logloss"] >= _start_loss(data.table, inner):
         return Trees(None)
     # The kept rounds alone, without the datasets, exactly as they will be stored.
     return Trees(lgb.Booster(model_str=booster.model_to_string(booster.best_iteration)))
 
 
-def carve_out(clusters: IntArray, fraction: float, seed: int) -> NDArray[np.bool_]:
+def carve_out(clusters: IntArray, fraction: float, seed: int) -> BoolArray:
     """Mark about ``fraction`` of the clusters, whole ones: ``(n,)``.
 
     Raises
@@ -186,23 +230,6 @@ def carve_out(clusters: IntArray, fraction: float, seed: int) -> NDArray[np.bool
     return np.isin(clusters, chosen)
 
 
-def _dataset(
-    table: TrainingTable, rows: NDArray[np.bool_], reference: lgb.Dataset | None = None
-) -> lgb.Dataset:
-    """Build a LightGBM dataset; a soft label becomes one weighted row a class it holds."""
-    import lightgbm as lgb
-
-    index, label = np.nonzero(table.labels * rows[:, None])
-    return lgb.Dataset(
-        table.columns[index],
-        label=label,
-        weight=table.weight[index] * table.labels[index, label],
-        init_score=table.start[index],
-        reference=reference,
-        params={"verbosity": -1},
-    )
-
-
-def _start_loss(table: TrainingTable, rows: NDArray[np.bool_]) -> float:
+def _start_loss(table: TrainingTable, rows: BoolArray) -> float:
     losses = row_log_loss(table.labels[rows], softmax(table.start[rows]))
     return float(np.average(losses, weights=table.weight[rows]))

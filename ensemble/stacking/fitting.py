@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import minimize
 
+from ensemble.stacking.scoring import over_classes
+
 if TYPE_CHECKING:
     from ensemble.plugin.base import FloatArray
 
@@ -54,8 +56,12 @@ def fit_simplex_weights(
         },
         options={"ftol": 1e-10, "maxiter": _ITERATIONS},
     )
-    known = [start, *np.eye(learners), _onto_simplex(found.x)]
-    return min(known, key=lambda weights: objective(weights)[0])
+    best = _onto_simplex(found.x)
+    loss, slope = objective(best)
+    # The loss is convex, so it lies above its tangent: only where that falls can it be lower.
+    others = [start, *np.eye(learners)[slope < slope @ best]]
+    losses = [objective(weights)[0] for weights in others]
+    return best if loss <= min(losses) else others[int(np.argmin(losses))]
 
 
 def fit_scale_and_bias(
@@ -102,10 +108,10 @@ def _log_loss(
     logits: FloatArray, labels: FloatArray, row_weight: FloatArray
 ) -> tuple[float, FloatArray]:
     """Weighted mean log loss and its derivative by the logits ``(n, 3)``."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
+    shifted = logits - over_classes(np.maximum, logits)
     powers = np.exp(shifted)
-    totals = powers.sum(axis=1, keepdims=True)
-    loss = -row_weight @ (labels * (shifted - np.log(totals))).sum(axis=1)
+    totals = over_classes(np.add, powers)
+    loss = -row_weight @ over_classes(np.add, labels * (shifted - np.log(totals)))[:, 0]
     return float(loss), (powers / totals - labels) * row_weight[:, None]
 
 

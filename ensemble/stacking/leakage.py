@@ -30,6 +30,8 @@ from scipy import stats
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
+from ensemble.stacking.logits import centered
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -44,6 +46,9 @@ ALPHA = 0.05
 CONFIDENCE = 0.95
 """One-sided: how sure the bound of a leak that was found is."""
 
+_DEVIATIONS = float(stats.norm.ppf(CONFIDENCE))
+"""Standard errors up to that end."""
+
 QUERIES = 10_000
 """Most battles whose neighbors are sought; all battles can be neighbors."""
 
@@ -52,8 +57,6 @@ MOST_LOCATIONS = 10
 _GLANCED = 2_000
 """Most battles of that quick look, and the number of neighbors there."""
 _GLANCED_SIZE = 4
-_AT_A_TIME = 16
-"""Learners whose contrasts are in memory together."""
 
 _SPARE = 4
 """Further neighbors in the own fold, for those that are of the battle's own cluster."""
@@ -181,7 +184,8 @@ def find_leakage(
     those that are most like it. Every learner is tested.
     """
     tested = tuple(name for name in meta.learners if name in set(learners))
-    places = list(_locations(meta, folds, tested))
+    logits = _within_folds(centered(meta.logits), folds)
+    places = list(_locations(meta, logits, tested))
     count = len(SIZES) * sum(place.signs(name) for place in places for name in tested)
     if not count:
         return Leakage(0.0, (), None, 0.0, 0.0, 0, tested)
@@ -189,7 +193,7 @@ def find_leakage(
     if len(rows) > QUERIES:
         rows = np.sort(np.random.default_rng(seed).choice(rows, QUERIES, replace=False))
     columns = [meta.learners.index(name) for name in tested]
-    logits = np.ascontiguousarray(_centered(meta)[:, columns])
+    logits = logits if tested == meta.learners else np.ascontiguousarray(logits[:, columns])
     asked = _Asked(logits, tested, labels, folds, clusters, rows, threads)
     found = [test for place in _promising(places, asked) for test in _tests(place, asked)]
     threshold = float(stats.norm.isf(ALPHA / count))
@@ -207,10 +211,9 @@ def find_leakage(
     )
 
 
-def _locations(meta: MetaFeatures, folds: IntArray, tested: Sequence[str]) -> Iterator[Location]:
+def _locations(meta: MetaFeatures, logits: FloatArray, tested: Sequence[str]) -> Iterator[Location]:
     """Give every part of what the meta-learner sees: single ones, all, all but the tested one's."""
     features = _filled(meta.features)
-    logits = _within_folds(_centered(meta), folds)
     planes = [logits[:, i, 1:] for i in range(logits.shape[1])]  # the third follows from two
     for i, name in enumerate(meta.feature_names):
         yield Location(f"feature {name}", (features[:, i : i + 1],))
@@ -299,53 +302,97 @@ def _tests(
     left
         Whether what a location of logits leaves open is tested for a negative influence.
     """
-    logits, learners, labels, folds, clusters, rows, threads = asked
+    _, _, labels, folds, clusters, rows, threads = asked
     shares = labels.mean(axis=0)
     spread = np.diag(shares) - np.outer(shares, shares)
     x = _scaled(np.hstack(place.parts))
     neighbors, usable = _neighbors(x, folds, clusters, rows, threads)
     kept = rows[usable]
+    count = max(len(kept), 1)
     surprise = (labels - shares)[kept]
     number = np.unique(clusters[kept], return_inverse=True)[1]
     by_cluster = csr_matrix((np.ones(len(kept)), (number, np.arange(len(kept)))))
-    here = [i for i, learner in enumerate(learners) if place.signs(learner)]
-    for start in range(0, len(here), _AT_A_TIME):
-        some = here[start : start + _AT_A_TIME]
-        wanted, columns = [learners[i] for i in some], logits[:, some]
-        if (
-            place.learners and left
-        ):  # what is left of the logits stands behind them, for the negative sign
-            both = [i for i, learner in enumerate(wanted) if place.signs(learner) == 2]
-            columns = np.hstack([columns, -_left_open(columns[:, both], x, folds)])
-            wanted += [wanted[i] for i in both]
-        for contrast in _contrasts(columns, neighbors, len(rows), sizes):
-            contrast = _within_folds(contrast[usable], folds[kept])
-            products = np.einsum("nc,nwc->nw", surprise, contrast)
-            count = max(len(kept), 1)
-            influence = products.sum(axis=0) / count
-            errors = np.sqrt(((by_cluster @ (products - influence)) ** 2).sum(axis=0)) / count
-            variances = ((contrast @ spread) * contrast).sum(axis=(0, 2)) / count
-            influence = influence if place.learners else np.abs(influence)
-            for learner, *found in zip(wanted, influence, errors, variances, strict=True):
-                yield _judged(learner, place.name, *map(float, found))
+    contrasts = _Contrasts.at(place, x, asked, left=left)
+    for size in sizes:
+        compare = _comparison(neighbors, (len(rows), len(labels)), size)[usable]
+        contrast = _within_folds(contrasts.of(compare), folds[kept])
+        products = np.einsum("nc,nwc->nw", surprise, contrast)
+        influence = products.sum(axis=0) / count
+        errors = np.sqrt(((by_cluster @ (products - influence)) ** 2).sum(axis=0)) / count
+        variances = np.einsum("nwc,nwd->wcd", contrast, contrast).reshape(-1, 9) @ spread.ravel()
+        influence = influence if place.learners else np.abs(influence)
+        found = zip(contrasts.learners, influence, errors, variances / count, strict=True)
+        for learner, *figures in found:
+            yield _judged(learner, place.name, *map(float, figures))
+
+
+@dataclass(frozen=True)
+class _Contrasts:
+    """The logits whose contrasts are tested at one location.
+
+    Parameters
+    ----------
+    learners
+        Whose they are; those that are tested for a negative influence too come twice.
+    logits
+        ``(n, n_tested, 3)``.
+    both
+        Which of ``n_tested`` come a second time, with what the location leaves open.
+    x, slopes
+        The location ``(n, d)``, fold's means removed, and for each fold its rows and the linear
+        regression ``(d, n_both, 3)`` of the logits on it.
+    """
+
+    learners: Sequence[str]
+    logits: FloatArray
+    both: Sequence[int] = ()
+    x: FloatArray | None = None
+    slopes: Sequence[tuple[IntArray, FloatArray]] = ()
+
+    @classmethod
+    def at(cls, place: Location, x: FloatArray, asked: _Asked, *, left: bool) -> _Contrasts:
+        """Take the learners that are tested at a location."""
+        here = [i for i, learner in enumerate(asked.learners) if place.signs(learner)]
+        every = len(here) == len(asked.learners)
+        logits = asked.logits if every else np.ascontiguousarray(asked.logits[:, here])
+        learners = [asked.learners[i] for i in here]
+        if not (place.learners and left):
+            return cls(learners, logits)
+        both = [i for i, learner in enumerate(learners) if place.signs(learner) == 2]
+        x = _within_folds(x, asked.folds)
+        folds = [np.flatnonzero(asked.folds == fold) for fold in np.unique(asked.folds)]
+        slopes = [(rows, _slope(x[rows], logits[rows])[:, both]) for rows in folds]
+        return cls([*learners, *(learners[i] for i in both)], logits, both, x, slopes)
+
+    def of(self, compare: csr_matrix) -> FloatArray:
+        """Compare neighbors: ``(lines, len(learners), 3)`` for ``(lines, n)`` weights of rows."""
+        flat = self.logits.reshape(len(self.logits), -1)
+        found = (compare @ flat).reshape(-1, *self.logits.shape[1:])
+        if self.x is None:
+            return np.asarray(found)
+        # What the location tells is taken out behind the comparison: it has few columns.
+        by_columns = compare.tocsc()
+        told = sum(
+            np.tensordot(by_columns[:, rows] @ self.x[rows], slope, axes=1)
+            for rows, slope in self.slopes
+        )
+        left = found[:, self.both] - told
+        # What is left of the logits stands behind them, for the negative sign.
+        return np.concatenate([found, -left], axis=1)
+
+
+def _slope(x: FloatArray, logits: FloatArray) -> FloatArray:
+    """Regress logits ``(n, k, 3)`` on a location ``(n, d)``: ``(d, k, 3)``."""
+    inverse = np.linalg.pinv(x, rcond=np.finfo(np.float64).eps * len(x))
+    return np.asarray(np.tensordot(inverse, logits, axes=1))
 
 
 def _judged(learner: str, location: str, size: float, error: float, variance: float) -> _Test:
     """Turn an influence, its standard error and the contrast's variance into a test."""
     if error <= 0 or variance <= 0:
         return _Test(learner, location, 0.0, 0.0)
-    upper = max(size + float(stats.norm.ppf(CONFIDENCE)) * error, 0.0)
+    upper = max(size + _DEVIATIONS * error, 0.0)
     return _Test(learner, location, size / error, upper**2 / (2 * variance))
-
-
-def _left_open(logits: FloatArray, x: FloatArray, folds: IntArray) -> FloatArray:
-    """Take out of logits what a location tells of them linearly, in each fold by itself."""
-    left = _within_folds(logits, folds).reshape(len(logits), -1)
-    x = _within_folds(x, folds)
-    for fold in np.unique(folds):
-        rows = folds == fold
-        left[rows] -= x[rows] @ np.linalg.lstsq(x[rows], left[rows])[0]
-    return left.reshape(logits.shape)
 
 
 class _Fold(NamedTuple):
@@ -390,27 +437,22 @@ def _neighbors(
     return found, usable
 
 
-def _contrasts(
-    logits: FloatArray, neighbors: Sequence[_Fold], count: int, sizes: Sequence[int]
-) -> list[FloatArray]:
-    """Compare neighbors in other folds with those in the own: ``(count, learners, 3)`` a size."""
-    contrasts = [np.zeros((count, *logits.shape[1:])) for _ in sizes]
+def _comparison(neighbors: Sequence[_Fold], shape: tuple[int, int], size: int) -> csr_matrix:
+    """Weigh neighbors in other folds against those in the own: a sparse ``(queries, n)``."""
+    lines, columns, weights = [], [], []
     for fold in neighbors:
-        for contrast, size in zip(contrasts, sizes, strict=True):
-            contrast[~fold.inside] += _mean_of(logits, fold.other[:, :size]) * fold.share
-            contrast[fold.inside] -= _mean_of(logits, fold.own[:, :size], fold.there)
-    return contrasts
-
-
-def _mean_of(logits: FloatArray, rows: IntArray, there: IntArray | None = None) -> FloatArray:
-    """Average logits over the first ``there`` of the rows named in each line of ``rows``."""
-    lines, size = rows.shape
-    counts = np.full(lines, size) if there is None else np.clip(there, 1, size)
-    used = np.arange(size) < counts[:, None]
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    picks = csr_matrix((np.ones(starts[-1]), rows[used], starts), shape=(lines, len(logits)))
-    sums = picks @ logits.reshape(len(logits), -1)
-    return np.asarray((sums / counts[:, None]).reshape(lines, *logits.shape[1:]))
+        other, own = fold.other[:, :size], fold.own[:, :size]
+        there = np.arange(own.shape[1]) < np.maximum(fold.there, 1)[:, None]
+        for inside, found, used, share in (
+            (~fold.inside, other, np.full(other.shape, True), fold.share),
+            (fold.inside, own, there, -1.0),
+        ):
+            counts = used.sum(axis=1)
+            lines.append(np.repeat(np.flatnonzero(inside), counts))
+            columns.append(found[used])
+            weights.append(np.repeat(share / counts, counts))
+    entries = np.concatenate(weights), (np.concatenate(lines), np.concatenate(columns))
+    return csr_matrix(entries, shape=shape)
 
 
 def _nearest(tree: cKDTree, points: FloatArray, count: int, threads: int) -> IntArray:
@@ -430,18 +472,13 @@ def _scaled(columns: FloatArray) -> FloatArray:
     return np.asarray(scaled @ axes[:, :_DIMENSIONS])
 
 
-def _centered(meta: MetaFeatures) -> FloatArray:
-    logits = meta.logits.astype(np.float64)
-    return np.asarray(logits - logits.mean(axis=2, keepdims=True))
-
-
 def _within_folds(values: FloatArray, folds: IntArray) -> FloatArray:
     """Take each fold's mean out: folds differ in class shares, and so do their models."""
-    centered = np.array(values, dtype=np.float64)
+    within = np.array(values, dtype=np.float64)
     for fold in np.unique(folds):
         rows = folds == fold
-        centered[rows] -= centered[rows].mean(axis=0)
-    return centered
+        within[rows] -= within[rows].mean(axis=0)
+    return within
 
 
 def _filled(features: FloatArray | Any) -> FloatArray:

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ensemble.errors import ArtifactError
+from ensemble.stacking.scoring import over_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ensemble.plugin.base import FloatArray, MetaFeatures
+    from ensemble.plugin.base import FloatArray, LogitArray, MetaFeatures
 
 
 def logits_of(meta: MetaFeatures, learners: Sequence[str]) -> FloatArray:
     """Take the learners' logits by name: ``(n, len(learners), 3)`` float64, row means removed.
 
     A constant added to the three logits of a row changes no probability, so it is taken out before
-    anything is fitted on them.
+    anything is fitted on them. In memory, each learner's stand together.
 
     Raises
     ------
@@ -31,9 +32,16 @@ def logits_of(meta: MetaFeatures, learners: Sequence[str]) -> FloatArray:
             f"the stack was fitted on learners that are not there: {', '.join(missing)}",
             mend="run the stack stage again with the learners of this config",
         )
-    order = [meta.learners.index(name) for name in learners]
-    logits = meta.logits[:, order].astype(np.float64)
-    return np.asarray(logits - logits.mean(axis=2, keepdims=True))
+    values = np.empty((len(learners), len(meta), meta.logits.shape[2]))
+    for own, name in zip(values, learners, strict=True):  # one by one: a copy of all is large
+        own[:] = centered(meta.logits[:, meta.learners.index(name)])
+    return values.transpose(1, 0, 2)
+
+
+def centered(logits: LogitArray) -> FloatArray:
+    """Take the mean of the last axis, three logits, out of each row: a new float64 array."""
+    values = np.asarray(logits, dtype=np.float64)
+    return np.asarray(values - over_classes(np.add, values) / values.shape[-1])
 
 
 def weighted_sum(logits: FloatArray, weights: FloatArray) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,8 +87,17 @@ class Measured:
 def softmax(logits: ArrayLike) -> FloatArray:
     """Turn logits ``(..., k)`` into probabilities ``(..., k)`` float64, over the last axis."""
     values = np.asarray(logits, dtype=np.float64)
-    powers = np.exp(values - values.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+    powers = np.exp(values - over_classes(np.maximum, values))
+    return np.asarray(powers / over_classes(np.add, powers))
+
+
+def over_classes(operation: np.ufunc, values: FloatArray) -> FloatArray:
+    """Reduce the last axis ``(..., k)``, a short one, to ``(..., 1)``.
+
+    Column by column: NumPy's own reductions of three numbers take several times as long.
+    """
+    columns = [values[..., i : i + 1] for i in range(values.shape[-1])]
+    return np.asarray(reduce(operation, columns))
 
 
 def row_log_loss(labels: FloatArray, probabilities: FloatArray) -> FloatArray:
@@ -106,7 +116,7 @@ def row_log_loss(labels: FloatArray, probabilities: FloatArray) -> FloatArray:
         ``(n,)`` float64; NaN where a probability is NaN.
     """
     logarithms = np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))
-    return np.asarray(-(labels * logarithms).sum(axis=-1), dtype=np.float64)
+    return np.asarray(-over_classes(np.add, labels * logarithms)[..., 0], dtype=np.float64)
 
 
 def bootstrap_means(

@@ -102,6 +102,8 @@ class StackData:
 
     def take(self, rows: NDArray[np.bool_]) -> StackData:
         """Keep the rows of a mask ``(n,)``."""
+        if rows.all():  # no copy of what can be most of the memory
+            return self
         kept = np.flatnonzero(rows)
         return StackData(
             [self.ids[i] for i in kept],

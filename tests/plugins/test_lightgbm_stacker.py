@@ -214,7 +214,9 @@ def test_trees_correct_the_start_and_do_not_stand_beside_it() -> None:
         truth.astype(np.float32), labels, np.ones(2000), np.arange(2000), start=-truth
     )
     settings = {"objective": "multiclass", "num_class": 3, "verbosity": -1, "num_threads": 1}
-    trees = fit_trees(table, settings, rounds=60, patience=10, inner_fraction=0.2, seed=0)
+    trees = fit_trees(
+        table.binned(settings), settings, rounds=60, patience=10, inner_fraction=0.2, seed=0
+    )
     corrected = softmax(table.start + trees.corrections(table.columns))
     assert row_log_loss(labels, corrected).mean() < row_log_loss(labels, softmax(0 * truth)).mean()
 
@@ -316,7 +318,9 @@ def test_a_class_that_the_training_rows_lack_keeps_its_start() -> None:
         columns, labels, np.ones(len(meta)), groups, np.tile([0.0, 0.0, -1.0], (len(meta), 1))
     )
     settings = {"objective": "multiclass", "num_class": 3, "num_leaves": 4, "verbosity": -1}
-    trees = fit_trees(table, settings, rounds=20, patience=5, inner_fraction=0.2, seed=0)
+    trees = fit_trees(
+        table.binned(settings), settings, rounds=20, patience=5, inner_fraction=0.2, seed=0
+    )
     assert trees.rounds > 0
     np.testing.assert_array_equal(trees.corrections(columns)[:, 2], 0.0)
 
