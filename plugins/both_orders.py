@@ -15,46 +15,44 @@ if TYPE_CHECKING:
 
 
 class Rows(NamedTuple):
-    """Rows as LightGBM takes them: values ``(m, k)``, classes and weights ``(m,)``.
+    """Battles in both orders, the exchanged ones below: ``2 n`` rows.
 
-    ``added`` is ``(m, 3)``, what stands beside the trees in each row's scores.
+    Parameters
+    ----------
+    values
+        ``(2 n, k)`` float32.
+    labels
+        ``(2 n, 3)`` distributions.
+    weight
+        ``(2 n,)``.
+    start
+        ``(2 n, 3)`` scores to begin with.
     """
 
     values: LogitArray
-    classes: IntArray
+    labels: FloatArray
     weight: FloatArray
-    added: FloatArray
+    start: FloatArray
 
 
 def both_orders(
-    matrix: FeatureMatrix,
-    labels: FloatArray,
-    weight: FloatArray,
-    added: FloatArray,
-    rows: IntArray,
+    matrix: FeatureMatrix, labels: FloatArray, weight: FloatArray, start: FloatArray
 ) -> Rows:
-    """Take some battles in both orders, once for each class that has a share in the label.
+    """Take battles in both orders.
 
     Parameters
     ----------
     matrix
         Features of ``n`` battles.
     labels
-        ``(n, 3)`` distributions; a row enters with each class's share as its weight.
+        ``(n, 3)`` distributions.
     weight
         ``(n,)`` weights of the battles.
-    added
-        ``(n, 3)`` what is added to the scores of the battles, as they are; its sides are exchanged
-        with theirs.
-    rows
-        Indices of the battles to take.
+    start
+        ``(n, 3)`` scores of the battles as they are; their sides are exchanged with the battles'.
     """
-    taken = matrix.take(rows)
-    both = _swapped_below(labels[rows])
-    row, classes = np.nonzero(both)
-    share = both[row, classes] * np.tile(weight[rows], 2)[row]
-    values = np.concatenate([taken.values, taken.swapped().values])
-    return Rows(values[row], classes, share, _swapped_below(added[rows])[row])
+    values = np.concatenate([matrix.values, matrix.swapped().values])
+    return Rows(values, _swapped_below(labels), np.tile(weight, 2), _swapped_below(start))
 
 
 def _swapped_below(values: FloatArray) -> FloatArray:

@@ -15,6 +15,7 @@ from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES, BaseLearner
 from ensemble.plugin.manager import get_manager
 from features.catalog import FAMILIES
+from plugins.binned_rows import BinnedRows
 from plugins.boosted_trees import BoostedTrees
 from plugins.both_orders import both_orders, deal_watched
 from plugins.priors import smoothed_prior
@@ -23,12 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import lightgbm
     import polars as pl
 
     from ensemble.battles.features import FeatureMatrix
     from ensemble.plugin.base import FeatureSet, FitContext, FloatArray, IntArray, LogitArray
-    from plugins.both_orders import Rows
 
 _FACTS = "handcrafted.json"
 _SOONER_COMPUTED = 8
@@ -65,7 +64,7 @@ class Handcrafted(BaseLearner):
         A number is out of its range.
     """
 
-    version = "3"
+    version = "4"
     takes_offset = True
     cheap = True
 
@@ -223,42 +222,25 @@ class Handcrafted(BaseLearner):
         part = deal_watched(groups, self.n_models, context.seed, labels, context.judged)
         beside = base if context.offset is None else base + context.offset
         start = smoothed_prior(labels, weight, beside)
+        rows = both_orders(matrix, labels, weight, start + beside)
+        binned = BinnedRows.of(*rows, self._settings(context.threads))
         boosters = []
         for number in range(self.n_models):
             watched = part == number
             learned = ~np.isin(groups, groups[watched])
-            sides = [
-                both_orders(matrix, labels, weight, start + beside, np.flatnonzero(rows))
-                for rows in (learned, watched)
-            ]
-            boosters.append(self._boost(sides, number, context))
+            boosters.append(
+                binned.train(
+                    np.tile(learned, 2),
+                    np.tile(watched, 2),
+                    {**self._settings(context.threads), "seed": context.seed + number},
+                    rounds=self.n_estimators,
+                    patience=self.early_stopping_rounds,
+                )
+            )
             context.progress((number + 1) / self.n_models, f"model {number + 1}")
         return BoostedTrees(start, tuple(boosters))
 
-    def _boost(self, sides: list[Rows], number: int, context: FitContext) -> lightgbm.Booster:
-        """Learn from the first rows, and stop by the others."""
-        import lightgbm
-
-        data, watch = (
-            lightgbm.Dataset(
-                rows.values,
-                rows.classes,
-                weight=rows.weight,
-                # LightGBM's own start for a class that these rows lack is log(1e-15).
-                init_score=rows.added,
-            )
-            for rows in sides
-        )
-        watch.set_reference(data)
-        return lightgbm.train(
-            self._settings(context.seed + number, context.threads),
-            data,
-            self.n_estimators,
-            valid_sets=[watch],
-            callbacks=[lightgbm.early_stopping(self.early_stopping_rounds, verbose=False)],
-        )
-
-    def _settings(self, seed: int, threads: int) -> dict[str, Any]:
+    def _settings(self, threads: int) -> dict[str, Any]:
         return {
             "objective": "multiclass",
             "num_class": len(CLASSES),
@@ -271,7 +253,6 @@ class Handcrafted(BaseLearner):
             "lambda_l2": self.lambda_l2,
             # Random thresholds overfit less than the best ones where battles are few.
             "extra_trees": True,
-            "seed": seed,
             "num_threads": threads,
             "deterministic": True,
             "force_col_wise": True,

@@ -223,12 +223,13 @@ class LightGBMStacker(MetaLearner):
 
     def _fit_trees(self, table: TrainingTable, context: FitContext) -> list[Trees]:
         settings = self._settings(table.columns.shape[1], context.threads)
-        data = table.binned(settings)
+        binned = table.binned(settings)
         # LightGBM takes seeds of 31 bits.
         states = np.random.SeedSequence(context.seed).generate_state(self.seeds) >> 1
         return [
             fit_trees(
-                data,
+                table,
+                binned,
                 settings,
                 rounds=self.n_estimators,
                 patience=self.early_stopping_rounds,

@@ -11,6 +11,7 @@ from ensemble.errors import LearnerError
 from ensemble.plugin.base import CLASSES, MetaFeatures
 from ensemble.stacking.logits import logits_of
 from ensemble.stacking.scoring import row_log_loss, softmax
+from plugins.binned_rows import WATCHED, BinnedRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 _MEAN = "mean of learners"
 _VIEWS = ("A", "B", "tie", "A - B")
-_BINNING = {"bin_construct_sample_cnt": 20_000, "data_random_seed": 1}
-"""Bins are made once, for all seeds; so many rows settle where the edges of 63 of them lie."""
 
 
 @dataclass(frozen=True)
@@ -49,42 +48,9 @@ class TrainingTable:
     clusters: IntArray
     start: FloatArray
 
-    def binned(self, settings: dict[str, Any]) -> BinnedTable:
-        """Have LightGBM bin all rows; a soft label becomes one weighted row a class it holds."""
-        import lightgbm as lgb
-
-        row, label = np.nonzero(self.labels)
-        whole = lgb.Dataset(
-            self.columns if len(row) == len(self.labels) else self.columns[row],
-            label=label,
-            weight=self.weight[row] * self.labels[row, label],
-            init_score=self.start[row],
-            params={**settings, **_BINNING},
-        )
-        return BinnedTable(self, whole.construct(), row)
-
-
-@dataclass(frozen=True)
-class BinnedTable:
-    """A table as LightGBM has it: binned once, whatever seeds are fitted on it.
-
-    Parameters
-    ----------
-    table
-        Its rows.
-    whole
-        LightGBM's rows.
-    row
-        The table's row of each of LightGBM's.
-    """
-
-    table: TrainingTable
-    whole: lgb.Dataset
-    row: IntArray
-
-    def part(self, rows: BoolArray) -> lgb.Dataset:
-        """Take the rows of a mask ``(n,)``."""
-        return self.whole.subset(np.flatnonzero(rows[self.row]).tolist()).construct()
+    def binned(self, settings: dict[str, Any]) -> BinnedRows:
+        """Have LightGBM bin the rows; parameters as those of ``BinnedRows.of``."""
+        return BinnedRows.of(self.columns, self.labels, self.weight, self.start, settings)
 
 
 @dataclass(frozen=True)
@@ -165,7 +131,8 @@ def column_names(learners: Sequence[str], feature_names: Sequence[str]) -> list[
 
 
 def fit_trees(
-    data: BinnedTable,
+    table: TrainingTable,
+    binned: BinnedRows,
     settings: dict[str, Any],
     *,
     rounds: int,
@@ -177,10 +144,10 @@ def fit_trees(
 
     Parameters
     ----------
-    data
-        Rows to learn from.
+    table, binned
+        Rows to learn from, and the same as LightGBM has them.
     settings
-        LightGBM's parameters, those that the rows were binned with.
+        LightGBM's parameters, as the rows were binned with.
     rounds, patience
         Most rounds, and rounds without gain before it stops.
     inner_fraction
@@ -195,16 +162,11 @@ def fit_trees(
     """
     import lightgbm as lgb
 
-    inner = carve_out(data.table.clusters, inner_fraction, seed)
-    booster = lgb.train(
-        {**settings, **_BINNING, "seed": seed},
-        data.part(~inner),
-        rounds,
-        valid_sets=[data.part(inner)],
-        valid_names=["inner"],
-        callbacks=[lgb.early_stopping(patience, verbose=False)],
+    inner = carve_out(table.clusters, inner_fraction, seed)
+    booster = binned.train(
+        ~inner, inner, {**settings, "seed": seed}, rounds=rounds, patience=patience
     )
-    if booster.best_score["inner"]["multi_logloss"] >= _start_loss(data.table, inner):
+    if booster.best_score[WATCHED]["multi_logloss"] >= _start_loss(table, inner):
         return Trees(None)
     # The kept rounds alone, without the datasets, exactly as they will be stored.
     return Trees(lgb.Booster(model_str=booster.model_to_string(booster.best_iteration)))

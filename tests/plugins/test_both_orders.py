@@ -19,24 +19,14 @@ MATRIX = FeatureMatrix(
 )
 
 
-def test_each_battle_enters_in_both_orders_with_its_label_exchanged() -> None:
-    labels = np.array([[1.0, 0, 0], [0, 0, 1.0]])
-    added = np.array([[1.0, 2, 3], [4, 5, 6]])
-    rows = both_orders(MATRIX, labels, np.array([1.0, 2.0]), added, np.array([0, 1]))
+def test_battles_are_taken_in_both_orders_with_labels_and_scores_exchanged() -> None:
+    labels = np.array([[1.0, 0, 0], [0.75, 0, 0.25]])
+    start = np.array([[1.0, 2, 3], [4, 5, 6]])
+    rows = both_orders(MATRIX, labels, np.array([1.0, 2.0]), start)
     assert rows.values.tolist() == [[1, 2, -1], [5, 3, 2], [2, 1, 1], [3, 5, -2]]
-    assert rows.classes.tolist() == [0, 2, 1, 2]
+    assert rows.labels.tolist() == [[1, 0, 0], [0.75, 0, 0.25], [0, 1, 0], [0, 0.75, 0.25]]
     assert rows.weight.tolist() == [1, 2, 1, 2]
-    assert rows.added.tolist() == [[1, 2, 3], [4, 5, 6], [2, 1, 3], [5, 4, 6]]
-
-
-def test_a_soft_label_enters_once_a_class_that_has_a_share() -> None:
-    labels = np.array([[0, 0, 1.0], [0.75, 0, 0.25]])
-    added = np.array([[1.0, 2, 3], [4, 5, 6]])
-    rows = both_orders(MATRIX, labels, np.array([1.0, 2.0]), added, np.array([1]))
-    assert rows.values.tolist() == [[5, 3, 2], [5, 3, 2], [3, 5, -2], [3, 5, -2]]
-    assert rows.classes.tolist() == [0, 2, 1, 2]
-    assert rows.weight.tolist() == [1.5, 0.5, 1.5, 0.5]
-    assert rows.added.tolist() == [[4, 5, 6], [4, 5, 6], [5, 4, 6], [5, 4, 6]]
+    assert rows.start.tolist() == [[1, 2, 3], [4, 5, 6], [2, 1, 3], [5, 4, 6]]
 
 
 def test_only_rows_that_the_learner_is_judged_on_are_watched() -> None:

@@ -15,6 +15,7 @@ from ensemble.plugin.base import Feature, FeatureSet, FitContext
 from ensemble.plugin.manager import Manager
 from ensemble.plugin.parameters import plain_parameters
 from plugins import handcrafted
+from plugins.binned_rows import BinnedRows
 from plugins.handcrafted import Handcrafted
 
 if TYPE_CHECKING:
@@ -279,13 +280,13 @@ def test_models_are_stopped_on_rows_that_the_learner_is_judged_on(
     """Whatever is near a watched row is not learned from, and all else is."""
     battles, labels, _ = make(300)
     sizes = []
-    boost = Handcrafted._boost
+    train = BinnedRows.train
 
-    def spy(self: Handcrafted, sides: Any, *others: Any) -> Any:
-        sizes.append([len(rows.classes) // 2 for rows in sides])
-        return boost(self, sides, *others)
+    def spy(self: BinnedRows, learned: Any, watched: Any, *others: Any, **named: Any) -> Any:
+        sizes.append([int(rows.sum()) // 2 for rows in (learned, watched)])
+        return train(self, learned, watched, *others, **named)
 
-    monkeypatch.setattr(Handcrafted, "_boost", spy)
+    monkeypatch.setattr(BinnedRows, "train", spy)
     context = FitContext(judged=np.arange(300) % 2 == 0)
     groups = np.arange(300, dtype=np.int64) // size
     Handcrafted(**FAST).fit(battles, labels, groups=groups, context=context)

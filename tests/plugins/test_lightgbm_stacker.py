@@ -215,7 +215,7 @@ def test_trees_correct_the_start_and_do_not_stand_beside_it() -> None:
     )
     settings = {"objective": "multiclass", "num_class": 3, "verbosity": -1, "num_threads": 1}
     trees = fit_trees(
-        table.binned(settings), settings, rounds=60, patience=10, inner_fraction=0.2, seed=0
+        table, table.binned(settings), settings, rounds=60, patience=10, inner_fraction=0.2, seed=0
     )
     corrected = softmax(table.start + trees.corrections(table.columns))
     assert row_log_loss(labels, corrected).mean() < row_log_loss(labels, softmax(0 * truth)).mean()
@@ -319,7 +319,7 @@ def test_a_class_that_the_training_rows_lack_keeps_its_start() -> None:
     )
     settings = {"objective": "multiclass", "num_class": 3, "num_leaves": 4, "verbosity": -1}
     trees = fit_trees(
-        table.binned(settings), settings, rounds=20, patience=5, inner_fraction=0.2, seed=0
+        table, table.binned(settings), settings, rounds=20, patience=5, inner_fraction=0.2, seed=0
     )
     assert trees.rounds > 0
     np.testing.assert_array_equal(trees.corrections(columns)[:, 2], 0.0)
@@ -337,7 +337,9 @@ def test_a_class_of_one_cluster_is_never_ruled_out() -> None:
 def test_a_tree_sees_no_more_columns_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
     module = "plugins.lightgbm_stacker.fit_trees"
-    monkeypatch.setattr(module, lambda _, settings, **__: seen.append(settings["feature_fraction"]))
+    monkeypatch.setattr(
+        module, lambda _, __, settings, **___: seen.append(settings["feature_fraction"])
+    )
     meta, labels, groups = draw(60)
     LightGBMStacker(seeds=1, max_columns=4).fit(meta, labels, groups=groups, context=CONTEXT)
     LightGBMStacker(seeds=1).fit(meta, labels, groups=groups, context=CONTEXT)
