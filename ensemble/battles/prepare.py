@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from ensemble.battles.loading import Loaded
     from ensemble.config import Config, Folds, Reading
 
-VERSION = 7
-"""Raise it when the same files come to give other battles or clusters."""
+VERSION = 8
+"""Raise it when the same files come to give other battles or clusters, or another summary."""
 
 BATTLES, CLUSTERS, PAIRS, SUMMARY = (
     "battles.parquet",
@@ -199,7 +199,15 @@ def read_summary(run: Path) -> dict[str, Any]:
     """
     if not os.path.lexists(run / SUMMARY):
         raise ArtifactError("the battles have not been prepared", where=str(run), mend=_MEND)
-    return read_sealed(run / SUMMARY, mend=f"{_MEND} again")
+    summary = read_sealed(run / SUMMARY, mend=f"{_MEND} again")
+    version = summary.get("made_by", {}).get("version")
+    if version != VERSION:
+        raise ArtifactError(
+            "the battles were prepared by another version of the toolkit",
+            where=str(run / SUMMARY),
+            mend=f"{_MEND} again, with this version",
+        )
+    return summary
 
 
 def _read(run: Path, name: str) -> pl.DataFrame:
@@ -242,7 +250,6 @@ def _told_changes(summary: dict[str, Any], made_by: dict[str, Any]) -> Iterator[
             if then and now and then != now:
                 yield f"the loader of {name}: {told_difference(then, now)}"
     kinds = {
-        "version": "another version of the toolkit",
         "settings": "sources or settings of the config have changed",
         "files": "a file has changed",
         "tables": "what a loader reads has changed",

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from ensemble.stacking.tries import TryStore
 
 
-VERSION = 3
+VERSION = 4
 """Raise it when the same logits come to give other candidates, scores or verdicts."""
 
 

@@ -48,6 +48,22 @@ def test_a_summary_that_lost_a_key_is_refused(run: Path, key: str) -> None:
         read_summary(run)
 
 
+@pytest.mark.parametrize("made_by", [{}, {"version": module.VERSION - 1}])
+def test_battles_of_another_version_are_refused_and_made_anew(
+    project: Any, run: Path, made_by: dict[str, int]
+) -> None:
+    whole = (run / "battles.json").read_text()
+    stored = read_summary(run)
+    older = {"key": stored["key"], "files": stored["files"], "made_by": made_by}
+    artifacts.write_sealed(run / "battles.json", older)
+    with pytest.raises(ArtifactError, match="prepared by another version"):
+        read_battles(run)
+    told: list[str] = []
+    assert prepare(project.config(), told.append)
+    assert "prepared by another version of the toolkit" in told[0]
+    assert (run / "battles.json").read_text() == whole
+
+
 @pytest.mark.parametrize("name", ["battles.json", *TABLES])
 def test_a_directory_in_the_place_of_a_file_is_named(project: Any, run: Path, name: str) -> None:
     (run / name).unlink()

@@ -5,6 +5,7 @@ import pytest
 
 from ensemble.artifacts import canonical_json
 from ensemble.plugin.base import MetaFeatures
+from ensemble.stacking import contrasts
 from ensemble.stacking.leakage import MOST_LOCATIONS, Leakage, _alike, find_leakage
 
 FOLDS = 5
@@ -97,6 +98,37 @@ def test_a_leak_among_many_learners_is_found(teller: str) -> None:
     found = world.find(logits, features)
     assert "shares" in found.learners
     assert found.tested == tuple(logits)
+
+
+def test_a_weak_leak_among_many_learners_is_found() -> None:
+    """As large as a stack's gain: the logits of one learner tell the topic, among two dozen."""
+    world = World(7, rows=6000, topics=3000)
+    rng = np.random.default_rng(7)
+    decoys = {f"l{i}": rng.normal(size=world.noise.shape) for i in range(24)}
+    weak = 0.4 * world.shares + decoys["l0"]
+    found = world.find({**decoys, "shares": weak, "opinion": world.opinion}, world.nothing)
+    assert (found.learners, found.location) == (("shares",), "logits of opinion")
+    assert 0.001 < found.nats < 0.02
+    assert found.threshold < found.statistic < 3 * found.threshold
+
+
+@pytest.mark.parametrize("leak", [True, False])
+def test_standard_errors_of_a_sample_decide_nothing(
+    leak: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(6, rows=2500, topics=800)
+    logits = {"opinion": world.opinion, "noise": world.noise}
+    if leak:
+        logits["shares"] = world.shares + world.noise
+    monkeypatch.setattr(contrasts, "SAMPLE", 10_000)
+    exact = world.find(logits, world.number)
+    monkeypatch.setattr(contrasts, "SAMPLE", 500)
+    sampled = world.find(logits, world.number)
+    assert (sampled.learners, sampled.location) == (exact.learners, exact.location)
+    assert sampled.nats == pytest.approx(exact.nats, rel=1e-9)
+    assert bool(exact.learners) == leak
+    if leak:
+        assert sampled.statistic == pytest.approx(exact.statistic, rel=1e-9)
 
 
 def test_alike_learners_stand_for_one_another() -> None:

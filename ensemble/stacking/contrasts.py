@@ -1,0 +1,309 @@
+"""Neighbors in other folds against neighbors in the own, and what labels have to do with it.
+
+The computation behind ``leakage.py``, which says what it means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.spatial import cKDTree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ensemble.plugin.base import BoolArray, FloatArray, IntArray
+
+SIZES = (1, 4, 16)
+"""Numbers of neighbors a fold."""
+
+SAMPLE = 2_000
+"""Most battles that a standard error is first told from."""
+
+_SPARE = 4
+"""Further neighbors in the own fold, for those that are of the battle's own cluster."""
+
+
+class Battles(NamedTuple):
+    """The battles that neighbors are sought among, one fold after the other.
+
+    Parameters
+    ----------
+    labels
+        ``(n, 3)`` distributions.
+    folds, clusters
+        ``(n,)``; folds ascend.
+    asked
+        Ascending indices of those whose neighbors are sought.
+    threads
+        CPU threads of the search.
+    """
+
+    labels: FloatArray
+    folds: IntArray
+    clusters: IntArray
+    asked: IntArray
+    threads: int
+
+
+class Figures(NamedTuple):
+    """Of each tested column, ``(n_columns,)``: influence, standard error, variance of contrasts.
+
+    The variance is that of a contrast times a label drawn by the label shares.
+    """
+
+    influence: FloatArray
+    error: FloatArray
+    variance: FloatArray
+
+    @property
+    def statistic(self) -> FloatArray:
+        """Influence in standard errors; 0 where there are none."""
+        there = self.error > 0
+        return np.divide(self.influence, self.error, out=np.zeros(len(there)), where=there)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The logits whose contrasts are looked at: columns.
+
+    Parameters
+    ----------
+    logits
+        ``(3, n, n_learners)``, each fold's mean removed.
+    learner
+        ``(n_columns,)`` whose logits a column holds.
+    left
+        ``(n_columns,)`` whether it holds, behind a minus sign, what a location leaves of them.
+    x, slopes
+        The location ``(n, d)``, each fold's mean removed, and for each fold its rows and the linear
+        regression ``(3, d, n_learners)`` of the logits on it; nothing where no column needs them.
+    """
+
+    logits: FloatArray
+    learner: IntArray
+    left: BoolArray
+    x: FloatArray
+    slopes: Sequence[tuple[slice, FloatArray]] = ()
+
+    @classmethod
+    def at(
+        cls, x: FloatArray, logits: FloatArray, folds: IntArray, once: IntArray, left: IntArray
+    ) -> Tested:
+        """Take some learners' logits as they are, and what a location leaves of some."""
+        x, slopes = within_folds(x, folds), []
+        if len(left):
+            slopes = [(rows, _slope(x[rows], logits[:, rows])) for rows in fold_slices(folds)]
+        learner = np.concatenate([once, left])
+        return cls(logits, learner, np.arange(len(learner)) >= len(once), x, slopes)
+
+    def contrasts(self, compare: csr_matrix, columns: IntArray | None = None) -> FloatArray:
+        """Compare neighbors: ``(3, lines, n_columns)`` for weights of rows ``(lines, n)``."""
+        learner, left = self.learner, self.left
+        if columns is not None:
+            learner, left = learner[columns], left[columns]
+        some, place = np.unique(learner, return_inverse=True)
+        whole = len(some) == self.logits.shape[2]
+        logits = self.logits if whole else self.logits[:, :, some]
+        found = np.stack([compare @ of_class for of_class in logits])[:, :, place]
+        if left.any():
+            found[:, :, left] = self._told(compare, learner[left]) - found[:, :, left]
+        return found
+
+    def influence(self, weights: FloatArray) -> FloatArray:
+        """Sum logits times weights ``(3, n)`` over rows and classes: ``(n_columns,)``."""
+        found = _summed(weights, self.logits)[self.learner]
+        told = sum(
+            (_summed(weights[:, rows] @ self.x[rows], slope) for rows, slope in self.slopes),
+            np.zeros(self.logits.shape[2]),
+        )
+        return np.asarray(np.where(self.left, told[self.learner] - found, found))
+
+    def _told(self, compare: csr_matrix, learners: IntArray) -> FloatArray:
+        """Compare what the location tells of logits; it has few columns."""
+        by_column = compare.tocsc()
+        parts = (
+            (by_column[:, rows] @ self.x[rows]) @ slope[:, :, learners]
+            for rows, slope in self.slopes
+        )
+        return np.asarray(sum(parts, np.zeros((3, compare.shape[0], len(learners)))))
+
+
+def _summed(weights: FloatArray, values: FloatArray) -> FloatArray:
+    """Sum ``(3, n)`` times ``(3, n, k)`` over the first two: ``(k,)``."""
+    return np.asarray(sum(one @ other for one, other in zip(weights, values, strict=True)))
+
+
+def figures_at(
+    x: FloatArray, tested: Tested, battles: Battles, threshold: float, *, signed: bool
+) -> Iterator[Figures]:
+    """Find the influence of labels at one location, for each number of neighbors.
+
+    Parameters
+    ----------
+    x
+        ``(n, d)`` the location.
+    tested
+        What is tested there.
+    battles
+        All battles, and those that are asked.
+    threshold
+        The statistic from which a test is significant. Every influence is exact; a standard error
+        is told from ``SAMPLE`` battles, and computed from all where the statistic comes near.
+    signed
+        Whether positive influence alone counts.
+    """
+    neighbors = _Neighbors.of(x, battles)
+    usable = neighbors.there.min(axis=1) > 0
+    lines = _Lines.of(battles, battles.asked[usable])
+    step = max(1, -(-len(lines.surprise) // SAMPLE))
+    few = lines.every(step)
+    for size in SIZES:
+        compare = neighbors.compared(size, len(battles.labels))[usable]
+        found = few.figures(tested.contrasts(compare[::step]))
+        yield found if step == 1 else _surer(found, few, lines, compare, tested, threshold, signed)
+
+
+def _surer(
+    found: Figures,
+    few: _Lines,
+    lines: _Lines,
+    compare: csr_matrix,
+    tested: Tested,
+    threshold: float,
+    signed: bool,
+) -> Figures:
+    """Make every influence exact, and all of those that may be significant."""
+    count = len(lines.surprise)
+    weights = compare.T @ within_folds(lines.surprise, lines.folds)
+    influence = tested.influence(np.ascontiguousarray(weights.T)) / count
+    told = Figures(influence, found.error * np.sqrt(len(few.surprise) / count), found.variance)
+    strength = told.statistic if signed else np.abs(told.statistic)
+    near = np.flatnonzero(strength > threshold / 2)
+    if not len(near):
+        return told
+    exact = lines.figures(tested.contrasts(compare, near))
+    for values, better in zip(told, exact, strict=True):
+        values[near] = better
+    return told
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Battles that were asked and have neighbors: ``m`` lines of comparisons."""
+
+    surprise: FloatArray
+    folds: IntArray
+    clusters: IntArray
+    spread: FloatArray
+
+    @classmethod
+    def of(cls, battles: Battles, rows: IntArray) -> _Lines:
+        shares = battles.labels.mean(axis=0)
+        spread = np.diag(shares) - np.outer(shares, shares)
+        surprise = battles.labels[rows] - shares
+        return cls(surprise, battles.folds[rows], battles.clusters[rows], spread)
+
+    def every(self, step: int) -> _Lines:
+        """Take every so many-th."""
+        parts = self.surprise[::step], self.folds[::step], self.clusters[::step]
+        return _Lines(*parts, self.spread)
+
+    def figures(self, contrasts: FloatArray) -> Figures:
+        """Compute the figures of contrasts ``(3, m, n_columns)``."""
+        count = max(contrasts.shape[1], 1)
+        contrasts = np.stack([within_folds(of_class, self.folds) for of_class in contrasts])
+        products = sum(
+            surprise[:, None] * of_class
+            for surprise, of_class in zip(self.surprise.T, contrasts, strict=True)
+        )
+        influence = np.sum(products, axis=0) / count
+        number = np.unique(self.clusters, return_inverse=True)[1]
+        by_cluster = csr_matrix((np.ones(len(number)), (number, np.arange(len(number)))))
+        errors = np.sqrt(((by_cluster @ (products - influence)) ** 2).sum(axis=0)) / count
+        moments = sum(
+            self.spread[i, j] * np.einsum("nw,nw->w", contrasts[i], contrasts[j])
+            for i in range(3)
+            for j in range(3)
+        )
+        return Figures(influence, errors, np.asarray(moments) / count)
+
+
+class _Neighbors(NamedTuple):
+    """Neighbors of the battles that are asked, in each fold.
+
+    Parameters
+    ----------
+    found
+        ``(n_asked, n_folds, most)`` the neighbors, nearest first; in a battle's own fold, only
+        those of other clusters.
+    there
+        ``(n_asked, n_folds)`` how many of them there are.
+    share
+        ``(n_asked, n_folds)`` what the mean over a fold's neighbors counts: parts of 1 in the
+        others, -1 in the own.
+    """
+
+    found: IntArray
+    there: IntArray
+    share: FloatArray
+
+    @classmethod
+    def of(cls, x: FloatArray, battles: Battles) -> _Neighbors:
+        """Find them by a location ``(n, d)``."""
+        _, folds, clusters, asked, threads = battles
+        slices, most = fold_slices(folds), max(SIZES)
+        found = np.zeros((len(asked), len(slices), most), dtype=np.int64)
+        there = np.zeros(found.shape[:2], dtype=np.int64)
+        share = np.full(found.shape[:2], 1 / max(len(slices) - 1, 1))
+        for number, rows in enumerate(slices):
+            near = rows.start + _nearest(cKDTree(x[rows]), x[asked], most + _SPARE, threads)
+            own = (asked >= rows.start) & (asked < rows.stop)
+            same = clusters[near] == clusters[asked][:, None]
+            # Those of the battle's own cluster, itself among them, go to the end.
+            kept = np.take_along_axis(near, np.argsort(same, axis=1, kind="stable"), axis=1)
+            width = min(most, near.shape[1])
+            found[:, number, :width] = kept[:, :width]
+            there[:, number] = np.minimum((~same).sum(axis=1), most)
+            share[own, number] = -1.0
+        return cls(found, there, share)
+
+    def compared(self, size: int, n: int) -> csr_matrix:
+        """Weigh the nearest in other folds against those in the own: a sparse ``(n_asked, n)``."""
+        counts = np.minimum(self.there, size)[:, :, None]
+        weights = self.share[:, :, None] / np.maximum(counts, 1) * (np.arange(size) < counts)
+        lines, columns = len(self.found), self.found.shape[1] * size
+        ends = np.arange(lines + 1) * columns
+        return csr_matrix((weights.ravel(), self.found[:, :, :size].ravel(), ends), (lines, n))
+
+
+def _nearest(tree: cKDTree, points: FloatArray, count: int, threads: int) -> IntArray:
+    """Find the nearest of a tree's points: ``(len(points), at most count)`` indices into it."""
+    count = min(count, tree.n)
+    found = tree.query(points, k=count, workers=threads)[1]
+    return np.asarray(found, dtype=np.int64).reshape(len(points), count)
+
+
+def _slope(x: FloatArray, logits: FloatArray) -> FloatArray:
+    """Regress logits ``(3, n, k)`` on a location ``(n, d)``: ``(3, d, k)``."""
+    return np.asarray(np.linalg.pinv(x, rcond=np.finfo(np.float64).eps * len(x)) @ logits)
+
+
+def fold_slices(folds: IntArray) -> list[slice]:
+    """Divide ascending folds ``(n,)`` into one slice each."""
+    ends = [*(np.flatnonzero(np.diff(folds)) + 1).tolist(), len(folds)]
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def within_folds(values: FloatArray, folds: IntArray) -> FloatArray:
+    """Take the mean of each fold, which ascend, out of ``(n, ...)``: a new float64 array.
+
+    Folds differ in class shares, and so do their models.
+    """
+    within = np.array(values, dtype=np.float64)
+    for rows in fold_slices(folds):
+        within[rows] -= within[rows].mean(axis=0)
+    return within
