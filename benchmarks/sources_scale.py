@@ -1,9 +1,9 @@
-"""How long ``ensemble sources`` takes on 55,000 target rows and 165,000 of a source.
+"""How long ``ensemble sources`` takes, such as on 55,000 target rows and 165,000 of a source.
 
 ::
 
-    python benchmarks/sources_scale.py                # the whole size; an hour is the aim
-    python benchmarks/sources_scale.py --share 0.1    # a tenth of it
+    python benchmarks/sources_scale.py
+    python benchmarks/sources_scale.py --target 7806 --source 8000
 
 Generated battles: a target of people's prompts, and the external source of ``generate_battles``,
 benchmark prompts that a judge of length and formatting has labelled without ties. Everything is
@@ -25,7 +25,6 @@ from machine import describe_machine
 
 from ensemble.battles.generated import generate_battles
 
-TARGET, SOURCE = 55_000, 165_000
 CONFIG = """\
 run_dir = "run"
 
@@ -41,10 +40,9 @@ role = "ignore"
 """
 
 
-def write_data(directory: Path, share: float) -> None:
+def write_data(directory: Path, target: int, source: int) -> None:
     """Write config and sources."""
-    counts = {"target_rows": round(TARGET * share), "external_rows": round(SOURCE * share)}
-    battles = generate_battles(**counts, test_rows=0)
+    battles = generate_battles(target_rows=target, external_rows=source, test_rows=0)
     battles.target.write_parquet(directory / "target.parquet")
     battles.external.write_parquet(directory / "external.parquet")
     (directory / "config.toml").write_text(CONFIG)
@@ -66,18 +64,19 @@ def run(directory: Path) -> tuple[float, float]:
 def main() -> None:
     """Measure once, and once more."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--share", type=float, default=1.0, help="of the rows")
+    parser.add_argument("--target", type=int, default=55_000, help="rows")
+    parser.add_argument("--source", type=int, default=165_000, help="rows")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
-        write_data(directory, asked.share)
+        write_data(directory, asked.target, asked.source)
         seconds, peak = run(directory)
         again, _ = run(directory)
-    rows = [round(count * asked.share) for count in (TARGET, SOURCE)]
     print(describe_machine())
     print("| target rows | source rows | minutes | peak GiB | once more, s |")
     print("|---|---|---|---|---|")
-    print(f"| {rows[0]:,} | {rows[1]:,} | {seconds / 60:.1f} | {peak:.1f} | {again:.0f} |")
+    rows = f"{asked.target:,} | {asked.source:,}"
+    print(f"| {rows} | {seconds / 60:.1f} | {peak:.1f} | {again:.0f} |")
 
 
 if __name__ == "__main__":

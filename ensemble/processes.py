@@ -16,10 +16,13 @@ _USABLE = 0.8
 
 
 def available_cores() -> int:
-    """Say how many cores this process may use: what a container allows, where the system tells."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Say how many cores this process may use: of its affinity and its container's share.
+
+    joblib knows where systems and containers tell; ``LOKY_MAX_CPU_COUNT`` sets a bound by hand.
+    """
+    from joblib import cpu_count
+
+    return int(cpu_count())
 
 
 def affordable_copies() -> int:

@@ -110,7 +110,11 @@ def tell_domains(texts: Sequence[str], is_target: BoolArray, clusters: IntArray)
         ),
         strict=True,
     )
-    scores = _score(texts, np.stack(weights, axis=1)) + np.array(intercepts)
+    stacked, scores = np.stack(weights, axis=1), np.empty((len(texts), len(weights)))
+    others = np.setdiff1d(np.arange(len(texts)), learned, assume_unique=True)
+    scores[learned] = rows @ stacked
+    scores[others] = _score([texts[row] for row in others], stacked)
+    scores += np.array(intercepts)
     own = scores[np.arange(len(part)), part]
     probability = 1 / (1 + np.exp(-own))
     return Domain(probability, float(roc_auc_score(is_target, own)))
@@ -135,7 +139,7 @@ def _score(texts: Sequence[str], weights: FloatArray) -> FloatArray:
     """Score each text by each model, ``(n, models)``, some rows at a time: they fill the memory."""
     starts = range(0, len(texts), _ROWS_AT_A_TIME)
     parts: list[Any] = [hash_words(texts[at : at + _ROWS_AT_A_TIME]) @ weights for at in starts]
-    return np.concatenate(parts)
+    return np.concatenate([np.empty((0, weights.shape[1])), *parts])
 
 
 def _deal(is_target: BoolArray, clusters: IntArray) -> IntArray:

@@ -284,6 +284,15 @@ def test_an_error_in_a_lasting_worker_ends_the_others(
         execute(config, [(spec, fold) for fold in range(3)], reporter)
 
 
+def test_cores_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's share is joblib's to find: many cores may be there, and two of them ours."""
+    monkeypatch.setattr("joblib.externals.loky.backend.context._cpu_count_cgroup", lambda _: 1)
+    assert processes.available_cores() == 1
+    monkeypatch.undo()
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    assert processes.available_cores() == 1
+
+
 def test_no_more_workers_are_started_than_there_is_memory_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

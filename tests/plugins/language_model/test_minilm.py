@@ -84,7 +84,7 @@ def test_a_pretrained_encoder_learns_real_battles() -> None:
         learning_rate=5e-4,
         head_learning_rate=5e-4,
     )
-    context = FitContext(seed=1, device="cpu", threads=2)
+    context = FitContext(seed=1, device="cpu", threads=1)
     learner.fit(train.battles, train.labels, groups=train.clusters, context=context)
     assert learner.facts_["merged"]
     assert learner.facts_["drift_from_float32"] < 1e-5
