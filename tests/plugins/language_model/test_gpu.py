@@ -1,6 +1,6 @@
 """What only a GPU computes: compiled FlexAttention, bfloat16, float16 and FP8.
 
-Imports no Polars: with ``--noconftest`` it runs where torch, transformers and peft are alone.
+With ``--noconftest`` it needs nothing of the development environment but pytest.
 """
 
 from __future__ import annotations
