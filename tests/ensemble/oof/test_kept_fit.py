@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import shutil
 import sys
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
@@ -222,6 +223,55 @@ def test_a_model_that_came_back_as_another_does_not_pass_by_trying_again(fit: Fi
         with pytest.raises(LearnerError, match="after save and load"):
             fit(LOSES_ON_SAVE)
     assert len(fit.fits) == 1
+
+
+@pytest.mark.parametrize("interrupted", ["predict", "say"])
+def test_what_save_has_lost_shows_although_the_first_run_was_stopped(
+    fit: Fitting, interrupted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stops = "if state.get('stop') and len(battles) > 4: raise KeyboardInterrupt\n"
+    asks = {**LOSES_ON_SAVE, "predict_logits": stops + LOGITS}
+    with monkeypatch.context() as patch:
+        if interrupted == "predict":
+            fit.state["stop"] = True
+        else:
+            patch.setattr("ensemble.oof.kept_fit.KeptFit.say", _stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit(asks)
+    fit.state.clear()
+    for _ in range(2):
+        with pytest.raises(LearnerError, match="after save and load"):
+            fit(asks)
+    # Where nobody had asked the fitted learner, no check would tell: it is fitted again.
+    assert len(fit.fits) == (1 if interrupted == "predict" else 2)
+
+
+def _stop(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+LEFT_OVER = {
+    "fit": METHODS["fit(self, battles, labels, *, context, **_)"].replace(
+        "return", "self.shares = self.shares + len(fits) / 10; self.extra = 0.5\nreturn"
+    ),
+    "predict_logits": f"{LOGITS} + [getattr(self, 'extra', 0.0), 0, 0]",
+}
+"""Predicts by what only ``fit`` leaves behind, and learns something else each time."""
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_model_that_came_back_as_another_can_be_mended(fit: Fitting, deleted: bool) -> None:
+    for _ in range(2):
+        with pytest.raises(LearnerError, match="after save and load") as caught:
+            fit(LEFT_OVER)
+    mend = str(caught.value.mend)
+    if deleted:
+        (kept,) = (fit.path / "run").glob("checkpoints/x/*/kept-fit")
+        assert f"delete {kept} to fit again" in mend
+        shutil.rmtree(kept)
+    assert "mend load, predict_logits or save" in mend
+    fit({**LEFT_OVER, "predict_logits": LOGITS})
+    assert len(fit.fits) == 1 + deleted
 
 
 def test_what_fails_while_it_is_loaded_says_where_the_fit_is(fit: Fitting) -> None:
