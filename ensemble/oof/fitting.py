@@ -107,9 +107,8 @@ class SeedFit:
         prediction_frame(rows.held_out["id"], oof).write_parquet(place / OOF)
         if TEST in self.stored:
             prediction_frame(rows.test["id"], test).write_parquet(place / TEST)
-        if kept is not None:
-            kept.copy(place / MODEL)
-        elif MODEL in self.stored:
+        is_copied = kept is not None and kept.copy(place / MODEL)
+        if MODEL in self.stored and not is_copied:
             (place / MODEL).mkdir()
             guarded("save", self.where, lambda: learner.save(place / MODEL))
         return probe, told

@@ -108,6 +108,8 @@ class KeptFit:
         try:
             return load_one(self.spec, model, self.where), seconds
         except LearnerError as error:
+            if self._find() is None:  # another run has removed it meanwhile
+                return None
             error.mend = self._mend(place)
             raise
 
@@ -188,10 +190,22 @@ class KeptFit:
             )
         return True
 
-    def copy(self, target: Path) -> None:
-        """Fill a directory, which is made, with the model."""
-        place, _ = self._find()  # type: ignore[misc]
-        shutil.copytree(place / _FITTED / _MODEL, target, copy_function=link)
+    def copy(self, target: Path) -> bool:
+        """Fill a directory, which is made, with the model; False where it is not there any more.
+
+        The user's cache is shared: another run of the same fit removes there what it is done with.
+        """
+        found = self._find()
+        if found is None:
+            return False
+        try:
+            shutil.copytree(found[0] / _FITTED / _MODEL, target, copy_function=link)
+        except OSError:
+            remove(target)
+            if self._find() is not None:
+                raise
+            return False
+        return True
 
     def _places(self) -> tuple[Path, Path]:
         return self.place, _spare(self.key)

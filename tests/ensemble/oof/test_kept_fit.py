@@ -300,6 +300,33 @@ def test_a_full_disk_loses_no_fit(fit: Fitting, monkeypatch: pytest.MonkeyPatch)
     assert not fit.spares
 
 
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_another_run_may_remove_what_both_keep_in_the_cache(
+    fit: Fitting, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit.state["full"] = True
+    copy = shutil.copytree
+
+    def removed(source: Path, target: Path, **options: Any) -> Any:
+        (spare,) = fit.spares
+        target.mkdir()
+        (target / "half").touch()
+        shutil.rmtree(spare)
+        return copy(source, target, **options)
+
+    def order(*_: Any) -> None:
+        (spare,) = fit.spares
+        shutil.rmtree(spare)
+
+    if when == "before":
+        monkeypatch.setattr("ensemble.oof.fitting.SeedFit._check_order", order)
+    else:
+        monkeypatch.setattr("ensemble.oof.kept_fit.shutil.copytree", removed)
+    place = fit(FULL_DISK)
+    assert [path.name for path in (place / "model").iterdir()] == ["shares.npy"]
+    assert len(fit.fits) == 1
+
+
 def test_a_kept_fit_that_is_damaged_is_made_again(fit: Fitting) -> None:
     with pytest.raises(LearnerError, match="shape"):
         fit(WRONG_SHAPE)
