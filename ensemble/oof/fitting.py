@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemble.oof.guarded import check_same, predict_checked
-from ensemble.oof.kept_fit import KeptFit, seed_key
+from ensemble.oof.kept_fit import KEPT, KeptFit, seed_key
 from ensemble.oof.models import load_one
 from ensemble.oof.store import MODEL, OOF, TEST, prediction_frame
 from ensemble.plugin.contract import tolerance_of
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 _PROBED = 4
 """Battles predicted once more after a fit: in another order, and by the model as it was saved."""
-KEPT = "kept-fit"
-"""Directory, beside a learner's own checkpoints, of a fit that is done."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,8 @@ class SeedFit:
         What it learns from and what it predicts.
     target_ids
         Ids of all target rows, which a learner that brings its own predictions may look at.
+    key
+        Names all that what is stored depends on: the fold's key.
     stored
         What is stored of ``OOF``, ``TEST`` and ``MODEL``.
     fit_key
@@ -57,6 +57,7 @@ class SeedFit:
     where: str
     rows: FoldRows
     target_ids: list[str]
+    key: str
     stored: frozenset[str] = frozenset({OOF, TEST, MODEL})
     fit_key: str | None = None
 

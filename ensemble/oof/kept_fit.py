@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from ensemble.oof.spec import LearnerSpec
     from ensemble.plugin.base import BaseLearner, LogitArray
 
+KEPT = "kept-fit"
+"""Directory, beside a learner's own checkpoints, of a fit that is done."""
 _FITTED, _MODEL, _SAID = "fitted", "model", "said.json"
 _NOT_PREDICTING = AFTER_FIT - {"predict_logits"}
 

@@ -211,6 +211,25 @@ def test_a_fit_that_would_be_another_is_made_again(
     assert len(fit.fits) == 2
 
 
+OTHER_ORDER_THEN_NONE = {
+    "predict_logits": f"""
+if self.number == 2:
+    raise RuntimeError("no luck with the second seed")
+{LOGITS}[:, ::-1]
+"""
+}
+
+
+def test_a_seed_that_other_code_has_predicted_predicts_again(fit: Fitting) -> None:
+    with pytest.raises(LearnerError, match="second seed"):
+        fit(OTHER_ORDER_THEN_NONE, seeds=2)
+    place = fit(seeds=2)
+    assert len(fit.fits) == 2
+    each = pl.read_parquet(place / "oof_seeds.parquet").drop("seed").unique()
+    plain = pl.read_parquet(fit(seeds=2, shift=1.0) / "oof_seeds.parquet").drop("seed").unique()
+    assert each.sort("id").equals(plain.sort("id"))
+
+
 def test_what_save_has_lost_is_fitted_again(fit: Fitting) -> None:
     with pytest.raises(LearnerError, match="after save and load"):
         fit(LOSES_ON_SAVE)
