@@ -148,6 +148,74 @@ def test_keep_keeps_and_is_remembered_until_code_changes_again(
     assert _fit(config)[0]["fitted"] == 0
 
 
+def _pair(prior: Any, shift: float, *, cheap: bool) -> Any:
+    """Make a plugin with a teacher and a pupil, both of whose code differs with the shift."""
+
+    class Pupil(_learner(prior, shift, cheap=cheap)):  # type: ignore[misc]
+        def __init__(self, teachers: tuple[str, ...] = (), shift: float = 0.0) -> None:
+            self.teachers, self.shift = teachers, shift
+
+    class Both:
+        @hookimpl
+        def register_base_learners(self, register: Any) -> None:
+            register("mine", _learner(prior, shift))
+            register("pupil", Pupil)
+
+    return Both()
+
+
+@pytest.mark.parametrize("cheap", [False, True])
+@pytest.mark.parametrize("keep", [("t", "s"), ("s", "t")])
+def test_a_teacher_and_its_pupil_are_kept_together(
+    project: Any,
+    use_plugins: Callable[..., None],
+    fake_learners: Any,
+    keep: tuple[str, ...],
+    cheap: bool,
+) -> None:
+    use_plugins(both=_pair(fake_learners, 0.0, cheap=cheap))
+    config = project.config(
+        # The pupil is the first: the order in the config means nothing.
+        [{"name": "s", "plugin": "pupil", "teachers": ["t"]}, {"name": "t", "plugin": "mine"}],
+        stack={"meta_learner": "none", "nesting": "plain"},
+    )
+    run(config)
+    use_plugins(both=_pair(fake_learners, 1.0, cheap=cheap))
+    with pytest.raises(ConfigError, match=r"nothing to keep: s, .*learns from(.|\n)*--keep s"):
+        _fit(config, refit=("t",), keep=("s",))  # it would learn from another one
+    assert not (Path(config.run_dir) / "kept.json").exists()
+    for _ in range(2):  # the same command once more is no fault
+        assert _fit(config, keep=keep)[0]["fitted"] == 0
+
+
+@pytest.mark.parametrize(
+    ("keep", "learners", "why"),
+    [
+        ("a", ("b",), "no fit of it is asked for"),
+        ("b", None, "its fits are of the present code"),
+        ("c", None, "it has no fits yet"),
+    ],
+)
+def test_what_has_nothing_to_keep_is_named(
+    project: Any,
+    config: Any,
+    with_code: Callable[..., None],
+    keep: str,
+    learners: tuple[str, ...] | None,
+    why: str,
+) -> None:
+    with_code(1.0)
+    config = project.config(
+        [*({"name": n, "plugin": p} for n, p in (("a", "mine"), ("b", "prior"), ("c", "prior")))],
+        stack={"meta_learner": "none", "resamples": 100, "choose": "mean"},
+    )
+    decided = Decisions(keep=("a", keep) if learners is None else (keep,))
+    with writing(config) as reporter, pytest.raises(ConfigError, match=why) as caught:
+        fit_stage(config, reporter, learners, decided=decided)
+    assert f'learner "{keep}"' in str(caught.value.where)
+    assert not (Path(config.run_dir) / "kept.json").exists()
+
+
 def test_what_was_kept_can_be_refitted_after_all(
     config: Any, with_code: Callable[..., None]
 ) -> None:
