@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
@@ -12,11 +13,12 @@ from click.testing import CliRunner
 from ensemble.artifacts import read_json
 from ensemble.cli import cli
 from ensemble.config import load_run_config
-from ensemble.delivery.audit import audit_run
+from ensemble.delivery.audit import audit_run, read_audit
 from ensemble.delivery.saved_run import predict_file
 from ensemble.errors import ArtifactError, ConfigError
 from ensemble.oof.again import Decisions
 from ensemble.pipeline import fit_stage, run, writing
+from ensemble.plugin.base import MetaLearner
 from ensemble.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -333,6 +335,64 @@ def test_the_audit_names_code_that_has_changed(config: Any, with_code: Callable[
     result = audit_run(Path(config.run_dir))
     assert "the user says that it gives the same" in json.dumps(result.to_json())
     assert result.state == "unproven"
+
+
+def test_an_audit_of_before_is_none_of_what_is_kept(
+    config: Any, with_code: Callable[..., None]
+) -> None:
+    place = Path(config.run_dir)
+    assert read_json(place / "audit.json")["state"] == "passed"
+    with_code(1.0)
+    assert read_audit(place) is None
+    run(config, keep=["a"])
+    assert read_json(place / "audit.json")["state"] == "unproven"
+    (place / "kept.json").write_text("{}")
+    assert read_audit(place) is None
+
+
+def test_an_audit_is_of_the_code_of_loaders_and_meta_learner_too(
+    project: Any, use_plugins: Callable[..., None]
+) -> None:
+    def plugin(rate: float, learns: float) -> Any:
+        def load(path: Path, **_: Any) -> pl.DataFrame:
+            return pl.read_csv(path).filter(pl.lit(rate) > 0)
+
+        class Shares(MetaLearner):
+            def fit(self, meta: Any, labels: Any, **_: Any) -> Any:
+                self.shares = labels.mean(axis=0) ** learns
+                return self
+
+            def predict_proba(self, meta: Any) -> Any:
+                return np.tile(self.shares / self.shares.sum(), (len(meta.logits), 1))
+
+            def save(self, directory: Path) -> None:
+                np.save(directory / "shares.npy", self.shares)
+
+            def load(self, directory: Path) -> Any:
+                self.shares = np.load(directory / "shares.npy")
+                return self
+
+        class Brought:
+            @hookimpl
+            def register_loaders(self, register: Any) -> None:
+                register("mine", load)
+
+            @hookimpl
+            def register_meta_learners(self, register: Any) -> None:
+                register("shares", Shares)
+
+        return Brought()
+
+    use_plugins(brought=plugin(1.0, 1.0))
+    sources = [{"name": "arena", "path": "train.csv", "role": "target", "loader": "mine"}]
+    stack = {"meta_learner": "shares", "resamples": 100}
+    place = run(project.config(sources=sources, stack=stack))
+    assert read_audit(place) is not None
+    for changed in ((2.0, 1.0), (1.0, 2.0)):
+        use_plugins(brought=plugin(*changed))
+        assert read_audit(place) is None
+    use_plugins(brought=plugin(1.0, 1.0))
+    assert read_audit(place) is not None
 
 
 def test_code_of_a_loader_is_part_of_what_was_prepared(
