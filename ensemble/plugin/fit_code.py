@@ -22,6 +22,7 @@ from ensemble.artifacts import fingerprint
 from ensemble.plugin.code import Members, is_foreign, module_texts, names_in
 from ensemble.plugin.references import (
     ANY,
+    METHOD,
     classes_in,
     hands_on_itself,
     names_in_class,
@@ -100,7 +101,7 @@ def _texts(kinds: Sequence[type], left_out: frozenset[str]) -> tuple[dict[str, s
     texts: dict[str, str] = {}
     for one in kinds:
         texts |= module_texts(one.__module__, look)
-    for function, is_own in _functions_without_text(kinds, files, left_out):
+    for function, is_own in _functions_apart(kinds, files, left_out):
         named |= _names_in_function(function, simple, is_own=is_own)
     return texts, named
 
@@ -137,13 +138,14 @@ def _leave_out(classes: Iterable[ast.ClassDef], names: frozenset[str]) -> None:
         ]
 
 
-def _functions_without_text(
+def _functions_apart(
     kinds: Sequence[type], files: set[str], left_out: frozenset[str]
 ) -> Iterator[tuple[FunctionType, bool]]:
-    """Give functions that no module's text says, and whether each is of one of the classes.
+    """Give functions that no class's text in a module says, and whether each is of the classes.
 
-    A notebook's, with those that they use, and what was put into a class at run time.
+    A notebook's, with those that they use; what wraps a method, and what was put into a class.
     """
+    places = tuple(f"{kind.__qualname__}." for kind in kinds)
     waiting = [(part, True) for kind in kinds for part in _parts(kind, left_out)]
     seen: set[int] = set()
     while waiting:
@@ -151,10 +153,16 @@ def _functions_without_text(
         if id(value) in seen:
             continue
         seen.add(id(value))
-        if isinstance(value, FunctionType) and value.__code__.co_filename not in files:
-            yield value, is_own
-            waiting += [(used, False) for used in _used_by(value)]
+        if isinstance(value, FunctionType):
+            code = value.__code__
+            in_module = code.co_filename in files
+            if not in_module or (is_own and not code.co_qualname.startswith(places)):
+                yield value, is_own
+            if not in_module:
+                waiting += [(used, False) for used in _used_by(value)]
         elif isinstance(value, type):
+            if _has_text(value.__module__):
+                continue
             waiting += [(part, False) for part in _parts(value, left_out)]
         else:
             waiting += [(part, is_own) for part in _inside(value)]
@@ -172,7 +180,13 @@ def _parts(kind: type, left_out: frozenset[str]) -> list[Any]:
 
 
 def _file_of(function: FunctionType) -> str:
-    return inspect.unwrap(function).__code__.co_filename  # a generated `__repr__` is wrapped
+    inner: Any = inspect.unwrap(function)  # a generated `__repr__` is wrapped
+    return str(inner.__code__.co_filename)
+
+
+def _has_text(module: str) -> bool:
+    """Say whether a module has a file; that of ``__main__`` changes for many reasons."""
+    return module != "__main__" and bool(getattr(sys.modules.get(module), "__file__", None))
 
 
 def _inside(value: object) -> list[Any]:
@@ -192,6 +206,8 @@ def _used_by(function: FunctionType) -> Iterator[Any]:
             yield cell.cell_contents
         except ValueError:  # an empty cell
             continue
+    if _has_text(str(home.get("__name__"))):  # what wraps a method may be of any library
+        return
     for name in names_in(function.__code__) & home.keys():
         if getattr(home[name], "__module__", None) == home.get("__name__"):
             yield home[name]
@@ -199,9 +215,9 @@ def _used_by(function: FunctionType) -> Iterator[Any]:
 
 def _names_in_function(function: FunctionType, kinds: frozenset[str], *, is_own: bool) -> set[str]:
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function.__code__)))
     except (OSError, TypeError, SyntaxError, ValueError):
         return {ANY}
-    methods = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    hands_on = is_own and (not methods or any(hands_on_itself(method) for method in methods))
+    methods = [node for node in ast.walk(tree) if isinstance(node, METHOD)]
+    hands_on = is_own and (not methods or any(hands_on_itself(method) for method in methods[:1]))
     return names_in_text(tree, kinds) | names_in(function.__code__) | ({ANY} if hands_on else set())

@@ -25,6 +25,8 @@ _ONLY_LOOKS = (
 _GIVES_ITSELF = ("fit", "pretrain", "load")
 """Methods that return the learner to the toolkit."""
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+METHOD = _Function | ast.Lambda
+"""What may be a method."""
 
 
 def names_in_text(tree: ast.AST, kinds: frozenset[str]) -> set[str]:
@@ -59,8 +61,16 @@ def names_in_text(tree: ast.AST, kinds: frozenset[str]) -> set[str]:
 def names_in_class(kind: ast.ClassDef) -> set[str]:
     """Give the names that a class's own text may reach its methods by, beside those of any text."""
     names = {node.id for node in ast.walk(kind) if isinstance(node, ast.Name)}
-    methods = (part for part in kind.body if isinstance(part, _Function))
-    return names | {ANY for method in methods if hands_on_itself(method)}
+    return names | {ANY for method in _methods(kind.body) if hands_on_itself(method)}
+
+
+def _methods(body: list[ast.stmt]) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda]:
+    """Give the functions of a class, those under conditions and those without a name too."""
+    for part in body:
+        if isinstance(part, METHOD):
+            yield part
+        else:
+            yield from (node for node in ast.walk(part) if isinstance(node, METHOD))
 
 
 def reached(methods: frozenset[str], names: set[str]) -> frozenset[str]:
@@ -73,17 +83,18 @@ def reached(methods: frozenset[str], names: set[str]) -> frozenset[str]:
     )
 
 
-def hands_on_itself(method: _Function) -> bool:
+def hands_on_itself(method: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> bool:
     """Say whether a method gives its object to others, who may call any method of it."""
     arguments = [*method.args.posonlyargs, *method.args.args]
-    if not arguments or any(_called(one) == "staticmethod" for one in method.decorator_list):
+    decorators = [_called(one) for one in getattr(method, "decorator_list", ())]
+    if not arguments or "staticmethod" in decorators:
         return False
-    own = arguments[0].arg
+    own, name = arguments[0].arg, getattr(method, "name", "")
     return any(
         isinstance(child, ast.Name)
         and child.id == own
         and isinstance(child.ctx, ast.Load)
-        and not _stays(parent, child, method.name)
+        and not _stays(parent, child, name)
         for parent in ast.walk(method)
         for child in ast.iter_child_nodes(parent)
     )

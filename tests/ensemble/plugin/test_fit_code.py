@@ -52,6 +52,17 @@ PLAIN = {
 NAMES = ("fit_plugin", "fit_helper")
 
 
+WRAPS = """
+from functools import wraps
+def logged(method):
+    @wraps(method)
+    def inner(me, *rest):
+        print(me)
+        return method(me, *rest)
+    return inner
+"""
+
+
 @pytest.fixture
 def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
     """Give a function that writes a learner and its helper, and names the code of its fit."""
@@ -82,12 +93,19 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         {"fit": "self.scores = [getattr(self, name) for name in ('rate', 'shift')]"},
         {"fit": "self.kind = isinstance(self, BaseLearner) and fields(self)"},
         {"more": "    @staticmethod\n    def half(value):\n        return float(value)"},
+        {"more": "    @cache\n    def rate(self): pass", "top": "from functools import cache"},
+        {
+            "more": "    @c\n    def g(self): yield",
+            "top": "from contextlib import contextmanager as c",
+        },
         {"top": "class Other(BaseLearner):\n    def load(self, d):\n        self.check(d)"},
     ],
 )
 def test_what_is_asked_after_a_fit_does_not_count(
     digest: Callable[..., str], part: str, parts: dict[str, str]
 ) -> None:
+    if "torch" in parts.get("top", ""):
+        pytest.importorskip("torch")
     assert digest(**parts) == digest(**parts, **{part: "2"})
 
 
@@ -116,6 +134,10 @@ def test_what_fits_and_saves_counts(digest: Callable[..., str]) -> None:
         {"more": "    score = predict_logits"},
         {"more": "    def me(self):\n        return self"},
         {"more": "    @classmethod\n    def new(cls):\n        return fit_helper.score(cls())"},
+        {"more": "    score = lambda self: fit_helper.score(self)"},
+        {"more": "    if True:\n        def score(me):\n            return fit_helper.score(me)"},
+        {"helper": WRAPS, "more": "    @fit_helper.logged\n    def rate(self): pass"},
+        {"helper": "def rate(me):\n    return print(me)", "more": "    rate = fit_helper.rate"},
         {"helper": "def score(model):\n    return model.predict_logits(None)"},
         {"helper": "from operator import methodcaller\nask = methodcaller('predict_logits', 1)"},
     ],
