@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from ensemble.plugin.faults import guarded
 from ensemble.plugin.fit_code import AFTER_FIT, fit_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import polars as pl
 
@@ -125,16 +126,7 @@ class KeptFit:
         EnsembleError
             No disk takes it.
         """
-        place, spare = self._places()
-        try:
-            self._write(place, learner, seconds)
-        except LearnerError:
-            raise
-        except EnsembleError as full:
-            try:
-                self._write(spare, learner, seconds)
-            except (EnsembleError, OSError):
-                raise full from None
+        self._write(lambda place: self._save(place, learner, seconds))
 
     def say(self, ids: pl.Series, logits: LogitArray) -> None:
         """Remember what the fitted learner, which was never saved, says of a few rows.
@@ -147,9 +139,9 @@ class KeptFit:
         found = self._find()
         if found is None:
             return
-        place, manifest = found
-        said = dict(zip(ids.to_list(), logits.tolist(), strict=True))
-        write_sealed(place / _SAID, {"model": manifest["model"], "logits": said})
+        logits_of = dict(zip(ids.to_list(), logits.tolist(), strict=True))
+        said = {"model": found[1]["model"], "logits": logits_of}
+        self._write(lambda place: write_sealed(place / _SAID, said))
 
     def is_same(self, ids: pl.Series, logits: LogitArray, tolerance: float) -> bool:
         """See that the model that has come back says what the fitted learner said.
@@ -179,10 +171,11 @@ class KeptFit:
         place, manifest = found
         if manifest["predicts"] != self._predicts():
             return True
-        said = _said_of(place, manifest["model"])
-        if said is None or said.keys() != set(ids):
+        said = self._said_of(manifest["model"])
+        if said.keys() != set(ids):
             return False
-        gap = float(np.abs(np.array([said[i] for i in ids]) - logits).max(initial=0.0))
+        before = np.array([said[i] for i in ids]).reshape(-1, 3)
+        gap = float(np.abs(before - logits).max(initial=0.0))
         if gap > tolerance:
             raise LearnerError(
                 "predict_logits gives other logits after save and load: they differ by up to "
@@ -213,21 +206,44 @@ class KeptFit:
         return self.place, _spare(self.key)
 
     def _find(self) -> tuple[Path, dict[str, Any]] | None:
-        """Give where the fit is kept, and its manifest with ``model``, which names its files."""
+        """Give where the fit is kept, and its manifest with ``model``: its files and their code."""
         for place in self._places():
             try:
                 manifest = read_manifest(place / _FITTED)
             except ArtifactError:
                 continue
             if manifest.get("key") == self.key:
-                return place, {**manifest, "model": fingerprint(manifest["files"])}
+                named = [manifest[name] for name in ("files", "predicts")]
+                return place, {**manifest, "model": fingerprint(named)}
         return None
 
     def _predicts(self) -> str:
         """Name the code that decides what a fitted learner says."""
         return fit_digest(type(self.spec.make()), _NOT_PREDICTING)
 
-    def _write(self, place: Path, learner: BaseLearner, seconds: float) -> None:
+    def _said_of(self, model: str) -> dict[str, list[float]]:
+        """Read what the fitted learner said; nothing where it was another one, or never asked."""
+        for place in self._places():
+            with suppress(ArtifactError):
+                said = read_sealed(place / _SAID, mend="delete it: the fit is then made again")
+                if said["model"] == model:
+                    return dict(said["logits"])
+        return {}
+
+    def _write(self, write: Callable[[Path], None]) -> None:
+        """Write where there is room."""
+        place, spare = self._places()
+        try:
+            write(place)
+        except LearnerError:
+            raise
+        except EnsembleError as full:
+            try:
+                write(spare)
+            except (EnsembleError, OSError):
+                raise full from None
+
+    def _save(self, place: Path, learner: BaseLearner, seconds: float) -> None:
         manifest = {"key": self.key, "seconds": seconds, "predicts": self._predicts()}
         with atomic_directory(place / _FITTED, manifest) as directory:
             model = directory / _MODEL
@@ -236,15 +252,6 @@ class KeptFit:
 
     def _mend(self, place: Path, what: str = "load") -> str:
         return f"mend {what}: the fit is kept; or delete {place} to fit again"
-
-
-def _said_of(place: Path, model: str) -> dict[str, list[float]] | None:
-    """Read what the fitted learner said; None where it was never asked, or it was another one."""
-    try:
-        said = read_sealed(place / _SAID, mend="delete it: the fit is then made again")
-    except ArtifactError:
-        return None
-    return dict(said["logits"]) if said["model"] == model else None
 
 
 def link(source: str, target: str) -> None:

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from ensemble.errors import EnsembleError, LearnerError
-from ensemble.oof import crossfit
+from ensemble.oof import crossfit, kept_fit
 from ensemble.oof.workspace import open_workspace
 from ensemble.pipeline import prepare_stage, split_stage, writing
 from ensemble.plugin.base import BaseLearner
@@ -303,14 +303,25 @@ def test_what_fails_while_it_is_loaded_says_where_the_fit_is(fit: Fitting) -> No
     assert "kept-fit" in str(caught.value.mend)
 
 
-def test_a_full_disk_loses_no_fit(fit: Fitting, monkeypatch: pytest.MonkeyPatch) -> None:
-    fit.state["full"] = True
+@pytest.mark.parametrize("full_for_models", [False, True])
+def test_a_full_disk_loses_no_fit(
+    fit: Fitting, full_for_models: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit.state["full"] = full_for_models
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    sealed = kept_fit.write_sealed
+
+    def nearly_full(path: Path, value: Any) -> None:
+        if "checkpoints" in path.parts:
+            raise EnsembleError("cannot write: No space left on device")
+        sealed(path, value)
+
     with monkeypatch.context() as patch:
         patch.setattr("ensemble.oof.fitting.prediction_frame", full)
+        patch.setattr("ensemble.oof.kept_fit.write_sealed", nearly_full)
         with pytest.raises(EnsembleError, match="cannot write: No space left"):
             fit(FULL_DISK)
     assert len(fit.spares) == 1
