@@ -295,7 +295,10 @@ def fit_stage(
     with reporter.stage("fit"):
         _check_and_record(config)
         _warn_of_unused_pretraining(config, specs, reporter)
-        decided.remember(open_workspace(config), [*chain(*_tasks(config, specs, folds))])
+        decided.remember(
+            open_workspace(config),
+            lambda: [*chain(*_tasks(config, _chosen_specs(config, learners), folds))],
+        )
         specs = _chosen_specs(config, learners)  # which know now what is kept
         tasks, pairs = _tasks(config, specs, folds)
         _say_again_fits(config, [*tasks, *pairs], decided, reporter)

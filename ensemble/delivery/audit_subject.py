@@ -1,21 +1,30 @@
-"""What an audit is of: the content of every file that it, or a score of the run, depends on."""
+"""What an audit is of: the content of every file that it, or a score of the run, depends on.
+
+And the code of the plugins at hand, which it holds against the code that made the run.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ensemble.artifacts import TEMPORARY, fingerprint, hash_file
 from ensemble.battles import prepare, split
+from ensemble.config import load_run_config
 from ensemble.delivery.submission_record import RECORD, SUBMISSION
+from ensemble.errors import EnsembleError
+from ensemble.oof import kept
+from ensemble.plugin.manager import get_manager
 from ensemble.stacking.tries import TRIES
 from ensemble.strays import is_stray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VERSION = 7
+    from ensemble.plugin.registry import Registry
+
+VERSION = 8
 """Raise it when the audit comes to check something else: an audit of before is none."""
 
 FILES = (
@@ -26,6 +35,7 @@ FILES = (
     prepare.SUMMARY,
     split.FOLDS,
     split.SUMMARY,
+    kept.FILE,
     SUBMISSION,
     RECORD,
 )
@@ -36,11 +46,11 @@ def subject_of(run: Path) -> str:
     """Name all that an audit looks at, and the audit itself: 64 hex digits.
 
     Every file counts by its bytes, whatever its times say: one that is altered, added, cut short or
-    taken away gives another name. Left out are caches and checkpoints, logs, and what is only said
-    of a run: report, comparisons and studies.
+    taken away gives another name. So does other code of a plugin than is here now. Left out are
+    caches and checkpoints, logs, and what is only said of a run: report, comparisons and studies.
     """
     hashes = {path.relative_to(run).as_posix(): _content(path) for path in subject_files(run)}
-    return fingerprint({"version": VERSION, "files": hashes})
+    return fingerprint({"version": VERSION, "files": hashes, "codes": _codes(run)})
 
 
 def subject_files(run: Path) -> Iterator[Path]:
@@ -50,6 +60,31 @@ def subject_files(run: Path) -> Iterator[Path]:
         for directory, inner, names in os.walk(run / tree, followlinks=True):
             inner[:] = sorted(name for name in inner if _counts(name))
             yield from (Path(directory) / name for name in sorted(names) if _counts(name))
+
+
+def _codes(run: Path) -> dict[str, Any]:
+    """Name the code of what the run's config asks of plugins, as it is here now."""
+    try:
+        config = load_run_config(run)
+    except EnsembleError:  # the audit says so
+        return {}
+    manager, meta = get_manager(), config.stack.meta_learner
+    asked: list[tuple[str, Registry[Any], set[str]]] = [
+        ("learners", manager.base_learners, {learner.plugin for learner in config.learners}),
+        ("loaders", manager.loaders, {r.loader for r in config.readings() if r.loader}),
+        ("meta-learners", manager.meta_learners, {meta} if meta else set()),
+    ]
+    return {
+        kind: {name: _code(registry, name) for name in sorted(names)}
+        for kind, registry, names in asked
+    }
+
+
+def _code(registry: Registry[Any], name: str) -> dict[str, str] | None:
+    try:
+        return registry.entry(name).code()
+    except EnsembleError:  # it is not here
+        return None
 
 
 def _counts(name: str) -> bool:

@@ -12,19 +12,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ensemble.artifacts import fingerprint, read_manifest
-from ensemble.errors import ArtifactError, ConfigError
-from ensemble.oof.kept import forget, keep
+from ensemble.errors import ArtifactError, ConfigError, EnsembleError
+from ensemble.oof.kept import forget, keep, read_kept, restore
 from ensemble.oof.keys import compare_key
+from ensemble.oof.lineage import depth
 from ensemble.oof.spec import fold_key
 from ensemble.plugin.code import told_difference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ensemble.battles.held_out import HeldOut
     from ensemble.config import Config
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
+
+    Fit = tuple[LearnerSpec, HeldOut]
 
 
 @dataclass(frozen=True)
@@ -76,34 +79,73 @@ class Decisions:
         if both:
             raise ConfigError(f'"{both[0]}" cannot be both refitted and kept')
 
-    def remember(self, workspace: Workspace, fits: Sequence[tuple[LearnerSpec, HeldOut]]) -> None:
+    def remember(self, workspace: Workspace, fits: Callable[[], Sequence[Fit]]) -> None:
         """Write into the run what is kept; specs that are made from then on know of it.
+
+        Parameters
+        ----------
+        workspace
+            Of the run.
+        fits
+            Lists the fits that are asked for, with specs that know of what is kept by then.
 
         Raises
         ------
         ConfigError
-            The fits of a learner that is to be kept were made by several codes.
+            The fits of a learner that is to be kept were made by several codes, or it has none that
+            other code has made. Then nothing is remembered.
         """
-        for name in self.refit:
-            forget(workspace.run, name)
-        for name in self.keep:
-            found = [one for one in fits if one[0].name == name]
-            changed = [a for a in made_again(workspace, found) if a.made_by is not None]
-            codes = {fingerprint(a.made_by): a.made_by for a in changed}
-            if len(codes) > 1 or (codes and _has_current(workspace, found)):
-                raise ConfigError(
-                    "its folds were made by several codes, which cannot all be the present one",
-                    where=f'learner "{name}"',
-                    mend=f"use --refit {name}: what the present code has made stays",
-                )
-            for code in codes.values():
-                if code is not None:
-                    keep(workspace.run, name, code, found[0][0].code())
+        before = read_kept(workspace.run)
+        try:
+            for name in self.refit:
+                forget(workspace.run, name)
+            # Who learns from another is known by what that one was: teachers first.
+            specs = {spec.name: spec for spec, _ in fits()}
+            order = {name: depth(spec, workspace.uses) for name, spec in specs.items()}
+            for name in sorted(self.keep, key=lambda name: order.get(name, 0)):
+                _keep(workspace, name, [one for one in fits() if one[0].name == name])
+        except EnsembleError:
+            restore(workspace.run, before)
+            raise
 
 
-def made_again(
-    workspace: Workspace, fits: Iterable[tuple[LearnerSpec, HeldOut]]
-) -> Iterator[Again]:
+def _keep(workspace: Workspace, name: str, fits: Sequence[Fit]) -> None:
+    """Keep what other code has made of one learner."""
+    where = f'learner "{name}"'
+    again = list(made_again(workspace, fits))
+    codes = {fingerprint(a.made_by): a.made_by for a in again if a.made_by is not None}
+    if len(codes) > 1 or (codes and _has_current(workspace, fits)):
+        raise ConfigError(
+            "its folds were made by several codes, which cannot all be the present one",
+            where=where,
+            mend=f"use --refit {name}: what the present code has made stays",
+        )
+    for code in codes.values():
+        keep(workspace.run, name, code, fits[0][0].code())
+    if not codes and not _is_kept(fits):
+        raise ConfigError(
+            f"there is nothing to keep: {_why_nothing(workspace, fits, again)}",
+            where=where,
+            mend=f"leave --keep {name} out",
+        )
+
+
+def _is_kept(fits: Sequence[Fit]) -> bool:
+    """Say whether the present code counts as another one already: the same command once more."""
+    return any(spec.kept.stands_for(spec.code()) != spec.code() for spec, _ in fits[:1])
+
+
+def _why_nothing(workspace: Workspace, fits: Sequence[Fit], again: Sequence[Again]) -> str:
+    if again:
+        return "; ".join(told_again(again))
+    if not fits:
+        return "no fit of it is asked for"
+    stored = (workspace.store.directory(spec.name, held_out) for spec, held_out in fits)
+    is_there = any(directory.exists() for directory in stored)
+    return "its fits are of the present code" if is_there else "it has no fits yet"
+
+
+def made_again(workspace: Workspace, fits: Iterable[Fit]) -> Iterator[Again]:
     """Find the fits that are there, and that will be made anew."""
     for spec, held_out in fits:
         found = _again(workspace, spec, held_out)
@@ -150,7 +192,7 @@ def _is_cheap(spec: LearnerSpec) -> bool:
     return kind.cheap or not kind.trains
 
 
-def _has_current(workspace: Workspace, fits: Iterable[tuple[LearnerSpec, HeldOut]]) -> bool:
+def _has_current(workspace: Workspace, fits: Iterable[Fit]) -> bool:
     """Say whether a fit is there that the present code has made."""
     return any(
         (workspace.store.directory(spec.name, held_out)).exists()
@@ -177,8 +219,7 @@ def _again(workspace: Workspace, spec: LearnerSpec, held_out: HeldOut) -> Again 
     compared = compare_key(made_by, spec, workspace.shared_key())
     gone = [f"{name} is not here" for name in compared.absent]
     code = [compared.code] if compared.code else []
-    why = (
-        "; ".join((*code, *compared.different, *gone))
-        or "a learner that it learns from is another now"
-    )
+    asked = any(made_by.get(name) != parts[name] for name in ("teachers", "labellers"))
+    learned = ["a learner that it learns from is another now"] if asked else []
+    why = "; ".join((*code, *compared.different, *gone, *learned)) or "its key is another"
     return Again(spec, held_out, why)

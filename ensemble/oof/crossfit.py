@@ -109,7 +109,7 @@ class _FoldJob:
             rows = FoldRows.of(teaching.label(), self.held_out)
             context = self._context(progress, teaching.teach(rows.train.battles))
             ids, stored = self._target_ids(), self._stored()
-            fit = SeedFit(self.spec, self.where, rows, ids, stored, made_by)
+            fit = SeedFit(self.spec, self.where, rows, ids, self.key, stored, made_by)
             seconds = fit_seeds(fit, place, context, self._seeds(), checkpoint)
             pretrained = pretraining(self.spec, rows)
             _used_ids(rows, pretrained).write_parquet(place / TRAIN_IDS)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.errors import LearnerError
 from ensemble.oof.guarded import check_same, predict_checked
-from ensemble.oof.kept_fit import KeptFit, seed_key
+from ensemble.oof.kept_fit import KEPT, KeptFit, seed_key
 from ensemble.oof.models import load_one
 from ensemble.oof.store import MODEL, OOF, TEST, prediction_frame
 from ensemble.plugin.contract import tolerance_of
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 _PROBED = 4
 """Battles predicted once more after a fit: in another order, and by the model as it was saved."""
-KEPT = "kept-fit"
-"""Directory, beside a learner's own checkpoints, of a fit that is done."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,8 @@ class SeedFit:
         What it learns from and what it predicts.
     target_ids
         Ids of all target rows, which a learner that brings its own predictions may look at.
+    key
+        Names all that what is stored depends on: the fold's key.
     stored
         What is stored of ``OOF``, ``TEST`` and ``MODEL``.
     fit_key
@@ -58,6 +57,7 @@ class SeedFit:
     where: str
     rows: FoldRows
     target_ids: list[str]
+    key: str
     stored: frozenset[str] = frozenset({OOF, TEST, MODEL})
     fit_key: str | None = None
 
@@ -78,7 +78,7 @@ class SeedFit:
         # The learner lives in there alone: a large model must not be in memory twice.
         probe, seconds = self._fit_and_save(place, context, kept)
         if MODEL in self.stored:
-            self._check_saved(place / MODEL, probe, kept)
+            self._check_saved(place / MODEL, probe)
         return seconds
 
     def _kept(self, context: FitContext) -> KeptFit | None:
@@ -105,21 +105,18 @@ class SeedFit:
         battles, logits = (rows.held_out, oof) if len(oof) else (rows.test, test)
         probe = _Probe.of(battles, logits, tolerance)
         self._check_order(learner, probe)
-        if kept is not None:
-            kept.check(battles["id"], logits, tolerance)
         prediction_frame(rows.held_out["id"], oof).write_parquet(place / OOF)
         if TEST in self.stored:
             prediction_frame(rows.test["id"], test).write_parquet(place / TEST)
-        if kept is not None:
-            kept.copy(place / MODEL)
-        elif MODEL in self.stored:
+        is_copied = kept is not None and kept.copy(place / MODEL)
+        if MODEL in self.stored and not is_copied:
             (place / MODEL).mkdir()
             guarded("save", self.where, lambda: learner.save(place / MODEL))
         return probe, told
 
     def _fitted(self, context: FitContext, kept: KeptFit | None) -> tuple[BaseLearner, float]:
         """Give the fitted learner, and the seconds that its fit took: now, or in a former run."""
-        if kept is not None and (found := kept.load()) is not None:
+        if kept is not None and (found := self._come_back(kept)) is not None:
             return found
         learner = self.spec.make()
         self._check_ids(learner)
@@ -128,7 +125,24 @@ class SeedFit:
         seconds = time.perf_counter() - clock
         if kept is not None:
             kept.keep(learner, seconds)
+            battles = self._asked()
+            kept.say(battles["id"], predict_checked(learner, battles, self.where))
         return learner, seconds
+
+    def _come_back(self, kept: KeptFit) -> tuple[BaseLearner, float] | None:
+        """Give the learner that is kept; None where nobody knows that it is the one fitted."""
+        found = kept.load()
+        if found is None:
+            return None
+        battles = self._asked()
+        logits = predict_checked(found[0], battles, self.where)
+        is_same = kept.is_same(battles["id"], logits, tolerance_of(found[0], self.where))
+        return found if is_same else None
+
+    def _asked(self) -> pl.DataFrame:
+        """Give the few battles that a learner is asked about before and after it was saved."""
+        battles = self.rows.held_out if len(self.rows.held_out) else self.rows.test
+        return battles[_probed_rows(len(battles))]
 
     def _check_ids(self, learner: BaseLearner) -> None:
         """Let a learner that brings its own predictions refuse foreign ids."""
@@ -170,16 +184,11 @@ class SeedFit:
         what = "for the same battles in another order or batch"
         check_same(probe.logits, again, probe.tolerance, what, self.where)
 
-    def _check_saved(self, model: Path, probe: _Probe, kept: KeptFit | None) -> None:
+    def _check_saved(self, model: Path, probe: _Probe) -> None:
         """Predict them with the model as it comes back from its files: a lost head shows."""
         loaded = load_one(self.spec, model, self.where)
         again = predict_checked(loaded, probe.battles, self.where)
-        try:
-            check_same(probe.logits, again, probe.tolerance, "after save and load", self.where)
-        except LearnerError:
-            if kept is not None:
-                kept.doubt(probe.battles["id"], probe.logits)
-            raise
+        check_same(probe.logits, again, probe.tolerance, "after save and load", self.where)
 
 
 def pretraining(spec: LearnerSpec, rows: FoldRows) -> str:
@@ -199,9 +208,13 @@ class _Probe:
 
     @classmethod
     def of(cls, battles: pl.DataFrame, logits: LogitArray, tolerance: float) -> _Probe:
-        spread = np.linspace(0, max(len(battles) - 1, 0), min(_PROBED, len(battles)))
-        rows = np.unique(spread.astype(int))[::-1]
+        rows = _probed_rows(len(battles))
         return cls(battles[rows], logits[rows], tolerance)
+
+
+def _probed_rows(battles: int) -> NDArray[np.intp]:
+    spread = np.linspace(0, max(battles - 1, 0), min(_PROBED, battles))
+    return np.unique(spread.astype(np.intp))[::-1]
 
 
 def _copied(values: NDArray[Any] | None) -> NDArray[Any] | None:

@@ -84,6 +84,14 @@ def forget(run: Path, learner: str) -> None:
         _write(run, kept)
 
 
+def restore(run: Path, before: Mapping[str, Kept]) -> None:
+    """Write again what a run kept before, as ``read_kept`` gave it."""
+    if before:
+        _write(run, before)
+    else:
+        (run / FILE).unlink(missing_ok=True)
+
+
 def _write(run: Path, kept: Mapping[str, Kept]) -> None:
     stored = {name: one.to_json() for name, one in sorted(kept.items())}
     write_sealed(run / FILE, {"learners": stored})

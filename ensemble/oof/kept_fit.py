@@ -2,35 +2,46 @@
 
 It lies among the checkpoints of its fold and goes with them. The next run begins with it, where
 nothing has changed that the fit depends on; how the model predicts and is loaded may be mended.
+Beside it stands what the learner said of a few rows before it left the memory: what comes back from
+the files has to say the same, whenever that is.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.artifacts import atomic_directory, atomic_path, fingerprint, read_manifest
+from ensemble.artifacts import (
+    atomic_directory,
+    fingerprint,
+    read_manifest,
+    read_sealed,
+    write_sealed,
+)
 from ensemble.atomic import remove
 from ensemble.errors import ArtifactError, EnsembleError, LearnerError
 from ensemble.oof.models import load_one
-from ensemble.oof.store import prediction_frame, read_logits
 from ensemble.plugin.faults import guarded
-from ensemble.plugin.fit_code import fit_digest
+from ensemble.plugin.fit_code import AFTER_FIT, fit_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import polars as pl
 
     from ensemble.oof.spec import LearnerSpec
     from ensemble.plugin.base import BaseLearner, LogitArray
 
-_MODEL = "model"
+KEPT = "kept-fit"
+"""Directory, beside a learner's own checkpoints, of a fit that is done."""
+_FITTED, _MODEL, _SAID = "fitted", "model", "said.json"
+_NOT_PREDICTING = AFTER_FIT - {"predict_logits"}
 
 
 def fit_key(spec: LearnerSpec, parts: Mapping[str, Any]) -> str:
@@ -92,16 +103,18 @@ class KeptFit:
         LearnerError
             ``load`` raised, or returned no learner.
         """
-        for place in self._places():
-            seconds = self._seconds(place)
-            if seconds is None:
-                continue
-            try:
-                return load_one(self.spec, place / _MODEL, self.where), seconds
-            except LearnerError as error:
-                error.mend = self._mend("load", place)
-                raise
-        return None
+        found = self._find()
+        if found is None:
+            return None
+        place, manifest = found
+        model, seconds = place / _FITTED / _MODEL, float(manifest["seconds"])
+        try:
+            return load_one(self.spec, model, self.where), seconds
+        except LearnerError as error:
+            if self._find() is None:  # another run has removed it meanwhile
+                return None
+            error.mend = self._mend(place)
+            raise
 
     def keep(self, learner: BaseLearner, seconds: float) -> None:
         """Keep a fit that is done; where the run's disk takes nothing, in the user's cache.
@@ -113,70 +126,132 @@ class KeptFit:
         EnsembleError
             No disk takes it.
         """
-        place, spare = self._places()
-        try:
-            self._write(place, learner, seconds)
-        except LearnerError:
-            raise
-        except EnsembleError as full:
-            try:
-                self._write(spare, learner, seconds)
-            except (EnsembleError, OSError):
-                raise full from None
+        self._write(lambda place: self._save(place, learner, seconds))
 
-    def copy(self, target: Path) -> None:
-        """Fill a directory, which is made, with the model."""
-        found = next(place for place in self._places() if self._seconds(place) is not None)
-        shutil.copytree(found / _MODEL, target, copy_function=link)
+    def say(self, ids: pl.Series, logits: LogitArray) -> None:
+        """Remember what the fitted learner, which was never saved, says of a few rows.
 
-    def doubt(self, ids: pl.Series, logits: LogitArray) -> None:
-        """Remember what the model said before it was saved: it has come back as another one."""
-        with atomic_path(self._said) as path:
-            prediction_frame(ids, logits).write_parquet(path)
+        Raises
+        ------
+        EnsembleError
+            No disk takes it.
+        """
+        found = self._find()
+        if found is None:
+            return
+        logits_of = dict(zip(ids.to_list(), logits.tolist(), strict=True))
+        said = {"model": found[1]["model"], "logits": logits_of}
+        self._write(lambda place: write_sealed(place / _SAID, said))
 
-    def check(self, ids: pl.Series, logits: LogitArray, tolerance: float) -> None:
-        """See that a model that had come back as another one is mended.
+    def is_same(self, ids: pl.Series, logits: LogitArray, tolerance: float) -> bool:
+        """See that the model that has come back says what the fitted learner said.
+
+        Parameters
+        ----------
+        ids, logits
+            What it says of the rows that ``say`` was given.
+        tolerance
+            Greatest difference allowed.
+
+        Returns
+        -------
+        bool
+            False where nobody knows, since the run ended before the learner was asked. Where the
+            code that predicts was mended, no fitted learner can have said anything by it: then the
+            model that has come back is all there is, and all that is stored is of it.
 
         Raises
         ------
         LearnerError
-            It still says something else than before it was saved.
+            It says something else.
         """
-        if not self._said.exists():
-            return
-        said = read_logits(self._said, ids)
-        known = ~np.isnan(said).any(axis=1)
-        gap = float(np.abs(said[known] - logits[known]).max(initial=0.0))
+        found = self._find()
+        if found is None:
+            return False
+        place, manifest = found
+        if manifest["predicts"] != self._predicts():
+            return True
+        said = self._said_of(manifest["model"])
+        if said.keys() != set(ids):
+            return False
+        before = np.array([said[i] for i in ids]).reshape(-1, 3)
+        gap = float(np.abs(before - logits).max(initial=0.0))
         if gap > tolerance:
             raise LearnerError(
                 "predict_logits gives other logits after save and load: they differ by up to "
                 f"{gap:.3g}",
                 where=self.where,
-                mend=self._mend("load", self.place),
+                mend=self._mend(place, "load, predict_logits or save"),
             )
+        return True
 
-    @property
-    def _said(self) -> Path:
-        return self.place.with_name(f"{self.place.name}-said.parquet")
+    def copy(self, target: Path) -> bool:
+        """Fill a directory, which is made, with the model; False where it is not there any more.
+
+        The user's cache is shared: another run of the same fit removes there what it is done with.
+        """
+        found = self._find()
+        if found is None:
+            return False
+        try:
+            shutil.copytree(found[0] / _FITTED / _MODEL, target, copy_function=link)
+        except OSError:
+            remove(target)
+            if self._find() is not None:
+                raise
+            return False
+        return True
 
     def _places(self) -> tuple[Path, Path]:
         return self.place, _spare(self.key)
 
-    def _seconds(self, place: Path) -> float | None:
-        try:
-            manifest = read_manifest(place)
-        except ArtifactError:
-            return None
-        return float(manifest["seconds"]) if manifest.get("key") == self.key else None
+    def _find(self) -> tuple[Path, dict[str, Any]] | None:
+        """Give where the fit is kept, and its manifest with ``model``: its files and their code."""
+        for place in self._places():
+            try:
+                manifest = read_manifest(place / _FITTED)
+            except ArtifactError:
+                continue
+            if manifest.get("key") == self.key:
+                named = [manifest[name] for name in ("files", "predicts")]
+                return place, {**manifest, "model": fingerprint(named)}
+        return None
 
-    def _write(self, place: Path, learner: BaseLearner, seconds: float) -> None:
-        with atomic_directory(place, {"key": self.key, "seconds": seconds}) as directory:
+    def _predicts(self) -> str:
+        """Name the code that decides what a fitted learner says."""
+        return fit_digest(type(self.spec.make()), _NOT_PREDICTING)
+
+    def _said_of(self, model: str) -> dict[str, list[float]]:
+        """Read what the fitted learner said; nothing where it was another one, or never asked."""
+        for place in self._places():
+            with suppress(ArtifactError):
+                said = read_sealed(place / _SAID, mend="delete it: the fit is then made again")
+                if said["model"] == model:
+                    return dict(said["logits"])
+        return {}
+
+    def _write(self, write: Callable[[Path], None]) -> None:
+        """Write where there is room."""
+        place, spare = self._places()
+        try:
+            write(place)
+        except LearnerError:
+            raise
+        except EnsembleError as full:
+            try:
+                write(spare)
+            except (EnsembleError, OSError):
+                raise full from None
+
+    def _save(self, place: Path, learner: BaseLearner, seconds: float) -> None:
+        manifest = {"key": self.key, "seconds": seconds, "predicts": self._predicts()}
+        with atomic_directory(place / _FITTED, manifest) as directory:
             model = directory / _MODEL
             model.mkdir()
             guarded("save", self.where, lambda: learner.save(model))
 
-    def _mend(self, verb: str, place: Path) -> str:
-        return f"mend {verb}: the fit is kept; or delete {place} to fit again"
+    def _mend(self, place: Path, what: str = "load") -> str:
+        return f"mend {what}: the fit is kept; or delete {place} to fit again"
 
 
 def link(source: str, target: str) -> None:

@@ -1,7 +1,8 @@
 """Fits of one learner under several seeds, averaged; each is kept until all are there.
 
 A fit that is killed goes on at the seed that it was in: those before are verified and taken as they
-are, and the one that was under way has a checkpoint directory of its own.
+are, and the one that was under way has a checkpoint directory of its own. Where code that predicts
+was mended meanwhile, those before predict again, with the models that they have.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ensemble.artifacts import atomic_directory, read_manifest
+from ensemble.atomic import remove
 from ensemble.errors import ArtifactError
-from ensemble.oof.kept_fit import link
+from ensemble.oof.kept_fit import KEPT, link
 from ensemble.oof.models import mean_logits, seed_name
 from ensemble.oof.store import MODEL, OOF, OOF_SEEDS, prediction_frame, read_logits
 
@@ -62,21 +64,30 @@ def fit_seeds(
         told = _share_of_progress(context.progress, number, len(seeds))
         seeded = replace(context, seed=seed, checkpoint_directory=own, progress=told)
         seconds.append(_fit_once(fit, part, seeded))
-        shutil.rmtree(own, ignore_errors=True)
+        _forget_all_but_the_fit(own)
     _join(parts, place, fit.stored)
     return {name: sum(each[name] for each in seconds) for name in seconds[0]}
 
 
 def _fit_once(fit: SeedFit, part: Path, context: FitContext) -> dict[str, float]:
-    """Fit one seed, unless it is there and whole."""
+    """Fit one seed, unless it is there, whole, and made under the fold's key."""
     try:
-        return dict(read_manifest(part)["seconds"])
+        stored = read_manifest(part)
+        if stored["key"] == fit.key:
+            return dict(stored["seconds"])
     except (ArtifactError, KeyError):
         pass
-    manifest: dict[str, Any] = {}
+    manifest: dict[str, Any] = {"key": fit.key}
     with atomic_directory(part, manifest) as place:
         manifest["seconds"] = fit.into(place, context)
     return dict(manifest["seconds"])
+
+
+def _forget_all_but_the_fit(checkpoint: Path) -> None:
+    """Leave the fit that is kept, whose files are those of the part: it may predict again."""
+    for path in sorted(checkpoint.glob("*")):
+        if path.name != KEPT:
+            remove(path)
 
 
 def _join(parts: Sequence[Path], place: Path, stored: frozenset[str]) -> None:

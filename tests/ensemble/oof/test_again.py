@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
@@ -12,11 +13,12 @@ from click.testing import CliRunner
 from ensemble.artifacts import read_json
 from ensemble.cli import cli
 from ensemble.config import load_run_config
-from ensemble.delivery.audit import audit_run
+from ensemble.delivery.audit import audit_run, read_audit
 from ensemble.delivery.saved_run import predict_file
 from ensemble.errors import ArtifactError, ConfigError
 from ensemble.oof.again import Decisions
 from ensemble.pipeline import fit_stage, run, writing
+from ensemble.plugin.base import MetaLearner
 from ensemble.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -148,6 +150,74 @@ def test_keep_keeps_and_is_remembered_until_code_changes_again(
     assert _fit(config)[0]["fitted"] == 0
 
 
+def _pair(prior: Any, shift: float, *, cheap: bool) -> Any:
+    """Make a plugin with a teacher and a pupil, both of whose code differs with the shift."""
+
+    class Pupil(_learner(prior, shift, cheap=cheap)):  # type: ignore[misc]
+        def __init__(self, teachers: tuple[str, ...] = (), shift: float = 0.0) -> None:
+            self.teachers, self.shift = teachers, shift
+
+    class Both:
+        @hookimpl
+        def register_base_learners(self, register: Any) -> None:
+            register("mine", _learner(prior, shift))
+            register("pupil", Pupil)
+
+    return Both()
+
+
+@pytest.mark.parametrize("cheap", [False, True])
+@pytest.mark.parametrize("keep", [("t", "s"), ("s", "t")])
+def test_a_teacher_and_its_pupil_are_kept_together(
+    project: Any,
+    use_plugins: Callable[..., None],
+    fake_learners: Any,
+    keep: tuple[str, ...],
+    cheap: bool,
+) -> None:
+    use_plugins(both=_pair(fake_learners, 0.0, cheap=cheap))
+    config = project.config(
+        # The pupil is the first: the order in the config means nothing.
+        [{"name": "s", "plugin": "pupil", "teachers": ["t"]}, {"name": "t", "plugin": "mine"}],
+        stack={"meta_learner": "none", "nesting": "plain"},
+    )
+    run(config)
+    use_plugins(both=_pair(fake_learners, 1.0, cheap=cheap))
+    with pytest.raises(ConfigError, match=r"nothing to keep: s, .*learns from(.|\n)*--keep s"):
+        _fit(config, refit=("t",), keep=("s",))  # it would learn from another one
+    assert not (Path(config.run_dir) / "kept.json").exists()
+    for _ in range(2):  # the same command once more is no fault
+        assert _fit(config, keep=keep)[0]["fitted"] == 0
+
+
+@pytest.mark.parametrize(
+    ("keep", "learners", "why"),
+    [
+        ("a", ("b",), "no fit of it is asked for"),
+        ("b", None, "its fits are of the present code"),
+        ("c", None, "it has no fits yet"),
+    ],
+)
+def test_what_has_nothing_to_keep_is_named(
+    project: Any,
+    config: Any,
+    with_code: Callable[..., None],
+    keep: str,
+    learners: tuple[str, ...] | None,
+    why: str,
+) -> None:
+    with_code(1.0)
+    config = project.config(
+        [*({"name": n, "plugin": p} for n, p in (("a", "mine"), ("b", "prior"), ("c", "prior")))],
+        stack={"meta_learner": "none", "resamples": 100, "choose": "mean"},
+    )
+    decided = Decisions(keep=("a", keep) if learners is None else (keep,))
+    with writing(config) as reporter, pytest.raises(ConfigError, match=why) as caught:
+        fit_stage(config, reporter, learners, decided=decided)
+    assert f'learner "{keep}"' in str(caught.value.where)
+    assert not (Path(config.run_dir) / "kept.json").exists()
+
+
 def test_what_was_kept_can_be_refitted_after_all(
     config: Any, with_code: Callable[..., None]
 ) -> None:
@@ -265,6 +335,64 @@ def test_the_audit_names_code_that_has_changed(config: Any, with_code: Callable[
     result = audit_run(Path(config.run_dir))
     assert "the user says that it gives the same" in json.dumps(result.to_json())
     assert result.state == "unproven"
+
+
+def test_an_audit_of_before_is_none_of_what_is_kept(
+    config: Any, with_code: Callable[..., None]
+) -> None:
+    place = Path(config.run_dir)
+    assert read_json(place / "audit.json")["state"] == "passed"
+    with_code(1.0)
+    assert read_audit(place) is None
+    run(config, keep=["a"])
+    assert read_json(place / "audit.json")["state"] == "unproven"
+    (place / "kept.json").write_text("{}")
+    assert read_audit(place) is None
+
+
+def test_an_audit_is_of_the_code_of_loaders_and_meta_learner_too(
+    project: Any, use_plugins: Callable[..., None]
+) -> None:
+    def plugin(rate: float, learns: float) -> Any:
+        def load(path: Path, **_: Any) -> pl.DataFrame:
+            return pl.read_csv(path).filter(pl.lit(rate) > 0)
+
+        class Shares(MetaLearner):
+            def fit(self, meta: Any, labels: Any, **_: Any) -> Any:
+                self.shares = labels.mean(axis=0) ** learns
+                return self
+
+            def predict_proba(self, meta: Any) -> Any:
+                return np.tile(self.shares / self.shares.sum(), (len(meta.logits), 1))
+
+            def save(self, directory: Path) -> None:
+                np.save(directory / "shares.npy", self.shares)
+
+            def load(self, directory: Path) -> Any:
+                self.shares = np.load(directory / "shares.npy")
+                return self
+
+        class Brought:
+            @hookimpl
+            def register_loaders(self, register: Any) -> None:
+                register("mine", load)
+
+            @hookimpl
+            def register_meta_learners(self, register: Any) -> None:
+                register("shares", Shares)
+
+        return Brought()
+
+    use_plugins(brought=plugin(1.0, 1.0))
+    sources = [{"name": "arena", "path": "train.csv", "role": "target", "loader": "mine"}]
+    stack = {"meta_learner": "shares", "resamples": 100}
+    place = run(project.config(sources=sources, stack=stack))
+    assert read_audit(place) is not None
+    for changed in ((2.0, 1.0), (1.0, 2.0)):
+        use_plugins(brought=plugin(*changed))
+        assert read_audit(place) is None
+    use_plugins(brought=plugin(1.0, 1.0))
+    assert read_audit(place) is not None
 
 
 def test_code_of_a_loader_is_part_of_what_was_prepared(
