@@ -1,7 +1,8 @@
 """Secrets of a config: read from the environment, and named there in what a run keeps.
 
-A config may say ``{ env = "NAME" }`` in the place of a secret, and ``${NAME}`` in the place of the
-password in a web address. Where it holds the secret itself, the run's copy says so in its place.
+A config may say ``{ env = "NAME" }`` in the place of any text, which is a secret then, and
+``${NAME}`` in the place of the password in a web address. Where it holds the secret itself, the
+run's copy says so in its place.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from ensemble.redact import (
     MASK,
     edit_secrets,
     is_reference,
-    is_secret_name,
     mask_text,
     remember_secret,
 )
@@ -57,17 +57,16 @@ def resolved_secrets(
         remember_secret(found)
         return found or MASK
 
-    return {name: _resolved(value, name, look_up, where) for name, value in values.items()}
+    return {name: _resolved(value, look_up) for name, value in values.items()}
 
 
-def _resolved(value: Any, name: str, look_up: Callable[[str], str], where: str) -> Any:
+def _resolved(value: Any, look_up: Callable[[str], str]) -> Any:
+    if is_reference(value):
+        return look_up(value["env"])
     if isinstance(value, dict):
-        if is_reference(value) and is_secret_name(name):
-            return look_up(value["env"])
-        inner = {key: name if is_secret_name(name) else key for key in value}
-        return {key: _resolved(value[key], inner[key], look_up, where) for key in value}
+        return {key: _resolved(item, look_up) for key, item in value.items()}
     if isinstance(value, list):
-        return [_resolved(item, name, look_up, where) for item in value]
+        return [_resolved(item, look_up) for item in value]
     if not isinstance(value, str):
         return value
 
@@ -78,16 +77,13 @@ def _resolved(value: Any, name: str, look_up: Callable[[str], str], where: str) 
     return mask_text(value, put)
 
 
-def _names_in(value: Any, secret: str = "") -> Iterator[str]:
+def _names_in(value: Any) -> Iterator[str]:
     """Find the names that a config gives for secrets."""
-    if is_reference(value) and secret:
+    if is_reference(value):
         yield value["env"]
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _names_in(item, secret or (key if is_secret_name(key) else ""))
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _names_in(item, secret)
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _names_in(item)
     elif isinstance(value, str):
         found: list[str] = []
 
@@ -126,13 +122,17 @@ class References:
         owner
             Whose they are: the first part of names.
         """
-        return edit_secrets(values, lambda secret, place: self._edit(secret, place, owner))
 
-    def _edit(self, secret: str, place: tuple[str, ...], owner: str) -> Any:
+        def edit(secret: str, place: tuple[str, ...], whole: bool) -> Any:
+            return self._edit(secret, (owner, *place), whole=whole)
+
+        return edit_secrets(values, edit)
+
+    def _edit(self, secret: str, place: tuple[str, ...], *, whole: bool) -> Any:
         if secret == MASK or _IN_TEXT.fullmatch(secret):
             return secret
-        name = self._name(secret, (owner, *place))
-        return {"env": name} if any(map(is_secret_name, place)) else f"${{{name}}}"
+        name = self._name(secret, place)
+        return {"env": name} if whole else f"${{{name}}}"
 
     def _name(self, secret: str, parts: tuple[str, ...]) -> str:
         plain = re.sub(r"\W+|_+", "_", "_".join(parts), flags=re.ASCII).strip("_").upper()
