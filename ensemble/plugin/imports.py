@@ -1,4 +1,4 @@
-"""Which modules a file imports, read from its text: nothing is run."""
+"""Which modules a text imports, read from its text: nothing is run."""
 
 from __future__ import annotations
 
@@ -8,42 +8,26 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
-def imported_by(path: Path, name: str, *, is_package: bool) -> tuple[str, ...]:
+@lru_cache(maxsize=4096)
+def imported_in(text: bytes, package: str) -> tuple[str, ...]:
     """Name what a module may import, wherever in it; parents of each come with it.
 
     Parameters
     ----------
-    path
-        Its file.
-    name
-        Its dotted name, from which relative imports start.
-    is_package
-        Whether the file is a package's ``__init__``.
+    text
+        Of its file. A mark or a line at its start may say how it is encoded.
+    package
+        The package that relative imports start from: its own name where it is a package.
 
     Returns
     -------
     tuple[str, ...]
         Dotted names. ``from a import b`` gives ``a`` and ``a.b``, of which one may be no module.
         Names that are given to ``import_module`` and ``__import__`` are among them where the text
-        has them. Imports for type checkers alone are left out, and so is all where the file is no
+        has them. Imports for type checkers alone are left out, and so is all where the text is no
         Python.
-    """
-    return imported_in(path.read_bytes(), name if is_package else name.rpartition(".")[0])
-
-
-@lru_cache(maxsize=4096)
-def imported_in(text: bytes, package: str) -> tuple[str, ...]:
-    """Name what a module's text imports, as ``imported_by`` does.
-
-    Parameters
-    ----------
-    text
-        As it is in the file: a mark or a line at its start may say how it is encoded.
-    package
-        Where relative imports start.
     """
     try:
         tree = ast.parse(text)

@@ -245,7 +245,8 @@ def test_arguments_of_a_partial_and_kinds_of_callables_count() -> None:
 
     assert code_digest(partial(load, side="a")) != code_digest(partial(load, side="b"))
     assert code_digest(load) != code_digest(partial(load))
-    assert code_digest(Loader()) == code_digest(Loader)
+    assert code_digest(Loader()) == code_digest(Loader())
+    assert code_digest(Loader()) != code_digest(Loader)
     assert code_digest("a set of features") is None
 
 
@@ -270,7 +271,7 @@ def test_members_that_python_writes_are_no_code() -> None:
     del Learner.__init__, Learner.__eq__, Learner.__repr__
     from ensemble.plugin import code
 
-    code._digest_code.cache_clear()
+    code._KNOWN.clear()
     assert code_digest(Learner) == digest
 
 
