@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ensemble.plugin.code import code_digest
+from ensemble.plugin.hookspecs import hookimpl
+from ensemble.plugin.manager import Manager
 from ensemble.plugin.modules import digest_of, is_local, is_of_python, module_texts
 
 if TYPE_CHECKING:
@@ -87,6 +89,32 @@ def test_what_a_string_holds_is_no_blank_line() -> None:
     assert len({digest_of(text.encode()) for text in texts}) == 5
     assert digest_of(b"x = 1  # so\n\n\ny = 2") == digest_of(b"x = 1\n# no\ny = 2\n")
     assert digest_of(b"\x0c\nx = 1\ny = 2 # so\n") != digest_of(b"\x0c\nx = 1\ny = 3 # so\n")
+
+
+def test_an_object_is_known_by_what_has_made_it_too(place: Path) -> None:
+    path = place / "digested.py"
+
+    def source(number: int) -> str:
+        path.write_text(
+            f"import re\nclass Table:\n    def __call__(self, path): ...\nt = Table()\n# {number}\n"
+            f"made = {number}\n"
+        )
+        sys.modules.pop("digested", None)
+        module = importlib.import_module("digested")
+
+        class Brings:
+            @hookimpl
+            def register_loaders(self, register: Any) -> None:
+                register("lazy", "digested:t")
+                register("eager", module.t)
+
+        module.register_loaders = Brings().register_loaders  # type: ignore[attr-defined]
+        loaders = Manager({"mine": module}, discover=False).loaders
+        return "".join(loaders.entry(name).code()["source"] for name in ("lazy", "eager"))
+
+    assert source(1) == source(1)
+    assert source(1)[:64] != source(2)[:64]
+    assert source(1)[64:] != source(2)[64:]
 
 
 def test_a_missing_module_has_no_texts() -> None:
