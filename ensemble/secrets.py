@@ -7,8 +7,10 @@ run's copy says so in its place.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ConfigError
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _IN_TEXT = re.compile(r"\$\{(\w+)\}")
+_ROUNDS = 200_000
+_DIGITS = 5
+"""Hex digits of a secret's digest: a million secrets have one, so that none is told by it, and a
+changed one is missed once in a million times."""
 
 
 def resolved_secrets(
@@ -75,6 +81,60 @@ def _resolved(value: Any, look_up: Callable[[str], str]) -> Any:
         return look_up(reference[1]) if reference else secret
 
     return mask_text(value, put)
+
+
+def secret_digests(values: Mapping[str, Any]) -> dict[str, str | None]:
+    """Name each secret of parameters or options, so that one sees that it is another.
+
+    Parameters
+    ----------
+    values
+        As the config gives them: secrets, or names in the environment.
+
+    Returns
+    -------
+    dict[str, str | None]
+        A few hex digits by place, such as ``account.password``; None where the environment has no
+        such name, so that nobody knows.
+    """
+    found: dict[str, list[str]] = {}
+
+    def note(secret: str, place: tuple[str, ...], whole: bool) -> str:
+        reference = None if whole else _IN_TEXT.fullmatch(secret)
+        known = os.environ.get(reference[1], "") if reference else secret
+        found.setdefault(".".join(place), []).append("" if known == MASK else known)
+        return secret
+
+    edit_secrets(values, note)
+    for place, name in _references_in(values, ()):
+        found.setdefault(".".join(place), []).append(os.environ.get(name, ""))
+    return {
+        place: "-".join(_digest(one, place) for one in secrets) if all(secrets) else None
+        for place, secrets in sorted(found.items())
+    }
+
+
+def with_secrets(code: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what names a code with what names the secrets that it is given, if there are any."""
+    secrets = secret_digests(values)
+    return {**code, "secrets": secrets} if secrets else {**code}
+
+
+@lru_cache(maxsize=256)
+def _digest(secret: str, place: str) -> str:
+    # Slow on purpose: whoever has the digest shall not try all short secrets at once.
+    salt = f"preference-ensemble {place}".encode()
+    made = hashlib.pbkdf2_hmac("sha256", secret.encode("utf-8", "surrogateescape"), salt, _ROUNDS)
+    return made.hex()[:_DIGITS]
+
+
+def _references_in(value: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    if is_reference(value):
+        yield place, value["env"]
+    elif isinstance(value, dict | list | tuple):
+        items = value.items() if isinstance(value, dict) else enumerate(value, 1)
+        for key, item in items:
+            yield from _references_in(item, (*place, str(key)))
 
 
 def _names_in(value: Any) -> Iterator[str]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Members",
+    "as_known",
     "code_digest",
     "is_foreign",
     "module_digest",
@@ -106,6 +107,24 @@ def module_digest(name: str) -> str:
     return fingerprint(module_texts(name))
 
 
+def as_known(now: Mapping[str, Any], stored: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Give a code with the secrets that nobody here knows as they were in another one.
+
+    Parameters
+    ----------
+    now
+        The code at hand; its ``secrets`` are None where the environment has none.
+    stored
+        What it is compared with.
+    """
+    known = (stored or {}).get("secrets", {})
+    secrets = {
+        place: known.get(place) if digest is None else digest
+        for place, digest in now.get("secrets", {}).items()
+    }
+    return {**now, "secrets": secrets} if secrets else {**now}
+
+
 def told_difference(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
     """Say in words in what two codes differ."""
     if before is None:
@@ -115,4 +134,7 @@ def told_difference(before: Mapping[str, Any] | None, now: Mapping[str, Any]) ->
         parts.append(f"{before.get('distribution')} then, {now['distribution']} now")
     if before.get("source") != now["source"]:
         parts.append("the plugin's code has changed")
+    then, here = before.get("secrets", {}), as_known(now, before).get("secrets", {})
+    changed = sorted(place for place in {*then, *here} if then.get(place) != here.get(place))
+    parts += [f"the secret {place} is another" for place in changed]
     return "; ".join(parts)

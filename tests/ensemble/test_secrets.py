@@ -1,4 +1,4 @@
-"""Tokens and passwords: never stored, never shown, and no part of what a result is known by."""
+"""Tokens and passwords: never stored, never shown, and another one is seen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ensemble.errors import ConfigError, DataError, EnsembleError, PluginError
 from ensemble.pipeline import prepare_stage, run, writing
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.redact import is_secret_name, mask_text, masked, redact, without_secrets
-from ensemble.secrets import References, resolved_secrets
+from ensemble.secrets import References, resolved_secrets, secret_digests
 from plugins.tfidf import Tfidf
 
 WRONG = "wrong-token"
@@ -104,17 +104,51 @@ def test_no_file_of_a_run_holds_a_secret(secretive: Any) -> None:
     assert audit_run(place).ok
 
 
-def test_another_secret_makes_nothing_anew(secretive: Any) -> None:
+def test_another_secret_of_a_loader_fits_nothing_where_it_loads_the_same(secretive: Any) -> None:
     place = run(secretive())
-    before = {path: path.stat().st_mtime_ns for path in place.glob("learners/*/*/manifest.json")}
-    battles = (place / "battles.parquet").stat().st_mtime_ns
+    key = json.loads((place / "battles.json").read_text())["key"]
     fitted = len(WithToken.given)
-    run(secretive("another-token", "another-loader-token"))
+    run(secretive(TOKEN, "another-loader-token"))
+    assert json.loads((place / "battles.json").read_text())["key"] != key
     assert len(WithToken.given) == fitted
-    assert before == {path: path.stat().st_mtime_ns for path in before}
-    assert battles == (place / "battles.parquet").stat().st_mtime_ns
-    run(secretive("another-token", depth=2))
-    assert len(WithToken.given) > fitted
+    assert audit_run(place).ok
+
+
+def test_another_secret_is_as_other_code(secretive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = run(secretive())
+    before = _keys(place)
+    run(secretive("another-token"))  # it is cheap: made anew, with a word
+    assert "the secret api_token is another" in (place / "events.jsonl").read_text()
+    assert not {*_keys(place)} & {*before}
+    monkeypatch.setattr(WithToken, "cheap", False)
+    with pytest.raises(ConfigError, match=r"secret api_token is another(.|\n)*--keep t"):
+        run(secretive())
+    before, fitted = _keys(place), len(WithToken.given)
+    run(secretive(), keep=["t"])
+    assert _keys(place) == before
+    assert len(WithToken.given) == fitted
+    monkeypatch.setenv("T_API_TOKEN", "a-third-token")
+    audit = audit_run(place)
+    assert audit.state == "unproven"
+    assert "the secret api_token is another" in audit.sentence
+    monkeypatch.delenv("T_API_TOKEN")
+    monkeypatch.setenv("T_ENDPOINTS_1", "another-password")
+    assert "the secret endpoints.1 is another" in audit_run(place).sentence
+
+
+def test_a_digest_of_a_secret_does_not_tell_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"token": "1234", "nested": [{"password": "x"}], "at": "https://me:pw@host", "n": 1}
+    digests = secret_digests(values)
+    assert sorted(digests) == ["at", "nested.1.password", "token"]
+    assert all(len(str(digest)) == 5 for digest in digests.values())
+    assert digests["token"] != secret_digests({"token": "1235"})["token"]
+    assert digests["token"] != secret_digests({"api_token": "1234"})["api_token"]
+    named = {"token": {"env": "PIN"}, "nested": [{"password": {"env": "MINE"}}]}
+    named |= {"at": "https://me:${WEB}@host"}
+    assert secret_digests(named) == dict.fromkeys(digests)
+    for name, value in (("PIN", "1234"), ("MINE", "x"), ("WEB", "pw")):
+        monkeypatch.setenv(name, value)
+    assert secret_digests(named) == digests
 
 
 def test_a_secret_is_read_from_the_environment(
