@@ -21,6 +21,7 @@ import numpy as np
 from ensemble.artifacts import fingerprint
 from ensemble.plugin.modules import (
     digest_of,
+    is_fileless,
     is_local,
     is_of_core,
     is_of_python,
@@ -76,7 +77,7 @@ class Members:
             return {}
         self._seen.add(id(kind))
         # With a file, its text says how lists and the like begin; what is in them by now does not.
-        bare = _is_fileless(kind)
+        bare = is_fileless(kind.__module__)
         members = {
             name: value
             for name, value in sorted(vars(kind).items())
@@ -124,6 +125,11 @@ class Members:
         named = ((name, held[name]) for name in held if name in space)
         self.bindings += [(space, name, value) for name, value in named if value is not None]
 
+    def _is_followed(self, module: str) -> bool:
+        """Say whether more counts of what is in a module than its name."""
+        is_own = module.partition(".")[0] in self._own
+        return is_own or is_fileless(module) or is_local(module)
+
     def _of_function(self, function: FunctionType) -> Any:
         name = f"{function.__module__}.{function.__qualname__}"
         if id(function) in self._seen:
@@ -132,7 +138,7 @@ class Members:
         module = str(function.__globals__.get("__name__"))
         cells = [_content(cell) for cell in function.__closure__ or ()]
         return {
-            "text": name if _is_elsewhere(module) else function_text(function, module),
+            "text": function_text(function, module) if self._is_followed(module) else name,
             "defaults": [self.of(item) for item in function.__defaults__ or ()],
             "options": {k: self.of(v) for k, v in (function.__kwdefaults__ or {}).items()},
             "closure": [self.of(item) for item in cells],
@@ -142,7 +148,7 @@ class Members:
 
     def _globals(self, function: FunctionType, module: str) -> Iterator[tuple[str, Any]]:
         """Describe what a function refers to; of one with a file, the module's text says it."""
-        if module != "__main__" and place_of(module) is not None:
+        if not is_fileless(module):
             return
         names, space = names_in(function.__code__), function.__globals__
         held = {name: space[name] for name in sorted(names) if name in space}
@@ -170,7 +176,7 @@ class Members:
     def _of_type(self, kind: type) -> Any:
         if is_foreign(kind):
             return f"{kind.__module__}.{kind.__qualname__}"
-        if not _is_fileless(kind):
+        if not is_fileless(kind.__module__):
             texts = self.texts(kind.__module__) if is_local(kind.__module__) else {}
             return [f"{kind.__module__}.{kind.__qualname__}", texts]
         parents = [self.of(parent) for parent in kind.__bases__]
@@ -186,8 +192,7 @@ class Members:
         plain, kind = plain_value(value), type(value)
         if plain is not None:
             return plain
-        followed = kind.__module__.partition(".")[0] in self._own or is_local(kind.__module__)
-        if is_foreign(kind) or not (followed or _is_fileless(kind)):
+        if is_foreign(kind) or not self._is_followed(kind.__module__):
             return f"{kind.__module__}.{kind.__qualname__}"
         if id(value) in self._seen:
             return kind.__qualname__
@@ -200,16 +205,6 @@ def is_foreign(kind: type) -> bool:
     if kind.__module__ == "builtins":  # what `exec` makes says so too
         return not kind.__flags__ & _MADE_AT_RUN_TIME
     return is_of_core(kind.__module__) or is_of_python(kind.__module__)
-
-
-def _is_elsewhere(module: str) -> bool:
-    """Say whether a function's module has a file whose text is not looked at."""
-    return is_of_core(module) or is_of_python(module)
-
-
-def _is_fileless(kind: type) -> bool:
-    """Say whether no module's text says what a class is."""
-    return kind.__module__ == "__main__" or place_of(kind.__module__) is None
 
 
 def _is_made_by_python(kind: type, name: str, value: object) -> bool:

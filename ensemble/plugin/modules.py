@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import tokenize
 from functools import lru_cache
-from importlib.machinery import PathFinder
+from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,6 +110,14 @@ def is_local(name: str) -> bool:
         return False
     path = place_of(name)
     return path is not None and not _INSTALLED & set(path.parts)
+
+
+def is_fileless(name: str) -> bool:
+    """Say whether no text says what is in a module: a notebook's, or one made at run time."""
+    if name == "__main__":
+        return True
+    file = getattr(sys.modules.get(name), "__file__", None) or ""
+    return place_of(name) is None and not file.endswith(tuple(EXTENSION_SUFFIXES))
 
 
 def is_of_python(name: str) -> bool:

@@ -233,6 +233,17 @@ def test_what_an_object_holds_is_part_of_its_code() -> None:
         assert code_digest(make("a")) != code_digest(make("b"))
 
 
+def test_of_what_is_installed_only_the_name_counts() -> None:
+    import polars as pl
+
+    of = Members().of
+    assert of(np.random.default_rng(1)) == of(np.random.default_rng(2))
+    assert of(pl.DataFrame) == ["polars.dataframe.frame.DataFrame", {}]
+    assert of(pl.read_csv)["text"] == "polars.io.csv.functions.read_csv"
+    assert of(subprocess.run)["text"] == "subprocess.run"
+    assert of(np.random.Generator) == ["numpy.random._generator.Generator", {}]
+
+
 def test_arrays_are_known_by_their_form_and_content() -> None:
     of = Members().of
     assert of(np.zeros(4)) == of(np.zeros(4))
