@@ -15,7 +15,8 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble.artifacts import fingerprint
-from ensemble.plugin.members import Members, is_foreign, names_in
+from ensemble.plugin.functions import names_in
+from ensemble.plugin.members import Members, is_foreign
 from ensemble.plugin.modules import module_texts, text_digest
 
 if TYPE_CHECKING:
