@@ -1,8 +1,8 @@
 """What is never stored or shown: tokens, passwords and their like, told by the names of their keys.
 
-A value under such a name is left out of keys and manifests (it decides no result, so another token
-refits nothing) and masked wherever something is told. The password in a web address and the token
-in a header count too, wherever they stand.
+A text under such a name is left out of what is stored, and masked wherever something is told. The
+password in a web address and the token in a header count too, wherever they stand, and so does a
+token that shows by its form what it is.
 """
 
 from __future__ import annotations
@@ -13,40 +13,34 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Edit = Callable[[str, tuple[str, ...], bool], Any]
+
 MASK = "***"
 
-_SECRET_WORDS = frozenset(
+_SECRETS = frozenset(
     """
-    password passwords passwd passphrase pwd pass passcode secret secrets credential
-    credentials authorization authentication auth bearer apikey apikeys cookie cookies jwt
-    otp dsn
+    password passwords passwd passphrase pwd passcode secret secrets credential credentials
+    authorization apikey apikeys accesstoken authtoken cookie cookies jwt dsn
     """.split()  # noqa: SIM905 - a list of one word a line is no easier to read
 )
-_KEY_KINDS = frozenset(
+"""Last words of the names of secrets."""
+_ALONE = frozenset({"token", "auth", "bearer", "pass"})
+"""Words that name a secret where nothing stands beside them."""
+_OPENERS = frozenset(
     """
-    api access secret private auth account encryption signing subscription service master
-    ssh rsa shared license session security storage client app deploy openai anthropic hf
-    huggingface wandb kaggle azure google gemini mistral cohere groq together aws
+    api access secret private auth oauth account service subscription license encryption signing
+    ssh rsa openai anthropic hf hub huggingface wandb kaggle github gitlab azure google gemini
+    mistral cohere groq together aws replicate slack openrouter deepseek
     """.split()  # noqa: SIM905 - a list of one word a line is no easier to read
 )
-"""Words that make a ``key`` beside them one that opens something."""
-_TEXT_TOKENS = frozenset(
-    """
-    pad padding mask eos bos sep separator cls unk unknown special stop start end begin
-    first last next prev image audio video class prefix suffix response answer prompt query
-    instruction per added additional extra new turn assistant system role think tool control
-    sentinel label verbalizer word sub by yes no a b tie choice option target positive
-    negative true false
-    """.split()  # noqa: SIM905 - a list of one word a line is no easier to read
-)
-"""Words that make a ``token`` beside them one of a text."""
-_ABOUT = frozenset(
-    """
-    path file dir directory folder column field name names env length count size limit ratio
-    fraction url uri endpoint type kind id_column
-    """.split()  # noqa: SIM905 - a list of one word a line is no easier to read
-)
-"""Last words of names that are about a secret, and hold none."""
+"""Words before a ``key`` or ``token`` that opens something: what it is for, or whose it is."""
+_PAIRS = {
+    "key": _OPENERS | {"master", "deploy", "app"},
+    "token": _OPENERS | {"bearer", "refresh", "session", "personal", "security"},
+    "pass": frozenset({"db", "database", "user", "smtp", "ftp", "admin", "login"}),
+    "string": frozenset({"connection"}),
+}
+"""Last words that name a secret after certain others: a ``pad_token`` or ``sort_key`` is none."""
 _SMALLEST = 5
 """Characters of a secret that is looked for in messages: shorter ones stand in other words."""
 
@@ -60,32 +54,36 @@ _HEADER = re.compile(
     re.IGNORECASE,
 )
 _QUERY = re.compile(r"(?P<head>[?&](?P<name>[\w.-]+)=)(?P<secret>[^&\s#]+)")
+_TOKEN = re.compile(
+    r"hf_[A-Za-z0-9]{30,}|sk-(?=\S*\d)[\w-]{20,}|gh[opsur]_[A-Za-z0-9]{30,}|github_pat_\w{30,}"
+    r"|glpat-[\w-]{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+",
+    re.ASCII,
+)
+"""Tokens that show what they are: of Hugging Face, OpenAI, GitHub, GitLab, Slack, AWS; JWTs."""
 _SIGNATURES = ("sig", "signature", "key", "x-amz-signature")
 _KNOWN: set[str] = set()
 """Secrets that this process has read: a library may repeat them in what it says."""
 
 
 def is_secret_name(name: str) -> bool:
-    """Say whether what stands under a name is a secret.
+    """Say whether a text under a name is a secret: by its last words, as they are used for secrets.
 
     Examples
     --------
     >>> [is_secret_name(name) for name in ("api_token", "X-Api-Key", "hfToken", "clientSecret")]
     [True, True, True, True]
-    >>> [is_secret_name(name) for name in ("max_tokens", "pad_token", "key", "token_path")]
+    >>> [is_secret_name(name) for name in ("pool_token", "max_pass", "shared_key", "token_path")]
     [False, False, False, False]
     """
     words = _words(name)
-    if not words or words[-1] in _ABOUT:
+    while len(words) > 1 and words[-1].isdigit():
+        words.pop()
+    if not words:
         return False
-    if _SECRET_WORDS & set(words) or "connection_string" in "_".join(words):
+    before, last = (["", *words])[-2:]
+    if not before and last in _ALONE:
         return True
-    pairs = list(zip(["", *words], words, strict=False))
-    if any(word in ("key", "keys") and before in _KEY_KINDS for before, word in pairs):
-        return True
-    before, last = pairs[-1]
-    plural = last == "tokens" and before in _KEY_KINDS
-    return plural or last == "accesstoken" or (last == "token" and before not in _TEXT_TOKENS)
+    return last in _SECRETS or before in _PAIRS.get(last.removesuffix("s"), _PAIRS.get(last, ()))
 
 
 def masked(value: Any, name: str = "") -> Any:
@@ -94,13 +92,31 @@ def masked(value: Any, name: str = "") -> Any:
 
 
 def without_secrets(value: Any) -> Any:
-    """Give a value of tables and lists without its secrets: for keys and manifests."""
+    """Give a value of tables and lists without its secrets: for keys and manifests.
+
+    What stands under the name of a secret and is no text stays: a number or a flag is none. Where
+    nothing is given (None) it goes too, as if a secret were there.
+    """
+    return _without(value, secret=False)
+
+
+def _without(value: Any, *, secret: bool) -> Any:
     if isinstance(value, dict):
-        kept = {k: v for k, v in value.items() if not (is_secret_name(k) and _may_be_secret(k, v))}
-        return {name: without_secrets(item) for name, item in kept.items()}
+        under = {name: secret or is_secret_name(name) for name in value}
+        return {
+            name: _without(item, secret=under[name])
+            for name, item in value.items()
+            if not _is_hidden(item, secret=under[name])
+        }
     if isinstance(value, list | tuple):
-        return [without_secrets(item) for item in value]
+        return [_without(x, secret=secret) for x in value if not _is_hidden(x, secret=secret)]
     return mask_text(value) if isinstance(value, str) else value
+
+
+def _is_hidden(value: Any, *, secret: bool) -> bool:
+    if isinstance(value, str):
+        return secret or _TOKEN.fullmatch(value) is not None
+    return is_reference(value) or (secret and value is None)
 
 
 def mask_text(text: str, mask: Callable[[str], str] = lambda _: MASK) -> str:
@@ -164,7 +180,7 @@ def is_reference(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"env"} and isinstance(value["env"], str)
 
 
-def edit_secrets(value: Any, edit: Callable[[str, tuple[str, ...]], Any]) -> Any:
+def edit_secrets(value: Any, edit: Edit) -> Any:
     """Put something else in the place of each secret text.
 
     Parameters
@@ -172,25 +188,25 @@ def edit_secrets(value: Any, edit: Callable[[str, tuple[str, ...]], Any]) -> Any
     value
         Tables, lists and plain values.
     edit
-        ``edit(secret, place)``: the text and the names of the keys that lead to it. References are
-        left as they are.
+        ``edit(secret, place, whole)``: the text, the names of the keys that lead to it, and whether
+        it is all of what stands there. References are left as they are.
     """
     return _walk(value, "", (), edit, secret=False)
 
 
 def _edited(value: Any, name: str, edit: Callable[[str], Any]) -> Any:
-    return _walk(value, name, (), lambda secret, _: edit(secret), secret=is_secret_name(name))
+    return _walk(value, name, (), lambda secret, *_: edit(secret), secret=is_secret_name(name))
 
 
 def _walk(
     value: Any,
     name: str,
     place: tuple[str, ...],
-    edit: Callable[[str, tuple[str, ...]], Any],
+    edit: Edit,
     *,
     secret: bool,
 ) -> Any:
-    if secret and is_reference(value):
+    if is_reference(value):
         return value
     if isinstance(value, dict):
         return {
@@ -202,22 +218,11 @@ def _walk(
             _walk(item, name, (*place, str(number)), edit, secret=secret)
             for number, item in enumerate(value, 1)
         ]
-    if secret and type(value) is int and _is_password(name):
-        return edit(str(value), place)
     if not isinstance(value, str) or not value:
         return value
-    return edit(value, place) if secret else mask_text(value, lambda part: edit(part, place))
-
-
-def _may_be_secret(name: str, value: Any) -> bool:
-    """Say whether a value under a secret's name is one: no number is a token, and no flag."""
-    if isinstance(value, bool | float):
-        return False
-    return _is_password(name) if isinstance(value, int) else True
-
-
-def _is_password(name: str) -> bool:
-    return bool({"password", "passwd", "pwd", "pass", "passcode", "otp"} & set(_words(name)))
+    if secret or _TOKEN.fullmatch(value):
+        return edit(value, place, True)
+    return mask_text(value, lambda part: edit(part, place, False))
 
 
 def _words(name: str) -> list[str]:

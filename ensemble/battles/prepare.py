@@ -23,7 +23,7 @@ from ensemble.errors import ArtifactError, DataError
 from ensemble.plugin.code import told_difference
 from ensemble.plugin.manager import get_manager
 from ensemble.redact import mask_text, without_secrets
-from ensemble.secrets import resolved_secrets
+from ensemble.secrets import resolved_secrets, with_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -324,8 +324,10 @@ def _is_file(reading: Reading) -> bool:
     return reading.loader is None or os.path.isfile(reading.path)  # noqa: PTH113 - never raises
 
 
-def _loaded_by(reading: Reading) -> dict[str, str] | None:
-    return get_manager().loaders.entry(reading.loader).code() if reading.loader else None
+def _loaded_by(reading: Reading) -> dict[str, Any] | None:
+    if not reading.loader:
+        return None
+    return with_secrets(get_manager().loaders.entry(reading.loader).code(), reading.options)
 
 
 def _hash_file(path: str, key: str) -> str:

@@ -15,6 +15,7 @@ from ensemble.battles.prepare import (
     read_summary,
 )
 from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.plugin.code import as_known
 
 if TYPE_CHECKING:
     from ensemble.config import Config, Reading
@@ -129,10 +130,14 @@ def _check_key(config: Config, summary: dict[str, Any]) -> None:
     tables = {at: source["table"] for at, source in enumerate(sources) if source["table"]}
     try:
         vectors = (summary["embeddings"] or {}).get("sha256")
-        key = fingerprint(prepared_by(config, hashes, tables, vectors))
+        made_by = prepared_by(config, hashes, tables, vectors)
     except EnsembleError as error:  # a loader's plugin is not installed here
         raise ArtifactError(error.message, where=error.where, mend=error.mend) from error
-    if key != summary["key"]:
+    stored = summary["made_by"]["loaded_by"]
+    if len(stored) == len(made_by["loaded_by"]):
+        both = zip(made_by["loaded_by"], stored, strict=True)
+        made_by["loaded_by"] = [now and as_known(now, then) for now, then in both]
+    if fingerprint(made_by) != summary["key"]:
         raise ArtifactError(
             "the battles were prepared by another version of the toolkit or of a loader's package",
             where=str(Path(config.run_dir) / SUMMARY),

@@ -83,7 +83,7 @@ def _check_learners(manifest: dict[str, Any], learners: list[str], ledger: Ledge
 def _check_settings(manifest: dict[str, Any], config: Config, ledger: Ledger) -> None:
     """Check that the stack was made with the settings that the reader of the config sees."""
     try:
-        asked = stack_key_parts(config)
+        asked = stack_key_parts(config, manifest["key_parts"])
     except EnsembleError as error:
         ledger.note(ledger.unproven, f"settings of the stack: {error.message}")
         return

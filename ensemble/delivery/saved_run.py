@@ -19,7 +19,7 @@ from ensemble.errors import ArtifactError, ConfigError, DataError
 from ensemble.oof.guarded import predict_checked
 from ensemble.oof.spec import fold_name
 from ensemble.oof.store import FoldStore, origin_of
-from ensemble.plugin.code import told_difference
+from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import path_parameters
 from ensemble.redact import remember_secrets
@@ -232,10 +232,10 @@ def _read_stack(run: Path, config: Config, keep: Sequence[str]) -> dict[str, Any
 
 
 def _check_code(
-    run: Path, made_by: Mapping[str, str] | None, now: Mapping[str, str] | None, config: Config
+    run: Path, made_by: Mapping[str, Any] | None, now: Mapping[str, Any] | None, config: Config
 ) -> None:
     """Refuse a stack that other code of the meta-learner has made."""
-    if now is not None and made_by != now:
+    if now is not None and made_by != as_known(now, made_by):
         raise ArtifactError(
             "other code of the meta-learner than that of now has made the stack: "
             + told_difference(made_by, now),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ensemble.artifacts import fingerprint, read_sealed, write_sealed
+from ensemble.plugin.code import as_known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,18 +34,18 @@ class Kept:
         Codes that give the same.
     """
 
-    made_by: Mapping[str, str] | None = None
-    same: tuple[Mapping[str, str], ...] = ()
+    made_by: Mapping[str, Any] | None = None
+    same: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Kept:
         """Take what ``to_json`` gave."""
         return cls(stored["made_by"], tuple(stored["same"]))
 
-    def stands_for(self, code: dict[str, str]) -> dict[str, str]:
+    def stands_for(self, code: dict[str, Any]) -> dict[str, Any]:
         """Give the code that made the folds where this one is the same, else this one."""
-        named = {fingerprint(one) for one in self.same}
-        return dict(self.made_by) if self.made_by and fingerprint(code) in named else code
+        is_same = any(one == as_known(code, one) for one in self.same)
+        return dict(self.made_by) if self.made_by and is_same else code
 
     def to_json(self) -> dict[str, Any]:
         """Give it as JSON."""
@@ -68,7 +69,7 @@ def read_kept(run: Path) -> dict[str, Kept]:
     return {name: Kept.of(one) for name, one in stored.items()}
 
 
-def keep(run: Path, learner: str, made_by: Mapping[str, str], now: Mapping[str, str]) -> None:
+def keep(run: Path, learner: str, made_by: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Remember that the code of now gives what the code gave that has made a learner's folds."""
     kept = read_kept(run)
     before = kept.get(learner, NOTHING_KEPT)

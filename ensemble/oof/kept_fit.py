@@ -52,10 +52,12 @@ def fit_key(spec: LearnerSpec, parts: Mapping[str, Any]) -> str:
     spec
         The learner.
     parts
-        What the fold's key was made from; code that is run after a fit does not count.
+        What the fold's key was made from; code that is run after a fit does not count, but for
+        the secrets that stand beside it.
     """
-    without_code = {name: part for name, part in parts.items() if name != "code"}
-    return fingerprint({**without_code, "fit_code": fit_digest(type(spec.make()))})
+    kept = {name: part for name, part in parts.items() if name != "code"}
+    secrets = (parts.get("code") or {}).get("secrets")
+    return fingerprint({**kept, "secrets": secrets, "fit_code": fit_digest(type(spec.make()))})
 
 
 def seed_key(key: str, seed: int) -> str:

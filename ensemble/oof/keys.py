@@ -15,7 +15,7 @@ from ensemble.battles.usage import SourceUse
 from ensemble.errors import ConfigError, EnsembleError
 from ensemble.oof.lineage import labellers, own_uses
 from ensemble.oof.spec import VERSION
-from ensemble.plugin.code import told_difference
+from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.contract import dependencies_of
 from ensemble.plugin.parameters import path_parameters
 from ensemble.redact import without_secrets
@@ -133,9 +133,10 @@ def _differing(
 def _code(made_by: Mapping[str, Any], spec: LearnerSpec) -> tuple[str, bool]:
     """Say in what the code of the plugin differs, and whether it is kept all the same."""
     stored, now = made_by.get("code"), spec.code()
-    if _same(stored, now):
+    if _same(stored, as_known(now, stored)):
         return "", False
-    told, kept = told_difference(stored, now), _same(stored, spec.kept.stands_for(now))
+    told = told_difference(stored, now)
+    kept = _same(stored, as_known(spec.kept.stands_for(now), stored))
     return f"{told}, and the user says that it gives the same" if kept else told, kept
 
 

@@ -20,7 +20,7 @@ from ensemble.plugin.contract import dependencies_of, teachers_of
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, path_parameters, placeless, plain_parameters
 from ensemble.redact import without_secrets
-from ensemble.secrets import resolved_secrets
+from ensemble.secrets import resolved_secrets, with_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -112,9 +112,13 @@ class LearnerSpec:
             "seeds": self.seeds,
         }
 
-    def code(self) -> dict[str, str]:
-        """Name the plugin's code as it is now; as ``Registered.code``."""
-        return get_manager().base_learners.entry(self.plugin).code()
+    def code(self) -> dict[str, Any]:
+        """Name the plugin's code as it is now, as ``Registered.code`` does, and its secrets.
+
+        Whether another secret gives other predictions nobody knows but the user, as of other code.
+        """
+        code = get_manager().base_learners.entry(self.plugin).code()
+        return with_secrets(code, self.parameters)
 
     def all_parameters(self) -> dict[str, Any]:
         """Give all parameters but secrets, defaults included, as the config has them.

@@ -19,7 +19,7 @@ from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
 from ensemble.errors import ArtifactError
 from ensemble.oof.models import load_model
 from ensemble.oof.spec import fold_name
-from ensemble.plugin.code import told_difference
+from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.contract import dependencies_of
 from ensemble.redact import without_secrets
 
@@ -261,7 +261,7 @@ class FoldStore:
 def _check_code(made_by: Mapping[str, Any], spec: LearnerSpec, directory: Path) -> None:
     """Refuse a model that other code has made: what it predicts now may be something else."""
     stored, now = made_by.get("code"), spec.settings()["code"]
-    if stored != now:
+    if stored != as_known(now, stored):
         raise ArtifactError(
             f"other code than that of now has made the model: {told_difference(stored, now)}",
             where=str(directory),

@@ -19,7 +19,9 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ensemble.artifacts import fingerprint
-from ensemble.plugin.code import Members, is_foreign, module_texts, names_in
+from ensemble.plugin.functions import names_in
+from ensemble.plugin.members import Members, is_foreign
+from ensemble.plugin.modules import module_texts
 from ensemble.plugin.references import (
     ANY,
     METHOD,
@@ -37,7 +39,6 @@ AFTER_FIT = frozenset({"predict_logits", "load", "check", "preflight"})
 """Methods that a model is asked by when it is fitted."""
 
 
-@lru_cache(maxsize=256)
 def fit_digest(kind: type[Any], after: frozenset[str] = AFTER_FIT) -> str:
     """Name the code that a fit of a class depends on: 64 hex digits.
 
@@ -92,9 +93,9 @@ def _texts(kinds: Sequence[type], left_out: frozenset[str]) -> tuple[dict[str, s
     named: set[str] = set()
     files: set[str] = set()
 
-    def look(path: Path) -> str:
+    def look(path: Path, text: bytes) -> str:
         files.add(str(path))
-        digest, found = _looked_at(path, frozenset(own.get(path, ())), simple, left_out)
+        digest, found = _looked_at(text, frozenset(own.get(path, ())), simple, left_out)
         named.update(found)
         return digest
 
@@ -106,16 +107,15 @@ def _texts(kinds: Sequence[type], left_out: frozenset[str]) -> tuple[dict[str, s
     return texts, named
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _looked_at(
-    path: Path, own: frozenset[str], kinds: frozenset[str], left_out: frozenset[str]
+    text: bytes, own: frozenset[str], kinds: frozenset[str], left_out: frozenset[str]
 ) -> tuple[str, frozenset[str]]:
     """Name a module's code by what Python makes of it, and give the names that it refers to.
 
     What is left out is left out of the text of the module's ``own`` classes. Of other classes it
     counts; but what such a method refers to matters only once it may be called itself.
     """
-    text = path.read_bytes()
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError):

@@ -1,4 +1,4 @@
-"""Which modules a file imports, read from its text: nothing is run."""
+"""Which modules a text imports, read from its text: nothing is run."""
 
 from __future__ import annotations
 
@@ -8,33 +8,31 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @lru_cache(maxsize=4096)
-def imported_by(path: Path, name: str, *, is_package: bool) -> tuple[str, ...]:
+def imported_in(text: bytes, package: str) -> tuple[str, ...]:
     """Name what a module may import, wherever in it; parents of each come with it.
 
     Parameters
     ----------
-    path
-        Its file.
-    name
-        Its dotted name, from which relative imports start.
-    is_package
-        Whether the file is a package's ``__init__``.
+    text
+        Of its file. A mark or a line at its start may say how it is encoded.
+    package
+        The package that relative imports start from: its own name where it is a package.
 
     Returns
     -------
     tuple[str, ...]
         Dotted names. ``from a import b`` gives ``a`` and ``a.b``, of which one may be no module.
-        Imports for type checkers alone are left out, and so is all where the file is no Python.
+        Names that are given to ``import_module`` and ``__import__`` are among them where the text
+        has them. Imports for type checkers alone are left out, and so is all where the text is no
+        Python.
     """
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = ast.parse(text)
     except (SyntaxError, ValueError):
         return ()
-    package = name if is_package else name.rpartition(".")[0]
     found: dict[str, None] = {}
     for node in _run_nodes(tree):
         for module in _named(node, package):
@@ -44,15 +42,21 @@ def imported_by(path: Path, name: str, *, is_package: bool) -> tuple[str, ...]:
 
 
 def _run_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """Walk all nodes but those under ``if TYPE_CHECKING``."""
+    """Walk a node and all within it but what is under ``if TYPE_CHECKING``."""
+    yield node
+    unread: list[ast.stmt] = []
+    if isinstance(node, ast.If):
+        if _is_type_checking(node.test):
+            unread = node.body
+        elif isinstance(node.test, ast.UnaryOp) and isinstance(node.test.op, ast.Not):
+            unread = node.orelse if _is_type_checking(node.test.operand) else []
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            for other in child.orelse:
-                yield other
-                yield from _run_nodes(other)
-            continue
-        yield child
-        yield from _run_nodes(child)
+        if child not in unread:
+            yield from _run_nodes(child)
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return ast.unparse(test).rpartition(".")[2] == "TYPE_CHECKING"
 
 
 def _named(node: ast.AST, package: str) -> Iterator[str]:
@@ -63,6 +67,21 @@ def _named(node: ast.AST, package: str) -> Iterator[str]:
         if base:
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.Call):
+        yield from _called_for(node, package)
+
+
+def _called_for(call: ast.Call, package: str) -> Iterator[str]:
+    """Name what a call of ``import_module`` or ``__import__`` is for, where its text says it."""
+    if ast.unparse(call.func).rpartition(".")[2] not in ("import_module", "__import__"):
+        return
+    given = [*call.args, *(one.value for one in call.keywords if one.arg == "name")][:1]
+    for name in given:
+        if isinstance(name, ast.Constant) and isinstance(name.value, str):
+            module = name.value.lstrip(".")
+            found = _absolute(module, len(name.value) - len(module), package)
+            if found:
+                yield found
 
 
 def _absolute(module: str, level: int, package: str) -> str:

@@ -6,9 +6,10 @@ import importlib
 import re
 from dataclasses import dataclass
 from operator import attrgetter
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from ensemble.artifacts import fingerprint
 from ensemble.errors import PluginError, unknown_name
 from ensemble.plugin.code import code_digest, module_digest
 from ensemble.plugin.faults import own_line, plugin_errors, staying
@@ -57,8 +58,8 @@ class Registered:
     def code(self) -> dict[str, str]:
         """Name the code behind the name: ``source``, 64 hex digits, and ``distribution``.
 
-        Of a target that is neither class nor function (a feature set) the code is that of the
-        module which it is imported from, or else of the plugin.
+        Of an object, such as a feature set or a loader with settings, the code is also that of the
+        module which it is imported from, or else of the plugin: there it was made.
 
         Raises
         ------
@@ -68,9 +69,15 @@ class Registered:
         return {"source": self._source(), "distribution": self.distribution}
 
     def _source(self) -> str:
-        known = code_digest(self.resolve())
-        if known is not None:
+        target = self.resolve()
+        known = code_digest(target)
+        if known is not None and isinstance(target, type | FunctionType):
             return known
+        maker = self._maker()
+        return maker if known is None else fingerprint([known, maker])
+
+    def _maker(self) -> str:
+        """Name the code that has made an object."""
         if isinstance(self.target, str):
             return module_digest(self.target.partition(":")[0])
         if isinstance(self.bringer, ModuleType):

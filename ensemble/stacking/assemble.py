@@ -78,6 +78,8 @@ def _origins(
             else:
                 origins[spec.name][fit.name] = origin
     if missing:
+        for spec in specs:
+            spec.check_secrets()  # without them the keys are others
         raise ArtifactError(
             "predictions are missing, damaged or were made with other settings: "
             + ", ".join(missing),

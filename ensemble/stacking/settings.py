@@ -10,11 +10,12 @@ from ensemble.errors import ConfigError, EnsembleError, LearnerError, unknown_na
 from ensemble.oof.kept import NOTHING_KEPT, read_kept
 from ensemble.oof.lineage import check_labels_are_learned, check_offset, needed_by
 from ensemble.oof.spec import LearnerSpec
+from ensemble.plugin.code import as_known
 from ensemble.plugin.contract import contract_faults, resources_of
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, plain_parameters
 from ensemble.redact import without_secrets
-from ensemble.secrets import resolved_secrets
+from ensemble.secrets import resolved_secrets, with_secrets
 from ensemble.stacking.candidates import simple_candidates
 from ensemble.stacking.stack import VERSION, list_candidates
 from ensemble.stacking.verdict import BY_EVIDENCE
@@ -233,17 +234,30 @@ def _identity(made: MetaLearner) -> dict[str, Any]:
     return {"version": type(made).version, **without_secrets(plain_parameters(made))}
 
 
-def stack_key_parts(config: Config) -> dict[str, Any]:
-    """Say everything in the config and the plugins that the stack depends on, as JSON."""
+def stack_key_parts(config: Config, stored: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Say everything in the config and the plugins that the stack depends on, as JSON.
+
+    Parameters
+    ----------
+    config
+        The config.
+    stored
+        The parts that a stack was made from, where they are compared: secrets that nobody here
+        knows are taken from there.
+    """
     factory, manager = meta_learner_factory(config), get_manager()
-    made = factory() if factory else None
+    made, code = factory() if factory else None, None
+    if made is not None:
+        entry = manager.meta_learners.entry(str(config.stack.meta_learner))
+        code = with_secrets(entry.code(), config.stack.parameters)
+        code = as_known(code, (stored or {}).get("code"))
     return {
         "version": VERSION,
         # Trees see columns in the order of learners, and break ties by it.
         "order": [learner.name for learner in config.stacked_learners()],
         "settings": without_secrets(config.stack.model_dump()),
         "meta_learner": made and _identity(made),
-        "code": made and manager.meta_learners.entry(str(config.stack.meta_learner)).code(),
+        "code": code,
         "features": {name: manager.feature_identity(name) for name in config.stack.features},
         "seed": config.seed,
     }

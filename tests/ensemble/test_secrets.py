@@ -1,4 +1,4 @@
-"""Tokens and passwords: never stored, never shown, and no part of what a result is known by."""
+"""Tokens and passwords: never stored, never shown, and another one is seen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ensemble.errors import ConfigError, DataError, EnsembleError, PluginError
 from ensemble.pipeline import prepare_stage, run, writing
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.redact import is_secret_name, mask_text, masked, redact, without_secrets
-from ensemble.secrets import References, resolved_secrets
+from ensemble.secrets import References, resolved_secrets, secret_digests
 from plugins.tfidf import Tfidf
 
 WRONG = "wrong-token"
@@ -104,17 +104,51 @@ def test_no_file_of_a_run_holds_a_secret(secretive: Any) -> None:
     assert audit_run(place).ok
 
 
-def test_another_secret_makes_nothing_anew(secretive: Any) -> None:
+def test_another_secret_of_a_loader_fits_nothing_where_it_loads_the_same(secretive: Any) -> None:
     place = run(secretive())
-    before = {path: path.stat().st_mtime_ns for path in place.glob("learners/*/*/manifest.json")}
-    battles = (place / "battles.parquet").stat().st_mtime_ns
+    key = json.loads((place / "battles.json").read_text())["key"]
     fitted = len(WithToken.given)
-    run(secretive("another-token", "another-loader-token"))
+    run(secretive(TOKEN, "another-loader-token"))
+    assert json.loads((place / "battles.json").read_text())["key"] != key
     assert len(WithToken.given) == fitted
-    assert before == {path: path.stat().st_mtime_ns for path in before}
-    assert battles == (place / "battles.parquet").stat().st_mtime_ns
-    run(secretive("another-token", depth=2))
-    assert len(WithToken.given) > fitted
+    assert audit_run(place).ok
+
+
+def test_another_secret_is_as_other_code(secretive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = run(secretive())
+    before = _keys(place)
+    run(secretive("another-token"))  # it is cheap: made anew, with a word
+    assert "the secret api_token is another" in (place / "events.jsonl").read_text()
+    assert not {*_keys(place)} & {*before}
+    monkeypatch.setattr(WithToken, "cheap", False)
+    with pytest.raises(ConfigError, match=r"secret api_token is another(.|\n)*--keep t"):
+        run(secretive())
+    before, fitted = _keys(place), len(WithToken.given)
+    run(secretive(), keep=["t"])
+    assert _keys(place) == before
+    assert len(WithToken.given) == fitted
+    monkeypatch.setenv("T_API_TOKEN", "a-third-token")
+    audit = audit_run(place)
+    assert audit.state == "unproven"
+    assert "the secret api_token is another" in audit.sentence
+    monkeypatch.delenv("T_API_TOKEN")
+    monkeypatch.setenv("T_ENDPOINTS_1", "another-password")
+    assert "the secret endpoints.1 is another" in audit_run(place).sentence
+
+
+def test_a_digest_of_a_secret_does_not_tell_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"token": "1234", "nested": [{"password": "x"}], "at": "https://me:pw@host", "n": 1}
+    digests = secret_digests(values)
+    assert sorted(digests) == ["at", "nested.1.password", "token"]
+    assert all(len(str(digest)) == 5 for digest in digests.values())
+    assert digests["token"] != secret_digests({"token": "1235"})["token"]
+    assert digests["token"] != secret_digests({"api_token": "1234"})["api_token"]
+    named = {"token": {"env": "PIN"}, "nested": [{"password": {"env": "MINE"}}]}
+    named |= {"at": "https://me:${WEB}@host"}
+    assert secret_digests(named) == dict.fromkeys(digests)
+    for name, value in (("PIN", "1234"), ("MINE", "x"), ("WEB", "pw")):
+        monkeypatch.setenv(name, value)
+    assert secret_digests(named) == digests
 
 
 def test_a_secret_is_read_from_the_environment(
@@ -189,6 +223,29 @@ def test_errors_and_events_mask_what_a_plugin_repeats(secretive: Any) -> None:
         assert secret not in events
 
 
+def test_a_parameter_with_a_name_like_a_secrets_makes_folds_anew(
+    project: Any, use_plugins: Any, fake_learners: Any
+) -> None:
+    class Pooled(fake_learners):  # type: ignore[misc]
+        def __init__(self, pool_token: str = "last", max_pass: int = 1) -> None:  # noqa: S107
+            self.pool_token, self.max_pass = pool_token, max_pass
+            self.shift = float(pool_token == "mean") + max_pass  # noqa: S105
+
+    class Brings:
+        @hookimpl
+        def register_base_learners(self, register: Any) -> None:
+            register("pooled", Pooled)
+
+    use_plugins(mine=Brings())
+    stored = []
+    for token in ("last", "mean"):
+        place = run(project.config([{"name": "x", "plugin": "pooled", "pool_token": token}]))
+        stored.append(pl.read_parquet(place / "learners/x/fold-0/oof.parquet")["logit_a"][0])
+    assert stored[1] == pytest.approx(stored[0] + 1)
+    assert 'pool_token = "mean"' in (place / "config.toml").read_text()
+    assert audit_run(place).ok
+
+
 def test_a_wrong_config_does_not_show_its_secrets(secretive: Any, project: Any) -> None:
     path = project.path / "config.toml"
     secretive()
@@ -217,7 +274,6 @@ def test_a_wrong_config_does_not_show_its_secrets(secretive: Any, project: Any) 
         "passwd",
         "db_password",
         "secret",
-        "client_secret",
         "aws_secret_access_key",
         "credential",
         "credentials",
@@ -231,6 +287,17 @@ def test_a_wrong_config_does_not_show_its_secrets(secretive: Any, project: Any) 
         "access_tokens",
         "openai_key",
         "dsn",
+        "HUGGING_FACE_HUB_TOKEN",
+        "access_token",
+        "bearer_token",
+        "session_token",
+        "use_auth_token",
+        "client_secret",
+        "access_token_secret",
+        "api_key_2",
+        "smtp_pass",
+        "auth",
+        "connection_string",
     ],
 )
 def test_names_of_secrets(name: str) -> None:
@@ -259,6 +326,22 @@ def test_names_of_secrets(name: str) -> None:
         "secretary",
         "passes",
         "sort_key",
+        "pool_token",
+        "marker_token",
+        "delimiter_token",
+        "sep_token",
+        "last_token",
+        "user_token",
+        "first_token_2",
+        "max_pass",
+        "otp",
+        "shared_key",
+        "session_key",
+        "security",
+        "cross_auth",
+        "attention_bearer",
+        "secret_name",
+        "password_env",
     ],
 )
 def test_names_of_what_decides_results(name: str) -> None:
@@ -266,11 +349,24 @@ def test_names_of_what_decides_results(name: str) -> None:
     assert without_secrets({name: "x"}) == {name: "x"}
 
 
-def test_numbers_and_flags_are_no_tokens() -> None:
-    values = {"token": 3, "use_auth": True, "secret": 0.5}
+def test_only_texts_are_secrets() -> None:
+    values = {"token": 3, "use_auth": True, "secret": 0.5, "password": 12345, "keys": [1]}
+    values |= {"credentials": {"port": 5432, "weights": [0.5, 1.0]}}
     assert without_secrets(values) == values
-    assert without_secrets({"password": 12345}) == {}
-    assert masked({"password": 12345}) == {"password": "***"}
+    assert masked(values) == values
+    assert without_secrets({"credentials": {"user": "me", "port": 1}}) == {
+        "credentials": {"port": 1}
+    }
+
+
+@pytest.mark.parametrize(
+    "token", ["hf_" + "aB3" * 11, "ghp_" + "x9" * 18, "sk-proj-" + "a1B2" * 6, "AKIA" + "Z9" * 8]
+)
+def test_a_token_that_shows_what_it_is_is_one_under_any_name(token: str) -> None:
+    assert masked({"x": [token]}) == {"x": ["***"]}
+    assert without_secrets({"x": token, "y": 1}) == {"y": 1}
+    assert References().put({"x": token}, "mine") == {"x": {"env": "MINE_X"}}
+    assert masked({"x": "sk-learn-calibrated-classifier"}) != {"x": "***"}
 
 
 @pytest.mark.parametrize(
@@ -320,10 +416,14 @@ def test_two_secrets_have_two_names() -> None:
     assert references.names == ["A_TOKEN", "A_TOKEN_2"]
 
 
-def test_a_table_under_another_name_is_no_reference() -> None:
-    values = {"gym": {"env": "CartPole"}}
-    assert resolved_secrets(values, "here") == values
+def test_a_reference_is_one_under_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CART", "pole")
+    values = {"gym": {"env": "CART"}, "other": {"env": "CART", "size": "big"}}
+    assert resolved_secrets(values, "here") == {**values, "gym": "pole"}
     assert References().put(values, "a") == values
+    assert without_secrets(values) == {"other": values["other"]}
+    with pytest.raises(ConfigError, match="no ABSENT"):
+        resolved_secrets({"gym": {"env": "ABSENT"}}, "here")
 
 
 def test_an_error_of_ours_is_one_whatever_it_says() -> None:

@@ -74,7 +74,7 @@ class Asked:
         if fault := self.plan_fault():
             return fault
         try:
-            asked = stack_key_parts(self.config)
+            asked = stack_key_parts(self.config, made_by)
         except EnsembleError:
             return None  # a plugin is not here: the audit says that this is unproven
         other = [k for k, v in asked.items() if fingerprint(made_by.get(k)) != fingerprint(v)]

@@ -98,6 +98,63 @@ def test_imports_inside_functions_count_and_those_for_type_checkers_do_not(
     assert "owned.unrelated" not in module_texts("owned.learner")
 
 
+IMPORTS = {
+    "not for type checkers": "if not TYPE_CHECKING:\n    import owned.unrelated\n",
+    "else of type checkers": "if TYPE_CHECKING:\n    pass\nelse:\n    import owned.unrelated\n",
+    "asks more": "if TYPE_CHECKING or half:\n    import owned.unrelated\n",
+    "elif": "if half is None:\n    pass\nelif half:\n    import owned.unrelated\n",
+    "tried": "try:\n    import nowhere\nexcept ImportError:\n    from owned import unrelated\n",
+    "star": "from .unrelated import *\n",
+    "relative": "from . import unrelated\n",
+    "called": "import importlib\nimportlib.import_module('owned.unrelated')\n",
+    "called with a keyword": "import importlib as i\ni.import_module(name='owned.unrelated')\n",
+    "called relative": "from importlib import import_module as m\nimport importlib\n"
+    "importlib.import_module('.unrelated', __package__)\n",
+    "built in": "__import__('owned.unrelated')\n",
+}
+
+
+@pytest.mark.parametrize("text", IMPORTS.values(), ids=IMPORTS)
+def test_imports_of_every_form_count(imported: Callable[..., Any], text: str) -> None:
+    imported(owned__learner=f"{LEARNER}\nfrom typing import TYPE_CHECKING\n{text}")
+    assert "owned.unrelated" in module_texts("owned.learner")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "if TYPE_CHECKING:\n    import owned.unrelated\n",
+        "if not TYPE_CHECKING:\n    pass\nelse:\n    import owned.unrelated\n",
+        "if half is None:\n    pass\nelif TYPE_CHECKING:\n    import owned.unrelated\n",
+    ],
+)
+def test_imports_for_type_checkers_count_in_no_form(
+    imported: Callable[..., Any], text: str
+) -> None:
+    imported(owned__learner=f"{LEARNER}\nfrom typing import TYPE_CHECKING\n{text}")
+    assert "owned.unrelated" not in module_texts("owned.learner")
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"\xef\xbb\xbf", b"# -*- coding: latin-1 -*-\nname = '\xe9'\n"],
+    ids=["byte order mark", "Latin 1"],
+)
+def test_a_file_in_another_encoding_has_imports_and_comments(
+    imported: Callable[..., Any], tmp_path: Path, start: bytes
+) -> None:
+    imported()
+    path = tmp_path / "0" / "owned" / "learner.py"
+    texts = []
+    for comment in (b"", b"# more\n"):
+        path.write_bytes(start + LEARNER.encode() + comment)
+        del sys.modules["owned.learner"]
+        importlib.import_module("owned.learner")
+        texts.append(module_texts("owned.learner"))
+    assert {"helper_beside", "owned.numbers"} < texts[0].keys()
+    assert texts[0] == texts[1]
+
+
 def test_a_class_redefined_in_one_file_is_another() -> None:
     class Learner:
         def predict(self) -> int:
@@ -188,7 +245,8 @@ def test_arguments_of_a_partial_and_kinds_of_callables_count() -> None:
 
     assert code_digest(partial(load, side="a")) != code_digest(partial(load, side="b"))
     assert code_digest(load) != code_digest(partial(load))
-    assert code_digest(Loader()) == code_digest(Loader)
+    assert code_digest(Loader()) == code_digest(Loader())
+    assert code_digest(Loader()) != code_digest(Loader)
     assert code_digest("a set of features") is None
 
 
@@ -213,7 +271,7 @@ def test_members_that_python_writes_are_no_code() -> None:
     del Learner.__init__, Learner.__eq__, Learner.__repr__
     from ensemble.plugin import code
 
-    code._digest_code.cache_clear()
+    code._KNOWN.clear()
     assert code_digest(Learner) == digest
 
 

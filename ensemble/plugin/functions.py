@@ -1,0 +1,94 @@
+"""What single functions and values are, told as JSON: texts, byte code, names, plain values."""
+
+from __future__ import annotations
+
+import dis
+import hashlib
+import inspect
+import re
+import tokenize
+from pathlib import Path
+from types import BuiltinFunctionType, CodeType, FunctionType
+from typing import Any
+
+import numpy as np
+
+from ensemble.artifacts import fingerprint
+from ensemble.plugin.modules import digest_of, lines_of, place_of
+
+
+def function_text(function: FunctionType, module: str) -> str:
+    """Name the text of a function, or its bytes where there is no text."""
+    code, place = function.__code__, place_of(module)
+    try:
+        if place is not None and Path(code.co_filename).resolve() == place:
+            text = "".join(inspect.getblock(lines_of(module)[code.co_firstlineno - 1 :]))
+        else:
+            text = inspect.getsource(code)
+        return digest_of(inspect.cleandoc(text).encode("utf-8", "surrogateescape"))
+    except (OSError, TypeError, IndexError, SyntaxError, tokenize.TokenError):
+        return _code_digest(code)
+
+
+def _code_digest(code: CodeType) -> str:
+    constants = [
+        _code_digest(c) if isinstance(c, CodeType) else _constant(c) for c in code.co_consts
+    ]
+    return fingerprint([code.co_code.hex(), constants, list(code.co_names)])
+
+
+def _constant(value: object) -> Any:
+    if isinstance(value, frozenset):
+        return sorted(map(repr, value))
+    return [_constant(item) for item in value] if isinstance(value, tuple) else repr(value)
+
+
+def names_in(code: CodeType) -> frozenset[str]:
+    """Names that code refers to: globals and attributes, of functions inside it too."""
+    return frozenset(code.co_names).union(*map(names_in, _inner(code)))
+
+
+def set_in(code: CodeType) -> frozenset[str]:
+    """Names of globals that code sets: what they stand for while it works is no code."""
+    own = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_GLOBAL"}
+    return frozenset(own).union(*map(set_in, _inner(code)))
+
+
+def imported_within(code: CodeType) -> frozenset[str]:
+    """Names of modules, some of which may be none, that code imports when it is called."""
+    found, base = set[str](), ""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "IMPORT_NAME":
+            base = str(instruction.argval)
+            found.add(base)
+        elif instruction.opname == "IMPORT_FROM":
+            found.add(f"{base}.{instruction.argval}")
+    return frozenset(found).union(*map(imported_within, _inner(code)))
+
+
+def _inner(code: CodeType) -> list[CodeType]:
+    return [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+
+
+def cell_content(cell: Any) -> object:
+    """Give what a cell of a closure holds; None where it is empty."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def plain_value(value: object) -> Any:
+    """Describe what has a text of its own; None for anything else."""
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes | range):
+        return repr(value)
+    if isinstance(value, np.ndarray):
+        if value.dtype.hasobject:  # its bytes are addresses
+            return ["array of objects", list(value.shape)]
+        content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return [str(value.dtype), list(value.shape), content]
+    if isinstance(value, np.generic):
+        return [str(value.dtype), repr(value.item())]
+    if isinstance(value, re.Pattern):
+        return [repr(value.pattern), value.flags]
+    return f"builtin {value.__qualname__}" if isinstance(value, BuiltinFunctionType) else None
