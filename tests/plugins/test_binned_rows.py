@@ -32,8 +32,8 @@ def test_a_soft_label_enters_once_a_class_that_has_a_share() -> None:
     labels[1], labels[2] = [0.75, 0, 0.25], [0, 0, 1]
     binned = bin_rows(values, labels, np.array([1.0, 2.0, 3.0]))
     assert binned.row.tolist() == [0, 1, 1, 2]
-    assert binned.whole.get_label().tolist() == [labels[0].argmax(), 0, 2, 2]
-    assert binned.whole.get_weight().tolist() == [1.0, 1.5, 0.5, 3.0]
+    assert np.asarray(binned.whole.get_label()).tolist() == [labels[0].argmax(), 0, 2, 2]
+    assert np.asarray(binned.whole.get_weight()).tolist() == [1.0, 1.5, 0.5, 3.0]
 
 
 def test_a_model_learns_from_its_part_alone() -> None:
@@ -63,8 +63,8 @@ def test_watched_rows_only_stop() -> None:
     )
     assert stopped.best_iteration == 1
     assert went_on.best_iteration > 10
-    values_of = [each.predict(values, num_iteration=1) for each in (stopped, went_on)]
-    np.testing.assert_array_equal(*values_of)
+    first, second = (np.asarray(one.predict(values, num_iteration=1)) for one in (stopped, went_on))
+    np.testing.assert_array_equal(first, second)
 
 
 def test_seeds_share_the_bins() -> None:

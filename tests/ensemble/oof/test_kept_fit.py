@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
+from ensemble import artifacts
 from ensemble.errors import EnsembleError, LearnerError
-from ensemble.oof import crossfit, kept_fit
+from ensemble.oof import crossfit
 from ensemble.oof.workspace import open_workspace
 from ensemble.pipeline import prepare_stage, split_stage, writing
 from ensemble.plugin.base import BaseLearner
@@ -135,7 +136,7 @@ class Fitting:
         importlib.invalidate_caches()
         module = importlib.import_module("counted_learner")
         sys.path.remove(str(place))
-        module.fits, module.state = self.fits, self.state
+        vars(module).update(fits=self.fits, state=self.state)
         return module.Counted  # type: ignore[no-any-return]
 
     @property
@@ -312,7 +313,7 @@ def test_a_full_disk_loses_no_fit(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    sealed = kept_fit.write_sealed
+    sealed = artifacts.write_sealed
 
     def nearly_full(path: Path, value: Any) -> None:
         if "checkpoints" in path.parts:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ensemble.plugin.code import code_digest, module_digest, module_texts, told_difference
+from ensemble.plugin.code import code_digest, module_digest, told_difference
+from ensemble.plugin.modules import module_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -227,5 +227,5 @@ def test_predictions_of_learners_that_come_with_the_toolkit_can_be_mended(
 
     monkeypatch.setattr("ensemble.plugin.fit_code._OwnMembers.__init__", left_out)
     monkeypatch.setattr("ensemble.plugin.fit_code._OwnMembers.of_class", lambda *_: {})
-    fit_digest.__wrapped__(kind)
+    fit_digest(kind)
     assert texts == [AFTER_FIT]
