@@ -22,6 +22,7 @@ from torch.multiprocessing.spawn import start_processes
 from ensemble.errors import EnsembleError, LearnerError
 from ensemble.processes import end_with_parent
 from plugins.language_model.adapters import put_state, trained_state
+from plugins.language_model.messages import Messages
 from plugins.language_model.model import load_classifier
 from plugins.language_model.teams import AcceleratedTeam
 from plugins.language_model.training import Training
@@ -103,22 +104,20 @@ def train_together(
             f"one fold is to be trained on {processes} GPUs, and {there} can be seen",
             mend="lower gpus, or leave [execution] devices empty: each of its workers sees one GPU",
         )
-    context = get_context("spawn")
-    told = context.SimpleQueue()
-    alive, held = context.Pipe(duplex=False)
+    alive, held = get_context("spawn").Pipe(duplex=False)
     with TemporaryDirectory() as place, alive, held:  # all end where `held` is closed
         save_file({n: t.contiguous() for n, t in start.items()}, Path(place) / _START)
-        what = (processes, _free_port(), job, Path(place), told, alive)
+        what = (processes, _free_port(), job, Path(place), alive)
         team = start_processes(_take_part, what, processes, join=False)
         try:
-            _watch(team, told, progress)
+            _watch(team, Messages(Path(place)), progress)
         finally:
             for process in team.processes:
                 process.terminate()
         return load_file(Path(place) / _END)
 
 
-def _watch(team: Any, told: Any, progress: Callable[..., None]) -> None:
+def _watch(team: Any, told: Messages, progress: Callable[..., None]) -> None:
     """Pass on what the processes tell, until they have ended."""
     while True:
         try:
@@ -131,9 +130,8 @@ def _watch(team: Any, told: Any, progress: Callable[..., None]) -> None:
             return
 
 
-def _pass_on(told: Any, progress: Callable[..., None]) -> None:
-    while not told.empty():
-        kind, *content = told.get()
+def _pass_on(told: Messages, progress: Callable[..., None]) -> None:
+    for kind, *content in told.received():
         if kind == "error":
             message, where, mend = content
             raise LearnerError(message, where=where, mend=mend)
@@ -141,7 +139,7 @@ def _pass_on(told: Any, progress: Callable[..., None]) -> None:
 
 
 def _take_part(
-    number: int, processes: int, port: int, job: Job, place: Path, told: Any, alive: Connection
+    number: int, processes: int, port: int, job: Job, place: Path, alive: Connection
 ) -> None:
     """Be one process of the team."""
     end_with_parent(alive)
@@ -154,16 +152,16 @@ def _take_part(
         "LOCAL_WORLD_SIZE": str(processes),
     }
     try:
-        _train(job, place, told)
+        _train(job, place)
     except EnsembleError as error:
-        told.put(("error", error.message, error.where, error.mend))
+        Messages(place).send(number, "error", error.message, error.where, error.mend)
         raise
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
 
-def _train(job: Job, place: Path, told: Any) -> None:
+def _train(job: Job, place: Path) -> None:
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
 
@@ -175,14 +173,14 @@ def _train(job: Job, place: Path, told: Any) -> None:
     )
     start = place / _START
     put_state(classifier, load_file(start), where="the weights that training begins with")
-    leads = team.number == 0
+    leads, told = team.number == 0, Messages(place)
     Training(
         classifier,
         job.rows,
         job.training,
         seed=job.seed,
         snapshots=job.snapshots,
-        progress=(lambda *what: told.put(("progress", *what))) if leads else None,
+        progress=(lambda *what: told.send(team.number, "progress", *what)) if leads else None,
         team=team,
     ).run()
     if leads:
