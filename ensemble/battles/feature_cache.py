@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import FeatureSet, IntArray, LogitArray
 
 _KEY = "row:key"
+_SMALL, _REMEMBERED = 1 << 21, 64
+"""Bytes of a file that is kept in memory, and most such files: folds ask for the same ones."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +109,19 @@ class FeatureCache:
 
 def row_keys(battles: pl.DataFrame) -> pl.Series:
     """Name each row by a 128-bit hash of its texts (turn by turn, nulls apart), 32 hex digits."""
-    texts = battles.select(TEXT_COLUMNS).iter_rows()
-    keys = [
-        hashlib.blake2b(json.dumps(row, ensure_ascii=False).encode(), digest_size=16).hexdigest()
-        for row in texts
-    ]
+    keys = [_row_key(row) for row in battles.select(TEXT_COLUMNS).iter_rows()]
     return pl.Series(_KEY, keys, dtype=pl.String)
+
+
+def _row_key(row: tuple[list[str | None] | None, ...]) -> str:
+    """Name a row: lengths first, so that no text can pass for the end of another."""
+    lengths = [
+        None if turns is None else [None if turn is None else len(turn) for turn in turns]
+        for turns in row
+    ]
+    text = "".join(turn for turns in row for turn in turns or () if turn)
+    content = f"{lengths}{text}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _write(place: Path, table: pl.DataFrame) -> None:
@@ -125,8 +134,19 @@ def _write(place: Path, table: pl.DataFrame) -> None:
 
 def _read(path: Path, schema: dict[str, type[pl.DataType]]) -> pl.DataFrame:
     """Read a file that is what its name says; another is dropped."""
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != path.stem:
+    state = path.stat()
+    read = _remembered if state.st_size <= _SMALL else _remembered.__wrapped__
+    table = read(path, state.st_mtime_ns, state.st_size)
+    if table is None:
         path.unlink(missing_ok=True)
         return pl.DataFrame(schema=schema)
-    return pl.read_parquet(io.BytesIO(content)).select(*schema)
+    return table.select(*schema)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _remembered(path: Path, changed: int, size: int) -> pl.DataFrame | None:  # noqa: ARG001
+    """Read a file, once as long as it stays; None where it is damaged."""
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != path.stem:
+        return None
+    return pl.read_parquet(io.BytesIO(content))

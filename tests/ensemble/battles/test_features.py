@@ -450,6 +450,24 @@ def test_row_keys_tell_turns_nulls_and_columns_apart() -> None:
     assert row_keys(battles(rows[0]))[0] == keys[0]
 
 
+def test_a_file_is_read_and_checked_once_as_long_as_it_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = compute_features(THREE, [pair()], cache_directory=tmp_path)
+    read: list[Path] = []
+
+    def read_bytes(path: Path) -> bytes:
+        read.append(path)
+        with path.open("rb") as file:
+            return file.read()
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", read_bytes)
+    for _ in range(3):
+        again = compute_features(THREE, [pair()], cache_directory=tmp_path)
+        np.testing.assert_array_equal(first.values, again.values)
+    assert len(read) == 1
+
+
 def test_a_file_that_another_process_is_writing_is_left_alone(tmp_path: Path) -> None:
     """Folds in processes of their own share one cache."""
     compute_features(THREE, [pair()], cache_directory=tmp_path)
