@@ -14,6 +14,7 @@ import pytest
 from markupsafe import Markup
 
 from ensemble.artifacts import hash_file, write_sealed
+from ensemble.battles import prepare
 from ensemble.battles.folds import FoldPlan
 from ensemble.battles.schema import (
     BATTLE_SCHEMA,
@@ -393,6 +394,7 @@ def _write_rest(run: Path, battles: pl.DataFrame, learners: int) -> None:
     _json(
         run / "battles.json",
         {
+            "made_by": {"version": prepare.VERSION},
             "sources": [
                 {
                     "name": "arena",
