@@ -12,6 +12,7 @@ MODULES = sorted(
     path for room in ("ensemble", "features", "plugins") for path in (ROOT / room).rglob("*.py")
 )
 FORBIDDEN = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+HARMLESS = {"joblib.cpu_count"}
 LOADERS = {"torch.load", "pandas.read_pickle", "pd.read_pickle", "pl.Expr.deserialize"}
 
 
@@ -22,7 +23,7 @@ def offences(source: str) -> list[str]:
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names if _root(alias.name) in FORBIDDEN]
         elif isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = {f"{node.module}.{alias.name}" for alias in node.names} - HARMLESS
             found += [name for name in names if _root(name) in FORBIDDEN or name in LOADERS]
         elif isinstance(node, ast.Call):
             found += _calls(node)
@@ -59,6 +60,7 @@ def test_no_module_pickles(path: Path) -> None:
         "import pickle",
         "def f():\n    import joblib.externals as e",
         "from dill import loads",
+        "from joblib import cpu_count, load",
         "import torch\nx = torch.load('a', weights_only=True)",
         "from torch import load",
         "np.load('a', allow_pickle=True)",

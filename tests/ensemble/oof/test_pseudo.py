@@ -202,8 +202,8 @@ def test_what_labellers_said_is_kept_for_a_resumed_fold(
     def fails(*_: Any, **__: Any) -> None:
         raise RuntimeError("killed")
 
-    with monkeypatch.context() as patch, pytest.raises(EnsembleError, match="killed"):
-        patch.setattr(fake_learners, "save", fails)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
+        patch.setattr("ensemble.oof.crossfit.fit_seeds", fails)
         fit_fold(workspace, pupil, 0)
     kept = list(workspace.run.glob("checkpoints/pupil/*/labels/extra/teacher.parquet"))
     assert len(kept) == 1

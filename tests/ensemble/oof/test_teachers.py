@@ -176,8 +176,8 @@ def test_what_teachers_said_is_kept_for_a_resumed_fold(project: Any, monkeypatch
     def fails(*_: Any, **__: Any) -> None:
         raise RuntimeError("killed")
 
-    with monkeypatch.context() as patch, pytest.raises(Exception, match="killed"):
-        patch.setattr(Memory, "save", fails)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
+        patch.setattr("ensemble.oof.crossfit.fit_seeds", fails)
         fit_fold(workspace, pupil, 0)
     place = workspace.store.directory("teacher", 0)
     kept = list(workspace.run.glob("checkpoints/pupil/*/teachers/teacher.parquet"))
