@@ -182,7 +182,8 @@ def _surer(
     influence = tested.influence(np.ascontiguousarray(weights.T)) / count
     told = Figures(influence, found.error * np.sqrt(len(few.surprise) / count), found.variance)
     strength = told.statistic if signed else np.abs(told.statistic)
-    near = np.flatnonzero(strength > threshold / 2)
+    unknown = (told.error == 0) & (influence != 0)  # the sample missed the few that differ
+    near = np.flatnonzero((strength > threshold / 2) | unknown)
     if not len(near):
         return told
     exact = lines.figures(tested.contrasts(compare, near))

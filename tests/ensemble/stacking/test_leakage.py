@@ -131,6 +131,20 @@ def test_standard_errors_of_a_sample_decide_nothing(
         assert sampled.statistic == pytest.approx(exact.statistic, rel=1e-9)
 
 
+def test_logits_that_differ_in_few_rows_are_not_taken_for_constant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(8, rows=2500, topics=400)
+    few = np.isin(world.topics, np.arange(3))[:, None]
+    rare = np.where(few, 20 * world.shares, 0.0)
+    monkeypatch.setattr(contrasts, "SAMPLE", 10_000)
+    exact = world.find({"rare": rare}, world.number)
+    monkeypatch.setattr(contrasts, "SAMPLE", 20)
+    sampled = world.find({"rare": rare}, world.number)
+    assert exact.statistic > 2
+    assert sampled.statistic == pytest.approx(exact.statistic, rel=1e-9)
+
+
 def test_alike_learners_stand_for_one_another() -> None:
     rng = np.random.default_rng(0)
     kinds = [rng.normal(size=(50, 2)) for _ in range(MOST_LOCATIONS)]
