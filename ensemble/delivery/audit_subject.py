@@ -16,11 +16,12 @@ from ensemble.delivery.submission_record import RECORD, SUBMISSION
 from ensemble.errors import EnsembleError
 from ensemble.oof import kept
 from ensemble.plugin.manager import get_manager
+from ensemble.secrets import with_secrets
 from ensemble.stacking.tries import TRIES
 from ensemble.strays import is_stray
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ensemble.plugin.registry import Registry
 
@@ -68,22 +69,29 @@ def _codes(run: Path) -> dict[str, Any]:
         config = load_run_config(run)
     except EnsembleError:  # the audit says so
         return {}
-    manager, meta = get_manager(), config.stack.meta_learner
-    asked: list[tuple[str, Registry[Any], set[str]]] = [
-        ("learners", manager.base_learners, {learner.plugin for learner in config.learners}),
-        ("loaders", manager.loaders, {r.loader for r in config.readings() if r.loader}),
-        ("meta-learners", manager.meta_learners, {meta} if meta else set()),
+    manager, stack = get_manager(), config.stack
+    asked: list[tuple[Registry[Any], str, Mapping[str, Any]]] = [
+        *((manager.base_learners, one.plugin, one.parameters) for one in config.learners),
+        *((manager.loaders, one.loader, one.options) for one in config.readings() if one.loader),
     ]
-    return {
-        kind: {name: _code(registry, name) for name in sorted(names)}
-        for kind, registry, names in asked
-    }
+    if stack.meta_learner:
+        asked.append((manager.meta_learners, stack.meta_learner, stack.parameters))
+    codes = [_code(registry, name, values) for registry, name, values in asked]
+    # Learners and the stack name sets as they please: all that are here count.
+    return {"codes": codes, "features": {e.name: _features(e.name) for e in manager.feature_sets}}
 
 
-def _code(registry: Registry[Any], name: str) -> dict[str, str] | None:
+def _code(registry: Registry[Any], name: str, values: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
-        return registry.entry(name).code()
+        return with_secrets(registry.entry(name).code(), values)
     except EnsembleError:  # it is not here
+        return None
+
+
+def _features(name: str) -> dict[str, Any] | None:
+    try:
+        return get_manager().feature_identity(name)
+    except EnsembleError:  # it is broken; who needs it says so
         return None
 
 

@@ -20,6 +20,7 @@ from ensemble.oof.again import Decisions
 from ensemble.pipeline import fit_stage, run, writing
 from ensemble.plugin.base import MetaLearner
 from ensemble.plugin.hookspecs import hookimpl
+from ensemble.plugin.manager import Manager
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -433,3 +434,14 @@ def test_code_of_a_loader_is_part_of_what_was_prepared(
     assert now["label_a"].to_list() != labels
     target = now.filter(pl.col("role") == "target")
     assert target["label_b"].to_list() == labels[: len(target)]
+
+
+def test_an_audit_is_of_the_feature_sets_at_hand_too(
+    config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Path(config.run_dir)
+    assert read_audit(place) is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(Manager, "feature_identity", lambda _, name: {"name": name, "code": "other"})
+        assert read_audit(place) is None
+    assert read_audit(place) is not None
