@@ -3,7 +3,7 @@
     python benchmarks/attention_blocks.py --heads 256 128
 
 Packs have rows of the lengths of real battles. The engine's defaults in
-``plugins/language_model/kernels.py`` come from here. Needs torch alone.
+``plugins/ensemble_plugins/language_model/kernels.py`` come from here. Needs torch alone.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import torch
 from language_model import battle_rows, say, timed
 from torch.nn.attention.flex_attention import flex_attention
 
-from plugins.language_model.attention import RowMask
-from plugins.language_model.batches import plan_stream
-from plugins.language_model.kernels import (
+from ensemble_plugins.language_model.attention import RowMask
+from ensemble_plugins.language_model.batches import plan_stream
+from ensemble_plugins.language_model.kernels import (
     Kernel,
     backward_options,
     forward_options,
     prepare_kernel,
 )
-from plugins.language_model.soft_capping import capped
+from ensemble_plugins.language_model.soft_capping import capped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

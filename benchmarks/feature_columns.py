@@ -24,8 +24,8 @@ from machine import describe_machine
 
 from ensemble.battles.features import compute_features
 from ensemble.plugin.base import FeatureSet
-from features.catalog import feature_sets
-from features.text import needed
+from ensemble_features.catalog import feature_sets
+from ensemble_features.text import needed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -32,14 +32,18 @@ from transformers import (
     LlamaForSequenceClassification,
 )
 
-from plugins.language_model import attention
-from plugins.language_model.batches import make_padded
-from plugins.language_model.inference import compute_logits
-from plugins.language_model.model import Classifier
-from plugins.language_model.parity import drift, reference_logits, rounded_logits
-from plugins.language_model.settings import ModelSettings, PredictionSettings, TrainingSettings
-from plugins.language_model.tokens import Tokens
-from plugins.language_model.training import LabelledRows, Training
+from ensemble_plugins.language_model import attention
+from ensemble_plugins.language_model.batches import make_padded
+from ensemble_plugins.language_model.inference import compute_logits
+from ensemble_plugins.language_model.model import Classifier
+from ensemble_plugins.language_model.parity import drift, reference_logits, rounded_logits
+from ensemble_plugins.language_model.settings import (
+    ModelSettings,
+    PredictionSettings,
+    TrainingSettings,
+)
+from ensemble_plugins.language_model.tokens import Tokens
+from ensemble_plugins.language_model.training import LabelledRows, Training
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,7 +21,7 @@ from ensemble.artifacts import read_json
 from ensemble.plugin.base import MetaFeatures
 from ensemble.stacking.scoring import bootstrap_means, softmax
 from ensemble.stacking.stack import StackData, run_stack
-from plugins.lightgbm_stacker import LightGBMStacker
+from ensemble_plugins.lightgbm_stacker import LightGBMStacker
 
 FOLDS = 5
 CLUSTERS_PER_ROW = 40_000 / 55_000

@@ -46,7 +46,7 @@ from ensemble.stacking.leakage import find_leakage
 from ensemble.stacking.nested import cross_validate
 from ensemble.stacking.scoring import row_log_loss
 from ensemble.stacking.verdict import decide
-from plugins.lightgbm_stacker import LightGBMStacker
+from ensemble_plugins.lightgbm_stacker import LightGBMStacker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

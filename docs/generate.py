@@ -14,11 +14,11 @@ from pathlib import Path
 import click
 from click.testing import CliRunner
 
-import plugins
+import ensemble_plugins
 from ensemble.cli import cli
 from ensemble.plugin.manager import Manager
-from features.catalog import markdown_table
-from plugins.language_model import settings
+from ensemble_features.catalog import markdown_table
+from ensemble_plugins.language_model import settings
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Made by `make docs` from the code; edits here are lost. -->\n\n"
@@ -46,7 +46,7 @@ def features_page() -> str:
 def learners_page() -> str:
     """Every built-in learner and meta-learner with its parameters."""
     # Only our own plugins: the page must not depend on what else is installed.
-    manager = Manager({"builtin": plugins}, discover=False)
+    manager = Manager({"builtin": ensemble_plugins}, discover=False)
     parts = [LEARNERS_LEAD]
     for registry in (manager.base_learners, manager.meta_learners):
         names = [entry.name for entry in registry]

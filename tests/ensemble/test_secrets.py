@@ -19,7 +19,7 @@ from ensemble.pipeline import prepare_stage, run, writing
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.redact import is_secret_name, mask_text, masked, redact, without_secrets
 from ensemble.secrets import References, resolved_secrets, secret_digests
-from plugins.tfidf import Tfidf
+from ensemble_plugins.tfidf import Tfidf
 
 WRONG = "wrong-token"
 TOKEN, LOADER_TOKEN, PASSWORD = "tok-5f3a91c2", "ldr-77ab0d1e", "pw-0c9d8e7f"

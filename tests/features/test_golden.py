@@ -10,7 +10,7 @@ import pytest
 
 from ensemble.artifacts import read_json
 from ensemble.battles.features import compute_features
-from features.catalog import feature_sets
+from ensemble_features.catalog import feature_sets
 
 GOLDEN = Path(__file__).with_name("golden.json")
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import plugins
+import ensemble_plugins
 from ensemble.battles.features import FeatureMatrix, compute_features
 from ensemble.battles.swap import swap_battles
-from features.catalog import FAMILIES, feature_sets, markdown_table
+from ensemble_features.catalog import FAMILIES, feature_sets, markdown_table
 
 if TYPE_CHECKING:
     from ensemble.plugin.base import Feature
@@ -160,8 +160,8 @@ def test_all_families_are_registered_and_listed() -> None:
     def register(name: str, target: object) -> None:
         registered[name] = target
 
-    plugins.register_feature_sets(register=register)
-    assert registered == {name: f"features.{name}:FEATURE_SET" for name in FAMILIES}
+    ensemble_plugins.register_feature_sets(register=register)
+    assert registered == {name: f"ensemble_features.{name}:FEATURE_SET" for name in FAMILIES}
     assert [feature_set.name for feature_set in SETS] == list(FAMILIES)
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from ensemble.battles.features import compute_features
 from ensemble.plugin.base import FeatureSet
-from features.sides import antisymmetric, log_ratio, on, share, sided, symmetric
-from features.text import needed
+from ensemble_features.sides import antisymmetric, log_ratio, on, share, sided, symmetric
+from ensemble_features.text import needed
 
 FEATURES = (
     *sided("turns", lambda column: pl.col(column).list.len(), "Turns of {}", "count", prompt=True),

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from plugins.binned_rows import BinnedRows
+from ensemble_plugins.binned_rows import BinnedRows
 
 SETTINGS: dict[str, Any] = {
     "objective": "multiclass",

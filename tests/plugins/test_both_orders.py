@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ensemble.battles.features import FeatureMatrix
 from ensemble.errors import LearnerError
-from plugins.both_orders import both_orders, deal_groups, deal_watched
+from ensemble_plugins.both_orders import both_orders, deal_groups, deal_watched
 
 MATRIX = FeatureMatrix(
     ids=pl.Series(["x", "y"]),

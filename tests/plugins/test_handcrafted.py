@@ -14,9 +14,9 @@ from ensemble.oof.treatment import prior_offset
 from ensemble.plugin.base import Feature, FeatureSet, FitContext
 from ensemble.plugin.manager import Manager
 from ensemble.plugin.parameters import plain_parameters
-from plugins import handcrafted
-from plugins.binned_rows import BinnedRows
-from plugins.handcrafted import Handcrafted
+from ensemble_plugins import handcrafted
+from ensemble_plugins.binned_rows import BinnedRows
+from ensemble_plugins.handcrafted import Handcrafted
 
 if TYPE_CHECKING:
     from ensemble.plugin.base import FloatArray, IntArray

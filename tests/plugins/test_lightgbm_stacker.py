@@ -14,8 +14,8 @@ from ensemble.plugin.base import SWAP, FitContext, MetaFeatures
 from ensemble.plugin.parameters import build, plain_parameters
 from ensemble.stacking.candidates import VectorScaling
 from ensemble.stacking.scoring import row_log_loss, softmax
-from plugins.lightgbm_stacker import LightGBMStacker
-from plugins.stacker_trees import (
+from ensemble_plugins.lightgbm_stacker import LightGBMStacker
+from ensemble_plugins.stacker_trees import (
     TrainingTable,
     both_orders,
     carve_out,
@@ -200,7 +200,7 @@ def test_both_orders_of_a_battle_stay_on_one_side(monkeypatch: pytest.MonkeyPatc
         seen.append(clusters)
         return carve_out(clusters, fraction, seed)
 
-    monkeypatch.setattr("plugins.stacker_trees.carve_out", spy)
+    monkeypatch.setattr("ensemble_plugins.stacker_trees.carve_out", spy)
     LightGBMStacker(n_estimators=2, seeds=2).fit(meta, labels, context=CONTEXT)
     assert len(seen) == 2
     np.testing.assert_array_equal(seen[0][:60], seen[0][60:])
@@ -336,7 +336,7 @@ def test_a_class_of_one_cluster_is_never_ruled_out() -> None:
 
 def test_a_tree_sees_no_more_columns_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
-    module = "plugins.lightgbm_stacker.fit_trees"
+    module = "ensemble_plugins.lightgbm_stacker.fit_trees"
     monkeypatch.setattr(
         module, lambda _, __, settings, **___: seen.append(settings["feature_fraction"])
     )

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import plugins.ngrams as ngrams
-from plugins.ngrams import BUCKET_BITS, count_char_ngrams, count_word_ngrams
+import ensemble_plugins.ngrams as ngrams
+from ensemble_plugins.ngrams import BUCKET_BITS, count_char_ngrams, count_word_ngrams
 
 GOLDEN_CHARS = [62950, 446817, 910775]
 GOLDEN_WORDS = [343643, 365078, 591889, 642317, 965491]

@@ -13,7 +13,7 @@ from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
 from ensemble.errors import ArtifactError, DataError, LearnerError
 from ensemble.plugin.base import CLASSES, FitContext
 from ensemble.plugin.parameters import build
-from plugins.precomputed import Precomputed
+from ensemble_plugins.precomputed import Precomputed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensemble.battles.swap import swap_classes
-from plugins.priors import smoothed_prior
+from ensemble_plugins.priors import smoothed_prior
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from scipy.sparse import csr_array, vstack
 from sklearn.linear_model import LogisticRegression
 
 from ensemble.errors import LearnerError
-from plugins.symmetric_logistic import fit_symmetric_logistic
+from ensemble_plugins.symmetric_logistic import fit_symmetric_logistic
 
 
 def _data(rows: int = 200) -> tuple[csr_array, csr_array, np.ndarray]:

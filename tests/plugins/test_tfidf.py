@@ -13,7 +13,7 @@ from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES, FitContext
 from ensemble.plugin.parameters import plain_parameters
 from ensemble.stacking.scoring import softmax
-from plugins.tfidf import Tfidf
+from ensemble_plugins.tfidf import Tfidf
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from ensemble.errors import ArtifactError, DataError, LearnerError
 from ensemble.pipeline import run
 from ensemble.plugin.base import CLASSES
 from ensemble.plugin.hookspecs import hookimpl
-from plugins.tfidf import Tfidf
+from ensemble_plugins.tfidf import Tfidf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

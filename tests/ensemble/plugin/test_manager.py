@@ -57,9 +57,20 @@ def test_listing_learners_imports_none_of_them() -> None:
     # Apart: modules taken out of this process and imported again would exist twice.
     code = (
         "import sys; from ensemble.plugin.manager import Manager; names = Manager().base_learners;"
-        "sys.exit(int('handcrafted' not in names or 'plugins.handcrafted' in sys.modules))"
+        "sys.exit(int('handcrafted' not in names or 'ensemble_plugins.handcrafted' in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_lies_beside_a_notebook_hides_no_built_in(tmp_path: Path) -> None:
+    for name in ("features", "plugins"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('taken for a part of the toolkit')")
+    code = (
+        "from ensemble.plugin.manager import Manager; manager = Manager();"
+        "print(manager.base_learners.get('handcrafted'), manager.feature_sets.get('length'))"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path)
+    assert finished.returncode == 0
 
 
 def test_an_unknown_name_says_which_is_near_and_which_exist() -> None:

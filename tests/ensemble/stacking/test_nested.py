@@ -11,7 +11,7 @@ from ensemble.errors import FoldError, LearnerError
 from ensemble.plugin.base import FitContext, MetaFeatures, MetaLearner
 from ensemble.stacking.candidates import simple_candidates
 from ensemble.stacking.nested import cross_validate
-from plugins.lightgbm_stacker import LightGBMStacker
+from ensemble_plugins.lightgbm_stacker import LightGBMStacker
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,8 +23,8 @@ from ensemble.stacking.candidates import BestSingle, Mean
 from ensemble.stacking.outputs import OOF_SCHEMA, ids_fingerprint
 from ensemble.stacking.scoring import row_log_loss, softmax
 from ensemble.stacking.stack import StackData, list_candidates, load_stack, run_stack
-from plugins.lightgbm_stacker import LightGBMStacker
-from plugins.stacker_trees import Trees
+from ensemble_plugins.lightgbm_stacker import LightGBMStacker
+from ensemble_plugins.stacker_trees import Trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
-checks = importlib.import_module("plugins.language_model.checks")
-model = importlib.import_module("plugins.language_model.model")
-settings = importlib.import_module("plugins.language_model.settings")
+checks = importlib.import_module("ensemble_plugins.language_model.checks")
+model = importlib.import_module("ensemble_plugins.language_model.model")
+settings = importlib.import_module("ensemble_plugins.language_model.settings")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_models")
 
 pytestmark = pytest.mark.filterwarnings(

@@ -253,7 +253,7 @@ def _ties(learner: Any) -> float:
 def test_only_judged_rows_stop_the_training(
     checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stopping: Any = importlib.import_module("plugins.language_model.stopping")
+    stopping: Any = importlib.import_module("ensemble_plugins.language_model.stopping")
     watched: list[int] = []
     compute = stopping.compute_logits
 
@@ -459,7 +459,7 @@ def test_a_recipe_gives_what_is_not_given(plugin: str) -> None:
 
 
 def test_every_recipe_names_parameters_and_their_values() -> None:
-    recipes = importlib.import_module("plugins.language_model.recipes").RECIPES
+    recipes = importlib.import_module("ensemble_plugins.language_model.recipes").RECIPES
     kind: Any = get_manager().base_learners.get("llama3-lora")
     for name, recipe in recipes.items():
         learner = kind(recipe=name)

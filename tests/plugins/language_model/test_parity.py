@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
-PACKAGE = "plugins.language_model"
+PACKAGE = "ensemble_plugins.language_model"
 adapters = importlib.import_module(f"{PACKAGE}.adapters")
 decoder = importlib.import_module(f"{PACKAGE}.decoder")
 inference = importlib.import_module(f"{PACKAGE}.inference")

@@ -19,7 +19,7 @@ from ensemble.delivery.audit import audit_run
 from ensemble.delivery.saved_run import predict_battles
 from ensemble.errors import ArtifactError, EnsembleError, LearnerError
 from ensemble.pipeline import check_stage, writing
-from plugins.language_model.training import Training
+from ensemble_plugins.language_model.training import Training
 
 if TYPE_CHECKING:
     from pathlib import Path

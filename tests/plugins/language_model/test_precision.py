@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
-inference = importlib.import_module("plugins.language_model.inference")
-parity = importlib.import_module("plugins.language_model.parity")
-precision = importlib.import_module("plugins.language_model.precision")
-settings_module = importlib.import_module("plugins.language_model.settings")
+inference = importlib.import_module("ensemble_plugins.language_model.inference")
+parity = importlib.import_module("ensemble_plugins.language_model.parity")
+precision = importlib.import_module("ensemble_plugins.language_model.precision")
+settings_module = importlib.import_module("ensemble_plugins.language_model.settings")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_models")
 
 pytestmark = pytest.mark.filterwarnings(

@@ -18,9 +18,9 @@ transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
 huggingface_hub = importlib.import_module("huggingface_hub")
 safetensors = importlib.import_module("safetensors.torch")
-settings = importlib.import_module("plugins.language_model.settings")
-weights = importlib.import_module("plugins.language_model.weights")
-base_weights = importlib.import_module("plugins.language_model.base_weights")
+settings = importlib.import_module("ensemble_plugins.language_model.settings")
+weights = importlib.import_module("ensemble_plugins.language_model.weights")
+base_weights = importlib.import_module("ensemble_plugins.language_model.base_weights")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_models")
 
 pytestmark = pytest.mark.filterwarnings(

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from ensemble.plugin.base import SWAP
-from plugins.language_model.inference import compute_logits
-from plugins.language_model.losses import row_losses
-from plugins.language_model.model import Classifier, load_classifier
-from plugins.language_model.settings import ModelSettings, TrainingSettings
-from plugins.language_model.tokens import Tokens
-from plugins.language_model.training import LabelledRows, Training
+from ensemble_plugins.language_model.inference import compute_logits
+from ensemble_plugins.language_model.losses import row_losses
+from ensemble_plugins.language_model.model import Classifier, load_classifier
+from ensemble_plugins.language_model.settings import ModelSettings, TrainingSettings
+from ensemble_plugins.language_model.tokens import Tokens
+from ensemble_plugins.language_model.training import LabelledRows, Training
 
 if TYPE_CHECKING:
     from collections.abc import Callable

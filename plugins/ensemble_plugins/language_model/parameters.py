@@ -1,0 +1,176 @@
+"""The parameters of language-model learners: their defaults, and which values they may have.
+
+Annotations are objects here, not text: the core reads them where subclasses are defined, and there
+the names of this file mean nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, Self, get_args, get_origin
+
+from ensemble_plugins.language_model.recipes import RECIPES, Recipe
+from ensemble_plugins.language_model.settings import (
+    Bits,
+    ModelSettings,
+    Precision,
+    PredictionSettings,
+    Schedule,
+    TrainingSettings,
+    Tuning,
+)
+
+Truncation = Literal["left", "proportional", "rounds", "middle", "responses-equal"]
+PretrainHead = Literal["drop", "keep"]
+
+_ONE_OR_MORE = (
+    *("train_length", "predict_length", "epochs", "batch_size", "token_budget", "rank"),
+    *("evaluations", "pretrain_epochs", "predict_token_budget", "gpus"),
+)
+_ZERO_OR_MORE = ("weight_decay", "clip", "patience", "checkpoint_minutes")
+_ABOVE_ZERO = (
+    *("alpha", "learning_rate", "head_learning_rate", "pretrain_learning_rate", "temperature"),
+    "parity_tolerance",
+)
+
+
+_GIVEN = "_given"
+"""Where a learner keeps the names of the parameters that it was given."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Parameters:
+    """Parameters as the user gives them; ``LanguageModel`` describes each.
+
+    Those that a recipe has and the user has not given are the recipe's.
+
+    Raises
+    ------
+    ValueError
+        A value is none of those that there are, or out of its range.
+    """
+
+    model: Path | str
+    recipe: Recipe | None = None
+    revision: str | None = ModelSettings.revision
+    template: str
+    truncation: Truncation = "left"
+    train_length: int = 2048
+    predict_length: int = 2048
+    tuning: Tuning = ModelSettings.tuning
+    bits: Bits = ModelSettings.bits
+    rank: int = ModelSettings.rank
+    alpha: float = ModelSettings.alpha
+    dropout: float = ModelSettings.dropout
+    modules: tuple[str, ...] = ModelSettings.modules
+    soft_capping: bool = ModelSettings.soft_capping
+    epochs: int = TrainingSettings.epochs
+    batch_size: int = TrainingSettings.batch_size
+    both_orders: bool = TrainingSettings.both_orders
+    token_budget: int = TrainingSettings.token_budget
+    learning_rate: float = TrainingSettings.learning_rate
+    head_learning_rate: float | None = None
+    weight_decay: float = TrainingSettings.weight_decay
+    warmup: float = TrainingSettings.warmup
+    schedule: Schedule = TrainingSettings.schedule
+    clip: float = TrainingSettings.clip
+    patience: int = TrainingSettings.patience
+    stop_share: float = TrainingSettings.stop_share
+    evaluations: int = TrainingSettings.evaluations
+    teachers: Sequence[str] = ()
+    distillation: float = TrainingSettings.distillation
+    temperature: float = TrainingSettings.temperature
+    activation_checkpointing: bool = TrainingSettings.activation_checkpointing
+    pretrain_epochs: int = 1
+    pretrain_learning_rate: float | None = None
+    pretrain_head: PretrainHead = "drop"
+    checkpoint_minutes: float = TrainingSettings.checkpoint_minutes
+    average_orders: bool = True
+    predict_token_budget: int = PredictionSettings.token_budget
+    precision: Precision = PredictionSettings.precision
+    merge: bool = True
+    parity_tolerance: float | None = None
+    gpus: int = 1
+
+    def __new__(cls, *_: Any, **given: Any) -> Self:
+        """Note what is given: a default that is spelled out stands against a recipe."""
+        self = super().__new__(cls)
+        vars(self)[_GIVEN] = frozenset(given)
+        return self
+
+    def __post_init__(self) -> None:
+        self._follow_recipe()
+        self._check_choices()
+        self._check_numbers()
+        if self.tuning == "full" and self.bits < 16:
+            raise ValueError(f'weights of {self.bits} bits cannot be trained: set tuning = "lora"')
+        if bool(self.distillation) is not bool(self.teachers):
+            raise ValueError(
+                "teachers and distillation need one another: name learners of the run, and give "
+                f"their share in the loss; got {list(self.teachers)} and {self.distillation}"
+            )
+
+    def model_settings(self) -> ModelSettings:
+        """Give what concerns the model."""
+        return ModelSettings(**self._chosen(ModelSettings) | {"model": str(self.model)})
+
+    def training_settings(self) -> TrainingSettings:
+        """Give what concerns training; the head's rate follows from the other where it is None."""
+        return self._training(self.learning_rate, {"epochs": self.epochs})
+
+    def pretraining_settings(self) -> TrainingSettings:
+        """Give what concerns training on rows of role ``pretrain``, of which no teacher speaks."""
+        rate = self.learning_rate
+        if self.pretrain_learning_rate is not None:
+            rate = self.pretrain_learning_rate
+        return self._training(rate, {"epochs": self.pretrain_epochs, "distillation": 0.0})
+
+    def prediction_settings(self) -> PredictionSettings:
+        """Give what concerns prediction."""
+        return PredictionSettings(self.predict_token_budget, self.precision)
+
+    def _training(self, rate: float, changes: dict[str, Any]) -> TrainingSettings:
+        head_rate = self.head_learning_rate
+        if head_rate is None:
+            head_rate = rate * (self.rank / self.alpha if self.tuning == "lora" else 1.0)
+        rates = {"learning_rate": rate, "head_learning_rate": head_rate}
+        return TrainingSettings(**self._chosen(TrainingSettings) | rates | changes)
+
+    def _chosen(self, kind: type) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(kind)}
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+    def _follow_recipe(self) -> None:
+        if self.recipe is None:
+            return
+        if self.recipe not in RECIPES:
+            known = ", ".join(map(repr, RECIPES))
+            raise ValueError(f"recipe must be one of {known}, got {self.recipe!r}")
+        for name, value in RECIPES[self.recipe].items():
+            if name not in vars(self)[_GIVEN]:
+                setattr(self, name, value)
+
+    def _check_choices(self) -> None:
+        for field in fields(Parameters):
+            choices = get_args(field.type) if get_origin(field.type) is Literal else ()
+            value = getattr(self, field.name)
+            if choices and value not in choices:
+                allowed = ", ".join(map(repr, choices))
+                raise ValueError(f"{field.name} must be one of {allowed}, got {value!r}")
+
+    def _check_numbers(self) -> None:
+        for name in _ONE_OR_MORE:
+            self._require(name, "1 or more", getattr(self, name) >= 1)
+        for name in _ZERO_OR_MORE:
+            self._require(name, "0 or more", getattr(self, name) >= 0)
+        for name in _ABOVE_ZERO:
+            value = getattr(self, name)
+            self._require(name, "above 0", value is None or value > 0)
+        for name in ("distillation", "warmup"):
+            self._require(name, "in [0, 1]", 0 <= getattr(self, name) <= 1)
+        self._require("dropout", "in [0, 1)", 0 <= self.dropout < 1)
+        self._require("stop_share", "in (0, 0.5]", 0 < self.stop_share <= 0.5)
+
+    def _require(self, name: str, what: str, holds: bool) -> None:
+        if not holds:
+            raise ValueError(f"{name} must be {what}, got {getattr(self, name)}")

@@ -1,0 +1,16 @@
+"""Llama-3 with LoRA: a parameter set over the language-model engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - read when it is made
+
+from ensemble_plugins.language_model.learner import LanguageModel
+
+
+@dataclass(kw_only=True, eq=False)
+class Llama3Lora(LanguageModel):
+    """Llama-3 as a classifier of battles; see ``docs/language_models.md``."""
+
+    model: Path | str = "meta-llama/Meta-Llama-3-8B-Instruct"
+    template: str = "llama3"
