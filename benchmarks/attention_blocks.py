@@ -20,15 +20,15 @@ import torch
 from language_model import battle_rows, say, timed
 from torch.nn.attention.flex_attention import flex_attention
 
-from ensemble_plugins.language_model.attention import RowMask
-from ensemble_plugins.language_model.batches import plan_stream
-from ensemble_plugins.language_model.kernels import (
+from ensemble_plugins.language_model.model.attention import RowMask
+from ensemble_plugins.language_model.model.batches import plan_stream
+from ensemble_plugins.language_model.model.kernels import (
     Kernel,
     backward_options,
     forward_options,
     prepare_kernel,
 )
-from ensemble_plugins.language_model.soft_capping import capped
+from ensemble_plugins.language_model.model.soft_capping import capped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

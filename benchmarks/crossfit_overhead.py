@@ -24,12 +24,11 @@ import numpy as np
 from machine import describe_machine
 
 from ensemble import hookimpl
-from ensemble.artifacts import fingerprint
-from ensemble.battles.generated import generate_battles, write_battles
 from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import learner_view
 from ensemble.battles.split import split
-from ensemble.config import parse_config
+from ensemble.config.load import parse_config
+from ensemble.datasets.battles import generate_battles, write_battles
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.rows import TrainingRows
 from ensemble.oof.store import OOF, read_logits
@@ -37,6 +36,7 @@ from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.plugin.base import BaseLearner, FitContext
 from ensemble.plugin.manager import Manager, use_manager
 from ensemble.stacking.settings import learner_specs
+from ensemble.storage.artifacts import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from machine import describe_machine
 
-from ensemble.battles.generated import generate_battles, write_battles
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
-from ensemble.config import parse_config
+from ensemble.config.load import parse_config
+from ensemble.datasets.battles import generate_battles, write_battles
 from ensemble.oof.executors import execute
 from ensemble.reporter import Reporter
 from ensemble.stacking.settings import learner_specs

@@ -32,18 +32,19 @@ from transformers import (
     LlamaForSequenceClassification,
 )
 
-from ensemble_plugins.language_model import attention
-from ensemble_plugins.language_model.batches import make_padded
-from ensemble_plugins.language_model.inference import compute_logits
-from ensemble_plugins.language_model.model import Classifier
-from ensemble_plugins.language_model.parity import drift, reference_logits, rounded_logits
+from ensemble_plugins.language_model.model import attention
+from ensemble_plugins.language_model.model.batches import make_padded
+from ensemble_plugins.language_model.model.classifier import Classifier
+from ensemble_plugins.language_model.model.inference import compute_logits
+from ensemble_plugins.language_model.model.parity import drift, reference_logits, rounded_logits
 from ensemble_plugins.language_model.settings import (
     ModelSettings,
     PredictionSettings,
     TrainingSettings,
 )
-from ensemble_plugins.language_model.tokens import Tokens
-from ensemble_plugins.language_model.training import LabelledRows, Training
+from ensemble_plugins.language_model.text.tokens import Tokens
+from ensemble_plugins.language_model.train.rows import LabelledRows
+from ensemble_plugins.language_model.train.training import Training
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

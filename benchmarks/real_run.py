@@ -20,9 +20,9 @@ import polars as pl
 from machine import describe_machine
 
 from ensemble import run
-from ensemble.artifacts import write_text
 from ensemble.battles.schema import labels_of
 from ensemble.stacking.scoring import row_log_loss
+from ensemble.storage.artifacts import write_text
 
 CONFIG = """\
 run_dir = "run"

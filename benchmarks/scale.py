@@ -99,7 +99,7 @@ def measure(directory: str, answers: Any) -> None:
     from ensemble.battles.features import compute_features
     from ensemble.battles.prepare import prepare, read_battles
     from ensemble.battles.split import split
-    from ensemble.config import parse_config
+    from ensemble.config.load import parse_config
     from ensemble.plugin.manager import get_manager
 
     place = Path(directory)

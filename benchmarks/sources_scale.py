@@ -23,7 +23,7 @@ from pathlib import Path
 
 from machine import describe_machine
 
-from ensemble.battles.generated import generate_battles
+from ensemble.datasets.battles import generate_battles
 
 CONFIG = """\
 run_dir = "run"

@@ -6,7 +6,7 @@
     python benchmarks/sources_study.py --out runs/look --seeds 2 --effect-seeds 1
     python benchmarks/sources_study.py --out runs/sources_study --summary  # what is there so far
 
-A case is a kind of source (``ensemble.battles.generated_sources``) and a seed, which draws target
+A case is a kind of source (``ensemble.datasets.sources``) and a seed, which draws target
 and source. It is studied as ``ensemble sources`` does, with its default learner and all its
 treatments; shift and learning curve, which decide nothing, are left out. Reported by kind: how
 often each word came, and the mean gain over seeds of each treatment, whose standard error is over
@@ -33,23 +33,26 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from machine import describe_machine
 from scipy.stats import binomtest
 
-from ensemble.artifacts import read_json, write_json
 from ensemble.battles.duplicates import find_duplicates
-from ensemble.battles.generated import TRUTH_COLUMNS, generate_battles
-from ensemble.battles.generated_sources import SOURCE_KINDS, generate_source
 from ensemble.battles.schema import learner_view
-from ensemble.config import Config, parse_config
+from ensemble.config.load import parse_config
+from ensemble.datasets.battles import TRUTH_COLUMNS, generate_battles
+from ensemble.datasets.sources import SOURCE_KINDS, generate_source
 from ensemble.pipeline import sources_stage, writing
 from ensemble.plugin.base import CLASSES, FitContext
 from ensemble.sources.settings import StudySettings, learner_of
 from ensemble.stacking.scoring import row_log_loss, softmax
+from ensemble.storage.artifacts import read_json, write_json
+
+if TYPE_CHECKING:
+    from ensemble.config.settings import Config
 
 NO_EFFECT = ("harmless", "duplicates")
 HARMLESS_SHARE = 0.01

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 from machine import describe_machine
 
-from ensemble.artifacts import read_json
 from ensemble.plugin.base import MetaFeatures
+from ensemble.stacking.data import StackData
 from ensemble.stacking.scoring import bootstrap_means, softmax
-from ensemble.stacking.stack import StackData, run_stack
+from ensemble.stacking.stack import run_stack
+from ensemble.storage.artifacts import read_json
 from ensemble_plugins.lightgbm_stacker import LightGBMStacker
 
 FOLDS = 5

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ensemble.battles.folds import SourceAwareGroupKFold
-    from ensemble.battles.generated import generate_battles
-    from ensemble.battles.generated_sources import generate_source
+    from ensemble.datasets.battles import generate_battles
+    from ensemble.datasets.sources import generate_source
     from ensemble.pipeline import run
     from ensemble.plugin.base import (
         CLASSES,
@@ -53,8 +53,8 @@ _HOME = {
     "MetaLearner": "ensemble.plugin.base",
     "Resources": "ensemble.plugin.base",
     "SourceAwareGroupKFold": "ensemble.battles.folds",
-    "generate_battles": "ensemble.battles.generated",
-    "generate_source": "ensemble.battles.generated_sources",
+    "generate_battles": "ensemble.datasets.battles",
+    "generate_source": "ensemble.datasets.sources",
     "hookimpl": "ensemble.plugin.hookspecs",
     "run": "ensemble.pipeline",
 }

@@ -15,37 +15,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ensemble.artifacts import fingerprint, read_json, read_manifest, sweep_temporary
+from ensemble.audit.audit import Audit, audit_run, store_audit, stored_audit
+from ensemble.audit.deep import DEEP_ROWS, audit_deep
 from ensemble.battles.held_out import REFIT, HeldOut, fold_pairs
 from ensemble.battles.prepare import prepare, read_summary
 from ensemble.battles.schema import probability_frame
 from ensemble.battles.split import read_split_summary, split
-from ensemble.battles.up_to_date import check_sources
-from ensemble.config import Config, load_config, load_run_config, write_config
-from ensemble.delivery.audit import Audit, audit_run, store_audit, stored_audit
-from ensemble.delivery.audit_deep import DEEP_ROWS, audit_deep
-from ensemble.delivery.compare import compare, store_comparison
-from ensemble.delivery.report import REPORT, write_report
-from ensemble.delivery.report_record import is_current_report, record_report
-from ensemble.delivery.submission import write_submission
-from ensemble.delivery.submission_record import (
-    is_current,
-    record_submission,
-    remove_submission,
-)
+from ensemble.battles.staleness import check_sources
+from ensemble.compare.compare import compare, store_comparison
+from ensemble.config.load import load_config, load_run_config, write_config
+from ensemble.config.settings import Config
 from ensemble.errors import ArtifactError, AuditError, ConfigError, EnsembleError, RunLockedError
-from ensemble.oof.again import Decisions, made_again, refuse_undecided, told_again
 from ensemble.oof.check import PREFLIGHT, Finding, check_learner
 from ensemble.oof.checkpoints import sweep_checkpoints
 from ensemble.oof.executors import execute
+from ensemble.oof.refits import Decisions, made_again, refuse_undecided, told_again
 from ensemble.oof.workspace import open_workspace
+from ensemble.report.record import is_current_report, record_report
+from ensemble.report.write import REPORT, write_report
 from ensemble.reporter import EVENTS, Reporter
 from ensemble.sources.settings import StudySettings
 from ensemble.sources.study import study_sources
 from ensemble.stacking.assemble import check_folds, check_pairs, meta_features
-from ensemble.stacking.checked import predict_checked
+from ensemble.stacking.build import make_stack
+from ensemble.stacking.calls import predict_checked
 from ensemble.stacking.doubt import outside_learners
-from ensemble.stacking.making import make_stack
 from ensemble.stacking.preflight import faults_of, refuse_faults, stack_faults
 from ensemble.stacking.remember import open_tries, record_learners
 from ensemble.stacking.settings import (
@@ -58,7 +52,14 @@ from ensemble.stacking.settings import (
     stacked_specs,
 )
 from ensemble.stacking.stack import load_stack
-from ensemble.strays import is_stray
+from ensemble.storage.artifacts import fingerprint, read_json, read_manifest, sweep_temporary
+from ensemble.storage.strays import is_stray
+from ensemble.submission.record import (
+    is_current,
+    record_submission,
+    remove_submission,
+)
+from ensemble.submission.write import write_submission
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

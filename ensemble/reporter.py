@@ -20,7 +20,7 @@ EVENTS = "events.jsonl"
 
 
 class Display(Protocol):
-    """Shows a run to a person; see ``ensemble.terminal``."""
+    """Shows a run to a person; see ``ensemble.cli.terminal``."""
 
     def say(self, text: str) -> None:
         """Show one line."""

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import settings
 
 from ensemble.battles.schema import BATTLE_SCHEMA
-from ensemble.config import Config, load_config
+from ensemble.config.load import load_config
+from ensemble.config.settings import Config
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import Manager, use_manager
@@ -52,7 +53,7 @@ def empty_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     """Leave figures unpainted where no test looks at them: painting is most of a small run."""
     if request.node.get_closest_marker("figures") is None:
         empty = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
-        monkeypatch.setattr("ensemble.delivery.report.svg._painted", lambda *_: empty)
+        monkeypatch.setattr("ensemble.report.svg._painted", lambda *_: empty)
 
 
 class Prior(BaseLearner):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ensemble.config import parse_config
+from ensemble.config.load import parse_config
 from ensemble.pipeline import run
 from ensemble.plugin import hookspecs
 from ensemble.plugin.manager import Manager, use_manager
@@ -47,7 +47,16 @@ def test_the_configs_of_the_docs_are_valid(tmp_path: Path) -> None:
 
 
 def test_every_config_key_is_documented() -> None:
-    from ensemble.config import Config, Execution, Folds, Learner, Predict, Reading, Source, Stack
+    from ensemble.config.settings import (
+        Config,
+        Execution,
+        Folds,
+        Learner,
+        Predict,
+        Reading,
+        Source,
+        Stack,
+    )
 
     page = (ROOT / "docs" / "config.md").read_text(encoding="utf-8")
     tables = (Config, Execution, Folds, Learner, Predict, Reading, Source, Stack)
@@ -78,7 +87,7 @@ def test_the_learner_of_the_docs_goes_through_a_whole_run(project: Any) -> None:
 
 def test_what_an_audit_cannot_see_is_said_in_the_same_words() -> None:
     """In the docs, and in every report."""
-    from ensemble.delivery.audit_result import LIMITS
+    from ensemble.audit.result import LIMITS
 
     said = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8").replace("`", "")
     words = " ".join(said.split())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemble.battles.schema import TEXT_COLUMNS
-from ensemble.battles.usage import cluster_fractions
+from ensemble.battles.source_rows import cluster_fractions
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from ensemble.artifacts import atomic_path
 from ensemble.battles.feature_plan import definition
 from ensemble.battles.schema import TEXT_COLUMNS
+from ensemble.storage.artifacts import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

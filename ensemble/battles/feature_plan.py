@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ensemble.artifacts import fingerprint
 from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.errors import PluginError, nearest
 from ensemble.plugin.expressions import serialized
+from ensemble.storage.artifacts import fingerprint
 
 if TYPE_CHECKING:
     from ensemble.plugin.base import FeatureSet

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.artifacts import canonical_json
 from ensemble.battles.held_out import HeldOut
 from ensemble.battles.schema import LABEL_COLUMNS, ROLES, TEST_ROLE
 from ensemble.errors import ArtifactError, FoldError, nearest
+from ensemble.storage.artifacts import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

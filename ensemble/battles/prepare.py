@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ensemble.artifacts import atomic_path, fingerprint, hash_file, read_sealed, write_sealed
 from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.embeddings import PARAPHRASE, read_embeddings
 from ensemble.battles.file_kinds import check_file_kind
@@ -18,19 +17,26 @@ from ensemble.battles.loading import combine, load_battles
 from ensemble.battles.raw import kinds_of
 from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE, TEST_SOURCE
 from ensemble.battles.swap import sides_by_hash
-from ensemble.config import Source
+from ensemble.config.secrets import resolved_secrets, with_secrets
+from ensemble.config.settings import Source
 from ensemble.errors import ArtifactError, DataError
 from ensemble.plugin.code import told_difference
 from ensemble.plugin.manager import get_manager
 from ensemble.redact import mask_text, without_secrets
-from ensemble.secrets import resolved_secrets, with_secrets
+from ensemble.storage.artifacts import (
+    atomic_path,
+    fingerprint,
+    hash_file,
+    read_sealed,
+    write_sealed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ensemble.battles.embeddings import Embeddings
     from ensemble.battles.loading import Loaded
-    from ensemble.config import Config, Folds, Reading
+    from ensemble.config.settings import Config, Folds, Reading
 
 VERSION = 8
 """Raise it when the same files come to give other battles or clusters, or another summary."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.artifacts import atomic_path, fingerprint, hash_file, read_sealed, write_sealed
 from ensemble.battles.folds import FoldPlan, make_plan, overlap_with_test, read_plan
 from ensemble.battles.partition import connect_rows
 from ensemble.battles.prepare import read_battles, read_clusters, read_pairs, read_summary
@@ -16,6 +15,13 @@ from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE
 from ensemble.battles.shared_text import shared_text
 from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES
+from ensemble.storage.artifacts import (
+    atomic_path,
+    fingerprint,
+    hash_file,
+    read_sealed,
+    write_sealed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

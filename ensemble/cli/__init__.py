@@ -7,7 +7,8 @@ from io import TextIOWrapper
 
 import click
 
-from ensemble.cli import asking, making
+from ensemble.cli import inspect as asking
+from ensemble.cli import run as making
 from ensemble.cli.shared import cli
 from ensemble.errors import EnsembleError, printable
 from ensemble.redact import redact

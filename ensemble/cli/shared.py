@@ -19,8 +19,8 @@ from ensemble import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ensemble.config import Config
-    from ensemble.terminal import Terminal
+    from ensemble.cli.terminal import Terminal
+    from ensemble.config.settings import Config
 
 path_type = click.Path(path_type=Path)
 config_argument = click.argument("config", type=path_type)
@@ -69,14 +69,14 @@ def only_results() -> Iterator[None]:
 
 def load(path: Path) -> Config:
     """Read a config, or that of a run directory."""
-    from ensemble.config import load_config, load_run_config
+    from ensemble.config.load import load_config, load_run_config
 
     return load_run_config(path) if path.is_dir() else load_config(path)
 
 
 def terminal(*, quiet: bool) -> Terminal:
     """Give the terminal that shows a run's progress."""
-    from ensemble.terminal import Terminal
+    from ensemble.cli.terminal import Terminal
 
     return Terminal(quiet=quiet)
 
@@ -89,7 +89,7 @@ def echo_json(outcome: object) -> None:
 
 def print_summary(run: Path, *, as_json: bool) -> None:
     """Print the outcome of a run."""
-    from ensemble.terminal import show_summary, summary
+    from ensemble.cli.terminal import show_summary, summary
 
     outcome = summary(run)
     if as_json:

@@ -15,9 +15,9 @@ import polars as pl
 
 from ensemble.battles.schema import TEXT_COLUMNS, learner_view
 from ensemble.errors import EnsembleError
+from ensemble.oof.calls import check_same, predict_checked
+from ensemble.oof.fold_key import fold_key, fold_name
 from ensemble.oof.general_check import general_checks
-from ensemble.oof.guarded import check_same, predict_checked
-from ensemble.oof.spec import fold_key, fold_name
 from ensemble.oof.store import OOF, TEST, is_complete, read_logits
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.contract import tolerance_of

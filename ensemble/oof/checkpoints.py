@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ensemble.artifacts import read_manifest
-from ensemble.atomic import remove
 from ensemble.errors import ArtifactError
+from ensemble.storage.artifacts import read_manifest
+from ensemble.storage.atomic import remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

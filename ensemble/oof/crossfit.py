@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ensemble.artifacts import atomic_directory, fingerprint
 from ensemble.battles.held_out import HeldOut
 from ensemble.errors import LearnerError
 from ensemble.oof.checkpoints import checkpoint_directory
+from ensemble.oof.dependencies import check_offset, own_uses
 from ensemble.oof.fitting import SeedFit, pretraining
+from ensemble.oof.fold_key import fold_key
 from ensemble.oof.kept_fit import fit_key, forget_spare
-from ensemble.oof.lineage import check_offset, own_uses
 from ensemble.oof.rows import FoldRows
 from ensemble.oof.seeds import fit_seeds
-from ensemble.oof.spec import fold_key
 from ensemble.oof.store import MODEL, OOF, TEST, TRAIN_IDS, is_complete
-from ensemble.oof.teaching import Teaching, check_fitted
+from ensemble.oof.teachers import Teaching, check_fitted
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.manager import get_manager
+from ensemble.storage.artifacts import atomic_directory, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

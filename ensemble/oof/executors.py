@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ensemble.battles.held_out import HeldOut
 from ensemble.oof.crossfit import fit_fold
-from ensemble.oof.lineage import depth
+from ensemble.oof.dependencies import depth
 from ensemble.oof.worker_process import label_of
 from ensemble.oof.workers import Crew, Outcome, Task
 from ensemble.oof.workspace import open_workspace
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ensemble.battles.held_out import FoldLike
-    from ensemble.config import Config
+    from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
     from ensemble.reporter import Reporter

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.oof.guarded import check_same, predict_checked
+from ensemble.oof.calls import check_same, predict_checked
 from ensemble.oof.kept_fit import KEPT, KeptFit, seed_key
 from ensemble.oof.models import load_one
 from ensemble.oof.store import MODEL, OOF, TEST, prediction_frame

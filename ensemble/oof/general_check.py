@@ -10,7 +10,7 @@ import numpy as np
 
 from ensemble.battles.schema import labels_of, learner_view
 from ensemble.errors import EnsembleError, LearnerError
-from ensemble.oof.guarded import check_logits, check_same, predict_checked
+from ensemble.oof.calls import check_logits, check_same, predict_checked
 from ensemble.oof.models import load_one
 from ensemble.oof.preflight import quiet_context, sample, target_rows
 from ensemble.plugin.contract import tolerance_of

@@ -11,8 +11,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ensemble.artifacts import fingerprint, read_sealed, write_sealed
 from ensemble.plugin.code import as_known
+from ensemble.storage.artifacts import fingerprint, read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

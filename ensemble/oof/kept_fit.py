@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.artifacts import (
+from ensemble.errors import ArtifactError, EnsembleError, LearnerError
+from ensemble.oof.models import load_one
+from ensemble.plugin.faults import guarded
+from ensemble.plugin.fit_code import AFTER_FIT, fit_digest
+from ensemble.storage.artifacts import (
     atomic_directory,
     fingerprint,
     read_manifest,
     read_sealed,
     write_sealed,
 )
-from ensemble.atomic import remove
-from ensemble.errors import ArtifactError, EnsembleError, LearnerError
-from ensemble.oof.models import load_one
-from ensemble.plugin.faults import guarded
-from ensemble.plugin.fit_code import AFTER_FIT, fit_digest
+from ensemble.storage.atomic import remove
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,15 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble.artifacts import canonical_json, fingerprint, hash_file, hash_tree
-from ensemble.battles.usage import SourceUse
+from ensemble.config.source_settings import SourceUse
 from ensemble.errors import ConfigError, EnsembleError
-from ensemble.oof.lineage import labellers, own_uses
-from ensemble.oof.spec import VERSION
+from ensemble.oof.dependencies import labellers, own_uses
+from ensemble.oof.fold_key import VERSION
 from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.contract import dependencies_of
 from ensemble.plugin.parameters import path_parameters
 from ensemble.redact import without_secrets
+from ensemble.storage.artifacts import canonical_json, fingerprint, hash_file, hash_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

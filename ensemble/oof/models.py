@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import numpy as np
 
 from ensemble.errors import LearnerError
-from ensemble.oof.guarded import predict_checked
+from ensemble.oof.calls import predict_checked
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.contract import tolerance_of
 from ensemble.plugin.faults import guarded

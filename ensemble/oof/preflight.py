@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.artifacts import MANIFEST, read_json
 from ensemble.battles.schema import labels_of, learner_view
 from ensemble.errors import ArtifactError, EnsembleError
-from ensemble.oof.guarded import predict_checked
-from ensemble.oof.spec import fold_key
+from ensemble.oof.calls import predict_checked
+from ensemble.oof.fold_key import fold_key
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.contract import resources_of, teachers_of
 from ensemble.plugin.faults import guarded
 from ensemble.plugin.parameters import path_parameters
+from ensemble.storage.artifacts import MANIFEST, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -10,7 +10,7 @@ import numpy as np
 from ensemble.battles.held_out import HeldOut
 from ensemble.battles.schema import labels_of, learner_view
 from ensemble.errors import EnsembleError
-from ensemble.oof.treatment import LabelledBattles, treat
+from ensemble.oof.row_weights import LabelledBattles, treat
 
 if TYPE_CHECKING:
     import polars as pl

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.artifacts import MANIFEST, fingerprint, read_manifest
 from ensemble.battles.held_out import HeldOut, fold_pairs
 from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
 from ensemble.errors import ArtifactError
+from ensemble.oof.fold_key import fold_name
 from ensemble.oof.models import load_model
-from ensemble.oof.spec import fold_name
 from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.contract import dependencies_of
 from ensemble.redact import without_secrets
+from ensemble.storage.artifacts import MANIFEST, fingerprint, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

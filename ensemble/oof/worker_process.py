@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble import errors
 from ensemble.battles.held_out import HeldOut
-from ensemble.config import Config
+from ensemble.config.settings import Config
 from ensemble.errors import EnsembleError, LearnerError, UnknownNameError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.kept import Kept

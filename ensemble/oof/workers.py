@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ensemble.battles.held_out import HeldOut
-    from ensemble.config import Config
+    from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
 
 

@@ -11,11 +11,11 @@ import polars as pl
 from ensemble.battles.folds import TRAINING_ROLES
 from ensemble.battles.prepare import read_battles
 from ensemble.battles.schema import LABEL_COLUMNS, PSEUDO_ROLE
+from ensemble.battles.source_rows import used_rows
 from ensemble.battles.split import read_split, split_key
-from ensemble.battles.up_to_date import check_settings
-from ensemble.battles.usage import used_rows
+from ensemble.battles.staleness import check_settings
 from ensemble.errors import ConfigError, EnsembleError, nearest
-from ensemble.oof.spec import shared_parts
+from ensemble.oof.fold_key import shared_parts
 from ensemble.oof.store import FoldStore
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from ensemble.battles.folds import FoldPlan
     from ensemble.battles.held_out import FoldLike
-    from ensemble.battles.usage import SourceUse
-    from ensemble.config import Config
+    from ensemble.config.settings import Config
+    from ensemble.config.source_settings import SourceUse
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ensemble.artifacts import fingerprint
 from ensemble.plugin.members import Members, is_foreign
 from ensemble.plugin.modules import module_texts, text_digest
+from ensemble.storage.artifacts import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble.artifacts import canonical_json
 from ensemble.errors import LearnerError
 from ensemble.plugin.base import BaseLearner, Resources
 from ensemble.plugin.faults import guarded, plugin_errors
+from ensemble.storage.artifacts import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

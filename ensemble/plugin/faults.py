@@ -14,8 +14,8 @@ from threading import get_ident
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ensemble.atomic import is_refusal
 from ensemble.errors import EnsembleError, LearnerError
+from ensemble.storage.atomic import is_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

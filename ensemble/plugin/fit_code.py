@@ -18,7 +18,6 @@ from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from ensemble.artifacts import fingerprint
 from ensemble.plugin.functions import names_in
 from ensemble.plugin.members import Members, is_foreign
 from ensemble.plugin.modules import module_texts
@@ -31,6 +30,7 @@ from ensemble.plugin.references import (
     names_in_text,
     reached,
 )
+from ensemble.storage.artifacts import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ensemble.artifacts import fingerprint
 from ensemble.plugin.modules import digest_of, lines_of, place_of
+from ensemble.storage.artifacts import fingerprint
 
 
 def function_text(function: FunctionType, module: str) -> str:

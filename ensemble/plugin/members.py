@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.artifacts import fingerprint
 from ensemble.plugin.functions import (
     cell_content,
     function_text,
@@ -30,6 +29,7 @@ from ensemble.plugin.modules import (
     module_files,
     text_digest,
 )
+from ensemble.storage.artifacts import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _CORE = __name__.partition(".")[0]
-"""The toolkit's core counts by versions of its own: ``oof.spec.VERSION`` and its like."""
+"""The toolkit's core counts by versions of its own: ``oof.fold_key.VERSION`` and its like."""
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _PYTHONS = tuple(Path(sysconfig.get_path(k)).resolve() for k in ("stdlib", "platstdlib"))
 _READ: dict[Path, tuple[object, bytes]] = {}

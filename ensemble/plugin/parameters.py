@@ -11,9 +11,9 @@ import typing
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ensemble.artifacts import canonical_json
 from ensemble.errors import ConfigError, EnsembleError, PluginError, nearest
 from ensemble.plugin.faults import own_line, plugin_errors, staying
+from ensemble.storage.artifacts import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

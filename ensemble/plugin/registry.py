@@ -9,10 +9,10 @@ from operator import attrgetter
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from ensemble.artifacts import fingerprint
 from ensemble.errors import PluginError, unknown_name
 from ensemble.plugin.code import code_digest, module_digest
 from ensemble.plugin.faults import own_line, plugin_errors, staying
+from ensemble.storage.artifacts import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemble.battles.prior import log_prior
+from ensemble.battles.source_rows import cluster_fractions
 from ensemble.battles.swap import swap_classes
-from ensemble.battles.usage import cluster_fractions
 from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:

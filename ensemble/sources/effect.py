@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import DataError, LearnerError
 from ensemble.sources.evidence import Arm, Effect, effects
-from ensemble.sources.material import with_hashed_sides
-from ensemble.sources.trials import PLAIN, curve_trials, trials_of
+from ensemble.sources.rows import with_hashed_sides
+from ensemble.sources.variants import PLAIN, curve_trials, trials_of
 from ensemble.stacking.scoring import bootstrap_means, estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ensemble.config import Config
-    from ensemble.sources.bench import Bench
-    from ensemble.sources.material import Material
+    from ensemble.config.settings import Config
+    from ensemble.sources.ablation import Bench
+    from ensemble.sources.rows import Material
     from ensemble.sources.settings import StudySettings
-    from ensemble.sources.trials import Trial
+    from ensemble.sources.variants import Trial
 
 NEAR_ZERO = 4.0
 """Standard errors from 0 within which an effect gets more seeds. So far above what decides that

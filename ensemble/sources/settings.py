@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ConfigError, nearest
 from ensemble.oof.spec import LearnerSpec
-from ensemble.sources.trials import trials_of
+from ensemble.sources.variants import trials_of
 from ensemble.stacking.scoring import RESAMPLES
 from ensemble.stacking.settings import learner_specs
 
 if TYPE_CHECKING:
     from ensemble.battles.folds import FoldPlan
-    from ensemble.config import Config
+    from ensemble.config.settings import Config
 
 PROXY = "_proxy"
 """Name of the learner that stands for all where none is asked for; no config can give it."""

@@ -10,14 +10,14 @@ import polars as pl
 
 from ensemble.battles.domain import domain_texts, tell_domains
 from ensemble.battles.schema import LABEL_COLUMNS, labels_of
-from ensemble.battles.usage import rows_within
+from ensemble.battles.source_rows import rows_within
 from ensemble.errors import DataError
 from ensemble.sources.auc import auc_estimate
 from ensemble.sources.boosting import deal, tell_apart
 from ensemble.sources.columns import Columns, compute_columns
+from ensemble.sources.concept_shift import compare_rules
 from ensemble.sources.describe import label_shares
-from ensemble.sources.rule import compare_rules
-from ensemble.sources.telling import telling_features, telling_words
+from ensemble.sources.top_terms import telling_features, telling_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,31 +15,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.artifacts import fingerprint, read_sealed, write_sealed
 from ensemble.battles.prepare import read_pairs
 from ensemble.errors import ArtifactError
-from ensemble.oof.spec import VERSION as CROSSFIT_VERSION
+from ensemble.oof.fold_key import VERSION as CROSSFIT_VERSION
 from ensemble.oof.workspace import open_workspace
 from ensemble.reporter import Reporter
-from ensemble.sources.bench import Bench
+from ensemble.sources.ablation import Bench
 from ensemble.sources.columns import feature_sets
 from ensemble.sources.describe import describe, is_one_sided
 from ensemble.sources.effect import compare_sides, fits_of, measure_effect
 from ensemble.sources.likeness import likeness_warnings
-from ensemble.sources.material import gather, usable_rows, with_hashed_sides
 from ensemble.sources.overlap import Links, overlap
+from ensemble.sources.rows import gather, usable_rows, with_hashed_sides
 from ensemble.sources.settings import StudySettings, folds_of, learner_of, sources_of
 from ensemble.sources.shift import STEPS, measure_shift
-from ensemble.sources.trials import trials_of
+from ensemble.sources.variants import trials_of
 from ensemble.sources.verdict import judge
+from ensemble.storage.artifacts import fingerprint, read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ensemble.config import Config
+    from ensemble.config.settings import Config
     from ensemble.oof.workspace import Workspace
-    from ensemble.sources.material import Material
+    from ensemble.sources.rows import Material
 
 VERSION = 4
 """Raise it when the same rows and settings come to give other results."""

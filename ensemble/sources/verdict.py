@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ensemble.sources.trials import PLAIN
+from ensemble.sources.variants import PLAIN
 from ensemble.stacking.verdict_text import signed
 
 HELPS, HURTS = "helps", "hurts"

@@ -11,16 +11,17 @@ from ensemble.battles.features import compute_features
 from ensemble.battles.held_out import HeldOut, fold_pairs
 from ensemble.battles.schema import labels_of
 from ensemble.errors import ArtifactError
-from ensemble.oof.spec import LearnerSpec, fold_key
+from ensemble.oof.fold_key import fold_key
 from ensemble.oof.store import complete_origin
 from ensemble.plugin.base import MetaFeatures
 from ensemble.plugin.manager import get_manager
-from ensemble.stacking.stack import StackData
+from ensemble.stacking.data import StackData
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import IntArray, LogitArray
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ensemble.plugin.base import FloatArray, IntArray
-    from ensemble.stacking.stack import StackData
+    from ensemble.stacking.data import StackData
 
 
 def nesting_record(data: StackData) -> dict[str, list[str]]:

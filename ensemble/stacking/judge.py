@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.base import FloatArray
     from ensemble.stacking.candidates import Candidate
+    from ensemble.stacking.data import StackData
     from ensemble.stacking.leakage import Leakage
-    from ensemble.stacking.stack import StackData
     from ensemble.stacking.tries import TryStore
 
 

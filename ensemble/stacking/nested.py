@@ -8,7 +8,7 @@ import numpy as np
 
 from ensemble.errors import FoldError
 from ensemble.plugin.base import FitContext
-from ensemble.stacking.checked import fit_checked, predict_checked
+from ensemble.stacking.calls import fit_checked, predict_checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

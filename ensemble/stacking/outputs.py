@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.artifacts import fingerprint
 from ensemble.battles.schema import PROBABILITY_SCHEMA
 from ensemble.plugin.base import CLASSES
-from ensemble.stacking.checked import describe_checked
+from ensemble.stacking.calls import describe_checked
 from ensemble.stacking.nested import outer_folds
 from ensemble.stacking.scoring import row_log_loss
 from ensemble.stacking.seed_spread import learner_losses, seed_records, seed_replicates
 from ensemble.stacking.tables import loss_tables
+from ensemble.storage.artifacts import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.base import FloatArray, MetaLearner
     from ensemble.stacking.candidates import Candidate
-    from ensemble.stacking.stack import StackData
+    from ensemble.stacking.data import StackData
 
 CANDIDATES_FILE = "candidates.json"
 VERDICT_FILE = "verdict.json"

@@ -17,7 +17,7 @@ from ensemble.stacking.sanity import refuse_labels
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ensemble.config import Config
+    from ensemble.config.settings import Config
     from ensemble.oof.preflight import Task
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace

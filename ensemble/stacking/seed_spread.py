@@ -17,7 +17,7 @@ from ensemble.stacking.scoring import row_log_loss, softmax
 
 if TYPE_CHECKING:
     from ensemble.plugin.base import FloatArray, MetaFeatures
-    from ensemble.stacking.stack import StackData
+    from ensemble.stacking.data import StackData
 
 REPLICATES = 20
 """How often seeds are drawn; the draws of clusters are divided among them."""

@@ -6,16 +6,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemble.config.secrets import resolved_secrets, with_secrets
 from ensemble.errors import ConfigError, EnsembleError, LearnerError, unknown_name
+from ensemble.oof.dependencies import check_labels_are_learned, check_offset, needed_by
 from ensemble.oof.kept import NOTHING_KEPT, read_kept
-from ensemble.oof.lineage import check_labels_are_learned, check_offset, needed_by
 from ensemble.oof.spec import LearnerSpec
 from ensemble.plugin.code import as_known
 from ensemble.plugin.contract import contract_faults, resources_of
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, plain_parameters
 from ensemble.redact import without_secrets
-from ensemble.secrets import resolved_secrets, with_secrets
 from ensemble.stacking.candidates import simple_candidates
 from ensemble.stacking.stack import VERSION, list_candidates
 from ensemble.stacking.verdict import BY_EVIDENCE
@@ -23,9 +23,9 @@ from ensemble.stacking.verdict import BY_EVIDENCE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ensemble.config import Config, Execution
+    from ensemble.config.settings import Config, Execution
+    from ensemble.config.source_settings import SourceUse
     from ensemble.plugin.base import MetaLearner
-    from ensemble.usage import SourceUse
 
 
 def learner_specs(config: Config) -> list[LearnerSpec]:

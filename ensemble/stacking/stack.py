@@ -9,17 +9,15 @@ records, under ``nested``, the rows that candidates were fitted on for each oute
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.artifacts import atomic_directory, read_json, read_manifest, write_json
 from ensemble.errors import ArtifactError, ConfigError, DataError, unknown_name
 from ensemble.plugin.base import FitContext
+from ensemble.stacking.calls import fit_checked, load_checked, predict_checked, save_checked
 from ensemble.stacking.candidates import META_COMPLEXITY, Candidate, simple_candidates
-from ensemble.stacking.checked import fit_checked, load_checked, predict_checked, save_checked
 from ensemble.stacking.doubt import with_doubt
 from ensemble.stacking.gap import nesting_gaps
 from ensemble.stacking.judge import judge
@@ -39,83 +37,20 @@ from ensemble.stacking.sanity import class_prior_losses, doubts_about
 from ensemble.stacking.scoring import RESAMPLES, row_log_loss
 from ensemble.stacking.seed_spread import seed_replicates
 from ensemble.stacking.verdict import BY_EVIDENCE
+from ensemble.storage.artifacts import atomic_directory, read_json, read_manifest, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from ensemble.plugin.base import FloatArray, IntArray, LogitArray, MetaFeatures, MetaLearner
+    from ensemble.plugin.base import FloatArray, MetaFeatures, MetaLearner
+    from ensemble.stacking.data import StackData
     from ensemble.stacking.tries import TryStore
 
 
 VERSION = 4
 """Raise it when the same logits come to give other candidates, scores or verdicts."""
-
-
-@dataclass(frozen=True)
-class StackData:
-    """What a stack is fitted and scored on: target rows.
-
-    Parameters
-    ----------
-    ids, sources
-        Id and source of each of ``n`` battles.
-    meta
-        OOF logits of every learner, and features; NaN where a learner has not predicted a row.
-    labels
-        ``(n, 3)`` distributions over ``CLASSES``.
-    clusters, folds
-        ``(n,)`` cluster of each battle, and the fold that it is held out in.
-    nested_logits
-        Outer fold ``k`` to logits ``(n, n_learners, 3)`` float32. For the learners among
-        ``nested_learners``, the rows of another fold ``j`` hold the logits of the model that was
-        fitted without ``j`` and ``k``. All else is as in ``meta``: rows of fold ``k``, whose models
-        never saw it, and the other learners. Empty where all nesting is plain.
-    nested_learners
-        Names of the learners whose nested logits are exact.
-    seed_logits
-        For learners with several seeds the OOF logits of each, ``(n_seeds, n, 3)``; their mean is
-        what ``meta`` holds.
-    """
-
-    ids: list[str]
-    sources: list[str]
-    meta: MetaFeatures
-    labels: FloatArray
-    clusters: IntArray
-    folds: IntArray
-    nested_logits: Mapping[int, LogitArray] = field(default_factory=dict)
-    nested_learners: tuple[str, ...] = ()
-    seed_logits: Mapping[str, LogitArray] = field(default_factory=dict)
-
-    def fitting_meta(self, fold: int) -> MetaFeatures:
-        """Give what candidates are fitted on for one outer fold; of use are its other rows alone.
-
-        Parameters
-        ----------
-        fold
-            The outer fold, which the candidates will be scored on.
-        """
-        logits = self.nested_logits.get(fold)
-        return self.meta if logits is None else replace(self.meta, logits=logits)
-
-    def take(self, rows: NDArray[np.bool_]) -> StackData:
-        """Keep the rows of a mask ``(n,)``."""
-        if rows.all():  # no copy of what can be most of the memory
-            return self
-        kept = np.flatnonzero(rows)
-        return StackData(
-            [self.ids[i] for i in kept],
-            [self.sources[i] for i in kept],
-            self.meta.take(rows),
-            self.labels[rows],
-            self.clusters[rows],
-            self.folds[rows],
-            {fold: logits[rows] for fold, logits in self.nested_logits.items()},
-            self.nested_learners,
-            {name: logits[:, rows] for name, logits in self.seed_logits.items()},
-        )
 
 
 def run_stack(

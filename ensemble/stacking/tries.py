@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.artifacts import fingerprint, hash_file, read_sealed, write_sealed
-from ensemble.atomic import atomic_path
 from ensemble.battles.schema import LABEL_COLUMNS
+from ensemble.storage.artifacts import fingerprint, hash_file, read_sealed, write_sealed
+from ensemble.storage.atomic import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ensemble.errors import unknown_name
+from ensemble.stacking.evidence import Evidence
 from ensemble.stacking.scoring import (
     LEVEL,
     MIN_CLUSTERS,
@@ -17,7 +18,6 @@ from ensemble.stacking.scoring import (
     effective_clusters,
     measured,
 )
-from ensemble.stacking.selection import corrected_gain
 from ensemble.stacking.verdict_text import describe_evidence, describe_outcome
 
 if TYPE_CHECKING:
@@ -56,67 +56,6 @@ _SMALL_SAMPLE = (
     "simplest candidate is used"
 )
 _BY_CONFIG = "chosen by the config"
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the choice rests on.
-
-    Parameters
-    ----------
-    candidates
-        In the order of ``scores`` and ``gains``.
-    scores
-        Log loss of each.
-    gains
-        Of each over the best simple candidate; those of meta-learners less the bound of the bias.
-    best
-        Index of the best simple candidate.
-    bound
-        What was taken off the gains of meta-learners, nats.
-    leakage
-        Where the bound of leaked labels comes from; None where nothing was tested.
-    flattery
-        The part of ``bound`` that equal class shares within sources may give, nats.
-    effective
-        Effective clusters.
-    level
-        What the intervals of the scores cover.
-    gain_level
-        What those of meta-learners' gains cover.
-    attempts
-        Meta-learners that were scored on these folds, this one included.
-    """
-
-    candidates: Sequence[Candidate]
-    scores: Sequence[Measured]
-    gains: Sequence[Measured]
-    best: int
-    bound: float
-    leakage: Leakage | None
-    flattery: float
-    effective: float
-    level: float
-    gain_level: float
-    attempts: int
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the candidates."""
-        return [candidate.name for candidate in self.candidates]
-
-    @property
-    def corrected(self) -> list[float | None]:
-        """Gains of meta-learners that are shown to gain, corrected for being chosen by that."""
-        return [
-            None if candidate.simple else corrected_gain(gain, self.gain_level)
-            for candidate, gain in zip(self.candidates, self.gains, strict=True)
-        ]
-
-    @property
-    def small(self) -> bool:
-        """Whether there are too few clusters for an interval."""
-        return self.effective < MIN_CLUSTERS
 
 
 def decide(

@@ -9,9 +9,9 @@ from ensemble.stacking.scoring import MIN_CLUSTERS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ensemble.stacking.evidence import Evidence
     from ensemble.stacking.scoring import Measured
     from ensemble.stacking.selection import Stratified
-    from ensemble.stacking.verdict import Evidence
 
 SHOWN_OPTIMISM = 0.0005
 """What equal class shares flatter by is said from here on, nats a battle."""

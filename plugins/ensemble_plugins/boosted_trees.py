@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ensemble.artifacts import write_text
 from ensemble.battles.swap import swap_classes
 from ensemble.errors import ArtifactError
+from ensemble.storage.artifacts import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from ensemble.artifacts import hash_file, hash_tree
 from ensemble.battles.loading import load_battles
-from ensemble.config import load_config
-from ensemble.delivery.submission import read_submission, read_test_ids
+from ensemble.config.load import load_config
 from ensemble.errors import ConfigError, DataError
 from ensemble.pipeline import run
+from ensemble.storage.artifacts import hash_file, hash_tree
+from ensemble.submission.write import read_submission, read_test_ids
 
 BASE = """
 run_dir = "run"

@@ -9,9 +9,7 @@ import polars as pl
 import pytest
 from filelock import FileLock
 
-from ensemble.artifacts import write_sealed
-from ensemble.delivery.audit import audit_run
-from ensemble.delivery.saved_run import predict_file
+from ensemble.audit.audit import audit_run
 from ensemble.errors import (
     ArtifactError,
     AuditError,
@@ -30,6 +28,8 @@ from ensemble.pipeline import (
     writing,
 )
 from ensemble.plugin.hookspecs import hookimpl
+from ensemble.storage.artifacts import write_sealed
+from ensemble.submission.new_rows import predict_file
 
 TWO: list[dict[str, Any]] = [
     {"name": "p", "plugin": "prior"},
@@ -256,7 +256,7 @@ def test_an_audit_that_fails_stops_the_run(project: Any) -> None:
 
 def _plant_leak(place: Path, learner: str, fold: int) -> None:
     """Record a held-out row among the training rows, with hashes that hold."""
-    from ensemble.artifacts import hash_file
+    from ensemble.storage.artifacts import hash_file
 
     directory = place / "learners" / learner / f"fold-{fold}"
     ids = pl.read_parquet(directory / "train_ids.parquet")

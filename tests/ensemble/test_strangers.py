@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from ensemble.demo import CONFIG, demo
+from ensemble.cli.demo import CONFIG, demo
+from ensemble.cli.terminal import Terminal
 from ensemble.errors import ConfigError, DataError
 from ensemble.pipeline import run, writing
 from ensemble.stacking.settings import check_plugins
-from ensemble.terminal import Terminal
 
 
 def test_a_directory_that_is_no_run_is_left_alone(project: Any) -> None:
@@ -57,7 +57,7 @@ def test_a_demonstration_that_was_killed_early_goes_on(
     def stop(**_: Any) -> None:
         raise OSError("as far as here")
 
-    monkeypatch.setattr("ensemble.demo.generate_battles", stop)
+    monkeypatch.setattr("ensemble.cli.demo.generate_battles", stop)
     with pytest.raises(OSError, match="as far as here"):
         demo(tmp_path, rows=100, seed=0)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ensemble.artifacts import read_json
 from ensemble.battles.features import compute_features
+from ensemble.storage.artifacts import read_json
 from ensemble_features.catalog import feature_sets
 
 GOLDEN = Path(__file__).with_name("golden.json")

@@ -10,7 +10,7 @@ import pytest
 
 from ensemble.battles.swap import swap_battles, swap_classes
 from ensemble.errors import ArtifactError, LearnerError, UnknownNameError
-from ensemble.oof.treatment import prior_offset
+from ensemble.oof.row_weights import prior_offset
 from ensemble.plugin.base import Feature, FeatureSet, FitContext
 from ensemble.plugin.manager import Manager
 from ensemble.plugin.parameters import plain_parameters

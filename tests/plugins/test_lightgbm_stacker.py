@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble.artifacts import canonical_json
 from ensemble.errors import ArtifactError, ConfigError, LearnerError
 from ensemble.plugin.base import SWAP, FitContext, MetaFeatures
 from ensemble.plugin.parameters import build, plain_parameters
 from ensemble.stacking.candidates import VectorScaling
 from ensemble.stacking.scoring import row_log_loss, softmax
+from ensemble.storage.artifacts import canonical_json
 from ensemble_plugins.lightgbm_stacker import LightGBMStacker
 from ensemble_plugins.stacker_trees import (
     TrainingTable,

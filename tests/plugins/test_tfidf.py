@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.battles.generated import GeneratedBattles, generate_battles
 from ensemble.battles.schema import learner_view
 from ensemble.battles.swap import swap_battles, swap_classes
+from ensemble.datasets.battles import GeneratedBattles, generate_battles
 from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES, FitContext
 from ensemble.plugin.parameters import plain_parameters

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from ensemble.artifacts import read_json, write_json
 from ensemble.battles.swap import swap_classes
 from ensemble.errors import LearnerError
 from ensemble.plugin.base import BaseLearner, Resources
+from ensemble.storage.artifacts import read_json, write_json
 from ensemble_plugins.language_model.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     import torch
 
     from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
-    from ensemble_plugins.language_model.model import Classifier
+    from ensemble_plugins.language_model.model.classifier import Classifier
     from ensemble_plugins.language_model.settings import TrainingSettings
-    from ensemble_plugins.language_model.tokenization import BattleTokenizer
-    from ensemble_plugins.language_model.tokens import Tokens
-    from ensemble_plugins.language_model.training import LabelledRows
+    from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
+    from ensemble_plugins.language_model.text.tokens import Tokens
+    from ensemble_plugins.language_model.train.rows import LabelledRows
 
 _PARITY_ROWS = 4
 _FACTS = "facts.json"
@@ -47,7 +47,7 @@ class LanguageModel(Parameters, BaseLearner):
     template
         How a battle becomes text: ``"gemma2"``, ``"llama3"`` or ``"encoder"``.
     truncation
-        What is cut where a battle is too long; see ``ensemble_plugins.language_model.truncation``.
+        What is cut where a battle is too long; see ``language_model.text.truncation``.
     train_length, predict_length
         Most tokens of a battle, when training and when predicting; no more than the model has
         positions for, of which it warns.
@@ -95,7 +95,7 @@ class LanguageModel(Parameters, BaseLearner):
 
     def dependencies(self) -> dict[str, Any]:
         """Name weights and tokenizer by content: neither place, hub id nor revision counts."""
-        from ensemble_plugins.language_model.base_weights import identity
+        from ensemble_plugins.language_model.model.base_weights import identity
 
         found = identity(self.model_settings())
         content = {"weights": found["sha256"], "tokenizer": found["tokenizer_sha256"]}
@@ -140,7 +140,7 @@ class LanguageModel(Parameters, BaseLearner):
 
     def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
         """Give logits ``(n, 3)`` float32, averaged over both orders where asked for."""
-        from ensemble_plugins.language_model.inference import compute_logits
+        from ensemble_plugins.language_model.model.inference import compute_logits
 
         orders = []
         for swapped in (False, True)[: 1 + self.average_orders]:
@@ -151,7 +151,7 @@ class LanguageModel(Parameters, BaseLearner):
 
     def save(self, directory: Path) -> None:
         """Write adapters and head as PEFT does, what they stand on, and what was measured."""
-        from ensemble_plugins.language_model.adapters import write_state
+        from ensemble_plugins.language_model.model.adapters import write_state
 
         write_state(self._classifier, self.state_, directory)
         write_json(directory / _FACTS, self.facts_)
@@ -159,7 +159,7 @@ class LanguageModel(Parameters, BaseLearner):
     def load(self, directory: Path) -> Self:
         """Restore what ``save`` wrote; see ``adapters.read_state`` for what is verified."""
         _require_extra()
-        from ensemble_plugins.language_model.adapters import read_state, trained_state
+        from ensemble_plugins.language_model.model.adapters import read_state, trained_state
 
         self.facts_ = read_json(directory / _FACTS)
         self.classifier_ = self._load_classifier("auto", seed=0)
@@ -171,8 +171,8 @@ class LanguageModel(Parameters, BaseLearner):
     def preflight(self, battles: pl.DataFrame, *, context: FitContext) -> None:
         """Read config and tokenizer, find the head, and lay a few battles out; no weights."""
         _require_extra()
-        from ensemble_plugins.language_model.heads import empty_classifier, find_head
-        from ensemble_plugins.language_model.weights import load_config
+        from ensemble_plugins.language_model.model.heads import empty_classifier, find_head
+        from ensemble_plugins.language_model.model.weights import load_config
 
         find_head(empty_classifier(load_config(self.model_settings())))
         self.cache_ = context.cache_directory
@@ -182,8 +182,8 @@ class LanguageModel(Parameters, BaseLearner):
     def check(self, battles: pl.DataFrame, *, context: FitContext) -> dict[str, Any]:
         """Compute a few battles in every way that the learner will; see ``checks.check_model``."""
         _require_extra()
-        from ensemble_plugins.language_model.checks import check_model
-        from ensemble_plugins.language_model.model import pick_device
+        from ensemble_plugins.language_model.model.checks import check_model
+        from ensemble_plugins.language_model.model.classifier import pick_device
 
         self.cache_ = context.cache_directory
         self.classifier_ = None
@@ -208,7 +208,7 @@ class LanguageModel(Parameters, BaseLearner):
     @property
     def batch_tolerance(self) -> float:  # type: ignore[override]
         """How far logits may differ between batches: rounding of the dtype that is computed in."""
-        from ensemble_plugins.language_model.parity import TOLERANCES
+        from ensemble_plugins.language_model.model.parity import TOLERANCES
 
         if self.classifier_ is None:
             return BaseLearner.batch_tolerance
@@ -234,7 +234,7 @@ class LanguageModel(Parameters, BaseLearner):
     def _train(
         self, stage: str, settings: TrainingSettings, rows: LabelledRows, context: FitContext
     ) -> None:
-        from ensemble_plugins.language_model.stages import train_stage
+        from ensemble_plugins.language_model.train.stages import train_stage
 
         self.classifier_ = train_stage(
             self._hand_over(), rows, settings, context, name=stage, gpus=self.gpus
@@ -254,7 +254,7 @@ class LanguageModel(Parameters, BaseLearner):
         groups: IntArray | None,
         context: FitContext,
     ) -> LabelledRows:
-        from ensemble_plugins.language_model.training import LabelledRows
+        from ensemble_plugins.language_model.train.rows import LabelledRows
 
         orders = tuple(
             self._tokens(battles, self.train_length, swapped=swapped)
@@ -290,9 +290,9 @@ class LanguageModel(Parameters, BaseLearner):
         return self.tokenizer_
 
     def _make_tokenizer(self) -> BattleTokenizer:
-        from ensemble_plugins.language_model.positions import longest_row, warn_of_cuts
-        from ensemble_plugins.language_model.tokenization import BattleTokenizer
-        from ensemble_plugins.language_model.weights import load_config, load_tokenizer
+        from ensemble_plugins.language_model.model.positions import longest_row, warn_of_cuts
+        from ensemble_plugins.language_model.model.weights import load_config, load_tokenizer
+        from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
 
         settings = self.model_settings()
         longest = longest_row(load_config(settings))
@@ -307,14 +307,14 @@ class LanguageModel(Parameters, BaseLearner):
         )
 
     def _load_classifier(self, device: str, seed: int) -> Classifier:
-        from ensemble_plugins.language_model.model import load_classifier, pick_device
+        from ensemble_plugins.language_model.model.classifier import load_classifier, pick_device
 
         return load_classifier(
             self.model_settings(), device=pick_device(device), seed=seed, pad_id=self._pad_id()
         )
 
     def _pad_id(self) -> int:
-        from ensemble_plugins.language_model.weights import load_tokenizer
+        from ensemble_plugins.language_model.model.weights import load_tokenizer
 
         found: int | None = load_tokenizer(self.model_settings()).pad_token_id
         return 0 if found is None else found
@@ -326,8 +326,8 @@ class LanguageModel(Parameters, BaseLearner):
 
     def _finish(self, probe: Tokens) -> None:
         """Hold the trained model against transformers; make it ready, and note what was found."""
-        from ensemble_plugins.language_model.adapters import trained_state
-        from ensemble_plugins.language_model.checks import measure_fitted
+        from ensemble_plugins.language_model.model.adapters import trained_state
+        from ensemble_plugins.language_model.model.checks import measure_fitted
 
         self.state_ = trained_state(self._classifier)
         self.facts_ = measure_fitted(

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ensemble.audit.audit import audit_run
 from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.embeddings import _BLOCK, PARAPHRASE, Embeddings, read_embeddings
 from ensemble.battles.folds import FoldPlan
 from ensemble.battles.partition import Partition
 from ensemble.battles.split import read_split
-from ensemble.delivery.audit import audit_run
 from ensemble.errors import ArtifactError, ConfigError, DataError
 from ensemble.pipeline import fit_stage, run, writing
 
@@ -176,7 +176,7 @@ def test_a_run_uses_them_says_so_and_its_audit_asks_for_the_file(
         .otherwise("fold")
         .cast(pl.Int32)
     )
-    monkeypatch.setattr("ensemble.delivery.audit.read_split", lambda _: FoldPlan(apart, 3))
+    monkeypatch.setattr("ensemble.audit.audit.read_split", lambda _: FoldPlan(apart, 3))
     failed = {check.name for check in audit_run(place).checks if not check.ok}
     assert "no recomputed cluster is split between folds" in failed
     monkeypatch.undo()

@@ -11,13 +11,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.artifacts import TEMPORARY
 from ensemble.battles import features as core
 from ensemble.battles.feature_cache import row_keys
 from ensemble.battles.feature_plan import definition
 from ensemble.battles.features import FeatureMatrix, compute_features
 from ensemble.errors import PluginError
 from ensemble.plugin.base import Feature, FeatureSet
+from ensemble.storage.artifacts import TEMPORARY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

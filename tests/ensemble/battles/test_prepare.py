@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
-from ensemble import artifacts
 from ensemble.battles import prepare as module
 from ensemble.battles.prepare import prepare, read_battles, read_summary
 from ensemble.errors import ArtifactError, EnsembleError, PluginError
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import Manager, use_manager
+from ensemble.storage import artifacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
-from ensemble.artifacts import write_sealed
 from ensemble.errors import ConfigError
 from ensemble.oof.check import OWN, Finding
 from ensemble.pipeline import check_stage, run, writing
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.hookspecs import hookimpl
+from ensemble.storage.artifacts import write_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,7 @@ def test_stored_models_are_asked_again(project: Any) -> None:
 
 def _forge_oof(fold: Path) -> None:
     """Change one row's logits, and every hash that tells of them."""
-    from ensemble.artifacts import hash_file
+    from ensemble.storage.artifacts import hash_file
 
     oof = pl.read_parquet(fold / "oof.parquet")
     first = pl.col("id") == oof["id"][0]

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ensemble.artifacts import read_json
 from ensemble.oof.checkpoints import checkpoint_directory, sweep_checkpoints
 from ensemble.pipeline import run, writing
+from ensemble.storage.artifacts import read_json
 
 
 @pytest.fixture

@@ -12,13 +12,14 @@ import pytest
 
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
-from ensemble.battles.usage import SourceUse
+from ensemble.config.source_settings import SourceUse
 from ensemble.errors import ArtifactError, ConfigError, DataError, EnsembleError, LearnerError
 from ensemble.oof import rows as rows_module
+from ensemble.oof.calls import check_logits
 from ensemble.oof.crossfit import fit_fold
-from ensemble.oof.guarded import check_logits
+from ensemble.oof.fold_key import fold_key
 from ensemble.oof.rows import TrainingRows
-from ensemble.oof.spec import LearnerSpec, fold_key
+from ensemble.oof.spec import LearnerSpec
 from ensemble.oof.store import FoldStore, is_complete
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.plugin.manager import get_manager

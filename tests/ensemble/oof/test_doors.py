@@ -15,18 +15,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.artifacts import hash_file
 from ensemble.battles.held_out import HeldOut
 from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import LABEL_COLUMNS, TEXT_COLUMNS
 from ensemble.battles.split import split
-from ensemble.battles.usage import SourceUse
+from ensemble.config.source_settings import SourceUse
 from ensemble.oof.crossfit import fit_fold
-from ensemble.oof.lineage import own_uses
+from ensemble.oof.dependencies import own_uses
 from ensemble.oof.rows import FoldRows, TrainingRows
-from ensemble.oof.teaching import Teaching
+from ensemble.oof.teachers import Teaching
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.stacking.settings import learner_specs
+from ensemble.storage.artifacts import hash_file
 
 FOLD = 0
 FAST: dict[str, Any] = {

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
-from ensemble import artifacts
 from ensemble.errors import EnsembleError, LearnerError
 from ensemble.oof import crossfit
 from ensemble.oof.workspace import open_workspace
@@ -20,12 +19,13 @@ from ensemble.pipeline import prepare_stage, split_stage, writing
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.stacking.settings import learner_specs
+from ensemble.storage import artifacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ensemble.config import Config
+    from ensemble.config.settings import Config
 
 HEAD = """
 import errno

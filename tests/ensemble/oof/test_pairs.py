@@ -12,13 +12,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.artifacts import hash_file, read_json, write_sealed
+from ensemble.audit.audit import audit_run
 from ensemble.battles.held_out import HeldOut, fold_pairs
 from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import LABEL_COLUMNS, TEXT_COLUMNS
 from ensemble.battles.split import split
-from ensemble.battles.usage import SourceUse
-from ensemble.delivery.audit import audit_run
+from ensemble.config.source_settings import SourceUse
 from ensemble.errors import ArtifactError, ConfigError, LearnerError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.workspace import Workspace, open_workspace
@@ -32,12 +31,13 @@ from ensemble.stacking.settings import (
     nested_specs,
     pair_specs,
 )
+from ensemble.storage.artifacts import hash_file, read_json, write_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ensemble.plugin.base import FitContext
-    from ensemble.stacking.stack import StackData
+    from ensemble.stacking.data import StackData
 
 FAST: dict[str, Any] = {
     "plugin": "handcrafted",

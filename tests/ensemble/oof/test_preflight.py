@@ -19,7 +19,7 @@ from ensemble.plugin.manager import get_manager
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ensemble.config import Config
+    from ensemble.config.settings import Config
 
 
 class _Odd:

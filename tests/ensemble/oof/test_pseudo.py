@@ -12,22 +12,23 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.artifacts import fingerprint, hash_file, write_sealed
+from ensemble.audit.audit import audit_run
 from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import LABEL_COLUMNS, labels_of
 from ensemble.battles.split import split
-from ensemble.battles.usage import SourceUse
-from ensemble.delivery.audit import audit_run
+from ensemble.config.source_settings import SourceUse
 from ensemble.errors import ArtifactError, ConfigError, EnsembleError
 from ensemble.oof.crossfit import fit_fold
+from ensemble.oof.dependencies import depth, own_uses
 from ensemble.oof.executors import execute
-from ensemble.oof.lineage import depth, own_uses
+from ensemble.oof.fold_key import fold_key
 from ensemble.oof.rows import FoldRows
-from ensemble.oof.spec import LearnerSpec, fold_key
+from ensemble.oof.spec import LearnerSpec
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.pipeline import run
 from ensemble.reporter import Reporter
 from ensemble.stacking.settings import check_plugins, learner_specs
+from ensemble.storage.artifacts import fingerprint, hash_file, write_sealed
 
 PUPIL = {"name": "pupil", "plugin": "prior", "shift": 0.5}
 TEACHER = {"name": "teacher", "plugin": "prior"}

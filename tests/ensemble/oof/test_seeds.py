@@ -11,10 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.artifacts import read_json
-from ensemble.config import load_run_config
-from ensemble.delivery.audit import audit_run
-from ensemble.delivery.saved_run import predict_file
+from ensemble.audit.audit import audit_run
+from ensemble.cli.terminal import show_summary, summary
+from ensemble.config.load import load_run_config
 from ensemble.errors import ConfigError, LearnerError
 from ensemble.oof.store import read_logits
 from ensemble.oof.workspace import open_workspace
@@ -23,7 +22,8 @@ from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.stacking.seed_spread import REPLICATES, seed_records, seed_replicates
 from ensemble.stacking.settings import check_plugins, learner_specs
-from ensemble.terminal import show_summary, summary
+from ensemble.storage.artifacts import read_json
+from ensemble.submission.new_rows import predict_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,10 +12,11 @@ import pytest
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
 from ensemble.errors import ArtifactError
-from ensemble.oof import spec as spec_module
+from ensemble.oof import fold_key as fold_key_module
 from ensemble.oof.crossfit import fit_fold
+from ensemble.oof.fold_key import fold_key
 from ensemble.oof.keys import Compared, compare_key, given_differences
-from ensemble.oof.spec import LearnerSpec, fold_key
+from ensemble.oof.spec import LearnerSpec
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.hookspecs import hookimpl
@@ -150,5 +151,5 @@ def test_the_version_of_cross_fitting_is_part_of_the_key(
 ) -> None:
     spec = _spec("prior", space.run)
     before, _ = fold_key(spec, 0, space.shared_key())
-    monkeypatch.setattr(spec_module, "VERSION", spec_module.VERSION + 1)
+    monkeypatch.setattr(fold_key_module, "VERSION", fold_key_module.VERSION + 1)
     assert fold_key(spec, 0, space.shared_key())[0] != before

@@ -11,18 +11,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.artifacts import hash_file, write_sealed
-from ensemble.delivery.audit import audit_run
+from ensemble.audit.audit import audit_run
 from ensemble.errors import ArtifactError, ConfigError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.executors import execute
-from ensemble.oof.spec import fold_key, fold_name
+from ensemble.oof.fold_key import fold_key, fold_name
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.pipeline import run
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.reporter import Reporter
 from ensemble.stacking.settings import check_plugins, learner_specs
+from ensemble.storage.artifacts import hash_file, write_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

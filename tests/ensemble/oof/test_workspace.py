@@ -8,10 +8,11 @@ import pytest
 
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
-from ensemble.battles.usage import SourceUse
+from ensemble.config.source_settings import SourceUse
 from ensemble.errors import ConfigError, FoldError
 from ensemble.oof.crossfit import fit_fold
-from ensemble.oof.spec import LearnerSpec, fold_key
+from ensemble.oof.fold_key import fold_key
+from ensemble.oof.spec import LearnerSpec
 from ensemble.oof.workspace import Workspace, open_workspace
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ensemble.artifacts import canonical_json
 from ensemble.plugin.base import Feature, FeatureSet
 from ensemble.plugin.expressions import expression_digests
+from ensemble.storage.artifacts import canonical_json
 
 LENGTH = pl.col("words").list.len()
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ensemble.battles.generated import generate_battles
-from ensemble.battles.generated_sources import SOURCE_KINDS, generate_source
-from ensemble.config import parse_config
+from ensemble.config.load import parse_config
+from ensemble.datasets.battles import generate_battles
+from ensemble.datasets.sources import SOURCE_KINDS, generate_source
 from ensemble.pipeline import sources_stage, writing
 from ensemble.sources.settings import StudySettings
 

@@ -11,8 +11,8 @@ from ensemble.plugin.base import Feature, FeatureSet
 from ensemble.sources import shift
 from ensemble.sources.boosting import deal
 from ensemble.sources.columns import compute_columns, feature_sets
-from ensemble.sources.rule import compare_rules
-from ensemble.sources.telling import telling_features, telling_words
+from ensemble.sources.concept_shift import compare_rules
+from ensemble.sources.top_terms import telling_features, telling_words
 
 
 def _length(column: str) -> pl.Expr:

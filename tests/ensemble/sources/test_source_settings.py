@@ -14,7 +14,7 @@ from ensemble.sources.settings import (
     learner_of,
     sources_of,
 )
-from ensemble.sources.trials import TRIALS, trials_of
+from ensemble.sources.variants import TRIALS, trials_of
 
 
 def _plan(per_fold: int, folds: int = 5) -> FoldPlan:

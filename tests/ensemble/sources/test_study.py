@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.artifacts import read_sealed
 from ensemble.errors import ArtifactError, ConfigError
 from ensemble.pipeline import sources_stage, writing
 from ensemble.sources.settings import StudySettings
 from ensemble.sources.study import SourceStudy, read_study, study_sources
+from ensemble.storage.artifacts import read_sealed
 
 FAST = StudySettings(
     learner="p",

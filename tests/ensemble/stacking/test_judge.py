@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ensemble.artifacts import canonical_json
 from ensemble.plugin.base import MetaFeatures
 from ensemble.stacking.candidates import Blend, Candidate, simple_candidates
+from ensemble.stacking.data import StackData
 from ensemble.stacking.judge import judge
-from ensemble.stacking.stack import StackData
 from ensemble.stacking.tries import TryStore
+from ensemble.storage.artifacts import canonical_json
 
 ROWS, TOPICS, FOLDS = 1500, 300, 5
 CANDIDATES = [*simple_candidates(1), Candidate("lightgbm", 4, Blend, simple=False)]

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ensemble.artifacts import canonical_json
 from ensemble.plugin.base import MetaFeatures
 from ensemble.stacking import contrasts
 from ensemble.stacking.leakage import MOST_LOCATIONS, Leakage, _alike, find_leakage
+from ensemble.storage.artifacts import canonical_json
 
 FOLDS = 5
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble.artifacts import read_json, read_manifest
 from ensemble.errors import (
     ArtifactError,
     ConfigError,
@@ -20,9 +19,11 @@ from ensemble.errors import (
 )
 from ensemble.plugin.base import CLASSES, FitContext, MetaFeatures, MetaLearner
 from ensemble.stacking.candidates import BestSingle, Mean
+from ensemble.stacking.data import StackData
 from ensemble.stacking.outputs import OOF_SCHEMA, ids_fingerprint
 from ensemble.stacking.scoring import row_log_loss, softmax
-from ensemble.stacking.stack import StackData, list_candidates, load_stack, run_stack
+from ensemble.stacking.stack import list_candidates, load_stack, run_stack
+from ensemble.storage.artifacts import read_json, read_manifest
 from ensemble_plugins.lightgbm_stacker import LightGBMStacker
 from ensemble_plugins.stacker_trees import Trees
 

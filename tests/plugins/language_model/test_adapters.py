@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
-adapters = importlib.import_module("ensemble_plugins.language_model.adapters")
-inference = importlib.import_module("ensemble_plugins.language_model.inference")
-model = importlib.import_module("ensemble_plugins.language_model.model")
+adapters = importlib.import_module("ensemble_plugins.language_model.model.adapters")
+inference = importlib.import_module("ensemble_plugins.language_model.model.inference")
+model = importlib.import_module("ensemble_plugins.language_model.model.classifier")
 safetensors = importlib.import_module("safetensors.torch")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_models")
 

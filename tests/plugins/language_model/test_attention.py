@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
-attention = importlib.import_module("ensemble_plugins.language_model.attention")
-kernels = importlib.import_module("ensemble_plugins.language_model.kernels")
+attention = importlib.import_module("ensemble_plugins.language_model.model.attention")
+kernels = importlib.import_module("ensemble_plugins.language_model.model.kernels")
 
 CPU = torch.device("cpu")
 BLOCK = kernels.BLOCK

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
-batches = importlib.import_module("ensemble_plugins.language_model.batches")
-tokens_module = importlib.import_module("ensemble_plugins.language_model.tokens")
+batches = importlib.import_module("ensemble_plugins.language_model.model.batches")
+tokens_module = importlib.import_module("ensemble_plugins.language_model.text.tokens")
 
 CPU = torch.device("cpu")
 BLOCK = batches.BLOCK

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
-checks = importlib.import_module("ensemble_plugins.language_model.checks")
-model = importlib.import_module("ensemble_plugins.language_model.model")
+checks = importlib.import_module("ensemble_plugins.language_model.model.checks")
+model = importlib.import_module("ensemble_plugins.language_model.model.classifier")
 settings = importlib.import_module("ensemble_plugins.language_model.settings")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_models")
 

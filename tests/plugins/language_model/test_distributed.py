@@ -24,11 +24,11 @@ pytest.importorskip("transformers")
 pytest.importorskip("peft")
 pytest.importorskip("accelerate")
 
-adapters = importlib.import_module("ensemble_plugins.language_model.adapters")
-distributed = importlib.import_module("ensemble_plugins.language_model.distributed")
-teams_module = importlib.import_module("ensemble_plugins.language_model.teams")
+adapters = importlib.import_module("ensemble_plugins.language_model.model.adapters")
+distributed = importlib.import_module("ensemble_plugins.language_model.train.distributed")
+teams_module = importlib.import_module("ensemble_plugins.language_model.train.teams")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
-Training: Any = importlib.import_module("ensemble_plugins.language_model.training").Training
+Training: Any = importlib.import_module("ensemble_plugins.language_model.train.training").Training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -241,7 +241,7 @@ def test_a_team_shares_every_part_once_and_adds_up_every_tensor() -> None:
 def test_the_memory_is_free_while_a_team_trains(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stages = importlib.import_module("ensemble_plugins.language_model.stages")
+    stages = importlib.import_module("ensemble_plugins.language_model.train.stages")
     held: list[Any] = [tiny.load(source)]
     watched = _watch(held[0])
 
@@ -262,7 +262,7 @@ def test_the_memory_is_free_while_a_team_trains(
 def test_a_model_that_nobody_holds_is_gone_before_the_next_is_loaded(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = importlib.import_module("ensemble_plugins.language_model.model")
+    model = importlib.import_module("ensemble_plugins.language_model.model.classifier")
     classifier, load = tiny.load(source), model.load_model
     watched = _watch(classifier)
     there: list[int] = []

@@ -10,8 +10,8 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
-from ensemble_plugins.language_model import stopping
-from ensemble_plugins.language_model.training import Training
+from ensemble_plugins.language_model.train import stopping
+from ensemble_plugins.language_model.train.training import Training
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
-encoder = importlib.import_module("ensemble_plugins.language_model.encoder")
+encoder = importlib.import_module("ensemble_plugins.language_model.model.encoder")
 tiny_models = importlib.import_module("tests.plugins.language_model.tiny_models")
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
-batches = importlib.import_module("ensemble_plugins.language_model.batches")
-inference = importlib.import_module("ensemble_plugins.language_model.inference")
+batches = importlib.import_module("ensemble_plugins.language_model.model.batches")
+inference = importlib.import_module("ensemble_plugins.language_model.model.inference")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_models")
 
 torch.set_num_threads(1)  # threads that share cores with other tests wait for each other

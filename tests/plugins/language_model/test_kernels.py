@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("torch")
-kernels = importlib.import_module("ensemble_plugins.language_model.kernels")
+kernels = importlib.import_module("ensemble_plugins.language_model.model.kernels")
 
 CAPABILITIES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
 

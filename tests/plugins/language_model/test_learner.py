@@ -253,7 +253,7 @@ def _ties(learner: Any) -> float:
 def test_only_judged_rows_stop_the_training(
     checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stopping: Any = importlib.import_module("ensemble_plugins.language_model.stopping")
+    stopping: Any = importlib.import_module("ensemble_plugins.language_model.train.stopping")
     watched: list[int] = []
     compute = stopping.compute_logits
 

@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
-lora = importlib.import_module("ensemble_plugins.language_model.lora")
+lora = importlib.import_module("ensemble_plugins.language_model.model.lora")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_models")
 
 INPUTS, HIDDEN, RANK = 24, 16, 4
@@ -145,7 +145,7 @@ def test_layers_of_which_one_is_not_plain_are_computed_one_by_one() -> None:
 
 @pytest.mark.parametrize("family", ["gemma2", "llama3", "qwen2"])
 def test_merged_models_give_the_same_logits(family: str, tmp_path: Any) -> None:
-    inference = importlib.import_module("ensemble_plugins.language_model.inference")
+    inference = importlib.import_module("ensemble_plugins.language_model.model.inference")
     settings = importlib.import_module("ensemble_plugins.language_model.settings")
     classifier = tiny.classifier(family, tmp_path, moved=0.3)
     tokens = tiny.random_tokens([5, 40, 1, 17])

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 torch = pytest.importorskip("torch")
-row_losses: Any = pytest.importorskip("ensemble_plugins.language_model.losses").row_losses
+row_losses: Any = pytest.importorskip("ensemble_plugins.language_model.train.losses").row_losses
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(7, 3)).astype(np.float32) * 4

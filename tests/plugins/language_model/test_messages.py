@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ensemble_plugins.language_model.messages import Messages
+from ensemble_plugins.language_model.train.messages import Messages
 
 if TYPE_CHECKING:
     from pathlib import Path

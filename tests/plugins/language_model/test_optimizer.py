@@ -12,7 +12,7 @@ pytest.importorskip("peft")
 
 import torch
 
-from ensemble_plugins.language_model.optimizer import make_optimizer, make_scheduler
+from ensemble_plugins.language_model.train.optimizer import make_optimizer, make_scheduler
 
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
-decoder = importlib.import_module("ensemble_plugins.language_model.decoder")
-encoder = importlib.import_module("ensemble_plugins.language_model.encoder")
-model = importlib.import_module("ensemble_plugins.language_model.model")
-parity = importlib.import_module("ensemble_plugins.language_model.parity")
+decoder = importlib.import_module("ensemble_plugins.language_model.model.decoder")
+encoder = importlib.import_module("ensemble_plugins.language_model.model.encoder")
+model = importlib.import_module("ensemble_plugins.language_model.model.classifier")
+parity = importlib.import_module("ensemble_plugins.language_model.model.parity")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_models")
 
 pytestmark = pytest.mark.filterwarnings(

@@ -12,14 +12,15 @@ pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
 from ensemble import generate_battles, run
-from ensemble.battles.generated import write_battles
+from ensemble.audit.audit import audit_run
 from ensemble.battles.loading import load_battles
-from ensemble.config import Config, load_config, load_run_config
-from ensemble.delivery.audit import audit_run
-from ensemble.delivery.saved_run import predict_battles
+from ensemble.config.load import load_config, load_run_config
+from ensemble.config.settings import Config
+from ensemble.datasets.battles import write_battles
 from ensemble.errors import ArtifactError, EnsembleError, LearnerError
 from ensemble.pipeline import check_stage, writing
-from ensemble_plugins.language_model.training import Training
+from ensemble.submission.new_rows import predict_battles
+from ensemble_plugins.language_model.train.training import Training
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,8 +17,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
-padded = importlib.import_module("ensemble_plugins.language_model.padded")
-positions = importlib.import_module("ensemble_plugins.language_model.positions")
+padded = importlib.import_module("ensemble_plugins.language_model.model.padded")
+positions = importlib.import_module("ensemble_plugins.language_model.model.positions")
 models: Any = importlib.import_module("tests.plugins.language_model.tiny_models")
 zoo: Any = importlib.import_module("tests.plugins.language_model.tiny_zoo")
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
-inference = importlib.import_module("ensemble_plugins.language_model.inference")
-parity = importlib.import_module("ensemble_plugins.language_model.parity")
-precision = importlib.import_module("ensemble_plugins.language_model.precision")
+inference = importlib.import_module("ensemble_plugins.language_model.model.inference")
+parity = importlib.import_module("ensemble_plugins.language_model.model.parity")
+precision = importlib.import_module("ensemble_plugins.language_model.model.precision")
 settings_module = importlib.import_module("ensemble_plugins.language_model.settings")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_models")
 

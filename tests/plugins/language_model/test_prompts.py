@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ensemble.errors import LearnerError, UnknownNameError
-from ensemble_plugins.language_model.prompts import (
+from ensemble_plugins.language_model.text.prompts import (
     TEMPLATES,
     Scaffold,
     define_plain,

@@ -20,7 +20,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from ensemble_plugins.language_model.training import Training
+from ensemble_plugins.language_model.train.training import Training
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -269,7 +269,7 @@ def test_what_a_kill_left_half_written_is_removed_and_the_one_before_is_used(
 ) -> None:
     source = checkpoint("llama3")
     weights, _ = _end(_make(source, None))
-    resume = importlib.import_module("ensemble_plugins.language_model.resume")
+    resume = importlib.import_module("ensemble_plugins.language_model.train.resume")
     plain, left = resume.write_json, [3]
 
     def write(path: Path, value: Any) -> None:

@@ -14,7 +14,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
 from ensemble.errors import LearnerError
-from ensemble_plugins.language_model.rows import Items, carve
+from ensemble_plugins.language_model.train.rows import Items, carve
 
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 

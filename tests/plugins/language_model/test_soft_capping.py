@@ -5,7 +5,7 @@ import importlib
 import pytest
 
 torch = pytest.importorskip("torch")
-soft_capping = importlib.import_module("ensemble_plugins.language_model.soft_capping")
+soft_capping = importlib.import_module("ensemble_plugins.language_model.model.soft_capping")
 
 
 @pytest.mark.parametrize("softcap", [0.5, 3.0, 50.0])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from ensemble_plugins.language_model.steps import plan_parts, plan_steps, useful_budget
+from ensemble_plugins.language_model.train.steps import plan_parts, plan_steps, useful_budget
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=60).map(np.array)
 SIZES = st.integers(1, 20)

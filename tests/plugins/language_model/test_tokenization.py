@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble.errors import LearnerError, UnknownNameError
-from ensemble_plugins.language_model.prompts import Template
-from ensemble_plugins.language_model.tokenization import BattleTokenizer
-from ensemble_plugins.language_model.tokens import Tokens
-from ensemble_plugins.language_model.truncation import RULES
+from ensemble_plugins.language_model.text.prompts import Template
+from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
+from ensemble_plugins.language_model.text.tokens import Tokens
+from ensemble_plugins.language_model.text.truncation import RULES
 
 transformers = pytest.importorskip("transformers")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_tokenizers")

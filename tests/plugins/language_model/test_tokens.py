@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-import ensemble_plugins.language_model.tokenization as tokenization
-from ensemble_plugins.language_model.tokenization import BattleTokenizer
-from ensemble_plugins.language_model.tokens import Tokens
+import ensemble_plugins.language_model.text.tokenization as tokenization
+from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
+from ensemble_plugins.language_model.text.tokens import Tokens
 
 pytest.importorskip("transformers")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_tokenizers")

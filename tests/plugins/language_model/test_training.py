@@ -15,11 +15,11 @@ pytest.importorskip("peft")
 import torch
 
 from ensemble.errors import LearnerError
-from ensemble_plugins.language_model import losses as losses_module
-from ensemble_plugins.language_model import model as model_module
-from ensemble_plugins.language_model import training as training_module
-from ensemble_plugins.language_model.kernels import PLAIN
-from ensemble_plugins.language_model.training import Training
+from ensemble_plugins.language_model.model import classifier as model_module
+from ensemble_plugins.language_model.model.kernels import PLAIN
+from ensemble_plugins.language_model.train import losses as losses_module
+from ensemble_plugins.language_model.train import training as training_module
+from ensemble_plugins.language_model.train.training import Training
 
 if TYPE_CHECKING:
     from collections.abc import Callable

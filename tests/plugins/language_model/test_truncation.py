@@ -8,7 +8,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ensemble.errors import UnknownNameError
-from ensemble_plugins.language_model.truncation import (
+from ensemble_plugins.language_model.text.truncation import (
     LEAST_ROUND,
     PROMPT_TOKENS,
     RULES,

@@ -19,8 +19,8 @@ pytest.importorskip("peft")
 huggingface_hub = importlib.import_module("huggingface_hub")
 safetensors = importlib.import_module("safetensors.torch")
 settings = importlib.import_module("ensemble_plugins.language_model.settings")
-weights = importlib.import_module("ensemble_plugins.language_model.weights")
-base_weights = importlib.import_module("ensemble_plugins.language_model.base_weights")
+weights = importlib.import_module("ensemble_plugins.language_model.model.weights")
+base_weights = importlib.import_module("ensemble_plugins.language_model.model.base_weights")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_models")
 
 pytestmark = pytest.mark.filterwarnings(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ensemble_plugins.language_model.model import Classifier, load_classifier
+from ensemble_plugins.language_model.model.classifier import Classifier, load_classifier
 from ensemble_plugins.language_model.settings import ModelSettings
-from ensemble_plugins.language_model.tokens import Tokens
+from ensemble_plugins.language_model.text.tokens import Tokens
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from ensemble.plugin.base import SWAP
-from ensemble_plugins.language_model.inference import compute_logits
-from ensemble_plugins.language_model.losses import row_losses
-from ensemble_plugins.language_model.model import Classifier, load_classifier
+from ensemble_plugins.language_model.model.classifier import Classifier, load_classifier
+from ensemble_plugins.language_model.model.inference import compute_logits
 from ensemble_plugins.language_model.settings import ModelSettings, TrainingSettings
-from ensemble_plugins.language_model.tokens import Tokens
-from ensemble_plugins.language_model.training import LabelledRows, Training
+from ensemble_plugins.language_model.text.tokens import Tokens
+from ensemble_plugins.language_model.train.losses import row_losses
+from ensemble_plugins.language_model.train.rows import LabelledRows
+from ensemble_plugins.language_model.train.training import Training
 
 if TYPE_CHECKING:
     from collections.abc import Callable

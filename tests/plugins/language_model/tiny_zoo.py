@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 transformers: Any = importlib.import_module("transformers")
 auto: Any = importlib.import_module("transformers.models.auto.modeling_auto")
-tokens: Any = importlib.import_module("ensemble_plugins.language_model.tokens")
+tokens: Any = importlib.import_module("ensemble_plugins.language_model.text.tokens")
 
 ALL: list[str] = list(auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES)
 FEW = [

@@ -1,0 +1,1 @@
+"""The proof that a run is honest, from what is stored and nothing else."""

@@ -1,0 +1,164 @@
+"""The proof that a run is honest, from what is stored and nothing else.
+
+Clusters and swaps are computed anew from the texts; the plan, the recorded training ids, the
+predictions, the scores and the stack are held against them, and all of it against the config. It
+proves which rows were handed to ``fit``, and cannot see what a plugin does on its own. It proves
+that files fit together, not who wrote them (``LIMITS``).
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ensemble.audit.checks import Check, Ledger
+from ensemble.audit.fingerprint import subject_of
+from ensemble.audit.fits import check_fit, fits_of
+from ensemble.audit.pairs import check_pair_fits
+from ensemble.audit.plan import check_described, check_plan, recomputed
+from ensemble.audit.result import Audit
+from ensemble.audit.scores import check_scores, check_tries
+from ensemble.audit.stack import check_stack, stacked_learners
+from ensemble.battles.embeddings import PARAPHRASE
+from ensemble.battles.prepare import read_battles, read_clusters, read_pairs
+from ensemble.battles.split import read_split
+from ensemble.config.load import load_run_config
+from ensemble.errors import ArtifactError
+from ensemble.oof.fold_key import shared_parts
+from ensemble.oof.store import FoldStore
+from ensemble.stacking.settings import learner_specs
+from ensemble.storage.artifacts import read_sealed, write_sealed
+from ensemble.submission.record import submission_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ensemble.config.settings import Config
+
+__all__ = ["AUDIT", "Audit", "audit_run", "read_audit", "store_audit", "stored_audit", "subject_of"]
+
+AUDIT = "audit.json"
+_MEND = "run `ensemble audit RUN`"
+_UNREADABLE = (AttributeError, LookupError, TypeError, ValueError, pl.exceptions.PolarsError)
+"""What reading raises where a file is whole and says something else than it should."""
+
+
+def audit_run(run: Path) -> Audit:
+    """Prove the honesty rules of a run.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+
+    Returns
+    -------
+    Audit
+        What holds, what does not with the offending ids, and what was not measured.
+
+    Raises
+    ------
+    ArtifactError
+        Battles or fold plan are missing or damaged, so that nothing can be proved.
+    ConfigError
+        The run's config cannot be read.
+    """
+    # Before anything is read: what changes while the audit looks is then not taken for audited.
+    subject = subject_of(run)
+    config = load_run_config(run)
+    battles, data = read_battles(run)
+    plan = read_split(run)
+    # What the config says is what the reader believes: not what a plan says of itself.
+    threshold = config.folds.near_duplicate_threshold
+    truth = recomputed(battles, plan, config.folds, _paraphrases(run))
+    store = FoldStore(run, plan.fingerprint, data, plan.n_splits)
+    ledger = Ledger()
+    check_described(config, data, ledger)
+    _check_tables(run, ledger)
+    check_plan(truth, plan.n_splits, threshold, ledger)
+    _check_learners(store, config, truth, ledger)
+    with _readable("stack", ledger):
+        check_stack(store, config, truth, ledger)
+    with _readable("stack", ledger):
+        check_scores(store, battles, ledger)
+        check_tries(run, plan, battles, ledger)
+    _check_submission(run, config, ledger)
+    return Audit.of(ledger, subject)
+
+
+def _paraphrases(run: Path) -> pl.DataFrame | None:
+    """Read the pairs that vectors told of; None where they are damaged, which is said elsewhere."""
+    try:
+        return read_pairs(run).filter(pl.col("kind") == PARAPHRASE)
+    except ArtifactError:
+        return None
+
+
+def _check_tables(run: Path, ledger: Ledger) -> None:
+    """Check the tables that stand behind the plan, which are computed anew and not read."""
+    fault = None
+    try:
+        read_clusters(run)
+        read_pairs(run)
+    except ArtifactError as error:
+        fault = f"{error.message} ({error.where})"
+    ledger.settle("clusters and pairs are what was written", fault, "their hashes hold")
+
+
+def _check_learners(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: Ledger) -> None:
+    shared = shared_parts(store.data, store.plan, config.source_uses(), config.seed)
+    asked = {spec.name: (spec, shared) for spec in learner_specs(config)}
+    # A learner that was taken out of the config may still be in the stack.
+    for name in dict.fromkeys([*asked, *stacked_learners(store.run)]):
+        for fit in fits_of(name, config, store.n_splits):
+            with _readable(fit.name, ledger):
+                check_fit(store, fit, truth, ledger, asked.get(name))
+    with _readable("pairs of folds", ledger):
+        check_pair_fits(store, config, truth, ledger, asked)
+
+
+def _check_submission(run: Path, config: Config, ledger: Ledger) -> None:
+    if not (run / "stack").exists():
+        return  # noted as missing: what a submission is from cannot be told without it
+    fault = submission_fault(run, config)
+    if fault or (run / "submission.csv").exists():
+        ledger.settle(
+            "submission: made from this stack", fault, "file, stack and test logits are the same"
+        )
+
+
+@contextmanager
+def _readable(name: str, ledger: Ledger) -> Iterator[None]:
+    """Note a manifest that says something else than it should as a failed check, and go on."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        what = f"the manifest cannot be read: {type(error).__name__}: {error}"
+        ledger.fail(f"{name}: what is stored can be trusted", what)
+
+
+def store_audit(run: Path, audit: Audit) -> Path:
+    """Write an audit into its run, whatever it found; hold the run's lock."""
+    write_sealed(run / AUDIT, audit.to_json())
+    return run / AUDIT
+
+
+def read_audit(run: Path) -> Audit | None:
+    """Read back the last audit, failed ones too; None where it is not of what is there now."""
+    try:
+        stored = read_sealed(run / AUDIT, mend=_MEND)
+        checks = tuple(Check(**{**item, "ids": tuple(item["ids"])}) for item in stored["checks"])
+        lists = {name: tuple(stored[name]) for name in Audit.LISTS}
+        audit = Audit(checks, **lists, subject=stored["subject"], deep=stored["deep"])
+    except (ArtifactError, KeyError, TypeError):
+        return None
+    return audit if checks and audit.subject == subject_of(run) else None
+
+
+def stored_audit(run: Path) -> Audit | None:
+    """Read back an audit that holds and is of what is there now; None asks for a new one."""
+    audit = read_audit(run)
+    return audit if audit is not None and audit.ok else None

@@ -1,0 +1,257 @@
+"""The checks of an audit on one fit of a learner, whatever it holds out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ensemble.audit.tables import read_columns
+from ensemble.battles.held_out import REFIT, HeldOut, fold_pairs
+from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.oof.keys import compare_key
+from ensemble.oof.store import OOF, TRAIN_IDS
+from ensemble.plugin.manager import get_manager
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from ensemble.audit.checks import Ledger
+    from ensemble.config.settings import Config
+    from ensemble.oof.spec import LearnerSpec
+    from ensemble.oof.store import FoldStore
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One fit of a learner, and what it holds out.
+
+    Parameters
+    ----------
+    learner
+        Its name.
+    held_out
+        The fold, or the pair of folds, whose rows it predicts and may not have seen; none for the
+        refit.
+    """
+
+    learner: str
+    held_out: HeldOut
+
+    @property
+    def name(self) -> str:
+        """Names it in checks."""
+        return f"{self.learner} {self.held_out.label}"
+
+
+def fits_of(learner: str, config: Config, n_splits: int) -> Iterator[Fit]:
+    """Give the fits of a learner that a run has to have, beside those without a pair of folds."""
+    yield from (Fit(learner, HeldOut((fold,))) for fold in range(n_splits))
+    if config.wants_refit():
+        yield Fit(learner, REFIT)
+
+
+def pair_fits_of(learner: str, n_splits: int) -> Iterator[Fit]:
+    """Give the fits of a learner that exact nested scores rest on."""
+    yield from (Fit(learner, pair) for pair in fold_pairs(n_splits))
+
+
+def check_fit(
+    store: FoldStore,
+    fit: Fit,
+    truth: pl.DataFrame,
+    ledger: Ledger,
+    asked: tuple[LearnerSpec, Mapping[str, Any]] | None = None,
+) -> None:
+    """Check what one fit of a learner predicted, was made with and was trained on.
+
+    Parameters
+    ----------
+    store, fit
+        Where it is stored, and what it holds out.
+    truth
+        Of ``recomputed``.
+    ledger
+        Takes what holds and what does not.
+    asked
+        The learner as the config has it, and what all learners share; None where it has none.
+    """
+    name, directory = fit.name, store.directory(fit.learner, fit.held_out)
+    if not directory.exists():
+        ledger.missing.append(name)
+        return
+    try:
+        manifest = store.read(fit.learner, fit.held_out)
+        predicted, trained = _ids(directory / OOF), _ids(directory / TRAIN_IDS)
+    except ArtifactError as error:
+        ledger.fail(f"{name}: stored predictions can be trusted", error.message)
+        return
+    _check_predicted(name, predicted, fit.held_out, truth, ledger)
+    if asked is not None:
+        _check_made_with(name, manifest, asked, ledger)
+    if _is_unknown(manifest):
+        ledger.note(ledger.unknown, fit.learner)
+        return
+    _check_trained(name, trained, fit.held_out, truth, ledger)
+    _check_labelled(name, manifest, trained, truth, ledger)
+    _check_taught(store, fit, name, manifest, truth, ledger)
+    recorded = manifest["rows"]["train"] + manifest["rows"]["pretrain"]
+    if len(trained) != recorded or not recorded:
+        detail = f"{len(trained)} ids are stored, and the manifest says {recorded}"
+        ledger.fail(f"{name}: all training rows are recorded", detail)
+
+
+def _check_made_with(
+    name: str,
+    manifest: Mapping[str, Any],
+    asked: tuple[LearnerSpec, Mapping[str, Any]],
+    ledger: Ledger,
+) -> None:
+    """Check that what the config says of the learner is what the fit was made with."""
+    spec, shared = asked
+    found = compare_key(manifest["key_parts"], spec, shared)
+    title = f"{name}: made with what the config and the plugin say"
+    if found.different or not found.unproven:
+        ledger.settle(title, "; ".join(found.different), "plugin, parameters, sources and seed")
+    if found.unproven:
+        ledger.note(ledger.unproven, f"settings of {spec.name}: {found.unproven}")
+    if found.code:
+        ledger.note(ledger.unproven, f"code of {spec.name}: {found.code}")
+    for file in found.absent:
+        ledger.note(ledger.absent, f"{file} of learner {spec.name}")
+
+
+def _is_unknown(manifest: Mapping[str, Any]) -> bool:
+    """Say whether the learner is of a kind that brings predictions from outside."""
+    said = manifest["training_rows"] != "recorded"
+    try:
+        return not get_manager().base_learners.get(manifest["plugin"]).trains
+    except EnsembleError:  # not installed here: what was recorded then has to do
+        return bool(said)
+
+
+def _check_predicted(
+    name: str, predicted: pl.Series, folds: HeldOut, truth: pl.DataFrame, ledger: Ledger
+) -> None:
+    held_out = set(_held_out(truth, folds)["id"])
+    ledger.record(
+        f"{name}: predicts its held-out rows, each once",
+        set(predicted) ^ held_out | set(predicted.filter(predicted.is_duplicated())),
+        "foreign, missing or repeated rows",
+        f"{len(predicted)} rows",
+    )
+
+
+def _check_trained(
+    name: str, trained: pl.Series, folds: HeldOut, truth: pl.DataFrame, ledger: Ledger
+) -> None:
+    held_out = _held_out(truth, folds)
+    seen = truth.filter(pl.col("id").is_in(trained.implode()))
+    leaks = seen.filter(
+        pl.col("id").is_in(held_out["id"].implode())
+        | pl.col("cluster").is_in(held_out["cluster"].implode())
+        | pl.col("swap").is_in(held_out["swap"].implode())
+    )
+    ledger.record(
+        f"{name}: rule 2, saw neither a held-out row, nor its cluster, nor its swap",
+        leaks["id"],
+        "training rows that leak",
+        f"{len(trained)} training rows",
+    )
+    odd = set(trained) - set(seen["id"]) | set(
+        seen.filter(~pl.col("role").is_in(["target", "train", "pseudo", "pretrain"]))["id"]
+    )
+    ledger.record(
+        f"{name}: trains on rows of the run, none of the test set",
+        odd,
+        "training rows that are unknown, ignored or test rows",
+        "all are rows of training roles",
+    )
+
+
+def _check_taught(
+    store: FoldStore,
+    fit: Fit,
+    name: str,
+    manifest: dict[str, Any],
+    truth: pl.DataFrame,
+    ledger: Ledger,
+    *,
+    labels: bool = False,
+) -> None:
+    """Check that who taught a fit, or labelled rows for it, held out the same.
+
+    And what these have seen: nothing held out, and no pseudo-label where they are behind some. So
+    on with those that taught them: what a manifest names may no longer be in the config.
+    """
+    parts = manifest["key_parts"]
+    part = "pair" if fit.held_out.is_pair else "fold"
+    asked = [
+        (t, key, f"{name}: taught by {t} of the same {part}", f"{name}, teacher {t}", labels)
+        for t, key in parts["teachers"].items()
+    ]
+    for source, keys in parts["labellers"].items():
+        for labeller, key in keys.items():
+            title = f"{name}: {source} labelled by {labeller} of the same {part}"
+            asked.append((labeller, key, title, f"{name}, labeller {labeller} of {source}", True))
+    for learner, key, title, what, behind in asked:
+        found = _check_same_fit(store, title, (learner, fit.held_out, key), ledger)
+        if found is not None:
+            trained, own = found
+            _check_trained(what, trained, fit.held_out, truth, ledger)
+            if behind:
+                _check_no_pseudo(what, trained, truth, ledger)
+            _check_taught(store, fit, what, own, truth, ledger, labels=behind)
+
+
+def _check_same_fit(
+    store: FoldStore, title: str, asked: tuple[str, HeldOut, str], ledger: Ledger
+) -> tuple[pl.Series, dict[str, Any]] | None:
+    """Check that the fit that was asked is the one that is there; gives what it was trained on."""
+    learner, held_out, key = asked
+    try:
+        manifest = store.read(learner, held_out)
+        trained = _ids(store.directory(learner, held_out) / TRAIN_IDS)
+    except ArtifactError as error:
+        ledger.fail(title, error.message)
+        return None
+    if manifest["key"] != key or _is_unknown(manifest):
+        ledger.fail(title, "the fit of it that is there is another, or of unknown rows")
+        return None
+    ledger.record(title, (), "", "the same key")
+    return trained, manifest
+
+
+def _check_labelled(
+    name: str, manifest: dict[str, Any], trained: pl.Series, truth: pl.DataFrame, ledger: Ledger
+) -> None:
+    """Check that of all pseudo-labels that were learned it is recorded who gave them."""
+    known = [source for source, keys in manifest["key_parts"]["labellers"].items() if keys]
+    pseudo = truth.filter((pl.col("role") == "pseudo") & pl.col("id").is_in(trained.implode()))
+    if len(pseudo):
+        ledger.record(
+            f"{name}: who labelled its pseudo rows is recorded",
+            pseudo.filter(~pl.col("source").is_in(known))["id"],
+            "rows that were learned with labels of unknown origin",
+            f"{len(pseudo)} rows with pseudo-labels",
+        )
+
+
+def _check_no_pseudo(name: str, trained: pl.Series, truth: pl.DataFrame, ledger: Ledger) -> None:
+    pseudo = truth.filter((pl.col("role") == "pseudo") & pl.col("id").is_in(trained.implode()))
+    ledger.record(
+        f"{name}: learned from no pseudo-labels",
+        pseudo["id"],
+        "rows whose labels are predictions",
+        f"{len(trained)} training rows with labels of their own",
+    )
+
+
+def _held_out(truth: pl.DataFrame, folds: HeldOut) -> pl.DataFrame:
+    return truth.filter(pl.col("fold").is_in(list(folds.folds)))
+
+
+def _ids(path: Path) -> pl.Series:
+    return read_columns(path, "id")["id"]

@@ -1,0 +1,134 @@
+"""The check of an audit that scores are those of the stored predictions on the stored labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ensemble.audit.tables import read_columns
+from ensemble.battles.schema import LABEL_COLUMNS
+from ensemble.errors import ArtifactError
+from ensemble.plugin.base import CLASSES
+from ensemble.stacking.outputs import (
+    CANDIDATES_FILE,
+    OOF_CANDIDATES_FILE,
+    OOF_FILE,
+    VERDICT_FILE,
+)
+from ensemble.stacking.scoring import row_log_loss, softmax
+from ensemble.stacking.tries import TryStore, scored_rows
+from ensemble.storage.artifacts import read_json, read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from ensemble.audit.checks import Ledger
+    from ensemble.battles.folds import FoldPlan
+    from ensemble.oof.store import FoldStore
+    from ensemble.plugin.base import FloatArray
+
+_TOLERANCE = 1e-6
+"""Nats. Scores are stored with all their digits: what differs more is not rounding."""
+
+
+def check_scores(store: FoldStore, battles: pl.DataFrame, ledger: Ledger) -> None:
+    """Check what the stack's files say of scores against its predictions and the labels.
+
+    Parameters
+    ----------
+    store
+        The folds.
+    battles
+        ``BATTLE_SCHEMA``.
+    ledger
+        Takes what holds and what does not.
+    """
+    directory = store.run / "stack"
+    try:
+        manifest = read_manifest(directory)
+        tables, verdict = (read_json(directory / n) for n in (CANDIDATES_FILE, VERDICT_FILE))
+        nested = read_columns(directory / OOF_CANDIDATES_FILE, "candidate", "id", *CLASSES)
+        chosen = read_columns(directory / OOF_FILE, "id", *CLASSES)
+    except ArtifactError:
+        return  # not there, or damaged: `check_stack` says so
+    title = "stack: its predictions are those of the chosen candidate"
+    same = _same_rows(chosen, nested.filter(pl.col("candidate") == verdict["chosen"]))
+    told = None if same else f"{OOF_FILE} has other rows than {verdict['chosen']} of all candidates"
+    ledger.settle(title, told, str(verdict["chosen"]))
+    losses = dict(_candidate_losses(nested, battles))
+    losses |= dict(_learner_losses(store, manifest["learners"], chosen, battles))
+    said = [
+        *((CANDIDATES_FILE, one) for one in (*tables["candidates"], *tables["learners"])),
+        *((VERDICT_FILE, one) for one in verdict["candidates"]),
+    ]
+    odd = [
+        f"{one['name']} in {file} ({one['log_loss']:.6f}, and it is {_told(losses, one['name'])})"
+        for file, one in said
+        if not abs(losses.get(one["name"], np.nan) - float(one["log_loss"])) < _TOLERANCE
+    ]
+    title = "stack: log losses are those of the stored predictions on the stored labels"
+    ledger.settle(title, "; ".join(odd), f"{len(losses)} log losses computed anew")
+
+
+def check_tries(run: Path, plan: FoldPlan, battles: pl.DataFrame, ledger: Ledger) -> None:
+    """Check that what the chosen score was corrected for is remembered still, all of it.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    plan, battles
+        The fold plan and ``BATTLE_SCHEMA``: what tries are of.
+    ledger
+        Takes the check.
+    """
+    if not (run / "stack").exists():
+        return  # noted as missing
+    counted = read_json(run / "stack" / VERDICT_FILE)["tries"]["n"]
+    known = TryStore(run, scored_rows(plan, battles)).count()
+    fault = f"corrected for {counted} tries, and {known} are there" if known < counted else None
+    name = "stack: all that it was corrected for is remembered"
+    ledger.settle(name, fault, f"the best of {counted}; {known} tries are there")
+
+
+def _told(losses: Mapping[str, float], name: str) -> str:
+    return f"{losses[name]:.6f}" if name in losses else "of nothing that is stored"
+
+
+def _same_rows(first: pl.DataFrame, second: pl.DataFrame) -> bool:
+    one, other = (frame.select("id", *CLASSES).sort("id") for frame in (first, second))
+    return one["id"].equals(other["id"]) and np.array_equal(
+        one.select(CLASSES).to_numpy(), other.select(CLASSES).to_numpy(), equal_nan=True
+    )
+
+
+def _candidate_losses(nested: pl.DataFrame, battles: pl.DataFrame) -> Iterator[tuple[str, float]]:
+    for (name,), table in nested.partition_by("candidate", as_dict=True).items():
+        joined = table.join(battles.select("id", *LABEL_COLUMNS), on="id", how="left")
+        yield str(name), _loss(joined, joined.select(CLASSES).to_numpy())
+
+
+def _learner_losses(
+    store: FoldStore, learners: list[str], chosen: pl.DataFrame, battles: pl.DataFrame
+) -> Iterator[tuple[str, float]]:
+    """Score learners on the rows that the stack was scored on."""
+    scored = chosen.filter(pl.col(CLASSES[0]).is_not_nan() & pl.col(CLASSES[0]).is_not_null())
+    rows = scored.select("id").join(
+        battles.select("id", *LABEL_COLUMNS), on="id", how="left", maintain_order="left"
+    )
+    for name in learners:
+        try:
+            logits = store.oof(name, rows["id"])
+        except ArtifactError:
+            continue  # the check of its folds says so; its score is then of nothing
+        yield name, _loss(rows, softmax(logits.astype(np.float64)))
+
+
+def _loss(rows: pl.DataFrame, probabilities: FloatArray) -> float:
+    labels: Any = rows.select(LABEL_COLUMNS).to_numpy().astype(np.float64)
+    losses = row_log_loss(labels, probabilities)
+    scored = np.isfinite(losses)
+    return float(losses[scored].mean()) if scored.any() else float("nan")

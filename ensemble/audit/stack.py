@@ -1,0 +1,166 @@
+"""The checks of an audit on the stack: what it was made from, and what it was scored on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ensemble.audit.tables import read_columns
+from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.oof.fold_key import fold_name
+from ensemble.oof.store import origin_of
+from ensemble.stacking.outputs import ids_fingerprint
+from ensemble.stacking.settings import stack_key_parts
+from ensemble.storage.artifacts import MANIFEST, fingerprint, read_json, read_manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ensemble.audit.checks import Ledger
+    from ensemble.config.settings import Config
+    from ensemble.oof.store import FoldStore
+
+
+def stacked_learners(run: Path) -> list[str]:
+    """Name the learners whose folds the stack was made from, whatever the config says now."""
+    try:
+        return list(read_json(run / "stack" / MANIFEST)["key_parts"]["folds"])
+    except (ArtifactError, KeyError, TypeError):
+        return []  # not there, or damaged: `check_stack` says so
+
+
+def check_stack(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: Ledger) -> None:
+    """Check what the stack was made from, and that its nested scores held the right rows out.
+
+    Parameters
+    ----------
+    store
+        The folds.
+    config
+        The run's config.
+    truth
+        Of ``recomputed``.
+    ledger
+        Takes what holds and what does not.
+    """
+    directory = store.run / "stack"
+    if not directory.exists():
+        ledger.missing.append("stack")
+        return
+    try:
+        manifest = _read(directory)
+        scored = read_columns(directory / "oof.parquet", "id", "fold")
+    except ArtifactError as error:
+        ledger.fail("stack: what is stored can be trusted", error.message)
+        return
+    _check_learners(manifest, [one.name for one in config.stacked_learners()], ledger)
+    _check_settings(manifest, config, ledger)
+    _check_vouched(manifest, ledger)
+    _check_origin(store, manifest, ledger)
+    _check_scored(scored, truth, ledger)
+    _check_nested(store, manifest, scored, ledger)
+
+
+def _read(directory: Path) -> dict[str, Any]:
+    manifest = read_manifest(directory)
+    if fingerprint(manifest.get("key_parts")) != manifest.get("key"):
+        raise ArtifactError("the manifest does not hold its own key", where=str(directory))
+    return manifest
+
+
+def _check_learners(manifest: dict[str, Any], learners: list[str], ledger: Ledger) -> None:
+    """Check that the stack has the learners that the reader of the config believes it has."""
+    name = "stack: made from the learners that the config stacks"
+    groups = (manifest["learners"], manifest["key_parts"]["folds"], learners)
+    used, recorded, asked = (", ".join(sorted(group)) or "none" for group in groups)
+    if used == recorded == asked:
+        ledger.record(name, (), "", used)
+    else:
+        ledger.fail(name, f"it uses {used}, records {recorded}, and the config asks for {asked}")
+
+
+def _check_settings(manifest: dict[str, Any], config: Config, ledger: Ledger) -> None:
+    """Check that the stack was made with the settings that the reader of the config sees."""
+    try:
+        asked = stack_key_parts(config, manifest["key_parts"])
+    except EnsembleError as error:
+        ledger.note(ledger.unproven, f"settings of the stack: {error.message}")
+        return
+    made_by = manifest["key_parts"]
+    different = [
+        name
+        for name, value in asked.items()
+        if fingerprint(made_by.get(name)) != fingerprint(value)
+    ]
+    told = f"made with other values of: {', '.join(different)}" if different else None
+    name = "stack: made with what the config and the plugins say"
+    ledger.settle(name, told, "settings, meta-learner, features and seed")
+
+
+def _check_vouched(manifest: dict[str, Any], ledger: Ledger) -> None:
+    """Check that the stack names those of its learners whose training rows nobody knows."""
+    said = list(manifest["unproven"])
+    hidden = [n for n in manifest["learners"] if n in ledger.unknown and n not in said]
+    fault = f"it does not say so of {', '.join(hidden)}" if hidden else None
+    ledger.settle(
+        "stack: says which of its learners are unproven", fault, ", ".join(said) or "none"
+    )
+    for name in said:
+        ledger.note(ledger.unknown, name)
+
+
+def _check_origin(store: FoldStore, manifest: dict[str, Any], ledger: Ledger) -> None:
+    """Check that the stack was made from the folds that are there now, all of them and no other."""
+    stale = [name for name in ("plan", "data") if manifest.get(name) != getattr(store, name)]
+    for learner, origins in manifest["key_parts"]["folds"].items():
+        now = {fold_name(fold): _origin(store, learner, fold) for fold in range(store.n_splits)}
+        names = sorted({*now, *origins})
+        stale += [f"{learner} {n}" for n in names if origins.get(n) != now.get(n, "none")]
+    if stale:
+        ledger.fail("stack: made from the folds that are there", f"other: {', '.join(stale)}")
+    else:
+        detail = "all keys and logits are the same"
+        ledger.record("stack: made from the folds that are there", (), "", detail)
+
+
+def _origin(store: FoldStore, learner: str, fold: int) -> dict[str, str] | str:
+    try:
+        return origin_of(read_json(store.directory(learner, fold) / MANIFEST))
+    except (ArtifactError, KeyError, TypeError):
+        return "none"
+
+
+def _check_scored(scored: pl.DataFrame, truth: pl.DataFrame, ledger: Ledger) -> None:
+    """Check that the rows scored are target rows, in the folds that held them out."""
+    target = truth.filter(pl.col("role") == "target")
+    joined = scored.join(target.select("id", plan="fold"), on="id", how="left")
+    odd = joined.filter(pl.col("plan").is_null() | (pl.col("plan") != pl.col("fold")))
+    ledger.record(
+        "stack: scored on target rows, each once, in its own fold",
+        set(odd["id"]) | set(scored.filter(scored["id"].is_duplicated())["id"]),
+        "foreign, repeated or misplaced rows",
+        f"{len(scored)} of {len(target)} target rows scored",
+    )
+
+
+def _check_nested(
+    store: FoldStore, manifest: dict[str, Any], scored: pl.DataFrame, ledger: Ledger
+) -> None:
+    """Check that each row was scored by a stack fitted on the other folds alone."""
+    folds = list(range(store.n_splits))
+    recorded = sorted(nested["fold"] for nested in manifest["nested"])
+    name = "stack: scored by a fit of its own for each fold"
+    if recorded == folds == sorted(scored["fold"].drop_nulls().unique()):
+        ledger.record(name, (), "", f"{len(folds)} folds")
+    else:
+        detail = f"{len(folds)} folds are in the plan, and the manifest records {len(recorded)}"
+        ledger.fail(name, detail)
+    for nested in manifest["nested"]:
+        fold = nested["fold"]
+        outside = scored.filter(pl.col("fold") != fold)["id"].to_list()
+        name = f"stack fold {fold}: fitted on the other folds alone"
+        if ids_fingerprint(outside) == nested["ids_sha256"]:
+            ledger.record(name, (), "", f"{nested['fitted_on']} rows")
+        else:
+            ledger.fail(name, "the recorded rows are not those of the other folds")

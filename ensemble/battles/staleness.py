@@ -1,0 +1,145 @@
+"""Whether prepared battles are still those that the config describes and the files hold."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ensemble.battles.prepare import (
+    SUMMARY,
+    hash_table,
+    prepared_by,
+    prepared_settings,
+    read_summary,
+)
+from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.plugin.code import as_known
+from ensemble.storage.artifacts import fingerprint, hash_file
+
+if TYPE_CHECKING:
+    from ensemble.config.settings import Config, Reading
+
+VECTORS = "folds.embeddings"
+"""Names the file of vectors among the sources."""
+_MEND = "run `ensemble prepare CONFIG` again"
+
+
+def check_settings(config: Config) -> None:
+    """Refuse prepared battles that the config does not describe; no source need be there.
+
+    Raises
+    ------
+    ArtifactError
+        ``prepare`` has not been run, or ran with other sources, with other settings of theirs, or
+        with another threshold.
+    """
+    run = Path(config.run_dir)
+    if read_summary(run).get("settings") != prepared_settings(config):
+        raise ArtifactError(
+            "the battles were prepared with other sources or settings than the config now says",
+            where=str(run / SUMMARY),
+            mend=_MEND,
+        )
+
+
+def check_sources(config: Config) -> None:
+    """Refuse prepared battles whose files have changed since, too.
+
+    A file that is not there has not changed: a run directory goes where its sources do not.
+
+    Raises
+    ------
+    ArtifactError
+        A file has another content than was prepared; or as ``check_settings``.
+    """
+    check_settings(config)
+    prepared = read_summary(Path(config.run_dir))["sources"]
+    for reading, source in zip(config.readings(), prepared, strict=True):
+        known, path = source["sha256"], reading.path
+        if known and os.path.isfile(path) and hash_file(Path(path)) != known:  # noqa: PTH113
+            raise ArtifactError(
+                f'the file of source "{source["name"]}" is not the one that was prepared',
+                where=path,
+                mend=f"{_MEND}, or put the former file back",
+            )
+    vectors = config.folds.embeddings
+    if vectors and _vectors_changed(config, read_summary(Path(config.run_dir))):
+        raise ArtifactError(
+            "the file of vectors is not the one that was prepared",
+            where=vectors,
+            mend=f"{_MEND}, or put the former file back",
+        )
+
+
+def compare_sources(config: Config) -> tuple[list[str], list[str]]:
+    """Hold the sources and the test file, as they are now, against what was prepared from them.
+
+    Returns
+    -------
+    tuple[list[str], list[str]]
+        Names of the sources whose content is another, and of those that are not here: a run
+        directory goes where its sources do not. What a loader reads that is no file is loaded
+        again, as ``prepare`` does; where that fails, it is not here either. :data:`VECTORS` stands
+        for the file of vectors.
+
+    Raises
+    ------
+    ArtifactError
+        As ``check_settings``; or the same content is no longer what the battles are known by,
+        since this version of the toolkit, or of a loader's package, is another.
+    """
+    check_settings(config)
+    summary = read_summary(Path(config.run_dir))
+    changed, absent = [], []
+    for reading, source in zip(config.readings(), summary["sources"], strict=True):
+        known = source["sha256"] or source["table"]
+        now = _content_of(reading, is_file=source["sha256"] is not None)
+        if now is None:
+            absent.append(str(source["name"]))
+        elif now != known:
+            changed.append(str(source["name"]))
+    if config.folds.embeddings:
+        different = _vectors_changed(config, summary)
+        if different is not False:
+            (absent if different is None else changed).append(VECTORS)
+    _check_key(config, summary)
+    return changed, absent
+
+
+def _vectors_changed(config: Config, summary: dict[str, Any]) -> bool | None:
+    """Say whether the file of vectors is another than was prepared; None where it is not here."""
+    try:
+        now = hash_file(Path(str(config.folds.embeddings)))
+    except OSError:
+        return None
+    return bool(now != (summary["embeddings"] or {}).get("sha256"))
+
+
+def _content_of(reading: Reading, *, is_file: bool) -> str | None:
+    """Name the content of a reading as ``prepare`` does; None where it is not here."""
+    try:
+        return hash_file(Path(reading.path)) if is_file else hash_table(reading)
+    except (EnsembleError, OSError, ValueError):
+        return None
+
+
+def _check_key(config: Config, summary: dict[str, Any]) -> None:
+    sources = summary["sources"]
+    hashes = [source["sha256"] for source in sources]
+    tables = {at: source["table"] for at, source in enumerate(sources) if source["table"]}
+    try:
+        vectors = (summary["embeddings"] or {}).get("sha256")
+        made_by = prepared_by(config, hashes, tables, vectors)
+    except EnsembleError as error:  # a loader's plugin is not installed here
+        raise ArtifactError(error.message, where=error.where, mend=error.mend) from error
+    stored = summary["made_by"]["loaded_by"]
+    if len(stored) == len(made_by["loaded_by"]):
+        both = zip(made_by["loaded_by"], stored, strict=True)
+        made_by["loaded_by"] = [now and as_known(now, then) for now, then in both]
+    if fingerprint(made_by) != summary["key"]:
+        raise ArtifactError(
+            "the battles were prepared by another version of the toolkit or of a loader's package",
+            where=str(Path(config.run_dir) / SUMMARY),
+            mend=_MEND,
+        )

@@ -1,0 +1,261 @@
+"""Verbs that ask: of a run, of a config before it is run, of what is installed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from ensemble.cli.shared import (
+    cli,
+    config_argument,
+    echo_json,
+    fold_numbers,
+    json_option,
+    load,
+    only_results,
+    path_type,
+    quiet_option,
+    run_argument,
+    terminal,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@cli.command()
+@config_argument
+@click.option("--learner", help="A learner of the config; without it, a cheap one.")
+@click.option("--folds", help="Score these folds only: 0,1")
+@click.option("--rows", type=click.IntRange(min=1), help="Most rows of the target, and a source.")
+@click.option("--source", "names", multiple=True, help="Only this source; may be repeated.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=2, max=100),
+    default=4,
+    show_default=True,
+    help="Most seeds for a treatment whose effect is near zero.",
+)
+@click.option(
+    "--treatment",
+    "treatments",
+    multiple=True,
+    help='Only this way to train on it, such as "train, offset"; may be repeated.',
+)
+@click.option("--curve/--no-curve", default=True, help="Measure parts of a source too.")
+@click.option("--shift/--no-shift", default=True, help="Measure how a source differs.")
+@quiet_option
+@json_option
+def sources(
+    config: Path,
+    learner: str | None,
+    folds: str | None,
+    rows: int | None,
+    names: tuple[str, ...],
+    seeds: int,
+    treatments: tuple[str, ...],
+    curve: bool,
+    shift: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Say of each source whether it helps on the target, and in which role.
+
+    What it holds, what it repeats, how it differs, and what it does to the log loss of a learner
+    that is fitted with and without it. Nothing of a run is changed.
+    """
+    from ensemble.pipeline import sources_stage, writing
+    from ensemble.sources.settings import StudySettings
+    from ensemble.stacking.settings import check_plugins
+
+    wanted = fold_numbers(folds)
+    with only_results():
+        settings = load(config)
+        check_plugins(settings)
+        asked = StudySettings(
+            learner=learner,
+            folds=None if wanted is None else tuple(wanted),
+            rows=rows,
+            sources=names or None,
+            treatments=treatments or None,
+            most_seeds=seeds,
+            curve=curve,
+            shift=shift,
+        )
+        with writing(settings, terminal(quiet=quiet)) as reporter:
+            studies = [study.to_json() for study in sources_stage(settings, reporter, asked)]
+    if as_json:
+        echo_json(studies)
+    else:
+        from ensemble.cli.terminal_sources import show_sources
+
+        show_sources(studies)
+
+
+@cli.command()
+@run_argument
+@click.option("--partial", is_flag=True, help="Let a run pass that is not complete yet.")
+@click.option("--deep", is_flag=True, help="Ask stored models again for what is stored.")
+@click.option(
+    "--rows",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="With --deep: held-out, and test, rows that each stored model is asked for.",
+)
+@json_option
+def audit(run: Path, partial: bool, deep: bool, rows: int, as_json: bool) -> None:
+    """Prove a run honest from its files; exit with 1 if not.
+
+    The result is stored in the run, and the report written anew. Its state is `passed`, `passed
+    without sources` (they are not here to be compared), `incomplete` (a fold or the stack is not
+    there; --partial lets such a run pass), `unproven` (predictions from outside, or plugins that
+    are not installed), or `failed`. All but the first two exit with 1.
+    """
+    from ensemble.config.load import load_run_config
+    from ensemble.pipeline import prove_stage
+
+    load_run_config(run)  # exits with 2 where there is no run: that is not a dishonest one
+    with only_results():
+        result, report, fault = prove_stage(run, deep=deep, rows=rows)
+    stored = {"report": report and str(report), "not_stored": fault}
+    if as_json:
+        echo_json(result.to_json() | stored)
+    else:
+        for check in result.checks:
+            click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}")
+        click.echo(result.sentence)
+        told = f"report: {report}" if report else f"the report is as it was: {fault}"
+        click.echo(told)
+    if not (result.proved or (partial and result.state == "incomplete")):
+        sys.exit(1)
+
+
+@cli.command()
+@config_argument
+@click.option("--learner", "learners", multiple=True, help="Only this learner; may be repeated.")
+@click.option("--rows", type=click.IntRange(min=1), default=6, show_default=True)
+@quiet_option
+@json_option
+def check(config: Path, learners: tuple[str, ...], rows: int, quiet: bool, as_json: bool) -> None:
+    """Check learners on a few battles, before hours are spent; exit with 1 if one fails.
+
+    First what is known to fail: columns, ids, files, tokenizers. Then language models compute the
+    battles in every way that they will: as transformers does, packed, as in training, after save
+    and load, in the precision of prediction. A learner without a check of its own is fitted on
+    sixty battles: shape, order, batch, save and load, seed. Models that are stored already are
+    asked again for what they predicted.
+    """
+    from ensemble.pipeline import check_stage, writing
+    from ensemble.stacking.settings import check_plugins
+
+    with only_results():
+        settings = load(config)
+        check_plugins(settings)
+        with writing(settings, terminal(quiet=quiet)) as reporter:
+            found = check_stage(settings, reporter, learners or None, rows)
+    if as_json:
+        click.echo(json.dumps([finding.to_json() for finding in found], indent=2))
+    else:
+        for finding in found:
+            click.echo(finding.line())
+    if any(finding.ok is False for finding in found):
+        sys.exit(1)
+
+
+@cli.command()
+@run_argument
+@click.argument("names", nargs=-1, required=True, metavar="A B ...")
+@click.option("--by", multiple=True, help="Slice by this feature column too; may be repeated.")
+@json_option
+def compare(run: Path, names: tuple[str, ...], by: tuple[str, ...], as_json: bool) -> None:
+    """Hold learners against each other on the same target rows.
+
+    A is the reference; each other name is compared with it, over all rows and in slices by source,
+    label, length, turns and language. A name is a learner of RUN, a candidate of its stack (`stack`
+    is the chosen one), or OTHER_RUN:NAME where that run has the same battles and fold plan.
+
+    --by takes the name of a feature column, which is cut into quartiles, or a pattern over columns,
+    of which a row belongs to the largest: 'stop_words_*_prompt', say.
+    """
+    from ensemble.cli.terminal import show_comparison
+    from ensemble.pipeline import compare_stage
+
+    with only_results():
+        result, stored, fault = compare_stage(run, names, by)
+    outcome = {**result, "stored": stored and str(stored)}
+    if fault:
+        outcome["not_stored"] = fault
+    if as_json:
+        echo_json(outcome)
+    else:
+        show_comparison(outcome)
+
+
+@cli.command()
+@click.argument("submission", type=path_type)
+@click.option("--test", type=path_type, required=True, help="The test file that it answers.")
+@json_option
+def validate(submission: Path, test: Path, as_json: bool) -> None:
+    """Check any submission against its test file.
+
+    All ids once and no other, finite numbers within [0, 1], rows that sum to 1.
+    """
+    from ensemble.submission.write import validate_submission
+
+    rows = validate_submission(submission, test)
+    message = {"submission": str(submission), "rows": rows, "valid": True}
+    click.echo(json.dumps(message) if as_json else f"{submission}: valid, {rows:,} rows")
+
+
+@cli.command()
+@json_option
+def learners(as_json: bool) -> None:
+    """List learners, feature sets and what else is installed."""
+    from ensemble.plugin.manager import get_manager
+
+    with only_results():
+        manager = get_manager()
+    registries = (
+        manager.base_learners,
+        manager.meta_learners,
+        manager.feature_sets,
+        manager.loaders,
+    )
+    rows = [
+        {
+            "kind": registry.kind,
+            "name": entry.name,
+            "plugin": entry.plugin,
+            "distribution": entry.distribution,
+        }
+        for registry in registries
+        for entry in registry
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        click.echo(f"{row['kind']:<13}  {row['name']:<16}  {row['plugin']} ({row['distribution']})")
+
+
+@cli.command()
+@json_option
+def plugins(as_json: bool) -> None:
+    """List plugins, and those skipped with their errors."""
+    from ensemble.plugin.manager import get_manager
+
+    with only_results():
+        manager = get_manager()
+    found = [{"name": name, "distribution": where} for name, where in manager.plugins()]
+    broken = [vars(item) for item in manager.broken]
+    if as_json:
+        click.echo(json.dumps({"plugins": found, "broken": broken}, indent=2))
+        return
+    for item in found:
+        click.echo(f"{item['name']}  {item['distribution']}")
+    for item in broken:
+        click.echo(f"{item['name']}  {item['distribution']}  SKIPPED: {item['error']}")

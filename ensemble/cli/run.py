@@ -1,0 +1,233 @@
+"""Verbs that make a run, or a part of it."""
+
+from __future__ import annotations
+
+import json
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ensemble.cli.shared import (
+    cli,
+    config_argument,
+    echo_json,
+    fold_numbers,
+    is_standard_output,
+    json_option,
+    keep_option,
+    load,
+    only_results,
+    option_values,
+    path_type,
+    print_summary,
+    quiet_option,
+    refit_option,
+    terminal,
+)
+from ensemble.errors import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ensemble.config.settings import Config
+
+
+def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn ``function(config, reporter, **options)`` into a verb on a CONFIG.
+
+    What the function gives is printed with ``--json``.
+    """
+
+    @cli.command(name=function.__name__)
+    @config_argument
+    @quiet_option
+    @json_option
+    @wraps(function)
+    def verb(config: Path, quiet: bool, as_json: bool, **options: Any) -> None:
+        from ensemble.pipeline import writing
+        from ensemble.stacking.settings import check_plugins
+
+        with only_results():
+            settings = load(config)
+            check_plugins(settings)
+            with writing(settings, terminal(quiet=quiet)) as reporter:
+                outcome = function(settings, reporter, **options)
+        if as_json:
+            echo_json(outcome)
+
+    return verb
+
+
+@cli.command()
+@config_argument
+@refit_option
+@keep_option
+@quiet_option
+@json_option
+def run(
+    config: Path, refit: tuple[str, ...], keep: tuple[str, ...], quiet: bool, as_json: bool
+) -> None:
+    """Do all of it, from sources to submission and report.
+
+    The same command again resumes the run, and makes anew only what a change of the config touches.
+    """
+    from ensemble.errors import AuditError
+    from ensemble.pipeline import run as run_pipeline
+
+    settings = load(config)
+    try:
+        with only_results():
+            place = run_pipeline(settings, terminal(quiet=quiet), refit=refit, keep=keep)
+    except AuditError:
+        if not as_json:  # the scores are there; the error says what they are worth
+            print_summary(Path(settings.run_dir), as_json=False)
+        raise
+    print_summary(place, as_json=as_json)
+
+
+@_stage
+def prepare(config: Config, reporter: Any) -> dict[str, Any]:
+    """Load the sources and find clusters of duplicates."""
+    from ensemble.pipeline import prepare_stage
+
+    return prepare_stage(config, reporter)
+
+
+@_stage
+def split(config: Config, reporter: Any) -> dict[str, Any]:
+    """Make the fold plan."""
+    from ensemble.pipeline import split_stage
+
+    return split_stage(config, reporter)
+
+
+@_stage
+@click.option("--learner", "learners", multiple=True, help="Only this learner; may be repeated.")
+@click.option("--folds", help="Only these folds, and no refit: 0,1")
+@refit_option
+@keep_option
+def fit(
+    config: Config,
+    reporter: Any,
+    learners: tuple[str, ...],
+    folds: str | None,
+    refit: tuple[str, ...],
+    keep: tuple[str, ...],
+) -> dict[str, Any]:
+    """Fit learners fold by fold; store OOF and test logits."""
+    from ensemble.oof.refits import Decisions
+    from ensemble.pipeline import fit_stage
+
+    decided = Decisions(refit, keep)
+    return fit_stage(config, reporter, learners or None, fold_numbers(folds), decided)
+
+
+@_stage
+def stack(config: Config, reporter: Any) -> dict[str, Any]:
+    """Compare ways to combine the learners, and decide."""
+    from ensemble.pipeline import stack_stage
+
+    return stack_stage(config, reporter)
+
+
+@cli.command()
+@click.argument("config_or_run", type=path_type)
+@click.option("--test", type=path_type, help="Score the rows of this file instead of the config's.")
+@click.option("--output", type=path_type, help="Where the submission goes; needed with --test.")
+@keep_option
+@click.option("--text-format", type=click.Choice(["json", "plain"]), help="Of --test's text cells.")
+@click.option("--loader", help='Loader plugin that reads --test; "none" for the built-in readers.')
+@click.option("--option", "options", multiple=True, help="Of the loader: KEY=VALUE; repeatable.")
+@quiet_option
+@json_option
+def predict(
+    config_or_run: Path,
+    test: Path | None,
+    output: Path | None,
+    keep: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
+    **reading: Any,
+) -> None:
+    """Write the submission, or score new rows by a saved run.
+
+    With --test, the saved models of a RUN score the rows of FILE: no network, no training data. The
+    file is read as the run's own test file is, unless options say otherwise. The output may be a
+    device, a pipe or a link; it never replaces an input or a file of a run.
+    """
+    if (test is None) != (output is None):
+        raise click.UsageError("--test and --output go together")
+    if test is None and (keep or any(reading.values())):
+        raise click.UsageError("--text-format, --loader, --option and --keep are for --test")
+    config = load(config_or_run)
+    if test is not None and output is not None:
+        rows: int | None = _score(config, config_or_run, test, output, keep, reading)
+    else:
+        from ensemble.pipeline import predict_stage, writing
+
+        with only_results(), writing(config, terminal(quiet=quiet)) as reporter:
+            output, rows = predict_stage(config, reporter), None
+    outcome = {"submission": output and str(output), "rows": rows}
+    # Where the table itself went to standard output, nothing else may.
+    apart = output is not None and is_standard_output(output)
+    if as_json:
+        click.echo(json.dumps(outcome), err=apart)
+    elif rows is not None:
+        click.echo(printable(f"{output}: {rows:,} rows"), err=apart)
+
+
+def _score(
+    config: Config,
+    config_file: Path,
+    test: Path,
+    output: Path,
+    keep: tuple[str, ...],
+    reading: dict[str, Any],
+) -> int:
+    """Score new rows; the table is written when standard output is open for results again."""
+    from ensemble.submission.new_rows import reading_options, score_file
+    from ensemble.submission.output import check_output, write_output
+
+    if config_file.is_file():
+        check_output(output, [config_file], "the config")
+    options = option_values(reading.pop("options"))
+    with only_results():
+        asked = reading_options(config, options=options, **reading)
+        text, rows = score_file(config, test, output, asked, keep)
+    write_output(output, text)
+    return rows
+
+
+@cli.command()
+@click.argument("config_or_run", type=path_type)
+@json_option
+def report(config_or_run: Path, as_json: bool) -> None:
+    """Write the HTML report of what there is so far."""
+    from ensemble.pipeline import report_stage, writing
+
+    config = load(config_or_run)
+    with writing(config) as reporter:
+        path = report_stage(config, reporter)
+    click.echo(json.dumps({"report": str(path)}) if as_json else str(path))
+
+
+@cli.command()
+@click.option("--directory", type=path_type, default=Path("runs/demo"), show_default=True)
+@click.option(
+    "--rows", type=click.IntRange(min=100, max=10_000_000), default=2_000, show_default=True
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@quiet_option
+@json_option
+def demo(directory: Path, rows: int, seed: int, quiet: bool, as_json: bool) -> None:
+    """Run the whole pipeline on generated battles.
+
+    Their true label distributions are known, so the report shows the best possible log loss.
+    """
+    from ensemble.cli.demo import demo as run_demo
+
+    with only_results():
+        place = run_demo(directory, rows=rows, seed=seed, display=terminal(quiet=quiet))
+    print_summary(place, as_json=as_json)

@@ -1,0 +1,214 @@
+"""What a person sees on the terminal, or finds in a log: lines, progress, a summary."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ensemble.errors import printable
+from ensemble.stacking.verdict_text import signed
+from ensemble.storage.artifacts import read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+_SECONDS_BETWEEN_LINES = 60.0
+
+
+class Terminal:
+    """Shows a run on standard error, so that standard output stays free for results.
+
+    Parameters
+    ----------
+    quiet
+        Show nothing at all.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+        self.console.print(printable(text), markup=False)
+
+    @contextmanager
+    def bar(self, label: str) -> Iterator[Callable[..., None]]:
+        """Show a progress bar, which goes when done; where there is no terminal a line a minute."""
+        if not self.console.is_terminal:
+            yield self._by_lines(label)
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            task = progress.add_task(label, total=1.0)
+
+            def update(done: float, message: str = "") -> None:
+                progress.update(task, completed=done, description=f"{label}  {message}".rstrip())
+
+            yield update
+
+    def _by_lines(self, label: str) -> Callable[..., None]:
+        """Make what says now and then how far something is: logs of hours must not be mute."""
+        said = time.monotonic()
+
+        def update(done: float, message: str = "") -> None:
+            nonlocal said
+            now = time.monotonic()
+            if now - said >= _SECONDS_BETWEEN_LINES:
+                said = now
+                self.say(f"{label}  {done:.0%}  {message}".rstrip())
+
+        return update
+
+
+def summary(run: Path) -> dict[str, Any]:
+    """Gather the outcome of a run: what the table shows and ``--json`` prints."""
+    candidates = read_json(run / "stack" / "candidates.json")
+    verdict = read_json(run / "stack" / "verdict.json")
+    return {
+        "run": str(run),
+        "learners": [
+            _scores(item) | ({"seeds": item["seeds"]} if "seeds" in item else {})
+            for item in candidates["learners"]
+        ],
+        "candidates": [_scores(item) for item in candidates["candidates"]],
+        "chosen": verdict["chosen"],
+        "sentence": verdict["sentence"],
+        "unproven": verdict.get("unproven", {"learners": [], "candidates": []}),
+        "class_prior": candidates.get("class_prior"),
+        "doubts": candidates.get("doubts", []),
+        "rows_scored": candidates["rows_scored"],
+        "rows_missing": candidates["rows_missing"],
+        "report": str(run / "report.html"),
+        "submission": str(run / "submission.csv") if (run / "submission.csv").exists() else None,
+    }
+
+
+def show_summary(outcome: dict[str, Any]) -> None:
+    """Print the outcome of a run as a table on standard output."""
+    unproven = outcome["unproven"]
+    # Of predictions from outside nobody knows whether the battles were held out from them.
+    kind = (
+        "target battles; ? marks what is unproven" if unproven["learners"] else "held-out battles"
+    )
+    table = Table(title=f"log loss on {outcome['rows_scored']:,} {kind}")
+    for heading, side in (("", "left"), ("log loss", "right"), ("95% interval", "right")):
+        table.add_column(heading, justify=side)  # type: ignore[arg-type]
+    if outcome["class_prior"] is not None:
+        table.add_row("class prior", f"{outcome['class_prior']:.4f}", "")
+        table.add_section()
+    for item in outcome["learners"]:
+        doubt = " ?" if item["name"] in unproven["learners"] else ""
+        table.add_row(f"{_named(item)}{doubt}", *_cells(item))
+    table.add_section()
+    for item in outcome["candidates"]:
+        mark = " ?" if item["name"] in unproven["candidates"] else ""
+        mark += "  <- chosen" if item["name"] == outcome["chosen"] else ""
+        table.add_row(f"{item['name']}{mark}", *_cells(item))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(outcome["sentence"], markup=False)
+    for doubt in outcome["doubts"]:
+        console.print(f"warning: {doubt}", markup=False)
+    if outcome["rows_missing"]:
+        console.print(
+            f"{outcome['rows_missing']:,} rows are not scored: no fold has predicted them"
+        )
+    for key in ("submission", "report"):
+        if outcome[key]:
+            console.print(f"{key}: {outcome[key]}", markup=False)
+
+
+def _named(item: dict[str, Any]) -> str:
+    """Name a learner, and say how far its seeds are apart where it has several."""
+    seeds = item.get("seeds")
+    return f"{item['name']} ({seeds['n']} seeds, sd {seeds['sd']:.4f})" if seeds else item["name"]
+
+
+def show_comparison(outcome: dict[str, Any]) -> None:
+    """Print a comparison on standard output: all rows, then slices challenger by challenger."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(_overall_table(outcome))
+    for name in outcome["overall"]["differences"] if outcome["slices"] else ():
+        console.print(_slice_table(outcome, name))
+    for sentence in outcome["sentences"]:
+        console.print(sentence, markup=False)
+    for by, value in outcome["uniform"].items():
+        console.print(f"Not sliced by {by}: all rows have {value}.", markup=False)
+    console.print(
+        f"stored: {outcome['stored']} (`ensemble report RUN` shows it)"
+        if outcome["stored"]
+        else f"not stored: {outcome['not_stored']}",
+        markup=False,
+    )
+
+
+def _overall_table(outcome: dict[str, Any]) -> Table:
+    whole = outcome["overall"]
+    table = _table(
+        f"log loss on {outcome['rows']:,} battles that all have predicted",
+        ("", "log loss", f"minus {outcome['reference']}", ""),
+    )
+    for name, loss in whole["losses"].items():
+        cells = _difference(whole, name) if name in whole["differences"] else ("", "")
+        table.add_row(escape(name), _with_ends(loss, "{:.4f}".format), *cells)
+    return table
+
+
+def _slice_table(outcome: dict[str, Any], name: str) -> Table:
+    title = f"log loss of {name} minus that of {outcome['reference']}"
+    table = _table(title, ("", "rows", "clusters", "difference", ""))
+    by = None
+    for one in outcome["slices"]:
+        if by != one["by"]:
+            by = one["by"]
+            table.add_section()
+            table.add_row(escape(f"by {by}"))
+        size = f"{one['rows']:,}", f"{one['clusters']:,}"
+        table.add_row(escape(f"  {one['value']}"), *size, *_difference(one, name))
+    return table
+
+
+def _table(title: str, headings: tuple[str, ...]) -> Table:
+    """Make a table where room is taken from the names, never from the numbers."""
+    table = Table(title=escape(title), box=SIMPLE, title_justify="left", pad_edge=False)
+    for place, heading in enumerate(headings):
+        numbers = place not in (0, len(headings) - 1)
+        side: Literal["right", "left"] = "right" if numbers else "left"
+        table.add_column(escape(heading), justify=side, no_wrap=place > 0)
+    return table
+
+
+def _difference(part: dict[str, Any], name: str) -> tuple[str, str]:
+    """Write a difference with its interval, and what it says."""
+    if part["differences"] is None:
+        return "", "not measured"
+    found = part["differences"][name]
+    return _with_ends(found, signed), found["conclusion"].replace(
+        "no difference shown", "not shown"
+    )
+
+
+def _with_ends(found: dict[str, Any], write: Callable[[float], str]) -> str:
+    mean = write(found["mean"])
+    if found["low"] is None:
+        return mean
+    return escape(f"{mean} [{write(found['low'])}, {write(found['high'])}]")
+
+
+def _scores(item: dict[str, Any]) -> dict[str, Any]:
+    return {key: item[key] for key in ("name", "log_loss", "low", "high")}
+
+
+def _cells(item: dict[str, Any]) -> tuple[str, str]:
+    if item["low"] is None:
+        return f"{item['log_loss']:.4f}", "small sample"
+    return f"{item['log_loss']:.4f}", f"[{item['low']:.4f}, {item['high']:.4f}]".replace("[", "\\[")

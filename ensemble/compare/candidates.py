@@ -1,0 +1,123 @@
+"""Names to out-of-fold probabilities: learners, candidates of the stack, learners of another run.
+
+Nothing is taken that its manifest does not vouch for, and nothing is joined by position.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ensemble.compare import folds, stacked
+from ensemble.compare.eval_set import check_same_ground
+from ensemble.config.load import load_run_config
+from ensemble.errors import DataError, unknown_name
+from ensemble.stacking.doubt import doubted_candidates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ensemble.compare.eval_set import Ground
+    from ensemble.config.settings import Config
+    from ensemble.plugin.base import FloatArray
+
+OTHER = ":"
+"""Stands between another run's directory and the name of a learner there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Contestant:
+    """One side of a comparison.
+
+    Parameters
+    ----------
+    name
+        Unique in the comparison.
+    probabilities
+        ``(n, 3)``; NaN where a row has not been predicted.
+    made_from
+        JSON that names the predictions: the hashes that a later reader holds against the run.
+    settings
+        JSON: plugin, version and parameters; empty for a candidate.
+    training_rows
+        ``"recorded"`` or ``"unknown"``: whether anybody knows what it was trained on.
+    """
+
+    name: str
+    probabilities: FloatArray
+    made_from: dict[str, Any]
+    settings: dict[str, Any]
+    training_rows: str
+
+
+def read_contestants(ground: Ground, config: Config, names: Sequence[str]) -> list[Contestant]:
+    """Read the predictions that some names stand for, in the order of the names.
+
+    Errors as ``compare``.
+    """
+    if len(names) < 2:
+        raise DataError(
+            f"a comparison takes two learners or more, and {len(names)} is given",
+            mend="ensemble compare RUN A B",
+        )
+    places = [_place(ground, config, name) for name in names]
+    labels = _labels(places, ground.run)
+    for label in labels:
+        if labels.count(label) > 1:
+            raise DataError(f'"{label}" is named twice', mend="name each learner once")
+    return [
+        _read(ground, run, settings, name, label)
+        for (run, settings, name), label in zip(places, labels, strict=True)
+    ]
+
+
+def _place(ground: Ground, config: Config, text: str) -> tuple[Path, Config, str]:
+    """Say in which run a name is to be looked up."""
+    directory, separator, name = text.rpartition(OTHER)
+    if not separator:
+        return ground.run, config, text
+    other = Path(directory)
+    settings = load_run_config(other)
+    if other.resolve() == ground.run.resolve():
+        return ground.run, config, name
+    check_same_ground(ground, other)
+    return other, settings, name
+
+
+def _labels(places: Iterable[tuple[Path, Config, str]], own: Path) -> list[str]:
+    """Call learners of other runs by as much of the run's path as tells them apart."""
+    found = [(run, name) for run, _, name in places]
+    if len({(run.resolve(), name) for run, name in found}) < len(found):
+        return [_label(run, name, own, 1) for run, name in found]
+    depth = 1
+    while len({_label(run, name, own, depth) for run, name in found}) < len(found):
+        depth += 1
+    return [_label(run, name, own, depth) for run, name in found]
+
+
+def _label(run: Path, name: str, own: Path, depth: int) -> str:
+    return name if run == own else f"{'/'.join(run.resolve().parts[-depth:])}{OTHER}{name}"
+
+
+def _read(ground: Ground, run: Path, config: Config, name: str, label: str) -> Contestant:
+    """Read a learner, or else a candidate of the stack."""
+    learners = [learner.name for learner in config.learners]
+    other = None if run == ground.run else label.rpartition(OTHER)[0]
+    store = ground.store_of(run)
+    if name in learners:
+        found = folds.read_learner(store, config.learner(name), ground.battles)
+        made_from = {"kind": "learner", "name": name, "run": other, "folds": found.origins}
+        return Contestant(
+            label, found.probabilities, made_from, found.settings, found.training_rows
+        )
+    candidates = stacked.candidate_names(run)
+    if name not in candidates:
+        kind = "learner" if other is None else f"learner of {run}"
+        raise unknown_name(kind, name, [*learners, *candidates])
+    probabilities, named_by = stacked.read_candidate(store, name, ground.battles)
+    unknown = [one for one in named_by["learners"] if folds.has_unknown_training(store, one)]
+    description = stacked.description(run, named_by["candidate"])
+    doubted = doubted_candidates({named_by["candidate"]: description}, unknown)
+    made_from = {"kind": "candidate", "name": name, "run": other, **named_by}
+    return Contestant(label, probabilities, made_from, {}, "unknown" if doubted else "recorded")

@@ -1,0 +1,180 @@
+"""A learner's folds, put together as the out-of-fold predictions of one and the same learner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ensemble.errors import ArtifactError
+from ensemble.oof.fold_key import fold_name
+from ensemble.oof.store import OOF, origin_of, read_logits
+from ensemble.redact import without_secrets
+from ensemble.stacking.scoring import softmax
+from ensemble.storage.artifacts import MANIFEST, fingerprint, read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import polars as pl
+
+    from ensemble.config.settings import Learner
+    from ensemble.oof.store import FoldStore
+    from ensemble.plugin.base import FloatArray, LogitArray
+
+_SETTINGS = ("plugin", "version")
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A learner's predictions and what stands behind them.
+
+    Parameters
+    ----------
+    probabilities
+        ``(n, 3)``; NaN where the row's fold has not been fitted.
+    origins
+        Key and hash of the logits of each fold, by the name of its directory.
+    settings
+        Plugin, version and parameters.
+    training_rows
+        As in ``Contestant``.
+    """
+
+    probabilities: FloatArray
+    origins: dict[str, dict[str, str]]
+    settings: dict[str, Any]
+    training_rows: str
+
+
+def read_learner(store: FoldStore, learner: Learner, rows: pl.DataFrame) -> Found:
+    """Read the folds that there are; each has to be whole, of this plan, and like the others.
+
+    Parameters
+    ----------
+    store
+        The folds of the run.
+    learner
+        As the run's config has it.
+    rows
+        ``id``, ``fold`` of ``n`` target rows.
+
+    Raises
+    ------
+    ArtifactError
+        A fold is damaged, of another plan or of other battles, was made with other settings than
+        the rest or than the config has, or predicts what it does not hold out; or there is none.
+    """
+    logits = np.full((len(rows), 3), np.nan, dtype=np.float32)
+    manifests: dict[str, dict[str, Any]] = {}
+    for fold in range(store.n_splits):
+        directory = store.directory(learner.name, fold)
+        if (directory / MANIFEST).exists():
+            manifests[fold_name(fold)] = _read(store, learner.name, fold)
+            part = read_logits(directory / OOF, rows["id"])
+            _put(logits, part, (rows["fold"] == fold).to_numpy(), str(directory))
+    _check_alike(manifests, learner, str(store.run / "learners" / learner.name))
+    first = next(iter(manifests.values()))
+    states = {manifest.get("training_rows") or "unknown" for manifest in manifests.values()}
+    return Found(
+        softmax(logits),
+        {name: origin_of(manifest) for name, manifest in manifests.items()},
+        {key: first["key_parts"].get(key) for key in _SETTINGS}
+        | {"parameters": first.get("parameters", {})},
+        max(states),
+    )
+
+
+def origins_now(store: FoldStore, learner: str) -> dict[str, dict[str, str]]:
+    """Name the folds that a learner has now, by their manifests alone: nothing is verified."""
+    found = {}
+    for fold in range(store.n_splits):
+        path = store.directory(learner, fold) / MANIFEST
+        if path.exists():
+            try:
+                found[fold_name(fold)] = origin_of(read_json(path))
+            except (KeyError, TypeError) as error:
+                raise ArtifactError(
+                    "a manifest is none", where=str(path), mend=_mend(learner)
+                ) from error
+    return found
+
+
+def has_unknown_training(store: FoldStore, learner: str) -> bool:
+    """Say whether nobody knows what a learner of the stack was trained on."""
+    path = store.directory(learner, 0) / MANIFEST
+    return bool(read_json(path).get("training_rows") != "recorded")
+
+
+def _read(store: FoldStore, learner: str, fold: int) -> dict[str, Any]:
+    try:
+        return store.read(learner, fold)
+    except ArtifactError as error:
+        raise ArtifactError(error.message, where=error.where, mend=_mend(learner)) from error
+
+
+def _mend(learner: str) -> str:
+    return f"run `ensemble fit CONFIG --learner {learner}`: what is damaged or lacks is made anew"
+
+
+def _put(logits: LogitArray, part: LogitArray, held_out: np.ndarray, where: str) -> None:
+    """Put the logits of one fold where the plan wants them, and nowhere else."""
+    there = ~np.isnan(part).any(axis=1)
+    if (there & ~held_out).any():
+        raise ArtifactError(
+            f"it predicts {int((there & ~held_out).sum()):,} rows that the plan holds out in "
+            "another fold",
+            where=where,
+            mend="run `ensemble audit RUN`, and `ensemble fit CONFIG` after deleting it",
+        )
+    if np.isinf(part[there]).any():
+        raise ArtifactError("logits are infinite", where=where)
+    logits[there] = part[there]
+
+
+def _check_alike(manifests: Mapping[str, Mapping[str, Any]], learner: Learner, where: str) -> None:
+    """See that all folds are of one learner, and that it is the config's."""
+    if not manifests:
+        raise ArtifactError(
+            f'learner "{learner.name}" has not been fitted',
+            where=where,
+            mend=_mend(learner.name),
+        )
+    shared = {name: _of_all_folds(manifest["key_parts"]) for name, manifest in manifests.items()}
+    if len({fingerprint(parts) for parts in shared.values()}) > 1:
+        raise ArtifactError(
+            f"its folds were made with different settings: {', '.join(_odd(shared))}",
+            where=where,
+            mend=_mend(learner.name),
+        )
+    made_by = next(iter(shared.values()))
+    parameters = made_by.get("parameters", {})
+    by_content = {*made_by.get("dependencies", {}), *made_by.get("files", {})} - {*parameters}
+    asked = without_secrets(dict(learner.parameters))
+    given = {k: v for k, v in asked.items() if k not in by_content}
+    changed = [k for k, v in given.items() if parameters.get(k) != v]
+    if made_by.get("plugin") != learner.plugin or changed:
+        raise ArtifactError(
+            "its predictions were made with other settings than the config has now: "
+            + (", ".join(changed) or f"plugin {made_by.get('plugin')}"),
+            where=where,
+            mend=_mend(learner.name),
+        )
+
+
+def _of_all_folds(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the parts of a fold's key that all folds of a learner share.
+
+    Each fold has its own teachers and labellers, which have the same names in all of them.
+    """
+    named = {name: sorted(keys) for name, keys in parts.get("labellers", {}).items()}
+    taught = {"teachers": sorted(parts.get("teachers", ())), "labellers": named}
+    return {name: value for name, value in parts.items() if name != "fold"} | taught
+
+
+def _odd(shared: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Name the parts of the key in which folds differ."""
+    names = {name for parts in shared.values() for name in parts}
+    values = {name: {fingerprint(parts.get(name)) for parts in shared.values()} for name in names}
+    return sorted(name for name, found in values.items() if len(found) > 1)

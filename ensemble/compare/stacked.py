@@ -1,0 +1,137 @@
+"""Candidates of the stack: their nested predictions, while the stack is of the run as it is now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ensemble.compare.folds import origins_now
+from ensemble.errors import ArtifactError
+from ensemble.plugin.base import CLASSES
+from ensemble.stacking.outputs import CANDIDATES_FILE, OOF_CANDIDATES_FILE, VERDICT_FILE
+from ensemble.storage.artifacts import read_json, read_manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ensemble.oof.store import FoldStore
+    from ensemble.plugin.base import FloatArray
+
+CHOSEN = "stack"
+"""Stands for the candidate that the verdict chose."""
+_MEND = "run `ensemble stack CONFIG`"
+
+
+def candidate_names(run: Path) -> list[str]:
+    """List what a stack can be asked for: ``stack``, and every candidate; empty without a stack.
+
+    Raises
+    ------
+    ArtifactError
+        The stack is damaged.
+    """
+    if not (run / "stack").exists():
+        return []
+    _manifest(run)
+    return [CHOSEN, *(entry["name"] for entry in _verdict(run)["candidates"])]
+
+
+def read_candidate(
+    store: FoldStore, name: str, rows: pl.DataFrame
+) -> tuple[FloatArray, dict[str, Any]]:
+    """Read the nested predictions of one candidate.
+
+    Parameters
+    ----------
+    store
+        The folds of the run.
+    name
+        Of ``candidate_names``.
+    rows
+        ``id``, ``fold`` of ``n`` target rows.
+
+    Returns
+    -------
+    tuple
+        ``(n, 3)`` probabilities, NaN where a row was not scored, and JSON that names them:
+        ``candidate``, ``stack`` (its key), ``oof`` (hash of the predictions) and ``learners``.
+
+    Raises
+    ------
+    ArtifactError
+        The stack is damaged or was made from something else than the run has now.
+    """
+    directory = store.run / "stack"
+    manifest = _manifest(store.run)
+    for learner in check_current(store, manifest):
+        raise ArtifactError(
+            f"the stack was made from other predictions of learner {learner}",
+            where=str(directory),
+            mend=_MEND,
+        )
+    candidate = _verdict(store.run)["chosen"] if name == CHOSEN else name
+    path = directory / OOF_CANDIDATES_FILE
+    table = _table(path).filter(pl.col("candidate") == candidate)
+    joined = rows.select("id", "fold").join(
+        table, on="id", how="left", maintain_order="left", suffix="_scored", validate="1:1"
+    )
+    odd = joined.filter(pl.col("fold_scored") != pl.col("fold"))
+    if len(odd):
+        raise ArtifactError(
+            f"{len(odd):,} rows were scored in another fold than the plan's", where=str(path)
+        )
+    values = joined.select(pl.col(CLASSES).fill_null(np.nan)).to_numpy().astype(np.float64)
+    return values, {
+        "candidate": candidate,
+        "stack": manifest["key"],
+        "oof": manifest["files"][OOF_CANDIDATES_FILE],
+        "learners": list(manifest["key_parts"]["folds"]),
+    }
+
+
+def description(run: Path, candidate: str) -> dict[str, Any]:
+    """Give what a candidate of a stack learned; empty where it does not say."""
+    tables = read_json(run / "stack" / CANDIDATES_FILE)["candidates"]
+    return next((dict(one["description"]) for one in tables if one["name"] == candidate), {})
+
+
+def check_current(store: FoldStore, manifest: dict[str, Any]) -> list[str]:
+    """Name the learners whose folds are not those that the stack was made from.
+
+    Raises
+    ------
+    ArtifactError
+        The whole stack is of another plan or of other battles, or its manifest is none.
+    """
+    for key, value, name in (
+        ("plan", store.plan, "fold plan"),
+        ("data", store.data, "set of battles"),
+    ):
+        if manifest.get(key) != value:
+            raise ArtifactError(
+                f"the stack belongs to another {name}", where=str(store.run / "stack"), mend=_MEND
+            )
+    made_from = manifest["key_parts"]["folds"]
+    return [name for name, known in made_from.items() if origins_now(store, name) != known]
+
+
+def _manifest(run: Path) -> dict[str, Any]:
+    try:
+        return read_manifest(run / "stack")
+    except ArtifactError as error:
+        raise ArtifactError(error.message, where=error.where, mend=_MEND) from error
+
+
+def _verdict(run: Path) -> dict[str, Any]:
+    return dict(read_json(run / "stack" / VERDICT_FILE))
+
+
+def _table(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path, glob=False).select("candidate", "id", *CLASSES, "fold")
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(
+            f"predictions cannot be read: {error}", where=str(path), mend=_MEND
+        ) from error

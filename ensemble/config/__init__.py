@@ -1,0 +1,1 @@
+"""A config: TOML to typed settings, with all faults reported together."""

@@ -1,0 +1,182 @@
+"""From TOML to typed settings, with all faults reported together, and back."""
+
+from __future__ import annotations
+
+import stat
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from ensemble.config.explain import explain
+from ensemble.config.paths import anchored, moved
+from ensemble.config.secrets import References
+from ensemble.config.settings import LEARNER_KEYS, Config
+from ensemble.config.validation import RUN_MARKS, faults_of, is_copied_run, place_faults
+from ensemble.errors import ConfigError
+from ensemble.redact import remember_secrets
+from ensemble.storage.artifacts import write_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LARGEST = 10_000_000
+"""Bytes of the largest config that is read."""
+_DEEPEST = 32
+"""Tables within tables that a config may have."""
+
+
+def load_config(path: Path) -> Config:
+    """Read a config; paths in it are taken from its own directory.
+
+    Parameters
+    ----------
+    path
+        A TOML file.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or not TOML; a key is unknown (the nearest is named), missing or of the
+        wrong type; names clash; no source is the target; the run's directory holds the config or a
+        file that it reads. All faults are reported together.
+
+    Notes
+    -----
+    The config that a run keeps is of the directory that it lies in, copied or moved.
+    """
+    config = parse_config(_read_toml(path), path)
+    place = path.resolve().parent
+    if not is_copied_run(config, path.resolve()):
+        return config
+    # A run is the directory that it lies in: a copy does not write over what it is a copy of.
+    config = moved(config, place)
+    _refuse(place_faults(config, None), path)
+    return config
+
+
+def load_run_config(run: Path) -> Config:
+    """Read the config that a run directory keeps, for what the directory already holds.
+
+    Parameters
+    ----------
+    run
+        The run directory. It may have moved: ``run_dir`` is where it is now. Of other paths no
+        more is asked than that they are paths.
+
+    Raises
+    ------
+    ConfigError
+        It is no run directory, or its config is one that this version does not understand.
+    """
+    if not any((run / mark).exists() for mark in RUN_MARKS):
+        raise ConfigError(
+            "this is not a run directory",
+            where=str(run),
+            mend="give the `run_dir` of a config that has been run",
+        )
+    path = run / "config.toml"
+    config, faults = _resolved(_read_toml(path), path)
+    _refuse(faults, path)
+    return moved(config, run.resolve())
+
+
+def parse_config(raw: dict[str, Any], path: Path) -> Config:
+    """Check a config that has been read; ``path`` is named in errors and anchors paths."""
+    config, faults = _resolved(raw, path)
+    _refuse([*faults, *place_faults(config, path)], path)
+    return config
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise ValueError("it is a device or a pipe, and no file")
+        if status.st_size > _LARGEST:
+            raise ValueError(f"it has {status.st_size:,} bytes, and a config at most {_LARGEST:,}")
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:  # not UTF-8 and not TOML are ValueErrors
+        raise ConfigError(f"the config cannot be read: {error}", where=str(path)) from error
+    _refuse_depth(raw, path)
+    return raw
+
+
+def _refuse_depth(raw: dict[str, Any], path: Path) -> None:
+    """Refuse tables within tables that no reader or writer of them gets to the end of."""
+    level: list[Any] = [raw]
+    for _ in range(_DEEPEST):
+        tables = [item.values() if isinstance(item, dict) else item for item in level]
+        level = [x for items in tables for x in items if isinstance(x, dict | list)]
+    if level:
+        raise ConfigError(f"tables or lists are nested more than {_DEEPEST} deep", where=str(path))
+
+
+def _resolved(raw: dict[str, Any], path: Path) -> tuple[Config, list[str]]:
+    """Check types and values, and make paths absolute; faults of types end it at once."""
+    remember_secrets(raw)
+    gathered = {**raw, "learners": [_gather_parameters(t) for t in _tables(raw, "learners")]}
+    try:
+        config = Config.model_validate(gathered)
+    except ValidationError as error:
+        raise ConfigError(explain(error), where=str(path), mend="see docs/config.md") from error
+    faults = faults_of(config)
+    if config.stack.meta_learner == "none":
+        stack = config.stack.model_copy(update={"meta_learner": None})
+        config = config.model_copy(update={"stack": stack})
+    return anchored(config, path.resolve().parent, faults), faults
+
+
+def _refuse(faults: list[str], path: Path) -> None:
+    if faults:
+        raise ConfigError("\n".join(faults), where=str(path))
+
+
+def write_config(config: Config, path: Path) -> None:
+    """Write a config as resolved: every default spelled out, every path absolute.
+
+    Secrets are replaced by names in the environment.
+    """
+    raw = config.model_dump(exclude_none=True)
+    references = References(raw)
+    raw["learners"] = [
+        {key: getattr(learner, key) for key in LEARNER_KEYS}
+        | references.put(learner.parameters, learner.name)
+        for learner in config.learners
+    ]
+    for source in raw["sources"]:
+        _refer(source, source["name"], references)
+    if config.test is not None:
+        _refer(raw["test"], "test", references)
+    raw["stack"]["parameters"] = references.put(raw["stack"]["parameters"], "stack")
+    if config.stack.meta_learner is None:
+        raw["stack"]["meta_learner"] = "none"
+    write_text(path, _told(references.names) + tomli_w.dumps(raw))
+
+
+def _refer(reading: dict[str, Any], owner: str, references: References) -> None:
+    for key in ("path", "options"):
+        reading[key] = references.put(reading[key], owner)
+
+
+def _told(names: list[str]) -> str:
+    """Say how a config whose secrets were taken out is run again."""
+    if not names:
+        return ""
+    return (
+        "# Secrets are not stored. Before this config is run, or new rows are scored, set in the "
+        f"environment:\n# {', '.join(names)}\n\n"
+    )
+
+
+def _tables(raw: dict[str, Any], key: str) -> list[Any]:
+    tables = raw.get(key, [])
+    return tables if isinstance(tables, list) else [tables]
+
+
+def _gather_parameters(table: Any) -> Any:
+    if not isinstance(table, dict):
+        return table
+    own = {key: value for key, value in table.items() if key in LEARNER_KEYS}
+    return own | {"parameters": {k: v for k, v in table.items() if k not in own}}

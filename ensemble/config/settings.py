@@ -1,0 +1,176 @@
+"""The tables of a config, typed: strict types, unknown keys refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from ensemble.config.source_settings import SourceUse
+from ensemble.errors import ConfigError, nearest
+from ensemble.processes import available_cores
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+_DEVICE = r"^(auto|cpu|cuda(:[0-9]+)?)$"
+PATTERNS = {
+    _NAME: "letters, digits, . _ -, at most 100, the first a letter or a digit",
+    _DEVICE: "auto, cpu, cuda or cuda:N",
+}
+"""What a pattern asks for, in words."""
+
+Name = Annotated[str, StringConstraints(pattern=_NAME, strip_whitespace=False)]
+"""Names become directories: letters, digits, ``.``, ``_``, ``-``, never a path."""
+Device = Annotated[str, StringConstraints(pattern=_DEVICE)]
+"""Where a learner computes."""
+
+LEARNER_KEYS = ("name", "plugin", "seeds")
+"""Keys of ``[[learners]]`` that are no parameters of the plugin."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Reading(_Table):
+    """How a file of battles is read; shared by sources and the test file."""
+
+    path: str
+    loader: str | None = None
+    options: dict[str, Any] = {}
+    text_format: Literal["json", "plain"] = "json"
+
+
+class Source(Reading):
+    """One ``[[sources]]`` table."""
+
+    on_bad_rows: Literal["error", "drop"] = "error"
+
+    name: Name
+    role: Literal["target", "train", "pretrain", "pseudo", "ignore"]
+    weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    reweight: Literal["none", "importance", "labels"] = "none"
+    offset: bool = False
+    teachers: list[Name] = []
+    id_prefix: str = ""
+    sides: Literal["file", "hash"] = "file"
+
+    def use(self) -> SourceUse:
+        """Say how its rows are used."""
+        return SourceUse(
+            self.role, self.weight, self.share, self.reweight, self.offset, tuple(self.teachers)
+        )
+
+
+class Folds(_Table):
+    """The ``[folds]`` table."""
+
+    n_splits: Annotated[int, Field(ge=2, le=100)] = 5
+    near_duplicate_threshold: Annotated[float, Field(ge=0.5, le=1.0)] = 0.8
+    embeddings: str | None = None
+    embedding_threshold: Annotated[float, Field(gt=0, le=1)] = 0.95
+
+
+class Learner(_Table):
+    """One ``[[learners]]`` table; keys beside these three are the plugin's parameters."""
+
+    name: Name
+    plugin: str
+    seeds: Annotated[int, Field(ge=1, le=100)] = 1
+    parameters: dict[str, Any] = {}
+
+
+class Stack(_Table):
+    """The ``[stack]`` table."""
+
+    meta_learner: str | None = "lightgbm"
+    choose: str = "verdict"
+    nesting: Literal["auto", "full", "plain"] = "auto"
+    features: list[str] = []
+    learners: list[Name] | None = None
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
+    parameters: dict[str, Any] = {}
+
+
+class Predict(_Table):
+    """The ``[predict]`` table: which models give the test logits.
+
+    ``refit`` makes the models that are fitted on everything even where the folds' are used, so that
+    both are on record.
+    """
+
+    models: Literal["folds", "refit"] = "folds"
+    refit: bool = False
+
+
+class Execution(_Table):
+    """The ``[execution]`` table.
+
+    With ``devices`` each worker process has one of them to itself, in place of ``device``. Workers
+    of 0 are one for each core with ``auto``, and a single one with ``processes``.
+    """
+
+    executor: Literal["auto", "in-process", "processes"] = "auto"
+    workers: Annotated[int, Field(ge=0, le=1024)] = 0
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    device: Device = "auto"
+    devices: list[Device] = []
+
+    def slots(self) -> int:
+        """How many folds are fitted at a time: one for each of ``devices`` where there are some."""
+        return (len(self.devices) or self.workers or 1) if self.executor == "processes" else 1
+
+
+class Config(_Table):
+    """A whole config.
+
+    ``base_dir`` is where relative paths among learners' parameters start; like all paths it is
+    itself taken from the config's directory.
+    """
+
+    run_dir: str
+    base_dir: str = "."
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
+    sources: Annotated[list[Source], Field(min_length=1)]
+    test: Reading | None = None
+    folds: Folds = Folds()
+    learners: list[Learner] = []
+    stack: Stack = Stack()
+    predict: Predict = Predict()
+    execution: Execution = Execution()
+
+    def readings(self) -> list[Source | Reading]:
+        """Give the sources in their order and, where there is one, the test file after them."""
+        return [*self.sources, *([self.test] if self.test else [])]
+
+    def source_uses(self) -> dict[str, SourceUse]:
+        """How the rows of each source are used, in the order of the config."""
+        return {source.name: source.use() for source in self.sources}
+
+    def learner(self, name: str) -> Learner:
+        """Find a learner by name.
+
+        Raises
+        ------
+        ConfigError
+            No learner of the config is called so.
+        """
+        for learner in self.learners:
+            if learner.name == name:
+                return learner
+        names = [learner.name for learner in self.learners]
+        raise ConfigError(f'no learner is called "{name}"', mend=nearest(name, names))
+
+    def stacked_learners(self) -> list[Learner]:
+        """Learners that enter the stack, in the order of the config."""
+        if self.stack.learners is None:
+            return list(self.learners)
+        return [self.learner(name) for name in self.stack.learners]
+
+    def wants_refit(self) -> bool:
+        """Whether learners are fitted once more on everything."""
+        return self.predict.refit or self.predict.models == "refit"
+
+    def threads(self) -> int:
+        """CPU threads a learner may use: all cores, shared among the workers, where none is set."""
+        return self.execution.threads or max(1, available_cores() // self.execution.slots())

@@ -1,0 +1,186 @@
+"""What types cannot say of a config: names that clash, values that no file holds, input at risk.
+
+Every function gives sentences, one a fault; ``ensemble.config.settings`` reports them together.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ensemble.errors import nearest
+from ensemble.reporter import EVENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ensemble.config.settings import Config, Reading, Source
+
+RUN_MARKS = (".lock", "battles.json")
+"""Files that tell a run directory from one that happens to hold a config."""
+
+_RESERVED_SOURCES = {"test"}
+
+
+def faults_of(config: Config) -> list[str]:
+    """Find what is wrong in a config, whatever lies on the disk."""
+    faults = [*_source_faults(config), *_learner_faults(config), *_stack_faults(config)]
+    folds = config.folds
+    usual = type(folds).model_fields["embedding_threshold"].default
+    if folds.embeddings is None and folds.embedding_threshold != usual:
+        faults.append("folds.embedding_threshold is for vectors, and folds.embeddings is missing")
+    for place, reading in _readings(config):
+        if reading.options and reading.loader is None:
+            faults.append(f"{place}.options are for a loader, and {place}.loader is missing")
+    for place, value in _free_values(config):
+        faults += _value_faults(place, value)
+    return faults
+
+
+def place_faults(config: Config, path: Path | None) -> list[str]:
+    """Find input files that a run would write over, since they lie in its directory.
+
+    Parameters
+    ----------
+    config
+        With absolute paths.
+    path
+        The config's own file. One that a run has written in its own directory is no fault; None
+        where it is known to be that.
+    """
+    run = Path(config.run_dir)
+    inputs = [(f"{place}.path", Path(reading.path)) for place, reading in _readings(config)]
+    if config.folds.embeddings is not None:
+        inputs.append(("folds.embeddings", Path(config.folds.embeddings)))
+    if path is not None and not _is_of_run(path.resolve(), run):
+        inputs.insert(0, ("the config", path.resolve()))
+    return [
+        f"run_dir is {run}, where {name} lies ({file}): a run would write over what is there; "
+        'give it a directory of its own, such as run_dir = "run"'
+        for name, file in inputs
+        if file.is_relative_to(run) or run.is_relative_to(file)
+    ]
+
+
+def _is_of_run(path: Path, run: Path) -> bool:
+    """Say whether a config is the one that a run keeps: earlier work shows that it is one."""
+    return path == run / "config.toml" and all((run / mark).exists() for mark in RUN_MARKS)
+
+
+def is_copied_run(config: Config, path: Path) -> bool:
+    """Say whether a config is the one that a run keeps, and names another directory than its own.
+
+    Parameters
+    ----------
+    config
+        With absolute paths.
+    path
+        The config's own file, without links.
+    """
+    # A copy may lack the file that was the lock: not all programs copy what is hidden.
+    marks = (path.parent / mark for mark in (".lock", EVENTS, "folds.json", "learners"))
+    kept = path.name == "config.toml" and (path.parent / "battles.json").exists()
+    return kept and any(map(Path.exists, marks)) and Path(config.run_dir) != path.parent
+
+
+def _source_faults(config: Config) -> Iterator[str]:
+    names = [source.name for source in config.sources]
+    yield from (f'two sources are called "{name}"' for name in _repeated(names))
+    yield from (f'no source may be called "{name}"' for name in _RESERVED_SOURCES & set(names))
+    if all(source.role != "target" for source in config.sources):
+        yield 'no source has role = "target": folds and scores are made on the target'
+    for number, source in enumerate(config.sources, 1):
+        yield from _use_faults(f"sources[{number}]", source)
+        yield from _teacher_faults(f"sources[{number}]", source, config)
+
+
+def _use_faults(place: str, source: Source) -> Iterator[str]:
+    """Find settings that the role of a source, or another setting, leaves nothing to do."""
+    reasons = {
+        "target": "the others are fitted to the target, and all of it is validated",
+        "ignore": "its rows reach nothing",
+    }
+    given = {"share": source.share != 1, "reweight": source.reweight != "none"}
+    if source.role in reasons:
+        for key in (key for key, there in {**given, "offset": source.offset}.items() if there):
+            yield f'{place}.{key} makes no sense for role "{source.role}": {reasons[source.role]}'
+    if source.offset and source.reweight == "labels":
+        yield (
+            f'{place}: offset = true and reweight = "labels" both make up for other label shares; '
+            "choose one"
+        )
+
+
+def _teacher_faults(place: str, source: Source, config: Config) -> Iterator[str]:
+    if source.role != "pseudo":
+        if source.teachers:
+            yield f'{place}.teachers are for role "pseudo", and the role is "{source.role}"'
+        return
+    if not source.teachers:
+        yield f"{place}.teachers is missing: it names the learners whose predictions are the labels"
+    yield from (f'{place}.teachers names "{name}" twice' for name in _repeated(source.teachers))
+    known = [learner.name for learner in config.learners]
+    for name in sorted(set(source.teachers) - set(known)):
+        yield f'{place}.teachers names "{name}": {nearest(name, known)}'
+
+
+def _learner_faults(config: Config) -> Iterator[str]:
+    names = [learner.name for learner in config.learners]
+    yield from (f'two learners are called "{name}"' for name in _repeated(names))
+    different = sorted(set(names))
+    lower = [name.lower() for name in different]
+    for one in _repeated(lower):
+        alike = " and ".join(f'"{name}"' for name in different if name.lower() == one)
+        yield f"learners {alike} differ in case alone: some systems keep them in one directory"
+
+
+def _stack_faults(config: Config) -> Iterator[str]:
+    stacked = config.stack.learners
+    if stacked is None:
+        return
+    if not stacked:
+        yield "stack.learners is empty: leave it out to stack all learners"
+    yield from (f'stack.learners names "{name}" twice' for name in _repeated(stacked))
+    known = [learner.name for learner in config.learners]
+    for name in stacked:
+        if name not in known:
+            yield f'stack.learners names "{name}": {nearest(name, known)}'
+
+
+def _readings(config: Config) -> Iterator[tuple[str, Reading]]:
+    for number, source in enumerate(config.sources, 1):
+        yield f"sources[{number}]", source
+    if config.test is not None:
+        yield "test", config.test
+
+
+def _free_values(config: Config) -> Iterator[tuple[str, Any]]:
+    """Give what plugins read, and no type of ours checks."""
+    for place, reading in _readings(config):
+        yield f"{place}.options", reading.options
+    for number, learner in enumerate(config.learners, 1):
+        yield f"learners[{number}]", learner.parameters
+    yield "stack.parameters", config.stack.parameters
+
+
+def _value_faults(place: str, value: Any) -> list[str]:
+    """Find values that JSON has not, and so no key and no stored file."""
+    if isinstance(value, dict):
+        return [
+            fault for key, item in value.items() for fault in _value_faults(f"{place}.{key}", item)
+        ]
+    if isinstance(value, list):
+        parts = enumerate(value, 1)
+        return [fault for at, item in parts for fault in _value_faults(f"{place}[{at}]", item)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return [f"{place} is {value}: give a finite number"]
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return [f"{place} is a number beyond 64 bits: give a smaller one"]
+    if value is None or isinstance(value, str | bool | int | float):
+        return []
+    return [f"{place} is a {type(value).__name__}, {value}: write it as a string"]
+
+
+def _repeated(names: list[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})

@@ -1,0 +1,1 @@
+"""Generated battles and sources with a known truth."""

@@ -1,1 +1,0 @@
-"""Out: submission, saved-run prediction, audit, report."""

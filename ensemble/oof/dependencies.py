@@ -1,0 +1,165 @@
+"""Who learns from whom: teachers, and the learners whose predictions are labels of other rows.
+
+A learner whose predictions label a source of role ``pseudo`` learns from no such source, nor does a
+learner that teaches it. So nobody learns from what it has said itself, by whatever way round.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ensemble.config.source_settings import IGNORED, SourceUse
+from ensemble.errors import ConfigError, nearest
+from ensemble.plugin.contract import teachers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ensemble.oof.spec import LearnerSpec
+
+    Uses = Mapping[str, SourceUse]
+
+
+def own_uses(spec: LearnerSpec, uses: Uses) -> dict[str, SourceUse]:
+    """Say how sources are used where one learner is fitted.
+
+    Parameters
+    ----------
+    spec
+        The learner.
+    uses
+        How the run uses its sources.
+
+    Returns
+    -------
+    dict[str, SourceUse]
+        As ``uses``; sources of role ``pseudo`` are ignored where the learner has to do with their
+        labels, or with those of another. Of a source that is ignored nothing but the role is said,
+        nor of one of role ``pretrain`` where the learner has no such stage. A learner that brings
+        its predictions from outside uses no source but the target.
+    """
+    learner = spec.make()
+    if not type(learner).trains:
+        target = SourceUse("target")
+        return {name: target if use.role == "target" else IGNORED for name, use in uses.items()}
+    own = {name: IGNORED if use.role == "ignore" else use for name, use in uses.items()}
+    if spec.name in _behind_labels(spec, uses):
+        own = {name: IGNORED if use.role == "pseudo" else use for name, use in own.items()}
+    if not hasattr(learner, "pretrain"):
+        unused = SourceUse("pretrain")
+        own = {name: unused if use.role == "pretrain" else use for name, use in own.items()}
+    return own
+
+
+def labellers(spec: LearnerSpec, uses: Uses) -> dict[str, list[LearnerSpec]]:
+    """Find, for each pseudo source that a learner learns from, the learners that label it.
+
+    Raises
+    ------
+    ConfigError
+        There is none. Or one is no learner of the config, or brings its predictions from outside,
+        so that nobody knows what they have seen.
+    """
+    pseudo = {n: use for n, use in own_uses(spec, uses).items() if use.role == "pseudo"}
+    for source, use in pseudo.items():
+        if not use.teachers:
+            raise ConfigError("nobody labels its rows", where=f'source "{source}", teachers')
+    return {
+        source: [_labeller(spec, source, name) for name in use.teachers]
+        for source, use in pseudo.items()
+    }
+
+
+def check_labels_are_learned(specs: Sequence[LearnerSpec], uses: Uses) -> None:
+    """Refuse a source whose labels nobody may learn: all that train are behind them.
+
+    Parameters
+    ----------
+    specs
+        All learners of the config.
+    uses
+        How the run uses its sources.
+
+    Raises
+    ------
+    ConfigError
+        There is such a source.
+    """
+    roles = [own_uses(spec, uses) for spec in specs]
+    for source, use in uses.items():
+        if use.role == "pseudo" and all(own[source].role == "ignore" for own in roles):
+            raise ConfigError(
+                "nobody learns from its rows: every learner that is fitted here labels rows of "
+                'role "pseudo", or teaches one that does, and so learns from none',
+                where=f'source "{source}", teachers',
+                mend='name fewer teachers, add a learner, or use role "ignore"',
+            )
+
+
+def needed_by(spec: LearnerSpec, uses: Uses) -> list[LearnerSpec]:
+    """Find the learners that have to be fitted before this one: teachers and labellers."""
+    found = {teacher.name: teacher for teacher in spec.teachers()}
+    for named in labellers(spec, uses).values():
+        found |= {labeller.name: labeller for labeller in named}
+    return list(found.values())
+
+
+def is_asked(spec: LearnerSpec, uses: Uses) -> bool:
+    """Say whether another learner may ask this one's models: it teaches, or labels a source."""
+    labels = any(use.role == "pseudo" and spec.name in use.teachers for use in uses.values())
+    return labels or any(
+        spec.name in teachers_of(peer.make(), peer.where) for peer in spec.peers.values()
+    )
+
+
+def depth(spec: LearnerSpec, uses: Uses) -> int:
+    """Say how many learners have to be fitted before this one, one after the other."""
+    return max((1 + depth(needed, uses) for needed in needed_by(spec, uses)), default=0)
+
+
+def check_offset(spec: LearnerSpec, uses: Uses) -> None:
+    """Refuse a source's offset to a learner that would train without it.
+
+    Raises
+    ------
+    ConfigError
+        A source that the learner trains on has ``offset``, and the learner does not take it.
+    """
+    learner = spec.make()
+    if not type(learner).trains or type(learner).takes_offset:
+        return
+    asking = [name for name, use in own_uses(spec, uses).items() if use.offset]
+    if asking:
+        raise ConfigError(
+            f'source "{asking[0]}" has offset = true, and the learner cannot take an offset',
+            where=f'learner "{spec.name}", plugin "{spec.plugin}"',
+            mend='set offset = false (reweight = "labels" serves every learner), or leave the '
+            "learner out",
+        )
+
+
+def _behind_labels(spec: LearnerSpec, uses: Uses) -> set[str]:
+    """Names of all learners that have to do with pseudo-labels: who gives them, and who taught."""
+    found: set[str] = set()
+    asked = [name for use in uses.values() if use.role == "pseudo" for name in use.teachers]
+    while asked:
+        name = asked.pop()
+        if name not in found and name in spec.peers:
+            found.add(name)
+            asked += teachers_of(spec.peers[name].make(), spec.peers[name].where)
+    return found
+
+
+def _labeller(spec: LearnerSpec, source: str, name: str) -> LearnerSpec:
+    where = f'source "{source}", teachers'
+    if name not in spec.peers:
+        mend = nearest(name, spec.peers)
+        raise ConfigError(f'no learner is called "{name}"', where=where, mend=mend)
+    labeller = spec.peers[name]
+    if not type(labeller.make()).trains:
+        raise ConfigError(
+            f'"{name}" cannot label: nobody knows which rows its predictions have seen',
+            where=where,
+            mend="name a learner that is fitted in this run",
+        )
+    return labeller

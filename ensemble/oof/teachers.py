@@ -1,0 +1,128 @@
+"""What fitted learners of a run say of rows that others learn from: logits, or soft labels.
+
+A fold asks that fold's own models, which have not seen its held-out rows either. What they say is
+kept with the checkpoint: a large model takes hours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from scipy.special import softmax
+
+from ensemble.battles.schema import LABEL_COLUMNS, learner_view
+from ensemble.errors import ArtifactError
+from ensemble.oof.calls import predict_checked
+from ensemble.oof.dependencies import labellers
+from ensemble.oof.store import is_complete, prediction_frame, read_logits
+from ensemble.storage.artifacts import atomic_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from ensemble.battles.held_out import HeldOut
+    from ensemble.oof.spec import LearnerSpec
+    from ensemble.oof.workspace import Workspace
+    from ensemble.plugin.base import LogitArray
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """Asks the models of one fold, or one pair, on behalf of one learner.
+
+    Parameters
+    ----------
+    workspace
+        The run, with the learner's own uses of its sources.
+    spec
+        The learner that is to be fitted.
+    held_out
+        What the learner's fit holds out, and those that are asked as well.
+    kept
+        Directory where what was said is kept.
+    """
+
+    workspace: Workspace
+    spec: LearnerSpec
+    held_out: HeldOut
+    kept: Path
+
+    def teach(self, battles: pl.DataFrame) -> dict[str, LogitArray]:
+        """Give the logits of each of the learner's ``teachers`` for its rows, one after the other.
+
+        Parameters
+        ----------
+        battles
+            ``LEARNER_COLUMNS`` of the ``n`` rows of ``fit``.
+        """
+        return {
+            teacher.name: self._ask(teacher, battles, self.kept / "teachers")
+            for teacher in self.spec.teachers()
+        }
+
+    def label(self) -> Workspace:
+        """Give a workspace in which the fold's rows of role ``pseudo`` have labels.
+
+        They are the mean probabilities of the learners that the source names. Rows of that role
+        that the fold may not learn from have none.
+        """
+        named = labellers(self.spec, self.workspace.uses)
+        if not named:
+            return self.workspace
+        may = self.workspace.training(self.held_out, ("pseudo",))
+        rows = learner_view(self.workspace.battles)
+        sources = self.workspace.battles["source"]
+        parts = [
+            self._labels(source, each, rows.filter(may & (sources == source)))
+            for source, each in named.items()
+        ]
+        return self.workspace.with_pseudo_labels(pl.concat(parts))
+
+    def _labels(self, source: str, named: list[LearnerSpec], battles: pl.DataFrame) -> pl.DataFrame:
+        place = self.kept / "labels" / source
+        said = [self._ask(each, battles, place).astype(np.float64) for each in named]
+        labels = np.mean([softmax(logits, axis=1) for logits in said], axis=0)
+        columns = {name: labels[:, i] for i, name in enumerate(LABEL_COLUMNS)}
+        return pl.DataFrame({"id": battles["id"], **columns})
+
+    def _ask(self, other: LearnerSpec, battles: pl.DataFrame, place: Path) -> LogitArray:
+        kept = place / f"{other.name}.parquet"
+        if not kept.exists():
+            model = self.workspace.store.load(other, self.held_out)
+            where = f'learner "{self.spec.name}", {self.held_out.label}, asking "{other.name}"'
+            logits = predict_checked(model, battles, where)
+            with atomic_path(kept) as path:
+                prediction_frame(battles["id"], logits).write_parquet(path)
+        return read_logits(kept, battles["id"])
+
+
+def check_fitted(
+    workspace: Workspace, spec: LearnerSpec, held_out: HeldOut, keys: Mapping[str, str], does: str
+) -> None:
+    """Refuse to fit a learner before the models that it asks are there.
+
+    Parameters
+    ----------
+    workspace, spec, held_out
+        What is to be fitted.
+    keys
+        Key of the fold of each learner that is asked, by name.
+    does
+        What these do for the learner, in words that its name follows.
+
+    Raises
+    ------
+    ArtifactError
+        One is missing, or was made with other settings.
+    """
+    for name, key in keys.items():
+        if not is_complete(workspace.store.directory(name, held_out), key):
+            raise ArtifactError(
+                f'"{name}", which {does} "{spec.name}", is not fitted on {held_out.name}',
+                where=f'learner "{spec.name}"',
+                mend=f"run `ensemble fit CONFIG --learner {name}` first",
+            )

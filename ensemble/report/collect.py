@@ -1,0 +1,154 @@
+"""From a run directory to what the report shows; what no stage has written yet stays None."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from ensemble.audit.audit import AUDIT, read_audit
+from ensemble.battles.prepare import SUMMARY, read_battles
+from ensemble.battles.split import SUMMARY as FOLDS_SUMMARY
+from ensemble.battles.split import read_split
+from ensemble.errors import ArtifactError, DataError
+from ensemble.plugin.base import CLASSES
+from ensemble.report import measures, tables
+from ensemble.report.candidates import collect_contenders, find_fault
+from ensemble.report.comparisons import collect_comparisons
+from ensemble.report.configured import read_config
+from ensemble.report.data import Report, Submission
+from ensemble.report.learners import compare_learners, read_learners, score_learners
+from ensemble.report.records import MEND, FoldPlan, Sources, Truth
+from ensemble.report.records_stack import Candidates, Verdict
+from ensemble.report.selected import collect_lead, read_chosen
+from ensemble.report.source_studies import collect_studies
+from ensemble.report.staleness import Asked, Basis
+from ensemble.submission.record import SUBMISSION, submission_fault
+from ensemble.submission.write import read_submission
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ensemble.report.tables import Predictions, Target
+
+T = TypeVar("T")
+
+
+def collect(run: Path) -> Report:
+    """Read everything that the report shows.
+
+    Raises
+    ------
+    ArtifactError
+        Config, battles or fold plan are there but damaged. Missing files are no error, and of a
+        damaged by-product the report says that it is.
+    """
+    config = read_config(run)
+    _check_tables(run)
+    plan, sources = FoldPlan.read(run / "folds.json"), Sources.read(run / "battles.json")
+    basis = Basis.of(plan, sources)
+    target = tables.read_target(run)
+    asked = Asked.of(run, config, basis)
+    names = config.learners if config else None
+    predictions, left_out = read_learners(run, names, target, basis, asked)
+    comparisons, stale = collect_comparisons(run, plan, sources)
+    studies, outdated = collect_studies(run, plan, sources)
+    damaged: dict[str, str] = {}
+    candidates, verdict, stacked, fault = _read_stack(run, target, basis, predictions, asked)
+    return Report(
+        run="/".join(run.resolve().parts[-2:]),
+        config=config,
+        sources=sources,
+        plan=plan,
+        labels=tables.read_labels(run),
+        target_rows=None if target is None else len(target.rows),
+        target_clusters=None if target is None else len(np.unique(target.clusters)),
+        target_shares=None if target is None or not len(target.rows) else target.shares,
+        class_prior=_class_prior(target, stacked),
+        learners=score_learners(predictions, target, plan, candidates),
+        agreement=compare_learners(predictions),
+        contenders=collect_contenders(candidates, verdict),
+        candidates=candidates,
+        verdict=verdict,
+        stack_fault=fault,
+        lead=collect_lead(run, target, stacked, predictions),
+        truth=_unless_damaged("truth.json", lambda: Truth.read_whole(run / "truth.json"), damaged),
+        audit=read_audit(run),
+        audited_before=(run / AUDIT).exists(),
+        plan_fault=asked.plan_fault(),
+        submission=_unless_damaged("submission.csv", lambda: _read_submission(run, asked), damaged),
+        comparisons=comparisons,
+        studies=studies,
+        damaged=damaged,
+        left_out=(*left_out, *stale, *outdated),
+    )
+
+
+def _read_stack(
+    run: Path,
+    target: Target | None,
+    basis: Basis,
+    learners: Sequence[Predictions],
+    asked: Asked,
+) -> tuple[Candidates | None, Verdict | None, Predictions | None, str | None]:
+    """Read the stack whole or, with the reason, not at all."""
+    stack = run / "stack"
+    try:
+        fault = find_fault(run, basis, learners, asked)
+        if fault:
+            return None, None, None, fault
+        candidates = Candidates.read(stack / "candidates.json")
+        verdict = Verdict.read(stack / "verdict.json")
+        return candidates, verdict, read_chosen(run, verdict, target), None
+    except ArtifactError as error:
+        return None, None, None, f"{Path(error.where or stack).name} is damaged: {error.message}"
+
+
+def _unless_damaged(name: str, read: Callable[[], T], damaged: dict[str, str]) -> T | None:
+    """Read a by-product; where it is damaged, note what is wrong with it."""
+    try:
+        return read()
+    except (ArtifactError, DataError) as error:
+        damaged[name] = error.message
+        return None
+
+
+def _read_submission(run: Path, asked: Asked) -> Submission | None:
+    fault = submission_fault(run, asked.config) if asked.config else None
+    if fault:
+        raise ArtifactError(fault)
+    path = run / SUBMISSION
+    if not path.exists():
+        return None
+    predicted = read_submission(path).select(CLASSES).to_numpy()
+    shares = tuple(predicted.mean(axis=0).tolist()) if len(predicted) else None
+    return Submission(len(predicted), shares)
+
+
+def _check_tables(run: Path) -> None:
+    """Refuse battles and plan that are not what was written: labels are in them, and so scores.
+
+    What no stage has written yet is no error; a table without its record is.
+    """
+    if any((run / name).exists() for name in (tables.BATTLES, SUMMARY)):
+        _refuse_damaged(lambda: read_battles(run))
+    if any((run / name).exists() for name in (tables.FOLDS, FOLDS_SUMMARY)):
+        _refuse_damaged(lambda: read_split(run))
+
+
+def _refuse_damaged(read: Callable[[], object]) -> None:
+    try:
+        read()
+    except ArtifactError as error:
+        raise ArtifactError(error.message, where=error.where, mend=MEND) from error
+    except KeyError as error:
+        raise ArtifactError(f"a record of the run lacks {error}", mend=MEND) from error
+
+
+def _class_prior(target: Target | None, stacked: Predictions | None) -> float | None:
+    """Score the class prior, on the rows of the chosen candidate where there is one."""
+    if target is None:
+        return None
+    rows = np.ones(len(target.rows), bool) if stacked is None else np.isfinite(stacked.losses)
+    return measures.class_prior_loss(target.labels[rows], target.folds[rows])

@@ -1,0 +1,258 @@
+"""What the report shows, collected: plain values, ready for figures and templates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ensemble.stacking.doubt import doubt_sentence, doubted_candidates
+
+if TYPE_CHECKING:
+    from ensemble.audit.result import Audit
+    from ensemble.plugin.base import FloatArray
+    from ensemble.report.configured import Configured
+    from ensemble.report.measures import Reliability, Score
+    from ensemble.report.records import FoldPlan, Sources, Truth
+    from ensemble.report.records_stack import Candidates, Interval, Verdict
+    from ensemble.report.selected import Lead
+    from ensemble.report.tables import LabelShares
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What was predicted for the test rows.
+
+    Parameters
+    ----------
+    rows
+        How many rows the file has.
+    shares
+        Mean predicted probability of each class, in ``CLASSES`` order; None for an empty file.
+    """
+
+    rows: int
+    shares: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a learner was taught by one source, over its folds.
+
+    Parameters
+    ----------
+    source, role
+        Which, and as what.
+    rows
+        Least and most rows of a fold.
+    weight
+        Mean weight of its rows, and the least and the greatest; None where a manifest does not say.
+    offset
+        ``(3,)`` mean over folds of what its rows have added to their scores; None for no offset.
+    labelled_by
+        Learners whose predictions are its labels.
+    """
+
+    source: str
+    role: str
+    rows: tuple[int, int]
+    weight: tuple[float, float, float] | None
+    offset: tuple[float, ...] | None
+    labelled_by: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Learner:
+    """One base learner: how good, how far, how long.
+
+    Parameters
+    ----------
+    name, plugin, version
+        What it is; None where no manifest says so.
+    folds_done, folds_planned
+        Folds with complete predictions, and how many the plan has.
+    rows_predicted, rows_missing
+        Target rows with and without an out-of-fold prediction.
+    overall
+        Log loss on all predicted target rows.
+    per_fold, per_source
+        The same on their parts.
+    reliability
+        One curve a class; empty where nothing is predicted.
+    fit_seconds, predict_seconds
+        Sums over the complete folds; None where a manifest does not say.
+    training_rows
+        ``"recorded"`` or ``"unknown"``: whether the audit can check what it was trained on.
+    pretrain
+        What it made of rows of role ``pretrain``.
+    lessons
+        What it was taught by each source.
+    parameters
+        As the manifests have them.
+    """
+
+    name: str
+    plugin: str | None
+    version: str | None
+    folds_done: tuple[int, ...]
+    folds_planned: int | None
+    rows_predicted: int
+    rows_missing: int
+    overall: Score
+    per_fold: dict[int, Score]
+    per_source: dict[str, Score]
+    reliability: tuple[Reliability, ...]
+    fit_seconds: float | None
+    predict_seconds: float | None
+    training_rows: str | None
+    pretrain: str | None
+    lessons: tuple[Lesson, ...]
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A candidate of the stack, with what candidates.json and verdict.json say of it.
+
+    Parameters
+    ----------
+    name
+        As in the config.
+    score
+        Log loss from nested cross-validation.
+    gain
+        Log loss of the best simple candidate minus its own.
+    chosen, best_simple
+        Whether it is the one used, and the one that others are measured against.
+    seconds
+        What it took to fit.
+    description
+        What it learned.
+    per_source
+        Log loss by source, where measured.
+    """
+
+    name: str
+    score: Score
+    gain: Interval | None
+    chosen: bool
+    best_simple: bool
+    seconds: float | None
+    description: dict[str, Any]
+    per_source: dict[str, Score]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How alike the learners are.
+
+    Parameters
+    ----------
+    names
+        Learners, in the order of both axes.
+    logits
+        ``(m, m)`` correlation of centered logits.
+    losses
+        ``(m, m)`` correlation of row losses.
+    """
+
+    names: tuple[str, ...]
+    logits: FloatArray
+    losses: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """A whole run, as far as it has got; None is what no stage has written.
+
+    ``comparisons`` are as ``ensemble compare`` stored them, and ``studies`` as ``ensemble sources``
+    did; ``damaged`` says of by-products that cannot be read what is wrong with them. ``audit`` is
+    of the run as it is now, and ``audited_before`` says whether there is one at all;
+    ``plan_fault`` is where the config describes other battles or another plan.
+    """
+
+    run: str
+    config: Configured | None
+    sources: Sources | None
+    plan: FoldPlan | None
+    labels: tuple[LabelShares, ...] | None
+    target_rows: int | None
+    target_clusters: int | None
+    target_shares: tuple[float, ...] | None
+    class_prior: float | None
+    learners: tuple[Learner, ...]
+    agreement: Agreement | None
+    contenders: tuple[Contender, ...]
+    candidates: Candidates | None
+    verdict: Verdict | None
+    stack_fault: str | None
+    lead: Lead | None
+    truth: Truth | None
+    audit: Audit | None
+    audited_before: bool
+    plan_fault: str | None
+    submission: Submission | None
+    comparisons: tuple[dict[str, Any], ...]
+    studies: tuple[dict[str, Any], ...]
+    damaged: dict[str, str]
+    left_out: tuple[str, ...]
+
+    @property
+    def unproven(self) -> list[str]:
+        """Learners of which nobody knows what they have seen."""
+        known = self.audit.unknown if self.audit else ()
+        names = {one.name for one in self.learners if one.training_rows == "unknown"}
+        return sorted(names | set(known))
+
+    @property
+    def doubted(self) -> list[str]:
+        """Candidates that use one of them."""
+        # In the order of the stack, as its own sentence has them, and not best first.
+        place = {
+            one.name: at
+            for at, one in enumerate(self.candidates.candidates if self.candidates else ())
+        }
+        ordered = sorted(self.contenders, key=lambda one: place.get(one.name, len(place)))
+        descriptions = {one.name: one.description for one in ordered}
+        return doubted_candidates(descriptions, self.unproven)
+
+    @property
+    def doubt(self) -> str:
+        """One sentence on both; empty where there is nothing to doubt."""
+        return doubt_sentence(self.unproven, self.doubted)
+
+    @property
+    def lead_is_unproven(self) -> bool:
+        """Whether the predictions that are looked at most closely are in doubt."""
+        if self.lead is None:
+            return False
+        return self.lead.name in (self.doubted if self.lead.is_chosen else self.unproven)
+
+    @property
+    def chosen(self) -> Contender | None:
+        """The candidate that the verdict chose."""
+        return next((c for c in self.contenders if c.chosen), None)
+
+    @property
+    def best_learner(self) -> Learner | None:
+        """The learner with the lowest log loss so far; None before the first prediction."""
+        measured = [one for one in self.learners if one.rows_predicted]
+        return min(measured, key=lambda one: one.overall.log_loss, default=None)
+
+    @property
+    def closed(self) -> float | None:
+        """Share of the way from the class prior to the best possible; None where not known."""
+        best = self.truth.best if self.truth else None
+        if self.chosen is None or self.class_prior is None or best is None:
+            return None
+        way = self.class_prior - best
+        return (self.class_prior - self.chosen.score.log_loss) / way if way > 0 else None
+
+    @property
+    def labeled_rows(self) -> int | None:
+        """Rows with a label, of all sources."""
+        return None if self.labels is None else sum(one.labeled for one in self.labels)
+
+    @property
+    def target_sources(self) -> tuple[str, ...]:
+        """Sources that scores are made on, in the order of the table."""
+        return tuple(s.source for s in self.labels or () if s.role == "target")

@@ -1,0 +1,114 @@
+"""The report's other pictures: label shares, reliability, bars."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ensemble.report.rows import HEADING, MARK, WIDTH, height_of, row_axes, write_name
+from ensemble.report.svg import GRID, MUTED, PLAIN, SIDE_A, SIDE_B, TIE, render
+from ensemble.report.text import MINUS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from markupsafe import Markup
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ensemble.report.measures import Bin, Reliability
+    from ensemble.report.tables import LabelShares
+
+CLASS_NAMES = ("A wins", "B wins", "tie")
+CLASS_COLORS = (SIDE_A, SIDE_B, TIE)
+
+# A share has room for its number from here on.
+_ROOM_FOR_NUMBER = 0.1
+
+
+def label_bars(sources: Sequence[LabelShares], *, name: str) -> Markup:
+    """Draw one bar a source, divided by its label shares."""
+    shown = [s for s in sources if s.shares is not None]
+
+    def paint(figure: Figure) -> None:
+        notes = [f"{s.labeled:,} labeled" for s in shown]
+        axes = row_axes(figure, len(shown), "share of labels", notes=notes, heading=HEADING)
+        axes.set_xlim(0, 1)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
+        _class_legend(axes)
+        for position, source in enumerate(shown):
+            write_name(axes, position, f"{source.source} ({source.role})")
+            _label_bar(axes, position + MARK, source.shares or ())
+
+    words = "; ".join(f"{s.source}: {_shares_in_words(s)}" for s in shown)
+    height = height_of(len(shown), HEADING)
+    return render(paint, width=WIDTH, height=height, name=name, label=f"Label shares. {words}")
+
+
+def _class_legend(axes: Axes) -> None:
+    places = ((0.0, "left"), (0.5, "center"), (1.0, "right"))
+    for (place, side), text, color in zip(places, CLASS_NAMES, CLASS_COLORS, strict=True):
+        words = f"\N{BLACK SQUARE} {text}"
+        axes.text(place, -0.18, words, color=color, ha=side, fontweight="bold")
+
+
+def _shares_in_words(source: LabelShares) -> str:
+    shares = zip(CLASS_NAMES, source.shares or (), strict=False)
+    return ", ".join(f"{name} {share:.1%}" for name, share in shares)
+
+
+def _label_bar(axes: Axes, place: float, shares: Sequence[float]) -> None:
+    left = 0.0
+    for share, color in zip(shares, CLASS_COLORS, strict=True):
+        axes.barh(place, share, 0.42, left=left, color=color, linewidth=0)
+        if share > _ROOM_FOR_NUMBER:
+            middle = left + share / 2
+            words = axes.text(middle, place, f"{share:.1%}", color="#ffffff", fontsize=11)
+            words.set(ha="center", va="center_baseline")
+        left += share
+
+
+def reliability_curve(curve: Reliability, class_index: int, *, name: str, title: str) -> Markup:
+    """Draw observed against predicted shares of one class."""
+    size = 230.0
+    color = CLASS_COLORS[class_index]
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_axes((0.17, 0.17, 0.79, 0.79))
+        axes.patch.set_visible(False)
+        ends = [v for b in curve.bins for v in (b.predicted, b.observed, b.high) if np.isfinite(v)]
+        top = min(1.0, 1.08 * max(ends))
+        axes.set(xlim=(0, top), ylim=(0, top), xlabel="predicted", ylabel="observed")
+        axes.locator_params(nbins=4)
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        _curve(axes, curve.bins, color)
+
+    label = (
+        f"{title}, {CLASS_NAMES[class_index]}: mean predicted {curve.predicted:.1%}, "
+        f"observed {curve.observed:.1%}, mean gap {curve.gap:.1%}"
+    )
+    return render(paint, width=size, height=size, name=name, label=label)
+
+
+def _curve(axes: Axes, bins: Sequence[Bin], color: str) -> None:
+    predicted = [b.predicted for b in bins]
+    ends = [b.low for b in bins], [b.high for b in bins]
+    axes.vlines(predicted, *ends, color=color, linewidth=1.4, alpha=0.6)
+    axes.plot(predicted, [b.observed for b in bins], "-o", color=color, markersize=4.5)
+
+
+def bars(values: Mapping[str, float], *, axis: str, name: str, label: str) -> Markup:
+    """Draw one horizontal bar a name, in the order given."""
+    largest = max((abs(value) for value in values.values()), default=0.0)
+    digits = 3 if largest < 10 else 1 if largest < 1000 else 0
+
+    def paint(figure: Figure) -> None:
+        notes = [f"{value:z,.{digits}f}".replace("-", MINUS) for value in values.values()]
+        axes = row_axes(figure, len(values), axis, notes=notes)
+        for position, (text, value) in enumerate(values.items()):
+            axes.barh(position + MARK, value, 0.34, color=PLAIN, linewidth=0)
+            write_name(axes, position, text)
+        axes.axvline(0, color=GRID, linewidth=1)
+
+    return render(paint, width=WIDTH, height=height_of(len(values)), name=name, label=label)

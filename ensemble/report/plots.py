@@ -1,0 +1,180 @@
+"""Which figures the page has, and what stands in each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ensemble.report import figures, text
+from ensemble.report.forest import Row, forest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from markupsafe import Markup
+
+    from ensemble.report.data import Contender, Learner, Report
+    from ensemble.report.measures import Score
+
+
+# Predictions are stored as float32: scores of the same ones differ by rounding only.
+_SAME = 1e-6
+
+
+def draw_all(report: Report) -> dict[str, Markup | None]:
+    """Draw the figures that stand alone; None where there is nothing to draw."""
+    return {
+        "headline": _headline(report),
+        "labels": _labels(report),
+        "folds": _folds(report.learners),
+        "sources": _sources(report),
+        "gains": _gains(report.contenders),
+        "timing": _timing(report.learners),
+    }
+
+
+def _headline(report: Report) -> Markup | None:
+    """Learners and candidates on one scale, against what needs no learner at all."""
+    rows = sorted(
+        [
+            *(
+                _row(_marked(report, c), c.score, emphasis=c.chosen, combined=True)
+                for c in report.contenders
+            ),
+            *(
+                _row(_doubted(one.name, doubted=one.name in report.unproven), one.overall)
+                for one in report.learners
+            ),
+        ],
+        key=lambda row: (not np.isfinite(row.value), row.value),
+    )
+    if not rows:
+        return None
+    lines = {"class prior": _number(report.class_prior)}
+    if report.truth is not None:
+        lines["best possible"] = _number(report.truth.best)
+    return forest(
+        rows, lines, axis="log loss (lower is better)", name="headline", label=_in_words(rows)
+    )
+
+
+def _marked(report: Report, contender: Contender) -> str:
+    doubted = contender.name in report.doubted
+    return _doubted(_alias(contender, report.learners), doubted=doubted)
+
+
+def _doubted(name: str, *, doubted: bool) -> str:
+    return f"{name} (unproven)" if doubted else name
+
+
+def _alias(contender: Contender, learners: Sequence[Learner]) -> str:
+    """Name a candidate; one that is a learner by another name says which."""
+    picked = contender.description.get("learner")
+    same = [
+        one.name
+        for one in learners
+        if one.name == picked and abs(one.overall.log_loss - contender.score.log_loss) < _SAME
+    ]
+    return f"{contender.name} = {same[0]}" if same else contender.name
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _row(name: str, score: Score, **options: Any) -> Row:
+    return Row(name, score.log_loss, score.low, score.high, _interval(score), **options)
+
+
+def _interval(score: Score) -> str:
+    loss, low, high = (text.decimal(v) for v in (score.log_loss, score.low, score.high))
+    if loss is None:
+        return "not measured"
+    return loss if low is None or high is None else f"{loss}  [{low}, {high}]"
+
+
+def _in_words(rows: Sequence[Row]) -> str:
+    return "; ".join(f"{row.name}: {row.note}" for row in rows)
+
+
+def _labels(report: Report) -> Markup | None:
+    labeled = [s for s in report.labels or () if s.shares is not None]
+    return figures.label_bars(labeled, name="labels") if labeled else None
+
+
+def _folds(learners: Sequence[Learner]) -> Markup | None:
+    """Learners with a tick for each fold."""
+    rows = [
+        _row(
+            learner.name,
+            learner.overall,
+            dots=tuple(score.log_loss for score in learner.per_fold.values()),
+        )
+        for learner in learners
+        if learner.rows_predicted
+    ]
+    if not rows:
+        return None
+    return forest(rows, {}, axis="log loss; ticks are folds", name="folds", label=_in_words(rows))
+
+
+def _sources(report: Report) -> Markup | None:
+    """Every learner on every target source, where there is more than one."""
+    names = report.target_sources
+    rows = [
+        _row(f"{source}: {learner.name}", learner.per_source[source])
+        for source in names
+        for learner in report.learners
+        if learner.rows_predicted and source in learner.per_source
+    ]
+    if len(names) < 2 or not rows:
+        return None
+    return forest(rows, {}, axis="log loss", name="sources", label=_in_words(rows))
+
+
+def _gains(contenders: Sequence[Contender]) -> Markup | None:
+    rows = list(_gain_rows(contenders))
+    if not rows:
+        return None
+    return forest(
+        rows,
+        {"best simple": 0.0},
+        axis="gain in log loss (higher is better)",
+        name="gains",
+        label=_in_words(rows),
+    )
+
+
+def _gain_rows(contenders: Sequence[Contender]) -> Iterator[Row]:
+    for contender in contenders:
+        gain = contender.gain
+        # The best simple candidate is what gains are measured from: its own is no measurement.
+        if gain is None or gain.mean is None or contender.best_simple:
+            continue
+        ends = [text.signed(v) for v in (gain.low, gain.high)]
+        interval = "" if None in ends else f"  [{ends[0]}, {ends[1]}]"
+        note = f"{text.signed(gain.mean)}{interval}"
+        yield Row(
+            contender.name,
+            gain.mean,
+            _number(gain.low),
+            _number(gain.high),
+            note,
+            emphasis=contender.chosen,
+            combined=True,
+        )
+
+
+def _timing(learners: Sequence[Learner]) -> Markup | None:
+    """Time of each learner over its complete folds, where all of it is known."""
+    seconds = {
+        learner.name: learner.fit_seconds + learner.predict_seconds
+        for learner in learners
+        if learner.fit_seconds is not None and learner.predict_seconds is not None
+    }
+    if not seconds:
+        return None
+    words = "; ".join(f"{name}: {text.duration(value)}" for name, value in seconds.items())
+    axis = "seconds, all complete folds"
+    return figures.bars(seconds, axis=axis, name="timing", label=words)

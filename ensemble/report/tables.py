@@ -1,0 +1,259 @@
+"""The tables of a run, as arrays joined by battle id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from ensemble.battles.schema import LABEL_COLUMNS, LOGIT_COLUMNS, TEXT_COLUMNS, labels_of
+from ensemble.errors import ArtifactError
+from ensemble.oof.store import OOF
+from ensemble.plugin.base import CLASSES
+from ensemble.report.records import MEND, Manifest
+from ensemble.stacking.scoring import row_log_loss, softmax
+from ensemble.storage.artifacts import MANIFEST, TEMPORARY, read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from ensemble.plugin.base import FloatArray, IntArray
+    from ensemble.report.staleness import Asked, Basis
+
+BATTLES = "battles.parquet"
+FOLDS = "folds.parquet"
+FOLD_PREFIX = "fold-"
+
+
+def read_parquet(path: Path, columns: Sequence[str]) -> pl.DataFrame | None:
+    """Read some columns of a table; None where no stage has written it yet.
+
+    Raises
+    ------
+    ArtifactError
+        The file is damaged or lacks a column.
+    """
+    if not path.exists():
+        return None
+    try:
+        return pl.read_parquet(path, columns=list(columns), glob=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise ArtifactError(
+            f"a stored table cannot be read: {error}",
+            where=str(path),
+            mend=MEND,
+        ) from error
+
+
+@dataclass(frozen=True)
+class LabelShares:
+    """The labels of one source.
+
+    Parameters
+    ----------
+    source, role
+        Which rows.
+    rows, labeled
+        How many rows there are, and how many of them have a label.
+    shares
+        Share of each class among the labeled, in ``CLASSES`` order; None where none is labeled.
+    """
+
+    source: str
+    role: str
+    rows: int
+    labeled: int
+    shares: tuple[float, ...] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The rows that scores are made on: labeled target rows with a fold.
+
+    Parameters
+    ----------
+    rows
+        ``id``, ``source``, ``cluster``, ``fold``, in the order of the fold plan.
+    labels
+        ``(n, 3)`` float64.
+    """
+
+    rows: pl.DataFrame
+    labels: FloatArray
+
+    @property
+    def clusters(self) -> IntArray:
+        """Cluster of each row, ``(n,)`` int64."""
+        return self.rows["cluster"].to_numpy().astype(np.int64)
+
+    @property
+    def folds(self) -> IntArray:
+        """Fold of each row, ``(n,)`` int64."""
+        return self.rows["fold"].to_numpy().astype(np.int64)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Share of each class among the labels, in ``CLASSES`` order."""
+        return tuple(self.labels.mean(axis=0).tolist())
+
+    @property
+    def sources(self) -> list[str]:
+        """Sources that occur, in order of first occurrence."""
+        return self.rows["source"].unique(maintain_order=True).to_list()
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Out-of-fold probabilities, aligned with the target rows.
+
+    Parameters
+    ----------
+    name
+        Learner or candidate.
+    probabilities
+        ``(n, 3)``; NaN where a row has not been predicted.
+    losses
+        ``(n,)`` log loss; NaN likewise.
+    logits
+        ``(n, 3)`` centered; None for a candidate.
+    manifests
+        Of the complete folds; empty for a candidate.
+    """
+
+    name: str
+    probabilities: FloatArray
+    losses: FloatArray
+    logits: FloatArray | None = None
+    manifests: tuple[Manifest, ...] = ()
+
+
+def read_labels(run: Path) -> tuple[LabelShares, ...] | None:
+    """Count the labels of each source, in the order of the table; test rows are left out."""
+    table = read_parquet(run / BATTLES, ["source", "role", *LABEL_COLUMNS, "is_test"])
+    if table is None:
+        return None
+    groups = table.filter(~pl.col("is_test")).partition_by(
+        "source", "role", as_dict=True, maintain_order=True
+    )
+    return tuple(_label_shares(part) for part in groups.values())
+
+
+def _label_shares(part: pl.DataFrame) -> LabelShares:
+    source, role = part.select("source", "role").row(0)
+    labeled = part.drop_nulls(LABEL_COLUMNS)
+    shares = tuple(labels_of(labeled).mean(axis=0).tolist()) if len(labeled) else None
+    return LabelShares(source, role, len(part), len(labeled), shares)
+
+
+def read_target(run: Path) -> Target | None:
+    """Join fold plan and labels by id; None where either has not been written yet."""
+    folds = read_parquet(run / FOLDS, ["id", "source", "cluster", "fold"])
+    labels = read_parquet(run / BATTLES, ["id", *LABEL_COLUMNS])
+    if folds is None or labels is None:
+        return None
+    rows = (
+        folds.filter(pl.col("fold").is_not_null())
+        .join(labels, on="id", how="inner", maintain_order="left")
+        .drop_nulls(LABEL_COLUMNS)
+    )
+    return Target(rows.drop(LABEL_COLUMNS), labels_of(rows))
+
+
+def read_learner(
+    directory: Path, target: Target, basis: Basis, asked: Asked
+) -> tuple[Predictions, list[str]]:
+    """Read what one learner predicted out of fold, and say which folds had to be left out."""
+    tables, manifests, left_out = [], [], []
+    for fold, folder in _fold_directories(directory):
+        try:
+            manifest = _usable_manifest(folder, basis, asked)
+            table = read_parquet(folder / OOF, ["id", *LOGIT_COLUMNS])
+        except ArtifactError as error:
+            left_out.append(f"{directory.name}, fold {fold}: {error.message}")
+            continue
+        if table is not None:
+            tables.append(table.with_columns(fold=pl.lit(fold, pl.Int32)))
+            manifests.append(manifest)
+    return _learner_predictions(directory.name, tables, tuple(manifests), target), left_out
+
+
+def _fold_directories(directory: Path) -> Iterator[tuple[int, Path]]:
+    """Yield the complete folds of a learner by number."""
+    found = [p for p in directory.glob(f"{FOLD_PREFIX}*") if (p / MANIFEST).exists()]
+    numbered = [(p.name.removeprefix(FOLD_PREFIX), p) for p in found if TEMPORARY not in p.name]
+    yield from sorted((int(number), p) for number, p in numbered if number.isdigit())
+
+
+def _usable_manifest(folder: Path, basis: Basis, asked: Asked) -> Manifest:
+    """Read a fold's manifest; of another plan, damaged, or made otherwise, it is not usable."""
+    manifest = Manifest.read(folder / MANIFEST)
+    if manifest is None or OOF not in manifest.files:
+        raise ArtifactError("the manifest names no predictions", where=str(folder))
+    other = basis.difference(manifest)
+    if other:
+        raise ArtifactError(f"its predictions belong to {other}", where=str(folder))
+    try:
+        stored = read_manifest(folder)
+    except ArtifactError as error:
+        if str(error.where or "").endswith(OOF) or OOF in error.message:
+            raise ArtifactError(
+                "its predictions are missing or were altered", where=str(folder)
+            ) from error
+        raise
+    made_by = stored.get("key_parts") or stored
+    if different := asked.of_learner(folder.parent.name, made_by):
+        what = "; ".join(different)
+        raise ArtifactError(
+            f"its predictions were made otherwise than the config now says: {what}",
+            where=str(folder),
+        )
+    return manifest
+
+
+def _learner_predictions(
+    name: str, tables: list[pl.DataFrame], manifests: tuple[Manifest, ...], target: Target
+) -> Predictions:
+    # A fold's predictions count only for the rows that the plan holds out in that fold.
+    keys = target.rows.select("id", pl.col("fold").cast(pl.Int32))
+    empty = pl.DataFrame(schema={"id": pl.String, **dict.fromkeys(LOGIT_COLUMNS, pl.Float32)})
+    found = pl.concat(tables) if tables else empty.with_columns(fold=pl.lit(None, pl.Int32))
+    logits = _aligned(keys, found, LOGIT_COLUMNS, what=f'predictions of learner "{name}"')
+    logits[~np.isfinite(logits).all(axis=1)] = np.nan
+    probabilities = softmax(logits)
+    return Predictions(
+        name,
+        probabilities,
+        row_log_loss(target.labels, probabilities),
+        logits - logits.mean(axis=1, keepdims=True),
+        manifests,
+    )
+
+
+def read_stacked(run: Path, name: str, target: Target) -> Predictions | None:
+    """Read the chosen candidate's out-of-fold probabilities; None where there are none yet."""
+    table = read_parquet(run / "stack" / "oof.parquet", ["id", *CLASSES])
+    if table is None:
+        return None
+    keys = target.rows.select("id")
+    probabilities = _aligned(keys, table, CLASSES, what="stack/oof.parquet")
+    return Predictions(name, probabilities, row_log_loss(target.labels, probabilities))
+
+
+def _aligned(
+    keys: pl.DataFrame, table: pl.DataFrame, values: Sequence[str], *, what: str
+) -> FloatArray:
+    """Put values in the order of the keys: ``(n, len(values))``, NaN where there are none."""
+    if table.select(keys.columns).is_duplicated().any():
+        raise ArtifactError("a battle is predicted more than once", where=what)
+    joined = keys.join(table, on=keys.columns, how="left", maintain_order="left")
+    return joined.select(values).to_numpy().astype(np.float64)
+
+
+def read_texts(run: Path, ids: Sequence[str]) -> dict[str, dict[str, list[str | None]]]:
+    """Read the turns of a few battles, by id and column."""
+    table = pl.scan_parquet(run / BATTLES, glob=False).filter(pl.col("id").is_in(list(ids)))
+    rows = table.select("id", *TEXT_COLUMNS).collect().rows(named=True)
+    return {row["id"]: {name: row[name] or [] for name in TEXT_COLUMNS} for row in rows}

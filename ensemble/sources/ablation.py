@@ -1,0 +1,226 @@
+"""Fits with and without a source, through the same door as a run's own, and what they score."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ensemble.battles.held_out import HeldOut
+from ensemble.battles.schema import labels_of
+from ensemble.errors import ArtifactError, DataError, LearnerError
+from ensemble.oof.crossfit import fit_fold
+from ensemble.oof.executors import is_light, share_out
+from ensemble.oof.fold_key import fold_key
+from ensemble.oof.store import OOF, is_complete, read_logits
+from ensemble.oof.worker_process import Variant
+from ensemble.oof.workers import Task
+from ensemble.sources.evidence import Arm
+from ensemble.sources.rows import gather
+from ensemble.sources.variants import BASELINE, trial_called
+from ensemble.stacking.scoring import row_log_loss, softmax
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ensemble.config.settings import Config
+    from ensemble.oof.spec import LearnerSpec
+    from ensemble.oof.workers import Outcome
+    from ensemble.oof.workspace import Workspace
+    from ensemble.plugin.base import FloatArray, IntArray
+    from ensemble.sources.rows import Material
+    from ensemble.sources.variants import Trial
+
+_OPENER = f"{__name__}:Variants"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Fits one learner on some folds, with a source used in one way or another.
+
+    Parameters
+    ----------
+    directory
+        Where fits are kept.
+    spec
+        The learner.
+    folds
+        The folds that are scored.
+    alone
+        The target's rows.
+    """
+
+    directory: Path
+    spec: LearnerSpec
+    folds: tuple[int, ...]
+    alone: Material
+
+    @property
+    def scored(self) -> pl.DataFrame:
+        """Rows of the plan that are scored, in the target's order."""
+        return self.alone.workspace.plan.frame.filter(pl.col("fold").is_in(list(self.folds)))
+
+    def baseline(self, seeds: Sequence[int], tell: Callable[[str], None]) -> Arm:
+        """Fit and score the target alone."""
+        return self._arm(self.alone, None, seeds, tell)
+
+    def treated(
+        self, material: Material, trial: Trial, seeds: Sequence[int], tell: Callable[[str], None]
+    ) -> Arm:
+        """Fit and score the target with a source.
+
+        Raises
+        ------
+        EnsembleError
+            As ``fit_fold`` does.
+        """
+        return self._arm(material, trial, seeds, tell)
+
+    def fit_beside(
+        self,
+        config: Config,
+        arms: Iterable[tuple[Material, Trial | None]],
+        seeds: Sequence[int],
+        tell: Callable[[str], None],
+    ) -> None:
+        """Fit on all cores what arms will read; what fails here fails again where it is read.
+
+        Only learners that are cheap, and that a worker process can load.
+        """
+        if config.execution.executor != "auto" or not is_light(self.spec):
+            return
+        workspaces: dict[str, Workspace] = {}
+        tasks = []
+        for material, trial in arms:
+            for seed in seeds:
+                details = self._details(material, trial, seed)
+                named = workspaces.setdefault(json.dumps(details), _variant(material, details))
+                tasks += [
+                    Task(self.spec, HeldOut.of(fold), Variant(_OPENER, details))
+                    for fold in self.folds
+                    if not self._is_fitted(named, fold)
+                ]
+
+        def fit(task: Task, threads: int) -> None:
+            details = task.variant.details if task.variant else {}
+            tell(_in_words(details, task))
+            workspace = replace(workspaces[json.dumps(details)], threads=threads)
+            with suppress(DataError, LearnerError):
+                fit_fold(workspace, task.spec, task.held_out)
+
+        def ended(outcome: Outcome) -> None:
+            tell(f"beside, {outcome.held_out.label}")
+
+        share_out(config, tasks, fit, ended, forgiving=True)
+
+    def _is_fitted(self, workspace: Workspace, fold: int) -> bool:
+        key, _ = fold_key(self.spec, HeldOut.of(fold), workspace.shared_key())
+        return is_complete(workspace.store.directory(self.spec.name, fold), key)
+
+    def _details(self, material: Material, trial: Trial | None, seed: int) -> dict[str, Any]:
+        return {
+            "directory": str(self.directory),
+            "source": material.source,
+            "rows": material.budget,
+            "sides": material.sides,
+            "trial": trial.name if trial else None,
+            "seed": seed,
+        }
+
+    def _arm(
+        self,
+        material: Material,
+        trial: Trial | None,
+        seeds: Sequence[int],
+        tell: Callable[[str], None],
+    ) -> Arm:
+        scored = self.scored
+        losses = [
+            self._losses(
+                _variant(material, self._details(material, trial, seed)), scored, seed, tell
+            )
+            for seed in seeds
+        ]
+        return Arm(np.stack(losses), scored["fold"].to_numpy())
+
+    def _losses(
+        self, workspace: Workspace, scored: pl.DataFrame, seed: int, tell: Callable[[str], None]
+    ) -> FloatArray:
+        logits = np.full((len(scored), 3), np.nan)
+        for fold in self.folds:
+            tell(f"seed {seed}, fold {fold}")
+            fit_fold(workspace, self.spec, fold)
+            rows = (scored["fold"] == fold).to_numpy()
+            path = workspace.store.directory(self.spec.name, fold) / OOF
+            logits[rows] = read_logits(path, scored["id"].filter(pl.Series(rows)))
+        if np.isnan(logits).any():
+            raise ArtifactError("scored rows have no prediction", where=str(workspace.run))
+        return row_log_loss(self._labels(scored), softmax(logits))
+
+    def _labels(self, scored: pl.DataFrame) -> FloatArray:
+        battles = self.alone.workspace.battles
+        joined = scored.select("id").join(battles, on="id", how="left", maintain_order="left")
+        return labels_of(joined)
+
+    def clusters(self) -> IntArray:
+        """Cluster of each scored row."""
+        return self.scored["cluster"].to_numpy()
+
+    def facts(self) -> dict[str, Any]:
+        """Say by which learner, on which folds and rows."""
+        return {
+            "learner": self.spec.name,
+            **self.spec.settings(),
+            "folds": list(self.folds),
+            "all_folds": len(self.folds) == self.alone.workspace.plan.n_splits,
+            "scored_rows": len(self.scored),
+            "clusters": len(np.unique(self.clusters())),
+            "target_rows": len(self.alone.workspace.battles),
+        }
+
+
+class Variants:
+    """Workspaces of variants in a worker process, by what ``Bench`` says of them.
+
+    Parameters
+    ----------
+    workspace
+        Of the run.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._gather = cache(
+            lambda source, rows, sides: gather(workspace, source, rows, sides=sides)
+        )
+
+    def __call__(self, details: dict[str, Any]) -> Workspace:
+        """Give the workspace of one treatment and seed."""
+        material = self._gather(details["source"], details["rows"], details["sides"])
+        return _variant(material, details)
+
+
+def _in_words(details: dict[str, Any], task: Task) -> str:
+    name = details["trial"] or BASELINE
+    return f"{name}, seed {details['seed']}, {task.held_out.label}"
+
+
+def _variant(material: Material, details: dict[str, Any]) -> Workspace:
+    """Use a source as a treatment has it, and draw other numbers; rows, plan and cache stay."""
+    place = Path(details["directory"]) / material.folder
+    workspace, seed = material.workspace, details["seed"]
+    if details["trial"] is not None:
+        trial = trial_called(details["trial"])
+        place = place / trial.folder
+        workspace = workspace.with_uses({str(material.source): trial.use}, run=place)
+    return replace(
+        workspace,
+        run=place / f"seed-{seed}",
+        seed=workspace.seed + seed,
+        cache=workspace.cache_directory,
+    )

@@ -1,0 +1,162 @@
+"""Whole or not there: what is written is made beside its place and renamed into it when complete.
+
+The place is empty for a moment only where a directory replaces another, since no file system
+exchanges two directories in one step; ``sweep_temporary`` mends what a process that dies just then
+leaves.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from ensemble.errors import EnsembleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TEMPORARY = ".tmp-"
+"""Prefix of what is being written; a process that dies leaves it, the next writer sweeps it."""
+
+_OURS = re.compile(re.escape(TEMPORARY) + "[0-9a-f]{32}-(?:old-)?(?P<name>.+)", re.DOTALL)
+_REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+"""Errors that say that the disk takes nothing, whoever writes to it."""
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Give a path to write to; on leaving without error it takes the target's place.
+
+    Raises
+    ------
+    EnsembleError
+        The disk is full or cannot be written; the former content of the target is kept. Other
+        errors of the body pass as they are.
+    """
+    with beside(target) as temporary:
+        with body_of(target):
+            yield temporary
+        with own_step(target):
+            flush(temporary)
+            temporary.replace(target)
+            flush(target.parent)
+
+
+@contextmanager
+def beside(target: Path) -> Iterator[Path]:
+    """Give a free path in the target's directory, which is made; nothing is left there at the end.
+
+    Raises
+    ------
+    EnsembleError
+        The directory cannot be made.
+    """
+    with own_step(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(target)
+    try:
+        yield temporary
+    finally:
+        remove(temporary)
+
+
+def place_of(path: Path) -> Path | None:
+    """Say which place a leftover was meant for, or was moved out of; None where it is not ours."""
+    match = _OURS.fullmatch(path.name)
+    return path.with_name(match["name"]) if match else None
+
+
+def replace_directory(source: Path, target: Path) -> None:
+    """Rename a directory into place; one that is there steps aside, and back on any error."""
+    aside = _temporary(target, "old-")
+    try:
+        if os.path.lexists(target):
+            if not target.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            target.rename(aside)
+        source.rename(target)
+    except BaseException:
+        if not os.path.lexists(target) and os.path.lexists(aside):
+            aside.rename(target)
+        raise
+    flush(target.parent)
+    remove(aside)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a directory as far as it can be done; of a link, only the link."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Ask the operating system to put a file or directory on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def own_step(target: Path) -> Iterator[None]:
+    """Turn every error of the file system into one of ours: the toolkit's own steps of writing."""
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+
+
+@contextmanager
+def body_of(target: Path) -> Iterator[None]:
+    """Turn a disk that takes nothing into an error of ours; a writer's own faults pass as they are.
+
+    The body is a caller's code, down to plugins: that it misses a file is a fault of its own, for
+    which nobody has to free space.
+    """
+    try:
+        yield
+    except EnsembleError:
+        raise
+    except Exception as error:
+        if is_refusal(error):
+            raise _cannot_write(target, error) from error
+        raise
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Say whether the disk takes nothing: it is full, or closed to us."""
+    return _error_number(error) in _REFUSALS
+
+
+def _temporary(target: Path, mark: str = "") -> Path:
+    return target.with_name(f"{TEMPORARY}{uuid4().hex}-{mark}{target.name}")
+
+
+def _error_number(error: BaseException) -> int | None:
+    """Read the operating system's error number; libraries in Rust have it in the message alone."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    found = None
+    with suppress(Exception):  # an error of anyone's class may have no text
+        found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
+
+
+def _cannot_write(target: Path, error: Exception) -> EnsembleError:
+    number = _error_number(error)
+    mend = "free space or mend permissions" if number in _REFUSALS else "see what is in the way"
+    return EnsembleError(
+        f"cannot write: {error if number is None else os.strerror(number)}",
+        where=str(target),
+        mend=f"{mend}, then run the same command again; nothing was lost",
+    )

@@ -1,0 +1,1 @@
+"""What leaves a run: the submission, and predictions of new rows."""

@@ -1,0 +1,320 @@
+"""New rows scored by a saved run: no network, no training data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import polars as pl
+
+from ensemble.battles.loading import load_battles
+from ensemble.battles.schema import TEST_ROLE, TEST_SOURCE, learner_view, probability_frame
+from ensemble.battles.split import read_split
+from ensemble.config.secrets import resolved_secrets
+from ensemble.config.settings import Reading
+from ensemble.errors import ArtifactError, ConfigError, DataError
+from ensemble.oof.calls import predict_checked
+from ensemble.oof.fold_key import fold_name
+from ensemble.oof.store import FoldStore, origin_of
+from ensemble.plugin.code import as_known, told_difference
+from ensemble.plugin.manager import get_manager
+from ensemble.plugin.parameters import path_parameters
+from ensemble.redact import remember_secrets
+from ensemble.stacking.assemble import meta_features
+from ensemble.stacking.calls import predict_checked as predict_stack
+from ensemble.stacking.settings import (
+    learner_specs,
+    meta_learner_factory,
+    stack_key_parts,
+    stacked_specs,
+)
+from ensemble.stacking.stack import load_stack
+from ensemble.storage.artifacts import fingerprint, read_manifest
+from ensemble.submission.output import check_output, write_output
+from ensemble.submission.write import submission_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ensemble.battles.folds import FoldPlan
+    from ensemble.config.settings import Config
+    from ensemble.oof.spec import LearnerSpec
+    from ensemble.plugin.base import FloatArray, LogitArray
+
+
+def predict_file(
+    config: Config,
+    test: Path,
+    output: Path,
+    reading: Reading | None = None,
+    keep: Sequence[str] = (),
+) -> int:
+    """Score the rows of a file by the models of a saved run, and write a submission.
+
+    Parameters
+    ----------
+    config
+        The run's own config, ``RUN/config.toml``.
+    test
+        A file of battles; labels in it are ignored.
+    output
+        Where the submission goes, as ``write_output`` does it.
+    reading
+        How the file is read, of ``reading_options``; None reads it as the run's test file.
+    keep
+        As ``predict_battles`` has it.
+
+    Returns
+    -------
+    int
+        Number of rows.
+
+    Raises
+    ------
+    InputError
+        The output would replace an input or a file of a run.
+    DataError
+        The file cannot be read.
+    ArtifactError
+        A model of the run is missing or damaged.
+    """
+    text, rows = score_file(config, test, output, reading, keep)
+    write_output(output, text)
+    return rows
+
+
+def score_file(
+    config: Config,
+    test: Path,
+    output: Path,
+    reading: Reading | None = None,
+    keep: Sequence[str] = (),
+) -> tuple[str, int]:
+    """Give the content of a submission and its rows; parameters and errors as ``predict_file``."""
+    check_output(output, [test], "the test file")
+    check_output(output, _inputs(config))
+    battles = _read_test(test, reading or reading_options(config))
+    frame = probability_frame(battles["id"], predict_battles(config, battles, keep))
+    return submission_text(frame, battles["id"].to_list()), len(battles)
+
+
+def reading_options(
+    config: Config,
+    *,
+    loader: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    text_format: Literal["json", "plain"] | None = None,
+) -> Reading:
+    """Say how a file of new rows is read: as the run's test file, but for what is given here.
+
+    Parameters
+    ----------
+    config
+        The run's own config.
+    loader
+        Registered name of a loader, or ``"none"`` for the toolkit's own readers. Options of the
+        run's loader are not taken for another one.
+    options
+        For the loader; they are put over those of the run.
+    text_format
+        As in ``[test]``.
+
+    Raises
+    ------
+    ConfigError
+        There are options and no loader.
+    """
+    base = config.test or Reading(path="")
+    named = base.loader if loader is None else (None if loader == "none" else loader)
+    kept = base.options if named is not None and named == base.loader else {}
+    merged = {**kept, **(options or {})}
+    remember_secrets(merged)
+    if merged and named is None:
+        raise ConfigError(
+            f"options are for a loader, and none is given: {', '.join(merged)}",
+            mend="name one with --loader",
+        )
+    return Reading(
+        path="", loader=named, options=merged, text_format=text_format or base.text_format
+    )
+
+
+def _inputs(config: Config) -> Iterator[Path]:
+    """Give what the run was made from, and its learners still read."""
+    yield from (Path(reading.path) for reading in config.readings())
+    if config.folds.embeddings is not None:
+        yield Path(config.folds.embeddings)
+    for spec in learner_specs(config):
+        for places in path_parameters(spec.make()).values():
+            yield from places
+
+
+def predict_battles(config: Config, battles: pl.DataFrame, keep: Sequence[str] = ()) -> FloatArray:
+    """Score battles by the models of a saved run: ``(n, 3)`` probabilities in ``CLASSES`` order.
+
+    Parameters
+    ----------
+    config
+        The run's own config, ``RUN/config.toml``.
+    battles
+        ``BATTLE_SCHEMA``.
+    keep
+        Names of learners, and of the meta-learner, whose models may be asked though their code is
+        another now than that which made them.
+
+    Raises
+    ------
+    ConfigError
+        A name in ``keep`` is of neither.
+    ArtifactError
+        A model is missing, damaged, made by other code, or not one that the stack was made from.
+    DataError
+        A learner looks predictions up by id, and rows have ids of battles that it knows.
+    """
+    run = Path(config.run_dir)
+    _check_names(config, keep)
+    resolved_secrets(config.stack.parameters, "stack.parameters")
+    stack = _read_stack(run, config, keep)
+    plan = read_split(run)
+    store = FoldStore(run, plan.fingerprint, stack["data"], plan.n_splits)
+    view, specs = learner_view(battles), stacked_specs(config)
+    _refuse_target_ids(battles["id"], plan, specs)
+    made_from = stack["key_parts"]["folds"]
+    logits = [
+        _mean_logits(store, spec, config.predict.models, made_from[spec.name], view, keep)
+        for spec in specs
+    ]
+    meta = meta_features(view, stack["learners"], logits, config.stack.features, None)
+    model = load_stack(run / "stack", meta_learner_factory(config))
+    return predict_stack(model, meta, f"the stack of {run}")
+
+
+def _refuse_target_ids(ids: pl.Series, plan: FoldPlan, specs: Sequence[LearnerSpec]) -> None:
+    """Keep a learner that knows battles by id alone from answering for others of the same ids."""
+    target = plan.frame.filter(pl.col("role") == "target")["id"]
+    shared = ids.filter(ids.is_in(target.implode()))
+    looking_up = [spec.name for spec in specs if not type(spec.make()).trains]
+    if len(shared) and looking_up:
+        raise DataError(
+            f"{len(shared):,} rows have ids of target battles of the run: {', '.join(shared[:5])}",
+            where=f'learner "{looking_up[0]}", which looks predictions up by id',
+            mend="give new rows ids of their own, and the learner predictions of them",
+        )
+
+
+def _check_names(config: Config, keep: Sequence[str]) -> None:
+    for name in keep:
+        if name != config.stack.meta_learner:
+            config.learner(name)
+
+
+def _read_stack(run: Path, config: Config, keep: Sequence[str]) -> dict[str, Any]:
+    """Read the stack's manifest, and check that it was made with the config at hand."""
+    if not (run / "stack").exists():
+        raise ArtifactError(
+            "there is no stack yet", where=str(run), mend="run `ensemble stack CONFIG`"
+        )
+    manifest = read_manifest(run / "stack")
+    at_hand = stack_key_parts(config)
+    code = at_hand.pop("code")
+    if config.stack.meta_learner not in keep:
+        _check_code(run, manifest["key_parts"].get("code"), code, config)
+    names = [spec.name for spec in stacked_specs(config)]
+    same = all(manifest["key_parts"].get(name) == value for name, value in at_hand.items())
+    if not same or manifest["learners"] != names:
+        raise ArtifactError(
+            "the stack was made with other settings than the run's config now says",
+            where=str(run / "stack"),
+            mend="run `ensemble run CONFIG` to its end",
+        )
+    return manifest
+
+
+def _check_code(
+    run: Path, made_by: Mapping[str, Any] | None, now: Mapping[str, Any] | None, config: Config
+) -> None:
+    """Refuse a stack that other code of the meta-learner has made."""
+    if now is not None and made_by != as_known(now, made_by):
+        raise ArtifactError(
+            "other code of the meta-learner than that of now has made the stack: "
+            + told_difference(made_by, now),
+            where=str(run / "stack"),
+            mend=f"put that code back, add `--keep {config.stack.meta_learner}` where the change "
+            "does not matter, or stack anew: `ensemble run CONFIG`",
+        )
+
+
+def _mean_logits(
+    store: FoldStore,
+    spec: LearnerSpec,
+    models: str,
+    made_from: Mapping[str, Mapping[str, str]],
+    battles: pl.DataFrame,
+    keep: Sequence[str],
+) -> LogitArray:
+    """Average a learner's logits over its models, one model in memory at a time."""
+    total = np.zeros((len(battles), 3))
+    folds = store.folds(models)
+    for fold in folds:
+        where = f'learner "{spec.name}", {fold_name(fold)}'
+        _check_origin(store, store.read(spec.name, fold), made_from, where)
+        model = store.load(spec, fold, any_code=spec.name in keep)
+        total += predict_checked(model, battles, where)
+        del model  # before the next one comes into memory
+    return (total / len(folds)).astype(np.float32)
+
+
+def _check_origin(
+    store: FoldStore,
+    manifest: Mapping[str, Any],
+    made_from: Mapping[str, Mapping[str, str]],
+    where: str,
+) -> None:
+    """Check that a fold is one that the stack was made from; a refit, that it is their like."""
+    origin = origin_of(manifest)
+    like = {_key_on(store, manifest, fold) for fold in range(len(made_from))}
+    is_its_like = like == {known["key"] for known in made_from.values()}
+    if made_from.get(fold_name(manifest["fold"]), origin) != origin or not is_its_like:
+        raise ArtifactError(
+            "a model is not one that the stack was made from",
+            where=where,
+            mend="run `ensemble run CONFIG` to its end",
+        )
+
+
+def _key_on(store: FoldStore, manifest: Mapping[str, Any], fold: int) -> str:
+    """Give the key that a model would have, made on another fold with what others say there."""
+    parts, at = manifest["key_parts"], manifest["fold"]
+    asked = {
+        "teachers": _keys_on(store, parts["teachers"], at, fold),
+        "labellers": {
+            source: _keys_on(store, keys, at, fold) for source, keys in parts["labellers"].items()
+        },
+    }
+    return fingerprint(parts | {"fold": fold} | asked)
+
+
+def _keys_on(
+    store: FoldStore, keys: Mapping[str, str], at: int | None, fold: int
+) -> dict[str, str]:
+    """Give the keys on another fold of those that were asked on this one, by name."""
+    there = {name: store.read(name, at) for name in keys}
+    # One that is no longer the one that was asked keeps the key that it had: like no other.
+    return {
+        name: _key_on(store, there[name], fold) if there[name]["key"] == key else key
+        for name, key in keys.items()
+    }
+
+
+def _read_test(path: Path, reading: Reading) -> pl.DataFrame:
+    loader = reading.loader
+    return load_battles(
+        path,
+        source=TEST_SOURCE,
+        role=TEST_ROLE,
+        is_test=True,
+        text_format=reading.text_format,
+        loader=get_manager().loaders.get(loader) if loader else None,
+        loader_options=resolved_secrets(reading.options, f"options of {path}"),
+    ).battles

@@ -1,0 +1,87 @@
+"""What a run's submission was made from: ``submission.json``, beside ``submission.csv``.
+
+A table of probabilities does not say whose they are. The record does, by the hash of the file, of
+the stack, and of the test logits that went into it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from ensemble.errors import ArtifactError
+from ensemble.oof.fold_key import fold_name
+from ensemble.oof.store import TEST
+from ensemble.storage.artifacts import MANIFEST, hash_file, read_json, read_sealed, write_sealed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ensemble.config.settings import Config
+
+SUBMISSION, RECORD = "submission.csv", "submission.json"
+_MEND = "run `ensemble predict RUN` again"
+
+
+def record_submission(run: Path, config: Config) -> None:
+    """Say what the submission that lies in a run was made from."""
+    made_from = _origin(run, config, _n_folds(run))
+    write_sealed(run / RECORD, {"sha256": hash_file(run / SUBMISSION), "made_from": made_from})
+
+
+def submission_fault(run: Path, config: Config) -> str | None:
+    """Say why a run's submission is not what its stack predicts; None where it is, or is not there.
+
+    Files are compared with what was recorded when it was written; nothing is predicted anew.
+    """
+    there, recorded = ((run / name).is_file() for name in (SUBMISSION, RECORD))
+    if not there and not os.path.lexists(run / RECORD):
+        return None
+    if not there:
+        return f"{SUBMISSION} was written, and is not there any more"
+    if not recorded:
+        return f"nobody recorded what {SUBMISSION} was made from: {RECORD} is not there"
+    try:
+        record = read_sealed(run / RECORD, mend=_MEND)
+        made_from = _origin(run, config, _n_folds(run))
+    except (ArtifactError, KeyError, TypeError, OSError) as error:
+        return f"what {SUBMISSION} was made from cannot be read: {error}".splitlines()[0]
+    if hash_file(run / SUBMISSION) != record["sha256"]:
+        return f"{SUBMISSION} is not what was written"
+    if record["made_from"] != made_from:
+        return f"{SUBMISSION} was made from another stack, other test logits or other models"
+    return None
+
+
+def is_current(run: Path, config: Config) -> bool:
+    """Say whether a run's submission is there, and what its stack predicts."""
+    there = all((run / name).is_file() for name in (SUBMISSION, RECORD))
+    return there and submission_fault(run, config) is None
+
+
+def remove_submission(run: Path) -> None:
+    """Take away a submission and what is recorded of it."""
+    for name in (SUBMISSION, RECORD):
+        (run / name).unlink(missing_ok=True)
+
+
+def _n_folds(run: Path) -> int:
+    return int(read_json(run / "folds.json")["n_splits"])
+
+
+def _origin(run: Path, config: Config, n_folds: int) -> dict[str, Any]:
+    models = config.predict.models
+    folds: list[int | None] = [None] if models == "refit" else [*range(n_folds)]
+    return {
+        "stack": hash_file(run / "stack" / MANIFEST),
+        "models": models,
+        "test": {
+            learner.name: {
+                fold_name(fold): read_json(
+                    run / "learners" / learner.name / fold_name(fold) / MANIFEST
+                )["files"][TEST]
+                for fold in folds
+            }
+            for learner in config.stacked_learners()
+        },
+    }

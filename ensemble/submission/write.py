@@ -1,0 +1,245 @@
+"""The submission: one row per test id, in the order of the test file, checked before it is written.
+
+Rows are matched by id, never by position: a file whose rows stand in another order than the model's
+looks right and scores like noise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ensemble.battles.columns import ID_COLUMNS, id_column
+from ensemble.battles.csv_reader import csv_chunks
+from ensemble.battles.raw import BadRow, reading, refuse_bad_rows
+from ensemble.battles.readers import read_chunks
+from ensemble.battles.turns import BadCell, id_of
+from ensemble.errors import DataError
+from ensemble.plugin.base import CLASSES
+from ensemble.storage.artifacts import write_text
+from ensemble.submission.checks import (
+    COLUMNS,
+    Problem,
+    SubmissionCheck,
+    id_listing,
+    missing_columns,
+    refuse_problems,
+    repeated_ids,
+    submission_problems,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+_ROWS_MEND = "every row needs as many fields as the header, and numbers for probabilities"
+
+
+def check_submission(submission: pl.DataFrame, test_ids: Sequence[str]) -> None:
+    """Check that a submission can be scored; its columns and rows may stand in any order.
+
+    Parameters
+    ----------
+    submission
+        ``PROBABILITY_SCHEMA``.
+    test_ids
+        The ids that have to be there, each once.
+
+    Raises
+    ------
+    DataError
+        Every problem found: wrong columns; ids missing, foreign or repeated; probabilities
+        missing, not finite, outside [0, 1], or not summing to 1 in a row.
+    """
+    refuse_problems(submission_problems(submission, test_ids), where=None)
+
+
+def write_submission(path: Path, probabilities: pl.DataFrame, test_ids: Sequence[str]) -> None:
+    """Write a submission in the order of the test file, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The CSV file to write; columns ``id`` and ``CLASSES``.
+    probabilities
+        ``PROBABILITY_SCHEMA``, in any order.
+    test_ids
+        Ids in the order of the test file.
+
+    Raises
+    ------
+    DataError
+        As in ``check_submission``; nothing is written then.
+    EnsembleError
+        The file cannot be written; what stood there before is kept.
+    """
+    write_text(path, submission_text(probabilities, test_ids))
+
+
+def submission_text(probabilities: pl.DataFrame, test_ids: Sequence[str]) -> str:
+    """Give the content of a submission file; parameters and errors as ``write_submission``."""
+    check_submission(probabilities, test_ids)
+    ordered = pl.DataFrame({"id": test_ids}, schema={"id": pl.String}).join(
+        probabilities.select(COLUMNS), on="id", how="left", maintain_order="left"
+    )
+    return ordered.write_csv()
+
+
+def read_submission(path: Path) -> pl.DataFrame:
+    """Read a submission file.
+
+    Parameters
+    ----------
+    path
+        A CSV file.
+
+    Returns
+    -------
+    polars.DataFrame
+        All columns of the file: ids as they are spelled, ``CLASSES`` as Float64, others as text.
+
+    Raises
+    ------
+    DataError
+        The file is missing or not CSV, lacks a column, or a probability is not a number.
+    """
+    _check_is_file(path)
+    columns: dict[str, list[str]] = {}
+    lines: list[int] = []
+    bad: list[BadRow] = []
+    with reading(path):
+        for chunk in csv_chunks(path, None):
+            _check_header(chunk.present, path)
+            bad.extend(chunk.bad_rows)
+            lines.extend(chunk.lines)
+            for name, cells in chunk.columns.items():
+                columns.setdefault(name, []).extend(cells)
+    n_rows = len(lines) + len(bad)
+    text = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+    numbers = text.with_columns(
+        pl.col(name).str.strip_chars().cast(pl.Float64, strict=False) for name in CLASSES
+    )
+    bad.extend(_not_numbers(text, numbers, lines, path))
+    _refuse(bad, n_rows, path, _ROWS_MEND)
+    return numbers
+
+
+def read_test_ids(path: Path) -> list[str]:
+    """Read the ids of a test file, in its order; texts are not looked at.
+
+    Parameters
+    ----------
+    path
+        CSV, Parquet or JSON Lines.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, has no id column, an id is empty or occurs more than once.
+    """
+    _check_is_file(path)
+    found: list[str] = []
+    bad: list[BadRow] = []
+    for chunk in read_chunks(path, ID_COLUMNS):
+        bad.extend(chunk.bad_rows)
+        if not chunk.present:
+            continue
+        cells = chunk.columns[id_column(chunk.present, str(path))]
+        for line, cell in zip(chunk.lines, cells, strict=True):
+            try:
+                found.append(id_of(cell))
+            except BadCell as error:
+                bad.append(BadRow(str(path), line, str(error)))
+    _refuse(bad, len(found) + len(bad), path, "mend the rows: a submission needs every test row")
+    repeated = repeated_ids(found)
+    if repeated:
+        raise DataError(
+            f"repeated test ids {id_listing(repeated)}",
+            where=str(path),
+            mend="give every row an id of its own",
+        )
+    return found
+
+
+def inspect_submission(path: Path, test_path: Path) -> SubmissionCheck:
+    """Check any submission file against a test file, and tell what is wrong.
+
+    Parameters
+    ----------
+    path
+        The submission, CSV.
+    test_path
+        The test file: CSV, Parquet or JSON Lines.
+
+    Raises
+    ------
+    DataError
+        There is no such file, or the test file is not sound: nothing can be said then.
+    """
+    _check_is_file(path)
+    test_ids = read_test_ids(test_path)
+    try:
+        submission = read_submission(path)
+    except DataError as error:
+        return SubmissionCheck(None, (Problem(error.message, error.mend),))
+    return SubmissionCheck(submission.height, tuple(submission_problems(submission, test_ids)))
+
+
+def validate_submission(path: Path, test_path: Path) -> int:
+    """Check as ``inspect_submission`` does, and raise what is wrong.
+
+    Returns
+    -------
+    int
+        The number of rows.
+
+    Raises
+    ------
+    DataError
+        One of the files cannot be read, or the submission is not valid.
+    """
+    test_ids = read_test_ids(test_path)
+    submission = read_submission(path)
+    refuse_problems(submission_problems(submission, test_ids), where=str(path))
+    return submission.height
+
+
+def _check_header(present: Sequence[str], path: Path) -> None:
+    """Refuse other columns at once: of a page of HTML, say, every row would look bad."""
+    for problem in missing_columns(present):
+        raise DataError(problem.text, where=str(path), mend=problem.mend)
+
+
+def _not_numbers(
+    text: pl.DataFrame, numbers: pl.DataFrame, lines: Sequence[int], path: Path
+) -> Iterator[BadRow]:
+    """Name the rows with a filled cell that is no number; empty cells are left to the check."""
+    told: set[int] = set()
+    for name in CLASSES:
+        for place in (numbers[name].is_null() & (text[name] != "")).arg_true():
+            if lines[place] not in told:  # one reason a row is enough
+                told.add(lines[place])
+                cell = text[name][place]
+                yield BadRow(str(path), lines[place], f"{name} is {cell!r:.40}, not a number")
+
+
+def _refuse(bad: Sequence[BadRow], n_rows: int, path: Path, mend: str) -> None:
+    if bad:
+        raise refuse_bad_rows(bad, n_rows, where=str(path), mend=mend)
+
+
+def _check_is_file(path: Path) -> None:
+    """Refuse a path that names no file; it was given on a command line or in Python."""
+    if path.is_dir():
+        raise DataError(
+            "this is a directory, not a file", where=str(path), mend="give the path of a file in it"
+        )
+    if not path.exists():
+        raise DataError(
+            "there is no such file",
+            where=str(path),
+            mend="check the spelling; relative paths start at the current directory",
+        )
+    if not path.is_file():
+        raise DataError("this is a device or a pipe, and no file", where=str(path))

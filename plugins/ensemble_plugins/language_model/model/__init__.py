@@ -1,0 +1,1 @@
+"""The network: weights, attention, heads, precision, and the logits that it gives."""

@@ -1,0 +1,264 @@
+"""Attention of packed rows: each token attends to the earlier tokens of its own row.
+
+Registered with transformers under the name ``packed``, so that every model that takes its attention
+from there computes packs. On CUDA it is FlexAttention with a block mask that is known beforehand;
+elsewhere each row is computed by itself, in plain operations.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+
+from ensemble_plugins.language_model.model.kernels import PLAIN, Kernel
+from ensemble_plugins.language_model.model.soft_capping import capped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from numpy.typing import NDArray
+
+NAME = "packed"
+"""What the attention is called in a model's config."""
+
+
+class RowMask:
+    """Who attends to whom in a pack, for the sliding windows of a model.
+
+    Parameters
+    ----------
+    starts
+        ``(t,)`` for each token the place where its row starts.
+    read
+        ``(n,)`` places of the tokens that are read.
+    device
+        Where the pack is computed.
+    windows
+        Tokens, itself included, that a token attends to at most; None for all of its row.
+    kernel
+        What computes it on CUDA.
+
+    Attributes
+    ----------
+    blocks : dict
+        The mask by blocks for FlexAttention, on CUDA: for each window.
+    """
+
+    def __init__(
+        self,
+        starts: NDArray[np.int64],
+        read: NDArray[np.int64],
+        device: torch.device,
+        windows: Collection[int | None] = (None,),
+        kernel: Kernel = PLAIN,
+    ) -> None:
+        self.starts, self.kernel = starts, kernel
+        self.read = on_device(read, device)
+        longest = int((np.arange(len(starts)) - starts).max()) + 1
+        # A window that no row is longer than is no window.
+        reached = {window: None if (window or longest) >= longest else window for window in windows}
+        self.lowest = {window: _lowest(starts, reached[window]) for window in windows}
+        self.blocks: dict[int | None, BlockMask] = {}
+        if device.type == "cuda":
+            made = {
+                window: _block_mask(_lowest(starts, window), kernel.block, device)
+                for window in set(reached.values())
+            }
+            self.blocks = {window: made[reached[window]] for window in windows}
+
+    def bounds(self) -> list[tuple[int, int]]:
+        """Give start and end of every row of the pack."""
+        edges = [*np.flatnonzero(np.diff(self.starts, prepend=-1)).tolist(), len(self.starts)]
+        return list(pairwise(edges))
+
+
+def _lowest(starts: NDArray[np.int64], window: int | None) -> NDArray[np.int64]:
+    """Give ``(t,)`` the first place that each token attends to."""
+    if window is None:
+        return starts
+    return np.maximum(starts, np.arange(len(starts)) - window + 1)
+
+
+def _block_mask(
+    lowest: NDArray[np.int64], block: tuple[int, int], device: torch.device
+) -> BlockMask:
+    """Find the blocks that are computed, and those of them that need no mask, by arithmetic.
+
+    ``lowest`` never descends, so a block of queries meets the key blocks from that of its first
+    token's lowest key up to that of its last token. Of those the ones are full that end before its
+    first token and start no earlier than its last token's lowest key.
+    """
+    queries, keys = block
+    start = np.arange(0, len(lowest), queries)
+    end = start + queries - 1
+    key = np.arange(len(lowest) // keys)[None, :]
+    met = (key >= lowest[start, None] // keys) & (key <= end[:, None] // keys)
+    full = met & (key >= -(-lowest[end, None] // keys)) & (key < start[:, None] // keys)
+    low = on_device(lowest.astype(np.int32), device)
+
+    def attends(_batch: Any, _head: Any, query: Any, keyed: Any) -> Any:
+        return (keyed >= low[query]) & (keyed <= query)
+
+    return BlockMask.from_kv_blocks(
+        *_listed(met & ~full, device),
+        *_listed(full, device),
+        BLOCK_SIZE=block,
+        mask_mod=attends,
+        seq_lengths=(len(lowest), len(lowest)),
+    )
+
+
+def _listed(blocks: NDArray[np.bool_], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """List the marked blocks of each row: ``(1, 1, n)`` counts and ``(1, 1, n, n)`` indices."""
+    order = np.argsort(~blocks, axis=1, kind="stable").astype(np.int32)
+    counts = blocks.sum(axis=1).astype(np.int32)
+    return on_device(counts, device)[None, None], on_device(order, device)[None, None]
+
+
+def on_device(values: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Copy an array to a device without waiting for what the device is doing."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def packed_attention(
+    module: torch.nn.Module,  # noqa: ARG001 - the convention has it
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float,
+    row_mask: RowMask,
+    dropout: float = 0.0,
+    softcap: float | None = None,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Compute attention in transformers' calling convention.
+
+    Parameters
+    ----------
+    module
+        The attention layer; nothing of it is used.
+    query, key, value
+        ``(1, heads, t, d)``; key and value may have fewer heads.
+    attention_mask
+        Must be None: ``row_mask`` says who attends to whom.
+    scaling
+        Factor of the scores.
+    row_mask
+        The pack's mask.
+    dropout
+        Must be 0.
+    softcap
+        Bound of the scores: ``softcap * tanh(score / softcap)``.
+    sliding_window
+        Tokens, itself included, that a token attends to at most.
+
+    Returns
+    -------
+    tuple
+        ``(1, t, heads, d)`` and None.
+    """
+    if dropout or attention_mask is not None:
+        raise ValueError("packed attention takes no dropout and no other mask than its own")
+    if query.is_cuda:
+        compute: Callable[..., Any] = flex_attention if torch.compiler.is_compiling() else _flex()
+        out = compute(
+            query,
+            key,
+            value,
+            score_mod=capped(softcap),
+            block_mask=row_mask.blocks[sliding_window],
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+            kernel_options=row_mask.kernel.options or None,
+        )
+    else:
+        out = _by_rows(query, key, value, row_mask, scaling, softcap, sliding_window)
+    return out.transpose(1, 2).contiguous(), None
+
+
+def read_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    row_mask: RowMask,
+    *,
+    scaling: float,
+    softcap: float | None,
+    sliding_window: int | None,
+) -> torch.Tensor:
+    """Compute attention of the tokens that are read alone: ``(1, heads, n, d)``.
+
+    Parameters
+    ----------
+    query
+        ``(1, heads, n, d)``, one a row of the pack.
+    key, value
+        ``(1, kv_heads, t, d)``.
+    row_mask, scaling, softcap, sliding_window
+        As in ``packed_attention``.
+    """
+    place = torch.arange(key.shape[2], device=key.device)
+    lowest = on_device(row_mask.lowest[sliding_window], key.device)[row_mask.read]
+    mask = (place >= lowest[:, None]) & (place <= row_mask.read[:, None])
+    return _plain(query, key, value, mask, scaling, softcap)
+
+
+def _by_rows(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    row_mask: RowMask,
+    scaling: float,
+    softcap: float | None,
+    window: int | None,
+) -> torch.Tensor:
+    parts = []
+    for start, end in row_mask.bounds():
+        place = torch.arange(end - start, device=query.device)
+        ahead = place[:, None] - place[None, :]
+        mask = (ahead >= 0) & (ahead < (window or end - start))
+        q, k, v = (part[:, :, start:end] for part in (query, key, value))
+        parts.append(_plain(q, k, v, mask, scaling, softcap))
+    return torch.cat(parts, dim=2)
+
+
+def _plain(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor,
+    scaling: float,
+    softcap: float | None,
+) -> torch.Tensor:
+    """Attention in plain operations, softmax in float32, as transformers' eager path has it."""
+    batch, heads, n, d = query.shape
+    grouped = query.reshape(batch, key.shape[1], heads // key.shape[1], n, d)
+    scores = (grouped @ key.transpose(2, 3)[:, :, None]) * scaling
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    scores = scores.float().masked_fill(~mask, float("-inf"))
+    weights = scores.softmax(dim=-1).to(value.dtype)
+    return (weights @ value[:, :, None]).reshape(batch, heads, n, d)
+
+
+@cache
+def _flex() -> Any:
+    return torch.compile(flex_attention)
+
+
+def register() -> None:
+    """Make the attention known to transformers; calling it again changes nothing."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, packed_attention)

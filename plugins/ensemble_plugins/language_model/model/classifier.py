@@ -1,0 +1,427 @@
+"""A pretrained model as a classifier of battles: adapters, head, and logits of packs or batches."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ensemble.errors import LearnerError
+from ensemble_plugins.language_model.model import attention, decoder, encoder
+from ensemble_plugins.language_model.model.base_weights import identity
+from ensemble_plugins.language_model.model.batches import (
+    Pack,
+    Padded,
+    aligned,
+    make_pack,
+    make_padded,
+    plan_packs,
+    plan_padded,
+)
+from ensemble_plugins.language_model.model.encoder import MULTIPLE
+from ensemble_plugins.language_model.model.heads import (
+    adapted_names,
+    find_backbone,
+    find_head,
+    is_head,
+    saved_names,
+)
+from ensemble_plugins.language_model.model.kernels import prepare_kernel
+from ensemble_plugins.language_model.model.lora import ADAPTER, fuse_adapters
+from ensemble_plugins.language_model.model.padded import (
+    call,
+    differs,
+    padded_logits,
+    probe_ids,
+    reads_padding,
+)
+from ensemble_plugins.language_model.model.positions import find_limit
+from ensemble_plugins.language_model.model.precision import use_eight_bits
+from ensemble_plugins.language_model.model.weights import load_config, load_model
+from ensemble_plugins.language_model.text.tokens import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from numpy.typing import NDArray
+    from transformers import PreTrainedModel
+
+    from ensemble_plugins.language_model.settings import ModelSettings, PredictionSettings
+
+    IntArray = NDArray[np.int64]
+
+_PROBES = (5, 9, 3)
+"""Lengths of the rows that are packed, to see whether a model takes packs."""
+
+
+class Classifier:
+    """A model with its head, on one device.
+
+    Parameters
+    ----------
+    base
+        The model on its device, with frozen weights in the dtype that they are computed in.
+    settings
+        What of it is trained.
+    head
+        Modules of its head, as ``heads.find_head`` gives them; None finds them.
+    pad_id
+        Token that fills padded batches; nobody attends to it.
+    compiled
+        Whether layers are compiled; None where it pays, on CUDA.
+
+    Attributes
+    ----------
+    model
+        The model; with adapters a ``PeftModel``.
+    packed
+        True where rows are packed; False where the model's attention takes padded batches only.
+    identity
+        What it was loaded from, as ``base_weights.identity`` names it; empty where from nothing.
+    multiple
+        What a padded row's length is rounded up to, on this device.
+    alike
+        Whether rows are computed with rows of the same length alone, since the model reads padding.
+    """
+
+    def __init__(
+        self,
+        base: PreTrainedModel,
+        settings: ModelSettings,
+        *,
+        head: tuple[str, ...] | None = None,
+        pad_id: int = 0,
+        compiled: bool | None = None,
+    ) -> None:
+        attention.register()
+        self.settings = settings
+        self.head = find_head(base) if head is None else head
+        self.identity: dict[str, str] = {}
+        self.device = base.device
+        self.dtype = compute_dtype(self.device)
+        self.pad_id = pad_id
+        for config in (base.config, base.config.get_text_config()):
+            config.pad_token_id = pad_id
+        self.packed, self.multiple, self.alike = can_pack(base), 1, False
+        self._adopt(base)
+        self.compiled = self.device.type == "cuda" if compiled is None else compiled
+        if self.compiled:
+            self._compile()
+
+    def _adopt(self, base: PreTrainedModel) -> None:
+        plain = base.config._attn_implementation
+        self.model: nn.Module = add_adapters(base, self.settings, self.head)
+        self.base: Any = base
+        for parameter in self.model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+        self.model.to(self.device)
+        self.model.eval()
+        self._vectors = {
+            name: parameter.detach().clone()
+            for name, parameter in self.head_parameters().items()
+            if parameter.ndim == 1
+        }
+        if self.packed and not self._pack():
+            self._unpack(plain)
+        if not self.packed:
+            found = encoder.take_over(self.backbone)
+            wide = found and self.device.type == "cuda" and not (find_limit(base) or 0) % MULTIPLE
+            self.multiple = MULTIPLE if wide else 1
+            with self._autocast():
+                self.alike = not found and reads_padding(base, self.pad_id, self._tolerance)
+
+    def _pack(self) -> bool:
+        """Compute packs from now on; say whether their logits are those of rows by themselves."""
+        self.base.set_attn_implementation(attention.NAME)
+        fuse_adapters(self.model)
+        known = decoder.take_over(self.backbone)
+        self._windows = self._find_windows()
+        self._head_size = self._find_head_size()
+        return known or self._packs_rightly()
+
+    def _packs_rightly(self) -> bool:
+        rows = [probe_ids(self.base, length, self.pad_id, seed=length) for length in _PROBES]
+        tokens = Tokens.from_rows([row.numpy().astype("int32") for row in rows])
+        try:
+            with torch.no_grad():
+                found = self.logits(self.batch(tokens, np.arange(len(rows))))
+        except Exception:  # whatever it is: this model is no model for packs
+            return False
+        with self.as_transformers() as model, self._autocast(), torch.no_grad():
+            alone = [call(model, row[None].to(self.device)) for row in rows]
+        return not differs(found, torch.cat(alone).float(), self._tolerance)
+
+    def _unpack(self, implementation: str) -> None:
+        """Leave the model to transformers again, which computes padded batches."""
+        self.packed = False
+        for module in self.model.modules():
+            vars(module).pop("forward", None)
+        self.base.set_attn_implementation(implementation)
+        if self.device.type == "cuda":
+            torch.compiler.reset()
+
+    @property
+    def _tolerance(self) -> float:
+        """Greatest difference of logits, over the greatest of them, that is rounding."""
+        return 1e-3 if self.dtype is torch.float32 else 0.1
+
+    def head_parameters(self) -> dict[str, nn.Parameter]:
+        """Give the parameters of the head that are trained, by name."""
+        return {
+            name: parameter
+            for name, parameter in self.model.named_parameters()
+            if parameter.requires_grad and is_head(name, self.head)
+        }
+
+    def _find_windows(self) -> set[int | None]:
+        modules: list[Any] = list(self.backbone.modules())
+        return {None} | {getattr(module, "sliding_window", None) for module in modules}
+
+    def _find_head_size(self) -> int:
+        config = self.base.config
+        size = getattr(config, "head_dim", None)
+        return int(size or config.hidden_size // config.num_attention_heads)
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The model below its head."""
+        return find_backbone(self.base)
+
+    def plan(self, lengths: IntArray, budget: int) -> list[IntArray]:
+        """Divide rows among packs or padded batches of at most ``budget`` tokens."""
+        if self.packed:
+            return plan_packs(lengths, budget)
+        return plan_padded(aligned(lengths, self.multiple), budget)
+
+    def batch(self, tokens: Tokens, rows: IntArray, *, width: int = 0) -> Pack | Padded:
+        """Put rows on the device; a pack is filled up to ``width`` tokens."""
+        if self.packed:
+            kernel = prepare_kernel(self.device, self._head_size, training=self.model.training)
+            return make_pack(
+                tokens,
+                rows,
+                device=self.device,
+                width=width,
+                windows=self._windows,
+                kernel=kernel,
+            )
+        return make_padded(
+            tokens, rows, device=self.device, pad_id=self.pad_id, multiple=self.multiple
+        )
+
+    def logits(self, batch: Pack | Padded) -> torch.Tensor:
+        """Compute ``(n, 3)`` float32 logits, in the order of the batch's rows."""
+        with self._autocast():
+            if isinstance(batch, Padded):
+                return padded_logits(self.base, batch, alike=self.alike).float()
+            hidden = self.backbone(
+                input_ids=batch.ids,
+                position_ids=batch.positions,
+                use_cache=False,
+                row_mask=batch.mask,
+            ).last_hidden_state[0]
+        if len(hidden) == batch.ids.shape[1]:  # the last layer did not read early
+            hidden = hidden[batch.mask.read]
+        logits: torch.Tensor = self.base.score(hidden.float())
+        return logits
+
+    def prepare(self, prediction: PredictionSettings, *, merge: bool) -> None:
+        """Make ready for prediction: merge the adapters, and compute in 8 bits where asked for."""
+        if merge:
+            self.base = self.model.merge_and_unload()  # type: ignore[operator]
+            self.model = self.base
+        elif self.settings.tuning == "full":
+            self.base.to(self.dtype)
+        if prediction.precision != "native":
+            use_eight_bits(self.backbone, prediction.precision)
+        self.model.eval()
+        if self.compiled:
+            torch.compiler.reset()  # what was compiled for other modules only fills the cache
+
+    def new_head(self, seed: int) -> None:
+        """Put a new head in the place of the trained one."""
+        generator = torch.Generator().manual_seed(seed)
+        spread = getattr(self.base.config.get_text_config(), "initializer_range", 0.02)
+        for name, parameter in self.head_parameters().items():
+            drawn = torch.randn(parameter.shape, generator=generator) * spread
+            parameter.data.copy_(self._vectors.get(name, drawn))
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.device.type == "cpu" or (self.packed and self._uniform()):
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def _uniform(self) -> bool:
+        """Say whether weights and activations are bfloat16 throughout, but for the adapters."""
+        return self.dtype is torch.bfloat16 and self.settings.tuning == "lora"
+
+    def _compile(self) -> None:
+        # All packs have one width. Padded batches have many: those are compiled for any of them.
+        dynamic = not self.packed
+        for layer in _layers(self.backbone):
+            # A layer that reads early has a new shape with each pack, and little to compute.
+            if not decoder.reads_early(layer):
+                layer.compile(dynamic=dynamic)
+
+    @contextmanager
+    def as_transformers(self) -> Iterator[PreTrainedModel]:
+        """Give the model as transformers computes it: eager attention, PEFT's adapters, all layers.
+
+        The reference that parity is checked against.
+        """
+        implementation = self.base.config._attn_implementation
+        kept = [
+            (module, vars(module).pop("forward"))
+            for module in self.model.modules()
+            if "forward" in vars(module)
+        ]
+        compiled = [(m, m._compiled_call_impl) for m in self.model.modules()]
+        for module, _ in compiled:
+            module._compiled_call_impl = None
+        self.base.set_attn_implementation("eager")
+        try:
+            yield self.base
+        finally:
+            self.base.set_attn_implementation(implementation)
+            for module, call in compiled:
+                module._compiled_call_impl = call
+            for module, forward in kept:
+                module.forward = forward
+
+
+def load_classifier(
+    settings: ModelSettings,
+    *,
+    device: torch.device,
+    seed: int = 0,
+    pad_id: int = 0,
+    compiled: bool | None = None,
+) -> Classifier:
+    """Load pretrained weights and put a new head and new adapters on them.
+
+    Parameters
+    ----------
+    settings
+        Which model, and what of it is trained.
+    device
+        Where it computes.
+    seed
+        Of the head and the adapters.
+    pad_id, compiled
+        As in ``Classifier``.
+
+    Raises
+    ------
+    LearnerError
+        The weights cannot be had, or are not those of such a model.
+    """
+    free_memory()  # a model that was here before: two may not fit
+    torch.manual_seed(seed)
+    options = _options(settings, device, compute_dtype(device))
+    before = identity(settings)
+    base, head = load_model(settings, load_config(settings), **options)
+    if identity(settings) != before:
+        raise LearnerError(
+            "files of the model were replaced while they were loaded",
+            where=settings.model,
+            mend="run the same command again when nobody writes there",
+        )
+    made = Classifier(base, settings, head=head, pad_id=pad_id, compiled=compiled)
+    made.identity = before
+    return made
+
+
+def free_memory() -> None:
+    """Give back the memory of models that nobody holds any more.
+
+    Their modules hold one another, so that Python frees them when it likes, and PyTorch keeps what
+    it has freed for itself, out of the reach of other processes.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def pick_device(name: str) -> torch.device:
+    """Turn a device's name into a device; ``"auto"`` takes a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """Choose bfloat16 where the device computes it, float16 on older GPUs, float32 on a CPU."""
+    if device.type != "cuda":
+        return torch.float32
+    # `is_bf16_supported` is true where it is only emulated, at half the speed of float16.
+    return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
+
+
+def can_pack(model: PreTrainedModel) -> bool:
+    """Say whether rows can be packed: a causal model that takes its attention from outside.
+
+    Packed attention has no dropout: a model that is trained with some is left to padded batches.
+    """
+    return bool(
+        not getattr(model.config.get_text_config(), "attention_dropout", 0.0)
+        and getattr(model, "_supports_attention_backend", False)
+        and isinstance(getattr(model, "score", None), nn.Linear)
+        and hasattr(getattr(model, model.base_model_prefix), "layers")
+    )
+
+
+def add_adapters(
+    base: PreTrainedModel, settings: ModelSettings, head: tuple[str, ...]
+) -> nn.Module:
+    """Add LoRA adapters and mark the head as trained; with full tuning the model as it is."""
+    if settings.tuning == "full":
+        return base.requires_grad_(requires_grad=True)
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    config = LoraConfig(
+        task_type=TaskType.SEQ_CLS,
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type] # any number serves
+        lora_dropout=settings.dropout,
+        target_modules=adapted_names(base, head, settings.modules),
+        modules_to_save=saved_names(head),
+    )
+    return get_peft_model(base, config, adapter_name=ADAPTER)
+
+
+def _layers(backbone: nn.Module) -> list[Any]:
+    """Give the layers that are compiled: none where they lie elsewhere than in most models."""
+    layers: Any = getattr(backbone, "layers", None)
+    if layers is None:
+        layers = getattr(getattr(backbone, "encoder", None), "layer", [])
+    return list(layers)
+
+
+def _options(settings: ModelSettings, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    full = settings.tuning == "full"
+    options: dict[str, Any] = {
+        "dtype": torch.float32 if full else dtype,
+        "device_map": {"": device},
+    }
+    if settings.bits < 16:
+        options["quantization_config"] = _quantization(settings.bits, dtype)
+    return options
+
+
+def _quantization(bits: int, dtype: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if bits == 8:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )

@@ -1,0 +1,136 @@
+"""Decoder layers: adapters of layers with one input together, the last layer for read tokens alone.
+
+Layers of the kinds listed here are computed by the functions of this file, which read transformers'
+modules and weights, so that adapters and checkpoints stay what they are. Other models are computed
+by transformers. (One product for query, key and value, or for gate and up, was tried: the library's
+kernels for the wider matrices are slower.)
+"""
+
+from __future__ import annotations
+
+import types
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ensemble_plugins.language_model.model import attention
+from ensemble_plugins.language_model.model.lora import project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ensemble_plugins.language_model.model.attention import RowMask
+
+    Rotation = tuple[torch.Tensor, torch.Tensor]
+
+KNOWN = ("LlamaDecoderLayer", "Gemma2DecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer")
+"""Kinds of layers that this file computes: each is held against transformers by the tests."""
+
+
+def take_over(backbone: nn.Module) -> bool:
+    """Let the layers of a decoder be computed here.
+
+    Returns
+    -------
+    bool
+        False where they are of another kind, and are left to transformers.
+    """
+    layers: Any = backbone.layers
+    if any(type(layer).__name__ not in KNOWN for layer in layers):
+        return False
+    for layer in layers:
+        layer.forward = types.MethodType(_forward, layer)
+    layers[-1].forward = types.MethodType(_forward_read, layers[-1])
+    return True
+
+
+def reads_early(layer: nn.Module) -> bool:
+    """Say whether a layer gives the read tokens alone."""
+    return getattr(vars(layer).get("forward"), "__func__", None) is _forward_read
+
+
+def _forward(
+    layer: Any,
+    hidden_states: torch.Tensor,
+    position_embeddings: Rotation,
+    row_mask: RowMask,
+    **_: Any,
+) -> torch.Tensor:
+    """Compute a layer: ``(1, t, h)`` to ``(1, t, h)``."""
+    module = layer.self_attn
+    normed = layer.input_layernorm(hidden_states)
+    query, key, value = project(normed, [module.q_proj, module.k_proj, module.v_proj])
+    out, _weights = attention.packed_attention(
+        module,
+        _rotate(_heads(module, query), *position_embeddings).transpose(1, 2),
+        _rotate(_heads(module, key), *position_embeddings).transpose(1, 2),
+        _heads(module, value).transpose(1, 2),
+        None,
+        row_mask=row_mask,
+        **_options(module),
+    )
+    return _complete(layer, hidden_states, module.o_proj(out.flatten(2)))
+
+
+def _forward_read(
+    layer: Any,
+    hidden_states: torch.Tensor,
+    position_embeddings: Rotation,
+    row_mask: RowMask,
+    **_: Any,
+) -> torch.Tensor:
+    """Compute a layer for one token a row: ``(1, t, h)`` to ``(1, n, h)``."""
+    module, read = layer.self_attn, row_mask.read
+    cos, sin = position_embeddings
+    normed = layer.input_layernorm(hidden_states)
+    query = _heads(module, module.q_proj(normed[:, read]))
+    out = attention.read_attention(
+        _rotate(query, cos[:, read], sin[:, read]).transpose(1, 2),
+        _rotate(_heads(module, module.k_proj(normed)), cos, sin).transpose(1, 2),
+        _heads(module, module.v_proj(normed)).transpose(1, 2),
+        row_mask,
+        **_options(module),
+    )
+    attended = module.o_proj(out.transpose(1, 2).flatten(2))
+    return _complete(layer, hidden_states[:, read], attended)
+
+
+def _complete(layer: Any, hidden: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+    """Add what was attended, then the MLP: with norms before each, or on both sides of each."""
+    if hasattr(layer, "pre_feedforward_layernorm"):  # Gemma-2
+        hidden = hidden + layer.post_attention_layernorm(attended)
+        out = _mlp(layer.mlp, layer.pre_feedforward_layernorm(hidden))
+        normed: torch.Tensor = layer.post_feedforward_layernorm(out)
+        return hidden + normed
+    hidden = hidden + attended
+    return hidden + _mlp(layer.mlp, layer.post_attention_layernorm(hidden))
+
+
+def _mlp(module: Any, x: torch.Tensor) -> torch.Tensor:
+    gate, up = project(x, [module.gate_proj, module.up_proj])
+    activation: Callable[[torch.Tensor], torch.Tensor] = module.act_fn
+    out: torch.Tensor = module.down_proj(activation(gate) * up)
+    return out
+
+
+def _heads(module: Any, projected: torch.Tensor) -> torch.Tensor:
+    return projected.view(*projected.shape[:-1], -1, module.head_dim)
+
+
+def _options(module: Any) -> dict[str, Any]:
+    return {
+        "scaling": module.scaling,
+        "softcap": getattr(module, "attn_logit_softcapping", None),
+        "sliding_window": getattr(module, "sliding_window", None),
+    }
+
+
+def _rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Apply rotary embeddings ``(1, t, d)`` to ``(1, t, heads, d)``, halves as pairs.
+
+    Before the heads come first: attention then writes its output as the next product reads it.
+    """
+    low, high = states.chunk(2, dim=-1)
+    turned = torch.cat((-high, low), dim=-1)
+    return states * cos[:, :, None] + turned * sin[:, :, None]

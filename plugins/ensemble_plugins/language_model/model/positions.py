@@ -1,0 +1,96 @@
+"""The longest row that a model takes: as many tokens as its tables of positions have rows.
+
+Read from the modules that hold the tables, so that each way of counting is met: RoBERTa's positions
+begin after that of padding, BART's after two more, others sum axes or build a table of distances.
+Models that turn states by their position (RoPE) or look at distances alone have no table, and no
+limit.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ensemble_plugins.language_model.model.heads import empty_classifier, find_backbone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch import nn
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+_TABLE = re.compile(
+    r"wpe|(?!x_|y_|h_|w_|rel)(\w+_)?(pos|positions?)_(embed|encod)\w*|embed_positions"
+)
+"""What models call their tables, but for those of places on a page or an image."""
+_ELSEWHERE = re.compile(r"vision|visual|image|audio|entity|layout")
+"""What has positions of something else than tokens."""
+
+
+def longest_row(config: PreTrainedConfig) -> int | None:
+    """Give the most tokens of a row that a classifier takes; None for no limit.
+
+    Parameters
+    ----------
+    config
+        Of the classifier, which is built without weights.
+    """
+    return find_limit(empty_classifier(config))
+
+
+def warn_of_cuts(limit: int | None, lengths: Mapping[str, int], model: str) -> None:
+    """Warn of lengths that a model does not take.
+
+    Parameters
+    ----------
+    limit
+        As ``longest_row`` gives it.
+    lengths
+        Parameters by name: most tokens of a row.
+    model
+        Its name, for the message.
+    """
+    over = [f"{name} = {length}" for name, length in lengths.items() if length > (limit or length)]
+    if over:
+        warnings.warn(
+            f"{' and '.join(over)}: {model} has positions for {limit} tokens, so that rows are cut "
+            f"to {limit} (hint: set {' and '.join(lengths)} to at most {limit}, or take a model "
+            "with more positions)",
+            stacklevel=2,
+        )
+
+
+def find_limit(model: PreTrainedModel) -> int | None:
+    """Give the most tokens of a row that the tables of a classifier hold; None without a table."""
+    sizes = list(_table_sizes(find_backbone(model)))
+    if not sizes:
+        return None
+    told = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    # Where positions begin later for no reason that the table tells, the config has the number.
+    return min([*sizes, told] if isinstance(told, int) and told > 0 else sizes)
+
+
+def _table_sizes(backbone: nn.Module) -> Iterator[int]:
+    for name, module in backbone.named_modules():
+        if _ELSEWHERE.search(name):
+            continue
+        yield from _size(name.rpartition(".")[2], module)
+        for buffer, table in module.named_buffers(recurse=False):
+            if table.ndim == 2 and table.is_floating_point() and _TABLE.fullmatch(buffer):
+                yield len(table)
+
+
+def _size(name: str, module: Any) -> Iterator[int]:
+    table = getattr(module, "weight", None)
+    if isinstance(table, torch.Tensor) and table.ndim == 2 and _TABLE.fullmatch(name):
+        padding = getattr(module, "padding_idx", None)
+        first = getattr(module, "offset", 0 if padding is None else padding + 1)
+        yield len(table) - int(first)
+    if hasattr(module, "axial_pos_shape"):  # Reformer
+        yield math.prod(module.axial_pos_shape)
+    if hasattr(module, "max_seq_length"):  # MPT: its distances are counted up to there
+        yield int(module.max_seq_length)

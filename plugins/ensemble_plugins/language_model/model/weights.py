@@ -1,0 +1,143 @@
+"""Loading tokenizer, config and weights of a pretrained model; nothing is unpickled or run."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ensemble.errors import LearnerError
+from ensemble_plugins.language_model.model.base_weights import find_base, weight_files
+from ensemble_plugins.language_model.model.heads import find_head, is_head
+from ensemble_plugins.language_model.model.loading_errors import unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from ensemble_plugins.language_model.settings import ModelSettings
+
+N_CLASSES = 3
+
+
+def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model.
+
+    Raises
+    ------
+    LearnerError
+        It cannot be had; says what to do.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer: PreTrainedTokenizerBase = _from(AutoTokenizer, settings)
+    return tokenizer
+
+
+def load_config(settings: ModelSettings) -> PreTrainedConfig:
+    """Load a model's config, for three classes.
+
+    Raises
+    ------
+    LearnerError
+        It cannot be had; says what to do.
+    """
+    from transformers import AutoConfig
+
+    config: PreTrainedConfig = _from(AutoConfig, settings, num_labels=N_CLASSES)
+    for part in (config, config.get_text_config()):
+        part.use_cache = False
+    if not settings.soft_capping and getattr(config, "attn_logit_softcapping", None) is not None:
+        config.attn_logit_softcapping = None
+    return config
+
+
+def load_model(
+    settings: ModelSettings, config: PreTrainedConfig, **options: Any
+) -> tuple[PreTrainedModel, tuple[str, ...]]:
+    """Load a sequence classifier; its head is new, everything else must come from the weights.
+
+    Parameters
+    ----------
+    settings
+        Which one.
+    config
+        As ``load_config`` gives it.
+    options
+        Passed on to ``from_pretrained``: dtype, device map, quantization.
+
+    Returns
+    -------
+    tuple
+        The model, and the names of its head's modules.
+
+    Raises
+    ------
+    LearnerError
+        The weights cannot be had, are not safetensors, or are not those of such a model.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    weight_files(find_base(settings).directory)
+    # Without safetensors transformers would unpickle.
+    model: PreTrainedModel
+    with _quiet():
+        model, report = _from(
+            AutoModelForSequenceClassification,
+            settings,
+            config=config,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # told below; a head for other classes is replaced
+            output_loading_info=True,
+            **options,
+        )
+    head = find_head(model, report["missing_keys"])
+    misshapen = sorted(
+        f"{key} has shape {tuple(found)}, not {tuple(wanted)}"
+        for key, found, wanted in report["mismatched_keys"]
+        if not is_head(key, head)
+    )
+    if misshapen:
+        raise LearnerError(
+            f"{len(misshapen)} tensors do not fit {type(model).__name__}: "
+            + "; ".join(misshapen[:3]),
+            where=settings.model,
+            mend="give a checkpoint whose config and weights belong together",
+        )
+    missing = sorted(key for key in report["missing_keys"] if not is_head(key, head))
+    if missing:
+        raise LearnerError(
+            f"the weights lack {len(missing)} tensors of {type(model).__name__}: "
+            + ", ".join(missing[:5]),
+            where=settings.model,
+            mend="give a checkpoint of this architecture, complete and in safetensors",
+        )
+    return model, head
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from warning of the new head, and from drawing bars into files."""
+    from transformers.utils import logging as told
+
+    level, bars = told.get_verbosity(), told.is_progress_bar_enabled()
+    told.set_verbosity_error()
+    if not sys.stderr.isatty():
+        told.disable_progress_bar()
+    try:
+        yield
+    finally:
+        told.set_verbosity(level)
+        if bars:
+            told.enable_progress_bar()
+
+
+def _from(kind: Any, settings: ModelSettings, **options: Any) -> Any:
+    place = str(find_base(settings).directory)
+    try:
+        return kind.from_pretrained(
+            place, local_files_only=True, trust_remote_code=False, **options
+        )
+    except Exception as error:
+        raise unavailable(settings, error) from error

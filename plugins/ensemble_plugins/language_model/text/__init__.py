@@ -1,0 +1,1 @@
+"""Prompts and tokens: from battles to what a model reads."""

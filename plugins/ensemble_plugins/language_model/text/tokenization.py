@@ -1,0 +1,256 @@
+"""Battles to token ids: each text once, in parallel, from a store where there is one.
+
+Nothing here is fitted: what is stored of a text depends on that text and the tokenizer alone, so it
+may be shared by folds, by rows of every role, and by learners.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import pairwise, zip_longest
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ensemble.errors import LearnerError
+from ensemble.storage.artifacts import fingerprint
+from ensemble_plugins.language_model.text.prompts import (
+    Template,
+    define_plain,
+    find_special,
+    find_template,
+    make_scaffold,
+)
+from ensemble_plugins.language_model.text.tokens import DIGEST_BYTES, Tokens, TokenStore
+from ensemble_plugins.language_model.text.truncation import find_rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from transformers import PreTrainedTokenizerBase
+
+    from ensemble_plugins.language_model.text.truncation import Cut
+
+    Turns = Sequence[str | None]
+
+VERSION = 1
+"""Of what is stored: another one is stored apart."""
+
+_CHUNK_CHARACTERS = 4_000_000
+"""Tokenized at once and stored as a file: some 100 MB while the tokenizer holds the tokens."""
+
+
+class BattleTokenizer:
+    """Turns battles into rows of token ids that never exceed a length.
+
+    Every text is tokenized once, alone, with special tokens inside it as plain text; rows are put
+    together from these ids and those of the template. The ids of the last call's texts stay in
+    memory, so that the other order of A and B, or another length, tokenizes nothing.
+
+    Parameters
+    ----------
+    tokenizer
+        A fast one. Only its definition is used, at the time of this call.
+    template
+        A template, or the name of one in ``TEMPLATES``.
+    truncation
+        A rule's name in ``truncation.RULES``.
+    longest
+        Most tokens of a row that the model takes, whatever length is asked for; None for no bound.
+    cache_directory
+        Where the ids of texts are stored; None stores nothing. Several processes may share it.
+
+    Raises
+    ------
+    LearnerError
+        The tokenizer is not a fast one, or lacks a special token of the template.
+    UnknownNameError
+        No template, or no rule, of that name.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        template: Template | str,
+        *,
+        truncation: str,
+        longest: int | None = None,
+        cache_directory: Path | None = None,
+    ) -> None:
+        from tokenizers import Tokenizer, __version__
+
+        template = find_template(template)
+        self._rule = find_rule(truncation)
+        self.longest = longest
+        _check_fast(tokenizer)
+        special = find_special(tokenizer, template)
+        definition = define_plain(tokenizer.backend_tokenizer.to_str(), special)
+        self._plain: Tokenizer = Tokenizer.from_str(definition)
+        self._scaffold = make_scaffold(template, tokenizer, special, self._plain)
+        self._store: TokenStore | None = None
+        if cache_directory is not None:
+            key = fingerprint([VERSION, __version__, definition])
+            self._store = TokenStore(cache_directory / key)
+        self._memory: tuple[list[bytes], Tokens] = ([], Tokens.from_rows([]))
+
+    def encode(
+        self,
+        prompts: Sequence[Turns],
+        responses_a: Sequence[Turns],
+        responses_b: Sequence[Turns],
+        *,
+        max_length: int,
+        swapped: bool = False,
+    ) -> Tokens:
+        """Give a row of ids for each battle.
+
+        Parameters
+        ----------
+        prompts, responses_a, responses_b
+            ``n`` lists of turns, the oldest first. A turn that is None, or that one of the three
+            lists lacks, is an empty text; a battle without turns has one round of empty texts.
+        max_length
+            Most tokens of a row.
+        swapped
+            Whether A and B are exchanged.
+
+        Returns
+        -------
+        Tokens
+            ``n`` rows; row ``i`` is battle ``i`` and depends on no other.
+
+        Raises
+        ------
+        LearnerError
+            The length does not hold the template's own text.
+        ValueError
+            The three are not of the same length.
+        """
+        max_length = max_length if self.longest is None else min(max_length, self.longest)
+        self._check_length(max_length)
+        if swapped:
+            responses_a, responses_b = responses_b, responses_a
+        rounds = _number_texts(prompts, responses_a, responses_b)
+        texts = self._tokenize(rounds.texts)
+        return self._assemble(rounds, texts, max_length - self._scaffold.around)
+
+    def _check_length(self, max_length: int) -> None:
+        least = self._scaffold.around + self._scaffold.per_round
+        if max_length < least:
+            raise LearnerError(
+                f"a length of {max_length} tokens does not hold the template's own text, which "
+                f"takes {least} with a single round",
+                mend=f"take a model with more positions: this one has {self.longest}"
+                if max_length == self.longest
+                else "raise the length: most battles want 1024 tokens or more",
+            )
+
+    def _tokenize(self, texts: Sequence[str]) -> Tokens:
+        """Give a row of ids for each text; the texts differ from one another."""
+        digests = [hashlib.blake2b(t.encode(), digest_size=DIGEST_BYTES).digest() for t in texts]
+        numbers = {digest: number for number, digest in enumerate(digests)}
+        rows: dict[int, NDArray[np.int32]] = {}
+        for known, tokens in self._known():
+            if len(rows) == len(texts):
+                break
+            for i, digest in enumerate(known):
+                if (number := numbers.get(digest)) is not None:
+                    rows[number] = tokens.row(i)
+        missing = [number for number in range(len(texts)) if number not in rows]
+        for chunk in _chunks(missing, texts):
+            made = self._run_tokenizer([texts[number] for number in chunk])
+            if self._store is not None:
+                self._store.add([digests[number] for number in chunk], made)
+            rows.update((number, made.row(i)) for i, number in enumerate(chunk))
+        tokens = Tokens.from_rows([rows[number] for number in range(len(texts))])
+        self._memory = digests, tokens
+        return tokens
+
+    def _known(self) -> Iterator[tuple[list[bytes], Tokens]]:
+        yield self._memory
+        if self._store is not None:
+            yield from self._store.shards()
+
+    def _run_tokenizer(self, texts: list[str]) -> Tokens:
+        # The Rust side divides a batch among its threads.
+        encodings = self._plain.encode_batch_fast(texts, add_special_tokens=False)
+        return Tokens.from_rows([np.array(encoding.ids, dtype=np.int32) for encoding in encodings])
+
+    def _assemble(self, rounds: _Rounds, texts: Tokens, budget: int) -> Tokens:
+        scaffold = self._scaffold
+        before = (scaffold.before_prompt, scaffold.before_a, scaffold.before_b)
+        lengths = texts.lengths[rounds.parts].tolist()
+        rows = []
+        for first, end in pairwise(rounds.bounds):
+            cuts = self._rule(lengths[first:end], budget, scaffold.per_round)
+            pieces = [scaffold.start]
+            for parts, cut in zip(rounds.parts[end - len(cuts) : end], cuts, strict=True):
+                for fixed, part, kept in zip(before, parts, cut, strict=True):
+                    pieces += [fixed, *_keep(texts.row(part), kept)]
+                pieces.append(scaffold.after_round)
+            rows.append(np.concatenate([*pieces, scaffold.end]))
+        return Tokens.from_rows(rows)
+
+
+class _Rounds(NamedTuple):
+    """Rounds of battles by the numbers of their texts.
+
+    ``parts`` is ``(rounds, 3)`` int64, into ``texts``; battle ``i`` has the rounds from
+    ``bounds[i]`` to ``bounds[i + 1]``.
+    """
+
+    texts: list[str]
+    parts: NDArray[np.int64]
+    bounds: list[int]
+
+
+def _number_texts(
+    prompts: Sequence[Turns], responses_a: Sequence[Turns], responses_b: Sequence[Turns]
+) -> _Rounds:
+    numbers: dict[str, int] = {}
+    parts: list[list[int]] = []
+    bounds = [0]
+    for battle in zip(prompts, responses_a, responses_b, strict=True):
+        for turns in list(zip_longest(*battle)) or [(None, None, None)]:
+            clean = (_to_utf8(turn or "") for turn in turns)
+            parts.append([numbers.setdefault(text, len(numbers)) for text in clean])
+        bounds.append(len(parts))
+    return _Rounds(list(numbers), np.array(parts, dtype=np.int64).reshape(-1, 3), bounds)
+
+
+def _to_utf8(text: str) -> str:
+    """Replace lone surrogates, which no tokenizer takes; what loads battles has done so before."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _chunks(numbers: Sequence[int], texts: Sequence[str]) -> Iterator[list[int]]:
+    """Divide texts among chunks of about as many characters."""
+    chunk: list[int] = []
+    size = 0
+    for number in numbers:
+        chunk.append(number)
+        size += len(texts[number])
+        if size >= _CHUNK_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _keep(ids: NDArray[np.int32], cut: Cut) -> list[NDArray[np.int32]]:
+    head, tail = cut
+    return [ids[:head], ids[len(ids) - tail :]] if tail else [ids[:head]]
+
+
+def _check_fast(tokenizer: PreTrainedTokenizerBase) -> None:
+    if not tokenizer.is_fast:
+        raise LearnerError(
+            f"{type(tokenizer).__name__} is not a fast tokenizer: it runs in Python, one by one",
+            mend="give a model with a tokenizer.json, which AutoTokenizer loads as a fast one",
+        )

@@ -1,0 +1,1 @@
+"""Training: steps, stages, snapshots, and processes that share them."""

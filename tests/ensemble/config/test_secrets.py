@@ -1,0 +1,431 @@
+"""Tokens and passwords: never stored, never shown, and another one is seen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ensemble.audit.audit import audit_run
+from ensemble.config.load import load_config, load_run_config
+from ensemble.config.secrets import References, resolved_secrets, secret_digests
+from ensemble.config.settings import Config
+from ensemble.errors import ConfigError, DataError, EnsembleError, PluginError
+from ensemble.pipeline import prepare_stage, run, writing
+from ensemble.plugin.hookspecs import hookimpl
+from ensemble.redact import is_secret_name, mask_text, masked, redact, without_secrets
+from ensemble.submission.new_rows import predict_file
+from ensemble_plugins.tfidf import Tfidf
+
+WRONG = "wrong-token"
+TOKEN, LOADER_TOKEN, PASSWORD = "tok-5f3a91c2", "ldr-77ab0d1e", "pw-0c9d8e7f"
+URL = f"postgres://user:{PASSWORD}@host/base"
+
+
+class WithToken(Tfidf):
+    """Needs a token where it works, and says what it was given."""
+
+    given: list[Any] = []  # noqa: RUF012
+
+    def __init__(
+        self, api_token: str | None = None, endpoints: list[str] | None = None, depth: int = 1
+    ) -> None:
+        super().__init__(char_ngrams=(1, 2), min_df=1)
+        self.api_token, self.endpoints, self.depth = api_token, endpoints, depth
+
+    def fit(self, *arguments: Any, **options: Any) -> Any:
+        self.given.append((self.api_token, self.endpoints))
+        return super().fit(*arguments, **options)
+
+    def dependencies(self) -> dict[str, Any]:
+        return {"service": {"token": self.api_token, "version": 2}}
+
+
+class Plugins:
+    """A learner and a loader that need secrets."""
+
+    tokens: list[Any] = []  # noqa: RUF012
+
+    @hookimpl
+    def register_base_learners(self, register: Any) -> None:
+        register("with-token", WithToken)
+
+    @hookimpl
+    def register_loaders(self, register: Any) -> None:
+        def load(path: Path, *, token: str, account: dict[str, Any]) -> pl.DataFrame:
+            self.tokens.append((token, account))
+            if token == WRONG:
+                raise RuntimeError(f"401 for {token} at {URL}")
+            return pl.read_csv(path)
+
+        register("guarded", load)
+
+
+@pytest.fixture
+def secretive(project: Any, use_plugins: Any) -> Any:
+    """Give a function that writes a config with secrets, and loads it."""
+    use_plugins(secrets=Plugins())
+    WithToken.given.clear()
+    Plugins.tokens.clear()
+
+    def write(token: Any = TOKEN, loader_token: Any = LOADER_TOKEN, **learner: Any) -> Config:
+        options = {"token": loader_token, "account": {"user": "me", "password": PASSWORD}}
+        source = {"name": "arena", "path": "train.csv", "role": "target"}
+        named = {"name": "t", "plugin": "with-token", "api_token": token, "endpoints": [URL]}
+        config: Config = project.config(
+            [named | learner],
+            sources=[source | {"loader": "guarded", "options": options}],
+        )
+        return config
+
+    return write
+
+
+def _texts(place: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+
+
+def _keys(place: Path) -> list[str]:
+    manifests = sorted(place.glob("learners/*/*/manifest.json"))
+    return [json.loads(path.read_text())["key"] for path in manifests]
+
+
+def test_no_file_of_a_run_holds_a_secret(secretive: Any) -> None:
+    place = run(secretive())
+    assert WithToken.given[0] == (TOKEN, [URL])
+    assert Plugins.tokens[0] == (LOADER_TOKEN, {"user": "me", "password": PASSWORD})
+    for path, content in _texts(place).items():
+        for secret in (TOKEN, LOADER_TOKEN, PASSWORD):
+            assert secret.encode() not in content, path
+    assert audit_run(place).ok
+
+
+def test_another_secret_of_a_loader_fits_nothing_where_it_loads_the_same(secretive: Any) -> None:
+    place = run(secretive())
+    key = json.loads((place / "battles.json").read_text())["key"]
+    fitted = len(WithToken.given)
+    run(secretive(TOKEN, "another-loader-token"))
+    assert json.loads((place / "battles.json").read_text())["key"] != key
+    assert len(WithToken.given) == fitted
+    assert audit_run(place).ok
+
+
+def test_another_secret_is_as_other_code(secretive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = run(secretive())
+    before = _keys(place)
+    run(secretive("another-token"))  # it is cheap: made anew, with a word
+    assert "the secret api_token is another" in (place / "events.jsonl").read_text()
+    assert not {*_keys(place)} & {*before}
+    monkeypatch.setattr(WithToken, "cheap", False)
+    with pytest.raises(ConfigError, match=r"secret api_token is another(.|\n)*--keep t"):
+        run(secretive())
+    before, fitted = _keys(place), len(WithToken.given)
+    run(secretive(), keep=["t"])
+    assert _keys(place) == before
+    assert len(WithToken.given) == fitted
+    monkeypatch.setenv("T_API_TOKEN", "a-third-token")
+    audit = audit_run(place)
+    assert audit.state == "unproven"
+    assert "the secret api_token is another" in audit.sentence
+    monkeypatch.delenv("T_API_TOKEN")
+    monkeypatch.setenv("T_ENDPOINTS_1", "another-password")
+    assert "the secret endpoints.1 is another" in audit_run(place).sentence
+
+
+def test_a_digest_of_a_secret_does_not_tell_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"token": "1234", "nested": [{"password": "x"}], "at": "https://me:pw@host", "n": 1}
+    digests = secret_digests(values)
+    assert sorted(digests) == ["at", "nested.1.password", "token"]
+    assert all(len(str(digest)) == 5 for digest in digests.values())
+    assert digests["token"] != secret_digests({"token": "1235"})["token"]
+    assert digests["token"] != secret_digests({"api_token": "1234"})["api_token"]
+    named = {"token": {"env": "PIN"}, "nested": [{"password": {"env": "MINE"}}]}
+    named |= {"at": "https://me:${WEB}@host"}
+    assert secret_digests(named) == dict.fromkeys(digests)
+    for name, value in (("PIN", "1234"), ("MINE", "x"), ("WEB", "pw")):
+        monkeypatch.setenv(name, value)
+    assert secret_digests(named) == digests
+
+
+def test_a_secret_is_read_from_the_environment(
+    secretive: Any, project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = run(secretive())
+    keys = [
+        json.loads(path.read_text())["key"] for path in plain.glob("learners/*/*/manifest.json")
+    ]
+    shutil.rmtree(plain)
+    monkeypatch.setenv("MY_TOKEN", TOKEN)
+    monkeypatch.setenv("MY_LOADER_TOKEN", LOADER_TOKEN)
+    monkeypatch.setenv("MY_PASSWORD", PASSWORD)
+    endpoint = URL.replace(PASSWORD, "${MY_PASSWORD}")
+    config = secretive({"env": "MY_TOKEN"}, {"env": "MY_LOADER_TOKEN"}, endpoints=[endpoint])
+    WithToken.given.clear()
+    place = run(config)
+    assert WithToken.given[0] == (TOKEN, [URL])
+    assert all(TOKEN.encode() not in content for content in _texts(place).values())
+    found = [
+        json.loads(path.read_text())["key"] for path in place.glob("learners/*/*/manifest.json")
+    ]
+    assert sorted(found) == sorted(keys)
+
+
+def test_a_secret_that_is_not_set_stops_before_any_work(secretive: Any) -> None:
+    config = secretive({"env": "NO_SUCH_TOKEN"}, {"env": "NO_LOADER_TOKEN"})
+    with pytest.raises(ConfigError, match=r"no NO_SUCH_TOKEN(.|\n)*export NO_SUCH_TOKEN=") as error:
+        run(config)
+    assert "NO_LOADER_TOKEN" in str(error.value)
+    assert not (Path(config.run_dir) / "battles.json").exists()
+    with writing(config) as reporter, pytest.raises(ConfigError, match="no NO_LOADER_TOKEN"):
+        prepare_stage(config, reporter)
+
+
+def test_the_runs_own_config_says_how_it_is_run_again(
+    secretive: Any, project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = run(secretive())
+    text = (place / "config.toml").read_text()
+    names = ["ARENA_ACCOUNT_PASSWORD", "ARENA_TOKEN", "T_API_TOKEN", "T_ENDPOINTS_1"]
+    assert text.startswith("# Secrets are not stored.")
+    assert ", ".join(names) in text.splitlines()[1]
+    raw = tomllib.loads(text)
+    assert raw["learners"][0]["api_token"] == {"env": "T_API_TOKEN"}
+    assert raw["sources"][0]["options"]["token"] == {"env": "ARENA_TOKEN"}
+    output = project.path / "out.csv"
+    with pytest.raises(ConfigError, match="the environment has no T_"):
+        predict_file(load_run_config(place), project.path / "test.csv", output)
+    assert audit_run(place).ok  # nothing is done with secrets there
+    values = (PASSWORD, LOADER_TOKEN, TOKEN, PASSWORD)
+    for name, value in zip(names, values, strict=True):
+        monkeypatch.setenv(name, value)
+    predict_file(load_run_config(place), project.path / "test.csv", output)
+    assert output.read_text() == (place / "submission.csv").read_text()
+    fitted = len(WithToken.given)
+    run(load_config(place / "config.toml"))
+    assert len(WithToken.given) == fitted
+    assert (place / "config.toml").read_text() == text
+
+
+def test_errors_and_events_mask_what_a_plugin_repeats(secretive: Any) -> None:
+    config = secretive(loader_token=WRONG)
+    with writing(config) as reporter:
+        with pytest.raises(
+            PluginError, match="401 for \\*\\*\\* at postgres://user:\\*\\*\\*@host"
+        ):
+            prepare_stage(config, reporter)
+        reporter.event("custom", note=f"used {TOKEN}", more=[{"x": f"{LOADER_TOKEN}!"}])
+    events = (Path(config.run_dir) / "events.jsonl").read_text()
+    for secret in (WRONG, TOKEN, LOADER_TOKEN, PASSWORD):
+        assert secret not in events
+
+
+def test_a_parameter_with_a_name_like_a_secrets_makes_folds_anew(
+    project: Any, use_plugins: Any, fake_learners: Any
+) -> None:
+    class Pooled(fake_learners):  # type: ignore[misc]
+        def __init__(self, pool_token: str = "last", max_pass: int = 1) -> None:  # noqa: S107
+            self.pool_token, self.max_pass = pool_token, max_pass
+            self.shift = float(pool_token == "mean") + max_pass  # noqa: S105
+
+    class Brings:
+        @hookimpl
+        def register_base_learners(self, register: Any) -> None:
+            register("pooled", Pooled)
+
+    use_plugins(mine=Brings())
+    stored = []
+    for token in ("last", "mean"):
+        place = run(project.config([{"name": "x", "plugin": "pooled", "pool_token": token}]))
+        stored.append(pl.read_parquet(place / "learners/x/fold-0/oof.parquet")["logit_a"][0])
+    assert stored[1] == pytest.approx(stored[0] + 1)
+    assert 'pool_token = "mean"' in (place / "config.toml").read_text()
+    assert audit_run(place).ok
+
+
+def test_a_wrong_config_does_not_show_its_secrets(secretive: Any, project: Any) -> None:
+    path = project.path / "config.toml"
+    secretive()
+    text = path.read_text().replace(
+        f'token = "{LOADER_TOKEN}"', f'token = "{LOADER_TOKEN}"\nx = nan'
+    )
+    path.write_text(text.replace("seed = 7", f'seed = "{TOKEN}"'))
+    with pytest.raises(ConfigError, match=r"seed: input should be a valid integer, got '\*\*\*'"):
+        load_config(path)
+    with pytest.raises(ConfigError, match="parameter") as error:
+        run(secretive(api_token=["list", TOKEN]))
+    assert TOKEN not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "token",
+        "api_token",
+        "apiToken",
+        "HF_TOKEN",
+        "x-api-key",
+        "api_key",
+        "apikey",
+        "password",
+        "passwd",
+        "db_password",
+        "secret",
+        "aws_secret_access_key",
+        "credential",
+        "credentials",
+        "authorization",
+        "Authorization",
+        "private_key",
+        "access_key",
+        "auth_token",
+        "bearer",
+        "cookie",
+        "access_tokens",
+        "openai_key",
+        "dsn",
+        "HUGGING_FACE_HUB_TOKEN",
+        "access_token",
+        "bearer_token",
+        "session_token",
+        "use_auth_token",
+        "client_secret",
+        "access_token_secret",
+        "api_key_2",
+        "smtp_pass",
+        "auth",
+        "connection_string",
+    ],
+)
+def test_names_of_secrets(name: str) -> None:
+    assert is_secret_name(name)
+    assert without_secrets({"a": [{name: "x"}]}) == {"a": [{}]}
+    assert masked({"a": [{name: "value"}]}) == {"a": [{name: "***"}]}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "max_tokens",
+        "tokens",
+        "tokenizer",
+        "token_budget",
+        "pad_token",
+        "eos_token",
+        "mask_token",
+        "key",
+        "keys",
+        "features",
+        "special_tokens",
+        "token_path",
+        "password_column",
+        "author",
+        "secretary",
+        "passes",
+        "sort_key",
+        "pool_token",
+        "marker_token",
+        "delimiter_token",
+        "sep_token",
+        "last_token",
+        "user_token",
+        "first_token_2",
+        "max_pass",
+        "otp",
+        "shared_key",
+        "session_key",
+        "security",
+        "cross_auth",
+        "attention_bearer",
+        "secret_name",
+        "password_env",
+    ],
+)
+def test_names_of_what_decides_results(name: str) -> None:
+    assert not is_secret_name(name)
+    assert without_secrets({name: "x"}) == {name: "x"}
+
+
+def test_only_texts_are_secrets() -> None:
+    values = {"token": 3, "use_auth": True, "secret": 0.5, "password": 12345, "keys": [1]}
+    values |= {"credentials": {"port": 5432, "weights": [0.5, 1.0]}}
+    assert without_secrets(values) == values
+    assert masked(values) == values
+    assert without_secrets({"credentials": {"user": "me", "port": 1}}) == {
+        "credentials": {"port": 1}
+    }
+
+
+@pytest.mark.parametrize(
+    "token", ["hf_" + "aB3" * 11, "ghp_" + "x9" * 18, "sk-proj-" + "a1B2" * 6, "AKIA" + "Z9" * 8]
+)
+def test_a_token_that_shows_what_it_is_is_one_under_any_name(token: str) -> None:
+    assert masked({"x": [token]}) == {"x": ["***"]}
+    assert without_secrets({"x": token, "y": 1}) == {"y": 1}
+    assert References().put({"x": token}, "mine") == {"x": {"env": "MINE_X"}}
+    assert masked({"x": "sk-learn-calibrated-classifier"}) != {"x": "***"}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://u:p%40ss@host/x", "https://u:***@host/x"),
+        ("see https://u:a@b@host and", "see https://u:***@host and"),
+        ("https://ghp_0123456789abcdefgh@github.com/a", "https://***@github.com/a"),
+        ("git://git@github.com/a", "git://git@github.com/a"),
+        ("https://host/x?a=1&api_key=abc&b=2", "https://host/x?a=1&api_key=***&b=2"),
+        ("Authorization: Bearer abc.def-1", "Authorization: Bearer ***"),
+        ("http://host:80/a@b", "http://host:80/a@b"),
+        ("no secret here: 1:2@3", "no secret here: 1:2@3"),
+    ],
+)
+def test_secrets_in_texts(text: str, shown: str) -> None:
+    assert mask_text(text) == shown
+    assert mask_text(shown) == shown
+    assert str(DataError(text)) == redact(text) == shown
+
+
+def test_references_are_read_back_as_the_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        "token": "abcdef",
+        "nested": {"Password": "one", "list": [{"secret": "two"}, "https://u:three@h"]},
+        "credentials": {"user": "four", "keys": ["five"]},
+        "plain": 1,
+    }
+    references = References()
+    put = references.put(values, "my learner")
+    assert put["token"] == {"env": "MY_LEARNER_TOKEN"}
+    assert put["nested"]["list"][1] == "https://u:${MY_LEARNER_NESTED_LIST_2}@h"
+    secrets = ("abcdef", "one", "two", "three", "four", "five")
+    assert not any(f'"{secret}"' in json.dumps(put) for secret in secrets)
+    for name, value in references._known.items():
+        assert value is not None
+        monkeypatch.setenv(name, value)
+    assert resolved_secrets(put, "here") == values
+    assert references.put(put, "my learner") == put
+
+
+def test_two_secrets_have_two_names() -> None:
+    references = References()
+    assert references.put({"token": "one"}, "a")["token"] == {"env": "A_TOKEN"}
+    assert references.put({"token": "two"}, "a")["token"] == {"env": "A_TOKEN_2"}
+    assert references.put({"token": "one"}, "a")["token"] == {"env": "A_TOKEN"}
+    assert references.names == ["A_TOKEN", "A_TOKEN_2"]
+
+
+def test_a_reference_is_one_under_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CART", "pole")
+    values = {"gym": {"env": "CART"}, "other": {"env": "CART", "size": "big"}}
+    assert resolved_secrets(values, "here") == {**values, "gym": "pole"}
+    assert References().put(values, "a") == values
+    assert without_secrets(values) == {"other": values["other"]}
+    with pytest.raises(ConfigError, match="no ABSENT"):
+        resolved_secrets({"gym": {"env": "ABSENT"}}, "here")
+
+
+def test_an_error_of_ours_is_one_whatever_it_says() -> None:
+    assert EnsembleError("x", where=URL, mend=URL).where == "postgres://user:***@host/base"

@@ -1,0 +1,95 @@
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+
+from ensemble.battles.prepare import prepare
+from ensemble.battles.split import split
+from ensemble.config.source_settings import SourceUse
+from ensemble.oof.workspace import Workspace, open_workspace
+from ensemble.sources.rows import gather
+
+
+@pytest.fixture
+def workspace(project: SimpleNamespace) -> Workspace:
+    return _open(project)
+
+
+def _open(project: SimpleNamespace, **changes: object) -> Workspace:
+    config = project.config(**changes)
+    prepare(config)
+    split(Path(config.run_dir), n_splits=config.folds.n_splits, seed=config.seed)
+    return open_workspace(config)
+
+
+def test_the_target_alone_holds_nothing_else(workspace: Workspace) -> None:
+    alone = gather(workspace, None, None)
+    assert set(alone.workspace.battles["role"]) == {"target"}
+    assert len(alone.workspace.battles) == 60
+    assert len(alone.workspace.test_rows()) == 0
+    folds = alone.workspace.plan.frame.select("id", "fold")
+    assert folds.equals(
+        workspace.plan.frame.filter(pl.col("role") == "target").select("id", "fold")
+    )
+
+
+def test_a_treatment_cuts_what_the_plan_cuts(workspace: Workspace, tmp_path: Path) -> None:
+    material = gather(workspace, "extra", None)
+    assert (
+        material.workspace.training(0).sum()
+        == gather(workspace, None, None).workspace.training(0).sum()
+    )
+    used = material.workspace.with_uses({"extra": SourceUse("train")}, run=tmp_path)
+    kept = used.battles.filter(used.training(0))["id"]
+    expected = workspace.battles.filter(workspace.training(0))["id"]
+    assert kept.to_list() == expected.to_list()
+
+
+def test_keys_do_not_depend_on_other_sources_nor_on_the_role_in_the_config(
+    project: SimpleNamespace,
+    make_battles: Callable[..., pl.DataFrame],
+    write_csv: Callable[..., None],
+) -> None:
+    arena = {"name": "arena", "path": "train.csv", "role": "target"}
+    extra = {"name": "extra", "path": "extra.csv", "role": "train"}
+    first = _open(project, sources=[arena, extra])
+    write_csv(make_battles(30, source="more", role="train", seed=5), project.path / "more.csv")
+    more = {"name": "more", "path": "more.csv", "role": "train"}
+    second = _open(project, sources=[more, arena, {**extra, "role": "ignore", "weight": 0.2}])
+    assert first.data_key != second.data_key
+    for source in (None, "extra"):
+        assert gather(first, source, None).key == gather(second, source, None).key
+    assert gather(first, None, None).key != gather(first, "extra", None).key
+
+
+def test_a_changed_row_changes_the_key(project: SimpleNamespace) -> None:
+    before = gather(_open(project), "extra", None).key
+    path = project.path / "extra.csv"
+    path.write_text(path.read_text().replace("answer 3 of side a", "another of side a"))
+    assert gather(_open(project), "extra", None).key != before
+
+
+def test_a_budget_takes_whole_clusters_and_a_smaller_one_is_part_of_it(
+    workspace: Workspace,
+) -> None:
+    larger, smaller = (gather(workspace, "extra", rows).workspace for rows in (24, 12))
+    for taken, rows in ((larger, 24), (smaller, 12)):
+        counts = dict(taken.plan.frame["role"].value_counts().iter_rows())
+        assert rows <= counts["target"] < rows + 6
+    assert set(smaller.battles["id"]) < set(larger.battles["id"])
+    whole = workspace.plan.frame.filter(pl.col("role") == "target")
+    taken_ids = larger.plan.frame.filter(pl.col("role") == "target")["id"].to_list()
+    clusters = whole.filter(pl.col("id").is_in(taken_ids))["cluster"].unique().to_list()
+    assert set(whole.filter(pl.col("cluster").is_in(clusters))["id"]) == set(taken_ids)
+
+
+def test_rows_without_a_label_are_counted_and_left_out(workspace: Workspace) -> None:
+    blank = pl.when(pl.col("id").is_in(["extra-1", "extra-2"])).then(None)
+    labels = [blank.otherwise(pl.col(f"label_{c}")).alias(f"label_{c}") for c in ("a", "b", "tie")]
+    object.__setattr__(workspace, "battles", workspace.battles.with_columns(labels))
+    material = gather(workspace, "extra", None)
+    assert material.rows_without_label == 2
+    assert len(material.part(of_source=True)) == 18
+    assert len(gather(workspace, "extra", None, labelled=False).part(of_source=True)) == 20

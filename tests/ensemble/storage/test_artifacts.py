@@ -1,0 +1,426 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.storage.artifacts import (
+    MANIFEST,
+    TEMPORARY,
+    atomic_directory,
+    atomic_path,
+    canonical_json,
+    fingerprint,
+    hash_file,
+    hash_tree,
+    read_json,
+    read_manifest,
+    read_sealed,
+    sweep_temporary,
+    write_json,
+    write_sealed,
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+def _write(directory: Path, **files: str) -> None:
+    with atomic_directory(directory, {"made_by": "a test"}) as place:
+        for name, text in files.items():
+            (place / name).write_text(text)
+
+
+@given(JSON)
+def test_canonical_json_reads_back_and_ignores_the_order_of_keys(value: object) -> None:
+    assert json.loads(canonical_json(value)) == value
+    shuffled = json.loads(json.dumps(value), object_pairs_hook=lambda p: dict(reversed(p)))
+    assert fingerprint(shuffled) == fingerprint(value)
+
+
+def test_a_directory_reads_back_with_its_manifest(tmp_path: Path) -> None:
+    _write(tmp_path / "fold", a="1", b="2")
+    manifest = read_manifest(tmp_path / "fold")
+    assert manifest["made_by"] == "a test"
+    assert set(manifest["files"]) == {"a", "b"}
+
+
+def test_a_directory_replaces_the_former_whole(tmp_path: Path) -> None:
+    _write(tmp_path / "fold", a="1", b="2")
+    _write(tmp_path / "fold", c="3")
+    assert sorted(p.name for p in (tmp_path / "fold").iterdir()) == ["c", MANIFEST]
+    assert [p.name for p in tmp_path.iterdir()] == ["fold"]
+
+
+def test_an_error_inside_leaves_the_former_directory_and_nothing_else(tmp_path: Path) -> None:
+    _write(tmp_path / "fold", a="1")
+    with (
+        pytest.raises(RuntimeError, match="half-way"),
+        atomic_directory(tmp_path / "fold", {}) as place,
+    ):
+        (place / "a").write_text("2")
+        raise RuntimeError("half-way")
+    assert (tmp_path / "fold" / "a").read_text() == "1"
+    assert [p.name for p in tmp_path.iterdir()] == ["fold"]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "alter", "remove", "add", "no manifest", "garbage"])
+def test_damage_is_found(tmp_path: Path, damage: str) -> None:
+    fold = tmp_path / "fold"
+    _write(fold, a="12345", b="2")
+    match damage:
+        case "truncate":
+            (fold / "a").write_text("123")
+        case "alter":
+            (fold / "a").write_text("12346")
+        case "remove":
+            (fold / "a").unlink()
+        case "add":
+            (fold / "c").write_text("new")
+        case "no manifest":
+            (fold / MANIFEST).unlink()
+        case "garbage":
+            (fold / MANIFEST).write_text("{")
+    with pytest.raises(ArtifactError, match="damaged|missing|cannot be read"):
+        read_manifest(fold)
+
+
+def test_a_full_disk_is_an_error_of_ours_and_keeps_the_former_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_json(tmp_path / "x.json", {"a": 1})
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(EnsembleError, match="No space left on device(.|\n)*nothing was lost"):
+        write_json(tmp_path / "x.json", {"a": 2})
+    with pytest.raises(EnsembleError, match="No space left on device"):
+        _write(tmp_path / "fold", a="1")
+    assert read_json(tmp_path / "x.json") == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_nan_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def fold(tmp_path: Path) -> Path:
+    """A learner's fold in a run, complete."""
+    _write(tmp_path / "learners" / "words" / "fold-0", a="former")
+    return tmp_path / "learners" / "words" / "fold-0"
+
+
+def _leftover(place: Path, number: int, mark: str = "") -> Path:
+    return place.with_name(f"{TEMPORARY}{number:032x}-{mark}{place.name}")
+
+
+def _tree(directory: Path) -> list[str]:
+    files = [path for path in directory.rglob("*") if path.is_file() or path.is_symlink()]
+    return sorted(path.relative_to(directory).as_posix() for path in files)
+
+
+WHOLE_FOLD = ["learners/words/fold-0/a", f"learners/words/fold-0/{MANIFEST}"]
+
+
+def test_sweeping_removes_what_a_dead_process_left(tmp_path: Path, fold: Path) -> None:
+    _leftover(fold, 1).mkdir()
+    (_leftover(fold, 1) / "half").write_text("x")
+    shutil.copytree(fold, _leftover(fold, 2, "old-"))
+    places = ("x.json", "cache/features/deep/y.parquet", "learners/words/z")
+    for place in (*places, "sources/fits/extra/train/seed-0/learners/words/fold-0"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        _leftover(tmp_path / place, 3).write_text("{")
+    sweep_temporary(tmp_path)
+    assert _tree(tmp_path) == WHOLE_FOLD
+
+
+def test_sweeping_leaves_alone_what_is_not_ours(tmp_path: Path, fold: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    hexadecimal = "0" * 32
+    kept = [".tmp-notes", f".tmp-{hexadecimal}", f".tmp-{hexadecimal[1:]}-x", ".tmp-1-fold-0"]
+    for name in kept:
+        (tmp_path / name).write_text("mine")
+    deep = f"learners/words/fold-0/model/.tmp-{hexadecimal}-mine"
+    (tmp_path / deep).parent.mkdir()
+    (tmp_path / deep).write_text("mine")
+    _leftover(elsewhere / "x", 1).write_text("another run with the same cache may write it now")
+    (tmp_path / "cache").symlink_to(elsewhere)
+    before = _tree(tmp_path)
+    sweep_temporary(tmp_path)
+    assert _tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("linked", ["learners", "learners/words", "comparisons", "cache/features"])
+def test_sweeping_follows_links_to_directories(linked: str, tmp_path: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    (run / linked).parent.mkdir(parents=True)
+    elsewhere.mkdir()
+    (run / linked).symlink_to(elsewhere)
+    (elsewhere / "again").symlink_to(elsewhere)  # in a circle
+    _leftover(elsewhere / "x", 1).write_text("half")
+    (elsewhere / "kept").write_text("whole")
+    sweep_temporary(run)
+    assert _tree(elsewhere) == ["again", "kept"]
+
+
+def test_sweeping_a_shared_cache_takes_only_what_nobody_writes_any_more(tmp_path: Path) -> None:
+    run, shared = tmp_path / "run", tmp_path / "shared"
+    (shared / "features").mkdir(parents=True)
+    run.mkdir()
+    (run / "cache").symlink_to(shared)
+    new, old = (_leftover(shared / "features" / "x", number) for number in (1, 2))
+    for path in (new, old):
+        path.write_text("half")
+    os.utime(old, (1, 1))
+    sweep_temporary(run)
+    assert [path.name for path in (shared / "features").iterdir()] == [new.name]
+
+
+STRAYS = (
+    ".DS_Store",
+    "Thumbs.db",
+    "._a",
+    ".nfs00000001",
+    ".a.swp",
+    "a~",
+    ".~lock.a#",
+    "Desktop.ini",
+)
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+def test_what_a_system_drops_is_no_part_of_an_artifact(stray: str, fold: Path) -> None:
+    before = read_manifest(fold), hash_tree(fold)
+    (fold / "model").mkdir()
+    for directory in (fold, fold / "model"):
+        (directory / stray).write_text("dropped")
+    assert (read_manifest(fold), hash_tree(fold)) == before
+
+
+def test_a_hidden_file_of_anybody_else_is_foreign(fold: Path) -> None:
+    (fold / ".hidden").write_text("x")
+    with pytest.raises(ArtifactError, match="missing or foreign files: .hidden"):
+        read_manifest(fold)
+
+
+def test_sweeping_removes_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("mine")
+    _leftover(tmp_path / "stack", 1, "old-").symlink_to(tmp_path / "mine")
+    sweep_temporary(tmp_path)
+    assert _tree(tmp_path) == ["mine/file"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "broken")])
+def test_an_error_between_the_two_renames_puts_the_former_back(
+    fold: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    rename = Path.rename
+
+    def interrupted(source: Path, target: Path) -> Path:
+        if target == fold and "-old-" not in source.name:
+            raise error
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises((KeyboardInterrupt, EnsembleError), match="cannot write|^$"):
+        _write(fold, a="new")
+    assert (fold / "a").read_text() == "former"
+    assert [path.name for path in fold.parent.iterdir()] == ["fold-0"]
+
+
+@pytest.mark.parametrize("new_is_whole", [True, False])
+def test_sweeping_fills_the_place_after_a_kill_between_the_two_renames(
+    tmp_path: Path, fold: Path, new_is_whole: bool
+) -> None:
+    # As `kill -9` leaves it: the former aside, the new one not yet in its place.
+    fold.rename(_leftover(fold, 2, "old-"))
+    _write(fold, a="new")
+    fold.rename(_leftover(fold, 1))
+    os.utime(_leftover(fold, 2, "old-") / MANIFEST, (1, 1))
+    if not new_is_whole:
+        (_leftover(fold, 1) / "a").write_text("ne")
+    sweep_temporary(tmp_path)
+    assert (fold / "a").read_text() == ("new" if new_is_whole else "former")
+    assert read_manifest(fold)["made_by"] == "a test"
+    assert _tree(tmp_path) == WHOLE_FOLD
+
+
+def test_sweeping_fills_the_place_of_the_stack(tmp_path: Path) -> None:
+    _write(tmp_path / "stack", a="1")
+    (tmp_path / "stack").rename(_leftover(tmp_path / "stack", 1, "old-"))
+    sweep_temporary(tmp_path)
+    assert read_manifest(tmp_path / "stack")["made_by"] == "a test"
+
+
+def test_what_is_whole_is_kept_where_it_cannot_be_moved(
+    tmp_path: Path, fold: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fold.rename(_leftover(fold, 1, "old-"))
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch, pytest.raises(EnsembleError, match="cannot write"):
+        patch.setattr(Path, "rename", refuse)
+        sweep_temporary(tmp_path)
+    assert read_manifest(_leftover(fold, 1, "old-"))["made_by"] == "a test"
+
+
+def test_sweeping_where_there_is_no_run(tmp_path: Path) -> None:
+    sweep_temporary(tmp_path / "nothing")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("write", [_write, lambda path: write_json(path, {})])
+def test_what_is_in_the_way_is_an_error_of_ours(tmp_path: Path, write: Any) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(EnsembleError, match="cannot write: Not a directory|File exists"):
+        write(tmp_path / "file" / "inside")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_file_in_the_place_of_a_directory_and_the_other_way_round(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(EnsembleError, match="cannot write: Not a directory(.|\n)*in the way"):
+        _write(tmp_path / "file", a="1")
+    with pytest.raises(EnsembleError, match="cannot write: Is a directory(.|\n)*in the way"):
+        write_json(tmp_path / "directory", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["directory", "file"]
+
+
+@pytest.mark.parametrize("atomic", [atomic_path, lambda path: atomic_directory(path, {})])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError("No space left on device (os error 28)"),  # as Polars says it
+        pl.exceptions.ComputeError("underlying IO error: No space left on device (os error 28)"),
+        PermissionError(errno.EACCES, "Permission denied"),
+    ],
+)
+def test_a_body_that_the_disk_refuses(tmp_path: Path, atomic: Any, error: Exception) -> None:
+    with (
+        pytest.raises(EnsembleError, match="cannot write: (No space|Permission)(.|\n)*free space"),
+        atomic(tmp_path / "x"),
+    ):
+        raise error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("atomic", [atomic_path, lambda path: atomic_directory(path, {})])
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "No such file or directory"),
+        pl.exceptions.ComputeError("a fault of the body"),
+        EnsembleError("an error of ours (os error 28)"),
+    ],
+)
+def test_a_fault_of_the_body_passes_as_it_is(tmp_path: Path, atomic: Any, error: Exception) -> None:
+    with (
+        pytest.raises(type(error), match="No such file|fault|ours") as raised,
+        atomic(tmp_path / "x"),
+    ):
+        raise error
+    assert raised.value is error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("read", [read_json, read_manifest])
+def test_what_cannot_be_read_is_an_artifact_error(
+    fold: Path, monkeypatch: pytest.MonkeyPatch, read: Any
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (fold.parent / "directory.json").mkdir()
+    with pytest.raises(ArtifactError, match="cannot be read|missing"):
+        read(fold.parent / "directory.json")
+    monkeypatch.setattr(Path, "open" if read is read_manifest else "read_text", refuse)
+    with pytest.raises(ArtifactError, match="cannot be read(.|\n)*Permission denied"):
+        read(fold)
+
+
+def test_a_directory_that_cannot_be_searched_is_an_artifact_error(
+    fold: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(ArtifactError, match="cannot be read(.|\n)*Permission denied"):
+        read_manifest(fold)
+
+
+@given(st.dictionaries(st.text().filter(lambda key: key != "content"), JSON, max_size=3))
+def test_sealed_json_reads_back(value: dict[str, Any]) -> None:
+    with TemporaryDirectory() as place:
+        path = Path(place) / "x.json"
+        write_sealed(path, value)
+        assert read_sealed(path, mend="") == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["null", "[1]", "{}", "{", '{"a": 1}', '{"a": NaN, "content": "x"}', "[" * 100_000, "\x00"],
+)
+def test_json_that_is_not_as_it_was_sealed_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(ArtifactError, match="(damaged|cannot be read)(.|\n)*make it anew"):
+        read_sealed(tmp_path / "x.json", mend="make it anew")
+
+
+def test_sealed_json_that_lost_a_key_is_refused(tmp_path: Path) -> None:
+    write_sealed(tmp_path / "x.json", {"a": 1, "b": 2})
+    sealed = read_json(tmp_path / "x.json")
+    del sealed["b"]
+    write_json(tmp_path / "x.json", sealed)
+    with pytest.raises(ArtifactError, match="not what was written"):
+        read_sealed(tmp_path / "x.json", mend="make it anew")
+
+
+def test_atomic_path_shows_nothing_until_it_is_whole(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "deep" / "file") as path:
+        path.write_text("half")
+        assert not (tmp_path / "deep" / "file").exists()
+    assert (tmp_path / "deep" / "file").read_text() == "half"
+
+
+def test_a_file_that_changes_under_the_same_times_has_another_hash(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    before, times = hash_file(path), path.stat()
+    path.write_bytes(b"two")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert hash_file(path) != before
+
+
+def test_a_file_that_stands_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ensemble.storage.artifacts._SETTLED", -(10**18))
+    (tmp_path / "file").write_bytes(b"one")
+    before = hash_file(tmp_path / "file")
+    monkeypatch.setattr("ensemble.storage.artifacts._CHUNK", 0)  # reads nothing
+    assert hash_file(tmp_path / "file") == before
+    (tmp_path / "file").write_bytes(b"other")
+    assert hash_file(tmp_path / "file") != before
