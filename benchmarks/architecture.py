@@ -59,12 +59,12 @@ path = "test.csv"
 [folds]
 n_splits = {folds}
 [stack]
-nesting = "folds"
+nesting = "plain"
 """
 LEARNER = """
 [[learners]]
 name = "learner{index}"
-plugin = "counted.py:Counted"
+plugin = "counted"
 shift = {index}.0
 """
 COUNTED = '''\
@@ -74,7 +74,12 @@ import os
 
 import numpy as np
 
-from ensemble import BaseLearner
+from ensemble import BaseLearner, hookimpl
+
+
+@hookimpl
+def register_base_learners(register):
+    register("counted", Counted)
 
 
 class Counted(BaseLearner):
@@ -285,6 +290,10 @@ def _fits(learners: int, folds: int, rows: int) -> dict[str, Any]:
         )
         (place / "config.toml").write_text(text)
         (place / "counted.py").write_text(COUNTED)
+        about = place / "counted-1.0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: counted\nVersion: 1.0\n")
+        (about / "entry_points.txt").write_text("[ensemble]\ncounted = counted\n")
         counts: Counter[str] = Counter()
         for name in ("made", "made again"):
             counter.write_text("")
@@ -296,25 +305,29 @@ def _fits(learners: int, folds: int, rows: int) -> dict[str, Any]:
 
 
 def _write_battles(place: Path, rows: int) -> None:
+    import numpy as np
     import polars as pl
+
+    generator = np.random.default_rng(1)
+
+    def texts(words: int) -> list[str]:
+        drawn = generator.integers(0, 10**6, (rows, words))
+        return [json.dumps([" ".join(map(str, row))]) for row in drawn]
 
     battles = pl.DataFrame(
         {
             "id": [f"b{row}" for row in range(rows)],
-            "prompt": [
-                json.dumps([f"question {row} of {row * 7919 % 9973}"]) for row in range(rows)
-            ],
-            "response_a": [json.dumps([f"first {row * 31 % 997} " * 5]) for row in range(rows)],
-            "response_b": [json.dumps([f"second {row * 17 % 991} " * 4]) for row in range(rows)],
+            "prompt": texts(10),
+            "response_a": texts(20),
+            "response_b": texts(20),
             "winner_model_a": [int(row % 3 == 0) for row in range(rows)],
             "winner_model_b": [int(row % 3 == 1) for row in range(rows)],
             "winner_tie": [int(row % 3 == 2) for row in range(rows)],
         }
     )
     battles.write_csv(place / "train.csv")
-    battles.drop("winner_model_a", "winner_model_b", "winner_tie").with_columns(
-        "t" + pl.col("id")
-    ).write_csv(place / "test.csv")
+    test = battles.drop("winner_model_a", "winner_model_b", "winner_tie")
+    test.with_columns(id=pl.format("test-{}", "id")).write_csv(place / "test.csv")
 
 
 def _seconds(command: list[str]) -> float:
@@ -328,7 +341,13 @@ def _seconds(command: list[str]) -> float:
 
 
 def _output(command: list[str], place: Path, **environment: str) -> str:
-    environment = {**os.environ, "COUNTED": str(place / "count"), **environment}
+    path = os.pathsep.join([str(place), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {
+        **os.environ,
+        "COUNTED": str(place / "count"),
+        "PYTHONPATH": path,
+        **environment,
+    }
     finished = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
     if finished.returncode:
         raise SystemExit(finished.stdout + finished.stderr)

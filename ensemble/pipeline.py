@@ -30,6 +30,7 @@ from ensemble.oof.check import PREFLIGHT, Finding, check_learner
 from ensemble.oof.checkpoints import sweep_checkpoints
 from ensemble.oof.executors import execute
 from ensemble.oof.refits import Decisions, made_again, refuse_undecided, told_again
+from ensemble.oof.spec import prototypes_shared
 from ensemble.oof.workspace import open_workspace
 from ensemble.report.record import is_current_report, record_report
 from ensemble.report.write import REPORT, write_report
@@ -106,10 +107,9 @@ def run(
         What went wrong, where, and how to mend it. Everything complete by then is kept.
     """
     config = config if isinstance(config, Config) else load_config(Path(config))
-    check_plugins(config)
     decided = Decisions(tuple(refit), tuple(keep))
     decided.check(config)
-    with writing(config, display) as reporter:
+    with working(config, display) as reporter:
         prepare_stage(config, reporter)
         split_stage(config, reporter)
         fit_stage(config, reporter, decided=decided)
@@ -119,6 +119,23 @@ def run(
         if not keep_report(config, reporter):
             report_stage(config, reporter)
     return Path(config.run_dir)
+
+
+@contextmanager
+def working(config: Config, display: Display | None = None) -> Iterator[Reporter]:
+    """Hold the run directory to do what the config says: its plugins are checked first.
+
+    Raises
+    ------
+    ConfigError
+        Faults of plugins, all of them reported together.
+    RunLockedError
+        Another process writes to the run.
+    """
+    with prototypes_shared():
+        check_plugins(config)
+        with writing(config, display) as reporter:
+            yield reporter
 
 
 @contextmanager
@@ -407,7 +424,7 @@ def _warn_of_unused_pretraining(
 ) -> None:
     """Say which learners have no use for the rows that are for pre-training."""
     sources = [source.name for source in config.sources if source.role == "pretrain"]
-    without = [spec.name for spec in specs if not hasattr(spec.make(), "pretrain")]
+    without = [spec.name for spec in specs if not hasattr(spec.prototype, "pretrain")]
     if sources and without:
         text = (
             f"{', '.join(without)} cannot pre-train: the rows of {', '.join(sources)} "

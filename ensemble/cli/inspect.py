@@ -67,14 +67,12 @@ def sources(
     What it holds, what it repeats, how it differs, and what it does to the log loss of a learner
     that is fitted with and without it. Nothing of a run is changed.
     """
-    from ensemble.pipeline import sources_stage, writing
+    from ensemble.pipeline import sources_stage, working
     from ensemble.sources.settings import StudySettings
-    from ensemble.stacking.settings import check_plugins
 
     wanted = fold_numbers(folds)
     with only_results():
         settings = load(config)
-        check_plugins(settings)
         asked = StudySettings(
             learner=learner,
             folds=None if wanted is None else tuple(wanted),
@@ -85,7 +83,7 @@ def sources(
             curve=curve,
             shift=shift,
         )
-        with writing(settings, terminal(quiet=quiet)) as reporter:
+        with working(settings, terminal(quiet=quiet)) as reporter:
             studies = [study.to_json() for study in sources_stage(settings, reporter, asked)]
     if as_json:
         echo_json(studies)
@@ -149,13 +147,11 @@ def check(config: Path, learners: tuple[str, ...], rows: int, quiet: bool, as_js
     sixty battles: shape, order, batch, save and load, seed. Models that are stored already are
     asked again for what they predicted.
     """
-    from ensemble.pipeline import check_stage, writing
-    from ensemble.stacking.settings import check_plugins
+    from ensemble.pipeline import check_stage, working
 
     with only_results():
         settings = load(config)
-        check_plugins(settings)
-        with writing(settings, terminal(quiet=quiet)) as reporter:
+        with working(settings, terminal(quiet=quiet)) as reporter:
             found = check_stage(settings, reporter, learners or None, rows)
     if as_json:
         click.echo(json.dumps([finding.to_json() for finding in found], indent=2))

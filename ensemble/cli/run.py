@@ -46,13 +46,11 @@ def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
     @json_option
     @wraps(function)
     def verb(config: Path, quiet: bool, as_json: bool, **options: Any) -> None:
-        from ensemble.pipeline import writing
-        from ensemble.stacking.settings import check_plugins
+        from ensemble.pipeline import working
 
         with only_results():
             settings = load(config)
-            check_plugins(settings)
-            with writing(settings, terminal(quiet=quiet)) as reporter:
+            with working(settings, terminal(quiet=quiet)) as reporter:
                 outcome = function(settings, reporter, **options)
         if as_json:
             echo_json(outcome)

@@ -131,7 +131,7 @@ class _FoldJob:
 
     def _fit_key(self) -> str | None:
         """Name what the fit depends on; None where a fit costs less than to keep it."""
-        kind = type(self.spec.make())
+        kind = type(self.spec.prototype)
         dear = kind.trains and not kind.cheap and MODEL in self._stored()
         return fit_key(self.spec, self.parts) if dear else None
 
@@ -161,7 +161,7 @@ class _FoldJob:
 
     def _manifest(self, rows: FoldRows, pretrained: str) -> dict[str, Any]:
         entry = get_manager().base_learners.entry(self.spec.plugin)
-        kind = type(self.spec.make())
+        kind = type(self.spec.prototype)
         return {
             "learner": self.spec.name,
             "plugin": self.spec.plugin,

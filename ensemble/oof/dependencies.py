@@ -38,7 +38,7 @@ def own_uses(spec: LearnerSpec, uses: Uses) -> dict[str, SourceUse]:
         nor of one of role ``pretrain`` where the learner has no such stage. A learner that brings
         its predictions from outside uses no source but the target.
     """
-    learner = spec.make()
+    learner = spec.prototype
     if not type(learner).trains:
         target = SourceUse("target")
         return {name: target if use.role == "target" else IGNORED for name, use in uses.items()}
@@ -108,7 +108,7 @@ def is_asked(spec: LearnerSpec, uses: Uses) -> bool:
     """Say whether another learner may ask this one's models: it teaches, or labels a source."""
     labels = any(use.role == "pseudo" and spec.name in use.teachers for use in uses.values())
     return labels or any(
-        spec.name in teachers_of(peer.make(), peer.where) for peer in spec.peers.values()
+        spec.name in teachers_of(peer.prototype, peer.where) for peer in spec.peers.values()
     )
 
 
@@ -125,7 +125,7 @@ def check_offset(spec: LearnerSpec, uses: Uses) -> None:
     ConfigError
         A source that the learner trains on has ``offset``, and the learner does not take it.
     """
-    learner = spec.make()
+    learner = spec.prototype
     if not type(learner).trains or type(learner).takes_offset:
         return
     asking = [name for name, use in own_uses(spec, uses).items() if use.offset]
@@ -146,7 +146,7 @@ def _behind_labels(spec: LearnerSpec, uses: Uses) -> set[str]:
         name = asked.pop()
         if name not in found and name in spec.peers:
             found.add(name)
-            asked += teachers_of(spec.peers[name].make(), spec.peers[name].where)
+            asked += teachers_of(spec.peers[name].prototype, spec.peers[name].where)
     return found
 
 
@@ -156,7 +156,7 @@ def _labeller(spec: LearnerSpec, source: str, name: str) -> LearnerSpec:
         mend = nearest(name, spec.peers)
         raise ConfigError(f'no learner is called "{name}"', where=where, mend=mend)
     labeller = spec.peers[name]
-    if not type(labeller.make()).trains:
+    if not type(labeller.prototype).trains:
         raise ConfigError(
             f'"{name}" cannot label: nobody knows which rows its predictions have seen',
             where=where,

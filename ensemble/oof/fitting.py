@@ -195,7 +195,7 @@ def pretraining(spec: LearnerSpec, rows: FoldRows) -> str:
     """Say what becomes of the rows for pre-training: ``none``, ``unsupported`` or ``used``."""
     if not len(rows.pretrain.battles):
         return "none"
-    return "used" if hasattr(spec.make(), "pretrain") else "unsupported"
+    return "used" if hasattr(spec.prototype, "pretrain") else "unsupported"
 
 
 @dataclass(frozen=True)

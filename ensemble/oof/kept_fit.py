@@ -57,7 +57,7 @@ def fit_key(spec: LearnerSpec, parts: Mapping[str, Any]) -> str:
     """
     kept = {name: part for name, part in parts.items() if name != "code"}
     secrets = (parts.get("code") or {}).get("secrets")
-    return fingerprint({**kept, "secrets": secrets, "fit_code": fit_digest(type(spec.make()))})
+    return fingerprint({**kept, "secrets": secrets, "fit_code": fit_digest(type(spec.prototype))})
 
 
 def seed_key(key: str, seed: int) -> str:
@@ -221,7 +221,7 @@ class KeptFit:
 
     def _predicts(self) -> str:
         """Name the code that decides what a fitted learner says."""
-        return fit_digest(type(self.spec.make()), _NOT_PREDICTING)
+        return fit_digest(type(self.spec.prototype), _NOT_PREDICTING)
 
     def _said_of(self, model: str) -> dict[str, list[float]]:
         """Read what the fitted learner said; nothing where it was another one, or never asked."""

@@ -76,7 +76,6 @@ def compare_key(
         Whether the content of files is compared too.
     """
     try:
-        spec.make()
         different = list(_differing(made_by, spec, shared))
         apart, absent = _files(made_by, spec) if files else ([], [])
     except ConfigError as error:
@@ -149,7 +148,7 @@ def _by_name(what: str, stored: Mapping[str, Any], now: Mapping[str, Any]) -> It
 
 def _files(made_by: Mapping[str, Any], spec: LearnerSpec) -> tuple[list[str], list[str]]:
     """Compare files and other dependencies: those that have changed, and those not here."""
-    learner = spec.make()
+    learner = spec.prototype
     found = without_secrets(dependencies_of(learner, f'learner "{spec.name}"'))
     now: dict[str, Any] = {
         name: _hash(value) if isinstance(value, Path) else value for name, value in found.items()

@@ -80,7 +80,7 @@ class SeedMean(BaseLearner):
     def __init__(self, spec: LearnerSpec, directory: Path, where: str) -> None:
         self.spec, self.directory, self.where = spec, directory, where
         # A class variable by contract; here it is that of the learner.
-        vars(self)["batch_tolerance"] = tolerance_of(spec.make(), where)
+        vars(self)["batch_tolerance"] = tolerance_of(spec.prototype, where)
 
     def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
         """Give the mean logits ``(n, 3)``."""

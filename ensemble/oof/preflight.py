@@ -68,7 +68,7 @@ def learner_faults(
     list of str
         Errors as they are printed, each with learner and, where a file is wrong, its parameter.
     """
-    learner = spec.make()
+    learner = spec.prototype
     with TemporaryDirectory() as cache:
         checks = list(_checks(workspace, spec, learner, Path(cache)))
         faults = [told for check in checks if (told := _fault(spec, learner, check))]
@@ -116,7 +116,7 @@ def quiet_context(workspace: Workspace, spec: LearnerSpec, cache: Path, rows: in
     """
     checkpoint = cache / "checkpoint"
     checkpoint.mkdir(exist_ok=True)
-    names = teachers_of(spec.make(), spec.where)
+    names = teachers_of(spec.prototype, spec.where)
     return FitContext(
         cache_directory=cache,
         checkpoint_directory=checkpoint,
@@ -195,5 +195,5 @@ def target_rows(workspace: Workspace) -> pl.DataFrame:
 def _bytes_of(workspace: Workspace, spec: LearnerSpec, fold: FoldLike) -> float:
     held_out = int(workspace.plan.held_out(fold).sum())
     rows = (held_out + len(workspace.test_rows())) * _ROW_BYTES
-    model = resources_of(spec.make(), spec.where).disk_gib * _GIB
+    model = resources_of(spec.prototype, spec.where).disk_gib * _GIB
     return spec.seeds * (rows + model)

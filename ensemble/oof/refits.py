@@ -188,7 +188,7 @@ def _kind(held_out: HeldOut) -> str:
 
 
 def _is_cheap(spec: LearnerSpec) -> bool:
-    kind = type(spec.make())
+    kind = type(spec.prototype)
     return kind.cheap or not kind.trains
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +16,34 @@ from ensemble.plugin.contract import dependencies_of, teachers_of
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, path_parameters, placeless, plain_parameters
 from ensemble.redact import without_secrets
-from ensemble.storage.artifacts import hash_file, hash_tree
+from ensemble.storage.artifacts import canonical_json, hash_file, hash_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ensemble.oof.kept import Kept
     from ensemble.plugin.base import BaseLearner
+
+
+_SHARED: ContextVar[dict[tuple[object, ...], BaseLearner] | None] = ContextVar(
+    "_SHARED", default=None
+)
+
+
+@contextmanager
+def prototypes_shared() -> Iterator[None]:
+    """Make one prototype of each learner while this lasts: a verb, or a call of ``run``.
+
+    Not longer: files that a constructor reads, and secrets, may change between two calls.
+    """
+    if _SHARED.get() is not None:
+        yield
+        return
+    token = _SHARED.set({})
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
 
 
 @dataclass(frozen=True)
@@ -68,6 +92,21 @@ class LearnerSpec:
         values = resolved_secrets(self.parameters, self.where, needed=False)
         return build(kind, values, where=self.where, anchor=self.base_directory)
 
+    @cached_property
+    def prototype(self) -> BaseLearner:
+        """An instance that is never fitted, only asked what the learner is; errors as ``make``.
+
+        Within ``prototypes_shared`` all specs of the same settings have the same one.
+        """
+        shared = _SHARED.get()
+        if shared is None:
+            return self.make()
+        kind = get_manager().base_learners.get(self.plugin)
+        key = (kind, str(self.base_directory), self.where, canonical_json(dict(self.parameters)))
+        if key not in shared:
+            shared[key] = self.make()
+        return shared[key]
+
     @property
     def where(self) -> str:
         """Name learner and plugin, for errors."""
@@ -89,7 +128,7 @@ class LearnerSpec:
         Paths are left out, and what else the learner names among its dependencies: their content
         counts, so that files can move, and a run to another machine.
         """
-        learner = self.make()
+        learner = self.prototype
         return {
             "plugin": self.plugin,
             "code": self.kept.stands_for(self.code()),
@@ -113,7 +152,7 @@ class LearnerSpec:
 
         Paths stand as they were given.
         """
-        return dict(without_secrets(plain_parameters(self.make()) | dict(self.parameters)))
+        return dict(without_secrets(plain_parameters(self.prototype) | dict(self.parameters)))
 
     def key_parts(self) -> dict[str, Any]:
         """Say everything about the learner that its predictions depend on; files by content.
@@ -126,7 +165,7 @@ class LearnerSpec:
         DataError
             A file that the learner depends on cannot be read.
         """
-        learner = self.make()
+        learner = self.prototype
         named = without_secrets(dependencies_of(learner, self.where))
         dependencies = {
             name: self._hash(value, hash_file) if isinstance(value, Path) else value
@@ -154,7 +193,7 @@ class LearnerSpec:
             predictions from outside, so that nobody knows what they have seen.
         """
         found = []
-        for name in teachers_of(self.make(), self.where):
+        for name in teachers_of(self.prototype, self.where):
             where = f'learner "{self.name}", parameter "teachers"'
             if name not in self.peers:
                 mend = nearest(name, self.peers)
@@ -162,7 +201,7 @@ class LearnerSpec:
             if name in (self.name, *pupils):
                 raise ConfigError(f'"{name}" would teach itself', where=where)
             teacher = self.peers[name]
-            if not teacher.make().trains:
+            if not teacher.prototype.trains:
                 raise ConfigError(
                     f'"{name}" cannot teach: nobody knows which rows its predictions have seen',
                     where=where,

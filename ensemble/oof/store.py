@@ -281,7 +281,7 @@ def _difference(made_by: Mapping[str, Any], spec: LearnerSpec) -> str | None:
                 f"was made with {name} {made_by.get(name)}, and the config or the installed plugin "
                 f"says {value}"
             )
-    found = dependencies_of(spec.make(), spec.where)
+    found = dependencies_of(spec.prototype, spec.where)
     stored, now = made_by["dependencies"], without_secrets(found)
     for name in sorted({*stored, *now}):
         value = now.get(name)

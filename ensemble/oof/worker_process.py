@@ -27,7 +27,7 @@ from ensemble.config.settings import Config
 from ensemble.errors import EnsembleError, LearnerError, UnknownNameError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.kept import Kept
-from ensemble.oof.spec import LearnerSpec
+from ensemble.oof.spec import LearnerSpec, prototypes_shared
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.faults import plugin_errors
 
@@ -94,10 +94,11 @@ def main() -> None:
     requests, replies = _own_pipes()
     config = Config.model_validate_json(requests.get())
     opened = Opened(config)
-    while True:
-        reply = _answer(opened, json.loads(requests.get()))
-        replies.write(json.dumps(reply) + "\n")
-        replies.flush()
+    with prototypes_shared():
+        while True:
+            reply = _answer(opened, json.loads(requests.get()))
+            replies.write(json.dumps(reply) + "\n")
+            replies.flush()
 
 
 def request_of(

@@ -43,7 +43,7 @@ class _Measured:
     def measure(self, trials: Sequence[Trial], seeds: int) -> None:
         """Fit treatments with so many seeds; what is there already is only read."""
         self._fit_beside(trials, seeds)
-        learner = self.bench.spec.make()
+        learner = self.bench.spec.prototype
         for trial in trials:
             if obstacle := trial.obstacle(learner):
                 self.reasons[trial.name] = obstacle
@@ -56,7 +56,7 @@ class _Measured:
                 self.reasons[trial.name] = error.message
 
     def _fit_beside(self, trials: Sequence[Trial], seeds: int) -> None:
-        learner = self.bench.spec.make()
+        learner = self.bench.spec.prototype
         possible = [trial for trial in trials if not trial.obstacle(learner)]
         arms = [(self.bench.alone, None), *((self.material, trial) for trial in possible)]
         self.bench.fit_beside(self.config, arms, range(seeds), self.tell)

@@ -113,7 +113,7 @@ def learner_of(config: Config, name: str | None) -> LearnerSpec:
     if name is None:
         return LearnerSpec(PROXY, _PROXY_PLUGIN, _PROXY_PARAMETERS, Path(config.base_dir))
     spec = {each.name: each for each in learner_specs(config)}[config.learner(name).name]
-    learner = spec.make()
+    learner = spec.prototype
     if not learner.trains:
         raise ConfigError(
             f'learner "{name}" brings its predictions from outside: it cannot be fitted with and '

@@ -21,7 +21,7 @@ _LEAST_WEIGHT = 1e-9
 
 def outside_learners(specs: Sequence[LearnerSpec]) -> list[str]:
     """Name the learners that bring their predictions from outside, in order."""
-    return [spec.name for spec in specs if not type(spec.make()).trains]
+    return [spec.name for spec in specs if not type(spec.prototype).trains]
 
 
 def doubted_candidates(

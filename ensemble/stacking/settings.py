@@ -71,7 +71,7 @@ def nested_specs(config: Config) -> list[LearnerSpec]:
     specs, uses = stacked_specs(config), config.source_uses()
     if nesting == "auto":
         return [spec for spec in specs if folds > 2 and _is_affordable(spec, uses)]
-    outside = [spec.name for spec in specs if not type(spec.make()).trains]
+    outside = [spec.name for spec in specs if not type(spec.prototype).trains]
     if outside:
         raise ConfigError(
             f"{', '.join(outside)} cannot be fitted without pairs of folds: the predictions come "
@@ -100,7 +100,7 @@ def pair_specs(config: Config) -> list[LearnerSpec]:
 
 
 def _is_affordable(spec: LearnerSpec, uses: Mapping[str, SourceUse]) -> bool:
-    kind = type(spec.make())
+    kind = type(spec.prototype)
     own = kind.trains and kind.cheap
     return own and all(_is_affordable(needed, uses) for needed in needed_by(spec, uses))
 
@@ -172,7 +172,7 @@ def _check_names(config: Config) -> None:
 
 
 def _check_learner(spec: LearnerSpec, config: Config) -> None:
-    faults = list(contract_faults(spec.make(), spec.where))
+    faults = list(contract_faults(spec.prototype, spec.where))
     if faults:
         raise LearnerError("\n".join(map(str, faults)))
     spec.key_parts()
@@ -191,7 +191,7 @@ def _check_meta_learner(make: Callable[[], MetaLearner]) -> None:
 
 def _check_seeds(spec: LearnerSpec) -> None:
     """Refuse several seeds to predictions from outside; the key is not the plugin's."""
-    learner = spec.make()
+    learner = spec.prototype
     where = f'learner "{spec.name}", plugin "{spec.plugin}"'
     if spec.seeds > 1 and not type(learner).trains:
         raise ConfigError("seeds = 1 is all that predictions from outside can have", where=where)
@@ -205,7 +205,7 @@ def _check_seeds(spec: LearnerSpec) -> None:
 
 def _check_devices(spec: LearnerSpec, execution: Execution) -> None:
     """Refuse one device to a learner that wants several GPUs for a fold."""
-    gpus = resources_of(spec.make(), spec.where).gpus
+    gpus = resources_of(spec.prototype, spec.where).gpus
     single = [name for name in (*execution.devices, execution.device) if ":" in name]
     if gpus > 1 and single:
         raise ConfigError(

@@ -146,7 +146,7 @@ def _inputs(config: Config) -> Iterator[Path]:
     if config.folds.embeddings is not None:
         yield Path(config.folds.embeddings)
     for spec in learner_specs(config):
-        for places in path_parameters(spec.make()).values():
+        for places in path_parameters(spec.prototype).values():
             yield from places
 
 
@@ -194,7 +194,7 @@ def _refuse_target_ids(ids: pl.Series, plan: FoldPlan, specs: Sequence[LearnerSp
     """Keep a learner that knows battles by id alone from answering for others of the same ids."""
     target = plan.frame.filter(pl.col("role") == "target")["id"]
     shared = ids.filter(ids.is_in(target.implode()))
-    looking_up = [spec.name for spec in specs if not type(spec.make()).trains]
+    looking_up = [spec.name for spec in specs if not type(spec.prototype).trains]
     if len(shared) and looking_up:
         raise DataError(
             f"{len(shared):,} rows have ids of target battles of the run: {', '.join(shared[:5])}",
