@@ -36,7 +36,7 @@ from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.plugin.base import BaseLearner, FitContext
 from ensemble.plugin.manager import Manager, use_manager
 from ensemble.stacking.settings import learner_specs
-from ensemble.storage.artifacts import fingerprint
+from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

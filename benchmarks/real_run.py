@@ -22,7 +22,7 @@ from machine import describe_machine
 from ensemble import run
 from ensemble.battles.schema import labels_of
 from ensemble.stacking.scoring import row_log_loss
-from ensemble.storage.artifacts import write_text
+from ensemble.storage.json_files import write_text
 
 CONFIG = """\
 run_dir = "run"

@@ -49,7 +49,7 @@ from ensemble.pipeline import sources_stage, writing
 from ensemble.plugin.base import CLASSES, FitContext
 from ensemble.sources.settings import StudySettings, learner_of
 from ensemble.stacking.scoring import row_log_loss, softmax
-from ensemble.storage.artifacts import read_json, write_json
+from ensemble.storage.json_files import read_json, write_json
 
 if TYPE_CHECKING:
     from ensemble.config.settings import Config

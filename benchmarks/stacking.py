@@ -21,7 +21,7 @@ from ensemble.plugin.base import MetaFeatures
 from ensemble.stacking.data import StackData
 from ensemble.stacking.scoring import bootstrap_means, softmax
 from ensemble.stacking.stack import run_stack
-from ensemble.storage.artifacts import read_json
+from ensemble.storage.json_files import read_json
 from ensemble_plugins.lightgbm_stacker import LightGBMStacker
 
 FOLDS = 5

@@ -26,11 +26,11 @@ from ensemble.compare.compare import compare, store_comparison
 from ensemble.config.load import load_config, load_run_config, write_config
 from ensemble.config.settings import Config
 from ensemble.errors import ArtifactError, AuditError, ConfigError, EnsembleError, RunLockedError
+from ensemble.once import one_verb
 from ensemble.oof.check import PREFLIGHT, Finding, check_learner
 from ensemble.oof.checkpoints import sweep_checkpoints
 from ensemble.oof.executors import execute
 from ensemble.oof.refits import Decisions, made_again, refuse_undecided, told_again
-from ensemble.oof.spec import prototypes_shared
 from ensemble.oof.workspace import open_workspace
 from ensemble.report.record import is_current_report, record_report
 from ensemble.report.write import REPORT, write_report
@@ -53,7 +53,10 @@ from ensemble.stacking.settings import (
     stacked_specs,
 )
 from ensemble.stacking.stack import load_stack
-from ensemble.storage.artifacts import fingerprint, read_json, read_manifest, sweep_temporary
+from ensemble.storage.directories import read_manifest
+from ensemble.storage.hashing import fingerprint
+from ensemble.storage.json_files import read_json
+from ensemble.storage.leftovers import sweep_temporary
 from ensemble.storage.strays import is_stray
 from ensemble.submission.record import (
     is_current,
@@ -132,7 +135,7 @@ def working(config: Config, display: Display | None = None) -> Iterator[Reporter
     RunLockedError
         Another process writes to the run.
     """
-    with prototypes_shared():
+    with one_verb():
         check_plugins(config)
         with writing(config, display) as reporter:
             yield reporter

@@ -29,7 +29,7 @@ from ensemble.errors import ArtifactError
 from ensemble.oof.fold_key import shared_parts
 from ensemble.oof.store import FoldStore
 from ensemble.stacking.settings import learner_specs
-from ensemble.storage.artifacts import read_sealed, write_sealed
+from ensemble.storage.json_files import read_checksummed, write_checksummed
 from ensemble.submission.record import submission_fault
 
 if TYPE_CHECKING:
@@ -142,14 +142,14 @@ def _readable(name: str, ledger: Ledger) -> Iterator[None]:
 
 def store_audit(run: Path, audit: Audit) -> Path:
     """Write an audit into its run, whatever it found; hold the run's lock."""
-    write_sealed(run / AUDIT, audit.to_json())
+    write_checksummed(run / AUDIT, audit.to_json())
     return run / AUDIT
 
 
 def read_audit(run: Path) -> Audit | None:
     """Read back the last audit, failed ones too; None where it is not of what is there now."""
     try:
-        stored = read_sealed(run / AUDIT, mend=_MEND)
+        stored = read_checksummed(run / AUDIT, mend=_MEND)
         checks = tuple(Check(**{**item, "ids": tuple(item["ids"])}) for item in stored["checks"])
         lists = {name: tuple(stored[name]) for name in Audit.LISTS}
         audit = Audit(checks, **lists, subject=stored["subject"], deep=stored["deep"])

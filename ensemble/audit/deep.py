@@ -40,7 +40,8 @@ from ensemble.stacking.outputs import (
 from ensemble.stacking.settings import learner_specs, meta_learner_factory, stacked_specs
 from ensemble.stacking.stack import load_stack
 from ensemble.stacking.tries import TRIES, TryStore, scored_rows
-from ensemble.storage.artifacts import MANIFEST, read_json
+from ensemble.storage.directories import MANIFEST
+from ensemble.storage.json_files import read_json
 from ensemble.submission.record import SUBMISSION
 from ensemble.submission.write import read_submission
 

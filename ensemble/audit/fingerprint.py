@@ -16,7 +16,8 @@ from ensemble.errors import EnsembleError
 from ensemble.oof import kept
 from ensemble.plugin.manager import get_manager
 from ensemble.stacking.tries import TRIES
-from ensemble.storage.artifacts import TEMPORARY, fingerprint, hash_file
+from ensemble.storage.atomic import TEMPORARY
+from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.strays import is_stray
 from ensemble.submission.record import RECORD, SUBMISSION
 

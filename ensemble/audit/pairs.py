@@ -9,7 +9,8 @@ from ensemble.battles.held_out import fold_pairs
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.store import origin_of
 from ensemble.stacking.settings import nested_specs
-from ensemble.storage.artifacts import MANIFEST, read_json
+from ensemble.storage.directories import MANIFEST
+from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

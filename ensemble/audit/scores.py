@@ -19,7 +19,8 @@ from ensemble.stacking.outputs import (
 )
 from ensemble.stacking.scoring import row_log_loss, softmax
 from ensemble.stacking.tries import TryStore, scored_rows
-from ensemble.storage.artifacts import read_json, read_manifest
+from ensemble.storage.directories import read_manifest
+from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

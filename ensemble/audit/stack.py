@@ -12,7 +12,9 @@ from ensemble.oof.fold_key import fold_name
 from ensemble.oof.store import origin_of
 from ensemble.stacking.outputs import ids_fingerprint
 from ensemble.stacking.settings import stack_key_parts
-from ensemble.storage.artifacts import MANIFEST, fingerprint, read_json, read_manifest
+from ensemble.storage.directories import MANIFEST, read_manifest
+from ensemble.storage.hashing import fingerprint
+from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ import polars as pl
 
 from ensemble.battles.feature_plan import definition
 from ensemble.battles.schema import TEXT_COLUMNS
-from ensemble.storage.artifacts import atomic_path
+from ensemble.storage.atomic import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

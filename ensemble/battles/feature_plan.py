@@ -9,7 +9,7 @@ import polars as pl
 from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.errors import PluginError, nearest
 from ensemble.plugin.expressions import serialized
-from ensemble.storage.artifacts import fingerprint
+from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
     from ensemble.plugin.base import FeatureSet

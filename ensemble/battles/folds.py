@@ -18,7 +18,7 @@ import polars as pl
 from ensemble.battles.held_out import HeldOut
 from ensemble.battles.schema import LABEL_COLUMNS, ROLES, TEST_ROLE
 from ensemble.errors import ArtifactError, FoldError, nearest
-from ensemble.storage.artifacts import canonical_json
+from ensemble.storage.hashing import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -23,13 +23,9 @@ from ensemble.errors import ArtifactError, DataError
 from ensemble.plugin.code import told_difference
 from ensemble.plugin.manager import get_manager
 from ensemble.redact import mask_text, without_secrets
-from ensemble.storage.artifacts import (
-    atomic_path,
-    fingerprint,
-    hash_file,
-    read_sealed,
-    write_sealed,
-)
+from ensemble.storage.atomic import atomic_path
+from ensemble.storage.hashing import fingerprint, hash_file
+from ensemble.storage.json_files import read_checksummed, write_checksummed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -108,7 +104,7 @@ def prepare(config: Config, tell: Callable[[str], None] = lambda _: None) -> boo
         "sources": sources,
         "embeddings": embeddings,
     }
-    write_sealed(run / SUMMARY, made)
+    write_checksummed(run / SUMMARY, made)
     return True
 
 
@@ -205,7 +201,7 @@ def read_summary(run: Path) -> dict[str, Any]:
     """
     if not os.path.lexists(run / SUMMARY):
         raise ArtifactError("the battles have not been prepared", where=str(run), mend=_MEND)
-    summary = read_sealed(run / SUMMARY, mend=f"{_MEND} again")
+    summary = read_checksummed(run / SUMMARY, mend=f"{_MEND} again")
     version = summary.get("made_by", {}).get("version")
     if version != VERSION:
         raise ArtifactError(

@@ -15,13 +15,9 @@ from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE
 from ensemble.battles.shared_text import shared_text
 from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES
-from ensemble.storage.artifacts import (
-    atomic_path,
-    fingerprint,
-    hash_file,
-    read_sealed,
-    write_sealed,
-)
+from ensemble.storage.atomic import atomic_path
+from ensemble.storage.hashing import fingerprint, hash_file
+from ensemble.storage.json_files import read_checksummed, write_checksummed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +83,7 @@ def split(
     }
     described = describe(plan, battles, read_pairs(run))
     files = {FOLDS: hash_file(run / FOLDS)}
-    write_sealed(run / SUMMARY, {"key": key, "files": files, **settings, **described})
+    write_checksummed(run / SUMMARY, {"key": key, "files": files, **settings, **described})
     return True
 
 
@@ -139,7 +135,7 @@ def read_split_summary(run: Path) -> dict[str, Any]:
     """
     if not os.path.lexists(run / SUMMARY):
         raise ArtifactError("there is no fold plan", where=str(run), mend=_MEND)
-    return read_sealed(run / SUMMARY, mend=f"{_MEND} again")
+    return read_checksummed(run / SUMMARY, mend=f"{_MEND} again")
 
 
 def describe(plan: FoldPlan, battles: pl.DataFrame, pairs: pl.DataFrame) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ensemble.battles.prepare import (
 )
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.plugin.code import as_known
-from ensemble.storage.artifacts import fingerprint, hash_file
+from ensemble.storage.hashing import fingerprint, hash_file
 
 if TYPE_CHECKING:
     from ensemble.config.settings import Config, Reading

@@ -21,7 +21,7 @@ from ensemble.plugin.base import CLASSES
 from ensemble.report.record import record_report
 from ensemble.report.write import write_report
 from ensemble.stacking.scoring import row_log_loss
-from ensemble.storage.artifacts import write_sealed, write_text
+from ensemble.storage.json_files import write_checksummed, write_text
 from ensemble.storage.strays import is_stray
 from ensemble.submission.write import read_submission
 
@@ -107,7 +107,7 @@ def demo(directory: Path, *, rows: int, seed: int, display: Display | None = Non
     write_text(directory / "config.toml", CONFIG)  # first: it marks the directory as ours
     write_battles(battles, directory / "data")
     place = run(load_config(directory / "config.toml"), display)
-    write_sealed(place / "truth.json", against_truth(battles.truth, place / "submission.csv"))
+    write_checksummed(place / "truth.json", against_truth(battles.truth, place / "submission.csv"))
     write_report(place)
     record_report(place)
     return place

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from ensemble.errors import printable
 from ensemble.stacking.verdict_text import signed
-from ensemble.storage.artifacts import read_json
+from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

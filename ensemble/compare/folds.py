@@ -12,7 +12,9 @@ from ensemble.oof.fold_key import fold_name
 from ensemble.oof.store import OOF, origin_of, read_logits
 from ensemble.redact import without_secrets
 from ensemble.stacking.scoring import softmax
-from ensemble.storage.artifacts import MANIFEST, fingerprint, read_json
+from ensemble.storage.directories import MANIFEST
+from ensemble.storage.hashing import fingerprint
+from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

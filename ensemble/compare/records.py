@@ -15,14 +15,9 @@ from ensemble.compare.stacked import check_current
 from ensemble.errors import ArtifactError
 from ensemble.oof.store import OOF, FoldStore
 from ensemble.stacking.outputs import OOF_CANDIDATES_FILE
-from ensemble.storage.artifacts import (
-    MANIFEST,
-    fingerprint,
-    hash_file,
-    read_json,
-    read_sealed,
-    write_sealed,
-)
+from ensemble.storage.directories import MANIFEST
+from ensemble.storage.hashing import fingerprint, hash_file
+from ensemble.storage.json_files import read_checksummed, read_json, write_checksummed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +40,7 @@ def store_comparison(run: Path, result: Mapping[str, Any]) -> Path:
         The disk is full or cannot be written.
     """
     path = run / DIRECTORY / file_name([one["name"] for one in result["learners"]])
-    write_sealed(path, result)
+    write_checksummed(path, result)
     return path
 
 
@@ -84,7 +79,7 @@ def read_comparisons(
     found, left_out = [], []
     for path in sorted((run / DIRECTORY).glob("[!.]*.json")):
         try:
-            result = read_sealed(path, mend="run `ensemble compare` again")
+            result = read_checksummed(path, mend="run `ensemble compare` again")
         except ArtifactError as error:
             left_out.append(f"Comparison {path.stem}: it is damaged: {error.message}")
             continue

@@ -11,7 +11,8 @@ from ensemble.compare.folds import origins_now
 from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES
 from ensemble.stacking.outputs import CANDIDATES_FILE, OOF_CANDIDATES_FILE, VERDICT_FILE
-from ensemble.storage.artifacts import read_json, read_manifest
+from ensemble.storage.directories import read_manifest
+from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path

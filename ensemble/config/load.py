@@ -16,7 +16,7 @@ from ensemble.config.settings import LEARNER_KEYS, Config
 from ensemble.config.validation import RUN_MARKS, faults_of, is_copied_run, place_faults
 from ensemble.errors import ConfigError
 from ensemble.redact import remember_secrets
-from ensemble.storage.artifacts import write_text
+from ensemble.storage.json_files import write_text
 
 if TYPE_CHECKING:
     from pathlib import Path

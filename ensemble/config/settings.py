@@ -120,6 +120,10 @@ class Execution(_Table):
         """How many folds are fitted at a time: one for each of ``devices`` where there are some."""
         return (len(self.devices) or self.workers or 1) if self.executor == "processes" else 1
 
+    def threads_per_fit(self) -> int:
+        """CPU threads a learner may use: all cores, shared among the workers, where none is set."""
+        return self.threads or max(1, available_cores() // self.slots())
+
 
 class Config(_Table):
     """A whole config.
@@ -170,7 +174,3 @@ class Config(_Table):
     def wants_refit(self) -> bool:
         """Whether learners are fitted once more on everything."""
         return self.predict.refit or self.predict.models == "refit"
-
-    def threads(self) -> int:
-        """CPU threads a learner may use: all cores, shared among the workers, where none is set."""
-        return self.execution.threads or max(1, available_cores() // self.execution.slots())

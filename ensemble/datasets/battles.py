@@ -29,7 +29,7 @@ from ensemble.datasets.tables import (
     truth_table,
 )
 from ensemble.plugin.base import LEARNER_COLUMNS
-from ensemble.storage.artifacts import atomic_path
+from ensemble.storage.atomic import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

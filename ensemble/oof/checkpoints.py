@@ -6,8 +6,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ensemble.errors import ArtifactError
-from ensemble.storage.artifacts import read_manifest
 from ensemble.storage.atomic import remove
+from ensemble.storage.directories import read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,7 +21,8 @@ from ensemble.oof.store import MODEL, OOF, TEST, TRAIN_IDS, is_complete
 from ensemble.oof.teachers import Teaching, check_fitted
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.manager import get_manager
-from ensemble.storage.artifacts import atomic_directory, fingerprint
+from ensemble.storage.directories import atomic_directory
+from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -108,7 +107,7 @@ def _beside_each_other(config: Config, tasks: Sequence[Task], reporter: Reporter
 
     def fit(task: Task, threads: int) -> None:
         nonlocal fitted
-        fitted += _fit_here(replace(workspace, threads=threads), task, reporter)
+        fitted += _fit_here(workspace.with_threads(threads), task, reporter)
 
     def tell(outcome: Outcome) -> None:
         nonlocal fitted

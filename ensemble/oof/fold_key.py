@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ensemble.battles.held_out import HeldOut
 from ensemble.config.source_settings import SourceUse
 from ensemble.oof.dependencies import is_asked, labellers, own_uses
-from ensemble.storage.artifacts import fingerprint
+from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ensemble.plugin.code import as_known
-from ensemble.storage.artifacts import fingerprint, read_sealed, write_sealed
+from ensemble.storage.hashing import fingerprint
+from ensemble.storage.json_files import read_checksummed, write_checksummed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +66,7 @@ def read_kept(run: Path) -> dict[str, Kept]:
     """
     if not os.path.lexists(run / FILE):
         return {}
-    stored = read_sealed(run / FILE, mend=_MEND)["learners"]
+    stored = read_checksummed(run / FILE, mend=_MEND)["learners"]
     return {name: Kept.of(one) for name, one in stored.items()}
 
 
@@ -95,4 +96,4 @@ def restore(run: Path, before: Mapping[str, Kept]) -> None:
 
 def _write(run: Path, kept: Mapping[str, Kept]) -> None:
     stored = {name: one.to_json() for name, one in sorted(kept.items())}
-    write_sealed(run / FILE, {"learners": stored})
+    write_checksummed(run / FILE, {"learners": stored})

@@ -21,14 +21,10 @@ from ensemble.errors import ArtifactError, EnsembleError, LearnerError
 from ensemble.oof.models import load_one
 from ensemble.plugin.faults import guarded
 from ensemble.plugin.fit_code import AFTER_FIT, fit_digest
-from ensemble.storage.artifacts import (
-    atomic_directory,
-    fingerprint,
-    read_manifest,
-    read_sealed,
-    write_sealed,
-)
 from ensemble.storage.atomic import remove
+from ensemble.storage.directories import atomic_directory, read_manifest
+from ensemble.storage.hashing import fingerprint
+from ensemble.storage.json_files import read_checksummed, write_checksummed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -143,7 +139,7 @@ class KeptFit:
             return
         logits_of = dict(zip(ids.to_list(), logits.tolist(), strict=True))
         said = {"model": found[1]["model"], "logits": logits_of}
-        self._write(lambda place: write_sealed(place / _SAID, said))
+        self._write(lambda place: write_checksummed(place / _SAID, said))
 
     def is_same(self, ids: pl.Series, logits: LogitArray, tolerance: float) -> bool:
         """See that the model that has come back says what the fitted learner said.
@@ -227,7 +223,7 @@ class KeptFit:
         """Read what the fitted learner said; nothing where it was another one, or never asked."""
         for place in self._places():
             with suppress(ArtifactError):
-                said = read_sealed(place / _SAID, mend="delete it: the fit is then made again")
+                said = read_checksummed(place / _SAID, mend="delete it: the fit is then made again")
                 if said["model"] == model:
                     return dict(said["logits"])
         return {}

@@ -18,7 +18,7 @@ from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.contract import dependencies_of
 from ensemble.plugin.parameters import path_parameters
 from ensemble.redact import without_secrets
-from ensemble.storage.artifacts import canonical_json, fingerprint, hash_file, hash_tree
+from ensemble.storage.hashing import canonical_json, fingerprint, hash_file, hash_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -22,7 +22,8 @@ from ensemble.plugin.base import FitContext
 from ensemble.plugin.contract import resources_of, teachers_of
 from ensemble.plugin.faults import guarded
 from ensemble.plugin.parameters import path_parameters
-from ensemble.storage.artifacts import MANIFEST, read_json
+from ensemble.storage.directories import MANIFEST
+from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

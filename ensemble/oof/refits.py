@@ -17,7 +17,8 @@ from ensemble.oof.fold_key import fold_key
 from ensemble.oof.kept import forget, keep, read_kept, restore
 from ensemble.oof.keys import compare_key
 from ensemble.plugin.code import told_difference
-from ensemble.storage.artifacts import fingerprint, read_manifest
+from ensemble.storage.directories import read_manifest
+from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

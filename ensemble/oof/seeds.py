@@ -17,8 +17,8 @@ from ensemble.errors import ArtifactError
 from ensemble.oof.kept_fit import KEPT, link
 from ensemble.oof.models import mean_logits, seed_name
 from ensemble.oof.store import MODEL, OOF, OOF_SEEDS, prediction_frame, read_logits
-from ensemble.storage.artifacts import atomic_directory, read_manifest
 from ensemble.storage.atomic import remove
+from ensemble.storage.directories import atomic_directory, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

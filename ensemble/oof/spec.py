@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,39 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.config.secrets import resolved_secrets, with_secrets
 from ensemble.errors import ConfigError, DataError, nearest
+from ensemble.once import once
 from ensemble.oof.kept import NOTHING_KEPT
 from ensemble.plugin.contract import dependencies_of, teachers_of
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, path_parameters, placeless, plain_parameters
 from ensemble.redact import without_secrets
-from ensemble.storage.artifacts import canonical_json, hash_file, hash_tree
+from ensemble.storage.hashing import canonical_json, hash_file, hash_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from ensemble.oof.kept import Kept
     from ensemble.plugin.base import BaseLearner
-
-
-_SHARED: ContextVar[dict[tuple[object, ...], BaseLearner] | None] = ContextVar(
-    "_SHARED", default=None
-)
-
-
-@contextmanager
-def prototypes_shared() -> Iterator[None]:
-    """Make one prototype of each learner while this lasts: a verb, or a call of ``run``.
-
-    Not longer: files that a constructor reads, and secrets, may change between two calls.
-    """
-    if _SHARED.get() is not None:
-        yield
-        return
-    token = _SHARED.set({})
-    try:
-        yield
-    finally:
-        _SHARED.reset(token)
 
 
 @dataclass(frozen=True)
@@ -94,18 +72,10 @@ class LearnerSpec:
 
     @cached_property
     def prototype(self) -> BaseLearner:
-        """An instance that is never fitted, only asked what the learner is; errors as ``make``.
-
-        Within ``prototypes_shared`` all specs of the same settings have the same one.
-        """
-        shared = _SHARED.get()
-        if shared is None:
-            return self.make()
+        """An instance that is never fitted, only asked what the learner is; errors as ``make``."""
         kind = get_manager().base_learners.get(self.plugin)
-        key = (kind, str(self.base_directory), self.where, canonical_json(dict(self.parameters)))
-        if key not in shared:
-            shared[key] = self.make()
-        return shared[key]
+        settings = canonical_json(dict(self.parameters))
+        return once((kind, self.base_directory, self.where, settings), self.make)
 
     @property
     def where(self) -> str:

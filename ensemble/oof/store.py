@@ -21,7 +21,8 @@ from ensemble.oof.models import load_model
 from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.contract import dependencies_of
 from ensemble.redact import without_secrets
-from ensemble.storage.artifacts import MANIFEST, fingerprint, read_manifest
+from ensemble.storage.directories import MANIFEST, read_manifest
+from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,7 +18,7 @@ from ensemble.errors import ArtifactError
 from ensemble.oof.calls import predict_checked
 from ensemble.oof.dependencies import labellers
 from ensemble.oof.store import is_complete, prediction_frame, read_logits
-from ensemble.storage.artifacts import atomic_path
+from ensemble.storage.atomic import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -25,9 +25,10 @@ from ensemble import errors
 from ensemble.battles.held_out import HeldOut
 from ensemble.config.settings import Config
 from ensemble.errors import EnsembleError, LearnerError, UnknownNameError
+from ensemble.once import one_verb
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.kept import Kept
-from ensemble.oof.spec import LearnerSpec, prototypes_shared
+from ensemble.oof.spec import LearnerSpec
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.faults import plugin_errors
 
@@ -94,7 +95,7 @@ def main() -> None:
     requests, replies = _own_pipes()
     config = Config.model_validate_json(requests.get())
     opened = Opened(config)
-    with prototypes_shared():
+    with one_verb():
         while True:
             reply = _answer(opened, json.loads(requests.get()))
             replies.write(json.dumps(reply) + "\n")

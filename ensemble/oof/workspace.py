@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ensemble.battles.folds import TRAINING_ROLES
-from ensemble.battles.prepare import read_battles
+from ensemble.battles.prepare import BATTLES, SUMMARY, read_battles
 from ensemble.battles.schema import LABEL_COLUMNS, PSEUDO_ROLE
 from ensemble.battles.source_rows import used_rows
-from ensemble.battles.split import read_split, split_key
+from ensemble.battles.split import FOLDS, read_split, split_key
+from ensemble.battles.split import SUMMARY as FOLDS_SUMMARY
 from ensemble.battles.staleness import check_settings
 from ensemble.errors import ConfigError, EnsembleError, nearest
+from ensemble.once import once
 from ensemble.oof.fold_key import shared_parts
 from ensemble.oof.store import FoldStore
+from ensemble.storage.hashing import settled_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ensemble.battles.folds import FoldPlan
     from ensemble.battles.held_out import FoldLike
-    from ensemble.config.settings import Config
+    from ensemble.config.settings import Config, Execution
     from ensemble.config.source_settings import SourceUse
 
 
@@ -45,10 +48,8 @@ class Workspace:
         How the rows of each source are used; their roles are those of the plan, or ``ignore``.
     seed
         Of the run.
-    threads
-        CPU threads for a fit.
-    device
-        As in ``FitContext``.
+    execution
+        How many threads a fit has, and on which device.
     cache
         Where values of single rows are kept between fits; None is a directory of the run.
     """
@@ -59,14 +60,27 @@ class Workspace:
     data_key: str
     uses: Mapping[str, SourceUse]
     seed: int
-    threads: int
-    device: str
+    execution: Execution
     cache: Path | None = None
 
     def __post_init__(self) -> None:
         # The plan's masks select battles by position; this is what makes that sound.
         if not self.battles["id"].equals(self.plan.frame["id"]):
             raise EnsembleError("the battles and the fold plan do not have the same rows")
+
+    @property
+    def threads(self) -> int:
+        """CPU threads for a fit."""
+        return self.execution.threads_per_fit()
+
+    @property
+    def device(self) -> str:
+        """As in ``FitContext``."""
+        return self.execution.device
+
+    def with_threads(self, threads: int) -> Workspace:
+        """Give the workspace with so many CPU threads for a fit."""
+        return replace(self, execution=self.execution.model_copy(update={"threads": threads}))
 
     @property
     def store(self) -> FoldStore:
@@ -155,6 +169,12 @@ def open_workspace(config: Config) -> Workspace:
     """
     check_settings(config)
     run = Path(config.run_dir)
+    versions = [settled_version(run / name) for name in (BATTLES, SUMMARY, FOLDS, FOLDS_SUMMARY)]
+    key = None if None in versions else (Workspace, config.model_dump_json(), *versions)
+    return once(key, lambda: _read_workspace(config, run))
+
+
+def _read_workspace(config: Config, run: Path) -> Workspace:
     battles, data_key = read_battles(run)
     plan = read_split(run, split_key(data_key, config.folds.n_splits, config.seed))
     return Workspace(
@@ -164,8 +184,7 @@ def open_workspace(config: Config) -> Workspace:
         data_key=data_key,
         uses=config.source_uses(),
         seed=config.seed,
-        threads=config.threads(),
-        device=config.execution.device,
+        execution=config.execution,
     )
 
 

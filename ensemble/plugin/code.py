@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble.plugin.members import Members, is_foreign
 from ensemble.plugin.modules import module_texts, text_digest
-from ensemble.storage.artifacts import fingerprint
+from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

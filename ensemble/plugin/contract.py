@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ensemble.errors import LearnerError
 from ensemble.plugin.base import BaseLearner, Resources
 from ensemble.plugin.faults import guarded, plugin_errors
-from ensemble.storage.artifacts import canonical_json
+from ensemble.storage.hashing import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

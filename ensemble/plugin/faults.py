@@ -15,7 +15,7 @@ from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ensemble.errors import EnsembleError, LearnerError
-from ensemble.storage.atomic import is_refusal
+from ensemble.storage.atomic import is_disk_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +73,7 @@ def guarded(
         error.where = error.where or where
         raise
     except plugin_errors() as error:
-        if writes and is_refusal(error):
+        if writes and is_disk_error(error):
             raise
         line = own_line(error)
         raise kind(

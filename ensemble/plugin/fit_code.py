@@ -30,7 +30,7 @@ from ensemble.plugin.references import (
     names_in_text,
     reached,
 )
-from ensemble.storage.artifacts import fingerprint
+from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

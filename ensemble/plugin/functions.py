@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ensemble.plugin.modules import digest_of, lines_of, place_of
-from ensemble.storage.artifacts import fingerprint
+from ensemble.storage.hashing import fingerprint
 
 
 def function_text(function: FunctionType, module: str) -> str:

@@ -29,7 +29,7 @@ from ensemble.plugin.modules import (
     module_files,
     text_digest,
 )
-from ensemble.storage.artifacts import fingerprint
+from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

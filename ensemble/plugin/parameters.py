@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ensemble.errors import ConfigError, EnsembleError, PluginError, nearest
 from ensemble.plugin.faults import own_line, plugin_errors, staying
-from ensemble.storage.artifacts import canonical_json
+from ensemble.storage.hashing import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from ensemble.errors import PluginError, unknown_name
 from ensemble.plugin.code import code_digest, module_digest
 from ensemble.plugin.faults import own_line, plugin_errors, staying
-from ensemble.storage.artifacts import fingerprint
+from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,7 +11,7 @@ from ensemble.report.data import Contender
 from ensemble.report.measures import Score
 from ensemble.report.records_stack import Origin, StackManifest
 from ensemble.report.tables import FOLD_PREFIX
-from ensemble.storage.artifacts import MANIFEST, read_manifest
+from ensemble.storage.directories import MANIFEST, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ import numpy as np
 
 from ensemble.report import measures, tables
 from ensemble.report.data import Agreement, Learner, Lesson
-from ensemble.storage.artifacts import TEMPORARY
+from ensemble.storage.atomic import TEMPORARY
 from ensemble.storage.strays import is_stray
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from ensemble.compare.records import DIRECTORY as COMPARISONS
 from ensemble.errors import ArtifactError
 from ensemble.report.write import REPORT
 from ensemble.sources.study import DIRECTORY as STUDIES
-from ensemble.storage.artifacts import fingerprint, hash_file, hash_tree, read_sealed, write_sealed
+from ensemble.storage.hashing import fingerprint, hash_file, hash_tree
+from ensemble.storage.json_files import read_checksummed, write_checksummed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,13 +29,13 @@ _PAINTERS = ("matplotlib", "jinja2", "polars", "numpy")
 def record_report(run: Path) -> None:
     """Note what a report that was written just now is made from; hold the run's lock."""
     made_from = _made_from(run)
-    write_sealed(run / _RECORD, {"made_from": made_from, "sha256": hash_file(run / REPORT)})
+    write_checksummed(run / _RECORD, {"made_from": made_from, "sha256": hash_file(run / REPORT)})
 
 
 def is_current_report(run: Path) -> bool:
     """Say whether the report is the one that was written, of what is there now."""
     try:
-        record = read_sealed(run / _RECORD, mend="run `ensemble report RUN`")
+        record = read_checksummed(run / _RECORD, mend="run `ensemble report RUN`")
         written = record["sha256"] == hash_file(run / REPORT)
         return bool(written and record["made_from"] == _made_from(run))
     except (ArtifactError, OSError, KeyError):

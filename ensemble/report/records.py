@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ensemble.errors import ArtifactError
-from ensemble.storage.artifacts import read_json, read_sealed
+from ensemble.storage.json_files import read_checksummed, read_json
 
 MEND = "run `ensemble run CONFIG` again"
 
@@ -210,7 +210,7 @@ class Truth(Record):
     def read_whole(cls, path: Path) -> Self | None:
         """Read it as ``read`` does, and see that it is what was written."""
         if path.exists():
-            read_sealed(path, mend=MEND)
+            read_checksummed(path, mend=MEND)
         return cls.read(path)
 
     best_log_loss_target: float | None = None

@@ -13,7 +13,7 @@ from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.fold_key import shared_parts
 from ensemble.oof.keys import compare_key, given_differences
 from ensemble.stacking.settings import learner_specs, stack_key_parts
-from ensemble.storage.artifacts import fingerprint
+from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

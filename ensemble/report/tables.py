@@ -14,7 +14,8 @@ from ensemble.oof.store import OOF
 from ensemble.plugin.base import CLASSES
 from ensemble.report.records import MEND, Manifest
 from ensemble.stacking.scoring import row_log_loss, softmax
-from ensemble.storage.artifacts import MANIFEST, TEMPORARY, read_manifest
+from ensemble.storage.atomic import TEMPORARY
+from ensemble.storage.directories import MANIFEST, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -110,7 +110,7 @@ class Bench:
         def fit(task: Task, threads: int) -> None:
             details = task.variant.details if task.variant else {}
             tell(_in_words(details, task))
-            workspace = replace(workspaces[json.dumps(details)], threads=threads)
+            workspace = workspaces[json.dumps(details)].with_threads(threads)
             with suppress(DataError, LearnerError):
                 fit_fold(workspace, task.spec, task.held_out)
 

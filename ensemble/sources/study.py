@@ -31,7 +31,8 @@ from ensemble.sources.settings import StudySettings, folds_of, learner_of, sourc
 from ensemble.sources.shift import STEPS, measure_shift
 from ensemble.sources.variants import trials_of
 from ensemble.sources.verdict import judge
-from ensemble.storage.artifacts import fingerprint, read_sealed, write_sealed
+from ensemble.storage.hashing import fingerprint
+from ensemble.storage.json_files import read_checksummed, write_checksummed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,7 +141,7 @@ def read_study(run: Path, source: str) -> dict[str, Any] | None:
         The file is damaged.
     """
     path = run / DIRECTORY / f"{source}.json"
-    return read_sealed(path, mend=_MEND) if path.exists() else None
+    return read_checksummed(path, mend=_MEND) if path.exists() else None
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,7 @@ class _Job:
         path = self._directory / "parts" / self.name / f"{part}.json"
         key = fingerprint({"version": VERSION, **made_from})
         try:
-            stored = read_sealed(path, mend=_MEND)
+            stored = read_checksummed(path, mend=_MEND)
         except ArtifactError:  # not there, or damaged: it is made anew
             stored = {}
         kind = part.partition("-")[0]
@@ -258,7 +259,7 @@ class _Job:
         started = time.perf_counter()
         with self._telling(kind, steps) as tell:
             made = make(tell)
-        write_sealed(path, {"key": key, "part": made})
+        write_checksummed(path, {"key": key, "part": made})
         seconds = time.perf_counter() - started
         self.reporter.event("source measured", source=self.name, part=kind, seconds=seconds)
         self.reporter.say(f"{self.name}  {kind}  measured in {seconds:,.0f} s")
@@ -289,4 +290,4 @@ class _Job:
         except ArtifactError:
             same = False
         if not same:
-            write_sealed(self._directory / f"{self.name}.json", content)
+            write_checksummed(self._directory / f"{self.name}.json", content)

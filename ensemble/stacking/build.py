@@ -62,7 +62,7 @@ def make_stack(
         meta_learner_name=config.stack.meta_learner or "none",
         choose=config.stack.choose,
         seed=config.seed,
-        threads=config.threads(),
+        threads=config.execution.threads_per_fit(),
         manifest=manifest,
         resamples=config.stack.resamples,
         tries=tries,

@@ -13,7 +13,7 @@ import numpy as np
 from ensemble.errors import LearnerError
 from ensemble.plugin.base import MetaFeatures, MetaLearner
 from ensemble.plugin.faults import guarded
-from ensemble.storage.artifacts import canonical_json
+from ensemble.storage.hashing import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

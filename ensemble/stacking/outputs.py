@@ -15,7 +15,7 @@ from ensemble.stacking.nested import outer_folds
 from ensemble.stacking.scoring import row_log_loss
 from ensemble.stacking.seed_spread import learner_losses, seed_records, seed_replicates
 from ensemble.stacking.tables import loss_tables
-from ensemble.storage.artifacts import fingerprint
+from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -12,13 +13,14 @@ from ensemble.stacking.assemble import check_folds
 from ensemble.stacking.doubt import outside_learners
 from ensemble.stacking.sanity import class_prior_losses, doubts_about, refuse_labels
 from ensemble.stacking.scoring import row_log_loss, softmax
-from ensemble.stacking.tries import TryStore, learner_try, scored_rows
+from ensemble.stacking.tries import Try, TryStore, learner_try, scored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
+    from ensemble.plugin.base import FloatArray
 
 
 def record_learners(workspace: Workspace, specs: Sequence[LearnerSpec]) -> list[str]:
@@ -41,23 +43,54 @@ def record_learners(workspace: Workspace, specs: Sequence[LearnerSpec]) -> list[
     DataError
         Predictions from outside are the labels.
     """
-    plan = workspace.plan.frame
-    target = workspace.battles.filter(pl.col("role") == "target")
-    folds = plan.filter(plan["id"].is_in(target["id"].implode()))["fold"].to_numpy()
-    labels, scored, doubts = labels_of(target), {}, list[str]()
-    prior = float(class_prior_losses(labels, folds).mean())
+    tries, scorer = open_tries(workspace), _Scorer(workspace)
+    scored: dict[Try, FloatArray] = {}
+    doubts: dict[Try, list[str]] = {}
     for spec in specs:
         try:
             origins = check_folds(workspace, [spec])[spec.name]
         except ArtifactError:
             continue
-        logits = workspace.store.oof(spec.name, target["id"])
+        one = learner_try(spec.name, origins)
+        known = tries.doubts(one)
+        if known is None:
+            scored[one], known = scorer.score(spec)
+        doubts[one] = known
+    if scored:
+        tries.record(scorer.ids, scored, doubts)
+    return [doubt for each in doubts.values() for doubt in each]
+
+
+class _Scorer:
+    """Scores learners on the target rows, which are looked at where there is one to score."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+
+    @cached_property
+    def target(self) -> pl.DataFrame:
+        return self.workspace.battles.filter(pl.col("role") == "target")
+
+    @cached_property
+    def labels(self) -> FloatArray:
+        return labels_of(self.target)
+
+    @property
+    def ids(self) -> list[str]:
+        return self.target["id"].to_list()
+
+    @cached_property
+    def prior(self) -> float:
+        plan = self.workspace.plan.frame
+        folds = plan.filter(plan["id"].is_in(self.target["id"].implode()))["fold"].to_numpy()
+        return float(class_prior_losses(self.labels, folds).mean())
+
+    def score(self, spec: LearnerSpec) -> tuple[FloatArray, list[str]]:
+        logits = self.workspace.store.oof(spec.name, self.target["id"])
         if spec.name in outside_learners([spec]):
-            refuse_labels(spec.name, logits, labels)
-        doubts += doubts_about(spec.name, logits, labels, prior)
-        scored[learner_try(spec.name, origins)] = row_log_loss(labels, softmax(logits))
-    open_tries(workspace).record(target["id"].to_list(), scored)
-    return doubts
+            refuse_labels(spec.name, logits, self.labels)
+        doubts = list(doubts_about(spec.name, logits, self.labels, self.prior))
+        return row_log_loss(self.labels, softmax(logits)), doubts
 
 
 def open_tries(workspace: Workspace) -> TryStore:

@@ -37,7 +37,8 @@ from ensemble.stacking.sanity import class_prior_losses, doubts_about
 from ensemble.stacking.scoring import RESAMPLES, row_log_loss
 from ensemble.stacking.seed_spread import seed_replicates
 from ensemble.stacking.verdict import BY_EVIDENCE
-from ensemble.storage.artifacts import atomic_directory, read_json, read_manifest, write_json
+from ensemble.storage.directories import atomic_directory, read_manifest
+from ensemble.storage.json_files import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -13,14 +13,16 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from ensemble.battles.schema import LABEL_COLUMNS
-from ensemble.storage.artifacts import fingerprint, hash_file, read_sealed, write_sealed
 from ensemble.storage.atomic import atomic_path
+from ensemble.storage.hashing import fingerprint, hash_file
+from ensemble.storage.json_files import read_checksummed, write_checksummed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,7 +72,12 @@ class TryStore:
     def __init__(self, run: Path, scored: str) -> None:
         self.directory = run / TRIES / scored[:16]
 
-    def record(self, ids: Sequence[str], tries: Mapping[Try, FloatArray]) -> None:
+    def record(
+        self,
+        ids: Sequence[str],
+        tries: Mapping[Try, FloatArray],
+        doubts: Mapping[Try, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
         """Add what is new; the file of losses is written first, the index last.
 
         Parameters
@@ -79,6 +86,8 @@ class TryStore:
             Ids of ``n`` battles.
         tries
             Log losses ``(n,)`` of each; NaN where a battle has not been predicted.
+        doubts
+            What is odd about some of them, in sentences.
         """
         entries, files = self._entries(), self._files()
         known = {entry["key"] for entry in entries}
@@ -91,9 +100,11 @@ class TryStore:
         frame = pl.DataFrame({"id": pl.Series(ids, dtype=pl.String), **columns})
         with atomic_path(self.directory / name) as path:
             frame.write_parquet(path)
-        added = [{**asdict(one), "file": name} for one in new]
+        added = [{**asdict(one), "file": name, "doubts": [*doubts.get(one, ())]} for one in new]
         files[name] = hash_file(self.directory / name)
-        write_sealed(self.directory / INDEX_FILE, {"tries": [*entries, *added], "files": files})
+        write_checksummed(
+            self.directory / INDEX_FILE, {"tries": [*entries, *added], "files": files}
+        )
 
     def read(self, ids: Sequence[str]) -> dict[Try, FloatArray]:
         """Give all tries with their losses of ``n`` battles ``(n,)`` float64, NaN where unknown."""
@@ -109,6 +120,11 @@ class TryStore:
                     one = Try(entry["key"], entry["kind"], entry["name"])
                     found[one] = column.to_numpy()
         return found
+
+    def doubts(self, one: Try) -> list[str] | None:
+        """Say what is odd about a try; None where it is not recorded."""
+        found = (entry.get("doubts") for entry in self._entries() if entry["key"] == one.key)
+        return next(found, None)
 
     def count(self) -> int:
         """Count the tries whose losses are there as they were written.
@@ -137,7 +153,7 @@ class TryStore:
         path = self.directory / INDEX_FILE
         if not path.exists():
             return {}
-        return read_sealed(
+        return read_checksummed(
             path, mend=f"take away {self.directory}: what was tried is then forgotten"
         )
 

@@ -25,7 +25,7 @@ TEMPORARY = ".tmp-"
 """Prefix of what is being written; a process that dies leaves it, the next writer sweeps it."""
 
 _OURS = re.compile(re.escape(TEMPORARY) + "[0-9a-f]{32}-(?:old-)?(?P<name>.+)", re.DOTALL)
-_REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 """Errors that say that the disk takes nothing, whoever writes to it."""
 
 
@@ -39,17 +39,17 @@ def atomic_path(target: Path) -> Iterator[Path]:
         The disk is full or cannot be written; the former content of the target is kept. Other
         errors of the body pass as they are.
     """
-    with beside(target) as temporary:
-        with body_of(target):
+    with temp_path(target) as temporary:
+        with wrap_disk_errors(target):
             yield temporary
-        with own_step(target):
+        with wrap_os_errors(target):
             flush(temporary)
             temporary.replace(target)
             flush(target.parent)
 
 
 @contextmanager
-def beside(target: Path) -> Iterator[Path]:
+def temp_path(target: Path) -> Iterator[Path]:
     """Give a free path in the target's directory, which is made; nothing is left there at the end.
 
     Raises
@@ -57,7 +57,7 @@ def beside(target: Path) -> Iterator[Path]:
     EnsembleError
         The directory cannot be made.
     """
-    with own_step(target):
+    with wrap_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(target)
     try:
@@ -108,7 +108,7 @@ def flush(path: Path) -> None:
 
 
 @contextmanager
-def own_step(target: Path) -> Iterator[None]:
+def wrap_os_errors(target: Path) -> Iterator[None]:
     """Turn every error of the file system into one of ours: the toolkit's own steps of writing."""
     try:
         yield
@@ -117,7 +117,7 @@ def own_step(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def body_of(target: Path) -> Iterator[None]:
+def wrap_disk_errors(target: Path) -> Iterator[None]:
     """Turn a disk that takes nothing into an error of ours; a writer's own faults pass as they are.
 
     The body is a caller's code, down to plugins: that it misses a file is a fault of its own, for
@@ -128,14 +128,14 @@ def body_of(target: Path) -> Iterator[None]:
     except EnsembleError:
         raise
     except Exception as error:
-        if is_refusal(error):
+        if is_disk_error(error):
             raise _cannot_write(target, error) from error
         raise
 
 
-def is_refusal(error: BaseException) -> bool:
+def is_disk_error(error: BaseException) -> bool:
     """Say whether the disk takes nothing: it is full, or closed to us."""
-    return _error_number(error) in _REFUSALS
+    return _error_number(error) in _DISK_ERRORS
 
 
 def _temporary(target: Path, mark: str = "") -> Path:
@@ -154,7 +154,7 @@ def _error_number(error: BaseException) -> int | None:
 
 def _cannot_write(target: Path, error: Exception) -> EnsembleError:
     number = _error_number(error)
-    mend = "free space or mend permissions" if number in _REFUSALS else "see what is in the way"
+    mend = "free space or mend permissions" if number in _DISK_ERRORS else "see what is in the way"
     return EnsembleError(
         f"cannot write: {error if number is None else os.strerror(number)}",
         where=str(target),

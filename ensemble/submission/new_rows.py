@@ -30,7 +30,8 @@ from ensemble.stacking.settings import (
     stacked_specs,
 )
 from ensemble.stacking.stack import load_stack
-from ensemble.storage.artifacts import fingerprint, read_manifest
+from ensemble.storage.directories import read_manifest
+from ensemble.storage.hashing import fingerprint
 from ensemble.submission.output import check_output, write_output
 from ensemble.submission.write import submission_text
 

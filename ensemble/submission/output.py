@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ensemble.battles.prepare import SUMMARY
 from ensemble.errors import EnsembleError, InputError
 from ensemble.reporter import EVENTS
-from ensemble.storage.atomic import atomic_path, own_step
+from ensemble.storage.atomic import atomic_path, wrap_os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,16 +84,16 @@ def write_output(output: Path, text: str) -> None:
     """
     descriptor = descriptor_of(output)
     if descriptor is not None:
-        with own_step(output):
+        with wrap_os_errors(output):
             _write_into(os.dup(descriptor), text)
         return
     target = _resolved(output)
-    with own_step(output):
+    with wrap_os_errors(output):
         status = target.stat() if target.exists() else None
     if status is None or (stat.S_ISREG(status.st_mode) and status.st_nlink == 1):
         _replace(target, text, status)
         return
-    with own_step(output):
+    with wrap_os_errors(output):
         _write_into(os.open(target, os.O_WRONLY | os.O_TRUNC), text)
 
 

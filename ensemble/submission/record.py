@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ensemble.errors import ArtifactError
 from ensemble.oof.fold_key import fold_name
 from ensemble.oof.store import TEST
-from ensemble.storage.artifacts import MANIFEST, hash_file, read_json, read_sealed, write_sealed
+from ensemble.storage.directories import MANIFEST
+from ensemble.storage.hashing import hash_file
+from ensemble.storage.json_files import read_checksummed, read_json, write_checksummed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +28,7 @@ _MEND = "run `ensemble predict RUN` again"
 def record_submission(run: Path, config: Config) -> None:
     """Say what the submission that lies in a run was made from."""
     made_from = _origin(run, config, _n_folds(run))
-    write_sealed(run / RECORD, {"sha256": hash_file(run / SUBMISSION), "made_from": made_from})
+    write_checksummed(run / RECORD, {"sha256": hash_file(run / SUBMISSION), "made_from": made_from})
 
 
 def submission_fault(run: Path, config: Config) -> str | None:
@@ -42,7 +44,7 @@ def submission_fault(run: Path, config: Config) -> str | None:
     if not recorded:
         return f"nobody recorded what {SUBMISSION} was made from: {RECORD} is not there"
     try:
-        record = read_sealed(run / RECORD, mend=_MEND)
+        record = read_checksummed(run / RECORD, mend=_MEND)
         made_from = _origin(run, config, _n_folds(run))
     except (ArtifactError, KeyError, TypeError, OSError) as error:
         return f"what {SUBMISSION} was made from cannot be read: {error}".splitlines()[0]

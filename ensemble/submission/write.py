@@ -17,7 +17,7 @@ from ensemble.battles.readers import read_chunks
 from ensemble.battles.turns import BadCell, id_of
 from ensemble.errors import DataError
 from ensemble.plugin.base import CLASSES
-from ensemble.storage.artifacts import write_text
+from ensemble.storage.json_files import write_text
 from ensemble.submission.checks import (
     COLUMNS,
     Problem,

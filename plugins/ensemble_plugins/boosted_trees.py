@@ -11,7 +11,7 @@ import numpy as np
 
 from ensemble.battles.swap import swap_classes
 from ensemble.errors import ArtifactError
-from ensemble.storage.artifacts import write_text
+from ensemble.storage.json_files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ import numpy as np
 from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES, BaseLearner
 from ensemble.plugin.manager import get_manager
-from ensemble.storage.artifacts import read_json, write_json
+from ensemble.storage.json_files import read_json, write_json
 from ensemble_features.catalog import FAMILIES
 from ensemble_plugins.binned_rows import BinnedRows
 from ensemble_plugins.boosted_trees import BoostedTrees

@@ -15,7 +15,7 @@ from ensemble.battles.swap import swap_classes
 from ensemble.plugin.base import CLASSES, MetaLearner
 from ensemble.stacking.candidates import Blend, Mean, VectorScaling
 from ensemble.stacking.scoring import softmax
-from ensemble.storage.artifacts import read_json, write_json
+from ensemble.storage.json_files import read_json, write_json
 from ensemble_plugins.boosted_trees import text_of
 from ensemble_plugins.stacker_trees import (
     TrainingTable,

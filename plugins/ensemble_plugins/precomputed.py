@@ -14,7 +14,7 @@ import polars as pl
 from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
 from ensemble.errors import ArtifactError, DataError, LearnerError, nearest
 from ensemble.plugin.base import BaseLearner
-from ensemble.storage.artifacts import atomic_path
+from ensemble.storage.atomic import atomic_path
 from ensemble_plugins.prediction_files import (
     KIND_COLUMNS,
     Kind,

@@ -12,7 +12,7 @@ import numpy as np
 
 from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES, BaseLearner
-from ensemble.storage.artifacts import read_json, write_json
+from ensemble.storage.json_files import read_json, write_json
 from ensemble_plugins.ngrams import BUCKET_BITS, count_char_ngrams, count_word_ngrams
 from ensemble_plugins.symmetric_logistic import SymmetricLogistic, fit_symmetric_logistic
 

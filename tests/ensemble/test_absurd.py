@@ -14,7 +14,7 @@ from ensemble.battles.loading import load_battles
 from ensemble.config.load import load_config
 from ensemble.errors import ConfigError, DataError
 from ensemble.pipeline import run
-from ensemble.storage.artifacts import hash_file, hash_tree
+from ensemble.storage.hashing import hash_file, hash_tree
 from ensemble.submission.write import read_submission, read_test_ids
 
 BASE = """

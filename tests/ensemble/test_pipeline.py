@@ -28,7 +28,7 @@ from ensemble.pipeline import (
     writing,
 )
 from ensemble.plugin.hookspecs import hookimpl
-from ensemble.storage.artifacts import write_sealed
+from ensemble.storage.json_files import write_checksummed
 from ensemble.submission.new_rows import predict_file
 
 TWO: list[dict[str, Any]] = [
@@ -256,7 +256,7 @@ def test_an_audit_that_fails_stops_the_run(project: Any) -> None:
 
 def _plant_leak(place: Path, learner: str, fold: int) -> None:
     """Record a held-out row among the training rows, with hashes that hold."""
-    from ensemble.storage.artifacts import hash_file
+    from ensemble.storage.hashing import hash_file
 
     directory = place / "learners" / learner / f"fold-{fold}"
     ids = pl.read_parquet(directory / "train_ids.parquet")
@@ -265,7 +265,7 @@ def _plant_leak(place: Path, learner: str, fold: int) -> None:
     pl.concat([ids, leak]).write_parquet(directory / "train_ids.parquet")
     manifest = json.loads((directory / "manifest.json").read_text())
     manifest["files"]["train_ids.parquet"] = hash_file(directory / "train_ids.parquet")
-    write_sealed(directory / "manifest.json", manifest)
+    write_checksummed(directory / "manifest.json", manifest)
 
 
 def test_exchanging_the_names_of_learners_makes_the_stack_anew(project: Any) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from ensemble.battles.features import compute_features
-from ensemble.storage.artifacts import read_json
+from ensemble.storage.json_files import read_json
 from ensemble_features.catalog import feature_sets
 
 GOLDEN = Path(__file__).with_name("golden.json")

@@ -13,7 +13,7 @@ from ensemble.plugin.base import SWAP, FitContext, MetaFeatures
 from ensemble.plugin.parameters import build, plain_parameters
 from ensemble.stacking.candidates import VectorScaling
 from ensemble.stacking.scoring import row_log_loss, softmax
-from ensemble.storage.artifacts import canonical_json
+from ensemble.storage.hashing import canonical_json
 from ensemble_plugins.lightgbm_stacker import LightGBMStacker
 from ensemble_plugins.stacker_trees import (
     TrainingTable,

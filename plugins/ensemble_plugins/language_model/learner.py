@@ -15,7 +15,7 @@ import numpy as np
 from ensemble.battles.swap import swap_classes
 from ensemble.errors import LearnerError
 from ensemble.plugin.base import BaseLearner, Resources
-from ensemble.storage.artifacts import read_json, write_json
+from ensemble.storage.json_files import read_json, write_json
 from ensemble_plugins.language_model.parameters import Parameters
 
 if TYPE_CHECKING:

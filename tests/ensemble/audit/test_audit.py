@@ -25,7 +25,8 @@ from ensemble.pipeline import (
     stack_stage,
     writing,
 )
-from ensemble.storage.artifacts import fingerprint, hash_file, write_sealed
+from ensemble.storage.hashing import fingerprint, hash_file
+from ensemble.storage.json_files import write_checksummed
 from ensemble.submission.new_rows import predict_file
 from ensemble.submission.record import remove_submission
 
@@ -47,7 +48,7 @@ def _rewrite(directory: Path, name: str, change: Any) -> None:
 
 def _seal(path: Path, value: dict[str, Any]) -> None:
     """Write JSON with a seal that holds, as a dishonest writer would."""
-    write_sealed(path, value)
+    write_checksummed(path, value)
 
 
 def _failed(place: Path) -> dict[str, tuple[str, ...]]:

@@ -23,7 +23,8 @@ from ensemble.cli import cli
 from ensemble.errors import AuditError, EnsembleError
 from ensemble.pipeline import audit_stage, prepare_stage, run, split_stage, writing
 from ensemble.report.write import write_report
-from ensemble.storage.artifacts import hash_file, read_sealed, write_sealed
+from ensemble.storage.hashing import hash_file
+from ensemble.storage.json_files import read_checksummed, write_checksummed
 
 LEARNERS: list[dict[str, Any]] = [
     {"name": "p", "plugin": "prior"},
@@ -120,16 +121,16 @@ def _seal(directory: Path) -> None:
     manifest = json.loads(path.read_text())
     manifest.pop("content")
     manifest["files"] = {name: hash_file(directory / name) for name in manifest["files"]}
-    write_sealed(path, manifest)
+    write_checksummed(path, manifest)
 
 
 def _labels(place: Path) -> None:
     path = place / "battles.parquet"
     table = pl.read_parquet(path)
     table.with_columns(label_a=pl.col("label_b"), label_b=pl.col("label_a")).write_parquet(path)
-    summary = read_sealed(place / "battles.json", mend="")
+    summary = read_checksummed(place / "battles.json", mend="")
     summary["files"]["battles.parquet"] = hash_file(path)
-    write_sealed(place / "battles.json", summary)
+    write_checksummed(place / "battles.json", summary)
 
 
 def _oof(place: Path) -> None:
@@ -181,9 +182,9 @@ def _submission(place: Path) -> None:
 
 def _submission_and_record(place: Path) -> None:
     _submission(place)
-    record = read_sealed(place / "submission.json", mend="")
+    record = read_checksummed(place / "submission.json", mend="")
     digest = hash_file(place / "submission.csv")
-    write_sealed(place / "submission.json", record | {"sha256": digest})
+    write_checksummed(place / "submission.json", record | {"sha256": digest})
 
 
 def _exchanged_models(place: Path) -> None:
@@ -207,9 +208,9 @@ def _stack_model(place: Path) -> None:
 
 
 def _renew_record(place: Path) -> None:
-    record = read_sealed(place / "submission.json", mend="")
+    record = read_checksummed(place / "submission.json", mend="")
     record["made_from"]["stack"] = hash_file(place / "stack/manifest.json")
-    write_sealed(place / "submission.json", record)
+    write_checksummed(place / "submission.json", record)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from ensemble.battles.feature_plan import definition
 from ensemble.battles.features import FeatureMatrix, compute_features
 from ensemble.errors import PluginError
 from ensemble.plugin.base import Feature, FeatureSet
-from ensemble.storage.artifacts import TEMPORARY
+from ensemble.storage.atomic import TEMPORARY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

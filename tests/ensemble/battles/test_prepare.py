@@ -12,7 +12,7 @@ from ensemble.battles.prepare import prepare, read_battles, read_summary
 from ensemble.errors import ArtifactError, EnsembleError, PluginError
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import Manager, use_manager
-from ensemble.storage import artifacts
+from ensemble.storage import hashing, json_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ def test_battles_of_another_version_are_refused_and_made_anew(
     whole = (run / "battles.json").read_text()
     stored = read_summary(run)
     older = {"key": stored["key"], "files": stored["files"], "made_by": made_by}
-    artifacts.write_sealed(run / "battles.json", older)
+    json_files.write_checksummed(run / "battles.json", older)
     with pytest.raises(ArtifactError, match="prepared by another version"):
         read_battles(run)
     told: list[str] = []
@@ -111,7 +111,7 @@ def _once_refused(refused: Path) -> Any:
         if path in left:
             left.remove(path)
             raise PermissionError(13, "Permission denied")
-        return artifacts.hash_file(path)
+        return hashing.hash_file(path)
 
     return hash_file
 

@@ -17,7 +17,7 @@ from filelock import FileLock
 SLOW_LEARNER = """
 import json, os, time
 import numpy as np
-from ensemble.storage.artifacts import write_sealed
+from ensemble.storage.artifacts import write_checksummed
 from ensemble import BaseLearner, hookimpl
 
 print("heard on import")
@@ -206,7 +206,8 @@ def test_an_unknown_treatment_is_refused_with_the_list_of_those_there_are(
 
 
 def test_an_audit_that_fails_exits_with_1_and_names_the_ids(project: Any, command: Any) -> None:
-    from ensemble.storage.artifacts import hash_file, write_sealed
+    from ensemble.storage.hashing import hash_file
+    from ensemble.storage.json_files import write_checksummed
 
     config = _write_config(project)
     assert _finish(command("run", config, "--quiet"))[0] == 0
@@ -218,7 +219,7 @@ def test_an_audit_that_fails_exits_with_1_and_names_the_ids(project: Any, comman
     manifest = json.loads((fold / "manifest.json").read_text())
     manifest["files"]["train_ids.parquet"] = hash_file(fold / "train_ids.parquet")
     manifest["rows"]["train"] += 1
-    write_sealed(fold / "manifest.json", manifest)
+    write_checksummed(fold / "manifest.json", manifest)
     code, out, _ = _finish(command("audit", project.path / "run", "--json"))
     assert code == 1
     failed = [check for check in json.loads(out)["checks"] if not check["ok"]]
@@ -228,7 +229,8 @@ def test_an_audit_that_fails_exits_with_1_and_names_the_ids(project: Any, comman
 def test_a_check_exits_with_1_where_a_stored_model_says_something_else(
     project: Any, command: Any
 ) -> None:
-    from ensemble.storage.artifacts import hash_file, write_sealed
+    from ensemble.storage.hashing import hash_file
+    from ensemble.storage.json_files import write_checksummed
 
     config = _write_config(project)
     code, out, _ = _finish(command("check", config, "--json"))
@@ -241,7 +243,7 @@ def test_a_check_exits_with_1_where_a_stored_model_says_something_else(
     (fold / "model/a.json").write_text("[0.1, 0.2, 0.7]")
     manifest = json.loads((fold / "manifest.json").read_text())
     manifest["files"]["model/a.json"] = hash_file(fold / "model/a.json")
-    write_sealed(fold / "manifest.json", manifest)
+    write_checksummed(fold / "manifest.json", manifest)
     code, out, _ = _finish(command("check", config, "--learner", "s", "--quiet"))
     assert code == 1
     assert [line[:4] for line in out.splitlines() if " s, fold" in line] == [

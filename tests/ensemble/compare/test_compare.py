@@ -27,8 +27,9 @@ from ensemble.config.load import load_config
 from ensemble.errors import ArtifactError, ConfigError, DataError, UnknownNameError
 from ensemble.pipeline import fit_stage, prepare_stage, split_stage, stack_stage, writing
 from ensemble.report.write import write_report
-from ensemble.storage.artifacts import fingerprint, hash_file, write_sealed
-from ensemble.storage.atomic import own_step
+from ensemble.storage.atomic import wrap_os_errors
+from ensemble.storage.hashing import fingerprint, hash_file
+from ensemble.storage.json_files import write_checksummed
 
 pytestmark = pytest.mark.figures
 
@@ -120,7 +121,7 @@ def _alter(directory: Path, change: Any) -> None:
     change(manifest)
     manifest["key"] = fingerprint(manifest["key_parts"])
     manifest["files"]["oof.parquet"] = hash_file(directory / "oof.parquet")
-    write_sealed(path, manifest)
+    write_checksummed(path, manifest)
 
 
 def test_differences_are_those_that_were_constructed(made: Path) -> None:
@@ -464,7 +465,7 @@ def test_a_run_that_cannot_be_written_can_be_compared(
         error = OSError(errno.EROFS, "Read-only file system")
         if step == "FileLock":
             raise error
-        with own_step(place):
+        with wrap_os_errors(place):
             raise error
 
     if step == "FileLock":

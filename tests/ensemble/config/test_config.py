@@ -274,6 +274,8 @@ def test_an_unknown_learner_is_named(tmp_path: Path) -> None:
 def test_workers_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ensemble.config.settings.available_cores", lambda: 8)
     side_by_side = '[execution]\nexecutor = "processes"\nworkers = 3\n'
-    assert _load(tmp_path, MINIMAL).threads() == 8
-    assert _load(tmp_path, MINIMAL + side_by_side).threads() == 2
-    assert _load(tmp_path, MINIMAL + side_by_side + "threads = 5\n").threads() == 5
+    assert _load(tmp_path, MINIMAL).execution.threads_per_fit() == 8
+    assert _load(tmp_path, MINIMAL + side_by_side).execution.threads_per_fit() == 2
+    assert (
+        _load(tmp_path, MINIMAL + side_by_side + "threads = 5\n").execution.threads_per_fit() == 5
+    )

@@ -13,7 +13,7 @@ from ensemble.oof.check import OWN, Finding
 from ensemble.pipeline import check_stage, run, writing
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.hookspecs import hookimpl
-from ensemble.storage.artifacts import write_sealed
+from ensemble.storage.json_files import write_checksummed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,7 @@ def test_stored_models_are_asked_again(project: Any) -> None:
 
 def _forge_oof(fold: Path) -> None:
     """Change one row's logits, and every hash that tells of them."""
-    from ensemble.storage.artifacts import hash_file
+    from ensemble.storage.hashing import hash_file
 
     oof = pl.read_parquet(fold / "oof.parquet")
     first = pl.col("id") == oof["id"][0]
@@ -82,7 +82,7 @@ def _forge_oof(fold: Path) -> None:
     ).write_parquet(fold / "oof.parquet")
     manifest = json.loads((fold / "manifest.json").read_text())
     manifest["files"]["oof.parquet"] = hash_file(fold / "oof.parquet")
-    write_sealed(fold / "manifest.json", manifest)
+    write_checksummed(fold / "manifest.json", manifest)
 
 
 def test_other_parameters_than_those_that_were_fitted_are_not_measured(project: Any) -> None:

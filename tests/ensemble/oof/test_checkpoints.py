@@ -9,7 +9,7 @@ import pytest
 
 from ensemble.oof.checkpoints import checkpoint_directory, sweep_checkpoints
 from ensemble.pipeline import run, writing
-from ensemble.storage.artifacts import read_json
+from ensemble.storage.json_files import read_json
 
 
 @pytest.fixture

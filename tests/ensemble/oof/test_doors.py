@@ -26,7 +26,7 @@ from ensemble.oof.rows import FoldRows, TrainingRows
 from ensemble.oof.teachers import Teaching
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.stacking.settings import learner_specs
-from ensemble.storage.artifacts import hash_file
+from ensemble.storage.hashing import hash_file
 
 FOLD = 0
 FAST: dict[str, Any] = {

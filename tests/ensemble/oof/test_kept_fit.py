@@ -19,7 +19,7 @@ from ensemble.pipeline import prepare_stage, split_stage, writing
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.stacking.settings import learner_specs
-from ensemble.storage import artifacts
+from ensemble.storage import json_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -313,7 +313,7 @@ def test_a_full_disk_loses_no_fit(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    sealed = artifacts.write_sealed
+    sealed = json_files.write_checksummed
 
     def nearly_full(path: Path, value: Any) -> None:
         if "checkpoints" in path.parts:
@@ -322,7 +322,7 @@ def test_a_full_disk_loses_no_fit(
 
     with monkeypatch.context() as patch:
         patch.setattr("ensemble.oof.fitting.prediction_frame", full)
-        patch.setattr("ensemble.oof.kept_fit.write_sealed", nearly_full)
+        patch.setattr("ensemble.oof.kept_fit.write_checksummed", nearly_full)
         with pytest.raises(EnsembleError, match="cannot write: No space left"):
             fit(FULL_DISK)
     assert len(fit.spares) == 1

@@ -31,7 +31,8 @@ from ensemble.stacking.settings import (
     nested_specs,
     pair_specs,
 )
-from ensemble.storage.artifacts import hash_file, read_json, write_sealed
+from ensemble.storage.hashing import hash_file
+from ensemble.storage.json_files import read_json, write_checksummed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -348,7 +349,7 @@ def _forge(directory: Path, name: str, frame: pl.DataFrame, **changes: Any) -> N
     frame.write_parquet(directory / name)
     manifest = read_json(directory / "manifest.json")
     manifest["files"][name] = hash_file(directory / name)
-    write_sealed(directory / "manifest.json", {**manifest, **changes})
+    write_checksummed(directory / "manifest.json", {**manifest, **changes})
 
 
 def test_the_audit_proves_pairs_and_says_which_are_missing(

@@ -28,7 +28,8 @@ from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.pipeline import run
 from ensemble.reporter import Reporter
 from ensemble.stacking.settings import check_plugins, learner_specs
-from ensemble.storage.artifacts import fingerprint, hash_file, write_sealed
+from ensemble.storage.hashing import fingerprint, hash_file
+from ensemble.storage.json_files import write_checksummed
 
 PUPIL = {"name": "pupil", "plugin": "prior", "shift": 0.5}
 TEACHER = {"name": "teacher", "plugin": "prior"}
@@ -368,7 +369,7 @@ def _forge(fold: Path, learner: str | None = None, **parts: Any) -> str:
     manifest["learner"] = learner or manifest["learner"]
     manifest["key_parts"] |= parts | {"learner": manifest["learner"]}
     manifest["key"] = fingerprint(manifest["key_parts"])
-    write_sealed(fold / "manifest.json", manifest)
+    write_checksummed(fold / "manifest.json", manifest)
     return str(manifest["key"])
 
 
@@ -379,4 +380,4 @@ def _plant(fold: Path, leak: str) -> None:
     manifest = json.loads((fold / "manifest.json").read_text())
     manifest["files"]["train_ids.parquet"] = hash_file(fold / "train_ids.parquet")
     manifest["rows"]["train"] += 1
-    write_sealed(fold / "manifest.json", manifest)
+    write_checksummed(fold / "manifest.json", manifest)

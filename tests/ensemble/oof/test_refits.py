@@ -19,7 +19,7 @@ from ensemble.pipeline import fit_stage, run, writing
 from ensemble.plugin.base import MetaLearner
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import Manager
-from ensemble.storage.artifacts import read_json
+from ensemble.storage.json_files import read_json
 from ensemble.submission.new_rows import predict_file
 
 if TYPE_CHECKING:

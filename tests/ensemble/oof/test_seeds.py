@@ -22,7 +22,7 @@ from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.stacking.seed_spread import REPLICATES, seed_records, seed_replicates
 from ensemble.stacking.settings import check_plugins, learner_specs
-from ensemble.storage.artifacts import read_json
+from ensemble.storage.json_files import read_json
 from ensemble.submission.new_rows import predict_file
 
 if TYPE_CHECKING:

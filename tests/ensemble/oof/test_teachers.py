@@ -22,7 +22,8 @@ from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.reporter import Reporter
 from ensemble.stacking.settings import check_plugins, learner_specs
-from ensemble.storage.artifacts import hash_file, write_sealed
+from ensemble.storage.hashing import hash_file
+from ensemble.storage.json_files import write_checksummed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,4 +217,4 @@ def _plant(fold: Path, leak: str) -> None:
     manifest = json.loads((fold / "manifest.json").read_text())
     manifest["files"]["train_ids.parquet"] = hash_file(fold / "train_ids.parquet")
     manifest["rows"]["train"] += 1
-    write_sealed(fold / "manifest.json", manifest)
+    write_checksummed(fold / "manifest.json", manifest)

@@ -11,7 +11,7 @@ import pytest
 
 from ensemble.plugin.base import Feature, FeatureSet
 from ensemble.plugin.expressions import expression_digests
-from ensemble.storage.artifacts import canonical_json
+from ensemble.storage.hashing import canonical_json
 
 LENGTH = pl.col("words").list.len()
 

@@ -32,7 +32,8 @@ from ensemble.stacking.scoring import (
     row_log_loss,
     softmax,
 )
-from ensemble.storage.artifacts import hash_file, write_sealed
+from ensemble.storage.hashing import hash_file
+from ensemble.storage.json_files import write_checksummed
 
 pytestmark = pytest.mark.figures
 
@@ -127,7 +128,7 @@ def _settle_audit(run: Path) -> None:
 def _seal(path: Path, **changes: Any) -> None:
     value = json.loads(path.read_text()) | changes
     value.pop("content", None)
-    write_sealed(path, value)
+    write_checksummed(path, value)
 
 
 def _battles(

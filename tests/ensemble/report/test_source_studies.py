@@ -11,7 +11,7 @@ from ensemble.pipeline import sources_stage, writing
 from ensemble.report.forest import Row, _limits
 from ensemble.report.write import write_report
 from ensemble.sources.settings import StudySettings
-from ensemble.storage.artifacts import read_sealed, write_sealed
+from ensemble.storage.json_files import read_checksummed, write_checksummed
 
 pytestmark = pytest.mark.figures
 
@@ -33,14 +33,14 @@ def _stored(config: Config) -> Path:
 
 
 def _changed(config: Config, change: Any) -> None:
-    study = read_sealed(_stored(config), mend="")
+    study = read_checksummed(_stored(config), mend="")
     change(study)
-    write_sealed(_stored(config), study)
+    write_checksummed(_stored(config), study)
 
 
 def test_a_study_is_shown_with_its_pictures_numbers_and_sentence(project: SimpleNamespace) -> None:
     config = _studied(project)
-    page, study = _page(config), read_sealed(_stored(config), mend="")
+    page, study = _page(config), read_checksummed(_stored(config), mend="")
     assert '<section id="sources">' in page
     assert f"extra: {study['verdict']['word']}" in page
     assert study["verdict"]["sentence"].split(". ")[1] in page

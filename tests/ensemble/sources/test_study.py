@@ -15,7 +15,7 @@ from ensemble.errors import ArtifactError, ConfigError
 from ensemble.pipeline import sources_stage, writing
 from ensemble.sources.settings import StudySettings
 from ensemble.sources.study import SourceStudy, read_study, study_sources
-from ensemble.storage.artifacts import read_sealed
+from ensemble.storage.json_files import read_checksummed
 
 FAST = StudySettings(
     learner="p",
@@ -301,7 +301,7 @@ def test_everything_stored_is_sealed_json_without_a_nan(planted: SimpleNamespace
     config = planted.config()
     study = _study(config, ALL)["tieless"]
     path = Path(config.run_dir) / "sources" / "tieless.json"
-    stored = read_sealed(path, mend="")
+    stored = read_checksummed(path, mend="")
     assert {key: stored[key] for key in study.to_json()} == json.loads(json.dumps(study.to_json()))
     assert set(stored) == {*study.to_json(), "data", "plan"}
     assert study.shift is not None

@@ -12,7 +12,7 @@ from ensemble.stacking.candidates import Blend, Candidate, simple_candidates
 from ensemble.stacking.data import StackData
 from ensemble.stacking.judge import judge
 from ensemble.stacking.tries import TryStore
-from ensemble.storage.artifacts import canonical_json
+from ensemble.storage.hashing import canonical_json
 
 ROWS, TOPICS, FOLDS = 1500, 300, 5
 CANDIDATES = [*simple_candidates(1), Candidate("lightgbm", 4, Blend, simple=False)]

@@ -6,7 +6,7 @@ import pytest
 from ensemble.plugin.base import MetaFeatures
 from ensemble.stacking import contrasts
 from ensemble.stacking.leakage import MOST_LOCATIONS, Leakage, _alike, find_leakage
-from ensemble.storage.artifacts import canonical_json
+from ensemble.storage.hashing import canonical_json
 
 FOLDS = 5
 

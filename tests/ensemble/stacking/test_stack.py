@@ -23,7 +23,8 @@ from ensemble.stacking.data import StackData
 from ensemble.stacking.outputs import OOF_SCHEMA, ids_fingerprint
 from ensemble.stacking.scoring import row_log_loss, softmax
 from ensemble.stacking.stack import list_candidates, load_stack, run_stack
-from ensemble.storage.artifacts import read_json, read_manifest
+from ensemble.storage.directories import read_manifest
+from ensemble.storage.json_files import read_json
 from ensemble_plugins.lightgbm_stacker import LightGBMStacker
 from ensemble_plugins.stacker_trees import Trees
 

@@ -9,7 +9,7 @@ from ensemble.errors import UnknownNameError
 from ensemble.stacking.candidates import Blend, Candidate, simple_candidates
 from ensemble.stacking.leakage import Leakage
 from ensemble.stacking.verdict import decide
-from ensemble.storage.artifacts import canonical_json
+from ensemble.storage.hashing import canonical_json
 
 CANDIDATES = [*simple_candidates(2), Candidate("lightgbm", 4, Blend, simple=False)]
 ROWS = 800

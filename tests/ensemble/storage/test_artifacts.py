@@ -14,22 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensemble.errors import ArtifactError, EnsembleError
-from ensemble.storage.artifacts import (
-    MANIFEST,
-    TEMPORARY,
-    atomic_directory,
-    atomic_path,
-    canonical_json,
-    fingerprint,
-    hash_file,
-    hash_tree,
-    read_json,
-    read_manifest,
-    read_sealed,
-    sweep_temporary,
-    write_json,
-    write_sealed,
-)
+from ensemble.storage.atomic import TEMPORARY, atomic_path
+from ensemble.storage.directories import MANIFEST, atomic_directory, read_manifest
+from ensemble.storage.hashing import canonical_json, fingerprint, hash_file, hash_tree
+from ensemble.storage.json_files import read_checksummed, read_json, write_checksummed, write_json
+from ensemble.storage.leftovers import sweep_temporary
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -377,8 +366,8 @@ def test_a_directory_that_cannot_be_searched_is_an_artifact_error(
 def test_sealed_json_reads_back(value: dict[str, Any]) -> None:
     with TemporaryDirectory() as place:
         path = Path(place) / "x.json"
-        write_sealed(path, value)
-        assert read_sealed(path, mend="") == value
+        write_checksummed(path, value)
+        assert read_checksummed(path, mend="") == value
 
 
 @pytest.mark.parametrize(
@@ -388,16 +377,16 @@ def test_sealed_json_reads_back(value: dict[str, Any]) -> None:
 def test_json_that_is_not_as_it_was_sealed_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(ArtifactError, match="(damaged|cannot be read)(.|\n)*make it anew"):
-        read_sealed(tmp_path / "x.json", mend="make it anew")
+        read_checksummed(tmp_path / "x.json", mend="make it anew")
 
 
 def test_sealed_json_that_lost_a_key_is_refused(tmp_path: Path) -> None:
-    write_sealed(tmp_path / "x.json", {"a": 1, "b": 2})
+    write_checksummed(tmp_path / "x.json", {"a": 1, "b": 2})
     sealed = read_json(tmp_path / "x.json")
     del sealed["b"]
     write_json(tmp_path / "x.json", sealed)
     with pytest.raises(ArtifactError, match="not what was written"):
-        read_sealed(tmp_path / "x.json", mend="make it anew")
+        read_checksummed(tmp_path / "x.json", mend="make it anew")
 
 
 def test_atomic_path_shows_nothing_until_it_is_whole(tmp_path: Path) -> None:
@@ -417,10 +406,10 @@ def test_a_file_that_changes_under_the_same_times_has_another_hash(tmp_path: Pat
 
 
 def test_a_file_that_stands_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ensemble.storage.artifacts._SETTLED", -(10**18))
+    monkeypatch.setattr("ensemble.storage.hashing._SETTLED", -(10**18))
     (tmp_path / "file").write_bytes(b"one")
     before = hash_file(tmp_path / "file")
-    monkeypatch.setattr("ensemble.storage.artifacts._CHUNK", 0)  # reads nothing
+    monkeypatch.setattr("ensemble.storage.hashing._CHUNK", 0)  # reads nothing
     assert hash_file(tmp_path / "file") == before
     (tmp_path / "file").write_bytes(b"other")
     assert hash_file(tmp_path / "file") != before

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 adapters = importlib.import_module("ensemble_plugins.language_model.model.adapters")
-artifacts = importlib.import_module("ensemble.storage.artifacts")
+hashing = importlib.import_module("ensemble.storage.hashing")
 base_weights = importlib.import_module("ensemble_plugins.language_model.model.base_weights")
 huggingface_hub = importlib.import_module("huggingface_hub")
 model = importlib.import_module("ensemble_plugins.language_model.model.classifier")
@@ -266,9 +266,9 @@ def test_weights_replaced_while_they_are_loaded_are_refused(
 
 
 def test_a_file_is_read_once_a_process(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "_SETTLED", -(10**12))  # believed at once
+    monkeypatch.setattr(hashing, "_SETTLED", -(10**12))  # believed at once
     first, read = digest(checkpoint), []
-    monkeypatch.setattr(artifacts.hashlib, "sha256", lambda *_: read.append(1))
+    monkeypatch.setattr(hashing.hashlib, "sha256", lambda *_: read.append(1))
     assert base_weights.hash_file(checkpoint / FILE)
     assert not read
     monkeypatch.undo()

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ensemble.errors import ArtifactError
-from ensemble.storage.artifacts import read_json, write_json
+from ensemble.storage.json_files import read_json, write_json
 from ensemble_plugins.language_model.model.base_weights import identity
 from ensemble_plugins.language_model.model.lora import ADAPTER
 

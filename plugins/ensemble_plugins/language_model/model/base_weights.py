@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble.errors import LearnerError
-from ensemble.storage.artifacts import fingerprint, hash_file
+from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble_plugins.language_model.model.loading_errors import unavailable
 
 if TYPE_CHECKING:

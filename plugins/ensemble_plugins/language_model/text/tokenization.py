@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ensemble.errors import LearnerError
-from ensemble.storage.artifacts import fingerprint
+from ensemble.storage.hashing import fingerprint
 from ensemble_plugins.language_model.text.prompts import (
     Template,
     define_plain,

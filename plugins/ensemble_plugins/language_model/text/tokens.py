@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from ensemble.storage.artifacts import atomic_path
+from ensemble.storage.atomic import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

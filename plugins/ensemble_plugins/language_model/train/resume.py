@@ -15,14 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ensemble.errors import ArtifactError
-from ensemble.storage.artifacts import (
-    atomic_directory,
-    fingerprint,
-    read_json,
-    read_manifest,
-    write_json,
-)
 from ensemble.storage.atomic import remove
+from ensemble.storage.directories import atomic_directory, read_manifest
+from ensemble.storage.hashing import fingerprint
+from ensemble.storage.json_files import read_json, write_json
 from ensemble_plugins.language_model.model.base_weights import identity
 from ensemble_plugins.language_model.train.state import Progress
 

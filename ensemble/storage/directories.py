@@ -1,0 +1,138 @@
+"""Directories that are complete or not there: their manifest holds the hash of every file.
+
+A directory is written temp_path its place, flushed to disk, its manifest last, then renamed into
+place. Complete means: the manifest is there and its hashes hold.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ensemble.errors import ArtifactError
+from ensemble.storage.atomic import (
+    flush,
+    replace_directory,
+    temp_path,
+    wrap_disk_errors,
+    wrap_os_errors,
+)
+from ensemble.storage.hashing import FileVersion, files_below, hash_file, settled_version
+from ensemble.storage.json_files import read_checksummed, write_checksummed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+MANIFEST = "manifest.json"
+
+_VERIFIED: dict[Path, dict[Path, FileVersion | None]] = {}
+"""Directories that this process has verified, with the versions of all that they hold."""
+_MEND = "run the same command again: what is damaged is made anew"
+
+
+@contextmanager
+def atomic_directory(target: Path, manifest: Mapping[str, Any]) -> Iterator[Path]:
+    """Give an empty directory to fill; on leaving without error it takes the target's place.
+
+    Parameters
+    ----------
+    target
+        Where the directory will be; a former one is replaced.
+    manifest
+        What made it; ``files`` (relative name to SHA-256) is added, and it is written last. The
+        mapping is read on leaving, so that the body may still add to it. All of it is sealed.
+
+    Raises
+    ------
+    EnsembleError
+        As ``atomic_path`` does.
+    """
+    with temp_path(target) as temporary:
+        with wrap_os_errors(target):
+            temporary.mkdir()
+        with wrap_disk_errors(target):
+            yield temporary
+        with wrap_os_errors(target):
+            _complete(temporary, manifest)
+            replace_directory(temporary, target)
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """Read a directory's manifest and check its seal and the hash of every file it names.
+
+    Raises
+    ------
+    ArtifactError
+        No manifest (the directory is incomplete), or it, or a file, is missing, foreign, altered
+        or unreadable.
+    """
+    manifest = read_checksummed(directory / MANIFEST, mend=_MEND)
+    recorded = manifest.get("files")
+    if not isinstance(recorded, dict):
+        raise _damaged(directory / MANIFEST, "the manifest names no files")
+    try:
+        if not _is_verified(directory):
+            versions = _versions(directory, recorded)
+            _check_files(directory, recorded)
+            _VERIFIED[directory] = versions
+    except OSError as error:
+        raise _damaged(directory, f"a file cannot be read: {error}") from error
+    return manifest
+
+
+def _is_verified(directory: Path) -> bool:
+    """Say whether this process has verified a directory, of which nothing has changed since."""
+    known = _VERIFIED.get(directory, {})
+    try:
+        return bool(known) and all(
+            version is not None and settled_version(path) == version
+            for path, version in known.items()
+        )
+    except OSError:
+        return False
+
+
+def _versions(directory: Path, recorded: Iterable[str]) -> dict[Path, FileVersion | None]:
+    """Give the versions of a directory, all below it, its manifest and the files that it names."""
+    inner = (path for path in directory.rglob("*") if path.is_dir())
+    files = (directory / name for name in (MANIFEST, *recorded))
+    found = dict.fromkeys((directory, *inner, *files))
+    return {path: settled_version(path) for path in found if path.exists()}
+
+
+def _complete(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Put everything on the disk, and the manifest last."""
+    hashes = {name: hash_file(directory / name) for name in _files(directory)}
+    for name in hashes:
+        flush(directory / name)
+    write_checksummed(directory / MANIFEST, {**manifest, "files": hashes})
+    for inner in _directories(directory):
+        flush(inner)
+
+
+def _check_files(directory: Path, recorded: Mapping[str, Any]) -> None:
+    present = set(_files(directory))
+    if present != set(recorded):
+        odd = sorted(present ^ set(recorded))
+        raise _damaged(directory, f"missing or foreign files: {', '.join(odd)}")
+    for name, digest in recorded.items():
+        if hash_file(directory / name) != digest:
+            raise _damaged(directory / name, "the file is not what its manifest says")
+
+
+def _files(directory: Path) -> list[str]:
+    """Relative names of all files but the top manifest and strays, sorted."""
+    return [name for name in files_below(directory) if name != MANIFEST]
+
+
+def _directories(directory: Path) -> list[Path]:
+    return [directory, *(p for p in directory.rglob("*") if p.is_dir())]
+
+
+def _damaged(path: Path, what: str) -> ArtifactError:
+    return ArtifactError(
+        f"a stored artifact is damaged: {what}",
+        where=str(path),
+        mend=_MEND,
+    )
