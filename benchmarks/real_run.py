@@ -21,7 +21,7 @@ from machine import describe_machine
 
 from ensemble import run
 from ensemble.battles.schema import labels_of
-from ensemble.stacking.scoring import row_log_loss
+from ensemble.evaluation.losses import row_log_loss
 from ensemble.storage.json_files import write_text
 
 CONFIG = """\

@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 from machine import describe_machine
 
+from ensemble.evaluation.bootstrap import bootstrap_means
+from ensemble.evaluation.losses import softmax
 from ensemble.plugin.base import MetaFeatures
 from ensemble.stacking.data import StackData
-from ensemble.stacking.scoring import bootstrap_means, softmax
 from ensemble.stacking.stack import run_stack
 from ensemble.storage.json_files import read_json
 from ensemble_plugins.lightgbm_stacker import LightGBMStacker

@@ -6,15 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ensemble.stacking.scoring import (
-    MIN_CLUSTERS,
-    bootstrap_means,
-    interval,
-    measured,
-    row_log_loss,
-    softmax,
-)
-from ensemble.stacking.selection import correct_for_choice
+from ensemble.evaluation.bootstrap import bootstrap_means
+from ensemble.evaluation.intervals import MIN_CLUSTERS, estimate, interval
+from ensemble.evaluation.losses import row_log_loss, softmax
+from ensemble.evaluation.selection import correct_for_choice
 
 ROWS, TRIES = 600, 16
 SIZES = (20, 30, 50, 100, 300)
@@ -52,7 +47,7 @@ def covers(seed: int) -> list[dict[str, Any]]:
             values, truth = (gain, 0.0) if kind == "gain" else (skewed, 2.0)
             samples = bootstrap_means(values[:, None], numbers, resamples=2000, seed=seed)[:, 0]
             low, high = interval(samples)
-            own = measured(values, samples, max(float(clusters), MIN_CLUSTERS))
+            own = estimate(values, samples, max(float(clusters), MIN_CLUSTERS))
             if own.low is None or own.high is None:
                 raise ValueError("too few clusters for an interval")
             about = {"kind": kind, "clusters": clusters}

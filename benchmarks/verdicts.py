@@ -40,11 +40,11 @@ from verdict_checks import best_of_many, covers, show_intervals, show_tries
 from verdict_worlds import SCENARIOS, Rows, Scenario, draw_labels, draw_rows
 
 from ensemble.battles.folds import SourceAwareGroupKFold
+from ensemble.evaluation.losses import row_log_loss
 from ensemble.plugin.base import MetaFeatures, MetaLearner
 from ensemble.stacking.candidates import Candidate, simple_candidates
 from ensemble.stacking.leakage import find_leakage
 from ensemble.stacking.nested import cross_validate
-from ensemble.stacking.scoring import row_log_loss
 from ensemble.stacking.verdict import decide
 from ensemble_plugins.lightgbm_stacker import LightGBMStacker
 

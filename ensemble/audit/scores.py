@@ -10,6 +10,7 @@ import polars as pl
 from ensemble.audit.tables import read_columns
 from ensemble.battles.schema import LABEL_COLUMNS
 from ensemble.errors import ArtifactError
+from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.plugin.base import CLASSES
 from ensemble.stacking.outputs import (
     CANDIDATES_FILE,
@@ -17,7 +18,6 @@ from ensemble.stacking.outputs import (
     OOF_FILE,
     VERDICT_FILE,
 )
-from ensemble.stacking.scoring import row_log_loss, softmax
 from ensemble.stacking.tries import TryStore, scored_rows
 from ensemble.storage.directories import read_manifest
 from ensemble.storage.json_files import read_json

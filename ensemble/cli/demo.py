@@ -16,11 +16,11 @@ from ensemble.datasets.battles import (
     write_battles,
 )
 from ensemble.errors import ConfigError
+from ensemble.evaluation.losses import row_log_loss
 from ensemble.pipeline import run
 from ensemble.plugin.base import CLASSES
 from ensemble.report.record import record_report
 from ensemble.report.write import write_report
-from ensemble.stacking.scoring import row_log_loss
 from ensemble.storage.json_files import write_checksummed, write_text
 from ensemble.storage.strays import is_stray
 from ensemble.submission.write import read_submission

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ensemble.errors import printable
-from ensemble.stacking.verdict_text import signed
+from ensemble.evaluation.text import signed
 from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:

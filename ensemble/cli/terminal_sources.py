@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from ensemble.evaluation.text import signed
 from ensemble.sources.verdict import is_part
-from ensemble.stacking.verdict_text import signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -20,7 +20,7 @@ from ensemble.compare.slices import builtin_slices
 from ensemble.compare.text import sentences
 from ensemble.config.load import load_run_config
 from ensemble.errors import DataError
-from ensemble.stacking.scoring import row_log_loss
+from ensemble.evaluation.losses import row_log_loss
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

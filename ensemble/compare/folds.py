@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemble.errors import ArtifactError
+from ensemble.evaluation.losses import softmax
 from ensemble.oof.fold_key import fold_name
 from ensemble.oof.store import OOF, origin_of, read_logits
 from ensemble.redact import without_secrets
-from ensemble.stacking.scoring import softmax
 from ensemble.storage.directories import MANIFEST
 from ensemble.storage.hashing import fingerprint
 from ensemble.storage.json_files import read_json

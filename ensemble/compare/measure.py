@@ -6,11 +6,9 @@ which is wrong in 5% of the cases where nothing differs:
 
 - **all rows**: the interval of the verdict (``expanded_interval``); with ``k`` challengers each
   at level ``1 - 0.05 / k`` (Bonferroni).
-- **slices**: simultaneous intervals by the largest standardized deviation over all slices and
-  challengers in each resample (Westfall and Young, *Resampling-Based Multiple Testing*, 1993;
-  Romano and Wolf, *Exact and Approximate Stepdown Methods for Multiple Hypothesis Testing*, JASA
-  100, 2005). The critical value, which is that of a normal distribution, is turned into Student's
-  for as many clusters as the slice has: the spread of a few clusters is itself badly known.
+- **slices**: simultaneous intervals (``max_t``) over all slices and challengers. The critical
+  value, which is that of a normal distribution, is turned into Student's for as many clusters as
+  the slice has: the spread of a few clusters is itself badly known.
 """
 
 from __future__ import annotations
@@ -19,16 +17,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
-from ensemble.stacking.scoring import (
-    LEVEL,
-    MIN_CLUSTERS,
-    Estimate,
-    bootstrap_means,
-    effective_count,
-    expanded_interval,
-)
+from ensemble.evaluation.bootstrap import bootstrap_means, effective_count
+from ensemble.evaluation.intervals import LEVEL, MIN_CLUSTERS, Estimate, expanded_interval, max_t
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -226,11 +218,10 @@ def _simultaneous(
     point = means[:, 1:] - means[:, :1]
     found = draws[:, :, 1:] - draws[:, :, :1]
     spread = found.std(axis=0)
-    deviations = np.abs(found - point) / np.where(spread > 0, spread, np.inf)
-    critical = float(np.quantile(deviations.reshape(len(found), -1).max(axis=1), LEVEL))
+    critical = max_t(found - point, spread)
     effective = np.array([[part.effective] for part in parts])
     # As sure as a normal distribution would be at the critical value, but for few clusters.
-    student = stats.t.isf(stats.norm.sf(critical), effective - 1.0)
+    student = -special.stdtrit(effective - 1.0, special.ndtr(-critical))
     margin = student * spread * np.sqrt(effective / (effective - 1.0))
     return draws.transpose(1, 0, 2), point - margin, point + margin
 
@@ -258,5 +249,5 @@ def _levels(names: Sequence[str], part: Part, draws: FloatArray) -> dict[str, An
 
 
 def _judged(found: Estimate) -> dict[str, Any]:
-    conclusion = BETTER if found.high < 0 else WORSE if found.low > 0 else OPEN
+    conclusion = BETTER if found.is_below else WORSE if found.is_above else OPEN
     return {**found.to_json(), "conclusion": conclusion}

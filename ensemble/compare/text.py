@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ensemble.compare.measure import BETTER, OPEN, UNMEASURED, WORSE
-from ensemble.stacking.verdict_text import signed
+from ensemble.evaluation.text import signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ensemble.evaluation.scores import Score
 from ensemble.oof.store import OOF
 from ensemble.report.data import Contender
-from ensemble.report.measures import Score
 from ensemble.report.records_stack import Origin, StackManifest
 from ensemble.report.tables import FOLD_PREFIX
 from ensemble.storage.directories import MANIFEST, read_manifest

@@ -12,8 +12,9 @@ from ensemble.battles.prepare import SUMMARY, read_battles
 from ensemble.battles.split import SUMMARY as FOLDS_SUMMARY
 from ensemble.battles.split import read_split
 from ensemble.errors import ArtifactError, DataError
+from ensemble.evaluation.scores import class_prior_loss
 from ensemble.plugin.base import CLASSES
-from ensemble.report import measures, tables
+from ensemble.report import tables
 from ensemble.report.candidates import collect_contenders, find_fault
 from ensemble.report.comparisons import collect_comparisons
 from ensemble.report.configured import read_config
@@ -151,4 +152,4 @@ def _class_prior(target: Target | None, stacked: Predictions | None) -> float | 
     if target is None:
         return None
     rows = np.ones(len(target.rows), bool) if stacked is None else np.isfinite(stacked.losses)
-    return measures.class_prior_loss(target.labels[rows], target.folds[rows])
+    return class_prior_loss(target.labels[rows], target.folds[rows])

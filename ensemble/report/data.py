@@ -9,9 +9,10 @@ from ensemble.stacking.doubt import doubt_sentence, doubted_candidates
 
 if TYPE_CHECKING:
     from ensemble.audit.result import Audit
+    from ensemble.evaluation.calibration import Reliability
+    from ensemble.evaluation.scores import Score
     from ensemble.plugin.base import FloatArray
     from ensemble.report.configured import Configured
-    from ensemble.report.measures import Reliability, Score
     from ensemble.report.records import FoldPlan, Sources, Truth
     from ensemble.report.records_stack import Candidates, Interval, Verdict
     from ensemble.report.selected import Lead

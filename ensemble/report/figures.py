@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ensemble.report.measures import Bin, Reliability
+    from ensemble.evaluation.calibration import Bin, Reliability
     from ensemble.report.tables import LabelShares
 
 CLASS_NAMES = ("A wins", "B wins", "tie")

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ensemble.report import measures, tables
+from ensemble.evaluation.calibration import correlations, reliability
+from ensemble.evaluation.scores import Score, scores
+from ensemble.report import tables
 from ensemble.report.data import Agreement, Learner, Lesson
 from ensemble.storage.atomic import TEMPORARY
 from ensemble.storage.strays import is_stray
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ensemble.plugin.base import FloatArray
-    from ensemble.report.measures import Score
     from ensemble.report.records import FoldPlan, Manifest, UsedSource, Weights
     from ensemble.report.records_stack import Candidates
     from ensemble.report.staleness import Asked, Basis
@@ -54,7 +55,7 @@ def score_learners(
         return ()
     losses = np.column_stack([p.losses for p in predictions])
     sources = target.rows["source"].to_numpy()
-    overall = _recorded(predictions, measures.scores(losses, target.clusters), candidates)
+    overall = _recorded(predictions, scores(losses, target.clusters), candidates)
     folds = {int(k): _part(losses, target, target.folds == k) for k in np.unique(target.folds)}
     parts = {name: _part(losses, target, sources == name) for name in target.sources}
     return tuple(
@@ -70,7 +71,7 @@ def score_learners(
 
 
 def _part(losses: FloatArray, target: Target, rows: NDArray[np.bool_]) -> list[Score]:
-    return measures.scores(losses[rows], target.clusters[rows])
+    return scores(losses[rows], target.clusters[rows])
 
 
 def _recorded(
@@ -82,7 +83,7 @@ def _recorded(
     for prediction, score in zip(predictions, own, strict=True):
         found = known.get(prediction.name)
         if found is not None and _agrees(found.log_loss, score.log_loss):
-            score = measures.Score(score.rows, score.log_loss, *_ends(found.low, found.high))
+            score = Score(score.rows, score.log_loss, *_ends(found.low, found.high))
         result.append(score)
     return result
 
@@ -115,7 +116,7 @@ def _learner(
         overall=overall,
         per_fold=parts[0],
         per_source=parts[1],
-        reliability=measures.reliability(target.labels, prediction.probabilities, target.clusters),
+        reliability=reliability(target.labels, prediction.probabilities, target.clusters),
         fit_seconds=_total([m.seconds.fit for m in manifests]),
         predict_seconds=_total([m.seconds.predict for m in manifests]),
         training_rows=_training_rows(manifests),
@@ -182,6 +183,6 @@ def compare_learners(predictions: list[Predictions]) -> Agreement | None:
     losses = np.column_stack([p.losses for p in measured])
     return Agreement(
         tuple(p.name for p in measured),
-        measures.correlations(logits),
-        measures.correlations(losses),
+        correlations(logits),
+        correlations(losses),
     )

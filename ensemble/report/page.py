@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from ensemble.errors import ArtifactError
+    from ensemble.evaluation.calibration import Reliability
     from ensemble.report.data import Report
-    from ensemble.report.measures import Reliability
 
 
 def render_page(report: Report) -> str:

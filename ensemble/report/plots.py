@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
+    from ensemble.evaluation.scores import Score
     from ensemble.report.data import Contender, Learner, Report
-    from ensemble.report.measures import Score
 
 
 # Predictions are stored as float32: scores of the same ones differ by rounding only.

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ensemble.report import measures, tables
+from ensemble.evaluation.calibration import confusion, reliability
+from ensemble.report import tables
 from ensemble.report.text import TEXT_LIMIT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ensemble.evaluation.calibration import Reliability
     from ensemble.plugin.base import FloatArray
-    from ensemble.report.measures import Reliability
     from ensemble.report.records_stack import Verdict
     from ensemble.report.tables import Predictions, Target
 
@@ -81,7 +82,7 @@ class Lead:
     log_loss
         From the predictions themselves.
     reliability, confusion, worst
-        See ``measures``.
+        See ``ensemble.evaluation.calibration``.
     """
 
     name: str
@@ -123,8 +124,8 @@ def collect_lead(
         name=predictions.name,
         is_chosen=stacked is not None,
         log_loss=float(np.nanmean(predictions.losses)),
-        reliability=measures.reliability(labels, probabilities, target.clusters),
-        confusion=measures.confusion(labels, probabilities),
+        reliability=reliability(labels, probabilities, target.clusters),
+        confusion=confusion(labels, probabilities),
         worst=_worst(run, target, predictions),
     )
 

@@ -10,10 +10,10 @@ import polars as pl
 
 from ensemble.battles.schema import LABEL_COLUMNS, LOGIT_COLUMNS, TEXT_COLUMNS, labels_of
 from ensemble.errors import ArtifactError
+from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.oof.store import OOF
 from ensemble.plugin.base import CLASSES
 from ensemble.report.records import MEND, Manifest
-from ensemble.stacking.scoring import row_log_loss, softmax
 from ensemble.storage.atomic import TEMPORARY
 from ensemble.storage.directories import MANIFEST, read_manifest
 

@@ -9,7 +9,7 @@ import unicodedata
 
 from markupsafe import Markup
 
-from ensemble.stacking import verdict_text
+from ensemble.evaluation import text as numbers
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -66,7 +66,7 @@ def signed(value: float | None, digits: int = 4) -> str | None:
     """Write a number with its sign; what is rounded to 0 has none."""
     if value is None or not math.isfinite(value):
         return None
-    return verdict_text.signed(value, digits)
+    return numbers.signed(value, digits)
 
 
 def count(value: int | None) -> str | None:

@@ -15,6 +15,7 @@ import polars as pl
 from ensemble.battles.held_out import HeldOut
 from ensemble.battles.schema import labels_of
 from ensemble.errors import ArtifactError, DataError, LearnerError
+from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.executors import is_light, share_out
 from ensemble.oof.fold_key import fold_key
@@ -24,7 +25,6 @@ from ensemble.oof.workers import Task
 from ensemble.sources.evidence import Arm
 from ensemble.sources.rows import gather
 from ensemble.sources.variants import BASELINE, trial_called
-from ensemble.stacking.scoring import row_log_loss, softmax
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

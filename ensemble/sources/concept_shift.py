@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ensemble.evaluation.bootstrap import bootstrap_means
+from ensemble.evaluation.intervals import estimate
+from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.sources.boosting import PARTS, LabelRule
-from ensemble.stacking.scoring import bootstrap_means, estimate, row_log_loss, softmax
 
 if TYPE_CHECKING:
     from ensemble.battles.features import FeatureMatrix

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import DataError, LearnerError
+from ensemble.evaluation.bootstrap import bootstrap_means
+from ensemble.evaluation.intervals import estimate
 from ensemble.sources.evidence import Arm, Effect, effects
 from ensemble.sources.rows import with_hashed_sides
 from ensemble.sources.variants import PLAIN, curve_trials, trials_of
-from ensemble.stacking.scoring import bootstrap_means, estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,9 +7,8 @@ fold, and added as normal noise to what the bootstrap drew. The baseline's own n
 all treatments, and is drawn once for all of them.
 
 Several treatments are tried, so the intervals that decide are simultaneous: they all hold at once
-with 95% (max-t: Westfall and Young, *Resampling-Based Multiple Testing*, 1993; for intervals
-Hothorn, Bretz and Westfall, *Simultaneous Inference in General Parametric Models*, 2008). Unlike
-Bonferroni's or Holm's they know that treatments of one source are alike.
+with 95% (``max_t``). Unlike Bonferroni's or Holm's they know that treatments of one source are
+alike.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ensemble.stacking.scoring import LEVEL, RESAMPLES, Estimate, bootstrap_means, interval
+from ensemble.evaluation.bootstrap import RESAMPLES, bootstrap_means
+from ensemble.evaluation.intervals import LEVEL, Estimate, interval, max_t
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,9 +128,7 @@ def effects(
     noise = _noise(fits, resamples, seed)
     errors = drawn - means + noise
     spread = errors.std(axis=0)
-    # Without any spread (nothing of the source was used) every interval is a point.
-    scale = np.where(spread > 0, spread, 1.0)
-    reach = float(np.quantile(np.abs(errors / scale).max(axis=1), level))
+    reach = max_t(errors, spread, level)
     return [
         Effect(
             gain=Estimate(float(means[i]), *interval(means[i] + errors[:, i], level)),

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ConfigError, nearest
+from ensemble.evaluation.bootstrap import RESAMPLES
 from ensemble.oof.spec import LearnerSpec
 from ensemble.sources.variants import trials_of
-from ensemble.stacking.scoring import RESAMPLES
 from ensemble.stacking.settings import learner_specs
 
 if TYPE_CHECKING:

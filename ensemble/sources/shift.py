@@ -12,7 +12,7 @@ from ensemble.battles.domain import domain_texts, tell_domains
 from ensemble.battles.schema import LABEL_COLUMNS, labels_of
 from ensemble.battles.source_rows import rows_within
 from ensemble.errors import DataError
-from ensemble.sources.auc import auc_estimate
+from ensemble.evaluation.auc import auc_estimate
 from ensemble.sources.boosting import deal, tell_apart
 from ensemble.sources.columns import Columns, compute_columns
 from ensemble.sources.concept_shift import compare_rules

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ensemble.evaluation.text import signed
 from ensemble.sources.variants import PLAIN
-from ensemble.stacking.verdict_text import signed
 
 HELPS, HURTS = "helps", "hurts"
 NOTHING, UNKNOWN = "no difference shown", "not measured"

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.plugin.base import CLASSES, MetaLearner
 from ensemble.stacking.fitting import fit_scale_and_bias, fit_simplex_weights
 from ensemble.stacking.logits import logits_of, row_weights, weighted_sum
-from ensemble.stacking.scoring import row_log_loss, softmax
 from ensemble.storage.json_files import read_json, write_json
 
 if TYPE_CHECKING:

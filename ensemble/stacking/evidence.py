@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ensemble.stacking.scoring import MIN_CLUSTERS
-from ensemble.stacking.selection import corrected_gain
+from ensemble.evaluation.intervals import MIN_CLUSTERS
+from ensemble.evaluation.selection import corrected_gain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ensemble.evaluation.intervals import Estimate
     from ensemble.stacking.candidates import Candidate
     from ensemble.stacking.leakage import Leakage
-    from ensemble.stacking.scoring import Measured
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Evidence:
     """
 
     candidates: Sequence[Candidate]
-    scores: Sequence[Measured]
-    gains: Sequence[Measured]
+    scores: Sequence[Estimate]
+    gains: Sequence[Estimate]
     best: int
     bound: float
     leakage: Leakage | None

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import minimize
 
-from ensemble.stacking.scoring import over_classes
+from ensemble.evaluation.losses import over_classes
 
 if TYPE_CHECKING:
     from ensemble.plugin.base import FloatArray
@@ -35,6 +34,8 @@ def fit_simplex_weights(
         ``(n_learners,)`` weights, none negative, summing to 1. Never worse on these rows than any
         single learner or the mean, whatever the solver (SLSQP) comes back with.
     """
+    from scipy.optimize import minimize
+
     learners = logits.shape[1]
     columns = np.ascontiguousarray(logits.transpose(1, 0, 2)).reshape(learners, -1)
 
@@ -85,6 +86,8 @@ def fit_scale_and_bias(
     tuple of FloatArray
         ``(3,)`` scales and ``(3,)`` biases, by L-BFGS.
     """
+    from scipy.optimize import minimize
+
     neutral = np.repeat([1.0, 0.0], 3)
     strength = l2 / len(logits)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ensemble.stacking.scoring import bootstrap_means, effective_clusters, measured
+from ensemble.evaluation.bootstrap import bootstrap_means, effective_clusters
+from ensemble.evaluation.intervals import estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +54,7 @@ def nesting_gaps(
     return {
         name: {
             "plain_log_loss": float(plain[:, i].mean()),
-            "gap": measured(gaps[:, i], samples[:, i], effective).to_json(),
+            "gap": estimate(gaps[:, i], samples[:, i], effective).to_json(),
         }
         for i, name in enumerate(names)
     }

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ensemble.evaluation.bootstrap import RESAMPLES
+from ensemble.evaluation.losses import row_log_loss, softmax
+from ensemble.evaluation.selection import correct_for_choice, stratification_optimism
 from ensemble.stacking.gap import nesting_record
 from ensemble.stacking.leakage import find_leakage
-from ensemble.stacking.scoring import RESAMPLES, row_log_loss, softmax
-from ensemble.stacking.selection import correct_for_choice, stratification_optimism
 from ensemble.stacking.tries import META_LEARNER, Try, candidate_try, learner_try
 from ensemble.stacking.verdict import BY_EVIDENCE, decide
 from ensemble.stacking.verdict_text import describe_stratification, describe_tries

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from ensemble.stacking.contrasts import SIZES, Battles, Tested, figures_at, within_folds
 from ensemble.stacking.logits import centered
@@ -42,7 +42,7 @@ ALPHA = 0.05
 CONFIDENCE = 0.95
 """One-sided: how sure the bound of a leak that was found is."""
 
-_DEVIATIONS = float(stats.norm.ppf(CONFIDENCE))
+_DEVIATIONS = float(special.ndtri(CONFIDENCE))
 """Standard errors up to that end."""
 
 QUERIES = 10_000
@@ -185,7 +185,7 @@ def find_leakage(
     battles = Battles(labels[order], folds, clusters[order], asked, threads)
     columns = [meta.learners.index(name) for name in tested]
     logits = np.ascontiguousarray(logits[:, columns].transpose(2, 0, 1))
-    threshold = float(stats.norm.isf(ALPHA / count))
+    threshold = float(-special.ndtri(ALPHA / count))
     found = [t for place in places for t in _tests(place, logits, tested, battles, threshold)]
     significant = [test for test in found if test.statistic > threshold]
     largest = max(found, key=lambda test: test.statistic)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ensemble.errors import ArtifactError
-from ensemble.stacking.scoring import over_classes
+from ensemble.evaluation.losses import over_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

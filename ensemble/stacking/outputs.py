@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.schema import PROBABILITY_SCHEMA
+from ensemble.evaluation.losses import row_log_loss
+from ensemble.evaluation.tables import loss_tables
 from ensemble.plugin.base import CLASSES
 from ensemble.stacking.calls import describe_checked
 from ensemble.stacking.nested import outer_folds
-from ensemble.stacking.scoring import row_log_loss
 from ensemble.stacking.seed_spread import learner_losses, seed_records, seed_replicates
-from ensemble.stacking.tables import loss_tables
 from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import polars as pl
 
 from ensemble.battles.schema import labels_of
 from ensemble.errors import ArtifactError
+from ensemble.evaluation.losses import class_prior_losses, row_log_loss, softmax
 from ensemble.stacking.assemble import check_folds
 from ensemble.stacking.doubt import outside_learners
-from ensemble.stacking.sanity import class_prior_losses, doubts_about, refuse_labels
-from ensemble.stacking.scoring import row_log_loss, softmax
+from ensemble.stacking.sanity import doubts_about, refuse_labels
 from ensemble.stacking.tries import Try, TryStore, learner_try, scored_rows
 
 if TYPE_CHECKING:

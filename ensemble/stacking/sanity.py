@@ -6,14 +6,13 @@ from itertools import permutations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from ensemble.errors import DataError
+from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.plugin.base import CLASSES
-from ensemble.stacking.scoring import row_log_loss, softmax
 
 if TYPE_CHECKING:
-    from ensemble.plugin.base import FloatArray, IntArray, LogitArray
+    from ensemble.plugin.base import FloatArray, LogitArray
 
 _SURE = 0.99
 """A class with more probability is as good as said to be the label."""
@@ -21,30 +20,6 @@ _FEWEST_ROWS = 10
 _TOO_GOOD = 0.1
 """Nats. People do not agree that well on which of two answers is better."""
 _SCALES = (1e-3, 1e3)
-
-
-def class_prior_losses(labels: FloatArray, folds: IntArray) -> FloatArray:
-    """Score, on each fold, the label shares of the other folds.
-
-    Parameters
-    ----------
-    labels
-        ``(n, 3)`` distributions.
-    folds
-        ``(n,)``.
-
-    Returns
-    -------
-    FloatArray
-        ``(n,)`` log loss of each row; NaN where there is one fold.
-    """
-    losses = np.full(len(labels), np.nan)
-    for fold in np.unique(folds):
-        held_out = folds == fold
-        if not held_out.all():
-            shares = labels[~held_out].mean(axis=0)
-            losses[held_out] = row_log_loss(labels[held_out], shares)
-    return losses
 
 
 def refuse_labels(name: str, logits: LogitArray, labels: FloatArray) -> None:
@@ -119,6 +94,8 @@ def _cure(logits: LogitArray, labels: FloatArray, bound: float) -> str:
 
 
 def _best_scale(logits: LogitArray, labels: FloatArray) -> tuple[float, float]:
+    from scipy.optimize import minimize_scalar
+
     found = minimize_scalar(
         lambda power: _loss(logits * np.exp(power), labels),
         bounds=tuple(np.log(_SCALES)),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.stacking.scoring import row_log_loss, softmax
+from ensemble.evaluation.losses import row_log_loss, softmax
 
 if TYPE_CHECKING:
     from ensemble.plugin.base import FloatArray, MetaFeatures

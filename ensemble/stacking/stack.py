@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemble.errors import ArtifactError, ConfigError, DataError, unknown_name
+from ensemble.evaluation.bootstrap import RESAMPLES
+from ensemble.evaluation.losses import class_prior_losses, row_log_loss
 from ensemble.plugin.base import FitContext
 from ensemble.stacking.calls import fit_checked, load_checked, predict_checked, save_checked
 from ensemble.stacking.candidates import META_COMPLEXITY, Candidate, simple_candidates
@@ -33,8 +35,7 @@ from ensemble.stacking.outputs import (
     score_tables,
     write_predictions,
 )
-from ensemble.stacking.sanity import class_prior_losses, doubts_about
-from ensemble.stacking.scoring import RESAMPLES, row_log_loss
+from ensemble.stacking.sanity import doubts_about
 from ensemble.stacking.seed_spread import seed_replicates
 from ensemble.stacking.verdict import BY_EVIDENCE
 from ensemble.storage.directories import atomic_directory, read_manifest

@@ -8,16 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemble.errors import unknown_name
+from ensemble.evaluation.bootstrap import RESAMPLES, bootstrap_means, effective_clusters
+from ensemble.evaluation.intervals import LEVEL, MIN_CLUSTERS, Estimate, estimate
 from ensemble.stacking.evidence import Evidence
-from ensemble.stacking.scoring import (
-    LEVEL,
-    MIN_CLUSTERS,
-    RESAMPLES,
-    Measured,
-    bootstrap_means,
-    effective_clusters,
-    measured,
-)
 from ensemble.stacking.verdict_text import describe_evidence, describe_outcome
 
 if TYPE_CHECKING:
@@ -166,9 +159,9 @@ def _weigh(
     bound = flattery + (leakage.nats if leakage else 0.0)
     gain_level = 1.0 - (1.0 - level) / attempts
 
-    def gain(i: int) -> Measured:
+    def gain(i: int) -> Estimate:
         at = level if candidates[i].simple else gain_level
-        own = measured(
+        own = estimate(
             losses[:, best] - losses[:, i], samples[:, best] - samples[:, i], effective, at
         )
         return own if candidates[i].simple else _less(own, bound)
@@ -176,7 +169,7 @@ def _weigh(
     indices = range(len(candidates))
     return Evidence(
         candidates=candidates,
-        scores=[measured(losses[:, i], samples[:, i], effective, level) for i in indices],
+        scores=[estimate(losses[:, i], samples[:, i], effective, level) for i in indices],
         gains=[gain(i) for i in indices],
         best=best,
         bound=bound,
@@ -189,22 +182,22 @@ def _weigh(
     )
 
 
-def _less(gain: Measured, bound: float) -> Measured:
+def _less(gain: Estimate, bound: float) -> Estimate:
     """Take the bound off a gain and off both ends of its interval."""
     if gain.low is None or gain.high is None:
         return replace(gain, mean=gain.mean - bound)
-    return Measured(gain.mean - bound, gain.low - bound, gain.high - bound)
+    return Estimate(gain.mean - bound, gain.low - bound, gain.high - bound)
 
 
 def _by_evidence(found: Evidence, losses: FloatArray) -> tuple[int, str]:
     """Give the index of the candidate to use, and the rule that says so."""
     candidates, gains = found.candidates, found.gains
     indices = range(len(candidates))
-    winning = [i for i in indices if not candidates[i].simple and gains[i].gains]
+    winning = [i for i in indices if not candidates[i].simple and gains[i].is_above]
     if winning:
         return min(winning, key=lambda i: float(losses[i])), _STACK_WINS
     # A gain is at most about 0 here: its interval includes 0 unless the candidate is worse.
-    as_good = [i for i in indices if candidates[i].simple and not gains[i].loses]
+    as_good = [i for i in indices if candidates[i].simple and not gains[i].is_below]
     simplest = min(as_good, key=lambda i: candidates[i].complexity)
     if found.small:
         return simplest, _SMALL_SAMPLE

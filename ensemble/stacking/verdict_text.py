@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ensemble.stacking.scoring import MIN_CLUSTERS
+from ensemble.evaluation.intervals import MIN_CLUSTERS
+from ensemble.evaluation.text import signed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ensemble.evaluation.intervals import Estimate
+    from ensemble.evaluation.selection import Stratified
     from ensemble.stacking.evidence import Evidence
-    from ensemble.stacking.scoring import Measured
-    from ensemble.stacking.selection import Stratified
 
 SHOWN_OPTIMISM = 0.0005
 """What equal class shares flatter by is said from here on, nats a battle."""
@@ -80,9 +81,9 @@ def _meta_learner(found: Evidence, i: int, reference: str) -> str:
         return f"{found.names[i]} against {reference}: {signed(gain.mean)} nats a battle{less}."
     verb = (
         f"gains over {reference}"
-        if gain.gains
+        if gain.is_above
         else f"is shown to lose against {reference}"
-        if gain.loses and not found.bound
+        if gain.is_below and not found.bound
         else f"is not shown to gain over {reference}"
     )
     level = f"{found.gain_level:.1%}".replace(".0%", "%")
@@ -111,7 +112,7 @@ def _bound_shown(found: Evidence) -> str:
     )
 
 
-def _loss_shown(gain: Measured, level: float) -> str:
+def _loss_shown(gain: Estimate, level: float) -> str:
     """Write a gain that is none as the loss that it is; the best candidate's is never greater."""
     if gain.low is None or gain.high is None:
         return f"its loss is {abs(gain.mean):.4f} nats a battle higher"
@@ -120,9 +121,3 @@ def _loss_shown(gain: Measured, level: float) -> str:
         f"its loss is {abs(gain.mean):.4f} nats a battle higher "
         f"({level:.0%} interval of the difference {low} to {high})"
     )
-
-
-def signed(value: float, digits: int = 4) -> str:
-    """Write a number with its sign; what is rounded to 0 has none."""
-    text = f"{value:+.{digits}f}"
-    return text.replace("-", "\N{MINUS SIGN}") if float(text) else text[1:]

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from ensemble.battles.swap import swap_classes
+from ensemble.evaluation.losses import softmax
 from ensemble.plugin.base import CLASSES, MetaLearner
 from ensemble.stacking.candidates import Blend, Mean, VectorScaling
-from ensemble.stacking.scoring import softmax
 from ensemble.storage.json_files import read_json, write_json
 from ensemble_plugins.boosted_trees import text_of
 from ensemble_plugins.stacker_trees import (

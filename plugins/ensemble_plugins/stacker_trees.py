@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemble.errors import LearnerError
+from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.plugin.base import CLASSES, MetaFeatures
 from ensemble.stacking.logits import logits_of
-from ensemble.stacking.scoring import row_log_loss, softmax
 from ensemble_plugins.binned_rows import WATCHED, BinnedRows
 
 if TYPE_CHECKING:

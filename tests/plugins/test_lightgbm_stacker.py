@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensemble.errors import ArtifactError, ConfigError, LearnerError
+from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.plugin.base import SWAP, FitContext, MetaFeatures
 from ensemble.plugin.parameters import build, plain_parameters
 from ensemble.stacking.candidates import VectorScaling
-from ensemble.stacking.scoring import row_log_loss, softmax
 from ensemble.storage.hashing import canonical_json
 from ensemble_plugins.lightgbm_stacker import LightGBMStacker
 from ensemble_plugins.stacker_trees import (

@@ -10,9 +10,9 @@ from ensemble.battles.schema import learner_view
 from ensemble.battles.swap import swap_battles, swap_classes
 from ensemble.datasets.battles import GeneratedBattles, generate_battles
 from ensemble.errors import ArtifactError
+from ensemble.evaluation.losses import softmax
 from ensemble.plugin.base import CLASSES, FitContext
 from ensemble.plugin.parameters import plain_parameters
-from ensemble.stacking.scoring import softmax
 from ensemble_plugins.tfidf import Tfidf
 
 if TYPE_CHECKING:

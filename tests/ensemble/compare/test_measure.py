@@ -11,13 +11,8 @@ from hypothesis import strategies as st
 
 from ensemble.compare.measure import BETTER, OPEN, UNMEASURED, WORSE, measure
 from ensemble.compare.slices import Slice
-from ensemble.stacking.scoring import (
-    MIN_CLUSTERS,
-    bootstrap_means,
-    effective_clusters,
-    expanded_interval,
-    measured,
-)
+from ensemble.evaluation.bootstrap import bootstrap_means, effective_clusters
+from ensemble.evaluation.intervals import MIN_CLUSTERS, estimate, expanded_interval
 
 
 def _measure(
@@ -64,7 +59,7 @@ def test_the_numbers_of_all_rows_are_those_of_the_stack_stage() -> None:
     effective = effective_clusters(clusters)
     for k, name in enumerate(("reference", "other-0")):
         assert found["losses"][name] == pytest.approx(
-            measured(losses[:, k], samples[:, k], effective).to_json()
+            estimate(losses[:, k], samples[:, k], effective).to_json()
         )
     ends = expanded_interval(samples[:, 1] - samples[:, 0], effective)
     difference = found["differences"]["other-0"]

@@ -166,7 +166,7 @@ def test_the_spread_is_shown_and_widens_intervals(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ensemble.stacking.scoring.MIN_CLUSTERS", 2.0)  # these rows have few
+    monkeypatch.setattr("ensemble.evaluation.intervals.MIN_CLUSTERS", 2.0)  # these rows have few
     place = run(_config(project, stack={"meta_learner": "none", "resamples": 2000}))
     entries = read_json(place / "stack/candidates.json")["learners"]
     seeds = entries[0]["seeds"]

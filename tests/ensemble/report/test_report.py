@@ -23,15 +23,11 @@ from ensemble.battles.schema import (
     PREDICTION_SCHEMA,
 )
 from ensemble.errors import ArtifactError, InputError
+from ensemble.evaluation.bootstrap import bootstrap_means
+from ensemble.evaluation.intervals import estimate, interval
+from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.plugin.base import CLASSES
 from ensemble.report.write import write_report
-from ensemble.stacking.scoring import (
-    bootstrap_means,
-    estimate,
-    interval,
-    row_log_loss,
-    softmax,
-)
 from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import write_checksummed
 
@@ -244,7 +240,7 @@ def _stack(
     learner_losses = {n: row_log_loss(labels, softmax(x)) for n, x in logits.items()}
     best = min([n for n in losses if n != "lightgbm"], key=lambda n: losses[n].mean())
 
-    def scored(values: np.ndarray, groups: np.ndarray = clusters) -> dict[str, float]:
+    def scored(values: np.ndarray, groups: np.ndarray = clusters) -> dict[str, float | None]:
         samples = bootstrap_means(values[:, None], groups, resamples=200)[:, 0]
         found = estimate(values, samples)
         return {"log_loss": found.mean, "low": found.low, "high": found.high}

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from ensemble.evaluation.bootstrap import bootstrap_means
 from ensemble.sources.evidence import Arm, effects
-from ensemble.stacking.scoring import bootstrap_means
 
 
 def _arms(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import check_grad
 
 from ensemble.errors import ArtifactError
+from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.plugin.base import CLASSES, SWAP, FitContext, MetaFeatures, MetaLearner
 from ensemble.stacking import fitting
 from ensemble.stacking.candidates import (
@@ -20,7 +21,6 @@ from ensemble.stacking.candidates import (
 )
 from ensemble.stacking.fitting import fit_simplex_weights
 from ensemble.stacking.logits import logits_of
-from ensemble.stacking.scoring import row_log_loss, softmax
 
 if TYPE_CHECKING:
     from pathlib import Path

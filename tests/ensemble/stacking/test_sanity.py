@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ensemble.errors import DataError
-from ensemble.stacking.sanity import class_prior_losses, doubts_about, refuse_labels
-from ensemble.stacking.scoring import row_log_loss, softmax
+from ensemble.evaluation.losses import class_prior_losses, row_log_loss, softmax
+from ensemble.stacking.sanity import doubts_about, refuse_labels
 
 RNG = np.random.default_rng(0)
 LABELS = np.eye(3)[RNG.choice(3, 600, p=[0.5, 0.3, 0.2])]

@@ -17,11 +17,11 @@ from ensemble.errors import (
     LearnerError,
     UnknownNameError,
 )
+from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.plugin.base import CLASSES, FitContext, MetaFeatures, MetaLearner
 from ensemble.stacking.candidates import BestSingle, Mean
 from ensemble.stacking.data import StackData
 from ensemble.stacking.outputs import OOF_SCHEMA, ids_fingerprint
-from ensemble.stacking.scoring import row_log_loss, softmax
 from ensemble.stacking.stack import list_candidates, load_stack, run_stack
 from ensemble.storage.directories import read_manifest
 from ensemble.storage.json_files import read_json

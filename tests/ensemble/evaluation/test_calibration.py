@@ -6,14 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ensemble.report.measures import (
-    class_prior_loss,
-    confusion,
-    correlations,
-    reliability,
-    scores,
-)
-from ensemble.stacking.scoring import softmax
+from ensemble.evaluation.calibration import confusion, correlations, reliability
+from ensemble.evaluation.losses import softmax
+from ensemble.evaluation.scores import class_prior_loss, scores
 
 LOGITS = arrays(np.float64, (40, 3), elements=st.floats(-4, 4))
 

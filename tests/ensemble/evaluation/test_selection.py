@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ensemble.stacking.scoring import Measured, row_log_loss, softmax
-from ensemble.stacking.selection import (
+from ensemble.evaluation.intervals import Estimate
+from ensemble.evaluation.losses import row_log_loss, softmax
+from ensemble.evaluation.selection import (
     correct_for_choice,
     corrected_gain,
     stratification_optimism,
@@ -103,8 +104,8 @@ def test_random_folds_flatter_nothing_on_average() -> None:
     assert found < 0.0022  # half of the deals are worse than the mean, and count as 0
 
 
-def _gain(mean: float, error: float = 1.0) -> Measured:
-    return Measured(mean, mean - 1.96 * error, mean + 1.96 * error)
+def _gain(mean: float, error: float = 1.0) -> Estimate:
+    return Estimate(mean, mean - 1.96 * error, mean + 1.96 * error)
 
 
 def test_a_gain_that_just_passed_is_halved_and_a_large_one_is_left() -> None:
@@ -114,7 +115,7 @@ def test_a_gain_that_just_passed_is_halved_and_a_large_one_is_left() -> None:
         (corrected_gain(_gain(4.0), 0.95) or 0) / 1000
     )
     assert corrected_gain(_gain(1.9), 0.95) is None
-    assert corrected_gain(Measured(1.0, None, None), 0.95) is None
+    assert corrected_gain(Estimate(1.0, None, None), 0.95) is None
 
 
 @pytest.mark.parametrize("truth", [0.5, 1.0, 2.0, 3.0])

@@ -7,16 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from ensemble.stacking.scoring import (
-    Estimate,
-    bootstrap_means,
-    effective_clusters,
-    estimate,
-    interval,
-    measured,
-    row_log_loss,
-    softmax,
-)
+from ensemble.evaluation.bootstrap import bootstrap_means, effective_clusters
+from ensemble.evaluation.intervals import Estimate, estimate, interval
+from ensemble.evaluation.losses import row_log_loss, softmax
 
 LOGITS = hnp.arrays(np.float64, (7, 3), elements=st.floats(-800, 800))
 
@@ -77,7 +70,7 @@ def test_bootstrap_depends_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) ->
     relabelled = bootstrap_means(losses, clusters * 7 + 2, resamples=100, seed=4)
     np.testing.assert_array_equal(first, relabelled)
     assert (first != bootstrap_means(losses, clusters, resamples=100, seed=5)).any()
-    monkeypatch.setattr("ensemble.stacking.scoring._CHUNK_CELLS", 64)
+    monkeypatch.setattr("ensemble.evaluation.bootstrap._CHUNK_CELLS", 64)
     chunked = bootstrap_means(losses, clusters, resamples=100, seed=4)
     np.testing.assert_allclose(first, chunked)
 
@@ -120,12 +113,12 @@ def test_many_clusters_have_the_percentile_interval_and_few_a_wider_one_or_none(
     values = np.random.default_rng(0).normal(size=200)
     samples = bootstrap_means(values[:, None], np.arange(200), resamples=4000)[:, 0]
     low, high = interval(samples)
-    many, few, fewer = (measured(values, samples, n) for n in (1e6, 25.0, 19.9))
+    many, few, fewer = (estimate(values, samples, n) for n in (1e6, 25.0, 19.9))
     assert (many.low, many.high) == pytest.approx((low, high), abs=1e-4)
     assert few.low is not None and few.high is not None
     assert few.low < low - 0.002 and few.high > high + 0.002
     assert (fewer.mean, fewer.low, fewer.high) == (few.mean, None, None)
-    assert not (fewer.gains or fewer.loses)
+    assert not (fewer.is_above or fewer.is_below)
 
 
 def test_effective_clusters_are_those_of_equal_size() -> None:
@@ -141,7 +134,7 @@ def test_intervals_of_twenty_clusters_cover_nearly_what_they_promise() -> None:
     for seed in range(600):
         values = rng.normal(size=20)
         samples = bootstrap_means(values[:, None], np.arange(20), resamples=1000, seed=seed)[:, 0]
-        own, (low, high) = measured(values, samples, 20.0), interval(samples)
+        own, (low, high) = estimate(values, samples, 20.0), interval(samples)
         assert own.low is not None and own.high is not None
         inside += own.low <= 0 <= own.high
         narrow += low <= 0 <= high

@@ -5,23 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import stats
-from scipy.optimize import brentq
+from scipy import special
 
-from ensemble.stacking.scoring import (
-    LEVEL,
-    MIN_CLUSTERS,
-    bootstrap_draws,
-    effective_clusters,
-    interval,
-    row_log_loss,
-)
+from ensemble.evaluation.bootstrap import bootstrap_draws, effective_clusters
+from ensemble.evaluation.intervals import LEVEL, MIN_CLUSTERS, interval
+from ensemble.evaluation.losses import row_log_loss
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ensemble.evaluation.intervals import Estimate
     from ensemble.plugin.base import FloatArray, IntArray
-    from ensemble.stacking.scoring import Measured
 
 RESAMPLES = 1000
 """Bootstrap draws of the correction, as in its source."""
@@ -54,7 +48,7 @@ class Corrected(NamedTuple):
         return max(self.corrected - self.best, 0.0)
 
 
-def corrected_gain(gain: Measured, level: float) -> float | None:
+def corrected_gain(gain: Estimate, level: float) -> float | None:
     """Correct a gain for having been chosen because its interval lies above 0.
 
     Such a gain is the larger, the luckier its rows were (the winner's curse). Given that it passed,
@@ -78,12 +72,15 @@ def corrected_gain(gain: Measured, level: float) -> float | None:
     """
     if gain.low is None or gain.low <= 0:
         return None
+    from scipy.optimize import brentq
+
     least = gain.mean - gain.low
-    error = least / float(stats.norm.isf((1.0 - level) / 2.0))
+    error = least / float(-special.ndtri((1.0 - level) / 2.0))
 
     def slope(truth: float) -> float:
         cut = (least - truth) / error
-        hazard = np.exp(stats.norm.logpdf(cut) - stats.norm.logsf(cut))
+        log_density = -(cut**2) / 2.0 - np.log(2.0 * np.pi) / 2.0
+        hazard = np.exp(log_density - special.log_ndtr(-cut))
         return float((gain.mean - truth) / error - hazard)
 
     # Below 0 the truth is not looked for: the stack was shown to gain.

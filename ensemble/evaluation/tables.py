@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.stacking.scoring import bootstrap_means, effective_clusters, measured
+from ensemble.evaluation.bootstrap import bootstrap_means, effective_clusters
+from ensemble.evaluation.intervals import estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,5 +78,5 @@ def loss_tables(
 
 
 def _score(losses: FloatArray, samples: FloatArray, effective: float) -> dict[str, float | None]:
-    found = measured(losses, samples, effective)
+    found = estimate(losses, samples, effective)
     return {"log_loss": found.mean, "low": found.low, "high": found.high}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ensemble.stacking.tables import loss_tables
+from ensemble.evaluation.tables import loss_tables
 
 
 def test_each_part_is_scored_with_its_own_rows_and_clusters() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ensemble.stacking.scoring import LEVEL, Estimate, interval
+from ensemble.evaluation.intervals import LEVEL, Estimate, interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,0 +1,1 @@
+"""Numbers alone: losses, bootstrap, intervals, calibration, area under the curve."""

@@ -1,0 +1,74 @@
+"""Probabilities and log losses of single rows."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import special
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ensemble.plugin.base import FloatArray, IntArray
+
+SMALLEST_PROBABILITY = 1e-15
+"""Probabilities below it count as it, so that one sure mistake cannot make a score infinite."""
+
+
+def softmax(logits: ArrayLike) -> FloatArray:
+    """Turn logits ``(..., k)`` into probabilities ``(..., k)`` float64, over the last axis."""
+    return np.asarray(special.softmax(np.asarray(logits, dtype=np.float64), axis=-1))
+
+
+def over_classes(operation: np.ufunc, values: FloatArray) -> FloatArray:
+    """Reduce the last axis ``(..., k)``, a short one, to ``(..., 1)``.
+
+    Column by column: NumPy's own reductions of three numbers take several times as long.
+    """
+    columns = [values[..., i : i + 1] for i in range(values.shape[-1])]
+    return np.asarray(reduce(operation, columns))
+
+
+def row_log_loss(labels: FloatArray, probabilities: FloatArray) -> FloatArray:
+    """Score each row: ``-sum(label * log(probability))``, in nats.
+
+    Parameters
+    ----------
+    labels
+        ``(n, 3)`` distributions over ``CLASSES``.
+    probabilities
+        ``(n, 3)``; NaN where no fold has predicted the row.
+
+    Returns
+    -------
+    FloatArray
+        ``(n,)`` float64; NaN where a probability is NaN.
+    """
+    logarithms = np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))
+    return np.asarray(-over_classes(np.add, labels * logarithms)[..., 0], dtype=np.float64)
+
+
+def class_prior_losses(labels: FloatArray, folds: IntArray) -> FloatArray:
+    """Score, on each fold, the label shares of the other folds.
+
+    Parameters
+    ----------
+    labels
+        ``(n, 3)`` distributions.
+    folds
+        ``(n,)``.
+
+    Returns
+    -------
+    FloatArray
+        ``(n,)`` log loss of each row; NaN where there is one fold.
+    """
+    losses = np.full(len(labels), np.nan)
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        if not held_out.all():
+            shares = labels[~held_out].mean(axis=0)
+            losses[held_out] = row_log_loss(labels[held_out], shares)
+    return losses
