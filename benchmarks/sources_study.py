@@ -46,9 +46,10 @@ from ensemble.config.load import parse_config
 from ensemble.datasets.battles import TRUTH_COLUMNS, generate_battles
 from ensemble.datasets.sources import SOURCE_KINDS, generate_source
 from ensemble.evaluation.losses import row_log_loss, softmax
-from ensemble.pipeline import sources_stage, writing
 from ensemble.plugin.base import CLASSES, FitContext
 from ensemble.sources.settings import StudySettings, learner_of
+from ensemble.stages.sources import sources_stage
+from ensemble.stages.work import writing
 from ensemble.storage.json_files import read_json, write_json
 
 if TYPE_CHECKING:

@@ -22,11 +22,11 @@ EVENTS = "events.jsonl"
 class Display(Protocol):
     """Shows a run to a person; see ``ensemble.cli.terminal``."""
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Show one line."""
         ...
 
-    def bar(self, label: str) -> AbstractContextManager[Callable[..., None]]:
+    def progress(self, label: str) -> AbstractContextManager[Callable[..., None]]:
         """Show a progress bar; gives ``progress(done, message)`` with ``done`` in [0, 1]."""
         ...
 
@@ -34,11 +34,11 @@ class Display(Protocol):
 class Silent:
     """Shows nothing."""
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Show nothing."""
 
     @contextmanager
-    def bar(self, label: str) -> Iterator[Callable[..., None]]:  # noqa: ARG002 - nothing is shown
+    def progress(self, label: str) -> Iterator[Callable[..., None]]:  # noqa: ARG002 - nothing is shown
         """Show nothing."""
         yield lambda _done, _message="": None
 
@@ -96,13 +96,18 @@ class Reporter:
             raise
         self.event("stage done", stage=name)
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Show one line."""
-        self.display.say(redact(text))
+        self.display.log(redact(text))
 
-    def bar(self, label: str) -> AbstractContextManager[Callable[..., None]]:
+    def warn(self, text: str) -> None:
+        """Record a warning, and show it."""
+        self.event("warning", text=text)
+        self.log(f"warning: {text}")
+
+    def progress(self, label: str) -> AbstractContextManager[Callable[..., None]]:
         """Show a progress bar."""
-        return self.display.bar(label)
+        return self.display.progress(label)
 
 
 def _traceback_of(error: BaseException) -> dict[str, str]:

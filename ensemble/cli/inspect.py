@@ -67,8 +67,9 @@ def sources(
     What it holds, what it repeats, how it differs, and what it does to the log loss of a learner
     that is fitted with and without it. Nothing of a run is changed.
     """
-    from ensemble.pipeline import sources_stage, working
     from ensemble.sources.settings import StudySettings
+    from ensemble.stages.sources import sources_stage
+    from ensemble.stages.work import working
 
     wanted = fold_numbers(folds)
     with only_results():
@@ -114,7 +115,7 @@ def audit(run: Path, partial: bool, deep: bool, rows: int, as_json: bool) -> Non
     are not installed), or `failed`. All but the first two exit with 1.
     """
     from ensemble.config.load import load_run_config
-    from ensemble.pipeline import prove_stage
+    from ensemble.stages.audit import prove_stage
 
     load_run_config(run)  # exits with 2 where there is no run: that is not a dishonest one
     with only_results():
@@ -147,7 +148,8 @@ def check(config: Path, learners: tuple[str, ...], rows: int, quiet: bool, as_js
     sixty battles: shape, order, batch, save and load, seed. Models that are stored already are
     asked again for what they predicted.
     """
-    from ensemble.pipeline import check_stage, working
+    from ensemble.stages.check import check_stage
+    from ensemble.stages.work import working
 
     with only_results():
         settings = load(config)
@@ -178,7 +180,7 @@ def compare(run: Path, names: tuple[str, ...], by: tuple[str, ...], as_json: boo
     of which a row belongs to the largest: 'stop_words_*_prompt', say.
     """
     from ensemble.cli.terminal import show_comparison
-    from ensemble.pipeline import compare_stage
+    from ensemble.stages.compare import compare_stage
 
     with only_results():
         result, stored, fault = compare_stage(run, names, by)

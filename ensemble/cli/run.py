@@ -46,7 +46,7 @@ def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
     @json_option
     @wraps(function)
     def verb(config: Path, quiet: bool, as_json: bool, **options: Any) -> None:
-        from ensemble.pipeline import working
+        from ensemble.stages.work import working
 
         with only_results():
             settings = load(config)
@@ -88,7 +88,7 @@ def run(
 @_stage
 def prepare(config: Config, reporter: Any) -> dict[str, Any]:
     """Load the sources and find clusters of duplicates."""
-    from ensemble.pipeline import prepare_stage
+    from ensemble.stages.prepare import prepare_stage
 
     return prepare_stage(config, reporter)
 
@@ -96,7 +96,7 @@ def prepare(config: Config, reporter: Any) -> dict[str, Any]:
 @_stage
 def split(config: Config, reporter: Any) -> dict[str, Any]:
     """Make the fold plan."""
-    from ensemble.pipeline import split_stage
+    from ensemble.stages.split import split_stage
 
     return split_stage(config, reporter)
 
@@ -116,7 +116,7 @@ def fit(
 ) -> dict[str, Any]:
     """Fit learners fold by fold; store OOF and test logits."""
     from ensemble.oof.refits import Decisions
-    from ensemble.pipeline import fit_stage
+    from ensemble.stages.fit import fit_stage
 
     decided = Decisions(refit, keep)
     return fit_stage(config, reporter, learners or None, fold_numbers(folds), decided)
@@ -125,7 +125,7 @@ def fit(
 @_stage
 def stack(config: Config, reporter: Any) -> dict[str, Any]:
     """Compare ways to combine the learners, and decide."""
-    from ensemble.pipeline import stack_stage
+    from ensemble.stages.stack import stack_stage
 
     return stack_stage(config, reporter)
 
@@ -163,7 +163,8 @@ def predict(
     if test is not None and output is not None:
         rows: int | None = _score(config, config_or_run, test, output, keep, reading)
     else:
-        from ensemble.pipeline import predict_stage, writing
+        from ensemble.stages.predict import predict_stage
+        from ensemble.stages.work import writing
 
         with only_results(), writing(config, terminal(quiet=quiet)) as reporter:
             output, rows = predict_stage(config, reporter), None
@@ -203,7 +204,8 @@ def _score(
 @json_option
 def report(config_or_run: Path, as_json: bool) -> None:
     """Write the HTML report of what there is so far."""
-    from ensemble.pipeline import report_stage, writing
+    from ensemble.stages.report import report_stage
+    from ensemble.stages.work import writing
 
     config = load(config_or_run)
     with writing(config) as reporter:

@@ -36,12 +36,12 @@ class Terminal:
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Show one line."""
         self.console.print(printable(text), markup=False)
 
     @contextmanager
-    def bar(self, label: str) -> Iterator[Callable[..., None]]:
+    def progress(self, label: str) -> Iterator[Callable[..., None]]:
         """Show a progress bar, which goes when done; where there is no terminal a line a minute."""
         if not self.console.is_terminal:
             yield self._by_lines(label)
@@ -64,7 +64,7 @@ class Terminal:
             now = time.monotonic()
             if now - said >= _SECONDS_BETWEEN_LINES:
                 said = now
-                self.say(f"{label}  {done:.0%}  {message}".rstrip())
+                self.log(f"{label}  {done:.0%}  {message}".rstrip())
 
         return update
 

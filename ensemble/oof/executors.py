@@ -78,7 +78,7 @@ def _one_after_the_other(config: Config, tasks: Sequence[Task], reporter: Report
 def _fit_here(workspace: Workspace, task: Task, reporter: Reporter) -> bool:
     spec, held_out = task.spec, task.held_out
     started = time.perf_counter()
-    with reporter.bar(label_of(spec, held_out)) as progress:
+    with reporter.progress(label_of(spec, held_out)) as progress:
         fitted = fit_fold(workspace, spec, held_out, progress)
     _tell(reporter, Outcome(spec, held_out, fitted, time.perf_counter() - started))
     return fitted
@@ -171,7 +171,7 @@ def _tell(reporter: Reporter, outcome: Outcome) -> None:
     reporter.event(what, learner=spec.name, **told, seconds=round(seconds, 3))
     if not fitted:
         return
-    reporter.say(f"{label_of(spec, held_out)}  fitted in {seconds:.1f} s")
+    reporter.log(f"{label_of(spec, held_out)}  fitted in {seconds:.1f} s")
     if not held_out.is_pair:
         _notify(reporter, spec, held_out, seconds)
 
@@ -185,5 +185,4 @@ def _notify(reporter: Reporter, spec: LearnerSpec, held_out: HeldOut, seconds: f
         seconds=seconds,
     )
     for fault in faults:
-        reporter.event("warning", text=fault)
-        reporter.say(f"warning: {fault}")
+        reporter.warn(fault)

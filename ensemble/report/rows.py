@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from matplotlib.transforms import blended_transform_factory
-
 from ensemble.report.svg import CARD, INK
 from ensemble.report.text import shorten, visible
 
@@ -61,6 +59,8 @@ def row_axes(
 
 def _write_note(axes: Axes, position: int, note: str) -> None:
     """Write a row's numbers right of the axes, at the height of its mark."""
+    from matplotlib.transforms import blended_transform_factory
+
     figure = axes.get_figure()
     assert figure is not None  # noqa: S101 - axes that were just added have one
     axes.text(

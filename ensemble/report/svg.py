@@ -13,15 +13,14 @@ import warnings
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-import matplotlib as mpl
 from markupsafe import Markup
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 
 from ensemble.report.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from matplotlib.figure import Figure
 
 INK, MUTED, GRID = "#010101", "#020202", "#030303"
 SIDE_A, SIDE_B, TIE = "#040404", "#050505", "#060606"
@@ -96,6 +95,11 @@ def render(
 
 def _painted(paint: Callable[[Figure], None], width: float, height: float) -> str:
     """Paint a figure and give it as an SVG document."""
+    # Here, since a report that is kept paints nothing, and matplotlib is slow to import.
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
     # A pixel is a point here, so that font sizes mean what they say.
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         # Names may be in any script: the browser has fonts for it, matplotlib only measures.

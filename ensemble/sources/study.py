@@ -179,8 +179,8 @@ class _Job:
         self._write(study)
         self.reporter.event("source studied", source=self.name, verdict=study.verdict["word"])
         for text in study.warnings:
-            self.reporter.say(f"warning: {self.name}: {text}")
-        self.reporter.say(study.verdict["sentence"])
+            self.reporter.log(f"warning: {self.name}: {text}")
+        self.reporter.log(study.verdict["sentence"])
         return study
 
     def _shift(self, whole: Material) -> dict[str, Any]:
@@ -254,7 +254,7 @@ class _Job:
             stored = {}
         kind = part.partition("-")[0]
         if stored.get("key") == key:
-            self.reporter.say(f"{self.name}  {kind}  kept")
+            self.reporter.log(f"{self.name}  {kind}  kept")
             return dict(stored["part"])
         started = time.perf_counter()
         with self._telling(kind, steps) as tell:
@@ -262,14 +262,14 @@ class _Job:
         write_checksummed(path, {"key": key, "part": made})
         seconds = time.perf_counter() - started
         self.reporter.event("source measured", source=self.name, part=kind, seconds=seconds)
-        self.reporter.say(f"{self.name}  {kind}  measured in {seconds:,.0f} s")
+        self.reporter.log(f"{self.name}  {kind}  measured in {seconds:,.0f} s")
         return made
 
     @contextmanager
     def _telling(self, kind: str, steps: int) -> Iterator[Callable[[str], None]]:
         """Show what is being done, and how much of it is done."""
         told: set[str] = set()
-        with self.reporter.bar(f"{self.name}, {kind}") as progress:
+        with self.reporter.progress(f"{self.name}, {kind}") as progress:
 
             def tell(what: str) -> None:
                 progress(min(len(told) / steps, 1.0), what)

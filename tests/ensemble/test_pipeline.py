@@ -18,16 +18,14 @@ from ensemble.errors import (
     LearnerError,
     RunLockedError,
 )
-from ensemble.pipeline import (
-    fit_stage,
-    predict_stage,
-    prepare_stage,
-    run,
-    split_stage,
-    stack_stage,
-    writing,
-)
+from ensemble.pipeline import run
 from ensemble.plugin.hookspecs import hookimpl
+from ensemble.stages.fit import fit_stage
+from ensemble.stages.predict import predict_stage
+from ensemble.stages.prepare import prepare_stage
+from ensemble.stages.split import split_stage
+from ensemble.stages.stack import stack_stage
+from ensemble.stages.work import writing
 from ensemble.storage.json_files import write_checksummed
 from ensemble.submission.new_rows import predict_file
 

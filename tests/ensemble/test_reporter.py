@@ -103,13 +103,13 @@ def test_a_display_is_passed_on_to_and_none_is_silence(tmp_path: Path) -> None:
     class Seen(Silent):
         said: list[str] = []  # noqa: RUF012 - one instance
 
-        def say(self, text: str) -> None:
+        def log(self, text: str) -> None:
             self.said.append(text)
 
     for display in (None, Seen()):
         reporter = Reporter(tmp_path, display)
-        reporter.say("hello")
-        with reporter.bar("fit") as progress:
+        reporter.log("hello")
+        with reporter.progress("fit") as progress:
             progress(0.5, "half")
     assert Seen.said == ["hello"]
     assert not (tmp_path / EVENTS).exists()

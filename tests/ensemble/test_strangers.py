@@ -13,8 +13,9 @@ import pytest
 from ensemble.cli.demo import CONFIG, demo
 from ensemble.cli.terminal import Terminal
 from ensemble.errors import ConfigError, DataError
-from ensemble.pipeline import run, writing
+from ensemble.pipeline import run
 from ensemble.stacking.settings import check_plugins
+from ensemble.stages.work import writing
 
 
 def test_a_directory_that_is_no_run_is_left_alone(project: Any) -> None:
@@ -72,7 +73,7 @@ def test_no_learner_is_called_like_a_candidate(name: str, project: Any) -> None:
 def test_terminal_escapes_are_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
     told = str(DataError("id \x1b[2J\x07", where="a\u202eb.csv", mend="two\nlines\tand é 模"))
     assert told == ("id \\x1b[2J\\x07\n  where: a\\u202eb.csv\n  mend:  two\nlines\tand é 模")
-    Terminal().say("name \x1b]0;title\x07")
+    Terminal().log("name \x1b]0;title\x07")
     assert "\x1b" not in capsys.readouterr().err
 
 

@@ -16,15 +16,13 @@ from ensemble.audit.checks import Check
 from ensemble.battles.folds import FoldPlan
 from ensemble.battles.prepare import read_battles
 from ensemble.errors import ArtifactError
-from ensemble.pipeline import (
-    fit_stage,
-    predict_stage,
-    prepare_stage,
-    run,
-    split_stage,
-    stack_stage,
-    writing,
-)
+from ensemble.pipeline import run
+from ensemble.stages.fit import fit_stage
+from ensemble.stages.predict import predict_stage
+from ensemble.stages.prepare import prepare_stage
+from ensemble.stages.split import split_stage
+from ensemble.stages.stack import stack_stage
+from ensemble.stages.work import writing
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import write_checksummed
 from ensemble.submission.new_rows import predict_file

@@ -21,8 +21,12 @@ from ensemble.audit.fingerprint import subject_files
 from ensemble.audit.result import LIMITS
 from ensemble.cli import cli
 from ensemble.errors import AuditError, EnsembleError
-from ensemble.pipeline import audit_stage, prepare_stage, run, split_stage, writing
+from ensemble.pipeline import run
 from ensemble.report.write import write_report
+from ensemble.stages.audit import audit_stage
+from ensemble.stages.prepare import prepare_stage
+from ensemble.stages.split import split_stage
+from ensemble.stages.work import writing
 from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import read_checksummed, write_checksummed
 
@@ -411,7 +415,7 @@ def test_a_failed_audit_is_told_once_and_in_short(place: Path, project: Any) -> 
     config = load_run_config(place)
     said: list[str] = []
     with writing(config) as reporter:
-        reporter.say = said.append  # type: ignore[method-assign, assignment]
+        reporter.log = said.append  # type: ignore[method-assign, assignment]
         with pytest.raises(AuditError, match="checks fail") as caught:
             audit_stage(config, reporter)
     assert not any("checks fail" in line for line in said)

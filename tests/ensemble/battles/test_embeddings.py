@@ -18,7 +18,9 @@ from ensemble.battles.folds import FoldPlan
 from ensemble.battles.partition import Partition
 from ensemble.battles.split import read_split
 from ensemble.errors import ArtifactError, ConfigError, DataError
-from ensemble.pipeline import fit_stage, run, writing
+from ensemble.pipeline import run
+from ensemble.stages.fit import fit_stage
+from ensemble.stages.work import writing
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,9 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from ensemble.battles.shared_text import FEWEST_TEXTS, shared_text
-from ensemble.pipeline import prepare_stage, split_stage, writing
+from ensemble.stages.prepare import prepare_stage
+from ensemble.stages.split import split_stage
+from ensemble.stages.work import writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

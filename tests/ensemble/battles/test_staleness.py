@@ -14,15 +14,13 @@ import pytest
 from ensemble.audit.audit import audit_run
 from ensemble.battles.prepare import read_summary
 from ensemble.errors import ArtifactError
-from ensemble.pipeline import (
-    fit_stage,
-    predict_stage,
-    prepare_stage,
-    run,
-    split_stage,
-    stack_stage,
-    writing,
-)
+from ensemble.pipeline import run
+from ensemble.stages.fit import fit_stage
+from ensemble.stages.predict import predict_stage
+from ensemble.stages.prepare import prepare_stage
+from ensemble.stages.split import split_stage
+from ensemble.stages.stack import stack_stage
+from ensemble.stages.work import writing
 
 if TYPE_CHECKING:
     from ensemble.config.settings import Config

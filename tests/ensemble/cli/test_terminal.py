@@ -89,8 +89,8 @@ def test_what_is_not_there_is_not_shown(
 
 
 def _show(terminal: Terminal) -> None:
-    terminal.say("one [line] of text")
-    with terminal.bar("fit") as progress:
+    terminal.log("one [line] of text")
+    with terminal.progress("fit") as progress:
         progress(0.25, "fold 1")
 
 
@@ -111,7 +111,7 @@ def test_where_it_is_no_terminal_a_line_a_minute_says_how_far_it_is(
 ) -> None:
     now = 1000.0
     monkeypatch.setattr("ensemble.cli.terminal.time.monotonic", lambda: now)
-    with Terminal().bar("fit") as progress:
+    with Terminal().progress("fit") as progress:
         for share, now in ((0.1, 1059.0), (0.2, 1060.0), (0.3, 1119.0), (0.4, 1190.0)):  # noqa: B007
             progress(share, "fold 1")
     assert capsys.readouterr() == ("", "fit  20%  fold 1\nfit  40%  fold 1\n")

@@ -25,8 +25,12 @@ from ensemble.compare.records import file_name
 from ensemble.compare.slices import builtin_slices, by_number, numbers
 from ensemble.config.load import load_config
 from ensemble.errors import ArtifactError, ConfigError, DataError, UnknownNameError
-from ensemble.pipeline import fit_stage, prepare_stage, split_stage, stack_stage, writing
 from ensemble.report.write import write_report
+from ensemble.stages.fit import fit_stage
+from ensemble.stages.prepare import prepare_stage
+from ensemble.stages.split import split_stage
+from ensemble.stages.stack import stack_stage
+from ensemble.stages.work import writing
 from ensemble.storage.atomic import wrap_os_errors
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import write_checksummed

@@ -16,9 +16,11 @@ from ensemble.config.load import load_config, load_run_config
 from ensemble.config.secrets import References, resolved_secrets, secret_digests
 from ensemble.config.settings import Config
 from ensemble.errors import ConfigError, DataError, EnsembleError, PluginError
-from ensemble.pipeline import prepare_stage, run, writing
+from ensemble.pipeline import run
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.redact import is_secret_name, mask_text, masked, redact, without_secrets
+from ensemble.stages.prepare import prepare_stage
+from ensemble.stages.work import writing
 from ensemble.submission.new_rows import predict_file
 from ensemble_plugins.tfidf import Tfidf
 

@@ -10,9 +10,11 @@ import pytest
 
 from ensemble.errors import ConfigError
 from ensemble.oof.check import OWN, Finding
-from ensemble.pipeline import check_stage, run, writing
+from ensemble.pipeline import run
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.hookspecs import hookimpl
+from ensemble.stages.check import check_stage
+from ensemble.stages.work import writing
 from ensemble.storage.json_files import write_checksummed
 
 if TYPE_CHECKING:

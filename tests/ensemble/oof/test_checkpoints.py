@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ensemble.oof.checkpoints import checkpoint_directory, sweep_checkpoints
-from ensemble.pipeline import run, writing
+from ensemble.pipeline import run
+from ensemble.stages.work import writing
 from ensemble.storage.json_files import read_json
 
 

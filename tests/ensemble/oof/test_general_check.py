@@ -11,10 +11,12 @@ import pytest
 
 from ensemble.oof.check import Finding, check_learner
 from ensemble.oof.workspace import open_workspace
-from ensemble.pipeline import prepare_stage, split_stage, writing
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import get_manager
 from ensemble.stacking.settings import learner_specs
+from ensemble.stages.prepare import prepare_stage
+from ensemble.stages.split import split_stage
+from ensemble.stages.work import writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,10 +15,12 @@ import pytest
 from ensemble.errors import EnsembleError, LearnerError
 from ensemble.oof import crossfit
 from ensemble.oof.workspace import open_workspace
-from ensemble.pipeline import prepare_stage, split_stage, writing
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.stacking.settings import learner_specs
+from ensemble.stages.prepare import prepare_stage
+from ensemble.stages.split import split_stage
+from ensemble.stages.work import writing
 from ensemble.storage import json_files
 
 if TYPE_CHECKING:

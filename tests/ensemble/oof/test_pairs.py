@@ -21,7 +21,7 @@ from ensemble.config.source_settings import SourceUse
 from ensemble.errors import ArtifactError, ConfigError, LearnerError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.workspace import Workspace, open_workspace
-from ensemble.pipeline import fit_stage, run, stack_stage, writing
+from ensemble.pipeline import run
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.stacking.assemble import stack_data
@@ -31,6 +31,9 @@ from ensemble.stacking.settings import (
     nested_specs,
     pair_specs,
 )
+from ensemble.stages.fit import fit_stage
+from ensemble.stages.stack import stack_stage
+from ensemble.stages.work import writing
 from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import read_json, write_checksummed
 

@@ -11,10 +11,15 @@ import pytest
 
 from ensemble.errors import ConfigError
 from ensemble.oof.workspace import open_workspace
-from ensemble.pipeline import check_stage, fit_stage, prepare_stage, run, split_stage, writing
+from ensemble.pipeline import run
 from ensemble.plugin.base import Feature, FeatureSet, Resources
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import get_manager
+from ensemble.stages.check import check_stage
+from ensemble.stages.fit import fit_stage
+from ensemble.stages.prepare import prepare_stage
+from ensemble.stages.split import split_stage
+from ensemble.stages.work import writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

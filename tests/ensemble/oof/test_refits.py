@@ -15,10 +15,12 @@ from ensemble.cli import cli
 from ensemble.config.load import load_run_config
 from ensemble.errors import ArtifactError, ConfigError
 from ensemble.oof.refits import Decisions
-from ensemble.pipeline import fit_stage, run, writing
+from ensemble.pipeline import run
 from ensemble.plugin.base import MetaLearner
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import Manager
+from ensemble.stages.fit import fit_stage
+from ensemble.stages.work import writing
 from ensemble.storage.json_files import read_json
 from ensemble.submission.new_rows import predict_file
 

@@ -17,11 +17,13 @@ from ensemble.config.load import load_run_config
 from ensemble.errors import ConfigError, LearnerError
 from ensemble.oof.store import read_logits
 from ensemble.oof.workspace import open_workspace
-from ensemble.pipeline import fit_stage, run, writing
+from ensemble.pipeline import run
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.hookspecs import hookimpl
 from ensemble.stacking.seed_spread import REPLICATES, seed_records, seed_replicates
 from ensemble.stacking.settings import check_plugins, learner_specs
+from ensemble.stages.fit import fit_stage
+from ensemble.stages.work import writing
 from ensemble.storage.json_files import read_json
 from ensemble.submission.new_rows import predict_file
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ensemble.compare.compare import compare, store_comparison
-from ensemble.pipeline import report_stage, run
+from ensemble.pipeline import run
 from ensemble.report.record import is_current_report
 from ensemble.reporter import Reporter
+from ensemble.stages.report import report_stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

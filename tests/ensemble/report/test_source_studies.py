@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from ensemble.config.settings import Config
-from ensemble.pipeline import sources_stage, writing
 from ensemble.report.forest import Row, _limits
 from ensemble.report.write import write_report
 from ensemble.sources.settings import StudySettings
+from ensemble.stages.sources import sources_stage
+from ensemble.stages.work import writing
 from ensemble.storage.json_files import read_checksummed, write_checksummed
 
 pytestmark = pytest.mark.figures

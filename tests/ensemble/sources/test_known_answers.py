@@ -9,8 +9,9 @@ import pytest
 from ensemble.config.load import parse_config
 from ensemble.datasets.battles import generate_battles
 from ensemble.datasets.sources import SOURCE_KINDS, generate_source
-from ensemble.pipeline import sources_stage, writing
 from ensemble.sources.settings import StudySettings
+from ensemble.stages.sources import sources_stage
+from ensemble.stages.work import writing
 
 if TYPE_CHECKING:
     from ensemble.sources.study import SourceStudy

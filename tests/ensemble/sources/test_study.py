@@ -12,9 +12,10 @@ import polars as pl
 import pytest
 
 from ensemble.errors import ArtifactError, ConfigError
-from ensemble.pipeline import sources_stage, writing
 from ensemble.sources.settings import StudySettings
 from ensemble.sources.study import SourceStudy, read_study, study_sources
+from ensemble.stages.sources import sources_stage
+from ensemble.stages.work import writing
 from ensemble.storage.json_files import read_checksummed
 
 FAST = StudySettings(

@@ -18,7 +18,8 @@ from ensemble.config.load import load_config, load_run_config
 from ensemble.config.settings import Config
 from ensemble.datasets.battles import write_battles
 from ensemble.errors import ArtifactError, EnsembleError, LearnerError
-from ensemble.pipeline import check_stage, writing
+from ensemble.stages.check import check_stage
+from ensemble.stages.work import writing
 from ensemble.submission.new_rows import predict_battles
 from ensemble_plugins.language_model.train.training import Training
 

@@ -1,0 +1,68 @@
+"""Learners checked on a few battles, before they are fitted on all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ensemble.oof.check import PREFLIGHT, Finding, check_learner
+from ensemble.oof.workspace import open_workspace
+from ensemble.stacking.preflight import faults_of, stack_faults
+from ensemble.stages.fit import chosen_specs
+from ensemble.stages.prepare import prepare_stage
+from ensemble.stages.split import split_stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ensemble.battles.held_out import HeldOut
+    from ensemble.config.settings import Config
+    from ensemble.oof.spec import LearnerSpec
+    from ensemble.oof.workspace import Workspace
+    from ensemble.reporter import Reporter
+
+    Fit = tuple[LearnerSpec, HeldOut]
+
+
+def check_stage(
+    config: Config, reporter: Reporter, learners: Sequence[str] | None = None, rows: int = 6
+) -> list[Finding]:
+    """Check learners on a few battles; nothing but battles and plan is written.
+
+    Parameters
+    ----------
+    config
+        The config.
+    reporter
+        Told of each finding.
+    learners
+        Names of the learners to check; None checks all.
+    rows
+        Battles of each check.
+
+    Raises
+    ------
+    ConfigError
+        No learner is called so.
+    """
+    specs = chosen_specs(config, learners)
+    prepare_stage(config, reporter)
+    split_stage(config, reporter)
+    workspace, found = open_workspace(config), []
+    with reporter.stage("check"):
+        for finding in _findings(config, workspace, specs, rows):
+            found.append(finding)
+            reporter.event("check", **finding.to_json())
+    return found
+
+
+def _findings(
+    config: Config, workspace: Workspace, specs: Sequence[LearnerSpec], rows: int
+) -> Iterator[Finding]:
+    for spec in specs:
+        faults = faults_of(workspace, spec)
+        yield Finding(spec.name, PREFLIGHT, not faults, "\n".join(faults))
+        if not faults:
+            yield from check_learner(workspace, spec, rows)
+    faults = stack_faults(config, workspace)
+    if config.stack.features:
+        yield Finding("stack", PREFLIGHT, not faults, "\n".join(faults))

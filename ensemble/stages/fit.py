@@ -1,0 +1,144 @@
+"""Learner by fold to OOF and test logits."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from ensemble.battles.held_out import REFIT, HeldOut, fold_pairs
+from ensemble.errors import ConfigError
+from ensemble.oof.executors import execute
+from ensemble.oof.refits import Decisions, made_again, refuse_undecided, told_again
+from ensemble.oof.workspace import open_workspace
+from ensemble.stacking.preflight import refuse_faults
+from ensemble.stacking.remember import record_learners
+from ensemble.stacking.settings import (
+    learner_specs,
+    pair_specs,
+)
+from ensemble.stages.shared import check_and_record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ensemble.config.settings import Config
+    from ensemble.oof.spec import LearnerSpec
+    from ensemble.reporter import Reporter
+
+    Fit = tuple[LearnerSpec, HeldOut]
+
+
+def fit_stage(
+    config: Config,
+    reporter: Reporter,
+    learners: Sequence[str] | None = None,
+    folds: Sequence[int] | None = None,
+    decided: Decisions = Decisions(),  # noqa: B008 - frozen
+) -> dict[str, Any]:
+    """Fit learner by fold, and store OOF and test logits.
+
+    Parameters
+    ----------
+    config
+        The config.
+    reporter
+        Told of each fold.
+    learners
+        Names of the learners to fit; None fits all.
+    folds
+        Folds to fit; None fits all, the refit where the config wants it, and after them what the
+        config wants to be fitted without each pair of folds.
+    decided
+        What becomes of fits that other code has made.
+
+    Returns
+    -------
+    dict[str, Any]
+        How many folds were ``fitted`` and how many ``kept``; the same of ``pairs``, where there are
+        any.
+
+    Raises
+    ------
+    ConfigError
+        No learner is called so, or there is no such fold; or nobody has decided what becomes of
+        dear fits that other code has made; or something is known to fail before anything is
+        fitted: all faults are reported together.
+    """
+    decided.check(config)
+    specs = chosen_specs(config, learners)
+    foreign = sorted(set(folds or ()) - set(range(config.folds.n_splits)))
+    if foreign:
+        raise ConfigError(
+            f"there is no fold {foreign[0]}: folds are 0 to {config.folds.n_splits - 1}"
+        )
+    with reporter.stage("fit"):
+        check_and_record(config)
+        _warn_of_unused_pretraining(config, specs, reporter)
+        decided.remember(
+            open_workspace(config),
+            lambda: [*chain(*_tasks(config, chosen_specs(config, learners), folds))],
+        )
+        specs = chosen_specs(config, learners)  # which know now what is kept
+        tasks, pairs = _tasks(config, specs, folds)
+        _say_again_fits(config, [*tasks, *pairs], decided, reporter)
+        refuse_faults(config, open_workspace(config), [*tasks, *pairs])
+        outcome: dict[str, Any] = _counts(execute(config, tasks, reporter), len(tasks))
+        reporter.log(f"folds  {outcome['fitted']} fitted, {outcome['kept']} kept")
+        for doubt in record_learners(open_workspace(config), specs):
+            reporter.warn(doubt)
+        if pairs:
+            found = outcome["pairs"] = _counts(execute(config, pairs, reporter), len(pairs))
+            reporter.log(f"pairs of folds  {found['fitted']} fitted, {found['kept']} kept")
+    return outcome
+
+
+def _tasks(
+    config: Config, specs: Sequence[LearnerSpec], folds: Sequence[int] | None
+) -> tuple[list[Fit], list[Fit]]:
+    """List the folds to fit, with refits, and the pairs of folds: none where folds are named."""
+    if folds is not None:
+        return [(spec, HeldOut.of(fold)) for spec in specs for fold in folds], []
+    every = [HeldOut.of(fold) for fold in range(config.folds.n_splits)]
+    chosen = [*every, *([REFIT] if config.wants_refit() else [])]
+    names = {spec.name for spec in specs}
+    nested = [spec for spec in pair_specs(config) if spec.name in names]
+    pairs = fold_pairs(len(every))
+    return (
+        [(spec, held_out) for spec in specs for held_out in chosen],
+        [(spec, pair) for spec in nested for pair in pairs],
+    )
+
+
+def _say_again_fits(
+    config: Config, tasks: Sequence[Fit], decided: Decisions, reporter: Reporter
+) -> None:
+    """Say which fits are made anew and why, unless it has to be decided first whether."""
+    again = list(made_again(open_workspace(config), tasks))
+    refuse_undecided(again, decided.refit)
+    for line in told_again(again):
+        reporter.event("made again", what=line)
+        reporter.log(f"made again: {line}")
+
+
+def _counts(fitted: int, tasks: int) -> dict[str, int]:
+    return {"fitted": fitted, "kept": tasks - fitted}
+
+
+def chosen_specs(config: Config, learners: Sequence[str] | None) -> list[LearnerSpec]:
+    """Give the learners of some names, all without names; an unknown name is a ConfigError."""
+    wanted = [config.learner(name).name for name in learners] if learners else None
+    return [spec for spec in learner_specs(config) if wanted is None or spec.name in wanted]
+
+
+def _warn_of_unused_pretraining(
+    config: Config, specs: Sequence[LearnerSpec], reporter: Reporter
+) -> None:
+    """Say which learners have no use for the rows that are for pre-training."""
+    sources = [source.name for source in config.sources if source.role == "pretrain"]
+    without = [spec.name for spec in specs if not hasattr(spec.prototype, "pretrain")]
+    if sources and without:
+        text = (
+            f"{', '.join(without)} cannot pre-train: the rows of {', '.join(sources)} "
+            'are not used by them (role = "train" would mix them in)'
+        )
+        reporter.warn(text)

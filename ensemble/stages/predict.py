@@ -1,0 +1,75 @@
+"""Test logits to ``submission.csv``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ensemble.battles.schema import probability_frame
+from ensemble.battles.staleness import check_sources
+from ensemble.oof.workspace import open_workspace
+from ensemble.stacking.assemble import check_folds, meta_features
+from ensemble.stacking.calls import predict_checked
+from ensemble.stacking.settings import (
+    meta_learner_factory,
+    stacked_specs,
+)
+from ensemble.stacking.stack import load_stack
+from ensemble.stages.stack import check_stack
+from ensemble.submission.record import (
+    is_current,
+    record_submission,
+    remove_submission,
+)
+from ensemble.submission.write import write_submission
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ensemble.battles.held_out import HeldOut
+    from ensemble.config.settings import Config
+    from ensemble.oof.spec import LearnerSpec
+    from ensemble.oof.workspace import Workspace
+    from ensemble.plugin.base import FloatArray
+    from ensemble.reporter import Reporter
+
+    Fit = tuple[LearnerSpec, HeldOut]
+
+
+def predict_stage(config: Config, reporter: Reporter) -> Path | None:
+    """Turn test logits into ``submission.csv``; nothing where there is no test file."""
+    check_sources(config)
+    workspace = open_workspace(config)
+    submission = workspace.run / "submission.csv"
+    if config.test is None:
+        remove_submission(workspace.run)
+        reporter.log("no [test] in the config: no submission")
+        return None
+    check_stack(config, workspace)
+    test = workspace.test_rows()
+    if not config.wants_refit() and is_current(workspace.run, config):
+        reporter.log(f"submission  {submission} (kept)")
+        return submission
+    with reporter.stage("predict"):
+        used = _test_probabilities(config, workspace, config.predict.models)
+        if config.wants_refit():
+            other = "folds" if config.predict.models == "refit" else "refit"
+            gap = float(np.abs(used - _test_probabilities(config, workspace, other)).mean())
+            reporter.event("folds against refit", mean_absolute_difference=gap)
+        write_submission(submission, probability_frame(test["id"], used), test["id"].to_list())
+        record_submission(workspace.run, config)
+    reporter.log(f"submission  {submission} ({len(test):,} rows)")
+    return submission
+
+
+def _test_probabilities(config: Config, workspace: Workspace, models: str) -> FloatArray:
+    """Combine the stored test logits of the folds' models, or of the refits."""
+    specs = stacked_specs(config)
+    check_folds(workspace, specs, models)
+    test, names = workspace.test_rows(), [spec.name for spec in specs]
+    logits = [workspace.store.test_logits(name, models, test["id"]) for name in names]
+    cache = workspace.run / "cache" / "stack"
+    meta = meta_features(test, names, logits, config.stack.features, cache)
+    chosen = load_stack(workspace.run / "stack", meta_learner_factory(config))
+    return predict_checked(chosen, meta, "the stack, on the test rows")

@@ -1,0 +1,34 @@
+"""All that is there to ``report.html``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ensemble.report.record import is_current_report, record_report
+from ensemble.report.write import REPORT, write_report
+
+if TYPE_CHECKING:
+    from ensemble.battles.held_out import HeldOut
+    from ensemble.config.settings import Config
+    from ensemble.oof.spec import LearnerSpec
+    from ensemble.reporter import Reporter
+
+    Fit = tuple[LearnerSpec, HeldOut]
+
+
+def report_stage(config: Config, reporter: Reporter) -> Path:
+    """Turn all that is there into ``report.html``."""
+    with reporter.stage("report"):
+        path = write_report(Path(config.run_dir))
+        record_report(Path(config.run_dir))
+    reporter.log(f"report  {path}")
+    return path
+
+
+def keep_report(config: Config, reporter: Reporter) -> bool:
+    """Say whether the report is of what is there now, so that it need not be written anew."""
+    kept = is_current_report(Path(config.run_dir))
+    if kept:
+        reporter.log(f"report  {Path(config.run_dir) / REPORT} (kept)")
+    return kept

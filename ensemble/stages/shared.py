@@ -1,0 +1,39 @@
+"""What several stages say and write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ensemble.battles.staleness import check_sources
+from ensemble.config.load import write_config
+
+if TYPE_CHECKING:
+    from ensemble.battles.held_out import HeldOut
+    from ensemble.config.settings import Config
+    from ensemble.oof.spec import LearnerSpec
+    from ensemble.reporter import Reporter
+
+    Fit = tuple[LearnerSpec, HeldOut]
+
+
+def say_again(reporter: Reporter, what: str, why: str) -> None:
+    """Say that something is made again, and why."""
+    reporter.event("made again", what=what, why=why)
+    reporter.log(f"{what}  made again: {why}")
+
+
+def check_and_record(config: Config) -> None:
+    """See that the prepared battles are the config's before it takes its place beside them."""
+    check_sources(config)
+    record_config(config)
+
+
+def record_config(config: Config) -> None:
+    """Write the config as resolved into the run: it says what the run is made from."""
+    write_config(config, Path(config.run_dir) / "config.toml")
+
+
+def made_or_kept(made: bool) -> str:
+    """Say what became of a file."""
+    return "made" if made else "kept"

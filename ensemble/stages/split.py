@@ -1,0 +1,43 @@
+"""Battles to ``folds.parquet``."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ensemble.battles.split import read_split_summary, split
+from ensemble.stages.shared import check_and_record, made_or_kept, say_again
+
+if TYPE_CHECKING:
+    from ensemble.battles.held_out import HeldOut
+    from ensemble.config.settings import Config
+    from ensemble.oof.spec import LearnerSpec
+    from ensemble.reporter import Reporter
+
+    Fit = tuple[LearnerSpec, HeldOut]
+
+
+def split_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
+    """Turn battles into ``folds.parquet``."""
+    directory = Path(config.run_dir)
+    with reporter.stage("split"):
+        check_and_record(config)
+        made = split(
+            directory,
+            n_splits=config.folds.n_splits,
+            seed=config.seed,
+            tell=partial(say_again, reporter, "fold plan"),
+        )
+        summary = read_split_summary(directory)
+        overlap = summary["test_overlap"]
+        if overlap["test_rows"]:
+            text = (
+                f"{overlap['test_rows']:,} of {overlap['of']:,} test rows have a labeled relative"
+            )
+            reporter.event("test overlap", **overlap)
+            reporter.log(f"{text}: scores on these flatter")
+        for warning in summary["warnings"]:
+            reporter.warn(warning)
+    reporter.log("fold plan  " + made_or_kept(made))
+    return summary

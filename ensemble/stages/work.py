@@ -1,0 +1,110 @@
+"""One writer in a run directory at a time."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from ensemble.errors import ConfigError, EnsembleError, RunLockedError
+from ensemble.once import one_verb
+from ensemble.oof.checkpoints import sweep_checkpoints
+from ensemble.reporter import EVENTS, Reporter
+from ensemble.stacking.settings import (
+    check_plugins,
+)
+from ensemble.storage.leftovers import sweep_temporary
+from ensemble.storage.strays import is_stray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ensemble.battles.held_out import HeldOut
+    from ensemble.config.settings import Config
+    from ensemble.oof.spec import LearnerSpec
+    from ensemble.reporter import Display
+
+    Fit = tuple[LearnerSpec, HeldOut]
+
+_MARKS_OF_A_RUN = {EVENTS, "battles.json", "folds.json", "learners"}
+"""Files of which a run has one at least, however early it ended or however it was copied."""
+
+
+@contextmanager
+def working(config: Config, display: Display | None = None) -> Iterator[Reporter]:
+    """Hold the run directory to do what the config says: its plugins are checked first.
+
+    Raises
+    ------
+    ConfigError
+        Faults of plugins, all of them reported together.
+    RunLockedError
+        Another process writes to the run.
+    """
+    with one_verb():
+        check_plugins(config)
+        with writing(config, display) as reporter:
+            yield reporter
+
+
+@contextmanager
+def writing(config: Config, display: Display | None = None) -> Iterator[Reporter]:
+    """Hold the run directory for one writer; the lock ends with the process, however it ends.
+
+    Parameters
+    ----------
+    config
+        The config.
+    display
+        Where a person watches.
+
+    Raises
+    ------
+    RunLockedError
+        Another process writes to the run.
+    """
+    directory = Path(config.run_dir)
+    _refuse_strangers(directory)
+    lock = FileLock(directory / ".lock", timeout=0)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise RunLockedError(
+            "another process writes to this run",
+            where=str(directory),
+            mend="wait for it, or give this run another run_dir",
+        ) from error
+    except OSError as error:
+        raise EnsembleError(
+            f"the run directory cannot be written: {error.strerror or error}", where=str(directory)
+        ) from error
+    try:
+        sweep_temporary(directory)
+        sweep_checkpoints(directory)
+        yield Reporter(directory, display)
+    finally:
+        lock.release()
+
+
+def _refuse_strangers(directory: Path) -> None:
+    """Refuse a directory with files of somebody else: those of a run would take their names.
+
+    Raises
+    ------
+    ConfigError
+        It is not empty and no run.
+    """
+    try:
+        names = {path.name for path in directory.iterdir() if not path.name.startswith(".")}
+        names = {name for name in names if not is_stray(name)}
+    except OSError:
+        return  # it is not there, or whoever makes it says why not
+    if names and not names & _MARKS_OF_A_RUN:
+        raise ConfigError(
+            f"the run directory is no run and not empty: it holds {', '.join(sorted(names)[:5])}",
+            where=str(directory),
+            mend="give a directory that is empty or not there as run_dir",
+        )
