@@ -31,10 +31,11 @@ from ensemble.config.load import parse_config
 from ensemble.datasets.battles import generate_battles, write_battles
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.rows import TrainingRows
-from ensemble.oof.store import OOF, read_logits
+from ensemble.oof.store import read_logits
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.plugin.base import BaseLearner, FitContext
 from ensemble.plugin.manager import Manager, use_manager
+from ensemble.run.layout import OOF
 from ensemble.stacking.settings import learner_specs
 from ensemble.storage.hashing import fingerprint
 

@@ -23,7 +23,7 @@ from ensemble.battles.split import split
 from ensemble.config.load import parse_config
 from ensemble.datasets.battles import generate_battles, write_battles
 from ensemble.oof.executors import execute
-from ensemble.reporter import Reporter
+from ensemble.run.reporter import Reporter
 from ensemble.stacking.settings import learner_specs
 
 WAYS: dict[str, dict[str, object]] = {

@@ -24,12 +24,12 @@ from ensemble.stages.work import working
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ensemble.reporter import Display
+    from ensemble.run.reporter import ProgressDisplay
 
 
 def run(
     config: Config | str | Path,
-    display: Display | None = None,
+    display: ProgressDisplay | None = None,
     *,
     refit: Sequence[str] = (),
     keep: Sequence[str] = (),

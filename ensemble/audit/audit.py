@@ -28,6 +28,7 @@ from ensemble.config.load import load_run_config
 from ensemble.errors import ArtifactError
 from ensemble.oof.fold_key import shared_parts
 from ensemble.oof.store import FoldStore
+from ensemble.run.layout import AUDIT, STACK, SUBMISSION
 from ensemble.stacking.settings import learner_specs
 from ensemble.storage.json_files import read_checksummed, write_checksummed
 from ensemble.submission.record import submission_fault
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AUDIT", "Audit", "audit_run", "read_audit", "store_audit", "stored_audit", "subject_of"]
 
-AUDIT = "audit.json"
 _MEND = "run `ensemble audit RUN`"
 _UNREADABLE = (AttributeError, LookupError, TypeError, ValueError, pl.exceptions.PolarsError)
 """What reading raises where a file is whole and says something else than it should."""
@@ -121,10 +121,10 @@ def _check_learners(store: FoldStore, config: Config, truth: pl.DataFrame, ledge
 
 
 def _check_submission(run: Path, config: Config, ledger: Ledger) -> None:
-    if not (run / "stack").exists():
+    if not (run / STACK).exists():
         return  # noted as missing: what a submission is from cannot be told without it
     fault = submission_fault(run, config)
-    if fault or (run / "submission.csv").exists():
+    if fault or (run / SUBMISSION).exists():
         ledger.settle(
             "submission: made from this stack", fault, "file, stack and test logits are the same"
         )

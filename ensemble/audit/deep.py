@@ -24,25 +24,28 @@ from ensemble.battles.schema import learner_view
 from ensemble.config.load import load_run_config
 from ensemble.errors import ArtifactError, ConfigError, EnsembleError
 from ensemble.oof.calls import predict_checked
-from ensemble.oof.store import OOF, TEST, read_logits
+from ensemble.oof.store import read_logits
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.base import CLASSES
 from ensemble.plugin.contract import tolerance_of
+from ensemble.run.layout import (
+    CANDIDATES,
+    OOF,
+    OOF_CANDIDATES,
+    STACK,
+    SUBMISSION,
+    TEST,
+    TRIES,
+    VERDICT,
+)
 from ensemble.stacking.assemble import meta_features
 from ensemble.stacking.build import make_stack
 from ensemble.stacking.calls import predict_checked as predict_stack
-from ensemble.stacking.outputs import (
-    CANDIDATES_FILE,
-    OOF_CANDIDATES_FILE,
-    OOF_FILE,
-    VERDICT_FILE,
-)
 from ensemble.stacking.settings import learner_specs, meta_learner_factory, stacked_specs
 from ensemble.stacking.stack import load_stack
-from ensemble.stacking.tries import TRIES, TryStore, scored_rows
+from ensemble.stacking.tries import TryStore, scored_rows
 from ensemble.storage.directories import MANIFEST
 from ensemble.storage.json_files import read_json
-from ensemble.submission.record import SUBMISSION
 from ensemble.submission.write import read_submission
 
 if TYPE_CHECKING:
@@ -94,7 +97,7 @@ def audit_deep(run: Path, rows: int = DEEP_ROWS) -> Audit:
         n_splits = workspace.plan.n_splits
         for fit in (*fits_of(spec.name, config, n_splits), *pair_fits_of(spec.name, n_splits)):
             _ask_again(workspace, spec, fit, rows, ledger)
-    if (run / "stack").exists():
+    if (run / STACK).exists():
         _ask_stack(config, workspace, rows, ledger)
     return replace(plain.of(ledger, plain.subject), deep=True)
 
@@ -179,18 +182,18 @@ def _ask_stack(config: Config, workspace: Workspace, rows: int, ledger: Ledger) 
 
 
 def _made_anew(config: Config, workspace: Workspace) -> list[str]:
-    stored = workspace.run / "stack"
+    stored = workspace.run / STACK
     names = [spec.name for spec in stacked_specs(config)]
     with TemporaryDirectory() as place:
-        again = Path(place) / "stack"
+        again = Path(place) / STACK
         made_by = read_json(stored / MANIFEST)
         same = {name: made_by[name] for name in ("key", "key_parts")}
         asked = {**same, "learners": names, "unproven": []}
         make_stack(config, workspace, again, asked, tries=_copied_tries(workspace, Path(place)))
         faults = []
         for file, keys in (
-            (OOF_CANDIDATES_FILE, ("candidate", "id")),
-            (OOF_FILE, ("id",)),
+            (OOF_CANDIDATES, ("candidate", "id")),
+            (OOF, ("id",)),
         ):
             first, second = (
                 read_columns(directory / file, *keys, *CLASSES).sort(keys)
@@ -220,20 +223,20 @@ def _same_predictions(first: pl.DataFrame, second: pl.DataFrame, keys: tuple[str
 
 def _differing_numbers(stored: Path, again: Path) -> list[str]:
     """Hold the verdict and the scores against those made anew."""
-    one, other = (read_json(directory / VERDICT_FILE) for directory in (stored, again))
+    one, other = (read_json(directory / VERDICT) for directory in (stored, again))
     faults = [
-        f"{VERDICT_FILE} has another {key}"
+        f"{VERDICT} has another {key}"
         for key in ("chosen", "rule", "best_simple")
         if one[key] != other[key]
     ]
     tables = [
-        {entry["name"]: entry["log_loss"] for entry in read_json(d / CANDIDATES_FILE)["candidates"]}
+        {entry["name"]: entry["log_loss"] for entry in read_json(d / CANDIDATES)["candidates"]}
         for d in (stored, again)
     ]
     if tables[0].keys() != tables[1].keys() or any(
         abs(loss - tables[1][name]) > _TOLERANCE for name, loss in tables[0].items()
     ):
-        faults.append(f"{CANDIDATES_FILE} has other scores")
+        faults.append(f"{CANDIDATES} has other scores")
     return faults
 
 
@@ -245,8 +248,8 @@ def _same_models(config: Config, workspace: Workspace, again: Path) -> bool:
     whole = np.asarray(np.isfinite(np.stack(logits, axis=1)).all(axis=(1, 2)))
     meta = meta_features(target, names, logits, config.stack.features, None).take(whole)
     factory = meta_learner_factory(config)
-    stored = workspace.run / "stack"
-    for entry in read_json(again / VERDICT_FILE)["candidates"]:
+    stored = workspace.run / STACK
+    for entry in read_json(again / VERDICT)["candidates"]:
         one, other = (
             predict_stack(load_stack(place, factory, entry["name"]), meta, "the stack")
             for place in (stored, again)
@@ -267,7 +270,7 @@ def _ask_submission(config: Config, workspace: Workspace, rows: int, ledger: Led
             workspace.store.test_logits(name, config.predict.models, asked["id"]) for name in names
         ]
         meta = meta_features(asked, names, logits, config.stack.features, None)
-        model = load_stack(workspace.run / "stack", meta_learner_factory(config))
+        model = load_stack(workspace.run / STACK, meta_learner_factory(config))
         again = predict_stack(model, meta, "the stack, on the test rows")
         written = read_submission(workspace.run / SUBMISSION)
     except EnsembleError as error:

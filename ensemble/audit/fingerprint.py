@@ -9,17 +9,28 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble.battles import prepare, split
 from ensemble.config.load import load_run_config
 from ensemble.config.secrets import with_secrets
 from ensemble.errors import EnsembleError
-from ensemble.oof import kept
 from ensemble.plugin.manager import get_manager
-from ensemble.stacking.tries import TRIES
+from ensemble.run.layout import (
+    BATTLES,
+    BATTLES_RECORD,
+    CLUSTERS,
+    CONFIG,
+    DUPLICATES,
+    FOLDS,
+    FOLDS_RECORD,
+    KEPT,
+    LEARNERS,
+    STACK,
+    SUBMISSION,
+    SUBMISSION_RECORD,
+    TRIES,
+)
 from ensemble.storage.atomic import TEMPORARY
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.strays import is_stray
-from ensemble.submission.record import RECORD, SUBMISSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,18 +41,18 @@ VERSION = 8
 """Raise it when the audit comes to check something else: an audit of before is none."""
 
 FILES = (
-    "config.toml",
-    prepare.BATTLES,
-    prepare.CLUSTERS,
-    prepare.PAIRS,
-    prepare.SUMMARY,
-    split.FOLDS,
-    split.SUMMARY,
-    kept.FILE,
+    CONFIG,
+    BATTLES,
+    CLUSTERS,
+    DUPLICATES,
+    BATTLES_RECORD,
+    FOLDS,
+    FOLDS_RECORD,
+    KEPT,
     SUBMISSION,
-    RECORD,
+    SUBMISSION_RECORD,
 )
-TREES = ("learners", "stack", TRIES)
+TREES = (LEARNERS, STACK, TRIES)
 
 
 def subject_of(run: Path) -> str:

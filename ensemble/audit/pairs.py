@@ -8,6 +8,7 @@ from ensemble.audit.fits import check_fit, pair_fits_of
 from ensemble.battles.held_out import fold_pairs
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.store import origin_of
+from ensemble.run.layout import STACK
 from ensemble.stacking.settings import nested_specs
 from ensemble.storage.directories import MANIFEST
 from ensemble.storage.json_files import read_json
@@ -73,7 +74,7 @@ def _with_asked(store: FoldStore, learners: list[str]) -> list[str]:
 def _recorded(store: FoldStore) -> dict[str, dict[str, Any]]:
     """Give the pairs that the stack was made from; none where it is not there or damaged."""
     try:
-        return dict(read_json(store.run / "stack" / MANIFEST)["key_parts"].get("pairs", {}))
+        return dict(read_json(store.run / STACK / MANIFEST)["key_parts"].get("pairs", {}))
     except (ArtifactError, AttributeError, KeyError, TypeError, ValueError):
         return {}  # `check_stack` says so
 
@@ -82,7 +83,7 @@ def _check_wanted(
     store: FoldStore, wanted: list[str], recorded: Mapping[str, Any], ledger: Ledger
 ) -> None:
     """Check that the stack is nested exactly for whom the config asks, and for nobody else."""
-    if not (store.run / "stack").exists():
+    if not (store.run / STACK).exists():
         return  # noted as missing
     odd = sorted(set(wanted) ^ set(recorded))
     told = f"not as the config asks for {', '.join(odd)}" if odd else None
@@ -99,7 +100,7 @@ def _check_recorded(store: FoldStore, recorded: dict[str, dict[str, Any]], ledge
             path = store.directory(learner, pair) / MANIFEST
             if path.exists() and origins.get(pair.name) != origin_of(read_json(path)):
                 stale.append(f"{learner} {pair.label}")
-    nested = read_json(store.run / "stack" / MANIFEST)["nested"]
+    nested = read_json(store.run / STACK / MANIFEST)["nested"]
     if any(sorted(each.get("exact", [])) != sorted(recorded) for each in nested):
         stale.append("other learners than the manifest records")
     if stale:

@@ -12,12 +12,7 @@ from ensemble.battles.schema import LABEL_COLUMNS
 from ensemble.errors import ArtifactError
 from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.plugin.base import CLASSES
-from ensemble.stacking.outputs import (
-    CANDIDATES_FILE,
-    OOF_CANDIDATES_FILE,
-    OOF_FILE,
-    VERDICT_FILE,
-)
+from ensemble.run.layout import CANDIDATES, OOF, OOF_CANDIDATES, STACK, VERDICT
 from ensemble.stacking.tries import TryStore, scored_rows
 from ensemble.storage.directories import read_manifest
 from ensemble.storage.json_files import read_json
@@ -47,23 +42,23 @@ def check_scores(store: FoldStore, battles: pl.DataFrame, ledger: Ledger) -> Non
     ledger
         Takes what holds and what does not.
     """
-    directory = store.run / "stack"
+    directory = store.run / STACK
     try:
         manifest = read_manifest(directory)
-        tables, verdict = (read_json(directory / n) for n in (CANDIDATES_FILE, VERDICT_FILE))
-        nested = read_columns(directory / OOF_CANDIDATES_FILE, "candidate", "id", *CLASSES)
-        chosen = read_columns(directory / OOF_FILE, "id", *CLASSES)
+        tables, verdict = (read_json(directory / n) for n in (CANDIDATES, VERDICT))
+        nested = read_columns(directory / OOF_CANDIDATES, "candidate", "id", *CLASSES)
+        chosen = read_columns(directory / OOF, "id", *CLASSES)
     except ArtifactError:
         return  # not there, or damaged: `check_stack` says so
     title = "stack: its predictions are those of the chosen candidate"
     same = _same_rows(chosen, nested.filter(pl.col("candidate") == verdict["chosen"]))
-    told = None if same else f"{OOF_FILE} has other rows than {verdict['chosen']} of all candidates"
+    told = None if same else f"{OOF} has other rows than {verdict['chosen']} of all candidates"
     ledger.settle(title, told, str(verdict["chosen"]))
     losses = dict(_candidate_losses(nested, battles))
     losses |= dict(_learner_losses(store, manifest["learners"], chosen, battles))
     said = [
-        *((CANDIDATES_FILE, one) for one in (*tables["candidates"], *tables["learners"])),
-        *((VERDICT_FILE, one) for one in verdict["candidates"]),
+        *((CANDIDATES, one) for one in (*tables["candidates"], *tables["learners"])),
+        *((VERDICT, one) for one in verdict["candidates"]),
     ]
     odd = [
         f"{one['name']} in {file} ({one['log_loss']:.6f}, and it is {_told(losses, one['name'])})"
@@ -86,9 +81,9 @@ def check_tries(run: Path, plan: FoldPlan, battles: pl.DataFrame, ledger: Ledger
     ledger
         Takes the check.
     """
-    if not (run / "stack").exists():
+    if not (run / STACK).exists():
         return  # noted as missing
-    counted = read_json(run / "stack" / VERDICT_FILE)["tries"]["n"]
+    counted = read_json(run / STACK / VERDICT)["tries"]["n"]
     known = TryStore(run, scored_rows(plan, battles)).count()
     fault = f"corrected for {counted} tries, and {known} are there" if known < counted else None
     name = "stack: all that it was corrected for is remembered"

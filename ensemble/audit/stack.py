@@ -10,6 +10,7 @@ from ensemble.audit.tables import read_columns
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.fold_key import fold_name
 from ensemble.oof.store import origin_of
+from ensemble.run.layout import OOF, STACK
 from ensemble.stacking.outputs import ids_fingerprint
 from ensemble.stacking.settings import stack_key_parts
 from ensemble.storage.directories import MANIFEST, read_manifest
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 def stacked_learners(run: Path) -> list[str]:
     """Name the learners whose folds the stack was made from, whatever the config says now."""
     try:
-        return list(read_json(run / "stack" / MANIFEST)["key_parts"]["folds"])
+        return list(read_json(run / STACK / MANIFEST)["key_parts"]["folds"])
     except (ArtifactError, KeyError, TypeError):
         return []  # not there, or damaged: `check_stack` says so
 
@@ -46,13 +47,13 @@ def check_stack(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: L
     ledger
         Takes what holds and what does not.
     """
-    directory = store.run / "stack"
+    directory = store.run / STACK
     if not directory.exists():
         ledger.missing.append("stack")
         return
     try:
         manifest = _read(directory)
-        scored = read_columns(directory / "oof.parquet", "id", "fold")
+        scored = read_columns(directory / OOF, "id", "fold")
     except ArtifactError as error:
         ledger.fail("stack: what is stored can be trusted", error.message)
         return

@@ -23,6 +23,7 @@ from ensemble.errors import ArtifactError, DataError
 from ensemble.plugin.code import told_difference
 from ensemble.plugin.manager import get_manager
 from ensemble.redact import mask_text, without_secrets
+from ensemble.run.layout import BATTLES, BATTLES_RECORD, CLUSTERS, DUPLICATES
 from ensemble.storage.atomic import atomic_path
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import read_checksummed, write_checksummed
@@ -37,12 +38,6 @@ if TYPE_CHECKING:
 VERSION = 8
 """Raise it when the same files come to give other battles or clusters, or another summary."""
 
-BATTLES, CLUSTERS, PAIRS, SUMMARY = (
-    "battles.parquet",
-    "clusters.parquet",
-    "duplicates.parquet",
-    "battles.json",
-)
 _MEND = "run `ensemble prepare CONFIG`"
 _SHOWN_BAD_ROWS = 20
 _ROWS_AT_A_TIME = 8_192
@@ -104,7 +99,7 @@ def prepare(config: Config, tell: Callable[[str], None] = lambda _: None) -> boo
         "sources": sources,
         "embeddings": embeddings,
     }
-    write_checksummed(run / SUMMARY, made)
+    write_checksummed(run / BATTLES_RECORD, made)
     return True
 
 
@@ -186,7 +181,7 @@ def read_clusters(run: Path) -> pl.DataFrame:
 
 def read_pairs(run: Path) -> pl.DataFrame:
     """Read the verified duplicate pairs; errors as ``read_battles``."""
-    return _read(run, PAIRS)
+    return _read(run, DUPLICATES)
 
 
 def read_summary(run: Path) -> dict[str, Any]:
@@ -199,14 +194,14 @@ def read_summary(run: Path) -> dict[str, Any]:
         are; ``settings``, ``files`` (hash by name), ``sources``, and ``embeddings``: what vectors
         told, or None.
     """
-    if not os.path.lexists(run / SUMMARY):
+    if not os.path.lexists(run / BATTLES_RECORD):
         raise ArtifactError("the battles have not been prepared", where=str(run), mend=_MEND)
-    summary = read_checksummed(run / SUMMARY, mend=f"{_MEND} again")
+    summary = read_checksummed(run / BATTLES_RECORD, mend=f"{_MEND} again")
     version = summary.get("made_by", {}).get("version")
     if version != VERSION:
         raise ArtifactError(
             "the battles were prepared by another version of the toolkit",
-            where=str(run / SUMMARY),
+            where=str(run / BATTLES_RECORD),
             mend=f"{_MEND} again, with this version",
         )
     return summary
@@ -229,7 +224,7 @@ def _read(run: Path, name: str) -> pl.DataFrame:
 
 def _why_again(run: Path, made_by: dict[str, Any]) -> str | None:
     """Say why battles are made anew: None where they are there, empty where nothing was."""
-    if not os.path.lexists(run / SUMMARY):
+    if not os.path.lexists(run / BATTLES_RECORD):
         return ""
     try:
         summary = read_summary(run)
@@ -289,7 +284,7 @@ def _write_tables(
     found = find_duplicates(
         battles, threshold=folds.near_duplicate_threshold, embeddings=embeddings
     )
-    tables = {BATTLES: battles, CLUSTERS: found.clusters, PAIRS: found.pairs}
+    tables = {BATTLES: battles, CLUSTERS: found.clusters, DUPLICATES: found.pairs}
     for name, frame in tables.items():
         with atomic_path(run / name) as path:
             frame.write_parquet(path)

@@ -15,6 +15,7 @@ from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE
 from ensemble.battles.shared_text import shared_text
 from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES
+from ensemble.run.layout import FOLDS, FOLDS_RECORD
 from ensemble.storage.atomic import atomic_path
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import read_checksummed, write_checksummed
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 VERSION = 3
 """Raise it when the same battles come to give another plan, or it is recorded otherwise."""
 
-FOLDS, SUMMARY = "folds.parquet", "folds.json"
 LARGE_CLUSTER = 0.05
 """Share of the target in one cluster that earns a warning."""
 _MEND = "run `ensemble split CONFIG`"
@@ -83,7 +83,7 @@ def split(
     }
     described = describe(plan, battles, read_pairs(run))
     files = {FOLDS: hash_file(run / FOLDS)}
-    write_checksummed(run / SUMMARY, {"key": key, "files": files, **settings, **described})
+    write_checksummed(run / FOLDS_RECORD, {"key": key, "files": files, **settings, **described})
     return True
 
 
@@ -111,7 +111,7 @@ def read_split(run: Path, key: str | None = None) -> FoldPlan:
     if key is not None and summary["key"] != key:
         raise ArtifactError(
             "the fold plan was made from other battles or with other settings",
-            where=str(run / SUMMARY),
+            where=str(run / FOLDS_RECORD),
             mend=_MEND,
         )
     plan = read_plan(run / FOLDS, summary["n_splits"], summary["fingerprint"])
@@ -133,9 +133,9 @@ def read_split_summary(run: Path) -> dict[str, Any]:
     ArtifactError
         ``split`` has not been run, or the file is not what it wrote.
     """
-    if not os.path.lexists(run / SUMMARY):
+    if not os.path.lexists(run / FOLDS_RECORD):
         raise ArtifactError("there is no fold plan", where=str(run), mend=_MEND)
-    return read_checksummed(run / SUMMARY, mend=f"{_MEND} again")
+    return read_checksummed(run / FOLDS_RECORD, mend=f"{_MEND} again")
 
 
 def describe(plan: FoldPlan, battles: pl.DataFrame, pairs: pl.DataFrame) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _test_overlap(plan: FoldPlan) -> dict[str, int]:
 
 def _why_again(run: Path, key: str) -> str | None:
     """Say why the plan is made anew: None where it is there, empty where none was."""
-    if not os.path.lexists(run / SUMMARY):
+    if not os.path.lexists(run / FOLDS_RECORD):
         return ""
     try:
         read_split(run, key)

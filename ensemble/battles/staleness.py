@@ -6,15 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble.battles.prepare import (
-    SUMMARY,
-    hash_table,
-    prepared_by,
-    prepared_settings,
-    read_summary,
-)
+from ensemble.battles.prepare import hash_table, prepared_by, prepared_settings, read_summary
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.plugin.code import as_known
+from ensemble.run.layout import BATTLES_RECORD
 from ensemble.storage.hashing import fingerprint, hash_file
 
 if TYPE_CHECKING:
@@ -38,7 +33,7 @@ def check_settings(config: Config) -> None:
     if read_summary(run).get("settings") != prepared_settings(config):
         raise ArtifactError(
             "the battles were prepared with other sources or settings than the config now says",
-            where=str(run / SUMMARY),
+            where=str(run / BATTLES_RECORD),
             mend=_MEND,
         )
 
@@ -140,6 +135,6 @@ def _check_key(config: Config, summary: dict[str, Any]) -> None:
     if fingerprint(made_by) != summary["key"]:
         raise ArtifactError(
             "the battles were prepared by another version of the toolkit or of a loader's package",
-            where=str(Path(config.run_dir) / SUMMARY),
+            where=str(Path(config.run_dir) / BATTLES_RECORD),
             mend=_MEND,
         )

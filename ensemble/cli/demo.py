@@ -21,6 +21,8 @@ from ensemble.pipeline import run
 from ensemble.plugin.base import CLASSES
 from ensemble.report.record import record_report
 from ensemble.report.write import write_report
+from ensemble.run.layout import CONFIG as CONFIG_FILE
+from ensemble.run.layout import SUBMISSION, TRUTH
 from ensemble.storage.json_files import write_checksummed, write_text
 from ensemble.storage.strays import is_stray
 from ensemble.submission.write import read_submission
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ensemble.plugin.base import FloatArray
-    from ensemble.reporter import Display
+    from ensemble.run.reporter import ProgressDisplay
 
 CONFIG = """\
 # Generated battles: `ensemble demo` wrote them, and this config, which `ensemble run` takes too.
@@ -75,7 +77,7 @@ features = ["conversation"]
 """
 
 
-def demo(directory: Path, *, rows: int, seed: int, display: Display | None = None) -> Path:
+def demo(directory: Path, *, rows: int, seed: int, display: ProgressDisplay | None = None) -> Path:
     """Generate battles, run the whole pipeline on them, and score it against the known truth.
 
     Parameters
@@ -104,10 +106,10 @@ def demo(directory: Path, *, rows: int, seed: int, display: Display | None = Non
     battles = generate_battles(
         target_rows=rows, external_rows=rows // 2, test_rows=rows // 4, seed=seed
     )
-    write_text(directory / "config.toml", CONFIG)  # first: it marks the directory as ours
+    write_text(directory / CONFIG_FILE, CONFIG)  # first: it marks the directory as ours
     write_battles(battles, directory / "data")
-    place = run(load_config(directory / "config.toml"), display)
-    write_checksummed(place / "truth.json", against_truth(battles.truth, place / "submission.csv"))
+    place = run(load_config(directory / CONFIG_FILE), display)
+    write_checksummed(place / TRUTH, against_truth(battles.truth, place / SUBMISSION))
     write_report(place)
     record_report(place)
     return place
@@ -117,9 +119,9 @@ def _refuse_strangers(directory: Path) -> None:
     """Refuse a directory with a config, data or other files of the user's."""
     there = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
     there = {name for name in there if not (name.startswith(".") or is_stray(name))}
-    config = directory / "config.toml"
+    config = directory / CONFIG_FILE
     own = config.is_file() and config.read_text(encoding="utf-8", errors="replace") == CONFIG
-    strangers = sorted(there - {"config.toml", "data", "run"}) if own else sorted(there)
+    strangers = sorted(there - {CONFIG_FILE, "data", "run"}) if own else sorted(there)
     if strangers:
         raise ConfigError(
             f"the directory is no demonstration and not empty: {', '.join(strangers[:5])}",

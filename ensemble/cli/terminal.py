@@ -14,6 +14,7 @@ from rich.table import Table
 
 from ensemble.errors import printable
 from ensemble.evaluation.text import signed
+from ensemble.run.layout import CANDIDATES, REPORT, STACK, SUBMISSION, VERDICT
 from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ class Terminal:
 
 def summary(run: Path) -> dict[str, Any]:
     """Gather the outcome of a run: what the table shows and ``--json`` prints."""
-    candidates = read_json(run / "stack" / "candidates.json")
-    verdict = read_json(run / "stack" / "verdict.json")
+    candidates = read_json(run / STACK / CANDIDATES)
+    verdict = read_json(run / STACK / VERDICT)
     return {
         "run": str(run),
         "learners": [
@@ -87,8 +88,8 @@ def summary(run: Path) -> dict[str, Any]:
         "doubts": candidates.get("doubts", []),
         "rows_scored": candidates["rows_scored"],
         "rows_missing": candidates["rows_missing"],
-        "report": str(run / "report.html"),
-        "submission": str(run / "submission.csv") if (run / "submission.csv").exists() else None,
+        "report": str(run / REPORT),
+        "submission": str(run / SUBMISSION) if (run / SUBMISSION).exists() else None,
     }
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from ensemble.errors import ArtifactError
 from ensemble.evaluation.losses import softmax
 from ensemble.oof.fold_key import fold_name
-from ensemble.oof.store import OOF, origin_of, read_logits
+from ensemble.oof.store import origin_of, read_logits
 from ensemble.redact import without_secrets
+from ensemble.run.layout import LEARNERS, OOF
 from ensemble.storage.directories import MANIFEST
 from ensemble.storage.hashing import fingerprint
 from ensemble.storage.json_files import read_json
@@ -76,7 +77,7 @@ def read_learner(store: FoldStore, learner: Learner, rows: pl.DataFrame) -> Foun
             manifests[fold_name(fold)] = _read(store, learner.name, fold)
             part = read_logits(directory / OOF, rows["id"])
             _put(logits, part, (rows["fold"] == fold).to_numpy(), str(directory))
-    _check_alike(manifests, learner, str(store.run / "learners" / learner.name))
+    _check_alike(manifests, learner, str(store.run / LEARNERS / learner.name))
     first = next(iter(manifests.values()))
     states = {manifest.get("training_rows") or "unknown" for manifest in manifests.values()}
     return Found(

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ensemble.compare.folds import origins_now
 from ensemble.compare.stacked import check_current
 from ensemble.errors import ArtifactError
-from ensemble.oof.store import OOF, FoldStore
-from ensemble.stacking.outputs import OOF_CANDIDATES_FILE
+from ensemble.oof.store import FoldStore
+from ensemble.run.layout import COMPARISONS, LEARNERS, OOF, OOF_CANDIDATES, STACK
 from ensemble.storage.directories import MANIFEST
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import read_checksummed, read_json, write_checksummed
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 VERSION = 2
 """Raise it when the same predictions come to give another comparison: one of before is none."""
 
-DIRECTORY = "comparisons"
 _LONGEST = 120
 """Characters of a file's name, of which file systems take 255 bytes."""
 
@@ -39,7 +38,7 @@ def store_comparison(run: Path, result: Mapping[str, Any]) -> Path:
     EnsembleError
         The disk is full or cannot be written.
     """
-    path = run / DIRECTORY / file_name([one["name"] for one in result["learners"]])
+    path = run / COMPARISONS / file_name([one["name"] for one in result["learners"]])
     write_checksummed(path, result)
     return path
 
@@ -77,7 +76,7 @@ def read_comparisons(
         Comparisons in the order of their files, and a sentence for each that is left out.
     """
     found, left_out = [], []
-    for path in sorted((run / DIRECTORY).glob("[!.]*.json")):
+    for path in sorted((run / COMPARISONS).glob("[!.]*.json")):
         try:
             result = read_checksummed(path, mend="run `ensemble compare` again")
         except ArtifactError as error:
@@ -120,15 +119,15 @@ def _is_current(store: FoldStore, made_from: Mapping[str, Any]) -> bool:
 
 def _has_folds(store: FoldStore, learner: str, folds: Mapping[str, Mapping[str, str]]) -> bool:
     same = origins_now(store, learner) == folds
-    directory = store.run / "learners" / learner
+    directory = store.run / LEARNERS / learner
     return same and all(hash_file(directory / k / OOF) == one["oof"] for k, one in folds.items())
 
 
 def _has_stack(store: FoldStore, made_from: Mapping[str, Any]) -> bool:
-    directory = store.run / "stack"
+    directory = store.run / STACK
     manifest = read_json(directory / MANIFEST)
     return bool(
         manifest["key"] == made_from["stack"]
-        and hash_file(directory / OOF_CANDIDATES_FILE) == made_from["oof"]
+        and hash_file(directory / OOF_CANDIDATES) == made_from["oof"]
         and not check_current(store, manifest)
     )

@@ -10,7 +10,7 @@ import polars as pl
 from ensemble.compare.folds import origins_now
 from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES
-from ensemble.stacking.outputs import CANDIDATES_FILE, OOF_CANDIDATES_FILE, VERDICT_FILE
+from ensemble.run.layout import CANDIDATES, OOF_CANDIDATES, STACK, VERDICT
 from ensemble.storage.directories import read_manifest
 from ensemble.storage.json_files import read_json
 
@@ -33,7 +33,7 @@ def candidate_names(run: Path) -> list[str]:
     ArtifactError
         The stack is damaged.
     """
-    if not (run / "stack").exists():
+    if not (run / STACK).exists():
         return []
     _manifest(run)
     return [CHOSEN, *(entry["name"] for entry in _verdict(run)["candidates"])]
@@ -64,7 +64,7 @@ def read_candidate(
     ArtifactError
         The stack is damaged or was made from something else than the run has now.
     """
-    directory = store.run / "stack"
+    directory = store.run / STACK
     manifest = _manifest(store.run)
     for learner in check_current(store, manifest):
         raise ArtifactError(
@@ -73,7 +73,7 @@ def read_candidate(
             mend=_MEND,
         )
     candidate = _verdict(store.run)["chosen"] if name == CHOSEN else name
-    path = directory / OOF_CANDIDATES_FILE
+    path = directory / OOF_CANDIDATES
     table = _table(path).filter(pl.col("candidate") == candidate)
     joined = rows.select("id", "fold").join(
         table, on="id", how="left", maintain_order="left", suffix="_scored", validate="1:1"
@@ -87,14 +87,14 @@ def read_candidate(
     return values, {
         "candidate": candidate,
         "stack": manifest["key"],
-        "oof": manifest["files"][OOF_CANDIDATES_FILE],
+        "oof": manifest["files"][OOF_CANDIDATES],
         "learners": list(manifest["key_parts"]["folds"]),
     }
 
 
 def description(run: Path, candidate: str) -> dict[str, Any]:
     """Give what a candidate of a stack learned; empty where it does not say."""
-    tables = read_json(run / "stack" / CANDIDATES_FILE)["candidates"]
+    tables = read_json(run / STACK / CANDIDATES)["candidates"]
     return next((dict(one["description"]) for one in tables if one["name"] == candidate), {})
 
 
@@ -112,7 +112,7 @@ def check_current(store: FoldStore, manifest: dict[str, Any]) -> list[str]:
     ):
         if manifest.get(key) != value:
             raise ArtifactError(
-                f"the stack belongs to another {name}", where=str(store.run / "stack"), mend=_MEND
+                f"the stack belongs to another {name}", where=str(store.run / STACK), mend=_MEND
             )
     made_from = manifest["key_parts"]["folds"]
     return [name for name, known in made_from.items() if origins_now(store, name) != known]
@@ -120,13 +120,13 @@ def check_current(store: FoldStore, manifest: dict[str, Any]) -> list[str]:
 
 def _manifest(run: Path) -> dict[str, Any]:
     try:
-        return read_manifest(run / "stack")
+        return read_manifest(run / STACK)
     except ArtifactError as error:
         raise ArtifactError(error.message, where=error.where, mend=_MEND) from error
 
 
 def _verdict(run: Path) -> dict[str, Any]:
-    return dict(read_json(run / "stack" / VERDICT_FILE))
+    return dict(read_json(run / STACK / VERDICT))
 
 
 def _table(path: Path) -> pl.DataFrame:

@@ -13,9 +13,10 @@ from ensemble.config.explain import explain
 from ensemble.config.paths import anchored, moved
 from ensemble.config.secrets import References
 from ensemble.config.settings import LEARNER_KEYS, Config
-from ensemble.config.validation import RUN_MARKS, faults_of, is_copied_run, place_faults
+from ensemble.config.validation import faults_of, is_copied_run, place_faults
 from ensemble.errors import ConfigError
 from ensemble.redact import remember_secrets
+from ensemble.run.layout import CONFIG, RUN_MARKS
 from ensemble.storage.json_files import write_text
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def load_run_config(run: Path) -> Config:
             where=str(run),
             mend="give the `run_dir` of a config that has been run",
         )
-    path = run / "config.toml"
+    path = run / CONFIG
     config, faults = _resolved(_read_toml(path), path)
     _refuse(faults, path)
     return moved(config, run.resolve())

@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import nearest
-from ensemble.reporter import EVENTS
+from ensemble.run.layout import (
+    BATTLES_RECORD,
+    CONFIG,
+    EVENTS,
+    FOLDS_RECORD,
+    LEARNERS,
+    LOCK,
+    RUN_MARKS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ensemble.config.settings import Config, Reading, Source
-
-RUN_MARKS = (".lock", "battles.json")
-"""Files that tell a run directory from one that happens to hold a config."""
 
 _RESERVED_SOURCES = {"test"}
 
@@ -65,7 +70,7 @@ def place_faults(config: Config, path: Path | None) -> list[str]:
 
 def _is_of_run(path: Path, run: Path) -> bool:
     """Say whether a config is the one that a run keeps: earlier work shows that it is one."""
-    return path == run / "config.toml" and all((run / mark).exists() for mark in RUN_MARKS)
+    return path == run / CONFIG and all((run / mark).exists() for mark in RUN_MARKS)
 
 
 def is_copied_run(config: Config, path: Path) -> bool:
@@ -79,8 +84,8 @@ def is_copied_run(config: Config, path: Path) -> bool:
         The config's own file, without links.
     """
     # A copy may lack the file that was the lock: not all programs copy what is hidden.
-    marks = (path.parent / mark for mark in (".lock", EVENTS, "folds.json", "learners"))
-    kept = path.name == "config.toml" and (path.parent / "battles.json").exists()
+    marks = (path.parent / mark for mark in (LOCK, EVENTS, FOLDS_RECORD, LEARNERS))
+    kept = path.name == CONFIG and (path.parent / BATTLES_RECORD).exists()
     return kept and any(map(Path.exists, marks)) and Path(config.run_dir) != path.parent
 
 

@@ -18,10 +18,11 @@ from ensemble.errors import EnsembleError
 from ensemble.oof.calls import check_same, predict_checked
 from ensemble.oof.fold_key import fold_key, fold_name
 from ensemble.oof.general_check import general_checks
-from ensemble.oof.store import OOF, TEST, is_complete, read_logits
+from ensemble.oof.store import is_complete, read_logits
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.contract import tolerance_of
 from ensemble.plugin.faults import guarded
+from ensemble.run.layout import OOF, TEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable

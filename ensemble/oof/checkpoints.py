@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ensemble.errors import ArtifactError
+from ensemble.run.layout import CHECKPOINTS, LEARNERS, STUDIES
 from ensemble.storage.atomic import remove
 from ensemble.storage.directories import read_manifest
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-CHECKPOINTS = "checkpoints"
 """Directory of a run, or of a study, that holds them by learner."""
 _OF_KEY = 16
 """Digits of a fold's key in the name of its checkpoint."""
@@ -44,7 +44,7 @@ def sweep_checkpoints(run: Path) -> None:
     Their process died after the fold was in its place. Those of other keys stay: the fit that they
     are of may still be wanted.
     """
-    roots = [run, *(path.parent for path in (run / "sources").rglob(CHECKPOINTS))]
+    roots = [run, *(path.parent for path in (run / STUDIES).rglob(CHECKPOINTS))]
     for root in roots:
         for checkpoint in _entries(root / CHECKPOINTS):
             for place in _entries(checkpoint):
@@ -57,7 +57,7 @@ def sweep_checkpoints(run: Path) -> None:
 def _is_complete(root: Path, learner: str, name: str) -> bool:
     fold, _, key = name.rpartition("-")
     try:
-        manifest = read_manifest(root / "learners" / learner / fold)
+        manifest = read_manifest(root / LEARNERS / learner / fold)
     except ArtifactError:
         return False
     is_its = bool(key) and str(manifest.get("key")).startswith(key)

@@ -17,10 +17,11 @@ from ensemble.oof.fold_key import fold_key
 from ensemble.oof.kept_fit import fit_key, forget_spare
 from ensemble.oof.rows import FoldRows
 from ensemble.oof.seeds import fit_seeds
-from ensemble.oof.store import MODEL, OOF, TEST, TRAIN_IDS, is_complete
+from ensemble.oof.store import is_complete
 from ensemble.oof.teachers import Teaching, check_fitted
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.manager import get_manager
+from ensemble.run.layout import MODEL, OOF, TEST, TRAIN_IDS
 from ensemble.storage.directories import atomic_directory
 from ensemble.storage.hashing import fingerprint
 

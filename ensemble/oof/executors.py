@@ -15,6 +15,7 @@ from ensemble.oof.workers import Crew, Outcome, Task
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.manager import GIVEN, get_manager
 from ensemble.processes import affordable_copies, available_cores
+from ensemble.run.layout import LEARNERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
-    from ensemble.reporter import Reporter
+    from ensemble.run.reporter import Reporter
 
 WORTH_A_WORKER = 2.0
 """Seconds of fitting after which workers are started: about what a start costs, so that however
@@ -181,7 +182,7 @@ def _notify(reporter: Reporter, spec: LearnerSpec, held_out: HeldOut, seconds: f
     faults = get_manager().notify_fold_fitted(
         learner=spec.name,
         fold=None if held_out.is_refit else held_out.folds[0],
-        directory=reporter.run / "learners" / spec.name / held_out.name,
+        directory=reporter.run / LEARNERS / spec.name / held_out.name,
         seconds=seconds,
     )
     for fault in faults:

@@ -11,9 +11,10 @@ import numpy as np
 from ensemble.oof.calls import check_same, predict_checked
 from ensemble.oof.kept_fit import KEPT, KeptFit, seed_key
 from ensemble.oof.models import load_one
-from ensemble.oof.store import MODEL, OOF, TEST, prediction_frame
+from ensemble.oof.store import prediction_frame
 from ensemble.plugin.contract import tolerance_of
 from ensemble.plugin.faults import guarded
+from ensemble.run.layout import MODEL, OOF, TEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable

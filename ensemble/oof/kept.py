@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ensemble.plugin.code import as_known
+from ensemble.run.layout import KEPT
 from ensemble.storage.hashing import fingerprint
 from ensemble.storage.json_files import read_checksummed, write_checksummed
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-FILE = "kept.json"
 _MEND = "delete it; what was kept for other code is then asked again"
 
 
@@ -64,9 +64,9 @@ def read_kept(run: Path) -> dict[str, Kept]:
     ArtifactError
         The file is damaged.
     """
-    if not os.path.lexists(run / FILE):
+    if not os.path.lexists(run / KEPT):
         return {}
-    stored = read_checksummed(run / FILE, mend=_MEND)["learners"]
+    stored = read_checksummed(run / KEPT, mend=_MEND)["learners"]
     return {name: Kept.of(one) for name, one in stored.items()}
 
 
@@ -91,9 +91,9 @@ def restore(run: Path, before: Mapping[str, Kept]) -> None:
     if before:
         _write(run, before)
     else:
-        (run / FILE).unlink(missing_ok=True)
+        (run / KEPT).unlink(missing_ok=True)
 
 
 def _write(run: Path, kept: Mapping[str, Kept]) -> None:
     stored = {name: one.to_json() for name, one in sorted(kept.items())}
-    write_checksummed(run / FILE, {"learners": stored})
+    write_checksummed(run / KEPT, {"learners": stored})

@@ -21,6 +21,7 @@ from ensemble.oof.models import load_model
 from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.contract import dependencies_of
 from ensemble.redact import without_secrets
+from ensemble.run.layout import LEARNERS, MODEL, OOF, OOF_SEEDS, TEST
 from ensemble.storage.directories import MANIFEST, read_manifest
 from ensemble.storage.hashing import fingerprint
 
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from ensemble.battles.held_out import FoldLike
     from ensemble.oof.spec import LearnerSpec
     from ensemble.plugin.base import BaseLearner, IntArray, LogitArray
-
-OOF, TEST, TRAIN_IDS, MODEL = "oof.parquet", "test.parquet", "train_ids.parquet", "model"
-OOF_SEEDS = "oof_seeds.parquet"
-"""OOF logits of each seed, where a learner has several: ``PREDICTION_SCHEMA`` and ``seed``."""
 
 
 def is_complete(directory: Path, key: str) -> bool:
@@ -81,7 +78,7 @@ class FoldStore:
 
     def directory(self, learner: str, fold: FoldLike) -> Path:
         """Give the place of a learner's fold or pair, or of its refit (``fold`` None)."""
-        return self.run / "learners" / learner / fold_name(fold)
+        return self.run / LEARNERS / learner / fold_name(fold)
 
     def read(self, learner: str, fold: FoldLike) -> dict[str, Any]:
         """Read and verify a fold's manifest.

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ensemble.battles.folds import TRAINING_ROLES
-from ensemble.battles.prepare import BATTLES, SUMMARY, read_battles
+from ensemble.battles.prepare import read_battles
 from ensemble.battles.schema import LABEL_COLUMNS, PSEUDO_ROLE
 from ensemble.battles.source_rows import used_rows
-from ensemble.battles.split import FOLDS, read_split, split_key
-from ensemble.battles.split import SUMMARY as FOLDS_SUMMARY
+from ensemble.battles.split import read_split, split_key
 from ensemble.battles.staleness import check_settings
 from ensemble.errors import ConfigError, EnsembleError, nearest
 from ensemble.once import once
 from ensemble.oof.fold_key import shared_parts
 from ensemble.oof.store import FoldStore
-from ensemble.storage.hashing import settled_version
+from ensemble.run.layout import BATTLES, BATTLES_RECORD, CACHE, FOLDS, FOLDS_RECORD
+from ensemble.storage.hashing import FileVersion, settled_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,7 +94,7 @@ class Workspace:
     @property
     def cache_directory(self) -> Path:
         """Where values of single rows are kept between fits."""
-        return self.cache or self.run / "cache"
+        return self.cache or self.run / CACHE
 
     def training(self, fold: FoldLike, roles: Sequence[str] = TRAINING_ROLES) -> pl.Series:
         """Mask of the rows that a fit learns from: those that it may, and that are used.
@@ -169,9 +169,19 @@ def open_workspace(config: Config) -> Workspace:
     """
     check_settings(config)
     run = Path(config.run_dir)
-    versions = [settled_version(run / name) for name in (BATTLES, SUMMARY, FOLDS, FOLDS_SUMMARY)]
-    key = None if None in versions else (Workspace, config.model_dump_json(), *versions)
+    versions = _versions(run)
+    key = versions and (Workspace, config.model_dump_json(), *versions)
     return once(key, lambda: _read_workspace(config, run))
+
+
+def _versions(run: Path) -> tuple[FileVersion, ...] | None:
+    """Name battles and plan as they are now; None where they are not there or change just now."""
+    names = (BATTLES, BATTLES_RECORD, FOLDS, FOLDS_RECORD)
+    try:
+        versions = [settled_version(run / name) for name in names]
+    except OSError:
+        return None
+    return None if None in versions else tuple(filter(None, versions))
 
 
 def _read_workspace(config: Config, run: Path) -> Workspace:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ensemble.evaluation.scores import Score
-from ensemble.oof.store import OOF
 from ensemble.report.data import Contender
 from ensemble.report.records_stack import Origin, StackManifest
 from ensemble.report.tables import FOLD_PREFIX
+from ensemble.run.layout import OOF, STACK
 from ensemble.storage.directories import MANIFEST, read_manifest
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ def find_fault(
     ArtifactError
         A file of it is damaged.
     """
-    if not (run / "stack").exists():
+    if not (run / STACK).exists():
         return None
-    manifest = StackManifest.read(run / "stack" / MANIFEST)
+    manifest = StackManifest.read(run / STACK / MANIFEST)
     if manifest is None:
         return "it is incomplete"
-    made_by = read_manifest(run / "stack").get("key_parts", {})
+    made_by = read_manifest(run / STACK).get("key_parts", {})
     other = (
         basis.difference(manifest)
         or _other_predictions(manifest, learners)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from ensemble.audit.audit import AUDIT, read_audit
-from ensemble.battles.prepare import SUMMARY, read_battles
-from ensemble.battles.split import SUMMARY as FOLDS_SUMMARY
+from ensemble.audit.audit import read_audit
+from ensemble.battles.prepare import read_battles
 from ensemble.battles.split import read_split
 from ensemble.errors import ArtifactError, DataError
 from ensemble.evaluation.scores import class_prior_loss
@@ -25,7 +24,19 @@ from ensemble.report.records_stack import Candidates, Verdict
 from ensemble.report.selected import collect_lead, read_chosen
 from ensemble.report.source_studies import collect_studies
 from ensemble.report.staleness import Asked, Basis
-from ensemble.submission.record import SUBMISSION, submission_fault
+from ensemble.run.layout import (
+    AUDIT,
+    BATTLES,
+    BATTLES_RECORD,
+    CANDIDATES,
+    FOLDS,
+    FOLDS_RECORD,
+    STACK,
+    SUBMISSION,
+    TRUTH,
+    VERDICT,
+)
+from ensemble.submission.record import submission_fault
 from ensemble.submission.write import read_submission
 
 if TYPE_CHECKING:
@@ -47,7 +58,7 @@ def collect(run: Path) -> Report:
     """
     config = read_config(run)
     _check_tables(run)
-    plan, sources = FoldPlan.read(run / "folds.json"), Sources.read(run / "battles.json")
+    plan, sources = FoldPlan.read(run / FOLDS_RECORD), Sources.read(run / BATTLES_RECORD)
     basis = Basis.of(plan, sources)
     target = tables.read_target(run)
     asked = Asked.of(run, config, basis)
@@ -74,11 +85,11 @@ def collect(run: Path) -> Report:
         verdict=verdict,
         stack_fault=fault,
         lead=collect_lead(run, target, stacked, predictions),
-        truth=_unless_damaged("truth.json", lambda: Truth.read_whole(run / "truth.json"), damaged),
+        truth=_unless_damaged(TRUTH, lambda: Truth.read_whole(run / TRUTH), damaged),
         audit=read_audit(run),
         audited_before=(run / AUDIT).exists(),
         plan_fault=asked.plan_fault(),
-        submission=_unless_damaged("submission.csv", lambda: _read_submission(run, asked), damaged),
+        submission=_unless_damaged(SUBMISSION, lambda: _read_submission(run, asked), damaged),
         comparisons=comparisons,
         studies=studies,
         damaged=damaged,
@@ -94,13 +105,13 @@ def _read_stack(
     asked: Asked,
 ) -> tuple[Candidates | None, Verdict | None, Predictions | None, str | None]:
     """Read the stack whole or, with the reason, not at all."""
-    stack = run / "stack"
+    stack = run / STACK
     try:
         fault = find_fault(run, basis, learners, asked)
         if fault:
             return None, None, None, fault
-        candidates = Candidates.read(stack / "candidates.json")
-        verdict = Verdict.read(stack / "verdict.json")
+        candidates = Candidates.read(stack / CANDIDATES)
+        verdict = Verdict.read(stack / VERDICT)
         return candidates, verdict, read_chosen(run, verdict, target), None
     except ArtifactError as error:
         return None, None, None, f"{Path(error.where or stack).name} is damaged: {error.message}"
@@ -132,9 +143,9 @@ def _check_tables(run: Path) -> None:
 
     What no stage has written yet is no error; a table without its record is.
     """
-    if any((run / name).exists() for name in (tables.BATTLES, SUMMARY)):
+    if any((run / name).exists() for name in (BATTLES, BATTLES_RECORD)):
         _refuse_damaged(lambda: read_battles(run))
-    if any((run / name).exists() for name in (tables.FOLDS, FOLDS_SUMMARY)):
+    if any((run / name).exists() for name in (FOLDS, FOLDS_RECORD)):
         _refuse_damaged(lambda: read_split(run))
 
 

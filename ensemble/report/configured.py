@@ -10,6 +10,7 @@ from typing import Any
 from ensemble.errors import ArtifactError
 from ensemble.redact import without_secrets
 from ensemble.report.records import MEND
+from ensemble.run.layout import CONFIG
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def read_config(run: Path) -> Configured | None:
     ArtifactError
         It is not TOML.
     """
-    path = run / "config.toml"
+    path = run / CONFIG
     if not path.exists():
         return None
     try:

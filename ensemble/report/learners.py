@@ -10,6 +10,7 @@ from ensemble.evaluation.calibration import correlations, reliability
 from ensemble.evaluation.scores import Score, scores
 from ensemble.report import tables
 from ensemble.report.data import Agreement, Learner, Lesson
+from ensemble.run.layout import LEARNERS
 from ensemble.storage.atomic import TEMPORARY
 from ensemble.storage.strays import is_stray
 
@@ -30,7 +31,7 @@ def read_learners(
     run: Path, configured: Sequence[str] | None, target: Target | None, basis: Basis, asked: Asked
 ) -> tuple[list[Predictions], list[str]]:
     """Read the learners of the config; others that lie in the run directory are named only."""
-    names_there = (path.name for path in (run / "learners").glob("*"))
+    names_there = (path.name for path in (run / LEARNERS).glob("*"))
     found = sorted(n for n in names_there if not (n.startswith(TEMPORARY) or is_stray(n)))
     names = found if configured is None else configured
     left_out = [f"{name}: the config has no such learner" for name in found if name not in names]
@@ -38,7 +39,7 @@ def read_learners(
         return [], left_out
     predictions = []
     for name in names:
-        prediction, reasons = tables.read_learner(run / "learners" / name, target, basis, asked)
+        prediction, reasons = tables.read_learner(run / LEARNERS / name, target, basis, asked)
         predictions.append(prediction)
         left_out += reasons
     return predictions, left_out

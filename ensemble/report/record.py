@@ -10,32 +10,30 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ensemble.audit.audit import AUDIT
 from ensemble.audit.fingerprint import subject_of
-from ensemble.compare.records import DIRECTORY as COMPARISONS
 from ensemble.errors import ArtifactError
-from ensemble.report.write import REPORT
-from ensemble.sources.study import DIRECTORY as STUDIES
+from ensemble.run.layout import AUDIT, COMPARISONS, REPORT, REPORT_RECORD, STUDIES, TRUTH
 from ensemble.storage.hashing import fingerprint, hash_file, hash_tree
 from ensemble.storage.json_files import read_checksummed, write_checksummed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_RECORD = "cache/report.json"
 _PAINTERS = ("matplotlib", "jinja2", "polars", "numpy")
 
 
 def record_report(run: Path) -> None:
     """Note what a report that was written just now is made from; hold the run's lock."""
     made_from = _made_from(run)
-    write_checksummed(run / _RECORD, {"made_from": made_from, "sha256": hash_file(run / REPORT)})
+    write_checksummed(
+        run / REPORT_RECORD, {"made_from": made_from, "sha256": hash_file(run / REPORT)}
+    )
 
 
 def is_current_report(run: Path) -> bool:
     """Say whether the report is the one that was written, of what is there now."""
     try:
-        record = read_checksummed(run / _RECORD, mend="run `ensemble report RUN`")
+        record = read_checksummed(run / REPORT_RECORD, mend="run `ensemble report RUN`")
         written = record["sha256"] == hash_file(run / REPORT)
         return bool(written and record["made_from"] == _made_from(run))
     except (ArtifactError, OSError, KeyError):
@@ -51,7 +49,7 @@ def _made_from(run: Path) -> str:
 
 def _beside_subject(run: Path) -> Iterator[Path]:
     """Give the files that a report shows and no audit is of."""
-    for name in (AUDIT, "truth.json"):
+    for name in (AUDIT, TRUTH):
         if (run / name).is_file():
             yield run / name
     for directory in (COMPARISONS, STUDIES):

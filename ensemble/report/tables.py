@@ -11,9 +11,9 @@ import polars as pl
 from ensemble.battles.schema import LABEL_COLUMNS, LOGIT_COLUMNS, TEXT_COLUMNS, labels_of
 from ensemble.errors import ArtifactError
 from ensemble.evaluation.losses import row_log_loss, softmax
-from ensemble.oof.store import OOF
 from ensemble.plugin.base import CLASSES
 from ensemble.report.records import MEND, Manifest
+from ensemble.run.layout import BATTLES, FOLDS, OOF, STACK
 from ensemble.storage.atomic import TEMPORARY
 from ensemble.storage.directories import MANIFEST, read_manifest
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import FloatArray, IntArray
     from ensemble.report.staleness import Asked, Basis
 
-BATTLES = "battles.parquet"
-FOLDS = "folds.parquet"
 FOLD_PREFIX = "fold-"
 
 
@@ -235,7 +233,7 @@ def _learner_predictions(
 
 def read_stacked(run: Path, name: str, target: Target) -> Predictions | None:
     """Read the chosen candidate's out-of-fold probabilities; None where there are none yet."""
-    table = read_parquet(run / "stack" / "oof.parquet", ["id", *CLASSES])
+    table = read_parquet(run / STACK / OOF, ["id", *CLASSES])
     if table is None:
         return None
     keys = target.rows.select("id")

@@ -19,9 +19,10 @@ from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.executors import is_light, share_out
 from ensemble.oof.fold_key import fold_key
-from ensemble.oof.store import OOF, is_complete, read_logits
+from ensemble.oof.store import is_complete, read_logits
 from ensemble.oof.worker_process import Variant
 from ensemble.oof.workers import Task
+from ensemble.run.layout import OOF
 from ensemble.sources.evidence import Arm
 from ensemble.sources.rows import gather
 from ensemble.sources.variants import BASELINE, trial_called

@@ -19,7 +19,8 @@ from ensemble.battles.prepare import read_pairs
 from ensemble.errors import ArtifactError
 from ensemble.oof.fold_key import VERSION as CROSSFIT_VERSION
 from ensemble.oof.workspace import open_workspace
-from ensemble.reporter import Reporter
+from ensemble.run.layout import STUDIES
+from ensemble.run.reporter import Reporter
 from ensemble.sources.ablation import Bench
 from ensemble.sources.columns import feature_sets
 from ensemble.sources.describe import describe, is_one_sided
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 VERSION = 4
 """Raise it when the same rows and settings come to give other results."""
 
-DIRECTORY = "sources"
 _MEND = "run `ensemble sources CONFIG` again"
 
 
@@ -122,7 +122,7 @@ def study_sources(
     folds = folds_of(workspace.plan, settings.folds)
     alone = gather(workspace, None, settings.rows)
     spec = learner_of(config, settings.learner)
-    bench = Bench(workspace.run / DIRECTORY / "fits", spec, folds, alone)
+    bench = Bench(workspace.run / STUDIES / "fits", spec, folds, alone)
     links = Links.of(workspace.plan, read_pairs(workspace.run))
     target = describe(workspace.battles.filter(pl.col("role") == "target"))
     roles = {source.name: source.role for source in config.sources}
@@ -140,7 +140,7 @@ def read_study(run: Path, source: str) -> dict[str, Any] | None:
     ArtifactError
         The file is damaged.
     """
-    path = run / DIRECTORY / f"{source}.json"
+    path = run / STUDIES / f"{source}.json"
     return read_checksummed(path, mend=_MEND) if path.exists() else None
 
 
@@ -187,7 +187,7 @@ class _Job:
         features = [feature_set.identity() for feature_set in feature_sets()]
 
         def measure(tell: Callable[[str], None]) -> dict[str, Any]:
-            cache = self.workspace.cache_directory / DIRECTORY
+            cache = self.workspace.cache_directory / STUDIES
             return measure_shift(whole.workspace, self.name, cache, tell)
 
         return self._part("shift", {**whole.key, "features": features}, STEPS, measure)
@@ -279,7 +279,7 @@ class _Job:
 
     @property
     def _directory(self) -> Path:
-        return self.workspace.run / DIRECTORY
+        return self.workspace.run / STUDIES
 
     def _write(self, study: SourceStudy) -> None:
         """Store the study with what it was made on; leave the file alone where it says so."""

@@ -15,6 +15,7 @@ from ensemble.oof.fold_key import fold_key
 from ensemble.oof.store import complete_origin
 from ensemble.plugin.base import MetaFeatures
 from ensemble.plugin.manager import get_manager
+from ensemble.run.layout import CACHE, LEARNERS, STACK
 from ensemble.stacking.data import StackData
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _origins(
         raise ArtifactError(
             "predictions are missing, damaged or were made with other settings: "
             + ", ".join(missing),
-            where=str(workspace.run / "learners"),
+            where=str(workspace.run / LEARNERS),
             mend="run `ensemble fit CONFIG` (it makes only what is missing)",
         )
     return origins
@@ -122,7 +123,7 @@ def stack_data(
     return StackData(
         ids=target["id"].to_list(),
         sources=target["source"].to_list(),
-        meta=meta_features(target, learners, oof, feature_sets, workspace.run / "cache" / "stack"),
+        meta=meta_features(target, learners, oof, feature_sets, workspace.run / CACHE / STACK),
         labels=labels_of(target),
         clusters=plan["cluster"].to_numpy(),
         folds=folds,

@@ -12,6 +12,7 @@ from ensemble.battles.schema import PROBABILITY_SCHEMA
 from ensemble.evaluation.losses import row_log_loss
 from ensemble.evaluation.tables import loss_tables
 from ensemble.plugin.base import CLASSES
+from ensemble.run.layout import OOF, OOF_CANDIDATES
 from ensemble.stacking.calls import describe_checked
 from ensemble.stacking.nested import outer_folds
 from ensemble.stacking.seed_spread import learner_losses, seed_records, seed_replicates
@@ -26,12 +27,6 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import FloatArray, MetaLearner
     from ensemble.stacking.candidates import Candidate
     from ensemble.stacking.data import StackData
-
-CANDIDATES_FILE = "candidates.json"
-VERDICT_FILE = "verdict.json"
-OOF_FILE = "oof.parquet"
-OOF_CANDIDATES_FILE = "oof_candidates.parquet"
-MODEL_DIRECTORY = "model"
 
 OOF_SCHEMA: dict[str, pl.DataType] = {**PROBABILITY_SCHEMA, "fold": pl.Int32()}
 """``stack/oof.parquet``: ``fold`` is the outer fold that predicted the row, null where none did."""
@@ -181,7 +176,7 @@ def write_predictions(
         columns = dict(zip(CLASSES, values.T, strict=True))
         frame = pl.DataFrame({"id": data.ids, **columns, "fold": fold}, OOF_SCHEMA)
         frames[one.candidate.name] = frame
-    frames[chosen].write_parquet(directory / OOF_FILE)
+    frames[chosen].write_parquet(directory / OOF)
     pl.concat(
         frame.select(pl.lit(name).alias("candidate"), pl.all()) for name, frame in frames.items()
-    ).write_parquet(directory / OOF_CANDIDATES_FILE)
+    ).write_parquet(directory / OOF_CANDIDATES)

@@ -18,6 +18,7 @@ from ensemble.errors import ArtifactError, ConfigError, DataError, unknown_name
 from ensemble.evaluation.bootstrap import RESAMPLES
 from ensemble.evaluation.losses import class_prior_losses, row_log_loss
 from ensemble.plugin.base import FitContext
+from ensemble.run.layout import CANDIDATES, MODEL, VERDICT
 from ensemble.stacking.calls import fit_checked, load_checked, predict_checked, save_checked
 from ensemble.stacking.candidates import META_COMPLEXITY, Candidate, simple_candidates
 from ensemble.stacking.doubt import with_doubt
@@ -25,9 +26,6 @@ from ensemble.stacking.gap import nesting_gaps
 from ensemble.stacking.judge import judge
 from ensemble.stacking.nested import OuterFold, cross_validate
 from ensemble.stacking.outputs import (
-    CANDIDATES_FILE,
-    MODEL_DIRECTORY,
-    VERDICT_FILE,
     ScoredCandidate,
     losses_of,
     nested_record,
@@ -158,11 +156,11 @@ def run_stack(
     }
     verdict = with_doubt(verdict, tables, manifest.get("unproven", ())) | {"doubts": doubts}
     with atomic_directory(directory, {**manifest, "nested": nested_record(scored_data)}) as path:
-        write_json(path / VERDICT_FILE, verdict)
-        write_json(path / CANDIDATES_FILE, tables)
+        write_json(path / VERDICT, verdict)
+        write_json(path / CANDIDATES, tables)
         write_predictions(path, data, rows, scored, verdict["chosen"])
         for one in scored:
-            made, place = one.candidate, path / MODEL_DIRECTORY / one.candidate.name
+            made, place = one.candidate, path / MODEL / one.candidate.name
             save_checked(made.where, made.make, one.model, place, scored_data.meta)
     return verdict
 
@@ -216,7 +214,7 @@ def load_stack(
         ``name`` is no candidate of this stack.
     """
     read_manifest(directory)
-    verdict = read_json(directory / VERDICT_FILE)
+    verdict = read_json(directory / VERDICT)
     known = [entry["name"] for entry in verdict["candidates"]]
     wanted = verdict["chosen"] if name is None else name
     if wanted not in known or not _is_plain(wanted):
@@ -231,7 +229,7 @@ def load_stack(
             where=str(directory),
             mend="install its plugin, or choose another candidate in the config",
         )
-    return load_checked(f'candidate "{wanted}"', make, directory / MODEL_DIRECTORY / wanted)
+    return load_checked(f'candidate "{wanted}"', make, directory / MODEL / wanted)
 
 
 def _is_plain(name: str) -> bool:

@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.schema import LABEL_COLUMNS
+from ensemble.run.layout import TRIES, TRIES_INDEX
 from ensemble.storage.atomic import atomic_path
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import read_checksummed, write_checksummed
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     from ensemble.battles.folds import FoldPlan
     from ensemble.plugin.base import FloatArray
 
-TRIES = "tries"
-"""The directory of a run that holds them."""
-
-INDEX_FILE = "index.json"
 _FOLD = re.compile(r"fold-\d+")
 LEARNER, SIMPLE, META_LEARNER = "learner", "candidate", "meta-learner"
 
@@ -103,7 +100,7 @@ class TryStore:
         added = [{**asdict(one), "file": name, "doubts": [*doubts.get(one, ())]} for one in new]
         files[name] = hash_file(self.directory / name)
         write_checksummed(
-            self.directory / INDEX_FILE, {"tries": [*entries, *added], "files": files}
+            self.directory / TRIES_INDEX, {"tries": [*entries, *added], "files": files}
         )
 
     def read(self, ids: Sequence[str]) -> dict[Try, FloatArray]:
@@ -150,7 +147,7 @@ class TryStore:
         return dict(self._index().get("files", {}))
 
     def _index(self) -> dict[str, Any]:
-        path = self.directory / INDEX_FILE
+        path = self.directory / TRIES_INDEX
         if not path.exists():
             return {}
         return read_checksummed(

@@ -9,6 +9,7 @@ import numpy as np
 from ensemble.battles.schema import probability_frame
 from ensemble.battles.staleness import check_sources
 from ensemble.oof.workspace import open_workspace
+from ensemble.run.layout import CACHE, STACK, SUBMISSION
 from ensemble.stacking.assemble import check_folds, meta_features
 from ensemble.stacking.calls import predict_checked
 from ensemble.stacking.settings import (
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import FloatArray
-    from ensemble.reporter import Reporter
+    from ensemble.run.reporter import Reporter
 
     Fit = tuple[LearnerSpec, HeldOut]
 
@@ -41,7 +42,7 @@ def predict_stage(config: Config, reporter: Reporter) -> Path | None:
     """Turn test logits into ``submission.csv``; nothing where there is no test file."""
     check_sources(config)
     workspace = open_workspace(config)
-    submission = workspace.run / "submission.csv"
+    submission = workspace.run / SUBMISSION
     if config.test is None:
         remove_submission(workspace.run)
         reporter.log("no [test] in the config: no submission")
@@ -69,7 +70,7 @@ def _test_probabilities(config: Config, workspace: Workspace, models: str) -> Fl
     check_folds(workspace, specs, models)
     test, names = workspace.test_rows(), [spec.name for spec in specs]
     logits = [workspace.store.test_logits(name, models, test["id"]) for name in names]
-    cache = workspace.run / "cache" / "stack"
+    cache = workspace.run / CACHE / STACK
     meta = meta_features(test, names, logits, config.stack.features, cache)
-    chosen = load_stack(workspace.run / "stack", meta_learner_factory(config))
+    chosen = load_stack(workspace.run / STACK, meta_learner_factory(config))
     return predict_checked(chosen, meta, "the stack, on the test rows")

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ensemble.report.record import is_current_report, record_report
-from ensemble.report.write import REPORT, write_report
+from ensemble.report.write import write_report
+from ensemble.run.layout import REPORT
 
 if TYPE_CHECKING:
     from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
-    from ensemble.reporter import Reporter
+    from ensemble.run.reporter import Reporter
 
     Fit = tuple[LearnerSpec, HeldOut]
 

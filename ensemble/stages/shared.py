@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from ensemble.battles.staleness import check_sources
 from ensemble.config.load import write_config
+from ensemble.run.layout import CONFIG
 
 if TYPE_CHECKING:
     from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
-    from ensemble.reporter import Reporter
+    from ensemble.run.reporter import Reporter
 
     Fit = tuple[LearnerSpec, HeldOut]
 
@@ -31,7 +32,7 @@ def check_and_record(config: Config) -> None:
 
 def record_config(config: Config) -> None:
     """Write the config as resolved into the run: it says what the run is made from."""
-    write_config(config, Path(config.run_dir) / "config.toml")
+    write_config(config, Path(config.run_dir) / CONFIG)
 
 
 def made_or_kept(made: bool) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ArtifactError
 from ensemble.oof.workspace import open_workspace
+from ensemble.run.layout import STACK, VERDICT
 from ensemble.stacking.assemble import check_folds, check_pairs
 from ensemble.stacking.build import make_stack
 from ensemble.stacking.doubt import outside_learners
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
-    from ensemble.reporter import Reporter
+    from ensemble.run.reporter import Reporter
 
     Fit = tuple[LearnerSpec, HeldOut]
 
@@ -39,7 +40,7 @@ def stack_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
     check_and_record(config)
     workspace = open_workspace(config)
     manifest = _stack_manifest(config, workspace, specs)
-    directory = workspace.run / "stack"
+    directory = workspace.run / STACK
     why = _why_stacked_again(directory, manifest)
     if why is not None:
         if why:
@@ -47,7 +48,7 @@ def stack_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
         with reporter.stage("stack"), reporter.progress("stack") as progress:
             tries = open_tries(workspace)
             make_stack(config, workspace, directory, manifest, tries=tries, progress=progress)
-    verdict = dict(read_json(directory / "verdict.json"))
+    verdict = dict(read_json(directory / VERDICT))
     reporter.event("verdict", chosen=verdict["chosen"], rule=verdict["rule"])
     reporter.log(verdict["sentence"])
     return verdict
@@ -81,10 +82,10 @@ def check_stack(config: Config, workspace: Workspace) -> None:
         It is.
     """
     manifest = _stack_manifest(config, workspace, stacked_specs(config))
-    if _stored_key(workspace.run / "stack") != manifest["key"]:
+    if _stored_key(workspace.run / STACK) != manifest["key"]:
         raise ArtifactError(
             "the stack is missing or was made with other settings",
-            where=str(workspace.run / "stack"),
+            where=str(workspace.run / STACK),
             mend="run `ensemble stack CONFIG`",
         )
 

@@ -11,11 +11,12 @@ from filelock import FileLock, Timeout
 from ensemble.errors import ConfigError, EnsembleError, RunLockedError
 from ensemble.once import one_verb
 from ensemble.oof.checkpoints import sweep_checkpoints
-from ensemble.reporter import EVENTS, Reporter
+from ensemble.run.layout import BATTLES_RECORD, EVENTS, FOLDS_RECORD, LEARNERS, LOCK
+from ensemble.run.leftovers import sweep_temporary
+from ensemble.run.reporter import Reporter
 from ensemble.stacking.settings import (
     check_plugins,
 )
-from ensemble.storage.leftovers import sweep_temporary
 from ensemble.storage.strays import is_stray
 
 if TYPE_CHECKING:
@@ -24,16 +25,16 @@ if TYPE_CHECKING:
     from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
-    from ensemble.reporter import Display
+    from ensemble.run.reporter import ProgressDisplay
 
     Fit = tuple[LearnerSpec, HeldOut]
 
-_MARKS_OF_A_RUN = {EVENTS, "battles.json", "folds.json", "learners"}
+_MARKS_OF_A_RUN = {EVENTS, BATTLES_RECORD, FOLDS_RECORD, LEARNERS}
 """Files of which a run has one at least, however early it ended or however it was copied."""
 
 
 @contextmanager
-def working(config: Config, display: Display | None = None) -> Iterator[Reporter]:
+def working(config: Config, display: ProgressDisplay | None = None) -> Iterator[Reporter]:
     """Hold the run directory to do what the config says: its plugins are checked first.
 
     Raises
@@ -50,7 +51,7 @@ def working(config: Config, display: Display | None = None) -> Iterator[Reporter
 
 
 @contextmanager
-def writing(config: Config, display: Display | None = None) -> Iterator[Reporter]:
+def writing(config: Config, display: ProgressDisplay | None = None) -> Iterator[Reporter]:
     """Hold the run directory for one writer; the lock ends with the process, however it ends.
 
     Parameters
@@ -67,7 +68,7 @@ def writing(config: Config, display: Display | None = None) -> Iterator[Reporter
     """
     directory = Path(config.run_dir)
     _refuse_strangers(directory)
-    lock = FileLock(directory / ".lock", timeout=0)
+    lock = FileLock(directory / LOCK, timeout=0)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock.acquire()

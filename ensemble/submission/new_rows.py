@@ -21,6 +21,7 @@ from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import path_parameters
 from ensemble.redact import remember_secrets
+from ensemble.run.layout import STACK
 from ensemble.stacking.assemble import meta_features
 from ensemble.stacking.calls import predict_checked as predict_stack
 from ensemble.stacking.settings import (
@@ -187,7 +188,7 @@ def predict_battles(config: Config, battles: pl.DataFrame, keep: Sequence[str] =
         for spec in specs
     ]
     meta = meta_features(view, stack["learners"], logits, config.stack.features, None)
-    model = load_stack(run / "stack", meta_learner_factory(config))
+    model = load_stack(run / STACK, meta_learner_factory(config))
     return predict_stack(model, meta, f"the stack of {run}")
 
 
@@ -212,11 +213,11 @@ def _check_names(config: Config, keep: Sequence[str]) -> None:
 
 def _read_stack(run: Path, config: Config, keep: Sequence[str]) -> dict[str, Any]:
     """Read the stack's manifest, and check that it was made with the config at hand."""
-    if not (run / "stack").exists():
+    if not (run / STACK).exists():
         raise ArtifactError(
             "there is no stack yet", where=str(run), mend="run `ensemble stack CONFIG`"
         )
-    manifest = read_manifest(run / "stack")
+    manifest = read_manifest(run / STACK)
     at_hand = stack_key_parts(config)
     code = at_hand.pop("code")
     if config.stack.meta_learner not in keep:
@@ -226,7 +227,7 @@ def _read_stack(run: Path, config: Config, keep: Sequence[str]) -> dict[str, Any
     if not same or manifest["learners"] != names:
         raise ArtifactError(
             "the stack was made with other settings than the run's config now says",
-            where=str(run / "stack"),
+            where=str(run / STACK),
             mend="run `ensemble run CONFIG` to its end",
         )
     return manifest
@@ -240,7 +241,7 @@ def _check_code(
         raise ArtifactError(
             "other code of the meta-learner than that of now has made the stack: "
             + told_difference(made_by, now),
-            where=str(run / "stack"),
+            where=str(run / STACK),
             mend=f"put that code back, add `--keep {config.stack.meta_learner}` where the change "
             "does not matter, or stack anew: `ensemble run CONFIG`",
         )

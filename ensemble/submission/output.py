@@ -7,9 +7,8 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ensemble.battles.prepare import SUMMARY
 from ensemble.errors import EnsembleError, InputError
-from ensemble.reporter import EVENTS
+from ensemble.run.layout import BATTLES_RECORD, CONFIG, EVENTS
 from ensemble.storage.atomic import atomic_path, wrap_os_errors
 
 if TYPE_CHECKING:
@@ -139,8 +138,8 @@ def _is_at(target: Path, path: Path) -> bool:
 
 def _run_around(target: Path) -> Path | None:
     for directory in target.parents:
-        begun = (directory / EVENTS).exists() and (directory / "config.toml").exists()
-        if begun or (directory / SUMMARY).exists():
+        begun = (directory / EVENTS).exists() and (directory / CONFIG).exists()
+        if begun or (directory / BATTLES_RECORD).exists():
             return directory
     return None
 

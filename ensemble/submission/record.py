@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ArtifactError
 from ensemble.oof.fold_key import fold_name
-from ensemble.oof.store import TEST
+from ensemble.run.layout import FOLDS_RECORD, LEARNERS, STACK, SUBMISSION, SUBMISSION_RECORD, TEST
 from ensemble.storage.directories import MANIFEST
 from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import read_checksummed, read_json, write_checksummed
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
     from ensemble.config.settings import Config
 
-SUBMISSION, RECORD = "submission.csv", "submission.json"
 _MEND = "run `ensemble predict RUN` again"
 
 
 def record_submission(run: Path, config: Config) -> None:
     """Say what the submission that lies in a run was made from."""
     made_from = _origin(run, config, _n_folds(run))
-    write_checksummed(run / RECORD, {"sha256": hash_file(run / SUBMISSION), "made_from": made_from})
+    write_checksummed(
+        run / SUBMISSION_RECORD, {"sha256": hash_file(run / SUBMISSION), "made_from": made_from}
+    )
 
 
 def submission_fault(run: Path, config: Config) -> str | None:
@@ -36,15 +37,15 @@ def submission_fault(run: Path, config: Config) -> str | None:
 
     Files are compared with what was recorded when it was written; nothing is predicted anew.
     """
-    there, recorded = ((run / name).is_file() for name in (SUBMISSION, RECORD))
-    if not there and not os.path.lexists(run / RECORD):
+    there, recorded = ((run / name).is_file() for name in (SUBMISSION, SUBMISSION_RECORD))
+    if not there and not os.path.lexists(run / SUBMISSION_RECORD):
         return None
     if not there:
         return f"{SUBMISSION} was written, and is not there any more"
     if not recorded:
-        return f"nobody recorded what {SUBMISSION} was made from: {RECORD} is not there"
+        return f"nobody recorded what {SUBMISSION} was made from: {SUBMISSION_RECORD} is not there"
     try:
-        record = read_checksummed(run / RECORD, mend=_MEND)
+        record = read_checksummed(run / SUBMISSION_RECORD, mend=_MEND)
         made_from = _origin(run, config, _n_folds(run))
     except (ArtifactError, KeyError, TypeError, OSError) as error:
         return f"what {SUBMISSION} was made from cannot be read: {error}".splitlines()[0]
@@ -57,30 +58,30 @@ def submission_fault(run: Path, config: Config) -> str | None:
 
 def is_current(run: Path, config: Config) -> bool:
     """Say whether a run's submission is there, and what its stack predicts."""
-    there = all((run / name).is_file() for name in (SUBMISSION, RECORD))
+    there = all((run / name).is_file() for name in (SUBMISSION, SUBMISSION_RECORD))
     return there and submission_fault(run, config) is None
 
 
 def remove_submission(run: Path) -> None:
     """Take away a submission and what is recorded of it."""
-    for name in (SUBMISSION, RECORD):
+    for name in (SUBMISSION, SUBMISSION_RECORD):
         (run / name).unlink(missing_ok=True)
 
 
 def _n_folds(run: Path) -> int:
-    return int(read_json(run / "folds.json")["n_splits"])
+    return int(read_json(run / FOLDS_RECORD)["n_splits"])
 
 
 def _origin(run: Path, config: Config, n_folds: int) -> dict[str, Any]:
     models = config.predict.models
     folds: list[int | None] = [None] if models == "refit" else [*range(n_folds)]
     return {
-        "stack": hash_file(run / "stack" / MANIFEST),
+        "stack": hash_file(run / STACK / MANIFEST),
         "models": models,
         "test": {
             learner.name: {
                 fold_name(fold): read_json(
-                    run / "learners" / learner.name / fold_name(fold) / MANIFEST
+                    run / LEARNERS / learner.name / fold_name(fold) / MANIFEST
                 )["files"][TEST]
                 for fold in folds
             }

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.run.leftovers import sweep_temporary
 from ensemble.storage.atomic import TEMPORARY, atomic_path
 from ensemble.storage.directories import MANIFEST, atomic_directory, read_manifest
 from ensemble.storage.hashing import canonical_json, fingerprint, hash_file, hash_tree
 from ensemble.storage.json_files import read_checksummed, read_json, write_checksummed, write_json
-from ensemble.storage.leftovers import sweep_temporary
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ensemble.errors import ArtifactError
+from ensemble.run.layout import CACHE, COMPARISONS, LEARNERS
 from ensemble.storage.atomic import flush, place_of, remove, wrap_os_errors
 from ensemble.storage.directories import MANIFEST, read_manifest
 
@@ -46,8 +47,8 @@ def sweep_temporary(run: Path) -> None:
 
 def _written_directories(run: Path) -> Iterator[Path]:
     """Give the directories that the toolkit writes to, each before those inside it."""
-    learners = run / "learners"
-    yield from (run, run / "comparisons", learners, *_entries(learners))
+    learners = run / LEARNERS
+    yield from (run, run / COMPARISONS, learners, *_entries(learners))
     for name in ("cache", "sources", "tries"):
         yield from _directories_below(run / name)
 
@@ -79,7 +80,7 @@ def _age(path: Path) -> float:
 
 
 def _shared_cache(run: Path) -> Path | None:
-    cache = run / "cache"
+    cache = run / CACHE
     return cache.resolve() if cache.is_symlink() else None
 
 

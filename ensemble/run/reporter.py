@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ensemble.errors import EnsembleError
 from ensemble.redact import redact, redacted
+from ensemble.run.layout import EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-EVENTS = "events.jsonl"
 
-
-class Display(Protocol):
+class ProgressDisplay(Protocol):
     """Shows a run to a person; see ``ensemble.cli.terminal``."""
 
     def log(self, text: str) -> None:
@@ -54,9 +53,9 @@ class Reporter:
         Where a person looks.
     """
 
-    def __init__(self, run: Path, display: Display | None = None) -> None:
+    def __init__(self, run: Path, display: ProgressDisplay | None = None) -> None:
         self.run = run
-        self.display: Display = display or Silent()
+        self.display: ProgressDisplay = display or Silent()
 
     def event(self, name: str, /, **details: Any) -> None:
         """Append one event, one line, with the time in UTC.

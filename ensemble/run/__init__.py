@@ -1,0 +1,1 @@
+"""A run directory: where everything lies, what its records say, what happened in it."""
