@@ -26,6 +26,7 @@ from ensemble.battles.prepare import read_battles, read_clusters, read_pairs
 from ensemble.battles.split import read_split
 from ensemble.config.load import load_run_config
 from ensemble.errors import ArtifactError
+from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.fold_key import shared_parts
 from ensemble.oof.store import FoldStore
 from ensemble.run.layout import AUDIT, STACK, SUBMISSION
@@ -83,7 +84,7 @@ def audit_run(run: Path) -> Audit:
     with _readable("stack", ledger):
         check_stack(store, config, truth, ledger)
     with _readable("stack", ledger):
-        check_scores(store, battles, ledger)
+        check_scores(store, EvalSet.of(battles, plan), ledger)
         check_tries(run, plan, battles, ledger)
     _check_submission(run, config, ledger)
     return Audit.of(ledger, subject)

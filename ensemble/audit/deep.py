@@ -242,11 +242,11 @@ def _differing_numbers(stored: Path, again: Path) -> list[str]:
 
 def _same_models(config: Config, workspace: Workspace, again: Path) -> bool:
     """Ask all stored candidates and those made anew for the same rows."""
-    target = workspace.battles.filter(pl.col("role") == "target")
+    target = workspace.eval_set
     names = [spec.name for spec in stacked_specs(config)]
-    logits = [workspace.store.oof(name, target["id"]) for name in names]
+    logits = [workspace.store.oof(name, target) for name in names]
     whole = np.asarray(np.isfinite(np.stack(logits, axis=1)).all(axis=(1, 2)))
-    meta = meta_features(target, names, logits, config.stack.features, None).take(whole)
+    meta = meta_features(target.rows, names, logits, config.stack.features, None).take(whole)
     factory = meta_learner_factory(config)
     stored = workspace.run / STACK
     for entry in read_json(again / VERDICT)["candidates"]:

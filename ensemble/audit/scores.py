@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ensemble.audit.checks import Ledger
     from ensemble.battles.folds import FoldPlan
+    from ensemble.oof.eval_set import EvalSet
     from ensemble.oof.store import FoldStore
     from ensemble.plugin.base import FloatArray
 
@@ -30,15 +31,15 @@ _TOLERANCE = 1e-6
 """Nats. Scores are stored with all their digits: what differs more is not rounding."""
 
 
-def check_scores(store: FoldStore, battles: pl.DataFrame, ledger: Ledger) -> None:
+def check_scores(store: FoldStore, eval_set: EvalSet, ledger: Ledger) -> None:
     """Check what the stack's files say of scores against its predictions and the labels.
 
     Parameters
     ----------
     store
         The folds.
-    battles
-        ``BATTLE_SCHEMA``.
+    eval_set
+        The rows that scores are made on.
     ledger
         Takes what holds and what does not.
     """
@@ -54,8 +55,8 @@ def check_scores(store: FoldStore, battles: pl.DataFrame, ledger: Ledger) -> Non
     same = _same_rows(chosen, nested.filter(pl.col("candidate") == verdict["chosen"]))
     told = None if same else f"{OOF} has other rows than {verdict['chosen']} of all candidates"
     ledger.settle(title, told, str(verdict["chosen"]))
-    losses = dict(_candidate_losses(nested, battles))
-    losses |= dict(_learner_losses(store, manifest["learners"], chosen, battles))
+    losses = dict(_candidate_losses(nested, eval_set.rows))
+    losses |= dict(_learner_losses(store, manifest["learners"], chosen, eval_set))
     said = [
         *((CANDIDATES, one) for one in (*tables["candidates"], *tables["learners"])),
         *((VERDICT, one) for one in verdict["candidates"]),
@@ -108,19 +109,17 @@ def _candidate_losses(nested: pl.DataFrame, battles: pl.DataFrame) -> Iterator[t
 
 
 def _learner_losses(
-    store: FoldStore, learners: list[str], chosen: pl.DataFrame, battles: pl.DataFrame
+    store: FoldStore, learners: list[str], chosen: pl.DataFrame, eval_set: EvalSet
 ) -> Iterator[tuple[str, float]]:
     """Score learners on the rows that the stack was scored on."""
     scored = chosen.filter(pl.col(CLASSES[0]).is_not_nan() & pl.col(CLASSES[0]).is_not_null())
-    rows = scored.select("id").join(
-        battles.select("id", *LABEL_COLUMNS), on="id", how="left", maintain_order="left"
-    )
+    rows = eval_set.only(scored["id"])
     for name in learners:
         try:
-            logits = store.oof(name, rows["id"])
+            logits = store.oof(name, rows)
         except ArtifactError:
             continue  # the check of its folds says so; its score is then of nothing
-        yield name, _loss(rows, softmax(logits.astype(np.float64)))
+        yield name, _loss(rows.rows, softmax(logits))
 
 
 def _loss(rows: pl.DataFrame, probabilities: FloatArray) -> float:

@@ -135,7 +135,7 @@ def _named(item: dict[str, Any]) -> str:
 
 
 def show_comparison(outcome: dict[str, Any]) -> None:
-    """Print a comparison on standard output: all rows, then slices challenger by challenger."""
+    """Print a comparison on standard output: all rows, then slices candidate by candidate."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(_overall_table(outcome))
     for name in outcome["overall"]["differences"] if outcome["slices"] else ():

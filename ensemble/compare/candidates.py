@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.compare import folds, stacked
-from ensemble.compare.eval_set import check_same_ground
+from ensemble.compare.runs import check_same_rows
 from ensemble.config.load import load_run_config
 from ensemble.errors import DataError, unknown_name
 from ensemble.stacking.doubt import doubted_candidates
@@ -18,7 +18,7 @@ from ensemble.stacking.doubt import doubted_candidates
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ensemble.compare.eval_set import Ground
+    from ensemble.compare.runs import ComparedRun
     from ensemble.config.settings import Config
     from ensemble.plugin.base import FloatArray
 
@@ -27,7 +27,7 @@ OTHER = ":"
 
 
 @dataclass(frozen=True, eq=False)
-class Contestant:
+class Candidate:
     """One side of a comparison.
 
     Parameters
@@ -51,7 +51,7 @@ class Contestant:
     training_rows: str
 
 
-def read_contestants(ground: Ground, config: Config, names: Sequence[str]) -> list[Contestant]:
+def read_candidates(compared: ComparedRun, config: Config, names: Sequence[str]) -> list[Candidate]:
     """Read the predictions that some names stand for, in the order of the names.
 
     Errors as ``compare``.
@@ -61,27 +61,27 @@ def read_contestants(ground: Ground, config: Config, names: Sequence[str]) -> li
             f"a comparison takes two learners or more, and {len(names)} is given",
             mend="ensemble compare RUN A B",
         )
-    places = [_place(ground, config, name) for name in names]
-    labels = _labels(places, ground.run)
+    places = [_place(compared, config, name) for name in names]
+    labels = _labels(places, compared.run)
     for label in labels:
         if labels.count(label) > 1:
             raise DataError(f'"{label}" is named twice', mend="name each learner once")
     return [
-        _read(ground, run, settings, name, label)
+        _read(compared, run, settings, name, label)
         for (run, settings, name), label in zip(places, labels, strict=True)
     ]
 
 
-def _place(ground: Ground, config: Config, text: str) -> tuple[Path, Config, str]:
+def _place(compared: ComparedRun, config: Config, text: str) -> tuple[Path, Config, str]:
     """Say in which run a name is to be looked up."""
     directory, separator, name = text.rpartition(OTHER)
     if not separator:
-        return ground.run, config, text
+        return compared.run, config, text
     other = Path(directory)
     settings = load_run_config(other)
-    if other.resolve() == ground.run.resolve():
-        return ground.run, config, name
-    check_same_ground(ground, other)
+    if other.resolve() == compared.run.resolve():
+        return compared.run, config, name
+    check_same_rows(compared, other)
     return other, settings, name
 
 
@@ -100,24 +100,22 @@ def _label(run: Path, name: str, own: Path, depth: int) -> str:
     return name if run == own else f"{'/'.join(run.resolve().parts[-depth:])}{OTHER}{name}"
 
 
-def _read(ground: Ground, run: Path, config: Config, name: str, label: str) -> Contestant:
+def _read(compared: ComparedRun, run: Path, config: Config, name: str, label: str) -> Candidate:
     """Read a learner, or else a candidate of the stack."""
     learners = [learner.name for learner in config.learners]
-    other = None if run == ground.run else label.rpartition(OTHER)[0]
-    store = ground.store_of(run)
+    other = None if run == compared.run else label.rpartition(OTHER)[0]
+    store = compared.store_of(run)
     if name in learners:
-        found = folds.read_learner(store, config.learner(name), ground.battles)
+        found = folds.read_learner(store, config.learner(name), compared.eval_set)
         made_from = {"kind": "learner", "name": name, "run": other, "folds": found.origins}
-        return Contestant(
-            label, found.probabilities, made_from, found.settings, found.training_rows
-        )
+        return Candidate(label, found.probabilities, made_from, found.settings, found.training_rows)
     candidates = stacked.candidate_names(run)
     if name not in candidates:
         kind = "learner" if other is None else f"learner of {run}"
         raise unknown_name(kind, name, [*learners, *candidates])
-    probabilities, named_by = stacked.read_candidate(store, name, ground.battles)
+    probabilities, named_by = stacked.read_candidate(store, name, compared.eval_set.rows)
     unknown = [one for one in named_by["learners"] if folds.has_unknown_training(store, one)]
     description = stacked.description(run, named_by["candidate"])
     doubted = doubted_candidates({named_by["candidate"]: description}, unknown)
     made_from = {"kind": "candidate", "name": name, "run": other, **named_by}
-    return Contestant(label, probabilities, made_from, {}, "unknown" if doubted else "recorded")
+    return Candidate(label, probabilities, made_from, {}, "unknown" if doubted else "recorded")

@@ -16,19 +16,19 @@ from ensemble.plugin.manager import get_manager
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ensemble.compare.eval_set import Ground
+    from ensemble.compare.runs import ComparedRun
     from ensemble.plugin.base import FeatureSet, FloatArray
 
 _NONE = "none"
 """Rows on which every column of a group is 0 or missing."""
 
 
-def column_slices(ground: Ground, asked: Sequence[str]) -> list[Slice]:
+def column_slices(compared: ComparedRun, asked: Sequence[str]) -> list[Slice]:
     """Slice by feature columns.
 
     Parameters
     ----------
-    ground
+    compared
         The rows.
     asked
         A column, which is cut into quartiles (or by value, where it has few); or a pattern with
@@ -47,7 +47,7 @@ def column_slices(ground: Ground, asked: Sequence[str]) -> list[Slice]:
     owners, broken = _owners()
     wanted = {text: _matching(text, owners, broken) for text in dict.fromkeys(asked)}
     sets = {s.name: s for names in wanted.values() for s in (owners[name] for name in names)}
-    matrix = compute_features(ground.battles, list(sets.values()))
+    matrix = compute_features(compared.eval_set.rows, list(sets.values()))
     place = {name: index for index, name in enumerate(matrix.names)}
     return [
         one

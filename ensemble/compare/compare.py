@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.compare.candidates import read_contestants
+from ensemble.compare.candidates import read_candidates
 from ensemble.compare.columns import column_slices
-from ensemble.compare.eval_set import read_ground
 from ensemble.compare.measure import measure
 from ensemble.compare.records import VERSION, read_comparisons, store_comparison
+from ensemble.compare.runs import read_compared
 from ensemble.compare.slices import builtin_slices
 from ensemble.compare.text import sentences
 from ensemble.config.load import load_run_config
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ensemble.compare.candidates import Contestant
-    from ensemble.compare.eval_set import Ground
+    from ensemble.compare.candidates import Candidate
+    from ensemble.compare.runs import ComparedRun
     from ensemble.plugin.base import FloatArray
 
 __all__ = ["compare", "read_comparisons", "store_comparison"]
@@ -65,37 +65,37 @@ def compare(run: Path, names: Sequence[str], by: Sequence[str] = ()) -> dict[str
         What is stored is missing, damaged, or was made from something else than the run has now.
     """
     config = load_run_config(run)
-    ground = read_ground(run)
-    contestants = read_contestants(ground, config, names)
+    compared = read_compared(run)
+    candidates = read_candidates(compared, config, names)
     losses = np.column_stack(
-        [row_log_loss(ground.labels, one.probabilities) for one in contestants]
+        [row_log_loss(compared.eval_set.labels, one.probabilities) for one in candidates]
     )
-    common = _common_rows(losses, contestants)
+    common = _common_rows(losses, candidates)
     found = measure(
-        [one.name for one in contestants],
+        [one.name for one in candidates],
         losses[common],
-        ground.clusters[common],
-        [s.take(common) for s in (*builtin_slices(ground), *column_slices(ground, by))],
+        compared.eval_set.clusters[common],
+        [s.take(common) for s in (*builtin_slices(compared), *column_slices(compared, by))],
         resamples=config.stack.resamples,
         seed=config.seed,
     )
     result = {
         "version": VERSION,
-        **_about_rows(ground, losses, common, contestants),
+        **_about_rows(compared, losses, common, candidates),
         **found,
-        "plan": ground.plan.fingerprint,
-        "data": ground.data,
+        "plan": compared.plan.fingerprint,
+        "data": compared.data,
     }
     return {**result, "sentences": sentences(result)}
 
 
-def _common_rows(losses: FloatArray, contestants: Sequence[Contestant]) -> np.ndarray:
+def _common_rows(losses: FloatArray, candidates: Sequence[Candidate]) -> np.ndarray:
     """Mark the rows that all have predicted: ``(n,)``."""
     common = np.isfinite(losses).all(axis=1)
     if not common.any():
-        counts = zip(contestants, np.isfinite(losses).sum(axis=0), strict=True)
+        counts = zip(candidates, np.isfinite(losses).sum(axis=0), strict=True)
         raise DataError(
-            f"no target row has been predicted by all of {len(contestants)} learners",
+            f"no target row has been predicted by all of {len(candidates)} learners",
             where=", ".join(f"{one.name}: {rows:,} rows" for one, rows in counts),
             mend="fit the same folds of each with `ensemble fit CONFIG --folds ...`",
         )
@@ -103,12 +103,15 @@ def _common_rows(losses: FloatArray, contestants: Sequence[Contestant]) -> np.nd
 
 
 def _about_rows(
-    ground: Ground, losses: FloatArray, common: np.ndarray, contestants: Sequence[Contestant]
+    compared: ComparedRun,
+    losses: FloatArray,
+    common: np.ndarray,
+    candidates: Sequence[Candidate],
 ) -> dict[str, Any]:
     """Say whom the comparison is of, and which rows it leaves out."""
     predicted = np.isfinite(losses)
     return {
-        "reference": contestants[0].name,
+        "reference": candidates[0].name,
         "learners": [
             {
                 "name": one.name,
@@ -117,9 +120,9 @@ def _about_rows(
                 "settings": one.settings,
                 "training_rows": one.training_rows,
             }
-            for one, rows in zip(contestants, predicted.T, strict=True)
+            for one, rows in zip(candidates, predicted.T, strict=True)
         ],
-        "target_rows": len(ground.labels),
+        "target_rows": len(compared.eval_set.labels),
         "rows": int(common.sum()),
         "rows_left_out": int((~common).sum()),
     }

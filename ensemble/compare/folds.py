@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from ensemble.errors import ArtifactError
 from ensemble.evaluation.losses import softmax
 from ensemble.oof.fold_key import fold_name
-from ensemble.oof.store import origin_of, read_logits
+from ensemble.oof.store import origin_of
 from ensemble.redact import without_secrets
-from ensemble.run.layout import LEARNERS, OOF
+from ensemble.run.layout import LEARNERS
 from ensemble.storage.directories import MANIFEST
 from ensemble.storage.hashing import fingerprint
 from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import polars as pl
+    from collections.abc import Iterator, Mapping
 
     from ensemble.config.settings import Learner
+    from ensemble.oof.eval_set import EvalSet
     from ensemble.oof.store import FoldStore
-    from ensemble.plugin.base import FloatArray, LogitArray
+    from ensemble.plugin.base import FloatArray
 
 _SETTINGS = ("plugin", "version")
 
@@ -42,7 +40,7 @@ class Found:
     settings
         Plugin, version and parameters.
     training_rows
-        As in ``Contestant``.
+        As in ``Candidate``.
     """
 
     probabilities: FloatArray
@@ -51,7 +49,7 @@ class Found:
     training_rows: str
 
 
-def read_learner(store: FoldStore, learner: Learner, rows: pl.DataFrame) -> Found:
+def read_learner(store: FoldStore, learner: Learner, eval_set: EvalSet) -> Found:
     """Read the folds that there are; each has to be whole, of this plan, and like the others.
 
     Parameters
@@ -60,8 +58,8 @@ def read_learner(store: FoldStore, learner: Learner, rows: pl.DataFrame) -> Foun
         The folds of the run.
     learner
         As the run's config has it.
-    rows
-        ``id``, ``fold`` of ``n`` target rows.
+    eval_set
+        ``n`` rows.
 
     Raises
     ------
@@ -69,14 +67,12 @@ def read_learner(store: FoldStore, learner: Learner, rows: pl.DataFrame) -> Foun
         A fold is damaged, of another plan or of other battles, was made with other settings than
         the rest or than the config has, or predicts what it does not hold out; or there is none.
     """
-    logits = np.full((len(rows), 3), np.nan, dtype=np.float32)
-    manifests: dict[str, dict[str, Any]] = {}
-    for fold in range(store.n_splits):
-        directory = store.directory(learner.name, fold)
-        if (directory / MANIFEST).exists():
-            manifests[fold_name(fold)] = _read(store, learner.name, fold)
-            part = read_logits(directory / OOF, rows["id"])
-            _put(logits, part, (rows["fold"] == fold).to_numpy(), str(directory))
+    with _told_how_to_mend(learner.name):
+        manifests = {
+            fold_name(fold): store.read(learner.name, fold)
+            for fold in store.fitted_folds(learner.name)
+        }
+    logits = store.oof(learner.name, eval_set)
     _check_alike(manifests, learner, str(store.run / LEARNERS / learner.name))
     first = next(iter(manifests.values()))
     states = {manifest.get("training_rows") or "unknown" for manifest in manifests.values()}
@@ -110,30 +106,16 @@ def has_unknown_training(store: FoldStore, learner: str) -> bool:
     return bool(read_json(path).get("training_rows") != "recorded")
 
 
-def _read(store: FoldStore, learner: str, fold: int) -> dict[str, Any]:
+@contextmanager
+def _told_how_to_mend(learner: str) -> Iterator[None]:
     try:
-        return store.read(learner, fold)
+        yield
     except ArtifactError as error:
         raise ArtifactError(error.message, where=error.where, mend=_mend(learner)) from error
 
 
 def _mend(learner: str) -> str:
     return f"run `ensemble fit CONFIG --learner {learner}`: what is damaged or lacks is made anew"
-
-
-def _put(logits: LogitArray, part: LogitArray, held_out: np.ndarray, where: str) -> None:
-    """Put the logits of one fold where the plan wants them, and nowhere else."""
-    there = ~np.isnan(part).any(axis=1)
-    if (there & ~held_out).any():
-        raise ArtifactError(
-            f"it predicts {int((there & ~held_out).sum()):,} rows that the plan holds out in "
-            "another fold",
-            where=where,
-            mend="run `ensemble audit RUN`, and `ensemble fit CONFIG` after deleting it",
-        )
-    if np.isinf(part[there]).any():
-        raise ArtifactError("logits are infinite", where=where)
-    logits[there] = part[there]
 
 
 def _check_alike(manifests: Mapping[str, Mapping[str, Any]], learner: Learner, where: str) -> None:

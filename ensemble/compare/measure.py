@@ -4,9 +4,9 @@ One draw of clusters serves every learner and every slice, so that differences a
 intervals know how the slices hang together. Two families of comparisons are held apart, each of
 which is wrong in 5% of the cases where nothing differs:
 
-- **all rows**: the interval of the verdict (``expanded_interval``); with ``k`` challengers each
+- **all rows**: the interval of the verdict (``expanded_interval``); with ``k`` candidates each
   at level ``1 - 0.05 / k`` (Bonferroni).
-- **slices**: simultaneous intervals (``max_t``) over all slices and challengers. The critical
+- **slices**: simultaneous intervals (``max_t``) over all slices and candidates. The critical
   value, which is that of a normal distribution, is turned into Student's for as many clusters as
   the slice has: the spread of a few clusters is itself badly known.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import FloatArray, IntArray
 
 BETTER, WORSE, OPEN, UNMEASURED = "better", "worse", "no difference shown", "not measured"
-"""What an interval of a challenger's loss minus the reference's says of the challenger."""
+"""What an interval of a candidate's loss minus the reference's says of the candidate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +175,7 @@ def _draw(parts: Sequence[Part], resamples: int, seed: int) -> FloatArray:
 
 
 def _overall(names: Sequence[str], whole: Part, draws: FloatArray) -> dict[str, Any]:
-    """Describe all rows: levels at ``LEVEL``, differences corrected for several challengers."""
+    """Describe all rows: levels at ``LEVEL``, differences corrected for several candidates."""
     if not whole.measured:
         losses = {
             name: {"mean": float(mean), "low": None, "high": None}
@@ -208,7 +208,7 @@ def _simultaneous(
     Returns
     -------
     tuple
-        ``(parts, resamples, learners)`` draws, and lower and upper ends ``(parts, challengers)``.
+        ``(parts, resamples, learners)`` draws, and lower and upper ends ``(parts, candidates)``.
     """
     learners = draws.shape[2]
     if not parts:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ensemble.compare.eval_set import Ground
+    from ensemble.compare.runs import ComparedRun
     from ensemble.plugin.base import FloatArray
 
 _LABELS = ("A wins", "B wins", "tie")
@@ -56,12 +56,12 @@ class Slice:
         return Slice(self.by, self.value, self.rows[rows])
 
 
-def builtin_slices(ground: Ground) -> list[Slice]:
+def builtin_slices(compared: ComparedRun) -> list[Slice]:
     """Part the target by source, label, length, turns and language.
 
     Length is the number of characters of both responses together, in quartiles.
     """
-    battles = ground.battles
+    battles = compared.eval_set.rows
     lengths = _characters(battles)
     return [
         *by_value("source", battles["source"]),

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ensemble.battles.held_out import FoldLike
+    from ensemble.oof.eval_set import EvalSet
     from ensemble.oof.spec import LearnerSpec
-    from ensemble.plugin.base import BaseLearner, IntArray, LogitArray
+    from ensemble.plugin.base import BaseLearner, LogitArray
 
 
 def is_complete(directory: Path, key: str) -> bool:
@@ -136,41 +137,67 @@ class FoldStore:
             )
         return load_model(spec, directory / MODEL, f'learner "{spec.name}", {directory}')
 
-    def oof(self, learner: str, ids: pl.Series) -> LogitArray:
+    def fold_logits(self, learner: str, fold: int, eval_set: EvalSet) -> LogitArray:
+        """Read what one fold predicted of the rows that it holds out.
+
+        Returns
+        -------
+        LogitArray
+            ``(n, 3)``; NaN for the other rows.
+
+        Raises
+        ------
+        ArtifactError
+            The fold is incomplete, damaged or of another plan; a logit is infinite; or it predicts
+            a row that the plan holds out in another fold, which its model may have been fitted on.
+        """
+        self.read(learner, fold)
+        path = self.directory(learner, fold) / OOF
+        logits = read_logits(path, eval_set.ids)
+        odd = int((~np.isnan(logits).any(axis=1) & (eval_set.folds != fold)).sum())
+        if odd:
+            raise ArtifactError(
+                f"it predicts {odd:,} rows that the plan holds out in another fold",
+                where=str(path),
+                mend="run `ensemble audit RUN`, and `ensemble fit CONFIG` after deleting it",
+            )
+        if np.isinf(logits).any():
+            raise ArtifactError("logits are infinite", where=str(path))
+        return logits
+
+    def fitted_folds(self, learner: str) -> list[int]:
+        """List the folds of a learner that have been fitted."""
+        folds = range(self.n_splits)
+        return [k for k in folds if (self.directory(learner, k) / MANIFEST).exists()]
+
+    def oof(self, learner: str, eval_set: EvalSet) -> LogitArray:
         """Put a learner's out-of-fold logits together.
 
         Returns
         -------
         LogitArray
-            ``(len(ids), 3)``; NaN where the row's fold has not been fitted.
+            ``(n, 3)``; NaN where the row's fold has not been fitted.
 
         Raises
         ------
         ArtifactError
-            A fold is damaged, belongs to another plan, or a row is predicted by two folds.
+            As ``fold_logits``.
         """
-        logits = np.full((len(ids), 3), np.nan, dtype=np.float32)
-        for fold in range(self.n_splits):
-            directory = self.directory(learner, fold)
-            if not (directory / MANIFEST).exists():
-                continue
-            self.read(learner, fold)
-            part = read_logits(directory / OOF, ids)
-            there = ~np.isnan(part).any(axis=1)
-            if not np.isnan(logits[there]).all():
-                raise ArtifactError("a row is predicted by two folds", where=str(directory))
-            logits[there] = part[there]
+        logits = np.full((len(eval_set), 3), np.nan, dtype=np.float32)
+        for fold in self.fitted_folds(learner):
+            held_out = eval_set.folds == fold
+            logits[held_out] = self.fold_logits(learner, fold, eval_set)[held_out]
         return logits
 
-    def nested_oof(self, learner: str, ids: pl.Series, folds: IntArray) -> dict[int, LogitArray]:
+    def nested_oof(self, learner: str, eval_set: EvalSet) -> dict[int, LogitArray]:
         """Put together, for each outer fold, the logits of models that saw no row of it.
 
         Parameters
         ----------
         learner
             Its name; it is fitted on all folds and pairs.
-        ids, folds
-            ``(n,)`` id of each row, and the fold that it is held out in.
+        eval_set
+            ``n`` rows.
 
         Returns
         -------
@@ -184,24 +211,24 @@ class FoldStore:
             A pair is damaged, belongs to another plan, or does not predict just the rows of its
             folds.
         """
-        plain = self.oof(learner, ids)
+        plain, folds = self.oof(learner, eval_set), eval_set.folds
         nested = {fold: plain.copy() for fold in range(self.n_splits)}
         for pair in fold_pairs(self.n_splits):
             self.read(learner, pair)
             path = self.directory(learner, pair) / OOF
-            part = read_logits(path, ids)
+            part = read_logits(path, eval_set.ids)
             if not np.array_equal(~np.isnan(part).any(axis=1), np.isin(folds, pair.folds)):
                 raise ArtifactError("it does not predict the rows of its folds", where=str(path))
             for outer, other in (pair.folds, pair.folds[::-1]):
                 nested[outer][folds == other] = part[folds == other]
         return nested
 
-    def seed_oof(self, learner: str, ids: pl.Series, seeds: int) -> LogitArray:
+    def seed_oof(self, learner: str, eval_set: EvalSet, seeds: int) -> LogitArray:
         """Put the OOF logits of each seed together.
 
         Parameters
         ----------
-        learner, ids
+        learner, eval_set
             As for ``oof``.
         seeds
             How many the learner has, 2 or more.
@@ -209,18 +236,15 @@ class FoldStore:
         Returns
         -------
         LogitArray
-            ``(seeds, len(ids), 3)``; NaN where the row's fold has not been fitted.
+            ``(seeds, n, 3)``; NaN where the row's fold has not been fitted.
         """
-        logits = np.full((seeds, len(ids), 3), np.nan, dtype=np.float32)
-        for fold in range(self.n_splits):
-            directory = self.directory(learner, fold)
-            if not (directory / MANIFEST).exists():
-                continue
+        logits = np.full((seeds, len(eval_set), 3), np.nan, dtype=np.float32)
+        for fold in self.fitted_folds(learner):
             self.read(learner, fold)
+            held_out = eval_set.folds == fold
             for seed in range(seeds):
-                part = read_logits(directory / OOF_SEEDS, ids, seed=seed)
-                there = ~np.isnan(part).any(axis=1)
-                logits[seed, there] = part[there]
+                path = self.directory(learner, fold) / OOF_SEEDS
+                logits[seed, held_out] = read_logits(path, eval_set.ids, seed=seed)[held_out]
         return logits
 
     def test_logits(self, learner: str, models: str, ids: pl.Series) -> LogitArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from ensemble.battles.split import read_split, split_key
 from ensemble.battles.staleness import check_settings
 from ensemble.errors import ConfigError, EnsembleError, nearest
 from ensemble.once import once
+from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.fold_key import shared_parts
 from ensemble.oof.store import FoldStore
 from ensemble.run.layout import BATTLES, BATTLES_RECORD, CACHE, FOLDS, FOLDS_RECORD
@@ -81,6 +83,11 @@ class Workspace:
     def with_threads(self, threads: int) -> Workspace:
         """Give the workspace with so many CPU threads for a fit."""
         return replace(self, execution=self.execution.model_copy(update={"threads": threads}))
+
+    @cached_property
+    def eval_set(self) -> EvalSet:
+        """The rows that scores are made on."""
+        return EvalSet.of(self.battles, self.plan)
 
     @property
     def store(self) -> FoldStore:
@@ -170,7 +177,7 @@ def open_workspace(config: Config) -> Workspace:
     check_settings(config)
     run = Path(config.run_dir)
     versions = _versions(run)
-    key = versions and (Workspace, config.model_dump_json(), *versions)
+    key = None if versions is None else (Workspace, config.model_dump_json(), versions)
     return once(key, lambda: _read_workspace(config, run))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ensemble.evaluation.scores import Score
-from ensemble.report.data import Contender
+from ensemble.report.data import ScoredCandidate
 from ensemble.report.records_stack import Origin, StackManifest
 from ensemble.report.tables import FOLD_PREFIX
 from ensemble.run.layout import OOF, STACK
@@ -71,9 +71,9 @@ def _origin(manifest: Manifest) -> Origin:
     return Origin(key=manifest.key, oof=manifest.files.get(OOF))
 
 
-def collect_contenders(
+def collect_candidates(
     candidates: Candidates | None, verdict: Verdict | None
-) -> tuple[Contender, ...]:
+) -> tuple[ScoredCandidate, ...]:
     """Join both files by the candidates' names, best first; either may be missing."""
     measured = {c.name: c for c in candidates.candidates} if candidates else {}
     judged = {c.name: c for c in verdict.candidates} if verdict else {}
@@ -91,9 +91,9 @@ def _contender(
     judged: VerdictCandidate | None,
     verdict: Verdict | None,
     rows: int,
-) -> Contender:
+) -> ScoredCandidate:
     source = measured or judged
-    return Contender(
+    return ScoredCandidate(
         name=name,
         score=_score(source, rows),
         gain=judged.gain_over_best_simple if judged else None,
@@ -107,8 +107,8 @@ def _contender(
     )
 
 
-def _rank(contender: Contender) -> float:
-    loss = contender.score.log_loss
+def _rank(candidate: ScoredCandidate) -> float:
+    loss = candidate.score.log_loss
     return loss if np.isfinite(loss) else float("inf")
 
 

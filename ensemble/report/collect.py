@@ -14,7 +14,7 @@ from ensemble.errors import ArtifactError, DataError
 from ensemble.evaluation.scores import class_prior_loss
 from ensemble.plugin.base import CLASSES
 from ensemble.report import tables
-from ensemble.report.candidates import collect_contenders, find_fault
+from ensemble.report.candidates import collect_candidates, find_fault
 from ensemble.report.comparisons import collect_comparisons
 from ensemble.report.configured import read_config
 from ensemble.report.data import Report, Submission
@@ -80,7 +80,7 @@ def collect(run: Path) -> Report:
         class_prior=_class_prior(target, stacked),
         learners=score_learners(predictions, target, plan, candidates),
         agreement=compare_learners(predictions),
-        contenders=collect_contenders(candidates, verdict),
+        scored_candidates=collect_candidates(candidates, verdict),
         candidates=candidates,
         verdict=verdict,
         stack_fault=fault,

@@ -80,7 +80,7 @@ def _row(text: str, part: dict[str, Any], name: str, *, emphasis: bool = False) 
 
 
 def _differing(result: dict[str, Any], name: str) -> dict[str, tuple[Any, Any]]:
-    """Name the settings in which a challenger differs from the reference, with both values."""
+    """Name the settings in which a candidate differs from the reference, with both values."""
     settings = {one["name"]: one["settings"] for one in result["learners"]}
     mine, theirs = settings[result["reference"]], settings[name]
     if not mine or not theirs:

@@ -111,7 +111,7 @@ class Learner:
 
 
 @dataclass(frozen=True)
-class Contender:
+class ScoredCandidate:
     """A candidate of the stack, with what candidates.json and verdict.json say of it.
 
     Parameters
@@ -182,7 +182,7 @@ class Report:
     class_prior: float | None
     learners: tuple[Learner, ...]
     agreement: Agreement | None
-    contenders: tuple[Contender, ...]
+    scored_candidates: tuple[ScoredCandidate, ...]
     candidates: Candidates | None
     verdict: Verdict | None
     stack_fault: str | None
@@ -208,11 +208,9 @@ class Report:
     def doubted(self) -> list[str]:
         """Candidates that use one of them."""
         # In the order of the stack, as its own sentence has them, and not best first.
-        place = {
-            one.name: at
-            for at, one in enumerate(self.candidates.candidates if self.candidates else ())
-        }
-        ordered = sorted(self.contenders, key=lambda one: place.get(one.name, len(place)))
+        stacked = self.candidates.candidates if self.candidates else ()
+        place = {one.name: at for at, one in enumerate(stacked)}
+        ordered = sorted(self.scored_candidates, key=lambda one: place.get(one.name, len(place)))
         descriptions = {one.name: one.description for one in ordered}
         return doubted_candidates(descriptions, self.unproven)
 
@@ -229,9 +227,9 @@ class Report:
         return self.lead.name in (self.doubted if self.lead.is_chosen else self.unproven)
 
     @property
-    def chosen(self) -> Contender | None:
+    def chosen(self) -> ScoredCandidate | None:
         """The candidate that the verdict chose."""
-        return next((c for c in self.contenders if c.chosen), None)
+        return next((c for c in self.scored_candidates if c.chosen), None)
 
     @property
     def best_learner(self) -> Learner | None:

@@ -23,16 +23,16 @@ _CLASS_NAMES = dict(zip(CLASSES, figures.CLASS_NAMES, strict=True))
 
 def draw_importance(report: Report) -> Iterator[dict[str, Any]]:
     """Draw how much each candidate that says so uses its inputs, or say that it uses none."""
-    for i, contender in enumerate(report.contenders):
-        values = contender.description.get(IMPORTANCE)
+    for i, candidate in enumerate(report.scored_candidates):
+        values = candidate.description.get(IMPORTANCE)
         if isinstance(values, dict) and _is_numbers(values):
             name = f"importance-{i}"
-            title = f"{contender.name}, {IMPORTANCE}"
+            title = f"{candidate.name}, {IMPORTANCE}"
             used = any(values.values())
             yield {
-                "contender": contender,
+                "candidate": candidate,
                 "picture": _bars(title, IMPORTANCE, values, name=name) if used else None,
-                "words": _unused(contender.description.get("rounds")),
+                "words": _unused(candidate.description.get("rounds")),
             }
 
 
@@ -46,19 +46,19 @@ def _unused(rounds: object) -> str:
 def draw_learned(report: Report) -> Iterator[dict[str, Any]]:
     """Show what else each candidate learned."""
     order = [*_CLASS_NAMES, *(learner.name for learner in report.learners)]
-    for i, contender in enumerate(report.contenders):
-        description = {k: v for k, v in contender.description.items() if k != IMPORTANCE}
+    for i, candidate in enumerate(report.scored_candidates):
+        description = {k: v for k, v in candidate.description.items() if k != IMPORTANCE}
         found = dict(_flat(description))
         tables = {key: value for key, value in found.items() if isinstance(value, dict)}
         pictures = [
             _bars(
-                f"{contender.name}, {key}", key, _in_order(values, order), name=f"learned-{i}-{j}"
+                f"{candidate.name}, {key}", key, _in_order(values, order), name=f"learned-{i}-{j}"
             )
             for j, (key, values) in enumerate(tables.items())
         ]
         rest = {key: value for key, value in found.items() if key not in tables}
         if pictures or rest:
-            yield {"contender": contender, "pictures": pictures, "rest": rest}
+            yield {"candidate": candidate, "pictures": pictures, "rest": rest}
 
 
 def _flat(description: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

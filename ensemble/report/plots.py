@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from ensemble.evaluation.scores import Score
-    from ensemble.report.data import Contender, Learner, Report
+    from ensemble.report.data import Learner, Report, ScoredCandidate
 
 
 # Predictions are stored as float32: scores of the same ones differ by rounding only.
@@ -29,7 +29,7 @@ def draw_all(report: Report) -> dict[str, Markup | None]:
         "labels": _labels(report),
         "folds": _folds(report.learners),
         "sources": _sources(report),
-        "gains": _gains(report.contenders),
+        "gains": _gains(report.scored_candidates),
         "timing": _timing(report.learners),
     }
 
@@ -40,7 +40,7 @@ def _headline(report: Report) -> Markup | None:
         [
             *(
                 _row(_marked(report, c), c.score, emphasis=c.chosen, combined=True)
-                for c in report.contenders
+                for c in report.scored_candidates
             ),
             *(
                 _row(_doubted(one.name, doubted=one.name in report.unproven), one.overall)
@@ -59,24 +59,24 @@ def _headline(report: Report) -> Markup | None:
     )
 
 
-def _marked(report: Report, contender: Contender) -> str:
-    doubted = contender.name in report.doubted
-    return _doubted(_alias(contender, report.learners), doubted=doubted)
+def _marked(report: Report, candidate: ScoredCandidate) -> str:
+    doubted = candidate.name in report.doubted
+    return _doubted(_alias(candidate, report.learners), doubted=doubted)
 
 
 def _doubted(name: str, *, doubted: bool) -> str:
     return f"{name} (unproven)" if doubted else name
 
 
-def _alias(contender: Contender, learners: Sequence[Learner]) -> str:
+def _alias(candidate: ScoredCandidate, learners: Sequence[Learner]) -> str:
     """Name a candidate; one that is a learner by another name says which."""
-    picked = contender.description.get("learner")
+    picked = candidate.description.get("learner")
     same = [
         one.name
         for one in learners
-        if one.name == picked and abs(one.overall.log_loss - contender.score.log_loss) < _SAME
+        if one.name == picked and abs(one.overall.log_loss - candidate.score.log_loss) < _SAME
     ]
-    return f"{contender.name} = {same[0]}" if same else contender.name
+    return f"{candidate.name} = {same[0]}" if same else candidate.name
 
 
 def _number(value: float | None) -> float:
@@ -133,8 +133,8 @@ def _sources(report: Report) -> Markup | None:
     return forest(rows, {}, axis="log loss", name="sources", label=_in_words(rows))
 
 
-def _gains(contenders: Sequence[Contender]) -> Markup | None:
-    rows = list(_gain_rows(contenders))
+def _gains(candidates: Sequence[ScoredCandidate]) -> Markup | None:
+    rows = list(_gain_rows(candidates))
     if not rows:
         return None
     return forest(
@@ -146,22 +146,22 @@ def _gains(contenders: Sequence[Contender]) -> Markup | None:
     )
 
 
-def _gain_rows(contenders: Sequence[Contender]) -> Iterator[Row]:
-    for contender in contenders:
-        gain = contender.gain
+def _gain_rows(candidates: Sequence[ScoredCandidate]) -> Iterator[Row]:
+    for candidate in candidates:
+        gain = candidate.gain
         # The best simple candidate is what gains are measured from: its own is no measurement.
-        if gain is None or gain.mean is None or contender.best_simple:
+        if gain is None or gain.mean is None or candidate.best_simple:
             continue
         ends = [text.signed(v) for v in (gain.low, gain.high)]
         interval = "" if None in ends else f"  [{ends[0]}, {ends[1]}]"
         note = f"{text.signed(gain.mean)}{interval}"
         yield Row(
-            contender.name,
+            candidate.name,
             gain.mean,
             _number(gain.low),
             _number(gain.high),
             note,
-            emphasis=contender.chosen,
+            emphasis=candidate.chosen,
             combined=True,
         )
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from ensemble.battles.features import compute_features
 from ensemble.battles.held_out import HeldOut, fold_pairs
-from ensemble.battles.schema import labels_of
 from ensemble.errors import ArtifactError
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.store import complete_origin
@@ -22,9 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import polars as pl
+
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
-    from ensemble.plugin.base import IntArray, LogitArray
+    from ensemble.plugin.base import LogitArray
 
 
 def check_folds(
@@ -113,32 +113,24 @@ def stack_data(
     seeds
         How many seeds each learner has; those that are not named have one.
     """
-    target = workspace.battles.filter(pl.col("role") == "target")
-    plan = target.select("id").join(
-        workspace.plan.frame, on="id", how="left", maintain_order="left"
-    )
-    oof = [workspace.store.oof(name, target["id"]) for name in learners]
-    folds = plan["fold"].to_numpy()
+    target, store = workspace.eval_set, workspace.store
+    oof = [store.oof(name, target) for name in learners]
     several = {name: n for name, n in (seeds or {}).items() if n > 1 and name in learners}
     return StackData(
-        ids=target["id"].to_list(),
-        sources=target["source"].to_list(),
-        meta=meta_features(target, learners, oof, feature_sets, workspace.run / CACHE / STACK),
-        labels=labels_of(target),
-        clusters=plan["cluster"].to_numpy(),
-        folds=folds,
-        nested_logits=_nested_logits(workspace, target["id"], folds, learners, oof, nested),
+        ids=target.ids.to_list(),
+        sources=target.rows["source"].to_list(),
+        meta=meta_features(target.rows, learners, oof, feature_sets, workspace.run / CACHE / STACK),
+        labels=target.labels,
+        clusters=target.clusters,
+        folds=target.folds,
+        nested_logits=_nested_logits(workspace, learners, oof, nested),
         nested_learners=tuple(nested),
-        seed_logits={
-            name: workspace.store.seed_oof(name, target["id"], n) for name, n in several.items()
-        },
+        seed_logits={name: store.seed_oof(name, target, n) for name, n in several.items()},
     )
 
 
 def _nested_logits(
     workspace: Workspace,
-    ids: pl.Series,
-    folds: IntArray,
     learners: Sequence[str],
     oof: Sequence[LogitArray],
     nested: Sequence[str],
@@ -146,7 +138,7 @@ def _nested_logits(
     """Put exact logits in the place of plain ones, for each outer fold."""
     if not nested:
         return {}
-    exact = {name: workspace.store.nested_oof(name, ids, folds) for name in nested}
+    exact = {name: workspace.store.nested_oof(name, workspace.eval_set) for name in nested}
     both = list(zip(learners, oof, strict=True))
     return {
         fold: np.stack([exact[n][fold] if n in exact else plain for n, plain in both], axis=1)

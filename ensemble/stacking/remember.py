@@ -5,9 +5,6 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import polars as pl
-
-from ensemble.battles.schema import labels_of
 from ensemble.errors import ArtifactError
 from ensemble.evaluation.losses import class_prior_losses, row_log_loss, softmax
 from ensemble.stacking.assemble import check_folds
@@ -57,7 +54,7 @@ def record_learners(workspace: Workspace, specs: Sequence[LearnerSpec]) -> list[
             scored[one], known = scorer.score(spec)
         doubts[one] = known
     if scored:
-        tries.record(scorer.ids, scored, doubts)
+        tries.record(workspace.eval_set.ids.to_list(), scored, doubts)
     return [doubt for each in doubts.values() for doubt in each]
 
 
@@ -68,25 +65,15 @@ class _Scorer:
         self.workspace = workspace
 
     @cached_property
-    def target(self) -> pl.DataFrame:
-        return self.workspace.battles.filter(pl.col("role") == "target")
-
-    @cached_property
     def labels(self) -> FloatArray:
-        return labels_of(self.target)
-
-    @property
-    def ids(self) -> list[str]:
-        return self.target["id"].to_list()
+        return self.workspace.eval_set.labels
 
     @cached_property
     def prior(self) -> float:
-        plan = self.workspace.plan.frame
-        folds = plan.filter(plan["id"].is_in(self.target["id"].implode()))["fold"].to_numpy()
-        return float(class_prior_losses(self.labels, folds).mean())
+        return float(class_prior_losses(self.labels, self.workspace.eval_set.folds).mean())
 
     def score(self, spec: LearnerSpec) -> tuple[FloatArray, list[str]]:
-        logits = self.workspace.store.oof(spec.name, self.target["id"])
+        logits = self.workspace.store.oof(spec.name, self.workspace.eval_set)
         if spec.name in outside_learners([spec]):
             refuse_labels(spec.name, logits, self.labels)
         doubts = list(doubts_about(spec.name, logits, self.labels, self.prior))

@@ -20,11 +20,12 @@ from ensemble.battles.schema import BATTLE_SCHEMA, LABEL_COLUMNS, LOGIT_COLUMNS
 from ensemble.cli import cli
 from ensemble.compare.columns import _varying, column_slices
 from ensemble.compare.compare import compare, read_comparisons, store_comparison
-from ensemble.compare.eval_set import Ground, read_ground
 from ensemble.compare.records import file_name
+from ensemble.compare.runs import ComparedRun, read_compared
 from ensemble.compare.slices import builtin_slices, by_number, numbers
 from ensemble.config.load import load_config
 from ensemble.errors import ArtifactError, ConfigError, DataError, UnknownNameError
+from ensemble.oof.eval_set import EvalSet
 from ensemble.report.write import write_report
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.prepare import prepare_stage
@@ -311,9 +312,9 @@ def test_a_learner_without_folds_is_refused(place: Path) -> None:
 
 
 def test_slices_by_columns_of_any_feature_set(made: Path) -> None:
-    ground = read_ground(made / "run")
-    lengths = np.array([len("no " * (int(i[1:]) % 16)) for i in ground.battles["id"]])
-    asked = column_slices(ground, ["last_chars_b", "script_*_prompt"])
+    compared = read_compared(made / "run")
+    lengths = np.array([len("no " * (int(i[1:]) % 16)) for i in compared.eval_set.rows["id"]])
+    asked = column_slices(compared, ["last_chars_b", "script_*_prompt"])
     quartiles = [one for one in asked if one.by == "last_chars_b"]
     assert len(quartiles) == 4
     means = [lengths[one.rows].mean() for one in quartiles]
@@ -321,7 +322,7 @@ def test_slices_by_columns_of_any_feature_set(made: Path) -> None:
     groups = {one.value: int(one.rows.sum()) for one in asked if one.by == "script_*_prompt"}
     assert groups == {"none": 120, "cyrillic": 40}
     with pytest.raises(UnknownNameError, match='unknown feature column "script_"') as caught:
-        column_slices(ground, ["script_"])
+        column_slices(compared, ["script_"])
     assert "did you mean" in str(caught.value)
 
 
@@ -346,14 +347,14 @@ def test_equal_numbers_stay_together_and_missing_ones_are_a_slice() -> None:
 
 
 def test_a_soft_label_is_no_class(made: Path) -> None:
-    ground = read_ground(made / "run")
-    soft = ground.battles.with_columns(
+    compared = read_compared(made / "run")
+    soft = compared.eval_set.rows.with_columns(
         **{
             name: pl.when(pl.col("id") == "r0").then(1 / 3).otherwise(name)
             for name in LABEL_COLUMNS
         }
     ).select(*BATTLE_SCHEMA, "cluster", "fold")
-    parts = builtin_slices(Ground(ground.run, ground.plan, ground.data, soft))
+    parts = builtin_slices(ComparedRun(compared.run, compared.plan, compared.data, EvalSet(soft)))
     found = {p.value: int(p.rows.sum()) for p in parts if p.by == "label"}
     assert found == {"A wins": 53, "B wins": 53, "tie": 53, "soft": 1}
 
@@ -367,8 +368,8 @@ def test_files_of_different_comparisons_have_different_names() -> None:
 
 
 def _read(run: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    ground = read_ground(run)
-    return read_comparisons(run, ground.plan.fingerprint, ground.data, ground.plan.n_splits)
+    compared = read_compared(run)
+    return read_comparisons(run, compared.plan.fingerprint, compared.data, compared.plan.n_splits)
 
 
 def test_a_stored_comparison_is_read_back_until_its_predictions_change(place: Path) -> None:
@@ -408,7 +409,7 @@ def test_the_report_shows_what_is_current_and_says_what_is_not(
         return Markup("<svg/>")
 
     for module in ("forest", "figures"):
-        monkeypatch.setattr(f"ensemble.report.write.{module}.render", draw)
+        monkeypatch.setattr(f"ensemble.report.{module}.render", draw)
     run = place / "run"
     assert 'id="comparisons"' not in write_report(run).read_text()
     for names in (["a", "b"], ["b", "a", "c"]):
@@ -473,9 +474,9 @@ def test_a_run_that_cannot_be_written_can_be_compared(
             raise error
 
     if step == "FileLock":
-        monkeypatch.setattr("ensemble.pipeline.FileLock.acquire", refuse)
+        monkeypatch.setattr("ensemble.stages.work.FileLock.acquire", refuse)
     else:
-        monkeypatch.setattr("ensemble.pipeline.store_comparison", refuse)
+        monkeypatch.setattr("ensemble.stages.compare.store_comparison", refuse)
     asked = ["compare", str(place / "run"), "a", "b"]
     outcome = CliRunner().invoke(cli, asked, catch_exceptions=False)
     assert outcome.exit_code == 0

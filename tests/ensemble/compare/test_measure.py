@@ -66,7 +66,7 @@ def test_the_numbers_of_all_rows_are_those_of_the_stack_stage() -> None:
     assert (difference["low"], difference["high"]) == pytest.approx(ends)
 
 
-def test_several_challengers_have_wider_intervals() -> None:
+def test_several_candidates_have_wider_intervals() -> None:
     rng = np.random.default_rng(2)
     losses = rng.normal(1.0, 0.3, (300, 4))
     alone = _measure(losses[:, :2], np.arange(300), resamples=4000)

@@ -17,6 +17,7 @@ from ensemble.errors import ArtifactError, ConfigError, DataError, EnsembleError
 from ensemble.oof import rows as rows_module
 from ensemble.oof.calls import check_logits
 from ensemble.oof.crossfit import fit_fold
+from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.rows import TrainingRows
 from ensemble.oof.spec import LearnerSpec
@@ -325,11 +326,10 @@ def test_oof_is_nan_where_no_fold_has_predicted(space: Workspace) -> None:
     spec = _spec("prior", space.run)
     fit_fold(space, spec, 0)
     fit_fold(space, spec, 2)
-    target = space.plan.frame.filter(pl.col("role") == "target")
-    shuffled = target.sample(fraction=1.0, shuffle=True, seed=0)
-    logits = space.store.oof("x", shuffled["id"])
+    shuffled = EvalSet(space.eval_set.rows.sample(fraction=1.0, shuffle=True, seed=0))
+    logits = space.store.oof("x", shuffled)
     missing = np.isnan(logits).all(axis=1)
-    assert np.array_equal(missing, shuffled["fold"].to_numpy() == 1)
+    assert np.array_equal(missing, shuffled.folds == 1)
     assert np.isfinite(logits[~missing]).all()
 
 
@@ -342,11 +342,17 @@ def test_predictions_of_another_plan_or_other_battles_are_refused(
     for fold in range(3):
         fit_fold(space, _spec("prior", space.run), fold)
     store = FoldStore(**{**vars(space.store), **change})
-    ids = space.test_rows()["id"]
     with pytest.raises(ArtifactError, match=f"belong to another {what}"):
-        store.oof("x", ids)
+        store.oof("x", space.eval_set)
     with pytest.raises(ArtifactError, match=f"belong to another {what}"):
-        store.test_logits("x", "folds", ids)
+        store.test_logits("x", "folds", space.test_rows()["id"])
+
+
+def test_a_row_predicted_outside_its_fold_is_refused(space: Workspace) -> None:
+    fit_fold(space, _spec("prior", space.run), 0)
+    moved = space.eval_set.rows.with_columns(fold=(pl.col("fold") + 1) % 3)
+    with pytest.raises(ArtifactError, match="rows that the plan holds out in another fold"):
+        space.store.oof("x", EvalSet(moved))
 
 
 def test_a_fold_copied_to_another_place_is_refused(space: Workspace) -> None:

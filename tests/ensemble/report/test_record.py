@@ -28,17 +28,17 @@ def place(project: Any) -> Path:
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note what is made."""
-    import ensemble.pipeline as pipeline
+    from ensemble.stages import predict, report
 
     noted: list[str] = []
-    for name in ("write_report", "write_submission"):
-        real = getattr(pipeline, name)
+    for stage, name in ((report, "write_report"), (predict, "write_submission")):
+        real = getattr(stage, name)
 
         def write(*arguments: Any, name: str = name, real: Any = real) -> Any:
             noted.append(name)
             return real(*arguments)
 
-        monkeypatch.setattr(pipeline, name, write)
+        monkeypatch.setattr(stage, name, write)
     return noted
 
 

@@ -476,7 +476,7 @@ def drawn_run(tmp_path: Path) -> Run:
 def run(drawn_run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run whose report has empty figures: drawing takes most of a report's time."""
     for module in ("forest", "figures"):
-        place = f"ensemble.report.write.{module}.render"
+        place = f"ensemble.report.{module}.render"
         monkeypatch.setattr(place, lambda paint, **_: Markup("<svg></svg>"))
     return drawn_run
 

@@ -5,25 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import polars as pl
-
 from ensemble.battles.prepare import read_battles, read_summary
-from ensemble.battles.schema import LABEL_COLUMNS, labels_of
 from ensemble.battles.split import read_split, read_split_summary
 from ensemble.errors import DataError
+from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.store import FoldStore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ensemble.battles.folds import FoldPlan
-    from ensemble.plugin.base import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
-    """The rows that scores are made on.
+class ComparedRun:
+    """A run whose learners are compared, and the rows that they are compared on.
 
     Parameters
     ----------
@@ -33,30 +29,14 @@ class Ground:
         Its fold plan.
     data
         Key of its battles.
-    battles
-        ``n`` labeled target rows in the order of the plan: ``BATTLE_SCHEMA``, ``cluster``,
-        ``fold``.
+    eval_set
+        The rows that scores are made on.
     """
 
     run: Path
     plan: FoldPlan
     data: str
-    battles: pl.DataFrame
-
-    @property
-    def labels(self) -> FloatArray:
-        """Labels of the rows, ``(n, 3)`` in ``CLASSES`` order."""
-        return labels_of(self.battles)
-
-    @property
-    def clusters(self) -> IntArray:
-        """Cluster of each row, ``(n,)``."""
-        return self.battles["cluster"].to_numpy().astype(np.int64)
-
-    @property
-    def folds(self) -> IntArray:
-        """The fold that holds each row out, ``(n,)``."""
-        return self.battles["fold"].to_numpy().astype(np.int64)
+    eval_set: EvalSet
 
     @property
     def store(self) -> FoldStore:
@@ -68,7 +48,7 @@ class Ground:
         return FoldStore(run, self.plan.fingerprint, self.data, self.plan.n_splits)
 
 
-def read_ground(run: Path) -> Ground:
+def read_compared(run: Path) -> ComparedRun:
     """Read what a run's learners are scored on.
 
     Raises
@@ -78,12 +58,10 @@ def read_ground(run: Path) -> Ground:
     """
     battles, data = read_battles(run)
     plan = read_split(run)
-    places = plan.frame.filter(pl.col("fold").is_not_null()).select("id", "cluster", "fold")
-    target = places.join(battles, on="id", how="inner", maintain_order="left")
-    return Ground(run, plan, data, target.drop_nulls(LABEL_COLUMNS))
+    return ComparedRun(run, plan, data, EvalSet.of(battles, plan))
 
 
-def check_same_ground(ground: Ground, other: Path) -> None:
+def check_same_rows(compared: ComparedRun, other: Path) -> None:
     """Refuse another run whose predictions are not of the same rows under the same plan.
 
     Raises
@@ -94,14 +72,14 @@ def check_same_ground(ground: Ground, other: Path) -> None:
         They are missing or damaged.
     """
     battles, plan = read_summary(other), read_split_summary(other)
-    if battles["data"] == ground.data and plan["fingerprint"] == ground.plan.fingerprint:
+    if battles["data"] == compared.data and plan["fingerprint"] == compared.plan.fingerprint:
         return
-    own_battles, own_plan = read_summary(ground.run), read_split_summary(ground.run)
+    own_battles, own_plan = read_summary(compared.run), read_split_summary(compared.run)
     differences = [*_data_differences(own_battles, battles), *_plan_differences(own_plan, plan)]
-    what = "set of battles" if battles["data"] != ground.data else "fold plan"
+    what = "set of battles" if battles["data"] != compared.data else "fold plan"
     raise DataError(
         f"the other run has another {what}: {'; '.join(differences) or 'other rows in folds'}",
-        where=f"{other}, compared with {ground.run}",
+        where=f"{other}, compared with {compared.run}",
         mend="give both configs the same [[sources]], [test], [folds] and seed, so that they "
         "differ in their learners alone, and run the other again",
     )
