@@ -28,14 +28,14 @@ from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import learner_view
 from ensemble.battles.split import split
 from ensemble.config.load import parse_config
-from ensemble.datasets.battles import generate_battles, write_battles
+from ensemble.datasets.battles import make_battles, write_battles
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.rows import TrainingRows
 from ensemble.oof.store import read_logits
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.plugin.base import BaseLearner, FitContext
 from ensemble.plugin.manager import Manager, use_manager
-from ensemble.run.layout import OOF
+from ensemble.run_dir.layout import OOF
 from ensemble.stacking.settings import learner_specs
 from ensemble.storage.hashing import fingerprint
 
@@ -82,7 +82,7 @@ class IdlePlugin:
 
 def make_workspace(directory: Path, rows: int) -> tuple[Workspace, dict[str, LearnerSpec]]:
     """Generate battles, bring them as far as the fold plan, and give the learners by name."""
-    battles = generate_battles(target_rows=rows, external_rows=rows // 2, test_rows=rows // 10)
+    battles = make_battles(target_rows=rows, external_rows=rows // 2, test_rows=rows // 10)
     write_battles(battles, directory)
     raw = {
         "run_dir": "run",

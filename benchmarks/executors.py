@@ -21,9 +21,9 @@ from machine import describe_machine
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
 from ensemble.config.load import parse_config
-from ensemble.datasets.battles import generate_battles, write_battles
+from ensemble.datasets.battles import make_battles, write_battles
 from ensemble.oof.executors import execute
-from ensemble.run.reporter import Reporter
+from ensemble.run_dir.reporter import Reporter
 from ensemble.stacking.settings import learner_specs
 
 WAYS: dict[str, dict[str, object]] = {
@@ -73,7 +73,7 @@ def main() -> None:
     print("|---|---|---|")
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
-        write_battles(generate_battles(target_rows=asked.rows, seed=1), place)
+        write_battles(make_battles(target_rows=asked.rows, seed=1), place)
         found = {
             name: fit(place, f"run-{number}", execution)
             for number, (name, execution) in enumerate(WAYS.items())

@@ -19,9 +19,9 @@ import numpy as np
 import polars as pl
 from machine import describe_machine
 
-from ensemble import run
 from ensemble.battles.schema import labels_of
 from ensemble.evaluation.losses import row_log_loss
+from ensemble.pipeline import run
 from ensemble.storage.json_files import write_text
 
 CONFIG = """\

@@ -5,7 +5,7 @@
     python benchmarks/sources_scale.py
     python benchmarks/sources_scale.py --target 7806 --source 8000
 
-Generated battles: a target of people's prompts, and the external source of ``generate_battles``,
+Generated battles: a target of people's prompts, and the external source of ``make_battles``,
 benchmark prompts that a judge of length and formatting has labelled without ties. Everything is
 measured that the command measures by default. It is run a second time, which has to find all of it
 done; time and peak memory are those of the command's own process.
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from machine import describe_machine
 
-from ensemble.datasets.battles import generate_battles
+from ensemble.datasets.battles import make_battles
 
 CONFIG = """\
 run_dir = "run"
@@ -42,7 +42,7 @@ role = "ignore"
 
 def write_data(directory: Path, target: int, source: int) -> None:
     """Write config and sources."""
-    battles = generate_battles(target_rows=target, external_rows=source, test_rows=0)
+    battles = make_battles(target_rows=target, external_rows=source, test_rows=0)
     battles.target.write_parquet(directory / "target.parquet")
     battles.external.write_parquet(directory / "external.parquet")
     (directory / "config.toml").write_text(CONFIG)

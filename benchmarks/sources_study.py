@@ -43,8 +43,8 @@ from scipy.stats import binomtest
 from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.schema import learner_view
 from ensemble.config.load import parse_config
-from ensemble.datasets.battles import TRUTH_COLUMNS, generate_battles
-from ensemble.datasets.sources import SOURCE_KINDS, generate_source
+from ensemble.datasets.battles import TRUTH_COLUMNS, make_battles
+from ensemble.datasets.sources import SOURCE_KINDS, make_source
 from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.plugin.base import CLASSES, FitContext
 from ensemble.sources.settings import StudySettings, learner_of
@@ -86,9 +86,9 @@ def study_case(kind: str, seed: int, rows: int) -> dict[str, Any]:
 
 def draw(directory: Path, kind: str, seed: int, rows: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Draw target and source, and write them."""
-    target = generate_battles(target_rows=rows, external_rows=0, test_rows=0, seed=seed).target
+    target = make_battles(target_rows=rows, external_rows=0, test_rows=0, seed=seed).target
     count = max(2, round(rows * HARMLESS_SHARE)) if kind == "harmless" else rows
-    source = generate_source(kind, rows=count, seed=seed, target_rows=rows).battles
+    source = make_source(kind, rows=count, seed=seed, target_rows=rows).battles
     target.write_parquet(directory / "target.parquet")
     source.write_parquet(directory / "source.parquet")
     return target, source
@@ -114,7 +114,7 @@ def fresh_gain(
     config: Config, target: pl.DataFrame, source: pl.DataFrame, seed: int, cache: Path
 ) -> float:
     """Measure what a source gains on battles that nobody has seen."""
-    drawn = generate_battles(
+    drawn = make_battles(
         target_rows=FRESH_ROWS, external_rows=0, test_rows=0, seed=FRESH_SEED + seed
     )
     truth = drawn.truth.select(TRUTH_COLUMNS).to_numpy()

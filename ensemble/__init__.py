@@ -9,10 +9,13 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ensemble import errors
+    from ensemble.api import Run, load_battles, run
+    from ensemble.battles.duplicates import find_duplicates
     from ensemble.battles.folds import SourceAwareGroupKFold
-    from ensemble.datasets.battles import generate_battles
-    from ensemble.datasets.sources import generate_source
-    from ensemble.pipeline import run
+    from ensemble.config.settings import Config
+    from ensemble.datasets.battles import make_battles
+    from ensemble.datasets.sources import make_source
     from ensemble.plugin.base import (
         CLASSES,
         BaseLearner,
@@ -28,39 +31,50 @@ if TYPE_CHECKING:
 __all__ = [
     "CLASSES",
     "BaseLearner",
+    "Config",
     "Feature",
     "FeatureSet",
     "FitContext",
     "MetaFeatures",
     "MetaLearner",
     "Resources",
+    "Run",
     "SourceAwareGroupKFold",
-    "generate_battles",
-    "generate_source",
+    "errors",
+    "find_duplicates",
     "hookimpl",
+    "load_battles",
+    "make_battles",
+    "make_source",
     "run",
 ]
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "CLASSES": "ensemble.plugin.base",
     "BaseLearner": "ensemble.plugin.base",
+    "CLASSES": "ensemble.plugin.base",
+    "Config": "ensemble.config.settings",
     "Feature": "ensemble.plugin.base",
     "FeatureSet": "ensemble.plugin.base",
     "FitContext": "ensemble.plugin.base",
     "MetaFeatures": "ensemble.plugin.base",
     "MetaLearner": "ensemble.plugin.base",
     "Resources": "ensemble.plugin.base",
+    "Run": "ensemble.api",
     "SourceAwareGroupKFold": "ensemble.battles.folds",
-    "generate_battles": "ensemble.datasets.battles",
-    "generate_source": "ensemble.datasets.sources",
+    "find_duplicates": "ensemble.battles.duplicates",
     "hookimpl": "ensemble.plugin.hookspecs",
-    "run": "ensemble.pipeline",
+    "load_battles": "ensemble.api",
+    "make_battles": "ensemble.datasets.battles",
+    "make_source": "ensemble.datasets.sources",
+    "run": "ensemble.api",
 }
 
 
 def __getattr__(name: str) -> object:
+    if name == "errors":
+        return importlib.import_module("ensemble.errors")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)

@@ -24,7 +24,7 @@ from ensemble.stages.work import working
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ensemble.run.reporter import ProgressDisplay
+    from ensemble.run_dir.reporter import ProgressDisplay
 
 
 def run(

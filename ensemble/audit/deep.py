@@ -28,7 +28,7 @@ from ensemble.oof.store import read_logits
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.base import CLASSES
 from ensemble.plugin.contract import tolerance_of
-from ensemble.run.layout import (
+from ensemble.run_dir.layout import (
     CANDIDATES,
     OOF,
     OOF_CANDIDATES,

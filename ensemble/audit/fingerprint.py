@@ -13,7 +13,7 @@ from ensemble.config.load import load_run_config
 from ensemble.config.secrets import with_secrets
 from ensemble.errors import EnsembleError
 from ensemble.plugin.manager import get_manager
-from ensemble.run.layout import (
+from ensemble.run_dir.layout import (
     BATTLES,
     BATTLES_RECORD,
     CLUSTERS,

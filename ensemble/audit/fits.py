@@ -12,7 +12,7 @@ from ensemble.battles.held_out import REFIT, HeldOut, fold_pairs
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.keys import compare_key
 from ensemble.plugin.manager import get_manager
-from ensemble.run.layout import OOF, TRAIN_IDS
+from ensemble.run_dir.layout import OOF, TRAIN_IDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,7 +8,7 @@ from ensemble.audit.fits import check_fit, pair_fits_of
 from ensemble.battles.held_out import fold_pairs
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.store import origin_of
-from ensemble.run.layout import STACK
+from ensemble.run_dir.layout import STACK
 from ensemble.stacking.settings import nested_specs
 from ensemble.storage.directories import MANIFEST
 from ensemble.storage.json_files import read_json

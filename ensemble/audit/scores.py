@@ -12,7 +12,7 @@ from ensemble.battles.schema import LABEL_COLUMNS
 from ensemble.errors import ArtifactError
 from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.plugin.base import CLASSES
-from ensemble.run.layout import CANDIDATES, OOF, OOF_CANDIDATES, STACK, VERDICT
+from ensemble.run_dir.layout import CANDIDATES, OOF, OOF_CANDIDATES, STACK, VERDICT
 from ensemble.stacking.tries import TryStore, scored_rows
 from ensemble.storage.directories import read_manifest
 from ensemble.storage.json_files import read_json

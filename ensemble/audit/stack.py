@@ -10,7 +10,7 @@ from ensemble.audit.tables import read_columns
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.fold_key import fold_name
 from ensemble.oof.store import origin_of
-from ensemble.run.layout import OOF, STACK
+from ensemble.run_dir.layout import OOF, STACK
 from ensemble.stacking.outputs import ids_fingerprint
 from ensemble.stacking.settings import stack_key_parts
 from ensemble.storage.directories import MANIFEST, read_manifest

@@ -23,7 +23,7 @@ from ensemble.errors import ArtifactError, DataError
 from ensemble.plugin.code import told_difference
 from ensemble.plugin.manager import get_manager
 from ensemble.redact import mask_text, without_secrets
-from ensemble.run.layout import BATTLES, BATTLES_RECORD, CLUSTERS, DUPLICATES
+from ensemble.run_dir.layout import BATTLES, BATTLES_RECORD, CLUSTERS, DUPLICATES
 from ensemble.storage.atomic import atomic_path
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import read_checksummed, write_checksummed

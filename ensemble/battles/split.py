@@ -15,7 +15,7 @@ from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE
 from ensemble.battles.shared_text import shared_text
 from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES
-from ensemble.run.layout import FOLDS, FOLDS_RECORD
+from ensemble.run_dir.layout import FOLDS, FOLDS_RECORD
 from ensemble.storage.atomic import atomic_path
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import read_checksummed, write_checksummed

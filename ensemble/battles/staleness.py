@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ensemble.battles.prepare import hash_table, prepared_by, prepared_settings, read_summary
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.plugin.code import as_known
-from ensemble.run.layout import BATTLES_RECORD
+from ensemble.run_dir.layout import BATTLES_RECORD
 from ensemble.storage.hashing import fingerprint, hash_file
 
 if TYPE_CHECKING:

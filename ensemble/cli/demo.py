@@ -9,20 +9,15 @@ import polars as pl
 
 from ensemble.config.load import load_config
 from ensemble.config.paths import check_utf8
-from ensemble.datasets.battles import (
-    TRUTH_COLUMNS,
-    best_log_loss,
-    generate_battles,
-    write_battles,
-)
+from ensemble.datasets.battles import TRUTH_COLUMNS, best_log_loss, make_battles, write_battles
 from ensemble.errors import ConfigError
 from ensemble.evaluation.losses import row_log_loss
 from ensemble.pipeline import run
 from ensemble.plugin.base import CLASSES
 from ensemble.report.record import record_report
 from ensemble.report.write import write_report
-from ensemble.run.layout import CONFIG as CONFIG_FILE
-from ensemble.run.layout import SUBMISSION, TRUTH
+from ensemble.run_dir.layout import CONFIG as CONFIG_FILE
+from ensemble.run_dir.layout import SUBMISSION, TRUTH
 from ensemble.storage.json_files import write_checksummed, write_text
 from ensemble.storage.strays import is_stray
 from ensemble.submission.write import read_submission
@@ -31,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ensemble.plugin.base import FloatArray
-    from ensemble.run.reporter import ProgressDisplay
+    from ensemble.run_dir.reporter import ProgressDisplay
 
 CONFIG = """\
 # Generated battles: `ensemble demo` wrote them, and this config, which `ensemble run` takes too.
@@ -103,7 +98,7 @@ def demo(directory: Path, *, rows: int, seed: int, display: ProgressDisplay | No
     """
     check_utf8(directory)
     _refuse_strangers(directory)
-    battles = generate_battles(
+    battles = make_battles(
         target_rows=rows, external_rows=rows // 2, test_rows=rows // 4, seed=seed
     )
     write_text(directory / CONFIG_FILE, CONFIG)  # first: it marks the directory as ours

@@ -19,8 +19,8 @@ from ensemble import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ensemble.cli.terminal import Terminal
     from ensemble.config.settings import Config
+    from ensemble.run_dir.progress import Terminal
 
 path_type = click.Path(path_type=Path)
 config_argument = click.argument("config", type=path_type)
@@ -76,7 +76,7 @@ def load(path: Path) -> Config:
 
 def terminal(*, quiet: bool) -> Terminal:
     """Give the terminal that shows a run's progress."""
-    from ensemble.cli.terminal import Terminal
+    from ensemble.run_dir.progress import Terminal
 
     return Terminal(quiet=quiet)
 

@@ -1,73 +1,21 @@
-"""What a person sees on the terminal, or finds in a log: lines, progress, a summary."""
+"""What verbs print of a run and of a comparison: tables on standard output."""
 
 from __future__ import annotations
 
-import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ensemble.errors import printable
 from ensemble.evaluation.text import signed
-from ensemble.run.layout import CANDIDATES, REPORT, STACK, SUBMISSION, VERDICT
+from ensemble.run_dir.layout import CANDIDATES, REPORT, STACK, SUBMISSION, VERDICT
 from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
-
-
-_SECONDS_BETWEEN_LINES = 60.0
-
-
-class Terminal:
-    """Shows a run on standard error, so that standard output stays free for results.
-
-    Parameters
-    ----------
-    quiet
-        Show nothing at all.
-    """
-
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-
-    def log(self, text: str) -> None:
-        """Show one line."""
-        self.console.print(printable(text), markup=False)
-
-    @contextmanager
-    def progress(self, label: str) -> Iterator[Callable[..., None]]:
-        """Show a progress bar, which goes when done; where there is no terminal a line a minute."""
-        if not self.console.is_terminal:
-            yield self._by_lines(label)
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            task = progress.add_task(label, total=1.0)
-
-            def update(done: float, message: str = "") -> None:
-                progress.update(task, completed=done, description=f"{label}  {message}".rstrip())
-
-            yield update
-
-    def _by_lines(self, label: str) -> Callable[..., None]:
-        """Make what says now and then how far something is: logs of hours must not be mute."""
-        said = time.monotonic()
-
-        def update(done: float, message: str = "") -> None:
-            nonlocal said
-            now = time.monotonic()
-            if now - said >= _SECONDS_BETWEEN_LINES:
-                said = now
-                self.log(f"{label}  {done:.0%}  {message}".rstrip())
-
-        return update
 
 
 def summary(run: Path) -> dict[str, Any]:

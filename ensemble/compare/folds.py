@@ -11,7 +11,7 @@ from ensemble.evaluation.losses import softmax
 from ensemble.oof.fold_key import fold_name
 from ensemble.oof.store import origin_of
 from ensemble.redact import without_secrets
-from ensemble.run.layout import LEARNERS
+from ensemble.run_dir.layout import LEARNERS
 from ensemble.storage.directories import MANIFEST
 from ensemble.storage.hashing import fingerprint
 from ensemble.storage.json_files import read_json

@@ -14,7 +14,7 @@ from ensemble.compare.folds import origins_now
 from ensemble.compare.stacked import check_current
 from ensemble.errors import ArtifactError
 from ensemble.oof.store import FoldStore
-from ensemble.run.layout import COMPARISONS, LEARNERS, OOF, OOF_CANDIDATES, STACK
+from ensemble.run_dir.layout import COMPARISONS, LEARNERS, OOF, OOF_CANDIDATES, STACK
 from ensemble.storage.directories import MANIFEST
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import read_checksummed, read_json, write_checksummed

@@ -10,7 +10,7 @@ import polars as pl
 from ensemble.compare.folds import origins_now
 from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES
-from ensemble.run.layout import CANDIDATES, OOF_CANDIDATES, STACK, VERDICT
+from ensemble.run_dir.layout import CANDIDATES, OOF_CANDIDATES, STACK, VERDICT
 from ensemble.storage.directories import read_manifest
 from ensemble.storage.json_files import read_json
 

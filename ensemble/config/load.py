@@ -16,7 +16,7 @@ from ensemble.config.settings import LEARNER_KEYS, Config
 from ensemble.config.validation import faults_of, is_copied_run, place_faults
 from ensemble.errors import ConfigError
 from ensemble.redact import remember_secrets
-from ensemble.run.layout import CONFIG, RUN_MARKS
+from ensemble.run_dir.layout import CONFIG, RUN_MARKS
 from ensemble.storage.json_files import write_text
 
 if TYPE_CHECKING:

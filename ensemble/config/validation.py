@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import nearest
-from ensemble.run.layout import (
+from ensemble.run_dir.layout import (
     BATTLES_RECORD,
     CONFIG,
     EVENTS,

@@ -44,7 +44,7 @@ __all__ = [
     "TRUTH_COLUMNS",
     "GeneratedBattles",
     "best_log_loss",
-    "generate_battles",
+    "make_battles",
     "write_battles",
 ]
 
@@ -77,7 +77,7 @@ class GeneratedBattles:
     planted: pl.DataFrame
 
 
-def generate_battles(
+def make_battles(
     *, target_rows: int = 2000, external_rows: int = 1500, test_rows: int = 500, seed: int = 0
 ) -> GeneratedBattles:
     """Draw battles from the one generated world.

@@ -92,10 +92,8 @@ class GeneratedSource:
     planted: pl.DataFrame
 
 
-def generate_source(
-    kind: str, *, rows: int, seed: int = 0, target_rows: int = 2000
-) -> GeneratedSource:
-    """Draw a source for the target of ``generate_battles`` with the same seed.
+def make_source(kind: str, *, rows: int, seed: int = 0, target_rows: int = 2000) -> GeneratedSource:
+    """Draw a source for the target of ``make_battles`` with the same seed.
 
     Parameters
     ----------

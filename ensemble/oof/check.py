@@ -22,7 +22,7 @@ from ensemble.oof.store import is_complete, read_logits
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.contract import tolerance_of
 from ensemble.plugin.faults import guarded
-from ensemble.run.layout import OOF, TEST
+from ensemble.run_dir.layout import OOF, TEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable

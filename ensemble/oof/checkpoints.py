@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ensemble.errors import ArtifactError
-from ensemble.run.layout import CHECKPOINTS, LEARNERS, STUDIES
+from ensemble.run_dir.layout import CHECKPOINTS, LEARNERS, STUDIES
 from ensemble.storage.atomic import remove
 from ensemble.storage.directories import read_manifest
 

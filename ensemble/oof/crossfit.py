@@ -21,7 +21,7 @@ from ensemble.oof.store import is_complete
 from ensemble.oof.teachers import Teaching, check_fitted
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.manager import get_manager
-from ensemble.run.layout import MODEL, OOF, TEST, TRAIN_IDS
+from ensemble.run_dir.layout import MODEL, OOF, TEST, TRAIN_IDS
 from ensemble.storage.directories import atomic_directory
 from ensemble.storage.hashing import fingerprint
 

@@ -15,7 +15,7 @@ from ensemble.oof.workers import Crew, Outcome, Task
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.manager import GIVEN, get_manager
 from ensemble.processes import affordable_copies, available_cores
-from ensemble.run.layout import LEARNERS
+from ensemble.run_dir.layout import LEARNERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
-    from ensemble.run.reporter import Reporter
+    from ensemble.run_dir.reporter import Reporter
 
 WORTH_A_WORKER = 2.0
 """Seconds of fitting after which workers are started: about what a start costs, so that however

@@ -14,7 +14,7 @@ from ensemble.oof.models import load_one
 from ensemble.oof.store import prediction_frame
 from ensemble.plugin.contract import tolerance_of
 from ensemble.plugin.faults import guarded
-from ensemble.run.layout import MODEL, OOF, TEST
+from ensemble.run_dir.layout import MODEL, OOF, TEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ensemble.plugin.code import as_known
-from ensemble.run.layout import KEPT
+from ensemble.run_dir.layout import KEPT
 from ensemble.storage.hashing import fingerprint
 from ensemble.storage.json_files import read_checksummed, write_checksummed
 

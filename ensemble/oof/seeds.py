@@ -17,7 +17,7 @@ from ensemble.errors import ArtifactError
 from ensemble.oof.kept_fit import KEPT, link
 from ensemble.oof.models import mean_logits, seed_name
 from ensemble.oof.store import prediction_frame, read_logits
-from ensemble.run.layout import MODEL, OOF, OOF_SEEDS
+from ensemble.run_dir.layout import MODEL, OOF, OOF_SEEDS
 from ensemble.storage.atomic import remove
 from ensemble.storage.directories import atomic_directory, read_manifest
 

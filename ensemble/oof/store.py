@@ -21,7 +21,7 @@ from ensemble.oof.models import load_model
 from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.contract import dependencies_of
 from ensemble.redact import without_secrets
-from ensemble.run.layout import LEARNERS, MODEL, OOF, OOF_SEEDS, TEST
+from ensemble.run_dir.layout import LEARNERS, MODEL, OOF, OOF_SEEDS, TEST
 from ensemble.storage.directories import MANIFEST, read_manifest
 from ensemble.storage.hashing import fingerprint
 

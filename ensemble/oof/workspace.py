@@ -20,7 +20,7 @@ from ensemble.once import once
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.fold_key import shared_parts
 from ensemble.oof.store import FoldStore
-from ensemble.run.layout import BATTLES, BATTLES_RECORD, CACHE, FOLDS, FOLDS_RECORD
+from ensemble.run_dir.layout import BATTLES, BATTLES_RECORD, CACHE, FOLDS, FOLDS_RECORD
 from ensemble.storage.hashing import FileVersion, settled_version
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from ensemble.evaluation.scores import Score
 from ensemble.report.data import ScoredCandidate
 from ensemble.report.records_stack import Origin, StackManifest
 from ensemble.report.tables import FOLD_PREFIX
-from ensemble.run.layout import OOF, STACK
+from ensemble.run_dir.layout import OOF, STACK
 from ensemble.storage.directories import MANIFEST, read_manifest
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from ensemble.report.records_stack import Candidates, Verdict
 from ensemble.report.selected import collect_lead, read_chosen
 from ensemble.report.source_studies import collect_studies
 from ensemble.report.staleness import Asked, Basis
-from ensemble.run.layout import (
+from ensemble.run_dir.layout import (
     AUDIT,
     BATTLES,
     BATTLES_RECORD,

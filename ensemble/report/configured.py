@@ -10,7 +10,7 @@ from typing import Any
 from ensemble.errors import ArtifactError
 from ensemble.redact import without_secrets
 from ensemble.report.records import MEND
-from ensemble.run.layout import CONFIG
+from ensemble.run_dir.layout import CONFIG
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from ensemble.evaluation.calibration import correlations, reliability
 from ensemble.evaluation.scores import Score, scores
 from ensemble.report import tables
 from ensemble.report.data import Agreement, Learner, Lesson
-from ensemble.run.layout import LEARNERS
+from ensemble.run_dir.layout import LEARNERS
 from ensemble.storage.atomic import TEMPORARY
 from ensemble.storage.strays import is_stray
 

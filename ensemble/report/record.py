@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ensemble.audit.fingerprint import subject_of
 from ensemble.errors import ArtifactError
-from ensemble.run.layout import AUDIT, COMPARISONS, REPORT, REPORT_RECORD, STUDIES, TRUTH
+from ensemble.run_dir.layout import AUDIT, COMPARISONS, REPORT, REPORT_RECORD, STUDIES, TRUTH
 from ensemble.storage.hashing import fingerprint, hash_file, hash_tree
 from ensemble.storage.json_files import read_checksummed, write_checksummed
 

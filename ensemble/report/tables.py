@@ -13,7 +13,7 @@ from ensemble.errors import ArtifactError
 from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.plugin.base import CLASSES
 from ensemble.report.records import MEND, Manifest
-from ensemble.run.layout import BATTLES, FOLDS, OOF, STACK
+from ensemble.run_dir.layout import BATTLES, FOLDS, OOF, STACK
 from ensemble.storage.atomic import TEMPORARY
 from ensemble.storage.directories import MANIFEST, read_manifest
 

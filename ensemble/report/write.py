@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ensemble.errors import ArtifactError, InputError
 from ensemble.report.collect import collect
 from ensemble.report.page import render_damage, render_page
-from ensemble.run.layout import REPORT
+from ensemble.run_dir.layout import REPORT
 from ensemble.storage.json_files import write_text
 
 if TYPE_CHECKING:

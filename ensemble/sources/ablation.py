@@ -22,7 +22,7 @@ from ensemble.oof.fold_key import fold_key
 from ensemble.oof.store import is_complete, read_logits
 from ensemble.oof.worker_process import Variant
 from ensemble.oof.workers import Task
-from ensemble.run.layout import OOF
+from ensemble.run_dir.layout import OOF
 from ensemble.sources.evidence import Arm
 from ensemble.sources.rows import gather
 from ensemble.sources.variants import BASELINE, trial_called

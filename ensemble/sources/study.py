@@ -19,8 +19,8 @@ from ensemble.battles.prepare import read_pairs
 from ensemble.errors import ArtifactError
 from ensemble.oof.fold_key import VERSION as CROSSFIT_VERSION
 from ensemble.oof.workspace import open_workspace
-from ensemble.run.layout import STUDIES
-from ensemble.run.reporter import Reporter
+from ensemble.run_dir.layout import STUDIES
+from ensemble.run_dir.reporter import Reporter
 from ensemble.sources.ablation import Bench
 from ensemble.sources.columns import feature_sets
 from ensemble.sources.describe import describe, is_one_sided

@@ -13,7 +13,7 @@ from ensemble.oof.fold_key import fold_key
 from ensemble.oof.store import complete_origin
 from ensemble.plugin.base import MetaFeatures
 from ensemble.plugin.manager import get_manager
-from ensemble.run.layout import CACHE, LEARNERS, STACK
+from ensemble.run_dir.layout import CACHE, LEARNERS, STACK
 from ensemble.stacking.data import StackData
 
 if TYPE_CHECKING:

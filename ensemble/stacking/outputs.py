@@ -12,7 +12,7 @@ from ensemble.battles.schema import PROBABILITY_SCHEMA
 from ensemble.evaluation.losses import row_log_loss
 from ensemble.evaluation.tables import loss_tables
 from ensemble.plugin.base import CLASSES
-from ensemble.run.layout import OOF, OOF_CANDIDATES
+from ensemble.run_dir.layout import OOF, OOF_CANDIDATES
 from ensemble.stacking.calls import describe_checked
 from ensemble.stacking.nested import outer_folds
 from ensemble.stacking.seed_spread import learner_losses, seed_records, seed_replicates

@@ -18,7 +18,7 @@ from ensemble.errors import ArtifactError, ConfigError, DataError, unknown_name
 from ensemble.evaluation.bootstrap import RESAMPLES
 from ensemble.evaluation.losses import class_prior_losses, row_log_loss
 from ensemble.plugin.base import FitContext
-from ensemble.run.layout import CANDIDATES, MODEL, VERDICT
+from ensemble.run_dir.layout import CANDIDATES, MODEL, VERDICT
 from ensemble.stacking.calls import fit_checked, load_checked, predict_checked, save_checked
 from ensemble.stacking.candidates import META_COMPLEXITY, Candidate, simple_candidates
 from ensemble.stacking.doubt import with_doubt

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.schema import LABEL_COLUMNS
-from ensemble.run.layout import TRIES, TRIES_INDEX
+from ensemble.run_dir.layout import TRIES, TRIES_INDEX
 from ensemble.storage.atomic import atomic_path
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import read_checksummed, write_checksummed

@@ -9,7 +9,7 @@ import numpy as np
 from ensemble.battles.schema import probability_frame
 from ensemble.battles.staleness import check_sources
 from ensemble.oof.workspace import open_workspace
-from ensemble.run.layout import CACHE, STACK, SUBMISSION
+from ensemble.run_dir.layout import CACHE, STACK, SUBMISSION
 from ensemble.stacking.assemble import check_folds, meta_features
 from ensemble.stacking.calls import predict_checked
 from ensemble.stacking.settings import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import FloatArray
-    from ensemble.run.reporter import Reporter
+    from ensemble.run_dir.reporter import Reporter
 
     Fit = tuple[LearnerSpec, HeldOut]
 

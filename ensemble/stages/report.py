@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from ensemble.report.record import is_current_report, record_report
 from ensemble.report.write import write_report
-from ensemble.run.layout import REPORT
+from ensemble.run_dir.layout import REPORT
 
 if TYPE_CHECKING:
     from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
-    from ensemble.run.reporter import Reporter
+    from ensemble.run_dir.reporter import Reporter
 
     Fit = tuple[LearnerSpec, HeldOut]
 

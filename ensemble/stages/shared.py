@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from ensemble.battles.staleness import check_sources
 from ensemble.config.load import write_config
-from ensemble.run.layout import CONFIG
+from ensemble.run_dir.layout import CONFIG
 
 if TYPE_CHECKING:
     from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
-    from ensemble.run.reporter import Reporter
+    from ensemble.run_dir.reporter import Reporter
 
     Fit = tuple[LearnerSpec, HeldOut]
 

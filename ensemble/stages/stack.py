@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ArtifactError
 from ensemble.oof.workspace import open_workspace
-from ensemble.run.layout import STACK, VERDICT
+from ensemble.run_dir.layout import STACK, VERDICT
 from ensemble.stacking.assemble import check_folds, check_pairs
 from ensemble.stacking.build import make_stack
 from ensemble.stacking.doubt import outside_learners
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
-    from ensemble.run.reporter import Reporter
+    from ensemble.run_dir.reporter import Reporter
 
     Fit = tuple[LearnerSpec, HeldOut]
 

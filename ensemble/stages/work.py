@@ -11,9 +11,9 @@ from filelock import FileLock, Timeout
 from ensemble.errors import ConfigError, EnsembleError, RunLockedError
 from ensemble.once import one_verb
 from ensemble.oof.checkpoints import sweep_checkpoints
-from ensemble.run.layout import BATTLES_RECORD, EVENTS, FOLDS_RECORD, LEARNERS, LOCK
-from ensemble.run.leftovers import sweep_temporary
-from ensemble.run.reporter import Reporter
+from ensemble.run_dir.layout import BATTLES_RECORD, EVENTS, FOLDS_RECORD, LEARNERS, LOCK
+from ensemble.run_dir.leftovers import sweep_temporary
+from ensemble.run_dir.reporter import Reporter
 from ensemble.stacking.settings import (
     check_plugins,
 )
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
-    from ensemble.run.reporter import ProgressDisplay
+    from ensemble.run_dir.reporter import ProgressDisplay
 
     Fit = tuple[LearnerSpec, HeldOut]
 

@@ -21,7 +21,7 @@ from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import path_parameters
 from ensemble.redact import remember_secrets
-from ensemble.run.layout import STACK
+from ensemble.run_dir.layout import STACK
 from ensemble.stacking.assemble import meta_features
 from ensemble.stacking.calls import predict_checked as predict_stack
 from ensemble.stacking.settings import (

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ensemble.errors import EnsembleError, InputError
-from ensemble.run.layout import BATTLES_RECORD, CONFIG, EVENTS
+from ensemble.run_dir.layout import BATTLES_RECORD, CONFIG, EVENTS
 from ensemble.storage.atomic import atomic_path, wrap_os_errors
 
 if TYPE_CHECKING:

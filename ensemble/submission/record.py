@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ArtifactError
 from ensemble.oof.fold_key import fold_name
-from ensemble.run.layout import FOLDS_RECORD, LEARNERS, STACK, SUBMISSION, SUBMISSION_RECORD, TEST
+from ensemble.run_dir.layout import (
+    FOLDS_RECORD,
+    LEARNERS,
+    STACK,
+    SUBMISSION,
+    SUBMISSION_RECORD,
+    TEST,
+)
 from ensemble.storage.directories import MANIFEST
 from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import read_checksummed, read_json, write_checksummed

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from ensemble.cli.demo import CONFIG, demo
-from ensemble.cli.terminal import Terminal
 from ensemble.errors import ConfigError, DataError
 from ensemble.pipeline import run
+from ensemble.run_dir.progress import Terminal
 from ensemble.stacking.settings import check_plugins
 from ensemble.stages.work import writing
 
@@ -58,7 +58,7 @@ def test_a_demonstration_that_was_killed_early_goes_on(
     def stop(**_: Any) -> None:
         raise OSError("as far as here")
 
-    monkeypatch.setattr("ensemble.cli.demo.generate_battles", stop)
+    monkeypatch.setattr("ensemble.cli.demo.make_battles", stop)
     with pytest.raises(OSError, match="as far as here"):
         demo(tmp_path, rows=100, seed=0)
 

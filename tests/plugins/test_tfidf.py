@@ -8,7 +8,7 @@ import pytest
 
 from ensemble.battles.schema import learner_view
 from ensemble.battles.swap import swap_battles, swap_classes
-from ensemble.datasets.battles import GeneratedBattles, generate_battles
+from ensemble.datasets.battles import GeneratedBattles, make_battles
 from ensemble.errors import ArtifactError
 from ensemble.evaluation.losses import softmax
 from ensemble.plugin.base import CLASSES, FitContext
@@ -25,7 +25,7 @@ def _labels(table: pl.DataFrame) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def battles() -> GeneratedBattles:
-    return generate_battles(target_rows=800, external_rows=0, test_rows=400)
+    return make_battles(target_rows=800, external_rows=0, test_rows=400)
 
 
 @pytest.fixture(scope="module")

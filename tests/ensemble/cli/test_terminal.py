@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ensemble.cli.terminal import Terminal, show_summary, summary
+from ensemble.cli.terminal import show_summary, summary
+from ensemble.run_dir.progress import Terminal
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from ensemble.datasets.battles import (
     TRUTH_COLUMNS,
     GeneratedBattles,
     best_log_loss,
-    generate_battles,
+    make_battles,
     write_battles,
 )
 from ensemble.plugin.base import CLASSES
@@ -34,7 +34,7 @@ GOLDEN_P_A = [0.40846703, 0.57375571, 0.69354052]
 
 @pytest.fixture(scope="module")
 def battles() -> GeneratedBattles:
-    return generate_battles(target_rows=2000, external_rows=1000, test_rows=400)
+    return make_battles(target_rows=2000, external_rows=1000, test_rows=400)
 
 
 def _shingles(text: str) -> set[str]:
@@ -62,8 +62,8 @@ def test_tables_have_the_competitions_columns(battles: GeneratedBattles) -> None
 
 def test_same_seed_same_battles_whatever_the_hash_seed(tmp_path: Path) -> None:
     program = (
-        "import sys, pathlib; from ensemble.datasets.battles import generate_battles;"
-        "b = generate_battles(target_rows=60, external_rows=40, test_rows=30, seed=3);"
+        "import sys, pathlib; from ensemble.datasets.battles import make_battles;"
+        "b = make_battles(target_rows=60, external_rows=40, test_rows=30, seed=3);"
         "pathlib.Path(sys.argv[1]).write_text(repr([t.rows() for t in"
         " (b.target, b.external, b.test, b.truth, b.planted)]))"
     )
@@ -77,7 +77,7 @@ def test_same_seed_same_battles_whatever_the_hash_seed(tmp_path: Path) -> None:
 
 
 def test_first_battles_are_what_they_always_were() -> None:
-    battles = generate_battles(target_rows=3, external_rows=2, test_rows=0)
+    battles = make_battles(target_rows=3, external_rows=2, test_rows=0)
     assert battles.target["id"].to_list() == ["30000000", "30000001", "30000002"]
     assert battles.target["model_a"].to_list() == GOLDEN_MODELS
     assert battles.target["prompt"][0].to_list() == GOLDEN_PROMPT
@@ -85,7 +85,7 @@ def test_first_battles_are_what_they_always_were() -> None:
 
 
 def test_a_longer_target_begins_with_the_shorter_one(battles: GeneratedBattles) -> None:
-    short = generate_battles(target_rows=300, external_rows=0, test_rows=0)
+    short = make_battles(target_rows=300, external_rows=0, test_rows=0)
     assert short.target.equals(battles.target.head(300))
     assert short.truth.equals(battles.truth.head(300))
 
@@ -93,7 +93,7 @@ def test_a_longer_target_begins_with_the_shorter_one(battles: GeneratedBattles) 
 def test_another_seed_gives_other_rows_and_ids_of_the_same_world(
     battles: GeneratedBattles,
 ) -> None:
-    other = generate_battles(target_rows=2000, external_rows=10, test_rows=10, seed=1)
+    other = make_battles(target_rows=2000, external_rows=10, test_rows=10, seed=1)
     assert not set(other.truth["id"]) & set(battles.truth["id"])
     assert set(other.target["model_a"]) == set(battles.target["model_a"])
     same = set(other.target["prompt"].list.join("\n")) & set(battles.target["prompt"].list.join(""))
@@ -215,7 +215,7 @@ def test_prompts_are_shared_and_conversations_vary(battles: GeneratedBattles) ->
 
 
 def test_unrelated_prompts_are_no_near_duplicates() -> None:
-    battles = generate_battles(target_rows=900, external_rows=600, test_rows=0, seed=5)
+    battles = make_battles(target_rows=900, external_rows=600, test_rows=0, seed=5)
     rows = _all_rows(battles)
     derived = set(battles.planted["id_a"])
     prompts = {row[0][0] for battle_id, row in rows.items() if battle_id not in derived}
@@ -234,7 +234,7 @@ def test_unrelated_prompts_are_no_near_duplicates() -> None:
 
 
 def test_written_files_read_back(tmp_path: Path) -> None:
-    battles = generate_battles(target_rows=200, external_rows=30, test_rows=20)
+    battles = make_battles(target_rows=200, external_rows=30, test_rows=20)
     write_battles(battles, tmp_path / "data")
     names = {"train.csv", "external.parquet", "test.csv", "truth.parquet", "planted.parquet"}
     assert {path.name for path in (tmp_path / "data").iterdir()} == names
@@ -250,11 +250,11 @@ def test_written_files_read_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", [{"seed": -1}, {"target_rows": -1}, {"test_rows": 10_000_000}])
 def test_rows_and_seed_out_of_range_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be >= 0, rows below"):
-        generate_battles(**wrong)
+        make_battles(**wrong)
 
 
 def test_no_rows_give_empty_tables_of_the_same_types(battles: GeneratedBattles) -> None:
-    empty = generate_battles(target_rows=0, external_rows=0, test_rows=0)
+    empty = make_battles(target_rows=0, external_rows=0, test_rows=0)
     assert empty.target.schema == battles.target.schema
     assert empty.test.schema == battles.test.schema
     assert empty.truth.schema == battles.truth.schema

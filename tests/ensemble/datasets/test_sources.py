@@ -9,12 +9,7 @@ import pytest
 
 from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.swap import swap_classes
-from ensemble.datasets.battles import (
-    TRUTH_COLUMNS,
-    GeneratedBattles,
-    best_log_loss,
-    generate_battles,
-)
+from ensemble.datasets.battles import TRUTH_COLUMNS, GeneratedBattles, best_log_loss, make_battles
 from ensemble.datasets.rows import draw_source
 from ensemble.datasets.rules import judge_as_people
 from ensemble.datasets.sources import (
@@ -22,7 +17,7 @@ from ensemble.datasets.sources import (
     TARGET_SHARES,
     GeneratedSource,
     dilution_cost,
-    generate_source,
+    make_source,
 )
 from ensemble.plugin.base import CLASSES
 
@@ -36,12 +31,12 @@ DRAWN = [kind for kind in SOURCE_KINDS if kind != "duplicates"]
 
 @pytest.fixture(scope="module")
 def target() -> GeneratedBattles:
-    return generate_battles(target_rows=ROWS, external_rows=0, test_rows=0)
+    return make_battles(target_rows=ROWS, external_rows=0, test_rows=0)
 
 
 @pytest.fixture(scope="module")
 def sources() -> dict[str, GeneratedSource]:
-    return {kind: generate_source(kind, rows=ROWS, target_rows=ROWS) for kind in SOURCE_KINDS}
+    return {kind: make_source(kind, rows=ROWS, target_rows=ROWS) for kind in SOURCE_KINDS}
 
 
 def _p(truth: pl.DataFrame) -> FloatArray:
@@ -84,7 +79,7 @@ def test_ids_are_unique_among_kinds_seeds_and_the_generated_battles(
     ids = [*target.target["id"]]
     for kind, source in sources.items():
         ids += [*source.battles["id"]]
-        ids += [*generate_source(kind, rows=20, seed=1, target_rows=50).battles["id"]]
+        ids += [*make_source(kind, rows=20, seed=1, target_rows=50).battles["id"]]
     assert len(set(ids)) == len(ids)
 
 
@@ -92,10 +87,10 @@ def test_ids_are_unique_among_kinds_seeds_and_the_generated_battles(
 def test_the_same_seed_gives_the_same_source(
     kind: str, sources: dict[str, GeneratedSource]
 ) -> None:
-    again = generate_source(kind, rows=ROWS, target_rows=ROWS)
+    again = make_source(kind, rows=ROWS, target_rows=ROWS)
     assert again.battles.equals(sources[kind].battles)
     assert again.truth.equals(sources[kind].truth)
-    other = generate_source(kind, rows=ROWS, seed=1, target_rows=ROWS)
+    other = make_source(kind, rows=ROWS, seed=1, target_rows=ROWS)
     assert not set(other.battles["response_a"].list.join("\n", ignore_nulls=True)) <= set(
         again.battles["response_a"].list.join("\n", ignore_nulls=True)
     )
@@ -105,7 +100,7 @@ def test_the_same_seed_gives_the_same_source(
 def test_a_longer_source_begins_with_the_shorter_one(
     kind: str, sources: dict[str, GeneratedSource]
 ) -> None:
-    short = generate_source(kind, rows=150, target_rows=ROWS)
+    short = make_source(kind, rows=150, target_rows=ROWS)
     assert short.battles.equals(sources[kind].battles.head(150))
     assert short.truth.equals(sources[kind].truth.head(150))
 
@@ -132,7 +127,7 @@ def test_label_shares_are_the_targets_but_where_no_tie_may_be_called(
 
 
 def test_the_long_run_shares_are_what_is_written() -> None:
-    drawn = generate_battles(target_rows=6000, external_rows=0, test_rows=0, seed=9)
+    drawn = make_battles(target_rows=6000, external_rows=0, test_rows=0, seed=9)
     np.testing.assert_allclose(_p(drawn.truth).mean(axis=0), TARGET_SHARES, atol=0.01)
 
 
@@ -160,7 +155,7 @@ def test_only_other_prompts_are_of_another_form(
 
 
 def test_without_ties_the_odds_of_a_win_are_as_with_them() -> None:
-    drawn = generate_source("no_ties", rows=80)
+    drawn = make_source("no_ties", rows=80)
     rows = draw_source("no_ties", 80, 0, (), [])
     people = np.array([judge_as_people(row.prompt, *row.responses) for row in rows])
     p = _p(drawn.truth)
@@ -180,7 +175,7 @@ def test_the_other_rule_is_length_and_formatting_and_people_differ(
 
 
 def test_every_duplicate_is_a_target_row_with_its_label(target: GeneratedBattles) -> None:
-    copies = generate_source("duplicates", rows=ROWS, target_rows=ROWS)
+    copies = make_source("duplicates", rows=ROWS, target_rows=ROWS)
     assert set(copies.planted["kind"]) == {"same_battle", "swap", "near_prompt"}
     assert copies.planted["id_a"].to_list() == copies.battles["id"].to_list()
     assert sorted(copies.planted["id_b"]) == sorted(target.target["id"])
@@ -202,7 +197,7 @@ def test_every_duplicate_is_a_target_row_with_its_label(target: GeneratedBattles
 
 
 def test_every_duplicate_lies_in_its_originals_cluster(target: GeneratedBattles) -> None:
-    copies = generate_source("duplicates", rows=ROWS, target_rows=ROWS)
+    copies = make_source("duplicates", rows=ROWS, target_rows=ROWS)
     rows = pl.concat([t.select("id", *TEXTS) for t in (target.target, copies.battles)])
     clusters = dict(find_duplicates(rows).clusters.select("id", "cluster").rows())
     pairs = copies.planted.select("id_a", "id_b").rows()
@@ -211,11 +206,11 @@ def test_every_duplicate_lies_in_its_originals_cluster(target: GeneratedBattles)
 
 
 def test_more_duplicates_than_rows_copy_each_row_about_as_often() -> None:
-    copies = generate_source("duplicates", rows=70, target_rows=20)
+    copies = make_source("duplicates", rows=70, target_rows=20)
     counts = copies.planted["id_b"].value_counts()["count"]
     assert len(counts) == 20
     assert set(counts) == {3, 4}
-    assert generate_source("duplicates", rows=0, target_rows=0).battles.is_empty()
+    assert make_source("duplicates", rows=0, target_rows=0).battles.is_empty()
 
 
 def test_a_harmless_source_says_nothing_and_a_few_rows_of_it_cost_next_to_nothing(
@@ -248,12 +243,12 @@ def test_a_harmless_source_says_nothing_and_a_few_rows_of_it_cost_next_to_nothin
 def test_what_cannot_be_drawn_is_refused(wrong: dict[str, int | str], fault: str) -> None:
     asked = {"kind": "same_rule", "rows": 5, **wrong}
     with pytest.raises(ValueError, match=fault):
-        generate_source(**asked)  # type: ignore[arg-type]
+        make_source(**asked)  # type: ignore[arg-type]
 
 
 def test_no_rows_give_empty_tables_of_the_same_types(sources: dict[str, GeneratedSource]) -> None:
     for kind in SOURCE_KINDS:
-        empty = generate_source(kind, rows=0)
+        empty = make_source(kind, rows=0)
         assert empty.battles.schema == sources[kind].battles.schema
         assert empty.truth.schema == sources[kind].truth.schema
         assert empty.planted.schema == sources[kind].planted.schema

@@ -17,7 +17,7 @@ from ensemble.errors import EnsembleError, LearnerError, PluginError, UnknownNam
 from ensemble.oof.executors import execute
 from ensemble.oof.spec import LearnerSpec
 from ensemble.plugin.manager import use_manager
-from ensemble.run.reporter import Reporter
+from ensemble.run_dir.reporter import Reporter
 from ensemble.stacking.settings import learner_specs
 
 PLUGIN = """

@@ -26,7 +26,7 @@ from ensemble.oof.rows import FoldRows
 from ensemble.oof.spec import LearnerSpec
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.pipeline import run
-from ensemble.run.reporter import Reporter
+from ensemble.run_dir.reporter import Reporter
 from ensemble.stacking.settings import check_plugins, learner_specs
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import write_checksummed

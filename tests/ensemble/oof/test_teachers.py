@@ -20,7 +20,7 @@ from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.pipeline import run
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.hookspecs import hookimpl
-from ensemble.run.reporter import Reporter
+from ensemble.run_dir.reporter import Reporter
 from ensemble.stacking.settings import check_plugins, learner_specs
 from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import write_checksummed

@@ -11,7 +11,7 @@ import pytest
 from ensemble.compare.compare import compare, store_comparison
 from ensemble.pipeline import run
 from ensemble.report.record import is_current_report
-from ensemble.run.reporter import Reporter
+from ensemble.run_dir.reporter import Reporter
 from ensemble.stages.report import report_stage
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ensemble.config.load import parse_config
-from ensemble.datasets.battles import generate_battles
-from ensemble.datasets.sources import SOURCE_KINDS, generate_source
+from ensemble.datasets.battles import make_battles
+from ensemble.datasets.sources import SOURCE_KINDS, make_source
 from ensemble.sources.settings import StudySettings
 from ensemble.stages.sources import sources_stage
 from ensemble.stages.work import writing
@@ -27,12 +27,12 @@ FEW = 8
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SourceStudy]:
     directory = tmp_path_factory.mktemp("known")
-    battles = generate_battles(target_rows=ROWS, external_rows=0, test_rows=0, seed=SEED)
+    battles = make_battles(target_rows=ROWS, external_rows=0, test_rows=0, seed=SEED)
     battles.target.write_parquet(directory / "target.parquet")
     sources = [{"name": "target", "path": "target.parquet", "role": "target"}]
     for kind in SOURCE_KINDS:
         rows = FEW if kind == "harmless" else ROWS
-        source = generate_source(kind, rows=rows, seed=SEED, target_rows=ROWS)
+        source = make_source(kind, rows=rows, seed=SEED, target_rows=ROWS)
         source.battles.write_parquet(directory / f"{kind}.parquet")
         sources.append({"name": kind, "path": f"{kind}.parquet", "role": "ignore"})
     raw = {"run_dir": "run", "sources": sources, "folds": {"n_splits": 2}}

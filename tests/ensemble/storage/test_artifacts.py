@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensemble.errors import ArtifactError, EnsembleError
-from ensemble.run.leftovers import sweep_temporary
+from ensemble.run_dir.leftovers import sweep_temporary
 from ensemble.storage.atomic import TEMPORARY, atomic_path
 from ensemble.storage.directories import MANIFEST, atomic_directory, read_manifest
 from ensemble.storage.hashing import canonical_json, fingerprint, hash_file, hash_tree

@@ -11,13 +11,14 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
-from ensemble import generate_battles, run
+from ensemble import make_battles
 from ensemble.audit.audit import audit_run
 from ensemble.battles.loading import load_battles
 from ensemble.config.load import load_config, load_run_config
 from ensemble.config.settings import Config
 from ensemble.datasets.battles import write_battles
 from ensemble.errors import ArtifactError, EnsembleError, LearnerError
+from ensemble.pipeline import run
 from ensemble.stages.check import check_stage
 from ensemble.stages.work import writing
 from ensemble.submission.new_rows import predict_battles
@@ -83,7 +84,7 @@ MORE = {"gemma2": "both_orders = true", "llama3": "patience = 1", "deberta": ""}
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("project")
-    drawn = generate_battles(target_rows=60, external_rows=30, test_rows=20, seed=1)
+    drawn = make_battles(target_rows=60, external_rows=30, test_rows=20, seed=1)
     write_battles(drawn, place / "data")
     for family in PLUGINS:
         tiny.tiny_models.save_checkpoint(family, place / "models" / family)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from ensemble import FitContext, generate_battles
+from ensemble import FitContext, make_battles
 from ensemble.errors import LearnerError
 from ensemble.plugin.manager import get_manager
 
@@ -103,7 +103,7 @@ def test_as_published_checkpoints_have_it() -> None:
         assert positions.longest_row(config) == limit, name
 
 
-BATTLES = generate_battles(target_rows=12, external_rows=4, test_rows=4, seed=1)
+BATTLES = make_battles(target_rows=12, external_rows=4, test_rows=4, seed=1)
 
 
 def learner(directory: Path, most: int, **options: Any) -> Any:

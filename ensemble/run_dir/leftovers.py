@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ensemble.errors import ArtifactError
-from ensemble.run.layout import CACHE, COMPARISONS, LEARNERS
+from ensemble.run_dir.layout import CACHE, COMPARISONS, LEARNERS
 from ensemble.storage.atomic import flush, place_of, remove, wrap_os_errors
 from ensemble.storage.directories import MANIFEST, read_manifest
 

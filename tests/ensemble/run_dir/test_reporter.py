@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ensemble.errors import EnsembleError, LearnerError
-from ensemble.run.layout import EVENTS
-from ensemble.run.reporter import Reporter, Silent
+from ensemble.run_dir.layout import EVENTS
+from ensemble.run_dir.reporter import Reporter, Silent
 
 
 def _events(run: Path) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ensemble.errors import EnsembleError
 from ensemble.redact import redact, redacted
-from ensemble.run.layout import EVENTS
+from ensemble.run_dir.layout import EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+import ensemble
+from ensemble import Run
+from ensemble.battles.schema import LOGIT_COLUMNS
+from ensemble.errors import ArtifactError, ConfigError, InputError
+from ensemble.plugin.base import CLASSES
+
+LEARNERS = [{"name": "p", "plugin": "prior"}, {"name": "q", "plugin": "prior", "shift": 0.4}]
+
+
+@pytest.fixture
+def made(project: Any) -> Run:
+    return ensemble.run(project.config(LEARNERS))
+
+
+def test_every_public_name_is_there_whatever_was_imported_before() -> None:
+    code = (
+        "import ensemble, ensemble.api, ensemble.cli, ensemble.run_dir.layout\n"
+        "assert callable(ensemble.run), ensemble.run\n"
+        "assert all(getattr(ensemble, name) is not None for name in ensemble.__all__)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_run_gives_what_its_files_hold(made: Run) -> None:
+    stored = pl.concat(
+        pl.read_parquet(path)
+        for path in sorted(made.directory.glob("learners/q/fold-*/oof.parquet"))
+    )
+    found = made.oof("q")
+    assert found.columns == ["id", "fold", *LOGIT_COLUMNS]
+    assert found.sort("id").select("id", *LOGIT_COLUMNS).equals(stored.sort("id"))
+    assert made.learners == ["p", "q"]
+    assert set(found["id"]) == set(made.folds.filter(pl.col("fold").is_not_null())["id"])
+    assert made.verdict["chosen"] in {one["name"] for one in made.verdict["candidates"]}
+    chosen = pl.read_parquet(made.directory / "stack/oof.parquet").select("id", *CLASSES)
+    assert made.probabilities().sort("id").equals(chosen.sort("id"))
+
+
+def test_new_battles_are_scored_from_a_path_and_from_tables(made: Run, project: Any) -> None:
+    path = project.path / "test.csv"
+    by_path = made.predict(path)
+    assert by_path.equals(made.submission.select(by_path.columns))
+    assert made.predict(pl.read_csv(path)).equals(by_path)
+    assert made.predict(pd.read_csv(path)).equals(by_path)
+    assert np.allclose(by_path.select(CLASSES).sum_horizontal(), 1.0)
+
+
+def test_cells_that_pandas_calls_missing_are_missing(project: Any) -> None:
+    path = project.path / "train.csv"
+    table = pd.read_csv(path)
+    table["note"] = pd.array([pd.NA] * len(table), dtype="Int64")
+    assert ensemble.load_battles(table).equals(ensemble.load_battles(path))
+
+
+def test_what_is_no_table_is_named() -> None:
+    with pytest.raises(InputError, match="a path or a table, and not a dict"):
+        ensemble.load_battles({"id": []})
+
+
+def test_a_config_may_be_a_dictionary(
+    project: Any, monkeypatch: pytest.MonkeyPatch, made: Run
+) -> None:
+    monkeypatch.chdir(project.path)
+    raw = {
+        "run_dir": "run",
+        "sources": [source.model_dump(exclude_none=True) for source in made.config.sources],
+        "test": made.config.test.model_dump(exclude_none=True) if made.config.test else {},
+        "folds": {"n_splits": made.config.folds.n_splits},
+        "seed": made.config.seed,
+        "learners": LEARNERS,
+        "stack": made.config.stack.model_dump(exclude_none=True),
+    }
+    again = ensemble.run(raw)
+    assert again.directory == made.directory
+    with pytest.raises(ConfigError, match="unknown key lerners"):
+        ensemble.run({**raw, "lerners": []})
+
+
+def test_audit_compare_and_report_are_those_of_the_verbs(made: Run) -> None:
+    assert made.audit().state == "passed"
+    assert made.compare("p", "q")["reference"] == "p"
+    assert made.report() == made.directory / "report.html"
+
+
+def test_what_is_not_there_says_which_command_makes_it(project: Any, made: Run) -> None:
+    with pytest.raises(ConfigError, match="not a run directory"):
+        Run(project.path)
+    with pytest.raises(ConfigError, match='no learner is called "r"'):
+        made.oof("r")
+    begun = project.config(LEARNERS, run_dir=str(project.path / "begun"))
+    from ensemble.stages.prepare import prepare_stage
+    from ensemble.stages.work import writing
+
+    with writing(begun) as reporter:
+        prepare_stage(begun, reporter)
+    with pytest.raises(ArtifactError, match="ensemble split CONFIG"):
+        _ = Run(begun.run_dir).folds
+    with pytest.raises(ArtifactError, match="ensemble stack CONFIG"):
+        _ = Run(begun.run_dir).verdict
+
+
+def test_progress_is_shown_where_it_is_asked_for(
+    project: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ensemble.run(project.config(LEARNERS), progress=True)
+    assert "fold plan" in capsys.readouterr().err
+    ensemble.run(project.config(LEARNERS))
+    assert capsys.readouterr().err == ""
