@@ -152,18 +152,7 @@ class FoldStore:
             a row that the plan holds out in another fold, which its model may have been fitted on.
         """
         self.read(learner, fold)
-        path = self.directory(learner, fold) / OOF
-        logits = read_logits(path, eval_set.ids)
-        odd = int((~np.isnan(logits).any(axis=1) & (eval_set.folds != fold)).sum())
-        if odd:
-            raise ArtifactError(
-                f"it predicts {odd:,} rows that the plan holds out in another fold",
-                where=str(path),
-                mend="run `ensemble audit RUN`, and `ensemble fit CONFIG` after deleting it",
-            )
-        if np.isinf(logits).any():
-            raise ArtifactError("logits are infinite", where=str(path))
-        return logits
+        return read_held_out(self.directory(learner, fold) / OOF, fold, eval_set)
 
     def fitted_folds(self, learner: str) -> list[int]:
         """List the folds of a learner that have been fitted."""
@@ -310,6 +299,21 @@ def _difference(made_by: Mapping[str, Any], spec: LearnerSpec) -> str | None:
         if not isinstance(value, Path) and fingerprint(value) != fingerprint(stored.get(name)):
             return f"depends on {name}, which has changed since it was made"
     return None
+
+
+def read_held_out(path: Path, fold: int, eval_set: EvalSet) -> LogitArray:
+    """Read what a fold's file predicts of its rows; the result and errors are ``fold_logits``'."""
+    logits = read_logits(path, eval_set.ids)
+    odd = int((~np.isnan(logits).any(axis=1) & (eval_set.folds != fold)).sum())
+    if odd:
+        raise ArtifactError(
+            f"it predicts {odd:,} rows that the plan holds out in another fold",
+            where=str(path),
+            mend="run `ensemble audit RUN`, and `ensemble fit CONFIG` after deleting it",
+        )
+    if np.isinf(logits).any():
+        raise ArtifactError("logits are infinite", where=str(path))
+    return logits
 
 
 def read_logits(path: Path, ids: pl.Series, seed: int | None = None) -> LogitArray:

@@ -42,7 +42,8 @@ from ensemble.submission.write import read_submission
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ensemble.report.tables import Predictions, Target
+    from ensemble.oof.eval_set import EvalSet
+    from ensemble.report.tables import Predictions
 
 T = TypeVar("T")
 
@@ -99,7 +100,7 @@ def collect(run: Path) -> Report:
 
 def _read_stack(
     run: Path,
-    target: Target | None,
+    target: EvalSet | None,
     basis: Basis,
     learners: Sequence[Predictions],
     asked: Asked,
@@ -158,7 +159,7 @@ def _refuse_damaged(read: Callable[[], object]) -> None:
         raise ArtifactError(f"a record of the run lacks {error}", mend=MEND) from error
 
 
-def _class_prior(target: Target | None, stacked: Predictions | None) -> float | None:
+def _class_prior(target: EvalSet | None, stacked: Predictions | None) -> float | None:
     """Score the class prior, on the rows of the chosen candidate where there is one."""
     if target is None:
         return None

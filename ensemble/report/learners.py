@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ensemble.oof.eval_set import EvalSet
     from ensemble.plugin.base import FloatArray
     from ensemble.report.records import FoldPlan, Manifest, UsedSource, Weights
     from ensemble.report.records_stack import Candidates
     from ensemble.report.staleness import Asked, Basis
-    from ensemble.report.tables import Predictions, Target
+    from ensemble.report.tables import Predictions
 
 
 def read_learners(
-    run: Path, configured: Sequence[str] | None, target: Target | None, basis: Basis, asked: Asked
+    run: Path, configured: Sequence[str] | None, target: EvalSet | None, basis: Basis, asked: Asked
 ) -> tuple[list[Predictions], list[str]]:
     """Read the learners of the config; others that lie in the run directory are named only."""
     names_there = (path.name for path in (run / LEARNERS).glob("*"))
@@ -47,7 +48,7 @@ def read_learners(
 
 def score_learners(
     predictions: list[Predictions],
-    target: Target | None,
+    target: EvalSet | None,
     plan: FoldPlan | None,
     candidates: Candidates | None,
 ) -> tuple[Learner, ...]:
@@ -71,7 +72,7 @@ def score_learners(
     )
 
 
-def _part(losses: FloatArray, target: Target, rows: NDArray[np.bool_]) -> list[Score]:
+def _part(losses: FloatArray, target: EvalSet, rows: NDArray[np.bool_]) -> list[Score]:
     return scores(losses[rows], target.clusters[rows])
 
 
@@ -99,7 +100,7 @@ def _ends(low: float | None, high: float | None) -> tuple[float, float]:
 
 def _learner(
     prediction: Predictions,
-    target: Target,
+    target: EvalSet,
     plan: FoldPlan | None,
     overall: Score,
     parts: tuple[dict[int, Score], dict[str, Score]],

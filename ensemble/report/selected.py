@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ensemble.evaluation.calibration import Reliability
+    from ensemble.oof.eval_set import EvalSet
     from ensemble.plugin.base import FloatArray
     from ensemble.report.records_stack import Verdict
-    from ensemble.report.tables import Predictions, Target
+    from ensemble.report.tables import Predictions
 
 WORST = 15
 """How many badly predicted battles are shown."""
@@ -103,7 +104,7 @@ class Lead:
         return float(self.confusion.sum(axis=1).max() / self.confusion.sum())
 
 
-def read_chosen(run: Path, verdict: Verdict | None, target: Target | None) -> Predictions | None:
+def read_chosen(run: Path, verdict: Verdict | None, target: EvalSet | None) -> Predictions | None:
     """Read the predictions of the candidate that the verdict chose; None where there is none."""
     if verdict is None or target is None:
         return None
@@ -111,7 +112,7 @@ def read_chosen(run: Path, verdict: Verdict | None, target: Target | None) -> Pr
 
 
 def collect_lead(
-    run: Path, target: Target | None, stacked: Predictions | None, learners: list[Predictions]
+    run: Path, target: EvalSet | None, stacked: Predictions | None, learners: list[Predictions]
 ) -> Lead | None:
     """Look closely at the chosen candidate, or at the best learner while there is none."""
     measured = [p for p in learners if np.isfinite(p.losses).any()]
@@ -130,7 +131,7 @@ def collect_lead(
     )
 
 
-def _worst(run: Path, target: Target, predictions: Predictions) -> tuple[WorstBattle, ...]:
+def _worst(run: Path, target: EvalSet, predictions: Predictions) -> tuple[WorstBattle, ...]:
     """Take the battles with the highest loss."""
     measured = np.flatnonzero(np.isfinite(predictions.losses))
     order = measured[np.argsort(-predictions.losses[measured], kind="stable")][:WORST]

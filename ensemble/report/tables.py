@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from ensemble.battles.schema import LABEL_COLUMNS, LOGIT_COLUMNS, TEXT_COLUMNS, labels_of
+from ensemble.battles.prepare import read_battles
+from ensemble.battles.schema import LABEL_COLUMNS, TEXT_COLUMNS, labels_of
+from ensemble.battles.split import read_split
 from ensemble.errors import ArtifactError
 from ensemble.evaluation.losses import row_log_loss, softmax
+from ensemble.oof.eval_set import EvalSet
+from ensemble.oof.store import read_held_out
 from ensemble.plugin.base import CLASSES
 from ensemble.report.records import MEND, Manifest
 from ensemble.run_dir.layout import BATTLES, FOLDS, OOF, STACK
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from ensemble.plugin.base import FloatArray, IntArray
+    from ensemble.plugin.base import FloatArray
     from ensemble.report.staleness import Asked, Basis
 
 FOLD_PREFIX = "fold-"
@@ -69,42 +73,6 @@ class LabelShares:
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
-    """The rows that scores are made on: labeled target rows with a fold.
-
-    Parameters
-    ----------
-    rows
-        ``id``, ``source``, ``cluster``, ``fold``, in the order of the fold plan.
-    labels
-        ``(n, 3)`` float64.
-    """
-
-    rows: pl.DataFrame
-    labels: FloatArray
-
-    @property
-    def clusters(self) -> IntArray:
-        """Cluster of each row, ``(n,)`` int64."""
-        return self.rows["cluster"].to_numpy().astype(np.int64)
-
-    @property
-    def folds(self) -> IntArray:
-        """Fold of each row, ``(n,)`` int64."""
-        return self.rows["fold"].to_numpy().astype(np.int64)
-
-    @property
-    def shares(self) -> tuple[float, ...]:
-        """Share of each class among the labels, in ``CLASSES`` order."""
-        return tuple(self.labels.mean(axis=0).tolist())
-
-    @property
-    def sources(self) -> list[str]:
-        """Sources that occur, in order of first occurrence."""
-        return self.rows["source"].unique(maintain_order=True).to_list()
-
-
-@dataclass(frozen=True, eq=False)
 class Predictions:
     """Out-of-fold probabilities, aligned with the target rows.
 
@@ -147,36 +115,29 @@ def _label_shares(part: pl.DataFrame) -> LabelShares:
     return LabelShares(source, role, len(part), len(labeled), shares)
 
 
-def read_target(run: Path) -> Target | None:
-    """Join fold plan and labels by id; None where either has not been written yet."""
-    folds = read_parquet(run / FOLDS, ["id", "source", "cluster", "fold"])
-    labels = read_parquet(run / BATTLES, ["id", *LABEL_COLUMNS])
-    if folds is None or labels is None:
+def read_target(run: Path) -> EvalSet | None:
+    """Read the rows that scores are made on; None where battles or plan are not written yet."""
+    if not (run / FOLDS).exists() or not (run / BATTLES).exists():
         return None
-    rows = (
-        folds.filter(pl.col("fold").is_not_null())
-        .join(labels, on="id", how="inner", maintain_order="left")
-        .drop_nulls(LABEL_COLUMNS)
-    )
-    return Target(rows.drop(LABEL_COLUMNS), labels_of(rows))
+    return EvalSet.of(read_battles(run)[0], read_split(run))
 
 
 def read_learner(
-    directory: Path, target: Target, basis: Basis, asked: Asked
+    directory: Path, target: EvalSet, basis: Basis, asked: Asked
 ) -> tuple[Predictions, list[str]]:
     """Read what one learner predicted out of fold, and say which folds had to be left out."""
-    tables, manifests, left_out = [], [], []
+    logits = np.full((len(target), 3), np.nan)
+    manifests, left_out = [], []
     for fold, folder in _fold_directories(directory):
         try:
             manifest = _usable_manifest(folder, basis, asked)
-            table = read_parquet(folder / OOF, ["id", *LOGIT_COLUMNS])
+            part = read_held_out(folder / OOF, fold, target)
         except ArtifactError as error:
             left_out.append(f"{directory.name}, fold {fold}: {error.message}")
             continue
-        if table is not None:
-            tables.append(table.with_columns(fold=pl.lit(fold, pl.Int32)))
-            manifests.append(manifest)
-    return _learner_predictions(directory.name, tables, tuple(manifests), target), left_out
+        logits[target.folds == fold] = part[target.folds == fold]
+        manifests.append(manifest)
+    return _learner_predictions(directory.name, logits, tuple(manifests), target), left_out
 
 
 def _fold_directories(directory: Path) -> Iterator[tuple[int, Path]]:
@@ -213,14 +174,8 @@ def _usable_manifest(folder: Path, basis: Basis, asked: Asked) -> Manifest:
 
 
 def _learner_predictions(
-    name: str, tables: list[pl.DataFrame], manifests: tuple[Manifest, ...], target: Target
+    name: str, logits: FloatArray, manifests: tuple[Manifest, ...], target: EvalSet
 ) -> Predictions:
-    # A fold's predictions count only for the rows that the plan holds out in that fold.
-    keys = target.rows.select("id", pl.col("fold").cast(pl.Int32))
-    empty = pl.DataFrame(schema={"id": pl.String, **dict.fromkeys(LOGIT_COLUMNS, pl.Float32)})
-    found = pl.concat(tables) if tables else empty.with_columns(fold=pl.lit(None, pl.Int32))
-    logits = _aligned(keys, found, LOGIT_COLUMNS, what=f'predictions of learner "{name}"')
-    logits[~np.isfinite(logits).all(axis=1)] = np.nan
     probabilities = softmax(logits)
     return Predictions(
         name,
@@ -231,7 +186,7 @@ def _learner_predictions(
     )
 
 
-def read_stacked(run: Path, name: str, target: Target) -> Predictions | None:
+def read_stacked(run: Path, name: str, target: EvalSet) -> Predictions | None:
     """Read the chosen candidate's out-of-fold probabilities; None where there are none yet."""
     table = read_parquet(run / STACK / OOF, ["id", *CLASSES])
     if table is None:
