@@ -23,10 +23,11 @@ from ensemble.errors import ArtifactError, DataError
 from ensemble.plugin.code import told_difference
 from ensemble.plugin.manager import get_manager
 from ensemble.redact import mask_text, without_secrets
+from ensemble.run_dir.battles_record import BadRow, BattlesRecord, SourceRecord, VectorsRecord
 from ensemble.run_dir.layout import BATTLES, BATTLES_RECORD, CLUSTERS, DUPLICATES
 from ensemble.storage.atomic import atomic_path
 from ensemble.storage.hashing import fingerprint, hash_file
-from ensemble.storage.json_files import read_checksummed, write_checksummed
+from ensemble.storage.json_files import read_checksummed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -84,22 +85,22 @@ def prepare(config: Config, tell: Callable[[str], None] = lambda _: None) -> boo
     loaded = [early.get(place) or _load(item) for place, item in enumerate(readings)]
     files, told, content = _write_tables(run, loaded, config.folds)
     sources = [
-        {**_describe(reading, rows, digest), "table": tables.get(place)}
+        _describe(reading, rows, digest, tables.get(place))
         for place, (reading, rows, digest) in enumerate(zip(readings, loaded, hashes, strict=True))
     ]
-    embeddings: dict[str, Any] | None = None
+    embeddings = None
     if told is not None:
-        embeddings = {**told, "path": config.folds.embeddings, "sha256": vectors}
-    made = {
-        "key": fingerprint(made_by),
-        "made_by": made_by,
-        "data": fingerprint([VERSION, settings, vectors, content]),
-        "settings": settings,
-        "files": files,
-        "sources": sources,
-        "embeddings": embeddings,
-    }
-    write_checksummed(run / BATTLES_RECORD, made)
+        embeddings = VectorsRecord(**told, path=config.folds.embeddings, sha256=vectors)
+    record = BattlesRecord(
+        key=fingerprint(made_by),
+        made_by=made_by,
+        data=fingerprint([VERSION, settings, vectors, content]),
+        settings=settings,
+        files=files,
+        sources=tuple(sources),
+        embeddings=embeddings,
+    )
+    record.write(run / BATTLES_RECORD)
     return True
 
 
@@ -171,7 +172,7 @@ def read_battles(run: Path) -> tuple[pl.DataFrame, str]:
     ArtifactError
         ``prepare`` has not been run, or its files are damaged.
     """
-    return _read(run, BATTLES), str(read_summary(run)["data"])
+    return _read(run, BATTLES), read_summary(run).data
 
 
 def read_clusters(run: Path) -> pl.DataFrame:
@@ -184,16 +185,8 @@ def read_pairs(run: Path) -> pl.DataFrame:
     return _read(run, DUPLICATES)
 
 
-def read_summary(run: Path) -> dict[str, Any]:
-    """Read what ``prepare`` wrote; errors as ``read_battles``.
-
-    Returns
-    -------
-    dict[str, Any]
-        ``key``, the fingerprint of ``made_by``; ``data``, which names the battles by what they
-        are; ``settings``, ``files`` (hash by name), ``sources``, and ``embeddings``: what vectors
-        told, or None.
-    """
+def read_summary(run: Path) -> BattlesRecord:
+    """Read what ``prepare`` wrote; errors as ``read_battles``."""
     if not os.path.lexists(run / BATTLES_RECORD):
         raise ArtifactError("the battles have not been prepared", where=str(run), mend=_MEND)
     summary = read_checksummed(run / BATTLES_RECORD, mend=f"{_MEND} again")
@@ -204,12 +197,12 @@ def read_summary(run: Path) -> dict[str, Any]:
             where=str(run / BATTLES_RECORD),
             mend=f"{_MEND} again, with this version",
         )
-    return summary
+    return BattlesRecord.validated(summary, run / BATTLES_RECORD, f"{_MEND} again")
 
 
 def _read(run: Path, name: str) -> pl.DataFrame:
     path, mend = run / name, f"{_MEND} again"
-    if not _holds(path, read_summary(run)["files"][name]):
+    if not _holds(path, read_summary(run).files[name]):
         raise ArtifactError(
             "a file of the run is missing or not what was written", where=str(path), mend=mend
         )
@@ -230,18 +223,18 @@ def _why_again(run: Path, made_by: dict[str, Any]) -> str | None:
         summary = read_summary(run)
     except ArtifactError as error:
         return f"{error.message} ({error.where})"
-    if summary["key"] != fingerprint(made_by):
+    if summary.key != fingerprint(made_by):
         return "; ".join(_told_changes(summary, made_by))
-    damaged = [n for n, digest in summary["files"].items() if not _holds(run / n, digest)]
+    damaged = [n for n, digest in summary.files.items() if not _holds(run / n, digest)]
     if damaged:
         return f"missing, or not what was written: {', '.join(damaged)}"
     return None
 
 
-def _told_changes(summary: dict[str, Any], made_by: dict[str, Any]) -> Iterator[str]:
+def _told_changes(summary: BattlesRecord, made_by: dict[str, Any]) -> Iterator[str]:
     """Say in what battles were made otherwise than they would be now."""
-    before = summary["made_by"]
-    names = [source["name"] for source in summary["sources"]]
+    before = summary.made_by
+    names = [source.name for source in summary.sources]
     if len(names) == len(made_by["loaded_by"]):
         for name, then, now in zip(names, before["loaded_by"], made_by["loaded_by"], strict=True):
             if then and now and then != now:
@@ -392,33 +385,34 @@ def _one_sided(reading: Reading, battles: pl.DataFrame) -> list[str]:
     ]
 
 
-def _shares_before(loaded: Loaded) -> list[float] | None:
+def _shares_before(loaded: Loaded) -> tuple[float, ...] | None:
     """Give the label shares with the rows that were left out, as far as these have labels."""
     lost = [row.label for row in loaded.bad_rows if row.label is not None]
     kept = loaded.battles.select(pl.col(LABEL_COLUMNS).sum()).row(0)
     masses = [mass + sum(label[i] for label in lost) for i, mass in enumerate(kept)]
     total = sum(masses)
-    return [mass / total for mass in masses] if total else None
+    return tuple(mass / total for mass in masses) if total else None
 
 
-def _describe(reading: Reading, loaded: Loaded, file_hash: str | None) -> dict[str, Any]:
+def _describe(
+    reading: Reading, loaded: Loaded, file_hash: str | None, table: str | None
+) -> SourceRecord:
     battles = loaded.battles
-    shares = battles.select(pl.col(LABEL_COLUMNS).mean()).row(0)
-    turns = battles["prompt"].list.len()
-    return {
-        "name": getattr(reading, "name", TEST_SOURCE),
-        "role": getattr(reading, "role", TEST_ROLE),
-        "path": mask_text(reading.path),
-        "sha256": file_hash,
-        "rows": len(battles),
-        "label_shares": list(shares),
-        "multi_turn_rows": int((turns > 1).sum()),
-        "dropped_rows": len(loaded.bad_rows),
-        "dropped_for": kinds_of(loaded.bad_rows),
-        "label_shares_before": _shares_before(loaded),
-        "warnings": _one_sided(reading, battles),
-        "bad_rows": [
-            {"file": row.file, "line": row.line, "reason": row.reason}
+    return SourceRecord(
+        name=getattr(reading, "name", TEST_SOURCE),
+        role=getattr(reading, "role", TEST_ROLE),
+        path=mask_text(reading.path),
+        sha256=file_hash,
+        table=table,
+        rows=len(battles),
+        label_shares=battles.select(pl.col(LABEL_COLUMNS).mean()).row(0),
+        label_shares_before=_shares_before(loaded),
+        multi_turn_rows=int((battles["prompt"].list.len() > 1).sum()),
+        dropped_rows=len(loaded.bad_rows),
+        dropped_for=kinds_of(loaded.bad_rows),
+        warnings=tuple(_one_sided(reading, battles)),
+        bad_rows=tuple(
+            BadRow(file=row.file, line=row.line, reason=row.reason)
             for row in loaded.bad_rows[:_SHOWN_BAD_ROWS]
-        ],
-    }
+        ),
+    )

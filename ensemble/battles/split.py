@@ -15,10 +15,10 @@ from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE
 from ensemble.battles.shared_text import shared_text
 from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES
+from ensemble.run_dir.folds_record import FoldsRecord
 from ensemble.run_dir.layout import FOLDS, FOLDS_RECORD
 from ensemble.storage.atomic import atomic_path
 from ensemble.storage.hashing import fingerprint, hash_file
-from ensemble.storage.json_files import read_checksummed, write_checksummed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,15 +75,16 @@ def split(
     with atomic_path(run / FOLDS) as path:
         plan.frame.write_parquet(path)
     prepared = read_summary(run)
-    clustered = ("near_duplicate_threshold", "embedding_threshold")
-    settings = {
-        "seed": seed,
-        **{name: prepared["settings"][name] for name in clustered},
-        "embeddings": prepared["embeddings"],
-    }
-    described = describe(plan, battles, read_pairs(run))
-    files = {FOLDS: hash_file(run / FOLDS)}
-    write_checksummed(run / FOLDS_RECORD, {"key": key, "files": files, **settings, **described})
+    record = FoldsRecord(
+        key=key,
+        files={FOLDS: hash_file(run / FOLDS)},
+        seed=seed,
+        near_duplicate_threshold=prepared.settings["near_duplicate_threshold"],
+        embedding_threshold=prepared.settings["embedding_threshold"],
+        embeddings=prepared.embeddings,
+        **describe(plan, battles, read_pairs(run)),
+    )
+    record.write(run / FOLDS_RECORD)
     return True
 
 
@@ -108,14 +109,14 @@ def read_split(run: Path, key: str | None = None) -> FoldPlan:
         ``split`` has not been run or ran with other settings, or its files are damaged.
     """
     summary = read_split_summary(run)
-    if key is not None and summary["key"] != key:
+    if key is not None and summary.key != key:
         raise ArtifactError(
             "the fold plan was made from other battles or with other settings",
             where=str(run / FOLDS_RECORD),
             mend=_MEND,
         )
-    plan = read_plan(run / FOLDS, summary["n_splits"], summary["fingerprint"])
-    if hash_file(run / FOLDS) != summary["files"][FOLDS]:
+    plan = read_plan(run / FOLDS, summary.n_splits, summary.fingerprint)
+    if hash_file(run / FOLDS) != summary.files[FOLDS]:
         # The rows are the plan's, and what else is in the file is not what `split` wrote.
         raise ArtifactError(
             "the fold plan is damaged: the file is not what was written",
@@ -125,8 +126,8 @@ def read_split(run: Path, key: str | None = None) -> FoldPlan:
     return plan
 
 
-def read_split_summary(run: Path) -> dict[str, Any]:
-    """Read ``folds.json`` as ``split`` wrote it: ``key``, the settings, and what ``describe`` says.
+def read_split_summary(run: Path) -> FoldsRecord:
+    """Read ``folds.json`` as ``split`` wrote it.
 
     Raises
     ------
@@ -135,7 +136,7 @@ def read_split_summary(run: Path) -> dict[str, Any]:
     """
     if not os.path.lexists(run / FOLDS_RECORD):
         raise ArtifactError("there is no fold plan", where=str(run), mend=_MEND)
-    return read_checksummed(run / FOLDS_RECORD, mend=f"{_MEND} again")
+    return FoldsRecord.read_checksummed(run / FOLDS_RECORD, f"{_MEND} again")
 
 
 def describe(plan: FoldPlan, battles: pl.DataFrame, pairs: pl.DataFrame) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ensemble.battles.prepare import hash_table, prepared_by, prepared_settings, read_summary
 from ensemble.errors import ArtifactError, EnsembleError
@@ -14,6 +14,7 @@ from ensemble.storage.hashing import fingerprint, hash_file
 
 if TYPE_CHECKING:
     from ensemble.config.settings import Config, Reading
+    from ensemble.run_dir.battles_record import BattlesRecord
 
 VECTORS = "folds.embeddings"
 """Names the file of vectors among the sources."""
@@ -30,7 +31,7 @@ def check_settings(config: Config) -> None:
         with another threshold.
     """
     run = Path(config.run_dir)
-    if read_summary(run).get("settings") != prepared_settings(config):
+    if read_summary(run).settings != prepared_settings(config):
         raise ArtifactError(
             "the battles were prepared with other sources or settings than the config now says",
             where=str(run / BATTLES_RECORD),
@@ -49,12 +50,12 @@ def check_sources(config: Config) -> None:
         A file has another content than was prepared; or as ``check_settings``.
     """
     check_settings(config)
-    prepared = read_summary(Path(config.run_dir))["sources"]
+    prepared = read_summary(Path(config.run_dir)).sources
     for reading, source in zip(config.readings(), prepared, strict=True):
-        known, path = source["sha256"], reading.path
+        known, path = source.sha256, reading.path
         if known and os.path.isfile(path) and hash_file(Path(path)) != known:  # noqa: PTH113
             raise ArtifactError(
-                f'the file of source "{source["name"]}" is not the one that was prepared',
+                f'the file of source "{source.name}" is not the one that was prepared',
                 where=path,
                 mend=f"{_MEND}, or put the former file back",
             )
@@ -87,13 +88,13 @@ def compare_sources(config: Config) -> tuple[list[str], list[str]]:
     check_settings(config)
     summary = read_summary(Path(config.run_dir))
     changed, absent = [], []
-    for reading, source in zip(config.readings(), summary["sources"], strict=True):
-        known = source["sha256"] or source["table"]
-        now = _content_of(reading, is_file=source["sha256"] is not None)
+    for reading, source in zip(config.readings(), summary.sources, strict=True):
+        known = source.sha256 or source.table
+        now = _content_of(reading, is_file=source.sha256 is not None)
         if now is None:
-            absent.append(str(source["name"]))
+            absent.append(source.name)
         elif now != known:
-            changed.append(str(source["name"]))
+            changed.append(source.name)
     if config.folds.embeddings:
         different = _vectors_changed(config, summary)
         if different is not False:
@@ -102,13 +103,13 @@ def compare_sources(config: Config) -> tuple[list[str], list[str]]:
     return changed, absent
 
 
-def _vectors_changed(config: Config, summary: dict[str, Any]) -> bool | None:
+def _vectors_changed(config: Config, summary: BattlesRecord) -> bool | None:
     """Say whether the file of vectors is another than was prepared; None where it is not here."""
     try:
         now = hash_file(Path(str(config.folds.embeddings)))
     except OSError:
         return None
-    return bool(now != (summary["embeddings"] or {}).get("sha256"))
+    return now != _vectors_of(summary)
 
 
 def _content_of(reading: Reading, *, is_file: bool) -> str | None:
@@ -119,20 +120,23 @@ def _content_of(reading: Reading, *, is_file: bool) -> str | None:
         return None
 
 
-def _check_key(config: Config, summary: dict[str, Any]) -> None:
-    sources = summary["sources"]
-    hashes = [source["sha256"] for source in sources]
-    tables = {at: source["table"] for at, source in enumerate(sources) if source["table"]}
+def _vectors_of(summary: BattlesRecord) -> str | None:
+    return summary.embeddings.sha256 if summary.embeddings else None
+
+
+def _check_key(config: Config, summary: BattlesRecord) -> None:
+    sources = summary.sources
+    hashes = [source.sha256 for source in sources]
+    tables = {at: source.table for at, source in enumerate(sources) if source.table}
     try:
-        vectors = (summary["embeddings"] or {}).get("sha256")
-        made_by = prepared_by(config, hashes, tables, vectors)
+        made_by = prepared_by(config, hashes, tables, _vectors_of(summary))
     except EnsembleError as error:  # a loader's plugin is not installed here
         raise ArtifactError(error.message, where=error.where, mend=error.mend) from error
-    stored = summary["made_by"]["loaded_by"]
+    stored = summary.made_by["loaded_by"]
     if len(stored) == len(made_by["loaded_by"]):
         both = zip(made_by["loaded_by"], stored, strict=True)
         made_by["loaded_by"] = [now and as_known(now, then) for now, then in both]
-    if fingerprint(made_by) != summary["key"]:
+    if fingerprint(made_by) != summary.key:
         raise ArtifactError(
             "the battles were prepared by another version of the toolkit or of a loader's package",
             where=str(Path(config.run_dir) / BATTLES_RECORD),

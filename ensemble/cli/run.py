@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ensemble.config.settings import Config
+    from ensemble.run_dir.battles_record import BattlesRecord
+    from ensemble.run_dir.folds_record import FoldsRecord
 
 
 def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,6 +48,7 @@ def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
     @json_option
     @wraps(function)
     def verb(config: Path, quiet: bool, as_json: bool, **options: Any) -> None:
+        from ensemble.run_dir.record import Record
         from ensemble.stages.work import working
 
         with only_results():
@@ -53,7 +56,7 @@ def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
             with working(settings, terminal(quiet=quiet)) as reporter:
                 outcome = function(settings, reporter, **options)
         if as_json:
-            echo_json(outcome)
+            echo_json(outcome.model_dump() if isinstance(outcome, Record) else outcome)
 
     return verb
 
@@ -86,7 +89,7 @@ def run(
 
 
 @_stage
-def prepare(config: Config, reporter: Any) -> dict[str, Any]:
+def prepare(config: Config, reporter: Any) -> BattlesRecord:
     """Load the sources and find clusters of duplicates."""
     from ensemble.stages.prepare import prepare_stage
 
@@ -94,7 +97,7 @@ def prepare(config: Config, reporter: Any) -> dict[str, Any]:
 
 
 @_stage
-def split(config: Config, reporter: Any) -> dict[str, Any]:
+def split(config: Config, reporter: Any) -> FoldsRecord:
     """Make the fold plan."""
     from ensemble.stages.split import split_stage
 

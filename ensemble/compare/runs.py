@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ensemble.battles.prepare import read_battles, read_summary
 from ensemble.battles.split import read_split, read_split_summary
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ensemble.battles.folds import FoldPlan
+    from ensemble.run_dir.battles_record import BattlesRecord
+    from ensemble.run_dir.folds_record import FoldsRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +74,11 @@ def check_same_rows(compared: ComparedRun, other: Path) -> None:
         They are missing or damaged.
     """
     battles, plan = read_summary(other), read_split_summary(other)
-    if battles["data"] == compared.data and plan["fingerprint"] == compared.plan.fingerprint:
+    if battles.data == compared.data and plan.fingerprint == compared.plan.fingerprint:
         return
     own_battles, own_plan = read_summary(compared.run), read_split_summary(compared.run)
     differences = [*_data_differences(own_battles, battles), *_plan_differences(own_plan, plan)]
-    what = "set of battles" if battles["data"] != compared.data else "fold plan"
+    what = "set of battles" if battles.data != compared.data else "fold plan"
     raise DataError(
         f"the other run has another {what}: {'; '.join(differences) or 'other rows in folds'}",
         where=f"{other}, compared with {compared.run}",
@@ -85,25 +87,25 @@ def check_same_rows(compared: ComparedRun, other: Path) -> None:
     )
 
 
-def _data_differences(own: dict[str, Any], other: dict[str, Any]) -> list[str]:
+def _data_differences(own: BattlesRecord, other: BattlesRecord) -> list[str]:
     """Say how two sets of battles differ, source by source."""
-    mine = {source["name"]: source for source in own["sources"]}
-    theirs = {source["name"]: source for source in other["sources"]}
+    mine = {source.name: source for source in own.sources}
+    theirs = {source.name: source for source in other.sources}
     found = [f"source {name} is in one of them alone" for name in sorted({*mine} ^ {*theirs})]
     for name in sorted({*mine} & {*theirs}):
         found += [
-            f"{key} of source {name} is {theirs[name][key]} there and {mine[name][key]} here"
+            f"{key} of source {name} is {there} there and {here} here"
             for key in ("role", "rows")
-            if theirs[name][key] != mine[name][key]
+            if (there := getattr(theirs[name], key)) != (here := getattr(mine[name], key))
         ]
-    if not found and own["key"] != other["key"]:
+    if not found and own.key != other.key:
         found.append("a file, or the way it is read, is another one")
     return found
 
 
-def _plan_differences(own: dict[str, Any], other: dict[str, Any]) -> list[str]:
+def _plan_differences(own: FoldsRecord, other: FoldsRecord) -> list[str]:
     return [
-        f"{key} is {other[key]} there and {own[key]} here"
+        f"{key} is {there} there and {here} here"
         for key in ("n_splits", "seed", "near_duplicate_threshold", "embedding_threshold")
-        if other[key] != own[key]
+        if (there := getattr(other, key)) != (here := getattr(own, key))
     ]

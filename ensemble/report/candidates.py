@@ -8,17 +8,19 @@ import numpy as np
 
 from ensemble.evaluation.scores import Score
 from ensemble.report.data import ScoredCandidate
-from ensemble.report.records_stack import Origin, StackManifest
 from ensemble.report.tables import FOLD_PREFIX
 from ensemble.run_dir.layout import OOF, STACK
+from ensemble.run_dir.stack_records import Origin, StackManifest
 from ensemble.storage.directories import MANIFEST, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ensemble.report.records import Manifest
-    from ensemble.report.records_stack import (
+    from ensemble.report.staleness import Asked, Basis
+    from ensemble.report.tables import Predictions
+    from ensemble.run_dir.fit_manifest import FitManifest
+    from ensemble.run_dir.stack_records import (
         Candidate,
         Candidates,
         PartScore,
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
         Verdict,
         VerdictCandidate,
     )
-    from ensemble.report.staleness import Asked, Basis
-    from ensemble.report.tables import Predictions
 
 
 def find_fault(
@@ -67,7 +67,7 @@ def _other_predictions(manifest: StackManifest, learners: Sequence[Predictions])
     return None
 
 
-def _origin(manifest: Manifest) -> Origin:
+def _origin(manifest: FitManifest) -> Origin:
     return Origin(key=manifest.key, oof=manifest.files.get(OOF))
 
 

@@ -19,11 +19,11 @@ from ensemble.report.comparisons import collect_comparisons
 from ensemble.report.configured import read_config
 from ensemble.report.data import Report, Submission
 from ensemble.report.learners import compare_learners, read_learners, score_learners
-from ensemble.report.records import MEND, FoldPlan, Sources, Truth
-from ensemble.report.records_stack import Candidates, Verdict
 from ensemble.report.selected import collect_lead, read_chosen
 from ensemble.report.source_studies import collect_studies
 from ensemble.report.staleness import Asked, Basis
+from ensemble.run_dir.battles_record import BattlesRecord
+from ensemble.run_dir.folds_record import FoldsRecord
 from ensemble.run_dir.layout import (
     AUDIT,
     BATTLES,
@@ -36,6 +36,9 @@ from ensemble.run_dir.layout import (
     TRUTH,
     VERDICT,
 )
+from ensemble.run_dir.record import MEND
+from ensemble.run_dir.stack_records import Candidates, Verdict
+from ensemble.run_dir.truth_record import Truth
 from ensemble.submission.record import submission_fault
 from ensemble.submission.write import read_submission
 
@@ -59,7 +62,7 @@ def collect(run: Path) -> Report:
     """
     config = read_config(run)
     _check_tables(run)
-    plan, sources = FoldPlan.read(run / FOLDS_RECORD), Sources.read(run / BATTLES_RECORD)
+    plan, sources = FoldsRecord.read(run / FOLDS_RECORD), BattlesRecord.read(run / BATTLES_RECORD)
     basis = Basis.of(plan, sources)
     target = tables.read_target(run)
     asked = Asked.of(run, config, basis)

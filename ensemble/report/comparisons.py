@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from ensemble.report.data import Report
-    from ensemble.report.records import FoldPlan, Sources
+    from ensemble.run_dir.battles_record import BattlesRecord
+    from ensemble.run_dir.folds_record import FoldsRecord
 
 _NOT_SET = "not set"
 
 
 def collect_comparisons(
-    run: Path, plan: FoldPlan | None, sources: Sources | None
+    run: Path, plan: FoldsRecord | None, sources: BattlesRecord | None
 ) -> tuple[tuple[dict[str, Any], ...], list[str]]:
     """Read the comparisons that are of the run as it is now, and say which are left out and why."""
     if plan is None or sources is None or sources.data is None:

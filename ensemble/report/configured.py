@@ -9,8 +9,8 @@ from typing import Any
 
 from ensemble.errors import ArtifactError
 from ensemble.redact import without_secrets
-from ensemble.report.records import MEND
 from ensemble.run_dir.layout import CONFIG
+from ensemble.run_dir.record import MEND
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from ensemble.evaluation.scores import Score
     from ensemble.plugin.base import FloatArray
     from ensemble.report.configured import Configured
-    from ensemble.report.records import FoldPlan, Sources, Truth
-    from ensemble.report.records_stack import Candidates, Interval, Verdict
     from ensemble.report.selected import Lead
     from ensemble.report.tables import LabelShares
+    from ensemble.run_dir.battles_record import BattlesRecord
+    from ensemble.run_dir.folds_record import FoldsRecord
+    from ensemble.run_dir.stack_records import Candidates, Interval, Verdict
+    from ensemble.run_dir.truth_record import Truth
 
 
 @dataclass(frozen=True)
@@ -173,8 +175,8 @@ class Report:
 
     run: str
     config: Configured | None
-    sources: Sources | None
-    plan: FoldPlan | None
+    sources: BattlesRecord | None
+    plan: FoldsRecord | None
     labels: tuple[LabelShares, ...] | None
     target_rows: int | None
     target_clusters: int | None

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
     from ensemble.oof.eval_set import EvalSet
     from ensemble.plugin.base import FloatArray
-    from ensemble.report.records import FoldPlan, Manifest, UsedSource, Weights
-    from ensemble.report.records_stack import Candidates
     from ensemble.report.staleness import Asked, Basis
     from ensemble.report.tables import Predictions
+    from ensemble.run_dir.fit_manifest import FitManifest, UsedSource, Weights
+    from ensemble.run_dir.folds_record import FoldsRecord
+    from ensemble.run_dir.stack_records import Candidates
 
 
 def read_learners(
@@ -49,7 +50,7 @@ def read_learners(
 def score_learners(
     predictions: list[Predictions],
     target: EvalSet | None,
-    plan: FoldPlan | None,
+    plan: FoldsRecord | None,
     candidates: Candidates | None,
 ) -> tuple[Learner, ...]:
     """Score the learners on all rows, on each fold and on each source, in the config's order."""
@@ -101,7 +102,7 @@ def _ends(low: float | None, high: float | None) -> tuple[float, float]:
 def _learner(
     prediction: Predictions,
     target: EvalSet,
-    plan: FoldPlan | None,
+    plan: FoldsRecord | None,
     overall: Score,
     parts: tuple[dict[int, Score], dict[str, Score]],
 ) -> Learner:
@@ -134,19 +135,19 @@ def _total(seconds: list[float | None]) -> float | None:
     return sum(known) if known and len(known) == len(seconds) else None
 
 
-def _training_rows(manifests: tuple[Manifest, ...]) -> str | None:
+def _training_rows(manifests: tuple[FitManifest, ...]) -> str | None:
     """Say ``"recorded"`` only where every fold does."""
     states = {m.training_rows or "unknown" for m in manifests}
     return max(states) if states else None
 
 
-def _pretrain(manifests: tuple[Manifest, ...]) -> str | None:
+def _pretrain(manifests: tuple[FitManifest, ...]) -> str | None:
     """Say what became of rows for pre-training; in some folds all of them may be cut."""
     states = {m.pretrain for m in manifests}
     return next((state for state in ("used", "unsupported", "none") if state in states), None)
 
 
-def _lessons(manifests: tuple[Manifest, ...]) -> tuple[Lesson, ...]:
+def _lessons(manifests: tuple[FitManifest, ...]) -> tuple[Lesson, ...]:
     """Sum up over the folds what each source taught, in the order of the first that has it."""
     names = dict.fromkeys(name for manifest in manifests for name in manifest.sources)
     return tuple(

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ensemble.evaluation.calibration import Reliability
     from ensemble.oof.eval_set import EvalSet
     from ensemble.plugin.base import FloatArray
-    from ensemble.report.records_stack import Verdict
     from ensemble.report.tables import Predictions
+    from ensemble.run_dir.stack_records import Verdict
 
 WORST = 15
 """How many badly predicted battles are shown."""

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ensemble.report.data import Report
-    from ensemble.report.records import FoldPlan, Sources
+    from ensemble.run_dir.battles_record import BattlesRecord
+    from ensemble.run_dir.folds_record import FoldsRecord
 
 _PARTS = ("prompts", "responses")
 _KINDS = ("text", "features")
@@ -31,7 +32,7 @@ _SIZE = (460.0, 230.0)
 
 
 def collect_studies(
-    run: Path, plan: FoldPlan | None, sources: Sources | None
+    run: Path, plan: FoldsRecord | None, sources: BattlesRecord | None
 ) -> tuple[tuple[dict[str, Any], ...], list[str]]:
     """Read the studies that are of the run as it is now, and say which are left out and why."""
     if plan is None or sources is None or sources.data is None:

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     from ensemble.config.settings import Config
     from ensemble.report.configured import Configured
-    from ensemble.report.records import FoldPlan, Manifest, Sources
-    from ensemble.report.records_stack import StackManifest
+    from ensemble.run_dir.battles_record import BattlesRecord
+    from ensemble.run_dir.fit_manifest import FitManifest
+    from ensemble.run_dir.folds_record import FoldsRecord
+    from ensemble.run_dir.stack_records import StackManifest
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,11 @@ class Basis:
     data: str | None
 
     @classmethod
-    def of(cls, plan: FoldPlan | None, sources: Sources | None) -> Basis:
+    def of(cls, plan: FoldsRecord | None, sources: BattlesRecord | None) -> Basis:
         """Take it from the run's records."""
         return cls(plan.fingerprint if plan else None, sources.data if sources else None)
 
-    def difference(self, made_from: Manifest | StackManifest) -> str | None:
+    def difference(self, made_from: FitManifest | StackManifest) -> str | None:
         """Name what something was made from that is not so any more; None where all of it is."""
         if self.plan is not None and made_from.plan != self.plan:
             return "another fold plan"
@@ -120,7 +122,7 @@ class Asked:
         except ArtifactError as error:
             return error.message
         wanted = split_key(self.basis.data, self.config.folds.n_splits, self.config.seed)
-        if summary["key"] == wanted:
+        if summary.key == wanted:
             return None
         return "the fold plan was made with other settings than the config now says"
 

@@ -16,8 +16,9 @@ from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.store import read_held_out
 from ensemble.plugin.base import CLASSES
-from ensemble.report.records import MEND, Manifest
+from ensemble.run_dir.fit_manifest import FitManifest
 from ensemble.run_dir.layout import BATTLES, FOLDS, OOF, STACK
+from ensemble.run_dir.record import MEND
 from ensemble.storage.atomic import TEMPORARY
 from ensemble.storage.directories import MANIFEST, read_manifest
 
@@ -94,7 +95,7 @@ class Predictions:
     probabilities: FloatArray
     losses: FloatArray
     logits: FloatArray | None = None
-    manifests: tuple[Manifest, ...] = ()
+    manifests: tuple[FitManifest, ...] = ()
 
 
 def read_labels(run: Path) -> tuple[LabelShares, ...] | None:
@@ -147,9 +148,9 @@ def _fold_directories(directory: Path) -> Iterator[tuple[int, Path]]:
     yield from sorted((int(number), p) for number, p in numbered if number.isdigit())
 
 
-def _usable_manifest(folder: Path, basis: Basis, asked: Asked) -> Manifest:
+def _usable_manifest(folder: Path, basis: Basis, asked: Asked) -> FitManifest:
     """Read a fold's manifest; of another plan, damaged, or made otherwise, it is not usable."""
-    manifest = Manifest.read(folder / MANIFEST)
+    manifest = FitManifest.read(folder / MANIFEST)
     if manifest is None or OOF not in manifest.files:
         raise ArtifactError("the manifest names no predictions", where=str(folder))
     other = basis.difference(manifest)
@@ -174,7 +175,7 @@ def _usable_manifest(folder: Path, basis: Basis, asked: Asked) -> Manifest:
 
 
 def _learner_predictions(
-    name: str, logits: FloatArray, manifests: tuple[Manifest, ...], target: EvalSet
+    name: str, logits: FloatArray, manifests: tuple[FitManifest, ...], target: EvalSet
 ) -> Predictions:
     probabilities = softmax(logits)
     return Predictions(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ensemble.battles.split import read_split_summary, split
 from ensemble.stages.shared import check_and_record, made_or_kept, say_again
@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
+    from ensemble.run_dir.folds_record import FoldsRecord
     from ensemble.run_dir.reporter import Reporter
 
     Fit = tuple[LearnerSpec, HeldOut]
 
 
-def split_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
+def split_stage(config: Config, reporter: Reporter) -> FoldsRecord:
     """Turn battles into ``folds.parquet``."""
     directory = Path(config.run_dir)
     with reporter.stage("split"):
@@ -30,14 +31,14 @@ def split_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
             tell=partial(say_again, reporter, "fold plan"),
         )
         summary = read_split_summary(directory)
-        overlap = summary["test_overlap"]
-        if overlap["test_rows"]:
-            text = (
-                f"{overlap['test_rows']:,} of {overlap['of']:,} test rows have a labeled relative"
+        overlap = summary.test_overlap
+        if overlap and overlap.test_rows:
+            reporter.event("test overlap", **overlap.model_dump())
+            reporter.log(
+                f"{overlap.test_rows:,} of {overlap.of:,} test rows have a labeled relative: "
+                "scores on these flatter"
             )
-            reporter.event("test overlap", **overlap)
-            reporter.log(f"{text}: scores on these flatter")
-        for warning in summary["warnings"]:
+        for warning in summary.warnings:
             reporter.warn(warning)
     reporter.log("fold plan  " + made_or_kept(made))
     return summary

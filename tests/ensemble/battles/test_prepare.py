@@ -54,7 +54,7 @@ def test_battles_of_another_version_are_refused_and_made_anew(
 ) -> None:
     whole = (run / "battles.json").read_text()
     stored = read_summary(run)
-    older = {"key": stored["key"], "files": stored["files"], "made_by": made_by}
+    older = {"key": stored.key, "files": stored.files, "made_by": made_by}
     json_files.write_checksummed(run / "battles.json", older)
     with pytest.raises(ArtifactError, match="prepared by another version"):
         read_battles(run)
@@ -150,7 +150,7 @@ def test_a_directory_is_known_by_the_table_that_its_loader_makes(
     (project.path / "parts" / "1.csv").write_text(csv)
     config = project.config(sources=_sources(project, "parts"))
     assert prepare(config)
-    key = read_summary(project.path / "run")["key"]
+    key = read_summary(project.path / "run").key
     (project.path / "parts" / "notes.txt").write_text("not read by the loader")
     assert not prepare(config)
     (project.path / "parts").rename(project.path / "moved")
@@ -158,7 +158,7 @@ def test_a_directory_is_known_by_the_table_that_its_loader_makes(
     assert len(loaded) == 3
     (project.path / "moved" / "1.csv").write_text("".join(csv.splitlines(keepends=True)[:-1]))
     assert prepare(project.config(sources=_sources(project, "moved")))
-    assert read_summary(project.path / "run")["key"] != key
+    assert read_summary(project.path / "run").key != key
 
 
 def test_a_file_with_a_loader_is_known_by_its_bytes(project: Any, loaded: list[Path]) -> None:

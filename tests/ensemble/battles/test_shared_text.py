@@ -65,8 +65,8 @@ def test_a_large_cluster_names_it_in_its_warning_and_in_the_report(
     with writing(config) as reporter:
         prepare_stage(config, reporter)
         summary = split_stage(config, reporter)
-    largest = summary["largest_clusters"][0]
-    assert largest["rows"] >= 20
-    assert largest["shared_text"].startswith("You are a judge")
-    assert any("its prompts share" in text for text in summary["warnings"])
+    largest = summary.largest_clusters[0]
+    assert largest.rows >= 20
+    assert (largest.shared_text or "").startswith("You are a judge")
+    assert any("its prompts share" in text for text in summary.warnings)
     assert json.loads((project.path / "run" / "folds.json").read_text())["warnings"]

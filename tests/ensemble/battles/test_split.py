@@ -32,7 +32,7 @@ def test_prepare_keeps_all_rows_and_does_nothing_twice(project: Any, run: Path) 
     assert battles["is_test"].sum() == 9
     assert not prepare(project.config())
     assert read_battles(run)[1] == key
-    assert [source["rows"] for source in read_summary(run)["sources"]] == [60, 20, 9]
+    assert [source.rows for source in read_summary(run).sources] == [60, 20, 9]
 
 
 @pytest.mark.parametrize("file", ["train.csv", "test.csv"])
@@ -40,9 +40,9 @@ def test_prepare_notices_changed_files(project: Any, run: Path, file: str) -> No
     path = project.path / file
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-1]))
-    key = read_summary(run)["key"]
+    key = read_summary(run).key
     assert prepare(project.config())
-    assert read_summary(run)["key"] != key
+    assert read_summary(run).key != key
 
 
 def test_weights_do_not_touch_the_battles(project: Any, run: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_target_of_one_class_is_a_warning(project: Any) -> None:
     (project.path / "run").mkdir()
     prepare(config)
     _split(project.path / "run")
-    warning = read_split_summary(project.path / "run")["warnings"][0]
+    warning = read_split_summary(project.path / "run").warnings[0]
     assert warning.startswith("every target row has the label winner_model_b")
 
 
@@ -171,6 +171,6 @@ def test_the_summary_says_how_the_plan_was_made(run: Path) -> None:
         read_split_summary(run)
     _split(run)
     summary = read_split_summary(run)
-    assert (summary["seed"], summary["n_splits"]) == (7, 3)
-    assert summary["near_duplicate_threshold"] == 0.8
-    assert summary["fingerprint"] == read_split(run).fingerprint
+    assert (summary.seed, summary.n_splits) == (7, 3)
+    assert summary.near_duplicate_threshold == 0.8
+    assert summary.fingerprint == read_split(run).fingerprint

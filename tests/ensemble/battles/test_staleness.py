@@ -25,7 +25,7 @@ from ensemble.stages.work import writing
 if TYPE_CHECKING:
     from ensemble.config.settings import Config
 
-LATER = [split_stage, fit_stage, stack_stage, predict_stage]
+LATER: list[Any] = [split_stage, fit_stage, stack_stage, predict_stage]
 OTHER = "other sources or settings than the config now says(.|\n)*ensemble prepare CONFIG"
 REPLACED = 'source "{}" is not the one that was prepared(.|\n)*ensemble prepare CONFIG'
 
@@ -121,7 +121,7 @@ def test_the_threshold_on_record_is_the_one_that_made_the_clusters(
         prepare_stage(config, reporter)
         split_stage(config, reporter)
     assert json.loads((place / "folds.json").read_text())["near_duplicate_threshold"] == 0.9
-    assert read_summary(place)["settings"]["near_duplicate_threshold"] == 0.9
+    assert read_summary(place).settings["near_duplicate_threshold"] == 0.9
 
 
 @pytest.mark.parametrize(

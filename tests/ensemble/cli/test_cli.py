@@ -17,7 +17,6 @@ from filelock import FileLock
 SLOW_LEARNER = """
 import json, os, time
 import numpy as np
-from ensemble.storage.artifacts import write_checksummed
 from ensemble import BaseLearner, hookimpl
 
 print("heard on import")

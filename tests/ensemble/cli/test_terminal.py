@@ -111,7 +111,7 @@ def test_where_it_is_no_terminal_a_line_a_minute_says_how_far_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("ensemble.cli.terminal.time.monotonic", lambda: now)
+    monkeypatch.setattr("ensemble.run_dir.progress.time.monotonic", lambda: now)
     with Terminal().progress("fit") as progress:
         for share, now in ((0.1, 1059.0), (0.2, 1060.0), (0.3, 1119.0), (0.4, 1190.0)):  # noqa: B007
             progress(share, "fold 1")

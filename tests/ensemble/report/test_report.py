@@ -391,7 +391,9 @@ def _write_rest(run: Path, battles: pl.DataFrame, learners: int) -> None:
     _json(
         run / "battles.json",
         {
+            "key": "k" * 64,
             "made_by": {"version": prepare.VERSION},
+            "settings": {},
             "sources": [
                 {
                     "name": "arena",

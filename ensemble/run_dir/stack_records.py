@@ -1,4 +1,4 @@
-"""The JSON of ``stack/``, as the report reads it."""
+"""The JSON of ``stack/``: what it was made from, the scores of all candidates, the verdict."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from ensemble.report.records import Record
+from ensemble.run_dir.record import Record
 
 
 class Origin(Record):

@@ -1,0 +1,61 @@
+"""``learners/<name>/<fit>/manifest.json``: what a fit is made from, and what it took."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from ensemble.run_dir.record import Record
+
+
+class Seconds(Record):
+    """How long a learner took on one fold."""
+
+    fit: float | None = None
+    predict: float | None = None
+
+
+class Rows(Record):
+    """How many rows a learner saw on one fold."""
+
+    train: int | None = None
+    held_out: int | None = None
+    pretrain: int | None = None
+    test: int | None = None
+
+
+class Weights(Record):
+    """Weights of the rows of a source."""
+
+    mean: float | None = None
+    least: float | None = None
+    greatest: float | None = None
+
+
+class UsedSource(Record):
+    """How the rows of a source counted in the training of one fold."""
+
+    role: str
+    rows: int
+    weight: Weights = Weights()
+    offset: tuple[float, ...] | None = None
+    labelled_by: dict[str, str] = Field(default_factory=dict)
+
+
+class FitManifest(Record):
+    """``learners/<name>/fold-<k>/manifest.json``."""
+
+    plan: str
+    fold: int | str
+    data: str | None = None
+    key: str | None = None
+    plugin: str | None = None
+    plugin_version: str | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    training_rows: str | None = None
+    pretrain: str | None = None
+    rows: Rows = Rows()
+    sources: dict[str, UsedSource] = Field(default_factory=dict)
+    seconds: Seconds = Seconds()
+    files: dict[str, str] = Field(default_factory=dict)

@@ -1,0 +1,73 @@
+"""What the JSON files of a run hold: one class a file, for those who write it and who read it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ensemble.errors import ArtifactError
+from ensemble.storage.json_files import read_checksummed, read_json, write_checksummed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+MEND = "run `ensemble run CONFIG` again"
+
+
+class Record(BaseModel):
+    """One JSON object of a run; keys that nobody here knows are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @classmethod
+    def validated(cls, content: Any, path: Path, mend: str = MEND) -> Self:
+        """Take what a file holds.
+
+        Raises
+        ------
+        ArtifactError
+            It says something else than its stage writes.
+        """
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise ArtifactError(
+                f"a stored file says something unexpected at {place}: {first['msg']}",
+                where=str(path),
+                mend=mend,
+            ) from error
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Read a file; None where no stage has written it yet.
+
+        Raises
+        ------
+        ArtifactError
+            The file is damaged or says something else than its stage writes.
+        """
+        if not path.exists():
+            return None
+        try:
+            return cls.validated(read_json(path), path)
+        except ArtifactError as error:
+            raise ArtifactError(error.message, where=str(path), mend=MEND) from error
+
+    @classmethod
+    def read_checksummed(cls, path: Path, mend: str = MEND) -> Self:
+        """Read a file that ``write`` has written.
+
+        Raises
+        ------
+        ArtifactError
+            It is missing, or not what was written.
+        """
+        return cls.validated(read_checksummed(path, mend=mend), path, mend)
+
+    def write(self, path: Path) -> None:
+        """Write it, with the fingerprint of all of it."""
+        write_checksummed(path, self.model_dump())
