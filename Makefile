@@ -1,24 +1,31 @@
 # make demo   the whole pipeline on generated battles: needs python3 >= 3.11 and nothing else
 # make test   what CI runs of the tests
+# CONTRIBUTING.md lists the rest.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL := $(PIP) install --constraint constraints.txt --editable
 
 .PHONY: demo test test-lm lint docs clean
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --constraint constraints.txt --editable .
+	$(INSTALL) .
 	touch $@
 
-$(VENV)/dev: $(VENV)/core
-	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+# Dependency groups need pip 25.1 or newer; a new environment of Python 3.11 has an older one.
+$(VENV)/pip: $(VENV)/core
+	$(PIP) install 'pip>=25.1'
+	touch $@
+
+$(VENV)/dev: $(VENV)/pip
+	$(INSTALL) . --group dev
 	touch $@
 
 $(VENV)/lm: $(VENV)/dev
-	$(PIP) install --constraint constraints.txt --editable '.[dev,lm,lm-test]'
+	$(INSTALL) '.[lm]' --group dev --group lm-test
 	touch $@
 
 demo: $(VENV)/core
