@@ -361,5 +361,5 @@ def _require_extra() -> None:
     if missing:
         raise LearnerError(
             f"language models need {', '.join(missing)}, which is not installed",
-            mend="pip install 'preference-ensemble[lm]'",
+            mend="in a clone of the repository: pip install -c constraints.txt '.[lm]'",
         )
