@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt --editable
 
-.PHONY: demo test test-lm lint docs clean
+.PHONY: demo test test-lm lint docs site clean
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -26,6 +26,10 @@ $(VENV)/dev: $(VENV)/pip
 
 $(VENV)/lm: $(VENV)/dev
 	$(INSTALL) '.[lm]' --group dev --group lm-test
+	touch $@
+
+$(VENV)/docs: $(VENV)/pip
+	$(INSTALL) . --group docs
 	touch $@
 
 demo: $(VENV)/core
@@ -48,5 +52,10 @@ lint: $(VENV)/lm
 docs: $(VENV)/dev
 	$(BIN)/python docs/generate.py
 
+# The docs as pages to open in a browser, offline: site/index.html.
+site: $(VENV)/docs
+	rm -rf site
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --doctree-dir build/doctrees --fresh-env docs site
+
 clean:
-	rm -rf $(VENV) runs build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) runs build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
