@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+import ensemble
 from ensemble.config.load import parse_config
 from ensemble.pipeline import run
 from ensemble.plugin import hookspecs
 from ensemble.plugin.manager import Manager, use_manager
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def _blocks(page: str, language: str) -> list[str]:
@@ -36,6 +37,41 @@ def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text(encoding="utf-8"))
     missing = [link for link in links if not (page.parent / link).exists()]
     assert not missing
+
+
+def test_the_commands_of_contributing_are_those_of_the_makefile() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (phony,) = re.findall(r"^\.PHONY: (.+)$", text, flags=re.MULTILINE)
+    told = re.findall(r"^make (\S+)", "".join(_blocks("CONTRIBUTING.md", "")), flags=re.MULTILINE)
+    assert sorted(told) == sorted(phony.split())
+
+
+def test_the_groups_of_contributing_are_those_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `(\w[\w-]*)` \|", page, flags=re.MULTILINE)
+    assert sorted(told) == sorted(project["dependency-groups"])
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    """After a section of what is not released, if there is one."""
+    page = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^## (.+)$", page, flags=re.MULTILINE)
+    released = [section for section in sections if section != "Unreleased"]
+    assert re.fullmatch(rf"{re.escape(ensemble.__version__)} - \d{{4}}-\d\d-\d\d", released[0])
+
+
+def test_every_public_name_is_in_the_reference_once() -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\.\. auto\w+:: ensemble\.(\w+)$", page, flags=re.MULTILINE)
+    assert sorted(told) == sorted(ensemble.__all__)
+
+
+def test_no_page_installs_the_package_from_an_index() -> None:
+    """It is on none."""
+    installs = re.compile(r"pip install[^\n`]*preference-ensemble")
+    wrong = [p.name for p in PAGES if installs.search(p.read_text(encoding="utf-8"))]
+    assert not wrong
 
 
 def test_the_configs_of_the_docs_are_valid(tmp_path: Path) -> None:
