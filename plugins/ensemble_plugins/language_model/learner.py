@@ -183,7 +183,7 @@ class LanguageModel(Parameters, BaseLearner):
         """Compute a few battles in every way that the learner will; see ``checks.check_model``."""
         _require_extra()
         from ensemble_plugins.language_model.model.checks import check_model
-        from ensemble_plugins.language_model.model.classifier import pick_device
+        from ensemble_plugins.language_model.model.devices import pick_device
 
         self.cache_ = context.cache_directory
         self.classifier_ = None
@@ -307,7 +307,8 @@ class LanguageModel(Parameters, BaseLearner):
         )
 
     def _load_classifier(self, device: str, seed: int) -> Classifier:
-        from ensemble_plugins.language_model.model.classifier import load_classifier, pick_device
+        from ensemble_plugins.language_model.model.devices import pick_device
+        from ensemble_plugins.language_model.model.loading import load_classifier
 
         return load_classifier(
             self.model_settings(), device=pick_device(device), seed=seed, pad_id=self._pad_id()

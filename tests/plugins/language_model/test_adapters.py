@@ -18,7 +18,7 @@ transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
 adapters = importlib.import_module("ensemble_plugins.language_model.model.adapters")
 inference = importlib.import_module("ensemble_plugins.language_model.model.inference")
-model = importlib.import_module("ensemble_plugins.language_model.model.classifier")
+loading = importlib.import_module("ensemble_plugins.language_model.model.loading")
 safetensors = importlib.import_module("safetensors.torch")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_models")
 
@@ -63,7 +63,7 @@ def written(family: str, checkpoint: Path, stored: Path, **options: Any) -> Any:
 
 def fresh(classifier: Any) -> Any:
     """Load the same base weights with another head and other adapters."""
-    made = model.load_classifier(classifier.settings, device=classifier.device, seed=99)
+    made = loading.load_classifier(classifier.settings, device=classifier.device, seed=99)
     assert not np.allclose(logits(made), logits(classifier), atol=1e-4)
     return made
 
@@ -188,7 +188,7 @@ def test_other_base_weights_are_refused(tmp_path: Path, stored: Path) -> None:
     chosen = written("llama3", tmp_path, stored).settings
     trained_on = json.loads((stored / adapters.BASE).read_text())["sha256"]
     tiny.save_checkpoint("llama3", tmp_path, seed=2)
-    again = model.load_classifier(chosen, device=torch.device("cpu"))
+    again = loading.load_classifier(chosen, device=torch.device("cpu"))
     with pytest.raises(ArtifactError, match=f"are not what was trained on.*{trained_on}") as error:
         adapters.read_state(again, stored)
     assert str(error.value.mend).startswith("put those files back, or say in `model`")

@@ -20,7 +20,7 @@ adapters = importlib.import_module("ensemble_plugins.language_model.model.adapte
 hashing = importlib.import_module("ensemble.storage.hashing")
 base_weights = importlib.import_module("ensemble_plugins.language_model.model.base_weights")
 huggingface_hub = importlib.import_module("huggingface_hub")
-model = importlib.import_module("ensemble_plugins.language_model.model.classifier")
+loading = importlib.import_module("ensemble_plugins.language_model.model.loading")
 safetensors = importlib.import_module("safetensors.torch")
 settings = importlib.import_module("ensemble_plugins.language_model.settings")
 weights = importlib.import_module("ensemble_plugins.language_model.model.weights")
@@ -154,8 +154,8 @@ def test_every_shard_counts_and_none_may_be_missing(number: int, checkpoint: Pat
 def test_a_directory_without_weights_is_refused(checkpoint: Path) -> None:
     (checkpoint / FILE).unlink()
     match = f"there is no file named {FILE} or {INDEX}"
-    for ask in (base_weights.identity, model.load_classifier):
-        options = {"device": torch.device("cpu")} if ask is model.load_classifier else {}
+    for ask in (base_weights.identity, loading.load_classifier):
+        options = {"device": torch.device("cpu")} if ask is loading.load_classifier else {}
         with pytest.raises(LearnerError, match=match) as error:
             ask(of(checkpoint), **options)
         assert error.value.where == str(checkpoint)
@@ -226,24 +226,24 @@ def test_what_the_cache_lacks_is_fetched(
 def test_a_trained_model_takes_no_other_base(
     name: str, what: str, checkpoint: Path, tmp_path: Path
 ) -> None:
-    made = model.load_classifier(of(checkpoint, rank=4), device=torch.device("cpu"))
+    made = loading.load_classifier(of(checkpoint, rank=4), device=torch.device("cpu"))
     stored = tmp_path / "stored"
     stored.mkdir()
     adapters.write_state(made, adapters.trained_state(made), stored)
     again = of(checkpoint.rename(tmp_path / "moved"), rank=4)
-    adapters.read_state(model.load_classifier(again, device=torch.device("cpu")), stored)
+    adapters.read_state(loading.load_classifier(again, device=torch.device("cpu")), stored)
     if name == FILE:
         one_bit(tmp_path / "moved" / name)
     else:
         change_json(tmp_path / "moved" / name, model_max_length=7)
     with pytest.raises(ArtifactError, match=f"the {what} not what was trained on"):
-        adapters.read_state(model.load_classifier(again, device=torch.device("cpu")), stored)
+        adapters.read_state(loading.load_classifier(again, device=torch.device("cpu")), stored)
 
 
 def test_what_is_stored_names_the_weights_that_were_loaded(
     checkpoint: Path, tmp_path: Path
 ) -> None:
-    made = model.load_classifier(of(checkpoint, rank=4), device=torch.device("cpu"))
+    made = loading.load_classifier(of(checkpoint, rank=4), device=torch.device("cpu"))
     first = digest(checkpoint)
     one_bit(checkpoint / FILE)
     adapters.write_state(made, adapters.trained_state(made), tmp_path)
@@ -253,16 +253,16 @@ def test_what_is_stored_names_the_weights_that_were_loaded(
 def test_weights_replaced_while_they_are_loaded_are_refused(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = model.load_model
+    load = loading.load_model
 
     def replace(*args: Any, **options: Any) -> Any:
         made = load(*args, **options)
         one_bit(checkpoint / FILE)
         return made
 
-    monkeypatch.setattr(model, "load_model", replace)
+    monkeypatch.setattr(loading, "load_model", replace)
     with pytest.raises(LearnerError, match="were replaced while they were loaded"):
-        model.load_classifier(of(checkpoint), device=torch.device("cpu"))
+        loading.load_classifier(of(checkpoint), device=torch.device("cpu"))
 
 
 def test_a_file_is_read_once_a_process(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -262,8 +262,8 @@ def test_the_memory_is_free_while_a_team_trains(
 def test_a_model_that_nobody_holds_is_gone_before_the_next_is_loaded(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = importlib.import_module("ensemble_plugins.language_model.model.classifier")
-    classifier, load = tiny.load(source), model.load_model
+    loading = importlib.import_module("ensemble_plugins.language_model.model.loading")
+    classifier, load = tiny.load(source), loading.load_model
     watched = _watch(classifier)
     there: list[int] = []
 
@@ -271,7 +271,7 @@ def test_a_model_that_nobody_holds_is_gone_before_the_next_is_loaded(
         there.append(sum(module() is not None for module in watched))
         return load(*args, **options)
 
-    monkeypatch.setattr(model, "load_model", loaded)
+    monkeypatch.setattr(loading, "load_model", loaded)
     with _no_collection():
         del classifier
         tiny.load(source)

@@ -19,9 +19,10 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
 adapters = importlib.import_module("ensemble_plugins.language_model.model.adapters")
+devices = importlib.import_module("ensemble_plugins.language_model.model.devices")
 distributed = importlib.import_module("ensemble_plugins.language_model.train.distributed")
 inference = importlib.import_module("ensemble_plugins.language_model.model.inference")
-model = importlib.import_module("ensemble_plugins.language_model.model.classifier")
+loading = importlib.import_module("ensemble_plugins.language_model.model.loading")
 parity = importlib.import_module("ensemble_plugins.language_model.model.parity")
 precision = importlib.import_module("ensemble_plugins.language_model.model.precision")
 settings = importlib.import_module("ensemble_plugins.language_model.settings")
@@ -79,7 +80,7 @@ def make_classifier(name: str, directory: Path, *, compiled: bool | None = None)
     base.save_pretrained(directory)
     torch.compiler.reset()
     chosen = settings.ModelSettings(str(directory), rank=16, alpha=32.0)
-    made = model.load_classifier(chosen, device=DEVICE, seed=3, compiled=compiled)
+    made = loading.load_classifier(chosen, device=DEVICE, seed=3, compiled=compiled)
     for path, parameter in made.model.named_parameters():
         if "lora_B" in path:
             parameter.data.normal_(0.0, 0.05)
@@ -147,7 +148,7 @@ def test_padded_batches_give_the_logits_and_gradients_of_float32(tmp_path: Path)
     base.save_pretrained(tmp_path)
     torch.compiler.reset()
     chosen = settings.ModelSettings(str(tmp_path), tuning="full")
-    classifier = model.load_classifier(chosen, device=DEVICE, seed=3)
+    classifier = loading.load_classifier(chosen, device=DEVICE, seed=3)
     assert classifier.compiled
     assert classifier.multiple == 16
     tokens, rows = make_tokens(), np.arange(len(LENGTHS))
@@ -198,7 +199,7 @@ def test_products_of_any_number_of_rows(dtype: Any, activations: Any, rows: int)
 
 
 def test_float16_stays_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "compute_dtype", lambda device: torch.float16)
+    monkeypatch.setattr(devices, "compute_dtype", lambda device: torch.float16)
     classifier, tokens = make_classifier("gemma2-64", tmp_path, compiled=False), make_tokens()
     assert classifier.dtype is torch.float16
     assert next(classifier.backbone.parameters()).dtype is torch.float16
@@ -215,7 +216,7 @@ def test_adapters_of_quantized_weights_learn(bits: int, tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes")
     make_classifier("llama3-64", tmp_path, compiled=False)
     chosen = settings.ModelSettings(str(tmp_path), bits=bits, rank=4)
-    classifier = model.load_classifier(chosen, device=DEVICE, seed=3)
+    classifier = loading.load_classifier(chosen, device=DEVICE, seed=3)
     assert all(p.dtype is torch.float32 for p in classifier.model.parameters() if p.requires_grad)
     parity.check_parity(classifier, make_tokens(), where=f"of weights in {bits} bits")
     rows = tiny.labelled_rows(36)
@@ -228,7 +229,7 @@ def test_adapters_of_quantized_weights_learn(bits: int, tmp_path: Path) -> None:
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 def test_two_gpus_take_the_steps_of_one(tmp_path: Path) -> None:
     chosen = make_classifier("llama3-64", tmp_path, compiled=False).settings
-    made = model.load_classifier(chosen, device=DEVICE, seed=3)
+    made = loading.load_classifier(chosen, device=DEVICE, seed=3)
     start = adapters.trained_state(made)
     # Several packs a step, so that both have a part.
     job = distributed.Job(

@@ -19,7 +19,7 @@ adapters = importlib.import_module("ensemble_plugins.language_model.model.adapte
 checks = importlib.import_module("ensemble_plugins.language_model.model.checks")
 heads = importlib.import_module("ensemble_plugins.language_model.model.heads")
 inference = importlib.import_module("ensemble_plugins.language_model.model.inference")
-model = importlib.import_module("ensemble_plugins.language_model.model.classifier")
+loading = importlib.import_module("ensemble_plugins.language_model.model.loading")
 settings = importlib.import_module("ensemble_plugins.language_model.settings")
 zoo: Any = importlib.import_module("tests.plugins.language_model.tiny_zoo")
 
@@ -38,7 +38,7 @@ def take(kind: str, directory: Path) -> Any:
     stored.mkdir()
     rows = zoo.rows(zoo.save_checkpoint(kind, source))
     chosen = settings.ModelSettings(str(source), rank=4, alpha=8.0)
-    made = model.load_classifier(chosen, device=CPU, seed=3)
+    made = loading.load_classifier(chosen, device=CPU, seed=3)
     backbone = {id(p) for p in heads.find_backbone(made.base).parameters()}
     beside = [n for n, p in made.model.named_parameters() if id(p) not in backbone]
     new = {name for name in beside if ".original_module." not in name}
@@ -128,7 +128,7 @@ def test_a_pooler_that_the_checkpoint_lacks_is_of_the_head(tmp_path: Path) -> No
     """As in BERTs that were trained on masked words alone."""
     zoo.save_checkpoint("bert", tmp_path, lacking="pooler")
     chosen = settings.ModelSettings(str(tmp_path), rank=4)
-    made = model.load_classifier(chosen, device=CPU, seed=1)
+    made = loading.load_classifier(chosen, device=CPU, seed=1)
     assert made.head == ("classifier", "bert.pooler")
     assert "base_model.model.bert.pooler.modules_to_save.default.dense.weight" in (
         made.head_parameters()
@@ -138,12 +138,12 @@ def test_a_pooler_that_the_checkpoint_lacks_is_of_the_head(tmp_path: Path) -> No
 def test_half_a_pooler_is_a_fault_of_the_checkpoint(tmp_path: Path) -> None:
     zoo.save_checkpoint("bert", tmp_path, lacking="pooler.dense.bias")
     with pytest.raises(LearnerError, match=r"lack 1 tensors of \w+: bert\.pooler\.dense\.bias"):
-        model.load_classifier(settings.ModelSettings(str(tmp_path)), device=CPU)
+        loading.load_classifier(settings.ModelSettings(str(tmp_path)), device=CPU)
 
 
 def test_norms_of_a_new_head_keep_their_scale(tmp_path: Path) -> None:
     zoo.save_checkpoint("modernbert", tmp_path)
-    made = model.load_classifier(settings.ModelSettings(str(tmp_path), rank=4), device=CPU)
+    made = loading.load_classifier(settings.ModelSettings(str(tmp_path), rank=4), device=CPU)
     made.new_head(seed=5)
     norms = {n: p for n, p in made.head_parameters().items() if "norm" in n and p.ndim == 1}
     assert norms

@@ -16,7 +16,7 @@ PACKAGE = "ensemble_plugins.language_model"
 adapters = importlib.import_module(f"{PACKAGE}.model.adapters")
 decoder = importlib.import_module(f"{PACKAGE}.model.decoder")
 inference = importlib.import_module(f"{PACKAGE}.model.inference")
-model = importlib.import_module(f"{PACKAGE}.model.classifier")
+loading = importlib.import_module(f"{PACKAGE}.model.loading")
 parity = importlib.import_module(f"{PACKAGE}.model.parity")
 settings = importlib.import_module(f"{PACKAGE}.settings")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_models")
@@ -111,7 +111,7 @@ def test_saved_and_loaded_models_give_the_same_logits(family: str, tmp_path: Pat
     classifier, tokens = make(family, tmp_path), tiny.random_tokens(LENGTHS)
     reference = parity.reference_logits(classifier, tokens)
     adapters.write_state(classifier, adapters.trained_state(classifier), tmp_path / "stored")
-    fresh = model.load_classifier(classifier.settings, device=classifier.device, seed=99)
+    fresh = loading.load_classifier(classifier.settings, device=classifier.device, seed=99)
     assert parity.drift(fresh, tokens, reference) > 1e-2
     adapters.read_state(fresh, tmp_path / "stored")
     assert check(fresh) < 1e-5

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ensemble_plugins.language_model.model.classifier import Classifier, load_classifier
+from ensemble_plugins.language_model.model.classifier import Classifier
+from ensemble_plugins.language_model.model.loading import load_classifier
 from ensemble_plugins.language_model.settings import ModelSettings
 from ensemble_plugins.language_model.text.tokens import Tokens
 

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from ensemble.plugin.base import SWAP
-from ensemble_plugins.language_model.model.classifier import Classifier, load_classifier
+from ensemble_plugins.language_model.model.classifier import Classifier
 from ensemble_plugins.language_model.model.inference import compute_logits
+from ensemble_plugins.language_model.model.loading import load_classifier
 from ensemble_plugins.language_model.settings import ModelSettings, TrainingSettings
 from ensemble_plugins.language_model.text.tokens import Tokens
 from ensemble_plugins.language_model.train.losses import row_losses

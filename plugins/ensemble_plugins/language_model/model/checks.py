@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ensemble_plugins.language_model.model.adapters import read_state, trained_state, write_state
-from ensemble_plugins.language_model.model.classifier import Classifier, load_classifier
+from ensemble_plugins.language_model.model.loading import load_classifier
 from ensemble_plugins.language_model.model.parity import (
     check_parity,
     distance,
@@ -22,6 +22,7 @@ from ensemble_plugins.language_model.model.parity import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ensemble_plugins.language_model.model.classifier import Classifier
     from ensemble_plugins.language_model.model.parity import Parity
     from ensemble_plugins.language_model.settings import ModelSettings, PredictionSettings
     from ensemble_plugins.language_model.text.tokens import Tokens

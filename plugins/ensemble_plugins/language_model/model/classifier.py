@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ensemble.errors import LearnerError
-from ensemble_plugins.language_model.model import attention, decoder, encoder
-from ensemble_plugins.language_model.model.base_weights import identity
+from ensemble_plugins.language_model.model import attention, decoder, devices, encoder
 from ensemble_plugins.language_model.model.batches import (
     Pack,
     Padded,
@@ -23,15 +20,9 @@ from ensemble_plugins.language_model.model.batches import (
     plan_padded,
 )
 from ensemble_plugins.language_model.model.encoder import MULTIPLE
-from ensemble_plugins.language_model.model.heads import (
-    adapted_names,
-    find_backbone,
-    find_head,
-    is_head,
-    saved_names,
-)
+from ensemble_plugins.language_model.model.heads import find_backbone, find_head, is_head
 from ensemble_plugins.language_model.model.kernels import prepare_kernel
-from ensemble_plugins.language_model.model.lora import ADAPTER, fuse_adapters
+from ensemble_plugins.language_model.model.lora import add_adapters, fuse_adapters
 from ensemble_plugins.language_model.model.padded import (
     call,
     differs,
@@ -41,7 +32,6 @@ from ensemble_plugins.language_model.model.padded import (
 )
 from ensemble_plugins.language_model.model.positions import find_limit
 from ensemble_plugins.language_model.model.precision import use_eight_bits
-from ensemble_plugins.language_model.model.weights import load_config, load_model
 from ensemble_plugins.language_model.text.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -103,7 +93,7 @@ class Classifier:
         self.head = find_head(base) if head is None else head
         self.identity: dict[str, str] = {}
         self.device = base.device
-        self.dtype = compute_dtype(self.device)
+        self.dtype = devices.compute_dtype(self.device)
         self.pad_id = pad_id
         for config in (base.config, base.config.get_text_config()):
             config.pad_token_id = pad_id
@@ -295,74 +285,6 @@ class Classifier:
                 module.forward = forward
 
 
-def load_classifier(
-    settings: ModelSettings,
-    *,
-    device: torch.device,
-    seed: int = 0,
-    pad_id: int = 0,
-    compiled: bool | None = None,
-) -> Classifier:
-    """Load pretrained weights and put a new head and new adapters on them.
-
-    Parameters
-    ----------
-    settings
-        Which model, and what of it is trained.
-    device
-        Where it computes.
-    seed
-        Of the head and the adapters.
-    pad_id, compiled
-        As in ``Classifier``.
-
-    Raises
-    ------
-    LearnerError
-        The weights cannot be had, or are not those of such a model.
-    """
-    free_memory()  # a model that was here before: two may not fit
-    torch.manual_seed(seed)
-    options = _options(settings, device, compute_dtype(device))
-    before = identity(settings)
-    base, head = load_model(settings, load_config(settings), **options)
-    if identity(settings) != before:
-        raise LearnerError(
-            "files of the model were replaced while they were loaded",
-            where=settings.model,
-            mend="run the same command again when nobody writes there",
-        )
-    made = Classifier(base, settings, head=head, pad_id=pad_id, compiled=compiled)
-    made.identity = before
-    return made
-
-
-def free_memory() -> None:
-    """Give back the memory of models that nobody holds any more.
-
-    Their modules hold one another, so that Python frees them when it likes, and PyTorch keeps what
-    it has freed for itself, out of the reach of other processes.
-    """
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def pick_device(name: str) -> torch.device:
-    """Turn a device's name into a device; ``"auto"`` takes a GPU where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
-def compute_dtype(device: torch.device) -> torch.dtype:
-    """Choose bfloat16 where the device computes it, float16 on older GPUs, float32 on a CPU."""
-    if device.type != "cuda":
-        return torch.float32
-    # `is_bf16_supported` is true where it is only emulated, at half the speed of float16.
-    return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
-
-
 def can_pack(model: PreTrainedModel) -> bool:
     """Say whether rows can be packed: a causal model that takes its attention from outside.
 
@@ -376,52 +298,9 @@ def can_pack(model: PreTrainedModel) -> bool:
     )
 
 
-def add_adapters(
-    base: PreTrainedModel, settings: ModelSettings, head: tuple[str, ...]
-) -> nn.Module:
-    """Add LoRA adapters and mark the head as trained; with full tuning the model as it is."""
-    if settings.tuning == "full":
-        return base.requires_grad_(requires_grad=True)
-    from peft import LoraConfig, TaskType, get_peft_model
-
-    config = LoraConfig(
-        task_type=TaskType.SEQ_CLS,
-        r=settings.rank,
-        lora_alpha=settings.alpha,  # type: ignore[arg-type] # any number serves
-        lora_dropout=settings.dropout,
-        target_modules=adapted_names(base, head, settings.modules),
-        modules_to_save=saved_names(head),
-    )
-    return get_peft_model(base, config, adapter_name=ADAPTER)
-
-
 def _layers(backbone: nn.Module) -> list[Any]:
     """Give the layers that are compiled: none where they lie elsewhere than in most models."""
     layers: Any = getattr(backbone, "layers", None)
     if layers is None:
         layers = getattr(getattr(backbone, "encoder", None), "layer", [])
     return list(layers)
-
-
-def _options(settings: ModelSettings, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    full = settings.tuning == "full"
-    options: dict[str, Any] = {
-        "dtype": torch.float32 if full else dtype,
-        "device_map": {"": device},
-    }
-    if settings.bits < 16:
-        options["quantization_config"] = _quantization(settings.bits, dtype)
-    return options
-
-
-def _quantization(bits: int, dtype: torch.dtype) -> Any:
-    from transformers import BitsAndBytesConfig
-
-    if bits == 8:
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-    )

@@ -10,11 +10,19 @@ it. Forward and backward are opaque to the compiler, which could not fuse a matr
 from __future__ import annotations
 
 import types
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from peft import LoraConfig, TaskType, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
 from torch import nn
+
+from ensemble_plugins.language_model.model.heads import adapted_names, saved_names
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from ensemble_plugins.language_model.settings import ModelSettings
 
 ADAPTER = "default"
 """PEFT's name for the only adapter."""
@@ -96,6 +104,23 @@ def _backward(ctx: Any, grads: Tensors) -> tuple[Any, ...]:
 
 
 _adapted.register_autograd(_backward, setup_context=_remember)
+
+
+def add_adapters(
+    base: PreTrainedModel, settings: ModelSettings, head: tuple[str, ...]
+) -> nn.Module:
+    """Add LoRA adapters and mark the head as trained; with full tuning the model as it is."""
+    if settings.tuning == "full":
+        return base.requires_grad_(requires_grad=True)
+    config = LoraConfig(
+        task_type=TaskType.SEQ_CLS,
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type] # any number serves
+        lora_dropout=settings.dropout,
+        target_modules=adapted_names(base, head, settings.modules),
+        modules_to_save=saved_names(head),
+    )
+    return get_peft_model(base, config, adapter_name=ADAPTER)
 
 
 def fuse_adapters(model: nn.Module) -> None:

@@ -22,7 +22,7 @@ from torch.multiprocessing.spawn import start_processes
 from ensemble.errors import EnsembleError, LearnerError
 from ensemble.processes import end_with_parent
 from ensemble_plugins.language_model.model.adapters import put_state, trained_state
-from ensemble_plugins.language_model.model.classifier import load_classifier
+from ensemble_plugins.language_model.model.loading import load_classifier
 from ensemble_plugins.language_model.train.messages import Messages
 from ensemble_plugins.language_model.train.teams import AcceleratedTeam
 from ensemble_plugins.language_model.train.training import Training

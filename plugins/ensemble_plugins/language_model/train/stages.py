@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ensemble_plugins.language_model.model.adapters import put_state, trained_state
-from ensemble_plugins.language_model.model.classifier import free_memory, load_classifier
+from ensemble_plugins.language_model.model.devices import free_memory
+from ensemble_plugins.language_model.model.loading import load_classifier
 from ensemble_plugins.language_model.train.distributed import Job, train_together
 from ensemble_plugins.language_model.train.training import Training
 

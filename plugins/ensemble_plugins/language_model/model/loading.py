@@ -1,0 +1,82 @@
+"""Classifiers of pretrained weights, with a new head and new adapters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ensemble.errors import LearnerError
+from ensemble_plugins.language_model.model import devices
+from ensemble_plugins.language_model.model.base_weights import identity
+from ensemble_plugins.language_model.model.classifier import Classifier
+from ensemble_plugins.language_model.model.weights import load_config, load_model
+
+if TYPE_CHECKING:
+    from ensemble_plugins.language_model.settings import ModelSettings
+
+
+def load_classifier(
+    settings: ModelSettings,
+    *,
+    device: torch.device,
+    seed: int = 0,
+    pad_id: int = 0,
+    compiled: bool | None = None,
+) -> Classifier:
+    """Load pretrained weights and put a new head and new adapters on them.
+
+    Parameters
+    ----------
+    settings
+        Which model, and what of it is trained.
+    device
+        Where it computes.
+    seed
+        Of the head and the adapters.
+    pad_id, compiled
+        As in ``Classifier``.
+
+    Raises
+    ------
+    LearnerError
+        The weights cannot be had, or are not those of such a model.
+    """
+    devices.free_memory()  # a model that was here before: two may not fit
+    torch.manual_seed(seed)
+    options = _options(settings, device, devices.compute_dtype(device))
+    before = identity(settings)
+    base, head = load_model(settings, load_config(settings), **options)
+    if identity(settings) != before:
+        raise LearnerError(
+            "files of the model were replaced while they were loaded",
+            where=settings.model,
+            mend="run the same command again when nobody writes there",
+        )
+    made = Classifier(base, settings, head=head, pad_id=pad_id, compiled=compiled)
+    made.identity = before
+    return made
+
+
+def _options(settings: ModelSettings, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    full = settings.tuning == "full"
+    options: dict[str, Any] = {
+        "dtype": torch.float32 if full else dtype,
+        "device_map": {"": device},
+    }
+    if settings.bits < 16:
+        options["quantization_config"] = _quantization(settings.bits, dtype)
+    return options
+
+
+def _quantization(bits: int, dtype: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if bits == 8:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
