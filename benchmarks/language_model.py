@@ -35,6 +35,7 @@ from transformers import (
 from ensemble_plugins.language_model.model import attention
 from ensemble_plugins.language_model.model.batches import make_padded
 from ensemble_plugins.language_model.model.classifier import Classifier
+from ensemble_plugins.language_model.model.compiled import not_compiled
 from ensemble_plugins.language_model.model.inference import compute_logits
 from ensemble_plugins.language_model.model.parity import drift, reference_logits, rounded_logits
 from ensemble_plugins.language_model.settings import (
@@ -155,11 +156,11 @@ def build(name: str, settings: ModelSettings, **options: Any) -> Classifier:
     """Make a model with random weights on the device."""
     kind, config = CONFIGS[name]
     config.use_cache = False
-    config._attn_implementation = "eager"
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float32 if settings.tuning == "full" else torch.bfloat16)
     with DEVICE:
         base = kind(config)
+    base.set_attn_implementation("eager")
     torch.set_default_dtype(torch.float32)
     return Classifier(base, settings, **options)
 
@@ -168,7 +169,7 @@ def free() -> None:
     """Let go of what the last model held."""
     gc.collect()
     torch.cuda.empty_cache()
-    torch._dynamo.reset()
+    torch.compiler.reset()
 
 
 def operations(name: str, lengths: np.ndarray) -> float:
@@ -383,14 +384,8 @@ def _as_it_is(_classifier: Classifier) -> Iterator[None]:
 
 @contextmanager
 def _not_compiled(classifier: Classifier) -> Iterator[None]:
-    kept = {m: m._compiled_call_impl for m in classifier.model.modules()}
-    for module in kept:
-        module._compiled_call_impl = None
-    try:
+    with not_compiled(classifier.model.modules()):
         yield
-    finally:
-        for module, call in kept.items():
-            module._compiled_call_impl = call
 
 
 @contextmanager

@@ -15,6 +15,7 @@ pytest.importorskip("peft")
 PACKAGE = "ensemble_plugins.language_model"
 adapters = importlib.import_module(f"{PACKAGE}.model.adapters")
 decoder = importlib.import_module(f"{PACKAGE}.model.decoder")
+implementation = importlib.import_module(f"{PACKAGE}.model.implementation")
 inference = importlib.import_module(f"{PACKAGE}.model.inference")
 loading = importlib.import_module(f"{PACKAGE}.model.loading")
 parity = importlib.import_module(f"{PACKAGE}.model.parity")
@@ -163,7 +164,7 @@ def test_the_model_is_as_before_after_a_reference(family: str, tmp_path: Path) -
     assert own_methods(classifier) == before
     assert any(before)
     if family == "gemma2":
-        assert classifier.base.config._attn_implementation == "packed"
+        assert implementation.attention_of(classifier.base) == "packed"
     assert not classifier.model.training
 
 

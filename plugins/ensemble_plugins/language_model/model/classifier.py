@@ -19,10 +19,14 @@ from ensemble_plugins.language_model.model.batches import (
     plan_packs,
     plan_padded,
 )
+from ensemble_plugins.language_model.model.compiled import compile_layers, not_compiled
 from ensemble_plugins.language_model.model.encoder import MULTIPLE
+from ensemble_plugins.language_model.model.forward import plain_forwards, restore_forward
 from ensemble_plugins.language_model.model.heads import find_backbone, find_head, is_head
+from ensemble_plugins.language_model.model.implementation import attention_of, eager_attention
 from ensemble_plugins.language_model.model.kernels import prepare_kernel
 from ensemble_plugins.language_model.model.lora import add_adapters, fuse_adapters
+from ensemble_plugins.language_model.model.packing import can_pack, find_head_size, find_windows
 from ensemble_plugins.language_model.model.padded import (
     call,
     differs,
@@ -101,10 +105,11 @@ class Classifier:
         self._adopt(base)
         self.compiled = self.device.type == "cuda" if compiled is None else compiled
         if self.compiled:
-            self._compile()
+            # All packs have one width. Padded batches have many: compiled for any of them.
+            compile_layers(self.backbone, dynamic=not self.packed)
 
     def _adopt(self, base: PreTrainedModel) -> None:
-        plain = base.config._attn_implementation
+        plain = attention_of(base)
         self.model: nn.Module = add_adapters(base, self.settings, self.head)
         self.base: Any = base
         for parameter in self.model.parameters():
@@ -131,8 +136,8 @@ class Classifier:
         self.base.set_attn_implementation(attention.NAME)
         fuse_adapters(self.model)
         known = decoder.take_over(self.backbone)
-        self._windows = self._find_windows()
-        self._head_size = self._find_head_size()
+        self._windows = find_windows(self.backbone)
+        self._head_size = find_head_size(self.base)
         return known or self._packs_rightly()
 
     def _packs_rightly(self) -> bool:
@@ -151,7 +156,7 @@ class Classifier:
         """Leave the model to transformers again, which computes padded batches."""
         self.packed = False
         for module in self.model.modules():
-            vars(module).pop("forward", None)
+            restore_forward(module)
         self.base.set_attn_implementation(implementation)
         if self.device.type == "cuda":
             torch.compiler.reset()
@@ -168,15 +173,6 @@ class Classifier:
             for name, parameter in self.model.named_parameters()
             if parameter.requires_grad and is_head(name, self.head)
         }
-
-    def _find_windows(self) -> set[int | None]:
-        modules: list[Any] = list(self.backbone.modules())
-        return {None} | {getattr(module, "sliding_window", None) for module in modules}
-
-    def _find_head_size(self) -> int:
-        config = self.base.config
-        size = getattr(config, "head_dim", None)
-        return int(size or config.hidden_size // config.num_attention_heads)
 
     @property
     def backbone(self) -> nn.Module:
@@ -251,56 +247,12 @@ class Classifier:
         """Say whether weights and activations are bfloat16 throughout, but for the adapters."""
         return self.dtype is torch.bfloat16 and self.settings.tuning == "lora"
 
-    def _compile(self) -> None:
-        # All packs have one width. Padded batches have many: those are compiled for any of them.
-        dynamic = not self.packed
-        for layer in _layers(self.backbone):
-            # A layer that reads early has a new shape with each pack, and little to compute.
-            if not decoder.reads_early(layer):
-                layer.compile(dynamic=dynamic)
-
     @contextmanager
     def as_transformers(self) -> Iterator[PreTrainedModel]:
         """Give the model as transformers computes it: eager attention, PEFT's adapters, all layers.
 
         The reference that parity is checked against.
         """
-        implementation = self.base.config._attn_implementation
-        kept = [
-            (module, vars(module).pop("forward"))
-            for module in self.model.modules()
-            if "forward" in vars(module)
-        ]
-        compiled = [(m, m._compiled_call_impl) for m in self.model.modules()]
-        for module, _ in compiled:
-            module._compiled_call_impl = None
-        self.base.set_attn_implementation("eager")
-        try:
+        modules = list(self.model.modules())
+        with plain_forwards(modules), not_compiled(modules), eager_attention(self.base):
             yield self.base
-        finally:
-            self.base.set_attn_implementation(implementation)
-            for module, call in compiled:
-                module._compiled_call_impl = call
-            for module, forward in kept:
-                module.forward = forward
-
-
-def can_pack(model: PreTrainedModel) -> bool:
-    """Say whether rows can be packed: a causal model that takes its attention from outside.
-
-    Packed attention has no dropout: a model that is trained with some is left to padded batches.
-    """
-    return bool(
-        not getattr(model.config.get_text_config(), "attention_dropout", 0.0)
-        and getattr(model, "_supports_attention_backend", False)
-        and isinstance(getattr(model, "score", None), nn.Linear)
-        and hasattr(getattr(model, model.base_model_prefix), "layers")
-    )
-
-
-def _layers(backbone: nn.Module) -> list[Any]:
-    """Give the layers that are compiled: none where they lie elsewhere than in most models."""
-    layers: Any = getattr(backbone, "layers", None)
-    if layers is None:
-        layers = getattr(getattr(backbone, "encoder", None), "layer", [])
-    return list(layers)

@@ -8,13 +8,13 @@ kernels for the wider matrices are slower.)
 
 from __future__ import annotations
 
-import types
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from ensemble_plugins.language_model.model import attention
+from ensemble_plugins.language_model.model.forward import replace_forward, replacement
 from ensemble_plugins.language_model.model.lora import project
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ def take_over(backbone: nn.Module) -> bool:
     if any(type(layer).__name__ not in KNOWN for layer in layers):
         return False
     for layer in layers:
-        layer.forward = types.MethodType(_forward, layer)
-    layers[-1].forward = types.MethodType(_forward_read, layers[-1])
+        replace_forward(layer, _forward)
+    replace_forward(layers[-1], _forward_read)
     return True
 
 
 def reads_early(layer: nn.Module) -> bool:
     """Say whether a layer gives the read tokens alone."""
-    return getattr(vars(layer).get("forward"), "__func__", None) is _forward_read
+    return replacement(layer) is _forward_read
 
 
 def _forward(

@@ -12,11 +12,12 @@ attention, which keeps no scores, no probabilities and no dropout of them.
 
 from __future__ import annotations
 
-import types
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
+
+from ensemble_plugins.language_model.model.forward import replace_forward
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,7 +44,7 @@ def take_over(backbone: nn.Module) -> int:
         if hasattr(module, "query_proj")
     ]
     for module in found:
-        module.forward = types.MethodType(_forward, module)
+        replace_forward(module, _forward)
     return len(found)
 
 

@@ -9,7 +9,6 @@ it. Forward and backward are opaque to the compiler, which could not fuse a matr
 
 from __future__ import annotations
 
-import types
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +16,7 @@ from peft import LoraConfig, TaskType, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
 from torch import nn
 
+from ensemble_plugins.language_model.model.forward import replace_forward
 from ensemble_plugins.language_model.model.heads import adapted_names, saved_names
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def fuse_adapters(model: nn.Module) -> None:
     """
     for module in model.modules():
         if is_plain_adapter(module):
-            module.forward = types.MethodType(_forward, module)
+            replace_forward(module, _forward)
 
 
 def is_plain_adapter(module: Any) -> bool:

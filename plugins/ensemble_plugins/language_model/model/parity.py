@@ -6,7 +6,6 @@ far rounding goes depends on the model: transformers' own logits in the same dty
 
 from __future__ import annotations
 
-import types
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from torch import nn
 
 from ensemble.errors import LearnerError
 from ensemble_plugins.language_model.model.batches import make_padded
+from ensemble_plugins.language_model.model.forward import replaced_forwards
 from ensemble_plugins.language_model.model.inference import compute_logits
 from ensemble_plugins.language_model.model.padded import call
 from ensemble_plugins.language_model.settings import PredictionSettings
@@ -196,16 +196,8 @@ def check_parity(
 def _in_float32(model: nn.Module) -> Iterator[None]:
     """Compute every module that holds weights with them in float32, and its inputs too."""
     holders = [module for module in model.modules() if _holds_half(module)]
-    kept = {module: vars(module).get("forward") for module in holders}
-    for module in holders:
-        module.forward = types.MethodType(_forward_float32, module)
-    try:
+    with replaced_forwards(holders, _forward_float32):
         yield
-    finally:
-        for module, forward in kept.items():
-            del module.forward
-            if forward is not None:
-                module.forward = forward
 
 
 def _holds_half(module: nn.Module) -> bool:
