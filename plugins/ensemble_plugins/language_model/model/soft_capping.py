@@ -2,9 +2,12 @@
 
 ``cap * tanh(score / cap)`` is computed for every pair of tokens, three times in training. The GPU
 has an instruction for the hyperbolic tangent, with an error of 2^-11 of the value, an eighth of
-what rounding to bfloat16 may lose; PyTorch computes it by a polynomial and a division. (PyTorch's
-compiler has no public way to that instruction that can be differentiated: this is the way of its
-own examples of FlexAttention.)
+what rounding to bfloat16 may lose; PyTorch computes it by a polynomial and a division.
+
+PyTorch's compiler has no public way to that instruction that can be differentiated. Its own
+examples of FlexAttention register a lowering, as is done here, by the private
+``torch._inductor.lowering`` and ``torch._inductor.virtualized``. Should those go, packs fail on a
+GPU, those of models without a bound too.
 """
 
 from __future__ import annotations
