@@ -19,7 +19,7 @@ from ensemble.config.settings import Config
 from ensemble.errors import ArtifactError, InputError
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.store import FoldStore
-from ensemble.run_dir.layout import REPORT, STACK, SUBMISSION, VERDICT
+from ensemble.run_dir.layout import CONFIG, REPORT, STACK, SUBMISSION, VERDICT
 from ensemble.stages.audit import prove_stage
 from ensemble.stages.compare import compare_stage
 from ensemble.stages.report import report_stage
@@ -328,7 +328,7 @@ def _settings(config: str | Path | Mapping[str, Any] | Config) -> Config:
         return config
     if isinstance(config, str | Path):
         return load_config(Path(config))
-    return parse_config(dict(config), Path.cwd() / "config.toml")
+    return parse_config(dict(config), Path.cwd() / CONFIG)
 
 
 def _display(progress: bool | None) -> ProgressDisplay | None:
