@@ -97,7 +97,10 @@ class TryStore:
         frame = pl.DataFrame({"id": pl.Series(ids, dtype=pl.String), **columns})
         with atomic_path(self.directory / name) as path:
             frame.write_parquet(path)
-        added = [{**asdict(one), "file": name, "doubts": [*doubts.get(one, ())]} for one in new]
+        added = [
+            {**asdict(one), "file": name, "doubts": [*doubts[one]] if one in doubts else None}
+            for one in new
+        ]
         files[name] = hash_file(self.directory / name)
         write_checksummed(
             self.directory / TRIES_INDEX, {"tries": [*entries, *added], "files": files}
@@ -119,7 +122,7 @@ class TryStore:
         return found
 
     def doubts(self, one: Try) -> list[str] | None:
-        """Say what is odd about a try; None where it is not recorded."""
+        """Say what is odd about a try; None where nobody has looked."""
         found = (entry.get("doubts") for entry in self._entries() if entry["key"] == one.key)
         return next(found, None)
 

@@ -32,6 +32,15 @@ def test_what_is_known_is_not_written_again(tmp_path: Path) -> None:
     assert len(list(store.directory.iterdir())) == 2
 
 
+def test_doubts_are_known_where_somebody_has_looked(tmp_path: Path) -> None:
+    store = TryStore(tmp_path, "rows")
+    assert store.doubts(ONE) is None
+    store.record(IDS, {ONE: losses(0.0)})
+    assert store.doubts(ONE) is None  # the stack scores learners, and does not look
+    store.record(IDS, {TWO: losses(1.0)}, {TWO: ["too good"]})
+    assert store.doubts(TWO) == ["too good"]
+
+
 def test_other_rows_or_folds_start_anew(tmp_path: Path) -> None:
     TryStore(tmp_path, "rows").record(IDS, {ONE: losses(0.0)})
     assert TryStore(tmp_path, "others").read(IDS) == {}

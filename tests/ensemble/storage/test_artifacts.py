@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -19,6 +19,9 @@ from ensemble.storage.atomic import TEMPORARY, atomic_path
 from ensemble.storage.directories import MANIFEST, atomic_directory, read_manifest
 from ensemble.storage.hashing import canonical_json, fingerprint, hash_file, hash_tree
 from ensemble.storage.json_files import read_checksummed, read_json, write_checksummed, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -413,3 +416,55 @@ def test_a_file_that_stands_is_read_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert hash_file(tmp_path / "file") == before
     (tmp_path / "file").write_bytes(b"other")
     assert hash_file(tmp_path / "file") != before
+
+
+def _verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a directory that this process has verified, with everything settled."""
+    monkeypatch.setattr("ensemble.storage.hashing._SETTLED", -(10**18))
+    directory = tmp_path / "d"
+    with atomic_directory(directory, {}) as place:
+        (place / "inner").mkdir()
+        (place / "inner" / "x").write_text("one")
+    read_manifest(directory)
+    return directory
+
+
+def test_a_directory_that_stands_is_verified_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = _verified(tmp_path, monkeypatch)
+    monkeypatch.setattr("ensemble.storage.directories._check_files", None)
+    assert set(read_manifest(directory)["files"]) == {"inner/x"}
+
+
+def _alter(directory: Path) -> None:
+    path = directory / "inner" / "x"
+    times = path.stat()
+    path.write_text("two")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def _replace(directory: Path) -> None:
+    shutil.copytree(directory, directory.with_name("copy"))
+    (directory.with_name("copy") / "inner" / "x").write_text("two")
+    shutil.rmtree(directory)
+    directory.with_name("copy").rename(directory)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _alter,
+        _replace,
+        lambda directory: (directory / "inner" / "y").write_text("foreign"),
+        lambda directory: (directory / "inner" / "x").unlink(),
+        lambda directory: (directory / MANIFEST).write_text("{}"),
+    ],
+)
+def test_what_changes_after_it_was_verified_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object]
+) -> None:
+    directory = _verified(tmp_path, monkeypatch)
+    change(directory)
+    with pytest.raises(ArtifactError, match="damaged"):
+        read_manifest(directory)

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+
+from ensemble.once import once, one_verb
+
+
+def test_a_value_is_made_once_a_verb_and_again_by_the_next() -> None:
+    made = iter(range(9))
+    for first in (0, 1):
+        with one_verb():
+            assert once("key", lambda: next(made)) == first
+            with one_verb():
+                assert once("key", lambda: next(made)) == first
+    assert [once("key", lambda: next(made)) for _ in range(2)] == [2, 3]
+
+
+def test_what_has_no_key_and_what_fails_is_not_kept() -> None:
+    made = iter(range(9))
+
+    def fail() -> int:
+        raise ValueError("no")
+
+    with one_verb():
+        assert [once(None, lambda: next(made)) for _ in range(2)] == [0, 1]
+        with pytest.raises(ValueError, match="no"):
+            once("key", fail)
+        assert once("key", lambda: next(made)) == 2
