@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,12 @@ from ensemble import pipeline
 from ensemble.battles import loading
 from ensemble.battles.prepare import read_battles
 from ensemble.battles.schema import LOGIT_COLUMNS, TEST_ROLE, TEST_SOURCE, probability_frame
-from ensemble.battles.split import read_split
-from ensemble.compare.stacked import read_candidate
-from ensemble.config.load import load_config, load_run_config, parse_config
+from ensemble.battles.split import read_split, split_key
+from ensemble.compare.folds import read_manifests
+from ensemble.compare.stacked import read_candidate, refuse_stale
+from ensemble.config.load import check_config, load_config, load_run_config, parse_config
 from ensemble.config.settings import Config
-from ensemble.errors import ArtifactError, InputError
+from ensemble.errors import ArtifactError, DataError, InputError
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.store import FoldStore
 from ensemble.run_dir.layout import CONFIG, REPORT, STACK, SUBMISSION, VERDICT
@@ -24,9 +26,9 @@ from ensemble.stages.audit import prove_stage
 from ensemble.stages.compare import compare_stage
 from ensemble.stages.report import report_stage
 from ensemble.stages.work import writing
-from ensemble.storage.directories import read_manifest
 from ensemble.storage.json_files import read_json
-from ensemble.submission.new_rows import predict_battles, reading_options
+from ensemble.submission.new_rows import predict_battles, read_test, reading_options
+from ensemble.submission.record import submission_fault
 from ensemble.submission.write import read_submission
 
 if TYPE_CHECKING:
@@ -100,13 +102,18 @@ class Run:
     """
 
     def __init__(self, directory: str | Path) -> None:
-        self.directory = Path(directory)
-        self.config: Config = load_run_config(self.directory)
+        self.directory = Path(directory).resolve()
+        load_run_config(self.directory)  # refuses what is no run
 
     def __repr__(self) -> str:
         return f"Run({str(self.directory)!r})"
 
-    @cached_property
+    @property
+    def config(self) -> Config:
+        """The config as resolved."""
+        return load_run_config(self.directory)
+
+    @property
     def battles(self) -> pl.DataFrame:
         """All battles, the test rows included: ``BATTLE_SCHEMA``."""
         return read_battles(self.directory)[0]
@@ -123,24 +130,40 @@ class Run:
 
     @property
     def verdict(self) -> dict[str, Any]:
-        """Which candidate is used and why: the content of ``verdict.json``."""
+        """Which candidate is used and why: the content of ``verdict.json``.
+
+        Raises
+        ------
+        ArtifactError
+            There is no stack, or it was made from other predictions than the run has now.
+        """
         if not (self.directory / STACK).exists():
             raise ArtifactError(
                 "there is no stack yet",
                 where=str(self.directory),
                 mend="run `ensemble stack CONFIG`",
             )
-        read_manifest(self.directory / STACK)
+        refuse_stale(self._store)
         return dict(read_json(self.directory / STACK / VERDICT))
 
     @property
     def submission(self) -> pl.DataFrame:
-        """Probabilities of the test rows: ``id`` and ``CLASSES``."""
+        """Probabilities of the test rows: ``id`` and ``CLASSES``.
+
+        Raises
+        ------
+        ArtifactError
+            There is none, or it is not what the run's stack predicts.
+        """
         if not (self.directory / SUBMISSION).exists():
             raise ArtifactError(
                 "there is no submission yet",
                 where=str(self.directory),
                 mend="run `ensemble predict CONFIG`; its config needs a [test] table",
+            )
+        if fault := submission_fault(self.directory, self.config):
+            raise ArtifactError(
+                fault, where=str(self.directory), mend="run `ensemble run CONFIG` to its end"
             )
         return read_submission(self.directory / SUBMISSION)
 
@@ -163,12 +186,14 @@ class Run:
         ConfigError
             No learner is called so.
         ArtifactError
-            A fold is damaged, or predicts rows that it does not hold out.
+            A fold is damaged, predicts rows that it does not hold out, or was made with other
+            settings than the others or than the config has; or there is none.
         """
-        name = self.config.learner(learner).name
-        logits = self._store.oof(name, self._eval_set)
+        asked, eval_set, store = self.config.learner(learner), self._eval_set, self._store
+        read_manifests(store, asked)
+        logits = store.oof(asked.name, eval_set)
         columns = {column: logits[:, i] for i, column in enumerate(LOGIT_COLUMNS)}
-        return self._eval_set.rows.select("id", "fold").with_columns(**columns)
+        return eval_set.rows.select("id", "fold").with_columns(**columns)
 
     def test(self, learner: str) -> pl.DataFrame:
         """Give a learner's logits of the test rows, averaged over its folds' models or the refit.
@@ -178,9 +203,10 @@ class Run:
         polars.DataFrame
             ``id`` and ``LOGIT_COLUMNS``.
         """
-        name, models = self.config.learner(learner).name, self.config.predict.models
+        asked, store = self.config.learner(learner), self._store
+        read_manifests(store, asked)
         ids = self.battles.filter(pl.col("is_test"))["id"]
-        logits = self._store.test_logits(name, models, ids)
+        logits = store.test_logits(asked.name, self.config.predict.models, ids)
         return pl.DataFrame({"id": ids, **{c: logits[:, i] for i, c in enumerate(LOGIT_COLUMNS)}})
 
     def probabilities(self, candidate: str = CHOSEN) -> pl.DataFrame:
@@ -196,10 +222,17 @@ class Run:
         polars.DataFrame
             ``id`` and ``CLASSES``, one row for each target row; NaN where it was not scored.
         """
-        values, _ = read_candidate(self._store, candidate, self._eval_set.rows)
-        return probability_frame(self._eval_set.ids, values)
+        eval_set = self._eval_set
+        values, _ = read_candidate(self._store, candidate, eval_set.rows)
+        return probability_frame(eval_set.ids, values)
 
-    def predict(self, battles: Any, *, text_format: TextFormat | None = None) -> pl.DataFrame:
+    def predict(
+        self,
+        battles: Any,
+        *,
+        text_format: TextFormat | None = None,
+        keep: Sequence[str] = (),
+    ) -> pl.DataFrame:
         """Score new battles by the run's models; labels among them are not looked at.
 
         Parameters
@@ -208,17 +241,24 @@ class Run:
             A table of Polars or pandas with the columns of a test file, or the path of one.
         text_format
             As in ``[test]``; None reads texts as the run's test file has them.
+        keep
+            Learners, and the meta-learner, whose models may be asked though their code is another
+            now than that which made them.
 
         Returns
         -------
         polars.DataFrame
             ``id`` and ``CLASSES``, in the order given.
         """
-        reading = reading_options(self.config, text_format=text_format)
-        rows = load_battles(
-            battles, source=TEST_SOURCE, role=TEST_ROLE, text_format=reading.text_format
-        )
-        return probability_frame(rows["id"], predict_battles(self.config, rows))
+        config = self.config
+        reading = reading_options(config, text_format=text_format)
+        if isinstance(battles, str | Path):
+            rows = read_test(Path(battles), reading)
+        else:
+            rows = load_battles(
+                battles, source=TEST_SOURCE, role=TEST_ROLE, text_format=reading.text_format
+            )
+        return probability_frame(rows["id"], predict_battles(config, rows, keep))
 
     def audit(self, *, deep: bool = False) -> Audit:
         """Prove the run anew, and write the report that shows it.
@@ -228,7 +268,9 @@ class Run:
         deep
             Ask stored models again for a sample of what is stored of their predictions.
         """
-        return prove_stage(self.directory, deep=deep)[0]
+        found, _, fault = prove_stage(self.directory, deep=deep)
+        _warn_unstored("the audit", fault)
+        return found
 
     def compare(self, *names: str, by: Sequence[str] = ()) -> dict[str, Any]:
         """Compare learners or candidates on the same target rows; the first is the reference.
@@ -241,7 +283,9 @@ class Run:
         by
             Feature columns to slice by.
         """
-        return compare_stage(self.directory, names, by)[0]
+        found, _, fault = compare_stage(self.directory, names, by)
+        _warn_unstored("the comparison", fault)
+        return found
 
     def report(self) -> Path:
         """Write ``report.html`` of all that is there; gives its path."""
@@ -249,18 +293,24 @@ class Run:
             report_stage(self.config, reporter)
         return self.directory / REPORT
 
-    @cached_property
+    @property
     def _plan(self) -> FoldPlan:
-        return read_split(self.directory)
+        config, data = self.config, read_battles(self.directory)[1]
+        return read_split(self.directory, split_key(data, config.folds.n_splits, config.seed))
 
-    @cached_property
+    @property
     def _eval_set(self) -> EvalSet:
         return EvalSet.of(self.battles, self._plan)
 
-    @cached_property
+    @property
     def _store(self) -> FoldStore:
-        data = read_battles(self.directory)[1]
-        return FoldStore(self.directory, self._plan.fingerprint, data, self._plan.n_splits)
+        plan, data = self._plan, read_battles(self.directory)[1]
+        return FoldStore(self.directory, plan.fingerprint, data, plan.n_splits)
+
+
+def _warn_unstored(what: str, fault: str | None) -> None:
+    if fault is not None:
+        warnings.warn(f"{what} is not stored: {fault}", stacklevel=3)
 
 
 def load_battles(
@@ -315,20 +365,53 @@ def _as_polars(table: Any) -> pl.DataFrame:
     if isinstance(table, pl.DataFrame):
         return table
     if hasattr(table, "columns") and hasattr(table, "notna"):
-        cells = table.astype(object).where(table.notna(), None)
-        return pl.DataFrame({str(name): cells[name].tolist() for name in cells}, strict=False)
+        return _from_pandas(table)
     raise InputError(
         f"battles are a path or a table, and not a {type(table).__name__}",
         mend="give a Polars or pandas DataFrame, or the path of a file",
     )
 
 
+def _from_pandas(table: Any) -> pl.DataFrame:
+    """Take the cells of a pandas table; what it calls missing is missing.
+
+    Raises
+    ------
+    DataError
+        Two columns have one name, or the cells of one are of several kinds.
+    """
+    names = [str(name) for name in table.columns]
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f'two columns are called "{name}"', where="the table")
+    cells, columns = table.astype(object).where(table.notna(), None), {}
+    for name, column in zip(names, cells, strict=True):
+        try:
+            columns[name] = pl.Series(name, cells[column].tolist())
+        except (TypeError, pl.exceptions.PolarsError) as error:
+            raise DataError(
+                f'the cells of column "{name}" are of several kinds: {error}',
+                where="the table",
+                mend="give all of a column's cells as texts, or all as lists",
+            ) from error
+    return pl.DataFrame(columns)
+
+
 def _settings(config: str | Path | Mapping[str, Any] | Config) -> Config:
     if isinstance(config, Config):
-        return config
+        return check_config(config, Path.cwd())
     if isinstance(config, str | Path):
         return load_config(Path(config))
-    return parse_config(dict(config), Path.cwd() / CONFIG)
+    return parse_config(_plain(dict(config)), Path.cwd() / CONFIG)
+
+
+def _plain(value: Any) -> Any:
+    """Write the paths among the values of a dictionary as TOML has them."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _display(progress: bool | None) -> ProgressDisplay | None:

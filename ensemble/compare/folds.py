@@ -67,13 +67,8 @@ def read_learner(store: FoldStore, learner: Learner, eval_set: EvalSet) -> Found
         A fold is damaged, of another plan or of other battles, was made with other settings than
         the rest or than the config has, or predicts what it does not hold out; or there is none.
     """
-    with _told_how_to_mend(learner.name):
-        manifests = {
-            fold_name(fold): store.read(learner.name, fold)
-            for fold in store.fitted_folds(learner.name)
-        }
+    manifests = read_manifests(store, learner)
     logits = store.oof(learner.name, eval_set)
-    _check_alike(manifests, learner, str(store.run / LEARNERS / learner.name))
     first = next(iter(manifests.values()))
     states = {manifest.get("training_rows") or "unknown" for manifest in manifests.values()}
     return Found(
@@ -83,6 +78,17 @@ def read_learner(store: FoldStore, learner: Learner, eval_set: EvalSet) -> Found
         | {"parameters": first.get("parameters", {})},
         max(states),
     )
+
+
+def read_manifests(store: FoldStore, learner: Learner) -> dict[str, dict[str, Any]]:
+    """Read the manifests of a learner's folds, by fold name; errors as ``read_learner``."""
+    with _told_how_to_mend(learner.name):
+        manifests = {
+            fold_name(fold): store.read(learner.name, fold)
+            for fold in store.fitted_folds(learner.name)
+        }
+    _check_alike(manifests, learner, str(store.run / LEARNERS / learner.name))
+    return manifests
 
 
 def origins_now(store: FoldStore, learner: str) -> dict[str, dict[str, str]]:

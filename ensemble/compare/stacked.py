@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from ensemble.compare.folds import origins_now
-from ensemble.errors import ArtifactError
+from ensemble.errors import ArtifactError, unknown_name
 from ensemble.plugin.base import CLASSES
 from ensemble.run_dir.layout import CANDIDATES, OOF_CANDIDATES, STACK, VERDICT
 from ensemble.storage.directories import read_manifest
@@ -63,16 +63,16 @@ def read_candidate(
     ------
     ArtifactError
         The stack is damaged or was made from something else than the run has now.
+    UnknownNameError
+        It has no such candidate.
     """
     directory = store.run / STACK
-    manifest = _manifest(store.run)
-    for learner in check_current(store, manifest):
-        raise ArtifactError(
-            f"the stack was made from other predictions of learner {learner}",
-            where=str(directory),
-            mend=_MEND,
-        )
-    candidate = _verdict(store.run)["chosen"] if name == CHOSEN else name
+    manifest = refuse_stale(store)
+    verdict = _verdict(store.run)
+    candidate = verdict["chosen"] if name == CHOSEN else name
+    known = [entry["name"] for entry in verdict["candidates"]]
+    if candidate not in known:
+        raise unknown_name("candidate", name, [CHOSEN, *known])
     path = directory / OOF_CANDIDATES
     table = _table(path).filter(pl.col("candidate") == candidate)
     joined = rows.select("id", "fold").join(
@@ -90,6 +90,24 @@ def read_candidate(
         "oof": manifest["files"][OOF_CANDIDATES],
         "learners": list(manifest["key_parts"]["folds"]),
     }
+
+
+def refuse_stale(store: FoldStore) -> dict[str, Any]:
+    """Give the stack's manifest; errors as ``read_candidate`` has them.
+
+    Raises
+    ------
+    ArtifactError
+        The stack is damaged or was made from something else than the run has now.
+    """
+    manifest = _manifest(store.run)
+    for learner in check_current(store, manifest):
+        raise ArtifactError(
+            f"the stack was made from other predictions of learner {learner}",
+            where=str(store.run / STACK),
+            mend=_MEND,
+        )
+    return manifest
 
 
 def description(run: Path, candidate: str) -> dict[str, Any]:

@@ -90,6 +90,26 @@ def parse_config(raw: dict[str, Any], path: Path) -> Config:
     return config
 
 
+def check_config(config: Config, directory: Path) -> Config:
+    """Check a config that was made in Python as one that was read is checked.
+
+    Parameters
+    ----------
+    config
+        Whose types are right.
+    directory
+        Where relative paths in it start.
+
+    Raises
+    ------
+    ConfigError
+        As ``load_config``.
+    """
+    config, faults = _completed(config, directory)
+    _refuse([*faults, *place_faults(config, None)], directory)
+    return config
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         status = path.stat()
@@ -122,11 +142,16 @@ def _resolved(raw: dict[str, Any], path: Path) -> tuple[Config, list[str]]:
         config = Config.model_validate(gathered)
     except ValidationError as error:
         raise ConfigError(explain(error), where=str(path), mend="see docs/config.md") from error
+    return _completed(config, path.resolve().parent)
+
+
+def _completed(config: Config, directory: Path) -> tuple[Config, list[str]]:
+    """Check values, and make paths absolute; gives the faults beside it."""
     faults = faults_of(config)
     if config.stack.meta_learner == "none":
         stack = config.stack.model_copy(update={"meta_learner": None})
         config = config.model_copy(update={"stack": stack})
-    return anchored(config, path.resolve().parent, faults), faults
+    return anchored(config, directory, faults), faults
 
 
 def _refuse(faults: list[str], path: Path) -> None:

@@ -56,10 +56,12 @@ def execute(
     LearnerError
         The first that failed; folds that were complete by then are kept.
     """
-    once = {(spec.name, HeldOut.of(fold)): Task(spec, HeldOut.of(fold)) for spec, fold in tasks}
+    different = {
+        (spec.name, HeldOut.of(fold)): Task(spec, HeldOut.of(fold)) for spec, fold in tasks
+    }
     by_depth, uses = itemgetter(0), config.source_uses()
     waves = groupby(
-        sorted(((depth(task.spec, uses), task) for task in once.values()), key=by_depth),
+        sorted(((depth(task.spec, uses), task) for task in different.values()), key=by_depth),
         by_depth,
     )
     run = {

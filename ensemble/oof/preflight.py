@@ -69,7 +69,7 @@ def learner_faults(
     list of str
         Errors as they are printed, each with learner and, where a file is wrong, its parameter.
     """
-    learner = spec.prototype
+    learner = spec.make()  # its own code is asked, which may change it
     with TemporaryDirectory() as cache:
         checks = list(_checks(workspace, spec, learner, Path(cache)))
         faults = [told for check in checks if (told := _fault(spec, learner, check))]

@@ -74,7 +74,10 @@ class LearnerSpec:
     def prototype(self) -> BaseLearner:
         """An instance that is never fitted, only asked what the learner is; errors as ``make``."""
         kind = get_manager().base_learners.get(self.plugin)
-        settings = canonical_json(dict(self.parameters))
+        try:
+            settings = canonical_json(dict(self.parameters))
+        except (TypeError, ValueError):  # no JSON: whoever makes it says what is wrong
+            return self.make()
         return once((kind, self.base_directory, self.where, settings), self.make)
 
     @property

@@ -74,7 +74,7 @@ class Learner:
     folds_done, folds_planned
         Folds with complete predictions, and how many the plan has.
     rows_predicted, rows_missing
-        EvalSet rows with and without an out-of-fold prediction.
+        Target rows with and without an out-of-fold prediction.
     overall
         Log loss on all predicted target rows.
     per_fold, per_source

@@ -82,8 +82,8 @@ class FoldsRecord(Record):
         In sentences.
     """
 
-    key: str | None = None
-    files: dict[str, str] = Field(default_factory=dict)
+    key: str
+    files: dict[str, str]
     fingerprint: str
     n_splits: int
     seed: int | None = None

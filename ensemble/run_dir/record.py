@@ -35,8 +35,9 @@ class Record(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
+            at = f" at {place}" if place else ""
             raise ArtifactError(
-                f"a stored file says something unexpected at {place}: {first['msg']}",
+                f"a stored file says something unexpected{at}: {first['msg']}",
                 where=str(path),
                 mend=mend,
             ) from error

@@ -15,12 +15,8 @@ from ensemble.stages.report import report_stage
 from ensemble.stages.work import writing
 
 if TYPE_CHECKING:
-    from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
-    from ensemble.oof.spec import LearnerSpec
     from ensemble.run_dir.reporter import Reporter
-
-    Fit = tuple[LearnerSpec, HeldOut]
 
 
 def audit_stage(config: Config, reporter: Reporter) -> Audit:

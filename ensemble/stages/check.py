@@ -14,13 +14,10 @@ from ensemble.stages.split import split_stage
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
     from ensemble.run_dir.reporter import Reporter
-
-    Fit = tuple[LearnerSpec, HeldOut]
 
 
 def check_stage(

@@ -13,11 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ensemble.battles.held_out import HeldOut
-    from ensemble.oof.spec import LearnerSpec
-
-    Fit = tuple[LearnerSpec, HeldOut]
-
 
 def compare_stage(
     run: Path, names: Sequence[str], by: Sequence[str] = ()

@@ -28,14 +28,10 @@ from ensemble.submission.write import write_submission
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
-    from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import FloatArray
     from ensemble.run_dir.reporter import Reporter
-
-    Fit = tuple[LearnerSpec, HeldOut]
 
 
 def predict_stage(config: Config, reporter: Reporter) -> Path | None:

@@ -10,13 +10,9 @@ from ensemble.battles.prepare import prepare, read_summary
 from ensemble.stages.shared import made_or_kept, record_config, say_again
 
 if TYPE_CHECKING:
-    from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
-    from ensemble.oof.spec import LearnerSpec
     from ensemble.run_dir.battles_record import BattlesRecord, SourceRecord
     from ensemble.run_dir.reporter import Reporter
-
-    Fit = tuple[LearnerSpec, HeldOut]
 
 
 def prepare_stage(config: Config, reporter: Reporter) -> BattlesRecord:

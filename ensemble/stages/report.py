@@ -10,12 +10,8 @@ from ensemble.report.write import write_report
 from ensemble.run_dir.layout import REPORT
 
 if TYPE_CHECKING:
-    from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
-    from ensemble.oof.spec import LearnerSpec
     from ensemble.run_dir.reporter import Reporter
-
-    Fit = tuple[LearnerSpec, HeldOut]
 
 
 def report_stage(config: Config, reporter: Reporter) -> Path:

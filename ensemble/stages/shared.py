@@ -10,12 +10,8 @@ from ensemble.config.load import write_config
 from ensemble.run_dir.layout import CONFIG
 
 if TYPE_CHECKING:
-    from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
-    from ensemble.oof.spec import LearnerSpec
     from ensemble.run_dir.reporter import Reporter
-
-    Fit = tuple[LearnerSpec, HeldOut]
 
 
 def say_again(reporter: Reporter, what: str, why: str) -> None:

@@ -10,13 +10,9 @@ from ensemble.stages.prepare import prepare_stage
 from ensemble.stages.split import split_stage
 
 if TYPE_CHECKING:
-    from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
-    from ensemble.oof.spec import LearnerSpec
     from ensemble.run_dir.reporter import Reporter
     from ensemble.sources.study import SourceStudy
-
-    Fit = tuple[LearnerSpec, HeldOut]
 
 
 def sources_stage(

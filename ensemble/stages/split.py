@@ -10,13 +10,9 @@ from ensemble.battles.split import read_split_summary, split
 from ensemble.stages.shared import check_and_record, made_or_kept, say_again
 
 if TYPE_CHECKING:
-    from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
-    from ensemble.oof.spec import LearnerSpec
     from ensemble.run_dir.folds_record import FoldsRecord
     from ensemble.run_dir.reporter import Reporter
-
-    Fit = tuple[LearnerSpec, HeldOut]
 
 
 def split_stage(config: Config, reporter: Reporter) -> FoldsRecord:

@@ -25,13 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
     from ensemble.run_dir.reporter import Reporter
-
-    Fit = tuple[LearnerSpec, HeldOut]
 
 
 def stack_stage(config: Config, reporter: Reporter) -> dict[str, Any]:

@@ -22,12 +22,8 @@ from ensemble.storage.strays import is_stray
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
-    from ensemble.oof.spec import LearnerSpec
     from ensemble.run_dir.reporter import ProgressDisplay
-
-    Fit = tuple[LearnerSpec, HeldOut]
 
 _MARKS_OF_A_RUN = {EVENTS, BATTLES_RECORD, FOLDS_RECORD, LEARNERS}
 """Files of which a run has one at least, however early it ended or however it was copied."""

@@ -1,6 +1,6 @@
 """Directories that are complete or not there: their manifest holds the hash of every file.
 
-A directory is written temp_path its place, flushed to disk, its manifest last, then renamed into
+A directory is written beside its place, flushed to disk, its manifest last, then renamed into
 place. Complete means: the manifest is there and its hashes hold.
 """
 

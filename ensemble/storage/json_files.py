@@ -79,7 +79,7 @@ def read_checksummed(path: Path, *, mend: str) -> dict[str, Any]:
         The file is missing, cannot be read, or is not what was written.
     """
     try:
-        version = settled_version(path) if path.exists() else None
+        version = _version_of(path)
         value = read_json(path)
         if version is None or _CHECKED.get(path) != version:
             _check_seal(path, value)
@@ -89,6 +89,13 @@ def read_checksummed(path: Path, *, mend: str) -> dict[str, Any]:
         raise ArtifactError(error.message, where=str(path), mend=mend) from error
     del value[_SEAL]
     return dict(value)
+
+
+def _version_of(path: Path) -> FileVersion | None:
+    try:
+        return settled_version(path)
+    except OSError:  # reading it says why
+        return None
 
 
 def _check_seal(path: Path, value: Any) -> None:

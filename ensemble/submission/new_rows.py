@@ -96,7 +96,7 @@ def score_file(
     """Give the content of a submission and its rows; parameters and errors as ``predict_file``."""
     check_output(output, [test], "the test file")
     check_output(output, _inputs(config))
-    battles = _read_test(test, reading or reading_options(config))
+    battles = read_test(test, reading or reading_options(config))
     frame = probability_frame(battles["id"], predict_battles(config, battles, keep))
     return submission_text(frame, battles["id"].to_list()), len(battles)
 
@@ -309,7 +309,8 @@ def _keys_on(
     }
 
 
-def _read_test(path: Path, reading: Reading) -> pl.DataFrame:
+def read_test(path: Path, reading: Reading) -> pl.DataFrame:
+    """Read a file of new rows; errors as ``load_battles``."""
     loader = reading.loader
     return load_battles(
         path,

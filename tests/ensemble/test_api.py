@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ import pytest
 import ensemble
 from ensemble import Run
 from ensemble.battles.schema import LOGIT_COLUMNS
-from ensemble.errors import ArtifactError, ConfigError, InputError
+from ensemble.errors import ArtifactError, ConfigError, DataError, InputError, UnknownNameError
 from ensemble.plugin.base import CLASSES
+from ensemble.stages.fit import fit_stage
+from ensemble.stages.work import working
 
 LEARNERS = [{"name": "p", "plugin": "prior"}, {"name": "q", "plugin": "prior", "shift": 0.4}]
 
@@ -73,7 +76,7 @@ def test_a_config_may_be_a_dictionary(
 ) -> None:
     monkeypatch.chdir(project.path)
     raw = {
-        "run_dir": "run",
+        "run_dir": Path("run"),
         "sources": [source.model_dump(exclude_none=True) for source in made.config.sources],
         "test": made.config.test.model_dump(exclude_none=True) if made.config.test else {},
         "folds": {"n_splits": made.config.folds.n_splits},
@@ -117,3 +120,61 @@ def test_progress_is_shown_where_it_is_asked_for(
     assert "fold plan" in capsys.readouterr().err
     ensemble.run(project.config(LEARNERS))
     assert capsys.readouterr().err == ""
+
+
+def test_a_config_made_in_python_is_checked_as_one_that_is_read(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.path)
+    config = project.config(LEARNERS)
+    twice = config.model_copy(update={"sources": [config.sources[0], config.sources[0]]})
+    with pytest.raises(ConfigError, match='two sources are called "arena"'):
+        ensemble.run(twice)
+    relative = config.model_copy(update={"run_dir": "begun"})
+    assert ensemble.run(relative).config.run_dir == str(project.path / "begun")
+
+
+def test_folds_of_different_settings_are_not_put_together(made: Run, project: Any) -> None:
+    changed = project.config([LEARNERS[0], {**LEARNERS[1], "shift": 0.9}])
+    with working(changed) as reporter:
+        fit_stage(changed, reporter, ["q"], [0])
+    for ask in (made.oof, made.test):
+        with pytest.raises(ArtifactError, match="made with different settings"):
+            ask("q")
+    with pytest.raises(ArtifactError, match="other predictions of learner q"):
+        _ = made.verdict
+    with pytest.raises(ArtifactError, match="another stack, other test logits"):
+        _ = made.submission
+
+
+def test_a_candidate_that_is_none_is_named(made: Run) -> None:
+    with pytest.raises(UnknownNameError, match='unknown candidate "meen"'):
+        made.probabilities("meen")
+
+
+def test_a_run_is_what_its_directory_holds_now(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.path)
+    made = ensemble.run(project.config(LEARNERS))
+    relative = Run("run")
+    monkeypatch.chdir("/")
+    assert relative.verdict == made.verdict
+    ensemble.run(project.config(LEARNERS, seed=11))
+    assert made.config.seed == 11
+    assert made.oof("p").height == made.folds["fold"].is_not_null().sum()
+
+
+@pytest.mark.parametrize(
+    ("table", "what"),
+    [
+        (
+            pd.DataFrame([["x", "y"]], columns=["prompt", "prompt"]),
+            'two columns are called "prompt"',
+        ),
+        (pd.DataFrame({"prompt": ["hello", ["y", "z"]]}), 'column "prompt" are of several kinds'),
+    ],
+)
+def test_pandas_tables_that_cannot_be_meant_are_refused(table: pd.DataFrame, what: str) -> None:
+    with pytest.raises(DataError, match=what):
+        ensemble.load_battles(table)

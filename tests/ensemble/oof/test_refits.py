@@ -80,7 +80,7 @@ class Said:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         self.lines.append(text)
 
     def __getattr__(self, _: str) -> Any:

@@ -91,7 +91,7 @@ def test_blend_is_no_worse_than_a_learner_when_the_solver_fails(
 ) -> None:
     meta, labels = draw()
     bad = type("Result", (), {"x": np.array([0.0, 0.0, 1.0])})()
-    monkeypatch.setattr(fitting, "minimize", lambda *args, **kwargs: bad)
+    monkeypatch.setattr("scipy.optimize.minimize", lambda *args, **kwargs: bad)
     logits = logits_of(meta, meta.learners)
     weights = fit_simplex_weights(logits, labels, np.full(len(labels), 1 / len(labels)))
     np.testing.assert_array_equal(weights, [1, 0, 0])
