@@ -18,7 +18,10 @@ from ensemble.plugin.base import CLASSES
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.work import working
 
-LEARNERS = [{"name": "p", "plugin": "prior"}, {"name": "q", "plugin": "prior", "shift": 0.4}]
+LEARNERS: list[dict[str, Any]] = [
+    {"name": "p", "plugin": "prior"},
+    {"name": "q", "plugin": "prior", "shift": 0.4},
+]
 
 
 @pytest.fixture

@@ -338,6 +338,8 @@ def _write_plan(run: Path, folds: pl.DataFrame, labels: np.ndarray) -> None:
     _json(
         run / "folds.json",
         {
+            "key": "f" * 64,
+            "files": {},
             "fingerprint": PLAN,
             "n_splits": N_SPLITS,
             "seed": 42,
