@@ -39,7 +39,6 @@ STORED = (
     "manifest.json",
     "candidates.json",
     "verdict.json",
-    "tries.json",
     "audit.json",
     "submission.csv",
     "events.jsonl",

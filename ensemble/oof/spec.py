@@ -73,12 +73,21 @@ class LearnerSpec:
     @cached_property
     def prototype(self) -> BaseLearner:
         """An instance that is never fitted, only asked what the learner is; errors as ``make``."""
+        return self._asked[0]
+
+    @cached_property
+    def _asked(self) -> tuple[BaseLearner, dict[str, Any]]:
+        """Give the prototype, and its parameters as they are before any code of it has run."""
         kind = get_manager().base_learners.get(self.plugin)
         try:
             settings = canonical_json(dict(self.parameters))
         except (TypeError, ValueError):  # no JSON: whoever makes it says what is wrong
-            return self.make()
-        return once((kind, self.base_directory, self.where, settings), self.make)
+            return self._newly_asked()
+        return once((kind, self.base_directory, self.where, settings), self._newly_asked)
+
+    def _newly_asked(self) -> tuple[BaseLearner, dict[str, Any]]:
+        made = self.make()
+        return made, plain_parameters(made)
 
     @property
     def where(self) -> str:
@@ -125,7 +134,7 @@ class LearnerSpec:
 
         Paths stand as they were given.
         """
-        return dict(without_secrets(plain_parameters(self.prototype) | dict(self.parameters)))
+        return dict(without_secrets(self._asked[1] | dict(self.parameters)))
 
     def key_parts(self) -> dict[str, Any]:
         """Say everything about the learner that its predictions depend on; files by content.

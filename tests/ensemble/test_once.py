@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from ensemble.once import once, one_verb
+from ensemble.oof.spec import LearnerSpec
 
 
 def test_a_value_is_made_once_a_verb_and_again_by_the_next() -> None:
@@ -26,3 +30,14 @@ def test_what_has_no_key_and_what_fails_is_not_kept() -> None:
         with pytest.raises(ValueError, match="no"):
             once("key", fail)
         assert once("key", lambda: next(made)) == 2
+
+
+def test_what_a_plugin_does_to_a_prototype_reaches_no_key(project: Any) -> None:
+    def spec() -> LearnerSpec:
+        return LearnerSpec("x", "prior", {}, Path(project.path))
+
+    with one_verb():
+        before = spec().all_parameters()
+        spec().prototype.shift = 99.0  # type: ignore[attr-defined]
+        assert spec().all_parameters() == before
+        assert spec().prototype is spec().prototype
