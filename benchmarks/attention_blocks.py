@@ -20,7 +20,7 @@ import torch
 from language_model import battle_rows, say, timed
 from torch.nn.attention.flex_attention import flex_attention
 
-from ensemble_plugins.language_model.model.attention import RowMask
+from ensemble_plugins.language_model.model.attention import DocumentMask
 from ensemble_plugins.language_model.model.batches import plan_stream
 from ensemble_plugins.language_model.model.kernels import (
     Kernel,
@@ -95,7 +95,7 @@ def measure(size: int, budget: int, *, training: bool, until: float) -> list[Any
             break
         torch.compiler.reset()
         compute = torch.compile(flex_attention, dynamic=False)
-        mask = RowMask(starts, ends, DEVICE, kernel=kernel).blocks[None]
+        mask = DocumentMask(starts, ends, DEVICE, kernel=kernel).blocks[None]
 
         def once(compute: Any = compute, kernel: Kernel = kernel, mask: Any = mask) -> None:
             out: torch.Tensor = compute(

@@ -44,7 +44,7 @@ from ensemble_plugins.language_model.settings import (
     TrainingSettings,
 )
 from ensemble_plugins.language_model.text.tokens import Tokens
-from ensemble_plugins.language_model.train.rows import LabelledRows
+from ensemble_plugins.language_model.train.rows import LabeledRows
 from ensemble_plugins.language_model.train.training import Training
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def train(
     """Measure steps of the engine's own training."""
     # More rows than are computed: the last packs of an epoch are not as full as the others.
     tokens = battle_rows(settings.batch_size * (steps + warm + 4))
-    rows = LabelledRows(
+    rows = LabeledRows(
         (tokens,),
         np.eye(3)[np.arange(len(tokens)) % 3],
         np.ones(len(tokens)),

@@ -6,7 +6,7 @@
     python benchmarks/sources_scale.py --target 7806 --source 8000
 
 Generated battles: a target of people's prompts, and the external source of ``make_battles``,
-benchmark prompts that a judge of length and formatting has labelled without ties. Everything is
+benchmark prompts that a judge of length and formatting has labeled without ties. Everything is
 measured that the command measures by default. It is run a second time, which has to find all of it
 done; time and peak memory are those of the command's own process.
 """

@@ -66,7 +66,7 @@ def _left_in_container() -> int:
     return sys.maxsize if limit == "max" else int(limit) - used
 
 
-def end_with_parent(alive: Connection) -> None:
+def exit_with_parent(alive: Connection) -> None:
     """End this process when the other end of a pipe is closed, which the parent alone holds.
 
     That comes when the parent wants it, or when it is gone, even by ``kill -9``: a process that

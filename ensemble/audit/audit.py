@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ensemble.audit.checks import Check, Ledger
+from ensemble.audit.checks import Check, CheckList
 from ensemble.audit.fingerprint import subject_of
 from ensemble.audit.fits import check_fit, fits_of
 from ensemble.audit.pairs import check_pair_fits
@@ -76,7 +76,7 @@ def audit_run(run: Path) -> Audit:
     threshold = config.folds.near_duplicate_threshold
     truth = recomputed(battles, plan, config.folds, _paraphrases(run))
     store = FoldStore(run, plan.fingerprint, data, plan.n_splits)
-    ledger = Ledger()
+    ledger = CheckList()
     check_described(config, data, ledger)
     _check_tables(run, ledger)
     check_plan(truth, plan.n_splits, threshold, ledger)
@@ -98,7 +98,7 @@ def _paraphrases(run: Path) -> pl.DataFrame | None:
         return None
 
 
-def _check_tables(run: Path, ledger: Ledger) -> None:
+def _check_tables(run: Path, ledger: CheckList) -> None:
     """Check the tables that stand behind the plan, which are computed anew and not read."""
     fault = None
     try:
@@ -109,7 +109,9 @@ def _check_tables(run: Path, ledger: Ledger) -> None:
     ledger.settle("clusters and pairs are what was written", fault, "their hashes hold")
 
 
-def _check_learners(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: Ledger) -> None:
+def _check_learners(
+    store: FoldStore, config: Config, truth: pl.DataFrame, ledger: CheckList
+) -> None:
     shared = shared_parts(store.data, store.plan, config.source_uses(), config.seed)
     asked = {spec.name: (spec, shared) for spec in learner_specs(config)}
     # A learner that was taken out of the config may still be in the stack.
@@ -121,7 +123,7 @@ def _check_learners(store: FoldStore, config: Config, truth: pl.DataFrame, ledge
         check_pair_fits(store, config, truth, ledger, asked)
 
 
-def _check_submission(run: Path, config: Config, ledger: Ledger) -> None:
+def _check_submission(run: Path, config: Config, ledger: CheckList) -> None:
     if not (run / STACK).exists():
         return  # noted as missing: what a submission is from cannot be told without it
     fault = submission_fault(run, config)
@@ -132,7 +134,7 @@ def _check_submission(run: Path, config: Config, ledger: Ledger) -> None:
 
 
 @contextmanager
-def _readable(name: str, ledger: Ledger) -> Iterator[None]:
+def _readable(name: str, ledger: CheckList) -> Iterator[None]:
     """Note a manifest that says something else than it should as a failed check, and go on."""
     try:
         yield

@@ -27,7 +27,7 @@ class Check:
 
 
 @dataclass
-class Ledger:
+class CheckList:
     """Collects what holds, what does not, and what could not be told.
 
     Parameters

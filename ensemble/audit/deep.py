@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from ensemble.audit.audit import audit_run
-from ensemble.audit.checks import Ledger
+from ensemble.audit.checks import CheckList
 from ensemble.audit.fits import fits_of, pair_fits_of
 from ensemble.audit.tables import read_columns
 from ensemble.battles.schema import learner_view
@@ -85,7 +85,7 @@ def audit_deep(run: Path, rows: int = DEEP_ROWS) -> Audit:
         As ``audit_run``.
     """
     plain = audit_run(run)
-    ledger = Ledger(
+    ledger = CheckList(
         list(plain.checks), **{name: list(getattr(plain, name)) for name in plain.LISTS}
     )
     config = load_run_config(run)
@@ -103,7 +103,7 @@ def audit_deep(run: Path, rows: int = DEEP_ROWS) -> Audit:
 
 
 def _ask_again(
-    workspace: Workspace, spec: LearnerSpec, fit: Fit, rows: int, ledger: Ledger
+    workspace: Workspace, spec: LearnerSpec, fit: Fit, rows: int, ledger: CheckList
 ) -> None:
     """Predict a sample with a stored model, and hold it against what is stored."""
     store = workspace.store
@@ -166,7 +166,7 @@ def _gap(stored: FloatArray | LogitArray, again: FloatArray | LogitArray) -> flo
     return float(np.abs(stored - again).max())
 
 
-def _ask_stack(config: Config, workspace: Workspace, rows: int, ledger: Ledger) -> None:
+def _ask_stack(config: Config, workspace: Workspace, rows: int, ledger: CheckList) -> None:
     """Make the stack anew beside the stored one, and ask the stored one for the submission."""
     title = "stack: made anew from the stored logits, it is the stored one"
     try:
@@ -259,7 +259,7 @@ def _same_models(config: Config, workspace: Workspace, again: Path) -> bool:
     return True
 
 
-def _ask_submission(config: Config, workspace: Workspace, rows: int, ledger: Ledger) -> None:
+def _ask_submission(config: Config, workspace: Workspace, rows: int, ledger: CheckList) -> None:
     """Ask the stored stack for a sample of the submission, from the stored test logits."""
     title = "submission: the stored stack predicts it"
     test = workspace.test_rows()

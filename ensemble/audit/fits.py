@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from ensemble.audit.checks import Ledger
+    from ensemble.audit.checks import CheckList
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.store import FoldStore
@@ -62,7 +62,7 @@ def check_fit(
     store: FoldStore,
     fit: Fit,
     truth: pl.DataFrame,
-    ledger: Ledger,
+    ledger: CheckList,
     asked: tuple[LearnerSpec, Mapping[str, Any]] | None = None,
 ) -> None:
     """Check what one fit of a learner predicted, was made with and was trained on.
@@ -95,7 +95,7 @@ def check_fit(
         ledger.note(ledger.unknown, fit.learner)
         return
     _check_trained(name, trained, fit.held_out, truth, ledger)
-    _check_labelled(name, manifest, trained, truth, ledger)
+    _check_labeled(name, manifest, trained, truth, ledger)
     _check_taught(store, fit, name, manifest, truth, ledger)
     recorded = manifest["rows"]["train"] + manifest["rows"]["pretrain"]
     if len(trained) != recorded or not recorded:
@@ -107,7 +107,7 @@ def _check_made_with(
     name: str,
     manifest: Mapping[str, Any],
     asked: tuple[LearnerSpec, Mapping[str, Any]],
-    ledger: Ledger,
+    ledger: CheckList,
 ) -> None:
     """Check that what the config says of the learner is what the fit was made with."""
     spec, shared = asked
@@ -133,7 +133,7 @@ def _is_unknown(manifest: Mapping[str, Any]) -> bool:
 
 
 def _check_predicted(
-    name: str, predicted: pl.Series, folds: HeldOut, truth: pl.DataFrame, ledger: Ledger
+    name: str, predicted: pl.Series, folds: HeldOut, truth: pl.DataFrame, ledger: CheckList
 ) -> None:
     held_out = set(_held_out(truth, folds)["id"])
     ledger.record(
@@ -145,7 +145,7 @@ def _check_predicted(
 
 
 def _check_trained(
-    name: str, trained: pl.Series, folds: HeldOut, truth: pl.DataFrame, ledger: Ledger
+    name: str, trained: pl.Series, folds: HeldOut, truth: pl.DataFrame, ledger: CheckList
 ) -> None:
     held_out = _held_out(truth, folds)
     seen = truth.filter(pl.col("id").is_in(trained.implode()))
@@ -177,11 +177,11 @@ def _check_taught(
     name: str,
     manifest: dict[str, Any],
     truth: pl.DataFrame,
-    ledger: Ledger,
+    ledger: CheckList,
     *,
     labels: bool = False,
 ) -> None:
-    """Check that who taught a fit, or labelled rows for it, held out the same.
+    """Check that who taught a fit, or labeled rows for it, held out the same.
 
     And what these have seen: nothing held out, and no pseudo-label where they are behind some. So
     on with those that taught them: what a manifest names may no longer be in the config.
@@ -192,10 +192,10 @@ def _check_taught(
         (t, key, f"{name}: taught by {t} of the same {part}", f"{name}, teacher {t}", labels)
         for t, key in parts["teachers"].items()
     ]
-    for source, keys in parts["labellers"].items():
-        for labeller, key in keys.items():
-            title = f"{name}: {source} labelled by {labeller} of the same {part}"
-            asked.append((labeller, key, title, f"{name}, labeller {labeller} of {source}", True))
+    for source, keys in parts["labelers"].items():
+        for labeler, key in keys.items():
+            title = f"{name}: {source} labeled by {labeler} of the same {part}"
+            asked.append((labeler, key, title, f"{name}, labeler {labeler} of {source}", True))
     for learner, key, title, what, behind in asked:
         found = _check_same_fit(store, title, (learner, fit.held_out, key), ledger)
         if found is not None:
@@ -207,7 +207,7 @@ def _check_taught(
 
 
 def _check_same_fit(
-    store: FoldStore, title: str, asked: tuple[str, HeldOut, str], ledger: Ledger
+    store: FoldStore, title: str, asked: tuple[str, HeldOut, str], ledger: CheckList
 ) -> tuple[pl.Series, dict[str, Any]] | None:
     """Check that the fit that was asked is the one that is there; gives what it was trained on."""
     learner, held_out, key = asked
@@ -224,22 +224,22 @@ def _check_same_fit(
     return trained, manifest
 
 
-def _check_labelled(
-    name: str, manifest: dict[str, Any], trained: pl.Series, truth: pl.DataFrame, ledger: Ledger
+def _check_labeled(
+    name: str, manifest: dict[str, Any], trained: pl.Series, truth: pl.DataFrame, ledger: CheckList
 ) -> None:
     """Check that of all pseudo-labels that were learned it is recorded who gave them."""
-    known = [source for source, keys in manifest["key_parts"]["labellers"].items() if keys]
+    known = [source for source, keys in manifest["key_parts"]["labelers"].items() if keys]
     pseudo = truth.filter((pl.col("role") == "pseudo") & pl.col("id").is_in(trained.implode()))
     if len(pseudo):
         ledger.record(
-            f"{name}: who labelled its pseudo rows is recorded",
+            f"{name}: who labeled its pseudo rows is recorded",
             pseudo.filter(~pl.col("source").is_in(known))["id"],
             "rows that were learned with labels of unknown origin",
             f"{len(pseudo)} rows with pseudo-labels",
         )
 
 
-def _check_no_pseudo(name: str, trained: pl.Series, truth: pl.DataFrame, ledger: Ledger) -> None:
+def _check_no_pseudo(name: str, trained: pl.Series, truth: pl.DataFrame, ledger: CheckList) -> None:
     pseudo = truth.filter((pl.col("role") == "pseudo") & pl.col("id").is_in(trained.implode()))
     ledger.record(
         f"{name}: learned from no pseudo-labels",

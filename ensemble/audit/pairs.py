@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from ensemble.audit.checks import Ledger
+    from ensemble.audit.checks import CheckList
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.store import FoldStore
@@ -28,7 +28,7 @@ def check_pair_fits(
     store: FoldStore,
     config: Config,
     truth: pl.DataFrame,
-    ledger: Ledger,
+    ledger: CheckList,
     specs: Mapping[str, tuple[LearnerSpec, Mapping[str, Any]]],
 ) -> None:
     """Check all pair fits of the learners that are nested exactly, and of those that they ask.
@@ -66,7 +66,7 @@ def _with_asked(store: FoldStore, learners: list[str]) -> list[str]:
                 parts = store.read(learner, pair)["key_parts"]
             except ArtifactError:
                 continue  # said where the fit is checked
-            asked = [*parts["teachers"], *(n for keys in parts["labellers"].values() for n in keys)]
+            asked = [*parts["teachers"], *(n for keys in parts["labelers"].values() for n in keys)]
             learners += [name for name in dict.fromkeys(asked) if name not in learners]
     return learners
 
@@ -80,7 +80,7 @@ def _recorded(store: FoldStore) -> dict[str, dict[str, Any]]:
 
 
 def _check_wanted(
-    store: FoldStore, wanted: list[str], recorded: Mapping[str, Any], ledger: Ledger
+    store: FoldStore, wanted: list[str], recorded: Mapping[str, Any], ledger: CheckList
 ) -> None:
     """Check that the stack is nested exactly for whom the config asks, and for nobody else."""
     if not (store.run / STACK).exists():
@@ -90,7 +90,9 @@ def _check_wanted(
     ledger.settle("stack: nested exactly as the config asks", told, ", ".join(wanted) or "nobody")
 
 
-def _check_recorded(store: FoldStore, recorded: dict[str, dict[str, Any]], ledger: Ledger) -> None:
+def _check_recorded(
+    store: FoldStore, recorded: dict[str, dict[str, Any]], ledger: CheckList
+) -> None:
     """Check that exact nested logits are of the pairs that are there, and of all that it says."""
     if not recorded:
         return

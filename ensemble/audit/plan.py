@@ -16,7 +16,7 @@ from ensemble.battles.staleness import compare_sources
 from ensemble.errors import ArtifactError, EnsembleError
 
 if TYPE_CHECKING:
-    from ensemble.audit.checks import Ledger
+    from ensemble.audit.checks import CheckList
     from ensemble.battles.folds import FoldPlan
     from ensemble.config.settings import Config, Folds
 
@@ -72,7 +72,7 @@ def _swap_key() -> pl.Expr:
     return pl.struct(pl.col("prompt").hash(seed=1), *unordered).hash(seed=2)
 
 
-def check_described(config: Config, data: str, ledger: Ledger) -> None:
+def check_described(config: Config, data: str, ledger: CheckList) -> None:
     """Check that the run's own config, which the reader believes, is what its rows come from."""
     name = "battles and fold plan are those that the config describes"
     content = "sources have the content that was prepared"
@@ -92,7 +92,7 @@ def check_described(config: Config, data: str, ledger: Ledger) -> None:
         ledger.settle(content, told, f"{here} files compared")
 
 
-def check_plan(truth: pl.DataFrame, n_splits: int, threshold: float, ledger: Ledger) -> None:
+def check_plan(truth: pl.DataFrame, n_splits: int, threshold: float, ledger: CheckList) -> None:
     """Check the plan: who is validated, and that no cluster is torn."""
     foreign = truth.filter(pl.col("fold").is_not_null() & (pl.col("role") != "target"))
     ledger.record(

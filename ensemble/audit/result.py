@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from ensemble.audit.checks import Check, Ledger
+    from ensemble.audit.checks import Check, CheckList
 
 FAILED, UNPROVEN, INCOMPLETE = "failed", "unproven", "incomplete"
 WITHOUT_SOURCES, PASSED = "passed without sources", "passed"
@@ -62,7 +62,7 @@ class Audit:
     deep: bool = False
 
     @classmethod
-    def of(cls, ledger: Ledger, subject: str, *, deep: bool = False) -> Audit:
+    def of(cls, ledger: CheckList, subject: str, *, deep: bool = False) -> Audit:
         """Take it from what was written down."""
         lists = {name: tuple(getattr(ledger, name)) for name in cls.LISTS}
         return cls(tuple(ledger.checks), **lists, subject=subject, deep=deep)

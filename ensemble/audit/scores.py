@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from ensemble.audit.checks import Ledger
+    from ensemble.audit.checks import CheckList
     from ensemble.battles.folds import FoldPlan
     from ensemble.oof.eval_set import EvalSet
     from ensemble.oof.store import FoldStore
@@ -31,7 +31,7 @@ _TOLERANCE = 1e-6
 """Nats. Scores are stored with all their digits: what differs more is not rounding."""
 
 
-def check_scores(store: FoldStore, eval_set: EvalSet, ledger: Ledger) -> None:
+def check_scores(store: FoldStore, eval_set: EvalSet, ledger: CheckList) -> None:
     """Check what the stack's files say of scores against its predictions and the labels.
 
     Parameters
@@ -70,7 +70,7 @@ def check_scores(store: FoldStore, eval_set: EvalSet, ledger: Ledger) -> None:
     ledger.settle(title, "; ".join(odd), f"{len(losses)} log losses computed anew")
 
 
-def check_tries(run: Path, plan: FoldPlan, battles: pl.DataFrame, ledger: Ledger) -> None:
+def check_tries(run: Path, plan: FoldPlan, battles: pl.DataFrame, ledger: CheckList) -> None:
     """Check that what the chosen score was corrected for is remembered still, all of it.
 
     Parameters

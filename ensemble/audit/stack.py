@@ -20,7 +20,7 @@ from ensemble.storage.json_files import read_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ensemble.audit.checks import Ledger
+    from ensemble.audit.checks import CheckList
     from ensemble.config.settings import Config
     from ensemble.oof.store import FoldStore
 
@@ -33,7 +33,7 @@ def stacked_learners(run: Path) -> list[str]:
         return []  # not there, or damaged: `check_stack` says so
 
 
-def check_stack(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: Ledger) -> None:
+def check_stack(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: CheckList) -> None:
     """Check what the stack was made from, and that its nested scores held the right rows out.
 
     Parameters
@@ -72,7 +72,7 @@ def _read(directory: Path) -> dict[str, Any]:
     return manifest
 
 
-def _check_learners(manifest: dict[str, Any], learners: list[str], ledger: Ledger) -> None:
+def _check_learners(manifest: dict[str, Any], learners: list[str], ledger: CheckList) -> None:
     """Check that the stack has the learners that the reader of the config believes it has."""
     name = "stack: made from the learners that the config stacks"
     groups = (manifest["learners"], manifest["key_parts"]["folds"], learners)
@@ -83,7 +83,7 @@ def _check_learners(manifest: dict[str, Any], learners: list[str], ledger: Ledge
         ledger.fail(name, f"it uses {used}, records {recorded}, and the config asks for {asked}")
 
 
-def _check_settings(manifest: dict[str, Any], config: Config, ledger: Ledger) -> None:
+def _check_settings(manifest: dict[str, Any], config: Config, ledger: CheckList) -> None:
     """Check that the stack was made with the settings that the reader of the config sees."""
     try:
         asked = stack_key_parts(config, manifest["key_parts"])
@@ -101,7 +101,7 @@ def _check_settings(manifest: dict[str, Any], config: Config, ledger: Ledger) ->
     ledger.settle(name, told, "settings, meta-learner, features and seed")
 
 
-def _check_vouched(manifest: dict[str, Any], ledger: Ledger) -> None:
+def _check_vouched(manifest: dict[str, Any], ledger: CheckList) -> None:
     """Check that the stack names those of its learners whose training rows nobody knows."""
     said = list(manifest["unproven"])
     hidden = [n for n in manifest["learners"] if n in ledger.unknown and n not in said]
@@ -113,7 +113,7 @@ def _check_vouched(manifest: dict[str, Any], ledger: Ledger) -> None:
         ledger.note(ledger.unknown, name)
 
 
-def _check_origin(store: FoldStore, manifest: dict[str, Any], ledger: Ledger) -> None:
+def _check_origin(store: FoldStore, manifest: dict[str, Any], ledger: CheckList) -> None:
     """Check that the stack was made from the folds that are there now, all of them and no other."""
     stale = [name for name in ("plan", "data") if manifest.get(name) != getattr(store, name)]
     for learner, origins in manifest["key_parts"]["folds"].items():
@@ -134,7 +134,7 @@ def _origin(store: FoldStore, learner: str, fold: int) -> dict[str, str] | str:
         return "none"
 
 
-def _check_scored(scored: pl.DataFrame, truth: pl.DataFrame, ledger: Ledger) -> None:
+def _check_scored(scored: pl.DataFrame, truth: pl.DataFrame, ledger: CheckList) -> None:
     """Check that the rows scored are target rows, in the folds that held them out."""
     target = truth.filter(pl.col("role") == "target")
     joined = scored.join(target.select("id", plan="fold"), on="id", how="left")
@@ -148,7 +148,7 @@ def _check_scored(scored: pl.DataFrame, truth: pl.DataFrame, ledger: Ledger) -> 
 
 
 def _check_nested(
-    store: FoldStore, manifest: dict[str, Any], scored: pl.DataFrame, ledger: Ledger
+    store: FoldStore, manifest: dict[str, Any], scored: pl.DataFrame, ledger: CheckList
 ) -> None:
     """Check that each row was scored by a stack fitted on the other folds alone."""
     folds = list(range(store.n_splits))

@@ -77,7 +77,7 @@ def hash_words(texts: Sequence[str]) -> csr_array:
     return hashing.transform(texts)
 
 
-def tell_domains(texts: Sequence[str], is_target: BoolArray, clusters: IntArray) -> Domain:
+def score_domains(texts: Sequence[str], is_target: BoolArray, clusters: IntArray) -> Domain:
     """Tell the target's rows from a source's, cross-fitted by cluster.
 
     Logistic regression; both sides weigh the same, so that ``p / (1 - p)`` is the ratio of the

@@ -11,11 +11,11 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ensemble.config.source_settings import SourceUse
+    from ensemble.config.source_settings import SourceSettings
     from ensemble.plugin.base import BoolArray, FloatArray, IntArray
 
 
-def used_rows(plan: pl.DataFrame, uses: Mapping[str, SourceUse]) -> pl.Series:
+def used_rows(plan: pl.DataFrame, uses: Mapping[str, SourceSettings]) -> pl.Series:
     """Mask of the rows that are used at all, whatever the fold.
 
     Parameters

@@ -34,7 +34,7 @@ run_dir = "run"
 seed = 42
 
 [[sources]]
-name = "people"                # prompts of people, labelled by people, with ties
+name = "people"                # prompts of people, labeled by people, with ties
 path = "data/train.csv"
 role = "target"
 

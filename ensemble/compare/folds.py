@@ -157,10 +157,10 @@ def _check_alike(manifests: Mapping[str, Mapping[str, Any]], learner: Learner, w
 def _of_all_folds(parts: Mapping[str, Any]) -> dict[str, Any]:
     """Give the parts of a fold's key that all folds of a learner share.
 
-    Each fold has its own teachers and labellers, which have the same names in all of them.
+    Each fold has its own teachers and labelers, which have the same names in all of them.
     """
-    named = {name: sorted(keys) for name, keys in parts.get("labellers", {}).items()}
-    taught = {"teachers": sorted(parts.get("teachers", ())), "labellers": named}
+    named = {name: sorted(keys) for name, keys in parts.get("labelers", {}).items()}
+    taught = {"teachers": sorted(parts.get("teachers", ())), "labelers": named}
     return {name: value for name, value in parts.items() if name != "fold"} | taught
 
 

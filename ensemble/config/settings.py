@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from ensemble.config.source_settings import SourceUse
+from ensemble.config.source_settings import SourceSettings
 from ensemble.errors import ConfigError, nearest
 from ensemble.processes import available_cores
 
@@ -55,9 +55,9 @@ class Source(Reading):
     id_prefix: str = ""
     sides: Literal["file", "hash"] = "file"
 
-    def use(self) -> SourceUse:
+    def use(self) -> SourceSettings:
         """Say how its rows are used."""
-        return SourceUse(
+        return SourceSettings(
             self.role, self.weight, self.share, self.reweight, self.offset, tuple(self.teachers)
         )
 
@@ -147,7 +147,7 @@ class Config(_Table):
         """Give the sources in their order and, where there is one, the test file after them."""
         return [*self.sources, *([self.test] if self.test else [])]
 
-    def source_uses(self) -> dict[str, SourceUse]:
+    def source_uses(self) -> dict[str, SourceSettings]:
         """How the rows of each source are used, in the order of the config."""
         return {source.name: source.use() for source in self.sources}
 

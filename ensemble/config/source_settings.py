@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class SourceUse:
+class SourceSettings:
     """How the rows of a source are used.
 
     Parameters
@@ -40,5 +40,5 @@ class SourceUse:
         object.__setattr__(self, "teachers", tuple(self.teachers))
 
 
-IGNORED = SourceUse("ignore")
+IGNORED = SourceSettings("ignore")
 """The use of a source that reaches nothing."""

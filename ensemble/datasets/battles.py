@@ -4,7 +4,7 @@ Three tables, as a user of the toolkit has them: a target of people's prompts, a
 benchmark prompts judged by another rule, and a test set drawn like the target. Near duplicates,
 copies and swaps are planted among them, and every planted pair is listed. The world (models,
 topics, taste) is the same for every seed; a seed only draws battles from it, so another seed gives
-fresh labelled rows of the same distribution.
+fresh labeled rows of the same distribution.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ensemble.datasets.tables import (
     battle_table,
     distributions,
     draw_labels,
-    labelled_table,
+    labeled_table,
     planted_table,
     truth_table,
 )
@@ -105,8 +105,8 @@ def make_battles(
     rows = {"target": target, "external": external, "test": test}
     truth = pl.concat([_truth(rows[source], source, seed) for source in SOURCES])
     return GeneratedBattles(
-        target=labelled_table(target, truth),
-        external=labelled_table(external, truth),
+        target=labeled_table(target, truth),
+        external=labeled_table(external, truth),
         test=battle_table(test).select(LEARNER_COLUMNS),
         truth=truth,
         planted=planted_table(planted),

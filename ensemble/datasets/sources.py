@@ -42,7 +42,7 @@ from ensemble.datasets.rules import (
 from ensemble.datasets.tables import (
     distributions,
     draw_labels,
-    labelled_table,
+    labeled_table,
     planted_table,
     truth_table,
 )
@@ -130,7 +130,7 @@ def make_source(kind: str, *, rows: int, seed: int = 0, target_rows: int = 2000)
         p = distributions([_judge(kind, row) for row in drawn])
         label = draw_labels(p, [seed, len(SOURCES) + SOURCE_KINDS.index(kind)])
     truth = truth_table(drawn, kind, p, label)
-    return GeneratedSource(labelled_table(drawn, truth), truth, planted_table(planted))
+    return GeneratedSource(labeled_table(drawn, truth), truth, planted_table(planted))
 
 
 def dilution_cost(p: FloatArray, share: float) -> float:

@@ -65,7 +65,7 @@ def battle_table(rows: Sequence[Row]) -> pl.DataFrame:
     )
 
 
-def labelled_table(rows: Sequence[Row], truth: pl.DataFrame) -> pl.DataFrame:
+def labeled_table(rows: Sequence[Row], truth: pl.DataFrame) -> pl.DataFrame:
     """Give the competition's columns, with a 0/1 column for each of ``CLASSES``."""
     labels = [
         (pl.col("label") == index).cast(pl.Int64).alias(name) for index, name in enumerate(CLASSES)

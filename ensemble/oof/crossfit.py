@@ -75,7 +75,7 @@ def fit_fold(
         return False
     check_offset(spec, workspace.uses)
     check_fitted(workspace, spec, held_out, parts["teachers"], "teaches")
-    for source, keys in parts["labellers"].items():
+    for source, keys in parts["labelers"].items():
         check_fitted(workspace, spec, held_out, keys, f'labels source "{source}" for')
     own = replace(workspace, uses=own_uses(spec, workspace.uses))
     try:
@@ -185,17 +185,17 @@ class _FoldJob:
                 "test": len(rows.test),
             },
             "pretrain": pretrained,
-            "sources": _used_sources(rows, pretrained, self.parts["labellers"]),
+            "sources": _used_sources(rows, pretrained, self.parts["labelers"]),
         }
 
 
 def _used_sources(
-    rows: FoldRows, pretrained: str, labelled_by: Mapping[str, Mapping[str, str]]
+    rows: FoldRows, pretrained: str, labeled_by: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Any]:
-    """Say of each source that was learned from how its rows counted, and who labelled them."""
+    """Say of each source that was learned from how its rows counted, and who labeled them."""
     used = {**rows.train.sources, **(rows.pretrain.sources if pretrained == "used" else {})}
     return {
-        source: {**facts, "labelled_by": labelled_by[source]} if source in labelled_by else facts
+        source: {**facts, "labeled_by": labeled_by[source]} if source in labeled_by else facts
         for source, facts in used.items()
     }
 

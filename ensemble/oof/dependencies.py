@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ensemble.config.source_settings import IGNORED, SourceUse
+from ensemble.config.source_settings import IGNORED, SourceSettings
 from ensemble.errors import ConfigError, nearest
 from ensemble.plugin.contract import teachers_of
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from ensemble.oof.spec import LearnerSpec
 
-    Uses = Mapping[str, SourceUse]
+    Uses = Mapping[str, SourceSettings]
 
 
-def own_uses(spec: LearnerSpec, uses: Uses) -> dict[str, SourceUse]:
+def own_uses(spec: LearnerSpec, uses: Uses) -> dict[str, SourceSettings]:
     """Say how sources are used where one learner is fitted.
 
     Parameters
@@ -32,7 +32,7 @@ def own_uses(spec: LearnerSpec, uses: Uses) -> dict[str, SourceUse]:
 
     Returns
     -------
-    dict[str, SourceUse]
+    dict[str, SourceSettings]
         As ``uses``; sources of role ``pseudo`` are ignored where the learner has to do with their
         labels, or with those of another. Of a source that is ignored nothing but the role is said,
         nor of one of role ``pretrain`` where the learner has no such stage. A learner that brings
@@ -40,18 +40,18 @@ def own_uses(spec: LearnerSpec, uses: Uses) -> dict[str, SourceUse]:
     """
     learner = spec.prototype
     if not type(learner).trains:
-        target = SourceUse("target")
+        target = SourceSettings("target")
         return {name: target if use.role == "target" else IGNORED for name, use in uses.items()}
     own = {name: IGNORED if use.role == "ignore" else use for name, use in uses.items()}
     if spec.name in _behind_labels(spec, uses):
         own = {name: IGNORED if use.role == "pseudo" else use for name, use in own.items()}
     if not hasattr(learner, "pretrain"):
-        unused = SourceUse("pretrain")
+        unused = SourceSettings("pretrain")
         own = {name: unused if use.role == "pretrain" else use for name, use in own.items()}
     return own
 
 
-def labellers(spec: LearnerSpec, uses: Uses) -> dict[str, list[LearnerSpec]]:
+def labelers(spec: LearnerSpec, uses: Uses) -> dict[str, list[LearnerSpec]]:
     """Find, for each pseudo source that a learner learns from, the learners that label it.
 
     Raises
@@ -65,7 +65,7 @@ def labellers(spec: LearnerSpec, uses: Uses) -> dict[str, list[LearnerSpec]]:
         if not use.teachers:
             raise ConfigError("nobody labels its rows", where=f'source "{source}", teachers')
     return {
-        source: [_labeller(spec, source, name) for name in use.teachers]
+        source: [_labeler(spec, source, name) for name in use.teachers]
         for source, use in pseudo.items()
     }
 
@@ -97,10 +97,10 @@ def check_labels_are_learned(specs: Sequence[LearnerSpec], uses: Uses) -> None:
 
 
 def needed_by(spec: LearnerSpec, uses: Uses) -> list[LearnerSpec]:
-    """Find the learners that have to be fitted before this one: teachers and labellers."""
+    """Find the learners that have to be fitted before this one: teachers and labelers."""
     found = {teacher.name: teacher for teacher in spec.teachers()}
-    for named in labellers(spec, uses).values():
-        found |= {labeller.name: labeller for labeller in named}
+    for named in labelers(spec, uses).values():
+        found |= {labeler.name: labeler for labeler in named}
     return list(found.values())
 
 
@@ -150,16 +150,16 @@ def _behind_labels(spec: LearnerSpec, uses: Uses) -> set[str]:
     return found
 
 
-def _labeller(spec: LearnerSpec, source: str, name: str) -> LearnerSpec:
+def _labeler(spec: LearnerSpec, source: str, name: str) -> LearnerSpec:
     where = f'source "{source}", teachers'
     if name not in spec.peers:
         mend = nearest(name, spec.peers)
         raise ConfigError(f'no learner is called "{name}"', where=where, mend=mend)
-    labeller = spec.peers[name]
-    if not type(labeller.prototype).trains:
+    labeler = spec.peers[name]
+    if not type(labeler.prototype).trains:
         raise ConfigError(
             f'"{name}" cannot label: nobody knows which rows its predictions have seen',
             where=where,
             mend="name a learner that is fitted in this run",
         )
-    return labeller
+    return labeler

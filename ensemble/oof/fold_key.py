@@ -10,8 +10,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ensemble.battles.held_out import HeldOut
-from ensemble.config.source_settings import SourceUse
-from ensemble.oof.dependencies import is_asked, labellers, own_uses
+from ensemble.config.source_settings import SourceSettings
+from ensemble.oof.dependencies import is_asked, labelers, own_uses
 from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def fold_name(fold: FoldLike) -> str:
 
 
 def shared_parts(
-    data: str | None, plan: str | None, uses: Mapping[str, SourceUse], seed: int
+    data: str | None, plan: str | None, uses: Mapping[str, SourceSettings], seed: int
 ) -> dict[str, Any]:
     """Give what the keys of all learners of a run share.
 
@@ -73,13 +73,13 @@ def fold_key(
     """
     held_out = HeldOut.of(fold)
     own: dict[str, Any] = {"crossfit": VERSION, "learner": spec.name, "fold": held_out.to_json()}
-    uses = {name: SourceUse(**use) for name, use in shared["uses"].items()}
+    uses = {name: SourceSettings(**use) for name, use in shared["uses"].items()}
     learned = {
         **shared,
         "uses": {name: asdict(use) for name, use in own_uses(spec, uses).items()},
         "teachers": _keys(spec.teachers(), fold, shared),
-        "labellers": {
-            source: _keys(named, fold, shared) for source, named in labellers(spec, uses).items()
+        "labelers": {
+            source: _keys(named, fold, shared) for source, named in labelers(spec, uses).items()
         },
     }
     if held_out.is_pair:  # the other kinds keep it always

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble.config.source_settings import SourceUse
+from ensemble.config.source_settings import SourceSettings
 from ensemble.errors import ConfigError, EnsembleError
-from ensemble.oof.dependencies import labellers, own_uses
+from ensemble.oof.dependencies import labelers, own_uses
 from ensemble.oof.fold_key import VERSION
 from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.contract import dependencies_of
@@ -108,7 +108,7 @@ def _differing(
 ) -> Iterator[str]:
     settings = spec.settings()
     stored, now = made_by.get("parameters", {}), settings.pop("parameters")
-    uses = {name: SourceUse(**use) for name, use in shared["uses"].items()}
+    uses = {name: SourceSettings(**use) for name, use in shared["uses"].items()}
     own = {name: asdict(use) for name, use in own_uses(spec, uses).items()}
     plain = {"crossfit": VERSION, **settings, **shared} | {"uses": {}}
     for name, value in plain.items():
@@ -118,13 +118,13 @@ def _differing(
     yield from _by_name("source ", made_by.get("uses", {}), own)
     asked = {
         "teachers": sorted(teacher.name for teacher in spec.teachers()),
-        "labellers": {
-            name: sorted(one.name for one in named) for name, named in labellers(spec, uses).items()
+        "labelers": {
+            name: sorted(one.name for one in named) for name, named in labelers(spec, uses).items()
         },
     }
     known = {
         "teachers": sorted(made_by.get("teachers", {})),
-        "labellers": {name: sorted(k) for name, k in made_by.get("labellers", {}).items()},
+        "labelers": {name: sorted(k) for name, k in made_by.get("labelers", {}).items()},
     }
     yield from _by_name("", known, asked)
 

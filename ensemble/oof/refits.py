@@ -220,7 +220,7 @@ def _again(workspace: Workspace, spec: LearnerSpec, held_out: HeldOut) -> Again 
     compared = compare_key(made_by, spec, workspace.shared_key())
     gone = [f"{name} is not here" for name in compared.absent]
     code = [compared.code] if compared.code else []
-    asked = any(made_by.get(name) != parts[name] for name in ("teachers", "labellers"))
+    asked = any(made_by.get(name) != parts[name] for name in ("teachers", "labelers"))
     learned = ["a learner that it learns from is another now"] if asked else []
     why = "; ".join((*code, *compared.different, *gone, *learned)) or "its key is another"
     return Again(spec, held_out, why)

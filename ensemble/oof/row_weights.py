@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.battles.domain import domain_texts, tell_domains
+from ensemble.battles.domain import domain_texts, score_domains
 from ensemble.errors import EnsembleError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from ensemble.config.source_settings import SourceUse
+    from ensemble.config.source_settings import SourceSettings
     from ensemble.plugin.base import BoolArray, FloatArray, IntArray
 
 LEAST, GREATEST = 0.1, 10.0
@@ -51,7 +51,7 @@ class LabelledBattles:
 
 
 @dataclass(frozen=True)
-class Treatment:
+class RowWeights:
     """How much each row counts, and what is added to its logits in training.
 
     Parameters
@@ -72,8 +72,8 @@ class Treatment:
 
 
 def treat(
-    rows: LabelledBattles, target: LabelledBattles, uses: Mapping[str, SourceUse]
-) -> Treatment:
+    rows: LabelledBattles, target: LabelledBattles, uses: Mapping[str, SourceSettings]
+) -> RowWeights:
     """Weigh the rows of one stage, and find the offsets of their sources.
 
     Parameters
@@ -95,11 +95,11 @@ def treat(
         weight[here], offset[here] = own, shift
         record[name] = facts
     wanted = any(uses[name].offset for name in record)
-    return Treatment(weight, offset if wanted else None, record)
+    return RowWeights(weight, offset if wanted else None, record)
 
 
 def _treat_source(
-    name: str, rows: LabelledBattles, target: LabelledBattles, use: SourceUse
+    name: str, rows: LabelledBattles, target: LabelledBattles, use: SourceSettings
 ) -> tuple[FloatArray, FloatArray, dict[str, Any]]:
     """Give weights ``(n,)``, an offset ``(3,)``, and what is worth knowing of both."""
     ratio, facts = _ratios(name, rows, target, use.reweight)
@@ -185,7 +185,7 @@ def density_ratios(rows: LabelledBattles, target: LabelledBattles) -> tuple[Floa
     own = len(rows.labels)
     texts = domain_texts(rows.battles) + domain_texts(target.battles)
     is_target: BoolArray = np.arange(len(texts)) >= own
-    domain = tell_domains(texts, is_target, np.concatenate([rows.clusters, target.clusters]))
+    domain = score_domains(texts, is_target, np.concatenate([rows.clusters, target.clusters]))
     probability = domain.probability[:own]
     ratio: FloatArray = probability / (1 - probability)
     return ratio, domain.auc

@@ -16,7 +16,7 @@ from scipy.special import softmax
 from ensemble.battles.schema import LABEL_COLUMNS, learner_view
 from ensemble.errors import ArtifactError
 from ensemble.oof.calls import predict_checked
-from ensemble.oof.dependencies import labellers
+from ensemble.oof.dependencies import labelers
 from ensemble.oof.store import is_complete, prediction_frame, read_logits
 from ensemble.storage.atomic import atomic_path
 
@@ -70,7 +70,7 @@ class Teaching:
         They are the mean probabilities of the learners that the source names. Rows of that role
         that the fold may not learn from have none.
         """
-        named = labellers(self.spec, self.workspace.uses)
+        named = labelers(self.spec, self.workspace.uses)
         if not named:
             return self.workspace
         may = self.workspace.training(self.held_out, ("pseudo",))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ensemble.battles.folds import FoldPlan
     from ensemble.battles.held_out import FoldLike
     from ensemble.config.settings import Config, Execution
-    from ensemble.config.source_settings import SourceUse
+    from ensemble.config.source_settings import SourceSettings
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Workspace:
     battles: pl.DataFrame
     plan: FoldPlan
     data_key: str
-    uses: Mapping[str, SourceUse]
+    uses: Mapping[str, SourceSettings]
     seed: int
     execution: Execution
     cache: Path | None = None
@@ -113,7 +113,7 @@ class Workspace:
         """
         return self.plan.training(fold, roles) & used_rows(self.plan.frame, self.uses)
 
-    def with_uses(self, uses: Mapping[str, SourceUse], *, run: Path) -> Workspace:
+    def with_uses(self, uses: Mapping[str, SourceSettings], *, run: Path) -> Workspace:
         """Give a workspace whose sources are used otherwise, to measure what comes of it.
 
         Clusters and folds stay as they are, and so do the values of single rows that are kept.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ensemble.report.staleness import Asked, Basis
+    from ensemble.report.staleness import Asked, RunKey
     from ensemble.report.tables import Predictions
     from ensemble.run_dir.fit_manifest import FitManifest
     from ensemble.run_dir.stack_records import (
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def find_fault(
-    run: Path, basis: Basis, learners: Sequence[Predictions], asked: Asked
+    run: Path, basis: RunKey, learners: Sequence[Predictions], asked: Asked
 ) -> str | None:
     """Say why the stack is not of the run as it is now; None where it is, or is not there yet.
 

@@ -19,9 +19,9 @@ from ensemble.report.comparisons import collect_comparisons
 from ensemble.report.configured import read_config
 from ensemble.report.data import Report, Submission
 from ensemble.report.learners import compare_learners, read_learners, score_learners
-from ensemble.report.selected import collect_lead, read_chosen
+from ensemble.report.selected import collect_selected, read_chosen
 from ensemble.report.source_studies import collect_studies
-from ensemble.report.staleness import Asked, Basis
+from ensemble.report.staleness import Asked, RunKey
 from ensemble.run_dir.battles_record import BattlesRecord
 from ensemble.run_dir.folds_record import FoldsRecord
 from ensemble.run_dir.layout import (
@@ -63,7 +63,7 @@ def collect(run: Path) -> Report:
     config = read_config(run)
     _check_tables(run)
     plan, sources = FoldsRecord.read(run / FOLDS_RECORD), BattlesRecord.read(run / BATTLES_RECORD)
-    basis = Basis.of(plan, sources)
+    basis = RunKey.of(plan, sources)
     target = tables.read_target(run)
     asked = Asked.of(run, config, basis)
     names = config.learners if config else None
@@ -88,7 +88,7 @@ def collect(run: Path) -> Report:
         candidates=candidates,
         verdict=verdict,
         stack_fault=fault,
-        lead=collect_lead(run, target, stacked, predictions),
+        selected=collect_selected(run, target, stacked, predictions),
         truth=_unless_damaged(TRUTH, lambda: Truth.read_whole(run / TRUTH), damaged),
         audit=read_audit(run),
         audited_before=(run / AUDIT).exists(),
@@ -104,7 +104,7 @@ def collect(run: Path) -> Report:
 def _read_stack(
     run: Path,
     target: EvalSet | None,
-    basis: Basis,
+    basis: RunKey,
     learners: Sequence[Predictions],
     asked: Asked,
 ) -> tuple[Candidates | None, Verdict | None, Predictions | None, str | None]:

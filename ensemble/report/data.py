@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ensemble.evaluation.scores import Score
     from ensemble.plugin.base import FloatArray
     from ensemble.report.configured import Configured
-    from ensemble.report.selected import Lead
+    from ensemble.report.selected import SelectedModel
     from ensemble.report.tables import LabelShares
     from ensemble.run_dir.battles_record import BattlesRecord
     from ensemble.run_dir.folds_record import FoldsRecord
@@ -38,7 +38,7 @@ class Submission:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class SourceStats:
     """What a learner was taught by one source, over its folds.
 
     Parameters
@@ -51,7 +51,7 @@ class Lesson:
         Mean weight of its rows, and the least and the greatest; None where a manifest does not say.
     offset
         ``(3,)`` mean over folds of what its rows have added to their scores; None for no offset.
-    labelled_by
+    labeled_by
         Learners whose predictions are its labels.
     """
 
@@ -60,7 +60,7 @@ class Lesson:
     rows: tuple[int, int]
     weight: tuple[float, float, float] | None
     offset: tuple[float, ...] | None
-    labelled_by: tuple[str, ...]
+    labeled_by: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Learner:
         ``"recorded"`` or ``"unknown"``: whether the audit can check what it was trained on.
     pretrain
         What it made of rows of role ``pretrain``.
-    lessons
+    source_stats
         What it was taught by each source.
     parameters
         As the manifests have them.
@@ -108,7 +108,7 @@ class Learner:
     predict_seconds: float | None
     training_rows: str | None
     pretrain: str | None
-    lessons: tuple[Lesson, ...]
+    source_stats: tuple[SourceStats, ...]
     parameters: dict[str, Any]
 
 
@@ -188,7 +188,7 @@ class Report:
     candidates: Candidates | None
     verdict: Verdict | None
     stack_fault: str | None
-    lead: Lead | None
+    selected: SelectedModel | None
     truth: Truth | None
     audit: Audit | None
     audited_before: bool
@@ -222,11 +222,11 @@ class Report:
         return doubt_sentence(self.unproven, self.doubted)
 
     @property
-    def lead_is_unproven(self) -> bool:
+    def selected_is_unproven(self) -> bool:
         """Whether the predictions that are looked at most closely are in doubt."""
-        if self.lead is None:
+        if self.selected is None:
             return False
-        return self.lead.name in (self.doubted if self.lead.is_chosen else self.unproven)
+        return self.selected.name in (self.doubted if self.selected.is_chosen else self.unproven)
 
     @property
     def chosen(self) -> ScoredCandidate | None:

@@ -9,7 +9,7 @@ import numpy as np
 from ensemble.evaluation.calibration import correlations, reliability
 from ensemble.evaluation.scores import Score, scores
 from ensemble.report import tables
-from ensemble.report.data import Agreement, Learner, Lesson
+from ensemble.report.data import Agreement, Learner, SourceStats
 from ensemble.run_dir.layout import LEARNERS
 from ensemble.storage.atomic import TEMPORARY
 from ensemble.storage.strays import is_stray
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ensemble.oof.eval_set import EvalSet
     from ensemble.plugin.base import FloatArray
-    from ensemble.report.staleness import Asked, Basis
+    from ensemble.report.staleness import Asked, RunKey
     from ensemble.report.tables import Predictions
     from ensemble.run_dir.fit_manifest import FitManifest, UsedSource, Weights
     from ensemble.run_dir.folds_record import FoldsRecord
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def read_learners(
-    run: Path, configured: Sequence[str] | None, target: EvalSet | None, basis: Basis, asked: Asked
+    run: Path, configured: Sequence[str] | None, target: EvalSet | None, basis: RunKey, asked: Asked
 ) -> tuple[list[Predictions], list[str]]:
     """Read the learners of the config; others that lie in the run directory are named only."""
     names_there = (path.name for path in (run / LEARNERS).glob("*"))
@@ -124,7 +124,7 @@ def _learner(
         predict_seconds=_total([m.seconds.predict for m in manifests]),
         training_rows=_training_rows(manifests),
         pretrain=_pretrain(manifests),
-        lessons=_lessons(manifests),
+        source_stats=source_stats(manifests),
         parameters=first.parameters if first else {},
     )
 
@@ -147,7 +147,7 @@ def _pretrain(manifests: tuple[FitManifest, ...]) -> str | None:
     return next((state for state in ("used", "unsupported", "none") if state in states), None)
 
 
-def _lessons(manifests: tuple[FitManifest, ...]) -> tuple[Lesson, ...]:
+def source_stats(manifests: tuple[FitManifest, ...]) -> tuple[SourceStats, ...]:
     """Sum up over the folds what each source taught, in the order of the first that has it."""
     names = dict.fromkeys(name for manifest in manifests for name in manifest.sources)
     return tuple(
@@ -155,16 +155,16 @@ def _lessons(manifests: tuple[FitManifest, ...]) -> tuple[Lesson, ...]:
     )
 
 
-def _lesson(name: str, used: list[UsedSource]) -> Lesson:
+def _lesson(name: str, used: list[UsedSource]) -> SourceStats:
     rows = [one.rows for one in used]
     offsets = [one.offset for one in used if one.offset is not None]
-    return Lesson(
+    return SourceStats(
         source=name,
         role=used[0].role,
         rows=(min(rows), max(rows)),
         weight=_weight([one.weight for one in used]),
         offset=tuple(np.mean(offsets, axis=0).tolist()) if offsets else None,
-        labelled_by=tuple(used[0].labelled_by),
+        labeled_by=tuple(used[0].labeled_by),
     )
 
 

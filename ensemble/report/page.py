@@ -117,8 +117,8 @@ def _cuts(report: Report) -> list[dict[str, Any]]:
 def _reliability(report: Report) -> list[dict[str, Any]]:
     """Curves of the lead, then of each learner; each with one picture a class."""
     models = []
-    if report.lead is not None and report.lead.is_chosen:
-        models.append((report.lead.name, report.lead.reliability))
+    if report.selected is not None and report.selected.is_chosen:
+        models.append((report.selected.name, report.selected.reliability))
     models += [(learner.name, learner.reliability) for learner in report.learners]
     return [
         {"name": name, "curves": curves, "pictures": _curves(name, curves, f"reliability-{i}")}

@@ -71,7 +71,7 @@ class WorstBattle:
 
 
 @dataclass(frozen=True)
-class Lead:
+class SelectedModel:
     """The predictions that the report looks at most closely.
 
     Parameters
@@ -111,9 +111,9 @@ def read_chosen(run: Path, verdict: Verdict | None, target: EvalSet | None) -> P
     return tables.read_stacked(run, verdict.chosen, target)
 
 
-def collect_lead(
+def collect_selected(
     run: Path, target: EvalSet | None, stacked: Predictions | None, learners: list[Predictions]
-) -> Lead | None:
+) -> SelectedModel | None:
     """Look closely at the chosen candidate, or at the best learner while there is none."""
     measured = [p for p in learners if np.isfinite(p.losses).any()]
     best = min(measured, key=lambda p: float(np.nanmean(p.losses)), default=None)
@@ -121,7 +121,7 @@ def collect_lead(
     if target is None or predictions is None or not np.isfinite(predictions.losses).any():
         return None
     labels, probabilities = target.labels, predictions.probabilities
-    return Lead(
+    return SelectedModel(
         name=predictions.name,
         is_chosen=stacked is not None,
         log_loss=float(np.nanmean(predictions.losses)),

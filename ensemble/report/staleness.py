@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Basis:
+class RunKey:
     """What predictions and stack have to be made from to be those of the run as it is now.
 
     Parameters
@@ -42,7 +42,7 @@ class Basis:
     data: str | None
 
     @classmethod
-    def of(cls, plan: FoldsRecord | None, sources: BattlesRecord | None) -> Basis:
+    def of(cls, plan: FoldsRecord | None, sources: BattlesRecord | None) -> RunKey:
         """Take it from the run's records."""
         return cls(plan.fingerprint if plan else None, sources.data if sources else None)
 
@@ -71,10 +71,10 @@ class Asked:
 
     config: Config | None
     written: Mapping[str, tuple[str, Mapping[str, Any]]]
-    basis: Basis
+    basis: RunKey
 
     @classmethod
-    def of(cls, run: Path, configured: Configured | None, basis: Basis) -> Asked:
+    def of(cls, run: Path, configured: Configured | None, basis: RunKey) -> Asked:
         """Read what a run's config asks for."""
         try:
             config = load_run_config(run)

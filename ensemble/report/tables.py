@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ensemble.plugin.base import FloatArray
-    from ensemble.report.staleness import Asked, Basis
+    from ensemble.report.staleness import Asked, RunKey
 
 FOLD_PREFIX = "fold-"
 
@@ -124,7 +124,7 @@ def read_target(run: Path) -> EvalSet | None:
 
 
 def read_learner(
-    directory: Path, target: EvalSet, basis: Basis, asked: Asked
+    directory: Path, target: EvalSet, basis: RunKey, asked: Asked
 ) -> tuple[Predictions, list[str]]:
     """Read what one learner predicted out of fold, and say which folds had to be left out."""
     logits = np.full((len(target), 3), np.nan)
@@ -148,7 +148,7 @@ def _fold_directories(directory: Path) -> Iterator[tuple[int, Path]]:
     yield from sorted((int(number), p) for number, p in numbered if number.isdigit())
 
 
-def _usable_manifest(folder: Path, basis: Basis, asked: Asked) -> FitManifest:
+def _usable_manifest(folder: Path, basis: RunKey, asked: Asked) -> FitManifest:
     """Read a fold's manifest; of another plan, damaged, or made otherwise, it is not usable."""
     manifest = FitManifest.read(folder / MANIFEST)
     if manifest is None or OOF not in manifest.files:

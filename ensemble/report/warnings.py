@@ -73,7 +73,7 @@ def _about_stack(report: Report) -> Iterator[str]:
             "scores are not shown, and submission.csv may come from it: run "
             "`ensemble run CONFIG` again."
         )
-    candidates, lead, chosen = report.candidates, report.lead, report.chosen
+    candidates, lead, chosen = report.candidates, report.selected, report.chosen
     if candidates is not None and candidates.rows_missing:
         yield (
             f"{candidates.rows_missing:,} target rows lack a prediction and are in none of the "

@@ -40,7 +40,7 @@ class UsedSource(Record):
     rows: int
     weight: Weights = Weights()
     offset: tuple[float, ...] | None = None
-    labelled_by: dict[str, str] = Field(default_factory=dict)
+    labeled_by: dict[str, str] = Field(default_factory=dict)
 
 
 class FitManifest(Record):

@@ -85,7 +85,7 @@ def tell_apart(
     return scores, gains
 
 
-class LabelRule:
+class ConceptShift:
     """Which label features lead to, indifferent to sides.
 
     Parameters

@@ -9,7 +9,7 @@ import numpy as np
 from ensemble.evaluation.bootstrap import bootstrap_means
 from ensemble.evaluation.intervals import estimate
 from ensemble.evaluation.losses import row_log_loss, softmax
-from ensemble.sources.boosting import PARTS, LabelRule
+from ensemble.sources.boosting import PARTS, ConceptShift
 
 if TYPE_CHECKING:
     from ensemble.battles.features import FeatureMatrix
@@ -22,7 +22,7 @@ _MOST_OFFSET = 15.0
 """A source without ties has a log share of some -10 for them."""
 
 
-def compare_rules(
+def measure_concept_shift(
     matrix: FeatureMatrix,
     labels: FloatArray,
     is_target: BoolArray,
@@ -39,7 +39,7 @@ def compare_rules(
     Parameters
     ----------
     matrix
-        ``n`` labelled rows of both sides.
+        ``n`` labeled rows of both sides.
     labels
         ``(n, 3)``.
     is_target
@@ -61,7 +61,7 @@ def compare_rules(
     """
     fewest = int(min(is_target.sum(), (~is_target).sum()))
     if fewest < _LEAST_ROWS:
-        return {"measured": False, "reason": f"fewer than {_LEAST_ROWS} labelled rows on one side"}
+        return {"measured": False, "reason": f"fewer than {_LEAST_ROWS} labeled rows on one side"}
     # By whose rule, with or without an offset for the other side's shares.
     logits = np.full((2, 2, len(labels), 3), np.nan)
     priors = np.full((2, len(labels), 3), np.nan)
@@ -72,7 +72,7 @@ def compare_rules(
         if min(len(rows) for rows in learned) < 2 or not len(scored):
             continue
         for at, rows in enumerate(learned):
-            rule = LabelRule(matrix.take(rows), labels[rows], threads)
+            rule = ConceptShift(matrix.take(rows), labels[rows], threads)
             foreign = learned[1 - at]
             offset = tie_offset(rule.logits(matrix.take(foreign)), labels[foreign])
             plain = rule.logits(matrix.take(scored))

@@ -26,8 +26,8 @@ def describe(battles: pl.DataFrame) -> dict[str, Any]:
     Returns
     -------
     dict[str, Any]
-        ``rows``, ``labelled``; ``label_shares`` in ``CLASSES`` order and ``a_over_b``, the share of
-        A among decided votes (None where nothing is labelled or decided); ``prompts`` (distinct);
+        ``rows``, ``labeled``; ``label_shares`` in ``CLASSES`` order and ``a_over_b``, the share of
+        A among decided votes (None where nothing is labeled or decided); ``prompts`` (distinct);
         ``turns`` (mean, share of several); ``characters`` of each text (10%, 50% and 90%
         quantiles); ``languages`` (shares, the most frequent first, "other" for the rest).
     """
@@ -47,7 +47,7 @@ def characters(turns: pl.Series) -> pl.Series:
 
 
 def label_shares(battles: pl.DataFrame) -> tuple[float, float, float] | None:
-    """Give the shares of the classes among labelled rows; None where none is labelled."""
+    """Give the shares of the classes among labeled rows; None where none is labeled."""
     labels = labels_of(battles.filter(pl.col(LABEL_COLUMNS[0]).is_not_null()))
     if not len(labels):
         return None
@@ -57,14 +57,14 @@ def label_shares(battles: pl.DataFrame) -> tuple[float, float, float] | None:
 
 def is_one_sided(described: dict[str, Any]) -> bool:
     """Say whether one side of many battles never wins, as ``describe`` gives them."""
-    return described["labelled"] >= SEVERAL and described["a_over_b"] in (0.0, 1.0)
+    return described["labeled"] >= SEVERAL and described["a_over_b"] in (0.0, 1.0)
 
 
 def _labels(battles: pl.DataFrame) -> dict[str, Any]:
     shares = label_shares(battles)
     decided = shares[0] + shares[1] if shares else 0.0
     return {
-        "labelled": int(battles[LABEL_COLUMNS[0]].is_not_null().sum()),
+        "labeled": int(battles[LABEL_COLUMNS[0]].is_not_null().sum()),
         "label_shares": None if shares is None else list(shares),
         "a_over_b": shares[0] / decided if shares and decided else None,
     }

@@ -99,7 +99,7 @@ def measure_effect(
     without = {"rows_without_label": material.rows_without_label}
     facts = {**bench.facts(), **without}
     if not len(material.part(of_source=True)):
-        return {"measured": False, "reason": "the source has no labelled rows", **facts}
+        return {"measured": False, "reason": "the source has no labeled rows", **facts}
     trials = trials_of(settings.treatments)
     done = _Measured(bench, material, config, tell)
     if settings.curve:  # all that is certain to be needed, so that no core waits

@@ -17,7 +17,7 @@ from ensemble.battles.folds import FoldPlan
 from ensemble.battles.schema import LABEL_COLUMNS
 from ensemble.battles.source_rows import rows_within
 from ensemble.battles.swap import sides_by_hash
-from ensemble.config.source_settings import SourceUse
+from ensemble.config.source_settings import SourceSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ def gather(
     source: str | None,
     budget: int | None,
     *,
-    labelled: bool = True,
+    labeled: bool = True,
     sides: str = "file",
 ) -> Material:
     """Take the target's rows, and those of a source, out of a run.
@@ -92,8 +92,8 @@ def gather(
     budget
         Most rows of either side, by whole clusters in the order of their hashes; the last cluster
         may exceed it. None takes all.
-    labelled
-        Whether to take the source's labelled rows only.
+    labeled
+        Whether to take the source's labeled rows only.
     sides
         As in ``Material``.
     """
@@ -103,7 +103,7 @@ def gather(
         for column, value in (("role", "target"), ("source", source or ""))
     )
     without = own & workspace.battles[LABEL_COLUMNS[0]].is_null().to_numpy()
-    wanted = own & ~without if labelled else own
+    wanted = own & ~without if labeled else own
     kept = pl.Series(np.any([rows_within(frame, s, budget, "budget") for s in (target, wanted)], 0))
     battles = _with_sides(workspace.battles.filter(kept), source, sides)
     uses = {name: use for name, use in workspace.uses.items() if use.role == "target"}
@@ -115,7 +115,7 @@ def gather(
         battles=battles.with_columns(plan.frame["role"]),
         plan=plan,
         data_key=_digest(battles),
-        uses=uses | {name: SourceUse(role) for name, role in roles.items()},
+        uses=uses | {name: SourceSettings(role) for name, role in roles.items()},
     )
     return Material(taken, source, int(without.sum()), budget, sides)
 
@@ -129,7 +129,7 @@ def with_hashed_sides(material: Material) -> Material:
 
 
 def usable_rows(workspace: Workspace, source: str, folds: Sequence[int]) -> list[BoolArray]:
-    """Say of each fold which labelled rows of a source its plan lets it learn from: ``(n,)`` each.
+    """Say of each fold which labeled rows of a source its plan lets it learn from: ``(n,)`` each.
 
     Parameters
     ----------
@@ -142,9 +142,9 @@ def usable_rows(workspace: Workspace, source: str, folds: Sequence[int]) -> list
     """
     frame = workspace.plan.frame
     own = (frame["source"] == source).to_numpy()
-    labelled = workspace.battles[LABEL_COLUMNS[0]].is_not_null().to_numpy()
+    labeled = workspace.battles[LABEL_COLUMNS[0]].is_not_null().to_numpy()
     plan = workspace.plan.with_roles({source: "train"})
-    return [plan.training(fold, ("train",)).to_numpy() & own & labelled for fold in folds]
+    return [plan.training(fold, ("train",)).to_numpy() & own & labeled for fold in folds]
 
 
 def _with_sides(battles: pl.DataFrame, source: str | None, sides: str) -> pl.DataFrame:

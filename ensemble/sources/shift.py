@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.battles.domain import domain_texts, tell_domains
+from ensemble.battles.domain import domain_texts, score_domains
 from ensemble.battles.schema import LABEL_COLUMNS, labels_of
 from ensemble.battles.source_rows import rows_within
 from ensemble.errors import DataError
 from ensemble.evaluation.auc import auc_estimate
 from ensemble.sources.boosting import deal, tell_apart
 from ensemble.sources.columns import Columns, compute_columns
-from ensemble.sources.concept_shift import compare_rules
+from ensemble.sources.concept_shift import measure_concept_shift
 from ensemble.sources.describe import label_shares
-from ensemble.sources.top_terms import telling_features, telling_words
+from ensemble.sources.top_terms import top_features, top_terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ def measure_shift(
         ``prompts`` and ``responses``: AUC of a classifier of source against target, on text and on
         features, cross-validated by cluster, with the words and features that tell most; ``all``:
         the same on all features. ``labels``: shares, and their total variation distance (half the
-        sum of absolute differences). ``rule``: see ``compare_rules``.
+        sum of absolute differences). ``rule``: see ``measure_concept_shift``.
     """
     sides = Sides.of(workspace, source)
     tell("features")
@@ -110,9 +110,9 @@ def measure_shift(
 
 def _by_text(sides: Sides, columns: tuple[str, ...]) -> dict[str, Any]:
     texts = domain_texts(sides.battles, columns)
-    words = telling_words(texts, sides.is_target)
+    words = top_terms(texts, sides.is_target)
     try:
-        domain = tell_domains(texts, sides.is_target, sides.clusters)
+        domain = score_domains(texts, sides.is_target, sides.clusters)
     except DataError as error:
         return {"text": _not_measured(error.message), "words": words}
     return {"text": _auc(domain.probability, sides), "words": words}
@@ -127,7 +127,7 @@ def _by_features(
     scores, gains = tell_apart(values, sides.is_target, part, threads)
     total = np.zeros(len(columns.matrix.names))
     total[places] = gains
-    telling = telling_features(columns.matrix, total, sides.is_target) if total.any() else []
+    telling = top_features(columns.matrix, total, sides.is_target) if total.any() else []
     return {"features": _auc(scores, sides), "telling": telling}
 
 
@@ -154,11 +154,11 @@ def _labels(battles: pl.DataFrame, source: str) -> dict[str, Any]:
 
 
 def _rule(sides: Sides, columns: Columns, part: IntArray, threads: int) -> dict[str, Any]:
-    labelled = sides.battles[LABEL_COLUMNS[0]].is_not_null().to_numpy()
-    rows = np.flatnonzero(labelled)
+    labeled = sides.battles[LABEL_COLUMNS[0]].is_not_null().to_numpy()
+    rows = np.flatnonzero(labeled)
     if sides.is_target[rows].all():
         return _not_measured("the source has no labels")
-    return compare_rules(
+    return measure_concept_shift(
         columns.matrix.take(rows),
         labels_of(sides.battles[rows]),
         sides.is_target[rows],

@@ -157,10 +157,10 @@ class _Job:
 
     def run(self, role: str, target: dict[str, Any], links: Links) -> SourceStudy:
         """Put the parts together, and store them; what is there under its key is only read."""
-        whole = gather(self.workspace, self.name, self.settings.rows, labelled=False)
+        whole = gather(self.workspace, self.name, self.settings.rows, labeled=False)
         shift = self._shift(whole) if self.settings.shift else None
-        unlabelled = whole.rows_without_label
-        material = gather(self.workspace, self.name, self.settings.rows) if unlabelled else whole
+        unlabeled = whole.rows_without_label
+        material = gather(self.workspace, self.name, self.settings.rows) if unlabeled else whole
         own = describe(self.workspace.battles.filter(pl.col("source") == self.name))
         effect = {**self._effect(material), **self._rows(material)}
         if effect["measured"] and is_one_sided(own):

@@ -19,7 +19,7 @@ _LEAST_TEXTS = 0.01
 _WORDS = r"(?u)\b[^\W\d_]{2,}\b"
 
 
-def telling_words(texts: Sequence[str], is_target: BoolArray) -> dict[str, list[dict[str, Any]]]:
+def top_terms(texts: Sequence[str], is_target: BoolArray) -> dict[str, list[dict[str, Any]]]:
     """Find the words that are much commoner on one side.
 
     Parameters
@@ -69,7 +69,7 @@ def telling_words(texts: Sequence[str], is_target: BoolArray) -> dict[str, list[
     }
 
 
-def telling_features(
+def top_features(
     matrix: FeatureMatrix, gains: FloatArray, is_target: BoolArray
 ) -> list[dict[str, Any]]:
     """Name the columns that a classifier used most; a column and its mirror image are one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ensemble.config.source_settings import SourceUse
+from ensemble.config.source_settings import SourceSettings
 from ensemble.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Trial:
     """
 
     name: str
-    use: SourceUse
+    use: SourceSettings
 
     @property
     def folder(self) -> str:
@@ -58,13 +58,13 @@ class Trial:
 
 
 TRIALS = (
-    Trial(PLAIN, SourceUse("train")),
-    Trial("train, offset", SourceUse("train", offset=True)),
-    Trial("train, labels matched", SourceUse("train", reweight="labels")),
-    Trial("train, importance", SourceUse("train", reweight="importance")),
-    Trial("train, weight 0.3", SourceUse("train", weight=0.3)),
-    Trial("train, weight 0.1", SourceUse("train", weight=0.1)),
-    Trial("pretrain", SourceUse("pretrain")),
+    Trial(PLAIN, SourceSettings("train")),
+    Trial("train, offset", SourceSettings("train", offset=True)),
+    Trial("train, labels matched", SourceSettings("train", reweight="labels")),
+    Trial("train, importance", SourceSettings("train", reweight="importance")),
+    Trial("train, weight 0.3", SourceSettings("train", weight=0.3)),
+    Trial("train, weight 0.1", SourceSettings("train", weight=0.1)),
+    Trial("pretrain", SourceSettings("pretrain")),
 )
 SHARES = (0.1, 0.3)
 """Parts of a source on its learning curve, beside nothing and all of it."""
@@ -92,4 +92,6 @@ def trial_called(name: str) -> Trial:
 
 def curve_trials() -> list[Trial]:
     """Give a treatment for each part of a source."""
-    return [Trial(f"train, share {share:g}", SourceUse("train", share=share)) for share in SHARES]
+    return [
+        Trial(f"train, share {share:g}", SourceSettings("train", share=share)) for share in SHARES
+    ]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from ensemble.config.settings import Config, Execution
-    from ensemble.config.source_settings import SourceUse
+    from ensemble.config.source_settings import SourceSettings
     from ensemble.plugin.base import MetaLearner
 
 
@@ -99,7 +99,7 @@ def pair_specs(config: Config) -> list[LearnerSpec]:
     return list(found.values())
 
 
-def _is_affordable(spec: LearnerSpec, uses: Mapping[str, SourceUse]) -> bool:
+def _is_affordable(spec: LearnerSpec, uses: Mapping[str, SourceSettings]) -> bool:
     kind = type(spec.prototype)
     own = kind.trains and kind.cheap
     return own and all(_is_affordable(needed, uses) for needed in needed_by(spec, uses))

@@ -27,7 +27,7 @@ def prepare_stage(config: Config, reporter: Reporter) -> BattlesRecord:
             if use.role == "pseudo":
                 reporter.event("pseudo-labels", source=name, teachers=list(use.teachers))
                 who = ", ".join(use.teachers)
-                reporter.log(f"{name}  labelled by {who}; labels in its file are not read")
+                reporter.log(f"{name}  labeled by {who}; labels in its file are not read")
     if vectors := summary.embeddings:
         reporter.event("vectors", **vectors.model_dump(exclude={"path"}))
         reporter.log(

@@ -290,8 +290,8 @@ def _key_on(store: FoldStore, manifest: Mapping[str, Any], fold: int) -> str:
     parts, at = manifest["key_parts"], manifest["fold"]
     asked = {
         "teachers": _keys_on(store, parts["teachers"], at, fold),
-        "labellers": {
-            source: _keys_on(store, keys, at, fold) for source, keys in parts["labellers"].items()
+        "labelers": {
+            source: _keys_on(store, keys, at, fold) for source, keys in parts["labelers"].items()
         },
     }
     return fingerprint(parts | {"fold": fold} | asked)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ensemble_plugins.language_model.settings import TrainingSettings
     from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
     from ensemble_plugins.language_model.text.tokens import Tokens
-    from ensemble_plugins.language_model.train.rows import LabelledRows
+    from ensemble_plugins.language_model.train.rows import LabeledRows
 
 _PARITY_ROWS = 4
 _FACTS = "facts.json"
@@ -56,7 +56,9 @@ class LanguageModel(Parameters, BaseLearner):
     head_learning_rate
         Rate of the head; None for that of the stage times ``rank / alpha``, at which adapters and
         head move at one pace.
-    clip, patience, stop_share, evaluations, distillation, temperature, activation_checkpointing
+    clip, patience, validation_fraction, evaluations, distillation, temperature
+        See ``TrainingSettings``.
+    activation_checkpointing
         See ``TrainingSettings``.
     teachers
         Names of learners of the run whose mean logits are distilled, by a share of
@@ -67,7 +69,7 @@ class LanguageModel(Parameters, BaseLearner):
         Whether the head of that stage is kept, or dropped for a new one: ``"keep"`` or ``"drop"``.
     checkpoint_minutes
         How often training saves its state.
-    average_orders
+    swap_tta
         Whether logits are averaged over both orders of A and B.
     predict_token_budget
         Most tokens computed at once when predicting; out of memory halves it.
@@ -143,7 +145,7 @@ class LanguageModel(Parameters, BaseLearner):
         from ensemble_plugins.language_model.model.inference import compute_logits
 
         orders = []
-        for swapped in (False, True)[: 1 + self.average_orders]:
+        for swapped in (False, True)[: 1 + self.swap_tta]:
             tokens = self._tokens(battles, self.predict_length, swapped=swapped)
             logits = compute_logits(self._classifier, tokens, self.predict_token_budget)
             orders.append(swap_classes(logits) if swapped else logits)
@@ -232,7 +234,7 @@ class LanguageModel(Parameters, BaseLearner):
         self.classifier_ = self._load_classifier(context.device, context.seed)
 
     def _train(
-        self, stage: str, settings: TrainingSettings, rows: LabelledRows, context: FitContext
+        self, stage: str, settings: TrainingSettings, rows: LabeledRows, context: FitContext
     ) -> None:
         from ensemble_plugins.language_model.train.stages import train_stage
 
@@ -253,15 +255,15 @@ class LanguageModel(Parameters, BaseLearner):
         weight: FloatArray | None,
         groups: IntArray | None,
         context: FitContext,
-    ) -> LabelledRows:
-        from ensemble_plugins.language_model.train.rows import LabelledRows
+    ) -> LabeledRows:
+        from ensemble_plugins.language_model.train.rows import LabeledRows
 
         orders = tuple(
             self._tokens(battles, self.train_length, swapped=swapped)
             for swapped in (False, True)[: 1 + self.both_orders]
         )
         every = np.arange(len(battles), dtype=np.int64)
-        return LabelledRows(
+        return LabeledRows(
             orders,
             labels,
             np.ones(len(battles)) if weight is None else weight,

@@ -75,7 +75,7 @@ class Parameters:
     schedule: Schedule = TrainingSettings.schedule
     clip: float = TrainingSettings.clip
     patience: int = TrainingSettings.patience
-    stop_share: float = TrainingSettings.stop_share
+    validation_fraction: float = TrainingSettings.validation_fraction
     evaluations: int = TrainingSettings.evaluations
     teachers: Sequence[str] = ()
     distillation: float = TrainingSettings.distillation
@@ -85,7 +85,7 @@ class Parameters:
     pretrain_learning_rate: float | None = None
     pretrain_head: PretrainHead = "drop"
     checkpoint_minutes: float = TrainingSettings.checkpoint_minutes
-    average_orders: bool = True
+    swap_tta: bool = True
     predict_token_budget: int = PredictionSettings.token_budget
     precision: Precision = PredictionSettings.precision
     merge: bool = True
@@ -169,7 +169,7 @@ class Parameters:
         for name in ("distillation", "warmup"):
             self._require(name, "in [0, 1]", 0 <= getattr(self, name) <= 1)
         self._require("dropout", "in [0, 1)", 0 <= self.dropout < 1)
-        self._require("stop_share", "in (0, 0.5]", 0 < self.stop_share <= 0.5)
+        self._require("validation_fraction", "in (0, 0.5]", 0 < self.validation_fraction <= 0.5)
 
     def _require(self, name: str, what: str, holds: bool) -> None:
         if not holds:

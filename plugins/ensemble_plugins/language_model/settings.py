@@ -71,7 +71,7 @@ class TrainingSettings:
         Greatest norm of the gradient; 0 for no bound.
     patience
         Evaluations without a gain after which training stops; 0 trains all epochs.
-    stop_share
+    validation_fraction
         Share of the groups that early stopping looks at.
     evaluations
         How often an epoch is evaluated, for early stopping.
@@ -96,7 +96,7 @@ class TrainingSettings:
     schedule: Schedule = "cosine"
     clip: float = 1.0
     patience: int = 0
-    stop_share: float = 0.1
+    validation_fraction: float = 0.1
     evaluations: int = 1
     distillation: float = 0.0
     temperature: float = 1.0

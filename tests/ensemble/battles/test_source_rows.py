@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from ensemble.battles.folds import PLAN_SCHEMA
 from ensemble.battles.source_rows import cluster_fractions, rows_within, used_rows
-from ensemble.config.source_settings import SourceUse
+from ensemble.config.source_settings import SourceSettings
 
-TARGET = SourceUse("target")
+TARGET = SourceSettings("target")
 
 
 def _plan(sources: list[str], clusters: list[int], role: str = "train") -> pl.DataFrame:
@@ -34,7 +34,8 @@ def test_a_share_takes_whole_clusters_and_a_smaller_one_lies_in_a_larger(
 ) -> None:
     plan = _plan(["x"] * len(clusters), clusters)
     small, large = (
-        used_rows(plan, {"x": SourceUse("train", share=share)}) for share in sorted((one, other))
+        used_rows(plan, {"x": SourceSettings("train", share=share)})
+        for share in sorted((one, other))
     )
     assert not (small & ~large).any()
     for mask in (small, large):
@@ -44,14 +45,14 @@ def test_a_share_takes_whole_clusters_and_a_smaller_one_lies_in_a_larger(
 
 def test_a_share_is_about_as_large_as_it_says_and_all_of_it_is_all() -> None:
     plan = _plan(["x"] * 4000, list(range(4000)))
-    part = used_rows(plan, {"x": SourceUse("train", share=0.3)})
+    part = used_rows(plan, {"x": SourceSettings("train", share=0.3)})
     assert int(part.sum()) == pytest.approx(1200, abs=100)
-    assert used_rows(plan, {"x": SourceUse("train")}).all()
+    assert used_rows(plan, {"x": SourceSettings("train")}).all()
 
 
 def test_sources_agree_on_a_cluster_that_both_hold() -> None:
     plan = _plan(["x", "y"] * 50, [i // 2 for i in range(100)])
-    use = SourceUse("train", share=0.5)
+    use = SourceSettings("train", share=0.5)
     mask = used_rows(plan, {"x": use, "y": use})
     taken = [set(plan.filter(mask & (plan["source"] == name))["cluster"]) for name in "xy"]
     assert taken[0] == taken[1]
@@ -60,13 +61,13 @@ def test_sources_agree_on_a_cluster_that_both_hold() -> None:
 
 def test_the_target_is_used_whole_beside_a_share() -> None:
     plan = _plan(["arena", "x"] * 50, list(range(100)))
-    mask = used_rows(plan, {"arena": TARGET, "x": SourceUse("train", share=0.01)})
+    mask = used_rows(plan, {"arena": TARGET, "x": SourceSettings("train", share=0.01)})
     assert mask.filter(plan["source"] == "arena").all()
 
 
 def test_ignored_unknown_and_other_roles_reach_nothing() -> None:
     plan = _plan(["arena", "x", "y", "z"], [0, 1, 2, 3])
-    uses = {"arena": TARGET, "x": SourceUse("ignore"), "y": SourceUse("pretrain")}
+    uses = {"arena": TARGET, "x": SourceSettings("ignore"), "y": SourceSettings("pretrain")}
     assert used_rows(plan, uses).to_list() == [True, False, False, False]
 
 

@@ -489,7 +489,7 @@ def test_a_run_that_cannot_be_written_can_be_compared(
 
 
 def test_a_learner_of_pseudo_labels_is_compared(project: Any) -> None:
-    """Each of its folds was labelled by that fold's own model: their keys differ, and no more."""
+    """Each of its folds was labeled by that fold's own model: their keys differ, and no more."""
     learners = [
         {"name": "pupil", "plugin": "prior", "shift": 0.5},
         {"name": "teacher", "plugin": "prior"},

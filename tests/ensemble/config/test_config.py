@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ensemble.config.load import load_config, load_run_config, write_config
-from ensemble.config.source_settings import SourceUse
+from ensemble.config.source_settings import SourceSettings
 from ensemble.errors import ConfigError
 
 MINIMAL = """
@@ -259,9 +259,9 @@ def test_the_use_of_a_source_is_what_the_config_says(tmp_path: Path) -> None:
     text = MINIMAL + SOURCE.format("train", wanted)
     text += SOURCE.replace('"b"', '"c"').format("pseudo", 'teachers = ["one"]') + LEARNER
     assert _load(tmp_path, text).source_uses() == {
-        "arena": SourceUse("target"),
-        "b": SourceUse("train", 0.5, 0.25, "importance", offset=True),
-        "c": SourceUse("pseudo", teachers=("one",)),
+        "arena": SourceSettings("target"),
+        "b": SourceSettings("train", 0.5, 0.25, "importance", offset=True),
+        "c": SourceSettings("pseudo", teachers=("one",)),
     }
 
 

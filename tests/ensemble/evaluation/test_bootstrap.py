@@ -67,8 +67,8 @@ def test_bootstrap_draws_the_same_clusters_for_every_column() -> None:
 def test_bootstrap_depends_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     losses, clusters = np.random.default_rng(3).random((90, 2)), np.arange(90) // 3
     first = bootstrap_means(losses, clusters, resamples=100, seed=4)
-    relabelled = bootstrap_means(losses, clusters * 7 + 2, resamples=100, seed=4)
-    np.testing.assert_array_equal(first, relabelled)
+    relabeled = bootstrap_means(losses, clusters * 7 + 2, resamples=100, seed=4)
+    np.testing.assert_array_equal(first, relabeled)
     assert (first != bootstrap_means(losses, clusters, resamples=100, seed=5)).any()
     monkeypatch.setattr("ensemble.evaluation.bootstrap._CHUNK_CELLS", 64)
     chunked = bootstrap_means(losses, clusters, resamples=100, seed=4)

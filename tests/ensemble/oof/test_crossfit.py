@@ -12,7 +12,7 @@ import pytest
 
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
-from ensemble.config.source_settings import SourceUse
+from ensemble.config.source_settings import SourceSettings
 from ensemble.errors import ArtifactError, ConfigError, DataError, EnsembleError, LearnerError
 from ensemble.oof import rows as rows_module
 from ensemble.oof.calls import check_logits
@@ -96,13 +96,13 @@ def test_a_learner_is_told_which_rows_it_is_judged_on(
     told = seen["context"].judged.tolist()
     assert told == [name.startswith("arena") for name in seen["ids"]]
     assert seen["context"].offset is None
-    alone = space.with_uses({"extra": SourceUse("ignore")}, run=space.run / "alone")
+    alone = space.with_uses({"extra": SourceSettings("ignore")}, run=space.run / "alone")
     fit_fold(alone, _spec("prior", space.run), 0)
     assert fake_learners.seen[1]["context"].judged is None
 
 
 def test_an_offset_is_never_left_out_in_silence(space: Workspace) -> None:
-    use = SourceUse("train", offset=True)
+    use = SourceSettings("train", offset=True)
     other = space.with_uses({"extra": use}, run=space.run / "other")
     with pytest.raises(ConfigError, match='"extra" has offset = true(.|\n)*plugin "prior"'):
         fit_fold(other, _spec("prior", space.run), 0)
@@ -238,10 +238,10 @@ def test_the_key_depends_on_all_that_decides_the_predictions(
             for change in (
                 {"seed": 8},
                 {"data_key": "d"},
-                {"uses": {**space.uses, "extra": SourceUse("train", weight=1.0)}},
-                {"uses": {**space.uses, "extra": SourceUse("train", 0.5, share=0.9)}},
-                {"uses": {**space.uses, "extra": SourceUse("train", 0.5, reweight="labels")}},
-                {"uses": {**space.uses, "extra": SourceUse("train", 0.5, offset=True)}},
+                {"uses": {**space.uses, "extra": SourceSettings("train", weight=1.0)}},
+                {"uses": {**space.uses, "extra": SourceSettings("train", 0.5, share=0.9)}},
+                {"uses": {**space.uses, "extra": SourceSettings("train", 0.5, reweight="labels")}},
+                {"uses": {**space.uses, "extra": SourceSettings("train", 0.5, offset=True)}},
             )
         ),
     ):

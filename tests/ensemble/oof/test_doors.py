@@ -19,7 +19,7 @@ from ensemble.battles.held_out import HeldOut
 from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import LABEL_COLUMNS, TEXT_COLUMNS
 from ensemble.battles.split import split
-from ensemble.config.source_settings import SourceUse
+from ensemble.config.source_settings import SourceSettings
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.dependencies import own_uses
 from ensemble.oof.rows import FoldRows, TrainingRows
@@ -43,15 +43,15 @@ LEARNERS = [
     {"name": "words", "plugin": "tfidf", "min_df": 2},
 ]
 DOORS = {
-    "share": SourceUse("train", share=0.6),
-    "importance": SourceUse("train", reweight="importance"),
-    "labels": SourceUse("train", reweight="labels"),
-    "offset": SourceUse("train", offset=True),
-    "importance and offset": SourceUse("train", 0.5, reweight="importance", offset=True),
-    "pretrain": SourceUse("pretrain"),
-    "pretrain, all of it": SourceUse("pretrain", 0.5, 0.9, "importance", offset=True),
-    "pseudo": SourceUse("pseudo", teachers=("teacher",)),
-    "pseudo, all of it": SourceUse(
+    "share": SourceSettings("train", share=0.6),
+    "importance": SourceSettings("train", reweight="importance"),
+    "labels": SourceSettings("train", reweight="labels"),
+    "offset": SourceSettings("train", offset=True),
+    "importance and offset": SourceSettings("train", 0.5, reweight="importance", offset=True),
+    "pretrain": SourceSettings("pretrain"),
+    "pretrain, all of it": SourceSettings("pretrain", 0.5, 0.9, "importance", offset=True),
+    "pseudo": SourceSettings("pseudo", teachers=("teacher",)),
+    "pseudo, all of it": SourceSettings(
         "pseudo", 0.5, 0.9, "importance", offset=True, teachers=("teacher", "words")
     ),
 }
@@ -95,7 +95,7 @@ def _poisoned(space: Workspace) -> Workspace:
     return replace(space, battles=battles)
 
 
-def _both(space: Workspace, use: SourceUse) -> list[Workspace]:
+def _both(space: Workspace, use: SourceSettings) -> list[Workspace]:
     """The run as it is and with other held-out rows, the source used in one way."""
     return [
         each.with_uses({"extra": use}, run=space.run.parent / name)
@@ -103,7 +103,7 @@ def _both(space: Workspace, use: SourceUse) -> list[Workspace]:
     ]
 
 
-def _fit(project: Any, workspace: Workspace, use: SourceUse) -> None:
+def _fit(project: Any, workspace: Workspace, use: SourceSettings) -> None:
     specs = _specs(project)
     for name in (*use.teachers, "pupil"):
         assert fit_fold(workspace, specs[name], FOLD)

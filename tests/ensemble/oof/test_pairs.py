@@ -17,7 +17,7 @@ from ensemble.battles.held_out import HeldOut, fold_pairs
 from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import LABEL_COLUMNS, TEXT_COLUMNS
 from ensemble.battles.split import split
-from ensemble.config.source_settings import SourceUse
+from ensemble.config.source_settings import SourceSettings
 from ensemble.errors import ArtifactError, ConfigError, LearnerError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.workspace import Workspace, open_workspace
@@ -57,9 +57,9 @@ LEARNERS = [
     {"name": "words", "plugin": "tfidf", "min_df": 2},
 ]
 USES = {
-    "train": SourceUse("train", reweight="importance", offset=True),
-    "pretrain": SourceUse("pretrain", reweight="labels"),
-    "pseudo": SourceUse("pseudo", teachers=("teacher", "words")),
+    "train": SourceSettings("train", reweight="importance", offset=True),
+    "pretrain": SourceSettings("pretrain", reweight="labels"),
+    "pseudo": SourceSettings("pseudo", teachers=("teacher", "words")),
 }
 OUTER = 1
 

@@ -1,4 +1,4 @@
-"""Soft labels: what a fold learns from unlabelled rows comes from its own, honest, models."""
+"""Soft labels: what a fold learns from unlabeled rows comes from its own, honest, models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ensemble.audit.audit import audit_run
 from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import LABEL_COLUMNS, labels_of
 from ensemble.battles.split import split
-from ensemble.config.source_settings import SourceUse
+from ensemble.config.source_settings import SourceSettings
 from ensemble.errors import ArtifactError, ConfigError, EnsembleError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.dependencies import depth, own_uses
@@ -36,7 +36,7 @@ TEACHER = {"name": "teacher", "plugin": "prior"}
 
 
 def _config(project: Any, *learners: dict[str, Any], **use: Any) -> Any:
-    """A config whose second source is labelled by learners of the run."""
+    """A config whose second source is labeled by learners of the run."""
     chosen = list(learners or (PUPIL, TEACHER))
     sources = [source.model_dump(exclude_none=True) for source in project.config(chosen).sources]
     sources[1] |= {"role": "pseudo", "teachers": ["teacher"], **use}
@@ -86,7 +86,7 @@ def test_a_fold_learns_what_its_own_teacher_says(project: Any, fake_learners: An
     assert not np.allclose(first, second, atol=1e-6)
 
 
-def test_the_refit_is_labelled_by_the_refit(project: Any, fake_learners: Any) -> None:
+def test_the_refit_is_labeled_by_the_refit(project: Any, fake_learners: Any) -> None:
     config = _config(project)
     workspace = _prepared(config)
     _fit(config, workspace, None)
@@ -116,7 +116,7 @@ def test_labels_of_the_file_are_gone_and_soft_ones_are_nowhere_kept_as_labels(
     assert battles.select(pl.col(LABEL_COLUMNS).is_null().all()).row(0) == (True, True, True)
     manifest = _manifest(place, "pupil")
     facts = manifest["sources"]["extra"]
-    assert facts["labelled_by"] == {"teacher": _manifest(place, "teacher")["key"]}
+    assert facts["labeled_by"] == {"teacher": _manifest(place, "teacher")["key"]}
     assert sum(facts["label_shares"]) == pytest.approx(1)
     events = [json.loads(line) for line in (place / "events.jsonl").read_text().splitlines()]
     told = [event for event in events if event["event"] == "pseudo-labels"]
@@ -137,7 +137,7 @@ def test_whoever_is_behind_the_labels_learns_from_no_pseudo_row(project: Any) ->
     assert [depth(specs[name], uses) for name in ("teacher", "pupil")] == [0, 1]
 
 
-def test_a_teacher_of_a_labeller_is_behind_the_labels_too(
+def test_a_teacher_of_a_labeler_is_behind_the_labels_too(
     project: Any, monkeypatch: pytest.MonkeyPatch, fake_learners: Any
 ) -> None:
     behind = {"name": "behind", "plugin": "prior"}
@@ -157,7 +157,7 @@ def test_a_teacher_of_a_labeller_is_behind_the_labels_too(
     assert [depth(specs[name], uses) for name in ("behind", "teacher", "pupil")] == [0, 1, 2]
 
 
-def test_a_pupils_key_follows_its_labeller_and_not_the_other_way(project: Any) -> None:
+def test_a_pupils_key_follows_its_labeler_and_not_the_other_way(project: Any) -> None:
     def keys(**changes: Any) -> dict[str, str]:
         teacher = TEACHER | {"shift": changes.pop("shift", 0.0)}
         config = _config(project, PUPIL, teacher, **changes)
@@ -185,7 +185,7 @@ def test_pseudo_rows_may_be_matched_and_offset_as_others(
     assert not offset[~pseudo].any()
 
 
-def test_a_pupil_waits_for_its_labeller(project: Any) -> None:
+def test_a_pupil_waits_for_its_labeler(project: Any) -> None:
     config = _config(project)
     workspace = _prepared(config)
     pupil = learner_specs(config)[0]
@@ -193,7 +193,7 @@ def test_a_pupil_waits_for_its_labeller(project: Any) -> None:
         fit_fold(workspace, pupil, 0)
 
 
-def test_what_labellers_said_is_kept_for_a_resumed_fold(
+def test_what_labelers_said_is_kept_for_a_resumed_fold(
     project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = _config(project)
@@ -209,7 +209,7 @@ def test_what_labellers_said_is_kept_for_a_resumed_fold(
         fit_fold(workspace, pupil, 0)
     kept = list(workspace.run.glob("checkpoints/pupil/*/labels/extra/teacher.parquet"))
     assert len(kept) == 1
-    monkeypatch.setattr(type(workspace.store), "load", fails)  # the labeller is not asked again
+    monkeypatch.setattr(type(workspace.store), "load", fails)  # the labeler is not asked again
     assert fit_fold(workspace, pupil, 0)
 
 
@@ -263,10 +263,10 @@ def test_labels_that_nobody_may_learn_are_told_before_any_work(
     check_plugins(_config(project, PUPIL, TEACHER, *extra, teachers=["teacher"]))
 
 
-def test_a_source_that_becomes_pseudo_needs_labellers(project: Any) -> None:
+def test_a_source_that_becomes_pseudo_needs_labelers(project: Any) -> None:
     workspace = _prepared(project.config([PUPIL, TEACHER]))
     spec = learner_specs(project.config([PUPIL, TEACHER]))[0]
-    other = workspace.with_uses({"extra": SourceUse("pseudo")}, run=workspace.run / "other")
+    other = workspace.with_uses({"extra": SourceSettings("pseudo")}, run=workspace.run / "other")
     with pytest.raises(ConfigError, match='nobody labels its rows(.|\n)*"extra"'):
         fit_fold(other, spec, 0)
 
@@ -274,7 +274,7 @@ def test_a_source_that_becomes_pseudo_needs_labellers(project: Any) -> None:
 def test_labels_that_a_source_has_give_way_to_soft_ones(project: Any, fake_learners: Any) -> None:
     config = project.config([PUPIL, TEACHER])
     workspace = _prepared(config)
-    use = SourceUse("pseudo", teachers=("teacher",))
+    use = SourceSettings("pseudo", teachers=("teacher",))
     other = workspace.with_uses({"extra": use}, run=workspace.run / "other")
     pupil, teacher = learner_specs(config)
     fit_fold(other, teacher, 0)
@@ -293,23 +293,23 @@ def test_the_audit_follows_the_chain(project: Any) -> None:
     result = audit_run(run(_config(project)))
     names = [check.name for check in result.checks]
     assert result.ok
-    assert "pupil fold 0: extra labelled by teacher of the same fold" in names
+    assert "pupil fold 0: extra labeled by teacher of the same fold" in names
     assert (
-        "pupil fold 2, labeller teacher of extra: rule 2, saw neither a held-out row, nor its "
+        "pupil fold 2, labeler teacher of extra: rule 2, saw neither a held-out row, nor its "
         "cluster, nor its swap" in names
     )
-    assert "pupil fold 1, labeller teacher of extra: learned from no pseudo-labels" in names
+    assert "pupil fold 1, labeler teacher of extra: learned from no pseudo-labels" in names
 
 
 @pytest.mark.parametrize(
     ("how", "found"),
     [
-        ("another fold's", "pupil fold 0: extra labelled by teacher of the same fold"),
-        ("saw a held-out row", "pupil fold 0, labeller teacher of extra: rule 2"),
-        ("saw a pseudo row", "pupil fold 0, labeller teacher of extra: learned from no pseudo"),
+        ("another fold's", "pupil fold 0: extra labeled by teacher of the same fold"),
+        ("saw a held-out row", "pupil fold 0, labeler teacher of extra: rule 2"),
+        ("saw a pseudo row", "pupil fold 0, labeler teacher of extra: learned from no pseudo"),
     ],
 )
-def test_the_audit_finds_a_dishonest_labeller(project: Any, how: str, found: str) -> None:
+def test_the_audit_finds_a_dishonest_labeler(project: Any, how: str, found: str) -> None:
     place = run(_config(project))
     folds = [place / "learners" / "teacher" / f"fold-{fold}" for fold in range(2)]
     if how == "another fold's":
@@ -323,36 +323,36 @@ def test_the_audit_finds_a_dishonest_labeller(project: Any, how: str, found: str
     assert any(name.startswith(found) for name in failed)
 
 
-def test_the_audit_finds_a_labeller_that_is_another_by_now(project: Any) -> None:
+def test_the_audit_finds_a_labeler_that_is_another_by_now(project: Any) -> None:
     place = run(_config(project))
     changed = _config(project, PUPIL, TEACHER | {"shift": 1.0})
     fit_fold(open_workspace(changed), learner_specs(changed)[1], 0)
     failed = [check.name for check in audit_run(place).checks if not check.ok]
-    assert "pupil fold 0: extra labelled by teacher of the same fold" in failed
-    assert "pupil fold 1: extra labelled by teacher of the same fold" not in failed
+    assert "pupil fold 0: extra labeled by teacher of the same fold" in failed
+    assert "pupil fold 1: extra labeled by teacher of the same fold" not in failed
 
 
-@pytest.mark.parametrize("labellers", [{}, {"extra": {}}])
+@pytest.mark.parametrize("labelers", [{}, {"extra": {}}])
 def test_the_audit_finds_labels_that_nobody_is_said_to_have_given(
-    project: Any, labellers: dict[str, Any]
+    project: Any, labelers: dict[str, Any]
 ) -> None:
     place = run(_config(project))
-    _forge(place / "learners" / "pupil" / "fold-0", labellers=labellers)
+    _forge(place / "learners" / "pupil" / "fold-0", labelers=labelers)
     failed = {check.name: check for check in audit_run(place).checks if not check.ok}
-    found = failed["pupil fold 0: who labelled its pseudo rows is recorded"]
+    found = failed["pupil fold 0: who labeled its pseudo rows is recorded"]
     assert all(name.startswith("extra-") for name in found.ids)
     assert not any(name.startswith(("pupil fold 1", "teacher")) for name in failed)
 
 
 def test_the_audit_follows_the_chain_to_its_end(project: Any) -> None:
-    """Those behind a labeller are looked at too, though no config names them any more."""
+    """Those behind a labeler are looked at too, though no config names them any more."""
     place = run(_config(project))
     folds = {name: place / "learners" / name / "fold-0" for name in ("pupil", "teacher", "behind")}
     shutil.copytree(folds["teacher"], folds["behind"])
     behind = _forge(folds["behind"], learner="behind")
     teacher = _forge(folds["teacher"], teachers={"behind": behind})
-    _forge(folds["pupil"], labellers={"extra": {"teacher": teacher}})
-    name = "pupil fold 0, labeller teacher of extra"
+    _forge(folds["pupil"], labelers={"extra": {"teacher": teacher}})
+    name = "pupil fold 0, labeler teacher of extra"
     held = [check.name for check in audit_run(place).checks if check.ok]
     assert f"{name}: taught by behind of the same fold" in held
     assert f"{name}, teacher behind: learned from no pseudo-labels" in held

@@ -10,19 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensemble.battles.schema import LABEL_COLUMNS, labels_of
-from ensemble.config.source_settings import SourceUse
+from ensemble.config.source_settings import SourceSettings
 from ensemble.errors import DataError
 from ensemble.oof.row_weights import (
     GREATEST,
     LabelledBattles,
-    Treatment,
+    RowWeights,
     label_ratios,
     prior_offset,
     treat,
 )
 
 Make = Callable[..., pl.DataFrame]
-TARGET = SourceUse("target")
+TARGET = SourceSettings("target")
 
 
 def _rows(*frames: pl.DataFrame, first: int = 0) -> LabelledBattles:
@@ -30,22 +30,22 @@ def _rows(*frames: pl.DataFrame, first: int = 0) -> LabelledBattles:
     return LabelledBattles(battles, labels_of(battles), np.arange(len(battles)) + first)
 
 
-def _labelled(battles: pl.DataFrame, *counts: int) -> pl.DataFrame:
+def _labeled(battles: pl.DataFrame, *counts: int) -> pl.DataFrame:
     labels = np.repeat(np.eye(3), counts, axis=0)
     return battles.with_columns(
         pl.Series(name, labels[:, i]) for i, name in enumerate(LABEL_COLUMNS)
     )
 
 
-def _treat(make: Make, use: SourceUse, *counts: int) -> Treatment:
+def _treat(make: Make, use: SourceSettings, *counts: int) -> RowWeights:
     """Treat a target with shares 2:2:4 beside a source."""
-    target = _labelled(make(8), 2, 2, 4)
-    source = _labelled(make(sum(counts), source="x", role=use.role), *counts)
+    target = _labeled(make(8), 2, 2, 4)
+    source = _labeled(make(sum(counts), source="x", role=use.role), *counts)
     return treat(_rows(target, source), _rows(target), {"arena": TARGET, "x": use})
 
 
 def test_a_source_without_wishes_has_its_weight_and_no_offset(make_battles: Make) -> None:
-    treated = _treat(make_battles, SourceUse("train", weight=0.5), 3, 3, 2)
+    treated = _treat(make_battles, SourceSettings("train", weight=0.5), 3, 3, 2)
     assert treated.weight.tolist() == [1.0] * 8 + [0.5] * 8
     assert treated.offset is None
     assert treated.record["x"] == {
@@ -60,7 +60,7 @@ def test_a_source_without_wishes_has_its_weight_and_no_offset(make_battles: Make
 
 
 def test_label_matching_gives_a_source_the_shares_of_the_target(make_battles: Make) -> None:
-    treated = _treat(make_battles, SourceUse("train", weight=2.0, reweight="labels"), 6, 3, 1)
+    treated = _treat(make_battles, SourceSettings("train", weight=2.0, reweight="labels"), 6, 3, 1)
     labels = np.repeat(np.eye(3), (6, 3, 1), axis=0)
     own = treated.weight[8:]
     np.testing.assert_allclose(own @ labels / own.sum(), [0.25, 0.25, 0.5])
@@ -69,14 +69,14 @@ def test_label_matching_gives_a_source_the_shares_of_the_target(make_battles: Ma
 
 
 def test_a_class_that_the_source_lacks_stays_lacking(make_battles: Make) -> None:
-    treated = _treat(make_battles, SourceUse("train", reweight="labels"), 6, 2, 0)
+    treated = _treat(make_battles, SourceSettings("train", reweight="labels"), 6, 2, 0)
     own = treated.weight[8:]
     assert np.isfinite(own).all()
     np.testing.assert_allclose([own[:6].sum(), own[6:].sum()], [4.0, 4.0])
 
 
 def test_weights_are_clipped_before_they_are_scaled(make_battles: Make) -> None:
-    treated = _treat(make_battles, SourceUse("train", reweight="labels"), 99, 100, 1)
+    treated = _treat(make_battles, SourceSettings("train", reweight="labels"), 99, 100, 1)
     own = treated.weight[8:]
     assert own.max() / own.min() == pytest.approx(GREATEST / (0.25 / 0.5))
     assert treated.record["x"]["clipped"] == pytest.approx(1 / 200)
@@ -85,7 +85,7 @@ def test_weights_are_clipped_before_they_are_scaled(make_battles: Make) -> None:
 def test_an_offset_is_the_log_ratio_of_label_shares_and_zero_for_the_target(
     make_battles: Make,
 ) -> None:
-    treated = _treat(make_battles, SourceUse("train", offset=True), 6, 3, 0)
+    treated = _treat(make_battles, SourceSettings("train", offset=True), 6, 3, 0)
     wanted = np.log(np.array([7, 4, 1]) / 12) - np.log(np.array([3, 3, 5]) / 11)
     assert treated.offset is not None
     np.testing.assert_allclose(treated.offset[8:], np.tile(wanted - wanted.mean(), (9, 1)))
@@ -117,7 +117,7 @@ def test_importance_weighs_rows_by_how_like_the_target_they_are(make_battles: Ma
     foreign = make_battles(120, source="x", role="train", prompts=10).with_columns(
         response_a=pl.lit(["quite other words stand here"]), id="y" + pl.col("id")
     )
-    use = SourceUse("train", weight=0.5, reweight="importance")
+    use = SourceSettings("train", weight=0.5, reweight="importance")
     rows = _rows(alike, foreign, first=1000)
     treated = treat(rows, _rows(target), {"arena": TARGET, "x": use})
     assert treated.weight[:40].mean() > 2 * treated.weight[40:].mean()
@@ -127,14 +127,16 @@ def test_importance_weighs_rows_by_how_like_the_target_they_are(make_battles: Ma
 
 def test_a_source_too_small_for_importance_is_named(make_battles: Make) -> None:
     with pytest.raises(DataError, match='(.|\n)*source "x", reweight = "importance"'):
-        _treat(make_battles, SourceUse("train", reweight="importance"), 1, 0, 0)
+        _treat(make_battles, SourceSettings("train", reweight="importance"), 1, 0, 0)
 
 
 def test_each_source_is_held_against_the_target_by_itself(make_battles: Make) -> None:
-    target = _labelled(make_battles(4), 1, 1, 2)
-    ties = _labelled(make_battles(4, source="x"), 0, 0, 4)
-    firsts = _labelled(make_battles(4, source="y"), 4, 0, 0)
-    uses: dict[str, Any] = {"arena": TARGET} | {n: SourceUse("train", offset=True) for n in "xy"}
+    target = _labeled(make_battles(4), 1, 1, 2)
+    ties = _labeled(make_battles(4, source="x"), 0, 0, 4)
+    firsts = _labeled(make_battles(4, source="y"), 4, 0, 0)
+    uses: dict[str, Any] = {"arena": TARGET} | {
+        n: SourceSettings("train", offset=True) for n in "xy"
+    }
     alone = treat(_rows(ties), _rows(target), uses).offset
     both = treat(_rows(ties, firsts), _rows(target), uses).offset
     assert alone is not None

@@ -8,7 +8,7 @@ import pytest
 
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
-from ensemble.config.source_settings import SourceUse
+from ensemble.config.source_settings import SourceSettings
 from ensemble.errors import ConfigError, FoldError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.fold_key import fold_key
@@ -30,7 +30,7 @@ def _prepared(config: Any) -> Workspace:
 
 
 def test_other_uses_leave_clusters_and_folds_and_change_the_role(space: Workspace) -> None:
-    other = space.with_uses({"extra": SourceUse("pretrain")}, run=space.run / "other")
+    other = space.with_uses({"extra": SourceSettings("pretrain")}, run=space.run / "other")
     kept = ["id", "source", "cluster", "fold"]
     assert other.plan.frame.select(kept).equals(space.plan.frame.select(kept))
     assert other.training(0, ("pretrain",)).sum() == space.training(0, ("train",)).sum() > 0
@@ -39,7 +39,7 @@ def test_other_uses_leave_clusters_and_folds_and_change_the_role(space: Workspac
 
 
 def test_an_ignored_source_reaches_nothing(space: Workspace, fake_learners: Any) -> None:
-    other = space.with_uses({"extra": SourceUse("ignore")}, run=space.run / "other")
+    other = space.with_uses({"extra": SourceSettings("ignore")}, run=space.run / "other")
     spec = LearnerSpec("x", "pretrained", {}, space.run)
     fit_fold(other, spec, 0)
     assert all(name.startswith("arena") for name in fake_learners.seen[-1]["ids"])
@@ -49,7 +49,7 @@ def test_an_ignored_source_reaches_nothing(space: Workspace, fake_learners: Any)
 
 def test_a_share_reaches_fit_and_the_key(space: Workspace, fake_learners: Any) -> None:
     spec = LearnerSpec("x", "prior", {}, space.run)
-    half = space.with_uses({"extra": SourceUse("train", share=0.5)}, run=space.run / "half")
+    half = space.with_uses({"extra": SourceSettings("train", share=0.5)}, run=space.run / "half")
     assert fold_key(spec, 0, half.shared_key()) != fold_key(spec, 0, space.shared_key())
     fit_fold(space, spec, 0)
     fit_fold(half, spec, 0)
@@ -61,7 +61,7 @@ def test_a_share_reaches_fit_and_the_key(space: Workspace, fake_learners: Any) -
 def test_values_of_single_rows_are_kept_where_they_were(
     space: Workspace, fake_learners: Any
 ) -> None:
-    other = space.with_uses({"extra": SourceUse("ignore")}, run=space.run / "other")
+    other = space.with_uses({"extra": SourceSettings("ignore")}, run=space.run / "other")
     fit_fold(other, LearnerSpec("x", "prior", {}, space.run), 0)
     context = fake_learners.seen[-1]["context"]
     assert context.cache_directory == space.run / "cache" / "prior"
@@ -73,12 +73,12 @@ def test_a_target_stays_one_and_no_other_source_becomes_one(
     space: Workspace, name: str, role: str
 ) -> None:
     with pytest.raises(FoldError, match=f'"{name}" cannot change between target'):
-        space.with_uses({name: SourceUse(role)}, run=space.run / "other")
+        space.with_uses({name: SourceSettings(role)}, run=space.run / "other")
 
 
 def test_an_unknown_source_is_named(space: Workspace) -> None:
     with pytest.raises(ConfigError, match='"extr"(.|\n)*did you mean "extra"'):
-        space.with_uses({"extr": SourceUse("train")}, run=space.run / "other")
+        space.with_uses({"extr": SourceSettings("train")}, run=space.run / "other")
 
 
 def test_rows_without_labels_get_no_role_that_needs_them(project: Any) -> None:
@@ -93,4 +93,4 @@ def test_rows_without_labels_get_no_role_that_needs_them(project: Any) -> None:
     ).write_csv(path)
     space = _prepared(project.config(sources=sources))
     with pytest.raises(ConfigError, match="rows without a label(.|\n)*extra-3"):
-        space.with_uses({"extra": SourceUse("train")}, run=space.run / "other")
+        space.with_uses({"extra": SourceSettings("train")}, run=space.run / "other")

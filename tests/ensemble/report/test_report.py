@@ -1199,7 +1199,7 @@ def test_what_a_learner_was_trained_on_is_shown_by_source(run: Run) -> None:
         fold = int(place.parent.name[5:])
         own = {"role": "target", "rows": 40 + fold, "weight": dict.fromkeys(weight, 1.0)}
         other = {"role": "pseudo", "rows": 1234, "weight": weight, "offset": [0.5, 0.5, -1.0]}
-        sources = {"arena": own, "extra": other | {"labelled_by": {"teacher": KEY}}}
+        sources = {"arena": own, "extra": other | {"labeled_by": {"teacher": KEY}}}
         _json(place, json.loads(place.read_text()) | {"sources": sources})
     page = run.report()
     table = page[page.index("What each learner was trained on") :]

@@ -23,16 +23,16 @@ def _battles(rows: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(full)
 
 
-def test_shares_are_of_the_labelled_rows_alone() -> None:
+def test_shares_are_of_the_labeled_rows_alone() -> None:
     none = {"label_a": None, "label_b": None, "label_tie": None}
     tie = {"label_a": 0.0, "label_tie": 1.0}
     described = describe(_battles([{}, {}, {"label_a": 0.0, "label_b": 1.0}, tie, none]))
-    assert (described["rows"], described["labelled"]) == (5, 4)
+    assert (described["rows"], described["labeled"]) == (5, 4)
     assert described["label_shares"] == [0.5, 0.25, 0.25]
     assert described["a_over_b"] == pytest.approx(2 / 3)
 
 
-def test_nothing_labelled_is_no_share_of_zero() -> None:
+def test_nothing_labeled_is_no_share_of_zero() -> None:
     described = describe(_battles([{"label_a": None, "label_b": None, "label_tie": None}]))
     assert described["label_shares"] is None
     assert described["a_over_b"] is None

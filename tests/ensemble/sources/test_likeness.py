@@ -90,6 +90,6 @@ def test_a_loss_that_collapses(effect: dict[str, Any], warned: int) -> None:
 
 
 def test_what_is_not_measured_is_no_sign() -> None:
-    nothing = {"measured": False, "reason": "the source has no labelled rows", "target_rows": 3}
+    nothing = {"measured": False, "reason": "the source has no labeled rows", "target_rows": 3}
     unmeasured = {"responses": {"text": {"measured": False, "reason": "few"}}}
     assert likeness_warnings(**{**CALM, "effect": nothing, "shift": unmeasured}) == []

@@ -11,8 +11,8 @@ from ensemble.plugin.base import Feature, FeatureSet
 from ensemble.sources import shift
 from ensemble.sources.boosting import deal
 from ensemble.sources.columns import compute_columns, feature_sets
-from ensemble.sources.concept_shift import compare_rules
-from ensemble.sources.top_terms import telling_features, telling_words
+from ensemble.sources.concept_shift import measure_concept_shift
+from ensemble.sources.top_terms import top_features, top_terms
 
 
 def _length(column: str) -> pl.Expr:
@@ -82,7 +82,7 @@ def _rules(slope: float, tie: float) -> dict[str, Any]:
         is_target[:, None], _labels(battles, rng, 2, 0.3), _labels(battles, rng, slope, tie)
     )
     matrix, clusters = compute_features(battles, [LENGTHS]), np.arange(1400)
-    return compare_rules(matrix, labels, is_target, clusters, deal(clusters), threads=1)
+    return measure_concept_shift(matrix, labels, is_target, clusters, deal(clusters), threads=1)
 
 
 def test_the_same_rule_shows_no_gap() -> None:
@@ -110,14 +110,16 @@ def test_a_few_rows_are_not_compared() -> None:
     battles = _battles(rng, 100)
     matrix, clusters = compute_features(battles, [LENGTHS]), np.arange(100)
     side = clusters < 90
-    found = compare_rules(matrix, _labels(battles, rng, 2, 0.3), side, clusters, deal(clusters), 1)
+    found = measure_concept_shift(
+        matrix, _labels(battles, rng, 2, 0.3), side, clusters, deal(clusters), 1
+    )
     assert not found["measured"]
     assert "fewer than 60" in found["reason"]
 
 
 def test_words_of_one_side_tell_it() -> None:
     texts = ["please write some code"] * 40 + ["please tell a story"] * 40
-    found = telling_words(texts, np.arange(80) < 40)
+    found = top_terms(texts, np.arange(80) < 40)
     assert {item["word"] for item in found["target"]} == {"write", "some", "code"}
     assert {item["word"] for item in found["source"]} == {"tell", "story"}
     assert found["source"][0] == {"word": "story", "target": 0.0, "source": 1.0}
@@ -125,18 +127,18 @@ def test_words_of_one_side_tell_it() -> None:
 
 def test_a_word_of_very_few_texts_tells_nothing() -> None:
     texts = ["please", "please rarely"] + ["please"] * 398
-    found = telling_words(texts, np.arange(400) < 200)
+    found = top_terms(texts, np.arange(400) < 200)
     assert "rarely" not in [item["word"] for item in found["target"]]
 
 
 def test_texts_without_a_word_tell_nothing() -> None:
-    assert telling_words(["1 + 1", "2"], np.array([True, False])) == {"target": [], "source": []}
+    assert top_terms(["1 + 1", "2"], np.array([True, False])) == {"target": [], "source": []}
 
 
 def test_a_column_and_its_mirror_image_count_as_one() -> None:
     matrix = compute_features(_battles(np.random.default_rng(0), 40), [LENGTHS])
     gains = np.array([5.0, 3.0, 4.0, 0.0, 0.0, 0.0])
-    found = telling_features(matrix, gains, np.arange(40) < 20)
+    found = top_features(matrix, gains, np.arange(40) < 20)
     assert [(item["feature"], item["importance"]) for item in found] == [
         ("a", pytest.approx(7 / 12)),
         ("p", pytest.approx(5 / 12)),

@@ -85,9 +85,9 @@ def test_what_was_not_measured_is_not_harmless() -> None:
     verdict = judge("x", _effect(train=None, pretrain=(-0.01, 0.01)))
     assert verdict["word"] == NOTHING
     assert "What mixing it in as it is does is not measured" in verdict["sentence"]
-    verdict = judge("x", {"measured": False, "reason": "the source has no labelled rows"})
+    verdict = judge("x", {"measured": False, "reason": "the source has no labeled rows"})
     assert (verdict["word"], verdict["recommended"]) == (UNKNOWN, None)
-    assert "not measured: the source has no labelled rows" in verdict["sentence"]
+    assert "not measured: the source has no labeled rows" in verdict["sentence"]
 
 
 @pytest.mark.parametrize(

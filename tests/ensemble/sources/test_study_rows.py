@@ -7,7 +7,7 @@ import pytest
 
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
-from ensemble.config.source_settings import SourceUse
+from ensemble.config.source_settings import SourceSettings
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.sources.rows import gather
 
@@ -41,7 +41,7 @@ def test_a_treatment_cuts_what_the_plan_cuts(workspace: Workspace, tmp_path: Pat
         material.workspace.training(0).sum()
         == gather(workspace, None, None).workspace.training(0).sum()
     )
-    used = material.workspace.with_uses({"extra": SourceUse("train")}, run=tmp_path)
+    used = material.workspace.with_uses({"extra": SourceSettings("train")}, run=tmp_path)
     kept = used.battles.filter(used.training(0))["id"]
     expected = workspace.battles.filter(workspace.training(0))["id"]
     assert kept.to_list() == expected.to_list()
@@ -92,4 +92,4 @@ def test_rows_without_a_label_are_counted_and_left_out(workspace: Workspace) -> 
     material = gather(workspace, "extra", None)
     assert material.rows_without_label == 2
     assert len(material.part(of_source=True)) == 18
-    assert len(gather(workspace, "extra", None, labelled=False).part(of_source=True)) == 20
+    assert len(gather(workspace, "extra", None, labeled=False).part(of_source=True)) == 20

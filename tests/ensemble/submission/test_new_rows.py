@@ -167,7 +167,7 @@ def test_a_learner_that_was_taught_scores_new_rows(
 
 
 @pytest.mark.parametrize("models", ["folds", "refit"])
-def test_a_learner_of_rows_that_another_labelled_scores_new_rows(project: Any, models: str) -> None:
+def test_a_learner_of_rows_that_another_labeled_scores_new_rows(project: Any, models: str) -> None:
     learners = [TFIDF, TFIDF | {"name": "pupil", "ridge": 2.0}]
     sources = [each.model_dump(exclude_none=True) for each in project.config(learners).sources]
     sources[1] |= {"role": "pseudo", "teachers": ["words"]}

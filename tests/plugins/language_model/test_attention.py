@@ -24,7 +24,7 @@ HEADS, KV_HEADS, SIZE = 4, 2, 8
 def make_mask(lengths: list[int], windows: Any = (None,)) -> Any:
     ends = np.cumsum(lengths)
     starts = np.repeat(ends - lengths, lengths)
-    return attention.RowMask(starts, ends - 1, CPU, windows)
+    return attention.DocumentMask(starts, ends - 1, CPU, windows)
 
 
 def dense(lengths: list[int], window: int | None) -> Any:
@@ -110,7 +110,7 @@ def test_masks_on_cuda_are_made_once_for_each_window_that_matters(
     starts = np.repeat([0, 100], [100, 156])
     kernel = kernels.Kernel((64, 32))
     windows = (None, 50, 156, 9000)
-    mask = attention.RowMask(
+    mask = attention.DocumentMask(
         starts, np.array([99, 255]), torch.device("cuda"), windows, kernel=kernel
     )
     assert {block for _, block, _ in made} == {(64, 32)}

@@ -46,7 +46,7 @@ def _job(source: Path, rows: Any = None, snapshots: Path | None = None, **change
     classifier = tiny.load(source)
     return distributed.Job(
         classifier.settings,
-        rows or tiny.labelled_rows(14),
+        rows or tiny.labeled_rows(14),
         tiny.settings(**chosen),
         seed=1,
         snapshots=snapshots,
@@ -78,7 +78,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_two_processes_take_the_steps_of_one(source: Path, tmp_path: Path) -> None:
     # Three packs of the first steps, one of the last: there a process has no part.
-    job = _job(source, snapshots=tmp_path, patience=2, evaluations=2, stop_share=0.25)
+    job = _job(source, snapshots=tmp_path, patience=2, evaluations=2, validation_fraction=0.25)
     wanted, progress = _alone(source, job)
     told: list[tuple[float, str]] = []
     found, start = _together(source, job, lambda *what: told.append(what)), _start(source)
@@ -105,7 +105,7 @@ def test_what_goes_wrong_in_a_process_is_told(
         raise AssertionError("a semaphore would stay where everybody is killed at once")
 
     monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", make)
-    rows = tiny.labelled_rows(14)
+    rows = tiny.labeled_rows(14)
     rows.labels[3] = np.nan
     with pytest.raises(LearnerError, match=r"the loss is nan at step \d+(.|\n)*mend"):
         _together(source, _job(source, rows))
@@ -200,7 +200,7 @@ def test_a_process_may_have_no_part_in_its_first_step_where_gradients_are_scaled
 
 
 def test_a_process_may_have_no_row_of_early_stopping(source: Path) -> None:
-    job = _job(source, patience=1, stop_share=0.07)
+    job = _job(source, patience=1, validation_fraction=0.07)
     training = Training(tiny.load(source), job.rows, job.training, seed=1, team=_Second())
     assert len(training.stop_rows) == 1
     training.run()
@@ -254,7 +254,7 @@ def test_the_memory_is_free_while_a_team_trains(
     context = FitContext(seed=3)
     with _no_collection():
         trained = stages.train_stage(
-            held.pop(), tiny.labelled_rows(14), tiny.settings(), context, name="fit", gpus=2
+            held.pop(), tiny.labeled_rows(14), tiny.settings(), context, name="fit", gpus=2
         )
     assert trained.device.type == "cpu"
 

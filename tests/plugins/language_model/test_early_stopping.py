@@ -29,8 +29,8 @@ GROUPS = np.repeat(np.arange(12), 3)
 
 
 def _training(checkpoint: Path, **changes: Any) -> Training:
-    rows = tiny.labelled_rows(36, groups=GROUPS)
-    chosen = {"patience": 2, "epochs": 6, "stop_share": 0.25}
+    rows = tiny.labeled_rows(36, groups=GROUPS)
+    chosen = {"patience": 2, "epochs": 6, "validation_fraction": 0.25}
     return Training(tiny.load(checkpoint), rows, tiny.settings(**chosen | changes), seed=1)
 
 
@@ -69,7 +69,7 @@ def test_carved_rows_are_never_trained_on(checkpoint: Path) -> None:
     tiny.before_each_batch(training.classifier, look)
     training.run()
     carved = {tuple(training.stop_rows.orders[0].row(i)) for i in range(len(training.stop_rows))}
-    whole = tiny.labelled_rows(36, groups=GROUPS).orders[0]
+    whole = tiny.labeled_rows(36, groups=GROUPS).orders[0]
     assert len(carved) == 9
     assert seen == {tuple(whole.row(i).tolist()) for i in range(36)} - carved
     assert len(training.progress.history) == 6
@@ -113,9 +113,12 @@ def test_without_patience_the_last_weights_are_kept(checkpoint: Path) -> None:
 
 
 def test_the_loss_that_stops_is_weighted(checkpoint: Path) -> None:
-    rows = tiny.labelled_rows(36, groups=GROUPS)
+    rows = tiny.labeled_rows(36, groups=GROUPS)
     training = Training(
-        tiny.load(checkpoint), rows, tiny.settings(patience=1, epochs=1, stop_share=0.25), seed=1
+        tiny.load(checkpoint),
+        rows,
+        tiny.settings(patience=1, epochs=1, validation_fraction=0.25),
+        seed=1,
     )
     stops = training.stop_rows
     assert stops is not None

@@ -64,7 +64,7 @@ def test_distances_are_worth_what_transformers_says(
         return by_diagonals(*args)
 
     monkeypatch.setattr(encoder, "_by_diagonals", count)
-    assert encoder.take_over(model) == model.config.num_hidden_layers
+    assert encoder.patch_forward(model) == model.config.num_hidden_layers
     found = states_and_gradients(model, length)
     kinds = set(model.config.pos_att_type) & {"c2p", "p2c"}
     assert len(calls) == model.config.num_hidden_layers * len(kinds)
@@ -77,7 +77,7 @@ def test_distances_are_worth_what_transformers_says(
 def test_dropout_is_that_of_transformers() -> None:
     model = make_model("v3").train()
     wanted = states_and_gradients(model, 20)
-    assert encoder.take_over(model)
+    assert encoder.patch_forward(model)
     found = states_and_gradients(model, 20)  # the seed is set anew: the same draws
     for name, tensor in wanted.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
@@ -91,10 +91,10 @@ def test_padding_may_come_first() -> None:
     attended = torch.ones_like(ids)
     attended[0, :4] = 0
     wanted = model(input_ids=ids, attention_mask=attended).last_hidden_state
-    encoder.take_over(model)
+    encoder.patch_forward(model)
     found = model(input_ids=ids, attention_mask=attended).last_hidden_state
     torch.testing.assert_close(found[attended == 1], wanted[attended == 1], rtol=1e-5, atol=1e-6)
 
 
 def test_other_encoders_are_left_alone() -> None:
-    assert encoder.take_over(transformers.BertModel(tiny_models.configs("bert", 100))) == 0
+    assert encoder.patch_forward(transformers.BertModel(tiny_models.configs("bert", 100))) == 0

@@ -219,7 +219,7 @@ def test_adapters_of_quantized_weights_learn(bits: int, tmp_path: Path) -> None:
     classifier = loading.load_classifier(chosen, device=DEVICE, seed=3)
     assert all(p.dtype is torch.float32 for p in classifier.model.parameters() if p.requires_grad)
     parity.check_parity(classifier, make_tokens(), where=f"of weights in {bits} bits")
-    rows = tiny.labelled_rows(36)
+    rows = tiny.labeled_rows(36)
     before = tiny.mean_loss(classifier, rows)
     chosen = tiny.settings(epochs=8, token_budget=384)
     training.Training(classifier, rows, chosen, seed=0).run()
@@ -234,8 +234,10 @@ def test_two_gpus_take_the_steps_of_one(tmp_path: Path) -> None:
     # Several packs a step, so that both have a part.
     job = distributed.Job(
         chosen,
-        tiny.labelled_rows(40, lengths=(60, 120)),
-        tiny.settings(batch_size=10, token_budget=384, patience=4, evaluations=2, stop_share=0.2),
+        tiny.labeled_rows(40, lengths=(60, 120)),
+        tiny.settings(
+            batch_size=10, token_budget=384, patience=4, evaluations=2, validation_fraction=0.2
+        ),
         seed=1,
         snapshots=None,
         cpu=False,

@@ -139,7 +139,7 @@ def test_averaged_logits_follow_their_sides_and_those_of_one_order_do_not(
     logits = learner.predict_logits(NEW)
     swapped = learner.predict_logits(exchanged)
     np.testing.assert_allclose(swapped[:, [1, 0, 2]], logits, atol=1e-6)
-    learner.average_orders = False
+    learner.swap_tta = False
     one, other = learner.predict_logits(NEW), learner.predict_logits(exchanged)
     assert np.abs(other[:, [1, 0, 2]] - one).max() > 1e-2
     np.testing.assert_allclose((one + other[:, [1, 0, 2]]) / 2, logits, atol=1e-5)
@@ -192,7 +192,7 @@ def test_teachers_are_followed(checkpoint: Callable[[str], Path]) -> None:
     context = FitContext(seed=5, device="cpu")
     learner.pretrain(earlier, _labels(earlier), context=context)
     _fit(learner, teachers={"one": one, "two": two})
-    learner.average_orders = False
+    learner.swap_tta = False
     assert learner.predict_logits(TRAIN).argmax(axis=1).tolist() == [0] * 18
 
 
@@ -262,7 +262,7 @@ def test_only_judged_rows_stop_the_training(
         return compute(classifier, tokens, budget)
 
     monkeypatch.setattr(stopping, "compute_logits", spy)
-    learner = _make("llama3-lora", checkpoint("llama3-lora"), patience=1, stop_share=0.5)
+    learner = _make("llama3-lora", checkpoint("llama3-lora"), patience=1, validation_fraction=0.5)
     _fit(learner, judged=np.arange(len(TRAIN)) < 6)
     assert watched[0] == 3
 
@@ -427,7 +427,7 @@ def test_a_key_knows_weights_by_content_alone(tmp_path: Path) -> None:
         ("temperature", 0.0, "temperature must be above 0, got 0.0"),
         ("warmup", 1.5, r"warmup must be in \[0, 1\], got 1.5"),
         ("dropout", 1.0, r"dropout must be in \[0, 1\), got 1.0"),
-        ("stop_share", 0.6, r"stop_share must be in \(0, 0.5\], got 0.6"),
+        ("validation_fraction", 0.6, r"validation_fraction must be in \(0, 0.5\], got 0.6"),
         ("distillation", 2.0, r"distillation must be in \[0, 1\], got 2.0"),
         ("distillation", 0.5, r"teachers and distillation need one another: .* got \[\] and 0.5"),
         ("teachers", ("tfidf",), "teachers and distillation need one another"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ensemble.errors import LearnerError, UnknownNameError
 from ensemble_plugins.language_model.text.prompts import (
     TEMPLATES,
-    Scaffold,
+    PromptTokens,
     define_plain,
     find_special,
     find_template,
@@ -48,7 +48,7 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-def _scaffold(family: str) -> Scaffold:
+def _scaffold(family: str) -> PromptTokens:
     template = TEMPLATES[family]
     return make_scaffold(template, TINY[family], SPECIAL[family], PLAIN[family])
 

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings(
 KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "lora": ("llama3", {"dropout": 0.3}, {"warmup": 0.3}),
     "full": ("deberta", {"tuning": "full"}, {"epochs": 1, "schedule": "linear"}),
-    "stopping": ("gemma2", {}, {"patience": 2, "evaluations": 2, "stop_share": 0.25}),
+    "stopping": ("gemma2", {}, {"patience": 2, "evaluations": 2, "validation_fraction": 0.25}),
 }
 """Family, model and training; the first two draw dropout at every step."""
 
@@ -68,7 +68,7 @@ def _make(
 ) -> Training:
     _, model, chosen = KINDS[kind]
     settings = tiny.settings(**{"batch_size": 5, "token_budget": 25} | chosen | changes)
-    rows = rows or tiny.labelled_rows(14)
+    rows = rows or tiny.labeled_rows(14)
     return Training(tiny.load(source, **model), rows, settings, seed=seed, snapshots=snapshots)
 
 
@@ -202,7 +202,7 @@ def test_a_snapshot_of_another_training_is_not_resumed(
     source = checkpoint("llama3")
     _killed(_make(source, tmp_path), 9)
     other = dict(changes)
-    rows = tiny.labelled_rows(14, **other.pop("rows", {}))
+    rows = tiny.labeled_rows(14, **other.pop("rows", {}))
     assert not _resumes(_make(source, tmp_path, rows=rows, **other))
     assert _resumes(_make(source, tmp_path))
 
@@ -215,9 +215,9 @@ def test_rows_that_are_only_looked_at_count_too(
     assert first.stop_rows is not None
     looked_at = first.stop_rows.groups[0]
     _killed(first, 9)
-    labels = tiny.labelled_rows(14).labels
+    labels = tiny.labeled_rows(14).labels
     labels[looked_at] = [0.2, 0.3, 0.5]
-    rows = tiny.labelled_rows(14, labels=labels)
+    rows = tiny.labeled_rows(14, labels=labels)
     assert not _resumes(_make(source, tmp_path, "stopping", rows=rows))
     assert _resumes(_make(source, tmp_path, "stopping"))
 
@@ -230,7 +230,7 @@ def test_a_snapshot_on_other_weights_is_not_resumed(
     _killed(_make(source, place), 9)
     moved = _make(source, None)
     next(iter(moved.trained.values())).data += 0.1  # pretrained on something
-    rows, settings = tiny.labelled_rows(14), moved.settings
+    rows, settings = tiny.labeled_rows(14), moved.settings
     assert not _resumes(Training(moved.classifier, rows, settings, seed=1, snapshots=place))
     assert _resumes(_make(source, place))
     tiny.tiny_models.save_checkpoint("llama3", source, seed=9)

@@ -23,7 +23,7 @@ tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 def test_items_are_battles_in_each_order_with_classes_in_their_places(orders: int) -> None:
     teacher = np.arange(15, dtype=np.float32).reshape(5, 3)
     offset, weight = np.random.default_rng(0).normal(size=(5, 3)), np.array([1, 1, 1, 1, 6])
-    rows = tiny.labelled_rows(5, orders=orders, teacher=teacher, offset=offset, weight=weight)
+    rows = tiny.labeled_rows(5, orders=orders, teacher=teacher, offset=offset, weight=weight)
     items = Items.of(rows)
     assert len(items.tokens) == len(items.labels) == len(items.weight) == 5 * orders
     np.testing.assert_array_equal(items.labels[:5], rows.labels)
@@ -47,7 +47,7 @@ def _rows(groups: Any) -> Any:
     groups = np.asarray(groups, dtype=np.int64)
     count = len(groups)
     # The weight of a row is its number: so it is known after it was taken.
-    return tiny.labelled_rows(count, groups=groups, weight=np.arange(count) + 1.0)
+    return tiny.labeled_rows(count, groups=groups, weight=np.arange(count) + 1.0)
 
 
 @given(
@@ -56,14 +56,14 @@ def _rows(groups: Any) -> Any:
     seed=st.integers(0, 5),
 )
 def test_rows_are_carved_by_whole_groups(groups: list[int], share: float, seed: int) -> None:
-    kept, stops = carve(_rows(groups), tiny.settings(patience=1, stop_share=share), seed)
+    kept, stops = carve(_rows(groups), tiny.settings(patience=1, validation_fraction=share), seed)
     assert stops is not None
     assert set(kept.groups).isdisjoint(stops.groups)
     numbers = sorted([*kept.weight, *stops.weight])
     assert numbers == [i + 1.0 for i in range(len(groups))]
     assert len(kept) > 0
     assert len(stops) > 0
-    again = carve(_rows(groups), tiny.settings(patience=1, stop_share=share), seed)[1]
+    again = carve(_rows(groups), tiny.settings(patience=1, validation_fraction=share), seed)[1]
     assert again is not None
     assert again.weight.tolist() == stops.weight.tolist()
 
@@ -77,7 +77,7 @@ def test_only_judged_rows_are_looked_at_and_their_groups_are_not_learned(
 ) -> None:
     judged = np.arange(len(groups)) % 3 == 0
     rows = replace(_rows(groups), judged=judged)
-    chosen = tiny.settings(patience=1, stop_share=0.25)
+    chosen = tiny.settings(patience=1, validation_fraction=0.25)
     if len(np.unique(np.array(groups)[judged])) < 2:
         with pytest.raises(LearnerError, match="battles of two groups"):
             carve(rows, chosen, seed)
@@ -94,7 +94,7 @@ def test_only_judged_rows_are_looked_at_and_their_groups_are_not_learned(
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.25])
 def test_about_the_share_is_carved(share: float) -> None:
     groups = np.random.default_rng(0).integers(0, 150, 400)
-    chosen = tiny.settings(patience=2, stop_share=share)
+    chosen = tiny.settings(patience=2, validation_fraction=share)
     _, stops = carve(_rows(groups), chosen, 1)
     assert stops is not None
     assert len(stops) / 400 == pytest.approx(share, rel=0.25)
@@ -106,7 +106,7 @@ def test_about_the_share_is_carved(share: float) -> None:
 def test_a_large_group_is_learned_and_not_stopped_by() -> None:
     groups = [0] * 60 + list(range(1, 61))
     for seed in range(5):
-        kept, stops = carve(_rows(groups), tiny.settings(patience=1, stop_share=0.2), seed)
+        kept, stops = carve(_rows(groups), tiny.settings(patience=1, validation_fraction=0.2), seed)
         assert stops is not None
         assert 0 in kept.groups
         assert len(np.unique(stops.groups)) >= 10
@@ -126,7 +126,9 @@ def test_a_single_group_is_refused() -> None:
 
 
 def test_few_groups_make_a_larger_share_and_no_error() -> None:
-    kept, stops = carve(_rows([0, 0, 1, 1, 2]), tiny.settings(patience=1, stop_share=0.1), 1)
+    kept, stops = carve(
+        _rows([0, 0, 1, 1, 2]), tiny.settings(patience=1, validation_fraction=0.1), 1
+    )
     assert stops is not None
     assert len(np.unique(stops.groups)) == 1
     assert len(np.unique(kept.groups)) == 2

@@ -59,7 +59,7 @@ def _train(classifier: Any, rows: Any, seed: int = 1, **changes: Any) -> Trainin
 def test_the_loss_falls(
     checkpoint: Callable[[str], Path], family: str, tuning: str, rate: float
 ) -> None:
-    classifier, rows = tiny.load(checkpoint(family), tuning=tuning), tiny.labelled_rows(30)
+    classifier, rows = tiny.load(checkpoint(family), tuning=tuning), tiny.labeled_rows(30)
     before = tiny.mean_loss(classifier, rows)
     _train(classifier, rows, epochs=12, learning_rate=rate, token_budget=300)
     assert not classifier.model.training
@@ -69,7 +69,7 @@ def test_the_loss_falls(
 def test_frozen_weights_stay_and_all_trained_ones_move(checkpoint: Callable[[str], Path]) -> None:
     classifier = tiny.load(checkpoint("gemma2"))
     frozen, trained = tiny.weights(classifier, trained=False), tiny.weights(classifier)
-    _train(classifier, tiny.labelled_rows(), weight_decay=0.1)
+    _train(classifier, tiny.labeled_rows(), weight_decay=0.1)
     assert tiny.same(tiny.weights(classifier, trained=False), frozen)
     assert {name.split(".")[-3] for name in trained} == {"lora_A", "lora_B", "modules_to_save"}
     after = tiny.weights(classifier)
@@ -84,7 +84,7 @@ def test_the_same_seed_gives_the_same_weights(
     for seed in (1, 1, 2):
         classifier = tiny.load(checkpoint("llama3"), dropout=dropout)
         torch.manual_seed(len(ends))  # what was drawn before does not count
-        _train(classifier, tiny.labelled_rows(), seed)
+        _train(classifier, tiny.labeled_rows(), seed)
         ends.append(tiny.weights(classifier))
     assert tiny.same(ends[0], ends[1])
     assert not tiny.same(ends[0], ends[2])
@@ -94,7 +94,7 @@ def test_dropout_counts_while_training(checkpoint: Callable[[str], Path]) -> Non
     ends = []
     for dropout in (0.2, 0.6):  # both by the same layers
         classifier = tiny.load(checkpoint("llama3"), dropout=dropout)
-        _train(classifier, tiny.labelled_rows())
+        _train(classifier, tiny.labeled_rows())
         ends.append(tiny.weights(classifier))
     assert not tiny.same(ends[0], ends[1])
 
@@ -105,7 +105,7 @@ def test_steps_are_clipped_and_follow_the_schedule(
 ) -> None:
     classifier = tiny.load(checkpoint("llama3"))
     chosen = tiny.settings(clip=clip, schedule="linear", learning_rate=0.01)
-    training = Training(classifier, tiny.labelled_rows(), chosen, seed=1)
+    training = Training(classifier, tiny.labeled_rows(), chosen, seed=1)
     norms, rates = [], []
 
     def look(optimizer: Any, *_: Any) -> None:
@@ -125,7 +125,7 @@ def test_activation_checkpointing_changes_no_weight(checkpoint: Callable[[str], 
         ends: list[Any] = []
         for chosen in (False, True):
             classifier = tiny.load(checkpoint(family), tuning=tuning)
-            _train(classifier, tiny.labelled_rows(), epochs=1, activation_checkpointing=chosen)
+            _train(classifier, tiny.labeled_rows(), epochs=1, activation_checkpointing=chosen)
             ends.append(tiny.weights(classifier))
         for name, weight in ends[0].items():
             torch.testing.assert_close(ends[1][name], weight, rtol=1e-4, atol=1e-5)
@@ -153,7 +153,7 @@ def test_a_steps_gradient_is_the_same_for_every_token_budget(
     checkpoint: Callable[[str], Path], family: str
 ) -> None:
     classifier = tiny.load(checkpoint(family))
-    rows = tiny.labelled_rows(8, orders=2)
+    rows = tiny.labeled_rows(8, orders=2)
     wanted = _gradient_of_items_alone(classifier, rows)
     counts = set()
 
@@ -180,7 +180,7 @@ def test_a_steps_gradient_is_the_same_for_every_token_budget(
 def test_both_orders_of_a_battle_are_in_one_step_with_swapped_labels(
     checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    classifier, rows = tiny.load(checkpoint("llama3")), tiny.labelled_rows(12, orders=2)
+    classifier, rows = tiny.load(checkpoint("llama3")), tiny.labeled_rows(12, orders=2)
     training = Training(classifier, rows, tiny.settings(batch_size=4), seed=1)
     seen: list[tuple[int, list[float]]] = []
     batches: list[Any] = []
@@ -212,7 +212,7 @@ def test_both_orders_of_a_battle_are_in_one_step_with_swapped_labels(
 def test_every_battle_is_seen_once_an_epoch(
     checkpoint: Callable[[str], Path], family: str, orders: int
 ) -> None:
-    classifier, rows = tiny.load(checkpoint(family)), tiny.labelled_rows(20, orders=orders)
+    classifier, rows = tiny.load(checkpoint(family)), tiny.labeled_rows(20, orders=orders)
     seen: list[int] = []
     tiny.before_each_batch(classifier, lambda items: seen.extend(items.tolist()))
     training = _train(classifier, rows, epochs=3, learning_rate=0.0)
@@ -227,7 +227,7 @@ def test_memory_that_runs_out_halves_the_budget_and_changes_no_gradient(
     checkpoint: Callable[[str], Path], family: str
 ) -> None:
     classifier = tiny.load(checkpoint(family))
-    rows = tiny.labelled_rows(12, lengths=(150, 250))
+    rows = tiny.labeled_rows(12, lengths=(150, 250))
     chosen = tiny.settings(batch_size=12, token_budget=1100)
     training = Training(classifier, rows, chosen, seed=1)
     classifier.model.eval()
@@ -254,7 +254,7 @@ def test_a_battle_that_never_fits_into_memory_is_an_error(
     checkpoint: Callable[[str], Path],
 ) -> None:
     classifier = tiny.load(checkpoint("llama3"))
-    rows = tiny.labelled_rows(8, lengths=(150, 250))
+    rows = tiny.labeled_rows(8, lengths=(150, 250))
     training = Training(classifier, rows, tiny.settings(token_budget=2000), seed=1)
     _limit_memory(classifier, training, 100)
     with pytest.raises(LearnerError, match="out of memory with packs of .* tokens") as caught:
@@ -274,14 +274,14 @@ def _limit_memory(classifier: Any, training: Training, tokens: int) -> None:
 
 def test_a_loss_that_is_not_finite_is_an_error(checkpoint: Callable[[str], Path]) -> None:
     classifier = tiny.load(checkpoint("llama3"))
-    rows = tiny.labelled_rows()
+    rows = tiny.labeled_rows()
     rows.labels[3] = np.nan
     with pytest.raises(LearnerError, match=r"the loss is nan at step \d+"):
         _train(classifier, rows)
 
 
 def test_no_rows_are_an_error(checkpoint: Callable[[str], Path]) -> None:
-    none = tiny.labelled_rows().take(np.array([], dtype=np.int64))
+    none = tiny.labeled_rows().take(np.array([], dtype=np.int64))
     with pytest.raises(LearnerError, match="there are no battles to learn from"):
         _train(tiny.load(checkpoint("llama3")), none)
 
@@ -292,7 +292,7 @@ def test_progress_is_told_to_the_end(checkpoint: Callable[[str], Path]) -> None:
     classifier = tiny.load(checkpoint("llama3"))
     Training(
         classifier,
-        tiny.labelled_rows(),
+        tiny.labeled_rows(),
         chosen,
         seed=1,
         progress=lambda done, message: told.append((done, message)),
@@ -303,7 +303,7 @@ def test_progress_is_told_to_the_end(checkpoint: Callable[[str], Path]) -> None:
 
 
 def test_distillation_needs_a_teacher_and_follows_it(checkpoint: Callable[[str], Path]) -> None:
-    classifier, rows = tiny.load(checkpoint("llama3")), tiny.labelled_rows(orders=2)
+    classifier, rows = tiny.load(checkpoint("llama3")), tiny.labeled_rows(orders=2)
     chosen: dict[str, Any] = {
         "distillation": 1.0,
         "temperature": 2.0,
@@ -313,10 +313,10 @@ def test_distillation_needs_a_teacher_and_follows_it(checkpoint: Callable[[str],
     with pytest.raises(LearnerError, match="distillation needs the teacher's logits"):
         _train(classifier, rows, **chosen)
     opposite = np.log(rows.labels[:, [2, 1, 0]]).astype(np.float32)
-    taught = tiny.labelled_rows(orders=2, teacher=opposite)
+    taught = tiny.labeled_rows(orders=2, teacher=opposite)
     _train(classifier, taught, **chosen)
     assert tiny.mean_loss(classifier, rows) > 1.5
-    learned = tiny.labelled_rows(labels=rows.labels[:, [2, 1, 0]])
+    learned = tiny.labeled_rows(labels=rows.labels[:, [2, 1, 0]])
     assert tiny.mean_loss(classifier, learned) < 0.6
 
 
@@ -332,14 +332,14 @@ def test_each_pack_asks_for_the_kernel_of_what_is_done_with_it(
     monkeypatch.setattr(model_module, "prepare_kernel", prepare)
     classifier = tiny.load(checkpoint("gemma2"))
     size = classifier.base.config.head_dim
-    rows, wide = tiny.labelled_rows(12), {"token_budget": 4000, "batch_size": 4}
-    _train(classifier, rows, epochs=1, patience=9, evaluations=1, stop_share=0.4, **wide)
+    rows, wide = tiny.labeled_rows(12), {"token_budget": 4000, "batch_size": 4}
+    _train(classifier, rows, epochs=1, patience=9, evaluations=1, validation_fraction=0.4, **wide)
     trained = (size, True)
     assert set(asked) == {trained, (size, False)}
     # An evaluation leaves the model ready for prediction, and the next step takes it back.
     assert asked[0] == trained
     asked.clear()
-    _train(classifier, rows, epochs=2, patience=9, evaluations=1, stop_share=0.4, **wide)
+    _train(classifier, rows, epochs=2, patience=9, evaluations=1, validation_fraction=0.4, **wide)
     between = [asked[at + 1] for at, kernel in enumerate(asked[:-1]) if kernel[1] is False]
     assert trained in between
 
@@ -349,7 +349,7 @@ def test_padded_parts_are_planned_by_what_they_are_padded_to(
 ) -> None:
     classifier = tiny.load(checkpoint("deberta"), tuning="full")
     classifier.multiple = 16
-    rows = tiny.labelled_rows(30, lengths=(5, 60))
+    rows = tiny.labeled_rows(30, lengths=(5, 60))
     training = Training(
         classifier, rows, tiny.settings(epochs=1, batch_size=30, token_budget=200), seed=0
     )

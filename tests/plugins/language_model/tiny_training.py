@@ -15,7 +15,7 @@ from ensemble_plugins.language_model.model.loading import load_classifier
 from ensemble_plugins.language_model.settings import ModelSettings, TrainingSettings
 from ensemble_plugins.language_model.text.tokens import Tokens
 from ensemble_plugins.language_model.train.losses import row_losses
-from ensemble_plugins.language_model.train.rows import LabelledRows
+from ensemble_plugins.language_model.train.rows import LabeledRows
 from ensemble_plugins.language_model.train.training import Training
 
 if TYPE_CHECKING:
@@ -54,14 +54,14 @@ def load(directory: Path, **options: Any) -> Classifier:
     return load_classifier(chosen, device=torch.device("cpu"), seed=3)
 
 
-def labelled_rows(
+def labeled_rows(
     count: int = 18,
     *,
     orders: int = 1,
     seed: int = 0,
     lengths: tuple[int, int] = (4, 13),
     **changes: Any,
-) -> LabelledRows:
+) -> LabeledRows:
     """Draw rows whose last token but one tells the label, and soft labels that are nearly hard."""
     rng = np.random.default_rng(seed)
     classes = rng.integers(3, size=count)
@@ -75,7 +75,7 @@ def labelled_rows(
         "weight": rng.uniform(0.5, 2.0, count),
         "groups": np.arange(count, dtype=np.int64),
     }
-    return LabelledRows(many, **chosen | changes)
+    return LabeledRows(many, **chosen | changes)
 
 
 def _marked(ids: np.ndarray[Any, Any], label: int) -> np.ndarray[Any, Any]:
@@ -96,7 +96,7 @@ def same(first: Weights, second: Weights) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
 
 
-def mean_loss(classifier: Classifier, rows: LabelledRows) -> float:
+def mean_loss(classifier: Classifier, rows: LabeledRows) -> float:
     """Give the mean loss of rows in their first order."""
     logits = compute_logits(classifier, rows.orders[0], 1000)
     return float(row_losses(torch.from_numpy(logits), torch.from_numpy(rows.labels)).mean())

@@ -27,7 +27,7 @@ NAME = "packed"
 """What the attention is called in a model's config."""
 
 
-class RowMask:
+class DocumentMask:
     """Who attends to whom in a pack, for the sliding windows of a model.
 
     Parameters
@@ -136,7 +136,7 @@ def packed_attention(
     attention_mask: torch.Tensor | None,
     *,
     scaling: float,
-    row_mask: RowMask,
+    row_mask: DocumentMask,
     dropout: float = 0.0,
     softcap: float | None = None,
     sliding_window: int | None = None,
@@ -191,7 +191,7 @@ def read_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    row_mask: RowMask,
+    row_mask: DocumentMask,
     *,
     scaling: float,
     softcap: float | None,
@@ -218,7 +218,7 @@ def _by_rows(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    row_mask: RowMask,
+    row_mask: DocumentMask,
     scaling: float,
     softcap: float | None,
     window: int | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ensemble_plugins.language_model.model.attention import RowMask, on_device
+from ensemble_plugins.language_model.model.attention import DocumentMask, on_device
 from ensemble_plugins.language_model.model.kernels import BLOCK, PLAIN, Kernel
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Pack:
 
     ids: torch.Tensor
     positions: torch.Tensor
-    mask: RowMask
+    mask: DocumentMask
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def make_pack(
     return Pack(
         ids=on_device(np.concatenate(parts).astype(np.int64), device)[None],
         positions=on_device(np.arange(len(starts)) - starts, device)[None],
-        mask=RowMask(starts, ends[: len(rows)] - 1, device, windows, kernel),
+        mask=DocumentMask(starts, ends[: len(rows)] - 1, device, windows, kernel),
     )
 
 

@@ -125,7 +125,7 @@ class Classifier:
         if self.packed and not self._pack():
             self._unpack(plain)
         if not self.packed:
-            found = encoder.take_over(self.backbone)
+            found = encoder.patch_forward(self.backbone)
             wide = found and self.device.type == "cuda" and not (find_limit(base) or 0) % MULTIPLE
             self.multiple = MULTIPLE if wide else 1
             with self._autocast():
@@ -135,7 +135,7 @@ class Classifier:
         """Compute packs from now on; say whether their logits are those of rows by themselves."""
         self.base.set_attn_implementation(attention.NAME)
         fuse_adapters(self.model)
-        known = decoder.take_over(self.backbone)
+        known = decoder.patch_forward(self.backbone)
         self._windows = find_windows(self.backbone)
         self._head_size = find_head_size(self.base)
         return known or self._packs_rightly()

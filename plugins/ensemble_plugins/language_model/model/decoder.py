@@ -20,7 +20,7 @@ from ensemble_plugins.language_model.model.lora import project
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ensemble_plugins.language_model.model.attention import RowMask
+    from ensemble_plugins.language_model.model.attention import DocumentMask
 
     Rotation = tuple[torch.Tensor, torch.Tensor]
 
@@ -28,7 +28,7 @@ KNOWN = ("LlamaDecoderLayer", "Gemma2DecoderLayer", "MistralDecoderLayer", "Qwen
 """Kinds of layers that this file computes: each is held against transformers by the tests."""
 
 
-def take_over(backbone: nn.Module) -> bool:
+def patch_forward(backbone: nn.Module) -> bool:
     """Let the layers of a decoder be computed here.
 
     Returns
@@ -54,7 +54,7 @@ def _forward(
     layer: Any,
     hidden_states: torch.Tensor,
     position_embeddings: Rotation,
-    row_mask: RowMask,
+    row_mask: DocumentMask,
     **_: Any,
 ) -> torch.Tensor:
     """Compute a layer: ``(1, t, h)`` to ``(1, t, h)``."""
@@ -77,7 +77,7 @@ def _forward_read(
     layer: Any,
     hidden_states: torch.Tensor,
     position_embeddings: Rotation,
-    row_mask: RowMask,
+    row_mask: DocumentMask,
     **_: Any,
 ) -> torch.Tensor:
     """Compute a layer for one token a row: ``(1, t, h)`` to ``(1, n, h)``."""

@@ -29,7 +29,7 @@ compiled for both kinds."""
 _MODULE = "transformers.models.deberta_v2.modeling_deberta_v2"
 
 
-def take_over(backbone: nn.Module) -> int:
+def patch_forward(backbone: nn.Module) -> int:
     """Let attention be computed here, in every layer that knows distances.
 
     Returns

@@ -92,7 +92,7 @@ TEMPLATES: dict[str, Template] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Scaffold:
+class PromptTokens:
     """A template in a tokenizer's ids: each field that of the template, ``(k,)`` int32."""
 
     start: NDArray[np.int32]
@@ -152,7 +152,7 @@ def make_scaffold(
     tokenizer: PreTrainedTokenizerBase,
     special: Mapping[str, int],
     plain: Tokenizer,
-) -> Scaffold:
+) -> PromptTokens:
     """Tokenize the fixed text.
 
     Parameters
@@ -163,8 +163,8 @@ def make_scaffold(
         Ids of special tokens by how they are written, and the tokenizer of what is between them.
     """
     encode = _fixed_text_encoder(special, plain)
-    texts = (getattr(template, field.name) for field in fields(Scaffold))
-    return Scaffold(*(encode(_write_special(text, tokenizer)) for text in texts))
+    texts = (getattr(template, field.name) for field in fields(PromptTokens))
+    return PromptTokens(*(encode(_write_special(text, tokenizer)) for text in texts))
 
 
 def define_plain(definition: str, special: Collection[str]) -> str:

@@ -40,7 +40,7 @@ PROMPT_TOKENS = 256
 """Of a prompt beside long responses (1st place)."""
 
 
-def keep_last(lengths: Sequence[Sequence[int]], budget: int, scaffold: int) -> list[RoundCut]:
+def truncate_left(lengths: Sequence[Sequence[int]], budget: int, scaffold: int) -> list[RoundCut]:
     """Keep the last tokens (``"left"``): the oldest go first.
 
     Within a round the prompt is older than the responses, and these are of the same age: both lose
@@ -111,7 +111,7 @@ def cut_responses_equally(
 
 
 RULES: dict[str, Rule] = {
-    "left": keep_last,
+    "left": truncate_left,
     "proportional": cut_to_shares,
     "rounds": drop_rounds,
     "middle": cut_middles,

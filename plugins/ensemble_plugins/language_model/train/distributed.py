@@ -20,7 +20,7 @@ from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import start_processes
 
 from ensemble.errors import EnsembleError, LearnerError
-from ensemble.processes import end_with_parent
+from ensemble.processes import exit_with_parent
 from ensemble_plugins.language_model.model.adapters import put_state, trained_state
 from ensemble_plugins.language_model.model.loading import load_classifier
 from ensemble_plugins.language_model.train.messages import Messages
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from ensemble_plugins.language_model.settings import ModelSettings, TrainingSettings
-    from ensemble_plugins.language_model.train.rows import LabelledRows
+    from ensemble_plugins.language_model.train.rows import LabeledRows
 
     Tensors = dict[str, torch.Tensor]
 
@@ -62,7 +62,7 @@ class Job:
     """
 
     model: ModelSettings
-    rows: LabelledRows
+    rows: LabeledRows
     training: TrainingSettings
     seed: int
     snapshots: Path | None
@@ -142,7 +142,7 @@ def _take_part(
     number: int, processes: int, port: int, job: Job, place: Path, alive: Connection
 ) -> None:
     """Be one process of the team."""
-    end_with_parent(alive)
+    exit_with_parent(alive)
     os.environ |= {
         "MASTER_ADDR": _LOOPBACK,
         "MASTER_PORT": str(port),

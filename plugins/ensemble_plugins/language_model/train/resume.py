@@ -25,7 +25,7 @@ from ensemble_plugins.language_model.train.state import Progress
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ensemble_plugins.language_model.train.rows import LabelledRows
+    from ensemble_plugins.language_model.train.rows import LabeledRows
     from ensemble_plugins.language_model.train.state import TrainingState
 
     Tensors = dict[str, torch.Tensor]
@@ -113,7 +113,7 @@ def _restore(training: TrainingState, state: dict[str, Any], tensors: Tensors) -
     training.progress = Progress(**state["progress"], history=history)
 
 
-def _digest(rows: LabelledRows) -> str:
+def _digest(rows: LabeledRows) -> str:
     """Name the rows by content: tokens, labels, weights, teacher, offset."""
     arrays: list[Any] = [rows.labels, rows.weight, rows.teacher, rows.offset]
     arrays += [part for tokens in rows.orders for part in (tokens.ids, tokens.offsets)]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LabelledRows:
+class LabeledRows:
     """Battles to learn from.
 
     Parameters
@@ -57,9 +57,9 @@ class LabelledRows:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, rows: IntArray) -> LabelledRows:
+    def take(self, rows: IntArray) -> LabeledRows:
         """Keep some battles."""
-        return LabelledRows(
+        return LabeledRows(
             tuple(tokens.take(rows) for tokens in self.orders),
             self.labels[rows],
             self.weight[rows],
@@ -92,7 +92,7 @@ class Items:
     orders: int
 
     @classmethod
-    def of(cls, rows: LabelledRows) -> Items:
+    def of(cls, rows: LabeledRows) -> Items:
         """Lay the orders of battles one below the other; weights are scaled to a mean of 1."""
         orders = len(rows.orders)
         return cls(
@@ -116,15 +116,15 @@ class Items:
 
 
 def carve(
-    rows: LabelledRows, settings: TrainingSettings, seed: int
-) -> tuple[LabelledRows, LabelledRows | None]:
+    rows: LabeledRows, settings: TrainingSettings, seed: int
+) -> tuple[LabeledRows, LabeledRows | None]:
     """Part the rows that early stopping looks at from those that are learned, by whole groups.
 
     Returns
     -------
     tuple
-        Rows to learn, and about ``stop_share`` of those that may be looked at to stop by; None
-        without patience. What shares a group with the latter is not learned.
+        Rows to learn, and about ``validation_fraction`` of those that may be looked at to stop by;
+        None without patience. What shares a group with the latter is not learned.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def carve(
             "early stopping needs battles of two groups or more: all are of one",
             mend="give more battles, or set patience = 0 to train a fixed number of epochs",
         )
-    parts = deal_groups(groups, min(round(1 / settings.stop_share), n_groups), seed)
+    parts = deal_groups(groups, min(round(1 / settings.validation_fraction), n_groups), seed)
     stops = np.flatnonzero(judged)[parts == _part_of_most_groups(parts, groups)]
     learned = ~np.isin(rows.groups, rows.groups[stops])
     return rows.take(np.flatnonzero(learned)), rows.take(stops)

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import FitContext
     from ensemble_plugins.language_model.model.classifier import Classifier
     from ensemble_plugins.language_model.settings import TrainingSettings
-    from ensemble_plugins.language_model.train.rows import LabelledRows
+    from ensemble_plugins.language_model.train.rows import LabeledRows
 
 
 def train_stage(
     classifier: Classifier,
-    rows: LabelledRows,
+    rows: LabeledRows,
     settings: TrainingSettings,
     context: FitContext,
     *,

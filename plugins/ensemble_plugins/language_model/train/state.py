@@ -10,7 +10,7 @@ import torch
 
 from ensemble.errors import LearnerError
 from ensemble_plugins.language_model.train.optimizer import make_optimizer, make_scheduler
-from ensemble_plugins.language_model.train.rows import Items, LabelledRows, carve
+from ensemble_plugins.language_model.train.rows import Items, LabeledRows, carve
 from ensemble_plugins.language_model.train.steps import plan_steps, useful_budget
 from ensemble_plugins.language_model.train.teams import Team
 
@@ -54,7 +54,7 @@ class TrainingState:
     def __init__(
         self,
         classifier: Classifier,
-        rows: LabelledRows,
+        rows: LabeledRows,
         settings: TrainingSettings,
         *,
         seed: int,
@@ -91,7 +91,7 @@ class TrainingState:
         )
 
 
-def _check(rows: LabelledRows, settings: TrainingSettings) -> None:
+def _check(rows: LabeledRows, settings: TrainingSettings) -> None:
     if not len(rows):
         raise LearnerError("there are no battles to learn from")
     if settings.distillation and rows.teacher is None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ensemble_plugins.language_model.model.classifier import Classifier
     from ensemble_plugins.language_model.settings import TrainingSettings
-    from ensemble_plugins.language_model.train.rows import LabelledRows
+    from ensemble_plugins.language_model.train.rows import LabeledRows
     from ensemble_plugins.language_model.train.state import Progress
     from ensemble_plugins.language_model.train.teams import Team
 
@@ -76,7 +76,7 @@ class Training(TrainingState):
     def __init__(
         self,
         classifier: Classifier,
-        rows: LabelledRows,
+        rows: LabeledRows,
         settings: TrainingSettings,
         *,
         seed: int,
