@@ -17,7 +17,10 @@ RESAMPLES = 10_000
 """How often the bootstrap draws, where nothing else is asked for."""
 
 _CHUNK_CELLS = 1 << 18
-"""Draw counts held at once, float64: 2 MiB, which a processor's cache can hold."""
+"""Draws counted at once, 2 MiB of them, which a processor's cache can hold."""
+
+_CHUNKS = 8
+"""So many times as many are multiplied at once."""
 
 
 def bootstrap_means(
@@ -57,12 +60,11 @@ def bootstrap_means(
         _cluster_totals(each, clusters) for each in (losses if losses.ndim == 3 else [losses])
     ]
     generator = np.random.default_rng(seed)
-    chunk = max(1, _CHUNK_CELLS // len(replicates[0]))
     ends = [resamples * (i + 1) // len(replicates) for i in range(len(replicates))]
     drawn = [
-        _draw_counts(generator, len(totals), min(chunk, end - start)) @ totals
+        counts @ totals
         for totals, begin, end in zip(replicates, [0, *ends], ends, strict=False)
-        for start in range(begin, end, chunk)
+        for counts in _drawn(generator, len(totals), end - begin)
     ]
     sums = np.concatenate(drawn)
     return np.asarray(sums[:, :-1] / sums[:, -1:])
@@ -80,10 +82,8 @@ def bootstrap_draws(
         time: sums of its losses, and its rows in the last column, ``(n_clusters, m + 1)``.
     """
     totals = _cluster_totals(losses, clusters)
-    generator = np.random.default_rng(seed)
-    chunk = max(1, _CHUNK_CELLS // len(totals))
-    for start in range(0, resamples, chunk):
-        yield _draw_counts(generator, len(totals), min(chunk, resamples - start)), totals
+    for counts in _drawn(np.random.default_rng(seed), len(totals), resamples):
+        yield counts, totals
 
 
 def effective_clusters(clusters: IntArray) -> float:
@@ -118,9 +118,24 @@ def _cluster_totals(losses: FloatArray, clusters: IntArray) -> FloatArray:
     return np.column_stack([*columns, np.bincount(inverse)]).astype(np.float64)
 
 
-def _draw_counts(generator: np.random.Generator, clusters: int, draws: int) -> FloatArray:
+def _drawn(generator: np.random.Generator, clusters: int, draws: int) -> Iterator[FloatArray]:
+    """Count how often each cluster comes up, ``(some draws, clusters)`` at a time.
+
+    Few draws are counted at once, and many multiplied: a product with few rows waits for memory.
+    """
+    chunk = max(1, _CHUNK_CELLS // clusters)
+    for start in range(0, draws, chunk * _CHUNKS):
+        end = min(start + chunk * _CHUNKS, draws)
+        counts = np.empty((end - start, clusters))
+        for at in range(0, len(counts), chunk):
+            some = counts[at : at + chunk]
+            some[:] = _draw_counts(generator, clusters, len(some))
+        yield counts
+
+
+def _draw_counts(generator: np.random.Generator, clusters: int, draws: int) -> IntArray:
     """Count how often each cluster comes up in each draw: ``(draws, clusters)``."""
     picks: NDArray[np.int64] = generator.integers(0, clusters, size=(draws, clusters))
     picks += np.arange(draws)[:, None] * clusters
     counts = np.bincount(picks.ravel(), minlength=draws * clusters)
-    return counts.reshape(draws, clusters).astype(np.float64)
+    return counts.reshape(draws, clusters)

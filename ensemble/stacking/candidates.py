@@ -15,7 +15,7 @@ import numpy as np
 from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.plugin.base import CLASSES, MetaLearner
 from ensemble.stacking.fitting import fit_scale_and_bias, fit_simplex_weights
-from ensemble.stacking.logits import logits_of, row_weights, weighted_sum
+from ensemble.stacking.logits import logits_of, require_learners, row_weights, weighted_sum
 from ensemble.storage.json_files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ META_COMPLEXITY = 4
 """A meta-learner stands behind every simple candidate."""
 
 
-class _WeightedSum(MetaLearner):
+class WeightedSum(MetaLearner):
     """Softmax of a weighted sum of logits, with one weight a learner."""
 
     learners_: tuple[str, ...]
@@ -101,7 +101,10 @@ class _WeightedSum(MetaLearner):
 
     def predict_logits(self, meta: MetaFeatures) -> FloatArray:
         """Give the weighted sum of centred logits ``(n, 3)`` float64."""
-        return weighted_sum(logits_of(meta, self.learners_), self.weights_)
+        require_learners(meta, self.learners_)
+        used = np.flatnonzero(self.weights_)
+        logits = logits_of(meta, [self.learners_[i] for i in used])
+        return weighted_sum(logits, self.weights_[used])
 
     def predict_proba(self, meta: MetaFeatures) -> FloatArray:
         """Give probabilities ``(n, 3)`` in ``CLASSES`` order."""
@@ -124,7 +127,7 @@ class _WeightedSum(MetaLearner):
         return {"weights": dict(zip(self.learners_, weights, strict=True))}
 
 
-class BestSingle(_WeightedSum):
+class BestSingle(WeightedSum):
     """The learner with the lowest log loss on the rows it is fitted on, as it is."""
 
     def _find_weights(
@@ -139,7 +142,7 @@ class BestSingle(_WeightedSum):
         return {**super().describe(), "learner": self.learners_[int(np.argmax(self.weights_))]}
 
 
-class Mean(_WeightedSum):
+class Mean(WeightedSum):
     """The mean of the learners' logits; nothing is fitted."""
 
     def _find_weights(
@@ -151,7 +154,7 @@ class Mean(_WeightedSum):
         return np.full(logits.shape[1], 1.0 / logits.shape[1])
 
 
-class Blend(_WeightedSum):
+class Blend(WeightedSum):
     """The convex combination of logits with the lowest log loss.
 
     Logits rather than probabilities: the problem is convex, equal weights give the candidate
@@ -190,15 +193,23 @@ class VectorScaling(MetaLearner):
         context: FitContext,
     ) -> Self:
         """Fit the blend, then scales and biases on its logits."""
-        self.blend_ = Blend().fit(
+        blend = Blend().fit(
             meta, labels, sample_weight=sample_weight, groups=groups, context=context
         )
-        self.scale_, self.bias_ = fit_scale_and_bias(
-            self.blend_.predict_logits(meta),
-            labels,
-            row_weights(len(meta), sample_weight),
-            l2=self.l2,
-        )
+        return self.fit_scaling(blend, meta, labels, sample_weight)
+
+    def fit_scaling(
+        self,
+        blend: WeightedSum,
+        meta: MetaFeatures,
+        labels: FloatArray,
+        sample_weight: FloatArray | None,
+    ) -> Self:
+        """Fit scales and biases on the logits of a weighted sum that has been fitted."""
+        self.blend_ = blend
+        weights = row_weights(len(meta), sample_weight)
+        logits = blend.predict_logits(meta)
+        self.scale_, self.bias_ = fit_scale_and_bias(logits, labels, weights, l2=self.l2)
         return self
 
     def predict_logits(self, meta: MetaFeatures) -> FloatArray:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SIZES = (1, 4, 16)
 """Numbers of neighbors a fold."""
 
-SAMPLE = 2_000
+SAMPLE = 500
 """Most battles that a standard error is first told from."""
 
 _SPARE = 4
@@ -73,7 +73,7 @@ class Tested:
     Parameters
     ----------
     logits
-        ``(3, n, n_learners)``, each fold's mean removed.
+        ``(3, n, n_learners)``, the mean of each row and each fold removed.
     learner
         ``(n_columns,)`` whose logits a column holds.
     left
@@ -108,7 +108,9 @@ class Tested:
         some, place = np.unique(learner, return_inverse=True)
         whole = len(some) == self.logits.shape[2]
         logits = self.logits if whole else self.logits[:, :, some]
-        found = np.stack([compare @ of_class for of_class in logits])[:, :, place]
+        found = np.stack([compare @ of_class for of_class in logits[:-1]])
+        # A row's logits sum to 0, so the last class follows from the others.
+        found = np.concatenate([found, -found.sum(axis=0, keepdims=True)])[:, :, place]
         if left.any():
             found[:, :, left] = self._told(compare, learner[left]) - found[:, :, left]
         return found
@@ -261,14 +263,18 @@ class _Neighbors(NamedTuple):
         there = np.zeros(found.shape[:2], dtype=np.int64)
         share = np.full(found.shape[:2], 1 / max(len(slices) - 1, 1))
         for number, rows in enumerate(slices):
-            near = rows.start + _nearest(cKDTree(x[rows]), x[asked], most + _SPARE, threads)
+            tree = cKDTree(x[rows])
             own = (asked >= rows.start) & (asked < rows.stop)
-            same = clusters[near] == clusters[asked][:, None]
+            near = rows.start + _nearest(tree, x[asked[~own]], most, threads)
+            found[~own, number, : near.shape[1]] = near
+            there[~own, number] = near.shape[1]
+            near = rows.start + _nearest(tree, x[asked[own]], most + _SPARE, threads)
+            same = clusters[near] == clusters[asked[own]][:, None]
             # Those of the battle's own cluster, itself among them, go to the end.
             kept = np.take_along_axis(near, np.argsort(same, axis=1, kind="stable"), axis=1)
             width = min(most, near.shape[1])
-            found[:, number, :width] = kept[:, :width]
-            there[:, number] = np.minimum((~same).sum(axis=1), most)
+            found[own, number, :width] = kept[:, :width]
+            there[own, number] = np.minimum((~same).sum(axis=1), most)
             share[own, number] = -1.0
         return cls(found, there, share)
 

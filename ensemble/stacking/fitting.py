@@ -60,8 +60,10 @@ def fit_simplex_weights(
     best = _onto_simplex(found.x)
     loss, slope = objective(best)
     # The loss is convex, so it lies above its tangent: only where that falls can it be lower.
-    others = [start, *np.eye(learners)[slope < slope @ best]]
-    losses = [objective(weights)[0] for weights in others]
+    alone = np.flatnonzero(slope < slope @ best)
+    others = [start, *np.eye(learners)[alone]]
+    losses = [objective(start)[0]]
+    losses += [_log_loss(columns[i].reshape(-1, 3), labels, row_weight)[0] for i in alone]
     return best if loss <= min(losses) else others[int(np.argmin(losses))]
 
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.base import FloatArray, LogitArray, MetaFeatures
 
+_BLOCK = 512
+"""Rows that are laid out anew at once: of all learners, a processor's cache can hold so many."""
+
 
 def logits_of(meta: MetaFeatures, learners: Sequence[str]) -> FloatArray:
     """Take the learners' logits by name: ``(n, len(learners), 3)`` float64, row means removed.
@@ -26,16 +29,29 @@ def logits_of(meta: MetaFeatures, learners: Sequence[str]) -> FloatArray:
     ArtifactError
         A learner that the model was fitted on is not there.
     """
+    require_learners(meta, learners)
+    order = [meta.learners.index(name) for name in learners]
+    values = np.empty((len(learners), len(meta), meta.logits.shape[2]))
+    for start in range(0, len(meta), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        values[:, rows] = centered(meta.logits[rows][:, order].transpose(1, 0, 2))
+    return values.transpose(1, 0, 2)
+
+
+def require_learners(meta: MetaFeatures, learners: Sequence[str]) -> None:
+    """Refuse what lacks a learner that a model was fitted on.
+
+    Raises
+    ------
+    ArtifactError
+        With the names of those that are missing.
+    """
     missing = [name for name in learners if name not in meta.learners]
     if missing:
         raise ArtifactError(
             f"the stack was fitted on learners that are not there: {', '.join(missing)}",
             mend="run the stack stage again with the learners of this config",
         )
-    values = np.empty((len(learners), len(meta), meta.logits.shape[2]))
-    for own, name in zip(values, learners, strict=True):  # one by one: a copy of all is large
-        own[:] = centered(meta.logits[:, meta.learners.index(name)])
-    return values.transpose(1, 0, 2)
 
 
 def centered(logits: LogitArray) -> FloatArray:
@@ -48,11 +64,11 @@ def weighted_sum(logits: FloatArray, weights: FloatArray) -> FloatArray:
     """Sum ``(n, n_learners, 3)`` over learners, each times its weight: ``(n, 3)``.
 
     The learners are added one after the other: a matrix product may round a row differently alone
-    and in a batch.
+    and in a batch. Those without weight are left out.
     """
     total = np.zeros((len(logits), logits.shape[2]))
-    for learner, weight in enumerate(weights):
-        total += weight * logits[:, learner]
+    for learner in np.flatnonzero(weights):
+        total += weights[learner] * logits[:, learner]
     return total
 
 

@@ -152,10 +152,15 @@ class LightGBMStacker(MetaLearner):
             There are fewer than two clusters, so that none can be carved out.
         """
         self.learners_, self.feature_names_ = meta.learners, meta.feature_names
+        weights = Mean() if self.start == "mean" else Blend()
+        # Exchanging sides moves no loss of a weighted sum: one order settles the weights.
+        weights.fit(meta, labels, sample_weight=sample_weight, context=context)
         doubled = both_orders(meta)
         labels, weight, clusters = _double(labels, sample_weight, groups)
-        self.start_ = _STARTS[self.start]().fit(
-            doubled, labels, sample_weight=weight, context=context
+        self.start_ = (
+            VectorScaling().fit_scaling(weights, doubled, labels, weight)
+            if self.start == "scaled"
+            else weights
         )
         table = TrainingTable(
             self._columns(doubled),

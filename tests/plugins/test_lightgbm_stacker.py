@@ -1,18 +1,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ensemble.battles.swap import swap_classes
 from ensemble.errors import ArtifactError, ConfigError, LearnerError
 from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.plugin.base import SWAP, FitContext, MetaFeatures
 from ensemble.plugin.parameters import build, plain_parameters
-from ensemble.stacking.candidates import VectorScaling
+from ensemble.stacking.candidates import Blend, VectorScaling
 from ensemble.storage.hashing import canonical_json
 from ensemble_plugins.lightgbm_stacker import LightGBMStacker
 from ensemble_plugins.stacker_trees import (
@@ -347,3 +348,19 @@ def test_a_tree_sees_no_more_columns_than_it_may(monkeypatch: pytest.MonkeyPatch
     assert seen == [4 / columns, 0.5]
     with pytest.raises(ValueError, match="max_columns must be at least 1"):
         LightGBMStacker(max_columns=0)
+
+
+@pytest.mark.parametrize("start", ["blend", "scaled"])
+def test_one_order_settles_the_weights_of_both(start: Literal["blend", "scaled"]) -> None:
+    meta, labels, _ = draw(300)
+    weight = np.random.default_rng(2).uniform(0.5, 2.0, 300)
+    stacker = LightGBMStacker(start=start, seeds=1, n_estimators=1)
+    stacker.fit(meta, labels, sample_weight=weight, context=FitContext(seed=0, threads=1))
+    both = Blend().fit(
+        both_orders(meta),
+        np.concatenate([labels, swap_classes(labels)]),
+        sample_weight=np.tile(weight, 2),
+        context=FitContext(seed=0, threads=1),
+    )
+    found = stacker.describe()["start"]["weights"]
+    assert found == pytest.approx(both.describe()["weights"], abs=1e-3)
