@@ -14,8 +14,8 @@ against what is true:
   edited prompt. A fold that lets them in beside their originals shows a great gain; there is none.
 - ``harmless``: people's prompts, labels drawn at the target's shares whatever the text. Where they
   are a share ``e`` of all rows, the best that can be learned goes from ``p`` to
-  ``(1 - e) p + e shares``, which costs ``dilution_cost``: of second order in ``e``, 0.0003 nats at
-  2%. In great numbers they are no longer harmless.
+  ``(1 - e) p + e shares``, which costs nats of second order in ``e``: 0.0003 at 2%.
+  In great numbers they are no longer harmless.
 """
 
 from __future__ import annotations
@@ -131,25 +131,6 @@ def make_source(kind: str, *, rows: int, seed: int = 0, target_rows: int = 2000)
         label = draw_labels(p, [seed, len(SOURCES) + SOURCE_KINDS.index(kind)])
     truth = truth_table(drawn, kind, p, label)
     return GeneratedSource(labeled_table(drawn, truth), truth, planted_table(planted))
-
-
-def dilution_cost(p: FloatArray, share: float) -> float:
-    """Give what rows with labels at ``TARGET_SHARES`` cost who learns all else perfectly, in nats.
-
-    Parameters
-    ----------
-    p
-        True distributions of target rows, ``(n, 3)``, all positive.
-    share
-        Of the rows that are learned from, in [0, 1].
-
-    Returns
-    -------
-    float
-        Mean Kullback-Leibler divergence of ``(1 - share) p + share * TARGET_SHARES`` from ``p``.
-    """
-    mixed = (1 - share) * p + share * np.array(TARGET_SHARES)
-    return float((p * np.log(p / mixed)).sum(axis=1).mean())
 
 
 def _judge(kind: str, row: Row) -> Distribution:

@@ -37,7 +37,6 @@ def fit_checked(
     labels: FloatArray,
     clusters: IntArray,
     context: FitContext,
-    weight: FloatArray | None = None,
 ) -> MetaLearner:
     """Make and fit one candidate.
 
@@ -52,7 +51,6 @@ def fit_checked(
         lambda: make().fit(
             _copied(meta),
             labels.copy(),
-            sample_weight=None if weight is None else weight.copy(),
             groups=clusters.copy(),
             context=context,
         ),

@@ -40,7 +40,6 @@ def cross_validate(
     folds: IntArray,
     clusters: IntArray,
     *,
-    weights: FloatArray | None = None,
     seed: int,
     threads: int,
     fitting: Callable[[int], MetaFeatures] | None = None,
@@ -60,8 +59,6 @@ def cross_validate(
         ``(n,)`` the fold that each battle is held out in.
     clusters
         ``(n,)`` clusters; each lies within one fold.
-    weights
-        ``(n,)`` sample weights, or None.
     seed
         Every candidate gets a seed of its own in every fold.
     threads
@@ -92,9 +89,8 @@ def cross_validate(
         learned = (meta if fitting is None else fitting(fold)).take(rows)
         for name, make in candidates.items():
             context = FitContext(seed=_seed_of(seed, name, fold), threads=threads)
-            weight = None if weights is None else weights[rows]
             where = f'candidate "{name}", outer fold {fold}'
-            model = fit_checked(where, make, learned, labels[rows], clusters[rows], context, weight)
+            model = fit_checked(where, make, learned, labels[rows], clusters[rows], context)
             predictions[name][held_out] = predict_checked(model, meta.take(held_out), where)
             if observe is not None:
                 observe(outer, model)

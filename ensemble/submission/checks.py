@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -42,32 +41,6 @@ class Problem(NamedTuple):
 
     text: str
     mend: str | None
-
-
-@dataclass(frozen=True)
-class SubmissionCheck:
-    """What a check of a submission file found.
-
-    Parameters
-    ----------
-    rows
-        Number of rows; None where they cannot be read.
-    problems
-        What is wrong; empty where the file is valid.
-    """
-
-    rows: int | None
-    problems: tuple[Problem, ...]
-
-    @property
-    def valid(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
-
-    def to_json(self) -> dict[str, Any]:
-        """Give ``valid``, ``rows`` and ``problems``, a list of texts."""
-        problems = [problem.text for problem in self.problems]
-        return {"valid": self.valid, "rows": self.rows, "problems": problems}
 
 
 def submission_problems(submission: pl.DataFrame, test_ids: Sequence[str]) -> list[Problem]:

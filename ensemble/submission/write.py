@@ -20,8 +20,6 @@ from ensemble.plugin.base import CLASSES
 from ensemble.storage.json_files import write_text
 from ensemble.submission.checks import (
     COLUMNS,
-    Problem,
-    SubmissionCheck,
     id_listing,
     missing_columns,
     refuse_problems,
@@ -162,8 +160,8 @@ def read_test_ids(path: Path) -> list[str]:
     return found
 
 
-def inspect_submission(path: Path, test_path: Path) -> SubmissionCheck:
-    """Check any submission file against a test file, and tell what is wrong.
+def validate_submission(path: Path, test_path: Path) -> int:
+    """Check any submission file against a test file.
 
     Parameters
     ----------
@@ -171,23 +169,6 @@ def inspect_submission(path: Path, test_path: Path) -> SubmissionCheck:
         The submission, CSV.
     test_path
         The test file: CSV, Parquet or JSON Lines.
-
-    Raises
-    ------
-    DataError
-        There is no such file, or the test file is not sound: nothing can be said then.
-    """
-    _check_is_file(path)
-    test_ids = read_test_ids(test_path)
-    try:
-        submission = read_submission(path)
-    except DataError as error:
-        return SubmissionCheck(None, (Problem(error.message, error.mend),))
-    return SubmissionCheck(submission.height, tuple(submission_problems(submission, test_ids)))
-
-
-def validate_submission(path: Path, test_path: Path) -> int:
-    """Check as ``inspect_submission`` does, and raise what is wrong.
 
     Returns
     -------

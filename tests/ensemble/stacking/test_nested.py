@@ -92,18 +92,15 @@ def test_labels_of_a_fold_do_not_touch_its_own_predictions(name: str, case: Any)
         assert (after[folds == 0] != clean[folds == 0]).any()
 
 
-def test_each_fold_is_fitted_on_the_others_with_their_clusters_and_weights(case: Any) -> None:
+def test_each_fold_is_fitted_on_the_others_with_their_clusters(case: Any) -> None:
     meta, labels, folds, clusters = case
-    weights = np.arange(1, ROWS + 1, dtype=np.float64)
     make = recorder()
-    found = cross_validate(
-        {"told": make}, meta, labels, folds, clusters, weights=weights, seed=3, threads=2
-    )
+    found = cross_validate({"told": make}, meta, labels, folds, clusters, seed=3, threads=2)
     assert np.isfinite(found["told"]).all()
     assert len(make.seen) == 3
     for fold, (rows, context, weight, groups) in enumerate(make.seen):
         np.testing.assert_array_equal(rows, np.flatnonzero(folds != fold))
-        np.testing.assert_array_equal(weight, weights[rows])
+        assert weight is None
         np.testing.assert_array_equal(groups, clusters[rows])
         assert context.threads == 2
     assert len({context.seed for _, context, _, _ in make.seen}) == 3
@@ -164,7 +161,6 @@ def test_what_a_candidate_raises_becomes_an_error_that_names_it(case: Any) -> No
 
 def test_what_a_candidate_writes_into_its_arrays_reaches_no_other(case: Any) -> None:
     meta, labels, folds, clusters = case
-    weights = np.ones(ROWS)
 
     class Vandal(Recorder):
         def fit(
@@ -176,9 +172,8 @@ def test_what_a_candidate_writes_into_its_arrays_reaches_no_other(case: Any) -> 
             groups: np.ndarray | None = None,
             context: FitContext,
         ) -> Self:
-            assert sample_weight is not None
             assert groups is not None
-            for array in (meta.logits, meta.features, labels, sample_weight, groups):
+            for array in (meta.logits, meta.features, labels, groups):
                 array[:] = 0
             meta.feature_swap[:], meta.feature_sign[:] = 7, 7
             return self
@@ -188,16 +183,16 @@ def test_what_a_candidate_writes_into_its_arrays_reaches_no_other(case: Any) -> 
             return np.full((len(meta), 3), 1 / 3)
 
     given = (meta.logits, meta.features, meta.feature_swap, meta.feature_sign, labels, clusters)
-    before = [array.copy() for array in (*given, weights)]
+    before = [array.copy() for array in given]
     after = cross_validate(
         {"vandal": Vandal, "lightgbm": small_stacker},
-        meta, labels, folds, clusters, weights=weights, seed=0, threads=1,
+        meta, labels, folds, clusters, seed=0, threads=1,
     )  # fmt: skip
-    for array, kept in zip((*given, weights), before, strict=True):
+    for array, kept in zip(given, before, strict=True):
         np.testing.assert_array_equal(array, kept)
     alone = cross_validate(
         {"lightgbm": small_stacker},
-        meta, labels, folds, clusters, weights=weights, seed=0, threads=1,
+        meta, labels, folds, clusters, seed=0, threads=1,
     )  # fmt: skip
     np.testing.assert_array_equal(after["lightgbm"], alone["lightgbm"])
 

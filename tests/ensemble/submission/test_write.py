@@ -15,7 +15,6 @@ from ensemble.errors import DataError, EnsembleError
 from ensemble.plugin.base import CLASSES
 from ensemble.submission.write import (
     check_submission,
-    inspect_submission,
     read_submission,
     read_test_ids,
     validate_submission,
@@ -183,12 +182,11 @@ def asked(tmp_path: Path) -> Path:
 def test_a_path_that_names_no_file_says_why(tmp_path: Path, asked: Path) -> None:
     absent = tmp_path / "absent.csv"
     for pair in ((absent, asked), (asked, absent)):
-        for check in (validate_submission, inspect_submission):
-            with pytest.raises(DataError, match="there is no such file") as caught:
-                check(*pair)
-            assert caught.value.where == str(absent)
-            assert caught.value.mend is not None
-            assert "relative paths start at the current directory" in caught.value.mend
+        with pytest.raises(DataError, match="there is no such file") as caught:
+            validate_submission(*pair)
+        assert caught.value.where == str(absent)
+        assert caught.value.mend is not None
+        assert "relative paths start at the current directory" in caught.value.mend
     for read in (read_submission, read_test_ids):
         with pytest.raises(DataError, match="this is a directory, not a file") as caught:
             read(tmp_path)
@@ -210,32 +208,6 @@ def test_a_missing_column_comes_before_bad_rows(tmp_path: Path) -> None:
     path.write_text("id,winner_model_a,winner_model_b\n1,x,y\n2\n")
     with pytest.raises(DataError, match="^missing columns: winner_tie\n"):
         read_submission(path)
-
-
-def test_an_inspection_tells_all_problems_and_raises_none(tmp_path: Path, asked: Path) -> None:
-    path = tmp_path / "s.csv"
-    path.write_text(HEADER + "1,0.5,0.5,0\n02,0,0,1\n")
-    assert inspect_submission(path, asked).to_json() == {
-        "valid": True,
-        "rows": 2,
-        "problems": [],
-    }
-    path.write_text(HEADER + "1,0.5,0.5,0.5\n3,0,0,1\n")
-    assert inspect_submission(path, asked).to_json() == {
-        "valid": False,
-        "rows": 2,
-        "problems": [
-            'missing ids (1): "02"',
-            'foreign ids (1): "3"',
-            'rows whose probabilities do not sum to 1 (1): "1"',
-        ],
-    }
-    path.write_text(HEADER + "1,0.5,0.5,many\n")
-    found = inspect_submission(path, asked)
-    assert (found.valid, found.rows) == (False, None)
-    assert "1 of 1 rows cannot be read" in found.problems[0].text
-    path.write_text("")
-    assert inspect_submission(path, asked).to_json()["problems"] == ["the file is empty"]
 
 
 def test_validate_names_the_submission_file(tmp_path: Path) -> None:
