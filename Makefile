@@ -1,5 +1,5 @@
 # make demo   the whole pipeline on generated battles: needs python3 >= 3.11 and nothing else
-# make test   what CI runs of the tests
+# make test   the tests that take at most a few seconds each; make test-slow runs the others
 # CONTRIBUTING.md lists the rest.
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt --editable
 
-.PHONY: demo test test-lm lint docs site clean
+.PHONY: demo test test-slow lint docs site clean
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -35,12 +35,12 @@ $(VENV)/docs: $(VENV)/pip
 demo: $(VENV)/core
 	$(BIN)/ensemble demo --directory runs/demo
 
+# Tests of language models are skipped where torch is absent; make lint or test-slow installs it.
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-# With language models too: torch, transformers and peft are installed first.
-test-lm: $(VENV)/lm
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test-slow: $(VENV)/lm
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 lint: $(VENV)/lm
 	$(BIN)/ruff check .

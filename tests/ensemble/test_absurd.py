@@ -126,6 +126,7 @@ def _command(*arguments: str | bytes | Path, cwd: bytes | None = None) -> tuple[
     return done.returncode, done.stderr.decode(errors="backslashreplace")
 
 
+@pytest.mark.slow
 def test_a_directory_whose_name_is_not_utf_8(project: Any) -> None:
     project.config()
     strange = os.fsencode(project.path) + b"/caf\xe9"

@@ -121,6 +121,7 @@ def test_folds_of_another_run_are_not_taken(project: Any, fake_learners: Any) ->
     assert audit_run(place).ok
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_logits(project: Any) -> None:
     few = {"features": ["length"], "n_estimators": 5, "n_models": 2}
     learners = [{"name": "h", "plugin": "handcrafted", **few}]
@@ -266,6 +267,7 @@ def _plant_leak(place: Path, learner: str, fold: int) -> None:
     write_checksummed(directory / "manifest.json", manifest)
 
 
+@pytest.mark.slow
 def test_exchanging_the_names_of_learners_makes_the_stack_anew(project: Any) -> None:
     stack = {"meta_learner": "none", "resamples": 200, "choose": "blend"}
     far = {"plugin": "prior", "shift": 3.0}
@@ -349,6 +351,7 @@ def _tries(place: Path) -> dict[str, Any]:
     return dict(json.loads((place / "stack" / "verdict.json").read_text())["tries"])
 
 
+@pytest.mark.slow
 def test_what_was_scored_on_a_fold_plan_is_counted_once_and_never_forgotten(project: Any) -> None:
     place = run(project.config(TWO))
     first = _tries(place)["n"]

@@ -277,6 +277,7 @@ def partition(battles: pl.DataFrame, **options: Any) -> set[frozenset[str]]:
     return {frozenset(ids) for ids in groups}
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(tables(), st.integers(0, 99))
 def test_row_order_makes_no_difference(battles: pl.DataFrame, seed: int) -> None:
@@ -284,6 +285,7 @@ def test_row_order_makes_no_difference(battles: pl.DataFrame, seed: int) -> None
     assert partition(shuffled) == partition(battles)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(tables())
 def test_swapping_sides_makes_no_difference(battles: pl.DataFrame) -> None:
@@ -295,6 +297,7 @@ def whole_prompts(battles: pl.DataFrame) -> list[str]:
     return [" ".join(turn for turn in one if turn) for one in turns.to_list()]
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(tables())
 def test_equal_prompts_are_always_together(battles: pl.DataFrame) -> None:
@@ -306,6 +309,7 @@ def test_equal_prompts_are_always_together(battles: pl.DataFrame) -> None:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(tables())
 def test_clusters_are_numbered_by_first_appearance(battles: pl.DataFrame) -> None:
@@ -375,6 +379,7 @@ print(json.dumps([found.clusters.rows(), found.pairs.rows()]))
 """
 
 
+@pytest.mark.slow
 def test_every_process_finds_the_same() -> None:
     rows = [
         battle(
@@ -398,6 +403,7 @@ def test_every_process_finds_the_same() -> None:
     assert '"near' in outputs[0]
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
 def test_real_sources_share_questions_and_do_not_run_together() -> None:

@@ -143,6 +143,7 @@ def folds(**more: Any) -> dict[str, Any]:
     return {"n_splits": 3, "embeddings": "v.parquet", **more}
 
 
+@pytest.mark.slow
 def test_a_run_uses_them_says_so_and_its_audit_asks_for_the_file(
     project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

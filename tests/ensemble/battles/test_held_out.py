@@ -41,6 +41,7 @@ ROW = st.tuples(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(ROW, min_size=1, max_size=60))
 def test_a_pair_learns_from_no_row_whose_cluster_stands_in_either_fold(
     rows: list[tuple[str, int]],

@@ -62,6 +62,7 @@ def test_same_components_as_all_pairs(seed: int, threshold: float) -> None:
     assert all(len(set(labels[surely == label])) == 1 for label in set(surely))
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10_000))
 def test_every_pair_is_verified_and_given_once(seed: int) -> None:

@@ -101,6 +101,7 @@ def test_every_public_name_is_there() -> None:
         _ = ensemble.nothing
 
 
+@pytest.mark.slow
 def test_a_run_through_the_command_line(project: Any, command: Any) -> None:
     config = _write_config(project)
     code, out, err = _finish(command("run", config, "--json"))
@@ -123,6 +124,7 @@ def test_a_run_through_the_command_line(project: Any, command: Any) -> None:
     assert output.read_text() == (moved / "submission.csv").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["in-process", "processes"])
 def test_what_plugins_print_goes_to_standard_error(
     executor: str, project: Any, command: Any
@@ -141,6 +143,7 @@ def test_what_plugins_print_goes_to_standard_error(
         assert "heard on import" in err
 
 
+@pytest.mark.slow
 def test_the_stages_one_by_one(project: Any, command: Any) -> None:
     config = _write_config(project)
     stages: list[tuple[str, ...]] = [
@@ -160,6 +163,7 @@ def test_the_stages_one_by_one(project: Any, command: Any) -> None:
     assert (project.path / "run" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_sources_from_preparing_to_the_verdict(project: Any, command: Any) -> None:
     project.config([{"name": "s", "plugin": "slow", "seconds": 0.0}])
     path = project.path / "config.toml"
@@ -204,6 +208,7 @@ def test_an_unknown_treatment_is_refused_with_the_list_of_those_there_are(
     assert not (project.path / "run").exists()
 
 
+@pytest.mark.slow
 def test_an_audit_that_fails_exits_with_1_and_names_the_ids(project: Any, command: Any) -> None:
     from ensemble.storage.hashing import hash_file
     from ensemble.storage.json_files import write_checksummed
@@ -225,6 +230,7 @@ def test_an_audit_that_fails_exits_with_1_and_names_the_ids(project: Any, comman
     assert [check["ids"] for check in failed] == [[leak]]
 
 
+@pytest.mark.slow
 def test_a_check_exits_with_1_where_a_stored_model_says_something_else(
     project: Any, command: Any
 ) -> None:
@@ -252,6 +258,7 @@ def test_a_check_exits_with_1_where_a_stored_model_says_something_else(
     ]
 
 
+@pytest.mark.slow
 def test_an_audit_of_a_part_exits_with_0_only_where_a_part_is_asked_for(
     project: Any, command: Any
 ) -> None:
@@ -301,6 +308,7 @@ def test_learners_and_plugins_list_what_is_installed(command: Any) -> None:
     assert (code, "slow  slow-learner 1.2" in out, "builtin  " in out) == (0, True, True)
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_run(project: Any, command: Any) -> None:
     config = _write_config(project)
     (project.path / "run").mkdir(exist_ok=True)
@@ -311,6 +319,7 @@ def test_two_processes_on_one_run(project: Any, command: Any) -> None:
     assert _finish(command("run", config))[0] == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_run_that_resumes(project: Any, command: Any) -> None:
     config = _write_config(project)
     process = command("run", config)

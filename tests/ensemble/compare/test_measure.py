@@ -175,6 +175,7 @@ def _simulated(rng: np.random.Generator) -> dict[str, Any]:
     return _measure(losses, clusters, slices, resamples=300)
 
 
+@pytest.mark.slow
 def test_intervals_cover_as_often_as_they_say_and_those_of_slices_all_at_once() -> None:
     rng = np.random.default_rng(7)
     runs = [_simulated(rng) for _ in range(300)]

@@ -117,6 +117,7 @@ def test_another_secret_of_a_loader_fits_nothing_where_it_loads_the_same(secreti
     assert audit_run(place).ok
 
 
+@pytest.mark.slow
 def test_another_secret_is_as_other_code(secretive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     place = run(secretive())
     before = _keys(place)
@@ -154,6 +155,7 @@ def test_a_digest_of_a_secret_does_not_tell_it(monkeypatch: pytest.MonkeyPatch) 
     assert secret_digests(named) == digests
 
 
+@pytest.mark.slow
 def test_a_secret_is_read_from_the_environment(
     secretive: Any, project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

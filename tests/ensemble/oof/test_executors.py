@@ -104,6 +104,7 @@ def _prepared(project: Any, executor: str, **learner: Any) -> tuple[Any, Learner
     return config, spec, Reporter(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["auto", "in-process", "processes"])
 def test_a_fold_that_is_named_twice_is_fitted_once(
     executor: str, project: Any, installed: None
@@ -116,6 +117,7 @@ def test_a_fold_that_is_named_twice_is_fitted_once(
     assert told == [("fold fitted", 0), ("fold fitted", 1), ("fold kept", 0)]
 
 
+@pytest.mark.slow
 def test_each_worker_has_a_device_to_itself(
     project: Any, installed: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +143,7 @@ def test_an_error_of_a_worker_comes_as_it_was_raised(project: Any, installed: No
     assert 'learner "x" (plugin "beats"), fold 0' in str(caught.value.where)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_told_with_what_it_was_fitting(project: Any, installed: None) -> None:
     config, spec, reporter = _prepared(project, "processes", fails="dies")
     healthy = LearnerSpec("y", "beats", {}, spec.base_directory)
@@ -165,6 +168,7 @@ def test_the_traceback_of_a_plugin_is_kept_among_the_events(
     assert "ValueError: boom" in last["traceback"]
 
 
+@pytest.mark.slow
 def test_a_fold_that_fails_ends_the_others_before_the_error_is_told(
     project: Any, installed: None
 ) -> None:
@@ -203,6 +207,7 @@ def test_a_plugin_given_in_python_is_unknown_to_workers_and_the_error_says_so(pr
         execute(config, [(given, 0)], reporter)
 
 
+@pytest.mark.slow
 def test_a_worker_ends_with_a_parent_that_is_killed(project: Any, installed: None) -> None:
     beat = project.path / "beat"
     _prepared(project, "processes", file=str(beat))
@@ -227,6 +232,7 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ensemble.oof.executors.WORTH_A_WORKER", 0.0)
 
 
+@pytest.mark.slow
 def test_cheap_learners_are_fitted_here_and_in_workers_that_last(
     project: Any, installed: None, two_cores: None
 ) -> None:
@@ -240,6 +246,7 @@ def test_cheap_learners_are_fitted_here_and_in_workers_that_last(
     assert str(os.getpid()) in processes
 
 
+@pytest.mark.slow
 def test_beside_each_other_and_one_after_the_other_give_the_same_bytes(
     project: Any, two_cores: None
 ) -> None:

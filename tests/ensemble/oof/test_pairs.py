@@ -143,6 +143,7 @@ def _stacked(workspace: Workspace, config: Any) -> StackData:
     return stack_data(workspace, names, [], nested=names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", USES)
 def test_nothing_of_an_outer_fold_is_in_what_candidates_are_fitted_on(
     project: Any, role: str
@@ -410,6 +411,7 @@ def test_the_audit_catches_a_pair_that_was_trained_on_a_row_of_either_fold(
     assert found[0].ids == (leaked,)
 
 
+@pytest.mark.slow
 def test_the_audit_catches_pairs_that_predict_other_rows_or_are_not_those_of_the_stack(
     project: Any, cheap: type[Cheap]
 ) -> None:

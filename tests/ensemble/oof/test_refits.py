@@ -278,6 +278,7 @@ def _paths(value: Any, place: tuple[Any, ...] = ()) -> Any:
         yield place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("directory", ["learners/b/fold-1", "stack"])
 def test_whatever_is_changed_in_a_manifest_is_mended_and_said(config: Any, directory: str) -> None:
     place = Path(config.run_dir) / directory

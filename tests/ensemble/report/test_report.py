@@ -561,6 +561,7 @@ def test_lone_surrogates_in_json_do_not_break_the_file(run: Run) -> None:
     assert "odd [U+D800] end" in run.report()
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(drawn_run: Run) -> None:
     first = drawn_run.report()
     assert drawn_run.report() == first

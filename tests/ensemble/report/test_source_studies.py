@@ -39,6 +39,7 @@ def _changed(config: Config, change: Any) -> None:
     write_checksummed(_stored(config), study)
 
 
+@pytest.mark.slow
 def test_a_study_is_shown_with_its_pictures_numbers_and_sentence(project: SimpleNamespace) -> None:
     config = _studied(project)
     page, study = _page(config), read_checksummed(_stored(config), mend="")
@@ -87,6 +88,7 @@ def test_a_damaged_study_is_left_out_and_named(project: SimpleNamespace) -> None
     assert "The study of source extra: a stored file is damaged" in page
 
 
+@pytest.mark.slow
 def test_words_of_battles_cannot_break_the_page(project: SimpleNamespace) -> None:
     config = _studied(project, curve=False)
 

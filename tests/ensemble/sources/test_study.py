@@ -83,6 +83,7 @@ def _treatments(study: SourceStudy) -> dict[str, Any]:
     return {item["name"]: item for item in study.effect["treatments"]}
 
 
+@pytest.mark.slow
 def test_a_source_without_ties_hurts_and_matching_mends_it(planted: SimpleNamespace) -> None:
     studies = _study(planted.config())
     tieless, same = _treatments(studies["tieless"]), _treatments(studies["same"])
@@ -96,6 +97,7 @@ def test_a_source_without_ties_hurts_and_matching_mends_it(planted: SimpleNamesp
     assert studies["tieless"].role == "ignore"
 
 
+@pytest.mark.slow
 def test_the_baseline_is_the_log_loss_of_the_target_alone(planted: SimpleNamespace) -> None:
     config = planted.config()
     effect = _study(config)["same"].effect
@@ -111,6 +113,7 @@ def test_the_baseline_is_the_log_loss_of_the_target_alone(planted: SimpleNamespa
     assert effect["baseline"]["log_loss"] == pytest.approx(np.concatenate(losses).mean())
 
 
+@pytest.mark.slow
 def test_effects_near_zero_get_more_seeds_and_clear_ones_do_not(
     planted: SimpleNamespace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +146,7 @@ def test_other_folds_give_another_answer(planted: SimpleNamespace) -> None:
     assert first["baseline"] != second["baseline"]
 
 
+@pytest.mark.slow
 def test_what_the_learner_cannot_do_is_not_measured(planted: SimpleNamespace) -> None:
     items = _treatments(_study(planted.config())["same"])
     assert items["pretrain"] == {
@@ -174,6 +178,7 @@ def test_only_target_rows_are_scored_and_only_uncut_rows_are_learned_from(
     assert stored["overlap"]["cut"]["rows"] == 8
 
 
+@pytest.mark.slow
 def test_the_same_command_again_does_nothing(planted: SimpleNamespace, fake_learners: Any) -> None:
     config = planted.config()
     first = _study(config)
@@ -185,6 +190,7 @@ def test_the_same_command_again_does_nothing(planted: SimpleNamespace, fake_lear
     assert _files(config) == before
 
 
+@pytest.mark.slow
 def test_what_was_killed_goes_on_where_it_was(
     planted: SimpleNamespace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +215,7 @@ def test_what_was_killed_goes_on_where_it_was(
     assert len(fake_learners.seen) == fits
 
 
+@pytest.mark.slow
 def test_a_changed_source_touches_only_its_own_fits(
     planted: SimpleNamespace, fake_learners: Any
 ) -> None:
@@ -223,6 +230,7 @@ def test_a_changed_source_touches_only_its_own_fits(
     assert after["same"].effect == before["same"].effect
 
 
+@pytest.mark.slow
 def test_the_role_and_weight_in_the_config_change_no_fit(
     planted: SimpleNamespace, fake_learners: Any
 ) -> None:
@@ -236,6 +244,7 @@ def test_the_role_and_weight_in_the_config_change_no_fit(
     assert after["same"].effect == before["same"].effect
 
 
+@pytest.mark.slow
 def test_nothing_else_of_the_run_is_touched(planted: SimpleNamespace) -> None:
     config = planted.config()
     _study(config)
@@ -268,6 +277,7 @@ def test_folds_rows_and_sources_can_be_chosen_and_are_said(planted: SimpleNamesp
     assert "folds 1" in studies["same"].verdict["sentence"]
 
 
+@pytest.mark.slow
 def test_a_source_that_is_always_a_is_measured_with_sides_by_hash_too(
     planted: SimpleNamespace,
     make_battles: Callable[..., pl.DataFrame],
@@ -286,6 +296,7 @@ def test_a_source_that_is_always_a_is_measured_with_sides_by_hash_too(
     assert "sides" not in _study(planted.config(), replace(FAST, sources=("same",)))["same"].effect
 
 
+@pytest.mark.slow
 def test_a_source_without_labels_has_no_effect_to_measure(planted: SimpleNamespace) -> None:
     path = planted.path / "same.csv"
     table = pl.read_csv(path).select("id", "prompt", "response_a", "response_b")
@@ -298,6 +309,7 @@ def test_a_source_without_labels_has_no_effect_to_measure(planted: SimpleNamespa
     assert study.shift["prompts"]["text"]["auc"] > 0.9
 
 
+@pytest.mark.slow
 def test_everything_stored_is_sealed_json_without_a_nan(planted: SimpleNamespace) -> None:
     config = planted.config()
     study = _study(config, ALL)["tieless"]

@@ -86,6 +86,7 @@ def test_a_feature_among_many_tells_the_topic() -> None:
     assert world.find({"shares": world.shares}, features).location == "feature f15"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("teller", ["opinion", "feature"])
 def test_a_leak_among_many_learners_is_found(teller: str) -> None:
     world = World(3)
@@ -100,6 +101,7 @@ def test_a_leak_among_many_learners_is_found(teller: str) -> None:
     assert found.tested == tuple(logits)
 
 
+@pytest.mark.slow
 def test_a_weak_leak_among_many_learners_is_found() -> None:
     """As large as a stack's gain: the logits of one learner tell the topic, among two dozen."""
     world = World(7, rows=6000, topics=3000)

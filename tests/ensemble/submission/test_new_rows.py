@@ -166,6 +166,7 @@ def test_a_learner_that_was_taught_scores_new_rows(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("models", ["folds", "refit"])
 def test_a_learner_of_rows_that_another_labeled_scores_new_rows(project: Any, models: str) -> None:
     learners = [TFIDF, TFIDF | {"name": "pupil", "ridge": 2.0}]
@@ -180,6 +181,7 @@ def test_a_learner_of_rows_that_another_labeled_scores_new_rows(project: Any, mo
     )
 
 
+@pytest.mark.slow
 def test_models_of_another_teacher_are_refused(
     project: Any, use_plugins: Callable[..., None]
 ) -> None:

@@ -155,6 +155,7 @@ def installed(project: Any) -> Config:
     return load_run_config(run(project.config([words])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", [[], ["--json"]])
 def test_standard_output_gets_the_table_alone(
     flag: list[str], project: Any, installed: Config
@@ -223,6 +224,7 @@ def test_options_without_a_loader_are_refused(by_loader: Config) -> None:
         reading_options(by_loader, loader="none", options={"first": 1})
 
 
+@pytest.mark.slow
 def test_plain_cells_of_new_rows_are_read_where_it_is_said(project: Any, installed: Config) -> None:
     old = pl.read_csv(project.path / "test.csv")
     texts = ("prompt", "response_a", "response_b")

@@ -58,6 +58,7 @@ def take(kind: str, directory: Path) -> Any:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", zoo.FEW)
 def test_all_of_a_head_is_trained_and_stored(kind: str, tmp_path: Path) -> None:
     found = take(kind, tmp_path)

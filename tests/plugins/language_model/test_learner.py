@@ -145,6 +145,7 @@ def test_averaged_logits_follow_their_sides_and_those_of_one_order_do_not(
     np.testing.assert_allclose((one + other[:, [1, 0, 2]]) / 2, logits, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_merged_adapters_and_those_that_are_not_give_the_same_logits(
     checkpoint: Callable[[str], Path],
 ) -> None:
@@ -196,6 +197,7 @@ def test_teachers_are_followed(checkpoint: Callable[[str], Path]) -> None:
     assert learner.predict_logits(TRAIN).argmax(axis=1).tolist() == [0] * 18
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plugin", sorted(FAMILIES))
 def test_pretraining_counts_and_its_head_is_dropped_or_kept(
     checkpoint: Callable[[str], Path], plugin: str
@@ -228,6 +230,7 @@ def _head(classifier: Any) -> torch.Tensor:
     return found.detach().clone()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["pretrain", "fit"])
 def test_an_offset_is_learned_around_and_not_predicted(
     checkpoint: Callable[[str], Path], stage: str
@@ -289,6 +292,7 @@ def test_two_processes_fit_what_one_fits(checkpoint: Callable[[str], Path]) -> N
     assert np.abs(one).max() > 0.05, "else nothing would show"
 
 
+@pytest.mark.slow
 def test_seed_weights_both_orders_and_lengths_count(checkpoint: Callable[[str], Path]) -> None:
     source = checkpoint("llama3-lora")
     base = _fit(_make("llama3-lora", source)).predict_logits(NEW)
@@ -317,6 +321,7 @@ def test_seed_weights_both_orders_and_lengths_count(checkpoint: Callable[[str], 
     assert differs(weighted.predict_logits(NEW))
 
 
+@pytest.mark.slow
 def test_fit_resumes_from_its_checkpoint_directory(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -83,6 +83,7 @@ def _killed(training: Training, batch: int) -> None:
         training.run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_kill_at_any_pack_ends_in_the_same_weights(
     checkpoint: Callable[[str], Path], tmp_path: Path, kind: str
@@ -109,6 +110,7 @@ def test_a_kill_at_any_pack_ends_in_the_same_weights(
         assert how == progress
 
 
+@pytest.mark.slow
 def test_a_training_may_be_killed_again_and_again(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -163,6 +165,7 @@ def test_a_halved_budget_is_remembered(checkpoint: Callable[[str], Path], tmp_pa
     assert second.token_budget == 17
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_loaded_and_not_trained_again(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -182,6 +185,7 @@ def _resumes(training: Training) -> bool:
     return training.snapshots.restore()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -222,6 +226,7 @@ def test_rows_that_are_only_looked_at_count_too(
     assert _resumes(_make(source, tmp_path, "stopping"))
 
 
+@pytest.mark.slow
 def test_a_snapshot_on_other_weights_is_not_resumed(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -242,6 +247,7 @@ def _snapshot(place: Path) -> Path:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["state.json", "state.safetensors", "manifest.json"])
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
 def test_a_damaged_snapshot_is_ignored(

@@ -52,6 +52,7 @@ def _train(classifier: Any, rows: Any, seed: int = 1, **changes: Any) -> Trainin
     return training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "tuning", "rate"),
     [("gemma2", "lora", 1e-2), ("llama3", "full", 3e-3), ("deberta", "full", 3e-3)],
@@ -76,6 +77,7 @@ def test_frozen_weights_stay_and_all_trained_ones_move(checkpoint: Callable[[str
     assert [name for name in trained if torch.equal(after[name], trained[name])] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_the_same_seed_gives_the_same_weights(
     checkpoint: Callable[[str], Path], dropout: float
@@ -120,6 +122,7 @@ def test_steps_are_clipped_and_follow_the_schedule(
     assert rates == pytest.approx([0.01 * (1 - step / total) for step in range(total)])
 
 
+@pytest.mark.slow
 def test_activation_checkpointing_changes_no_weight(checkpoint: Callable[[str], Path]) -> None:
     for family, tuning in (("gemma2", "lora"), ("deberta", "full")):
         ends: list[Any] = []
@@ -148,6 +151,7 @@ def _gradient_of_items_alone(classifier: Any, rows: Any) -> dict[str, torch.Tens
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["gemma2", "deberta"])
 def test_a_steps_gradient_is_the_same_for_every_token_budget(
     checkpoint: Callable[[str], Path], family: str
@@ -302,6 +306,7 @@ def test_progress_is_told_to_the_end(checkpoint: Callable[[str], Path]) -> None:
     assert told[-1][1].startswith("loss ")
 
 
+@pytest.mark.slow
 def test_distillation_needs_a_teacher_and_follows_it(checkpoint: Callable[[str], Path]) -> None:
     classifier, rows = tiny.load(checkpoint("llama3")), tiny.labeled_rows(orders=2)
     chosen: dict[str, Any] = {
