@@ -13,7 +13,7 @@ from ensemble import pipeline
 from ensemble.battles import loading
 from ensemble.battles.prepare import read_battles
 from ensemble.battles.schema import LOGIT_COLUMNS, TEST_ROLE, TEST_SOURCE, probability_frame
-from ensemble.battles.split import read_split, split_key
+from ensemble.battles.split import read_current_split
 from ensemble.compare.folds import read_manifests
 from ensemble.compare.stacked import read_candidate, refuse_stale
 from ensemble.config.load import check_config, load_config, load_run_config, parse_config
@@ -295,8 +295,7 @@ class Run:
 
     @property
     def _plan(self) -> FoldPlan:
-        config, data = self.config, read_battles(self.directory)[1]
-        return read_split(self.directory, split_key(data, config.folds.n_splits, config.seed))
+        return read_current_split(self.config, read_battles(self.directory)[1])
 
     @property
     def _eval_set(self) -> EvalSet:

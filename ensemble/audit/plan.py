@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -11,7 +10,7 @@ from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.embeddings import PARAPHRASE
 from ensemble.battles.partition import connect_rows
 from ensemble.battles.prepare import embeddings_of
-from ensemble.battles.split import read_split, split_key
+from ensemble.battles.split import read_current_split
 from ensemble.battles.staleness import compare_sources
 from ensemble.errors import ArtifactError, EnsembleError
 
@@ -78,8 +77,7 @@ def check_described(config: Config, data: str, ledger: CheckList) -> None:
     content = "sources have the content that was prepared"
     try:
         changed, absent = compare_sources(config)
-        key = split_key(data, config.folds.n_splits, config.seed)
-        read_split(Path(config.run_dir), key)
+        read_current_split(config, data)
     except ArtifactError as error:
         ledger.fail(name, f"{error.message}; {error.mend}")
         return

@@ -8,13 +8,15 @@ import polars as pl
 
 from ensemble.audit.tables import read_columns
 from ensemble.errors import ArtifactError, EnsembleError
-from ensemble.oof.fold_key import fold_name
-from ensemble.oof.store import origin_of
 from ensemble.run_dir.layout import OOF, STACK
+from ensemble.stacking.made_from import (
+    other_basis,
+    other_folds,
+    other_settings,
+    read_stack_manifest,
+)
 from ensemble.stacking.outputs import ids_fingerprint
-from ensemble.stacking.settings import stack_key_parts
-from ensemble.storage.directories import MANIFEST, read_manifest
-from ensemble.storage.hashing import fingerprint
+from ensemble.storage.directories import MANIFEST
 from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def check_stack(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: C
         ledger.missing.append("stack")
         return
     try:
-        manifest = _read(directory)
+        manifest = read_stack_manifest(store.run)
         scored = read_columns(directory / OOF, "id", "fold")
     except ArtifactError as error:
         ledger.fail("stack: what is stored can be trusted", error.message)
@@ -63,13 +65,6 @@ def check_stack(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: C
     _check_origin(store, manifest, ledger)
     _check_scored(scored, truth, ledger)
     _check_nested(store, manifest, scored, ledger)
-
-
-def _read(directory: Path) -> dict[str, Any]:
-    manifest = read_manifest(directory)
-    if fingerprint(manifest.get("key_parts")) != manifest.get("key"):
-        raise ArtifactError("the manifest does not hold its own key", where=str(directory))
-    return manifest
 
 
 def _check_learners(manifest: dict[str, Any], learners: list[str], ledger: CheckList) -> None:
@@ -86,16 +81,10 @@ def _check_learners(manifest: dict[str, Any], learners: list[str], ledger: Check
 def _check_settings(manifest: dict[str, Any], config: Config, ledger: CheckList) -> None:
     """Check that the stack was made with the settings that the reader of the config sees."""
     try:
-        asked = stack_key_parts(config, manifest["key_parts"])
+        different = other_settings(manifest["key_parts"], config)
     except EnsembleError as error:
         ledger.note(ledger.unproven, f"settings of the stack: {error.message}")
         return
-    made_by = manifest["key_parts"]
-    different = [
-        name
-        for name, value in asked.items()
-        if fingerprint(made_by.get(name)) != fingerprint(value)
-    ]
     told = f"made with other values of: {', '.join(different)}" if different else None
     name = "stack: made with what the config and the plugins say"
     ledger.settle(name, told, "settings, meta-learner, features and seed")
@@ -115,23 +104,13 @@ def _check_vouched(manifest: dict[str, Any], ledger: CheckList) -> None:
 
 def _check_origin(store: FoldStore, manifest: dict[str, Any], ledger: CheckList) -> None:
     """Check that the stack was made from the folds that are there now, all of them and no other."""
-    stale = [name for name in ("plan", "data") if manifest.get(name) != getattr(store, name)]
-    for learner, origins in manifest["key_parts"]["folds"].items():
-        now = {fold_name(fold): _origin(store, learner, fold) for fold in range(store.n_splits)}
-        names = sorted({*now, *origins})
-        stale += [f"{learner} {n}" for n in names if origins.get(n) != now.get(n, "none")]
+    stale = other_basis(store, manifest)
+    stale += [" ".join(fold) for fold in other_folds(store, manifest)]
     if stale:
         ledger.fail("stack: made from the folds that are there", f"other: {', '.join(stale)}")
     else:
         detail = "all keys and logits are the same"
         ledger.record("stack: made from the folds that are there", (), "", detail)
-
-
-def _origin(store: FoldStore, learner: str, fold: int) -> dict[str, str] | str:
-    try:
-        return origin_of(read_json(store.directory(learner, fold) / MANIFEST))
-    except (ArtifactError, KeyError, TypeError):
-        return "none"
 
 
 def _check_scored(scored: pl.DataFrame, truth: pl.DataFrame, ledger: CheckList) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +23,8 @@ from ensemble.storage.hashing import fingerprint, hash_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from ensemble.config.settings import Config
     from ensemble.plugin.base import IntArray
 
 VERSION = 3
@@ -124,6 +125,20 @@ def read_split(run: Path, key: str | None = None) -> FoldPlan:
             mend=f"{_MEND} again",
         )
     return plan
+
+
+def read_current_split(config: Config, data_key: str) -> FoldPlan:
+    """Read the fold plan that a config describes; errors as ``read_split``.
+
+    Parameters
+    ----------
+    config
+        Of the run.
+    data_key
+        Of the prepared battles.
+    """
+    key = split_key(data_key, config.folds.n_splits, config.seed)
+    return read_split(Path(config.run_dir), key)
 
 
 def read_split_summary(run: Path) -> FoldsRecord:

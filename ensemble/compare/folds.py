@@ -91,21 +91,6 @@ def read_manifests(store: FoldStore, learner: Learner) -> dict[str, dict[str, An
     return manifests
 
 
-def origins_now(store: FoldStore, learner: str) -> dict[str, dict[str, str]]:
-    """Name the folds that a learner has now, by their manifests alone: nothing is verified."""
-    found = {}
-    for fold in range(store.n_splits):
-        path = store.directory(learner, fold) / MANIFEST
-        if path.exists():
-            try:
-                found[fold_name(fold)] = origin_of(read_json(path))
-            except (KeyError, TypeError) as error:
-                raise ArtifactError(
-                    "a manifest is none", where=str(path), mend=_mend(learner)
-                ) from error
-    return found
-
-
 def has_unknown_training(store: FoldStore, learner: str) -> bool:
     """Say whether nobody knows what a learner of the stack was trained on."""
     path = store.directory(learner, 0) / MANIFEST

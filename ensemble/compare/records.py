@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ensemble.compare.folds import origins_now
-from ensemble.compare.stacked import check_current
+from ensemble.compare.stacked import stack_fault
 from ensemble.errors import ArtifactError
 from ensemble.oof.store import FoldStore
 from ensemble.run_dir.layout import COMPARISONS, LEARNERS, OOF, OOF_CANDIDATES, STACK
@@ -118,7 +117,7 @@ def _is_current(store: FoldStore, made_from: Mapping[str, Any]) -> bool:
 
 
 def _has_folds(store: FoldStore, learner: str, folds: Mapping[str, Mapping[str, str]]) -> bool:
-    same = origins_now(store, learner) == folds
+    same = store.origins(learner) == folds
     directory = store.run / LEARNERS / learner
     return same and all(hash_file(directory / k / OOF) == one["oof"] for k, one in folds.items())
 
@@ -129,5 +128,5 @@ def _has_stack(store: FoldStore, made_from: Mapping[str, Any]) -> bool:
     return bool(
         manifest["key"] == made_from["stack"]
         and hash_file(directory / OOF_CANDIDATES) == made_from["oof"]
-        and not check_current(store, manifest)
+        and stack_fault(store, manifest) is None
     )

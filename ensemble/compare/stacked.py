@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.compare.folds import origins_now
 from ensemble.errors import ArtifactError, unknown_name
 from ensemble.plugin.base import CLASSES
 from ensemble.run_dir.layout import CANDIDATES, OOF_CANDIDATES, STACK, VERDICT
-from ensemble.storage.directories import read_manifest
+from ensemble.stacking.made_from import other_basis, other_folds, read_stack_manifest
 from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def candidate_names(run: Path) -> list[str]:
     """
     if not (run / STACK).exists():
         return []
-    _manifest(run)
+    read_stack_manifest(run)
     return [CHOSEN, *(entry["name"] for entry in _verdict(run)["candidates"])]
 
 
@@ -100,47 +99,25 @@ def refuse_stale(store: FoldStore) -> dict[str, Any]:
     ArtifactError
         The stack is damaged or was made from something else than the run has now.
     """
-    manifest = _manifest(store.run)
-    for learner in check_current(store, manifest):
-        raise ArtifactError(
-            f"the stack was made from other predictions of learner {learner}",
-            where=str(store.run / STACK),
-            mend=_MEND,
-        )
+    manifest = read_stack_manifest(store.run)
+    if fault := stack_fault(store, manifest):
+        raise ArtifactError(fault, where=str(store.run / STACK), mend=_MEND)
     return manifest
+
+
+def stack_fault(store: FoldStore, manifest: dict[str, Any]) -> str | None:
+    """Say what a stack was made from that the run does not have now; None where it has all."""
+    for name in other_basis(store, manifest):
+        return f"the stack belongs to another {name}"
+    for learner, _ in other_folds(store, manifest):
+        return f"the stack was made from other predictions of learner {learner}"
+    return None
 
 
 def description(run: Path, candidate: str) -> dict[str, Any]:
     """Give what a candidate of a stack learned; empty where it does not say."""
     tables = read_json(run / STACK / CANDIDATES)["candidates"]
     return next((dict(one["description"]) for one in tables if one["name"] == candidate), {})
-
-
-def check_current(store: FoldStore, manifest: dict[str, Any]) -> list[str]:
-    """Name the learners whose folds are not those that the stack was made from.
-
-    Raises
-    ------
-    ArtifactError
-        The whole stack is of another plan or of other battles, or its manifest is none.
-    """
-    for key, value, name in (
-        ("plan", store.plan, "fold plan"),
-        ("data", store.data, "set of battles"),
-    ):
-        if manifest.get(key) != value:
-            raise ArtifactError(
-                f"the stack belongs to another {name}", where=str(store.run / STACK), mend=_MEND
-            )
-    made_from = manifest["key_parts"]["folds"]
-    return [name for name, known in made_from.items() if origins_now(store, name) != known]
-
-
-def _manifest(run: Path) -> dict[str, Any]:
-    try:
-        return read_manifest(run / STACK)
-    except ArtifactError as error:
-        raise ArtifactError(error.message, where=error.where, mend=_MEND) from error
 
 
 def _verdict(run: Path) -> dict[str, Any]:

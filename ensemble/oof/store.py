@@ -6,6 +6,7 @@ predicted come back as NaN.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from ensemble.redact import without_secrets
 from ensemble.run_dir.layout import LEARNERS, MODEL, OOF, OOF_SEEDS, TEST
 from ensemble.storage.directories import MANIFEST, read_manifest
 from ensemble.storage.hashing import fingerprint
+from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +82,15 @@ class FoldStore:
     def directory(self, learner: str, fold: FoldLike) -> Path:
         """Give the place of a learner's fold or pair, or of its refit (``fold`` None)."""
         return self.run / LEARNERS / learner / fold_name(fold)
+
+    def origins(self, learner: str) -> dict[str, dict[str, str]]:
+        """Name the folds that a learner has, by their manifests alone: nothing is verified."""
+        found = {}
+        for fold in range(self.n_splits):
+            with suppress(ArtifactError, KeyError, TypeError):  # not there, or none
+                manifest = read_json(self.directory(learner, fold) / MANIFEST)
+                found[fold_name(fold)] = origin_of(manifest)
+        return found
 
     def read(self, learner: str, fold: FoldLike) -> dict[str, Any]:
         """Read and verify a fold's manifest.

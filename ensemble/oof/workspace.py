@@ -13,7 +13,7 @@ from ensemble.battles.folds import TRAINING_ROLES
 from ensemble.battles.prepare import read_battles
 from ensemble.battles.schema import LABEL_COLUMNS, PSEUDO_ROLE
 from ensemble.battles.source_rows import used_rows
-from ensemble.battles.split import read_split, split_key
+from ensemble.battles.split import read_current_split
 from ensemble.battles.staleness import check_settings
 from ensemble.errors import ConfigError, EnsembleError, nearest
 from ensemble.once import once
@@ -193,7 +193,7 @@ def _versions(run: Path) -> tuple[FileVersion, ...] | None:
 
 def _read_workspace(config: Config, run: Path) -> Workspace:
     battles, data_key = read_battles(run)
-    plan = read_split(run, split_key(data_key, config.folds.n_splits, config.seed))
+    plan = read_current_split(config, data_key)
     return Workspace(
         run=run,
         battles=battles,

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble.battles.split import read_split_summary, split_key
+from ensemble.battles.split import read_current_split
 from ensemble.battles.staleness import check_settings
 from ensemble.config.load import load_run_config
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.fold_key import shared_parts
 from ensemble.oof.keys import compare_key, given_differences
-from ensemble.stacking.settings import learner_specs, stack_key_parts
-from ensemble.storage.hashing import fingerprint
+from ensemble.stacking.made_from import other_settings
+from ensemble.stacking.settings import learner_specs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from ensemble.config.settings import Config
     from ensemble.report.configured import Configured
@@ -106,10 +106,9 @@ class Asked:
         if fault := self.plan_fault():
             return fault
         try:
-            asked = stack_key_parts(self.config, made_by)
+            other = other_settings(made_by, self.config)
         except EnsembleError:
             return None  # a plugin is not here: the audit says that this is unproven
-        other = [k for k, v in asked.items() if fingerprint(made_by.get(k)) != fingerprint(v)]
         return f"other {', '.join(other)} than the config now says" if other else None
 
     def plan_fault(self) -> str | None:
@@ -118,13 +117,10 @@ class Asked:
             return None
         try:
             check_settings(self.config)
-            summary = read_split_summary(Path(self.config.run_dir))
+            read_current_split(self.config, self.basis.data)
         except ArtifactError as error:
             return error.message
-        wanted = split_key(self.basis.data, self.config.folds.n_splits, self.config.seed)
-        if summary.key == wanted:
-            return None
-        return "the fold plan was made with other settings than the config now says"
+        return None
 
     def _shared(self) -> dict[str, Any]:
         assert self.config is not None  # noqa: S101 - both callers have looked

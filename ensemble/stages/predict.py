@@ -12,12 +12,12 @@ from ensemble.oof.workspace import open_workspace
 from ensemble.run_dir.layout import CACHE, STACK, SUBMISSION
 from ensemble.stacking.assemble import check_folds, meta_features
 from ensemble.stacking.calls import predict_checked
+from ensemble.stacking.made_from import check_stack
 from ensemble.stacking.settings import (
     meta_learner_factory,
     stacked_specs,
 )
 from ensemble.stacking.stack import load_stack
-from ensemble.stages.stack import check_stack
 from ensemble.submission.record import (
     is_current,
     record_submission,

@@ -24,6 +24,7 @@ from ensemble.redact import remember_secrets
 from ensemble.run_dir.layout import STACK
 from ensemble.stacking.assemble import meta_features
 from ensemble.stacking.calls import predict_checked as predict_stack
+from ensemble.stacking.made_from import other_settings, read_stack_manifest
 from ensemble.stacking.settings import (
     learner_specs,
     meta_learner_factory,
@@ -31,7 +32,6 @@ from ensemble.stacking.settings import (
     stacked_specs,
 )
 from ensemble.stacking.stack import load_stack
-from ensemble.storage.directories import read_manifest
 from ensemble.storage.hashing import fingerprint
 from ensemble.submission.output import check_output, write_output
 from ensemble.submission.write import submission_text
@@ -213,18 +213,12 @@ def _check_names(config: Config, keep: Sequence[str]) -> None:
 
 def _read_stack(run: Path, config: Config, keep: Sequence[str]) -> dict[str, Any]:
     """Read the stack's manifest, and check that it was made with the config at hand."""
-    if not (run / STACK).exists():
-        raise ArtifactError(
-            "there is no stack yet", where=str(run), mend="run `ensemble stack CONFIG`"
-        )
-    manifest = read_manifest(run / STACK)
-    at_hand = stack_key_parts(config)
-    code = at_hand.pop("code")
+    manifest = read_stack_manifest(run)
+    made_by = manifest["key_parts"]
     if config.stack.meta_learner not in keep:
-        _check_code(run, manifest["key_parts"].get("code"), code, config)
+        _check_code(run, made_by.get("code"), stack_key_parts(config)["code"], config)
     names = [spec.name for spec in stacked_specs(config)]
-    same = all(manifest["key_parts"].get(name) == value for name, value in at_hand.items())
-    if not same or manifest["learners"] != names:
+    if {*other_settings(made_by, config)} - {"code"} or manifest["learners"] != names:
         raise ArtifactError(
             "the stack was made with other settings than the run's config now says",
             where=str(run / STACK),

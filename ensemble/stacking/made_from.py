@@ -1,0 +1,153 @@
+"""What a stack was made from, and what of it the run no longer has; nothing else decides that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ensemble.errors import ArtifactError
+from ensemble.run_dir.layout import STACK
+from ensemble.stacking.assemble import check_folds, check_pairs
+from ensemble.stacking.doubt import outside_learners
+from ensemble.stacking.settings import nested_specs, stack_key_parts, stacked_specs
+from ensemble.storage.directories import read_manifest
+from ensemble.storage.hashing import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from ensemble.config.settings import Config
+    from ensemble.oof.store import FoldStore
+    from ensemble.oof.workspace import Workspace
+
+
+def stack_manifest(config: Config, workspace: Workspace) -> dict[str, Any]:
+    """Say what the stack is made from now: keys and logits of folds and pairs, its settings.
+
+    Raises
+    ------
+    ArtifactError
+        A fold or a pair is missing, damaged, or was made with other settings.
+    """
+    specs = stacked_specs(config)
+    parts = {
+        "folds": check_folds(workspace, specs),
+        "pairs": check_pairs(workspace, nested_specs(config)),
+        **stack_key_parts(config),
+    }
+    return {
+        "key": fingerprint(parts),
+        "key_parts": parts,
+        "plan": workspace.plan.fingerprint,
+        "data": workspace.data_key,
+        "learners": [spec.name for spec in specs],
+        "unproven": outside_learners(specs),
+    }
+
+
+def read_stack_manifest(run: Path, mend: str = "run `ensemble stack CONFIG`") -> dict[str, Any]:
+    """Read what a run's stack says it was made from, after checking every file's hash.
+
+    Raises
+    ------
+    ArtifactError
+        There is no stack, a file of it is damaged, or it does not hold its own key.
+    """
+    directory = run / STACK
+    if not directory.exists():
+        raise ArtifactError("there is no stack yet", where=str(run), mend=mend)
+    try:
+        manifest = read_manifest(directory)
+    except ArtifactError as error:
+        raise ArtifactError(error.message, where=error.where, mend=mend) from error
+    if fingerprint(manifest.get("key_parts")) != manifest.get("key"):
+        raise ArtifactError(
+            "the manifest does not hold its own key", where=str(directory), mend=mend
+        )
+    return manifest
+
+
+def why_stacked_again(directory: Path, manifest: Mapping[str, Any]) -> str | None:
+    """Say why a stack is made anew: None where it is there, empty where there was none.
+
+    Parameters
+    ----------
+    directory
+        The ``stack/`` of a run.
+    manifest
+        Of ``stack_manifest``.
+    """
+    if not directory.exists():
+        return ""
+    try:
+        stored = read_manifest(directory)
+    except ArtifactError as error:
+        return f"{error.message} ({error.where})"
+    if stored.get("key") == manifest["key"]:
+        return None
+    return f"other {', '.join(_other(stored['key_parts'], manifest['key_parts']))}"
+
+
+def check_stack(config: Config, workspace: Workspace) -> None:
+    """Refuse a stack that is missing, or that is not what would be made now.
+
+    Raises
+    ------
+    ArtifactError
+        It is.
+    """
+    directory = workspace.run / STACK
+    if why_stacked_again(directory, stack_manifest(config, workspace)) is not None:
+        raise ArtifactError(
+            "the stack is missing or was made with other settings",
+            where=str(directory),
+            mend="run `ensemble stack CONFIG`",
+        )
+
+
+def other_settings(made_by: Mapping[str, Any], config: Config) -> list[str]:
+    """Name the settings that a stack was made with others of than config and plugins have now.
+
+    Parameters
+    ----------
+    made_by
+        ``key_parts`` of its manifest.
+    config
+        The run's config.
+
+    Raises
+    ------
+    EnsembleError
+        The meta-learner's plugin or a feature set is not here.
+    """
+    return _other(made_by, stack_key_parts(config, made_by))
+
+
+def other_folds(store: FoldStore, manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name the folds that are not those that a stack was made from: learner and fold.
+
+    Manifests alone are looked at: whether the logits are those that they name, readers see.
+
+    Parameters
+    ----------
+    store
+        The folds that are there.
+    manifest
+        Of the stack.
+    """
+    found = []
+    for learner, made_from in manifest["key_parts"]["folds"].items():
+        now = store.origins(learner)
+        names = sorted({*now, *made_from})
+        found += [(learner, name) for name in names if made_from.get(name) != now.get(name)]
+    return found
+
+
+def other_basis(store: FoldStore, manifest: Mapping[str, Any]) -> list[str]:
+    """Name what a stack is of another one of than the run: fold plan, set of battles."""
+    known = {"fold plan": ("plan", store.plan), "set of battles": ("data", store.data)}
+    return [name for name, (key, value) in known.items() if manifest.get(key) != value]
+
+
+def _other(made_by: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return [name for name, v in now.items() if fingerprint(made_by.get(name)) != fingerprint(v)]
