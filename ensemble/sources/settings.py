@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ensemble.errors import ConfigError, nearest
 from ensemble.evaluation.bootstrap import RESAMPLES
@@ -16,21 +16,8 @@ if TYPE_CHECKING:
     from ensemble.battles.folds import FoldPlan
     from ensemble.config.settings import Config
 
-PROXY = "_proxy"
-"""Name of the learner that stands for all where none is asked for; no config can give it."""
-_PROXY_PLUGIN = "handcrafted"
-_PROXY_PARAMETERS: dict[str, Any] = {
-    "n_models": 3,
-    "n_estimators": 60,
-    "early_stopping_rounds": 10,
-    "learning_rate": 0.15,
-    "feature_fraction": 0.06,
-    # A tree that sees part of the rows sees one that stands twice more often: with bags, copies of
-    # rows of the target would gain.
-    "bagging_fraction": 1.0,
-}
-"""A few trees of large steps: a dozen ways to train, times folds and seeds, have to be fitted. The
-same at every size, so that more rows never take less time."""
+PROXY = "proxy"
+"""The plugin that studies fit where no learner is asked for: whichever the registry has so."""
 
 ENOUGH_ROWS = 20_000
 """Target rows whose scores are enough where no folds are asked for."""
@@ -111,7 +98,7 @@ def learner_of(config: Config, name: str | None) -> LearnerSpec:
         No learner is called so, or it cannot be fitted again on other rows.
     """
     if name is None:
-        return LearnerSpec(PROXY, _PROXY_PLUGIN, _PROXY_PARAMETERS, Path(config.base_dir))
+        return LearnerSpec(f"_{PROXY}", PROXY, {}, Path(config.base_dir))
     spec = {each.name: each for each in learner_specs(config)}[config.learner(name).name]
     learner = spec.prototype
     if not learner.trains:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def register_base_learners(register: Register) -> None:
     """Register learners of features and n-grams, and language models."""
     register("handcrafted", "ensemble_plugins.handcrafted:Handcrafted")
+    register("proxy", "ensemble_plugins.proxy:Proxy")
     register("tfidf", "ensemble_plugins.tfidf:Tfidf")
     register("precomputed", "ensemble_plugins.precomputed:Precomputed")
     register("gemma2-lora", "ensemble_plugins.gemma2_lora:Gemma2Lora")

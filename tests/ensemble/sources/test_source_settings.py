@@ -54,8 +54,8 @@ def test_copies_of_target_rows_gain_nothing_in_the_bags_of_the_proxy(
     project: SimpleNamespace,
 ) -> None:
     proxy = learner_of(project.config(), None)
-    assert proxy.parameters["bagging_fraction"] == 1.0
-    proxy.make()
+    assert proxy.plugin == "proxy"
+    assert vars(proxy.make())["bagging_fraction"] == 1.0
 
 
 def test_learners_that_cannot_be_fitted_with_and_without_a_source(
