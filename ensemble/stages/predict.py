@@ -45,7 +45,7 @@ def predict_stage(config: Config, reporter: Reporter) -> Path | None:
         return None
     check_stack(config, workspace)
     test = workspace.test_rows()
-    if not config.wants_refit() and is_current(workspace.run, config):
+    if is_current(workspace.run, config):
         reporter.log(f"submission  {submission} (kept)")
         return submission
     with reporter.stage("predict"):

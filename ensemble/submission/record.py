@@ -80,11 +80,11 @@ def _n_folds(run: Path) -> int:
 
 
 def _origin(run: Path, config: Config, n_folds: int) -> dict[str, Any]:
-    models = config.predict.models
-    folds: list[int | None] = [None] if models == "refit" else [*range(n_folds)]
+    # Where there are refits too, both are predicted from and held against each other.
+    folds: list[int | None] = [*range(n_folds), *([None] if config.wants_refit() else [])]
     return {
         "stack": hash_file(run / STACK / MANIFEST),
-        "models": models,
+        "models": config.predict.models,
         "test": {
             learner.name: {
                 fold_name(fold): read_json(

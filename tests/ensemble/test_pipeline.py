@@ -201,6 +201,15 @@ def test_a_saved_run_scores_new_rows_as_it_scored_the_test_set(
     assert "folds against refit" in (place / "events.jsonl").read_text()
 
 
+def test_a_submission_with_refits_is_kept_too(project: Any) -> None:
+    config = project.config(TWO, predict={"refit": True})
+    made = '"stage started", "stage": "predict"'
+    place = run(config)
+    assert (place / "events.jsonl").read_text().count(made) == 1
+    run(config)
+    assert (place / "events.jsonl").read_text().count(made) == 1
+
+
 def test_a_single_row_gets_the_prediction_it_has_in_a_batch(project: Any, tmp_path: Path) -> None:
     learners = [
         {
