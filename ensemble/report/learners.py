@@ -112,7 +112,7 @@ def _learner(
         name=prediction.name,
         plugin=first.plugin if first else None,
         version=first.plugin_version if first else None,
-        folds_done=tuple(int(m.fold) for m in manifests),
+        folds_done=tuple(m.fold for m in manifests if isinstance(m.fold, int)),
         folds_planned=plan.n_splits if plan else None,
         rows_predicted=overall.rows,
         rows_missing=len(target.rows) - overall.rows,

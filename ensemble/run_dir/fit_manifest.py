@@ -38,24 +38,33 @@ class UsedSource(Record):
 
     role: str
     rows: int
+    label_shares: tuple[float, ...] = ()
     weight: Weights = Weights()
+    clipped: float | None = None
+    reweight: str | None = None
     offset: tuple[float, ...] | None = None
     labeled_by: dict[str, str] = Field(default_factory=dict)
 
 
 class FitManifest(Record):
-    """``learners/<name>/fold-<k>/manifest.json``."""
+    """``learners/<name>/fold-<k>/manifest.json``; that of a pair or of the refit likewise."""
 
     plan: str
-    fold: int | str
+    fold: int | tuple[int, int] | None
     data: str | None = None
     key: str | None = None
+    key_parts: dict[str, Any] = Field(default_factory=dict)
+    learner: str | None = None
     plugin: str | None = None
     plugin_version: str | None = None
+    distribution: str | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
+    seed: int | None = None
+    seeds: int | None = None
     training_rows: str | None = None
     pretrain: str | None = None
     rows: Rows = Rows()
     sources: dict[str, UsedSource] = Field(default_factory=dict)
     seconds: Seconds = Seconds()
+    checkpoint: str | None = None
     files: dict[str, str] = Field(default_factory=dict)

@@ -20,6 +20,23 @@ class StackKeyParts(Record):
     """What the key of the stack names."""
 
     folds: dict[str, dict[str, Origin]] = Field(default_factory=dict)
+    pairs: dict[str, dict[str, Origin]] = Field(default_factory=dict)
+    version: int | None = None
+    order: tuple[str, ...] = ()
+    settings: dict[str, Any] = Field(default_factory=dict)
+    meta_learner: dict[str, Any] | None = None
+    code: dict[str, Any] | None = None
+    features: dict[str, Any] = Field(default_factory=dict)
+    seed: int | None = None
+
+
+class NestedFit(Record):
+    """On which rows the candidates were fitted for an outer fold."""
+
+    fold: int
+    fitted_on: int
+    ids_sha256: str
+    exact: tuple[str, ...] = ()
 
 
 class StackManifest(Record):
@@ -27,7 +44,12 @@ class StackManifest(Record):
 
     plan: str | None = None
     data: str | None = None
+    key: str | None = None
     key_parts: StackKeyParts = StackKeyParts()
+    learners: tuple[str, ...] = ()
+    unproven: tuple[str, ...] = ()
+    nested: tuple[NestedFit, ...] = ()
+    files: dict[str, str] = Field(default_factory=dict)
 
 
 class PartScore(Record):
@@ -49,6 +71,14 @@ class Seeds(Record):
     sd: float | None = None
 
 
+class Interval(Record):
+    """A mean with the ends of its interval."""
+
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
 class Scored(Record):
     """A learner or a candidate with its log loss on the rows that all of them were scored on."""
 
@@ -57,14 +87,21 @@ class Scored(Record):
     low: float | None = None
     high: float | None = None
     per_fold: tuple[PartScore, ...] = ()
+    per_source: tuple[PartScore, ...] = ()
     seeds: Seeds | None = None
 
 
-class Candidate(Scored):
+class Nested(Scored):
+    """A candidate, and how plain nesting would have scored it where exact nesting is in use."""
+
+    plain_log_loss: float | None = None
+    gap: Interval | None = None
+
+
+class Candidate(Nested):
     """One way to combine the learners."""
 
     complexity: int | float | None = None
-    per_source: tuple[PartScore, ...] = ()
     description: dict[str, Any] = Field(default_factory=dict)
     seconds: float | None = None
 
@@ -80,14 +117,6 @@ class Candidates(Record):
     resamples: int | None = None
     class_prior: float | None = None
     doubts: tuple[str, ...] = ()
-
-
-class Interval(Record):
-    """A mean with the ends of its interval."""
-
-    mean: float | None = None
-    low: float | None = None
-    high: float | None = None
 
 
 class Nesting(Record):
@@ -106,12 +135,17 @@ class BiasBound(Record):
     statistic: float | None = None
     threshold: float | None = None
     tests: int = 0
+    tested: tuple[str, ...] = ()
+    method: str | None = None
 
 
 class Tries(Record):
     """What was scored on the fold plan, and the score corrected for choosing."""
 
     n: int
+    compared: int | None = None
+    meta_learners: int | None = None
+    log_loss: float | None = None
     corrected_log_loss: float | None = None
     low: float | None = None
     high: float | None = None
@@ -125,12 +159,19 @@ class Stratification(Record):
     by_source: float = 0.0
 
 
-class VerdictCandidate(Scored):
+class VerdictCandidate(Nested):
     """A candidate as the verdict sees it."""
 
     gain_over_best_simple: Interval | None = None
-    plain_log_loss: float | None = None
-    gap: Interval | None = None
+    corrected_gain: float | None = None
+    bias_bound: float = 0.0
+
+
+class Unproven(Record):
+    """Learners whose training rows nobody knows, and what candidates owe to them."""
+
+    learners: tuple[str, ...] = ()
+    candidates: tuple[str, ...] = ()
 
 
 class Verdict(Record):
@@ -143,11 +184,16 @@ class Verdict(Record):
     best_simple: str | None = None
     would_have_chosen: str | None = None
     candidates: tuple[VerdictCandidate, ...] = ()
+    rows: int | None = None
     clusters: int | None = None
     resamples: int | None = None
     effective_clusters: float | None = None
     small_sample: bool = False
+    level: float | None = None
+    gain_level: float | None = None
     nesting: Nesting | None = None
     bias_bound: BiasBound | None = None
     tries: Tries | None = None
     stratification: Stratification | None = None
+    unproven: Unproven | None = None
+    doubts: tuple[str, ...] = ()
