@@ -9,7 +9,9 @@ import inspect
 import json
 import re
 import sys
+from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.testing import CliRunner
@@ -19,6 +21,9 @@ from ensemble.cli import cli
 from ensemble.plugin.manager import Manager
 from ensemble_features.catalog import markdown_table
 from ensemble_plugins.language_model import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Made by `make docs` from the code; edits here are lost. -->\n\n"
@@ -49,10 +54,10 @@ def learners_page() -> str:
     manager = Manager({"builtin": ensemble_plugins}, discover=False)
     parts = [LEARNERS_LEAD]
     for registry in (manager.base_learners, manager.meta_learners):
-        names = [entry.name for entry in registry]
-        parts += [
-            f"## {registry.kind.capitalize()} `{n}`\n\n{_learner(registry.get(n))}" for n in names
-        ]
+        kinds = {entry.name: registry.get(entry.name) for entry in registry}
+        for group in _families(kinds):
+            title = registry.kind.capitalize() + ("s" if len(group) > 1 else "")
+            parts.append(f"## {title} {_code(group)}\n\n{_learners(group)}")
     return NOTE + "\n".join(parts)
 
 
@@ -63,17 +68,74 @@ def _help(*arguments: str) -> str:
     return result.output
 
 
-def _learner(kind: type) -> str:
-    """Describe a class: its docstring up to the sections, and a table of its parameters."""
-    lead, _ = _parts(kind)
+def _families(kinds: dict[str, type]) -> list[dict[str, type]]:
+    """Put classes together that have the same parameters, described in the same words."""
+    families: dict[str, dict[str, type]] = {}
+    for name, kind in kinds.items():
+        families.setdefault(str(list(_meanings(kind).items())), {})[name] = kind
+    return list(families.values())
+
+
+def _learners(family: dict[str, type]) -> str:
+    """Describe classes: their docstrings, the defaults that differ, one table of parameters."""
+    leads = [_parts(kind)[0] for kind in family.values()]
+    if len(family) > 1:
+        leads = [f"- `{name}`: {lead}" for name, lead in zip(family, leads, strict=True)]
+    defaults = [_defaults(kind) for kind in family.values()]
+    differing = [
+        name for name, value in defaults[0].items() if any(d[name] != value for d in defaults)
+    ]
+    text = _linked("\n".join(leads)) + "\n\n"
+    if differing:
+        text += _table(
+            ["default of", *(_code([name]) for name in family)],
+            [[_code([name]), *(each[name] for each in defaults)] for name in differing],
+        )
+    shared = defaults[0] | dict.fromkeys(differing, "see above")
+    rows = [
+        [_code(names), _joined([shared[name] for name in names]), _linked(meaning)]
+        for names, meaning in _merged(_meanings(next(iter(family.values()))))
+    ]
+    return text + _table(["parameter", "default", "meaning"], rows).rstrip("\n") + "\n"
+
+
+def _merged(meanings: dict[str, str]) -> Iterator[tuple[list[str], str]]:
+    """Join neighboring parameters that share a description."""
+    for meaning, names in groupby(meanings, key=lambda name: meanings[name]):
+        yield list(names), meaning
+
+
+def _joined(values: list[str]) -> str:
+    return values[0] if len(set(values)) == 1 else ", ".join(values)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines) + "\n"
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _linked(text: str) -> str:
+    """Turn the names of pages, as docstrings have them, into links."""
+    return re.sub(
+        r"`docs/(\w+)\.md`", lambda page: f"[{page[1].replace('_', ' ')}]({page[1]}.md)", text
+    )
+
+
+def _meanings(kind: type) -> dict[str, str]:
+    """Give the description of each parameter of a class, in the order of its signature."""
     described: dict[str, str] = {}
     for each in reversed(kind.__mro__):
         described |= _described(each)
-    rows = [
-        f"| `{name}` | {_default(parameter.default)} | {described[name]} |\n"
-        for name, parameter in inspect.signature(kind).parameters.items()
-    ]
-    return f"{lead}\n\n| parameter | default | |\n|---|---|---|\n{''.join(rows)}"
+    return {name: described[name] for name in inspect.signature(kind).parameters}
+
+
+def _defaults(kind: type) -> dict[str, str]:
+    parameters = inspect.signature(kind).parameters
+    return {name: _default(each.default) for name, each in parameters.items()}
 
 
 def _parts(kind: type) -> tuple[str, dict[str, str]]:

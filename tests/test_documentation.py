@@ -53,6 +53,14 @@ def test_the_groups_of_contributing_are_those_of_the_project() -> None:
     assert sorted(told) == sorted(project["dependency-groups"])
 
 
+def test_the_layers_of_contributing_are_those_of_the_import_contract() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    (layers,) = [c["layers"] for c in contracts if c.get("containers") == ["ensemble"]]
+    (chain,) = [block for block in _blocks("CONTRIBUTING.md", "text") if "→" in block]
+    assert " ".join(chain.split()).split(" → ") == [each.replace(" :", ",") for each in layers]
+
+
 def test_the_changelog_begins_with_this_version() -> None:
     """After a section of what is not released, if there is one."""
     page = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -103,7 +111,7 @@ def test_every_config_key_is_documented() -> None:
 def test_every_hook_is_documented_with_its_arguments() -> None:
     import inspect
 
-    page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     for name, hook in vars(hookspecs).items():
         if hasattr(hook, "ensemble_spec"):
             arguments = ", ".join(inspect.signature(hook).parameters)
@@ -111,7 +119,7 @@ def test_every_hook_is_documented_with_its_arguments() -> None:
 
 
 def test_the_learner_of_the_docs_goes_through_a_whole_run(project: Any) -> None:
-    (code,) = [block for block in _blocks("docs/plugins.md", "python") if "class Longer" in block]
+    (code,) = [block for block in _blocks("docs/models.md", "python") if "class Longer" in block]
     lines = [line for line in code.splitlines() if line.strip() and not line.startswith("#")]
     assert len(lines) <= 25
     module = type(sys)("my_learner")
@@ -125,6 +133,6 @@ def test_what_an_audit_cannot_see_is_said_in_the_same_words() -> None:
     """In the docs, and in every report."""
     from ensemble.audit.result import LIMITS
 
-    said = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8").replace("`", "")
+    said = (ROOT / "docs" / "honesty.md").read_text(encoding="utf-8").replace("`", "")
     words = " ".join(said.split())
     assert all(limit in words for limit in LIMITS)

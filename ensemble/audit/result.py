@@ -22,7 +22,7 @@ LIMITS = (
     "Duplicates that no text method finds: paraphrases and translations of a held-out battle.",
     "What a pre-trained model has seen before it came here.",
 )
-"""What no audit can see; ``docs/concepts.md`` and the report have the same words."""
+"""What no audit can see; ``docs/honesty.md`` and the report have the same words."""
 
 _SHOWN = 3
 _LONGEST = 110

@@ -156,7 +156,7 @@ def _call(loader: Loader, name: str, path: Path, options: Mapping[str, Any]) -> 
         raise PluginError(
             f"the loader returned {type(frame).__name__}, not a polars DataFrame",
             where=f"{name}{path}",
-            mend="return raw columns as docs/data.md lists them",
+            mend="return raw columns as docs/files.md lists them",
         )
     return frame
 

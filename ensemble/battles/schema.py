@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import FloatArray
 
 Role = Literal["target", "train", "pretrain", "pseudo", "ignore"]
-"""What a source is for; see ``docs/concepts.md``."""
+"""What a source is for; see ``docs/honesty.md``."""
 ROLES: tuple[str, ...] = get_args(Role)
 TEST_ROLE = "test"
 """The role of test rows in the tables; no source can ask for it."""

@@ -49,7 +49,7 @@ def compare(run: Path, names: Sequence[str], by: Sequence[str] = ()) -> dict[str
     Returns
     -------
     dict
-        The content of ``comparisons/<A>-<B>.json``; see ``docs/comparing.md``. Differences are log
+        The content of ``comparisons/<A>-<B>.json``; see ``docs/compare.md``. Differences are log
         losses minus that of the reference, nats a battle: negative is better.
 
     Raises

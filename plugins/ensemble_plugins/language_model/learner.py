@@ -47,7 +47,7 @@ class LanguageModel(Parameters, BaseLearner):
     template
         How a battle becomes text: ``"gemma2"``, ``"llama3"`` or ``"encoder"``.
     truncation
-        What is cut where a battle is too long; see ``language_model.text.truncation``.
+        What is cut where a battle is too long; see ``docs/language_models.md``.
     train_length, predict_length
         Most tokens of a battle, when training and when predicting; no more than the model has
         positions for, of which it warns.
