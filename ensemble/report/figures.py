@@ -75,7 +75,7 @@ def reliability_curve(curve: Reliability, class_index: int, *, name: str, title:
     color = CLASS_COLORS[class_index]
 
     def paint(figure: Figure) -> None:
-        axes = figure.add_axes((0.17, 0.17, 0.79, 0.79))
+        axes = figure.add_axes((0.22, 0.17, 0.71, 0.79))
         axes.patch.set_visible(False)
         ends = [v for b in curve.bins for v in (b.predicted, b.observed, b.high) if np.isfinite(v)]
         top = min(1.0, 1.08 * max(ends))
