@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ensemble.battles.groups import assign_by_hash
 from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.battles.source_rows import cluster_fractions
 from ensemble.errors import DataError
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     BoolArray = NDArray[np.bool_]
 
 PARTS = 4
-"""Parts that clusters are dealt into; each is told by a model of the others."""
+"""Parts that clusters are assigned to; each is told by a model of the others."""
 _LEARNED = 15_000
 """Most rows of either side that models learn from: more change the answer little."""
 _READ = 1_000
@@ -100,7 +101,7 @@ def score_domains(texts: Sequence[str], is_target: BoolArray, clusters: IntArray
     """
     from sklearn.metrics import roc_auc_score
 
-    part = _deal(is_target, clusters)
+    part = _assign_parts(is_target, clusters)
     learned = _sample(is_target, clusters, part)
     rows = hash_words([texts[row] for row in learned])
     weights, intercepts = zip(
@@ -142,9 +143,9 @@ def _score(texts: Sequence[str], weights: FloatArray) -> FloatArray:
     return np.concatenate([np.empty((0, weights.shape[1])), *parts])
 
 
-def _deal(is_target: BoolArray, clusters: IntArray) -> IntArray:
-    """Deal clusters into parts so that each side is spread over all of them: ``(n,)``."""
-    numbers, first, inverse = np.unique(clusters, return_index=True, return_inverse=True)
+def _assign_parts(is_target: BoolArray, clusters: IntArray) -> IntArray:
+    """Assign clusters to parts so that each side is spread over all of them: ``(n,)``."""
+    inverse = np.unique(clusters, return_inverse=True)[1]
     sides = [np.bincount(inverse, weights=side) > 0 for side in (is_target, ~is_target)]
     fewest = min(int(side.sum()) for side in sides)
     if fewest < 2:
@@ -153,12 +154,9 @@ def _deal(is_target: BoolArray, clusters: IntArray) -> IntArray:
             "fewer than two clusters",
             mend='give more battles, or set reweight = "none"',
         )
-    fractions = cluster_fractions(clusters, "domain part")[first]
     # The source's own clusters, those of both sides, the target's own: a side's lie side by side.
-    order = np.lexsort((fractions, sides[0].astype(int) - sides[1].astype(int)))
-    part = np.empty(len(numbers), dtype=np.int64)
-    part[order] = np.arange(len(numbers)) % min(PARTS, fewest)
-    return part[inverse]
+    strata = (sides[0].astype(int) - sides[1].astype(int))[inverse]
+    return assign_by_hash(clusters, min(PARTS, fewest), "domain part", strata)
 
 
 def _sample(is_target: BoolArray, clusters: IntArray, part: IntArray) -> IntArray:

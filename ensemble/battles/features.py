@@ -79,6 +79,10 @@ class FeatureMatrix:
         values = self.values[:, self.swap] * self.sign + np.float32(0)
         return FeatureMatrix(self.ids, self.names, values, self.swap, self.sign)
 
+    def stacked_orders(self) -> LogitArray:
+        """Give the values of all rows, then those with A and B exchanged: ``(2 n, k)``."""
+        return np.concatenate([self.values, self.swapped().values])
+
 
 def compute_features(
     battles: pl.DataFrame, sets: Sequence[FeatureSet], *, cache_directory: Path | None = None

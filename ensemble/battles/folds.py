@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from ensemble.battles.groups import assign_groups
 from ensemble.battles.held_out import HeldOut
 from ensemble.battles.schema import LABEL_COLUMNS, ROLES, TEST_ROLE
 from ensemble.errors import ArtifactError, FoldError, nearest
@@ -34,6 +35,9 @@ TRAINING_ROLES = ("target", "train", "pseudo")
 CUT_ROLES = ("train", "pseudo", "pretrain")
 """Roles whose rows a fold may have to leave out."""
 
+_LEAST_MASS = 1e-12
+"""Least label mass of a stratum: less is the rounding of soft labels, and counts as this much."""
+
 PLAN_SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
     "source": pl.String(),
@@ -46,7 +50,7 @@ PLAN_SCHEMA: dict[str, pl.DataType] = {
 class SourceAwareGroupKFold:
     """Group folds for a target and its external sources.
 
-    Target rows are dealt into folds by whole groups, so that every fold has about the same number
+    Target rows are assigned to folds by whole groups, so that every fold has about the same number
     of rows and the same label shares in each target source. External rows are never validated, and
     are left out of the training side of a fold that holds a row of their group.
 
@@ -59,9 +63,8 @@ class SourceAwareGroupKFold:
 
     Notes
     -----
-    Greedy, largest group first: each goes where it adds least to the sum over strata of squared
-    shares. Unlike scikit-learn's ``StratifiedGroupKFold`` it takes soft labels and never leaves a
-    fold empty.
+    Groups are assigned greedily, as ``assign_groups`` says. Unlike scikit-learn's
+    ``StratifiedGroupKFold`` it takes soft labels and never leaves a fold empty.
 
     Examples
     --------
@@ -134,7 +137,7 @@ class SourceAwareGroupKFold:
     def assign(
         self, clusters: IntArray, labels: FloatArray, sources: NDArray[Any] | None = None
     ) -> NDArray[np.int32]:
-        """Deal rows into folds by whole clusters.
+        """Assign rows to folds by whole clusters.
 
         Parameters
         ----------
@@ -166,21 +169,8 @@ class SourceAwareGroupKFold:
         strata = _strata(labels, sources)
         totals = np.zeros((len(numbers), strata.shape[1]))
         np.add.at(totals, inverse, strata)
-        return self._deal(totals)[inverse]
-
-    def _deal(self, totals: FloatArray) -> NDArray[np.int32]:
-        """Give each cluster (row of summed strata) to the fold where it is needed most."""
-        shuffled = np.random.default_rng(self.seed).permutation(len(totals))
-        order = shuffled[np.argsort(-totals[shuffled, 0], kind="stable")]
-        scaled = totals / np.maximum(totals.sum(axis=0), 1e-12) ** 2
-        filled = np.zeros((self.n_splits, totals.shape[1]))
-        folds = np.empty(len(totals), dtype=np.int32)
-        for cluster in order:
-            # An empty fold costs 0 and any other more, since the first stratum counts rows.
-            fold = int(np.argmin(filled @ scaled[cluster]))
-            filled[fold] += totals[cluster]
-            folds[cluster] = fold
-        return folds
+        folds = assign_groups(totals, self.n_splits, self.seed, least_total=_LEAST_MASS)
+        return folds.astype(np.int32)[inverse]
 
 
 @dataclass(frozen=True)

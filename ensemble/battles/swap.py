@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import polars as pl
 
 from ensemble.plugin.base import SWAP
@@ -12,7 +13,6 @@ from ensemble.plugin.base import SWAP
 if TYPE_CHECKING:
     from typing import Any
 
-    import numpy as np
     from numpy.typing import NDArray
 
     Scalar = TypeVar("Scalar", bound=np.generic[Any])
@@ -44,3 +44,21 @@ def sides_by_hash(battles: pl.DataFrame) -> pl.DataFrame:
 def swap_classes(values: NDArray[Scalar]) -> NDArray[Scalar]:
     """Exchange "A wins" and "B wins" in ``(..., 3)`` labels, logits or probabilities."""
     return values[..., list(SWAP)]
+
+
+def stack_orders(values: NDArray[Scalar], orders: int = 2) -> NDArray[Scalar]:
+    """Lay labels, logits or probabilities of battles in each order one below the other.
+
+    Parameters
+    ----------
+    values
+        ``(n, 3)`` of the battles as they are.
+    orders
+        1, or 2 for the battles with A and B exchanged too.
+
+    Returns
+    -------
+    NDArray
+        ``(orders * n, 3)``.
+    """
+    return np.concatenate([values, swap_classes(values)][:orders])

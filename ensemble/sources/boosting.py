@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ensemble.battles.groups import assign_by_hash
 from ensemble.battles.prior import log_prior
-from ensemble.battles.source_rows import cluster_fractions
-from ensemble.battles.swap import swap_classes
-from ensemble.plugin.base import CLASSES
+from ensemble.battles.swap import stack_orders, swap_classes
+from ensemble.battles.trees import MULTICLASS, common_settings, hard_rows
 
 if TYPE_CHECKING:
     import lightgbm
@@ -18,33 +18,23 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import BoolArray, FloatArray, IntArray, LogitArray
 
 PARTS = 3
-"""Parts that clusters are dealt into; rows are scored by a model of the other parts."""
+"""Parts that clusters are assigned to; rows are scored by a model of the other parts."""
 _ROUNDS = 80
-_OF = {
-    "binary": {"learning_rate": 0.1, "num_leaves": 16},
-    # Labels are noise for the most part, and a side may have a thousand of them.
-    "multiclass": {"learning_rate": 0.05, "num_leaves": 8, "num_class": len(CLASSES)},
-}
+_BINARY = {"objective": "binary", "learning_rate": 0.1, "num_leaves": 16}
+# Labels are noise for the most part, and a side may have a thousand of them.
+_MULTICLASS = {**MULTICLASS, "learning_rate": 0.05, "num_leaves": 8}
 _SETTINGS: dict[str, Any] = {
     "min_child_samples": 20,
     "feature_fraction": 0.3,
     "bagging_fraction": 0.7,
-    "bagging_freq": 1,
     "lambda_l2": 3.0,
-    "deterministic": True,
-    "force_col_wise": True,
     "seed": 0,
-    "verbosity": -1,
 }
 
 
-def deal(clusters: IntArray) -> IntArray:
-    """Deal rows into ``PARTS`` parts by whole clusters: ``(n,)``."""
-    numbers, inverse = np.unique(clusters, return_inverse=True)
-    order = np.argsort(cluster_fractions(numbers, "shift part"), kind="stable")
-    part = np.empty(len(numbers), dtype=np.int64)
-    part[order] = np.arange(len(numbers)) % PARTS
-    return part[inverse]
+def assign_parts(clusters: IntArray) -> IntArray:
+    """Assign rows to ``PARTS`` parts by whole clusters: ``(n,)``."""
+    return assign_by_hash(clusters, PARTS, "shift part")
 
 
 def tell_apart(
@@ -59,7 +49,7 @@ def tell_apart(
     is_target
         ``(n,)``; both sides weigh the same.
     part
-        ``(n,)``, of ``deal``.
+        ``(n,)``, of ``assign_parts``.
     threads
         CPU threads.
 
@@ -77,9 +67,7 @@ def tell_apart(
             continue
         share = is_target[learned].mean()
         weight = np.where(is_target[learned], 0.5 / share, 0.5 / (1 - share))
-        booster = _train(
-            values[learned], is_target[learned].astype(float), weight, None, "binary", threads
-        )
+        booster = _train(values[learned], is_target[learned], weight, None, _BINARY, threads)
         scores[scored] = booster.predict(values[scored], raw_score=True)
         gains += booster.feature_importance("gain")
     return scores, gains
@@ -98,11 +86,10 @@ class ConceptShift:
 
     def __init__(self, matrix: FeatureMatrix, labels: FloatArray, threads: int) -> None:
         self.prior = log_prior(labels.sum(axis=0))
-        both = np.concatenate([labels, swap_classes(labels)])
-        rows, classes = np.nonzero(both)
-        values = np.concatenate([matrix.values, matrix.swapped().values])
-        answers, weight = classes.astype(float), both[rows, classes]
-        self._booster = _train(values[rows], answers, weight, self.prior, "multiclass", threads)
+        both = stack_orders(labels)
+        rows = hard_rows(both, np.ones(len(both)))
+        values = matrix.stacked_orders()[rows.row]
+        self._booster = _train(values, rows.label, rows.weight, self.prior, _MULTICLASS, threads)
 
     def logits(self, matrix: FeatureMatrix) -> FloatArray:
         """Give the logits of rows, ``(n, 3)``; exchanging sides exchanges the first two."""
@@ -115,15 +102,15 @@ class ConceptShift:
 
 def _train(
     values: LogitArray,
-    answers: FloatArray,
+    answers: BoolArray | IntArray,
     weight: FloatArray,
     start: FloatArray | None,
-    objective: str,
+    own: dict[str, Any],
     threads: int,
 ) -> lightgbm.Booster:
     import lightgbm
 
     init = None if start is None else np.tile(start, (len(answers), 1))
     data = lightgbm.Dataset(values, answers, weight=weight, init_score=init)
-    settings = {**_SETTINGS, "objective": objective, "num_threads": threads, **_OF[objective]}
+    settings = {**_SETTINGS, **common_settings(threads), **own}
     return lightgbm.train(settings, data, _ROUNDS)

@@ -13,7 +13,7 @@ from ensemble.battles.schema import LABEL_COLUMNS, labels_of
 from ensemble.battles.source_rows import rows_within
 from ensemble.errors import DataError
 from ensemble.evaluation.auc import auc_estimate
-from ensemble.sources.boosting import deal, tell_apart
+from ensemble.sources.boosting import assign_parts, tell_apart
 from ensemble.sources.columns import Columns, compute_columns
 from ensemble.sources.concept_shift import measure_concept_shift
 from ensemble.sources.describe import label_shares
@@ -89,7 +89,7 @@ def measure_shift(
     sides = Sides.of(workspace, source)
     tell("features")
     columns = compute_columns(sides.battles, cache_directory)
-    part = deal(sides.clusters)
+    part = assign_parts(sides.clusters)
     kinds = {"prompts": columns.of_prompt, "responses": columns.of_responses}
     found: dict[str, Any] = {
         "rows": {"target": int(sides.is_target.sum()), "source": int((~sides.is_target).sum())}

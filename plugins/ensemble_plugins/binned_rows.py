@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ensemble.battles.trees import hard_rows
+
 if TYPE_CHECKING:
     import lightgbm
 
@@ -61,15 +63,15 @@ class BinnedRows:
         """
         import lightgbm
 
-        row, label = np.nonzero(labels)
+        rows = hard_rows(labels, weight)
         whole = lightgbm.Dataset(
-            values if len(row) == len(labels) else values[row],
-            label=label,
-            weight=weight[row] * labels[row, label],
-            init_score=start[row],
+            values if len(rows.row) == len(labels) else values[rows.row],
+            label=rows.label,
+            weight=rows.weight,
+            init_score=start[rows.row],
             params={**settings, **_BINNING},
         )
-        return cls(whole.construct(), row)
+        return cls(whole.construct(), rows.row)
 
     def train(
         self,

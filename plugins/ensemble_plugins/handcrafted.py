@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ensemble.battles.swap import stack_orders
+from ensemble.battles.trees import MULTICLASS, common_settings
 from ensemble.errors import ArtifactError
-from ensemble.plugin.base import CLASSES, BaseLearner
+from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.manager import get_manager
 from ensemble.storage.json_files import read_json, write_json
 from ensemble_features.catalog import FAMILIES
 from ensemble_plugins.binned_rows import BinnedRows
 from ensemble_plugins.boosted_trees import BoostedTrees
-from ensemble_plugins.both_orders import both_orders, deal_watched
+from ensemble_plugins.group_split import group_split
 from ensemble_plugins.priors import smoothed_prior
 
 if TYPE_CHECKING:
@@ -219,11 +221,17 @@ class Handcrafted(BaseLearner):
         # The penalties are on the scale of the weights: only their ratios may matter.
         weight = weight / weight.mean()
         groups = np.arange(len(matrix)) if groups is None else groups
-        part = deal_watched(groups, self.n_models, context.seed, labels, context.judged)
+        part = group_split(groups, self.n_models, context.seed, labels, context.judged)
         beside = base if context.offset is None else base + context.offset
         start = smoothed_prior(labels, weight, beside)
-        rows = both_orders(matrix, labels, weight, start + beside)
-        binned = BinnedRows.of(*rows, self._settings(context.threads))
+        settings = self._settings(context.threads)
+        binned = BinnedRows.of(
+            matrix.stacked_orders(),
+            stack_orders(labels),
+            np.tile(weight, 2),
+            stack_orders(start + beside),
+            settings,
+        )
         boosters = []
         for number in range(self.n_models):
             watched = part == number
@@ -232,7 +240,7 @@ class Handcrafted(BaseLearner):
                 binned.train(
                     np.tile(learned, 2),
                     np.tile(watched, 2),
-                    {**self._settings(context.threads), "seed": context.seed + number},
+                    {**settings, "seed": context.seed + number},
                     rounds=self.n_estimators,
                     patience=self.early_stopping_rounds,
                 )
@@ -242,19 +250,14 @@ class Handcrafted(BaseLearner):
 
     def _settings(self, threads: int) -> dict[str, Any]:
         return {
-            "objective": "multiclass",
-            "num_class": len(CLASSES),
+            **MULTICLASS,
+            **common_settings(threads),
             "learning_rate": self.learning_rate,
             "num_leaves": self.num_leaves,
             "min_child_samples": self.min_child_samples,
             "feature_fraction": self.feature_fraction,
             "bagging_fraction": self.bagging_fraction,
-            "bagging_freq": 1,
             "lambda_l2": self.lambda_l2,
             # Random thresholds overfit less than the best ones where battles are few.
             "extra_trees": True,
-            "num_threads": threads,
-            "deterministic": True,
-            "force_col_wise": True,
-            "verbosity": -1,
         }

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from ensemble.battles.swap import swap_classes
+from ensemble.battles.swap import stack_orders, swap_classes
+from ensemble.battles.trees import MULTICLASS, common_settings
 from ensemble.evaluation.losses import softmax
-from ensemble.plugin.base import CLASSES, MetaLearner
+from ensemble.plugin.base import MetaLearner
 from ensemble.stacking.candidates import Blend, Mean, VectorScaling
 from ensemble.storage.json_files import read_json, write_json
 from ensemble_plugins.boosted_trees import text_of
@@ -246,20 +247,15 @@ class LightGBMStacker(MetaLearner):
 
     def _settings(self, columns: int, threads: int) -> dict[str, Any]:
         return {
-            "objective": "multiclass",
-            "num_class": len(CLASSES),
+            **MULTICLASS,
+            **common_settings(threads),
             "num_leaves": self.num_leaves,
             "learning_rate": self.learning_rate,
             "min_data_in_leaf": self.min_child_samples,
             "feature_fraction": min(self.feature_fraction, self.max_columns / columns),
             "bagging_fraction": self.bagging_fraction,
-            "bagging_freq": 1,
             "lambda_l2": self.lambda_l2,
             "max_bin": self.max_bin,
-            "num_threads": threads,
-            "deterministic": True,
-            "force_col_wise": True,
-            "verbosity": -1,
         }
 
 
@@ -270,8 +266,4 @@ def _double(
     rows = len(labels)
     weight = np.ones(rows) if sample_weight is None else np.asarray(sample_weight, np.float64)
     clusters = np.arange(rows) if groups is None else groups
-    return (
-        np.concatenate([labels, swap_classes(labels)]),
-        np.tile(weight, 2),
-        np.tile(clusters, 2),
-    )
+    return (stack_orders(labels), np.tile(weight, 2), np.tile(clusters, 2))

@@ -162,7 +162,7 @@ def fit_trees(
     """
     import lightgbm as lgb
 
-    inner = carve_out(table.clusters, inner_fraction, seed)
+    inner = holdout_split(table.clusters, inner_fraction, seed)
     booster = binned.train(
         ~inner, inner, {**settings, "seed": seed}, rounds=rounds, patience=patience
     )
@@ -172,7 +172,7 @@ def fit_trees(
     return Trees(lgb.Booster(model_str=booster.model_to_string(booster.best_iteration)))
 
 
-def carve_out(clusters: IntArray, fraction: float, seed: int) -> BoolArray:
+def holdout_split(clusters: IntArray, fraction: float, seed: int) -> BoolArray:
     """Mark about ``fraction`` of the clusters, whole ones: ``(n,)``.
 
     Raises

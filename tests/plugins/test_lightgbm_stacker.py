@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble.battles.swap import swap_classes
+from ensemble.battles.swap import stack_orders
 from ensemble.errors import ArtifactError, ConfigError, LearnerError
 from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.plugin.base import SWAP, FitContext, MetaFeatures
@@ -19,10 +19,10 @@ from ensemble_plugins.lightgbm_stacker import LightGBMStacker
 from ensemble_plugins.stacker_trees import (
     TrainingTable,
     both_orders,
-    carve_out,
     column_names,
     columns_of,
     fit_trees,
+    holdout_split,
 )
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def test_inner_clusters_are_whole_and_leave_some_on_both_sides(
 ) -> None:
     numbers = np.random.default_rng(seed).integers(0, clusters, 200)
     numbers[:2] = [0, 1]
-    inner = carve_out(numbers, fraction, seed)
+    inner = holdout_split(numbers, fraction, seed)
     assert inner.any()
     assert not inner.all()
     assert not set(numbers[inner]) & set(numbers[~inner])
@@ -199,9 +199,9 @@ def test_both_orders_of_a_battle_stay_on_one_side(monkeypatch: pytest.MonkeyPatc
 
     def spy(clusters: np.ndarray, fraction: float, seed: int) -> np.ndarray:
         seen.append(clusters)
-        return carve_out(clusters, fraction, seed)
+        return holdout_split(clusters, fraction, seed)
 
-    monkeypatch.setattr("ensemble_plugins.stacker_trees.carve_out", spy)
+    monkeypatch.setattr("ensemble_plugins.stacker_trees.holdout_split", spy)
     LightGBMStacker(n_estimators=2, seeds=2).fit(meta, labels, context=CONTEXT)
     assert len(seen) == 2
     np.testing.assert_array_equal(seen[0][:60], seen[0][60:])
@@ -358,7 +358,7 @@ def test_one_order_settles_the_weights_of_both(start: Literal["blend", "scaled"]
     stacker.fit(meta, labels, sample_weight=weight, context=FitContext(seed=0, threads=1))
     both = Blend().fit(
         both_orders(meta),
-        np.concatenate([labels, swap_classes(labels)]),
+        stack_orders(labels),
         sample_weight=np.tile(weight, 2),
         context=FitContext(seed=0, threads=1),
     )

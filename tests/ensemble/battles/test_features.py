@@ -85,6 +85,11 @@ def test_swapping_exchanges_sides_and_has_no_negative_zero() -> None:
     assert compute_features(THREE, [pair()]).swapped().values[0].tolist() == [2, 3, 1]
 
 
+def test_orders_are_stacked_with_the_exchanged_rows_below() -> None:
+    matrix = compute_features(battles((["p"], ["ab"], ["cde"]), (["p"], ["a"], ["bc"])), [pair()])
+    assert matrix.stacked_orders().tolist() == [[-1, 2, 3], [-1, 1, 2], [1, 3, 2], [1, 2, 1]]
+
+
 def test_rows_can_be_taken_by_index() -> None:
     taken = compute_features(THREE, [pair()]).take(np.array([2, 0]))
     assert taken.ids.to_list() == ["id2", "id0"]

@@ -3,8 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import array_shapes, arrays
 
-from ensemble.battles.swap import swap_battles, swap_classes
+from ensemble.battles.swap import stack_orders, swap_battles, swap_classes
 
 
 def test_swapping_twice_gives_the_battles_back(make_battles: Any) -> None:
@@ -19,3 +22,24 @@ def test_swapping_twice_gives_the_battles_back(make_battles: Any) -> None:
 def test_swapping_classes_exchanges_a_and_b() -> None:
     values = np.array([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2]])
     assert swap_classes(values).tolist() == [[0.2, 0.1, 0.7], [0.3, 0.5, 0.2]]
+
+
+@given(arrays(np.float32, array_shapes(max_dims=3, max_side=6).map(lambda shape: (*shape, 3))))
+def test_swapping_classes_twice_gives_the_values_back(values: np.ndarray) -> None:
+    np.testing.assert_array_equal(swap_classes(swap_classes(values)), values)
+
+
+@pytest.mark.parametrize("orders", [1, 2])
+def test_orders_are_stacked_with_the_exchanged_one_below(orders: int) -> None:
+    values = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    stacked = stack_orders(values, orders)
+    assert stacked.dtype == values.dtype
+    np.testing.assert_array_equal(stacked[:4], values)
+    np.testing.assert_array_equal(stacked[4:], swap_classes(values)[: 4 * (orders - 1)])
+
+
+def test_both_orders_of_swapped_classes_are_the_same_rows_the_other_way_round() -> None:
+    values = np.random.default_rng(0).normal(size=(4, 3))
+    np.testing.assert_array_equal(
+        stack_orders(swap_classes(values)), np.roll(stack_orders(values), 4, axis=0)
+    )

@@ -9,7 +9,7 @@ import pytest
 from ensemble.battles.features import compute_features
 from ensemble.plugin.base import Feature, FeatureSet
 from ensemble.sources import shift
-from ensemble.sources.boosting import deal
+from ensemble.sources.boosting import assign_parts
 from ensemble.sources.columns import compute_columns, feature_sets
 from ensemble.sources.concept_shift import measure_concept_shift
 from ensemble.sources.top_terms import top_features, top_terms
@@ -82,7 +82,9 @@ def _rules(slope: float, tie: float) -> dict[str, Any]:
         is_target[:, None], _labels(battles, rng, 2, 0.3), _labels(battles, rng, slope, tie)
     )
     matrix, clusters = compute_features(battles, [LENGTHS]), np.arange(1400)
-    return measure_concept_shift(matrix, labels, is_target, clusters, deal(clusters), threads=1)
+    return measure_concept_shift(
+        matrix, labels, is_target, clusters, assign_parts(clusters), threads=1
+    )
 
 
 def test_the_same_rule_shows_no_gap() -> None:
@@ -111,7 +113,7 @@ def test_a_few_rows_are_not_compared() -> None:
     matrix, clusters = compute_features(battles, [LENGTHS]), np.arange(100)
     side = clusters < 90
     found = measure_concept_shift(
-        matrix, _labels(battles, rng, 2, 0.3), side, clusters, deal(clusters), 1
+        matrix, _labels(battles, rng, 2, 0.3), side, clusters, assign_parts(clusters), 1
     )
     assert not found["measured"]
     assert "fewer than 60" in found["reason"]

@@ -14,7 +14,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
 from ensemble.errors import LearnerError
-from ensemble_plugins.language_model.train.rows import Items, carve
+from ensemble_plugins.language_model.train.rows import Items, holdout_split
 
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 
@@ -56,14 +56,18 @@ def _rows(groups: Any) -> Any:
     seed=st.integers(0, 5),
 )
 def test_rows_are_carved_by_whole_groups(groups: list[int], share: float, seed: int) -> None:
-    kept, stops = carve(_rows(groups), tiny.settings(patience=1, validation_fraction=share), seed)
+    kept, stops = holdout_split(
+        _rows(groups), tiny.settings(patience=1, validation_fraction=share), seed
+    )
     assert stops is not None
     assert set(kept.groups).isdisjoint(stops.groups)
     numbers = sorted([*kept.weight, *stops.weight])
     assert numbers == [i + 1.0 for i in range(len(groups))]
     assert len(kept) > 0
     assert len(stops) > 0
-    again = carve(_rows(groups), tiny.settings(patience=1, validation_fraction=share), seed)[1]
+    again = holdout_split(
+        _rows(groups), tiny.settings(patience=1, validation_fraction=share), seed
+    )[1]
     assert again is not None
     assert again.weight.tolist() == stops.weight.tolist()
 
@@ -80,9 +84,9 @@ def test_only_judged_rows_are_looked_at_and_their_groups_are_not_learned(
     chosen = tiny.settings(patience=1, validation_fraction=0.25)
     if len(np.unique(np.array(groups)[judged])) < 2:
         with pytest.raises(LearnerError, match="battles of two groups"):
-            carve(rows, chosen, seed)
+            holdout_split(rows, chosen, seed)
         return
-    kept, stops = carve(rows, chosen, seed)
+    kept, stops = holdout_split(rows, chosen, seed)
     assert stops is not None
     assert stops.judged is not None
     assert stops.judged.all()
@@ -95,10 +99,10 @@ def test_only_judged_rows_are_looked_at_and_their_groups_are_not_learned(
 def test_about_the_share_is_carved(share: float) -> None:
     groups = np.random.default_rng(0).integers(0, 150, 400)
     chosen = tiny.settings(patience=2, validation_fraction=share)
-    _, stops = carve(_rows(groups), chosen, 1)
+    _, stops = holdout_split(_rows(groups), chosen, 1)
     assert stops is not None
     assert len(stops) / 400 == pytest.approx(share, rel=0.25)
-    other = carve(_rows(groups), chosen, 2)[1]
+    other = holdout_split(_rows(groups), chosen, 2)[1]
     assert other is not None
     assert set(stops.groups) != set(other.groups)
 
@@ -106,7 +110,9 @@ def test_about_the_share_is_carved(share: float) -> None:
 def test_a_large_group_is_learned_and_not_stopped_by() -> None:
     groups = [0] * 60 + list(range(1, 61))
     for seed in range(5):
-        kept, stops = carve(_rows(groups), tiny.settings(patience=1, validation_fraction=0.2), seed)
+        kept, stops = holdout_split(
+            _rows(groups), tiny.settings(patience=1, validation_fraction=0.2), seed
+        )
         assert stops is not None
         assert 0 in kept.groups
         assert len(np.unique(stops.groups)) >= 10
@@ -114,19 +120,19 @@ def test_a_large_group_is_learned_and_not_stopped_by() -> None:
 
 def test_without_patience_nothing_is_carved() -> None:
     rows = _rows([0, 0, 1, 2])
-    kept, stops = carve(rows, tiny.settings(patience=0), 1)
+    kept, stops = holdout_split(rows, tiny.settings(patience=0), 1)
     assert kept is rows
     assert stops is None
 
 
 def test_a_single_group_is_refused() -> None:
     with pytest.raises(LearnerError, match="early stopping needs battles of two groups") as caught:
-        carve(_rows([4, 4, 4]), tiny.settings(patience=1), 1)
+        holdout_split(_rows([4, 4, 4]), tiny.settings(patience=1), 1)
     assert "patience = 0" in str(caught.value.mend)
 
 
 def test_few_groups_make_a_larger_share_and_no_error() -> None:
-    kept, stops = carve(
+    kept, stops = holdout_split(
         _rows([0, 0, 1, 1, 2]), tiny.settings(patience=1, validation_fraction=0.1), 1
     )
     assert stops is not None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ensemble.battles.swap import swap_classes
+from ensemble.battles.swap import stack_orders
 from ensemble.errors import LearnerError
-from ensemble_plugins.both_orders import deal_groups
+from ensemble_plugins.group_split import group_split
 from ensemble_plugins.language_model.model.batches import aligned
 from ensemble_plugins.language_model.text.tokens import Tokens
 
@@ -97,10 +97,10 @@ class Items:
         orders = len(rows.orders)
         return cls(
             Tokens.concatenate(rows.orders),
-            _in_orders(rows.labels, orders),
+            stack_orders(rows.labels, orders),
             np.tile(rows.weight / rows.weight.mean(), orders),
-            None if rows.teacher is None else _in_orders(rows.teacher, orders),
-            None if rows.offset is None else _in_orders(rows.offset, orders),
+            None if rows.teacher is None else stack_orders(rows.teacher, orders),
+            None if rows.offset is None else stack_orders(rows.offset, orders),
             orders,
         )
 
@@ -115,7 +115,7 @@ class Items:
         return np.concatenate([battles + order * count for order in range(self.orders)])
 
 
-def carve(
+def holdout_split(
     rows: LabeledRows, settings: TrainingSettings, seed: int
 ) -> tuple[LabeledRows, LabeledRows | None]:
     """Part the rows that early stopping looks at from those that are learned, by whole groups.
@@ -134,22 +134,17 @@ def carve(
     if not settings.patience:
         return rows, None
     judged = np.ones(len(rows), dtype=bool) if rows.judged is None else rows.judged
-    groups = rows.groups[judged]
-    n_groups = len(np.unique(groups))
+    n_groups = len(np.unique(rows.groups[judged]))
     if n_groups < 2:
         raise LearnerError(
             "early stopping needs battles of two groups or more: all are of one",
             mend="give more battles, or set patience = 0 to train a fixed number of epochs",
         )
-    parts = deal_groups(groups, min(round(1 / settings.validation_fraction), n_groups), seed)
-    stops = np.flatnonzero(judged)[parts == _part_of_most_groups(parts, groups)]
+    n_parts = min(round(1 / settings.validation_fraction), n_groups)
+    parts = group_split(rows.groups, n_parts, seed, judged=judged)
+    stops = np.flatnonzero(parts == _part_of_most_groups(parts[judged], rows.groups[judged]))
     learned = ~np.isin(rows.groups, rows.groups[stops])
     return rows.take(np.flatnonzero(learned)), rows.take(stops)
-
-
-def _in_orders(values: NDArray[Any], orders: int) -> NDArray[Any]:
-    """Lay the classes of rows in each order one below the other: ``(orders * n, 3)``."""
-    return np.concatenate([values, swap_classes(values)][:orders])
 
 
 def _part_of_most_groups(parts: IntArray, groups: IntArray) -> int:

@@ -10,7 +10,7 @@ import torch
 
 from ensemble.errors import LearnerError
 from ensemble_plugins.language_model.train.optimizer import make_optimizer, make_scheduler
-from ensemble_plugins.language_model.train.rows import Items, LabeledRows, carve
+from ensemble_plugins.language_model.train.rows import Items, LabeledRows, holdout_split
 from ensemble_plugins.language_model.train.steps import plan_steps, useful_budget
 from ensemble_plugins.language_model.train.teams import Team
 
@@ -63,7 +63,7 @@ class TrainingState:
         _check(rows, settings)
         self.classifier, self.settings, self.seed = classifier, settings, seed
         self.team = team or Team()
-        self.rows, self.stop_rows = carve(rows, settings, seed)
+        self.rows, self.stop_rows = holdout_split(rows, settings, seed)
         self.items = Items.of(self.rows)
         self.lengths = self.items.battle_lengths(classifier.multiple)
         self.planned_budget = useful_budget(
