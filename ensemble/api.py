@@ -71,7 +71,7 @@ def run(
     Raises
     ------
     EnsembleError
-        What went wrong, where, and how to mend it. Everything complete by then is kept.
+        What went wrong, where, and how to fix it. Everything complete by then is kept.
 
     Examples
     --------
@@ -141,7 +141,7 @@ class Run:
             raise ArtifactError(
                 "there is no stack yet",
                 where=str(self.directory),
-                mend="run `ensemble stack CONFIG`",
+                hint="run `ensemble stack CONFIG`",
             )
         refuse_stale(self._store)
         return dict(read_json(self.directory / STACK / VERDICT))
@@ -159,11 +159,11 @@ class Run:
             raise ArtifactError(
                 "there is no submission yet",
                 where=str(self.directory),
-                mend="run `ensemble predict CONFIG`; its config needs a [test] table",
+                hint="run `ensemble predict CONFIG`; its config needs a [test] table",
             )
         if fault := submission_fault(self.directory, self.config):
             raise ArtifactError(
-                fault, where=str(self.directory), mend="run `ensemble run CONFIG` to its end"
+                fault, where=str(self.directory), hint="run `ensemble run CONFIG` to its end"
             )
         return read_submission(self.directory / SUBMISSION)
 
@@ -367,7 +367,7 @@ def _as_polars(table: Any) -> pl.DataFrame:
         return _from_pandas(table)
     raise InputError(
         f"battles are a path or a table, and not a {type(table).__name__}",
-        mend="give a Polars or pandas DataFrame, or the path of a file",
+        hint="give a Polars or pandas DataFrame, or the path of a file",
     )
 
 
@@ -391,7 +391,7 @@ def _from_pandas(table: Any) -> pl.DataFrame:
             raise DataError(
                 f'the cells of column "{name}" are of several kinds: {error}',
                 where="the table",
-                mend="give all of a column's cells as texts, or all as lists",
+                hint="give all of a column's cells as texts, or all as lists",
             ) from error
     return pl.DataFrame(columns)
 

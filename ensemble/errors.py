@@ -1,4 +1,4 @@
-"""What can go wrong, where it did, and how to mend it.
+"""What can go wrong, where it did, and how to fix it.
 
 ::
 
@@ -33,7 +33,7 @@ _LONGEST = 4_000
 
 
 class EnsembleError(Exception):
-    """An error that says what is wrong, where, and how to mend it.
+    """An error that says what is wrong, where, and how to fix it.
 
     Parameters
     ----------
@@ -41,31 +41,31 @@ class EnsembleError(Exception):
         What is wrong, in one sentence.
     where
         File, row, key or learner concerned.
-    mend
+    hint
         What the reader can do about it.
     """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, where: str | None = None, mend: str | None = None) -> None:
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
         self.message = redact(message)
         self.where = where and redact(where)
-        self.mend = mend and redact(mend)
+        self.hint = hint and redact(hint)
         super().__init__(self.message)
 
     def __str__(self) -> str:
         lines = [self.message]
         if self.where:
             lines.append(f"  where: {self.where}")
-        if self.mend:
-            lines.append(f"  mend:  {self.mend}")
+        if self.hint:
+            lines.append(f"  hint:  {self.hint}")
         return "\n".join(
             _shortened(line) for line in printable(redact("\n".join(lines))).split("\n")
         )
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default: errors cross process borders.
-        return (_rebuild, (type(self), self.message, self.where, self.mend))
+        return (_rebuild, (type(self), self.message, self.where, self.hint))
 
 
 def _shortened(line: str) -> str:
@@ -74,9 +74,9 @@ def _shortened(line: str) -> str:
 
 
 def _rebuild(
-    kind: type[EnsembleError], message: str, where: str | None, mend: str | None
+    kind: type[EnsembleError], message: str, where: str | None, hint: str | None
 ) -> EnsembleError:
-    return kind(message, where=where, mend=mend)
+    return kind(message, where=where, hint=hint)
 
 
 class InputError(EnsembleError):
@@ -142,4 +142,4 @@ def nearest(name: str, available: Iterable[str]) -> str:
 
 def unknown_name(kind: str, name: str, available: Iterable[str]) -> UnknownNameError:
     """Build the error for a name that nothing is registered under."""
-    return UnknownNameError(f'unknown {kind} "{name}"', mend=nearest(name, available))
+    return UnknownNameError(f'unknown {kind} "{name}"', hint=nearest(name, available))

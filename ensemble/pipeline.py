@@ -53,7 +53,7 @@ def run(
     Raises
     ------
     EnsembleError
-        What went wrong, where, and how to mend it. Everything complete by then is kept.
+        What went wrong, where, and how to fix it. Everything complete by then is kept.
     """
     config = config if isinstance(config, Config) else load_config(Path(config))
     decided = Decisions(tuple(refit), tuple(keep))

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AUDIT", "Audit", "audit_run", "read_audit", "store_audit", "stored_audit", "subject_of"]
 
-_MEND = "run `ensemble audit RUN`"
+_HINT = "run `ensemble audit RUN`"
 _UNREADABLE = (AttributeError, LookupError, TypeError, ValueError, pl.exceptions.PolarsError)
 """What reading raises where a file is whole and says something else than it should."""
 
@@ -152,7 +152,7 @@ def store_audit(run: Path, audit: Audit) -> Path:
 def read_audit(run: Path) -> Audit | None:
     """Read back the last audit, failed ones too; None where it is not of what is there now."""
     try:
-        stored = read_checksummed(run / AUDIT, mend=_MEND)
+        stored = read_checksummed(run / AUDIT, hint=_HINT)
         checks = tuple(Check(**{**item, "ids": tuple(item["ids"])}) for item in stored["checks"])
         lists = {name: tuple(stored[name]) for name in Audit.LISTS}
         audit = Audit(checks, **lists, subject=stored["subject"], deep=stored["deep"])

@@ -79,7 +79,7 @@ def check_described(config: Config, data: str, ledger: CheckList) -> None:
         changed, absent = compare_sources(config)
         read_current_split(config, data)
     except ArtifactError as error:
-        ledger.fail(name, f"{error.message}; {error.mend}")
+        ledger.fail(name, f"{error.message}; {error.hint}")
         return
     ledger.hold(name, "the same sources, settings and seed")
     files = len(config.readings()) + (config.folds.embeddings is not None)

@@ -112,7 +112,7 @@ def _missing(names: Sequence[str], present: Sequence[str], where: str) -> DataEr
     return DataError(
         f"{noun}: {described}",
         where=where,
-        mend=f"rename or add columns; the file has: {listing}. docs/files.md lists what is read",
+        hint=f"rename or add columns; the file has: {listing}. docs/files.md lists what is read",
     )
 
 

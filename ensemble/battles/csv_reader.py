@@ -76,7 +76,7 @@ def _no_header(error: csv.Error, path: Path) -> DataError:
         return DataError(
             "the lines end in carriage returns alone",
             where=f"{path}:1",
-            mend="save the file with line feeds at the end of lines: tr '\\r' '\\n'",
+            hint="save the file with line feeds at the end of lines: tr '\\r' '\\n'",
         )
     return DataError(f"the header cannot be read: {error}", where=f"{path}:1")
 
@@ -88,7 +88,7 @@ def _refuse_other_separators(header: Sequence[str], path: Path) -> None:
         raise DataError(
             f"the columns are separated by {used[0]}",
             where=f"{path}:1",
-            mend="save the file with commas between columns, or as Parquet or JSON Lines",
+            hint="save the file with commas between columns, or as Parquet or JSON Lines",
         )
 
 

@@ -152,7 +152,7 @@ def _assign_parts(is_target: BoolArray, clusters: IntArray) -> IntArray:
         raise DataError(
             "two sides cannot be told apart by a model that has not seen the row: one of them has "
             "fewer than two clusters",
-            mend='give more battles, or set reweight = "none"',
+            hint='give more battles, or set reweight = "none"',
         )
     # The source's own clusters, those of both sides, the target's own: a side's lie side by side.
     strata = (sides[0].astype(int) - sides[1].astype(int))[inverse]

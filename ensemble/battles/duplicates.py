@@ -136,7 +136,7 @@ def _check(threshold: float) -> None:
         raise ConfigError(
             f"a near-duplicate threshold of {threshold} is out of range",
             where="folds.near_duplicate_threshold",
-            mend=f"give a Jaccard similarity from {LOWEST_THRESHOLD} to 1; 0.8 is usual",
+            hint=f"give a Jaccard similarity from {LOWEST_THRESHOLD} to 1; 0.8 is usual",
         )
 
 

@@ -143,7 +143,7 @@ def read_embeddings(path: Path, threshold: float) -> Embeddings:
 
 
 _BAD = "holds a number that is missing or not finite"
-_MEND = (
+_HINT = (
     "give a Parquet file with the columns id (as in the run, with the source's id_prefix) and "
     "embedding (a list of numbers)"
 )
@@ -157,7 +157,7 @@ def _read(path: Path) -> pl.DataFrame:
         )
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(
-            f"the vectors cannot be read: {error}", where=str(path), mend=_MEND
+            f"the vectors cannot be read: {error}", where=str(path), hint=_HINT
         ) from error
 
 
@@ -167,7 +167,7 @@ def _refuse(frame: pl.DataFrame, bad: pl.Series, what: str, path: Path) -> None:
         raise DataError(
             f'the vector of "{frame["id"][rows[0]]}" {what}',
             where=f"{path}, row {rows[0] + 1}",
-            mend="mend the row, or leave it out: a battle needs no vector",
+            hint="fix the row, or leave it out: a battle needs no vector",
         )
 
 

@@ -87,7 +87,7 @@ def _check_types(feature_set: FeatureSet) -> None:
             raise PluginError(
                 f'column "{name}" is a {type(expression).__name__}, no Polars expression',
                 where=f'feature set "{feature_set.name}"',
-                mend="build it from pl.col(...)",
+                hint="build it from pl.col(...)",
             )
 
 
@@ -100,7 +100,7 @@ def _check_roots(feature_set: FeatureSet) -> None:
                 raise PluginError(
                     f'column "{name}" refers to "{root}", which is not there',
                     where=f'feature set "{feature_set.name}"',
-                    mend=nearest(root, known),
+                    hint=nearest(root, known),
                 )
 
 
@@ -119,5 +119,5 @@ def _clash(name: str, first: str, second: str) -> PluginError:
     return PluginError(
         f'column "{name}" is defined twice',
         where=f'feature sets "{first}" and "{second}"',
-        mend="rename one of the columns, or leave one set out",
+        hint="rename one of the columns, or leave one set out",
     )

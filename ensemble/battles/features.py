@@ -155,7 +155,7 @@ def _evaluate(battles: pl.DataFrame, sets: tuple[FeatureSet, ...]) -> LogitArray
     if infinite.any():
         raise PluginError(
             f'feature "{names[int(infinite.argmax())]}" is infinite on some battle',
-            mend="make it null where it is undefined",
+            hint="make it null where it is undefined",
         )
     if names and battles.height > _WORTH_PROBING:
         _probe(battles, values, plan, sets)
@@ -201,7 +201,7 @@ def _compare(
             f'feature "{name}" has another value in another batch: '
             f"{again[row, column]:.9g} instead of {values[rows[row], column]:.9g}",
             where=f'feature set "{owner}", battle {battles["id"][int(rows[row])]}',
-            mend="compute each row from its own text alone: no mean, rank or shift over rows",
+            hint="compute each row from its own text alone: no mean, rank or shift over rows",
         )
 
 

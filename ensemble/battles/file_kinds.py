@@ -54,24 +54,24 @@ def check_file_kind(path: Path) -> None:
     """
     text = str(path)
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise DataError("the path is not UTF-8", where=text, mend="rename the file or directory")
+        raise DataError("the path is not UTF-8", where=text, hint="rename the file or directory")
     if "://" in text or text.startswith(("http:/", "https:/", "s3:/", "hf:/", "gs:/")):
         raise DataError(
-            "this is a web address", where=text, mend="download the file and give its path"
+            "this is a web address", where=text, hint="download the file and give its path"
         )
     if not os.path.lexists(path):
         if any(mark in path.name for mark in "*?["):
             raise DataError(
                 "there is no such file, and names are no patterns here",
                 where=text,
-                mend="give one file; name each of several as a source of its own",
+                hint="give one file; name each of several as a source of its own",
             )
         return
     if path.is_dir():
         raise DataError(
             "the file cannot be read: Is a directory",
             where=text,
-            mend="give the path of a file in it",
+            hint="give the path of a file in it",
         )
     if not path.is_file():
         if not path.exists():
@@ -87,6 +87,6 @@ def _check_beginning(path: Path) -> None:
     except OSError:
         return  # whoever reads it says why it cannot be read
     own = _OF_ENDING.get(path.suffix.lower())
-    for beginning, what, mend in _BEGINNINGS:
+    for beginning, what, hint in _BEGINNINGS:
         if begins.startswith(beginning) and beginning != own:
-            raise DataError(f"the file is {what}", where=str(path), mend=mend)
+            raise DataError(f"the file is {what}", where=str(path), hint=hint)

@@ -162,7 +162,7 @@ class SourceAwareGroupKFold:
         if len(numbers) < self.n_splits:
             raise FoldError(
                 f"{len(numbers)} clusters of target rows cannot fill {self.n_splits} folds",
-                mend=f"set n_splits to {len(numbers)} or less, or give more distinct prompts"
+                hint=f"set n_splits to {len(numbers)} or less, or give more distinct prompts"
                 if len(numbers) >= 2
                 else "give more distinct prompts",
             )
@@ -239,7 +239,7 @@ class FoldPlan:
             raise FoldError(
                 f'source "{moved["source"][0]}" cannot change between target and another role: '
                 "folds are made on the target",
-                mend="change the role in the config, and run `ensemble split CONFIG`",
+                hint="change the role in the config, and run `ensemble split CONFIG`",
             )
         return FoldPlan(frame, self.n_splits)
 
@@ -296,13 +296,13 @@ def read_plan(path: Path, n_splits: int, fingerprint: str) -> FoldPlan:
         raise ArtifactError(
             f"the fold plan cannot be read: {error}",
             where=str(path),
-            mend="run `ensemble split CONFIG` again",
+            hint="run `ensemble split CONFIG` again",
         ) from error
     if plan.fingerprint != fingerprint:
         raise ArtifactError(
             "the fold plan is not the one that was recorded beside it",
             where=str(path),
-            mend="run `ensemble split CONFIG` again",
+            hint="run `ensemble split CONFIG` again",
         )
     return plan
 
@@ -341,7 +341,7 @@ def _roles(roles: Sequence[str] | None, rows: int) -> NDArray[Any]:
     known = (*ROLES, TEST_ROLE)
     unknown = sorted({str(role) for role in roles} - set(known))
     if unknown:
-        raise FoldError(f'unknown role "{unknown[0]}"', mend=nearest(unknown[0], known))
+        raise FoldError(f'unknown role "{unknown[0]}"', hint=nearest(unknown[0], known))
     return _of_length(roles, rows, "roles")
 
 

@@ -156,7 +156,7 @@ def _call(loader: Loader, name: str, path: Path, options: Mapping[str, Any]) -> 
         raise PluginError(
             f"the loader returned {type(frame).__name__}, not a polars DataFrame",
             where=f"{name}{path}",
-            mend="return raw columns as docs/files.md lists them",
+            hint="return raw columns as docs/files.md lists them",
         )
     return frame
 
@@ -166,15 +166,15 @@ def _check_bad_rows(rows: Rows, file: str, *, drop: bool, is_test: bool) -> None
         raise DataError("the file has no rows", where=file)
     if not rows.bad or (drop and rows.lines):
         return
-    mends = ["mend the rows"]
+    hints = ["fix the rows"]
     if any(PLAIN_HINT in row.reason for row in rows.bad):
-        mends.append(f"for text cells that are no JSON set {PLAIN_HINT}")
+        hints.append(f"for text cells that are no JSON set {PLAIN_HINT}")
     if is_test:
-        mends.append("none can be left out: a submission needs every test row")
+        hints.append("none can be left out: a submission needs every test row")
     elif rows.lines:
-        mends.append('to leave them out set on_bad_rows = "drop"')
+        hints.append('to leave them out set on_bad_rows = "drop"')
     raise refuse_bad_rows(
-        rows.bad, rows.seen, where=file, mend="; ".join(mends), all_bad=not rows.lines
+        rows.bad, rows.seen, where=file, hint="; ".join(hints), all_bad=not rows.lines
     )
 
 
@@ -199,7 +199,7 @@ def _check_classes(battles: pl.DataFrame, bad: Sequence[BadRow], file: str) -> N
             raise DataError(
                 f"no row with {name} is left: {len(bad):,} rows were left out: {told}",
                 where=file,
-                mend="mend these rows: without them the labels are not those of the file",
+                hint="fix these rows: without them the labels are not those of the file",
             )
 
 
@@ -215,7 +215,7 @@ def _check_no_float_ids(ids: pl.Series, file: str) -> None:
         raise DataError(
             f'the ids are floats: "{ids[0]}"',
             where=file,
-            mend="write them as whole numbers: a column with gaps has become one of floats",
+            hint="write them as whole numbers: a column with gaps has become one of floats",
         )
 
 
@@ -233,7 +233,7 @@ def _check_ids_unique(ids: pl.Series, lines: Sequence[int], unit: str, file: str
     raise DataError(
         f"repeated ids ({len(places):,}): {'; '.join(shown)}",
         where=file,
-        mend="give each battle an id of its own; predictions are joined by id",
+        hint="give each battle an id of its own; predictions are joined by id",
     )
 
 
@@ -259,10 +259,10 @@ def _shared_ids(shared: pl.DataFrame) -> DataError:
     if in_test.height:
         return DataError(
             f"test ids that are also training ids ({in_test.height:,}): {shown}",
-            mend="remove the test rows from the training file if they are the same battles; "
+            hint="remove the test rows from the training file if they are the same battles; "
             "else give the source an id_prefix",
         )
     return DataError(
         f"ids that occur in more than one source ({by_id.height:,}): {shown}",
-        mend="give one of the sources an id_prefix, or remove the rows that are there twice",
+        hint="give one of the sources an id_prefix, or remove the rows that are there twice",
     )

@@ -195,7 +195,7 @@ def _check_number(passages: int) -> None:
     if passages > most:
         raise DataError(
             f"{passages:,} prompts and answers are more than the {most:,} that can be compared",
-            mend="leave sources out, or take a share of their rows beforehand",
+            hint="leave sources out, or take a share of their rows beforehand",
         )
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 VERSION = 8
 """Raise it when the same files come to give other battles or clusters, or another summary."""
 
-_MEND = "run `ensemble prepare CONFIG`"
+_HINT = "run `ensemble prepare CONFIG`"
 _SHOWN_BAD_ROWS = 20
 _ROWS_AT_A_TIME = 8_192
 SEVERAL = 20
@@ -188,30 +188,30 @@ def read_pairs(run: Path) -> pl.DataFrame:
 def read_summary(run: Path) -> BattlesRecord:
     """Read what ``prepare`` wrote; errors as ``read_battles``."""
     if not os.path.lexists(run / BATTLES_RECORD):
-        raise ArtifactError("the battles have not been prepared", where=str(run), mend=_MEND)
-    summary = read_checksummed(run / BATTLES_RECORD, mend=f"{_MEND} again")
+        raise ArtifactError("the battles have not been prepared", where=str(run), hint=_HINT)
+    summary = read_checksummed(run / BATTLES_RECORD, hint=f"{_HINT} again")
     version = summary.get("made_by", {}).get("version")
     if version != VERSION:
         raise ArtifactError(
             "the battles were prepared by another version of the toolkit",
             where=str(run / BATTLES_RECORD),
-            mend=f"{_MEND} again, with this version",
+            hint=f"{_HINT} again, with this version",
         )
-    return BattlesRecord.validated(summary, run / BATTLES_RECORD, f"{_MEND} again")
+    return BattlesRecord.validated(summary, run / BATTLES_RECORD, f"{_HINT} again")
 
 
 def _read(run: Path, name: str) -> pl.DataFrame:
-    path, mend = run / name, f"{_MEND} again"
+    path, hint = run / name, f"{_HINT} again"
     if not _holds(path, read_summary(run).files[name]):
         raise ArtifactError(
-            "a file of the run is missing or not what was written", where=str(path), mend=mend
+            "a file of the run is missing or not what was written", where=str(path), hint=hint
         )
     try:
         with path.open("rb") as file:
             return pl.read_parquet(file)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(
-            f"a file of the run cannot be read: {error}", where=str(path), mend=mend
+            f"a file of the run cannot be read: {error}", where=str(path), hint=hint
         ) from error
 
 
@@ -297,7 +297,7 @@ def _told_by(
         raise DataError(
             "no vector has the id of a battle",
             where=str(folds.embeddings),
-            mend=f'ids are those of the run, with the id_prefix of the source, such as "{ids[0]}"'
+            hint=f'ids are those of the run, with the id_prefix of the source, such as "{ids[0]}"'
             if len(ids)
             else None,
         )
@@ -327,7 +327,7 @@ def _hash_file(path: str, key: str) -> str:
         raise DataError(
             f"the file cannot be read: {error.strerror}",
             where=path,
-            mend=f"mend `{key}` in the config; it is taken from the config's own directory",
+            hint=f"fix `{key}` in the config; it is taken from the config's own directory",
         ) from error
 
 

@@ -89,7 +89,7 @@ def kinds_of(bad_rows: Sequence[BadRow]) -> dict[str, int]:
 
 
 def refuse_bad_rows(
-    bad_rows: Sequence[BadRow], n_rows: int, *, where: str, mend: str, all_bad: bool = False
+    bad_rows: Sequence[BadRow], n_rows: int, *, where: str, hint: str, all_bad: bool = False
 ) -> DataError:
     """Build the error that shows the first bad rows and counts them all.
 
@@ -99,7 +99,7 @@ def refuse_bad_rows(
         At least one row.
     n_rows
         All rows of the file, bad ones included.
-    where, mend
+    where, hint
         As in ``EnsembleError``.
     all_bad
         True where no readable row is left.
@@ -114,7 +114,7 @@ def refuse_bad_rows(
             shown.append(f"  in all: {'; '.join(counted)}")
     count = "no row" if all_bad else f"{len(bad_rows):,} of {n_rows:,} rows"
     verb = "can" if all_bad else "cannot"
-    return DataError("\n".join([f"{count} {verb} be read:", *shown]), where=where, mend=mend)
+    return DataError("\n".join([f"{count} {verb} be read:", *shown]), where=where, hint=hint)
 
 
 @contextmanager
@@ -129,12 +129,12 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise DataError("there is no such file", where=str(path), mend="mend the path") from error
+        raise DataError("there is no such file", where=str(path), hint="fix the path") from error
     except OSError as error:
         raise DataError(
             f"the file cannot be read: {error.strerror or error}",
             where=str(path),
-            mend="give the path of a file that you may read",
+            hint="give the path of a file that you may read",
         ) from error
 
 
@@ -156,7 +156,7 @@ def text_lines(file: BinaryIO, path: Path) -> Iterator[str]:
             raise DataError(
                 f"the file is not UTF-8: byte 0x{line[error.start]:02x}",
                 where=f"{path}:{number}",
-                mend="save the file as UTF-8",
+                hint="save the file as UTF-8",
             ) from error
 
 

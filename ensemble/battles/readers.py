@@ -126,7 +126,7 @@ def _unknown_format(path: Path) -> DataError:
     return DataError(
         f'files ending in "{path.suffix}" have no reader; there are: {known}',
         where=str(path),
-        mend="convert the file, or name a plugin that reads it with `loader =`",
+        hint="convert the file, or name a plugin that reads it with `loader =`",
     )
 
 

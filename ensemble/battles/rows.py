@@ -133,7 +133,7 @@ def _refuse_lists(chunk: Chunk, file: str) -> None:
             raise DataError(
                 f"{lists:,} of {len(filled):,} cells of {name} are lists of turns, not plain text",
                 where=file,
-                mend='set text_format = "json", which reads lists as Python writes them too',
+                hint='set text_format = "json", which reads lists as Python writes them too',
             )
 
 

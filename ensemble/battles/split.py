@@ -32,7 +32,7 @@ VERSION = 3
 
 LARGE_CLUSTER = 0.05
 """Share of the target in one cluster that earns a warning."""
-_MEND = "run `ensemble split CONFIG`"
+_HINT = "run `ensemble split CONFIG`"
 _SHOWN_CLUSTERS = 10
 _SHOWN_TEXT = 200
 
@@ -114,7 +114,7 @@ def read_split(run: Path, key: str | None = None) -> FoldPlan:
         raise ArtifactError(
             "the fold plan was made from other battles or with other settings",
             where=str(run / FOLDS_RECORD),
-            mend=_MEND,
+            hint=_HINT,
         )
     plan = read_plan(run / FOLDS, summary.n_splits, summary.fingerprint)
     if hash_file(run / FOLDS) != summary.files[FOLDS]:
@@ -122,7 +122,7 @@ def read_split(run: Path, key: str | None = None) -> FoldPlan:
         raise ArtifactError(
             "the fold plan is damaged: the file is not what was written",
             where=str(run / FOLDS),
-            mend=f"{_MEND} again",
+            hint=f"{_HINT} again",
         )
     return plan
 
@@ -150,8 +150,8 @@ def read_split_summary(run: Path) -> FoldsRecord:
         ``split`` has not been run, or the file is not what it wrote.
     """
     if not os.path.lexists(run / FOLDS_RECORD):
-        raise ArtifactError("there is no fold plan", where=str(run), mend=_MEND)
-    return FoldsRecord.read_checksummed(run / FOLDS_RECORD, f"{_MEND} again")
+        raise ArtifactError("there is no fold plan", where=str(run), hint=_HINT)
+    return FoldsRecord.read_checksummed(run / FOLDS_RECORD, f"{_HINT} again")
 
 
 def describe(plan: FoldPlan, battles: pl.DataFrame, pairs: pl.DataFrame) -> dict[str, Any]:

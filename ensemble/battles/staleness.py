@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 VECTORS = "folds.embeddings"
 """Names the file of vectors among the sources."""
-_MEND = "run `ensemble prepare CONFIG` again"
+_HINT = "run `ensemble prepare CONFIG` again"
 
 
 def check_settings(config: Config) -> None:
@@ -35,7 +35,7 @@ def check_settings(config: Config) -> None:
         raise ArtifactError(
             "the battles were prepared with other sources or settings than the config now says",
             where=str(run / BATTLES_RECORD),
-            mend=_MEND,
+            hint=_HINT,
         )
 
 
@@ -57,14 +57,14 @@ def check_sources(config: Config) -> None:
             raise ArtifactError(
                 f'the file of source "{source.name}" is not the one that was prepared',
                 where=path,
-                mend=f"{_MEND}, or put the former file back",
+                hint=f"{_HINT}, or put the former file back",
             )
     vectors = config.folds.embeddings
     if vectors and _vectors_changed(config, read_summary(Path(config.run_dir))):
         raise ArtifactError(
             "the file of vectors is not the one that was prepared",
             where=vectors,
-            mend=f"{_MEND}, or put the former file back",
+            hint=f"{_HINT}, or put the former file back",
         )
 
 
@@ -131,7 +131,7 @@ def _check_key(config: Config, summary: BattlesRecord) -> None:
     try:
         made_by = prepared_by(config, hashes, tables, _vectors_of(summary))
     except EnsembleError as error:  # a loader's plugin is not installed here
-        raise ArtifactError(error.message, where=error.where, mend=error.mend) from error
+        raise ArtifactError(error.message, where=error.where, hint=error.hint) from error
     stored = summary.made_by["loaded_by"]
     if len(stored) == len(made_by["loaded_by"]):
         both = zip(made_by["loaded_by"], stored, strict=True)
@@ -140,5 +140,5 @@ def _check_key(config: Config, summary: BattlesRecord) -> None:
         raise ArtifactError(
             "the battles were prepared by another version of the toolkit or of a loader's package",
             where=str(Path(config.run_dir) / BATTLES_RECORD),
-            mend=_MEND,
+            hint=_HINT,
         )

@@ -59,7 +59,7 @@ def _no_memory(error: MemoryError) -> None:
     told = f": {error}" if str(error) else ""
     click.echo(
         f"error: there is not enough memory{told}\n"
-        "  mend:  set fewer workers under [execution], give less data or a machine with more; run "
+        "  hint:  set fewer workers under [execution], give less data or a machine with more; run "
         "the same command again: what is complete is kept",
         err=True,
     )

@@ -121,7 +121,7 @@ def _refuse_strangers(directory: Path) -> None:
         raise ConfigError(
             f"the directory is no demonstration and not empty: {', '.join(strangers[:5])}",
             where=str(directory),
-            mend="give a directory that is empty or not there",
+            hint="give a directory that is empty or not there",
         )
 
 

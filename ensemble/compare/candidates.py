@@ -59,13 +59,13 @@ def read_candidates(compared: ComparedRun, config: Config, names: Sequence[str])
     if len(names) < 2:
         raise DataError(
             f"a comparison takes two learners or more, and {len(names)} is given",
-            mend="ensemble compare RUN A B",
+            hint="ensemble compare RUN A B",
         )
     places = [_place(compared, config, name) for name in names]
     labels = _labels(places, compared.run)
     for label in labels:
         if labels.count(label) > 1:
-            raise DataError(f'"{label}" is named twice', mend="name each learner once")
+            raise DataError(f'"{label}" is named twice', hint="name each learner once")
     return [
         _read(compared, run, settings, name, label)
         for (run, settings, name), label in zip(places, labels, strict=True)

@@ -78,7 +78,7 @@ def _matching(text: str, owners: dict[str, FeatureSet], broken: list[str]) -> li
     names = [text] if text in owners else [name for name in owners if fnmatchcase(name, text)]
     if not names:
         error = unknown_name("feature column", text, owners)
-        error.mend = "\n  note:  ".join([error.mend or "", *broken])
+        error.hint = "\n  note:  ".join([error.hint or "", *broken])
         raise error
     return names
 

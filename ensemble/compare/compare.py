@@ -97,7 +97,7 @@ def _common_rows(losses: FloatArray, candidates: Sequence[Candidate]) -> np.ndar
         raise DataError(
             f"no target row has been predicted by all of {len(candidates)} learners",
             where=", ".join(f"{one.name}: {rows:,} rows" for one, rows in counts),
-            mend="fit the same folds of each with `ensemble fit CONFIG --folds ...`",
+            hint="fit the same folds of each with `ensemble fit CONFIG --folds ...`",
         )
     return np.asarray(common)
 

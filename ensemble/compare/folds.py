@@ -82,7 +82,7 @@ def read_learner(store: FoldStore, learner: Learner, eval_set: EvalSet) -> Found
 
 def read_manifests(store: FoldStore, learner: Learner) -> dict[str, dict[str, Any]]:
     """Read the manifests of a learner's folds, by fold name; errors as ``read_learner``."""
-    with _told_how_to_mend(learner.name):
+    with _with_hint(learner.name):
         manifests = {
             fold_name(fold): store.read(learner.name, fold)
             for fold in store.fitted_folds(learner.name)
@@ -98,14 +98,14 @@ def has_unknown_training(store: FoldStore, learner: str) -> bool:
 
 
 @contextmanager
-def _told_how_to_mend(learner: str) -> Iterator[None]:
+def _with_hint(learner: str) -> Iterator[None]:
     try:
         yield
     except ArtifactError as error:
-        raise ArtifactError(error.message, where=error.where, mend=_mend(learner)) from error
+        raise ArtifactError(error.message, where=error.where, hint=_hint(learner)) from error
 
 
-def _mend(learner: str) -> str:
+def _hint(learner: str) -> str:
     return f"run `ensemble fit CONFIG --learner {learner}`: what is damaged or lacks is made anew"
 
 
@@ -115,14 +115,14 @@ def _check_alike(manifests: Mapping[str, Mapping[str, Any]], learner: Learner, w
         raise ArtifactError(
             f'learner "{learner.name}" has not been fitted',
             where=where,
-            mend=_mend(learner.name),
+            hint=_hint(learner.name),
         )
     shared = {name: _of_all_folds(manifest["key_parts"]) for name, manifest in manifests.items()}
     if len({fingerprint(parts) for parts in shared.values()}) > 1:
         raise ArtifactError(
             f"its folds were made with different settings: {', '.join(_odd(shared))}",
             where=where,
-            mend=_mend(learner.name),
+            hint=_hint(learner.name),
         )
     made_by = next(iter(shared.values()))
     parameters = made_by.get("parameters", {})
@@ -135,7 +135,7 @@ def _check_alike(manifests: Mapping[str, Mapping[str, Any]], learner: Learner, w
             "its predictions were made with other settings than the config has now: "
             + (", ".join(changed) or f"plugin {made_by.get('plugin')}"),
             where=where,
-            mend=_mend(learner.name),
+            hint=_hint(learner.name),
         )
 
 

@@ -77,7 +77,7 @@ def read_comparisons(
     found, left_out = [], []
     for path in sorted((run / COMPARISONS).glob("[!.]*.json")):
         try:
-            result = read_checksummed(path, mend="run `ensemble compare` again")
+            result = read_checksummed(path, hint="run `ensemble compare` again")
         except ArtifactError as error:
             left_out.append(f"Comparison {path.stem}: it is damaged: {error.message}")
             continue

@@ -82,7 +82,7 @@ def check_same_rows(compared: ComparedRun, other: Path) -> None:
     raise DataError(
         f"the other run has another {what}: {'; '.join(differences) or 'other rows in folds'}",
         where=f"{other}, compared with {compared.run}",
-        mend="give both configs the same [[sources]], [test], [folds] and seed, so that they "
+        hint="give both configs the same [[sources]], [test], [folds] and seed, so that they "
         "differ in their learners alone, and run the other again",
     )
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CHOSEN = "stack"
 """Stands for the candidate that the verdict chose."""
-_MEND = "run `ensemble stack CONFIG`"
+_HINT = "run `ensemble stack CONFIG`"
 
 
 def candidate_names(run: Path) -> list[str]:
@@ -101,7 +101,7 @@ def refuse_stale(store: FoldStore) -> dict[str, Any]:
     """
     manifest = read_stack_manifest(store.run)
     if fault := stack_fault(store, manifest):
-        raise ArtifactError(fault, where=str(store.run / STACK), mend=_MEND)
+        raise ArtifactError(fault, where=str(store.run / STACK), hint=_HINT)
     return manifest
 
 
@@ -129,5 +129,5 @@ def _table(path: Path) -> pl.DataFrame:
         return pl.read_parquet(path, glob=False).select("candidate", "id", *CLASSES, "fold")
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(
-            f"predictions cannot be read: {error}", where=str(path), mend=_MEND
+            f"predictions cannot be read: {error}", where=str(path), hint=_HINT
         ) from error

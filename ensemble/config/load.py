@@ -75,7 +75,7 @@ def load_run_config(run: Path) -> Config:
         raise ConfigError(
             "this is not a run directory",
             where=str(run),
-            mend="give the `run_dir` of a config that has been run",
+            hint="give the `run_dir` of a config that has been run",
         )
     path = run / CONFIG
     config, faults = _resolved(_read_toml(path), path)
@@ -141,7 +141,7 @@ def _resolved(raw: dict[str, Any], path: Path) -> tuple[Config, list[str]]:
     try:
         config = Config.model_validate(gathered)
     except ValidationError as error:
-        raise ConfigError(explain(error), where=str(path), mend="see docs/config.md") from error
+        raise ConfigError(explain(error), where=str(path), hint="see docs/config.md") from error
     return _completed(config, path.resolve().parent)
 
 

@@ -56,7 +56,7 @@ def check_utf8(path: Path) -> None:
     try:
         str(path.absolute()).encode()
     except UnicodeEncodeError as error:
-        raise ConfigError("a name is not UTF-8", where=str(path), mend="rename it") from error
+        raise ConfigError("a name is not UTF-8", where=str(path), hint="rename it") from error
 
 
 def moved(config: Config, now: Path) -> Config:

@@ -58,7 +58,7 @@ def resolved_secrets(
             raise ConfigError(
                 f"the environment has no {name}, which stands for a secret",
                 where=where,
-                mend=f"set it before the command: export {name}=...",
+                hint=f"set it before the command: export {name}=...",
             )
         remember_secret(found)
         return found or MASK

@@ -163,7 +163,7 @@ class Config(_Table):
             if learner.name == name:
                 return learner
         names = [learner.name for learner in self.learners]
-        raise ConfigError(f'no learner is called "{name}"', mend=nearest(name, names))
+        raise ConfigError(f'no learner is called "{name}"', hint=nearest(name, names))
 
     def stacked_learners(self) -> list[Learner]:
         """Learners that enter the stack, in the order of the config."""

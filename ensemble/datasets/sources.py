@@ -9,7 +9,7 @@ against what is true:
 - ``no_ties``: people's prompts, labels of people who may not call a tie. It hurts mixed in as it
   is. An offset for its label shares is exactly what it lacks, and then it helps.
 - ``other_rule``: people's prompts; the judge likes length and formatting, and calls ties as often
-  as people. It hurts, and no matching of prompts or label shares mends it.
+  as people. It hurts, and no matching of prompts or label shares helps.
 - ``duplicates``: rows of the target once more, labels included: copies, swaps and copies under an
   edited prompt. A fold that lets them in beside their originals shows a great gain; there is none.
 - ``harmless``: people's prompts, labels drawn at the target's shares whatever the text. Where they

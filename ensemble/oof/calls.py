@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.base import BaseLearner, LogitArray
 
-_MEND = "return a NumPy array of floats, (n, 3), in the order of the battles"
+_HINT = "return a NumPy array of floats, (n, 3), in the order of the battles"
 _SHORT_FLOATS = {"bfloat16", "float8_e4m3fn", "float8_e5m2"}
 """Types of numbers that libraries add to NumPy's own, and that float32 holds without loss."""
 
@@ -47,11 +47,11 @@ def check_logits(logits: object, ids: pl.Series, where: str) -> LogitArray:
         raise LearnerError(
             f"predict_logits returned shape {array.shape}, not {(len(ids), 3)}",
             where=where,
-            mend="give one row for each battle, and a column for each of " + ", ".join(CLASSES),
+            hint="give one row for each battle, and a column for each of " + ", ".join(CLASSES),
         )
     if not np.issubdtype(array.dtype, np.floating):
         raise LearnerError(
-            f"predict_logits returned {array.dtype}, not floats", where=where, mend=_MEND
+            f"predict_logits returned {array.dtype}, not floats", where=where, hint=_HINT
         )
     with np.errstate(over="ignore"):
         stored: LogitArray = array.astype(np.float32)
@@ -76,7 +76,7 @@ def _as_array(logits: object, where: str) -> NDArray[Any]:
     try:
         plain = _by_class(_off_device(logits))
         if np.ma.is_masked(plain):
-            raise LearnerError("predict_logits returned masked values", where=where, mend=_MEND)
+            raise LearnerError("predict_logits returned masked values", where=where, hint=_HINT)
         array = np.asarray(plain)
         return array.astype(np.float32) if array.dtype.name in _SHORT_FLOATS else array
     except LearnerError as error:
@@ -85,7 +85,7 @@ def _as_array(logits: object, where: str) -> NDArray[Any]:
     except plugin_errors() as error:
         kind = type(logits).__name__
         raise LearnerError(
-            f"predict_logits returned no array, but a {kind}: {error}", where=where, mend=_MEND
+            f"predict_logits returned no array, but a {kind}: {error}", where=where, hint=_HINT
         ) from error
 
 
@@ -113,7 +113,7 @@ def _by_class(logits: Any) -> Any:
             return logits[list(known)].to_numpy()
     raise LearnerError(
         f"predict_logits returned a frame with the columns {', '.join(map(str, names))}",
-        mend=f"name them {', '.join(CLASSES)}, or {_MEND}",
+        hint=f"name them {', '.join(CLASSES)}, or {_HINT}",
     )
 
 
@@ -143,6 +143,6 @@ def check_same(
         raise LearnerError(
             f"predict_logits gives other logits {what}: they differ by up to {gap:.3g}",
             where=where,
-            mend="give each battle the same logits wherever it stands; if a small drift is known "
+            hint="give each battle the same logits wherever it stands; if a small drift is known "
             f"and accepted, raise the learner's batch_tolerance ({tolerance})",
         )

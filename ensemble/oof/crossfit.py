@@ -83,7 +83,7 @@ def fit_fold(
     except LearnerError as error:
         if held_out.is_pair:
             plain = 'set nesting = "plain" under [stack]'
-            error.mend = f"{error.mend}, or {plain}" if error.mend else plain
+            error.hint = f"{error.hint}, or {plain}" if error.hint else plain
         raise
     return True
 

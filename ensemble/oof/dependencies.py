@@ -92,7 +92,7 @@ def check_labels_are_learned(specs: Sequence[LearnerSpec], uses: Uses) -> None:
                 "nobody learns from its rows: every learner that is fitted here labels rows of "
                 'role "pseudo", or teaches one that does, and so learns from none',
                 where=f'source "{source}", teachers',
-                mend='name fewer teachers, add a learner, or use role "ignore"',
+                hint='name fewer teachers, add a learner, or use role "ignore"',
             )
 
 
@@ -133,7 +133,7 @@ def check_offset(spec: LearnerSpec, uses: Uses) -> None:
         raise ConfigError(
             f'source "{asking[0]}" has offset = true, and the learner cannot take an offset',
             where=f'learner "{spec.name}", plugin "{spec.plugin}"',
-            mend='set offset = false (reweight = "labels" serves every learner), or leave the '
+            hint='set offset = false (reweight = "labels" serves every learner), or leave the '
             "learner out",
         )
 
@@ -153,13 +153,13 @@ def _behind_labels(spec: LearnerSpec, uses: Uses) -> set[str]:
 def _labeler(spec: LearnerSpec, source: str, name: str) -> LearnerSpec:
     where = f'source "{source}", teachers'
     if name not in spec.peers:
-        mend = nearest(name, spec.peers)
-        raise ConfigError(f'no learner is called "{name}"', where=where, mend=mend)
+        hint = nearest(name, spec.peers)
+        raise ConfigError(f'no learner is called "{name}"', where=where, hint=hint)
     labeler = spec.peers[name]
     if not type(labeler.prototype).trains:
         raise ConfigError(
             f'"{name}" cannot label: nobody knows which rows its predictions have seen',
             where=where,
-            mend="name a learner that is fitted in this run",
+            hint="name a learner that is fitted in this run",
         )
     return labeler

@@ -150,5 +150,5 @@ class _Trial:
 
 def _changed(verb: str, name: str, where: str) -> LearnerError:
     return LearnerError(
-        f"{verb} changes the {name} that it is given", where=where, mend="work on a copy"
+        f"{verb} changes the {name} that it is given", where=where, hint="work on a copy"
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_MEND = "delete it; what was kept for other code is then asked again"
+_HINT = "delete it; what was kept for other code is then asked again"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def read_kept(run: Path) -> dict[str, Kept]:
     """
     if not os.path.lexists(run / KEPT):
         return {}
-    stored = read_checksummed(run / KEPT, mend=_MEND)["learners"]
+    stored = read_checksummed(run / KEPT, hint=_HINT)["learners"]
     return {name: Kept.of(one) for name, one in stored.items()}
 
 

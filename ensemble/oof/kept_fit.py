@@ -1,7 +1,7 @@
 """A fit that is done, kept until all that comes after it is: predictions, checks, a full disk.
 
 It lies among the checkpoints of its fold and goes with them. The next run begins with it, where
-nothing has changed that the fit depends on; how the model predicts and is loaded may be mended.
+nothing has changed that the fit depends on; how the model predicts and is loaded may be changed.
 Beside it stands what the learner said of a few rows before it left the memory: what comes back from
 the files has to say the same, whenever that is.
 """
@@ -111,7 +111,7 @@ class KeptFit:
         except LearnerError as error:
             if self._find() is None:  # another run has removed it meanwhile
                 return None
-            error.mend = self._mend(place)
+            error.hint = self._hint(place)
             raise
 
     def keep(self, learner: BaseLearner, seconds: float) -> None:
@@ -155,7 +155,7 @@ class KeptFit:
         -------
         bool
             False where nobody knows, since the run ended before the learner was asked. Where the
-            code that predicts was mended, no fitted learner can have said anything by it: then the
+            code that predicts was changed, no fitted learner can have said anything by it: then the
             model that has come back is all there is, and all that is stored is of it.
 
         Raises
@@ -179,7 +179,7 @@ class KeptFit:
                 "predict_logits gives other logits after save and load: they differ by up to "
                 f"{gap:.3g}",
                 where=self.where,
-                mend=self._mend(place, "load, predict_logits or save"),
+                hint=self._hint(place, "load, predict_logits or save"),
             )
         return True
 
@@ -223,7 +223,7 @@ class KeptFit:
         """Read what the fitted learner said; nothing where it was another one, or never asked."""
         for place in self._places():
             with suppress(ArtifactError):
-                said = read_checksummed(place / _SAID, mend="delete it: the fit is then made again")
+                said = read_checksummed(place / _SAID, hint="delete it: the fit is then made again")
                 if said["model"] == model:
                     return dict(said["logits"])
         return {}
@@ -248,8 +248,8 @@ class KeptFit:
             model.mkdir()
             guarded("save", self.where, lambda: learner.save(model))
 
-    def _mend(self, place: Path, what: str = "load") -> str:
-        return f"mend {what}: the fit is kept; or delete {place} to fit again"
+    def _hint(self, place: Path, what: str = "load") -> str:
+        return f"fix {what}: the fit is kept; or delete {place} to fit again"
 
 
 def link(source: str, target: str) -> None:

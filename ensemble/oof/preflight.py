@@ -92,7 +92,7 @@ def disk_faults(workspace: Workspace, tasks: Sequence[Task]) -> list[str]:
         f"the disk has {free / _GIB:.3g} GiB left, and what is to be fitted takes "
         f"{needed / _GIB:.3g} GiB or more",
         where=str(workspace.run),
-        mend="free space, or give the run a run_dir on another disk",
+        hint="free space, or give the run a run_dir on another disk",
     )
     return [str(told)]
 
@@ -157,7 +157,7 @@ def _fault(spec: LearnerSpec, learner: BaseLearner, check: Callable[[], Any]) ->
         guarded("preflight", spec.where, check)
     except EnsembleError as error:
         place = _place(spec, learner, error.where or "")
-        return str(type(error)(error.message, where=place, mend=error.mend))
+        return str(type(error)(error.message, where=place, hint=error.hint))
     return None
 
 

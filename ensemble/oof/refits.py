@@ -119,7 +119,7 @@ def _keep(workspace: Workspace, name: str, fits: Sequence[Fit]) -> None:
         raise ConfigError(
             "its folds were made by several codes, which cannot all be the present one",
             where=where,
-            mend=f"use --refit {name}: what the present code has made stays",
+            hint=f"use --refit {name}: what the present code has made stays",
         )
     for code in codes.values():
         keep(workspace.run, name, code, fits[0][0].code())
@@ -127,7 +127,7 @@ def _keep(workspace: Workspace, name: str, fits: Sequence[Fit]) -> None:
         raise ConfigError(
             f"there is nothing to keep: {_why_nothing(workspace, fits, again)}",
             where=where,
-            mend=f"leave --keep {name} out",
+            hint=f"leave --keep {name} out",
         )
 
 
@@ -171,7 +171,7 @@ def refuse_undecided(found: Sequence[Again], refit: Sequence[str]) -> None:
     refits, keeps = (" ".join(f"--{verb} {name}" for name in names) for verb in ("refit", "keep"))
     raise ConfigError(
         f"other code has made what is there, and may give other predictions:\n{told}",
-        mend=f"add `{refits}` to make it anew, or `{keeps}` where the change does not matter",
+        hint=f"add `{refits}` to make it anew, or `{keeps}` where the change does not matter",
     )
 
 

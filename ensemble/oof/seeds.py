@@ -2,7 +2,7 @@
 
 A fit that is killed goes on at the seed that it was in: those before are verified and taken as they
 are, and the one that was under way has a checkpoint directory of its own. Where code that predicts
-was mended meanwhile, those before predict again, with the models that they have.
+was changed meanwhile, those before predict again, with the models that they have.
 """
 
 from __future__ import annotations

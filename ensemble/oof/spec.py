@@ -178,8 +178,8 @@ class LearnerSpec:
         for name in teachers_of(self.prototype, self.where):
             where = f'learner "{self.name}", parameter "teachers"'
             if name not in self.peers:
-                mend = nearest(name, self.peers)
-                raise ConfigError(f'no learner is called "{name}"', where=where, mend=mend)
+                hint = nearest(name, self.peers)
+                raise ConfigError(f'no learner is called "{name}"', where=where, hint=hint)
             if name in (self.name, *pupils):
                 raise ConfigError(f'"{name}" would teach itself', where=where)
             teacher = self.peers[name]
@@ -187,7 +187,7 @@ class LearnerSpec:
                 raise ConfigError(
                     f'"{name}" cannot teach: nobody knows which rows its predictions have seen',
                     where=where,
-                    mend="let a learner teach that is fitted in this run",
+                    hint="let a learner teach that is fitted in this run",
                 )
             teacher.teachers((self.name, *pupils))
             found.append(teacher)

@@ -111,7 +111,7 @@ class FoldStore:
                 raise ArtifactError(
                     f"stored predictions belong to another {names.get(name, name)}",
                     where=str(directory),
-                    mend="run `ensemble fit` again",
+                    hint="run `ensemble fit` again",
                 )
         if fingerprint(manifest.get("key_parts")) != manifest.get("key"):
             raise ArtifactError("a manifest does not hold its own key", where=str(directory))
@@ -143,7 +143,7 @@ class FoldStore:
             raise ArtifactError(
                 f"the model {difference}",
                 where=str(directory),
-                mend=f"install {manifest['distribution']} and what it depends on as they were, or "
+                hint=f"install {manifest['distribution']} and what it depends on as they were, or "
                 "run `ensemble run CONFIG` again",
             )
         return load_model(spec, directory / MODEL, f'learner "{spec.name}", {directory}')
@@ -287,7 +287,7 @@ def _check_code(made_by: Mapping[str, Any], spec: LearnerSpec, directory: Path) 
         raise ArtifactError(
             f"other code than that of now has made the model: {told_difference(stored, now)}",
             where=str(directory),
-            mend=f"put that code back; add `--keep {spec.name}` where the change does not matter; "
+            hint=f"put that code back; add `--keep {spec.name}` where the change does not matter; "
             f"or fit anew: `ensemble run CONFIG --refit {spec.name}`",
         )
 
@@ -320,7 +320,7 @@ def read_held_out(path: Path, fold: int, eval_set: EvalSet) -> LogitArray:
         raise ArtifactError(
             f"it predicts {odd:,} rows that the plan holds out in another fold",
             where=str(path),
-            mend="run `ensemble audit RUN`, and `ensemble fit CONFIG` after deleting it",
+            hint="run `ensemble audit RUN`, and `ensemble fit CONFIG` after deleting it",
         )
     if np.isinf(logits).any():
         raise ArtifactError("logits are infinite", where=str(path))

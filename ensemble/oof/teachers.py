@@ -124,5 +124,5 @@ def check_fitted(
             raise ArtifactError(
                 f'"{name}", which {does} "{spec.name}", is not fitted on {held_out.name}',
                 where=f'learner "{spec.name}"',
-                mend=f"run `ensemble fit CONFIG --learner {name}` first",
+                hint=f"run `ensemble fit CONFIG --learner {name}` first",
             )

@@ -133,7 +133,7 @@ def label_of(spec: LearnerSpec, held_out: HeldOut) -> str:
 def rebuilt(told: dict[str, Any]) -> EnsembleError:
     """Make the error that a worker has told."""
     kind: type[EnsembleError] = getattr(errors, told["kind"])
-    return kind(told["message"], where=told["where"], mend=told["mend"])
+    return kind(told["message"], where=told["where"], hint=told["hint"])
 
 
 def _own_pipes() -> tuple[SimpleQueue[str], TextIO]:
@@ -183,7 +183,7 @@ def _told(error: BaseException, where: str) -> dict[str, Any]:
     """
     cause: BaseException | None = error
     if isinstance(error, UnknownNameError):
-        error.mend = f"{error.mend}\n  note:  {_NOT_INSTALLED}"
+        error.hint = f"{error.hint}\n  note:  {_NOT_INSTALLED}"
     if isinstance(error, EnsembleError):
         own, cause = error, error.__cause__
         kind = next(one for one in type(error).__mro__ if one.__module__ == errors.__name__)
@@ -193,6 +193,6 @@ def _told(error: BaseException, where: str) -> dict[str, Any]:
         "kind": kind.__name__,
         "message": own.message,
         "where": own.where,
-        "mend": own.mend,
+        "hint": own.hint,
         "traceback": "".join(traceback.format_exception(cause)) if cause is not None else "",
     }

@@ -99,7 +99,7 @@ class Worker:
             raise EnsembleError(
                 f"a worker process died: {_how(process.wait())}",
                 where=label_of(spec, held_out),
-                mend="run the same command again; complete folds are kept",
+                hint="run the same command again; complete folds are kept",
             )
         told = json.loads(reply)
         if "error" in told:

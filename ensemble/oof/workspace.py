@@ -133,7 +133,7 @@ class Workspace:
             A source becomes the target or is it no more.
         """
         for name in sorted(set(uses) - set(self.uses)):
-            raise ConfigError(f'no source is called "{name}"', mend=nearest(name, self.uses))
+            raise ConfigError(f'no source is called "{name}"', hint=nearest(name, self.uses))
         merged = {**self.uses, **uses}
         roles = {name: use.role for name, use in merged.items()}
         plan = self.plan.with_roles(roles)
@@ -216,5 +216,5 @@ def _check_labels(battles: pl.DataFrame) -> None:
         raise ConfigError(
             f'source "{source}" cannot have role "{role}": it has rows without a label',
             where=f"id {without['id'][0]}",
-            mend='use role "pseudo", or give the rows labels',
+            hint='use role "pseudo", or give the rows labels',
         )

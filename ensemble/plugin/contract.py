@@ -129,7 +129,7 @@ def contract_faults(learner: BaseLearner | MetaLearner, where: str) -> Iterator[
         fault = _call_fault(kind, name, *call)
         if fault:
             first = "battles" if isinstance(learner, BaseLearner) else "meta"
-            yield LearnerError(fault, where=where, mend=_signature_mend(name, first))
+            yield LearnerError(fault, where=where, hint=_signature_hint(name, first))
     if not isinstance(getattr(kind, "version", None), str):
         yield _nonsense("version", f"{getattr(kind, 'version', None)!r:.60}, no string", where)
     if not isinstance(learner, BaseLearner):
@@ -166,7 +166,7 @@ def _call_fault(kind: type, name: str, places: int, keywords: tuple[str, ...]) -
     return None
 
 
-def _signature_mend(name: str, first: str) -> str:
+def _signature_hint(name: str, first: str) -> str:
     places, keywords = _CALLED[name]
     others = {"save": "directory", "load": "directory", "check_ids": "ids", "check_test_ids": "ids"}
     shown = others.get(name, f"{first}, labels" if places > 1 else first)
@@ -177,7 +177,7 @@ def _signature_mend(name: str, first: str) -> str:
 
 def _nonsense(name: str, what: str, where: str) -> LearnerError:
     return LearnerError(
-        f"{name} gives {what}", where=where, mend="docs/models.md says what it has to be"
+        f"{name} gives {what}", where=where, hint="docs/models.md says what it has to be"
     )
 
 

@@ -1,6 +1,6 @@
 """The part of a plugin's code that a fitted model depends on.
 
-What is asked of a model after its fit may be mended without a new fit: hours of training do not
+What is asked of a model after its fit may be changed without a new fit: hours of training do not
 hang on a wrong shape. Everything else counts, ``save`` included, which has written the model; and
 so does what other code of the plugin may call, since a fit may. In doubt a method counts: a fit
 too many is dear, a model of other code is wrong.

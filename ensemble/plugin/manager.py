@@ -150,7 +150,7 @@ class Manager:
             close = difflib.get_close_matches(odd, specs, n=1)
             raise PluginError(
                 str(error),
-                mend=(f'did you mean "{close[0]}"? ' if close else "")
+                hint=(f'did you mean "{close[0]}"? ' if close else "")
                 + f"There are: {', '.join(sorted(specs))}",
             ) from error
 

@@ -140,7 +140,7 @@ def _stored(plugin: object, name: str) -> Any:
         raise PluginError(
             f'the constructor does not store parameter "{name}" under its own name',
             where=_place(plugin),
-            mend=f"set self.{name} = {name}: stored folds are known by their parameters",
+            hint=f"set self.{name} = {name}: stored folds are known by their parameters",
         ) from error
 
 
@@ -157,7 +157,7 @@ def _read_back(plugin: object, name: str) -> Any:
         raise PluginError(
             f'parameter "{name}" cannot be written as JSON: {value!r}',
             where=_place(plugin),
-            mend="use strings, finite numbers, booleans, lists, tables, paths or enumerations",
+            hint="use strings, finite numbers, booleans, lists, tables, paths or enumerations",
         ) from error
     return plain
 
@@ -220,7 +220,7 @@ def _kept_parameters(kind: Any) -> Mapping[str, inspect.Parameter]:
         raise PluginError(
             f"the constructor of {kind.__name__} does not say its parameters: {error}",
             where=f"{kind.__module__}.{kind.__qualname__}",
-            mend="write def __init__(self, name: type = default, ...)",
+            hint="write def __init__(self, name: type = default, ...)",
         ) from error
     return {
         name: parameter
@@ -242,7 +242,7 @@ def _kept_annotations(kind: Any) -> Mapping[str, Any]:
         raise PluginError(
             f"the annotations of {kind.__name__} cannot be read: {error}",
             where=f"{kind.__module__}.{kind.__qualname__}.__init__",
-            mend="import the name at run time, not under TYPE_CHECKING alone",
+            hint="import the name at run time, not under TYPE_CHECKING alone",
         ) from error
 
 

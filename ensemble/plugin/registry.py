@@ -108,7 +108,7 @@ class Registered:
             raise PluginError(
                 f'"{self.name}" cannot be loaded: {type(error).__name__}: {error}',
                 where=f"{where}, {line}" if line else where,
-                mend="install what it needs, or take it out of the config",
+                hint="install what it needs, or take it out of the config",
             ) from error
 
 
@@ -124,7 +124,7 @@ def refuse_swapped(name: object, target: object, where: str) -> None:
         raise PluginError(
             f"register was given {name!r:.60} as a name, and {target!r:.60} as what it stands for",
             where=where,
-            mend="the name comes first: register(name, target)",
+            hint="the name comes first: register(name, target)",
         )
 
 
@@ -169,7 +169,7 @@ class Registry(Generic[Target]):
             raise PluginError(
                 f"{entry.name!r:.60} cannot be the name of a {self.kind}",
                 where=f'plugin "{entry.plugin}" ({entry.distribution})',
-                mend="letters, digits, and . _ - inside: it names files in the run directory",
+                hint="letters, digits, and . _ - inside: it names files in the run directory",
             )
         other = self._entries.get(entry.name)
         if other is not None:
@@ -177,7 +177,7 @@ class Registry(Generic[Target]):
                 f'{self.kind} "{entry.name}" is registered twice',
                 where=f'plugins "{other.plugin}" ({other.distribution}) and '
                 f'"{entry.plugin}" ({entry.distribution})',
-                mend="rename one of them, or uninstall one plugin",
+                hint="rename one of them, or uninstall one plugin",
             )
         self._entries[entry.name] = entry
 
@@ -193,8 +193,8 @@ class Registry(Generic[Target]):
         if name not in self._entries:
             error = unknown_name(self.kind, name, self._entries)
             for broken in self._broken:
-                error.mend = (
-                    f'{error.mend}\n  note:  plugin "{broken.name}" was skipped: {broken.error}'
+                error.hint = (
+                    f'{error.hint}\n  note:  plugin "{broken.name}" was skipped: {broken.error}'
                 )
             raise error
         return self._entries[name]

@@ -36,7 +36,7 @@ from ensemble.run_dir.layout import (
     TRUTH,
     VERDICT,
 )
-from ensemble.run_dir.record import MEND
+from ensemble.run_dir.record import HINT
 from ensemble.run_dir.stack_records import Candidates, Verdict
 from ensemble.run_dir.truth_record import Truth
 from ensemble.submission.record import submission_fault
@@ -157,9 +157,9 @@ def _refuse_damaged(read: Callable[[], object]) -> None:
     try:
         read()
     except ArtifactError as error:
-        raise ArtifactError(error.message, where=error.where, mend=MEND) from error
+        raise ArtifactError(error.message, where=error.where, hint=HINT) from error
     except KeyError as error:
-        raise ArtifactError(f"a record of the run lacks {error}", mend=MEND) from error
+        raise ArtifactError(f"a record of the run lacks {error}", hint=HINT) from error
 
 
 def _class_prior(target: EvalSet | None, stacked: Predictions | None) -> float | None:

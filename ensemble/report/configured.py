@@ -10,7 +10,7 @@ from typing import Any
 from ensemble.errors import ArtifactError
 from ensemble.redact import without_secrets
 from ensemble.run_dir.layout import CONFIG
-from ensemble.run_dir.record import MEND
+from ensemble.run_dir.record import HINT
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def read_config(run: Path) -> Configured | None:
         config = tomllib.loads(source)
     except ValueError as error:
         raise ArtifactError(
-            f"the run's config is not TOML: {error}", where=str(path), mend=MEND
+            f"the run's config is not TOML: {error}", where=str(path), hint=HINT
         ) from error
     written = {one["name"]: _written(one) for one in config.get("learners", [])}
     return Configured(source, tuple(written), written, _folder(config, run))

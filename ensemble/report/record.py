@@ -33,7 +33,7 @@ def record_report(run: Path) -> None:
 def is_current_report(run: Path) -> bool:
     """Say whether the report is the one that was written, of what is there now."""
     try:
-        record = read_checksummed(run / REPORT_RECORD, mend="run `ensemble report RUN`")
+        record = read_checksummed(run / REPORT_RECORD, hint="run `ensemble report RUN`")
         written = record["sha256"] == hash_file(run / REPORT)
         return bool(written and record["made_from"] == _made_from(run))
     except (ArtifactError, OSError, KeyError):

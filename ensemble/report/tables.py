@@ -18,7 +18,7 @@ from ensemble.oof.store import read_held_out
 from ensemble.plugin.base import CLASSES
 from ensemble.run_dir.fit_manifest import FitManifest
 from ensemble.run_dir.layout import BATTLES, FOLDS, OOF, STACK
-from ensemble.run_dir.record import MEND
+from ensemble.run_dir.record import HINT
 from ensemble.storage.atomic import TEMPORARY
 from ensemble.storage.directories import MANIFEST, read_manifest
 
@@ -48,7 +48,7 @@ def read_parquet(path: Path, columns: Sequence[str]) -> pl.DataFrame | None:
         raise ArtifactError(
             f"a stored table cannot be read: {error}",
             where=str(path),
-            mend=MEND,
+            hint=HINT,
         ) from error
 
 

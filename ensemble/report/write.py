@@ -42,7 +42,7 @@ def write_report(run_directory: Path) -> Path:
         raise InputError(
             "there is no such run directory",
             where=str(run_directory),
-            mend="give the `run_dir` of a config that has been run",
+            hint="give the `run_dir` of a config that has been run",
         )
     target = run_directory / REPORT
     try:

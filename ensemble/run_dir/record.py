@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-MEND = "run `ensemble run CONFIG` again"
+HINT = "run `ensemble run CONFIG` again"
 
 
 class Record(BaseModel):
@@ -22,7 +22,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     @classmethod
-    def validated(cls, content: Any, path: Path, mend: str = MEND) -> Self:
+    def validated(cls, content: Any, path: Path, hint: str = HINT) -> Self:
         """Take what a file holds.
 
         Raises
@@ -39,7 +39,7 @@ class Record(BaseModel):
             raise ArtifactError(
                 f"a stored file says something unexpected{at}: {first['msg']}",
                 where=str(path),
-                mend=mend,
+                hint=hint,
             ) from error
 
     @classmethod
@@ -56,10 +56,10 @@ class Record(BaseModel):
         try:
             return cls.validated(read_json(path), path)
         except ArtifactError as error:
-            raise ArtifactError(error.message, where=str(path), mend=MEND) from error
+            raise ArtifactError(error.message, where=str(path), hint=HINT) from error
 
     @classmethod
-    def read_checksummed(cls, path: Path, mend: str = MEND) -> Self:
+    def read_checksummed(cls, path: Path, hint: str = HINT) -> Self:
         """Read a file that ``write`` has written.
 
         Raises
@@ -67,7 +67,7 @@ class Record(BaseModel):
         ArtifactError
             It is missing, or not what was written.
         """
-        return cls.validated(read_checksummed(path, mend=mend), path, mend)
+        return cls.validated(read_checksummed(path, hint=hint), path, hint)
 
     def write(self, path: Path) -> None:
         """Write it, with the fingerprint of all of it."""

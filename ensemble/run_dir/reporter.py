@@ -76,7 +76,7 @@ class Reporter:
             raise EnsembleError(
                 f"cannot write: {error.strerror or error}",
                 where=str(self.run / EVENTS),
-                mend="free space or mend permissions, then run the same command again; "
+                hint="free space or fix permissions, then run the same command again; "
                 "nothing was lost",
             ) from error
 

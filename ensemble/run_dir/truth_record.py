@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from ensemble.run_dir.record import MEND, Record
+from ensemble.run_dir.record import HINT, Record
 from ensemble.storage.json_files import read_checksummed
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Truth(Record):
     def read_whole(cls, path: Path) -> Self | None:
         """Read it as ``read`` does, and see that it is what was written."""
         if path.exists():
-            read_checksummed(path, mend=MEND)
+            read_checksummed(path, hint=HINT)
         return cls.read(path)
 
     best_log_loss_target: float | None = None

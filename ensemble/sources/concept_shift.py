@@ -54,7 +54,7 @@ def measure_concept_shift(
     dict[str, Any]
         ``on_target`` and ``on_source``: log loss of that side's own rule (``own``), of the other
         side's (``other``) and of the other side's after an offset of the tie that fits this side's
-        training rows best (``other_offset``: only the label shares are mended by it); ``gap`` and
+        training rows best (``other_offset``: it corrects label shares alone); ``gap`` and
         ``gap_offset``, by how much these are worse than ``own``, with 95% intervals by cluster;
         ``shares_alone``, the log loss of this side's label shares.
         ``agreement``: correlation of the two rules' log-odds of A over B, on the target.

@@ -105,13 +105,13 @@ def learner_of(config: Config, name: str | None) -> LearnerSpec:
         raise ConfigError(
             f'learner "{name}" brings its predictions from outside: it cannot be fitted with and '
             "without a source",
-            mend="name a learner that is fitted in this run, or none",
+            hint="name a learner that is fitted in this run, or none",
         )
     if learner.teachers:
         raise ConfigError(
             f'learner "{name}" is taught by others, which would have to be fitted with and without '
             "each source too",
-            mend="name one of its teachers, or none",
+            hint="name one of its teachers, or none",
         )
     return spec
 
@@ -130,7 +130,7 @@ def folds_of(plan: FoldPlan, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
     if foreign or not wanted:
         raise ConfigError(
             f"there is no fold {foreign[0] if foreign else ''}".strip(),
-            mend=f"folds are 0 to {plan.n_splits - 1}",
+            hint=f"folds are 0 to {plan.n_splits - 1}",
         )
     return tuple(sorted(set(wanted)))
 
@@ -146,14 +146,14 @@ def sources_of(config: Config, wanted: tuple[str, ...] | None) -> list[str]:
     roles = {source.name: source.role for source in config.sources}
     for name in wanted or ():
         if name not in roles:
-            raise ConfigError(f'no source is called "{name}"', mend=nearest(name, roles))
+            raise ConfigError(f'no source is called "{name}"', hint=nearest(name, roles))
         if roles[name] == "target":
             raise ConfigError(f'"{name}" is the target: others are measured on it')
     names = [name for name, role in roles.items() if role != "target"]
     if not names:
         raise ConfigError(
             "there is no source beside the target",
-            mend='add [[sources]] to the config; role = "ignore" is enough to study one',
+            hint='add [[sources]] to the config; role = "ignore" is enough to study one',
         )
     return [name for name in names if wanted is None or name in wanted]
 

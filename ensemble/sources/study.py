@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 VERSION = 4
 """Raise it when the same rows and settings come to give other results."""
 
-_MEND = "run `ensemble sources CONFIG` again"
+_HINT = "run `ensemble sources CONFIG` again"
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def read_study(run: Path, source: str) -> dict[str, Any] | None:
         The file is damaged.
     """
     path = run / STUDIES / f"{source}.json"
-    return read_checksummed(path, mend=_MEND) if path.exists() else None
+    return read_checksummed(path, hint=_HINT) if path.exists() else None
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ class _Job:
         path = self._directory / "parts" / self.name / f"{part}.json"
         key = fingerprint({"version": VERSION, **made_from})
         try:
-            stored = read_checksummed(path, mend=_MEND)
+            stored = read_checksummed(path, hint=_HINT)
         except ArtifactError:  # not there, or damaged: it is made anew
             stored = {}
         kind = part.partition("-")[0]

@@ -86,7 +86,7 @@ def _origins(
             "predictions are missing, damaged or were made with other settings: "
             + ", ".join(missing),
             where=str(workspace.run / LEARNERS),
-            mend="run `ensemble fit CONFIG` (it makes only what is missing)",
+            hint="run `ensemble fit CONFIG` (it makes only what is missing)",
         )
     return origins
 

@@ -148,7 +148,7 @@ def save_checked(
             "a candidate of the stack gives other probabilities after it was saved and loaded: "
             f"they differ by up to {gap:.3g}",
             where=where,
-            mend="save must write all that predict_proba uses, and load must read it back",
+            hint="save must write all that predict_proba uses, and load must read it back",
         )
 
 
@@ -179,7 +179,7 @@ def _meta_learner(result: object, verb: str, where: str) -> MetaLearner:
         raise LearnerError(
             f"{verb} returned {type(result).__name__}, not the meta-learner",
             where=where,
-            mend=f"end {verb} with `return self`",
+            hint=f"end {verb} with `return self`",
         )
     return result
 
@@ -188,5 +188,5 @@ def _broken(where: str, what: str) -> LearnerError:
     return LearnerError(
         f"a candidate of the stack gave wrong probabilities: {what}",
         where=where,
-        mend="predict_proba must give (n, 3) numbers, none negative, each row summing to 1",
+        hint="predict_proba must give (n, 3) numbers, none negative, each row summing to 1",
     )

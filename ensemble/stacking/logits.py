@@ -50,7 +50,7 @@ def require_learners(meta: MetaFeatures, learners: Sequence[str]) -> None:
     if missing:
         raise ArtifactError(
             f"the stack was fitted on learners that are not there: {', '.join(missing)}",
-            mend="run the stack stage again with the learners of this config",
+            hint="run the stack stage again with the learners of this config",
         )
 
 

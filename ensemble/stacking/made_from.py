@@ -45,7 +45,7 @@ def stack_manifest(config: Config, workspace: Workspace) -> dict[str, Any]:
     }
 
 
-def read_stack_manifest(run: Path, mend: str = "run `ensemble stack CONFIG`") -> dict[str, Any]:
+def read_stack_manifest(run: Path, hint: str = "run `ensemble stack CONFIG`") -> dict[str, Any]:
     """Read what a run's stack says it was made from, after checking every file's hash.
 
     Raises
@@ -55,14 +55,14 @@ def read_stack_manifest(run: Path, mend: str = "run `ensemble stack CONFIG`") ->
     """
     directory = run / STACK
     if not directory.exists():
-        raise ArtifactError("there is no stack yet", where=str(run), mend=mend)
+        raise ArtifactError("there is no stack yet", where=str(run), hint=hint)
     try:
         manifest = read_manifest(directory)
     except ArtifactError as error:
-        raise ArtifactError(error.message, where=error.where, mend=mend) from error
+        raise ArtifactError(error.message, where=error.where, hint=hint) from error
     if fingerprint(manifest.get("key_parts")) != manifest.get("key"):
         raise ArtifactError(
-            "the manifest does not hold its own key", where=str(directory), mend=mend
+            "the manifest does not hold its own key", where=str(directory), hint=hint
         )
     return manifest
 
@@ -101,7 +101,7 @@ def check_stack(config: Config, workspace: Workspace) -> None:
         raise ArtifactError(
             "the stack is missing or was made with other settings",
             where=str(directory),
-            mend="run `ensemble stack CONFIG`",
+            hint="run `ensemble stack CONFIG`",
         )
 
 

@@ -108,7 +108,7 @@ def check_folds(folds: IntArray, clusters: IntArray) -> None:
     if len(np.unique(folds)) < 2:
         raise FoldError(
             "nested cross-validation needs predictions of at least two folds",
-            mend="fit more folds of every learner, then run the stack stage again",
+            hint="fit more folds of every learner, then run the stack stage again",
         )
     pairs = np.unique(np.column_stack([clusters, folds]), axis=0)
     split = np.unique(pairs[1:, 0][pairs[1:, 0] == pairs[:-1, 0]])
@@ -116,7 +116,7 @@ def check_folds(folds: IntArray, clusters: IntArray) -> None:
         shown = ", ".join(map(str, split[:5]))
         raise FoldError(
             f"{len(split)} clusters lie in more than one fold: {shown}",
-            mend="make the fold plan anew: a cluster must stand on one side of every split",
+            hint="make the fold plan anew: a cluster must stand on one side of every split",
         )
 
 

@@ -63,5 +63,5 @@ def stack_faults(config: Config, workspace: Workspace) -> list[str]:
         compute_features(sample(workspace.battles), sets)
     except EnsembleError as error:
         where = f"stack.features{f', {error.where}' if error.where else ''}"
-        return [str(type(error)(error.message, where=where, mend=error.mend))]
+        return [str(type(error)(error.message, where=where, hint=error.hint))]
     return []

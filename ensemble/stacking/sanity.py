@@ -49,7 +49,7 @@ def refuse_labels(name: str, logits: LogitArray, labels: FloatArray) -> None:
         raise DataError(
             "the predictions equal the labels",
             where=f'learner "{name}"',
-            mend="give out-of-fold predictions: of models that saw neither the row nor its cluster",
+            hint="give out-of-fold predictions: of models that saw neither the row nor its cluster",
         )
 
 
@@ -78,7 +78,7 @@ def doubts_about(name: str, logits: LogitArray, labels: FloatArray, prior: float
 
 
 def _cure(logits: LogitArray, labels: FloatArray, bound: float) -> str:
-    """Say which order of classes, or which scale, would mend a learner."""
+    """Say which order of classes, or which scale, would fix a learner."""
     orders = {order: _loss(logits[:, order], labels) for order in permutations(range(3))}
     best = min(orders, key=lambda order: orders[order])
     if best != (0, 1, 2) and orders[best] < bound:

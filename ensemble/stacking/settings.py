@@ -77,13 +77,13 @@ def nested_specs(config: Config) -> list[LearnerSpec]:
             f"{', '.join(outside)} cannot be fitted without pairs of folds: the predictions come "
             "from outside",
             where='stack.nesting = "full"',
-            mend='use nesting = "auto", or leave it out of stack.learners',
+            hint='use nesting = "auto", or leave it out of stack.learners',
         )
     if folds < 3:
         raise ConfigError(
             "without a pair of two folds nothing is left to learn from",
             where='stack.nesting = "full"',
-            mend="set folds.n_splits to 3 or more",
+            hint="set folds.n_splits to 3 or more",
         )
     return specs
 
@@ -167,7 +167,7 @@ def _check_names(config: Config) -> None:
             raise ConfigError(
                 f'a learner cannot be called "{learner.name}": a candidate of the stack is',
                 where="learners",
-                mend="give it another name",
+                hint="give it another name",
             )
 
 
@@ -199,7 +199,7 @@ def _check_seeds(spec: LearnerSpec) -> None:
         raise ConfigError(
             'the plugin has a parameter "seeds", which is a key of every [[learners]] table',
             where=where,
-            mend="the plugin's author must give its parameter another name",
+            hint="the plugin's author must give its parameter another name",
         )
 
 
@@ -211,7 +211,7 @@ def _check_devices(spec: LearnerSpec, execution: Execution) -> None:
         raise ConfigError(
             f"one fold is to be fitted on {gpus} GPUs, and [execution] gives it {single[0]} alone",
             where=f'learner "{spec.name}"',
-            mend='leave devices empty and device at "auto", or give each fold one GPU',
+            hint='leave devices empty and device at "auto", or give each fold one GPU',
         )
 
 

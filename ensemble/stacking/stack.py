@@ -183,7 +183,7 @@ def list_candidates(
         raise ConfigError(
             f'"{meta_learner_name}" cannot name a meta-learner',
             where="stack.meta_learner",
-            mend=f"register it under another name: no path, and none of {', '.join(taken)}",
+            hint=f"register it under another name: no path, and none of {', '.join(taken)}",
         )
     return [*candidates, Candidate(meta_learner_name, META_COMPLEXITY, meta_learner, simple=False)]
 
@@ -227,7 +227,7 @@ def load_stack(
         raise ArtifactError(
             f'the stack uses the meta-learner "{wanted}", but none is given',
             where=str(directory),
-            mend="install its plugin, or choose another candidate in the config",
+            hint="install its plugin, or choose another candidate in the config",
         )
     return load_checked(f'candidate "{wanted}"', make, directory / MODEL / wanted)
 
@@ -248,7 +248,7 @@ def _predicted_rows(data: StackData) -> NDArray[np.bool_]:
         raise DataError(
             f"none of {len(rows)} rows has been predicted by all learners",
             where=", ".join(data.meta.learners),
-            mend="fit the same folds of every learner",
+            hint="fit the same folds of every learner",
         )
     return rows
 

@@ -154,7 +154,7 @@ class TryStore:
         if not path.exists():
             return {}
         return read_checksummed(
-            path, mend=f"take away {self.directory}: what was tried is then forgotten"
+            path, hint=f"take away {self.directory}: what was tried is then forgotten"
         )
 
 

@@ -34,7 +34,7 @@ def audit_stage(config: Config, reporter: Reporter) -> Audit:
     if not result.ok:
         report_stage(config, reporter)
         raise AuditError(
-            result.sentence, where=str(directory), mend="see the report, and audit.json for ids"
+            result.sentence, where=str(directory), hint="see the report, and audit.json for ids"
         )
     reporter.log(f"audit  {result.sentence}")
     return result

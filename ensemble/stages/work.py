@@ -72,7 +72,7 @@ def writing(config: Config, display: ProgressDisplay | None = None) -> Iterator[
         raise RunLockedError(
             "another process writes to this run",
             where=str(directory),
-            mend="wait for it, or give this run another run_dir",
+            hint="wait for it, or give this run another run_dir",
         ) from error
     except OSError as error:
         raise EnsembleError(
@@ -103,5 +103,5 @@ def _refuse_strangers(directory: Path) -> None:
         raise ConfigError(
             f"the run directory is no run and not empty: it holds {', '.join(sorted(names)[:5])}",
             where=str(directory),
-            mend="give a directory that is empty or not there as run_dir",
+            hint="give a directory that is empty or not there as run_dir",
         )

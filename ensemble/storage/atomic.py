@@ -1,8 +1,8 @@
 """Whole or not there: what is written is made beside its place and renamed into it when complete.
 
 The place is empty for a moment only where a directory replaces another, since no file system
-exchanges two directories in one step; ``sweep_temporary`` mends what a process that dies just then
-leaves.
+exchanges two directories in one step; ``sweep_temporary`` completes what a process leaves that dies
+just then.
 """
 
 from __future__ import annotations
@@ -154,9 +154,9 @@ def _error_number(error: BaseException) -> int | None:
 
 def _cannot_write(target: Path, error: Exception) -> EnsembleError:
     number = _error_number(error)
-    mend = "free space or mend permissions" if number in _DISK_ERRORS else "see what is in the way"
+    hint = "free space or fix permissions" if number in _DISK_ERRORS else "see what is in the way"
     return EnsembleError(
         f"cannot write: {error if number is None else os.strerror(number)}",
         where=str(target),
-        mend=f"{mend}, then run the same command again; nothing was lost",
+        hint=f"{hint}, then run the same command again; nothing was lost",
     )

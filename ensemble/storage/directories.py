@@ -28,7 +28,7 @@ MANIFEST = "manifest.json"
 
 _VERIFIED: dict[Path, dict[Path, FileVersion | None]] = {}
 """Directories that this process has verified, with the versions of all that they hold."""
-_MEND = "run the same command again: what is damaged is made anew"
+_HINT = "run the same command again: what is damaged is made anew"
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         No manifest (the directory is incomplete), or it, or a file, is missing, foreign, altered
         or unreadable.
     """
-    manifest = read_checksummed(directory / MANIFEST, mend=_MEND)
+    manifest = read_checksummed(directory / MANIFEST, hint=_HINT)
     recorded = manifest.get("files")
     if not isinstance(recorded, dict):
         raise _damaged(directory / MANIFEST, "the manifest names no files")
@@ -134,5 +134,5 @@ def _damaged(path: Path, what: str) -> ArtifactError:
     return ArtifactError(
         f"a stored artifact is damaged: {what}",
         where=str(path),
-        mend=_MEND,
+        hint=_HINT,
     )

@@ -50,7 +50,7 @@ def read_json(path: Path) -> Any:
         raise ArtifactError(
             f"a stored file cannot be read: {error}",
             where=str(path),
-            mend="delete it and run the same command again",
+            hint="delete it and run the same command again",
         ) from error
 
 
@@ -63,14 +63,14 @@ def write_checksummed(target: Path, value: Mapping[str, Any]) -> None:
     write_json(target, {**content, _SEAL: fingerprint(content)})
 
 
-def read_checksummed(path: Path, *, mend: str) -> dict[str, Any]:
+def read_checksummed(path: Path, *, hint: str) -> dict[str, Any]:
     """Read back what ``write_checksummed`` was given, so that no reader need doubt a key of it.
 
     Parameters
     ----------
     path
         The file.
-    mend
+    hint
         What makes it anew.
 
     Raises
@@ -86,7 +86,7 @@ def read_checksummed(path: Path, *, mend: str) -> dict[str, Any]:
         if version is not None:
             _CHECKED[path] = version
     except ArtifactError as error:
-        raise ArtifactError(error.message, where=str(path), mend=mend) from error
+        raise ArtifactError(error.message, where=str(path), hint=hint) from error
     del value[_SEAL]
     return dict(value)
 

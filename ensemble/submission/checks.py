@@ -1,4 +1,4 @@
-"""What can be wrong with a submission, and the mend that fits each fault."""
+"""What can be wrong with a submission, and how to fix each fault."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Problem(NamedTuple):
     ----------
     text
         What is wrong, with a count and the first ids.
-    mend
+    hint
         What to do about it; None where the text says it.
     """
 
     text: str
-    mend: str | None
+    hint: str | None
 
 
 def submission_problems(submission: pl.DataFrame, test_ids: Sequence[str]) -> list[Problem]:
@@ -65,15 +65,15 @@ def refuse_problems(problems: Sequence[Problem], where: str | None) -> None:
     Raises
     ------
     DataError
-        There are problems; the mends are those of the faults found.
+        There are problems; the hints are those of the faults found.
     """
     if problems:
-        mends = dict.fromkeys(problem.mend for problem in problems if problem.mend)
+        hints = dict.fromkeys(problem.hint for problem in problems if problem.hint)
         listing = [f"  {problem.text}" for problem in problems]
         raise DataError(
             "\n".join(["the submission is not valid:", *listing]),
             where=where,
-            mend="; ".join(mends) or None,
+            hint="; ".join(hints) or None,
         )
 
 
@@ -118,14 +118,14 @@ def _column_problems(submission: pl.DataFrame) -> Iterator[Problem]:
 
 def _id_problems(ids: pl.Series, test_ids: Sequence[str]) -> Iterator[Problem]:
     present, due = set(ids), set(test_ids)
-    for what, wrong, mend in (
+    for what, wrong, hint in (
         ("missing ids", [i for i in test_ids if i not in present], _IDS_MEND),
         ("foreign ids", [i for i in ids if i not in due], _IDS_MEND),
         ("repeated ids", repeated_ids(ids), _IDS_MEND),
         ("ids repeated in the test file", repeated_ids(test_ids), _TEST_IDS_MEND),
     ):
         if wrong:
-            yield Problem(f"{what} {id_listing(wrong)}", mend)
+            yield Problem(f"{what} {id_listing(wrong)}", hint)
 
 
 def _value_problems(submission: pl.DataFrame) -> Iterator[Problem]:
@@ -134,10 +134,10 @@ def _value_problems(submission: pl.DataFrame) -> Iterator[Problem]:
     outside = ((values < 0.0) | (values > 1.0)).any(axis=1) & finite
     totals = values.sum(axis=1, where=finite[:, None])
     off = (np.abs(totals - 1.0) > SUM_TOLERANCE) & finite
-    for what, wrong, mend in (
+    for what, wrong, hint in (
         ("rows with a probability missing or not finite", ~finite, _VALUES_MEND),
         ("rows with a probability outside [0, 1]", outside, _VALUES_MEND),
         ("rows whose probabilities do not sum to 1", off, _SUMS_MEND),
     ):
         if wrong.any():
-            yield Problem(f"{what} {id_listing(submission['id'].filter(wrong))}", mend)
+            yield Problem(f"{what} {id_listing(submission['id'].filter(wrong))}", hint)

@@ -135,7 +135,7 @@ def reading_options(
     if merged and named is None:
         raise ConfigError(
             f"options are for a loader, and none is given: {', '.join(merged)}",
-            mend="name one with --loader",
+            hint="name one with --loader",
         )
     return Reading(
         path="", loader=named, options=merged, text_format=text_format or base.text_format
@@ -201,7 +201,7 @@ def _refuse_target_ids(ids: pl.Series, plan: FoldPlan, specs: Sequence[LearnerSp
         raise DataError(
             f"{len(shared):,} rows have ids of target battles of the run: {', '.join(shared[:5])}",
             where=f'learner "{looking_up[0]}", which looks predictions up by id',
-            mend="give new rows ids of their own, and the learner predictions of them",
+            hint="give new rows ids of their own, and the learner predictions of them",
         )
 
 
@@ -222,7 +222,7 @@ def _read_stack(run: Path, config: Config, keep: Sequence[str]) -> dict[str, Any
         raise ArtifactError(
             "the stack was made with other settings than the run's config now says",
             where=str(run / STACK),
-            mend="run `ensemble run CONFIG` to its end",
+            hint="run `ensemble run CONFIG` to its end",
         )
     return manifest
 
@@ -236,7 +236,7 @@ def _check_code(
             "other code of the meta-learner than that of now has made the stack: "
             + told_difference(made_by, now),
             where=str(run / STACK),
-            mend=f"put that code back, add `--keep {config.stack.meta_learner}` where the change "
+            hint=f"put that code back, add `--keep {config.stack.meta_learner}` where the change "
             "does not matter, or stack anew: `ensemble run CONFIG`",
         )
 
@@ -275,7 +275,7 @@ def _check_origin(
         raise ArtifactError(
             "a model is not one that the stack was made from",
             where=where,
-            mend="run `ensemble run CONFIG` to its end",
+            hint="run `ensemble run CONFIG` to its end",
         )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _DESCRIPTORS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 _DESCRIPTOR_PLACES = ("/dev/fd/", "/proc/self/fd/", f"/proc/{os.getpid()}/fd/")
 _NO_TABLES = {".toml", ".py", ".ipynb", ".parquet", ".json", ".jsonl", ".ndjson", ".html"}
-_MEND = "give another path as the output"
+_HINT = "give another path as the output"
 
 
 def descriptor_of(output: Path) -> int | None:
@@ -98,7 +98,7 @@ def write_output(output: Path, text: str) -> None:
 
 def _replace(target: Path, text: str, status: os.stat_result | None) -> None:
     if status is not None and not os.access(target, os.W_OK):
-        raise EnsembleError("cannot write: the file is read-only", where=str(target), mend=_MEND)
+        raise EnsembleError("cannot write: the file is read-only", where=str(target), hint=_HINT)
     with atomic_path(target) as path:
         path.write_text(text, encoding="utf-8", newline="\n")
         if status is not None:
@@ -144,5 +144,5 @@ def _run_around(target: Path) -> Path | None:
     return None
 
 
-def _refused(what: str, output: Path, mend: str = _MEND) -> InputError:
-    return InputError(f"the output {what}", where=str(output), mend=mend)
+def _refused(what: str, output: Path, hint: str = _HINT) -> InputError:
+    return InputError(f"the output {what}", where=str(output), hint=hint)

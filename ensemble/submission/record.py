@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ensemble.config.settings import Config
 
-_MEND = "run `ensemble predict RUN` again"
+_HINT = "run `ensemble predict RUN` again"
 
 
 def record_submission(run: Path, config: Config) -> None:
@@ -52,7 +52,7 @@ def submission_fault(run: Path, config: Config) -> str | None:
     if not recorded:
         return f"nobody recorded what {SUBMISSION} was made from: {SUBMISSION_RECORD} is not there"
     try:
-        record = read_checksummed(run / SUBMISSION_RECORD, mend=_MEND)
+        record = read_checksummed(run / SUBMISSION_RECORD, hint=_HINT)
         made_from = _origin(run, config, _n_folds(run))
     except (ArtifactError, KeyError, TypeError, OSError) as error:
         return f"what {SUBMISSION} was made from cannot be read: {error}".splitlines()[0]

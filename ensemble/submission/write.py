@@ -149,13 +149,13 @@ def read_test_ids(path: Path) -> list[str]:
                 found.append(id_of(cell))
             except BadCell as error:
                 bad.append(BadRow(str(path), line, str(error)))
-    _refuse(bad, len(found) + len(bad), path, "mend the rows: a submission needs every test row")
+    _refuse(bad, len(found) + len(bad), path, "fix the rows: a submission needs every test row")
     repeated = repeated_ids(found)
     if repeated:
         raise DataError(
             f"repeated test ids {id_listing(repeated)}",
             where=str(path),
-            mend="give every row an id of its own",
+            hint="give every row an id of its own",
         )
     return found
 
@@ -189,7 +189,7 @@ def validate_submission(path: Path, test_path: Path) -> int:
 def _check_header(present: Sequence[str], path: Path) -> None:
     """Refuse other columns at once: of a page of HTML, say, every row would look bad."""
     for problem in missing_columns(present):
-        raise DataError(problem.text, where=str(path), mend=problem.mend)
+        raise DataError(problem.text, where=str(path), hint=problem.hint)
 
 
 def _not_numbers(
@@ -205,22 +205,22 @@ def _not_numbers(
                 yield BadRow(str(path), lines[place], f"{name} is {cell!r:.40}, not a number")
 
 
-def _refuse(bad: Sequence[BadRow], n_rows: int, path: Path, mend: str) -> None:
+def _refuse(bad: Sequence[BadRow], n_rows: int, path: Path, hint: str) -> None:
     if bad:
-        raise refuse_bad_rows(bad, n_rows, where=str(path), mend=mend)
+        raise refuse_bad_rows(bad, n_rows, where=str(path), hint=hint)
 
 
 def _check_is_file(path: Path) -> None:
     """Refuse a path that names no file; it was given on a command line or in Python."""
     if path.is_dir():
         raise DataError(
-            "this is a directory, not a file", where=str(path), mend="give the path of a file in it"
+            "this is a directory, not a file", where=str(path), hint="give the path of a file in it"
         )
     if not path.exists():
         raise DataError(
             "there is no such file",
             where=str(path),
-            mend="check the spelling; relative paths start at the current directory",
+            hint="check the spelling; relative paths start at the current directory",
         )
     if not path.is_file():
         raise DataError("this is a device or a pipe, and no file", where=str(path))

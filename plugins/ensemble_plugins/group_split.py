@@ -53,7 +53,7 @@ def group_split(
     if len(sizes) < n_parts:
         raise LearnerError(
             f"{n_parts} models cannot be stopped early on {len(sizes)} groups of battles",
-            mend=f"give more battles, or fewer models (n_models = {len(sizes)})",
+            hint=f"give more battles, or fewer models (n_models = {len(sizes)})",
         )
     loads = sizes[:, None].astype(np.float64)
     if labels is not None:

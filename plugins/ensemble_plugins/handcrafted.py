@@ -143,7 +143,7 @@ class Handcrafted(BaseLearner):
         if matrix.names != self.columns_:
             raise ArtifactError(
                 "the feature sets have other columns than those that were learned from",
-                mend="fit the learner again, or install the version that it was fitted with",
+                hint="fit the learner again, or install the version that it was fitted with",
             )
         total = np.sum([trees.scores(matrix) for trees in self.stages_.values()], axis=0)
         return np.asarray(total, dtype=np.float32)

@@ -100,7 +100,7 @@ class Precomputed(BaseLearner):
             raise DataError(
                 f"{len(expected_ids)} test rows have no predictions: no test file is given",
                 where='parameter "test" of the precomputed learner',
-                mend="give `test =` a file with the predictions of the test rows",
+                hint="give `test =` a file with the predictions of the test rows",
             )
         check_same_ids(self._read(self.test), expected_ids, self.test)
 
@@ -119,7 +119,7 @@ class Precomputed(BaseLearner):
             raise LearnerError(
                 f"there are no stored predictions for {some_ids(missing)}",
                 where=self._places(),
-                mend="a precomputed learner predicts only rows that its files hold: put new rows' "
+                hint="a precomputed learner predicts only rows that its files hold: put new rows' "
                 "predictions into a file, give it as `test =`, and run again",
             )
         return found.select(LOGIT_COLUMNS).to_numpy().astype(np.float32)
@@ -157,7 +157,7 @@ class Precomputed(BaseLearner):
             raise DataError(
                 f"ids stand in both files: {some_ids(twice.unique(maintain_order=True).to_list())}",
                 where=self._places(),
-                mend="a row is either a target row or a test row: remove it from one file",
+                hint="a row is either a target row or a test row: remove it from one file",
             )
         return table
 

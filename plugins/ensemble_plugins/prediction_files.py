@@ -81,12 +81,12 @@ def check_same_ids(table: pl.DataFrame, expected_ids: Sequence[str], path: Path)
             raise DataError(
                 f'the ids of the predictions are floats: "{given[0]}"; {"; ".join(faults)}',
                 where=str(path),
-                mend="write them as the battles have them",
+                hint="write them as the battles have them",
             )
         raise DataError(
             f"the ids of the predictions are not those of the run: {'; '.join(faults)}",
             where=str(path),
-            mend="give exactly one row for each id, spelled as in the battles",
+            hint="give exactly one row for each id, spelled as in the battles",
         )
 
 
@@ -125,7 +125,7 @@ def _check_columns(table: pl.DataFrame, columns: Sequence[str], path: Path) -> N
         raise DataError(
             f"columns are missing: {', '.join(absent)}",
             where=str(path),
-            mend=f'there are: {shown}{more}; `kind` says which are read: "logits" '
+            hint=f'there are: {shown}{more}; `kind` says which are read: "logits" '
             f'{", ".join(LOGIT_COLUMNS)}, "probabilities" {", ".join(CLASSES)}',
         )
 
@@ -160,7 +160,7 @@ def _refuse_probabilities(table: pl.DataFrame, columns: Sequence[str], path: Pat
         raise DataError(
             f"{', '.join(columns)} are probabilities: each row sums to 1",
             where=str(path),
-            mend=f'name the columns {", ".join(CLASSES)} and say kind = "probabilities"',
+            hint=f'name the columns {", ".join(CLASSES)} and say kind = "probabilities"',
         )
 
 
@@ -179,7 +179,7 @@ def _check_finite(table: pl.DataFrame, columns: Sequence[str], path: Path) -> No
         raise DataError(
             f"predictions are empty, NaN or infinite: {some_ids(broken)}",
             where=str(path),
-            mend="give a finite number in each column of each row",
+            hint="give a finite number in each column of each row",
         )
 
 
@@ -192,5 +192,5 @@ def _check_distributions(table: pl.DataFrame, columns: Sequence[str], path: Path
         raise DataError(
             f"probabilities are outside [0, 1] or do not sum to 1: {some_ids(broken)}",
             where=str(path),
-            mend='normalize them, or say kind = "logits" and name the columns so',
+            hint='normalize them, or say kind = "logits" and name the columns so',
         )

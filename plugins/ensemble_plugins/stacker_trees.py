@@ -185,7 +185,7 @@ def holdout_split(clusters: IntArray, fraction: float, seed: int) -> BoolArray:
         raise LearnerError(
             "cannot carve out clusters for early stopping: there is only one",
             where="lightgbm stacker",
-            mend="use more battles, or fewer folds",
+            hint="use more battles, or fewer folds",
         )
     count = int(np.clip(round(fraction * len(known)), 1, len(known) - 1))
     chosen = np.random.default_rng(seed).choice(known, size=count, replace=False)

@@ -106,7 +106,7 @@ def fit_symmetric_logistic(
     if not (np.isfinite(found.fun) and np.isfinite(theta).all()):
         raise LearnerError(
             "the logistic regression did not converge to finite weights",
-            mend="raise ridge, and look for labels or weights that are not finite",
+            hint="raise ridge, and look for labels or weights that are not finite",
         )
     return SymmetricLogistic(theta[:n_odd], theta[n_odd:-1], float(theta[-1]))
 

@@ -145,7 +145,7 @@ class Tfidf(BaseLearner):
             raise ArtifactError(
                 f"the stored model counts other n-grams: {stored}",
                 where=str(directory / _FACTS),
-                mend=f"load it with the parameters it was made with; these are {self._facts()}",
+                hint=f"load it with the parameters it was made with; these are {self._facts()}",
             )
         arrays = load_file(directory / _WEIGHTS)
         self.columns_, self.idf_ = arrays["columns"], arrays["idf"]

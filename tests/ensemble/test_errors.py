@@ -9,8 +9,8 @@ from ensemble.errors import ConfigError, EnsembleError, LearnerError, nearest, u
 
 
 def test_an_error_says_what_where_and_how_to_mend() -> None:
-    error = ConfigError("bad key", where="config.toml", mend="rename it")
-    assert str(error) == "bad key\n  where: config.toml\n  mend:  rename it"
+    error = ConfigError("bad key", where="config.toml", hint="rename it")
+    assert str(error) == "bad key\n  where: config.toml\n  hint:  rename it"
 
 
 def test_input_errors_exit_with_2_and_others_with_1() -> None:
@@ -32,7 +32,7 @@ def test_the_tree_in_the_docstring_is_the_tree_in_the_code() -> None:
 
 
 def test_errors_cross_process_borders() -> None:
-    error = LearnerError("broke", where="fold 1", mend="try again")
+    error = LearnerError("broke", where="fold 1", hint="try again")
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     assert (type(copy), str(copy)) == (LearnerError, str(error))
 

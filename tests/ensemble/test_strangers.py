@@ -71,8 +71,8 @@ def test_no_learner_is_called_like_a_candidate(name: str, project: Any) -> None:
 
 
 def test_terminal_escapes_are_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
-    told = str(DataError("id \x1b[2J\x07", where="a\u202eb.csv", mend="two\nlines\tand é 模"))
-    assert told == ("id \\x1b[2J\\x07\n  where: a\\u202eb.csv\n  mend:  two\nlines\tand é 模")
+    told = str(DataError("id \x1b[2J\x07", where="a\u202eb.csv", hint="two\nlines\tand é 模"))
+    assert told == ("id \\x1b[2J\\x07\n  where: a\\u202eb.csv\n  hint:  two\nlines\tand é 模")
     Terminal().log("name \x1b]0;title\x07")
     assert "\x1b" not in capsys.readouterr().err
 

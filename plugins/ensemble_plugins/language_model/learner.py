@@ -364,5 +364,5 @@ def _require_extra() -> None:
     if missing:
         raise LearnerError(
             f"language models need {', '.join(missing)}, which is not installed",
-            mend="in a clone of the repository: pip install -c constraints.txt '.[lm]'",
+            hint="in a clone of the repository: pip install -c constraints.txt '.[lm]'",
         )

@@ -132,7 +132,7 @@ def _labels(place: Path) -> None:
     path = place / "battles.parquet"
     table = pl.read_parquet(path)
     table.with_columns(label_a=pl.col("label_b"), label_b=pl.col("label_a")).write_parquet(path)
-    summary = read_checksummed(place / "battles.json", mend="")
+    summary = read_checksummed(place / "battles.json", hint="")
     summary["files"]["battles.parquet"] = hash_file(path)
     write_checksummed(place / "battles.json", summary)
 
@@ -186,7 +186,7 @@ def _submission(place: Path) -> None:
 
 def _submission_and_record(place: Path) -> None:
     _submission(place)
-    record = read_checksummed(place / "submission.json", mend="")
+    record = read_checksummed(place / "submission.json", hint="")
     digest = hash_file(place / "submission.csv")
     write_checksummed(place / "submission.json", record | {"sha256": digest})
 
@@ -212,7 +212,7 @@ def _stack_model(place: Path) -> None:
 
 
 def _renew_record(place: Path) -> None:
-    record = read_checksummed(place / "submission.json", mend="")
+    record = read_checksummed(place / "submission.json", hint="")
     record["made_from"]["stack"] = hash_file(place / "stack/manifest.json")
     write_checksummed(place / "submission.json", record)
 

@@ -314,7 +314,7 @@ def test_a_bad_cell_is_reported_with_file_line_and_reason(
     with pytest.raises(DataError, match=rf"train\.csv:3: .*{re.escape(reason)}") as caught:
         load(path)
     assert "1 of 2 rows" in caught.value.message
-    assert 'on_bad_rows = "drop"' in (caught.value.mend or "")
+    assert 'on_bad_rows = "drop"' in (caught.value.hint or "")
     loaded = load_battles(path, source="s", role="target", on_bad_rows="drop")
     assert loaded.battles["id"].to_list() == ["ok"]
     assert [(bad.file, bad.line) for bad in loaded.bad_rows] == [(str(path), 3)]
@@ -325,7 +325,7 @@ def test_text_that_is_no_json_list_points_at_the_text_format(tmp_path: Path, cel
     path = write_csv(tmp_path / "t.csv", [row("ok"), row(prompt=cell)])
     with pytest.raises(DataError, match="1 of 2 rows") as caught:
         load(path)
-    assert 'text_format = "plain"' in (caught.value.mend or "")
+    assert 'text_format = "plain"' in (caught.value.hint or "")
 
 
 def test_lines_are_physical_and_only_the_first_bad_rows_are_shown(tmp_path: Path) -> None:
@@ -450,9 +450,9 @@ def test_unreadable_files_say_why(tmp_path: Path) -> None:
         ("t.jsonl", b'{"id": 1}\n{"id": "\xe4"}', "not UTF-8: byte 0xe4\n.*:2"),
         ("t.csv", b'"id', "the header cannot be read"),
         ("t.csv", b"id,id,prompt", "the header repeats id"),
-        ("t.csv", b"id,prompt\r1,x\r", "carriage returns alone(.|\n)*mend: .*line feeds"),
-        ("t.csv", b"id;prompt;x\n1;2;3\n", 'separated by ";"(.|\n)*mend: .*commas'),
-        ("t.csv", b"id\tprompt\n1\t2\n", "separated by tabs(.|\n)*mend: .*commas"),
+        ("t.csv", b"id,prompt\r1,x\r", "carriage returns alone(.|\n)*hint: .*line feeds"),
+        ("t.csv", b"id;prompt;x\n1;2;3\n", 'separated by ";"(.|\n)*hint: .*commas'),
+        ("t.csv", b"id\tprompt\n1\t2\n", "separated by tabs(.|\n)*hint: .*commas"),
         ("t.parquet", b"PAR1 no parquet at all PAR1", "not sound Parquet"),
     ],
 )
@@ -492,7 +492,7 @@ def test_missing_columns_are_named_with_the_nearest(
     path.write_text(",".join(columns) + "\n" + ",".join("x" for _ in columns) + "\n")
     with pytest.raises(DataError, match=message) as caught:
         load(path)
-    assert ", ".join(columns) in (caught.value.mend or "")
+    assert ", ".join(columns) in (caught.value.hint or "")
 
 
 # Ids

@@ -301,7 +301,7 @@ def test_a_damaged_stack_is_an_error_of_ours(place: Path, names: list[str]) -> N
     (place / "run" / "stack" / "verdict.json").write_text("[]")
     with pytest.raises(ArtifactError, match="not what its manifest says") as caught:
         compare(place / "run", names)
-    assert caught.value.mend == "run `ensemble stack CONFIG`"
+    assert caught.value.hint == "run `ensemble stack CONFIG`"
     assert compare(place / "run", ["a", "b"])["rows"] == ROWS
 
 

@@ -432,4 +432,4 @@ def test_a_reference_is_one_under_any_name(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_error_of_ours_is_one_whatever_it_says() -> None:
-    assert EnsembleError("x", where=URL, mend=URL).where == "postgres://user:***@host/base"
+    assert EnsembleError("x", where=URL, hint=URL).where == "postgres://user:***@host/base"

@@ -127,7 +127,7 @@ def test_what_could_mean_several_things_is_refused(logits: object, message: str)
     with pytest.raises(LearnerError, match=message) as caught:
         check_logits(logits, IDS, WHERE)
     assert caught.value.where == WHERE
-    assert caught.value.mend is not None
+    assert caught.value.hint is not None
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
@@ -192,8 +192,8 @@ def test_logits_that_differ_by_more_are_not() -> None:
     ) as caught:
         check_same(GOOD, again, 0.002, "in another order", WHERE)
     assert caught.value.where == WHERE
-    assert caught.value.mend is not None
-    assert "batch_tolerance (0.002)" in caught.value.mend
+    assert caught.value.hint is not None
+    assert "batch_tolerance (0.002)" in caught.value.hint
 
 
 def test_columns_that_a_learner_puts_into_its_battles_reach_nobody_else() -> None:

@@ -139,7 +139,7 @@ def test_an_error_of_a_worker_comes_as_it_was_raised(project: Any, installed: No
     with pytest.raises(LearnerError, match="no luck today") as caught:
         execute(config, [(spec, 0)], reporter)
     assert type(caught.value) is LearnerError
-    assert caught.value.mend == "try tomorrow"
+    assert caught.value.hint == "try tomorrow"
     assert 'learner "x" (plugin "beats"), fold 0' in str(caught.value.where)
 
 

@@ -286,12 +286,12 @@ def test_a_model_that_came_back_as_another_can_be_mended(fit: Fitting, deleted: 
     for _ in range(2):
         with pytest.raises(LearnerError, match="after save and load") as caught:
             fit(LEFT_OVER)
-    mend = str(caught.value.mend)
+    hint = str(caught.value.hint)
     if deleted:
         (kept,) = (fit.path / "run").glob("checkpoints/x/*/kept-fit")
-        assert f"delete {kept} to fit again" in mend
+        assert f"delete {kept} to fit again" in hint
         shutil.rmtree(kept)
-    assert "mend load, predict_logits or save" in mend
+    assert "fix load, predict_logits or save" in hint
     fit({**LEFT_OVER, "predict_logits": LOGITS})
     assert len(fit.fits) == 1 + deleted
 
@@ -302,8 +302,8 @@ def test_what_fails_while_it_is_loaded_says_where_the_fit_is(fit: Fitting) -> No
         fit(no_load)
     with pytest.raises(LearnerError, match="load raised ValueError") as caught:
         fit(no_load)
-    assert "the fit is kept; or delete" in str(caught.value.mend)
-    assert "kept-fit" in str(caught.value.mend)
+    assert "the fit is kept; or delete" in str(caught.value.hint)
+    assert "kept-fit" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("full_for_models", [False, True])

@@ -118,7 +118,7 @@ def test_a_method_that_cannot_be_called_is_named(name: str, method: Any, told: s
     with pytest.raises(LearnerError, match=told) as caught:
         raise fault
     if callable(method):
-        assert f"write def {name}(self, " in str(caught.value.mend)
+        assert f"write def {name}(self, " in str(caught.value.hint)
 
 
 def test_methods_of_every_kind_that_can_be_called_are_sound() -> None:
@@ -143,7 +143,7 @@ def test_a_meta_learner_is_held_to_its_own_contract() -> None:
 
     (fault,) = contract_faults(Odd(), WHERE)
     assert "sample_weight" in fault.message
-    assert "def fit(self, meta, labels, *, sample_weight=None" in str(fault.mend)
+    assert "def fit(self, meta, labels, *, sample_weight=None" in str(fault.hint)
 
 
 def test_tolerance_is_a_number() -> None:

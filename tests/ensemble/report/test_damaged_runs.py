@@ -25,7 +25,7 @@ def test_damaged_files_are_errors_not_gaps(run: Run, name: str, content: str, me
     (run.path / name).write_text(content)
     with pytest.raises(ArtifactError, match=message) as caught:
         run.report(settle=False)
-    assert caught.value.mend == "run `ensemble run CONFIG` again"
+    assert caught.value.hint == "run `ensemble run CONFIG` again"
 
 
 @pytest.mark.parametrize(

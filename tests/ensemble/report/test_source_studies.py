@@ -34,7 +34,7 @@ def _stored(config: Config) -> Path:
 
 
 def _changed(config: Config, change: Any) -> None:
-    study = read_checksummed(_stored(config), mend="")
+    study = read_checksummed(_stored(config), hint="")
     change(study)
     write_checksummed(_stored(config), study)
 
@@ -42,7 +42,7 @@ def _changed(config: Config, change: Any) -> None:
 @pytest.mark.slow
 def test_a_study_is_shown_with_its_pictures_numbers_and_sentence(project: SimpleNamespace) -> None:
     config = _studied(project)
-    page, study = _page(config), read_checksummed(_stored(config), mend="")
+    page, study = _page(config), read_checksummed(_stored(config), hint="")
     assert '<section id="sources">' in page
     assert f"extra: {study['verdict']['word']}" in page
     assert study["verdict"]["sentence"].split(". ")[1] in page

@@ -314,7 +314,7 @@ def test_everything_stored_is_sealed_json_without_a_nan(planted: SimpleNamespace
     config = planted.config()
     study = _study(config, ALL)["tieless"]
     path = Path(config.run_dir) / "sources" / "tieless.json"
-    stored = read_checksummed(path, mend="")
+    stored = read_checksummed(path, hint="")
     assert {key: stored[key] for key in study.to_json()} == json.loads(json.dumps(study.to_json()))
     assert set(stored) == {*study.to_json(), "data", "plan"}
     assert study.shift is not None

@@ -370,7 +370,7 @@ def test_sealed_json_reads_back(value: dict[str, Any]) -> None:
     with TemporaryDirectory() as place:
         path = Path(place) / "x.json"
         write_checksummed(path, value)
-        assert read_checksummed(path, mend="") == value
+        assert read_checksummed(path, hint="") == value
 
 
 @pytest.mark.parametrize(
@@ -380,7 +380,7 @@ def test_sealed_json_reads_back(value: dict[str, Any]) -> None:
 def test_json_that_is_not_as_it_was_sealed_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(ArtifactError, match="(damaged|cannot be read)(.|\n)*make it anew"):
-        read_checksummed(tmp_path / "x.json", mend="make it anew")
+        read_checksummed(tmp_path / "x.json", hint="make it anew")
 
 
 def test_sealed_json_that_lost_a_key_is_refused(tmp_path: Path) -> None:
@@ -389,7 +389,7 @@ def test_sealed_json_that_lost_a_key_is_refused(tmp_path: Path) -> None:
     del sealed["b"]
     write_json(tmp_path / "x.json", sealed)
     with pytest.raises(ArtifactError, match="not what was written"):
-        read_checksummed(tmp_path / "x.json", mend="make it anew")
+        read_checksummed(tmp_path / "x.json", hint="make it anew")
 
 
 def test_atomic_path_shows_nothing_until_it_is_whole(tmp_path: Path) -> None:

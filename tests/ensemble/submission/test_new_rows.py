@@ -131,8 +131,8 @@ def test_a_precomputed_learner_says_how_new_rows_get_predictions(
     rows.write_csv(project.path / "new.csv")
     with pytest.raises(LearnerError, match="no stored predictions for .*new-t-0") as caught:
         predict_file(looked_up, project.path / "new.csv", project.path / "out.csv")
-    assert caught.value.mend is not None
-    assert "give it as `test =`, and run again" in caught.value.mend
+    assert caught.value.hint is not None
+    assert "give it as `test =`, and run again" in caught.value.hint
     assert not (project.path / "out.csv").exists()
 
 

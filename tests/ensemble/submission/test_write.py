@@ -149,12 +149,12 @@ def test_wrong_columns_are_named(submission: pl.DataFrame, problem: str) -> None
         ),
     ],
 )
-def test_the_mend_fits_the_faults(submission: pl.DataFrame, mend: str) -> None:
+def test_the_mend_fits_the_faults(submission: pl.DataFrame, hint: str) -> None:
     with pytest.raises(DataError, match="not valid") as caught:
         check_submission(submission, ["1", "02"])
-    assert caught.value.mend is not None
-    assert caught.value.mend.startswith(mend)
-    assert ";" not in caught.value.mend or ";" in mend
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith(hint)
+    assert ";" not in caught.value.hint or ";" in hint
 
 
 def test_a_directory_in_the_way_is_an_error(tmp_path: Path) -> None:
@@ -185,8 +185,8 @@ def test_a_path_that_names_no_file_says_why(tmp_path: Path, asked: Path) -> None
         with pytest.raises(DataError, match="there is no such file") as caught:
             validate_submission(*pair)
         assert caught.value.where == str(absent)
-        assert caught.value.mend is not None
-        assert "relative paths start at the current directory" in caught.value.mend
+        assert caught.value.hint is not None
+        assert "relative paths start at the current directory" in caught.value.hint
     for read in (read_submission, read_test_ids):
         with pytest.raises(DataError, match="this is a directory, not a file") as caught:
             read(tmp_path)

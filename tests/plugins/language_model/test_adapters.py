@@ -191,7 +191,7 @@ def test_other_base_weights_are_refused(tmp_path: Path, stored: Path) -> None:
     again = loading.load_classifier(chosen, device=torch.device("cpu"))
     with pytest.raises(ArtifactError, match=f"are not what was trained on.*{trained_on}") as error:
         adapters.read_state(again, stored)
-    assert str(error.value.mend).startswith("put those files back, or say in `model`")
+    assert str(error.value.hint).startswith("put those files back, or say in `model`")
 
 
 def test_the_same_base_weights_elsewhere_are_taken(tmp_path: Path, stored: Path) -> None:

@@ -188,7 +188,7 @@ def test_no_weights_of_a_pull_request_are_taken(checkpoint: Path, cache: Path) -
     for ask in (base_weights.identity, weights.load_config, weights.load_tokenizer):
         with pytest.raises(LearnerError, match=f"there is no file named {FILE}") as error:
             ask(of("some/model"))
-        assert "pickled weights are never loaded" in str(error.value.mend)
+        assert "pickled weights are never loaded" in str(error.value.hint)
     with pytest.raises(LearnerError, match="refs/pr/1 is a pull request"):
         digest("some/model", revision="refs/pr/1")
 

@@ -158,4 +158,4 @@ def test_modules_are_named_by_their_ends_and_unknown_ones_are_refused(tmp_path: 
     assert {name.rpartition(".")[2] for name in found} == {"q_lin"}
     with pytest.raises(LearnerError, match="has no 'q_proj' layer below its head") as error:
         heads.adapted_names(made, head, ("q_proj",))
-    assert str(error.value.mend).startswith("set `modules` to some of k_lin, lin1, lin2, out_lin")
+    assert str(error.value.hint).startswith("set `modules` to some of k_lin, lin1, lin2, out_lin")

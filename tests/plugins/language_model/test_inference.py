@@ -113,7 +113,7 @@ def test_not_enough_memory_for_a_small_pack_is_an_error() -> None:
     classifier = FakeClassifier(fits=299)
     with pytest.raises(LearnerError, match="out of memory with packs of 256 tokens") as error:
         inference.compute_logits(classifier, tiny.random_tokens(LENGTHS), 4 * SMALLEST)
-    assert "shorten the rows" in str(error.value.mend)
+    assert "shorten the rows" in str(error.value.hint)
     assert isinstance(error.value.__cause__, torch.OutOfMemoryError)
 
 
@@ -131,7 +131,7 @@ def test_what_is_no_number_is_an_error(bad: float) -> None:
     match = r"the model gave NaN or infinity for rows \[.*4.*\]"
     with pytest.raises(LearnerError, match=match) as error:
         inference.compute_logits(classifier, tiny.random_tokens(LENGTHS), 300)
-    assert "bfloat16" in str(error.value.mend)
+    assert "bfloat16" in str(error.value.hint)
 
 
 def test_other_errors_are_not_swallowed() -> None:

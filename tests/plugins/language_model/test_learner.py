@@ -362,7 +362,7 @@ def test_weights_that_are_not_there_are_an_error_that_says_what_to_do(tmp_path: 
     with pytest.raises(LearnerError, match="the model cannot be loaded") as caught:
         _fit(_make("gemma2-lora", tmp_path / "nowhere"))
     assert caught.value.where == str(tmp_path / "nowhere")
-    assert "directory" in str(caught.value.mend)
+    assert "directory" in str(caught.value.hint)
 
 
 def test_a_tensor_that_is_missing_on_load_is_an_error(
@@ -397,7 +397,7 @@ def test_dependencies_follow_the_content_of_a_checkpoint(tmp_path: Path, changed
     assert _make("llama3-lora", source).dependencies() != before
     with pytest.raises(LearnerError, match="the model cannot be loaded") as error:
         learner.dependencies()
-    assert "say so in `model` of the config" in str(error.value.mend)
+    assert "say so in `model` of the config" in str(error.value.hint)
 
 
 def test_a_key_knows_weights_by_content_alone(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ def test_each_message_comes_once_in_the_order_of_its_sender(tmp_path: Path) -> N
     here, one, other = (Messages(tmp_path) for _ in range(3))
     assert list(here.received()) == []
     one.send(0, "progress", 0.5, "loss 1")
-    other.send(1, "error", "it broke", None, "mend: \u00e9\n")
+    other.send(1, "error", "it broke", None, "hint: \u00e9\n")
     one.send(0, "progress", 0.6, "loss 2")
     assert list(here.received()) == [
         ["progress", 0.5, "loss 1"],
         ["progress", 0.6, "loss 2"],
-        ["error", "it broke", None, "mend: \u00e9\n"],
+        ["error", "it broke", None, "hint: \u00e9\n"],
     ]
     assert list(here.received()) == []
     one.send(0, "progress", 1.0, "done")

@@ -155,4 +155,4 @@ def test_too_few_positions_for_the_template_are_refused(tmp_path: Path) -> None:
         pytest.raises(LearnerError, match="a length of 13 tokens does not hold") as error,
     ):
         fit(made)
-    assert error.value.mend == "take a model with more positions: this one has 13"
+    assert error.value.hint == "take a model with more positions: this one has 13"

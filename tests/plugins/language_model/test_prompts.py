@@ -174,7 +174,7 @@ def test_wordpiece_cannot_write_special_tokens_either() -> None:
 def test_a_template_of_another_family_is_refused(template: str, family: str, message: str) -> None:
     with pytest.raises(LearnerError, match=message) as caught:
         find_special(TINY[family], TEMPLATES[template])
-    assert "there are: encoder, gemma2, llama3" in str(caught.value.mend)
+    assert "there are: encoder, gemma2, llama3" in str(caught.value.hint)
 
 
 def test_one_missing_special_token_is_enough() -> None:

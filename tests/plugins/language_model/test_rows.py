@@ -128,7 +128,7 @@ def test_without_patience_nothing_is_carved() -> None:
 def test_a_single_group_is_refused() -> None:
     with pytest.raises(LearnerError, match="early stopping needs battles of two groups") as caught:
         holdout_split(_rows([4, 4, 4]), tiny.settings(patience=1), 1)
-    assert "patience = 0" in str(caught.value.mend)
+    assert "patience = 0" in str(caught.value.hint)
 
 
 def test_few_groups_make_a_larger_share_and_no_error() -> None:

@@ -178,13 +178,13 @@ def test_a_length_below_the_scaffold_is_refused() -> None:
     assert len(model.encode(*TWO_ROUNDS, max_length=least).row(0)) == least
     with pytest.raises(LearnerError, match=f"a length of {least - 1} tokens does not hold") as info:
         model.encode(*TWO_ROUNDS, max_length=least - 1)
-    assert info.value.mend == "raise the length: most battles want 1024 tokens or more"
+    assert info.value.hint == "raise the length: most battles want 1024 tokens or more"
 
 
 def test_a_tokenizer_in_python_is_refused() -> None:
     with pytest.raises(LearnerError, match="ByT5Tokenizer is not a fast tokenizer") as info:
         BattleTokenizer(transformers.ByT5Tokenizer(), "encoder", truncation="left")
-    assert "tokenizer.json" in str(info.value.mend)
+    assert "tokenizer.json" in str(info.value.hint)
 
 
 def test_unknown_names_are_refused() -> None:

@@ -263,7 +263,7 @@ def test_a_battle_that_never_fits_into_memory_is_an_error(
     _limit_memory(classifier, training, 100)
     with pytest.raises(LearnerError, match="out of memory with packs of .* tokens") as caught:
         training.run()
-    assert "activation_checkpointing" in str(caught.value.mend)
+    assert "activation_checkpointing" in str(caught.value.hint)
 
 
 def _limit_memory(classifier: Any, training: Training, tokens: int) -> None:

@@ -71,8 +71,8 @@ def test_a_directory_that_is_not_there_is_named(
     with pytest.raises(LearnerError, match="the model cannot be loaded") as error:
         loader(of(place))
     assert error.value.where == place
-    assert "mend the name" in str(error.value.mend)
-    assert "the path of a directory" in str(error.value.mend)
+    assert "fix the name" in str(error.value.hint)
+    assert "the path of a directory" in str(error.value.hint)
 
 
 @pytest.mark.parametrize("loader", LOADERS)
@@ -80,7 +80,7 @@ def test_a_hub_id_offline_says_what_to_do(loader: Callable[[Any], Any]) -> None:
     with pytest.raises(LearnerError, match="the model cannot be loaded") as error:
         loader(of("google/no-such-model", revision="abc"))
     assert error.value.where == "google/no-such-model, revision abc"
-    assert str(error.value.mend).startswith(
+    assert str(error.value.hint).startswith(
         "it is not in the cache and nothing may be fetched: fetch it first, or give a directory"
     )
 
@@ -89,7 +89,7 @@ def test_weights_of_a_hub_id_that_are_not_in_the_cache_say_what_to_do(checkpoint
     config = weights.load_config(of(checkpoint))
     with pytest.raises(LearnerError, match="the model cannot be loaded") as error:
         weights.load_model(of("google/no-such-model"), config)
-    assert "fetch it first" in str(error.value.mend)
+    assert "fetch it first" in str(error.value.hint)
 
 
 def test_a_gated_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_pickled_weights_are_refused(checkpoint: Path) -> None:
     (checkpoint / FILE).unlink()
     with pytest.raises(LearnerError, match="no file named model.safetensors") as error:
         load(checkpoint)
-    assert error.value.mend == (
+    assert error.value.hint == (
         "convert the weights to safetensors: pickled weights are never loaded"
     )
 
@@ -128,7 +128,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(checkpoint: Path, tmp_p
     match = r"the weights lack \d\d tensors of LlamaForSequenceClassification: model\."
     with pytest.raises(LearnerError, match=match) as error:
         load(checkpoint)
-    assert error.value.mend == "give a checkpoint of this architecture, complete and in safetensors"
+    assert error.value.hint == "give a checkpoint of this architecture, complete and in safetensors"
 
 
 def test_a_misshapen_tensor_is_named(checkpoint: Path) -> None:
@@ -158,7 +158,7 @@ def test_models_with_code_of_their_own_are_refused_and_not_run(checkpoint: Path)
     for loader in (weights.load_config, weights.load_tokenizer):
         with pytest.raises(LearnerError, match="contains custom code") as error:
             loader(of(checkpoint))
-        assert "models with code of their own are not run" in str(error.value.mend)
+        assert "models with code of their own are not run" in str(error.value.hint)
     assert not ran.exists()
 
 

@@ -61,7 +61,7 @@ def read_state(classifier: Classifier, directory: Path) -> None:
             raise ArtifactError(
                 f"the {what} not what was trained on: {at_hand}, not {trained_on}",
                 where=str(directory),
-                mend="put those files back, or say in `model` (and `revision`) where they are: the "
+                hint="put those files back, or say in `model` (and `revision`) where they are: the "
                 "same bytes are taken wherever they lie",
             )
     put_state(classifier, load_file(directory / WEIGHTS), where=str(directory / WEIGHTS))
@@ -102,5 +102,5 @@ def _compare(stored: Tensors, expected: Tensors, where: str) -> None:
         raise ArtifactError(
             f"{len(faults)} tensors of the trained model do not fit: {'; '.join(faults[:3])}",
             where=where,
-            mend="fit this fold again",
+            hint="fit this fold again",
         )

@@ -64,7 +64,7 @@ def find_base(settings: ModelSettings) -> Base:
         raise LearnerError(
             f"{ADAPTERS} says that these are adapters, which stand on the weights of another model",
             where=str(base.directory),
-            mend="merge them into that model and save it whole, or give that model",
+            hint="merge them into that model and save it whole, or give that model",
         )
     return base
 
@@ -128,7 +128,7 @@ def weight_files(directory: Path) -> list[Path]:
         raise LearnerError(
             f"the model cannot be loaded: there is no file named {' or '.join(names)}",
             where=str(directory),
-            mend=_mend_weights(directory),
+            hint=_weights_hint(directory),
         )
     if not there[0].name.endswith(".index.json"):
         return there[:1]
@@ -139,12 +139,12 @@ def weight_files(directory: Path) -> list[Path]:
             f"the model cannot be loaded: {len(missing)} of {len(shards)} shards are missing: "
             + ", ".join(missing[:3]),
             where=str(directory),
-            mend="fetch the model again, or copy all of its directory",
+            hint="fetch the model again, or copy all of its directory",
         )
     return [there[0], *shards]
 
 
-def _mend_weights(directory: Path) -> str:
+def _weights_hint(directory: Path) -> str:
     if any(directory.glob("*.bin")) or any(directory.glob("*.pt")):
         return "convert the weights to safetensors: pickled weights are never loaded"
     return "give a hub id with its revision, or a directory with config, tokenizer and safetensors"
@@ -172,7 +172,7 @@ def _snapshot(settings: ModelSettings) -> Path:
         raise LearnerError(
             f"{revision} is a pull request, which anybody may have made",
             where=settings.model,
-            mend="give a commit, a branch or a tag of the model's own",
+            hint="give a commit, a branch or a tag of the model's own",
         )
     try:
         cached = _download(settings.model, revision, offline=True)

@@ -126,7 +126,7 @@ def adapted_names(
         kinds = sorted({name.rpartition(".")[2] for name in linear})
         raise LearnerError(
             f"{type(model).__name__} has no {named} layer below its head that could take adapters",
-            mend=f"set `modules` to some of {', '.join(kinds)}"
+            hint=f"set `modules` to some of {', '.join(kinds)}"
             if kinds
             else 'set tuning = "full", which needs no adapters',
         )
@@ -152,5 +152,5 @@ def _unknown(model: PreTrainedModel) -> LearnerError:
     return LearnerError(
         f"{type(model).__name__} keeps no head beside its backbone "
         f"({model.base_model_prefix!r}), so that it cannot be told what is to be trained",
-        mend="use another architecture: see docs/language_models.md",
+        hint="use another architecture: see docs/language_models.md",
     )

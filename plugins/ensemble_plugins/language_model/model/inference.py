@@ -62,7 +62,7 @@ def compute_logits(
             if budget <= _SMALLEST_BUDGET:
                 raise LearnerError(
                     f"out of memory with packs of {budget} tokens",
-                    mend="shorten the rows (predict_length), or load the weights in 8 or 4 bits",
+                    hint="shorten the rows (predict_length), or load the weights in 8 or 4 bits",
                 ) from error
             budget //= 2
         if torch.cuda.is_available():
@@ -119,6 +119,6 @@ def _keep(logits: LogitArray, rows: NDArray[np.int64], found: _OnTheirWay) -> No
     if not np.isfinite(values).all():
         raise LearnerError(
             f"the model gave NaN or infinity for rows {rows[:5].tolist()}",
-            mend="float16 overflows with some models: use a GPU that computes bfloat16",
+            hint="float16 overflows with some models: use a GPU that computes bfloat16",
         )
     logits[rows] = values

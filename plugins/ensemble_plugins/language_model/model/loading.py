@@ -51,7 +51,7 @@ def load_classifier(
         raise LearnerError(
             "files of the model were replaced while they were loaded",
             where=settings.model,
-            mend="run the same command again when nobody writes there",
+            hint="run the same command again when nobody writes there",
         )
     made = Classifier(base, settings, head=head, pad_id=pad_id, compiled=compiled)
     made.identity = before

@@ -1,4 +1,4 @@
-"""What went wrong where a model cannot be loaded, and what mends it."""
+"""What went wrong where a model cannot be loaded, and how to fix it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def unavailable(settings: ModelSettings, error: Exception) -> LearnerError:
     return LearnerError(
         f"the model cannot be loaded: {type(error).__name__}: {first}",
         where=settings.model + (f", revision {settings.revision}" if settings.revision else ""),
-        mend=_mend(names, str(error)),
+        hint=_hint(names, str(error)),
     )
 
 
@@ -39,7 +39,7 @@ _NOT_CACHED = (
 )
 
 
-def _mend(names: set[str], text: str) -> str:
+def _hint(names: set[str], text: str) -> str:
     from huggingface_hub import is_offline_mode
 
     if "GatedRepoError" in names or "gated repo" in text:
@@ -57,7 +57,7 @@ def _mend(names: set[str], text: str) -> str:
         return "convert the weights to safetensors: pickled weights are never loaded"
     if "RepositoryNotFoundError" in names or "not a local folder" in text or "Repo id must" in text:
         return (
-            "mend the name: a hub id like google/gemma-2-9b-it, or the path of a directory. "
+            "fix the name: a hub id like google/gemma-2-9b-it, or the path of a directory. "
             + _MOVED
         )
     return "give a hub id with its revision, or a directory with config, tokenizer and safetensors"

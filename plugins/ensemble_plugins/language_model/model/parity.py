@@ -79,7 +79,7 @@ class Parity:
                 f"{found:.3g} ({allowed:.3g} is allowed; transformers' own drift by "
                 f"{self.transformers:.3g} in {str(self.dtype).removeprefix('torch.')})",
                 where=where,
-                mend="report it with the model's name: predictions of this model cannot be trusted",
+                hint="report it with the model's name: predictions of this model cannot be trusted",
             )
 
 

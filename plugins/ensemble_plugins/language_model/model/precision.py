@@ -133,7 +133,7 @@ def use_eight_bits(backbone: nn.Module, precision: Precision) -> int:
     if not replaced:
         raise LearnerError(
             f'no layer can be computed with precision = "{precision}"',
-            mend='set precision = "native": weights in 8 or 4 bits have products of their own',
+            hint='set precision = "native": weights in 8 or 4 bits have products of their own',
         )
     for parent, name, layer in replaced:
         setattr(parent, name, EightBitLinear(layer, dtype))
@@ -159,6 +159,6 @@ def _dtype(precision: Precision, device: torch.device) -> torch.dtype:
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 9):
         raise LearnerError(
             f"this GPU computes no FP8: {torch.cuda.get_device_name(device)}",
-            mend='set precision = "int8" or "native"',
+            hint='set precision = "int8" or "native"',
         )
     return torch.float8_e4m3fn

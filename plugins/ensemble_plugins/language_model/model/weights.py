@@ -103,7 +103,7 @@ def load_model(
             f"{len(misshapen)} tensors do not fit {type(model).__name__}: "
             + "; ".join(misshapen[:3]),
             where=settings.model,
-            mend="give a checkpoint whose config and weights belong together",
+            hint="give a checkpoint whose config and weights belong together",
         )
     missing = sorted(key for key in report["missing_keys"] if not is_head(key, head))
     if missing:
@@ -111,7 +111,7 @@ def load_model(
             f"the weights lack {len(missing)} tensors of {type(model).__name__}: "
             + ", ".join(missing[:5]),
             where=settings.model,
-            mend="give a checkpoint of this architecture, complete and in safetensors",
+            hint="give a checkpoint of this architecture, complete and in safetensors",
         )
     return model, head
 

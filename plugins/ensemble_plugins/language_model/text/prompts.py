@@ -244,6 +244,6 @@ def _write_special(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _does_not_fit(what: str) -> LearnerError:
-    mend = "choose the template of the model's own family; there are: "
+    hint = "choose the template of the model's own family; there are: "
     message = f"the tokenizer has no {what}, which the template needs"
-    return LearnerError(message, mend=mend + ", ".join(sorted(TEMPLATES)))
+    return LearnerError(message, hint=hint + ", ".join(sorted(TEMPLATES)))

@@ -142,7 +142,7 @@ class BattleTokenizer:
             raise LearnerError(
                 f"a length of {max_length} tokens does not hold the template's own text, which "
                 f"takes {least} with a single round",
-                mend=f"take a model with more positions: this one has {self.longest}"
+                hint=f"take a model with more positions: this one has {self.longest}"
                 if max_length == self.longest
                 else "raise the length: most battles want 1024 tokens or more",
             )
@@ -252,5 +252,5 @@ def _check_fast(tokenizer: PreTrainedTokenizerBase) -> None:
     if not tokenizer.is_fast:
         raise LearnerError(
             f"{type(tokenizer).__name__} is not a fast tokenizer: it runs in Python, one by one",
-            mend="give a model with a tokenizer.json, which AutoTokenizer loads as a fast one",
+            hint="give a model with a tokenizer.json, which AutoTokenizer loads as a fast one",
         )

@@ -102,7 +102,7 @@ def train_together(
     if not job.cpu and there < processes:
         raise LearnerError(
             f"one fold is to be trained on {processes} GPUs, and {there} can be seen",
-            mend="lower gpus, or leave [execution] devices empty: each of its workers sees one GPU",
+            hint="lower gpus, or leave [execution] devices empty: each of its workers sees one GPU",
         )
     alive, held = get_context("spawn").Pipe(duplex=False)
     with TemporaryDirectory() as place, alive, held:  # all end where `held` is closed
@@ -133,8 +133,8 @@ def _watch(team: Any, told: Messages, progress: Callable[..., None]) -> None:
 def _pass_on(told: Messages, progress: Callable[..., None]) -> None:
     for kind, *content in told.received():
         if kind == "error":
-            message, where, mend = content
-            raise LearnerError(message, where=where, mend=mend)
+            message, where, hint = content
+            raise LearnerError(message, where=where, hint=hint)
         progress(*content)
 
 
@@ -154,7 +154,7 @@ def _take_part(
     try:
         _train(job, place)
     except EnsembleError as error:
-        Messages(place).send(number, "error", error.message, error.where, error.mend)
+        Messages(place).send(number, "error", error.message, error.where, error.hint)
         raise
     finally:
         if torch.distributed.is_initialized():

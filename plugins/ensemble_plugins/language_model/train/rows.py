@@ -138,7 +138,7 @@ def holdout_split(
     if n_groups < 2:
         raise LearnerError(
             "early stopping needs battles of two groups or more: all are of one",
-            mend="give more battles, or set patience = 0 to train a fixed number of epochs",
+            hint="give more battles, or set patience = 0 to train a fixed number of epochs",
         )
     n_parts = min(round(1 / settings.validation_fraction), n_groups)
     parts = group_split(rows.groups, n_parts, seed, judged=judged)

@@ -97,5 +97,5 @@ def _check(rows: LabeledRows, settings: TrainingSettings) -> None:
     if settings.distillation and rows.teacher is None:
         raise LearnerError(
             "distillation needs the teacher's logits, and the rows have none",
-            mend="name learners as teachers, or set distillation = 0",
+            hint="name learners as teachers, or set distillation = 0",
         )

@@ -147,7 +147,7 @@ class Training(TrainingState):
                 if self.token_budget <= _SMALLEST_BUDGET:
                     raise LearnerError(
                         f"out of memory with packs of {self.token_budget} tokens",
-                        mend="set activation_checkpointing = true, shorten the rows "
+                        hint="set activation_checkpointing = true, shorten the rows "
                         "(train_length), or load the weights in 8 or 4 bits",
                     ) from error
             # Not before here: until its handler ends, the error keeps the activations alive.
@@ -214,7 +214,7 @@ class Training(TrainingState):
         if not math.isfinite(value):
             raise LearnerError(
                 f"the loss is {value} at step {self.progress.step}",
-                mend="lower learning_rate or head_learning_rate, or raise warmup",
+                hint="lower learning_rate or head_learning_rate, or raise warmup",
             )
         return value
 
