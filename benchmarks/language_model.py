@@ -419,7 +419,9 @@ def decoder(name: str, report: Report, options: argparse.Namespace) -> None:
         )
         train_padded(name, classifier, f"{name} training, notebooks' way", report)
     if "train" in options.parts:
-        settings = TrainingSettings(batch_size=64, token_budget=options.train_budget, warmup=0.0)
+        settings = TrainingSettings(
+            batch_size=64, token_budget=options.train_budget, warmup_ratio=0.0
+        )
         training = train(name, classifier, settings, f"{name} LoRA r16, packed", report)
         if options.profile:
             classifier.model.train()
@@ -453,7 +455,9 @@ def encoder(name: str, report: Report, options: argparse.Namespace) -> None:
     if options.baseline:
         train_padded(name, classifier, f"{name} training, notebooks' way", report, rows=32)
     if "train" in options.parts:
-        settings = TrainingSettings(batch_size=64, token_budget=options.train_budget, warmup=0.0)
+        settings = TrainingSettings(
+            batch_size=64, token_budget=options.train_budget, warmup_ratio=0.0
+        )
         label = f"{name} training, sorted by length"
         # Layers are compiled for batches of one row and of more, of few tokens and of many.
         training = train(name, classifier, settings, label, report, warm=5)

@@ -94,7 +94,7 @@ def main() -> None:
             data,
             meta_learner=LightGBMStacker,
             meta_learner_name="lightgbm",
-            choose="verdict",
+            choose="auto",
             seed=0,
             threads=arguments.threads,
             manifest={},

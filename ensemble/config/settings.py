@@ -84,7 +84,7 @@ class Stack(_Table):
     """The ``[stack]`` table."""
 
     meta_learner: str | None = "lightgbm"
-    choose: str = "verdict"
+    choose: str = "auto"
     nesting: Literal["auto", "full", "plain"] = "auto"
     features: list[str] = []
     learners: list[Name] | None = None

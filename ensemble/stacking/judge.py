@@ -12,7 +12,7 @@ from ensemble.evaluation.selection import correct_for_choice, stratification_opt
 from ensemble.stacking.gap import nesting_record
 from ensemble.stacking.leakage import find_leakage
 from ensemble.stacking.tries import META_LEARNER, Try, candidate_try, learner_try
-from ensemble.stacking.verdict import BY_EVIDENCE, decide
+from ensemble.stacking.verdict import AUTO, decide
 from ensemble.stacking.verdict_text import describe_stratification, describe_tries
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def judge(
     losses: FloatArray,
     data: StackData,
     *,
-    choose: str = BY_EVIDENCE,
+    choose: str = AUTO,
     parts: Mapping[str, Any],
     tries: TryStore | None = None,
     replicates: FloatArray | None = None,
@@ -49,7 +49,7 @@ def judge(
     data
         The rows that were scored.
     choose
-        ``"verdict"`` or a candidate's name.
+        ``"auto"`` or a candidate's name.
     parts
         ``key_parts`` of the stack's manifest.
     tries

@@ -18,7 +18,7 @@ from ensemble.plugin.parameters import build, plain_parameters
 from ensemble.redact import without_secrets
 from ensemble.stacking.candidates import simple_candidates
 from ensemble.stacking.stack import VERSION, list_candidates
-from ensemble.stacking.verdict import BY_EVIDENCE
+from ensemble.stacking.verdict import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -223,7 +223,7 @@ def _check_choice(config: Config) -> None:
     candidates = list_candidates(
         len(learners), meta_learner_factory(config), config.stack.meta_learner or "none"
     )
-    names = [BY_EVIDENCE, *(candidate.name for candidate in candidates)]
+    names = [AUTO, *(candidate.name for candidate in candidates)]
     if config.stack.choose not in names:
         error = unknown_name("candidate", config.stack.choose, names)
         error.where = "stack.choose"

@@ -35,7 +35,7 @@ from ensemble.stacking.outputs import (
 )
 from ensemble.stacking.sanity import doubts_about
 from ensemble.stacking.seed_spread import seed_replicates
-from ensemble.stacking.verdict import BY_EVIDENCE
+from ensemble.stacking.verdict import AUTO
 from ensemble.storage.directories import atomic_directory, read_manifest
 from ensemble.storage.json_files import read_json, write_json
 
@@ -59,7 +59,7 @@ def run_stack(
     *,
     meta_learner: Callable[[], MetaLearner] | None,
     meta_learner_name: str,
-    choose: str = BY_EVIDENCE,
+    choose: str = AUTO,
     seed: int,
     threads: int,
     manifest: Mapping[str, Any],
@@ -80,7 +80,7 @@ def run_stack(
     meta_learner_name
         The meta-learner's name as a candidate.
     choose
-        ``"verdict"`` or a candidate's name.
+        ``"auto"`` or a candidate's name.
     seed, threads
         Seed of fits and bootstrap; CPU threads for a fit.
     manifest
@@ -110,8 +110,8 @@ def run_stack(
     """
     candidates = list_candidates(len(data.meta.learners), meta_learner, meta_learner_name)
     names = [candidate.name for candidate in candidates]
-    if choose not in (BY_EVIDENCE, *names):
-        raise unknown_name("candidate", choose, [BY_EVIDENCE, *names])
+    if choose not in (AUTO, *names):
+        raise unknown_name("candidate", choose, [AUTO, *names])
     rows = _predicted_rows(data)
     scored_data = data.take(rows)
     tell = progress or (lambda _done, _message: None)
@@ -178,7 +178,7 @@ def list_candidates(
     candidates = simple_candidates(n_learners)
     if meta_learner is None:
         return candidates
-    taken = [BY_EVIDENCE, *(candidate.name for candidate in simple_candidates(2))]
+    taken = [AUTO, *(candidate.name for candidate in simple_candidates(2))]
     if meta_learner_name in taken or not _is_plain(meta_learner_name):
         raise ConfigError(
             f'"{meta_learner_name}" cannot name a meta-learner',

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ensemble.stacking.candidates import Candidate
     from ensemble.stacking.leakage import Leakage
 
-BY_EVIDENCE = "verdict"
+AUTO = "auto"
 """The value of ``choose`` that leaves the choice to the evidence."""
 
 METHOD = (
@@ -56,7 +56,7 @@ def decide(
     losses: FloatArray,
     clusters: IntArray,
     *,
-    choose: str = BY_EVIDENCE,
+    choose: str = AUTO,
     leakage: Leakage | None = None,
     flattery: float = 0.0,
     attempts: int = 1,
@@ -81,7 +81,7 @@ def decide(
     clusters
         ``(n,)`` cluster of each row.
     choose
-        ``"verdict"``, or the name of the candidate to use whatever the evidence says.
+        ``"auto"``, or the name of the candidate to use whatever the evidence says.
     leakage
         What a stack can gain by labels that leak through logits; None where all nesting is exact.
     flattery
@@ -113,14 +113,14 @@ def decide(
     meta-learner has to win against that too.
     """
     names = [candidate.name for candidate in candidates]
-    if choose not in (BY_EVIDENCE, *names):
-        raise unknown_name("candidate", choose, [BY_EVIDENCE, *names])
+    if choose not in (AUTO, *names):
+        raise unknown_name("candidate", choose, [AUTO, *names])
     drawn = losses if replicates is None else replicates
     samples = bootstrap_means(drawn, clusters, resamples=resamples, seed=seed)
     found = _weigh(candidates, losses, samples, clusters, leakage, flattery, attempts, level)
     winner, rule = _by_evidence(found, losses.mean(axis=0))
-    chosen = winner if choose == BY_EVIDENCE else names.index(choose)
-    asked = choose != BY_EVIDENCE
+    chosen = winner if choose == AUTO else names.index(choose)
+    asked = choose != AUTO
     outcome = describe_outcome(found, chosen, asked=asked)
     evidence = describe_evidence(found, winner, chosen)
     return {

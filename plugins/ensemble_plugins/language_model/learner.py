@@ -51,12 +51,16 @@ class LanguageModel(Parameters, BaseLearner):
     train_length, predict_length
         Most tokens of a battle, when training and when predicting; no more than the model has
         positions for, of which it warns.
-    epochs, batch_size, both_orders, token_budget, learning_rate, weight_decay, warmup, schedule
+    epochs, batch_size, swap_augmentation, token_budget
+        See ``TrainingSettings``.
+    learning_rate, weight_decay, warmup_ratio, schedule
         See ``TrainingSettings``.
     head_learning_rate
         Rate of the head; None for that of the stage times ``rank / alpha``, at which adapters and
         head move at one pace.
-    clip, patience, validation_fraction, evaluations, distillation, temperature
+    max_grad_norm, early_stopping, patience, validation_fraction, evaluations
+        See ``TrainingSettings``.
+    distillation, temperature
         See ``TrainingSettings``.
     activation_checkpointing
         See ``TrainingSettings``.
@@ -260,7 +264,7 @@ class LanguageModel(Parameters, BaseLearner):
 
         orders = tuple(
             self._tokens(battles, self.train_length, swapped=swapped)
-            for swapped in (False, True)[: 1 + self.both_orders]
+            for swapped in (False, True)[: 1 + self.swap_augmentation]
         )
         every = np.arange(len(battles), dtype=np.int64)
         return LabeledRows(

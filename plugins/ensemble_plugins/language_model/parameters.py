@@ -25,9 +25,9 @@ PretrainHead = Literal["drop", "keep"]
 
 _ONE_OR_MORE = (
     *("train_length", "predict_length", "epochs", "batch_size", "token_budget", "rank"),
-    *("evaluations", "pretrain_epochs", "predict_token_budget", "gpus"),
+    *("patience", "evaluations", "pretrain_epochs", "predict_token_budget", "gpus"),
 )
-_ZERO_OR_MORE = ("weight_decay", "clip", "patience", "checkpoint_minutes")
+_ZERO_OR_MORE = ("weight_decay", "max_grad_norm", "checkpoint_minutes")
 _ABOVE_ZERO = (
     *("alpha", "learning_rate", "head_learning_rate", "pretrain_learning_rate", "temperature"),
     "parity_tolerance",
@@ -66,14 +66,15 @@ class Parameters:
     soft_capping: bool = ModelSettings.soft_capping
     epochs: int = TrainingSettings.epochs
     batch_size: int = TrainingSettings.batch_size
-    both_orders: bool = TrainingSettings.both_orders
+    swap_augmentation: bool = TrainingSettings.swap_augmentation
     token_budget: int = TrainingSettings.token_budget
     learning_rate: float = TrainingSettings.learning_rate
     head_learning_rate: float | None = None
     weight_decay: float = TrainingSettings.weight_decay
-    warmup: float = TrainingSettings.warmup
+    warmup_ratio: float = TrainingSettings.warmup_ratio
     schedule: Schedule = TrainingSettings.schedule
-    clip: float = TrainingSettings.clip
+    max_grad_norm: float = TrainingSettings.max_grad_norm
+    early_stopping: bool = TrainingSettings.early_stopping
     patience: int = TrainingSettings.patience
     validation_fraction: float = TrainingSettings.validation_fraction
     evaluations: int = TrainingSettings.evaluations
@@ -166,7 +167,7 @@ class Parameters:
         for name in _ABOVE_ZERO:
             value = getattr(self, name)
             self._require(name, "above 0", value is None or value > 0)
-        for name in ("distillation", "warmup"):
+        for name in ("distillation", "warmup_ratio"):
             self._require(name, "in [0, 1]", 0 <= getattr(self, name) <= 1)
         self._require("dropout", "in [0, 1)", 0 <= self.dropout < 1)
         self._require("validation_fraction", "in (0, 0.5]", 0 < self.validation_fraction <= 0.5)

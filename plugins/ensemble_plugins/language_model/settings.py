@@ -54,7 +54,7 @@ class TrainingSettings:
         Passes over the rows; with early stopping the most of them.
     batch_size
         Battles a step of the optimizer.
-    both_orders
+    swap_augmentation
         Whether a step sees each of its battles a second time with A and B exchanged.
     token_budget
         Most tokens computed at once; a step accumulates gradients over as many packs as it takes.
@@ -63,14 +63,16 @@ class TrainingSettings:
         Of adapters or backbone, and of the head.
     weight_decay
         Of AdamW, on matrices alone.
-    warmup
+    warmup_ratio
         Share of the steps in which the rate rises.
     schedule
         How it falls after that.
-    clip
+    max_grad_norm
         Greatest norm of the gradient; 0 for no bound.
+    early_stopping
+        Whether training stops by rows that are split off for it, and keeps the best weights.
     patience
-        Evaluations without a gain after which training stops; 0 trains all epochs.
+        Evaluations without a gain after which it stops.
     validation_fraction
         Share of the groups that early stopping looks at.
     evaluations
@@ -87,15 +89,16 @@ class TrainingSettings:
 
     epochs: int = 1
     batch_size: int = 16
-    both_orders: bool = False
+    swap_augmentation: bool = False
     token_budget: int = 8448
     learning_rate: float = 1e-4
     head_learning_rate: float = 1e-4
     weight_decay: float = 0.01
-    warmup: float = 0.1
+    warmup_ratio: float = 0.1
     schedule: Schedule = "cosine"
-    clip: float = 1.0
-    patience: int = 0
+    max_grad_norm: float = 1.0
+    early_stopping: bool = False
+    patience: int = 1
     validation_fraction: float = 0.1
     evaluations: int = 1
     distillation: float = 0.0

@@ -29,7 +29,7 @@ def test_defaults_and_anchored_paths(tmp_path: Path) -> None:
     assert config.run_dir == str(tmp_path / "run")
     assert config.sources[0].path == str(tmp_path / "train.csv")
     assert (config.folds.n_splits, config.folds.near_duplicate_threshold) == (5, 0.8)
-    assert (config.stack.meta_learner, config.stack.choose) == ("lightgbm", "verdict")
+    assert (config.stack.meta_learner, config.stack.choose) == ("lightgbm", "auto")
     assert config.stack.nesting == "auto"
 
 

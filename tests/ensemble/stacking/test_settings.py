@@ -34,7 +34,7 @@ def test_a_candidate_that_there_will_not_be_is_refused_before_any_work(
 
 @pytest.mark.parametrize(
     ("learners", "choose"),
-    [(TWO, "mean"), (TWO, "lightgbm"), (ONE, "best_single"), (ONE, "verdict")],
+    [(TWO, "mean"), (TWO, "lightgbm"), (ONE, "best_single"), (ONE, "auto")],
 )
 def test_a_candidate_that_there_will_be_is_accepted(
     project: Any, learners: Any, choose: str

@@ -72,7 +72,7 @@ def run(directory: Path, data: StackData, **options: Any) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "meta_learner": stacker,
         "meta_learner_name": "lightgbm",
-        "choose": "verdict",
+        "choose": "auto",
         "seed": 0,
         "threads": 1,
         "manifest": {"key": "k"},
@@ -257,7 +257,7 @@ def test_an_unknown_choice_is_refused_before_anything_is_fitted(tmp_path: Path) 
     assert 'did you mean "lightgbm"' in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["mean", "verdict", "../up", "a/b", "a\\b", "..", ""])
+@pytest.mark.parametrize("name", ["mean", "auto", "../up", "a/b", "a\\b", "..", ""])
 def test_a_meta_learner_cannot_take_a_name_that_is_taken_or_leaves_the_run(name: str) -> None:
     with pytest.raises(ConfigError, match="cannot name a meta-learner"):
         list_candidates(2, stacker, name)

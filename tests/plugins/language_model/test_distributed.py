@@ -42,7 +42,7 @@ pytestmark = [
 
 
 def _job(source: Path, rows: Any = None, snapshots: Path | None = None, **changes: Any) -> Any:
-    chosen = {"batch_size": 5, "token_budget": 25, "warmup": 0.3} | changes
+    chosen = {"batch_size": 5, "token_budget": 25, "warmup_ratio": 0.3} | changes
     classifier = tiny.load(source)
     return distributed.Job(
         classifier.settings,
@@ -78,7 +78,14 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_two_processes_take_the_steps_of_one(source: Path, tmp_path: Path) -> None:
     # Three packs of the first steps, one of the last: there a process has no part.
-    job = _job(source, snapshots=tmp_path, patience=2, evaluations=2, validation_fraction=0.25)
+    job = _job(
+        source,
+        snapshots=tmp_path,
+        early_stopping=True,
+        patience=2,
+        evaluations=2,
+        validation_fraction=0.25,
+    )
     wanted, progress = _alone(source, job)
     told: list[tuple[float, str]] = []
     found, start = _together(source, job, lambda *what: told.append(what)), _start(source)
@@ -200,7 +207,7 @@ def test_a_process_may_have_no_part_in_its_first_step_where_gradients_are_scaled
 
 
 def test_a_process_may_have_no_row_of_early_stopping(source: Path) -> None:
-    job = _job(source, patience=1, validation_fraction=0.07)
+    job = _job(source, early_stopping=True, patience=1, validation_fraction=0.07)
     training = Training(tiny.load(source), job.rows, job.training, seed=1, team=_Second())
     assert len(training.stop_rows) == 1
     training.run()

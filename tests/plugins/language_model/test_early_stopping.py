@@ -30,7 +30,7 @@ GROUPS = np.repeat(np.arange(12), 3)
 
 def _training(checkpoint: Path, **changes: Any) -> Training:
     rows = tiny.labeled_rows(36, groups=GROUPS)
-    chosen = {"patience": 2, "epochs": 6, "validation_fraction": 0.25}
+    chosen = {"early_stopping": True, "patience": 2, "epochs": 6, "validation_fraction": 0.25}
     return Training(tiny.load(checkpoint), rows, tiny.settings(**chosen | changes), seed=1)
 
 
@@ -58,7 +58,7 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_carved_rows_are_never_trained_on(checkpoint: Path) -> None:
-    training = _training(checkpoint, patience=9)
+    training = _training(checkpoint, early_stopping=True, patience=9)
     seen: set[tuple[int, ...]] = set()
     assert training.stop_rows is not None
 
@@ -98,14 +98,14 @@ def test_a_gain_ends_the_wait(checkpoint: Path, judge: Any) -> None:
 
 
 def test_an_epoch_is_evaluated_as_often_as_asked_for(checkpoint: Path) -> None:
-    training = _training(checkpoint, evaluations=2, epochs=2, patience=9)
+    training = _training(checkpoint, evaluations=2, epochs=2, early_stopping=True, patience=9)
     progress = training.run()
     total = len(training.steps)
     assert [step for step, _ in progress.history] == [round(total * q / 4) for q in (1, 2, 3, 4)]
 
 
-def test_without_patience_the_last_weights_are_kept(checkpoint: Path) -> None:
-    training = _training(checkpoint, patience=0, epochs=1)
+def test_without_early_stopping_the_last_weights_are_kept(checkpoint: Path) -> None:
+    training = _training(checkpoint, early_stopping=False, epochs=1)
     progress = training.run()
     assert progress.history == []
     assert training.best_weights == {}
@@ -117,7 +117,7 @@ def test_the_loss_that_stops_is_weighted(checkpoint: Path) -> None:
     training = Training(
         tiny.load(checkpoint),
         rows,
-        tiny.settings(patience=1, epochs=1, validation_fraction=0.25),
+        tiny.settings(early_stopping=True, patience=1, epochs=1, validation_fraction=0.25),
         seed=1,
     )
     stops = training.stop_rows

@@ -236,7 +236,12 @@ def test_two_gpus_take_the_steps_of_one(tmp_path: Path) -> None:
         chosen,
         tiny.labeled_rows(40, lengths=(60, 120)),
         tiny.settings(
-            batch_size=10, token_budget=384, patience=4, evaluations=2, validation_fraction=0.2
+            batch_size=10,
+            token_budget=384,
+            early_stopping=True,
+            patience=4,
+            evaluations=2,
+            validation_fraction=0.2,
         ),
         seed=1,
         snapshots=None,

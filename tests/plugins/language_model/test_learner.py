@@ -44,7 +44,7 @@ QUICK: dict[str, Any] = {
     "head_learning_rate": 5e-3,
     "rank": 4,
     "alpha": 8.0,
-    "warmup": 0.0,
+    "warmup_ratio": 0.0,
 }
 WORDS = ["hello", "world", "good", "bad", "long", "short", "yes", "no", "one", "two", "three"]
 
@@ -265,7 +265,13 @@ def test_only_judged_rows_stop_the_training(
         return compute(classifier, tokens, budget)
 
     monkeypatch.setattr(stopping, "compute_logits", spy)
-    learner = _make("llama3-lora", checkpoint("llama3-lora"), patience=1, validation_fraction=0.5)
+    learner = _make(
+        "llama3-lora",
+        checkpoint("llama3-lora"),
+        early_stopping=True,
+        patience=1,
+        validation_fraction=0.5,
+    )
     _fit(learner, judged=np.arange(len(TRAIN)) < 6)
     assert watched[0] == 3
 
@@ -302,7 +308,7 @@ def test_seed_weights_both_orders_and_lengths_count(checkpoint: Callable[[str], 
 
     assert differs(_fit(_make("llama3-lora", source), seed=6).predict_logits(NEW))
     for name, value in {
-        "both_orders": True,
+        "swap_augmentation": True,
         "train_length": 75,
         "truncation": "middle",
         "soft_capping": False,
@@ -326,7 +332,13 @@ def test_fit_resumes_from_its_checkpoint_directory(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
     source, earlier = checkpoint("llama3-lora"), _battles(12, seed=7)
-    options = {"checkpoint_minutes": 0.0, "dropout": 0.2, "patience": 2, "epochs": 2}
+    options = {
+        "checkpoint_minutes": 0.0,
+        "dropout": 0.2,
+        "early_stopping": True,
+        "patience": 2,
+        "epochs": 2,
+    }
 
     def learn(learner: Any, place: Path | None) -> Any:
         context = FitContext(seed=5, device="cpu", checkpoint_directory=place)
@@ -425,12 +437,12 @@ def test_a_key_knows_weights_by_content_alone(tmp_path: Path) -> None:
         ("epochs", 0, "epochs must be 1 or more, got 0"),
         ("rank", 0, "rank must be 1 or more, got 0"),
         ("token_budget", -5, "token_budget must be 1 or more, got -5"),
-        ("patience", -1, "patience must be 0 or more, got -1"),
-        ("clip", -0.5, "clip must be 0 or more, got -0.5"),
+        ("patience", 0, "patience must be 1 or more, got 0"),
+        ("max_grad_norm", -0.5, "max_grad_norm must be 0 or more, got -0.5"),
         ("learning_rate", 0.0, "learning_rate must be above 0, got 0.0"),
         ("head_learning_rate", -1e-4, "head_learning_rate must be above 0, got -0.0001"),
         ("temperature", 0.0, "temperature must be above 0, got 0.0"),
-        ("warmup", 1.5, r"warmup must be in \[0, 1\], got 1.5"),
+        ("warmup_ratio", 1.5, r"warmup_ratio must be in \[0, 1\], got 1.5"),
         ("dropout", 1.0, r"dropout must be in \[0, 1\), got 1.0"),
         ("validation_fraction", 0.6, r"validation_fraction must be in \(0, 0.5\], got 0.6"),
         ("distillation", 2.0, r"distillation must be in \[0, 1\], got 2.0"),

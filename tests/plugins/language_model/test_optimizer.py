@@ -87,9 +87,9 @@ FALL = [1.0, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
     ],
 )
 def test_the_rate_rises_and_falls_as_the_schedule_says(schedule: str, wanted: list[float]) -> None:
-    assert _shares(8, schedule=schedule, warmup=0.25) == pytest.approx(wanted)
+    assert _shares(8, schedule=schedule, warmup_ratio=0.25) == pytest.approx(wanted)
 
 
 def test_without_warmup_the_first_step_has_the_whole_rate() -> None:
-    assert _shares(3, schedule="constant", warmup=0.0) == [1.0, 1.0, 1.0]
-    assert _shares(4, schedule="linear", warmup=0.0) == pytest.approx([1.0, 0.75, 0.5, 0.25])
+    assert _shares(3, schedule="constant", warmup_ratio=0.0) == [1.0, 1.0, 1.0]
+    assert _shares(4, schedule="linear", warmup_ratio=0.0) == pytest.approx([1.0, 0.75, 0.5, 0.25])

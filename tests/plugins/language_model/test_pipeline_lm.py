@@ -78,7 +78,7 @@ batch_size = 6
 {more}
 """
 PLUGINS = {"gemma2": "gemma2-lora", "llama3": "llama3-lora", "deberta": "deberta"}
-MORE = {"gemma2": "both_orders = true", "llama3": "patience = 1", "deberta": ""}
+MORE = {"gemma2": "swap_augmentation = true", "llama3": "early_stopping = true", "deberta": ""}
 
 
 @pytest.fixture(scope="module")

@@ -34,9 +34,13 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
-    "lora": ("llama3", {"dropout": 0.3}, {"warmup": 0.3}),
+    "lora": ("llama3", {"dropout": 0.3}, {"warmup_ratio": 0.3}),
     "full": ("deberta", {"tuning": "full"}, {"epochs": 1, "schedule": "linear"}),
-    "stopping": ("gemma2", {}, {"patience": 2, "evaluations": 2, "validation_fraction": 0.25}),
+    "stopping": (
+        "gemma2",
+        {},
+        {"early_stopping": True, "patience": 2, "evaluations": 2, "validation_fraction": 0.25},
+    ),
 }
 """Family, model and training; the first two draw dropout at every step."""
 

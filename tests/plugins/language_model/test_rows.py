@@ -57,7 +57,9 @@ def _rows(groups: Any) -> Any:
 )
 def test_rows_are_carved_by_whole_groups(groups: list[int], share: float, seed: int) -> None:
     kept, stops = holdout_split(
-        _rows(groups), tiny.settings(patience=1, validation_fraction=share), seed
+        _rows(groups),
+        tiny.settings(early_stopping=True, patience=1, validation_fraction=share),
+        seed,
     )
     assert stops is not None
     assert set(kept.groups).isdisjoint(stops.groups)
@@ -66,7 +68,9 @@ def test_rows_are_carved_by_whole_groups(groups: list[int], share: float, seed: 
     assert len(kept) > 0
     assert len(stops) > 0
     again = holdout_split(
-        _rows(groups), tiny.settings(patience=1, validation_fraction=share), seed
+        _rows(groups),
+        tiny.settings(early_stopping=True, patience=1, validation_fraction=share),
+        seed,
     )[1]
     assert again is not None
     assert again.weight.tolist() == stops.weight.tolist()
@@ -81,7 +85,7 @@ def test_only_judged_rows_are_looked_at_and_their_groups_are_not_learned(
 ) -> None:
     judged = np.arange(len(groups)) % 3 == 0
     rows = replace(_rows(groups), judged=judged)
-    chosen = tiny.settings(patience=1, validation_fraction=0.25)
+    chosen = tiny.settings(early_stopping=True, patience=1, validation_fraction=0.25)
     if len(np.unique(np.array(groups)[judged])) < 2:
         with pytest.raises(LearnerError, match="battles of two groups"):
             holdout_split(rows, chosen, seed)
@@ -98,7 +102,7 @@ def test_only_judged_rows_are_looked_at_and_their_groups_are_not_learned(
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.25])
 def test_about_the_share_is_carved(share: float) -> None:
     groups = np.random.default_rng(0).integers(0, 150, 400)
-    chosen = tiny.settings(patience=2, validation_fraction=share)
+    chosen = tiny.settings(early_stopping=True, patience=2, validation_fraction=share)
     _, stops = holdout_split(_rows(groups), chosen, 1)
     assert stops is not None
     assert len(stops) / 400 == pytest.approx(share, rel=0.25)
@@ -111,29 +115,33 @@ def test_a_large_group_is_learned_and_not_stopped_by() -> None:
     groups = [0] * 60 + list(range(1, 61))
     for seed in range(5):
         kept, stops = holdout_split(
-            _rows(groups), tiny.settings(patience=1, validation_fraction=0.2), seed
+            _rows(groups),
+            tiny.settings(early_stopping=True, patience=1, validation_fraction=0.2),
+            seed,
         )
         assert stops is not None
         assert 0 in kept.groups
         assert len(np.unique(stops.groups)) >= 10
 
 
-def test_without_patience_nothing_is_carved() -> None:
+def test_without_early_stopping_nothing_is_carved() -> None:
     rows = _rows([0, 0, 1, 2])
-    kept, stops = holdout_split(rows, tiny.settings(patience=0), 1)
+    kept, stops = holdout_split(rows, tiny.settings(early_stopping=False), 1)
     assert kept is rows
     assert stops is None
 
 
 def test_a_single_group_is_refused() -> None:
     with pytest.raises(LearnerError, match="early stopping needs battles of two groups") as caught:
-        holdout_split(_rows([4, 4, 4]), tiny.settings(patience=1), 1)
-    assert "patience = 0" in str(caught.value.hint)
+        holdout_split(_rows([4, 4, 4]), tiny.settings(early_stopping=True, patience=1), 1)
+    assert "early_stopping = false" in str(caught.value.hint)
 
 
 def test_few_groups_make_a_larger_share_and_no_error() -> None:
     kept, stops = holdout_split(
-        _rows([0, 0, 1, 1, 2]), tiny.settings(patience=1, validation_fraction=0.1), 1
+        _rows([0, 0, 1, 1, 2]),
+        tiny.settings(early_stopping=True, patience=1, validation_fraction=0.1),
+        1,
     )
     assert stops is not None
     assert len(np.unique(stops.groups)) == 1

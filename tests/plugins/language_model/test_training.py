@@ -101,12 +101,12 @@ def test_dropout_counts_while_training(checkpoint: Callable[[str], Path]) -> Non
     assert not tiny.same(ends[0], ends[1])
 
 
-@pytest.mark.parametrize("clip", [0.0, 0.05])
+@pytest.mark.parametrize("max_grad_norm", [0.0, 0.05])
 def test_steps_are_clipped_and_follow_the_schedule(
-    checkpoint: Callable[[str], Path], clip: float
+    checkpoint: Callable[[str], Path], max_grad_norm: float
 ) -> None:
     classifier = tiny.load(checkpoint("llama3"))
-    chosen = tiny.settings(clip=clip, schedule="linear", learning_rate=0.01)
+    chosen = tiny.settings(max_grad_norm=max_grad_norm, schedule="linear", learning_rate=0.01)
     training = Training(classifier, tiny.labeled_rows(), chosen, seed=1)
     norms, rates = [], []
 
@@ -117,7 +117,7 @@ def test_steps_are_clipped_and_follow_the_schedule(
 
     training.optimizer.register_step_pre_hook(look)
     training.run()
-    assert (max(norms) <= 0.05 * 1.001) is (clip > 0)
+    assert (max(norms) <= 0.05 * 1.001) is (max_grad_norm > 0)
     total = len(training.steps)
     assert rates == pytest.approx([0.01 * (1 - step / total) for step in range(total)])
 
@@ -167,7 +167,7 @@ def test_a_steps_gradient_is_the_same_for_every_token_budget(
     @example(budget=70)
     @example(budget=300)
     def check(budget: int) -> None:
-        chosen = tiny.settings(batch_size=8, token_budget=budget, both_orders=True)
+        chosen = tiny.settings(batch_size=8, token_budget=budget, swap_augmentation=True)
         training = Training(classifier, rows, chosen, seed=budget)
         classifier.model.eval()  # no dropout: it would differ with the order of packs
         (step,) = training.steps[:1]
@@ -338,13 +338,31 @@ def test_each_pack_asks_for_the_kernel_of_what_is_done_with_it(
     classifier = tiny.load(checkpoint("gemma2"))
     size = classifier.base.config.head_dim
     rows, wide = tiny.labeled_rows(12), {"token_budget": 4000, "batch_size": 4}
-    _train(classifier, rows, epochs=1, patience=9, evaluations=1, validation_fraction=0.4, **wide)
+    _train(
+        classifier,
+        rows,
+        epochs=1,
+        early_stopping=True,
+        patience=9,
+        evaluations=1,
+        validation_fraction=0.4,
+        **wide,
+    )
     trained = (size, True)
     assert set(asked) == {trained, (size, False)}
     # An evaluation leaves the model ready for prediction, and the next step takes it back.
     assert asked[0] == trained
     asked.clear()
-    _train(classifier, rows, epochs=2, patience=9, evaluations=1, validation_fraction=0.4, **wide)
+    _train(
+        classifier,
+        rows,
+        epochs=2,
+        early_stopping=True,
+        patience=9,
+        evaluations=1,
+        validation_fraction=0.4,
+        **wide,
+    )
     between = [asked[at + 1] for at, kernel in enumerate(asked[:-1]) if kernel[1] is False]
     assert trained in between
 

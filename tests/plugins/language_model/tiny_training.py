@@ -42,7 +42,7 @@ def settings(**changes: Any) -> TrainingSettings:
         "token_budget": 60,
         "learning_rate": 1e-2,
         "head_learning_rate": 1e-2,
-        "warmup": 0.0,
+        "warmup_ratio": 0.0,
         "checkpoint_minutes": 0.0,
     }
     return TrainingSettings(**chosen | changes)

@@ -38,7 +38,7 @@ def make_scheduler(
     scheduler: torch.optim.lr_scheduler.LRScheduler = get_scheduler(
         "constant_with_warmup" if name == "constant" else name,
         optimizer,
-        num_warmup_steps=math.ceil(settings.warmup * steps),
+        num_warmup_steps=math.ceil(settings.warmup_ratio * steps),
         num_training_steps=steps,
     )
     return scheduler

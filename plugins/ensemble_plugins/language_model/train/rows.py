@@ -124,21 +124,21 @@ def holdout_split(
     -------
     tuple
         Rows to learn, and about ``validation_fraction`` of those that may be looked at to stop by;
-        None without patience. What shares a group with the latter is not learned.
+        None without early stopping. What shares a group with the latter is not learned.
 
     Raises
     ------
     LearnerError
         All rows that may be looked at are of one group.
     """
-    if not settings.patience:
+    if not settings.early_stopping:
         return rows, None
     judged = np.ones(len(rows), dtype=bool) if rows.judged is None else rows.judged
     n_groups = len(np.unique(rows.groups[judged]))
     if n_groups < 2:
         raise LearnerError(
             "early stopping needs battles of two groups or more: all are of one",
-            hint="give more battles, or set patience = 0 to train a fixed number of epochs",
+            hint="give more battles, or set early_stopping = false to train all epochs",
         )
     n_parts = min(round(1 / settings.validation_fraction), n_groups)
     parts = group_split(rows.groups, n_parts, seed, judged=judged)

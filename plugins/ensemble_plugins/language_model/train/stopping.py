@@ -25,7 +25,7 @@ def evaluation_steps(settings: TrainingSettings, steps: int) -> set[int]:
 def stopping_loss(training: TrainingState) -> float:
     """Give the weighted mean log loss of the rows that early stopping looks at."""
     rows = training.stop_rows
-    assert rows is not None  # noqa: S101 - carved where patience is set
+    assert rows is not None  # noqa: S101 - split off for early stopping
     offset = None if rows.offset is None else torch.from_numpy(rows.offset)
     logits = _logits(training, rows.orders[0])
     losses = row_losses(logits, torch.from_numpy(rows.labels), offset=offset)

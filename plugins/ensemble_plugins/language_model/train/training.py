@@ -120,8 +120,8 @@ class Training(TrainingState):
         loss = self._accumulate_in_memory(parts)
         self._add_up(loss)
         self.scaler.unscale_(self.optimizer)
-        if self.settings.clip:
-            torch.nn.utils.clip_grad_norm_(self.trained.values(), self.settings.clip)
+        if self.settings.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(self.trained.values(), self.settings.max_grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.scheduler.step()
@@ -205,7 +205,9 @@ class Training(TrainingState):
         ended = step >= len(self.steps)
         if step % _TOLD_EVERY == 0 or ended:
             self._tell(step / len(self.steps), f"loss {self._checked(loss):.4f}")
-        if self.settings.patience and step in evaluation_steps(self.settings, len(self.steps)):
+        if self.settings.early_stopping and step in evaluation_steps(
+            self.settings, len(self.steps)
+        ):
             self._evaluate()
         self.progress.done = self.progress.done or ended
 
@@ -214,7 +216,7 @@ class Training(TrainingState):
         if not math.isfinite(value):
             raise LearnerError(
                 f"the loss is {value} at step {self.progress.step}",
-                hint="lower learning_rate or head_learning_rate, or raise warmup",
+                hint="lower learning_rate or head_learning_rate, or raise warmup_ratio",
             )
         return value
 
