@@ -1,8 +1,7 @@
 """Feature values on disk, found again by what a set computes and by the text of a row.
 
-One directory a definition of a set; in it, files that are named by the SHA-256 of their content
-and only ever added, so that writers cannot disturb one another and damage shows on reading. A
-damaged file is dropped and its rows are computed anew.
+One directory a definition of a set, with the files of ``storage.shards``; rows of a damaged file
+are computed anew.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import polars as pl
 
 from ensemble.battles.feature_plan import definition
 from ensemble.battles.schema import TEXT_COLUMNS
-from ensemble.storage.atomic import atomic_path
+from ensemble.storage.shards import add_shard, read_shard, shard_paths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.base import FeatureSet, IntArray, LogitArray
 
-_KEY = "row:key"
+_KEY, _SUFFIX = "row:key", ".parquet"
 _SMALL, _REMEMBERED = 1 << 21, 64
 """Bytes of a file that is kept in memory, and most such files: folds ask for the same ones."""
 
@@ -71,8 +70,7 @@ class FeatureCache:
         names = [feature.name for feature in feature_set.features]
         place = self._place(feature_set)
         schema = {_KEY: pl.String, **dict.fromkeys(names, pl.Float32)}
-        # Not what another process is writing: that has a name of another form.
-        paths = [] if place is None else sorted(place.glob(f"{'[0-9a-f]' * 64}.parquet"))
+        paths = [] if place is None else shard_paths(place, _SUFFIX)
         parts = [_read(path, schema) for path in paths]
         stored = pl.concat([pl.DataFrame(schema=schema), *parts]).unique(_KEY, keep="any")
         return self._block(stored.with_columns(found=True), names)
@@ -127,26 +125,22 @@ def _row_key(row: tuple[list[str | None] | None, ...]) -> str:
 def _write(place: Path, table: pl.DataFrame) -> None:
     buffer = io.BytesIO()
     table.write_parquet(buffer)
-    content = buffer.getvalue()
-    with atomic_path(place / f"{hashlib.sha256(content).hexdigest()}.parquet") as path:
-        path.write_bytes(content)
+    add_shard(place, buffer.getvalue(), _SUFFIX)
 
 
 def _read(path: Path, schema: dict[str, type[pl.DataType]]) -> pl.DataFrame:
-    """Read a file that is what its name says; another is dropped."""
-    state = path.stat()
+    """Read the rows of a file; none where it is damaged or gone."""
+    try:
+        state = path.stat()
+    except OSError:  # removed since it was listed
+        return pl.DataFrame(schema=schema)
     read = _remembered if state.st_size <= _SMALL else _remembered.__wrapped__
     table = read(path, state.st_mtime_ns, state.st_size)
-    if table is None:
-        path.unlink(missing_ok=True)
-        return pl.DataFrame(schema=schema)
-    return table.select(*schema)
+    return pl.DataFrame(schema=schema) if table is None else table.select(*schema)
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def _remembered(path: Path, changed: int, size: int) -> pl.DataFrame | None:  # noqa: ARG001
     """Read a file, once as long as it stays; None where it is damaged."""
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != path.stem:
-        return None
-    return pl.read_parquet(io.BytesIO(content))
+    content = read_shard(path)
+    return None if content is None else pl.read_parquet(io.BytesIO(content))

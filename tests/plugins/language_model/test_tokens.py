@@ -90,23 +90,6 @@ def test_a_damaged_file_is_removed_and_made_anew(tmp_path: Path, damage: str) ->
     assert path.read_bytes() == content
 
 
-def test_a_damaged_file_of_other_texts_is_removed(tmp_path: Path) -> None:
-    _Counting(tmp_path).encode(*MANY, max_length=200)
-    (path,) = tmp_path.rglob("*.safetensors")
-    path.write_bytes(b"?")
-    _Counting(tmp_path).encode([["new"]], [["one"]], [["two"]], max_length=200)
-    assert not path.exists()
-
-
-def test_what_another_process_is_writing_is_left_alone(tmp_path: Path) -> None:
-    _Counting(tmp_path).encode(*MANY, max_length=200)
-    (path,) = tmp_path.rglob("*.safetensors")
-    unfinished = path.with_name(f".tmp-{'0' * 32}-{path.name}")
-    unfinished.write_bytes(b"half")
-    _Counting(tmp_path).encode(*MANY, max_length=200)
-    assert unfinished.read_bytes() == b"half"
-
-
 def test_tokenizers_and_versions_do_not_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from ensemble.storage.atomic import atomic_path
+from ensemble.storage.shards import add_shard, read_shard, shard_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,9 +79,7 @@ class Tokens:
 class TokenStore:
     """Token ids of texts, on disk, by the digest of each text.
 
-    The directory holds files that are never changed, each with some texts and named by the SHA-256
-    of its own content. So a file is whole and right, or is seen not to be and is removed; and
-    processes that write at the same time write different files, or the same one twice.
+    The directory holds files of ``storage.shards``, each with some texts.
 
     Parameters
     ----------
@@ -113,29 +109,18 @@ class TokenStore:
 
         keys = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
         content = save({"digests": keys, "ids": tokens.ids, "offsets": tokens.offsets})
-        name = hashlib.sha256(content).hexdigest() + _SUFFIX
-        with atomic_path(self._directory / name) as path:
-            path.write_bytes(content)
+        add_shard(self._directory, content, _SUFFIX)
 
     def shards(self) -> Iterator[tuple[list[bytes], Tokens]]:
         """Read what is stored, file by file; a damaged file is removed and not given."""
-        # Hidden files are what other processes are writing at this moment.
-        for path in sorted(self._directory.glob(f"[0-9a-f]*{_SUFFIX}")):
-            if (shard := _read_shard(path)) is not None:
-                yield shard
+        for path in shard_paths(self._directory, _SUFFIX):
+            if (content := read_shard(path)) is not None:
+                yield _parsed(content)
 
 
-def _read_shard(path: Path) -> tuple[list[bytes], Tokens] | None:
+def _parsed(content: bytes) -> tuple[list[bytes], Tokens]:
     from safetensors.numpy import load
 
-    try:
-        content = path.read_bytes()
-    except OSError:  # removed since it was listed, or closed to us: then it is tokenized anew
-        return None
-    if hashlib.sha256(content).hexdigest() != path.name.removesuffix(_SUFFIX):
-        with suppress(OSError):
-            path.unlink()
-        return None
     arrays = load(content)
     keys = arrays["digests"].tobytes()
     digests = [keys[i : i + DIGEST_BYTES] for i in range(0, len(keys), DIGEST_BYTES)]
