@@ -30,7 +30,7 @@ from ensemble.errors import LearnerError
 
 class Own(LearnerError):
     def __init__(self, cause):
-        super().__init__(f"no luck with {cause}", mend="try again")
+        super().__init__(f"no luck with {cause}", hint="try again")
 
 class Odd(Exception):
     def __init__(self, one, two):
@@ -54,7 +54,7 @@ class Beats(BaseLearner):
         if self.fails == "own":
             raise Own("this")
         if self.fails == "plain":
-            raise LearnerError("no luck today", mend="try tomorrow")
+            raise LearnerError("no luck today", hint="try tomorrow")
         while self.fails == "after":
             if Path(self.file).exists():
                 raise LearnerError("no luck after all")

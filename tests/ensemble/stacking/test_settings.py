@@ -94,7 +94,7 @@ def test_one_device_is_refused_to_a_learner_that_wants_two(
     config = project.config(ONE, execution=execution)
     check_plugins(config)
     monkeypatch.setattr(fake_learners, "resources", Resources(gpus=2))
-    message = r'on 2 GPUs, and \[execution\] gives it cuda:. alone(.|\n)*learner "p"(.|\n)*mend'
+    message = r'on 2 GPUs, and \[execution\] gives it cuda:. alone(.|\n)*learner "p"(.|\n)*hint'
     with pytest.raises(ConfigError, match=message):
         check_plugins(config)
     check_plugins(project.config(ONE))

@@ -129,7 +129,7 @@ def test_wrong_columns_are_named(submission: pl.DataFrame, problem: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("submission", "mend"),
+    ("submission", "hint"),
     [
         (GOOD.drop("winner_tie"), "a submission is a CSV file with the columns"),
         (GOOD.with_columns(pl.col("id").cast(pl.Int64)), "make ids strings"),

@@ -114,7 +114,7 @@ def test_what_goes_wrong_in_a_process_is_told(
     monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", make)
     rows = tiny.labeled_rows(14)
     rows.labels[3] = np.nan
-    with pytest.raises(LearnerError, match=r"the loss is nan at step \d+(.|\n)*mend"):
+    with pytest.raises(LearnerError, match=r"the loss is nan at step \d+(.|\n)*hint"):
         _together(source, _job(source, rows))
 
 
