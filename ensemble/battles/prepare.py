@@ -150,7 +150,7 @@ def prepared_settings(config: Config) -> dict[str, Any]:
     Neither a source's place nor what training makes of its rows is in it, so that a run can move
     with its files, and other weights leave the battles as they are.
     """
-    apart = {"path", "weight", "share", "reweight", "offset", "teachers"}
+    apart = {"path", "weight", "share", "reweight", "logit_adjustment", "pseudo_labelers"}
     folds = config.folds
     return {
         "near_duplicate_threshold": folds.near_duplicate_threshold,

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     "--treatment",
     "treatments",
     multiple=True,
-    help='Only this way to train on it, such as "train, offset"; may be repeated.',
+    help='Only this way to train on it, such as "train, logit adjustment"; may be repeated.',
 )
 @click.option("--curve/--no-curve", default=True, help="Measure parts of a source too.")
 @click.option("--shift/--no-shift", default=True, help="Measure how a source differs.")

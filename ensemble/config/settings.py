@@ -50,15 +50,20 @@ class Source(Reading):
     weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     reweight: Literal["none", "importance", "labels"] = "none"
-    offset: bool = False
-    teachers: list[Name] = []
+    logit_adjustment: bool = False
+    pseudo_labelers: list[Name] = []
     id_prefix: str = ""
     sides: Literal["file", "hash"] = "file"
 
     def use(self) -> SourceSettings:
         """Say how its rows are used."""
         return SourceSettings(
-            self.role, self.weight, self.share, self.reweight, self.offset, tuple(self.teachers)
+            self.role,
+            self.weight,
+            self.share,
+            self.reweight,
+            self.logit_adjustment,
+            tuple(self.pseudo_labelers),
         )
 
 

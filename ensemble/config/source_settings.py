@@ -21,10 +21,10 @@ class SourceSettings:
     reweight
         ``"none"``; ``"importance"``, by how much likelier a row is in the target than in the
         source; ``"labels"``, so that its label shares become the target's.
-    offset
+    logit_adjustment
         Whether the log-ratio of its label shares to the target's is added to a learner's logits in
         training, and dropped at prediction.
-    teachers
+    pseudo_labelers
         Names of the learners whose mean probabilities are its labels, where the role is ``pseudo``.
     """
 
@@ -32,12 +32,12 @@ class SourceSettings:
     weight: float = 1.0
     share: float = 1.0
     reweight: str = "none"
-    offset: bool = False
-    teachers: tuple[str, ...] = field(default=())
+    logit_adjustment: bool = False
+    pseudo_labelers: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
         # What came back from JSON is a list.
-        object.__setattr__(self, "teachers", tuple(self.teachers))
+        object.__setattr__(self, "pseudo_labelers", tuple(self.pseudo_labelers))
 
 
 IGNORED = SourceSettings("ignore")

@@ -97,7 +97,7 @@ def _source_faults(config: Config) -> Iterator[str]:
         yield 'no source has role = "target": folds and scores are made on the target'
     for number, source in enumerate(config.sources, 1):
         yield from _use_faults(f"sources[{number}]", source)
-        yield from _teacher_faults(f"sources[{number}]", source, config)
+        yield from _labeler_faults(f"sources[{number}]", source, config)
 
 
 def _use_faults(place: str, source: Source) -> Iterator[str]:
@@ -108,26 +108,33 @@ def _use_faults(place: str, source: Source) -> Iterator[str]:
     }
     given = {"share": source.share != 1, "reweight": source.reweight != "none"}
     if source.role in reasons:
-        for key in (key for key, there in {**given, "offset": source.offset}.items() if there):
+        for key in (
+            key
+            for key, there in {**given, "logit_adjustment": source.logit_adjustment}.items()
+            if there
+        ):
             yield f'{place}.{key} makes no sense for role "{source.role}": {reasons[source.role]}'
-    if source.offset and source.reweight == "labels":
+    if source.logit_adjustment and source.reweight == "labels":
         yield (
-            f'{place}: offset = true and reweight = "labels" both make up for other label shares; '
-            "choose one"
+            f'{place}: logit_adjustment = true and reweight = "labels" both make up for other '
+            "label shares; choose one"
         )
 
 
-def _teacher_faults(place: str, source: Source, config: Config) -> Iterator[str]:
+def _labeler_faults(place: str, source: Source, config: Config) -> Iterator[str]:
     if source.role != "pseudo":
-        if source.teachers:
-            yield f'{place}.teachers are for role "pseudo", and the role is "{source.role}"'
+        if source.pseudo_labelers:
+            yield f'{place}.pseudo_labelers are for role "pseudo", and the role is "{source.role}"'
         return
-    if not source.teachers:
-        yield f"{place}.teachers is missing: it names the learners whose predictions are the labels"
-    yield from (f'{place}.teachers names "{name}" twice' for name in _repeated(source.teachers))
+    if not source.pseudo_labelers:
+        yield f"{place}.pseudo_labelers is missing: it names the learners that label its rows"
+    yield from (
+        f'{place}.pseudo_labelers names "{name}" twice'
+        for name in _repeated(source.pseudo_labelers)
+    )
     known = [learner.name for learner in config.learners]
-    for name in sorted(set(source.teachers) - set(known)):
-        yield f'{place}.teachers names "{name}": {nearest(name, known)}'
+    for name in sorted(set(source.pseudo_labelers) - set(known)):
+        yield f'{place}.pseudo_labelers names "{name}": {nearest(name, known)}'
 
 
 def _learner_faults(config: Config) -> Iterator[str]:

@@ -62,10 +62,10 @@ def labelers(spec: LearnerSpec, uses: Uses) -> dict[str, list[LearnerSpec]]:
     """
     pseudo = {n: use for n, use in own_uses(spec, uses).items() if use.role == "pseudo"}
     for source, use in pseudo.items():
-        if not use.teachers:
-            raise ConfigError("nobody labels its rows", where=f'source "{source}", teachers')
+        if not use.pseudo_labelers:
+            raise ConfigError("nobody labels its rows", where=f'source "{source}", pseudo_labelers')
     return {
-        source: [_labeler(spec, source, name) for name in use.teachers]
+        source: [_labeler(spec, source, name) for name in use.pseudo_labelers]
         for source, use in pseudo.items()
     }
 
@@ -91,8 +91,8 @@ def check_labels_are_learned(specs: Sequence[LearnerSpec], uses: Uses) -> None:
             raise ConfigError(
                 "nobody learns from its rows: every learner that is fitted here labels rows of "
                 'role "pseudo", or teaches one that does, and so learns from none',
-                where=f'source "{source}", teachers',
-                hint='name fewer teachers, add a learner, or use role "ignore"',
+                where=f'source "{source}", pseudo_labelers',
+                hint='name fewer pseudo_labelers, add a learner, or use role "ignore"',
             )
 
 
@@ -106,7 +106,7 @@ def needed_by(spec: LearnerSpec, uses: Uses) -> list[LearnerSpec]:
 
 def is_asked(spec: LearnerSpec, uses: Uses) -> bool:
     """Say whether another learner may ask this one's models: it teaches, or labels a source."""
-    labels = any(use.role == "pseudo" and spec.name in use.teachers for use in uses.values())
+    labels = any(use.role == "pseudo" and spec.name in use.pseudo_labelers for use in uses.values())
     return labels or any(
         spec.name in teachers_of(peer.prototype, peer.where) for peer in spec.peers.values()
     )
@@ -123,25 +123,25 @@ def check_offset(spec: LearnerSpec, uses: Uses) -> None:
     Raises
     ------
     ConfigError
-        A source that the learner trains on has ``offset``, and the learner does not take it.
+        A source that the learner trains on has ``logit_adjustment``, and the learner takes none.
     """
     learner = spec.prototype
     if not type(learner).trains or type(learner).takes_offset:
         return
-    asking = [name for name, use in own_uses(spec, uses).items() if use.offset]
+    asking = [name for name, use in own_uses(spec, uses).items() if use.logit_adjustment]
     if asking:
         raise ConfigError(
-            f'source "{asking[0]}" has offset = true, and the learner cannot take an offset',
+            f'source "{asking[0]}" has logit_adjustment = true, and the learner takes none',
             where=f'learner "{spec.name}", plugin "{spec.plugin}"',
-            hint='set offset = false (reweight = "labels" serves every learner), or leave the '
-            "learner out",
+            hint='set logit_adjustment = false (reweight = "labels" serves every learner), or '
+            "leave the learner out",
         )
 
 
 def _behind_labels(spec: LearnerSpec, uses: Uses) -> set[str]:
     """Names of all learners that have to do with pseudo-labels: who gives them, and who taught."""
     found: set[str] = set()
-    asked = [name for use in uses.values() if use.role == "pseudo" for name in use.teachers]
+    asked = [name for use in uses.values() if use.role == "pseudo" for name in use.pseudo_labelers]
     while asked:
         name = asked.pop()
         if name not in found and name in spec.peers:
@@ -151,7 +151,7 @@ def _behind_labels(spec: LearnerSpec, uses: Uses) -> set[str]:
 
 
 def _labeler(spec: LearnerSpec, source: str, name: str) -> LearnerSpec:
-    where = f'source "{source}", teachers'
+    where = f'source "{source}", pseudo_labelers'
     if name not in spec.peers:
         hint = nearest(name, spec.peers)
         raise ConfigError(f'no learner is called "{name}"', where=where, hint=hint)

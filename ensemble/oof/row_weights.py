@@ -94,7 +94,7 @@ def treat(
         own, shift, facts = _treat_source(name, rows.take(here), target, uses[name])
         weight[here], offset[here] = own, shift
         record[name] = facts
-    wanted = any(uses[name].offset for name in record)
+    wanted = any(uses[name].logit_adjustment for name in record)
     return RowWeights(weight, offset if wanted else None, record)
 
 
@@ -105,7 +105,7 @@ def _treat_source(
     ratio, facts = _ratios(name, rows, target, use.reweight)
     clipped = np.clip(ratio, LEAST, GREATEST)
     own = clipped / clipped.mean()
-    shift = prior_offset(rows.labels, own, target.labels) if use.offset else np.zeros(3)
+    shift = prior_offset(rows.labels, own, target.labels) if use.logit_adjustment else np.zeros(3)
     weight = own * use.weight
     facts = {
         "role": use.role,
@@ -113,7 +113,7 @@ def _treat_source(
         "label_shares": rows.labels.mean(axis=0).tolist(),
         "weight": {"mean": weight.mean(), "least": weight.min(), "greatest": weight.max()},
         "clipped": float((clipped != ratio).mean()),
-        "offset": shift.tolist() if use.offset else None,
+        "offset": shift.tolist() if use.logit_adjustment else None,
         **facts,
     }
     return weight, shift, facts

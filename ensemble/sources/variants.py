@@ -45,21 +45,21 @@ class Trial:
             "role": self.use.role,
             "weight": self.use.weight,
             "reweight": self.use.reweight,
-            "offset": self.use.offset,
+            "logit_adjustment": self.use.logit_adjustment,
         }
 
     def obstacle(self, learner: BaseLearner) -> str | None:
         """Say why a learner cannot do it; None where it can."""
         if self.use.role == "pretrain" and not hasattr(learner, "pretrain"):
             return "the learner has no pretrain"
-        if self.use.offset and not learner.takes_offset:
-            return "the learner takes no offset"
+        if self.use.logit_adjustment and not learner.takes_offset:
+            return "the learner takes no logit adjustment"
         return None
 
 
 TRIALS = (
     Trial(PLAIN, SourceSettings("train")),
-    Trial("train, offset", SourceSettings("train", offset=True)),
+    Trial("train, logit adjustment", SourceSettings("train", logit_adjustment=True)),
     Trial("train, labels matched", SourceSettings("train", reweight="labels")),
     Trial("train, importance", SourceSettings("train", reweight="importance")),
     Trial("train, weight 0.3", SourceSettings("train", weight=0.3)),

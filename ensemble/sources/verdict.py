@@ -15,7 +15,7 @@ _LEAVE_OUT = {
     "role": "ignore",
     "weight": 1.0,
     "reweight": "none",
-    "offset": False,
+    "logit_adjustment": False,
 }
 
 
@@ -148,8 +148,8 @@ def _settings(item: dict[str, Any]) -> str:
         parts.append(f"weight = {item['weight']:g}")
     if item["reweight"] != "none":
         parts.append(f'reweight = "{item["reweight"]}"')
-    if item["offset"]:
-        parts.append("offset = true")
+    if item["logit_adjustment"]:
+        parts.append("logit_adjustment = true")
     return ", ".join(parts)
 
 

@@ -25,8 +25,8 @@ def prepare_stage(config: Config, reporter: Reporter) -> BattlesRecord:
             _say_source(source, reporter)
         for name, use in config.source_uses().items():
             if use.role == "pseudo":
-                reporter.event("pseudo-labels", source=name, teachers=list(use.teachers))
-                who = ", ".join(use.teachers)
+                reporter.event("pseudo-labels", source=name, labelers=list(use.pseudo_labelers))
+                who = ", ".join(use.pseudo_labelers)
                 reporter.log(f"{name}  labeled by {who}; labels in its file are not read")
     if vectors := summary.embeddings:
         reporter.event("vectors", **vectors.model_dump(exclude={"path"}))

@@ -495,7 +495,7 @@ def test_a_learner_of_pseudo_labels_is_compared(project: Any) -> None:
         {"name": "teacher", "plugin": "prior"},
     ]
     sources = [one.model_dump(exclude_none=True) for one in project.config(learners).sources]
-    sources[1] |= {"role": "pseudo", "teachers": ["teacher"]}
+    sources[1] |= {"role": "pseudo", "pseudo_labelers": ["teacher"]}
     config = project.config(learners, sources=sources)
     with writing(config) as reporter:
         prepare_stage(config, reporter)

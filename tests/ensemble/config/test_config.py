@@ -88,17 +88,23 @@ LEARNER = '[[learners]]\nname = "one"\nplugin = "p"\n'
             SOURCE.format("target", "share = 0.5"),
             r'sources\[2\].share makes no sense for role "target"',
         ),
-        (SOURCE.format("target", "offset = true"), r"\[2\].offset makes no sense .*is validated"),
+        (
+            SOURCE.format("target", "logit_adjustment = true"),
+            r"\[2\].logit_adjustment makes no sense .*is validated",
+        ),
         (SOURCE.format("ignore", 'reweight = "labels"'), r"\[2\].reweight makes .*reach nothing"),
         (
-            SOURCE.format("train", 'offset = true\nreweight = "labels"'),
-            r"sources\[2\]: offset = true and reweight = \"labels\" both make up",
+            SOURCE.format("train", 'logit_adjustment = true\nreweight = "labels"'),
+            r"sources\[2\]: logit_adjustment = true and reweight = \"labels\" both make up",
         ),
-        (SOURCE.format("train", 'teachers = ["x"]'), r'\[2\].teachers are for role "pseudo"'),
-        (SOURCE.format("pseudo", ""), r"sources\[2\].teachers is missing"),
         (
-            SOURCE.format("pseudo", 'teachers = ["one", "onee", "one"]') + LEARNER,
-            r'teachers names "one" twice(.|\n)*teachers names "onee": did you mean "one"',
+            SOURCE.format("train", 'pseudo_labelers = ["x"]'),
+            r'\[2\].pseudo_labelers are for role "pseudo"',
+        ),
+        (SOURCE.format("pseudo", ""), r"sources\[2\].pseudo_labelers is missing"),
+        (
+            SOURCE.format("pseudo", 'pseudo_labelers = ["one", "onee", "one"]') + LEARNER,
+            r'pseudo_labelers names "one" twice(.|\n)*pseudo_labelers names "onee": did you mean "one"',
         ),
         ('[stack]\nlearners = ["nobody"]\n', 'stack.learners names "nobody"'),
         ('[test]\npath = "t.csv"\non_bad_rows = "drop"\n', "unknown key test.on_bad_rows"),
@@ -255,13 +261,13 @@ def test_a_resolved_config_reads_back_the_same(tmp_path: Path) -> None:
 
 
 def test_the_use_of_a_source_is_what_the_config_says(tmp_path: Path) -> None:
-    wanted = 'weight = 0.5\nshare = 0.25\nreweight = "importance"\noffset = true'
+    wanted = 'weight = 0.5\nshare = 0.25\nreweight = "importance"\nlogit_adjustment = true'
     text = MINIMAL + SOURCE.format("train", wanted)
-    text += SOURCE.replace('"b"', '"c"').format("pseudo", 'teachers = ["one"]') + LEARNER
+    text += SOURCE.replace('"b"', '"c"').format("pseudo", 'pseudo_labelers = ["one"]') + LEARNER
     assert _load(tmp_path, text).source_uses() == {
         "arena": SourceSettings("target"),
-        "b": SourceSettings("train", 0.5, 0.25, "importance", offset=True),
-        "c": SourceSettings("pseudo", teachers=("one",)),
+        "b": SourceSettings("train", 0.5, 0.25, "importance", logit_adjustment=True),
+        "c": SourceSettings("pseudo", pseudo_labelers=("one",)),
     }
 
 

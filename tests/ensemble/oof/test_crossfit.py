@@ -102,9 +102,11 @@ def test_a_learner_is_told_which_rows_it_is_judged_on(
 
 
 def test_an_offset_is_never_left_out_in_silence(space: Workspace) -> None:
-    use = SourceSettings("train", offset=True)
+    use = SourceSettings("train", logit_adjustment=True)
     other = space.with_uses({"extra": use}, run=space.run / "other")
-    with pytest.raises(ConfigError, match='"extra" has offset = true(.|\n)*plugin "prior"'):
+    with pytest.raises(
+        ConfigError, match='"extra" has logit_adjustment = true(.|\n)*plugin "prior"'
+    ):
         fit_fold(other, _spec("prior", space.run), 0)
 
 
@@ -241,7 +243,12 @@ def test_the_key_depends_on_all_that_decides_the_predictions(
                 {"uses": {**space.uses, "extra": SourceSettings("train", weight=1.0)}},
                 {"uses": {**space.uses, "extra": SourceSettings("train", 0.5, share=0.9)}},
                 {"uses": {**space.uses, "extra": SourceSettings("train", 0.5, reweight="labels")}},
-                {"uses": {**space.uses, "extra": SourceSettings("train", 0.5, offset=True)}},
+                {
+                    "uses": {
+                        **space.uses,
+                        "extra": SourceSettings("train", 0.5, logit_adjustment=True),
+                    }
+                },
             )
         ),
     ):

@@ -46,13 +46,22 @@ DOORS = {
     "share": SourceSettings("train", share=0.6),
     "importance": SourceSettings("train", reweight="importance"),
     "labels": SourceSettings("train", reweight="labels"),
-    "offset": SourceSettings("train", offset=True),
-    "importance and offset": SourceSettings("train", 0.5, reweight="importance", offset=True),
+    "offset": SourceSettings("train", logit_adjustment=True),
+    "importance and offset": SourceSettings(
+        "train", 0.5, reweight="importance", logit_adjustment=True
+    ),
     "pretrain": SourceSettings("pretrain"),
-    "pretrain, all of it": SourceSettings("pretrain", 0.5, 0.9, "importance", offset=True),
-    "pseudo": SourceSettings("pseudo", teachers=("teacher",)),
+    "pretrain, all of it": SourceSettings(
+        "pretrain", 0.5, 0.9, "importance", logit_adjustment=True
+    ),
+    "pseudo": SourceSettings("pseudo", pseudo_labelers=("teacher",)),
     "pseudo, all of it": SourceSettings(
-        "pseudo", 0.5, 0.9, "importance", offset=True, teachers=("teacher", "words")
+        "pseudo",
+        0.5,
+        0.9,
+        "importance",
+        logit_adjustment=True,
+        pseudo_labelers=("teacher", "words"),
     ),
 }
 COPIES = {"copy": 3, "swapped": 5}
@@ -105,7 +114,7 @@ def _both(space: Workspace, use: SourceSettings) -> list[Workspace]:
 
 def _fit(project: Any, workspace: Workspace, use: SourceSettings) -> None:
     specs = _specs(project)
-    for name in (*use.teachers, "pupil"):
+    for name in (*use.pseudo_labelers, "pupil"):
         assert fit_fold(workspace, specs[name], FOLD)
 
 
@@ -210,10 +219,10 @@ def test_a_copy_of_a_held_out_row_is_cut_from_every_stage(
     workspace = space.with_uses({"extra": use}, run=space.run / "other")
     specs, copies = _specs(project), {f"extra-{row}" for row in COPIES.values()}
     for fold in range(2):
-        for name in (*use.teachers, "pupil"):
+        for name in (*use.pseudo_labelers, "pupil"):
             fit_fold(workspace, specs[name], fold)
     for fold in range(2):
-        for name in (*use.teachers, "pupil"):
+        for name in (*use.pseudo_labelers, "pupil"):
             used = workspace.store.directory(name, fold) / "train_ids.parquet"
             there = copies & set(pl.read_parquet(used)["id"])
             learns = name == "pupil"

@@ -57,9 +57,9 @@ LEARNERS = [
     {"name": "words", "plugin": "tfidf", "min_df": 2},
 ]
 USES = {
-    "train": SourceSettings("train", reweight="importance", offset=True),
+    "train": SourceSettings("train", reweight="importance", logit_adjustment=True),
     "pretrain": SourceSettings("pretrain", reweight="labels"),
-    "pseudo": SourceSettings("pseudo", teachers=("teacher", "words")),
+    "pseudo": SourceSettings("pseudo", pseudo_labelers=("teacher", "words")),
 }
 OUTER = 1
 

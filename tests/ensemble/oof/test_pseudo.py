@@ -39,7 +39,7 @@ def _config(project: Any, *learners: dict[str, Any], **use: Any) -> Any:
     """A config whose second source is labeled by learners of the run."""
     chosen = list(learners or (PUPIL, TEACHER))
     sources = [source.model_dump(exclude_none=True) for source in project.config(chosen).sources]
-    sources[1] |= {"role": "pseudo", "teachers": ["teacher"], **use}
+    sources[1] |= {"role": "pseudo", "pseudo_labelers": ["teacher"], **use}
     return project.config(chosen, sources=sources)
 
 
@@ -97,7 +97,7 @@ def test_the_refit_is_labeled_by_the_refit(project: Any, fake_learners: Any) -> 
 
 def test_several_teachers_give_their_mean_probabilities(project: Any, fake_learners: Any) -> None:
     other = {"name": "other", "plugin": "prior", "shift": 3.0}
-    config = _config(project, PUPIL, TEACHER, other, teachers=["teacher", "other"])
+    config = _config(project, PUPIL, TEACHER, other, pseudo_labelers=["teacher", "other"])
     workspace = _prepared(config)
     _fit(config, workspace, 0)
     pupil = next(s for s in _by_learner(fake_learners, workspace) if any(s["pseudo"]))
@@ -120,7 +120,7 @@ def test_labels_of_the_file_are_gone_and_soft_ones_are_nowhere_kept_as_labels(
     assert sum(facts["label_shares"]) == pytest.approx(1)
     events = [json.loads(line) for line in (place / "events.jsonl").read_text().splitlines()]
     told = [event for event in events if event["event"] == "pseudo-labels"]
-    assert [(one["source"], one["teachers"]) for one in told] == [("extra", ["teacher"])]
+    assert [(one["source"], one["labelers"]) for one in told] == [("extra", ["teacher"])]
 
 
 def _manifest(place: Path, learner: str) -> Any:
@@ -174,7 +174,7 @@ def test_pseudo_rows_may_be_matched_and_offset_as_others(
 ) -> None:
     monkeypatch.setattr(fake_learners, "takes_offset", True)
     other = TEACHER | {"shift": 2.0}
-    config = _config(project, PUPIL, other, offset=True, weight=0.5, share=0.8)
+    config = _config(project, PUPIL, other, logit_adjustment=True, weight=0.5, share=0.8)
     workspace = _prepared(config)
     _fit(config, workspace, 0)
     pupil = next(s for s in _by_learner(fake_learners, workspace) if any(s["pseudo"]))
@@ -218,7 +218,9 @@ def test_predictions_from_outside_cannot_label(
 ) -> None:
     config = _config(project)
     _bring_from_outside("teacher", fake_learners, monkeypatch)
-    with pytest.raises(ConfigError, match='"teacher" cannot label(.|\n)*source "extra", teachers'):
+    with pytest.raises(
+        ConfigError, match='"teacher" cannot label(.|\n)*source "extra", pseudo_labelers'
+    ):
         check_plugins(config)
 
 
@@ -235,7 +237,9 @@ def _bring_from_outside(name: str, kind: Any, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(LearnerSpec, "make", made)
 
 
-@pytest.mark.parametrize("use", [{}, {"role": "train", "teachers": [], "reweight": "importance"}])
+@pytest.mark.parametrize(
+    "use", [{}, {"role": "train", "pseudo_labelers": [], "reweight": "importance"}]
+)
 def test_predictions_from_outside_have_to_do_with_no_source_but_the_target(
     project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch, use: dict[str, Any]
 ) -> None:
@@ -257,10 +261,12 @@ def test_labels_that_nobody_may_learn_are_told_before_any_work(
 ) -> None:
     _bring_from_outside("outside", fake_learners, monkeypatch)
     extra = [{"name": name, "plugin": "prior"} for name in others]
-    config = _config(project, PUPIL, TEACHER, *extra, teachers=["teacher", "pupil"])
-    with pytest.raises(ConfigError, match='nobody learns from its rows(.|\n)*"extra", teachers'):
+    config = _config(project, PUPIL, TEACHER, *extra, pseudo_labelers=["teacher", "pupil"])
+    with pytest.raises(
+        ConfigError, match='nobody learns from its rows(.|\n)*"extra", pseudo_labelers'
+    ):
         check_plugins(config)
-    check_plugins(_config(project, PUPIL, TEACHER, *extra, teachers=["teacher"]))
+    check_plugins(_config(project, PUPIL, TEACHER, *extra, pseudo_labelers=["teacher"]))
 
 
 def test_a_source_that_becomes_pseudo_needs_labelers(project: Any) -> None:
@@ -274,7 +280,7 @@ def test_a_source_that_becomes_pseudo_needs_labelers(project: Any) -> None:
 def test_labels_that_a_source_has_give_way_to_soft_ones(project: Any, fake_learners: Any) -> None:
     config = project.config([PUPIL, TEACHER])
     workspace = _prepared(config)
-    use = SourceSettings("pseudo", teachers=("teacher",))
+    use = SourceSettings("pseudo", pseudo_labelers=("teacher",))
     other = workspace.with_uses({"extra": use}, run=workspace.run / "other")
     pupil, teacher = learner_specs(config)
     fit_fold(other, teacher, 0)

@@ -85,7 +85,7 @@ def test_weights_are_clipped_before_they_are_scaled(make_battles: Make) -> None:
 def test_an_offset_is_the_log_ratio_of_label_shares_and_zero_for_the_target(
     make_battles: Make,
 ) -> None:
-    treated = _treat(make_battles, SourceSettings("train", offset=True), 6, 3, 0)
+    treated = _treat(make_battles, SourceSettings("train", logit_adjustment=True), 6, 3, 0)
     wanted = np.log(np.array([7, 4, 1]) / 12) - np.log(np.array([3, 3, 5]) / 11)
     assert treated.offset is not None
     np.testing.assert_allclose(treated.offset[8:], np.tile(wanted - wanted.mean(), (9, 1)))
@@ -135,7 +135,7 @@ def test_each_source_is_held_against_the_target_by_itself(make_battles: Make) ->
     ties = _labeled(make_battles(4, source="x"), 0, 0, 4)
     firsts = _labeled(make_battles(4, source="y"), 4, 0, 0)
     uses: dict[str, Any] = {"arena": TARGET} | {
-        n: SourceSettings("train", offset=True) for n in "xy"
+        n: SourceSettings("train", logit_adjustment=True) for n in "xy"
     }
     alone = treat(_rows(ties), _rows(target), uses).offset
     both = treat(_rows(ties, firsts), _rows(target), uses).offset

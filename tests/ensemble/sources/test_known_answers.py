@@ -38,7 +38,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SourceStudy]:
     raw = {"run_dir": "run", "sources": sources, "folds": {"n_splits": 2}}
     config = parse_config(raw, directory / "config.toml")
     settings = StudySettings(
-        treatments=("train", "train, offset"), most_seeds=2, shift=False, curve=False
+        treatments=("train", "train, logit adjustment"), most_seeds=2, shift=False, curve=False
     )
     with writing(config) as reporter:
         return {study.name: study for study in sources_stage(config, reporter, settings)}
@@ -58,7 +58,7 @@ def test_another_label_rule_hurts_and_no_offset_mends_it(studies: dict[str, Sour
     study = studies["other_rule"]
     assert study.verdict["word"] == "hurts"
     assert study.verdict["recommended"]["role"] == "ignore"
-    assert _gain(study, "train, offset") < -0.01
+    assert _gain(study, "train, logit adjustment") < -0.01
 
 
 def test_a_source_without_ties_hurts_and_an_offset_mends_it(
@@ -66,7 +66,7 @@ def test_a_source_without_ties_hurts_and_an_offset_mends_it(
 ) -> None:
     study = studies["no_ties"]
     assert study.verdict["word"] == "hurts"
-    plain, offset = _gain(study, "train"), _gain(study, "train, offset")
+    plain, offset = _gain(study, "train"), _gain(study, "train, logit adjustment")
     assert plain < -0.03
     assert offset > plain / 4, "an offset takes most of the harm away"
 

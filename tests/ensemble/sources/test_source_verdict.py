@@ -7,9 +7,14 @@ from ensemble.sources.verdict import HELPS, HURTS, NOTHING, UNKNOWN, judge
 
 def _effect(**intervals: tuple[float, float] | None) -> dict[str, Any]:
     uses = {
-        "train": {"role": "train", "weight": 1.0, "reweight": "none", "offset": False},
-        "light": {"role": "train", "weight": 0.3, "reweight": "none", "offset": True},
-        "pretrain": {"role": "pretrain", "weight": 1.0, "reweight": "none", "offset": False},
+        "train": {"role": "train", "weight": 1.0, "reweight": "none", "logit_adjustment": False},
+        "light": {"role": "train", "weight": 0.3, "reweight": "none", "logit_adjustment": True},
+        "pretrain": {
+            "role": "pretrain",
+            "weight": 1.0,
+            "reweight": "none",
+            "logit_adjustment": False,
+        },
     }
     items = [
         {
@@ -52,7 +57,7 @@ def test_mixing_in_that_hurts_is_said_even_where_another_role_helps() -> None:
         "role": "pretrain",
         "weight": 1.0,
         "reweight": "none",
-        "offset": False,
+        "logit_adjustment": False,
     }
     assert "raises the log loss on the target by +0.0300" in verdict["sentence"]
     assert "(95% +0.0100 to +0.0500)" in verdict["sentence"]
@@ -62,7 +67,7 @@ def test_mixing_in_that_hurts_is_said_even_where_another_role_helps() -> None:
 def test_the_recommendation_is_written_as_the_config_has_it() -> None:
     verdict = judge("x", _effect(train=(-0.01, 0.01), light=(0.001, 0.005)))
     assert verdict["word"] == HELPS
-    assert 'Best is role = "train", weight = 0.3, offset = true:' in verdict["sentence"]
+    assert 'Best is role = "train", weight = 0.3, logit_adjustment = true:' in verdict["sentence"]
 
 
 def test_an_interval_over_zero_shows_nothing_and_the_source_is_left_out() -> None:

@@ -20,7 +20,13 @@ from ensemble.storage.json_files import read_checksummed
 
 FAST = StudySettings(
     learner="p",
-    treatments=("train", "train, offset", "train, labels matched", "train, weight 0.1", "pretrain"),
+    treatments=(
+        "train",
+        "train, logit adjustment",
+        "train, labels matched",
+        "train, weight 0.1",
+        "pretrain",
+    ),
     most_seeds=2,
     resamples=200,
     shift=False,
@@ -154,7 +160,7 @@ def test_what_the_learner_cannot_do_is_not_measured(planted: SimpleNamespace) ->
         "measured": False,
         "reason": "the learner has no pretrain",
     }
-    assert items["train, offset"]["reason"] == "the learner takes no offset"
+    assert items["train, logit adjustment"]["reason"] == "the learner takes no logit adjustment"
 
 
 def test_only_target_rows_are_scored_and_only_uncut_rows_are_learned_from(

@@ -62,8 +62,8 @@ def _sources(project: Any, **use: Any) -> list[dict[str, Any]]:
 
 
 def test_an_offset_for_a_learner_that_takes_none_is_refused(project: Any) -> None:
-    config = project.config(ONE, sources=_sources(project, offset=True))
-    with pytest.raises(ConfigError, match='"extra" has offset = true(.|\n)*learner "p"'):
+    config = project.config(ONE, sources=_sources(project, logit_adjustment=True))
+    with pytest.raises(ConfigError, match='"extra" has logit_adjustment = true(.|\n)*learner "p"'):
         check_plugins(config)
 
 
@@ -74,13 +74,19 @@ def test_an_offset_is_accepted_where_it_is_taken_or_does_not_come(
     project: Any, plugin: str, role: str
 ) -> None:
     learners = [{"name": "p", "plugin": plugin}]
-    check_plugins(project.config(learners, sources=_sources(project, offset=True, role=role)))
+    check_plugins(
+        project.config(learners, sources=_sources(project, logit_adjustment=True, role=role))
+    )
 
 
 def test_an_offset_of_pretraining_is_refused_where_it_would_come(project: Any) -> None:
     learners = [{"name": "p", "plugin": "pretrained"}]
-    config = project.config(learners, sources=_sources(project, offset=True, role="pretrain"))
-    with pytest.raises(ConfigError, match="cannot take an offset"):
+    config = project.config(
+        learners, sources=_sources(project, logit_adjustment=True, role="pretrain")
+    )
+    with pytest.raises(
+        ConfigError, match="has logit_adjustment = true, and the learner takes none"
+    ):
         check_plugins(config)
 
 

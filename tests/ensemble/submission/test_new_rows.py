@@ -171,7 +171,7 @@ def test_a_learner_that_was_taught_scores_new_rows(
 def test_a_learner_of_rows_that_another_labeled_scores_new_rows(project: Any, models: str) -> None:
     learners = [TFIDF, TFIDF | {"name": "pupil", "ridge": 2.0}]
     sources = [each.model_dump(exclude_none=True) for each in project.config(learners).sources]
-    sources[1] |= {"role": "pseudo", "teachers": ["words"]}
+    sources[1] |= {"role": "pseudo", "pseudo_labelers": ["words"]}
     place = run(project.config(learners, sources=sources, predict={"models": models}))
     output = project.path / "again.csv"
     predict_file(load_run_config(place), project.path / "test.csv", output)
