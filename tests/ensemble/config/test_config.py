@@ -104,7 +104,7 @@ LEARNER = '[[learners]]\nname = "one"\nplugin = "p"\n'
         (SOURCE.format("pseudo", ""), r"sources\[2\].pseudo_labelers is missing"),
         (
             SOURCE.format("pseudo", 'pseudo_labelers = ["one", "onee", "one"]') + LEARNER,
-            r'pseudo_labelers names "one" twice(.|\n)*pseudo_labelers names "onee": did you mean "one"',
+            r'labelers names "one" twice(.|\n)*labelers names "onee": did you mean "one"',
         ),
         ('[stack]\nlearners = ["nobody"]\n', 'stack.learners names "nobody"'),
         ('[test]\npath = "t.csv"\non_bad_rows = "drop"\n', "unknown key test.on_bad_rows"),
