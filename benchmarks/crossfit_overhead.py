@@ -116,7 +116,7 @@ def bare(space: Workspace, specs: Sequence[LearnerSpec]) -> float:
                 threads=space.threads,
                 cache_directory=Path(cache),
                 offset=rows.offset,
-                judged=rows.judged,
+                eval_mask=rows.eval_mask,
             )
             options: dict[str, Any] = {
                 "sample_weight": rows.weight,

@@ -124,11 +124,11 @@ def fresh_gain(
         labels = rows.select(CLASSES).to_numpy().astype(np.float64)
         clusters = find_duplicates(learner_view(rows)).clusters
         groups = rows.join(clusters, on="id", maintain_order="left")["cluster"].to_numpy()
-        judged = np.arange(len(rows)) < len(target)
+        eval_mask = np.arange(len(rows)) < len(target)
         losses = []
         for fit in range(FRESH_FITS):
             number = seed * FRESH_FITS + fit
-            context = FitContext(seed=number, threads=1, cache_directory=cache, judged=judged)
+            context = FitContext(seed=number, threads=1, cache_directory=cache, eval_mask=eval_mask)
             learner = spec.make().fit(learner_view(rows), labels, groups=groups, context=context)
             logits = learner.predict_logits(learner_view(drawn.target))
             losses.append(float(row_log_loss(truth, softmax(logits)).mean()))

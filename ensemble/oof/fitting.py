@@ -168,7 +168,7 @@ class SeedFit:
     def _learn(
         self, verb: str, method: Callable[..., Any], rows: TrainingRows, context: FitContext
     ) -> None:
-        context = replace(context, offset=_copied(rows.offset), judged=_copied(rows.judged))
+        context = replace(context, offset=_copied(rows.offset), eval_mask=_copied(rows.eval_mask))
         # Copies: what one seed's learner does to them must not reach the next one's.
         options = {
             "sample_weight": rows.weight.copy(),

@@ -38,7 +38,7 @@ class TrainingRows:
         ``(n,)``.
     groups
         ``(n,)`` clusters.
-    offset, judged
+    offset, eval_mask
         As in ``FitContext``.
     sources
         What the manifest says of each source.
@@ -49,7 +49,7 @@ class TrainingRows:
     weight: FloatArray
     groups: IntArray
     offset: FloatArray | None = None
-    judged: BoolArray | None = None
+    eval_mask: BoolArray | None = None
     sources: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -85,9 +85,9 @@ class TrainingRows:
         them. Where fewer than ``FEWEST_WATCHED`` clusters would be left, nothing changes.
         """
         related = np.isin(self.groups, pretrain.groups)
-        judged = ~related if self.judged is None else self.judged & ~related
-        enough = len(np.unique(self.groups[judged])) >= FEWEST_WATCHED
-        return replace(self, judged=judged) if related.any() and enough else self
+        eval_mask = ~related if self.eval_mask is None else self.eval_mask & ~related
+        enough = len(np.unique(self.groups[eval_mask])) >= FEWEST_WATCHED
+        return replace(self, eval_mask=eval_mask) if related.any() and enough else self
 
 
 @dataclass(frozen=True)

@@ -92,9 +92,9 @@ class FitContext:
         ``(n, 3)``, to be added to the model's logits of each row in training and left out at
         prediction; None where there is nothing to add. Where A and B are exchanged, so are its
         first two columns.
-    judged
-        ``(n,)`` mask of the rows that are like those that the learner is judged on; None where all
-        are alike. Early stopping should look at no others.
+    eval_mask
+        ``(n,)`` mask of the rows that are like those that the learner is evaluated on; None where
+        all are. Early stopping should look at no others.
     """
 
     seed: int = 0
@@ -105,7 +105,7 @@ class FitContext:
     progress: Callable[..., None] = field(default=_no_progress, compare=False)
     teachers: Mapping[str, LogitArray] = field(default_factory=dict, compare=False)
     offset: FloatArray | None = field(default=None, compare=False)
-    judged: BoolArray | None = field(default=None, compare=False)
+    eval_mask: BoolArray | None = field(default=None, compare=False)
 
 
 class BaseLearner(ABC):

@@ -18,7 +18,7 @@ def group_split(
     n_parts: int,
     seed: int,
     labels: FloatArray | None = None,
-    judged: BoolArray | None = None,
+    eval_mask: BoolArray | None = None,
 ) -> IntArray:
     """Split rows into parts by whole groups, at random, about equally many rows to each part.
 
@@ -34,22 +34,22 @@ def group_split(
         ``(n, 3)`` distributions. With them, ties too are spread about equally: a group goes where
         what it holds is fewest, and the rarer that is, the more it counts. A and B are one class
         here, since both orders are learned.
-    judged
-        ``(n,)`` mask of the rows that the learner is judged on; None where all are alike.
+    eval_mask
+        ``(n,)`` mask of the rows that the learner is evaluated on; None where all are alike.
 
     Returns
     -------
     IntArray
         ``(n,)`` part of each row, from 0 to ``n_parts - 1``; none is empty. -1 where the row is of
-        a kind that the learner is not judged on.
+        a kind that the learner is not evaluated on.
 
     Raises
     ------
     LearnerError
         There are fewer groups than parts.
     """
-    judged = np.ones(len(groups), dtype=bool) if judged is None else judged
-    _, group, sizes = np.unique(groups[judged], return_inverse=True, return_counts=True)
+    eval_mask = np.ones(len(groups), dtype=bool) if eval_mask is None else eval_mask
+    _, group, sizes = np.unique(groups[eval_mask], return_inverse=True, return_counts=True)
     if len(sizes) < n_parts:
         raise LearnerError(
             f"{n_parts} models cannot be stopped early on {len(sizes)} groups of battles",
@@ -57,8 +57,8 @@ def group_split(
         )
     loads = sizes[:, None].astype(np.float64)
     if labels is not None:
-        ties = np.bincount(group, weights=labels[judged, 2])
+        ties = np.bincount(group, weights=labels[eval_mask, 2])
         loads = np.column_stack([sizes, ties, sizes - ties])
     part = np.full(len(groups), -1)
-    part[judged] = assign_groups(loads, n_parts, seed)[group]
+    part[eval_mask] = assign_groups(loads, n_parts, seed)[group]
     return part

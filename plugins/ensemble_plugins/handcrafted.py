@@ -221,7 +221,7 @@ class Handcrafted(BaseLearner):
         # The penalties are on the scale of the weights: only their ratios may matter.
         weight = weight / weight.mean()
         groups = np.arange(len(matrix)) if groups is None else groups
-        part = group_split(groups, self.n_models, context.seed, labels, context.judged)
+        part = group_split(groups, self.n_models, context.seed, labels, context.eval_mask)
         beside = base if context.offset is None else base + context.offset
         start = smoothed_prior(labels, weight, beside)
         settings = self._settings(context.threads)

@@ -10,11 +10,11 @@ from ensemble_plugins.group_split import group_split
 
 
 def test_only_rows_that_the_learner_is_judged_on_are_watched() -> None:
-    judged = np.arange(40) % 4 == 0
+    eval_mask = np.arange(40) % 4 == 0
     labels = np.eye(3)[np.arange(40) % 3]
-    parts = group_split(np.arange(40), 2, 0, labels, judged)
-    assert (parts[~judged] == -1).all()
-    assert np.bincount(parts[judged]).tolist() == [5, 5]
+    parts = group_split(np.arange(40), 2, 0, labels, eval_mask)
+    assert (parts[~eval_mask] == -1).all()
+    assert np.bincount(parts[eval_mask]).tolist() == [5, 5]
 
 
 @given(

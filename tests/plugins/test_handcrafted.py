@@ -287,7 +287,7 @@ def test_models_are_stopped_on_rows_that_the_learner_is_judged_on(
         return train(self, learned, watched, *others, **named)
 
     monkeypatch.setattr(BinnedRows, "train", spy)
-    context = FitContext(judged=np.arange(300) % 2 == 0)
+    context = FitContext(eval_mask=np.arange(300) % 2 == 0)
     groups = np.arange(300, dtype=np.int64) // size
     Handcrafted(**FAST).fit(battles, labels, groups=groups, context=context)
     assert sizes == [[learned, 75]] * 2
@@ -296,7 +296,7 @@ def test_models_are_stopped_on_rows_that_the_learner_is_judged_on(
 def test_too_few_groups_that_it_is_judged_on_are_an_error() -> None:
     battles, labels, _ = make(20)
     with pytest.raises(LearnerError, match=r"2 models .* on 1 groups"):
-        Handcrafted(**FAST).fit(battles, labels, context=FitContext(judged=np.arange(20) == 3))
+        Handcrafted(**FAST).fit(battles, labels, context=FitContext(eval_mask=np.arange(20) == 3))
 
 
 def _pretrained() -> Handcrafted:

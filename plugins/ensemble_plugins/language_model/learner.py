@@ -273,7 +273,7 @@ class LanguageModel(Parameters, BaseLearner):
             np.ones(len(battles)) if weight is None else weight,
             every if groups is None else groups,
             offset=context.offset,
-            judged=context.judged,
+            eval_mask=context.eval_mask,
         )
 
     def _teacher(self, context: FitContext) -> LogitArray | None:

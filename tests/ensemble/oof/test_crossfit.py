@@ -93,12 +93,12 @@ def test_a_learner_is_told_which_rows_it_is_judged_on(
 ) -> None:
     fit_fold(space, _spec("prior", space.run), 0)
     seen = fake_learners.seen[0]
-    told = seen["context"].judged.tolist()
+    told = seen["context"].eval_mask.tolist()
     assert told == [name.startswith("arena") for name in seen["ids"]]
     assert seen["context"].offset is None
     alone = space.with_uses({"extra": SourceSettings("ignore")}, run=space.run / "alone")
     fit_fold(alone, _spec("prior", space.run), 0)
-    assert fake_learners.seen[1]["context"].judged is None
+    assert fake_learners.seen[1]["context"].eval_mask is None
 
 
 def test_an_offset_is_never_left_out_in_silence(space: Workspace) -> None:
@@ -145,25 +145,25 @@ def test_pretraining_rows_reach_pretrain_alone_and_are_cut_and_recorded(
 
 
 def test_early_stopping_looks_at_no_relative_of_rows_for_pretraining() -> None:
-    def rows(groups: list[int], judged: list[bool] | None = None) -> TrainingRows:
+    def rows(groups: list[int], eval_mask: list[bool] | None = None) -> TrainingRows:
         n = len(groups)
         return TrainingRows(
             pl.DataFrame({"id": [str(i) for i in range(n)]}),
             np.full((n, 3), 1 / 3),
             np.ones(n),
             np.array(groups),
-            judged=None if judged is None else np.array(judged),
+            eval_mask=None if eval_mask is None else np.array(eval_mask),
         )
 
     own, before = list(range(30)), rows([3, 4, 99])
-    apart = rows(own).watched_apart_from(before).judged
+    apart = rows(own).watched_apart_from(before).eval_mask
     assert apart is not None and np.flatnonzero(~apart).tolist() == [3, 4]
-    judged = [i != 7 for i in own]
-    both = rows(own, judged).watched_apart_from(before).judged
+    eval_mask = [i != 7 for i in own]
+    both = rows(own, eval_mask).watched_apart_from(before).eval_mask
     assert both is not None and np.flatnonzero(~both).tolist() == [3, 4, 7]
-    assert rows(own).watched_apart_from(rows([99])).judged is None
-    few = rows(own, judged).watched_apart_from(rows(own[:15])).judged
-    assert few is not None and few.tolist() == judged, "fewer than 20 clusters would be left"
+    assert rows(own).watched_apart_from(rows([99])).eval_mask is None
+    few = rows(own, eval_mask).watched_apart_from(rows(own[:15])).eval_mask
+    assert few is not None and few.tolist() == eval_mask, "fewer than 20 clusters would be left"
 
 
 def test_the_fit_after_pretraining_is_told_what_to_look_at(
@@ -178,7 +178,7 @@ def test_the_fit_after_pretraining_is_told_what_to_look_at(
     own = frame.join(pl.DataFrame({"id": seen["ids"]}), on="id", maintain_order="right")
     related = own["cluster"].is_in(pretrained.implode()).to_numpy()
     assert related.any()
-    assert np.array_equal(seen["context"].judged, ~related)
+    assert np.array_equal(seen["context"].eval_mask, ~related)
 
 
 def test_a_learner_that_trains_is_not_told_ids_of_other_rows(

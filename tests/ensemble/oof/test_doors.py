@@ -146,7 +146,7 @@ def test_other_held_out_rows_change_nothing_on_the_training_side(
         predicted.append((hash_file(place / "oof.parquet"), hash_file(place / "test.parquet")))
     assert _counts(sides[0]) == _counts(sides[1])
     for one, other in zip(*sides, strict=True):
-        for name in ("battles", "labels", "weight", "groups", "offset", "judged", "sources"):
+        for name in ("battles", "labels", "weight", "groups", "offset", "eval_mask", "sources"):
             assert _same(getattr(one, name), getattr(other, name)), name
     assert models[0] == models[1]
     assert predicted[0][0] != predicted[1][0]  # the held-out rows did change

@@ -272,7 +272,7 @@ def test_only_judged_rows_stop_the_training(
         patience=1,
         validation_fraction=0.5,
     )
-    _fit(learner, judged=np.arange(len(TRAIN)) < 6)
+    _fit(learner, eval_mask=np.arange(len(TRAIN)) < 6)
     assert watched[0] == 3
 
 

@@ -83,17 +83,17 @@ def test_rows_are_carved_by_whole_groups(groups: list[int], share: float, seed: 
 def test_only_judged_rows_are_looked_at_and_their_groups_are_not_learned(
     groups: list[int], seed: int
 ) -> None:
-    judged = np.arange(len(groups)) % 3 == 0
-    rows = replace(_rows(groups), judged=judged)
+    eval_mask = np.arange(len(groups)) % 3 == 0
+    rows = replace(_rows(groups), eval_mask=eval_mask)
     chosen = tiny.settings(early_stopping=True, patience=1, validation_fraction=0.25)
-    if len(np.unique(np.array(groups)[judged])) < 2:
+    if len(np.unique(np.array(groups)[eval_mask])) < 2:
         with pytest.raises(LearnerError, match="battles of two groups"):
             holdout_split(rows, chosen, seed)
         return
     kept, stops = holdout_split(rows, chosen, seed)
     assert stops is not None
-    assert stops.judged is not None
-    assert stops.judged.all()
+    assert stops.eval_mask is not None
+    assert stops.eval_mask.all()
     shared = np.isin(groups, stops.groups)
     assert kept.weight.tolist() == [i + 1.0 for i in np.flatnonzero(~shared)]
     assert len(kept) > 0

@@ -42,7 +42,7 @@ class LabeledRows:
         ``(n, 3)`` logits to distil from, or None.
     offset
         ``(n, 3)``, added to the logits in training alone, or None.
-    judged
+    eval_mask
         ``(n,)`` mask of the rows that early stopping may look at; None lets it look at all.
     """
 
@@ -52,7 +52,7 @@ class LabeledRows:
     groups: IntArray
     teacher: LogitArray | None = None
     offset: FloatArray | None = None
-    judged: BoolArray | None = None
+    eval_mask: BoolArray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,7 +66,7 @@ class LabeledRows:
             self.groups[rows],
             None if self.teacher is None else self.teacher[rows],
             None if self.offset is None else self.offset[rows],
-            None if self.judged is None else self.judged[rows],
+            None if self.eval_mask is None else self.eval_mask[rows],
         )
 
 
@@ -133,16 +133,16 @@ def holdout_split(
     """
     if not settings.early_stopping:
         return rows, None
-    judged = np.ones(len(rows), dtype=bool) if rows.judged is None else rows.judged
-    n_groups = len(np.unique(rows.groups[judged]))
+    eval_mask = np.ones(len(rows), dtype=bool) if rows.eval_mask is None else rows.eval_mask
+    n_groups = len(np.unique(rows.groups[eval_mask]))
     if n_groups < 2:
         raise LearnerError(
             "early stopping needs battles of two groups or more: all are of one",
             hint="give more battles, or set early_stopping = false to train all epochs",
         )
     n_parts = min(round(1 / settings.validation_fraction), n_groups)
-    parts = group_split(rows.groups, n_parts, seed, judged=judged)
-    stops = np.flatnonzero(parts == _part_of_most_groups(parts[judged], rows.groups[judged]))
+    parts = group_split(rows.groups, n_parts, seed, eval_mask=eval_mask)
+    stops = np.flatnonzero(parts == _part_of_most_groups(parts[eval_mask], rows.groups[eval_mask]))
     learned = ~np.isin(rows.groups, rows.groups[stops])
     return rows.take(np.flatnonzero(learned)), rows.take(stops)
 
