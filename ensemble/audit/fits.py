@@ -10,7 +10,7 @@ import polars as pl
 from ensemble.audit.tables import read_columns
 from ensemble.battles.held_out import REFIT, HeldOut, fold_pairs
 from ensemble.errors import ArtifactError, EnsembleError
-from ensemble.oof.keys import compare_key
+from ensemble.oof.staleness import compare_key
 from ensemble.plugin.manager import get_manager
 from ensemble.run_dir.layout import OOF, TRAIN_IDS
 

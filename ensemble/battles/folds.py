@@ -18,6 +18,7 @@ import polars as pl
 from ensemble.battles.groups import assign_groups
 from ensemble.battles.held_out import HeldOut
 from ensemble.battles.schema import LABEL_COLUMNS, ROLES, TEST_ROLE
+from ensemble.battles.training_cut import cut_from_training
 from ensemble.errors import ArtifactError, FoldError, nearest
 from ensemble.storage.hashing import canonical_json
 
@@ -131,7 +132,7 @@ class SourceAwareGroupKFold:
         trains = np.isin(role_array, TRAINING_ROLES)
         for fold in range(self.n_splits):
             held_out = folds == fold
-            cut = np.isin(group_numbers, group_numbers[held_out])
+            cut = cut_from_training(group_numbers, held_out)
             yield np.flatnonzero(trains & ~cut), np.flatnonzero(held_out)
 
     def assign(
@@ -204,8 +205,8 @@ class FoldPlan:
 
     def _cut(self, fold: FoldLike) -> pl.Series:
         """Mask of the rows that share a cluster with a held-out row."""
-        held_out = self.frame.filter(self.held_out(fold))["cluster"].unique()
-        return self.frame["cluster"].is_in(held_out.to_list())
+        clusters, held_out = self.frame["cluster"].to_numpy(), self.held_out(fold).to_numpy()
+        return pl.Series(cut_from_training(clusters, held_out))
 
     def training(self, fold: FoldLike, roles: Sequence[str] = TRAINING_ROLES) -> pl.Series:
         """Mask of the rows that a fit may learn from.

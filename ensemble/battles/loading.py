@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from ensemble.battles.columns import RAW_COLUMNS
+from ensemble.battles.formats import counts_lines, frame_chunks, read_chunks
 from ensemble.battles.labels import LABEL_FAULTS
 from ensemble.battles.raw import BadRow, kinds_of, refuse_bad_rows
-from ensemble.battles.readers import counts_lines, frame_chunks, read_chunks
 from ensemble.battles.rows import read_rows
 from ensemble.battles.schema import BATTLE_SCHEMA, LABEL_COLUMNS, TEST_ROLE, TEST_SOURCE
 from ensemble.battles.turns import PLAIN_HINT

@@ -15,7 +15,7 @@ from ensemble.errors import ArtifactError, ConfigError, EnsembleError
 from ensemble.oof.dependencies import depth
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.kept import forget, keep, read_kept, restore
-from ensemble.oof.keys import compare_key
+from ensemble.oof.staleness import compare_key
 from ensemble.plugin.code import told_difference
 from ensemble.storage.directories import read_manifest
 from ensemble.storage.hashing import fingerprint

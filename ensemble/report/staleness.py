@@ -10,7 +10,7 @@ from ensemble.battles.staleness import check_settings
 from ensemble.config.load import load_run_config
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.fold_key import shared_parts
-from ensemble.oof.keys import compare_key, given_differences
+from ensemble.oof.staleness import compare_key, given_differences
 from ensemble.stacking.made_from import other_settings
 from ensemble.stacking.settings import learner_specs
 

@@ -236,7 +236,7 @@ def test_many_chunks_keep_order_and_line_numbers(
 def test_parquet_rows_are_counted_across_chunks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ensemble.battles.readers.CHUNK_ROWS", 2)
+    monkeypatch.setattr("ensemble.battles.formats.CHUNK_ROWS", 2)
     winners = ["a", "b", "tie", "who", "a"]
     path = tmp_path / "t.parquet"
     pl.DataFrame([{"id": i, "winner": w, **NATIVE} for i, w in enumerate(winners)]).write_parquet(

@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ensemble.battles.file_kinds import check_file_kind
 from ensemble.battles.loading import load_battles
+from ensemble.battles.refused_files import check_file_kind
 from ensemble.battles.swap import sides_by_hash
 from ensemble.errors import DataError
 

@@ -15,8 +15,8 @@ from ensemble.errors import ArtifactError
 from ensemble.oof import fold_key as fold_key_module
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.fold_key import fold_key
-from ensemble.oof.keys import Compared, compare_key, given_differences
 from ensemble.oof.spec import LearnerSpec
+from ensemble.oof.staleness import Compared, compare_key, given_differences
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.hookspecs import hookimpl

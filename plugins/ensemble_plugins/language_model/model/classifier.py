@@ -25,7 +25,7 @@ from ensemble_plugins.language_model.model.forward import plain_forwards, restor
 from ensemble_plugins.language_model.model.heads import find_backbone, find_head, is_head
 from ensemble_plugins.language_model.model.implementation import attention_of, eager_attention
 from ensemble_plugins.language_model.model.kernels import prepare_kernel
-from ensemble_plugins.language_model.model.lora import add_adapters, fuse_adapters
+from ensemble_plugins.language_model.model.lora import add_adapters, fuse_adapters, merge_adapters
 from ensemble_plugins.language_model.model.packing import can_pack, find_head_size, find_windows
 from ensemble_plugins.language_model.model.padded import (
     call,
@@ -220,7 +220,7 @@ class Classifier:
     def prepare(self, prediction: PredictionSettings, *, merge: bool) -> None:
         """Make ready for prediction: merge the adapters, and compute in 8 bits where asked for."""
         if merge:
-            self.base = self.model.merge_and_unload()  # type: ignore[operator]
+            self.base = merge_adapters(self.model)
             self.model = self.base
         elif self.settings.tuning == "full":
             self.base.to(self.dtype)

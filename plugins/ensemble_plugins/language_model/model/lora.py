@@ -123,6 +123,11 @@ def add_adapters(
     return get_peft_model(base, config, adapter_name=ADAPTER)
 
 
+def merge_adapters(model: nn.Module) -> PreTrainedModel:
+    """Merge adapters into the weights that they adapt, and give the model without them."""
+    return model.merge_and_unload()  # type: ignore[operator, no-any-return]
+
+
 def fuse_adapters(model: nn.Module) -> None:
     """Give every plain LoRA layer over an unquantized linear layer the product above.
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ensemble.battles.csv_reader import csv_chunks
-from ensemble.battles.file_kinds import check_file_kind
 from ensemble.battles.raw import CHUNK_ROWS, JSON, BadRow, Chunk, batches, reading, text_lines
+from ensemble.battles.refused_files import check_file_kind
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
