@@ -185,7 +185,9 @@ def _surer(
     told = Figures(influence, found.error * np.sqrt(len(few.surprise) / count), found.variance)
     strength = told.statistic if signed else np.abs(told.statistic)
     unknown = (told.error == 0) & (influence != 0)  # the sample missed the few that differ
-    near = np.flatnonzero((strength > threshold / 2) | unknown)
+    # One battle of the sample can make its error so many times too large.
+    far = threshold / max(2.0, np.sqrt(count / len(few.surprise)))
+    near = np.flatnonzero((strength > far) | unknown)
     if not len(near):
         return told
     exact = lines.figures(tested.contrasts(compare, near))
@@ -265,7 +267,8 @@ class _Neighbors(NamedTuple):
         for number, rows in enumerate(slices):
             tree = cKDTree(x[rows])
             own = (asked >= rows.start) & (asked < rows.stop)
-            near = rows.start + _nearest(tree, x[asked[~own]], most, threads)
+            # As many as in the own fold: of equally near ones, others would be found.
+            near = rows.start + _nearest(tree, x[asked[~own]], most + _SPARE, threads)[:, :most]
             found[~own, number, : near.shape[1]] = near
             there[~own, number] = near.shape[1]
             near = rows.start + _nearest(tree, x[asked[own]], most + _SPARE, threads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ArtifactError
+from ensemble.oof.fold_key import fold_name
 from ensemble.run_dir.layout import STACK
 from ensemble.stacking.assemble import check_folds, check_pairs
 from ensemble.stacking.doubt import outside_learners
@@ -138,8 +139,12 @@ def other_folds(store: FoldStore, manifest: Mapping[str, Any]) -> list[tuple[str
     found = []
     for learner, made_from in manifest["key_parts"]["folds"].items():
         now = store.origins(learner)
-        names = sorted({*now, *made_from})
-        found += [(learner, name) for name in names if made_from.get(name) != now.get(name)]
+        planned = {fold_name(fold) for fold in range(store.n_splits)}
+        found += [
+            (learner, name)
+            for name in sorted({*planned, *now, *made_from})
+            if name not in now or made_from.get(name) != now[name]
+        ]
     return found
 
 

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from ensemble.stacking.tries import TryStore
 
 
-VERSION = 5
+VERSION = 6
 """Raise it when the same logits come to give other candidates, scores or verdicts."""
 
 

@@ -24,6 +24,7 @@ from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import read_checksummed, read_json, write_checksummed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from ensemble.config.settings import Config
@@ -33,10 +34,12 @@ _HINT = "run `ensemble predict RUN` again"
 
 def record_submission(run: Path, config: Config) -> None:
     """Say what the submission that lies in a run was made from."""
-    made_from = _origin(run, config, _n_folds(run))
-    write_checksummed(
-        run / SUBMISSION_RECORD, {"sha256": hash_file(run / SUBMISSION), "made_from": made_from}
-    )
+    record = {
+        "sha256": hash_file(run / SUBMISSION),
+        "made_from": _origin(run, config, _n_folds(run)),
+        "compared_with": _compared(run, config, _n_folds(run)),
+    }
+    write_checksummed(run / SUBMISSION_RECORD, record)
 
 
 def submission_fault(run: Path, config: Config) -> str | None:
@@ -64,9 +67,15 @@ def submission_fault(run: Path, config: Config) -> str | None:
 
 
 def is_current(run: Path, config: Config) -> bool:
-    """Say whether a run's submission is there, and what its stack predicts."""
+    """Say whether a run's submission is there, what its stack predicts, and compared as asked."""
     there = all((run / name).is_file() for name in (SUBMISSION, SUBMISSION_RECORD))
-    return there and submission_fault(run, config) is None
+    if not there or submission_fault(run, config) is not None:
+        return False
+    record = read_checksummed(run / SUBMISSION_RECORD, hint=_HINT)
+    try:
+        return bool(record.get("compared_with") == _compared(run, config, _n_folds(run)))
+    except (ArtifactError, KeyError):
+        return False  # not there yet
 
 
 def remove_submission(run: Path) -> None:
@@ -80,18 +89,30 @@ def _n_folds(run: Path) -> int:
 
 
 def _origin(run: Path, config: Config, n_folds: int) -> dict[str, Any]:
-    # Where there are refits too, both are predicted from and held against each other.
-    folds: list[int | None] = [*range(n_folds), *([None] if config.wants_refit() else [])]
+    models = config.predict.models
     return {
         "stack": hash_file(run / STACK / MANIFEST),
-        "models": config.predict.models,
-        "test": {
-            learner.name: {
-                fold_name(fold): read_json(
-                    run / LEARNERS / learner.name / fold_name(fold) / MANIFEST
-                )["files"][TEST]
-                for fold in folds
-            }
-            for learner in config.stacked_learners()
-        },
+        "models": models,
+        "test": _test_logits(run, config, [None] if models == "refit" else [*range(n_folds)]),
+    }
+
+
+def _compared(run: Path, config: Config, n_folds: int) -> dict[str, Any]:
+    """Name the test logits of the models that the submission is not from, but held against."""
+    if not config.wants_refit():
+        return {}
+    other: list[int | None] = [*range(n_folds)] if config.predict.models == "refit" else [None]
+    return _test_logits(run, config, other)
+
+
+def _test_logits(run: Path, config: Config, folds: Sequence[int | None]) -> dict[str, Any]:
+    """Give the hash of each stacked learner's test logits, by fold."""
+    return {
+        learner.name: {
+            fold_name(fold): read_json(run / LEARNERS / learner.name / fold_name(fold) / MANIFEST)[
+                "files"
+            ][TEST]
+            for fold in folds
+        }
+        for learner in config.stacked_learners()
     }

@@ -105,6 +105,7 @@ class Parameters:
         self._check_numbers()
         if self.tuning == "full" and self.bits < 16:
             raise ValueError(f'weights of {self.bits} bits cannot be trained: set tuning = "lora"')
+        self._check_early_stopping()
         if bool(self.distillation) is not bool(self.teachers):
             raise ValueError(
                 "teachers and distillation need one another: name learners of the run, and give "
@@ -150,6 +151,14 @@ class Parameters:
         for name, value in RECIPES[self.recipe].items():
             if name not in vars(self)[_GIVEN]:
                 setattr(self, name, value)
+
+    def _check_early_stopping(self) -> None:
+        """Refuse what early stopping alone reads where there is none."""
+        if self.early_stopping:
+            return
+        for name in ("patience", "validation_fraction", "evaluations"):
+            if getattr(self, name) != getattr(TrainingSettings, name):
+                raise ValueError(f"{name} has no effect without early_stopping = true")
 
     def _check_choices(self) -> None:
         for field in fields(Parameters):

@@ -260,3 +260,20 @@ def test_noise_is_found_to_leak_in_about_one_run_of_twenty() -> None:
         logits = {"a": world.noise, "b": 0.3 * world.opinion}
         found += world.find(logits, np.hstack([world.number, world.noise])).nats > 0
     assert found <= 7  # 3 expected at most; 8 or more has a chance of 1% at a rate of 5%
+
+
+def test_neighbors_that_are_equally_near_are_drawn_alike_in_all_folds() -> None:
+    rng = np.random.default_rng(0)
+    rows = np.arange(400)
+    x, folds = rng.integers(0, 3, 400).astype(float)[:, None], rows // 100
+    labels = np.eye(3)[rng.integers(0, 3, 400)]
+    found = contrasts._Neighbors.of(x, contrasts.Battles(labels, folds, rows, rows, 1)).found
+    for fold in range(4):
+        for value in range(3):
+            alike = x[:, 0] == value
+            near = {
+                own: set(found[alike & ((folds == fold) == own), fold].ravel().tolist())
+                for own in (True, False)
+            }
+            # One takes the place of the battle itself.
+            assert len(near[True] - near[False]) <= 1

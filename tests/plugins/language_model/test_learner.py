@@ -438,6 +438,7 @@ def test_a_key_knows_weights_by_content_alone(tmp_path: Path) -> None:
         ("rank", 0, "rank must be 1 or more, got 0"),
         ("token_budget", -5, "token_budget must be 1 or more, got -5"),
         ("patience", 0, "patience must be 1 or more, got 0"),
+        ("patience", 3, "patience has no effect without early_stopping = true"),
         ("max_grad_norm", -0.5, "max_grad_norm must be 0 or more, got -0.5"),
         ("learning_rate", 0.0, "learning_rate must be above 0, got 0.0"),
         ("head_learning_rate", -1e-4, "head_learning_rate must be above 0, got -0.0001"),
