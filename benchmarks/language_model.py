@@ -6,6 +6,17 @@ Rows have the lengths of real battles (log-normal, median 700 tokens, mean about
 share is the model's floating-point operations, as if every layer computed every token, over the
 rate of a dense bfloat16 matrix product measured in the same run. Needs torch, transformers and
 peft; no polars.
+
+Where the time went on an H100, in milliseconds (``--profile``):
+
+- Gemma-2-9B, a pack of 16,896 tokens: 464, of which matrix products 385 (93% of the idle GPU's
+  rate), attention 30, GELU and product 19, norms 18, rotary embeddings 6, waits 2.
+- A LoRA step of 8,448 tokens: 614, of which large products 376, low-rank ones 52, attention
+  backward 87 and forward 18, GELU with its gradient 26, norms 21, waits 9.
+- DeBERTa is bound by memory: of a training step of 1,888, putting what distances are worth in its
+  place and back takes 770, attention 500.
+
+An earlier version on an H200: Gemma-2 inference 76.8% of the idle rate, FP8 119.2%, LoRA 59.3%.
 """
 
 from __future__ import annotations

@@ -309,7 +309,7 @@ def read_plan(path: Path, n_splits: int, fingerprint: str) -> FoldPlan:
 
 
 def overlap_with_test(plan: FoldPlan) -> pl.DataFrame:
-    """Labelled rows of the plan whose cluster has a test row: no leak into OOF, but worth knowing.
+    """Labeled rows of the plan whose cluster has a test row: no leak into OOF, but worth knowing.
 
     Scores on such a test set flatter.
     """

@@ -168,6 +168,13 @@ def find_leakage(
     in how the two go along. Where a learner's own logits are in the location, nothing is left, and
     only a positive influence counts; a location of all the others' is there for the rest.
 
+    Measured on two regressions on the same signals (2,000 battles, 25 seeds): the influence without
+    a leak is -1 to -2 standard errors on average, -5 at worst, and -0.3 to +0.2 once the regression
+    is taken out, which leaves the size of leaks. The correction is linear: beside boosted trees
+    with a strong signal -0.7 remain, so false alarms are more frequent than ``ALPHA`` there. In two
+    such worlds a leak was found in 5 and 9 of 50 runs; in 1 and 8 without negative influences and
+    without locations that leave the tested logits out.
+
     Every learner is tested at every location. Of more than ``MOST_LOCATIONS`` learners, each is
     left out of the location of all the others together with those that are most like it.
     """
