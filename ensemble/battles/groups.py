@@ -1,7 +1,7 @@
 """Groups (clusters) assigned to parts, whole: what folds, early stopping and cross-fitting rest on.
 
 Stored folds and fits depend on every draw here: with another one, raise ``VERSION`` of
-``battles.split`` and of ``oof.fold_key``.
+``battles.split``, ``oof.fold_key`` and ``sources.study``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What boosted trees on battles have in common: settings, and rows for soft labels.
 
-Stored fits, stacks and source studies depend on both: with others, raise ``oof.fold_key.VERSION`` and
-those of ``stacking.stack`` and ``sources.study``.
+Stored fits, stacks and source studies depend on both: with others, raise ``VERSION`` of
+``oof.fold_key``, ``stacking.stack`` and ``sources.study``.
 """
 
 from __future__ import annotations
