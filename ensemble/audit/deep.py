@@ -23,7 +23,7 @@ from ensemble.audit.tables import read_columns
 from ensemble.battles.schema import learner_view
 from ensemble.config.load import load_run_config
 from ensemble.errors import ArtifactError, ConfigError, EnsembleError
-from ensemble.oof.calls import predict_checked
+from ensemble.oof.calls import predict_validated
 from ensemble.oof.store import read_logits
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.base import CLASSES
@@ -40,7 +40,7 @@ from ensemble.run_dir.layout import (
 )
 from ensemble.stacking.assemble import meta_features
 from ensemble.stacking.build import make_stack
-from ensemble.stacking.calls import predict_checked as predict_stack
+from ensemble.stacking.calls import predict_validated as predict_stack
 from ensemble.stacking.settings import learner_specs, meta_learner_factory, stacked_specs
 from ensemble.stacking.stack import load_stack
 from ensemble.stacking.tries import TryStore, scored_rows
@@ -120,7 +120,7 @@ def _ask_again(
         gaps = {
             name: _gap(
                 read_logits(directory / name, battles["id"]),
-                predict_checked(model, battles, f"{fit.name}, {name}"),
+                predict_validated(model, battles, f"{fit.name}, {name}"),
             )
             for name, battles in samples.items()
             if len(battles)

@@ -17,7 +17,7 @@ from ensemble.battles.schema import BATTLE_SCHEMA, LABEL_COLUMNS, TEST_ROLE, TES
 from ensemble.battles.turns import PLAIN_HINT
 from ensemble.errors import DataError, PluginError
 from ensemble.plugin.base import CLASSES
-from ensemble.plugin.faults import guarded
+from ensemble.plugin.faults import call_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -145,7 +145,7 @@ def combine(loaded: Sequence[Loaded]) -> pl.DataFrame:
 
 def _call(loader: Loader, name: str, path: Path, options: Mapping[str, Any]) -> pl.DataFrame:
     name = f'loader "{name}", ' if name else ""
-    frame = guarded(
+    frame = call_plugin(
         "the loader",
         f"{name}{path}",
         lambda: loader(path, **options),

@@ -86,7 +86,7 @@ def _overlap(study: dict[str, Any]) -> Iterable[tuple[str, ...]]:
 
 
 def _shifts(studies: Sequence[dict[str, Any]]) -> Table:
-    columns = ("source", "prompts", "responses", "label shares", "rule", "rule, offset")
+    columns = ("source", "prompts", "responses", "label shares", "rule", "rule, logits adjusted")
     rows = [(study["name"], *_shift(study["shift"])) for study in studies]
     title = (
         "how far from the target: AUC on text / features; total variation of labels; loss on the "

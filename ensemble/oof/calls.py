@@ -9,7 +9,7 @@ import numpy as np
 from ensemble.battles.schema import LOGIT_COLUMNS
 from ensemble.errors import LearnerError
 from ensemble.plugin.base import CLASSES
-from ensemble.plugin.faults import guarded, plugin_errors
+from ensemble.plugin.faults import call_plugin, plugin_errors
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,12 +22,12 @@ _SHORT_FLOATS = {"bfloat16", "float8_e4m3fn", "float8_e5m2"}
 """Types of numbers that libraries add to NumPy's own, and that float32 holds without loss."""
 
 
-def predict_checked(learner: BaseLearner, battles: pl.DataFrame, where: str) -> LogitArray:
+def predict_validated(learner: BaseLearner, battles: pl.DataFrame, where: str) -> LogitArray:
     """Predict battles and check what comes back: ``(n, 3)`` float32, finite."""
     if not len(battles):
         return np.empty((0, 3), dtype=np.float32)
     # A copy shares the data; columns that are put into it in place reach nobody else.
-    logits = guarded("predict_logits", where, lambda: learner.predict_logits(battles.clone()))
+    logits = call_plugin("predict_logits", where, lambda: learner.predict_logits(battles.clone()))
     return check_logits(logits, battles["id"], where)
 
 

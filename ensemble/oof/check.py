@@ -15,13 +15,13 @@ import polars as pl
 
 from ensemble.battles.schema import TEXT_COLUMNS, learner_view
 from ensemble.errors import EnsembleError
-from ensemble.oof.calls import check_same, predict_checked
+from ensemble.oof.calls import check_same, predict_validated
 from ensemble.oof.fold_key import fold_key, fold_name
 from ensemble.oof.general_check import general_checks
 from ensemble.oof.store import is_complete, read_logits
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.contract import tolerance_of
-from ensemble.plugin.faults import guarded
+from ensemble.plugin.faults import call_plugin
 from ensemble.run_dir.layout import OOF, TEST
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _own(
             cache_directory=Path(cache), device=workspace.device, threads=workspace.threads
         )
         try:
-            measured = guarded("check", where, lambda: dict(own(battles, context=context)))
+            measured = call_plugin("check", where, lambda: dict(own(battles, context=context)))
         except EnsembleError as error:
             return Finding(spec.name, OWN, False, str(error))
     return Finding(spec.name, OWN, True, measured=measured)
@@ -146,7 +146,7 @@ def _stored(workspace: Workspace, spec: LearnerSpec, fold: int | None, rows: int
     where = f'learner "{spec.name}" (plugin "{spec.plugin}"), {what}'
     try:
         model = workspace.store.load(spec, fold)
-        found = predict_checked(model, battles, where)
+        found = predict_validated(model, battles, where)
         check_same(stored, found, tolerance_of(model, where), "than it has stored", where)
     except EnsembleError as error:
         return Finding(spec.name, what, False, str(error))

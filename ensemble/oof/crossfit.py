@@ -11,14 +11,14 @@ import polars as pl
 from ensemble.battles.held_out import HeldOut
 from ensemble.errors import LearnerError
 from ensemble.oof.checkpoints import checkpoint_directory
-from ensemble.oof.dependencies import check_offset, own_uses
+from ensemble.oof.dependencies import check_offset, resolve_sources
 from ensemble.oof.fitting import SeedFit, pretraining
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.kept_fit import fit_key, forget_spare
 from ensemble.oof.rows import FoldRows
 from ensemble.oof.seeds import fit_seeds
 from ensemble.oof.store import is_complete
-from ensemble.oof.teachers import Teaching, check_fitted
+from ensemble.oof.teachers import SoftLabels, check_fitted
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.manager import get_manager
 from ensemble.run_dir.layout import MODEL, OOF, TEST, TRAIN_IDS
@@ -77,7 +77,7 @@ def fit_fold(
     check_fitted(workspace, spec, held_out, parts["teachers"], "teaches")
     for source, keys in parts["labelers"].items():
         check_fitted(workspace, spec, held_out, keys, f'labels source "{source}" for')
-    own = replace(workspace, uses=own_uses(spec, workspace.uses))
+    own = replace(workspace, uses=resolve_sources(spec, workspace.uses))
     try:
         _FoldJob(own, spec, held_out, key, parts).run(directory, progress)
     except LearnerError as error:
@@ -105,7 +105,7 @@ class _FoldJob:
         made_by = self._fit_key()
         checkpoint = self._checkpoint_directory(made_by or self.key)
         checkpoint.mkdir(parents=True, exist_ok=True)
-        teaching = Teaching(self.workspace, self.spec, self.held_out, checkpoint)
+        teaching = SoftLabels(self.workspace, self.spec, self.held_out, checkpoint)
         manifest: dict[str, Any] = {}
         with atomic_directory(directory, manifest) as place:
             rows = FoldRows.of(teaching.label(), self.held_out)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Uses = Mapping[str, SourceSettings]
 
 
-def own_uses(spec: LearnerSpec, uses: Uses) -> dict[str, SourceSettings]:
+def resolve_sources(spec: LearnerSpec, uses: Uses) -> dict[str, SourceSettings]:
     """Say how sources are used where one learner is fitted.
 
     Parameters
@@ -60,7 +60,7 @@ def labelers(spec: LearnerSpec, uses: Uses) -> dict[str, list[LearnerSpec]]:
         There is none. Or one is no learner of the config, or brings its predictions from outside,
         so that nobody knows what they have seen.
     """
-    pseudo = {n: use for n, use in own_uses(spec, uses).items() if use.role == "pseudo"}
+    pseudo = {n: use for n, use in resolve_sources(spec, uses).items() if use.role == "pseudo"}
     for source, use in pseudo.items():
         if not use.pseudo_labelers:
             raise ConfigError("nobody labels its rows", where=f'source "{source}", pseudo_labelers')
@@ -85,7 +85,7 @@ def check_labels_are_learned(specs: Sequence[LearnerSpec], uses: Uses) -> None:
     ConfigError
         There is such a source.
     """
-    roles = [own_uses(spec, uses) for spec in specs]
+    roles = [resolve_sources(spec, uses) for spec in specs]
     for source, use in uses.items():
         if use.role == "pseudo" and all(own[source].role == "ignore" for own in roles):
             raise ConfigError(
@@ -96,7 +96,7 @@ def check_labels_are_learned(specs: Sequence[LearnerSpec], uses: Uses) -> None:
             )
 
 
-def needed_by(spec: LearnerSpec, uses: Uses) -> list[LearnerSpec]:
+def fitted_before(spec: LearnerSpec, uses: Uses) -> list[LearnerSpec]:
     """Find the learners that have to be fitted before this one: teachers and labelers."""
     found = {teacher.name: teacher for teacher in spec.teachers()}
     for named in labelers(spec, uses).values():
@@ -112,9 +112,11 @@ def is_asked(spec: LearnerSpec, uses: Uses) -> bool:
     )
 
 
-def depth(spec: LearnerSpec, uses: Uses) -> int:
+def dependency_depth(spec: LearnerSpec, uses: Uses) -> int:
     """Say how many learners have to be fitted before this one, one after the other."""
-    return max((1 + depth(needed, uses) for needed in needed_by(spec, uses)), default=0)
+    return max(
+        (1 + dependency_depth(needed, uses) for needed in fitted_before(spec, uses)), default=0
+    )
 
 
 def check_offset(spec: LearnerSpec, uses: Uses) -> None:
@@ -128,7 +130,7 @@ def check_offset(spec: LearnerSpec, uses: Uses) -> None:
     learner = spec.prototype
     if not type(learner).trains or type(learner).takes_offset:
         return
-    asking = [name for name, use in own_uses(spec, uses).items() if use.logit_adjustment]
+    asking = [name for name, use in resolve_sources(spec, uses).items() if use.logit_adjustment]
     if asking:
         raise ConfigError(
             f'source "{asking[0]}" has logit_adjustment = true, and the learner takes none',

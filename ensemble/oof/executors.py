@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ensemble.battles.held_out import HeldOut
 from ensemble.oof.crossfit import fit_fold
-from ensemble.oof.dependencies import depth
+from ensemble.oof.dependencies import dependency_depth
 from ensemble.oof.worker_process import label_of
 from ensemble.oof.workers import Crew, Outcome, Task
 from ensemble.oof.workspace import open_workspace
@@ -61,7 +61,9 @@ def execute(
     }
     by_depth, uses = itemgetter(0), config.source_uses()
     waves = groupby(
-        sorted(((depth(task.spec, uses), task) for task in different.values()), key=by_depth),
+        sorted(
+            ((dependency_depth(task.spec, uses), task) for task in different.values()), key=by_depth
+        ),
         by_depth,
     )
     run = {

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.oof.calls import check_same, predict_checked
+from ensemble.oof.calls import check_same, predict_validated
 from ensemble.oof.kept_fit import KEPT, KeptFit, seed_key
 from ensemble.oof.models import load_one
 from ensemble.oof.store import prediction_frame
 from ensemble.plugin.contract import tolerance_of
-from ensemble.plugin.faults import guarded
+from ensemble.plugin.faults import call_plugin
 from ensemble.run_dir.layout import MODEL, OOF, TEST
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ class SeedFit:
         self.spec.check_secrets()
         learner, seconds = self._fitted(context, kept)
         rows, clock = self.rows, time.perf_counter()
-        oof = predict_checked(learner, rows.held_out, self.where)
-        test = predict_checked(learner, rows.test, self.where)
+        oof = predict_validated(learner, rows.held_out, self.where)
+        test = predict_validated(learner, rows.test, self.where)
         told = {"fit": seconds, "predict": time.perf_counter() - clock}
         tolerance = tolerance_of(learner, self.where)
         battles, logits = (rows.held_out, oof) if len(oof) else (rows.test, test)
@@ -112,7 +112,7 @@ class SeedFit:
         is_copied = kept is not None and kept.copy(place / MODEL)
         if MODEL in self.stored and not is_copied:
             (place / MODEL).mkdir()
-            guarded("save", self.where, lambda: learner.save(place / MODEL))
+            call_plugin("save", self.where, lambda: learner.save(place / MODEL))
         return probe, told
 
     def _fitted(self, context: FitContext, kept: KeptFit | None) -> tuple[BaseLearner, float]:
@@ -127,7 +127,7 @@ class SeedFit:
         if kept is not None:
             kept.keep(learner, seconds)
             battles = self._asked()
-            kept.say(battles["id"], predict_checked(learner, battles, self.where))
+            kept.say(battles["id"], predict_validated(learner, battles, self.where))
         return learner, seconds
 
     def _come_back(self, kept: KeptFit) -> tuple[BaseLearner, float] | None:
@@ -136,7 +136,7 @@ class SeedFit:
         if found is None:
             return None
         battles = self._asked()
-        logits = predict_checked(found[0], battles, self.where)
+        logits = predict_validated(found[0], battles, self.where)
         is_same = kept.is_same(battles["id"], logits, tolerance_of(found[0], self.where))
         return found if is_same else None
 
@@ -150,10 +150,10 @@ class SeedFit:
         if type(learner).trains:  # what is learned from is all that it may know of
             return
         if hasattr(learner, "check_ids") and len(self.rows.held_out):
-            guarded("check_ids", self.where, lambda: learner.check_ids(self.target_ids))
+            call_plugin("check_ids", self.where, lambda: learner.check_ids(self.target_ids))
         if hasattr(learner, "check_test_ids") and len(self.rows.test):
             ids = self.rows.test["id"].to_list()
-            guarded("check_test_ids", self.where, lambda: learner.check_test_ids(ids))
+            call_plugin("check_test_ids", self.where, lambda: learner.check_test_ids(ids))
 
     def _fit(self, learner: BaseLearner, context: FitContext) -> None:
         """Pre-train where there are rows and a way to, then fit."""
@@ -175,20 +175,20 @@ class SeedFit:
             "groups": rows.groups.copy(),
             "context": context,
         }
-        guarded(
+        call_plugin(
             verb, self.where, lambda: method(rows.battles.clone(), rows.labels.copy(), **options)
         )
 
     def _check_order(self, learner: BaseLearner, probe: _Probe) -> None:
         """Predict a few battles in another order: sorted or batch-dependent logits show."""
-        again = predict_checked(learner, probe.battles, self.where)
+        again = predict_validated(learner, probe.battles, self.where)
         what = "for the same battles in another order or batch"
         check_same(probe.logits, again, probe.tolerance, what, self.where)
 
     def _check_saved(self, model: Path, probe: _Probe) -> None:
         """Predict them with the model as it comes back from its files: a lost head shows."""
         loaded = load_one(self.spec, model, self.where)
-        again = predict_checked(loaded, probe.battles, self.where)
+        again = predict_validated(loaded, probe.battles, self.where)
         check_same(probe.logits, again, probe.tolerance, "after save and load", self.where)
 
 

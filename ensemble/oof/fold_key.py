@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.battles.held_out import HeldOut
 from ensemble.config.source_settings import SourceSettings
-from ensemble.oof.dependencies import is_asked, labelers, own_uses
+from ensemble.oof.dependencies import is_asked, labelers, resolve_sources
 from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def fold_key(
     uses = {name: SourceSettings(**use) for name, use in shared["uses"].items()}
     learned = {
         **shared,
-        "uses": {name: asdict(use) for name, use in own_uses(spec, uses).items()},
+        "uses": {name: asdict(use) for name, use in resolve_sources(spec, uses).items()},
         "teachers": _keys(spec.teachers(), fold, shared),
         "labelers": {
             source: _keys(named, fold, shared) for source, named in labelers(spec, uses).items()

@@ -10,11 +10,11 @@ import numpy as np
 
 from ensemble.battles.schema import labels_of, learner_view
 from ensemble.errors import EnsembleError, LearnerError
-from ensemble.oof.calls import check_logits, check_same, predict_checked
+from ensemble.oof.calls import check_logits, check_same, predict_validated
 from ensemble.oof.models import load_one
 from ensemble.oof.preflight import quiet_context, sample, target_rows
 from ensemble.plugin.contract import tolerance_of
-from ensemble.plugin.faults import guarded
+from ensemble.plugin.faults import call_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,7 +91,7 @@ class _Trial:
 
     def _logits(self) -> dict[str, Any]:
         asked = self.asked.clone()
-        raw = guarded("predict_logits", self.where, lambda: self.learner.predict_logits(asked))
+        raw = call_plugin("predict_logits", self.where, lambda: self.learner.predict_logits(asked))
         self.logits = check_logits(raw, self.asked["id"], self.where)
         if not asked.equals(self.asked):
             raise _changed("predict_logits", "battles", self.where)
@@ -107,13 +107,13 @@ class _Trial:
         return {}
 
     def _order(self) -> dict[str, Any]:
-        again = predict_checked(self.learner, self.asked.reverse(), self.where)[::-1]
+        again = predict_validated(self.learner, self.asked.reverse(), self.where)[::-1]
         return self._compare(again, "in another order")
 
     def _alone(self) -> dict[str, Any]:
         """Predict a few battles each by itself."""
         rows = np.unique(np.linspace(0, len(self.asked) - 1, _ALONE).astype(int))
-        parts = [predict_checked(self.learner, self.asked[[row]], self.where) for row in rows]
+        parts = [predict_validated(self.learner, self.asked[[row]], self.where) for row in rows]
         again = self.logits.copy()
         again[rows] = np.concatenate(parts)
         return self._compare(again, "to a battle alone")
@@ -121,14 +121,14 @@ class _Trial:
     def _save(self) -> dict[str, Any]:
         model = self.place / "model"
         model.mkdir()
-        guarded("save", self.where, lambda: self.learner.save(model))
+        call_plugin("save", self.where, lambda: self.learner.save(model))
         loaded = load_one(self.spec, model, self.where)
-        again = predict_checked(loaded, self.asked, self.where)
+        again = predict_validated(loaded, self.asked, self.where)
         return self._compare(again, "after save and load")
 
     def _again(self) -> dict[str, Any]:
         other = self._fitted(*self._arguments())
-        again = predict_checked(other, self.asked, self.where)
+        again = predict_validated(other, self.asked, self.where)
         return self._compare(again, "after another fit with the same seed")
 
     def _compare(self, again: Any, what: str) -> dict[str, Any]:
@@ -143,8 +143,10 @@ class _Trial:
         learner: Any = self.spec.make()
         options = {"sample_weight": weight, "groups": groups, "context": self.context}
         if self.pretrains and hasattr(learner, "pretrain"):
-            guarded("pretrain", self.where, lambda: learner.pretrain(battles, labels, **options))
-        guarded("fit", self.where, lambda: learner.fit(battles, labels, **options))
+            call_plugin(
+                "pretrain", self.where, lambda: learner.pretrain(battles, labels, **options)
+            )
+        call_plugin("fit", self.where, lambda: learner.fit(battles, labels, **options))
         return learner  # type: ignore[no-any-return]
 
 

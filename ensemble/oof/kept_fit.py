@@ -19,7 +19,7 @@ import numpy as np
 
 from ensemble.errors import ArtifactError, EnsembleError, LearnerError
 from ensemble.oof.models import load_one
-from ensemble.plugin.faults import guarded
+from ensemble.plugin.faults import call_plugin
 from ensemble.plugin.fit_code import AFTER_FIT, fit_digest
 from ensemble.storage.atomic import remove
 from ensemble.storage.directories import atomic_directory, read_manifest
@@ -246,7 +246,7 @@ class KeptFit:
         with atomic_directory(place / _FITTED, manifest) as directory:
             model = directory / _MODEL
             model.mkdir()
-            guarded("save", self.where, lambda: learner.save(model))
+            call_plugin("save", self.where, lambda: learner.save(model))
 
     def _hint(self, place: Path, what: str = "load") -> str:
         return f"fix {what}: the fit is kept; or delete {place} to fit again"

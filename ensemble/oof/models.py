@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import numpy as np
 
 from ensemble.errors import LearnerError
-from ensemble.oof.calls import predict_checked
+from ensemble.oof.calls import predict_validated
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.contract import tolerance_of
-from ensemble.plugin.faults import guarded
+from ensemble.plugin.faults import call_plugin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def load_one(spec: LearnerSpec, directory: Path, where: str) -> BaseLearner:
         ``load`` raised, or returned no learner.
     """
     spec.check_secrets()
-    loaded = guarded("load", where, lambda: spec.make().load(directory))
+    loaded = call_plugin("load", where, lambda: spec.make().load(directory))
     if not isinstance(loaded, BaseLearner):
         raise LearnerError(f"load returned {type(loaded).__name__}, not a learner", where=where)
     return loaded
@@ -89,7 +89,7 @@ class SeedMean(BaseLearner):
     def _predict(self, seed: int, battles: pl.DataFrame) -> LogitArray:
         where = f"{self.where}, seed {seed}"
         model = load_one(self.spec, self.directory / seed_name(seed), where)
-        return predict_checked(model, battles, where)
+        return predict_validated(model, battles, where)
 
     def fit(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse: it is fitted already."""

@@ -16,11 +16,11 @@ import polars as pl
 
 from ensemble.battles.schema import labels_of, learner_view
 from ensemble.errors import ArtifactError, EnsembleError
-from ensemble.oof.calls import predict_checked
+from ensemble.oof.calls import predict_validated
 from ensemble.oof.fold_key import fold_key
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.contract import resources_of, teachers_of
-from ensemble.plugin.faults import guarded
+from ensemble.plugin.faults import call_plugin
 from ensemble.plugin.parameters import path_parameters
 from ensemble.storage.directories import MANIFEST
 from ensemble.storage.json_files import read_json
@@ -50,7 +50,7 @@ def unfinished(workspace: Workspace, tasks: Iterable[Task]) -> list[Task]:
 def learner_faults(
     workspace: Workspace,
     spec: LearnerSpec,
-    judge: Callable[[str, LogitArray], None] = lambda *_: None,
+    validate: Callable[[str, LogitArray], None] = lambda *_: None,
 ) -> list[str]:
     """Find what will fail whatever is learned.
 
@@ -60,9 +60,9 @@ def learner_faults(
         The run's battles and plan.
     spec
         The learner; its parameters are sound.
-    judge
-        ``judge(name, logits)`` raises where predictions of the target that come from outside cannot
-        be meant.
+    validate
+        ``validate(name, logits)`` raises where predictions of the target that come from outside
+        cannot be meant.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def learner_faults(
         checks = list(_checks(workspace, spec, learner, Path(cache)))
         faults = [told for check in checks if (told := _fault(spec, learner, check))]
         if not faults and not type(learner).trains:
-            outside = _fault(spec, learner, lambda: judge(spec.name, _brought(workspace, spec)))
+            outside = _fault(spec, learner, lambda: validate(spec.name, _brought(workspace, spec)))
             faults += [outside] if outside else []
     return faults
 
@@ -154,7 +154,7 @@ def _checks(
 
 def _fault(spec: LearnerSpec, learner: BaseLearner, check: Callable[[], Any]) -> str | None:
     try:
-        guarded("preflight", spec.where, check)
+        call_plugin("preflight", spec.where, check)
     except EnsembleError as error:
         place = _place(spec, learner, error.where or "")
         return str(type(error)(error.message, where=place, hint=error.hint))
@@ -180,12 +180,12 @@ def _brought(workspace: Workspace, spec: LearnerSpec) -> LogitArray:
     few = sample(target)
     with TemporaryDirectory() as cache:
         context = quiet_context(workspace, spec, Path(cache), len(few))
-        guarded(
+        call_plugin(
             "fit",
             spec.where,
             lambda: learner.fit(learner_view(few), labels_of(few), context=context),
         )
-        return predict_checked(learner, learner_view(target), spec.where)
+        return predict_validated(learner, learner_view(target), spec.where)
 
 
 def target_rows(workspace: Workspace) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ArtifactError, ConfigError, EnsembleError
-from ensemble.oof.dependencies import depth
+from ensemble.oof.dependencies import dependency_depth
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.kept import forget, keep, read_kept, restore
 from ensemble.oof.staleness import compare_key
@@ -102,7 +102,7 @@ class Decisions:
                 forget(workspace.run, name)
             # Who learns from another is known by what that one was: teachers first.
             specs = {spec.name: spec for spec, _ in fits()}
-            order = {name: depth(spec, workspace.uses) for name, spec in specs.items()}
+            order = {name: dependency_depth(spec, workspace.uses) for name, spec in specs.items()}
             for name in sorted(self.keep, key=lambda name: order.get(name, 0)):
                 _keep(workspace, name, [one for one in fits() if one[0].name == name])
         except EnsembleError:

@@ -28,7 +28,7 @@ were both guessed from words may be anything, and no row counts over a hundred t
 
 
 @dataclass(frozen=True)
-class LabelledBattles:
+class LabeledBattles:
     """Training rows of one fold, of one stage.
 
     Parameters
@@ -45,9 +45,9 @@ class LabelledBattles:
     labels: FloatArray
     clusters: IntArray
 
-    def take(self, rows: IntArray) -> LabelledBattles:
+    def take(self, rows: IntArray) -> LabeledBattles:
         """Keep some rows, by index."""
-        return LabelledBattles(self.battles[rows], self.labels[rows], self.clusters[rows])
+        return LabeledBattles(self.battles[rows], self.labels[rows], self.clusters[rows])
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class RowWeights:
     record: dict[str, Any]
 
 
-def treat(
-    rows: LabelledBattles, target: LabelledBattles, uses: Mapping[str, SourceSettings]
+def weigh_rows(
+    rows: LabeledBattles, target: LabeledBattles, uses: Mapping[str, SourceSettings]
 ) -> RowWeights:
     """Weigh the rows of one stage, and find the offsets of their sources.
 
@@ -99,7 +99,7 @@ def treat(
 
 
 def _treat_source(
-    name: str, rows: LabelledBattles, target: LabelledBattles, use: SourceSettings
+    name: str, rows: LabeledBattles, target: LabeledBattles, use: SourceSettings
 ) -> tuple[FloatArray, FloatArray, dict[str, Any]]:
     """Give weights ``(n,)``, an offset ``(3,)``, and what is worth knowing of both."""
     ratio, facts = _ratios(name, rows, target, use.reweight)
@@ -120,7 +120,7 @@ def _treat_source(
 
 
 def _ratios(
-    name: str, rows: LabelledBattles, target: LabelledBattles, reweight: str
+    name: str, rows: LabeledBattles, target: LabeledBattles, reweight: str
 ) -> tuple[FloatArray, dict[str, Any]]:
     if reweight == "labels":
         return label_ratios(rows.labels, target.labels), {"reweight": reweight}
@@ -173,7 +173,7 @@ def prior_offset(labels: FloatArray, weight: FloatArray, target: FloatArray) -> 
     return centred
 
 
-def density_ratios(rows: LabelledBattles, target: LabelledBattles) -> tuple[FloatArray, float]:
+def density_ratios(rows: LabeledBattles, target: LabeledBattles) -> tuple[FloatArray, float]:
     """Say how much likelier each row of a source is in the target, by its words: ``(n,)``.
 
     Returns

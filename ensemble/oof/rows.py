@@ -10,7 +10,7 @@ import numpy as np
 from ensemble.battles.held_out import HeldOut
 from ensemble.battles.schema import labels_of, learner_view
 from ensemble.errors import EnsembleError
-from ensemble.oof.row_weights import LabelledBattles, treat
+from ensemble.oof.row_weights import LabeledBattles, weigh_rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -66,16 +66,16 @@ class TrainingRows:
             Mask of the fold's training rows of role ``target``, which the others are fitted to.
         """
         rows = _take(workspace, stage)
-        treated = treat(rows, _take(workspace, target), workspace.uses)
+        weighed = weigh_rows(rows, _take(workspace, target), workspace.uses)
         is_target = (rows.battles["role"] == "target").to_numpy()
         return cls(
             learner_view(rows.battles),
             rows.labels,
-            treated.weight,
+            weighed.weight,
             rows.clusters,
-            treated.offset,
+            weighed.offset,
             is_target if is_target.any() and not is_target.all() else None,
-            treated.record,
+            weighed.record,
         )
 
     def watched_apart_from(self, pretrain: TrainingRows) -> TrainingRows:
@@ -112,7 +112,7 @@ class FoldRows:
         )
 
 
-def _take(workspace: Workspace, mask: pl.Series) -> LabelledBattles:
+def _take(workspace: Workspace, mask: pl.Series) -> LabeledBattles:
     rows = workspace.battles.filter(mask)
     clusters = workspace.plan.frame.filter(mask)["cluster"].to_numpy()
     labels = labels_of(rows)
@@ -122,4 +122,4 @@ def _take(workspace: Workspace, mask: pl.Series) -> LabelledBattles:
             f"{len(without):,} rows that would be learned from have no label",
             where=f'source "{rows["source"][int(without[0])]}", id {rows["id"][int(without[0])]}',
         )
-    return LabelledBattles(rows, labels, clusters)
+    return LabeledBattles(rows, labels, clusters)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.config.source_settings import SourceSettings
 from ensemble.errors import ConfigError, EnsembleError
-from ensemble.oof.dependencies import labelers, own_uses
+from ensemble.oof.dependencies import labelers, resolve_sources
 from ensemble.oof.fold_key import VERSION
 from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.contract import dependencies_of
@@ -109,7 +109,7 @@ def _differing(
     settings = spec.settings()
     stored, now = made_by.get("parameters", {}), settings.pop("parameters")
     uses = {name: SourceSettings(**use) for name, use in shared["uses"].items()}
-    own = {name: asdict(use) for name, use in own_uses(spec, uses).items()}
+    own = {name: asdict(use) for name, use in resolve_sources(spec, uses).items()}
     plain = {"crossfit": VERSION, **settings, **shared} | {"uses": {}}
     for name, value in plain.items():
         if name not in ("uses", "code") and not _same(made_by.get(name), value):

@@ -15,7 +15,7 @@ from scipy.special import softmax
 
 from ensemble.battles.schema import LABEL_COLUMNS, learner_view
 from ensemble.errors import ArtifactError
-from ensemble.oof.calls import predict_checked
+from ensemble.oof.calls import predict_validated
 from ensemble.oof.dependencies import labelers
 from ensemble.oof.store import is_complete, prediction_frame, read_logits
 from ensemble.storage.atomic import atomic_path
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Teaching:
+class SoftLabels:
     """Asks the models of one fold, or one pair, on behalf of one learner.
 
     Parameters
@@ -94,7 +94,7 @@ class Teaching:
         if not kept.exists():
             model = self.workspace.store.load(other, self.held_out)
             where = f'learner "{self.spec.name}", {self.held_out.label}, asking "{other.name}"'
-            logits = predict_checked(model, battles, where)
+            logits = predict_validated(model, battles, where)
             with atomic_path(kept) as path:
                 prediction_frame(battles["id"], logits).write_parquet(path)
         return read_logits(kept, battles["id"])

@@ -171,7 +171,7 @@ class BaseLearner(ABC):
         sample_weight
             ``(n,)`` positive weights; None means all equal.
         groups
-            ``(n,)`` cluster numbers; rows for early stopping are carved out by whole groups.
+            ``(n,)`` cluster numbers; rows for early stopping are held out by whole groups.
         context
             Seed, directories, device, progress.
         """

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import LearnerError
 from ensemble.plugin.base import BaseLearner, Resources
-from ensemble.plugin.faults import guarded, plugin_errors
+from ensemble.plugin.faults import call_plugin, plugin_errors
 from ensemble.storage.hashing import canonical_json
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def resources_of(learner: BaseLearner, where: str) -> Resources:
     LearnerError
         The learner raised, or gave no ``Resources`` of sensible numbers.
     """
-    found = guarded("resources", where, lambda: learner.resources)
+    found = call_plugin("resources", where, lambda: learner.resources)
     if not isinstance(found, Resources):
         raise _nonsense("resources", f"{found!r:.60}, no Resources", where)
     optional = {"minutes": found.minutes}
@@ -71,7 +71,7 @@ def dependencies_of(learner: BaseLearner, where: str) -> dict[str, Any]:
     LearnerError
         The learner raised, or gave no mapping of names to JSON values and paths.
     """
-    found = guarded("dependencies", where, lambda: learner.dependencies())
+    found = call_plugin("dependencies", where, lambda: learner.dependencies())
     if not isinstance(found, Mapping):
         raise _nonsense("dependencies()", f"{type(found).__name__}, no mapping", where)
     for name, value in found.items():
@@ -91,7 +91,7 @@ def teachers_of(learner: BaseLearner, where: str) -> tuple[str, ...]:
     LearnerError
         The learner raised, or gave no sequence of names.
     """
-    found = guarded("teachers", where, lambda: learner.teachers)
+    found = call_plugin("teachers", where, lambda: learner.teachers)
     names = isinstance(found, Sequence) and not isinstance(found, str)
     if not names or not all(isinstance(name, str) for name in found):
         raise _nonsense("teachers", f"{found!r:.60}, no sequence of names", where)
@@ -106,7 +106,7 @@ def tolerance_of(learner: BaseLearner, where: str) -> float:
     LearnerError
         The learner raised, or gave no finite number of 0 or more.
     """
-    found = guarded("batch_tolerance", where, lambda: learner.batch_tolerance)
+    found = call_plugin("batch_tolerance", where, lambda: learner.batch_tolerance)
     if not _is_size(found):
         raise _nonsense("batch_tolerance", f"{found!r:.60}", where)
     return float(found)

@@ -1,6 +1,6 @@
 """Calls into a plugin's code, whatever it is: what it raises gets a name, a place and a line.
 
-Everything that is not the toolkit's own is called through ``guarded``: learners, meta-learners,
+Everything that is not the toolkit's own is called through ``call_plugin``: learners, meta-learners,
 loaders, what they say of themselves. So no plugin ends a run with a raw traceback, or without a
 word.
 """
@@ -37,7 +37,7 @@ def plugin_errors() -> tuple[type[BaseException], ...]:
     return (Exception, SystemExit, *([polars.PanicException] if polars else []))
 
 
-def guarded(
+def call_plugin(
     verb: str,
     where: str,
     action: Callable[[], Any],

@@ -151,11 +151,12 @@ def source_stats(manifests: tuple[FitManifest, ...]) -> tuple[SourceStats, ...]:
     """Sum up over the folds what each source taught, in the order of the first that has it."""
     names = dict.fromkeys(name for manifest in manifests for name in manifest.sources)
     return tuple(
-        _lesson(name, [m.sources[name] for m in manifests if name in m.sources]) for name in names
+        _source_stats(name, [m.sources[name] for m in manifests if name in m.sources])
+        for name in names
     )
 
 
-def _lesson(name: str, used: list[UsedSource]) -> SourceStats:
+def _source_stats(name: str, used: list[UsedSource]) -> SourceStats:
     rows = [one.rows for one in used]
     offsets = [one.offset for one in used if one.offset is not None]
     return SourceStats(

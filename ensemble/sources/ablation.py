@@ -24,8 +24,8 @@ from ensemble.oof.worker_process import Variant
 from ensemble.oof.workers import Task
 from ensemble.run_dir.layout import OOF
 from ensemble.sources.evidence import Arm
-from ensemble.sources.rows import gather
-from ensemble.sources.variants import BASELINE, trial_called
+from ensemble.sources.rows import take_rows
+from ensemble.sources.variants import BASELINE, variant_called
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from ensemble.oof.workers import Outcome
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import FloatArray, IntArray
-    from ensemble.sources.rows import Material
-    from ensemble.sources.variants import Trial
+    from ensemble.sources.rows import SourceRows
+    from ensemble.sources.variants import SourceVariant
 
 _OPENER = f"{__name__}:Variants"
 
@@ -60,7 +60,7 @@ class Bench:
     directory: Path
     spec: LearnerSpec
     folds: tuple[int, ...]
-    alone: Material
+    alone: SourceRows
 
     @property
     def scored(self) -> pl.DataFrame:
@@ -72,7 +72,11 @@ class Bench:
         return self._arm(self.alone, None, seeds, tell)
 
     def treated(
-        self, material: Material, trial: Trial, seeds: Sequence[int], tell: Callable[[str], None]
+        self,
+        material: SourceRows,
+        variant: SourceVariant,
+        seeds: Sequence[int],
+        tell: Callable[[str], None],
     ) -> Arm:
         """Fit and score the target with a source.
 
@@ -81,12 +85,12 @@ class Bench:
         EnsembleError
             As ``fit_fold`` does.
         """
-        return self._arm(material, trial, seeds, tell)
+        return self._arm(material, variant, seeds, tell)
 
     def fit_beside(
         self,
         config: Config,
-        arms: Iterable[tuple[Material, Trial | None]],
+        arms: Iterable[tuple[SourceRows, SourceVariant | None]],
         seeds: Sequence[int],
         tell: Callable[[str], None],
     ) -> None:
@@ -98,10 +102,10 @@ class Bench:
             return
         workspaces: dict[str, Workspace] = {}
         tasks = []
-        for material, trial in arms:
+        for material, variant in arms:
             for seed in seeds:
-                details = self._details(material, trial, seed)
-                named = workspaces.setdefault(json.dumps(details), _variant(material, details))
+                details = self._details(material, variant, seed)
+                named = workspaces.setdefault(json.dumps(details), _workspace_of(material, details))
                 tasks += [
                     Task(self.spec, HeldOut.of(fold), Variant(_OPENER, details))
                     for fold in self.folds
@@ -124,27 +128,29 @@ class Bench:
         key, _ = fold_key(self.spec, HeldOut.of(fold), workspace.shared_key())
         return is_complete(workspace.store.directory(self.spec.name, fold), key)
 
-    def _details(self, material: Material, trial: Trial | None, seed: int) -> dict[str, Any]:
+    def _details(
+        self, material: SourceRows, variant: SourceVariant | None, seed: int
+    ) -> dict[str, Any]:
         return {
             "directory": str(self.directory),
             "source": material.source,
             "rows": material.budget,
             "sides": material.sides,
-            "trial": trial.name if trial else None,
+            "variant": variant.name if variant else None,
             "seed": seed,
         }
 
     def _arm(
         self,
-        material: Material,
-        trial: Trial | None,
+        material: SourceRows,
+        variant: SourceVariant | None,
         seeds: Sequence[int],
         tell: Callable[[str], None],
     ) -> Arm:
         scored = self.scored
         losses = [
             self._losses(
-                _variant(material, self._details(material, trial, seed)), scored, seed, tell
+                _workspace_of(material, self._details(material, variant, seed)), scored, seed, tell
             )
             for seed in seeds
         ]
@@ -197,28 +203,28 @@ class Variants:
 
     def __init__(self, workspace: Workspace) -> None:
         self._gather = cache(
-            lambda source, rows, sides: gather(workspace, source, rows, sides=sides)
+            lambda source, rows, sides: take_rows(workspace, source, rows, sides=sides)
         )
 
     def __call__(self, details: dict[str, Any]) -> Workspace:
         """Give the workspace of one treatment and seed."""
         material = self._gather(details["source"], details["rows"], details["sides"])
-        return _variant(material, details)
+        return _workspace_of(material, details)
 
 
 def _in_words(details: dict[str, Any], task: Task) -> str:
-    name = details["trial"] or BASELINE
+    name = details["variant"] or BASELINE
     return f"{name}, seed {details['seed']}, {task.held_out.label}"
 
 
-def _variant(material: Material, details: dict[str, Any]) -> Workspace:
+def _workspace_of(material: SourceRows, details: dict[str, Any]) -> Workspace:
     """Use a source as a treatment has it, and draw other numbers; rows, plan and cache stay."""
     place = Path(details["directory"]) / material.folder
     workspace, seed = material.workspace, details["seed"]
-    if details["trial"] is not None:
-        trial = trial_called(details["trial"])
-        place = place / trial.folder
-        workspace = workspace.with_uses({str(material.source): trial.use}, run=place)
+    if details["variant"] is not None:
+        variant = variant_called(details["variant"])
+        place = place / variant.folder
+        workspace = workspace.with_uses({str(material.source): variant.use}, run=place)
     return replace(
         workspace,
         run=place / f"seed-{seed}",

@@ -10,16 +10,16 @@ from ensemble.evaluation.bootstrap import bootstrap_means
 from ensemble.evaluation.intervals import estimate
 from ensemble.sources.evidence import Arm, Effect, effects
 from ensemble.sources.rows import with_hashed_sides
-from ensemble.sources.variants import PLAIN, curve_trials, trials_of
+from ensemble.sources.variants import PLAIN, curve_variants, variants_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ensemble.config.settings import Config
     from ensemble.sources.ablation import Bench
-    from ensemble.sources.rows import Material
+    from ensemble.sources.rows import SourceRows
     from ensemble.sources.settings import StudySettings
-    from ensemble.sources.variants import Trial
+    from ensemble.sources.variants import SourceVariant
 
 NEAR_ZERO = 4.0
 """Standard errors from 0 within which an effect gets more seeds. So far above what decides that
@@ -35,31 +35,31 @@ class _Measured:
     """Arms of one source so far, and why others are not measured."""
 
     bench: Bench
-    material: Material
+    material: SourceRows
     config: Config
     tell: Callable[[str], None]
     arms: dict[str, Arm] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
 
-    def measure(self, trials: Sequence[Trial], seeds: int) -> None:
+    def measure(self, variants: Sequence[SourceVariant], seeds: int) -> None:
         """Fit treatments with so many seeds; what is there already is only read."""
-        self._fit_beside(trials, seeds)
+        self._fit_beside(variants, seeds)
         learner = self.bench.spec.prototype
-        for trial in trials:
-            if obstacle := trial.obstacle(learner):
-                self.reasons[trial.name] = obstacle
+        for variant in variants:
+            if obstacle := variant.obstacle(learner):
+                self.reasons[variant.name] = obstacle
                 continue
             try:
-                self.arms[trial.name] = self.bench.treated(
-                    self.material, trial, range(seeds), self._teller(trial.name)
+                self.arms[variant.name] = self.bench.treated(
+                    self.material, variant, range(seeds), self._teller(variant.name)
                 )
             except (DataError, LearnerError) as error:
-                self.reasons[trial.name] = error.message
+                self.reasons[variant.name] = error.message
 
-    def _fit_beside(self, trials: Sequence[Trial], seeds: int) -> None:
+    def _fit_beside(self, variants: Sequence[SourceVariant], seeds: int) -> None:
         learner = self.bench.spec.prototype
-        possible = [trial for trial in trials if not trial.obstacle(learner)]
-        arms = [(self.bench.alone, None), *((self.material, trial) for trial in possible)]
+        possible = [variant for variant in variants if not variant.obstacle(learner)]
+        arms = [(self.bench.alone, None), *((self.material, variant) for variant in possible)]
         self.bench.fit_beside(self.config, arms, range(seeds), self.tell)
 
     def baseline(self, seeds: int) -> Arm:
@@ -71,7 +71,7 @@ class _Measured:
 
 def measure_effect(
     bench: Bench,
-    material: Material,
+    material: SourceRows,
     config: Config,
     settings: StudySettings,
     tell: Callable[[str], None],
@@ -100,25 +100,25 @@ def measure_effect(
     facts = {**bench.facts(), **without}
     if not len(material.part(of_source=True)):
         return {"measured": False, "reason": "the source has no labeled rows", **facts}
-    trials = trials_of(settings.treatments)
+    variants = variants_of(settings.treatments)
     done = _Measured(bench, material, config, tell)
     if settings.curve:  # all that is certain to be needed, so that no core waits
-        done.measure([*trials, *curve_trials()], settings.least_seeds)
-    base, found = _in_two_looks(done, trials, settings)
+        done.measure([*variants, *curve_variants()], settings.least_seeds)
+    base, found = _in_two_looks(done, variants, settings)
     return {
         "measured": bool(found),
         "reason": None if found else "no treatment could be fitted",
         **facts,
         "resamples": settings.resamples,
         "baseline": _described_baseline(bench, base, settings),
-        "treatments": [_described(trial, done, found) for trial in trials],
+        "treatments": [_described(variant, done, found) for variant in variants],
         "curve": _curve(done, base, settings) if settings.curve else [],
     }
 
 
 def compare_sides(
     bench: Bench,
-    material: Material,
+    material: SourceRows,
     config: Config,
     settings: StudySettings,
     tell: Callable[[str], None],
@@ -137,12 +137,12 @@ def compare_sides(
         which both are compared; ``gain`` of the hash over the file, with its 95% interval;
         ``better``: ``hash``, ``file``, or None where neither is shown to be.
     """
-    trials = trials_of(settings.treatments)
+    variants = variants_of(settings.treatments)
     by_file = _Measured(bench, material, config, tell)
     by_hash = _Measured(bench, with_hashed_sides(material), config, tell)
-    _, found = _in_two_looks(by_hash, trials, settings)
-    treatments = [_described(trial, by_hash, found) for trial in trials]
-    both = [trial for trial in trials if trial.name in found]
+    _, found = _in_two_looks(by_hash, variants, settings)
+    treatments = [_described(variant, by_hash, found) for variant in variants]
+    both = [variant for variant in variants if variant.name in found]
     by_file.measure(both[:1], settings.least_seeds)
     if not both or both[0].name not in by_file.arms:
         return {"treatments": treatments, "compared": None, "gain": None, "better": None}
@@ -156,31 +156,33 @@ def compare_sides(
 
 
 def _in_two_looks(
-    done: _Measured, trials: Sequence[Trial], settings: StudySettings
+    done: _Measured, variants: Sequence[SourceVariant], settings: StudySettings
 ) -> tuple[Arm, dict[str, Effect]]:
     """Measure with few seeds, and with more what they may decide."""
-    done.measure(trials, settings.least_seeds)
-    base, found = _compare(done, trials, settings, settings.least_seeds)
-    near = [trial for trial in trials if trial.name in found and _is_near(found[trial.name])]
+    done.measure(variants, settings.least_seeds)
+    base, found = _compare(done, variants, settings, settings.least_seeds)
+    near = [
+        variant for variant in variants if variant.name in found and _is_near(found[variant.name])
+    ]
     if near and settings.seeds > settings.least_seeds:
         done.measure(near, settings.seeds)
-        base, found = _compare(done, trials, settings, settings.seeds)
+        base, found = _compare(done, variants, settings, settings.seeds)
     return base, found
 
 
 def fits_of(settings: StudySettings, folds: int) -> int:
     """Count the fits of one source, at most: for the progress."""
-    arms = 1 + len(trials_of(settings.treatments))
-    curve = len(curve_trials()) * settings.least_seeds if settings.curve else 0
+    arms = 1 + len(variants_of(settings.treatments))
+    curve = len(curve_variants()) * settings.least_seeds if settings.curve else 0
     return folds * (arms * settings.seeds + curve)
 
 
 def _compare(
-    done: _Measured, trials: Sequence[Trial], settings: StudySettings, seeds: int
+    done: _Measured, variants: Sequence[SourceVariant], settings: StudySettings, seeds: int
 ) -> tuple[Arm, dict[str, Effect]]:
     """Measure what could be fitted against the target alone."""
     base = done.baseline(seeds)
-    names = [trial.name for trial in trials if trial.name in done.arms]
+    names = [variant.name for variant in variants if variant.name in done.arms]
     found = effects(
         base,
         [done.arms[name] for name in names],
@@ -203,13 +205,13 @@ def _described_baseline(bench: Bench, base: Arm, settings: StudySettings) -> dic
     return {"log_loss": score.mean, "low": score.low, "high": score.high, "seeds": len(base.losses)}
 
 
-def _described(trial: Trial, done: _Measured, found: dict[str, Effect]) -> dict[str, Any]:
-    effect = found.get(trial.name)
+def _described(variant: SourceVariant, done: _Measured, found: dict[str, Effect]) -> dict[str, Any]:
+    effect = found.get(variant.name)
     if effect is None:
-        return {"name": trial.name, "measured": False, "reason": done.reasons[trial.name]}
-    arm = done.arms[trial.name]
+        return {"name": variant.name, "measured": False, "reason": done.reasons[variant.name]}
+    arm = done.arms[variant.name]
     return {
-        "name": trial.name,
+        "name": variant.name,
         "measured": True,
         "log_loss": float(arm.mean.mean()),
         "gain": effect.gain.to_json(),
@@ -217,21 +219,21 @@ def _described(trial: Trial, done: _Measured, found: dict[str, Effect]) -> dict[
         "error": effect.error,
         "fit_error": effect.fit_error,
         "seeds": len(arm.losses),
-        **trial.advice(),
+        **variant.advice(),
     }
 
 
 def _curve(done: _Measured, base: Arm, settings: StudySettings) -> list[dict[str, Any]]:
     """Measure parts of the source, simply mixed in; each interval is for its point alone."""
-    trials = curve_trials()
-    done.measure(trials, settings.least_seeds)
-    whole = [trial for trial in trials_of(None) if trial.name == PLAIN]
+    variants = curve_variants()
+    done.measure(variants, settings.least_seeds)
+    whole = [variant for variant in variants_of(None) if variant.name == PLAIN]
     if PLAIN not in done.arms and PLAIN not in done.reasons:
         done.measure(whole, settings.least_seeds)
-    there = [trial for trial in (*trials, *whole) if trial.name in done.arms]
+    there = [variant for variant in (*variants, *whole) if variant.name in done.arms]
     found = effects(
         base,
-        [done.arms[trial.name] for trial in there],
+        [done.arms[variant.name] for variant in there],
         done.bench.clusters(),
         resamples=settings.resamples,
     )
@@ -239,10 +241,10 @@ def _curve(done: _Measured, base: Arm, settings: StudySettings) -> list[dict[str
         {"share": 0.0, "log_loss": float(base.mean.mean()), "gain": None},
         *(
             {
-                "share": trial.use.share,
-                "log_loss": float(done.arms[trial.name].mean.mean()),
+                "share": variant.use.share,
+                "log_loss": float(done.arms[variant.name].mean.mean()),
                 "gain": effect.gain.to_json(),
             }
-            for trial, effect in zip(there, found, strict=True)
+            for variant, effect in zip(there, found, strict=True)
         ),
     ]

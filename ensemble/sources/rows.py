@@ -31,7 +31,7 @@ _ALONE = "_target"
 
 
 @dataclass(frozen=True)
-class Material:
+class SourceRows:
     """The target's rows with one source's, or alone.
 
     Parameters
@@ -44,7 +44,7 @@ class Material:
     rows_without_label
         Rows of the source that have no label, and so no effect to measure.
     budget
-        As given to ``gather``.
+        As given to ``take_rows``.
     sides
         ``"file"``, as the run has them, or ``"hash"``, drawn by a hash of the id.
     """
@@ -73,14 +73,14 @@ class Material:
         return self.workspace.battles.filter(side)
 
 
-def gather(
+def take_rows(
     workspace: Workspace,
     source: str | None,
     budget: int | None,
     *,
     labeled: bool = True,
     sides: str = "file",
-) -> Material:
+) -> SourceRows:
     """Take the target's rows, and those of a source, out of a run.
 
     Parameters
@@ -95,7 +95,7 @@ def gather(
     labeled
         Whether to take the source's labeled rows only.
     sides
-        As in ``Material``.
+        As in ``SourceRows``.
     """
     frame = workspace.plan.frame
     target, own = (
@@ -117,10 +117,10 @@ def gather(
         data_key=_digest(battles),
         uses=uses | {name: SourceSettings(role) for name, role in roles.items()},
     )
-    return Material(taken, source, int(without.sum()), budget, sides)
+    return SourceRows(taken, source, int(without.sum()), budget, sides)
 
 
-def with_hashed_sides(material: Material) -> Material:
+def with_hashed_sides(material: SourceRows) -> SourceRows:
     """Draw the sides of a source's rows by a hash of their ids; the target's stay."""
     workspace = material.workspace
     battles = _with_sides(workspace.battles, material.source, "hash")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ensemble.errors import ConfigError, nearest
 from ensemble.evaluation.bootstrap import RESAMPLES
 from ensemble.oof.spec import LearnerSpec
-from ensemble.sources.variants import trials_of
+from ensemble.sources.variants import variants_of
 from ensemble.stacking.settings import learner_specs
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class StudySettings:
             )
         if self.rows is not None and self.rows < 1:
             raise ConfigError(f"a budget of {self.rows} rows leaves nothing to measure on")
-        trials_of(self.treatments)
+        variants_of(self.treatments)
 
     @property
     def seeds(self) -> int:

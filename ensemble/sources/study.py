@@ -27,11 +27,11 @@ from ensemble.sources.describe import describe, is_one_sided
 from ensemble.sources.effect import compare_sides, fits_of, measure_effect
 from ensemble.sources.likeness import likeness_warnings
 from ensemble.sources.overlap import Links, overlap
-from ensemble.sources.rows import gather, usable_rows, with_hashed_sides
+from ensemble.sources.rows import take_rows, usable_rows, with_hashed_sides
 from ensemble.sources.settings import StudySettings, folds_of, learner_of, sources_of
 from ensemble.sources.shift import STEPS, measure_shift
-from ensemble.sources.variants import trials_of
-from ensemble.sources.verdict import judge
+from ensemble.sources.variants import variants_of
+from ensemble.sources.verdict import decide
 from ensemble.storage.hashing import fingerprint
 from ensemble.storage.json_files import read_checksummed, write_checksummed
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from ensemble.config.settings import Config
     from ensemble.oof.workspace import Workspace
-    from ensemble.sources.rows import Material
+    from ensemble.sources.rows import SourceRows
 
 VERSION = 4
 """Raise it when the same rows and settings come to give other results."""
@@ -120,7 +120,7 @@ def study_sources(
     workspace = open_workspace(config)
     reporter = reporter or Reporter(workspace.run)
     folds = folds_of(workspace.plan, settings.folds)
-    alone = gather(workspace, None, settings.rows)
+    alone = take_rows(workspace, None, settings.rows)
     spec = learner_of(config, settings.learner)
     bench = Bench(workspace.run / STUDIES / "fits", spec, folds, alone)
     links = Links.of(workspace.plan, read_pairs(workspace.run))
@@ -157,10 +157,10 @@ class _Job:
 
     def run(self, role: str, target: dict[str, Any], links: Links) -> SourceStudy:
         """Put the parts together, and store them; what is there under its key is only read."""
-        whole = gather(self.workspace, self.name, self.settings.rows, labeled=False)
+        whole = take_rows(self.workspace, self.name, self.settings.rows, labeled=False)
         shift = self._shift(whole) if self.settings.shift else None
         unlabeled = whole.rows_without_label
-        material = gather(self.workspace, self.name, self.settings.rows) if unlabeled else whole
+        material = take_rows(self.workspace, self.name, self.settings.rows) if unlabeled else whole
         own = describe(self.workspace.battles.filter(pl.col("source") == self.name))
         effect = {**self._effect(material), **self._rows(material)}
         if effect["measured"] and is_one_sided(own):
@@ -173,7 +173,7 @@ class _Job:
             overlap=linked,
             shift=shift,
             effect=effect,
-            verdict=judge(self.name, effect),
+            verdict=decide(self.name, effect),
             warnings=likeness_warnings(description, linked, shift, effect),
         )
         self._write(study)
@@ -183,7 +183,7 @@ class _Job:
         self.reporter.log(study.verdict["sentence"])
         return study
 
-    def _shift(self, whole: Material) -> dict[str, Any]:
+    def _shift(self, whole: SourceRows) -> dict[str, Any]:
         features = [feature_set.identity() for feature_set in feature_sets()]
 
         def measure(tell: Callable[[str], None]) -> dict[str, Any]:
@@ -192,7 +192,7 @@ class _Job:
 
         return self._part("shift", {**whole.key, "features": features}, STEPS, measure)
 
-    def _effect(self, material: Material) -> dict[str, Any]:
+    def _effect(self, material: SourceRows) -> dict[str, Any]:
         spec, asked = self.bench.spec, self.settings
         steps = fits_of(asked, len(self.bench.folds))
         return self._part(
@@ -202,7 +202,7 @@ class _Job:
             lambda tell: measure_effect(self.bench, material, self.config, asked, tell),
         )
 
-    def _made_from(self, material: Material) -> dict[str, Any]:
+    def _made_from(self, material: SourceRows) -> dict[str, Any]:
         spec, asked = self.bench.spec, self.settings
         return {
             **material.key,
@@ -212,13 +212,13 @@ class _Job:
             "crossfit": CROSSFIT_VERSION,
             "seed": self.workspace.seed,
             "folds": self.bench.folds,
-            "treatments": [asdict(trial) for trial in trials_of(asked.treatments)],
+            "treatments": [asdict(variant) for variant in variants_of(asked.treatments)],
             "seeds": [asked.least_seeds, asked.most_seeds],
             "resamples": asked.resamples,
             "curve": asked.curve,
         }
 
-    def _sides(self, material: Material) -> dict[str, Any]:
+    def _sides(self, material: SourceRows) -> dict[str, Any]:
         hashed = with_hashed_sides(material)
         return self._part(
             f"sides-{self.bench.spec.name}",
@@ -227,7 +227,7 @@ class _Job:
             lambda tell: compare_sides(self.bench, material, self.config, self.settings, tell),
         )
 
-    def _rows(self, material: Material) -> dict[str, Any]:
+    def _rows(self, material: SourceRows) -> dict[str, Any]:
         """Count the rows that folds learn from, of those that they could learn from."""
         folds = self.bench.folds
         measured = usable_rows(material.workspace, self.name, folds)

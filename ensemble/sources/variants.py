@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import BaseLearner
 
 PLAIN = "train"
-"""The treatment of who simply mixes a source in."""
+"""Mixes the source into the training rows, and nothing else."""
 BASELINE = "target alone"
 
 
 @dataclass(frozen=True)
-class Trial:
+class SourceVariant:
     """One way to train on a source.
 
     Parameters
@@ -58,19 +58,19 @@ class Trial:
 
 
 TRIALS = (
-    Trial(PLAIN, SourceSettings("train")),
-    Trial("train, logit adjustment", SourceSettings("train", logit_adjustment=True)),
-    Trial("train, labels matched", SourceSettings("train", reweight="labels")),
-    Trial("train, importance", SourceSettings("train", reweight="importance")),
-    Trial("train, weight 0.3", SourceSettings("train", weight=0.3)),
-    Trial("train, weight 0.1", SourceSettings("train", weight=0.1)),
-    Trial("pretrain", SourceSettings("pretrain")),
+    SourceVariant(PLAIN, SourceSettings("train")),
+    SourceVariant("train, logit adjustment", SourceSettings("train", logit_adjustment=True)),
+    SourceVariant("train, labels matched", SourceSettings("train", reweight="labels")),
+    SourceVariant("train, importance", SourceSettings("train", reweight="importance")),
+    SourceVariant("train, weight 0.3", SourceSettings("train", weight=0.3)),
+    SourceVariant("train, weight 0.1", SourceSettings("train", weight=0.1)),
+    SourceVariant("pretrain", SourceSettings("pretrain")),
 )
 SHARES = (0.1, 0.3)
 """Parts of a source on its learning curve, beside nothing and all of it."""
 
 
-def trials_of(names: Sequence[str] | None) -> list[Trial]:
+def variants_of(names: Sequence[str] | None) -> list[SourceVariant]:
     """Choose treatments by name; None chooses all.
 
     Raises
@@ -78,20 +78,21 @@ def trials_of(names: Sequence[str] | None) -> list[Trial]:
     UnknownNameError
         No treatment is called so.
     """
-    known = {trial.name: trial for trial in TRIALS}
+    known = {variant.name: variant for variant in TRIALS}
     for name in names or ():
         if name not in known:
             raise unknown_name("treatment", name, known)
-    return [trial for trial in TRIALS if names is None or trial.name in names]
+    return [variant for variant in TRIALS if names is None or variant.name in names]
 
 
-def trial_called(name: str) -> Trial:
+def variant_called(name: str) -> SourceVariant:
     """Find a treatment, or a point of the curve, by its name."""
-    return next(trial for trial in (*TRIALS, *curve_trials()) if trial.name == name)
+    return next(variant for variant in (*TRIALS, *curve_variants()) if variant.name == name)
 
 
-def curve_trials() -> list[Trial]:
+def curve_variants() -> list[SourceVariant]:
     """Give a treatment for each part of a source."""
     return [
-        Trial(f"train, share {share:g}", SourceSettings("train", share=share)) for share in SHARES
+        SourceVariant(f"train, share {share:g}", SourceSettings("train", share=share))
+        for share in SHARES
     ]

@@ -19,7 +19,7 @@ _LEAVE_OUT = {
 }
 
 
-def judge(source: str, effect: dict[str, Any]) -> dict[str, Any]:
+def decide(source: str, effect: dict[str, Any]) -> dict[str, Any]:
     """Decide what to do with a source.
 
     Parameters

@@ -12,7 +12,7 @@ import numpy as np
 
 from ensemble.errors import LearnerError
 from ensemble.plugin.base import MetaFeatures, MetaLearner
-from ensemble.plugin.faults import guarded
+from ensemble.plugin.faults import call_plugin
 from ensemble.storage.hashing import canonical_json
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _RELOAD_TOLERANCE = 1e-6
 """How far its probabilities may then be off: text files may round the last digits of a float."""
 
 
-def fit_checked(
+def fit_validated(
     where: str,
     make: Callable[[], MetaLearner],
     meta: MetaFeatures,
@@ -45,7 +45,7 @@ def fit_checked(
     LearnerError
         It raised (the first error is the cause), or ``fit`` does not return a meta-learner.
     """
-    fitted = guarded(
+    fitted = call_plugin(
         "fit",
         where,
         lambda: make().fit(
@@ -58,7 +58,7 @@ def fit_checked(
     return _meta_learner(fitted, "fit", where)
 
 
-def predict_checked(model: MetaLearner, meta: MetaFeatures, where: str) -> FloatArray:
+def predict_validated(model: MetaLearner, meta: MetaFeatures, where: str) -> FloatArray:
     """Predict ``(n, 3)`` float64, every row a distribution.
 
     Parameters
@@ -75,7 +75,7 @@ def predict_checked(model: MetaLearner, meta: MetaFeatures, where: str) -> Float
     LearnerError
         It raised, or the probabilities break the contract; says how.
     """
-    found: FloatArray = guarded(
+    found: FloatArray = call_plugin(
         "predict_proba",
         where,
         lambda: np.array(model.predict_proba(_copied(meta)), dtype=np.float64),
@@ -91,7 +91,7 @@ def predict_checked(model: MetaLearner, meta: MetaFeatures, where: str) -> Float
     return found
 
 
-def describe_checked(where: str, model: MetaLearner) -> dict[str, Any]:
+def describe_validated(where: str, model: MetaLearner) -> dict[str, Any]:
     """Ask what was learned, and check that it can be written as JSON.
 
     Raises
@@ -105,11 +105,11 @@ def describe_checked(where: str, model: MetaLearner) -> dict[str, Any]:
         canonical_json(description)
         return description
 
-    description: dict[str, Any] = guarded("describe", where, describe)
+    description: dict[str, Any] = call_plugin("describe", where, describe)
     return description
 
 
-def save_checked(
+def save_validated(
     where: str,
     make: Callable[[], MetaLearner],
     model: MetaLearner,
@@ -138,10 +138,10 @@ def save_checked(
         otherwise: the predictions for the test set would not be those that were scored.
     """
     directory.mkdir(parents=True)
-    guarded("save", where, lambda: model.save(directory))
-    loaded = load_checked(where, make, directory)
+    call_plugin("save", where, lambda: model.save(directory))
+    loaded = load_validated(where, make, directory)
     some = meta.take(np.unique(np.linspace(0, len(meta) - 1, _RELOADED).astype(int)))
-    before, after = (predict_checked(one, some, where) for one in (model, loaded))
+    before, after = (predict_validated(one, some, where) for one in (model, loaded))
     gap = float(np.abs(before - after).max())
     if gap > _RELOAD_TOLERANCE:
         raise LearnerError(
@@ -152,7 +152,7 @@ def save_checked(
         )
 
 
-def load_checked(where: str, make: Callable[[], MetaLearner], directory: Path) -> MetaLearner:
+def load_validated(where: str, make: Callable[[], MetaLearner], directory: Path) -> MetaLearner:
     """Make a meta-learner and let it read what ``save`` wrote.
 
     Raises
@@ -160,7 +160,7 @@ def load_checked(where: str, make: Callable[[], MetaLearner], directory: Path) -
     LearnerError
         It raised, or ``load`` does not return a meta-learner.
     """
-    return _meta_learner(guarded("load", where, lambda: make().load(directory)), "load", where)
+    return _meta_learner(call_plugin("load", where, lambda: make().load(directory)), "load", where)
 
 
 def _copied(meta: MetaFeatures) -> MetaFeatures:

@@ -84,7 +84,7 @@ class WeightedSum(MetaLearner):
         labels: FloatArray,
         *,
         sample_weight: FloatArray | None = None,
-        groups: IntArray | None = None,  # noqa: ARG002 - nothing is carved out
+        groups: IntArray | None = None,  # noqa: ARG002 - nothing is held out
         context: FitContext,  # noqa: ARG002 - no seed is needed
     ) -> Self:
         """Find one weight a learner; they are not negative and sum to 1."""

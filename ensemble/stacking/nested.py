@@ -8,7 +8,7 @@ import numpy as np
 
 from ensemble.errors import FoldError
 from ensemble.plugin.base import FitContext
-from ensemble.stacking.calls import fit_checked, predict_checked
+from ensemble.stacking.calls import fit_validated, predict_validated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -90,8 +90,8 @@ def cross_validate(
         for name, make in candidates.items():
             context = FitContext(seed=_seed_of(seed, name, fold), threads=threads)
             where = f'candidate "{name}", outer fold {fold}'
-            model = fit_checked(where, make, learned, labels[rows], clusters[rows], context)
-            predictions[name][held_out] = predict_checked(model, meta.take(held_out), where)
+            model = fit_validated(where, make, learned, labels[rows], clusters[rows], context)
+            predictions[name][held_out] = predict_validated(model, meta.take(held_out), where)
             if observe is not None:
                 observe(outer, model)
     return predictions

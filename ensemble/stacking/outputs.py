@@ -13,7 +13,7 @@ from ensemble.evaluation.losses import row_log_loss
 from ensemble.evaluation.tables import loss_tables
 from ensemble.plugin.base import CLASSES
 from ensemble.run_dir.layout import OOF, OOF_CANDIDATES
-from ensemble.stacking.calls import describe_checked
+from ensemble.stacking.calls import describe_validated
 from ensemble.stacking.nested import outer_folds
 from ensemble.stacking.seed_spread import learner_losses, seed_records, seed_replicates
 from ensemble.storage.hashing import fingerprint
@@ -120,7 +120,7 @@ def score_tables(
     about = [
         {
             "complexity": one.candidate.complexity,
-            "description": describe_checked(one.candidate.where, one.model),
+            "description": describe_validated(one.candidate.where, one.model),
             "seconds": round(one.seconds, 3),
         }
         for one in scored

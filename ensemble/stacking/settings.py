@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.config.secrets import resolved_secrets, with_secrets
 from ensemble.errors import ConfigError, EnsembleError, LearnerError, unknown_name
-from ensemble.oof.dependencies import check_labels_are_learned, check_offset, needed_by
+from ensemble.oof.dependencies import check_labels_are_learned, check_offset, fitted_before
 from ensemble.oof.kept import NOTHING_KEPT, read_kept
 from ensemble.oof.spec import LearnerSpec
 from ensemble.plugin.code import as_known
@@ -95,14 +95,14 @@ def pair_specs(config: Config) -> list[LearnerSpec]:
     while asked:
         spec = asked.pop(0)
         found[spec.name] = spec
-        asked += needed_by(spec, uses)
+        asked += fitted_before(spec, uses)
     return list(found.values())
 
 
 def _is_affordable(spec: LearnerSpec, uses: Mapping[str, SourceSettings]) -> bool:
     kind = type(spec.prototype)
     own = kind.trains and kind.cheap
-    return own and all(_is_affordable(needed, uses) for needed in needed_by(spec, uses))
+    return own and all(_is_affordable(needed, uses) for needed in fitted_before(spec, uses))
 
 
 def meta_learner_factory(config: Config) -> Callable[[], MetaLearner] | None:
@@ -177,7 +177,7 @@ def _check_learner(spec: LearnerSpec, config: Config) -> None:
         raise LearnerError("\n".join(map(str, faults)))
     spec.key_parts()
     uses = config.source_uses()
-    needed_by(spec, uses)
+    fitted_before(spec, uses)
     check_offset(spec, uses)
     _check_seeds(spec)
     _check_devices(spec, config.execution)

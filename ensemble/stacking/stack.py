@@ -19,11 +19,11 @@ from ensemble.evaluation.bootstrap import RESAMPLES
 from ensemble.evaluation.losses import class_prior_losses, row_log_loss
 from ensemble.plugin.base import FitContext
 from ensemble.run_dir.layout import CANDIDATES, MODEL, VERDICT
-from ensemble.stacking.calls import fit_checked, load_checked, predict_checked, save_checked
+from ensemble.stacking.calls import fit_validated, load_validated, predict_validated, save_validated
 from ensemble.stacking.candidates import META_COMPLEXITY, Candidate, simple_candidates
 from ensemble.stacking.doubt import with_doubt
 from ensemble.stacking.gap import nesting_gaps
-from ensemble.stacking.judge import judge
+from ensemble.stacking.choice import make_verdict
 from ensemble.stacking.nested import OuterFold, cross_validate
 from ensemble.stacking.outputs import (
     ScoredCandidate,
@@ -122,7 +122,7 @@ def run_stack(
     tell(1.0, "verdict")
     bootstrap = {"resamples": resamples, "seed": seed}
     losses = losses_of(scored, scored_data.labels)
-    verdict = judge(
+    verdict = make_verdict(
         candidates,
         losses,
         scored_data,
@@ -161,7 +161,7 @@ def run_stack(
         write_predictions(path, data, rows, scored, verdict["chosen"])
         for one in scored:
             made, place = one.candidate, path / MODEL / one.candidate.name
-            save_checked(made.where, made.make, one.model, place, scored_data.meta)
+            save_validated(made.where, made.make, one.model, place, scored_data.meta)
     return verdict
 
 
@@ -229,7 +229,7 @@ def load_stack(
             where=str(directory),
             hint="install its plugin, or choose another candidate in the config",
         )
-    return load_checked(f'candidate "{wanted}"', make, directory / MODEL / wanted)
+    return load_validated(f'candidate "{wanted}"', make, directory / MODEL / wanted)
 
 
 def _is_plain(name: str) -> bool:
@@ -278,7 +278,7 @@ def _score(
     def observe(outer: OuterFold, model: MetaLearner) -> None:
         where = f"{candidate.where}, other seeds"
         for i, meta in enumerate(replicates):
-            predicted = predict_checked(model, meta.take(outer.held_out), where)
+            predicted = predict_validated(model, meta.take(outer.held_out), where)
             drawn[i, outer.held_out] = row_log_loss(data.labels[outer.held_out], predicted)
 
     def nested(**options: Any) -> FloatArray:
@@ -296,7 +296,7 @@ def _score(
     predicted = nested(fitting=data.fitting_meta, observe=observe)
     plain = nested() if data.nested_logits else None
     context = FitContext(seed=seed, threads=threads)
-    model = fit_checked(
+    model = fit_validated(
         candidate.where, candidate.make, data.meta, data.labels, data.clusters, context
     )
     seconds = time.perf_counter() - began

@@ -11,7 +11,7 @@ from ensemble.battles.staleness import check_sources
 from ensemble.oof.workspace import open_workspace
 from ensemble.run_dir.layout import CACHE, STACK, SUBMISSION
 from ensemble.stacking.assemble import check_folds, meta_features
-from ensemble.stacking.calls import predict_checked
+from ensemble.stacking.calls import predict_validated
 from ensemble.stacking.made_from import check_stack
 from ensemble.stacking.settings import (
     meta_learner_factory,
@@ -69,4 +69,4 @@ def _test_probabilities(config: Config, workspace: Workspace, models: str) -> Fl
     cache = workspace.run / CACHE / STACK
     meta = meta_features(test, names, logits, config.stack.features, cache)
     chosen = load_stack(workspace.run / STACK, meta_learner_factory(config))
-    return predict_checked(chosen, meta, "the stack, on the test rows")
+    return predict_validated(chosen, meta, "the stack, on the test rows")

@@ -20,12 +20,12 @@ COLUMNS = tuple(PROBABILITY_SCHEMA)
 """The columns of a submission."""
 
 _SHOWN = 5
-_COLUMNS_MEND = f"a submission is a CSV file with the columns {', '.join(COLUMNS)} and no others"
-_TYPES_MEND = "make ids strings and probabilities floats"
-_IDS_MEND = "every test id needs one row, and there may be no other rows"
-_TEST_IDS_MEND = "give every row of the test file an id of its own"
-_VALUES_MEND = "every probability is a number from 0 to 1"
-_SUMS_MEND = "divide each row's probabilities by their sum"
+_COLUMNS_HINT = f"a submission is a CSV file with the columns {', '.join(COLUMNS)} and no others"
+_TYPES_HINT = "make ids strings and probabilities floats"
+_IDS_HINT = "every test id needs one row, and there may be no other rows"
+_TEST_IDS_HINT = "give every row of the test file an id of its own"
+_VALUES_HINT = "every probability is a number from 0 to 1"
+_SUMS_HINT = "divide each row's probabilities by their sum"
 
 
 class Problem(NamedTuple):
@@ -82,7 +82,7 @@ def missing_columns(present: Sequence[str]) -> Iterator[Problem]:
     missing = [name for name in COLUMNS if name not in present]
     if missing:
         header = f"; the header is {', '.join(present)!r:.60}" if missing == [*COLUMNS] else ""
-        yield Problem(f"missing columns: {', '.join(missing)}{header}", _COLUMNS_MEND)
+        yield Problem(f"missing columns: {', '.join(missing)}{header}", _COLUMNS_HINT)
 
 
 def repeated_ids(ids: Iterable[str]) -> list[str]:
@@ -108,21 +108,21 @@ def _column_problems(submission: pl.DataFrame) -> Iterator[Problem]:
     yield from missing_columns(submission.columns)
     foreign = [name for name in schema if name not in COLUMNS]
     if foreign:
-        yield Problem(f"foreign columns: {', '.join(foreign)}", _COLUMNS_MEND)
+        yield Problem(f"foreign columns: {', '.join(foreign)}", _COLUMNS_HINT)
     if schema.get("id", pl.String()) != pl.String:
-        yield Problem(f"ids are {schema['id']}, not strings", _TYPES_MEND)
+        yield Problem(f"ids are {schema['id']}, not strings", _TYPES_HINT)
     for name in CLASSES:
         if name in schema and not schema[name].is_float():
-            yield Problem(f"{name} is {schema[name]}, not a float", _TYPES_MEND)
+            yield Problem(f"{name} is {schema[name]}, not a float", _TYPES_HINT)
 
 
 def _id_problems(ids: pl.Series, test_ids: Sequence[str]) -> Iterator[Problem]:
     present, due = set(ids), set(test_ids)
     for what, wrong, hint in (
-        ("missing ids", [i for i in test_ids if i not in present], _IDS_MEND),
-        ("foreign ids", [i for i in ids if i not in due], _IDS_MEND),
-        ("repeated ids", repeated_ids(ids), _IDS_MEND),
-        ("ids repeated in the test file", repeated_ids(test_ids), _TEST_IDS_MEND),
+        ("missing ids", [i for i in test_ids if i not in present], _IDS_HINT),
+        ("foreign ids", [i for i in ids if i not in due], _IDS_HINT),
+        ("repeated ids", repeated_ids(ids), _IDS_HINT),
+        ("ids repeated in the test file", repeated_ids(test_ids), _TEST_IDS_HINT),
     ):
         if wrong:
             yield Problem(f"{what} {id_listing(wrong)}", hint)
@@ -135,9 +135,9 @@ def _value_problems(submission: pl.DataFrame) -> Iterator[Problem]:
     totals = values.sum(axis=1, where=finite[:, None])
     off = (np.abs(totals - 1.0) > SUM_TOLERANCE) & finite
     for what, wrong, hint in (
-        ("rows with a probability missing or not finite", ~finite, _VALUES_MEND),
-        ("rows with a probability outside [0, 1]", outside, _VALUES_MEND),
-        ("rows whose probabilities do not sum to 1", off, _SUMS_MEND),
+        ("rows with a probability missing or not finite", ~finite, _VALUES_HINT),
+        ("rows with a probability outside [0, 1]", outside, _VALUES_HINT),
+        ("rows whose probabilities do not sum to 1", off, _SUMS_HINT),
     ):
         if wrong.any():
             yield Problem(f"{what} {id_listing(submission['id'].filter(wrong))}", hint)

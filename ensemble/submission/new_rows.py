@@ -14,7 +14,7 @@ from ensemble.battles.split import read_split
 from ensemble.config.secrets import resolved_secrets
 from ensemble.config.settings import Reading
 from ensemble.errors import ArtifactError, ConfigError, DataError
-from ensemble.oof.calls import predict_checked
+from ensemble.oof.calls import predict_validated
 from ensemble.oof.fold_key import fold_name
 from ensemble.oof.store import FoldStore, origin_of
 from ensemble.plugin.code import as_known, told_difference
@@ -23,7 +23,7 @@ from ensemble.plugin.parameters import path_parameters
 from ensemble.redact import remember_secrets
 from ensemble.run_dir.layout import STACK
 from ensemble.stacking.assemble import meta_features
-from ensemble.stacking.calls import predict_checked as predict_stack
+from ensemble.stacking.calls import predict_validated as predict_stack
 from ensemble.stacking.made_from import other_settings, read_stack_manifest
 from ensemble.stacking.settings import (
     learner_specs,
@@ -256,7 +256,7 @@ def _mean_logits(
         where = f'learner "{spec.name}", {fold_name(fold)}'
         _check_origin(store, store.read(spec.name, fold), made_from, where)
         model = store.load(spec, fold, any_code=spec.name in keep)
-        total += predict_checked(model, battles, where)
+        total += predict_validated(model, battles, where)
         del model  # before the next one comes into memory
     return (total / len(folds)).astype(np.float32)
 

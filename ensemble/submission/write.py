@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-_ROWS_MEND = "every row needs as many fields as the header, and numbers for probabilities"
+_ROWS_HINT = "every row needs as many fields as the header, and numbers for probabilities"
 
 
 def check_submission(submission: pl.DataFrame, test_ids: Sequence[str]) -> None:
@@ -119,7 +119,7 @@ def read_submission(path: Path) -> pl.DataFrame:
         pl.col(name).str.strip_chars().cast(pl.Float64, strict=False) for name in CLASSES
     )
     bad.extend(_not_numbers(text, numbers, lines, path))
-    _refuse(bad, n_rows, path, _ROWS_MEND)
+    _refuse(bad, n_rows, path, _ROWS_HINT)
     return numbers
 
 

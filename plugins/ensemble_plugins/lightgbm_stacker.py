@@ -74,7 +74,7 @@ class LightGBMStacker(MetaLearner):
     early_stopping_rounds
         Rounds without gain on the inner clusters before a seed stops.
     inner_fraction
-        Share of clusters carved out for that.
+        Share of clusters held out for that.
     seeds
         Models to average.
 
@@ -143,14 +143,14 @@ class LightGBMStacker(MetaLearner):
         sample_weight
             ``(n,)`` positive weights.
         groups
-            ``(n,)`` clusters, carved out whole; without them each battle is one.
+            ``(n,)`` clusters, held out whole; without them each battle is one.
         context
             Seed and threads.
 
         Raises
         ------
         LearnerError
-            There are fewer than two clusters, so that none can be carved out.
+            There are fewer than two clusters, so that none can be held out.
         """
         self.learners_, self.feature_names_ = meta.learners, meta.feature_names
         weights = Mean() if self.start == "mean" else Blend()

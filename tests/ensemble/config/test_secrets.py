@@ -65,7 +65,7 @@ class Plugins:
                 raise RuntimeError(f"401 for {token} at {URL}")
             return pl.read_csv(path)
 
-        register("guarded", load)
+        register("call_plugin", load)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def secretive(project: Any, use_plugins: Any) -> Any:
         named = {"name": "t", "plugin": "with-token", "api_token": token, "endpoints": [URL]}
         config: Config = project.config(
             [named | learner],
-            sources=[source | {"loader": "guarded", "options": options}],
+            sources=[source | {"loader": "call_plugin", "options": options}],
         )
         return config
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from ensemble.errors import LearnerError
-from ensemble.oof.calls import check_logits, check_same, predict_checked
+from ensemble.oof.calls import check_logits, check_same, predict_validated
 from ensemble.plugin.base import CLASSES, BaseLearner
 
 WHERE = 'learner "x", fold 0'
@@ -166,14 +166,14 @@ class _Asked(BaseLearner):
 
 def test_predictions_are_asked_for_and_checked() -> None:
     battles = IDS.to_frame()
-    assert predict_checked(_Asked(), battles.head(3), WHERE).tolist() == [[1.0] * 3] * 3
+    assert predict_validated(_Asked(), battles.head(3), WHERE).tolist() == [[1.0] * 3] * 3
     with pytest.raises(LearnerError, match="predict_logits raised RuntimeError: no luck"):
-        predict_checked(_Asked(), battles, WHERE)
+        predict_validated(_Asked(), battles, WHERE)
 
 
 def test_a_learner_is_not_asked_about_no_rows() -> None:
     learner = _Asked()
-    none = predict_checked(learner, IDS.to_frame().clear(), WHERE)
+    none = predict_validated(learner, IDS.to_frame().clear(), WHERE)
     assert learner.asked == 0
     assert none.shape == (0, 3)
     assert none.dtype == np.float32
@@ -203,5 +203,5 @@ def test_columns_that_a_learner_puts_into_its_battles_reach_nobody_else() -> Non
             return np.ones((len(battles), 3))
 
     battles = IDS.to_frame()
-    predict_checked(Adds(), battles, WHERE)
+    predict_validated(Adds(), battles, WHERE)
     assert battles.columns == ["id"]

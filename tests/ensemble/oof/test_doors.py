@@ -21,9 +21,9 @@ from ensemble.battles.schema import LABEL_COLUMNS, TEXT_COLUMNS
 from ensemble.battles.split import split
 from ensemble.config.source_settings import SourceSettings
 from ensemble.oof.crossfit import fit_fold
-from ensemble.oof.dependencies import own_uses
+from ensemble.oof.dependencies import resolve_sources
 from ensemble.oof.rows import FoldRows, TrainingRows
-from ensemble.oof.teachers import Teaching
+from ensemble.oof.teachers import SoftLabels
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.stacking.settings import learner_specs
 from ensemble.storage.hashing import hash_file
@@ -120,8 +120,8 @@ def _fit(project: Any, workspace: Workspace, use: SourceSettings) -> None:
 
 def _training_side(project: Any, workspace: Workspace) -> list[TrainingRows]:
     spec = _specs(project)["pupil"]
-    own = replace(workspace, uses=own_uses(spec, workspace.uses))
-    teaching = Teaching(own, spec, HeldOut((FOLD,)), workspace.run / "asked")
+    own = replace(workspace, uses=resolve_sources(spec, workspace.uses))
+    teaching = SoftLabels(own, spec, HeldOut((FOLD,)), workspace.run / "asked")
     rows = FoldRows.of(teaching.label(), FOLD)
     return [rows.train, rows.pretrain]
 

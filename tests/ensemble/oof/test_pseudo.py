@@ -19,7 +19,7 @@ from ensemble.battles.split import split
 from ensemble.config.source_settings import SourceSettings
 from ensemble.errors import ArtifactError, ConfigError, EnsembleError
 from ensemble.oof.crossfit import fit_fold
-from ensemble.oof.dependencies import depth, own_uses
+from ensemble.oof.dependencies import dependency_depth, resolve_sources
 from ensemble.oof.executors import execute
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.rows import FoldRows
@@ -132,9 +132,9 @@ def test_whoever_is_behind_the_labels_learns_from_no_pseudo_row(project: Any) ->
     config = _config(project, PUPIL, TEACHER, behind)
     specs = {spec.name: spec for spec in learner_specs(config)}
     uses = config.source_uses()
-    assert own_uses(specs["teacher"], uses)["extra"].role == "ignore"
-    assert own_uses(specs["behind"], uses)["extra"].role == "pseudo"
-    assert [depth(specs[name], uses) for name in ("teacher", "pupil")] == [0, 1]
+    assert resolve_sources(specs["teacher"], uses)["extra"].role == "ignore"
+    assert resolve_sources(specs["behind"], uses)["extra"].role == "pseudo"
+    assert [dependency_depth(specs[name], uses) for name in ("teacher", "pupil")] == [0, 1]
 
 
 def test_a_teacher_of_a_labeler_is_behind_the_labels_too(
@@ -153,8 +153,12 @@ def test_a_teacher_of_a_labeler_is_behind_the_labels_too(
 
     monkeypatch.setattr(type(specs["teacher"]), "make", taught)
     uses = config.source_uses()
-    assert own_uses(specs["behind"], uses)["extra"].role == "ignore"
-    assert [depth(specs[name], uses) for name in ("behind", "teacher", "pupil")] == [0, 1, 2]
+    assert resolve_sources(specs["behind"], uses)["extra"].role == "ignore"
+    assert [dependency_depth(specs[name], uses) for name in ("behind", "teacher", "pupil")] == [
+        0,
+        1,
+        2,
+    ]
 
 
 def test_a_pupils_key_follows_its_labeler_and_not_the_other_way(project: Any) -> None:

@@ -14,20 +14,20 @@ from ensemble.config.source_settings import SourceSettings
 from ensemble.errors import DataError
 from ensemble.oof.row_weights import (
     GREATEST,
-    LabelledBattles,
+    LabeledBattles,
     RowWeights,
     label_ratios,
     prior_offset,
-    treat,
+    weigh_rows,
 )
 
 Make = Callable[..., pl.DataFrame]
 TARGET = SourceSettings("target")
 
 
-def _rows(*frames: pl.DataFrame, first: int = 0) -> LabelledBattles:
+def _rows(*frames: pl.DataFrame, first: int = 0) -> LabeledBattles:
     battles = pl.concat(frames)
-    return LabelledBattles(battles, labels_of(battles), np.arange(len(battles)) + first)
+    return LabeledBattles(battles, labels_of(battles), np.arange(len(battles)) + first)
 
 
 def _labeled(battles: pl.DataFrame, *counts: int) -> pl.DataFrame:
@@ -37,18 +37,18 @@ def _labeled(battles: pl.DataFrame, *counts: int) -> pl.DataFrame:
     )
 
 
-def _treat(make: Make, use: SourceSettings, *counts: int) -> RowWeights:
+def _weighed(make: Make, use: SourceSettings, *counts: int) -> RowWeights:
     """Treat a target with shares 2:2:4 beside a source."""
     target = _labeled(make(8), 2, 2, 4)
     source = _labeled(make(sum(counts), source="x", role=use.role), *counts)
-    return treat(_rows(target, source), _rows(target), {"arena": TARGET, "x": use})
+    return weigh_rows(_rows(target, source), _rows(target), {"arena": TARGET, "x": use})
 
 
 def test_a_source_without_wishes_has_its_weight_and_no_offset(make_battles: Make) -> None:
-    treated = _treat(make_battles, SourceSettings("train", weight=0.5), 3, 3, 2)
-    assert treated.weight.tolist() == [1.0] * 8 + [0.5] * 8
-    assert treated.offset is None
-    assert treated.record["x"] == {
+    weighed = _weighed(make_battles, SourceSettings("train", weight=0.5), 3, 3, 2)
+    assert weighed.weight.tolist() == [1.0] * 8 + [0.5] * 8
+    assert weighed.offset is None
+    assert weighed.record["x"] == {
         "role": "train",
         "rows": 8,
         "label_shares": [0.375, 0.375, 0.25],
@@ -60,37 +60,39 @@ def test_a_source_without_wishes_has_its_weight_and_no_offset(make_battles: Make
 
 
 def test_label_matching_gives_a_source_the_shares_of_the_target(make_battles: Make) -> None:
-    treated = _treat(make_battles, SourceSettings("train", weight=2.0, reweight="labels"), 6, 3, 1)
+    weighed = _weighed(
+        make_battles, SourceSettings("train", weight=2.0, reweight="labels"), 6, 3, 1
+    )
     labels = np.repeat(np.eye(3), (6, 3, 1), axis=0)
-    own = treated.weight[8:]
+    own = weighed.weight[8:]
     np.testing.assert_allclose(own @ labels / own.sum(), [0.25, 0.25, 0.5])
     assert own.mean() == pytest.approx(2.0)
-    assert treated.weight[:8].tolist() == [1.0] * 8
+    assert weighed.weight[:8].tolist() == [1.0] * 8
 
 
 def test_a_class_that_the_source_lacks_stays_lacking(make_battles: Make) -> None:
-    treated = _treat(make_battles, SourceSettings("train", reweight="labels"), 6, 2, 0)
-    own = treated.weight[8:]
+    weighed = _weighed(make_battles, SourceSettings("train", reweight="labels"), 6, 2, 0)
+    own = weighed.weight[8:]
     assert np.isfinite(own).all()
     np.testing.assert_allclose([own[:6].sum(), own[6:].sum()], [4.0, 4.0])
 
 
 def test_weights_are_clipped_before_they_are_scaled(make_battles: Make) -> None:
-    treated = _treat(make_battles, SourceSettings("train", reweight="labels"), 99, 100, 1)
-    own = treated.weight[8:]
+    weighed = _weighed(make_battles, SourceSettings("train", reweight="labels"), 99, 100, 1)
+    own = weighed.weight[8:]
     assert own.max() / own.min() == pytest.approx(GREATEST / (0.25 / 0.5))
-    assert treated.record["x"]["clipped"] == pytest.approx(1 / 200)
+    assert weighed.record["x"]["clipped"] == pytest.approx(1 / 200)
 
 
 def test_an_offset_is_the_log_ratio_of_label_shares_and_zero_for_the_target(
     make_battles: Make,
 ) -> None:
-    treated = _treat(make_battles, SourceSettings("train", logit_adjustment=True), 6, 3, 0)
+    weighed = _weighed(make_battles, SourceSettings("train", logit_adjustment=True), 6, 3, 0)
     wanted = np.log(np.array([7, 4, 1]) / 12) - np.log(np.array([3, 3, 5]) / 11)
-    assert treated.offset is not None
-    np.testing.assert_allclose(treated.offset[8:], np.tile(wanted - wanted.mean(), (9, 1)))
-    assert not treated.offset[:8].any()
-    assert treated.record["x"]["offset"] == treated.offset[8].tolist()
+    assert weighed.offset is not None
+    np.testing.assert_allclose(weighed.offset[8:], np.tile(wanted - wanted.mean(), (9, 1)))
+    assert not weighed.offset[:8].any()
+    assert weighed.record["x"]["offset"] == weighed.offset[8].tolist()
 
 
 def test_a_soft_label_has_the_mean_over_its_classes() -> None:
@@ -119,15 +121,15 @@ def test_importance_weighs_rows_by_how_like_the_target_they_are(make_battles: Ma
     )
     use = SourceSettings("train", weight=0.5, reweight="importance")
     rows = _rows(alike, foreign, first=1000)
-    treated = treat(rows, _rows(target), {"arena": TARGET, "x": use})
-    assert treated.weight[:40].mean() > 2 * treated.weight[40:].mean()
-    assert treated.weight.mean() == pytest.approx(0.5)
-    assert 0.5 < treated.record["x"]["domain_auc"] <= 1
+    weighed = weigh_rows(rows, _rows(target), {"arena": TARGET, "x": use})
+    assert weighed.weight[:40].mean() > 2 * weighed.weight[40:].mean()
+    assert weighed.weight.mean() == pytest.approx(0.5)
+    assert 0.5 < weighed.record["x"]["domain_auc"] <= 1
 
 
 def test_a_source_too_small_for_importance_is_named(make_battles: Make) -> None:
     with pytest.raises(DataError, match='(.|\n)*source "x", reweight = "importance"'):
-        _treat(make_battles, SourceSettings("train", reweight="importance"), 1, 0, 0)
+        _weighed(make_battles, SourceSettings("train", reweight="importance"), 1, 0, 0)
 
 
 def test_each_source_is_held_against_the_target_by_itself(make_battles: Make) -> None:
@@ -137,8 +139,8 @@ def test_each_source_is_held_against_the_target_by_itself(make_battles: Make) ->
     uses: dict[str, Any] = {"arena": TARGET} | {
         n: SourceSettings("train", logit_adjustment=True) for n in "xy"
     }
-    alone = treat(_rows(ties), _rows(target), uses).offset
-    both = treat(_rows(ties, firsts), _rows(target), uses).offset
+    alone = weigh_rows(_rows(ties), _rows(target), uses).offset
+    both = weigh_rows(_rows(ties, firsts), _rows(target), uses).offset
     assert alone is not None
     assert both is not None
     assert np.array_equal(both[:4], alone)

@@ -14,7 +14,7 @@ from ensemble.sources.settings import (
     learner_of,
     sources_of,
 )
-from ensemble.sources.variants import TRIALS, trials_of
+from ensemble.sources.variants import TRIALS, variants_of
 
 
 def _plan(per_fold: int, folds: int = 5) -> FoldPlan:
@@ -70,11 +70,11 @@ def test_learners_that_cannot_be_fitted_with_and_without_a_source(
 
 
 def test_treatments_are_chosen_by_name() -> None:
-    assert trials_of(None) == list(TRIALS)
-    assert [trial.name for trial in trials_of(("pretrain", "train"))] == ["train", "pretrain"]
+    assert variants_of(None) == list(TRIALS)
+    assert [variant.name for variant in variants_of(("pretrain", "train"))] == ["train", "pretrain"]
     with pytest.raises(UnknownNameError, match='unknown treatment "trian"'):
-        trials_of(("trian",))
-    assert len({trial.folder for trial in TRIALS}) == len(TRIALS)
+        variants_of(("trian",))
+    assert len({variant.folder for variant in TRIALS}) == len(TRIALS)
 
 
 @pytest.mark.parametrize(

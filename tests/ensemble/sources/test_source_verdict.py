@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from ensemble.sources.verdict import HELPS, HURTS, NOTHING, UNKNOWN, judge
+from ensemble.sources.verdict import HELPS, HURTS, NOTHING, UNKNOWN, decide
 
 
 def _effect(**intervals: tuple[float, float] | None) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def _effect(**intervals: tuple[float, float] | None) -> dict[str, Any]:
 
 
 def test_a_gain_that_is_shown_helps_and_is_recommended() -> None:
-    verdict = judge("x", _effect(train=(0.001, 0.003), pretrain=(-0.001, 0.009)))
+    verdict = decide("x", _effect(train=(0.001, 0.003), pretrain=(-0.001, 0.009)))
     assert verdict["word"] == HELPS
     assert verdict["recommended"]["treatment"] == "train"
     assert "x: helps." in verdict["sentence"]
@@ -48,7 +48,7 @@ def test_a_gain_that_is_shown_helps_and_is_recommended() -> None:
 
 
 def test_mixing_in_that_hurts_is_said_even_where_another_role_helps() -> None:
-    verdict = judge(
+    verdict = decide(
         "x", _effect(train=(-0.05, -0.01), light=(0.001, 0.005), pretrain=(0.002, 0.003))
     )
     assert verdict["word"] == HURTS
@@ -65,13 +65,13 @@ def test_mixing_in_that_hurts_is_said_even_where_another_role_helps() -> None:
 
 
 def test_the_recommendation_is_written_as_the_config_has_it() -> None:
-    verdict = judge("x", _effect(train=(-0.01, 0.01), light=(0.001, 0.005)))
+    verdict = decide("x", _effect(train=(-0.01, 0.01), light=(0.001, 0.005)))
     assert verdict["word"] == HELPS
     assert 'Best is role = "train", weight = 0.3, logit_adjustment = true:' in verdict["sentence"]
 
 
 def test_an_interval_over_zero_shows_nothing_and_the_source_is_left_out() -> None:
-    verdict = judge("x", _effect(train=(-0.001, 0.004), pretrain=(-0.01, 0.0)))
+    verdict = decide("x", _effect(train=(-0.001, 0.004), pretrain=(-0.01, 0.0)))
     assert verdict["word"] == NOTHING
     assert verdict["recommended"]["role"] == "ignore"
     assert "not shown to differ from 0" in verdict["sentence"]
@@ -79,18 +79,18 @@ def test_an_interval_over_zero_shows_nothing_and_the_source_is_left_out() -> Non
 
 
 def test_a_loss_that_may_be_none_is_no_harm() -> None:
-    assert judge("x", _effect(train=(-0.02, 0.001)))["word"] == NOTHING
+    assert decide("x", _effect(train=(-0.02, 0.001)))["word"] == NOTHING
 
 
 def test_another_treatment_that_loses_is_no_harm_of_the_source() -> None:
-    assert judge("x", _effect(train=(-0.001, 0.004), light=(-0.02, -0.01)))["word"] == NOTHING
+    assert decide("x", _effect(train=(-0.001, 0.004), light=(-0.02, -0.01)))["word"] == NOTHING
 
 
 def test_what_was_not_measured_is_not_harmless() -> None:
-    verdict = judge("x", _effect(train=None, pretrain=(-0.01, 0.01)))
+    verdict = decide("x", _effect(train=None, pretrain=(-0.01, 0.01)))
     assert verdict["word"] == NOTHING
     assert "What mixing it in as it is does is not measured" in verdict["sentence"]
-    verdict = judge("x", {"measured": False, "reason": "the source has no labeled rows"})
+    verdict = decide("x", {"measured": False, "reason": "the source has no labeled rows"})
     assert (verdict["word"], verdict["recommended"]) == (UNKNOWN, None)
     assert "not measured: the source has no labeled rows" in verdict["sentence"]
 
@@ -105,16 +105,16 @@ def test_what_was_not_measured_is_not_harmless() -> None:
     ],
 )
 def test_the_sentence_says_what_it_holds_for(part: str) -> None:
-    assert part in judge("x", _effect(train=(-0.1, 0.1)))["sentence"]
+    assert part in decide("x", _effect(train=(-0.1, 0.1)))["sentence"]
 
 
 def test_the_effect_of_some_rows_is_not_that_of_the_source() -> None:
     some = _effect(train=(-0.05, -0.01)) | {"usable_rows": 24_000}
-    said = judge("x", some)["sentence"]
+    said = decide("x", some)["sentence"]
     assert "1,240 of its 24,000 usable rows, mixed into training as they are, raise the" in said
     assert "not of all 24,000" in said
     assert "Mixed into training as it is" not in said
-    assert "without --rows" not in judge("x", _effect(train=(-0.05, -0.01)))["sentence"]
+    assert "without --rows" not in decide("x", _effect(train=(-0.05, -0.01)))["sentence"]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +130,6 @@ def test_both_ways_to_take_the_sides_of_a_one_sided_source_are_told(
 ) -> None:
     gain = {"mean": sum(ends) / 2, "low": ends[0], "high": ends[1]}
     sides: dict[str, Any] = {"treatments": [], "compared": "train", "gain": gain, "better": better}
-    said = judge("x", _effect(train=(-0.1, 0.1)) | {"sides": sides})["sentence"]
+    said = decide("x", _effect(train=(-0.1, 0.1)) | {"sides": sides})["sentence"]
     assert "One side of it never wins" in said
     assert told in said

@@ -9,7 +9,7 @@ from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
 from ensemble.config.source_settings import SourceSettings
 from ensemble.oof.workspace import Workspace, open_workspace
-from ensemble.sources.rows import gather
+from ensemble.sources.rows import take_rows
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def _open(project: SimpleNamespace, **changes: object) -> Workspace:
 
 
 def test_the_target_alone_holds_nothing_else(workspace: Workspace) -> None:
-    alone = gather(workspace, None, None)
+    alone = take_rows(workspace, None, None)
     assert set(alone.workspace.battles["role"]) == {"target"}
     assert len(alone.workspace.battles) == 60
     assert len(alone.workspace.test_rows()) == 0
@@ -36,10 +36,10 @@ def test_the_target_alone_holds_nothing_else(workspace: Workspace) -> None:
 
 
 def test_a_treatment_cuts_what_the_plan_cuts(workspace: Workspace, tmp_path: Path) -> None:
-    material = gather(workspace, "extra", None)
+    material = take_rows(workspace, "extra", None)
     assert (
         material.workspace.training(0).sum()
-        == gather(workspace, None, None).workspace.training(0).sum()
+        == take_rows(workspace, None, None).workspace.training(0).sum()
     )
     used = material.workspace.with_uses({"extra": SourceSettings("train")}, run=tmp_path)
     kept = used.battles.filter(used.training(0))["id"]
@@ -60,21 +60,21 @@ def test_keys_do_not_depend_on_other_sources_nor_on_the_role_in_the_config(
     second = _open(project, sources=[more, arena, {**extra, "role": "ignore", "weight": 0.2}])
     assert first.data_key != second.data_key
     for source in (None, "extra"):
-        assert gather(first, source, None).key == gather(second, source, None).key
-    assert gather(first, None, None).key != gather(first, "extra", None).key
+        assert take_rows(first, source, None).key == take_rows(second, source, None).key
+    assert take_rows(first, None, None).key != take_rows(first, "extra", None).key
 
 
 def test_a_changed_row_changes_the_key(project: SimpleNamespace) -> None:
-    before = gather(_open(project), "extra", None).key
+    before = take_rows(_open(project), "extra", None).key
     path = project.path / "extra.csv"
     path.write_text(path.read_text().replace("answer 3 of side a", "another of side a"))
-    assert gather(_open(project), "extra", None).key != before
+    assert take_rows(_open(project), "extra", None).key != before
 
 
 def test_a_budget_takes_whole_clusters_and_a_smaller_one_is_part_of_it(
     workspace: Workspace,
 ) -> None:
-    larger, smaller = (gather(workspace, "extra", rows).workspace for rows in (24, 12))
+    larger, smaller = (take_rows(workspace, "extra", rows).workspace for rows in (24, 12))
     for taken, rows in ((larger, 24), (smaller, 12)):
         counts = dict(taken.plan.frame["role"].value_counts().iter_rows())
         assert rows <= counts["target"] < rows + 6
@@ -89,7 +89,7 @@ def test_rows_without_a_label_are_counted_and_left_out(workspace: Workspace) -> 
     blank = pl.when(pl.col("id").is_in(["extra-1", "extra-2"])).then(None)
     labels = [blank.otherwise(pl.col(f"label_{c}")).alias(f"label_{c}") for c in ("a", "b", "tie")]
     object.__setattr__(workspace, "battles", workspace.battles.with_columns(labels))
-    material = gather(workspace, "extra", None)
+    material = take_rows(workspace, "extra", None)
     assert material.rows_without_label == 2
     assert len(material.part(of_source=True)) == 18
-    assert len(gather(workspace, "extra", None, labeled=False).part(of_source=True)) == 20
+    assert len(take_rows(workspace, "extra", None, labeled=False).part(of_source=True)) == 20

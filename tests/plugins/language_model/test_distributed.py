@@ -187,7 +187,7 @@ def test_weights_reach_the_team_with_few_file_handles(
     assert not any(torch.is_tensor(value) for value in vars(job).values())
 
 
-class _Second(teams_module.Team):  # type: ignore[misc, name-defined]
+class _Second(teams_module.ProcessGroup):  # type: ignore[misc, name-defined]
     """The second of two processes, as it sees itself."""
 
     number, size = 1, 2
@@ -237,11 +237,11 @@ class _Accelerator:
 
 
 def test_a_team_shares_every_part_once_and_adds_up_every_tensor() -> None:
-    teams = [teams_module.AcceleratedTeam(_Accelerator(number)) for number in range(3)]
+    teams = [teams_module.AcceleratedGroup(_Accelerator(number)) for number in range(3)]
     shares = [part for team in teams for part in team.share(range(8))]
     assert sorted(shares) == list(range(8))
     tensors = [torch.ones(2, 2), torch.tensor(2.0), torch.arange(3.0)]
-    teams[1].add_up(tensors)
+    teams[1].all_reduce(tensors)
     assert [t.tolist() for t in tensors] == [[[3.0, 3.0], [3.0, 3.0]], 6.0, [0.0, 3.0, 6.0]]
 
 

@@ -17,7 +17,7 @@ from ensemble_plugins.language_model.text.prompts import (
     define_plain,
     find_special,
     find_template,
-    make_scaffold,
+    make_prompt_tokens,
 )
 
 transformers = pytest.importorskip("transformers")
@@ -48,18 +48,18 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-def _scaffold(family: str) -> PromptTokens:
+def _tokens_of(family: str) -> PromptTokens:
     template = TEMPLATES[family]
-    return make_scaffold(template, TINY[family], SPECIAL[family], PLAIN[family])
+    return make_prompt_tokens(template, TINY[family], SPECIAL[family], PLAIN[family])
 
 
 @every_family
 def test_fixed_text_has_the_ids_that_the_tokenizer_itself_gives(family: str) -> None:
-    scaffold = _scaffold(family)
-    for field in fields(scaffold):
+    prompt_tokens = _tokens_of(family)
+    for field in fields(prompt_tokens):
         text = getattr(TEMPLATES[family], field.name)
         text = text.replace("{cls}", "[CLS]").replace("{sep}", "[SEP]")
-        ids = getattr(scaffold, field.name)
+        ids = getattr(prompt_tokens, field.name)
         assert ids.dtype == np.int32
         assert ids.tolist() == _ids(TINY[family].backend_tokenizer, text)
 
@@ -74,9 +74,10 @@ def test_a_chat_turn_begins_and_ends_with_its_special_tokens(family: str) -> Non
         ),
         "encoder": (["[CLS]"], ["?", "[SEP]"]),
     }[family]
-    scaffold = _scaffold(family)
+    prompt_tokens = _tokens_of(family)
     start, end = (
-        TINY[family].convert_ids_to_tokens(part.tolist()) for part in (scaffold.start, scaffold.end)
+        TINY[family].convert_ids_to_tokens(part.tolist())
+        for part in (prompt_tokens.start, prompt_tokens.end)
     )
     assert start[: len(first)] == first
     assert end[-len(last) :] == last
@@ -84,16 +85,18 @@ def test_a_chat_turn_begins_and_ends_with_its_special_tokens(family: str) -> Non
 
 def test_a_special_token_may_be_the_beginning_of_another() -> None:
     special = {**SPECIAL["gemma2"], "<start_of": 999}
-    scaffold = make_scaffold(TEMPLATES["gemma2"], TINY["gemma2"], special, PLAIN["gemma2"])
-    assert scaffold.start.tolist() == _scaffold("gemma2").start.tolist()
+    prompt_tokens = make_prompt_tokens(
+        TEMPLATES["gemma2"], TINY["gemma2"], special, PLAIN["gemma2"]
+    )
+    assert prompt_tokens.start.tolist() == _tokens_of("gemma2").start.tolist()
 
 
 @every_family
 def test_scaffold_counts_its_tokens(family: str) -> None:
-    scaffold = _scaffold(family)
-    total = sum(len(getattr(scaffold, field.name)) for field in fields(scaffold))
-    assert scaffold.around == len(scaffold.start) + len(scaffold.end)
-    assert scaffold.around + scaffold.per_round == total
+    prompt_tokens = _tokens_of(family)
+    total = sum(len(getattr(prompt_tokens, field.name)) for field in fields(prompt_tokens))
+    assert prompt_tokens.around == len(prompt_tokens.start) + len(prompt_tokens.end)
+    assert prompt_tokens.around + prompt_tokens.per_round == total
 
 
 @pytest.mark.parametrize(("family", "text"), [("gemma2", "<eos>"), ("encoder", "[SEP]")])

@@ -127,7 +127,7 @@ def _columns(battles: list[tuple[Any, Any, Any]]) -> Battles:
 @pytest.mark.parametrize(("family", "rule"), sorted(FAMILIES))
 @settings(max_examples=25, deadline=None)
 @given(battles=BATTLES, spare=st.integers(0, 120))
-def test_rows_keep_to_the_length_and_to_their_scaffold(
+def test_rows_keep_to_the_length_and_to_their_prompt_tokens(
     family: str, rule: str, battles: list[tuple[Any, Any, Any]], spare: int
 ) -> None:
     model = FAMILIES[family, rule]
@@ -135,7 +135,7 @@ def test_rows_keep_to_the_length_and_to_their_scaffold(
     length = len(empty) + spare
     tokens = model.encode(*_columns(battles), max_length=length)
     assert len(tokens) == len(battles)
-    start, end = model._scaffold.start, model._scaffold.end
+    start, end = model._prompt_tokens.start, model._prompt_tokens.end
     for i, row in enumerate(_rows(tokens)):
         assert len(row) <= length
         assert row[: len(start)] == start.tolist()
@@ -174,7 +174,7 @@ def test_columns_of_different_lengths_are_refused() -> None:
 
 def test_a_length_below_the_scaffold_is_refused() -> None:
     model = _make()
-    least = model._scaffold.around + model._scaffold.per_round
+    least = model._prompt_tokens.around + model._prompt_tokens.per_round
     assert len(model.encode(*TWO_ROUNDS, max_length=least).row(0)) == least
     with pytest.raises(LearnerError, match=f"a length of {least - 1} tokens does not hold") as info:
         model.encode(*TWO_ROUNDS, max_length=least - 1)

@@ -25,8 +25,8 @@ SCAFFOLD = st.integers(0, 40)
 every_rule = pytest.mark.parametrize("name", sorted(RULES))
 
 
-def _apply(name: str, lengths: Lengths, room: int, scaffold: int) -> list[RoundCut]:
-    return find_rule(name)(lengths, room + scaffold, scaffold)
+def _apply(name: str, lengths: Lengths, room: int, overhead: int) -> list[RoundCut]:
+    return find_rule(name)(lengths, room + overhead, overhead)
 
 
 def _kept(cuts: Sequence[RoundCut]) -> Lengths:
@@ -38,14 +38,14 @@ def _total(lengths: Lengths) -> int:
 
 
 @every_rule
-@given(lengths=BATTLES, room=ROOM, scaffold=SCAFFOLD)
-@example(lengths=[(9, 9, 9)] * 6, room=5, scaffold=0)
+@given(lengths=BATTLES, room=ROOM, overhead=SCAFFOLD)
+@example(lengths=[(9, 9, 9)] * 6, room=5, overhead=0)
 def test_no_rule_exceeds_the_budget_or_a_part(
-    name: str, lengths: Lengths, room: int, scaffold: int
+    name: str, lengths: Lengths, room: int, overhead: int
 ) -> None:
-    cuts = _apply(name, lengths, room, scaffold)
+    cuts = _apply(name, lengths, room, overhead)
     assert 1 <= len(cuts) <= len(lengths)
-    assert _total(_kept(cuts)) + scaffold * len(cuts) <= room + scaffold
+    assert _total(_kept(cuts)) + overhead * len(cuts) <= room + overhead
     for kept, length in zip(cuts, lengths[-len(cuts) :], strict=True):
         for (head, tail), whole in zip(kept, length, strict=True):
             assert head >= 0
@@ -54,48 +54,48 @@ def test_no_rule_exceeds_the_budget_or_a_part(
 
 
 @every_rule
-@given(lengths=BATTLES, scaffold=SCAFFOLD, spare=st.integers(0, 3))
+@given(lengths=BATTLES, overhead=SCAFFOLD, spare=st.integers(0, 3))
 def test_nothing_is_cut_while_everything_fits(
-    name: str, lengths: Lengths, scaffold: int, spare: int
+    name: str, lengths: Lengths, overhead: int, spare: int
 ) -> None:
-    budget = _total(lengths) + scaffold * len(lengths) + spare
-    assert _kept(find_rule(name)(lengths, budget, scaffold)) == lengths
+    budget = _total(lengths) + overhead * len(lengths) + spare
+    assert _kept(find_rule(name)(lengths, budget, overhead)) == lengths
 
 
 @every_rule
-@given(lengths=BATTLES, room=ROOM, scaffold=SCAFFOLD)
-@example(lengths=[(7, 30, 29)], room=40, scaffold=0)
+@given(lengths=BATTLES, room=ROOM, overhead=SCAFFOLD)
+@example(lengths=[(7, 30, 29)], room=40, overhead=0)
 def test_exchanging_the_responses_exchanges_the_cuts(
-    name: str, lengths: Lengths, room: int, scaffold: int
+    name: str, lengths: Lengths, room: int, overhead: int
 ) -> None:
     swapped = [(prompt, b, a) for prompt, a, b in lengths]
-    cuts = _apply(name, lengths, room, scaffold)
-    assert _apply(name, swapped, room, scaffold) == [(prompt, b, a) for prompt, a, b in cuts]
+    cuts = _apply(name, lengths, room, overhead)
+    assert _apply(name, swapped, room, overhead) == [(prompt, b, a) for prompt, a, b in cuts]
 
 
 @every_rule
-@given(lengths=BATTLES, room=ROOM, scaffold=SCAFFOLD)
-@example(lengths=[(1000, 1000, 1000)], room=3, scaffold=0)
-@example(lengths=[(1, 1000, 0)], room=2, scaffold=0)
-@example(lengths=[(1, 1000, 1000)], room=9, scaffold=0)
+@given(lengths=BATTLES, room=ROOM, overhead=SCAFFOLD)
+@example(lengths=[(1000, 1000, 1000)], room=3, overhead=0)
+@example(lengths=[(1, 1000, 0)], room=2, overhead=0)
+@example(lengths=[(1, 1000, 1000)], room=9, overhead=0)
 def test_every_part_of_the_last_round_keeps_a_token(
-    name: str, lengths: Lengths, room: int, scaffold: int
+    name: str, lengths: Lengths, room: int, overhead: int
 ) -> None:
     assume(room >= sum(1 for length in lengths[-1] if length))
-    kept = _kept(_apply(name, lengths, room, scaffold))[-1]
+    kept = _kept(_apply(name, lengths, room, overhead))[-1]
     assert [bool(n) for n in kept] == [bool(length) for length in lengths[-1]]
 
 
 @every_rule
-@given(lengths=BATTLES, room=ROOM, scaffold=SCAFFOLD)
+@given(lengths=BATTLES, room=ROOM, overhead=SCAFFOLD)
 def test_room_is_used_where_something_is_cut(
-    name: str, lengths: Lengths, room: int, scaffold: int
+    name: str, lengths: Lengths, room: int, overhead: int
 ) -> None:
-    cuts = _apply(name, lengths, room, scaffold)
+    cuts = _apply(name, lengths, room, overhead)
     kept, shown = _kept(cuts), lengths[-len(cuts) :]
     flat = ([n for round_ in rounds for n in round_] for rounds in (kept, shown))
     parts = sum(n < length for n, length in zip(*flat, strict=True))
-    unused = room + scaffold - scaffold * len(cuts) - _total(kept)
+    unused = room + overhead - overhead * len(cuts) - _total(kept)
     assert parts == 0 or unused < parts
 
 
@@ -104,28 +104,28 @@ def _cut_rounds(kept: Lengths, lengths: Lengths) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["left", "proportional", "responses-equal", "rounds"])
-@given(lengths=BATTLES, room=ROOM, scaffold=SCAFFOLD)
+@given(lengths=BATTLES, room=ROOM, overhead=SCAFFOLD)
 def test_only_the_oldest_round_that_is_kept_is_cut(
-    name: str, lengths: Lengths, room: int, scaffold: int
+    name: str, lengths: Lengths, room: int, overhead: int
 ) -> None:
-    cuts = _apply(name, lengths, room, scaffold)
+    cuts = _apply(name, lengths, room, overhead)
     assert _cut_rounds(_kept(cuts), lengths[-len(cuts) :]) in ([], [0])
 
 
 def _room_of_cut_round(
-    name: str, lengths: Lengths, room: int, scaffold: int
+    name: str, lengths: Lengths, room: int, overhead: int
 ) -> tuple[int, tuple[int, int, int], tuple[int, int, int], RoundCut]:
     """Give the room for the round that is cut, its lengths, what it keeps, and how."""
-    cuts = _apply(name, lengths, room, scaffold)
+    cuts = _apply(name, lengths, room, overhead)
     kept, shown = _kept(cuts), lengths[-len(cuts) :]
     assume(_cut_rounds(kept, shown) == [0])
-    later = _total(shown[1:]) + scaffold * len(shown[1:])
+    later = _total(shown[1:]) + overhead * len(shown[1:])
     return room - later, shown[0], kept[0], cuts[0]
 
 
-@given(lengths=BATTLES, room=ROOM, scaffold=SCAFFOLD)
-def test_left_keeps_the_last_tokens(lengths: Lengths, room: int, scaffold: int) -> None:
-    space, (_, *whole), (prompt, *kept), cut = _room_of_cut_round("left", lengths, room, scaffold)
+@given(lengths=BATTLES, room=ROOM, overhead=SCAFFOLD)
+def test_left_keeps_the_last_tokens(lengths: Lengths, room: int, overhead: int) -> None:
+    space, (_, *whole), (prompt, *kept), cut = _room_of_cut_round("left", lengths, room, overhead)
     assert all(head == 0 for head, _ in cut)
     assert all(n >= min(length, (space - 1) // 2) for n, length in zip(kept, whole, strict=True))
     if kept != whole:
@@ -136,20 +136,20 @@ def test_left_keeps_the_last_tokens(lengths: Lengths, room: int, scaffold: int) 
 
 
 @pytest.mark.parametrize("name", ["proportional", "rounds"])
-@given(lengths=BATTLES, room=ROOM, scaffold=SCAFFOLD)
+@given(lengths=BATTLES, room=ROOM, overhead=SCAFFOLD)
 def test_proportional_parts_keep_their_share(
-    name: str, lengths: Lengths, room: int, scaffold: int
+    name: str, lengths: Lengths, room: int, overhead: int
 ) -> None:
-    space, whole, kept, cut = _room_of_cut_round(name, lengths, room, scaffold)
+    space, whole, kept, cut = _room_of_cut_round(name, lengths, room, overhead)
     assume(space >= 5)
     assert all(tail == 0 for _, tail in cut)
     for n, length, share in zip(kept, whole, (1, 2, 2), strict=True):
         assert n >= min(length, share * space // 5)
 
 
-@given(lengths=BATTLES, room=ROOM, scaffold=SCAFFOLD)
-def test_equal_responses_keep_as_much(lengths: Lengths, room: int, scaffold: int) -> None:
-    cut_round = _room_of_cut_round("responses-equal", lengths, room, scaffold)
+@given(lengths=BATTLES, room=ROOM, overhead=SCAFFOLD)
+def test_equal_responses_keep_as_much(lengths: Lengths, room: int, overhead: int) -> None:
+    cut_round = _room_of_cut_round("responses-equal", lengths, room, overhead)
     space, (prompt, *whole), (kept_prompt, *kept), cut = cut_round
     assert all(tail == 0 for _, tail in cut)
     assert kept_prompt >= min(prompt, PROMPT_TOKENS, space // 3)
@@ -160,11 +160,11 @@ def test_equal_responses_keep_as_much(lengths: Lengths, room: int, scaffold: int
         assert kept_prompt <= max(1, min(prompt, PROMPT_TOKENS, space // 3))
 
 
-@given(lengths=BATTLES, room=ROOM, scaffold=SCAFFOLD)
-def test_middle_cuts_all_parts_by_one_factor(lengths: Lengths, room: int, scaffold: int) -> None:
-    cuts = _apply("middle", lengths, room, scaffold)
+@given(lengths=BATTLES, room=ROOM, overhead=SCAFFOLD)
+def test_middle_cuts_all_parts_by_one_factor(lengths: Lengths, room: int, overhead: int) -> None:
+    cuts = _apply("middle", lengths, room, overhead)
     kept, shown = _kept(cuts), lengths[-len(cuts) :]
-    space, total = room - scaffold * (len(cuts) - 1), _total(shown)
+    space, total = room - overhead * (len(cuts) - 1), _total(shown)
     assume(total > space)
     last = len(shown) - 1
     for i, (round_, whole) in enumerate(zip(kept, shown, strict=True)):
@@ -174,15 +174,15 @@ def test_middle_cuts_all_parts_by_one_factor(lengths: Lengths, room: int, scaffo
     assert all(head - tail in (0, 1) for round_ in cuts for head, tail in round_)
 
 
-@given(lengths=BATTLES, room=ROOM, scaffold=SCAFFOLD)
+@given(lengths=BATTLES, room=ROOM, overhead=SCAFFOLD)
 def test_rounds_keeps_as_many_whole_rounds_as_fit(
-    lengths: Lengths, room: int, scaffold: int
+    lengths: Lengths, room: int, overhead: int
 ) -> None:
-    kept = _kept(_apply("rounds", lengths, room, scaffold))
+    kept = _kept(_apply("rounds", lengths, room, overhead))
     shown = lengths[-len(kept) :]
     assert kept == shown or len(kept) == 1
     one_more = lengths[-len(kept) - 1 :]
-    fits = _total(one_more) + scaffold * len(one_more) <= room + scaffold
+    fits = _total(one_more) + overhead * len(one_more) <= room + overhead
     assert len(kept) == len(lengths) or not fits
 
 
@@ -230,7 +230,7 @@ def test_middle_drops_rounds_that_would_be_shreds() -> None:
 def test_no_round_or_no_room_for_its_scaffold_is_refused(
     name: str, lengths: Any, budget: int
 ) -> None:
-    with pytest.raises(ValueError, match="there must be one, and room for its scaffold of 5"):
+    with pytest.raises(ValueError, match="there must be one, and room for its overhead of 5"):
         find_rule(name)(lengths, budget, 5)
 
 

@@ -70,7 +70,7 @@ def check_model(
     """
     budget = prediction.token_budget
     classifier = _load(settings, device, pad_id, seed=0)
-    _stir(classifier)
+    _randomize(classifier)
     parity = check_parity(
         classifier, tokens, where="before training", tolerance=tolerance, budget=budget
     )
@@ -150,7 +150,7 @@ def _load(settings: ModelSettings, device: torch.device, pad_id: int, *, seed: i
     return load_classifier(plain, device=device, seed=seed, pad_id=pad_id)
 
 
-def _stir(classifier: Classifier) -> None:
+def _randomize(classifier: Classifier) -> None:
     """Draw the adapters that are 0 when new."""
     generator = torch.Generator().manual_seed(0)
     for name, parameter in classifier.model.named_parameters():

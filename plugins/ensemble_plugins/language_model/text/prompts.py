@@ -147,7 +147,7 @@ def find_special(tokenizer: PreTrainedTokenizerBase, template: Template) -> dict
     return {name: token for name, token in ids.items() if token is not None}
 
 
-def make_scaffold(
+def make_prompt_tokens(
     template: Template,
     tokenizer: PreTrainedTokenizerBase,
     special: Mapping[str, int],

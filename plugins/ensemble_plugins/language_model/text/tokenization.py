@@ -19,7 +19,7 @@ from ensemble_plugins.language_model.text.prompts import (
     define_plain,
     find_special,
     find_template,
-    make_scaffold,
+    make_prompt_tokens,
 )
 from ensemble_plugins.language_model.text.tokens import DIGEST_BYTES, Tokens, TokenStore
 from ensemble_plugins.language_model.text.truncation import find_rule
@@ -88,7 +88,7 @@ class BattleTokenizer:
         special = find_special(tokenizer, template)
         definition = define_plain(tokenizer.backend_tokenizer.to_str(), special)
         self._plain: Tokenizer = Tokenizer.from_str(definition)
-        self._scaffold = make_scaffold(template, tokenizer, special, self._plain)
+        self._prompt_tokens = make_prompt_tokens(template, tokenizer, special, self._plain)
         self._store: TokenStore | None = None
         if cache_directory is not None:
             key = fingerprint([VERSION, __version__, definition])
@@ -134,10 +134,10 @@ class BattleTokenizer:
             responses_a, responses_b = responses_b, responses_a
         rounds = _number_texts(prompts, responses_a, responses_b)
         texts = self._tokenize(rounds.texts)
-        return self._assemble(rounds, texts, max_length - self._scaffold.around)
+        return self._assemble(rounds, texts, max_length - self._prompt_tokens.around)
 
     def _check_length(self, max_length: int) -> None:
-        least = self._scaffold.around + self._scaffold.per_round
+        least = self._prompt_tokens.around + self._prompt_tokens.per_round
         if max_length < least:
             raise LearnerError(
                 f"a length of {max_length} tokens does not hold the template's own text, which "
@@ -179,18 +179,18 @@ class BattleTokenizer:
         return Tokens.from_rows([np.array(encoding.ids, dtype=np.int32) for encoding in encodings])
 
     def _assemble(self, rounds: _Rounds, texts: Tokens, budget: int) -> Tokens:
-        scaffold = self._scaffold
-        before = (scaffold.before_prompt, scaffold.before_a, scaffold.before_b)
+        prompt_tokens = self._prompt_tokens
+        before = (prompt_tokens.before_prompt, prompt_tokens.before_a, prompt_tokens.before_b)
         lengths = texts.lengths[rounds.parts].tolist()
         rows = []
         for first, end in pairwise(rounds.bounds):
-            cuts = self._rule(lengths[first:end], budget, scaffold.per_round)
-            pieces = [scaffold.start]
+            cuts = self._rule(lengths[first:end], budget, prompt_tokens.per_round)
+            pieces = [prompt_tokens.start]
             for parts, cut in zip(rounds.parts[end - len(cuts) : end], cuts, strict=True):
                 for fixed, part, kept in zip(before, parts, cut, strict=True):
                     pieces += [fixed, *_keep(texts.row(part), kept)]
-                pieces.append(scaffold.after_round)
-            rows.append(np.concatenate([*pieces, scaffold.end]))
+                pieces.append(prompt_tokens.after_round)
+            rows.append(np.concatenate([*pieces, prompt_tokens.end]))
         return Tokens.from_rows(rows)
 
 

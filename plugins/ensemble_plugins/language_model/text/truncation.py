@@ -4,7 +4,7 @@ A battle is rounds, oldest first, each of three parts: prompt, response A, respo
 tokens. A rule says how many tokens of the head and of the tail of every part are kept, of the last
 rounds that are kept at all. Of every rule holds:
 
-- With the scaffold of each kept round, what is kept never exceeds the budget.
+- With the overhead of each kept round, what is kept never exceeds the budget.
 - Nothing is cut while everything fits.
 - Rounds are dropped from the oldest on; the last round stays, whatever the budget.
 - Exchanging A and B exchanges what is kept of them, exactly: no rule favours a side, not by one
@@ -27,20 +27,20 @@ Cut = tuple[int, int]
 RoundCut = tuple[Cut, Cut, Cut]
 """What is kept of prompt, response A and response B."""
 Rule = Callable[[Sequence[Sequence[int]], int, int], list[RoundCut]]
-"""Lengths ``(rounds, 3)``, oldest round first; the budget; the scaffold of a round -> cuts of the
-last rounds, oldest first. Budget and scaffold are in tokens, and the budget pays for the scaffold
-of the rounds that are kept. A budget below the scaffold of one round is a ``ValueError``, and so
+"""Lengths ``(rounds, 3)``, oldest round first; the budget; the overhead of a round -> cuts of the
+last rounds, oldest first. Budget and overhead are in tokens, and the budget pays for the overhead
+of the rounds that are kept. A budget below the overhead of one round is a ``ValueError``, and so
 is a battle without a round."""
 
 SHARES = (1, 2, 2)
 """Prompt, A and B: 20, 40 and 40 percent (4th place)."""
 LEAST_ROUND = 80
-"""A round but the last is not worth its scaffold with fewer tokens than these (4th place)."""
+"""A round but the last is not worth its overhead with fewer tokens than these (4th place)."""
 PROMPT_TOKENS = 256
 """Of a prompt beside long responses (1st place)."""
 
 
-def truncate_left(lengths: Sequence[Sequence[int]], budget: int, scaffold: int) -> list[RoundCut]:
+def truncate_left(lengths: Sequence[Sequence[int]], budget: int, overhead: int) -> list[RoundCut]:
     """Keep the last tokens (``"left"``): the oldest go first.
 
     Within a round the prompt is older than the responses, and these are of the same age: both lose
@@ -48,12 +48,12 @@ def truncate_left(lengths: Sequence[Sequence[int]], budget: int, scaffold: int) 
     text as it stands would take all of A before a token of B.) So of the round that is cut, each
     response keeps at least ``min(length, (room - 1) // 2)`` tokens, and more than one token of the
     prompt is kept only where both responses are whole. Rounds after it are whole, rounds before it
-    are dropped. ``room`` is what later rounds and its scaffold leave.
+    are dropped. ``room`` is what later rounds and its overhead leave.
     """
-    return _newest_first(lengths, budget, scaffold, _keep_tails, least=1)
+    return _newest_first(lengths, budget, overhead, _keep_tails, least=1)
 
 
-def cut_to_shares(lengths: Sequence[Sequence[int]], budget: int, scaffold: int) -> list[RoundCut]:
+def cut_to_shares(lengths: Sequence[Sequence[int]], budget: int, overhead: int) -> list[RoundCut]:
     """Keep the newest rounds and cut one more (``"proportional"``), to 20, 40 and 40 percent.
 
     Rounds are taken whole, the newest first. The first that does not fit is cut to the room left
@@ -62,19 +62,19 @@ def cut_to_shares(lengths: Sequence[Sequence[int]], budget: int, scaffold: int) 
     ``min(length, share * room // 5)`` with shares 1, 2 and 2; a part shorter than its share is
     whole, and what it does not use goes to the others by their shares. Heads are kept.
     """
-    return _newest_first(lengths, budget, scaffold, _keep_shares, least=LEAST_ROUND)
+    return _newest_first(lengths, budget, overhead, _keep_shares, least=LEAST_ROUND)
 
 
-def drop_rounds(lengths: Sequence[Sequence[int]], budget: int, scaffold: int) -> list[RoundCut]:
+def drop_rounds(lengths: Sequence[Sequence[int]], budget: int, overhead: int) -> list[RoundCut]:
     """Drop the oldest rounds whole (``"rounds"``) until the others fit.
 
     Only a last round that is too long by itself is cut, as in ``cut_to_shares`` and with the same
     guarantee.
     """
-    return _newest_first(lengths, budget, scaffold, _keep_shares, least=None)
+    return _newest_first(lengths, budget, overhead, _keep_shares, least=None)
 
 
-def cut_middles(lengths: Sequence[Sequence[int]], budget: int, scaffold: int) -> list[RoundCut]:
+def cut_middles(lengths: Sequence[Sequence[int]], budget: int, overhead: int) -> list[RoundCut]:
     """Keep head and tail of every part (``"middle"``), all parts cut by the same factor.
 
     The oldest rounds are dropped while those kept do not fit and have under 80 tokens each, on
@@ -82,11 +82,11 @@ def cut_middles(lengths: Sequence[Sequence[int]], budget: int, scaffold: int) ->
     ``length * (room - 3) // total`` tokens and at most ``length * room / total`` or, in the last
     round, one token. Of an odd number the head keeps the larger half.
     """
-    _check(lengths, budget, scaffold)
+    _check(lengths, budget, overhead)
     for first in range(len(lengths)):
         kept = lengths[first:]
         parts = [length for round_ in kept for length in round_]
-        room = budget - scaffold * len(kept)
+        room = budget - overhead * len(kept)
         if sum(parts) <= room:
             return [_whole(round_) for round_ in kept]
         if room >= LEAST_ROUND * len(kept) or len(kept) == 1:
@@ -97,7 +97,7 @@ def cut_middles(lengths: Sequence[Sequence[int]], budget: int, scaffold: int) ->
 
 
 def cut_responses_equally(
-    lengths: Sequence[Sequence[int]], budget: int, scaffold: int
+    lengths: Sequence[Sequence[int]], budget: int, overhead: int
 ) -> list[RoundCut]:
     """Keep the newest rounds and cut one more (``"responses-equal"``), the responses alike.
 
@@ -107,7 +107,7 @@ def cut_responses_equally(
     number of tokens, or the shorter is whole: at least ``min(length, (room - kept of prompt) //
     2)``. Heads are kept.
     """
-    return _newest_first(lengths, budget, scaffold, _keep_equal_responses, least=LEAST_ROUND)
+    return _newest_first(lengths, budget, overhead, _keep_equal_responses, least=LEAST_ROUND)
 
 
 RULES: dict[str, Rule] = {
@@ -136,7 +136,7 @@ def find_rule(name: str) -> Rule:
 def _newest_first(
     lengths: Sequence[Sequence[int]],
     budget: int,
-    scaffold: int,
+    overhead: int,
     cut: Callable[[Sequence[int], int], RoundCut],
     *,
     least: int | None,
@@ -145,10 +145,10 @@ def _newest_first(
 
     A round but the last is cut only where ``least`` tokens remain for its text; None never cuts it.
     """
-    _check(lengths, budget, scaffold)
+    _check(lengths, budget, overhead)
     kept: list[RoundCut] = []
     for round_ in reversed(lengths):
-        room = budget - scaffold
+        room = budget - overhead
         if sum(round_) <= room:
             kept.append(_whole(round_))
             budget = room - sum(round_)
@@ -232,9 +232,9 @@ def _parts(round_: Sequence[int]) -> int:
     return sum(1 for length in round_ if length)
 
 
-def _check(lengths: Sequence[Sequence[int]], budget: int, scaffold: int) -> None:
-    if not lengths or budget < scaffold:
+def _check(lengths: Sequence[Sequence[int]], budget: int, overhead: int) -> None:
+    if not lengths or budget < overhead:
         raise ValueError(
             f"{len(lengths)} rounds in {budget} tokens: there must be one, and room for its "
-            f"scaffold of {scaffold}"
+            f"overhead of {overhead}"
         )

@@ -24,7 +24,7 @@ from ensemble.processes import exit_with_parent
 from ensemble_plugins.language_model.model.adapters import put_state, trained_state
 from ensemble_plugins.language_model.model.loading import load_classifier
 from ensemble_plugins.language_model.train.messages import Messages
-from ensemble_plugins.language_model.train.teams import AcceleratedTeam
+from ensemble_plugins.language_model.train.teams import AcceleratedGroup
 from ensemble_plugins.language_model.train.training import Training
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _train(job: Job, place: Path) -> None:
 
     torch.set_num_threads(job.threads)
     patience = InitProcessGroupKwargs(timeout=_PATIENCE)
-    team = AcceleratedTeam(Accelerator(cpu=job.cpu, kwargs_handlers=[patience]))
+    team = AcceleratedGroup(Accelerator(cpu=job.cpu, kwargs_handlers=[patience]))
     classifier = load_classifier(
         job.model, device=team.accelerator.device, seed=job.seed, pad_id=job.pad_id
     )

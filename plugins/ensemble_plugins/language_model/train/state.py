@@ -12,7 +12,7 @@ from ensemble.errors import LearnerError
 from ensemble_plugins.language_model.train.optimizer import make_optimizer, make_scheduler
 from ensemble_plugins.language_model.train.rows import Items, LabeledRows, holdout_split
 from ensemble_plugins.language_model.train.steps import plan_steps, useful_budget
-from ensemble_plugins.language_model.train.teams import Team
+from ensemble_plugins.language_model.train.teams import ProcessGroup
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,11 +58,11 @@ class TrainingState:
         settings: TrainingSettings,
         *,
         seed: int,
-        team: Team | None = None,
+        team: ProcessGroup | None = None,
     ) -> None:
         _check(rows, settings)
         self.classifier, self.settings, self.seed = classifier, settings, seed
-        self.team = team or Team()
+        self.team = team or ProcessGroup()
         self.rows, self.stop_rows = holdout_split(rows, settings, seed)
         self.items = Items.of(self.rows)
         self.lengths = self.items.battle_lengths(classifier.multiple)

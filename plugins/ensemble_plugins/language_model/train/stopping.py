@@ -1,4 +1,4 @@
-"""Early stopping: when it looks, and what it sees of the rows that were carved out."""
+"""Early stopping: when it looks, and what it sees of the rows that are held out."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ def _logits(training: TrainingState, tokens: Tokens) -> torch.Tensor:
     logits = torch.zeros(len(tokens), 3, device=training.classifier.device)
     found = compute_logits(training.classifier, tokens.take(mine), training.token_budget)
     logits[torch.from_numpy(mine)] = torch.from_numpy(found).to(logits)
-    training.team.add_up([logits])
+    training.team.all_reduce([logits])
     return logits.cpu()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Part = TypeVar("Part")
 
 
-class Team:
+class ProcessGroup:
     """A process that trains alone; its subclass has others beside it.
 
     Attributes
@@ -36,11 +36,11 @@ class Team:
         """Give the parts that this process computes; together the processes compute each once."""
         return parts
 
-    def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[torch.Tensor]) -> None:
         """Replace each tensor by its sum over all processes, the same to the last bit in each."""
 
 
-class AcceleratedTeam(Team):
+class AcceleratedGroup(ProcessGroup):
     """Processes that accelerate has brought together.
 
     Parameters
@@ -58,7 +58,7 @@ class AcceleratedTeam(Team):
         """Give every so-manieth of them."""
         return parts[self.number :: self.size]
 
-    def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[torch.Tensor]) -> None:
         """Add up in one message: the gradients of adapters are many and small."""
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         summed = self.accelerator.reduce(flat, reduction="sum")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ensemble_plugins.language_model.settings import TrainingSettings
     from ensemble_plugins.language_model.train.rows import LabeledRows
     from ensemble_plugins.language_model.train.state import Progress
-    from ensemble_plugins.language_model.train.teams import Team
+    from ensemble_plugins.language_model.train.teams import ProcessGroup
 
     IntArray = NDArray[np.int64]
 
@@ -48,7 +48,7 @@ class Training(TrainingState):
     classifier
         What is trained, in place.
     rows
-        What it learns from; rows for early stopping are carved out by whole groups.
+        What it learns from; rows for early stopping are held out by whole groups.
     settings
         How.
     seed
@@ -82,7 +82,7 @@ class Training(TrainingState):
         seed: int,
         snapshots: Path | None = None,
         progress: Callable[..., None] | None = None,
-        team: Team | None = None,
+        team: ProcessGroup | None = None,
     ) -> None:
         super().__init__(classifier, rows, settings, seed=seed, team=team)
         self.snapshots = Snapshots(self, snapshots) if snapshots else None
@@ -136,7 +136,7 @@ class Training(TrainingState):
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [p.grad for p in self.trained.values() if p.grad is not None]
-        self.team.add_up([loss, *gradients])
+        self.team.all_reduce([loss, *gradients])
 
     def _accumulate_in_memory(self, parts: list[IntArray]) -> torch.Tensor:
         """Accumulate, from the start again with half the budget each time memory runs out."""
@@ -225,7 +225,7 @@ class Training(TrainingState):
         return self.progress.done or minutes >= self.settings.checkpoint_minutes
 
     def _evaluate(self) -> None:
-        """Score the rows that were carved out; keep the weights where they are best."""
+        """Score the rows that are held out; keep the weights where they are best."""
         progress, loss = self.progress, stopping_loss(self)
         progress.history.append((progress.step, loss))
         if progress.best is None or loss < progress.best:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ensemble.stacking.tries import TryStore
 
 
-def judge(
+def make_verdict(
     candidates: Sequence[Candidate],
     losses: FloatArray,
     data: StackData,

@@ -10,7 +10,7 @@ import pytest
 from ensemble.plugin.base import MetaFeatures
 from ensemble.stacking.candidates import Blend, Candidate, simple_candidates
 from ensemble.stacking.data import StackData
-from ensemble.stacking.judge import judge
+from ensemble.stacking.choice import make_verdict
 from ensemble.stacking.tries import TryStore
 from ensemble.storage.hashing import canonical_json
 
@@ -48,7 +48,7 @@ def losses() -> np.ndarray:
 def test_a_gain_that_leaked_labels_can_give_chooses_no_stack(
     data: StackData, losses: np.ndarray
 ) -> None:
-    found = judge(CANDIDATES, losses, data, parts=PARTS, resamples=300)
+    found = make_verdict(CANDIDATES, losses, data, parts=PARTS, resamples=300)
     assert found["chosen"] == "vector_scaling"
     assert found["bias_bound"]["learners"] == ["shares"]
     assert found["bias_bound"]["nats"] > 0.03
@@ -58,7 +58,7 @@ def test_a_gain_that_leaked_labels_can_give_chooses_no_stack(
 
 def test_the_same_gain_on_exact_logits_chooses_it(data: StackData, losses: np.ndarray) -> None:
     exact = replace(data, nested_learners=("shares",))
-    found = judge(CANDIDATES, losses, exact, parts=PARTS, resamples=300)
+    found = make_verdict(CANDIDATES, losses, exact, parts=PARTS, resamples=300)
     assert found["chosen"] == "lightgbm"
     assert found["bias_bound"]["nats"] == 0.0
     assert found["nesting"] == {"exact": ["shares"], "plain": []}
@@ -68,7 +68,7 @@ def test_the_same_gain_on_exact_logits_chooses_it(data: StackData, losses: np.nd
 def test_nothing_is_tested_where_there_is_no_meta_learner(
     data: StackData, losses: np.ndarray
 ) -> None:
-    found = judge(CANDIDATES[:-1], losses[:, :-1], data, parts=PARTS, resamples=300)
+    found = make_verdict(CANDIDATES[:-1], losses[:, :-1], data, parts=PARTS, resamples=300)
     assert found["bias_bound"]["nats"] == 0.0
 
 
@@ -79,7 +79,7 @@ def test_tries_of_other_settings_widen_the_interval_and_the_same_again_does_not(
 
     def again(seed: int) -> dict[str, Any]:
         parts = {**PARTS, "seed": seed}
-        return judge(CANDIDATES, losses, data, parts=parts, tries=store, resamples=300)
+        return make_verdict(CANDIDATES, losses, data, parts=parts, tries=store, resamples=300)
 
     first, same, other = again(1), again(1), again(2)
     assert first["tries"]["n"] == same["tries"]["n"] == 4
@@ -92,7 +92,7 @@ def test_tries_of_other_settings_widen_the_interval_and_the_same_again_does_not(
 def test_a_better_earlier_try_does_not_make_the_chosen_score_better(
     data: StackData, losses: np.ndarray
 ) -> None:
-    found = judge(CANDIDATES, losses, data, parts=PARTS, resamples=300)
+    found = make_verdict(CANDIDATES, losses, data, parts=PARTS, resamples=300)
     tries = found["tries"]
     assert tries["log_loss"] == pytest.approx(losses[:, 1].mean())
     assert tries["corrected_log_loss"] >= tries["log_loss"]
