@@ -21,9 +21,9 @@ from ensemble.plugin.base import FitContext
 from ensemble.run_dir.layout import CANDIDATES, MODEL, VERDICT
 from ensemble.stacking.calls import fit_validated, load_validated, predict_validated, save_validated
 from ensemble.stacking.candidates import META_COMPLEXITY, Candidate, simple_candidates
+from ensemble.stacking.choice import make_verdict
 from ensemble.stacking.doubt import with_doubt
 from ensemble.stacking.gap import nesting_gaps
-from ensemble.stacking.choice import make_verdict
 from ensemble.stacking.nested import OuterFold, cross_validate
 from ensemble.stacking.outputs import (
     ScoredCandidate,

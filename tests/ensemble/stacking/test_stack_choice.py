@@ -9,8 +9,8 @@ import pytest
 
 from ensemble.plugin.base import MetaFeatures
 from ensemble.stacking.candidates import Blend, Candidate, simple_candidates
-from ensemble.stacking.data import StackData
 from ensemble.stacking.choice import make_verdict
+from ensemble.stacking.data import StackData
 from ensemble.stacking.tries import TryStore
 from ensemble.storage.hashing import canonical_json
 
