@@ -21,12 +21,12 @@ from ensemble.config.settings import Config
 from ensemble.errors import ArtifactError, DataError, InputError
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.store import FoldStore
-from ensemble.run_dir.layout import CONFIG, REPORT, STACK, SUBMISSION, VERDICT
+from ensemble.run_dir.layout import CONFIG, REPORT, STACK, SUBMISSION
+from ensemble.run_dir.stack_files import read_verdict
 from ensemble.stages.audit import prove_stage
 from ensemble.stages.compare import compare_stage
 from ensemble.stages.report import report_stage
 from ensemble.stages.work import writing
-from ensemble.storage.json_files import read_json
 from ensemble.submission.new_rows import predict_battles, read_test, reading_options
 from ensemble.submission.record import submission_fault
 from ensemble.submission.write import read_submission
@@ -144,7 +144,7 @@ class Run:
                 hint="run `ensemble stack CONFIG`",
             )
         refuse_stale(self._store)
-        return dict(read_json(self.directory / STACK / VERDICT))
+        return read_verdict(self.directory / STACK)
 
     @property
     def submission(self) -> pl.DataFrame:

@@ -19,7 +19,6 @@ import polars as pl
 from ensemble.audit.audit import audit_run
 from ensemble.audit.checks import CheckList
 from ensemble.audit.fits import fits_of, pair_fits_of
-from ensemble.audit.tables import read_columns
 from ensemble.battles.schema import learner_view
 from ensemble.config.load import load_run_config
 from ensemble.errors import ArtifactError, ConfigError, EnsembleError
@@ -38,14 +37,14 @@ from ensemble.run_dir.layout import (
     TRIES,
     VERDICT,
 )
+from ensemble.run_dir.stack_files import peek_manifest, read_candidates, read_verdict
+from ensemble.run_dir.tables import read_table
 from ensemble.stacking.assemble import meta_features
 from ensemble.stacking.build import make_stack
 from ensemble.stacking.calls import predict_validated as predict_stack
 from ensemble.stacking.settings import learner_specs, meta_learner_factory, stacked_specs
 from ensemble.stacking.stack import load_stack
 from ensemble.stacking.tries import TryStore, scored_rows
-from ensemble.storage.directories import MANIFEST
-from ensemble.storage.json_files import read_json
 from ensemble.submission.write import read_submission
 
 if TYPE_CHECKING:
@@ -146,7 +145,7 @@ def _is_held_out(workspace: Workspace, fit: Fit) -> pl.Series:
 def _keeps_model(directory: Path) -> bool:
     """Say whether a pair fit has kept its model: where others asked it for labels or logits."""
     try:
-        return bool(read_json(directory / MANIFEST)["key_parts"].get("keeps_model", False))
+        return bool(peek_manifest(directory)["key_parts"].get("keeps_model", False))
     except (ArtifactError, LookupError, TypeError, AttributeError):
         return False  # damaged, which the plain audit has said
 
@@ -186,7 +185,7 @@ def _made_anew(config: Config, workspace: Workspace) -> list[str]:
     names = [spec.name for spec in stacked_specs(config)]
     with TemporaryDirectory() as place:
         again = Path(place) / STACK
-        made_by = read_json(stored / MANIFEST)
+        made_by = peek_manifest(stored)
         same = {name: made_by[name] for name in ("key", "key_parts")}
         asked = {**same, "learners": names, "unproven": []}
         make_stack(config, workspace, again, asked, tries=_copied_tries(workspace, Path(place)))
@@ -196,7 +195,7 @@ def _made_anew(config: Config, workspace: Workspace) -> list[str]:
             (OOF, ("id",)),
         ):
             first, second = (
-                read_columns(directory / file, *keys, *CLASSES).sort(keys)
+                read_table(directory / file, [*keys, *CLASSES]).sort(keys)
                 for directory in (stored, again)
             )
             if not _same_predictions(first, second, keys):
@@ -223,14 +222,14 @@ def _same_predictions(first: pl.DataFrame, second: pl.DataFrame, keys: tuple[str
 
 def _differing_numbers(stored: Path, again: Path) -> list[str]:
     """Hold the verdict and the scores against those made anew."""
-    one, other = (read_json(directory / VERDICT) for directory in (stored, again))
+    one, other = (read_verdict(directory) for directory in (stored, again))
     faults = [
         f"{VERDICT} has another {key}"
         for key in ("chosen", "rule", "best_simple")
         if one[key] != other[key]
     ]
     tables = [
-        {entry["name"]: entry["log_loss"] for entry in read_json(d / CANDIDATES)["candidates"]}
+        {entry["name"]: entry["log_loss"] for entry in read_candidates(d)["candidates"]}
         for d in (stored, again)
     ]
     if tables[0].keys() != tables[1].keys() or any(
@@ -249,7 +248,7 @@ def _same_models(config: Config, workspace: Workspace, again: Path) -> bool:
     meta = meta_features(target.rows, names, logits, config.stack.features, None).take(whole)
     factory = meta_learner_factory(config)
     stored = workspace.run / STACK
-    for entry in read_json(again / VERDICT)["candidates"]:
+    for entry in read_verdict(again)["candidates"]:
         one, other = (
             predict_stack(load_stack(place, factory, entry["name"]), meta, "the stack")
             for place in (stored, again)

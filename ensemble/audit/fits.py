@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ensemble.audit.tables import read_columns
 from ensemble.battles.held_out import REFIT, HeldOut, fold_pairs
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.staleness import compare_key
 from ensemble.plugin.manager import get_manager
 from ensemble.run_dir.layout import OOF, TRAIN_IDS
+from ensemble.run_dir.tables import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -254,4 +254,4 @@ def _held_out(truth: pl.DataFrame, folds: HeldOut) -> pl.DataFrame:
 
 
 def _ids(path: Path) -> pl.Series:
-    return read_columns(path, "id")["id"]
+    return read_table(path, ["id"])["id"]

@@ -9,9 +9,8 @@ from ensemble.battles.held_out import fold_pairs
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.store import origin_of
 from ensemble.run_dir.layout import STACK
+from ensemble.run_dir.stack_files import peek_manifest
 from ensemble.stacking.settings import nested_specs
-from ensemble.storage.directories import MANIFEST
-from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +73,7 @@ def _with_asked(store: FoldStore, learners: list[str]) -> list[str]:
 def _recorded(store: FoldStore) -> dict[str, dict[str, Any]]:
     """Give the pairs that the stack was made from; none where it is not there or damaged."""
     try:
-        return dict(read_json(store.run / STACK / MANIFEST)["key_parts"].get("pairs", {}))
+        return dict(peek_manifest(store.run / STACK)["key_parts"].get("pairs", {}))
     except (ArtifactError, AttributeError, KeyError, TypeError, ValueError):
         return {}  # `check_stack` says so
 
@@ -99,10 +98,10 @@ def _check_recorded(
     name, stale = "stack: nested on the pairs of folds that are there", []
     for learner, origins in recorded.items():
         for pair in fold_pairs(store.n_splits):
-            path = store.directory(learner, pair) / MANIFEST
-            if path.exists() and origins.get(pair.name) != origin_of(read_json(path)):
+            place = store.directory(learner, pair)
+            if place.exists() and origins.get(pair.name) != origin_of(peek_manifest(place)):
                 stale.append(f"{learner} {pair.label}")
-    nested = read_json(store.run / STACK / MANIFEST)["nested"]
+    nested = peek_manifest(store.run / STACK)["nested"]
     if any(sorted(each.get("exact", [])) != sorted(recorded) for each in nested):
         stale.append("other learners than the manifest records")
     if stale:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.audit.tables import read_columns
 from ensemble.battles.schema import LABEL_COLUMNS
 from ensemble.errors import ArtifactError
 from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.plugin.base import CLASSES
 from ensemble.run_dir.layout import CANDIDATES, OOF, OOF_CANDIDATES, STACK, VERDICT
+from ensemble.run_dir.stack_files import read_candidates, read_verdict
+from ensemble.run_dir.tables import read_table
 from ensemble.stacking.tries import TryStore, scored_rows
 from ensemble.storage.directories import read_manifest
-from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,9 +46,9 @@ def check_scores(store: FoldStore, eval_set: EvalSet, ledger: CheckList) -> None
     directory = store.run / STACK
     try:
         manifest = read_manifest(directory)
-        tables, verdict = (read_json(directory / n) for n in (CANDIDATES, VERDICT))
-        nested = read_columns(directory / OOF_CANDIDATES, "candidate", "id", *CLASSES)
-        chosen = read_columns(directory / OOF, "id", *CLASSES)
+        tables, verdict = read_candidates(directory), read_verdict(directory)
+        nested = read_table(directory / OOF_CANDIDATES, ["candidate", "id", *CLASSES])
+        chosen = read_table(directory / OOF, ["id", *CLASSES])
     except ArtifactError:
         return  # not there, or damaged: `check_stack` says so
     title = "stack: its predictions are those of the chosen candidate"
@@ -84,7 +84,7 @@ def check_tries(run: Path, plan: FoldPlan, battles: pl.DataFrame, ledger: CheckL
     """
     if not (run / STACK).exists():
         return  # noted as missing
-    counted = read_json(run / STACK / VERDICT)["tries"]["n"]
+    counted = read_verdict(run / STACK)["tries"]["n"]
     known = TryStore(run, scored_rows(plan, battles)).count()
     fault = f"corrected for {counted} tries, and {known} are there" if known < counted else None
     name = "stack: all that it was corrected for is remembered"

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ensemble.audit.tables import read_columns
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.run_dir.layout import OOF, STACK
+from ensemble.run_dir.stack_files import peek_manifest
+from ensemble.run_dir.tables import read_table
 from ensemble.stacking.made_from import (
     other_basis,
     other_folds,
@@ -16,8 +17,6 @@ from ensemble.stacking.made_from import (
     read_stack_manifest,
 )
 from ensemble.stacking.outputs import ids_fingerprint
-from ensemble.storage.directories import MANIFEST
-from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 def stacked_learners(run: Path) -> list[str]:
     """Name the learners whose folds the stack was made from, whatever the config says now."""
     try:
-        return list(read_json(run / STACK / MANIFEST)["key_parts"]["folds"])
+        return list(peek_manifest(run / STACK)["key_parts"]["folds"])
     except (ArtifactError, KeyError, TypeError):
         return []  # not there, or damaged: `check_stack` says so
 
@@ -55,7 +54,7 @@ def check_stack(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: C
         return
     try:
         manifest = read_stack_manifest(store.run)
-        scored = read_columns(directory / OOF, "id", "fold")
+        scored = read_table(directory / OOF, ["id", "fold"])
     except ArtifactError as error:
         ledger.fail("stack: what is stored can be trusted", error.message)
         return

@@ -20,6 +20,7 @@ from ensemble.battles.held_out import HeldOut
 from ensemble.battles.schema import LABEL_COLUMNS, ROLES, TEST_ROLE
 from ensemble.battles.training_cut import cut_from_training
 from ensemble.errors import ArtifactError, FoldError, nearest
+from ensemble.run_dir.tables import read_table
 from ensemble.storage.hashing import canonical_json
 
 if TYPE_CHECKING:
@@ -291,19 +292,13 @@ def read_plan(path: Path, n_splits: int, fingerprint: str) -> FoldPlan:
     ArtifactError
         The file is missing, damaged, or another plan.
     """
-    try:
-        plan = FoldPlan(pl.read_parquet(path, glob=False).select(*PLAN_SCHEMA), n_splits)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ArtifactError(
-            f"the fold plan cannot be read: {error}",
-            where=str(path),
-            hint="run `ensemble split CONFIG` again",
-        ) from error
+    again = "run `ensemble split CONFIG` again"
+    plan = FoldPlan(read_table(path, list(PLAN_SCHEMA), hint=again), n_splits)
     if plan.fingerprint != fingerprint:
         raise ArtifactError(
             "the fold plan is not the one that was recorded beside it",
             where=str(path),
-            hint="run `ensemble split CONFIG` again",
+            hint=again,
         )
     return plan
 

@@ -25,7 +25,7 @@ from ensemble.plugin.manager import get_manager
 from ensemble.redact import mask_text, without_secrets
 from ensemble.run_dir.battles_record import BadRow, BattlesRecord, SourceRecord, VectorsRecord
 from ensemble.run_dir.layout import BATTLES, BATTLES_RECORD, CLUSTERS, DUPLICATES
-from ensemble.storage.atomic import atomic_path
+from ensemble.run_dir.tables import read_table, write_table
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import read_checksummed
 
@@ -206,13 +206,7 @@ def _read(run: Path, name: str) -> pl.DataFrame:
         raise ArtifactError(
             "a file of the run is missing or not what was written", where=str(path), hint=hint
         )
-    try:
-        with path.open("rb") as file:
-            return pl.read_parquet(file)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ArtifactError(
-            f"a file of the run cannot be read: {error}", where=str(path), hint=hint
-        ) from error
+    return read_table(path, hint=hint)
 
 
 def _why_again(run: Path, made_by: dict[str, Any]) -> str | None:
@@ -279,8 +273,7 @@ def _write_tables(
     )
     tables = {BATTLES: battles, CLUSTERS: found.clusters, DUPLICATES: found.pairs}
     for name, frame in tables.items():
-        with atomic_path(run / name) as path:
-            frame.write_parquet(path)
+        write_table(run / name, frame)
     told = None
     if embeddings is not None:
         told = _told_by(embeddings, battles["id"], found.pairs, folds)

@@ -18,7 +18,7 @@ from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES
 from ensemble.run_dir.folds_record import FoldsRecord
 from ensemble.run_dir.layout import FOLDS, FOLDS_RECORD
-from ensemble.storage.atomic import atomic_path
+from ensemble.run_dir.tables import write_table
 from ensemble.storage.hashing import fingerprint, hash_file
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ def split(
     if why:
         tell(why)
     plan = make_plan(battles, read_clusters(run), n_splits=n_splits, seed=seed)
-    with atomic_path(run / FOLDS) as path:
-        plan.frame.write_parquet(path)
+    write_table(run / FOLDS, plan.frame)
     prepared = read_summary(run)
     record = FoldsRecord(
         key=key,

@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ensemble.evaluation.text import signed
-from ensemble.run_dir.layout import CANDIDATES, REPORT, STACK, SUBMISSION, VERDICT
-from ensemble.storage.json_files import read_json
+from ensemble.run_dir.layout import REPORT, STACK, SUBMISSION
+from ensemble.run_dir.stack_files import read_candidates, read_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 def summary(run: Path) -> dict[str, Any]:
     """Gather the outcome of a run: what the table shows and ``--json`` prints."""
-    candidates = read_json(run / STACK / CANDIDATES)
-    verdict = read_json(run / STACK / VERDICT)
+    candidates = read_candidates(run / STACK)
+    verdict = read_verdict(run / STACK)
     return {
         "run": str(run),
         "learners": [

@@ -12,9 +12,8 @@ from ensemble.oof.fold_key import fold_name
 from ensemble.oof.store import origin_of
 from ensemble.redact import without_secrets
 from ensemble.run_dir.layout import LEARNERS
-from ensemble.storage.directories import MANIFEST
+from ensemble.run_dir.stack_files import peek_manifest
 from ensemble.storage.hashing import fingerprint
-from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -93,8 +92,7 @@ def read_manifests(store: FoldStore, learner: Learner) -> dict[str, dict[str, An
 
 def has_unknown_training(store: FoldStore, learner: str) -> bool:
     """Say whether nobody knows what a learner of the stack was trained on."""
-    path = store.directory(learner, 0) / MANIFEST
-    return bool(read_json(path).get("training_rows") != "recorded")
+    return bool(peek_manifest(store.directory(learner, 0)).get("training_rows") != "recorded")
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from ensemble.compare.stacked import stack_fault
 from ensemble.errors import ArtifactError
 from ensemble.oof.store import FoldStore
 from ensemble.run_dir.layout import COMPARISONS, LEARNERS, OOF, OOF_CANDIDATES, STACK
-from ensemble.storage.directories import MANIFEST
+from ensemble.run_dir.stack_files import peek_manifest
 from ensemble.storage.hashing import fingerprint, hash_file
-from ensemble.storage.json_files import read_checksummed, read_json, write_checksummed
+from ensemble.storage.json_files import read_checksummed, write_checksummed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -124,7 +124,7 @@ def _has_folds(store: FoldStore, learner: str, folds: Mapping[str, Mapping[str, 
 
 def _has_stack(store: FoldStore, made_from: Mapping[str, Any]) -> bool:
     directory = store.run / STACK
-    manifest = read_json(directory / MANIFEST)
+    manifest = peek_manifest(directory)
     return bool(
         manifest["key"] == made_from["stack"]
         and hash_file(directory / OOF_CANDIDATES) == made_from["oof"]

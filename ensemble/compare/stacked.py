@@ -9,9 +9,10 @@ import polars as pl
 
 from ensemble.errors import ArtifactError, unknown_name
 from ensemble.plugin.base import CLASSES
-from ensemble.run_dir.layout import CANDIDATES, OOF_CANDIDATES, STACK, VERDICT
+from ensemble.run_dir.layout import OOF_CANDIDATES, STACK
+from ensemble.run_dir.stack_files import read_candidates, read_verdict
+from ensemble.run_dir.tables import read_table
 from ensemble.stacking.made_from import other_basis, other_folds, read_stack_manifest
-from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,18 +117,13 @@ def stack_fault(store: FoldStore, manifest: dict[str, Any]) -> str | None:
 
 def description(run: Path, candidate: str) -> dict[str, Any]:
     """Give what a candidate of a stack learned; empty where it does not say."""
-    tables = read_json(run / STACK / CANDIDATES)["candidates"]
+    tables = read_candidates(run / STACK)["candidates"]
     return next((dict(one["description"]) for one in tables if one["name"] == candidate), {})
 
 
 def _verdict(run: Path) -> dict[str, Any]:
-    return dict(read_json(run / STACK / VERDICT))
+    return read_verdict(run / STACK)
 
 
 def _table(path: Path) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(path, glob=False).select("candidate", "id", *CLASSES, "fold")
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ArtifactError(
-            f"predictions cannot be read: {error}", where=str(path), hint=_HINT
-        ) from error
+    return read_table(path, ["candidate", "id", *CLASSES, "fold"], hint=_HINT)

@@ -22,6 +22,7 @@ from ensemble.oof.teachers import SoftLabels, check_fitted
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.manager import get_manager
 from ensemble.run_dir.layout import MODEL, OOF, TEST, TRAIN_IDS
+from ensemble.run_dir.tables import write_table
 from ensemble.storage.directories import atomic_directory
 from ensemble.storage.hashing import fingerprint
 
@@ -114,7 +115,7 @@ class _FoldJob:
             fit = SeedFit(self.spec, self.where, rows, ids, self.key, stored, made_by)
             seconds = fit_seeds(fit, place, context, self._seeds(), checkpoint)
             pretrained = pretraining(self.spec, rows)
-            _used_ids(rows, pretrained).write_parquet(place / TRAIN_IDS)
+            write_table(place / TRAIN_IDS, _used_ids(rows, pretrained))
             manifest.update(self._manifest(rows, pretrained), seconds=seconds)
             manifest["checkpoint"] = checkpoint.name
         shutil.rmtree(checkpoint, ignore_errors=True)

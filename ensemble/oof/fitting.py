@@ -15,6 +15,7 @@ from ensemble.oof.store import prediction_frame
 from ensemble.plugin.contract import tolerance_of
 from ensemble.plugin.faults import call_plugin
 from ensemble.run_dir.layout import MODEL, OOF, TEST
+from ensemble.run_dir.tables import write_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,9 +107,9 @@ class SeedFit:
         battles, logits = (rows.held_out, oof) if len(oof) else (rows.test, test)
         probe = _Probe.of(battles, logits, tolerance)
         self._check_order(learner, probe)
-        prediction_frame(rows.held_out["id"], oof).write_parquet(place / OOF)
+        write_table(place / OOF, prediction_frame(rows.held_out["id"], oof))
         if TEST in self.stored:
-            prediction_frame(rows.test["id"], test).write_parquet(place / TEST)
+            write_table(place / TEST, prediction_frame(rows.test["id"], test))
         is_copied = kept is not None and kept.copy(place / MODEL)
         if MODEL in self.stored and not is_copied:
             (place / MODEL).mkdir()

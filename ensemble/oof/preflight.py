@@ -22,8 +22,7 @@ from ensemble.plugin.base import FitContext
 from ensemble.plugin.contract import resources_of, teachers_of
 from ensemble.plugin.faults import call_plugin
 from ensemble.plugin.parameters import path_parameters
-from ensemble.storage.directories import MANIFEST
-from ensemble.storage.json_files import read_json
+from ensemble.run_dir.stack_files import peek_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -128,13 +127,12 @@ def quiet_context(workspace: Workspace, spec: LearnerSpec, cache: Path, rows: in
 
 
 def _is_there(workspace: Workspace, spec: LearnerSpec, fold: FoldLike) -> bool:
-    path = workspace.store.directory(spec.name, fold) / MANIFEST
     try:
-        manifest = read_json(path) if path.exists() else None
+        manifest = peek_manifest(workspace.store.directory(spec.name, fold))
     except ArtifactError:
         return False
     key, _ = fold_key(spec, fold, workspace.shared_key())
-    return isinstance(manifest, dict) and manifest.get("key") == key
+    return manifest.get("key") == key
 
 
 def _checks(

@@ -18,6 +18,7 @@ from ensemble.oof.kept_fit import KEPT, link
 from ensemble.oof.models import mean_logits, seed_name
 from ensemble.oof.store import prediction_frame, read_logits
 from ensemble.run_dir.layout import MODEL, OOF, OOF_SEEDS
+from ensemble.run_dir.tables import read_table, write_table
 from ensemble.storage.atomic import remove
 from ensemble.storage.directories import atomic_directory, read_manifest
 
@@ -94,13 +95,13 @@ def _forget_all_but_the_fit(checkpoint: Path) -> None:
 def _join(parts: Sequence[Path], place: Path, stored: frozenset[str]) -> None:
     """Write mean logits, those of each seed, and all models."""
     for name in sorted(stored - {MODEL}):
-        tables = [pl.read_parquet(part / name, glob=False) for part in parts]
+        tables = [read_table(part / name) for part in parts]
         ids = tables[0]["id"]
         logits = mean_logits([read_logits(part / name, ids) for part in parts])
-        prediction_frame(ids, logits).write_parquet(place / name)
+        write_table(place / name, prediction_frame(ids, logits))
         if name == OOF:
             numbered = [t.insert_column(1, _numbers(i, t)) for i, t in enumerate(tables)]
-            pl.concat(numbered).write_parquet(place / OOF_SEEDS)
+            write_table(place / OOF_SEEDS, pl.concat(numbered))
     if MODEL in stored:
         for part in parts:
             shutil.copytree(part / MODEL, place / MODEL / part.name, copy_function=link)

@@ -23,9 +23,10 @@ from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.contract import dependencies_of
 from ensemble.redact import without_secrets
 from ensemble.run_dir.layout import LEARNERS, MODEL, OOF, OOF_SEEDS, TEST
+from ensemble.run_dir.stack_files import peek_manifest
+from ensemble.run_dir.tables import read_table
 from ensemble.storage.directories import MANIFEST, read_manifest
 from ensemble.storage.hashing import fingerprint
-from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +89,7 @@ class FoldStore:
         found = {}
         for fold in range(self.n_splits):
             with suppress(ArtifactError, KeyError, TypeError):  # not there, or none
-                manifest = read_json(self.directory(learner, fold) / MANIFEST)
+                manifest = peek_manifest(self.directory(learner, fold))
                 found[fold_name(fold)] = origin_of(manifest)
         return found
 
@@ -344,11 +345,11 @@ def read_logits(path: Path, ids: pl.Series, seed: int | None = None) -> LogitArr
     LogitArray
         ``(len(ids), 3)`` float32; NaN for ids that are not in the file.
     """
+    table = read_table(path, hint=None)
     try:
-        table = pl.read_parquet(path, glob=False)
         chosen = table if seed is None else table.filter(pl.col("seed") == seed)
         stored = chosen.select(*PREDICTION_SCHEMA)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except pl.exceptions.PolarsError as error:
         raise ArtifactError(f"predictions cannot be read: {error}", where=str(path)) from error
     if stored["id"].is_duplicated().any():
         raise ArtifactError("a battle is predicted more than once", where=str(path))

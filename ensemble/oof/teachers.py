@@ -18,7 +18,7 @@ from ensemble.errors import ArtifactError
 from ensemble.oof.calls import predict_validated
 from ensemble.oof.dependencies import labelers
 from ensemble.oof.store import is_complete, prediction_frame, read_logits
-from ensemble.storage.atomic import atomic_path
+from ensemble.run_dir.tables import write_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,8 +95,7 @@ class SoftLabels:
             model = self.workspace.store.load(other, self.held_out)
             where = f'learner "{self.spec.name}", {self.held_out.label}, asking "{other.name}"'
             logits = predict_validated(model, battles, where)
-            with atomic_path(kept) as path:
-                prediction_frame(battles["id"], logits).write_parquet(path)
+            write_table(kept, prediction_frame(battles["id"], logits))
         return read_logits(kept, battles["id"])
 
 

@@ -18,7 +18,7 @@ from ensemble.oof.store import read_held_out
 from ensemble.plugin.base import CLASSES
 from ensemble.run_dir.fit_manifest import FitManifest
 from ensemble.run_dir.layout import BATTLES, FOLDS, OOF, STACK
-from ensemble.run_dir.record import HINT
+from ensemble.run_dir.tables import read_rows, read_table
 from ensemble.storage.atomic import TEMPORARY
 from ensemble.storage.directories import MANIFEST, read_manifest
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FOLD_PREFIX = "fold-"
 
 
-def read_parquet(path: Path, columns: Sequence[str]) -> pl.DataFrame | None:
+def read_if_there(path: Path, columns: Sequence[str]) -> pl.DataFrame | None:
     """Read some columns of a table; None where no stage has written it yet.
 
     Raises
@@ -40,16 +40,7 @@ def read_parquet(path: Path, columns: Sequence[str]) -> pl.DataFrame | None:
     ArtifactError
         The file is damaged or lacks a column.
     """
-    if not path.exists():
-        return None
-    try:
-        return pl.read_parquet(path, columns=list(columns), glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ArtifactError(
-            f"a stored table cannot be read: {error}",
-            where=str(path),
-            hint=HINT,
-        ) from error
+    return read_table(path, columns) if path.exists() else None
 
 
 @dataclass(frozen=True)
@@ -100,7 +91,7 @@ class Predictions:
 
 def read_labels(run: Path) -> tuple[LabelShares, ...] | None:
     """Count the labels of each source, in the order of the table; test rows are left out."""
-    table = read_parquet(run / BATTLES, ["source", "role", *LABEL_COLUMNS, "is_test"])
+    table = read_if_there(run / BATTLES, ["source", "role", *LABEL_COLUMNS, "is_test"])
     if table is None:
         return None
     groups = table.filter(~pl.col("is_test")).partition_by(
@@ -189,7 +180,7 @@ def _learner_predictions(
 
 def read_stacked(run: Path, name: str, target: EvalSet) -> Predictions | None:
     """Read the chosen candidate's out-of-fold probabilities; None where there are none yet."""
-    table = read_parquet(run / STACK / OOF, ["id", *CLASSES])
+    table = read_if_there(run / STACK / OOF, ["id", *CLASSES])
     if table is None:
         return None
     keys = target.rows.select("id")
@@ -209,6 +200,5 @@ def _aligned(
 
 def read_texts(run: Path, ids: Sequence[str]) -> dict[str, dict[str, list[str | None]]]:
     """Read the turns of a few battles, by id and column."""
-    table = pl.scan_parquet(run / BATTLES, glob=False).filter(pl.col("id").is_in(list(ids)))
-    rows = table.select("id", *TEXT_COLUMNS).collect().rows(named=True)
+    rows = read_rows(run / BATTLES, ids, ["id", *TEXT_COLUMNS]).rows(named=True)
     return {row["id"]: {name: row[name] or [] for name in TEXT_COLUMNS} for row in rows}

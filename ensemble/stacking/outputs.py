@@ -13,6 +13,7 @@ from ensemble.evaluation.losses import row_log_loss
 from ensemble.evaluation.tables import loss_tables
 from ensemble.plugin.base import CLASSES
 from ensemble.run_dir.layout import OOF, OOF_CANDIDATES
+from ensemble.run_dir.tables import write_table
 from ensemble.stacking.calls import describe_validated
 from ensemble.stacking.nested import outer_folds
 from ensemble.stacking.seed_spread import learner_losses, seed_records, seed_replicates
@@ -176,7 +177,6 @@ def write_predictions(
         columns = dict(zip(CLASSES, values.T, strict=True))
         frame = pl.DataFrame({"id": data.ids, **columns, "fold": fold}, OOF_SCHEMA)
         frames[one.candidate.name] = frame
-    frames[chosen].write_parquet(directory / OOF)
-    pl.concat(
-        frame.select(pl.lit(name).alias("candidate"), pl.all()) for name, frame in frames.items()
-    ).write_parquet(directory / OOF_CANDIDATES)
+    write_table(directory / OOF, frames[chosen])
+    every = [f.select(pl.lit(name).alias("candidate"), pl.all()) for name, f in frames.items()]
+    write_table(directory / OOF_CANDIDATES, pl.concat(every))

@@ -18,7 +18,8 @@ from ensemble.errors import ArtifactError, ConfigError, DataError, unknown_name
 from ensemble.evaluation.bootstrap import RESAMPLES
 from ensemble.evaluation.losses import class_prior_losses, row_log_loss
 from ensemble.plugin.base import FitContext
-from ensemble.run_dir.layout import CANDIDATES, MODEL, VERDICT
+from ensemble.run_dir.layout import MODEL
+from ensemble.run_dir.stack_files import read_verdict, write_stack_tables
 from ensemble.stacking.calls import fit_validated, load_validated, predict_validated, save_validated
 from ensemble.stacking.candidates import META_COMPLEXITY, Candidate, simple_candidates
 from ensemble.stacking.choice import make_verdict
@@ -37,7 +38,6 @@ from ensemble.stacking.sanity import doubts_about
 from ensemble.stacking.seed_spread import seed_replicates
 from ensemble.stacking.verdict import AUTO
 from ensemble.storage.directories import atomic_directory, read_manifest
-from ensemble.storage.json_files import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -156,8 +156,7 @@ def run_stack(
     }
     verdict = with_doubt(verdict, tables, manifest.get("unproven", ())) | {"doubts": doubts}
     with atomic_directory(directory, {**manifest, "nested": nested_record(scored_data)}) as path:
-        write_json(path / VERDICT, verdict)
-        write_json(path / CANDIDATES, tables)
+        write_stack_tables(path, verdict, tables)
         write_predictions(path, data, rows, scored, verdict["chosen"])
         for one in scored:
             made, place = one.candidate, path / MODEL / one.candidate.name
@@ -214,7 +213,7 @@ def load_stack(
         ``name`` is no candidate of this stack.
     """
     read_manifest(directory)
-    verdict = read_json(directory / VERDICT)
+    verdict = read_verdict(directory)
     known = [entry["name"] for entry in verdict["candidates"]]
     wanted = verdict["chosen"] if name is None else name
     if wanted not in known or not _is_plain(wanted):

@@ -21,7 +21,7 @@ import polars as pl
 
 from ensemble.battles.schema import LABEL_COLUMNS
 from ensemble.run_dir.layout import TRIES, TRIES_INDEX
-from ensemble.storage.atomic import atomic_path
+from ensemble.run_dir.tables import read_table, write_table
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import read_checksummed, write_checksummed
 
@@ -95,8 +95,7 @@ class TryStore:
         name = f"{len({entry['file'] for entry in entries}):04d}.parquet"
         columns = {one.key: np.asarray(losses, np.float32) for one, losses in new.items()}
         frame = pl.DataFrame({"id": pl.Series(ids, dtype=pl.String), **columns})
-        with atomic_path(self.directory / name) as path:
-            frame.write_parquet(path)
+        write_table(self.directory / name, frame)
         added = [
             {**asdict(one), "file": name, "doubts": [*doubts[one]] if one in doubts else None}
             for one in new
@@ -112,7 +111,7 @@ class TryStore:
         rows = pl.DataFrame({"id": pl.Series(ids, dtype=pl.String)})
         found: dict[Try, FloatArray] = {}
         for name in dict.fromkeys(entry["file"] for entry in entries):
-            stored = pl.read_parquet(self.directory / name, glob=False)
+            stored = read_table(self.directory / name)
             joined = rows.join(stored, on="id", how="left", maintain_order="left")
             for entry in entries:
                 if entry["file"] == name:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ensemble.oof.workspace import open_workspace
-from ensemble.run_dir.layout import STACK, VERDICT
+from ensemble.run_dir.layout import STACK
+from ensemble.run_dir.stack_files import read_verdict
 from ensemble.stacking.build import make_stack
 from ensemble.stacking.made_from import stack_manifest, why_stacked_again
 from ensemble.stacking.remember import open_tries
 from ensemble.stages.shared import check_and_record, say_again
-from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from ensemble.config.settings import Config
@@ -30,7 +30,7 @@ def stack_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
         with reporter.stage("stack"), reporter.progress("stack") as progress:
             tries = open_tries(workspace)
             make_stack(config, workspace, directory, manifest, tries=tries, progress=progress)
-    verdict = dict(read_json(directory / VERDICT))
+    verdict = read_verdict(directory)
     reporter.event("verdict", chosen=verdict["chosen"], rule=verdict["rule"])
     reporter.log(verdict["sentence"])
     return verdict

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ArtifactError
 from ensemble.oof.fold_key import fold_name
+from ensemble.run_dir.folds_record import FoldsRecord
 from ensemble.run_dir.layout import (
     FOLDS_RECORD,
     LEARNERS,
@@ -19,9 +20,10 @@ from ensemble.run_dir.layout import (
     SUBMISSION_RECORD,
     TEST,
 )
+from ensemble.run_dir.stack_files import peek_manifest
 from ensemble.storage.directories import MANIFEST
 from ensemble.storage.hashing import hash_file
-from ensemble.storage.json_files import read_checksummed, read_json, write_checksummed
+from ensemble.storage.json_files import read_checksummed, write_checksummed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +87,7 @@ def remove_submission(run: Path) -> None:
 
 
 def _n_folds(run: Path) -> int:
-    return int(read_json(run / FOLDS_RECORD)["n_splits"])
+    return FoldsRecord.read_checksummed(run / FOLDS_RECORD).n_splits
 
 
 def _origin(run: Path, config: Config, n_folds: int) -> dict[str, Any]:
@@ -109,7 +111,7 @@ def _test_logits(run: Path, config: Config, folds: Sequence[int | None]) -> dict
     """Give the hash of each stacked learner's test logits, by fold."""
     return {
         learner.name: {
-            fold_name(fold): read_json(run / LEARNERS / learner.name / fold_name(fold) / MANIFEST)[
+            fold_name(fold): peek_manifest(run / LEARNERS / learner.name / fold_name(fold))[
                 "files"
             ][TEST]
             for fold in folds

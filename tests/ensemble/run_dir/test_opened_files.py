@@ -1,0 +1,66 @@
+"""Only ``run_dir`` and ``storage`` open files of a run."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import ensemble
+
+CORE = Path(ensemble.__file__).parent
+ROOMS = ("run_dir", "storage")
+OPENERS = {
+    "open",
+    "read_csv",
+    "read_json",
+    "read_parquet",
+    "read_text",
+    "read_bytes",
+    "scan_parquet",
+    "write_bytes",
+    "write_csv",
+    "write_json",
+    "write_parquet",
+    "write_text",
+}
+OTHER_FILES = {
+    "battles/csv_reader.py": "a source of the user",
+    "battles/embeddings.py": "vectors of the user",
+    "battles/feature_cache.py": "a table in memory, which the store of shards keeps",
+    "battles/formats.py": "a source of the user",
+    "battles/refused_files.py": "a source of the user",
+    "cli/demo.py": "the config that the demo gives",
+    "config/load.py": "a config of the user, and its copy in the run",
+    "datasets/battles.py": "generated data sets",
+    "oof/worker_process.py": "pipes between processes",
+    "plugin/modules.py": "a plugin's code",
+    "processes.py": "what the system says of memory",
+    "report/configured.py": "the copy of the config, word by word",
+    "report/write.py": "the report's page",
+    "stacking/candidates.py": "models of candidates, as plugins write theirs",
+    "submission/output.py": "where the user wants a table",
+    "submission/write.py": "the submission",
+}
+
+
+def _opened(path: Path) -> set[str]:
+    calls = (node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Call))
+    names = {getattr(call.func, "attr", getattr(call.func, "id", None)) for call in calls}
+    return {name for name in names if name in OPENERS}
+
+
+MODULES = {path.relative_to(CORE).as_posix(): path for path in sorted(CORE.rglob("*.py"))}
+OUTSIDE = [name for name in MODULES if not name.startswith(ROOMS)]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_no_other_module_opens_files_of_a_run(name: str) -> None:
+    opened = _opened(MODULES[name])
+    assert name in OTHER_FILES or not opened
+
+
+@pytest.mark.parametrize("name", OTHER_FILES)
+def test_the_exceptions_are_still_needed(name: str) -> None:
+    assert _opened(MODULES[name])
