@@ -78,7 +78,7 @@ def test_a_directory_in_the_place_of_a_file_is_named(project: Any, run: Path, na
 def test_a_table_that_cannot_be_read_is_an_artifact_error(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path) -> pl.DataFrame:
+    def refuse(path: Path, **options: Any) -> pl.DataFrame:
         raise pl.exceptions.ComputeError(f"{path} is of a version to come")
 
     monkeypatch.setattr(pl, "read_parquet", refuse)
