@@ -119,7 +119,7 @@ def test_every_hook_is_documented_with_its_arguments() -> None:
 
 
 def test_the_learner_of_the_docs_goes_through_a_whole_run(project: Any) -> None:
-    (code,) = [block for block in _blocks("docs/models.md", "python") if "class Longer" in block]
+    (code,) = [block for block in _blocks("docs/plugins.md", "python") if "class Longer" in block]
     lines = [line for line in code.splitlines() if line.strip() and not line.startswith("#")]
     assert len(lines) <= 25
     module = type(sys)("my_learner")

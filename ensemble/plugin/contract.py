@@ -177,7 +177,7 @@ def _signature_hint(name: str, first: str) -> str:
 
 def _nonsense(name: str, what: str, where: str) -> LearnerError:
     return LearnerError(
-        f"{name} gives {what}", where=where, hint="docs/models.md says what it has to be"
+        f"{name} gives {what}", where=where, hint="docs/plugins.md says what it has to be"
     )
 
 
