@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import ensemble
+from ensemble import run
 from ensemble.config.load import parse_config
-from ensemble.pipeline import run
 from ensemble.plugin import hookspecs
 from ensemble.plugin.manager import Manager, use_manager
 
@@ -91,16 +91,8 @@ def test_the_configs_of_the_docs_are_valid(tmp_path: Path) -> None:
 
 
 def test_every_config_key_is_documented() -> None:
-    from ensemble.config.settings import (
-        Config,
-        Execution,
-        Folds,
-        Learner,
-        Predict,
-        Reading,
-        Source,
-        Stack,
-    )
+    from ensemble import Config
+    from ensemble.config.settings import Execution, Folds, Learner, Predict, Reading, Source, Stack
 
     page = (ROOT / "docs" / "config.md").read_text(encoding="utf-8")
     tables = (Config, Execution, Folds, Learner, Predict, Reading, Source, Stack)
@@ -125,7 +117,7 @@ def test_the_learner_of_the_docs_goes_through_a_whole_run(project: Any) -> None:
     module = type(sys)("my_learner")
     exec(compile(code, "my_learner.py", "exec"), vars(module))  # noqa: S102 - our own docs
     use_manager(Manager({"mine": module}))
-    place = run(project.config([{"name": "longer", "plugin": "longer", "strength": 0.7}]))
+    place = run(project.config([{"name": "longer", "plugin": "longer", "strength": 0.7}])).directory
     assert (place / "submission.csv").exists()
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ensemble import hookimpl
 from ensemble.cli import main
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import get_manager
 
 if TYPE_CHECKING:

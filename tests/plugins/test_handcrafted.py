@@ -8,10 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble import Feature, FeatureSet, FitContext, errors
 from ensemble.battles.swap import swap_battles, swap_classes
-from ensemble.errors import ArtifactError, LearnerError, UnknownNameError
 from ensemble.oof.row_weights import prior_offset
-from ensemble.plugin.base import Feature, FeatureSet, FitContext
 from ensemble.plugin.manager import Manager
 from ensemble.plugin.parameters import plain_parameters
 from ensemble_plugins import handcrafted
@@ -122,7 +121,9 @@ def test_a_damaged_model_is_never_handed_to_lightgbm(
         path.unlink()
     else:
         path.write_text(damage(path.read_text()))
-    with pytest.raises(ArtifactError, match=r"stored model (is not|cannot)(.|\n)*model-1\.txt"):
+    with pytest.raises(
+        errors.ArtifactError, match=r"stored model (is not|cannot)(.|\n)*model-1\.txt"
+    ):
         Handcrafted(**FAST).load(tmp_path)
 
 
@@ -131,19 +132,21 @@ def test_other_columns_than_those_learned_from_are_refused(
 ) -> None:
     fitted.save(tmp_path)
     other = Handcrafted(**(FAST | {"features": ["length"]})).load(tmp_path)
-    with pytest.raises(ArtifactError, match="other columns than those that were learned from"):
+    with pytest.raises(
+        errors.ArtifactError, match="other columns than those that were learned from"
+    ):
         other.predict_logits(make(3)[0])
 
 
 def test_no_facts_means_no_model(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="stored file is missing"):
+    with pytest.raises(errors.ArtifactError, match="stored file is missing"):
         Handcrafted(**FAST).load(tmp_path)
 
 
 def test_an_unknown_feature_set_is_named_with_the_nearest() -> None:
     battles, labels, _ = make(20)
     learner = Handcrafted(**(FAST | {"features": ["lenght"]}))
-    with pytest.raises(UnknownNameError, match=r'"lenght"(.|\n)*did you mean "length"'):
+    with pytest.raises(errors.UnknownNameError, match=r'"lenght"(.|\n)*did you mean "length"'):
         learner.fit(battles, labels, context=FitContext())
 
 
@@ -167,7 +170,7 @@ def test_feature_sets_of_other_plugins_can_be_used(monkeypatch: pytest.MonkeyPat
 
 def test_groups_are_dealt_whole_and_too_few_are_an_error() -> None:
     battles, labels, _ = make(20)
-    with pytest.raises(LearnerError, match=r"2 models .* on 1 groups(.|\n)*n_models = 1"):
+    with pytest.raises(errors.LearnerError, match=r"2 models .* on 1 groups(.|\n)*n_models = 1"):
         Handcrafted(**FAST).fit(
             battles, labels, groups=np.zeros(20, dtype=np.int64), context=FitContext()
         )
@@ -295,7 +298,7 @@ def test_models_are_stopped_on_rows_that_the_learner_is_judged_on(
 
 def test_too_few_groups_that_it_is_judged_on_are_an_error() -> None:
     battles, labels, _ = make(20)
-    with pytest.raises(LearnerError, match=r"2 models .* on 1 groups"):
+    with pytest.raises(errors.LearnerError, match=r"2 models .* on 1 groups"):
         Handcrafted(**FAST).fit(battles, labels, context=FitContext(eval_mask=np.arange(20) == 3))
 
 
@@ -352,7 +355,7 @@ def test_a_pretrained_model_comes_back_from_its_files(
     )
     place = tmp_path / "pretrained-1.txt"
     place.write_text(place.read_text().replace("tree", "tere", 1))
-    with pytest.raises(ArtifactError, match="is not what was saved(.|\n)*pretrained-1.txt"):
+    with pytest.raises(errors.ArtifactError, match="is not what was saved(.|\n)*pretrained-1.txt"):
         Handcrafted(**plain_parameters(pretrained)).load(tmp_path)
 
 

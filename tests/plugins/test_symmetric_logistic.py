@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import csr_array, vstack
 from sklearn.linear_model import LogisticRegression
 
-from ensemble.errors import LearnerError
+from ensemble import errors
 from ensemble_plugins.symmetric_logistic import fit_symmetric_logistic
 
 
@@ -83,5 +83,5 @@ def test_an_offset_means_the_same_in_either_order() -> None:
 def test_labels_that_are_not_finite_are_an_error() -> None:
     odd, even, labels = _data(10)
     labels[0] = np.nan
-    with pytest.raises(LearnerError, match="did not converge to finite weights"):
+    with pytest.raises(errors.LearnerError, match="did not converge to finite weights"):
         fit_symmetric_logistic(odd, even, labels, np.ones(10), ridge=1.0)

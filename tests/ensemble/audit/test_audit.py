@@ -11,12 +11,11 @@ import polars as pl
 import pytest
 import tomli_w
 
+from ensemble import errors, run
 from ensemble.audit.audit import audit_run, stored_audit
 from ensemble.audit.checks import Check
 from ensemble.battles.folds import FoldPlan
 from ensemble.battles.prepare import read_battles
-from ensemble.errors import ArtifactError
-from ensemble.pipeline import run
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.predict import predict_stage
 from ensemble.stages.prepare import prepare_stage
@@ -31,7 +30,7 @@ from ensemble.submission.record import remove_submission
 
 @pytest.fixture
 def place(project: Any) -> Path:
-    return run(project.config())
+    return run(project.config()).directory
 
 
 def _rewrite(directory: Path, name: str, change: Any) -> None:
@@ -214,7 +213,7 @@ def test_unknown_training_rows_are_said_to_be_unknown(project: Any) -> None:
         logits.write_csv(project.path / f"{name}_logits.csv")
     mine = {"name": "mine", "plugin": "precomputed"}
     files = {"oof": "oof_logits.csv", "test": "test_logits.csv"}
-    place = run(project.config([{**mine, **files}, {"name": "p", "plugin": "prior"}]))
+    place = run(project.config([{**mine, **files}, {"name": "p", "plugin": "prior"}])).directory
     audit = audit_run(place)
     assert audit.ok
     assert audit.unknown == ("mine",)
@@ -224,7 +223,7 @@ def test_unknown_training_rows_are_said_to_be_unknown(project: Any) -> None:
 
 def test_damaged_battles_cannot_be_audited(place: Path) -> None:
     (place / "battles.parquet").write_bytes(b"nothing")
-    with pytest.raises(ArtifactError, match="not what was written"):
+    with pytest.raises(errors.ArtifactError, match="not what was written"):
         audit_run(place)
 
 
@@ -242,7 +241,7 @@ def test_a_learner_that_trains_cannot_be_unknown(place: Path) -> None:
 
 
 def test_the_refit_is_audited_too(project: Any) -> None:
-    place = run(project.config(predict={"refit": True}))
+    place = run(project.config(predict={"refit": True})).directory
     assert audit_run(place).ok
     _add_training_row(place / "learners/p/refit", "t-3")
     assert "p refit: trains on rows of the run, none of the test set" in _failed(place)
@@ -272,7 +271,7 @@ def _config_without(place: Path, learner: str) -> None:
 def test_a_learner_is_not_hidden_by_taking_it_out_of_the_config(project: Any) -> None:
     """It is still in the stack, and so in the submission."""
     leaky = {"name": "leaky", "plugin": "prior", "shift": 0.3}
-    place = run(project.config([{"name": "p", "plugin": "prior"}, leaky]))
+    place = run(project.config([{"name": "p", "plugin": "prior"}, leaky])).directory
     _add_training_row(place / "learners/leaky/fold-0", "t-3")
     _config_without(place, "leaky")
     failed = _failed(place)
@@ -302,10 +301,12 @@ def test_a_fold_made_anew_under_the_same_key_leaves_no_stack_of_the_former(
     with writing(config) as reporter:
         assert fit_stage(config, reporter) == {"fitted": 1, "kept": 2}
     assert _failing(place)[0].detail == "other: p fold-1"
-    with pytest.raises(ArtifactError, match="not one that the stack was made from"):
+    with pytest.raises(errors.ArtifactError, match="not one that the stack was made from"):
         predict_file(config, project.path / "test.csv", project.path / "out.csv")
     with writing(config) as reporter:
-        with pytest.raises(ArtifactError, match="the stack is missing or was made with other"):
+        with pytest.raises(
+            errors.ArtifactError, match="the stack is missing or was made with other"
+        ):
             predict_stage(config, reporter)
         stack_stage(config, reporter)
         predict_stage(config, reporter)

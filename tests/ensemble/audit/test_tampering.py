@@ -15,13 +15,12 @@ from click.testing import CliRunner
 from filelock import FileLock
 from markupsafe import Markup
 
+from ensemble import errors, run
 from ensemble.audit.audit import audit_run, read_audit
 from ensemble.audit.deep import audit_deep
 from ensemble.audit.fingerprint import subject_files
 from ensemble.audit.result import LIMITS
 from ensemble.cli import cli
-from ensemble.errors import AuditError, EnsembleError
-from ensemble.pipeline import run
 from ensemble.report.write import write_report
 from ensemble.stages.audit import audit_stage
 from ensemble.stages.prepare import prepare_stage
@@ -45,7 +44,7 @@ def place(project: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
         shutil.copytree(project.path, kept, dirs_exist_ok=True)
         project.config(LEARNERS)
         shutil.copy(project.path / "config.toml", kept / "config.toml")
-        _MADE["run"] = run(kept / "config.toml")
+        _MADE["run"] = run(kept / "config.toml").directory
     return Path(shutil.copytree(_MADE["run"], tmp_path / "copied"))
 
 
@@ -53,11 +52,11 @@ def _notices(place: Path) -> tuple[bool, bool]:
     """Say whether report and audit notice that something is not as it was."""
     try:
         page = write_report(place).read_text(encoding="utf-8")
-    except EnsembleError:
+    except errors.EnsembleError:
         page = (place / "report.html").read_text(encoding="utf-8")
     try:
         proved = audit_run(place).proved
-    except EnsembleError:
+    except errors.EnsembleError:
         proved = False
     return "Passed" not in page, not proved
 
@@ -289,7 +288,7 @@ def test_a_config_that_says_something_else_than_was_fitted_fails(
 
 
 def test_splitting_with_another_config_leaves_no_score_that_passes(project: Any) -> None:
-    place = run(project.config(LEARNERS))
+    place = run(project.config(LEARNERS)).directory
     config = project.config([LEARNERS[0], {**LEARNERS[1], "shift": 0.9}])
     with writing(config) as reporter:
         prepare_stage(config, reporter)
@@ -305,7 +304,7 @@ def test_splitting_with_another_config_leaves_no_score_that_passes(project: Any)
 
 @pytest.mark.parametrize("name", ["train.csv", "test.csv"])
 def test_a_source_that_changed_after_the_run_fails_the_audit(project: Any, name: str) -> None:
-    place = run(project.config(LEARNERS))
+    place = run(project.config(LEARNERS)).directory
     path = project.path / name
     path.write_text(path.read_text().replace("of side a", "of side c"))
     failed = {check.name: check.detail for check in audit_run(place).checks if not check.ok}
@@ -332,7 +331,7 @@ def _outside(project: Any, **other: Any) -> Any:
 
 def test_the_doubt_reaches_all_that_is_built_on_predictions_from_outside(project: Any) -> None:
     stack = {"meta_learner": "none", "resamples": 200, "choose": "mean"}
-    place = run(_outside(project, stack=stack))
+    place = run(_outside(project, stack=stack)).directory
     found = audit_run(place)
     assert found.state == "unproven"
     verdict = json.loads((place / "stack/verdict.json").read_text())
@@ -416,7 +415,7 @@ def test_a_failed_audit_is_told_once_and_in_short(place: Path, project: Any) -> 
     said: list[str] = []
     with writing(config) as reporter:
         reporter.log = said.append  # type: ignore[method-assign, assignment]
-        with pytest.raises(AuditError, match="checks fail") as caught:
+        with pytest.raises(errors.AuditError, match="checks fail") as caught:
             audit_stage(config, reporter)
     assert not any("checks fail" in line for line in said)
     assert len(caught.value.message) < 800

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble.battles.duplicates import STOCK_PHRASE, find_duplicates
+from ensemble import errors, find_duplicates
+from ensemble.battles.duplicates import STOCK_PHRASE
 from ensemble.battles.near_pairs import near_pairs
 from ensemble.battles.normalization import normalized
 from ensemble.battles.partition import Partition
 from ensemble.battles.passages import MIN_RESPONSE_CHARACTERS
 from ensemble.battles.shingles import WIDTH
 from ensemble.battles.swap import swap_battles
-from ensemble.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
 DATA = ROOT.parent / "shared" / "data"
@@ -248,7 +248,7 @@ def test_no_battles() -> None:
 
 @pytest.mark.parametrize("threshold", [0.0, 0.05, 1.01, -1.0, float("nan")])
 def test_a_threshold_out_of_range_is_refused(threshold: float) -> None:
-    with pytest.raises(ConfigError, match="near-duplicate threshold of .* is out of range"):
+    with pytest.raises(errors.ConfigError, match="near-duplicate threshold of .* is out of range"):
         find_duplicates(table(), threshold=threshold)
 
 

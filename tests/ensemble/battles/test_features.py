@@ -11,12 +11,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble import Feature, FeatureSet, errors
 from ensemble.battles import features as core
 from ensemble.battles.feature_cache import row_keys
 from ensemble.battles.feature_plan import definition
 from ensemble.battles.features import FeatureMatrix, compute_features
-from ensemble.errors import PluginError
-from ensemble.plugin.base import Feature, FeatureSet
 from ensemble.storage.atomic import TEMPORARY
 
 if TYPE_CHECKING:
@@ -120,50 +119,56 @@ def test_batches_change_nothing(size: int, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_column_of_two_sets_is_refused_with_both_named() -> None:
     sets = [single("x", pl.lit(1), "first"), single("x", pl.lit(2), "second")]
-    with pytest.raises(PluginError, match=r'column "x" is defined twice\n.*"first" and "second"'):
+    with pytest.raises(
+        errors.PluginError, match=r'column "x" is defined twice\n.*"first" and "second"'
+    ):
         compute_features(THREE, sets)
 
 
 def test_a_helper_with_two_meanings_is_refused() -> None:
     other = FeatureSet("other", (), helpers={"text_a": pl.col("prompt").list.first()})
     with pytest.raises(
-        PluginError, match=r'column "text_a" is defined twice\n.*"pair" and "other"'
+        errors.PluginError, match=r'column "text_a" is defined twice\n.*"pair" and "other"'
     ):
         compute_features(THREE, [pair(), other])
 
 
 def test_a_helper_cannot_hide_a_column_of_the_battles() -> None:
     hiding = FeatureSet("hiding", (), helpers={"prompt": pl.lit(1)})
-    with pytest.raises(PluginError, match=r'"prompt" is defined twice\n.*"battles" and "hiding"'):
+    with pytest.raises(
+        errors.PluginError, match=r'"prompt" is defined twice\n.*"battles" and "hiding"'
+    ):
         compute_features(THREE, [hiding])
 
 
 def test_a_column_that_is_not_there_is_named_with_the_nearest() -> None:
-    with pytest.raises(PluginError, match=r'"x" refers to "promt"(.|\n)*did you mean "prompt"'):
+    with pytest.raises(
+        errors.PluginError, match=r'"x" refers to "promt"(.|\n)*did you mean "prompt"'
+    ):
         compute_features(THREE, [single("x", pl.col("promt"))])
 
 
 @pytest.mark.parametrize("hidden", ["id", "label_a", "model_a"])
 def test_only_the_texts_can_be_measured(hidden: str) -> None:
     table = THREE.with_columns(pl.lit(1.0).alias("label_a"), pl.lit("m").alias("model_a"))
-    with pytest.raises(PluginError, match=f'refers to "{hidden}", which is not there'):
+    with pytest.raises(errors.PluginError, match=f'refers to "{hidden}", which is not there'):
         compute_features(table, [single("x", pl.col(hidden))])
 
 
 def test_a_circle_of_columns_is_refused() -> None:
     circle = FeatureSet("circle", (), helpers={"u": pl.col("v"), "v": pl.col("u")})
-    with pytest.raises(PluginError, match=r"in a circle: \['u', 'v'\]"):
+    with pytest.raises(errors.PluginError, match=r"in a circle: \['u', 'v'\]"):
         compute_features(THREE, [circle])
 
 
 def test_a_column_that_cannot_be_computed_is_blamed_on_its_set() -> None:
     broken = single("x", pl.col("prompt").str.len_chars(), "broken")
-    with pytest.raises(PluginError, match=r'cannot be computed(.|\n)*feature set "broken"'):
+    with pytest.raises(errors.PluginError, match=r'cannot be computed(.|\n)*feature set "broken"'):
         compute_features(THREE, [pair(), broken])
 
 
 def test_infinite_values_are_refused() -> None:
-    with pytest.raises(PluginError, match='feature "x" is infinite'):
+    with pytest.raises(errors.PluginError, match='feature "x" is infinite'):
         compute_features(THREE, [single("x", pl.col("prompt").list.len() / 0)])
 
 
@@ -276,7 +281,7 @@ def unlike(rows: int = 200) -> pl.DataFrame:
 @pytest.mark.parametrize("name", RARELY_NOT_ROW_WISE)
 def test_a_column_that_looks_for_its_like_is_refused(name: str, table: pl.DataFrame) -> None:
     sets = [single("odd", RARELY_NOT_ROW_WISE[name].cast(float), "unfair")]
-    with pytest.raises(PluginError, match=r'"odd" has another value in another batch'):
+    with pytest.raises(errors.PluginError, match=r'"odd" has another value in another batch'):
         compute_features(table, sets)
 
 
@@ -287,7 +292,7 @@ def test_a_column_that_looks_at_other_rows_is_refused(
 ) -> None:
     sets = [pair(), single("odd", NOT_ROW_WISE[name], "unfair")]
     message = r'"odd" has another value in another batch(.|\n)*set "unfair", battle id\d'
-    with pytest.raises(PluginError, match=message):
+    with pytest.raises(errors.PluginError, match=message):
         compute_features(many(), sets, cache_directory=tmp_path if cached else None)
     assert not list(tmp_path.rglob("*.parquet"))
 
@@ -424,7 +429,7 @@ def test_a_helper_that_cannot_be_serialized_can_be_shared_as_the_same_object() -
     shared = helper()
     values = compute_features(THREE, [using("x", shared), using("y", shared)]).values
     assert values.tolist() == [[1, 1]] * 3
-    with pytest.raises(PluginError, match='column "h" is defined twice'):
+    with pytest.raises(errors.PluginError, match='column "h" is defined twice'):
         compute_features(THREE, [using("x", helper()), using("y", helper())])
 
 
@@ -436,7 +441,7 @@ def test_what_a_python_function_raises_is_blamed_on_its_set(error: BaseException
         raise error
 
     fails = single("x", LENGTH.map_batches(fail, return_dtype=pl.Float64), "fails")
-    with pytest.raises(PluginError, match='no luck(.|\n)*feature set "fails"'):
+    with pytest.raises(errors.PluginError, match='no luck(.|\n)*feature set "fails"'):
         compute_features(THREE, [pair(), fails])
 
 

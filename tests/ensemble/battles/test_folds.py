@@ -8,14 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble.battles.folds import (
-    PLAN_SCHEMA,
-    FoldPlan,
-    SourceAwareGroupKFold,
-    make_plan,
-    overlap_with_test,
-)
-from ensemble.errors import FoldError
+from ensemble import SourceAwareGroupKFold, errors
+from ensemble.battles.folds import PLAN_SCHEMA, FoldPlan, make_plan, overlap_with_test
 
 ROLES = ["target", "train", "pretrain", "pseudo", "ignore"]
 
@@ -100,35 +94,37 @@ def test_soft_labels_are_taken() -> None:
 @pytest.mark.parametrize("clusters", [1, 2, 3])
 def test_fewer_clusters_than_folds_is_an_error_that_says_how_many(clusters: int) -> None:
     groups = np.arange(20) % clusters
-    with pytest.raises(FoldError, match=f"{clusters} clusters of target rows cannot fill 4 folds"):
+    with pytest.raises(
+        errors.FoldError, match=f"{clusters} clusters of target rows cannot fill 4 folds"
+    ):
         list(SourceAwareGroupKFold(4).split(groups=groups))
 
 
 def test_groups_are_required() -> None:
-    with pytest.raises(FoldError, match="needs groups"):
+    with pytest.raises(errors.FoldError, match="needs groups"):
         list(SourceAwareGroupKFold(2).split(np.zeros(4)))
 
 
 def test_one_fold_is_refused() -> None:
-    with pytest.raises(FoldError, match="at least 2"):
+    with pytest.raises(errors.FoldError, match="at least 2"):
         SourceAwareGroupKFold(1)
 
 
 def test_y_of_another_length_is_refused() -> None:
-    with pytest.raises(FoldError, match="y has 3 rows and groups 4"):
+    with pytest.raises(errors.FoldError, match="y has 3 rows and groups 4"):
         list(SourceAwareGroupKFold(2).split(y=[0, 1, 2], groups=[0, 1, 2, 3]))
 
 
 @pytest.mark.parametrize("name", ["roles", "sources"])
 def test_columns_of_another_length_are_refused(name: str) -> None:
     for length in (3, 5):
-        with pytest.raises(FoldError, match=f"{name} has {length} rows and groups 4"):
+        with pytest.raises(errors.FoldError, match=f"{name} has {length} rows and groups 4"):
             list(SourceAwareGroupKFold(2).split(groups=[0, 1, 2, 3], **{name: ["target"] * length}))
 
 
 def test_an_unknown_role_is_refused() -> None:
     roles = ["target", "Target", "test", "ignore"]
-    with pytest.raises(FoldError, match='unknown role "Target"(.|\n)*did you mean "target"'):
+    with pytest.raises(errors.FoldError, match='unknown role "Target"(.|\n)*did you mean "target"'):
         list(SourceAwareGroupKFold(2).split(groups=[0, 1, 2, 3], roles=roles))
 
 

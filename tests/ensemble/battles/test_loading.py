@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ensemble import errors
 from ensemble.battles.loading import BadRow, combine, load_battles
 from ensemble.battles.schema import BATTLE_SCHEMA
-from ensemble.errors import DataError, PluginError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -283,7 +283,7 @@ def test_labels_of_a_pseudo_source_are_not_even_read(tmp_path: Path) -> None:
 def test_unlabeled_rows_are_bad_rows_elsewhere(tmp_path: Path, role: str) -> None:
     empty = dict.fromkeys(HEADER[-3:], "")
     path = write_csv(tmp_path / "t.csv", [row(**empty), row("2")])
-    with pytest.raises(DataError, match=r"t\.csv:2: no label"):
+    with pytest.raises(errors.DataError, match=r"t\.csv:2: no label"):
         load(path, role=role)
 
 
@@ -311,7 +311,7 @@ def test_a_bad_cell_is_reported_with_file_line_and_reason(
     tmp_path: Path, cells: dict[str, str], reason: str
 ) -> None:
     path = write_csv(tmp_path / "train.csv", [row("ok"), row() | cells])
-    with pytest.raises(DataError, match=rf"train\.csv:3: .*{re.escape(reason)}") as caught:
+    with pytest.raises(errors.DataError, match=rf"train\.csv:3: .*{re.escape(reason)}") as caught:
         load(path)
     assert "1 of 2 rows" in caught.value.message
     assert 'on_bad_rows = "drop"' in (caught.value.hint or "")
@@ -323,7 +323,7 @@ def test_a_bad_cell_is_reported_with_file_line_and_reason(
 @pytest.mark.parametrize("cell", ["plain text", "[1]"])
 def test_text_that_is_no_json_list_points_at_the_text_format(tmp_path: Path, cell: str) -> None:
     path = write_csv(tmp_path / "t.csv", [row("ok"), row(prompt=cell)])
-    with pytest.raises(DataError, match="1 of 2 rows") as caught:
+    with pytest.raises(errors.DataError, match="1 of 2 rows") as caught:
         load(path)
     assert 'text_format = "plain"' in (caught.value.hint or "")
 
@@ -331,7 +331,7 @@ def test_text_that_is_no_json_list_points_at_the_text_format(tmp_path: Path, cel
 def test_lines_are_physical_and_only_the_first_bad_rows_are_shown(tmp_path: Path) -> None:
     rows = [row("a", prompt='["two\nlines"]')] + [row(str(i), winner_tie="1") for i in range(8)]
     path = write_csv(tmp_path / "t.csv", rows)
-    with pytest.raises(DataError, match="8 of 9 rows") as caught:
+    with pytest.raises(errors.DataError, match="8 of 9 rows") as caught:
         load(path)
     lines = caught.value.message.splitlines()
     assert [line.split(": ")[0].rpartition(":")[2] for line in lines[1:6]] == list("45678")
@@ -350,7 +350,7 @@ def test_a_broken_record_costs_one_row(tmp_path: Path, text: str, reason: str) -
     path = write_csv(tmp_path / "t.csv", [row("1")])
     good = path.read_text().splitlines(keepends=True)[1]
     path.write_text(path.read_text() + text + good.replace("1,", "3,", 1), newline="")
-    with pytest.raises(DataError, match=rf"t\.csv:3: .*{reason}"):
+    with pytest.raises(errors.DataError, match=rf"t\.csv:3: .*{reason}"):
         load(path)
     loaded = load_battles(path, source="s", role="target", on_bad_rows="drop")
     assert loaded.battles["id"].to_list() == ["1", "3"]
@@ -360,7 +360,7 @@ def test_a_broken_record_costs_one_row(tmp_path: Path, text: str, reason: str) -
 def test_a_quote_that_is_never_closed_names_the_lines_it_swallowed(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "t.csv", [row("1")])
     path.write_text(path.read_text() + '2,"m\n3,m\n4,m\n')
-    with pytest.raises(DataError, match=r"t\.csv:3: .*never closed \(lines 3 to 5"):
+    with pytest.raises(errors.DataError, match=r"t\.csv:3: .*never closed \(lines 3 to 5"):
         load(path)
 
 
@@ -405,7 +405,7 @@ def test_bad_conversations_are_bad_rows(tmp_path: Path, side_b: object, reason: 
         {"id": i, "winner": "a", "conversation_a": good, "conversation_b": side}
         for i, side in enumerate([good, side_b])
     ]
-    with pytest.raises(DataError, match=rf"t\.jsonl:2: .*{re.escape(reason)}"):
+    with pytest.raises(errors.DataError, match=rf"t\.jsonl:2: .*{re.escape(reason)}"):
         load(write_jsonl(tmp_path / "t.jsonl", rows))
 
 
@@ -416,13 +416,13 @@ def test_a_file_of_bad_rows_alone_is_refused_even_when_dropping(tmp_path: Path, 
         write_csv(path, [row(winner_tie="1")])
     else:
         path.write_text("[]\n{\n")
-    with pytest.raises(DataError, match="no row can be read"):
+    with pytest.raises(errors.DataError, match="no row can be read"):
         load(path, on_bad_rows="drop")
 
 
 def test_no_test_row_is_ever_dropped(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "t.csv", [row(), row("2", prompt="x")])
-    with pytest.raises(DataError, match="a submission needs every test row"):
+    with pytest.raises(errors.DataError, match="a submission needs every test row"):
         load(path, is_test=True, on_bad_rows="drop")
 
 
@@ -430,12 +430,12 @@ def test_no_test_row_is_ever_dropped(tmp_path: Path) -> None:
 
 
 def test_unreadable_files_say_why(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(errors.DataError, match="no such file"):
         load(tmp_path / "absent.csv")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+    with pytest.raises(errors.DataError, match="cannot be read: Is a directory"):
         load(tmp_path / "folder.csv")
-    with pytest.raises(DataError, match=r"\.csv, \.parquet, \.jsonl.*\n.*\n.*`loader =`"):
+    with pytest.raises(errors.DataError, match=r"\.csv, \.parquet, \.jsonl.*\n.*\n.*`loader =`"):
         load(tmp_path / "t.xlsx")
 
 
@@ -460,7 +460,7 @@ def test_files_that_are_not_what_they_seem(
     tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(errors.DataError, match=message):
         load(tmp_path / name)
 
 
@@ -468,7 +468,7 @@ def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pl.DataFrame([{"id": 1, "winner": "a", **NATIVE}]).write_parquet(path)
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(DataError, match="not sound Parquet"):
+    with pytest.raises(errors.DataError, match="not sound Parquet"):
         load(path)
 
 
@@ -490,7 +490,7 @@ def test_missing_columns_are_named_with_the_nearest(
 ) -> None:
     path = tmp_path / "t.csv"
     path.write_text(",".join(columns) + "\n" + ",".join("x" for _ in columns) + "\n")
-    with pytest.raises(DataError, match=message) as caught:
+    with pytest.raises(errors.DataError, match=message) as caught:
         load(path)
     assert ", ".join(columns) in (caught.value.hint or "")
 
@@ -505,7 +505,7 @@ def test_an_id_prefix_is_put_before_every_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize("on_bad_rows", ["error", "drop"])
 def test_duplicate_ids_in_a_file_are_an_error(tmp_path: Path, on_bad_rows: str) -> None:
     path = write_csv(tmp_path / "t.csv", [row("7"), row("8"), row("7")])
-    with pytest.raises(DataError, match=r'repeated ids \(1\): "7" \(lines 2, 4\)'):
+    with pytest.raises(errors.DataError, match=r'repeated ids \(1\): "7" \(lines 2, 4\)'):
         load(path, on_bad_rows=on_bad_rows)
 
 
@@ -524,7 +524,7 @@ def test_combine_keeps_all_rows_in_order(tmp_path: Path) -> None:
 def test_combine_refuses_ids_of_two_sources(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "a.csv", [row("1")])
     loaded = [load_battles(path, source=name, role="train") for name in ("a", "b")]
-    with pytest.raises(DataError, match=r'ids .* source \(1\): "1" \(a, b\)\n.*id_prefix'):
+    with pytest.raises(errors.DataError, match=r'ids .* source \(1\): "1" \(a, b\)\n.*id_prefix'):
         combine(loaded)
 
 
@@ -532,7 +532,7 @@ def test_combine_refuses_a_test_id_that_is_a_training_id(tmp_path: Path) -> None
     path = write_csv(tmp_path / "a.csv", [row("1")])
     train = load_battles(path, source="a", role="train")
     test = load_battles(path, source="", role="", is_test=True)
-    with pytest.raises(DataError, match=r'also training ids \(1\): "1" \(a, test\)'):
+    with pytest.raises(errors.DataError, match=r'also training ids \(1\): "1" \(a, test\)'):
         combine([train, test])
 
 
@@ -552,7 +552,7 @@ def test_duplicate_ids_of_a_loader_are_named_by_row(tmp_path: Path) -> None:
     def loader(path: Path, **options: Any) -> pl.DataFrame:
         return pl.DataFrame([{"id": "x", "winner": "B", **NATIVE}] * 2)
 
-    with pytest.raises(DataError, match=r'"x" \(rows 1, 2\)'):
+    with pytest.raises(errors.DataError, match=r'"x" \(rows 1, 2\)'):
         load(tmp_path / "no-file.csv", loader=loader)
 
 
@@ -564,13 +564,13 @@ def test_a_loader_that_fails_is_named(tmp_path: Path) -> None:
         return []
 
     def refusing(path: Path, **options: Any) -> pl.DataFrame:
-        raise DataError("not here")
+        raise errors.DataError("not here")
 
-    with pytest.raises(PluginError, match="the loader raised KeyError: 'url'"):
+    with pytest.raises(errors.PluginError, match="the loader raised KeyError: 'url'"):
         load(tmp_path, loader=broken)
-    with pytest.raises(PluginError, match="returned list, not a polars DataFrame"):
+    with pytest.raises(errors.PluginError, match="returned list, not a polars DataFrame"):
         load(tmp_path, loader=wrong)
-    with pytest.raises(DataError, match="not here"):
+    with pytest.raises(errors.DataError, match="not here"):
         load(tmp_path, loader=refusing)
 
 
@@ -608,7 +608,9 @@ def test_a_loader_that_fails_is_named_with_its_line(tmp_path: Path, error: BaseE
     def loader(path: Path, **_: Any) -> pl.DataFrame:
         raise error
 
-    with pytest.raises(PluginError, match=f"the loader raised {type(error).__name__}") as caught:
+    with pytest.raises(
+        errors.PluginError, match=f"the loader raised {type(error).__name__}"
+    ) as caught:
         load_battles(tmp_path / "x", source="s", role="target", loader=loader, loader_name="mine")
     line = loader.__code__.co_firstlineno + 1
     assert caught.value.where == f'loader "mine", {tmp_path / "x"}, {__file__}:{line}'

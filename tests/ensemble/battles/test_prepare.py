@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
+from ensemble import errors, hookimpl
 from ensemble.battles import prepare as module
 from ensemble.battles.prepare import prepare, read_battles, read_summary
-from ensemble.errors import ArtifactError, EnsembleError, PluginError
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import Manager, use_manager
 from ensemble.storage import hashing, json_files
 
@@ -31,9 +30,9 @@ def run(project: Any) -> Path:
 def test_a_damaged_summary_is_refused_and_made_anew(project: Any, run: Path, text: str) -> None:
     whole = (run / "battles.json").read_text()
     (run / "battles.json").write_text(text)
-    with pytest.raises(ArtifactError, match="ensemble prepare CONFIG` again"):
+    with pytest.raises(errors.ArtifactError, match="ensemble prepare CONFIG` again"):
         read_summary(run)
-    with pytest.raises(ArtifactError, match="ensemble prepare CONFIG` again"):
+    with pytest.raises(errors.ArtifactError, match="ensemble prepare CONFIG` again"):
         read_battles(run)
     assert prepare(project.config())
     assert (run / "battles.json").read_text() == whole
@@ -44,7 +43,7 @@ def test_a_summary_that_lost_a_key_is_refused(run: Path, key: str) -> None:
     summary = json.loads((run / "battles.json").read_text())
     del summary[key]
     (run / "battles.json").write_text(json.dumps(summary))
-    with pytest.raises(ArtifactError, match="not what was written"):
+    with pytest.raises(errors.ArtifactError, match="not what was written"):
         read_summary(run)
 
 
@@ -56,7 +55,7 @@ def test_battles_of_another_version_are_refused_and_made_anew(
     stored = read_summary(run)
     older = {"key": stored.key, "files": stored.files, "made_by": made_by}
     json_files.write_checksummed(run / "battles.json", older)
-    with pytest.raises(ArtifactError, match="prepared by another version"):
+    with pytest.raises(errors.ArtifactError, match="prepared by another version"):
         read_battles(run)
     told: list[str] = []
     assert prepare(project.config(), told.append)
@@ -68,10 +67,12 @@ def test_battles_of_another_version_are_refused_and_made_anew(
 def test_a_directory_in_the_place_of_a_file_is_named(project: Any, run: Path, name: str) -> None:
     (run / name).unlink()
     (run / name).mkdir()
-    with pytest.raises(ArtifactError, match="ensemble prepare CONFIG` again"):
+    with pytest.raises(errors.ArtifactError, match="ensemble prepare CONFIG` again"):
         for read in (module.read_battles, module.read_clusters, module.read_pairs):
             read(run)
-    with pytest.raises(EnsembleError, match=f"Is a directory(.|\\n)*{name}(.|\\n)*in the way"):
+    with pytest.raises(
+        errors.EnsembleError, match=f"Is a directory(.|\\n)*{name}(.|\\n)*in the way"
+    ):
         prepare(project.config())
 
 
@@ -82,7 +83,9 @@ def test_a_table_that_cannot_be_read_is_an_artifact_error(
         raise pl.exceptions.ComputeError(f"{path} is of a version to come")
 
     monkeypatch.setattr(pl, "read_parquet", refuse)
-    with pytest.raises(ArtifactError, match="cannot be read(.|\\n)*version to come(.|\\n)*again"):
+    with pytest.raises(
+        errors.ArtifactError, match="cannot be read(.|\\n)*version to come(.|\\n)*again"
+    ):
         read_battles(run)
 
 
@@ -96,7 +99,10 @@ def test_an_unreadable_table_is_made_anew(
             raise PermissionError(13, "Permission denied")
         return opened(path, *args, **options)
 
-    with monkeypatch.context() as patch, pytest.raises(ArtifactError, match="missing or not what"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(errors.ArtifactError, match="missing or not what"),
+    ):
         patch.setattr(Path, "open", refuse)
         read_battles(run)
     with monkeypatch.context() as patch:
@@ -170,6 +176,8 @@ def test_a_file_with_a_loader_is_known_by_its_bytes(project: Any, loaded: list[P
 
 
 def test_what_a_loader_cannot_read_is_its_error(project: Any, loaded: list[Path]) -> None:
-    with pytest.raises(PluginError, match=r"the loader raised FileNotFoundError(.|\n)*nowhere"):
+    with pytest.raises(
+        errors.PluginError, match=r"the loader raised FileNotFoundError(.|\n)*nowhere"
+    ):
         prepare(project.config(sources=_sources(project, "nowhere")))
     assert loaded == [project.path / "nowhere"]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
+from ensemble import errors
 from ensemble.battles.prepare import prepare, read_battles, read_summary
 from ensemble.battles.split import read_split, read_split_summary, split, split_key
-from ensemble.errors import ArtifactError, DataError, FoldError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,7 @@ def test_weights_do_not_touch_the_battles(project: Any, run: Path) -> None:
 def test_a_damaged_file_is_refused_and_made_anew(project: Any, run: Path, name: str) -> None:
     content = (run / name).read_bytes()
     (run / name).write_bytes(content[:-10])
-    with pytest.raises(ArtifactError, match="not what was written(.|\n)*prepare"):
+    with pytest.raises(errors.ArtifactError, match="not what was written(.|\n)*prepare"):
         _split(run)
     assert prepare(project.config())
     assert (run / name).read_bytes() == content
@@ -63,12 +63,12 @@ def test_a_damaged_file_is_refused_and_made_anew(project: Any, run: Path, name: 
 
 def test_a_missing_source_is_named(project: Any) -> None:
     (project.path / "extra.csv").unlink()
-    with pytest.raises(DataError, match="cannot be read(.|\n)*extra.csv"):
+    with pytest.raises(errors.DataError, match="cannot be read(.|\n)*extra.csv"):
         prepare(project.config())
 
 
 def test_splitting_before_preparing_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="have not been prepared(.|\n)*ensemble prepare"):
+    with pytest.raises(errors.ArtifactError, match="have not been prepared(.|\n)*ensemble prepare"):
         _split(tmp_path)
 
 
@@ -83,7 +83,7 @@ def test_the_plan_is_written_once_and_read_back(run: Path) -> None:
 def test_other_settings_make_another_plan(run: Path) -> None:
     _split(run)
     assert _split(run, n_splits=4)
-    with pytest.raises(ArtifactError, match="with other settings"):
+    with pytest.raises(errors.ArtifactError, match="with other settings"):
         read_split(run, split_key(read_battles(run)[1], 3, 7))
 
 
@@ -131,7 +131,7 @@ def test_a_large_cluster_is_a_warning_that_names_its_text(run: Path) -> None:
 
 
 def test_too_few_clusters_is_an_error(run: Path) -> None:
-    with pytest.raises(FoldError, match="10 clusters of target rows cannot fill 11 folds"):
+    with pytest.raises(errors.FoldError, match="10 clusters of target rows cannot fill 11 folds"):
         _split(run, n_splits=11)
 
 
@@ -139,7 +139,7 @@ def test_an_altered_plan_is_refused(run: Path) -> None:
     _split(run)
     frame = pl.read_parquet(run / "folds.parquet")
     frame.with_columns(fold=pl.lit(0, pl.Int32)).write_parquet(run / "folds.parquet")
-    with pytest.raises(ArtifactError, match="not the one that was recorded"):
+    with pytest.raises(errors.ArtifactError, match="not the one that was recorded"):
         read_split(run)
     assert _split(run)
 
@@ -152,7 +152,9 @@ def test_a_summary_that_lost_a_key_is_refused_and_made_anew(run: Path, key: str)
     del summary[key]
     (run / "folds.json").write_text(json.dumps(summary))
     for read in (read_split, read_split_summary):
-        with pytest.raises(ArtifactError, match="not what was written(.|\n)*split CONFIG` again"):
+        with pytest.raises(
+            errors.ArtifactError, match="not what was written(.|\n)*split CONFIG` again"
+        ):
             read(run)
     assert _split(run)
     assert (run / "folds.json").read_text() == whole
@@ -161,13 +163,13 @@ def test_a_summary_that_lost_a_key_is_refused_and_made_anew(run: Path, key: str)
 @pytest.mark.parametrize("text", ["[1]", "null", "{}", "{"])
 def test_a_summary_of_another_shape_is_refused_and_made_anew(run: Path, text: str) -> None:
     (run / "folds.json").write_text(text)
-    with pytest.raises(ArtifactError, match="split CONFIG` again"):
+    with pytest.raises(errors.ArtifactError, match="split CONFIG` again"):
         read_split_summary(run)
     assert _split(run)
 
 
 def test_the_summary_says_how_the_plan_was_made(run: Path) -> None:
-    with pytest.raises(ArtifactError, match="there is no fold plan"):
+    with pytest.raises(errors.ArtifactError, match="there is no fold plan"):
         read_split_summary(run)
     _split(run)
     summary = read_split_summary(run)

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
+from ensemble import errors, run
 from ensemble.audit.audit import audit_run
 from ensemble.battles.prepare import read_summary
-from ensemble.errors import ArtifactError
-from ensemble.pipeline import run
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.predict import predict_stage
 from ensemble.stages.prepare import prepare_stage
@@ -23,7 +22,7 @@ from ensemble.stages.stack import stack_stage
 from ensemble.stages.work import writing
 
 if TYPE_CHECKING:
-    from ensemble.config.settings import Config
+    from ensemble import Config
 
 LATER: list[Any] = [split_stage, fit_stage, stack_stage, predict_stage]
 OTHER = "other sources or settings than the config now says(.|\n)*ensemble prepare CONFIG"
@@ -32,7 +31,7 @@ REPLACED = 'source "{}" is not the one that was prepared(.|\n)*ensemble prepare 
 
 @pytest.fixture
 def place(project: Any) -> Path:
-    return run(project.config())
+    return run(project.config()).directory
 
 
 def _sources(config: Config, **changes: Any) -> list[dict[str, Any]]:
@@ -44,7 +43,7 @@ def _sources(config: Config, **changes: Any) -> list[dict[str, Any]]:
 def test_another_threshold_asks_for_other_battles(project: Any, place: Path, stage: Any) -> None:
     recorded = (place / "config.toml").read_text()
     config = project.config(folds={"n_splits": 3, "near_duplicate_threshold": 0.5})
-    with writing(config) as reporter, pytest.raises(ArtifactError, match=OTHER):
+    with writing(config) as reporter, pytest.raises(errors.ArtifactError, match=OTHER):
         stage(config, reporter)
     assert (place / "config.toml").read_text() == recorded
     assert audit_run(place).ok
@@ -65,14 +64,14 @@ def test_a_source_that_is_read_in_another_way_is_another(
 ) -> None:
     assert place.exists()
     config = project.config(sources=_sources(project.config(), **change))
-    with writing(config) as reporter, pytest.raises(ArtifactError, match=OTHER):
+    with writing(config) as reporter, pytest.raises(errors.ArtifactError, match=OTHER):
         fit_stage(config, reporter)
 
 
 def test_a_test_file_that_comes_or_goes_is_noticed(project: Any, place: Path) -> None:
     assert place.exists()
     config = project.config().model_copy(update={"test": None})
-    with writing(config) as reporter, pytest.raises(ArtifactError, match=OTHER):
+    with writing(config) as reporter, pytest.raises(errors.ArtifactError, match=OTHER):
         predict_stage(config, reporter)
 
 
@@ -100,7 +99,10 @@ def test_a_file_that_has_changed_is_noticed(
     path = project.path / file
     path.write_text(path.read_text().replace("answer", "ANSWER"))
     config = project.config()
-    with writing(config) as reporter, pytest.raises(ArtifactError, match=REPLACED.format(source)):
+    with (
+        writing(config) as reporter,
+        pytest.raises(errors.ArtifactError, match=REPLACED.format(source)),
+    ):
         stage(config, reporter)
 
 
@@ -152,7 +154,7 @@ def test_a_torn_pair_cannot_be_hidden_behind_a_lax_plan(project: Any) -> None:
     prompts = [json.dumps([f"{words[i // 3]} {'xyz'[i % 3]}"]) for i in range(60)]
     frame.with_columns(prompt=pl.Series(prompts)).write_csv(path)
     config = project.config(folds={"n_splits": 3, "near_duplicate_threshold": 1.0})
-    place = run(config)
+    place = run(config).directory
     recorded = place / "config.toml"
     recorded.write_text(recorded.read_text().replace("threshold = 1.0", "threshold = 0.8"))
     failed = {check.name for check in audit_run(place).checks if not check.ok}

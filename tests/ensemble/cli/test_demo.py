@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ensemble import CLASSES
 from ensemble.cli.demo import against_truth, demo
-from ensemble.plugin.base import CLASSES
 
 TRUTH = {
     "id": ["t1", "t2", "x1", "n1", "n2", "n3"],

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from filelock import FileLock
 from markupsafe import Markup
 
+from ensemble import errors
 from ensemble.battles.schema import BATTLE_SCHEMA, LABEL_COLUMNS, LOGIT_COLUMNS
 from ensemble.cli import cli
 from ensemble.compare.columns import _varying, column_slices
@@ -24,7 +25,6 @@ from ensemble.compare.records import file_name
 from ensemble.compare.runs import ComparedRun, read_compared
 from ensemble.compare.slices import builtin_slices, by_number, numbers
 from ensemble.config.load import load_config
-from ensemble.errors import ArtifactError, ConfigError, DataError, UnknownNameError
 from ensemble.oof.eval_set import EvalSet
 from ensemble.report.write import write_report
 from ensemble.stages.fit import fit_stage
@@ -190,7 +190,7 @@ def test_rows_that_not_both_have_predicted_are_left_out_and_counted(place: Path)
     assert result["rows_left_out"] == ROWS - len(held_out)
     assert f"a has {ROWS}, b has {len(held_out)}" in " ".join(result["sentences"])
     shutil.rmtree(place / "run" / "learners" / "a" / "fold-0")
-    with pytest.raises(DataError, match="no target row has been predicted by all of 2"):
+    with pytest.raises(errors.DataError, match="no target row has been predicted by all of 2"):
         compare(place / "run", ["a", "b"])
 
 
@@ -223,18 +223,18 @@ def test_another_plan_or_other_battles_are_refused(
     with writing(config) as reporter:
         prepare_stage(config, reporter)
         split_stage(config, reporter)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(errors.DataError, match=message):
         compare(place / "run", ["a", f"{config.run_dir}:b"])
 
 
 @pytest.mark.parametrize(
     ("names", "kind", "message"),
     [
-        (["a"], DataError, "takes two learners or more, and 1 is given"),
-        (["a", "b", "a"], DataError, '"a" is named twice'),
-        (["a", "blen"], UnknownNameError, 'unknown learner "blen"'),
-        (["a", "nowhere:b"], ConfigError, "not a run directory"),
-        (["a", ":b"], ConfigError, "not a run directory"),
+        (["a"], errors.DataError, "takes two learners or more, and 1 is given"),
+        (["a", "b", "a"], errors.DataError, '"a" is named twice'),
+        (["a", "blen"], errors.UnknownNameError, 'unknown learner "blen"'),
+        (["a", "nowhere:b"], errors.ConfigError, "not a run directory"),
+        (["a", ":b"], errors.ConfigError, "not a run directory"),
     ],
 )
 def test_names_that_are_none(
@@ -245,7 +245,7 @@ def test_names_that_are_none(
 
 
 def test_an_unknown_name_says_what_is_near_and_what_there_is(made: Path) -> None:
-    with pytest.raises(UnknownNameError) as caught:
+    with pytest.raises(errors.UnknownNameError) as caught:
         compare(made / "run", ["a", "blen"])
     assert 'did you mean "blend"?' in str(caught.value)
     assert "There are: a, b, best_single, blend, c, mean, stack, vector_scaling" in str(
@@ -256,7 +256,7 @@ def test_an_unknown_name_says_what_is_near_and_what_there_is(made: Path) -> None
 def test_altered_predictions_are_refused(place: Path) -> None:
     path = place / "run" / "learners" / "b" / "fold-0" / "oof.parquet"
     pl.read_parquet(path).with_columns(logit_a=pl.lit(1.0, pl.Float32)).write_parquet(path)
-    with pytest.raises(ArtifactError, match="not what its manifest says"):
+    with pytest.raises(errors.ArtifactError, match="not what its manifest says"):
         compare(place / "run", ["a", "b"])
 
 
@@ -265,7 +265,7 @@ def test_a_fold_that_predicts_what_it_does_not_hold_out_is_refused(place: Path) 
     shutil.copy(learner / "fold-1" / "oof.parquet", learner / "fold-0" / "oof.parquet")
     _alter(learner / "fold-0", lambda manifest: None)
     shutil.rmtree(learner / "fold-1")
-    with pytest.raises(ArtifactError, match="rows that the plan holds out in another fold"):
+    with pytest.raises(errors.ArtifactError, match="rows that the plan holds out in another fold"):
         compare(place / "run", ["a", "b"])
 
 
@@ -274,14 +274,14 @@ def test_folds_of_different_settings_are_refused(place: Path) -> None:
         manifest["key_parts"]["seed"] = 1
 
     _alter(place / "run" / "learners" / "b" / "fold-0", change)
-    with pytest.raises(ArtifactError, match="made with different settings: seed"):
+    with pytest.raises(errors.ArtifactError, match="made with different settings: seed"):
         compare(place / "run", ["a", "b"])
 
 
 def test_predictions_of_other_settings_than_the_config_has_are_refused(place: Path) -> None:
     path = place / "run" / "config.toml"
     path.write_text(path.read_text().replace('oof = "', 'kind = "probabilities", oof = "'))
-    with pytest.raises(ArtifactError, match="other settings than the config has now: kind"):
+    with pytest.raises(errors.ArtifactError, match="other settings than the config has now: kind"):
         compare(place / "run", ["a", "b"])
 
 
@@ -292,14 +292,14 @@ def test_a_stack_of_other_predictions_is_refused(place: Path) -> None:
     for fold in ("fold-0", "fold-1"):
         _alter(place / "run" / "learners" / "c" / fold, change)
     assert compare(place / "run", ["a", "c"])["rows"] == ROWS
-    with pytest.raises(ArtifactError, match="from other predictions of learner c"):
+    with pytest.raises(errors.ArtifactError, match="from other predictions of learner c"):
         compare(place / "run", ["a", "stack"])
 
 
 @pytest.mark.parametrize("names", [["a", "stack"], ["a", "meen"]])
 def test_a_damaged_stack_is_an_error_of_ours(place: Path, names: list[str]) -> None:
     (place / "run" / "stack" / "verdict.json").write_text("[]")
-    with pytest.raises(ArtifactError, match="not what its manifest says") as caught:
+    with pytest.raises(errors.ArtifactError, match="not what its manifest says") as caught:
         compare(place / "run", names)
     assert caught.value.hint == "run `ensemble stack CONFIG`"
     assert compare(place / "run", ["a", "b"])["rows"] == ROWS
@@ -307,7 +307,7 @@ def test_a_damaged_stack_is_an_error_of_ours(place: Path, names: list[str]) -> N
 
 def test_a_learner_without_folds_is_refused(place: Path) -> None:
     shutil.rmtree(place / "run" / "learners" / "b")
-    with pytest.raises(ArtifactError, match='learner "b" has not been fitted'):
+    with pytest.raises(errors.ArtifactError, match='learner "b" has not been fitted'):
         compare(place / "run", ["a", "b"])
 
 
@@ -321,7 +321,7 @@ def test_slices_by_columns_of_any_feature_set(made: Path) -> None:
     assert means == sorted(means)
     groups = {one.value: int(one.rows.sum()) for one in asked if one.by == "script_*_prompt"}
     assert groups == {"none": 120, "cyrillic": 40}
-    with pytest.raises(UnknownNameError, match='unknown feature column "script_"') as caught:
+    with pytest.raises(errors.UnknownNameError, match='unknown feature column "script_"') as caught:
         column_slices(compared, ["script_"])
     assert "did you mean" in str(caught.value)
 

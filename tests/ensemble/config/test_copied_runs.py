@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
+from ensemble import errors, run
 from ensemble.audit.audit import audit_run
 from ensemble.config.load import load_config, load_run_config
-from ensemble.errors import ConfigError
-from ensemble.pipeline import run
 from ensemble.submission.new_rows import predict_file
 
 WORDS = {"name": "p", "plugin": "prior"}
@@ -20,7 +19,7 @@ WORDS = {"name": "p", "plugin": "prior"}
 @pytest.fixture
 def place(project: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run within a project that is moved to where nothing else is."""
-    return run(project.config([WORDS], run_dir="runs/one"))
+    return run(project.config([WORDS], run_dir="runs/one")).directory
 
 
 def _content(directory: Path) -> dict[str, bytes]:
@@ -38,7 +37,7 @@ def test_a_copy_that_is_run_by_its_own_config_leaves_the_original_alone(
     fake_learners.seen.clear()
     config = load_config(copy / "config.toml")
     assert config.run_dir == str(copy)
-    assert run(config) == copy
+    assert run(config).directory == copy
     assert fake_learners.seen == []
     assert _content(place) == before
     assert load_config(copy / "config.toml").run_dir == str(copy)
@@ -104,5 +103,5 @@ def test_a_copied_run_does_not_write_over_its_input(place: Path, project: Any) -
     text = (copy / "config.toml").read_text()
     former = str(project.path / "train.csv")
     (copy / "config.toml").write_text(text.replace(former, str(copy / "train.csv")))
-    with pytest.raises(ConfigError, match=r"where sources\[1\].path lies"):
+    with pytest.raises(errors.ConfigError, match=r"where sources\[1\].path lies"):
         load_config(copy / "config.toml")

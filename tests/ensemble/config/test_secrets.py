@@ -11,13 +11,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ensemble import Config, errors, hookimpl, run
 from ensemble.audit.audit import audit_run
 from ensemble.config.load import load_config, load_run_config
 from ensemble.config.secrets import References, resolved_secrets, secret_digests
-from ensemble.config.settings import Config
-from ensemble.errors import ConfigError, DataError, EnsembleError, PluginError
-from ensemble.pipeline import run
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.redact import is_secret_name, mask_text, masked, redact, without_secrets
 from ensemble.stages.prepare import prepare_stage
 from ensemble.stages.work import writing
@@ -98,7 +95,7 @@ def _keys(place: Path) -> list[str]:
 
 
 def test_no_file_of_a_run_holds_a_secret(secretive: Any) -> None:
-    place = run(secretive())
+    place = run(secretive()).directory
     assert WithToken.given[0] == (TOKEN, [URL])
     assert Plugins.tokens[0] == (LOADER_TOKEN, {"user": "me", "password": PASSWORD})
     for path, content in _texts(place).items():
@@ -108,7 +105,7 @@ def test_no_file_of_a_run_holds_a_secret(secretive: Any) -> None:
 
 
 def test_another_secret_of_a_loader_fits_nothing_where_it_loads_the_same(secretive: Any) -> None:
-    place = run(secretive())
+    place = run(secretive()).directory
     key = json.loads((place / "battles.json").read_text())["key"]
     fitted = len(WithToken.given)
     run(secretive(TOKEN, "another-loader-token"))
@@ -119,13 +116,13 @@ def test_another_secret_of_a_loader_fits_nothing_where_it_loads_the_same(secreti
 
 @pytest.mark.slow
 def test_another_secret_is_as_other_code(secretive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = run(secretive())
+    place = run(secretive()).directory
     before = _keys(place)
     run(secretive("another-token"))  # it is cheap: made anew, with a word
     assert "the secret api_token is another" in (place / "events.jsonl").read_text()
     assert not {*_keys(place)} & {*before}
     monkeypatch.setattr(WithToken, "cheap", False)
-    with pytest.raises(ConfigError, match=r"secret api_token is another(.|\n)*--keep t"):
+    with pytest.raises(errors.ConfigError, match=r"secret api_token is another(.|\n)*--keep t"):
         run(secretive())
     before, fitted = _keys(place), len(WithToken.given)
     run(secretive(), keep=["t"])
@@ -159,7 +156,7 @@ def test_a_digest_of_a_secret_does_not_tell_it(monkeypatch: pytest.MonkeyPatch) 
 def test_a_secret_is_read_from_the_environment(
     secretive: Any, project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = run(secretive())
+    plain = run(secretive()).directory
     keys = [
         json.loads(path.read_text())["key"] for path in plain.glob("learners/*/*/manifest.json")
     ]
@@ -170,7 +167,7 @@ def test_a_secret_is_read_from_the_environment(
     endpoint = URL.replace(PASSWORD, "${MY_PASSWORD}")
     config = secretive({"env": "MY_TOKEN"}, {"env": "MY_LOADER_TOKEN"}, endpoints=[endpoint])
     WithToken.given.clear()
-    place = run(config)
+    place = run(config).directory
     assert WithToken.given[0] == (TOKEN, [URL])
     assert all(TOKEN.encode() not in content for content in _texts(place).values())
     found = [
@@ -181,18 +178,20 @@ def test_a_secret_is_read_from_the_environment(
 
 def test_a_secret_that_is_not_set_stops_before_any_work(secretive: Any) -> None:
     config = secretive({"env": "NO_SUCH_TOKEN"}, {"env": "NO_LOADER_TOKEN"})
-    with pytest.raises(ConfigError, match=r"no NO_SUCH_TOKEN(.|\n)*export NO_SUCH_TOKEN=") as error:
+    with pytest.raises(
+        errors.ConfigError, match=r"no NO_SUCH_TOKEN(.|\n)*export NO_SUCH_TOKEN="
+    ) as error:
         run(config)
     assert "NO_LOADER_TOKEN" in str(error.value)
     assert not (Path(config.run_dir) / "battles.json").exists()
-    with writing(config) as reporter, pytest.raises(ConfigError, match="no NO_LOADER_TOKEN"):
+    with writing(config) as reporter, pytest.raises(errors.ConfigError, match="no NO_LOADER_TOKEN"):
         prepare_stage(config, reporter)
 
 
 def test_the_runs_own_config_says_how_it_is_run_again(
     secretive: Any, project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = run(secretive())
+    place = run(secretive()).directory
     text = (place / "config.toml").read_text()
     names = ["ARENA_ACCOUNT_PASSWORD", "ARENA_TOKEN", "T_API_TOKEN", "T_ENDPOINTS_1"]
     assert text.startswith("# Secrets are not stored.")
@@ -201,7 +200,7 @@ def test_the_runs_own_config_says_how_it_is_run_again(
     assert raw["learners"][0]["api_token"] == {"env": "T_API_TOKEN"}
     assert raw["sources"][0]["options"]["token"] == {"env": "ARENA_TOKEN"}
     output = project.path / "out.csv"
-    with pytest.raises(ConfigError, match="the environment has no T_"):
+    with pytest.raises(errors.ConfigError, match="the environment has no T_"):
         predict_file(load_run_config(place), project.path / "test.csv", output)
     assert audit_run(place).ok  # nothing is done with secrets there
     values = (PASSWORD, LOADER_TOKEN, TOKEN, PASSWORD)
@@ -219,7 +218,7 @@ def test_errors_and_events_mask_what_a_plugin_repeats(secretive: Any) -> None:
     config = secretive(loader_token=WRONG)
     with writing(config) as reporter:
         with pytest.raises(
-            PluginError, match="401 for \\*\\*\\* at postgres://user:\\*\\*\\*@host"
+            errors.PluginError, match="401 for \\*\\*\\* at postgres://user:\\*\\*\\*@host"
         ):
             prepare_stage(config, reporter)
         reporter.event("custom", note=f"used {TOKEN}", more=[{"x": f"{LOADER_TOKEN}!"}])
@@ -244,7 +243,9 @@ def test_a_parameter_with_a_name_like_a_secrets_makes_folds_anew(
     use_plugins(mine=Brings())
     stored = []
     for token in ("last", "mean"):
-        place = run(project.config([{"name": "x", "plugin": "pooled", "pool_token": token}]))
+        place = run(
+            project.config([{"name": "x", "plugin": "pooled", "pool_token": token}])
+        ).directory
         stored.append(pl.read_parquet(place / "learners/x/fold-0/oof.parquet")["logit_a"][0])
     assert stored[1] == pytest.approx(stored[0] + 1)
     assert 'pool_token = "mean"' in (place / "config.toml").read_text()
@@ -258,9 +259,11 @@ def test_a_wrong_config_does_not_show_its_secrets(secretive: Any, project: Any) 
         f'token = "{LOADER_TOKEN}"', f'token = "{LOADER_TOKEN}"\nx = nan'
     )
     path.write_text(text.replace("seed = 7", f'seed = "{TOKEN}"'))
-    with pytest.raises(ConfigError, match=r"seed: input should be a valid integer, got '\*\*\*'"):
+    with pytest.raises(
+        errors.ConfigError, match=r"seed: input should be a valid integer, got '\*\*\*'"
+    ):
         load_config(path)
-    with pytest.raises(ConfigError, match="parameter") as error:
+    with pytest.raises(errors.ConfigError, match="parameter") as error:
         run(secretive(api_token=["list", TOKEN]))
     assert TOKEN not in str(error.value)
 
@@ -390,7 +393,7 @@ def test_a_token_that_shows_what_it_is_is_one_under_any_name(token: str) -> None
 def test_secrets_in_texts(text: str, shown: str) -> None:
     assert mask_text(text) == shown
     assert mask_text(shown) == shown
-    assert str(DataError(text)) == redact(text) == shown
+    assert str(errors.DataError(text)) == redact(text) == shown
 
 
 def test_references_are_read_back_as_the_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -427,9 +430,9 @@ def test_a_reference_is_one_under_any_name(monkeypatch: pytest.MonkeyPatch) -> N
     assert resolved_secrets(values, "here") == {**values, "gym": "pole"}
     assert References().put(values, "a") == values
     assert without_secrets(values) == {"other": values["other"]}
-    with pytest.raises(ConfigError, match="no ABSENT"):
+    with pytest.raises(errors.ConfigError, match="no ABSENT"):
         resolved_secrets({"gym": {"env": "ABSENT"}}, "here")
 
 
 def test_an_error_of_ours_is_one_whatever_it_says() -> None:
-    assert EnsembleError("x", where=URL, hint=URL).where == "postgres://user:***@host/base"
+    assert errors.EnsembleError("x", where=URL, hint=URL).where == "postgres://user:***@host/base"

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from ensemble.errors import LearnerError
+from ensemble import CLASSES, BaseLearner, errors
 from ensemble.oof.calls import check_logits, check_same, predict_validated
-from ensemble.plugin.base import CLASSES, BaseLearner
 
 WHERE = 'learner "x", fold 0'
 IDS = pl.Series("id", ["a", "b", "c", "d", "e"])
@@ -34,7 +33,7 @@ GOOD = np.zeros((5, 3), dtype=np.float32)
     ],
 )
 def test_what_is_no_array_of_floats_is_refused(logits: object, message: str) -> None:
-    with pytest.raises(LearnerError, match=message) as caught:
+    with pytest.raises(errors.LearnerError, match=message) as caught:
         check_logits(logits, IDS, WHERE)
     assert caught.value.where == WHERE
 
@@ -97,9 +96,9 @@ def test_tensors_of_torch_are_taken_as_they_come() -> None:
     for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
         tensor = torch.tensor(WANTED, dtype=dtype, requires_grad=True)
         assert np.array_equal(check_logits(tensor, IDS, WHERE), WANTED)
-    with pytest.raises(LearnerError, match="returned int64, not floats"):
+    with pytest.raises(errors.LearnerError, match="returned int64, not floats"):
         check_logits(torch.zeros((5, 3), dtype=torch.int64), IDS, WHERE)
-    with pytest.raises(LearnerError, match="returned complex64, not floats"):
+    with pytest.raises(errors.LearnerError, match="returned complex64, not floats"):
         check_logits(torch.zeros((5, 3), dtype=torch.complex64), IDS, WHERE)
 
 
@@ -124,7 +123,7 @@ def test_an_array_that_is_read_only_is_copied() -> None:
     ],
 )
 def test_what_could_mean_several_things_is_refused(logits: object, message: str) -> None:
-    with pytest.raises(LearnerError, match=message) as caught:
+    with pytest.raises(errors.LearnerError, match=message) as caught:
         check_logits(logits, IDS, WHERE)
     assert caught.value.where == WHERE
     assert caught.value.hint is not None
@@ -134,7 +133,7 @@ def test_what_could_mean_several_things_is_refused(logits: object, message: str)
 def test_logits_that_are_not_finite_as_float32_are_named_and_counted(value: float) -> None:
     logits = np.zeros((5, 3))
     logits[[1, 2, 3, 4], [0, 1, 2, 0]] = value
-    with pytest.raises(LearnerError, match="NaN or infinity for 4 of 5 rows") as caught:
+    with pytest.raises(errors.LearnerError, match="NaN or infinity for 4 of 5 rows") as caught:
         check_logits(logits, IDS, WHERE)
     assert caught.value.where == f"{WHERE}, ids b, c, d"
 
@@ -167,7 +166,7 @@ class _Asked(BaseLearner):
 def test_predictions_are_asked_for_and_checked() -> None:
     battles = IDS.to_frame()
     assert predict_validated(_Asked(), battles.head(3), WHERE).tolist() == [[1.0] * 3] * 3
-    with pytest.raises(LearnerError, match="predict_logits raised RuntimeError: no luck"):
+    with pytest.raises(errors.LearnerError, match="predict_logits raised RuntimeError: no luck"):
         predict_validated(_Asked(), battles, WHERE)
 
 
@@ -188,7 +187,7 @@ def test_logits_that_differ_by_more_are_not() -> None:
     again = GOOD.copy()
     again[2, 1] = -0.25
     with pytest.raises(
-        LearnerError, match="other logits in another order: .* up to 0.25"
+        errors.LearnerError, match="other logits in another order: .* up to 0.25"
     ) as caught:
         check_same(GOOD, again, 0.002, "in another order", WHERE)
     assert caught.value.where == WHERE

@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
-from ensemble.errors import ConfigError
+from ensemble import BaseLearner, errors, hookimpl, run
 from ensemble.oof.check import OWN, Finding
-from ensemble.pipeline import run
-from ensemble.plugin.base import BaseLearner
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.stages.check import check_stage
 from ensemble.stages.work import writing
 from ensemble.storage.json_files import write_checksummed
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ensemble.plugin.base import FitContext
+    from ensemble import FitContext
 
 
 @pytest.fixture
@@ -60,7 +57,7 @@ def test_before_any_fit_nothing_is_called_sound(project: Any) -> None:
 
 def test_stored_models_are_asked_again(project: Any) -> None:
     config = project.config([PRIOR])
-    place = run(config)
+    place = run(config).directory
     found = _check(config, rows=4)[len(GENERAL) :]
     assert [finding.ok for finding in found] == [True, True, True]
     assert found[0].measured == {"rows": 4, "difference": 0.0}
@@ -143,5 +140,5 @@ def test_what_an_own_check_raises_is_a_finding(
 
 
 def test_an_unknown_learner_is_an_error(project: Any) -> None:
-    with pytest.raises(ConfigError, match='no learner is called "priro"'):
+    with pytest.raises(errors.ConfigError, match='no learner is called "priro"'):
         _check(project.config([PRIOR]), learners=["priro"])

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
+from ensemble import run
 from ensemble.oof.checkpoints import checkpoint_directory, sweep_checkpoints
-from ensemble.pipeline import run
 from ensemble.stages.work import writing
 from ensemble.storage.json_files import read_json
 
 
 @pytest.fixture
 def place(project: Any) -> Path:
-    return run(project.config())
+    return run(project.config()).directory
 
 
 def _key(place: Path) -> str:
@@ -65,13 +65,13 @@ def test_those_of_a_study_are_swept_too_and_empty_directories_with_them(place: P
 def test_a_stray_in_a_fold_refits_nothing_and_fails_no_audit(
     name: str, project: Any, fake_learners: Any
 ) -> None:
-    place = run(project.config())
+    place = run(project.config()).directory
     fake_learners.seen.clear()
     for directory in (place, place / "stack", place / "learners" / "p" / "fold-0"):
         (directory / name).write_text("dropped")
     (place / "learners" / name).write_text("dropped")
     audit = (place / "audit.json").read_bytes()
-    assert run(project.config()) == place
+    assert run(project.config()).directory == place
     assert fake_learners.seen == []
     assert (place / "audit.json").read_bytes() == audit
     assert name not in (place / "report.html").read_text()

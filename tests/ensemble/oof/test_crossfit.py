@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble import errors
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
 from ensemble.config.source_settings import SourceSettings
-from ensemble.errors import ArtifactError, ConfigError, DataError, EnsembleError, LearnerError
 from ensemble.oof import rows as rows_module
 from ensemble.oof.calls import check_logits
 from ensemble.oof.crossfit import fit_fold
@@ -105,7 +105,7 @@ def test_an_offset_is_never_left_out_in_silence(space: Workspace) -> None:
     use = SourceSettings("train", logit_adjustment=True)
     other = space.with_uses({"extra": use}, run=space.run / "other")
     with pytest.raises(
-        ConfigError, match='"extra" has logit_adjustment = true(.|\n)*plugin "prior"'
+        errors.ConfigError, match='"extra" has logit_adjustment = true(.|\n)*plugin "prior"'
     ):
         fit_fold(other, _spec("prior", space.run), 0)
 
@@ -216,7 +216,7 @@ def test_a_damaged_fold_is_made_anew(space: Workspace, fake_learners: Any, file:
     path = space.store.directory("x", 0) / file
     content = path.read_bytes()
     path.write_bytes(content[:-1])
-    with pytest.raises(ArtifactError, match="damaged"):
+    with pytest.raises(errors.ArtifactError, match="damaged"):
         space.store.load(spec, 0)
     assert fit_fold(space, spec, 0)
     assert path.read_bytes() == content
@@ -263,13 +263,15 @@ def test_the_version_of_a_plugin_is_part_of_the_key(
     directory = space.store.directory("x", 0)
     monkeypatch.setattr(fake_learners, "version", "2")
     assert not is_complete(directory, fold_key(spec, 0, space.shared_key())[0])
-    with pytest.raises(ArtifactError, match="made with version 1, and the config or the installed"):
+    with pytest.raises(
+        errors.ArtifactError, match="made with version 1, and the config or the installed"
+    ):
         space.store.load(spec, 0)
 
 
 def test_a_model_is_not_loaded_with_other_parameters(space: Workspace) -> None:
     fit_fold(space, _spec("prior", space.run), 0)
-    with pytest.raises(ArtifactError, match="made with parameters {'shift': 0.0}"):
+    with pytest.raises(errors.ArtifactError, match="made with parameters {'shift': 0.0}"):
         space.store.load(_spec("prior", space.run, shift=1.0), 0)
 
 
@@ -289,14 +291,14 @@ def test_a_model_is_not_loaded_with_other_parameters(space: Workspace) -> None:
     ],
 )
 def test_what_a_learner_may_not_return(space: Workspace, what: str, message: str) -> None:
-    with pytest.raises(LearnerError, match=f'{message}(.|\n)*learner "x"(.|\n)*fold 1'):
+    with pytest.raises(errors.LearnerError, match=f'{message}(.|\n)*learner "x"(.|\n)*fold 1'):
         fit_fold(space, _spec("returns", space.run, what=what), 1)
     assert not list((space.run / "learners").rglob("*.parquet"))
 
 
 def test_a_learner_that_raises_is_named(space: Workspace) -> None:
     with pytest.raises(
-        LearnerError, match='fit raised RuntimeError: no luck(.|\n)*"x"(.|\n)*fold 2'
+        errors.LearnerError, match='fit raised RuntimeError: no luck(.|\n)*"x"(.|\n)*fold 2'
     ):
         fit_fold(space, _spec("raises", space.run), 2)
 
@@ -309,7 +311,7 @@ def test_whatever_a_learner_raises_is_named(
         raise error
 
     monkeypatch.setattr(fake_learners, "fit", raise_it)
-    with pytest.raises(LearnerError, match=f"fit raised {type(error).__name__}"):
+    with pytest.raises(errors.LearnerError, match=f"fit raised {type(error).__name__}"):
         fit_fold(space, _spec("prior", space.run), 0)
 
 
@@ -320,7 +322,7 @@ def test_a_full_disk_is_not_the_learners_fault(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(fake_learners, "save", full)
-    with pytest.raises(EnsembleError, match="cannot write: No space left on device"):
+    with pytest.raises(errors.EnsembleError, match="cannot write: No space left on device"):
         fit_fold(space, _spec("prior", space.run), 0)
 
 
@@ -349,16 +351,16 @@ def test_predictions_of_another_plan_or_other_battles_are_refused(
     for fold in range(3):
         fit_fold(space, _spec("prior", space.run), fold)
     store = FoldStore(**{**vars(space.store), **change})
-    with pytest.raises(ArtifactError, match=f"belong to another {what}"):
+    with pytest.raises(errors.ArtifactError, match=f"belong to another {what}"):
         store.oof("x", space.eval_set)
-    with pytest.raises(ArtifactError, match=f"belong to another {what}"):
+    with pytest.raises(errors.ArtifactError, match=f"belong to another {what}"):
         store.test_logits("x", "folds", space.test_rows()["id"])
 
 
 def test_a_row_predicted_outside_its_fold_is_refused(space: Workspace) -> None:
     fit_fold(space, _spec("prior", space.run), 0)
     moved = space.eval_set.rows.with_columns(fold=(pl.col("fold") + 1) % 3)
-    with pytest.raises(ArtifactError, match="rows that the plan holds out in another fold"):
+    with pytest.raises(errors.ArtifactError, match="rows that the plan holds out in another fold"):
         space.store.oof("x", EvalSet(moved))
 
 
@@ -366,7 +368,7 @@ def test_a_fold_copied_to_another_place_is_refused(space: Workspace) -> None:
     fit_fold(space, _spec("prior", space.run), 0)
     for learner, fold in (("x", 1), ("y", 0)):
         shutil.copytree(space.store.directory("x", 0), space.store.directory(learner, fold))
-        with pytest.raises(ArtifactError, match="belong to another (learner|fold)"):
+        with pytest.raises(errors.ArtifactError, match="belong to another (learner|fold)"):
             space.store.read(learner, fold)
 
 
@@ -385,7 +387,7 @@ def test_test_logits_are_averaged_by_id(space: Workspace) -> None:
     mean = space.store.test_logits("x", "folds", space.test_rows()["id"].reverse())
     assert mean.shape == (9, 3)
     assert mean[0, 0] == pytest.approx(sum(parts) / 3, rel=1e-6)
-    with pytest.raises(ArtifactError, match="test rows are missing"):
+    with pytest.raises(errors.ArtifactError, match="test rows are missing"):
         space.store.test_logits("x", "folds", pl.Series(["nobody"]))
 
 
@@ -418,14 +420,14 @@ def test_checkpoints_are_kept_by_key_and_removed_when_complete(
 
 
 def test_battles_and_plan_must_have_the_same_rows(space: Workspace) -> None:
-    with pytest.raises(EnsembleError, match="do not have the same rows"):
+    with pytest.raises(errors.EnsembleError, match="do not have the same rows"):
         Workspace(**{**vars(space), "battles": space.battles.reverse()})
 
 
 def test_a_file_that_a_learner_needs_is_part_of_the_key(space: Workspace, tmp_path: Path) -> None:
     oof = tmp_path / "oof.csv"
     spec = _spec("precomputed", tmp_path, oof="oof.csv")
-    with pytest.raises(DataError, match=r"cannot be read(.|\n)*oof\.csv"):
+    with pytest.raises(errors.DataError, match=r"cannot be read(.|\n)*oof\.csv"):
         fold_key(spec, 0, space.shared_key())
     oof.write_text("id,logit_a,logit_b,logit_tie\n")
     before, _ = fold_key(spec, 0, space.shared_key())

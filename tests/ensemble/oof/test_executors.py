@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from ensemble import processes
+from ensemble import errors, processes
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
-from ensemble.errors import EnsembleError, LearnerError, PluginError, UnknownNameError
 from ensemble.oof.executors import execute
 from ensemble.oof.spec import LearnerSpec
 from ensemble.plugin.manager import use_manager
@@ -136,9 +135,9 @@ def test_each_worker_has_a_device_to_itself(
 
 def test_an_error_of_a_worker_comes_as_it_was_raised(project: Any, installed: None) -> None:
     config, spec, reporter = _prepared(project, "processes", fails="plain")
-    with pytest.raises(LearnerError, match="no luck today") as caught:
+    with pytest.raises(errors.LearnerError, match="no luck today") as caught:
         execute(config, [(spec, 0)], reporter)
-    assert type(caught.value) is LearnerError
+    assert type(caught.value) is errors.LearnerError
     assert caught.value.hint == "try tomorrow"
     assert 'learner "x" (plugin "beats"), fold 0' in str(caught.value.where)
 
@@ -148,7 +147,7 @@ def test_a_worker_that_dies_is_told_with_what_it_was_fitting(project: Any, insta
     config, spec, reporter = _prepared(project, "processes", fails="dies")
     healthy = LearnerSpec("y", "beats", {}, spec.base_directory)
     message = "worker process died: it was killed by SIGKILL(.|\n)*run the same"
-    with pytest.raises(EnsembleError, match=message) as caught:
+    with pytest.raises(errors.EnsembleError, match=message) as caught:
         execute(config, [(healthy, 0), (spec, 1), (healthy, 1)], reporter)
     assert caught.value.where == "x  fold 1"
 
@@ -159,7 +158,7 @@ def test_the_traceback_of_a_plugin_is_kept_among_the_events(
 ) -> None:
     config, spec, reporter = _prepared(project, executor, fails="raises")
     with (
-        pytest.raises(LearnerError, match=r"boom(.|\n)*beating_learner\.py:\d+"),
+        pytest.raises(errors.LearnerError, match=r"boom(.|\n)*beating_learner\.py:\d+"),
         reporter.stage("fit"),
     ):
         execute(config, [(spec, 0)], reporter)
@@ -178,7 +177,7 @@ def test_a_fold_that_fails_ends_the_others_before_the_error_is_told(
         update={"execution": config.execution.model_copy(update={"workers": 2})}
     )
     beats = LearnerSpec("y", "beats", {"file": str(beat)}, spec.base_directory)
-    with pytest.raises(LearnerError, match="no luck after all"):
+    with pytest.raises(errors.LearnerError, match="no luck after all"):
         execute(config, [(beats, 0), (spec, 0), (beats, 1), (beats, 2)], reporter)
     assert _stands_still(beat)
     assert int(beat.read_text() or 0) < 399
@@ -195,7 +194,7 @@ def test_a_plugins_own_kind_of_error_does_not_break_the_pool(
     fails: str, message: str, project: Any, installed: None
 ) -> None:
     config, spec, reporter = _prepared(project, "processes", fails=fails)
-    with pytest.raises(PluginError, match=message):
+    with pytest.raises(errors.PluginError, match=message):
         execute(config, [(spec, 0)], reporter)
 
 
@@ -203,7 +202,7 @@ def test_a_plugin_given_in_python_is_unknown_to_workers_and_the_error_says_so(pr
     config, spec, reporter = _prepared(project, "processes")
     given = LearnerSpec("p", "prior", {}, spec.base_directory)
     message = 'unknown base learner "prior"(.|\n)*only installed plugins(.|\n)*"in-process"'
-    with pytest.raises(UnknownNameError, match=message):
+    with pytest.raises(errors.UnknownNameError, match=message):
         execute(config, [(given, 0)], reporter)
 
 
@@ -287,7 +286,9 @@ def test_an_error_in_a_lasting_worker_ends_the_others(
 ) -> None:
     here = str(os.getpid())
     config, spec, reporter = _prepared(project, "auto", fails="dies", file=here, wait=1.0)
-    with pytest.raises(EnsembleError, match="killed by SIGKILL, which the system sends where"):
+    with pytest.raises(
+        errors.EnsembleError, match="killed by SIGKILL, which the system sends where"
+    ):
         execute(config, [(spec, fold) for fold in range(3)], reporter)
 
 

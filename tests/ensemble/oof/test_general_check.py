@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble import hookimpl
 from ensemble.oof.check import Finding, check_learner
 from ensemble.oof.workspace import open_workspace
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import get_manager
 from ensemble.stacking.settings import learner_specs
 from ensemble.stages.prepare import prepare_stage

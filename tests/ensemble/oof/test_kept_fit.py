@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
-from ensemble.errors import EnsembleError, LearnerError
+from ensemble import BaseLearner, errors, hookimpl
 from ensemble.oof import crossfit
 from ensemble.oof.workspace import open_workspace
-from ensemble.plugin.base import BaseLearner
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.stacking.settings import learner_specs
 from ensemble.stages.prepare import prepare_stage
 from ensemble.stages.split import split_stage
@@ -27,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ensemble.config.settings import Config
+    from ensemble import Config
 
 HEAD = """
 import errno
 import numpy as np
-from ensemble.plugin.base import BaseLearner
+from ensemble import BaseLearner
 
 fits, state = [], {}
 
@@ -180,7 +178,7 @@ def test_a_mended_learner_begins_with_the_model_that_is_there(
     fit: Fitting, bodies: dict[str, str], told: str, seeds: int
 ) -> None:
     for _ in range(2):
-        with pytest.raises(LearnerError, match=told):
+        with pytest.raises(errors.LearnerError, match=told):
             fit(bodies, seeds=seeds)
     assert len(fit.fits) == 1
     place = fit(seeds=seeds)
@@ -190,7 +188,7 @@ def test_a_mended_learner_begins_with_the_model_that_is_there(
 
 
 def test_what_a_fit_has_learned_stays_as_it_was(fit: Fitting) -> None:
-    with pytest.raises(LearnerError, match="shape"):
+    with pytest.raises(errors.LearnerError, match="shape"):
         fit(WRONG_SHAPE)
     mended = pl.read_parquet(fit() / "oof.parquet")
     plain = pl.read_parquet(fit(shift=1.0) / "oof.parquet")
@@ -208,7 +206,7 @@ def test_what_a_fit_has_learned_stays_as_it_was(fit: Fitting) -> None:
 def test_a_fit_that_would_be_another_is_made_again(
     fit: Fitting, then: dict[str, str], parameters: dict[str, Any]
 ) -> None:
-    with pytest.raises(LearnerError, match="shape"):
+    with pytest.raises(errors.LearnerError, match="shape"):
         fit(WRONG_SHAPE)
     fit(then, **parameters)
     assert len(fit.fits) == 2
@@ -224,7 +222,7 @@ if self.number == 2:
 
 
 def test_a_seed_that_other_code_has_predicted_predicts_again(fit: Fitting) -> None:
-    with pytest.raises(LearnerError, match="second seed"):
+    with pytest.raises(errors.LearnerError, match="second seed"):
         fit(OTHER_ORDER_THEN_NONE, seeds=2)
     place = fit(seeds=2)
     assert len(fit.fits) == 2
@@ -234,7 +232,7 @@ def test_a_seed_that_other_code_has_predicted_predicts_again(fit: Fitting) -> No
 
 
 def test_what_save_has_lost_is_fitted_again(fit: Fitting) -> None:
-    with pytest.raises(LearnerError, match="after save and load"):
+    with pytest.raises(errors.LearnerError, match="after save and load"):
         fit(LOSES_ON_SAVE)
     fit()
     assert len(fit.fits) == 2
@@ -242,7 +240,7 @@ def test_what_save_has_lost_is_fitted_again(fit: Fitting) -> None:
 
 def test_a_model_that_came_back_as_another_does_not_pass_by_trying_again(fit: Fitting) -> None:
     for _ in range(3):
-        with pytest.raises(LearnerError, match="after save and load"):
+        with pytest.raises(errors.LearnerError, match="after save and load"):
             fit(LOSES_ON_SAVE)
     assert len(fit.fits) == 1
 
@@ -262,7 +260,7 @@ def test_what_save_has_lost_shows_although_the_first_run_was_stopped(
             fit(asks)
     fit.state.clear()
     for _ in range(2):
-        with pytest.raises(LearnerError, match="after save and load"):
+        with pytest.raises(errors.LearnerError, match="after save and load"):
             fit(asks)
     # Where nobody had asked the fitted learner, no check would tell: it is fitted again.
     assert len(fit.fits) == (1 if interrupted == "predict" else 2)
@@ -284,7 +282,7 @@ LEFT_OVER = {
 @pytest.mark.parametrize("deleted", [False, True])
 def test_a_model_that_came_back_as_another_can_be_mended(fit: Fitting, deleted: bool) -> None:
     for _ in range(2):
-        with pytest.raises(LearnerError, match="after save and load") as caught:
+        with pytest.raises(errors.LearnerError, match="after save and load") as caught:
             fit(LEFT_OVER)
     hint = str(caught.value.hint)
     if deleted:
@@ -298,9 +296,9 @@ def test_a_model_that_came_back_as_another_can_be_mended(fit: Fitting, deleted: 
 
 def test_what_fails_while_it_is_loaded_says_where_the_fit_is(fit: Fitting) -> None:
     no_load = {**WRONG_SHAPE, "load": "raise ValueError('no luck')"}
-    with pytest.raises(LearnerError, match="shape"):
+    with pytest.raises(errors.LearnerError, match="shape"):
         fit(no_load)
-    with pytest.raises(LearnerError, match="load raised ValueError") as caught:
+    with pytest.raises(errors.LearnerError, match="load raised ValueError") as caught:
         fit(no_load)
     assert "the fit is kept; or delete" in str(caught.value.hint)
     assert "kept-fit" in str(caught.value.hint)
@@ -319,13 +317,13 @@ def test_a_full_disk_loses_no_fit(
 
     def nearly_full(path: Path, value: Any) -> None:
         if "checkpoints" in path.parts:
-            raise EnsembleError("cannot write: No space left on device")
+            raise errors.EnsembleError("cannot write: No space left on device")
         sealed(path, value)
 
     with monkeypatch.context() as patch:
         patch.setattr("ensemble.oof.fitting.prediction_frame", full)
         patch.setattr("ensemble.oof.kept_fit.write_checksummed", nearly_full)
-        with pytest.raises(EnsembleError, match="cannot write: No space left"):
+        with pytest.raises(errors.EnsembleError, match="cannot write: No space left"):
             fit(FULL_DISK)
     assert len(fit.spares) == 1
     fit(FULL_DISK)
@@ -361,7 +359,7 @@ def test_another_run_may_remove_what_both_keep_in_the_cache(
 
 
 def test_a_kept_fit_that_is_damaged_is_made_again(fit: Fitting) -> None:
-    with pytest.raises(LearnerError, match="shape"):
+    with pytest.raises(errors.LearnerError, match="shape"):
         fit(WRONG_SHAPE)
     (kept,) = fit.kept
     kept.write_bytes(kept.read_bytes() + b"x")
@@ -371,6 +369,6 @@ def test_a_kept_fit_that_is_damaged_is_made_again(fit: Fitting) -> None:
 
 def test_cheap_fits_are_not_kept(fit: Fitting, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BaseLearner, "cheap", True)
-    with pytest.raises(LearnerError, match="shape"):
+    with pytest.raises(errors.LearnerError, match="shape"):
         fit(WRONG_SHAPE)
     assert not fit.kept

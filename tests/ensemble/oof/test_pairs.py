@@ -12,18 +12,15 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble import BaseLearner, errors, hookimpl, run
 from ensemble.audit.audit import audit_run
 from ensemble.battles.held_out import HeldOut, fold_pairs
 from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import LABEL_COLUMNS, TEXT_COLUMNS
 from ensemble.battles.split import split
 from ensemble.config.source_settings import SourceSettings
-from ensemble.errors import ArtifactError, ConfigError, LearnerError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.workspace import Workspace, open_workspace
-from ensemble.pipeline import run
-from ensemble.plugin.base import BaseLearner
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.stacking.assemble import stack_data
 from ensemble.stacking.settings import (
     check_plugins,
@@ -40,7 +37,7 @@ from ensemble.storage.json_files import read_json, write_checksummed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ensemble.plugin.base import FitContext
+    from ensemble import FitContext
     from ensemble.stacking.data import StackData
 
 FAST: dict[str, Any] = {
@@ -215,7 +212,7 @@ def test_a_pair_is_taught_by_the_same_pair(project: Any, cheap: type[Cheap]) -> 
         {"name": "teacher", "plugin": "cheap", "shift": 1.0},
     ]
     config = project.config(learners, stack={"meta_learner": "none", "learners": ["pupil"]})
-    place = run(config)
+    place = run(config).directory
     specs = {spec.name: spec for spec in learner_specs(config)}
     space = open_workspace(config)
     for pair in fold_pairs(3):
@@ -238,7 +235,7 @@ def test_who_is_not_stacked_and_teaches_nobody_has_no_pairs(
     learners = [{"name": name, "plugin": "cheap"} for name in ("in", "out")]
     learners.append({"name": "dear", "plugin": "prior"})
     config = project.config(learners, stack={"meta_learner": "none", "learners": ["in", "dear"]})
-    place = run(config)
+    place = run(config).directory
     assert [p.parent.name for p in sorted(place.glob("learners/*/pair-*"))] == ["in"] * 3
     verdict = read_json(place / "stack/verdict.json")
     assert verdict["nesting"] == {"exact": ["in"], "plain": ["dear"]}
@@ -264,7 +261,7 @@ def test_folds_alone_make_no_pairs_and_the_stack_asks_for_them(
     shutil.rmtree(place / "learners/one/pair-0-2")
     with writing(config) as reporter:
         assert fit_stage(config, reporter, folds=[0, 1, 2]) == {"fitted": 0, "kept": 6}
-        with pytest.raises(ArtifactError, match="one pair-0-2(.|\n)*ensemble fit CONFIG"):
+        with pytest.raises(errors.ArtifactError, match="one pair-0-2(.|\n)*ensemble fit CONFIG"):
             stack_stage(config, reporter)
         assert fit_stage(config, reporter)["pairs"] == {"fitted": 1, "kept": 5}
         stack_stage(config, reporter)
@@ -273,7 +270,7 @@ def test_folds_alone_make_no_pairs_and_the_stack_asks_for_them(
 def test_a_run_that_is_killed_between_pairs_goes_on_there(project: Any, cheap: type[Cheap]) -> None:
     config = project.config([{"name": "one", "plugin": "cheap"}])
     cheap.fails.add(5)
-    with pytest.raises(LearnerError, match='killed(.|\n)*pair 0-2(.|\n)*nesting = "plain"'):
+    with pytest.raises(errors.LearnerError, match='killed(.|\n)*pair 0-2(.|\n)*nesting = "plain"'):
         run(config)
     place = Path(config.run_dir)
     kept = hash_file(place / "learners/one/pair-0-1/manifest.json")
@@ -324,9 +321,9 @@ def test_who_is_nested_is_what_the_config_says(project: Any, cheap: type[Cheap])
     only = project.config(learners, stack={"learners": ["taught"], "nesting": "full"})
     assert sorted(_names(pair_specs(only))) == ["dear", "taught"]
     outside = config("full", more=({"name": "file", "plugin": "outside"},))
-    with pytest.raises(ConfigError, match='file cannot be fitted(.|\n)*nesting = "full"'):
+    with pytest.raises(errors.ConfigError, match='file cannot be fitted(.|\n)*nesting = "full"'):
         check_plugins(outside)
-    with pytest.raises(ConfigError, match=r"two folds nothing is left(.|\n)*n_splits"):
+    with pytest.raises(errors.ConfigError, match=r"two folds nothing is left(.|\n)*n_splits"):
         check_plugins(config("full", folds=2))
 
 
@@ -345,7 +342,7 @@ def _run_of_two(project: Any) -> Path:
         {"name": "teacher", "plugin": "cheap", "shift": 1.0},
     ]
     stack = {"meta_learner": "none", "learners": ["pupil"], "resamples": 200}
-    return run(project.config(learners, stack=stack))
+    return run(project.config(learners, stack=stack)).directory
 
 
 def _forge(directory: Path, name: str, frame: pl.DataFrame, **changes: Any) -> None:
@@ -384,7 +381,7 @@ def test_a_report_without_pairs_says_that_nothing_was_measured(
     project: Any, cheap: type[Cheap]
 ) -> None:
     stack = {"meta_learner": "none", "nesting": "plain", "resamples": 200}
-    place = run(project.config([{"name": "one", "plugin": "cheap"}], stack=stack))
+    place = run(project.config([{"name": "one", "plugin": "cheap"}], stack=stack)).directory
     assert not list(place.glob("learners/*/pair-*"))
     html = " ".join((place / "report.html").read_text().split())
     assert "Open for one." in html

@@ -9,11 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.errors import ConfigError
+from ensemble import Feature, FeatureSet, Resources, errors, hookimpl, run
 from ensemble.oof.workspace import open_workspace
-from ensemble.pipeline import run
-from ensemble.plugin.base import Feature, FeatureSet, Resources
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import get_manager
 from ensemble.stages.check import check_stage
 from ensemble.stages.fit import fit_stage
@@ -24,7 +21,7 @@ from ensemble.stages.work import writing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ensemble.config.settings import Config
+    from ensemble import Config
 
 
 class _Odd:
@@ -102,7 +99,7 @@ def test_all_faults_of_all_learners_are_reported_before_any_fit(project: Any, od
         ],
         stack={"meta_learner": "none", "features": ["infinite"], "resamples": 200},
     )
-    with pytest.raises(ConfigError, match="preflight raised ValueError") as caught:
+    with pytest.raises(errors.ConfigError, match="preflight raised ValueError") as caught:
         run(config)
     told = str(caught.value)
     line = preflight.__code__.co_firstlineno + 1
@@ -123,7 +120,7 @@ def test_a_signature_that_cannot_be_called_is_found_before_any_work(
 ) -> None:
     odd(**{method: lambda self, battles, extra, more: self})
     with pytest.raises(
-        ConfigError, match=rf"{method} cannot be called as it will be(.|\n)*strange"
+        errors.ConfigError, match=rf"{method} cannot be called as it will be(.|\n)*strange"
     ):
         run(project.config([GOOD, ODD]))
     assert not (project.path / "run").exists()
@@ -138,7 +135,7 @@ def test_predictions_that_equal_the_labels_are_refused_before_any_fit(
         f"logit_{side}": 20.0 * truth[f"winner_{name}"]
         for side, name in (("a", "model_a"), ("b", "model_b"), ("tie", "tie"))
     }
-    with pytest.raises(ConfigError, match='the predictions equal the labels(.|\n)*"mine"'):
+    with pytest.raises(errors.ConfigError, match='the predictions equal the labels(.|\n)*"mine"'):
         _fit(project.config([GOOD, _outside(project, **labels)]))
     assert fake.prior.seen == []
 
@@ -146,7 +143,7 @@ def test_predictions_that_equal_the_labels_are_refused_before_any_fit(
 def test_ids_that_are_not_the_targets_are_found_before_any_fit(project: Any, odd: Any) -> None:
     fake = odd()
     mine = _outside(project, id=pl.lit("x") + pl.col("id"))
-    with pytest.raises(ConfigError, match=r'missing(.|\n)*learner "mine", oof = .*oof.csv'):
+    with pytest.raises(errors.ConfigError, match=r'missing(.|\n)*learner "mine", oof = .*oof.csv'):
         _fit(project.config([GOOD, mine]))
     assert fake.prior.seen == []
 
@@ -158,7 +155,7 @@ def test_a_disk_that_is_clearly_too_small_is_said(
     free = SimpleNamespace(free=8 * 2**30)
     monkeypatch.setattr("ensemble.oof.preflight.shutil.disk_usage", lambda _: free)
     config = project.config([GOOD, ODD])
-    with pytest.raises(ConfigError, match="has 8 GiB left, and .* takes 9 GiB or more"):
+    with pytest.raises(errors.ConfigError, match="has 8 GiB left, and .* takes 9 GiB or more"):
         _fit(config)
     assert fake.prior.seen == []
     free.free = 10 * 2**30

@@ -12,12 +12,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble import errors, run
 from ensemble.audit.audit import audit_run
 from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import LABEL_COLUMNS, labels_of
 from ensemble.battles.split import split
 from ensemble.config.source_settings import SourceSettings
-from ensemble.errors import ArtifactError, ConfigError, EnsembleError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.dependencies import dependency_depth, resolve_sources
 from ensemble.oof.executors import execute
@@ -25,7 +25,6 @@ from ensemble.oof.fold_key import fold_key
 from ensemble.oof.rows import FoldRows
 from ensemble.oof.spec import LearnerSpec
 from ensemble.oof.workspace import Workspace, open_workspace
-from ensemble.pipeline import run
 from ensemble.run_dir.reporter import Reporter
 from ensemble.stacking.settings import check_plugins, learner_specs
 from ensemble.storage.hashing import fingerprint, hash_file
@@ -110,7 +109,7 @@ def test_labels_of_the_file_are_gone_and_soft_ones_are_nowhere_kept_as_labels(
     project: Any,
 ) -> None:
     config = _config(project)
-    place = run(config)
+    place = run(config).directory
     battles = pl.read_parquet(place / "battles.parquet").filter(pl.col("role") == "pseudo")
     assert len(battles) == 20
     assert battles.select(pl.col(LABEL_COLUMNS).is_null().all()).row(0) == (True, True, True)
@@ -193,7 +192,9 @@ def test_a_pupil_waits_for_its_labeler(project: Any) -> None:
     config = _config(project)
     workspace = _prepared(config)
     pupil = learner_specs(config)[0]
-    with pytest.raises(ArtifactError, match='"teacher", which labels source "extra" for "pupil"'):
+    with pytest.raises(
+        errors.ArtifactError, match='"teacher", which labels source "extra" for "pupil"'
+    ):
         fit_fold(workspace, pupil, 0)
 
 
@@ -223,7 +224,7 @@ def test_predictions_from_outside_cannot_label(
     config = _config(project)
     _bring_from_outside("teacher", fake_learners, monkeypatch)
     with pytest.raises(
-        ConfigError, match='"teacher" cannot label(.|\n)*source "extra", pseudo_labelers'
+        errors.ConfigError, match='"teacher" cannot label(.|\n)*source "extra", pseudo_labelers'
     ):
         check_plugins(config)
 
@@ -267,7 +268,7 @@ def test_labels_that_nobody_may_learn_are_told_before_any_work(
     extra = [{"name": name, "plugin": "prior"} for name in others]
     config = _config(project, PUPIL, TEACHER, *extra, pseudo_labelers=["teacher", "pupil"])
     with pytest.raises(
-        ConfigError, match='nobody learns from its rows(.|\n)*"extra", pseudo_labelers'
+        errors.ConfigError, match='nobody learns from its rows(.|\n)*"extra", pseudo_labelers'
     ):
         check_plugins(config)
     check_plugins(_config(project, PUPIL, TEACHER, *extra, pseudo_labelers=["teacher"]))
@@ -277,7 +278,7 @@ def test_a_source_that_becomes_pseudo_needs_labelers(project: Any) -> None:
     workspace = _prepared(project.config([PUPIL, TEACHER]))
     spec = learner_specs(project.config([PUPIL, TEACHER]))[0]
     other = workspace.with_uses({"extra": SourceSettings("pseudo")}, run=workspace.run / "other")
-    with pytest.raises(ConfigError, match='nobody labels its rows(.|\n)*"extra"'):
+    with pytest.raises(errors.ConfigError, match='nobody labels its rows(.|\n)*"extra"'):
         fit_fold(other, spec, 0)
 
 
@@ -295,12 +296,12 @@ def test_labels_that_a_source_has_give_way_to_soft_ones(project: Any, fake_learn
 
 def test_rows_without_labels_are_never_learned_from(project: Any) -> None:
     workspace = _prepared(_config(project))
-    with pytest.raises(EnsembleError, match='have no label(.|\n)*source "extra", id extra-'):
+    with pytest.raises(errors.EnsembleError, match='have no label(.|\n)*source "extra", id extra-'):
         FoldRows.of(workspace, 0)
 
 
 def test_the_audit_follows_the_chain(project: Any) -> None:
-    result = audit_run(run(_config(project)))
+    result = audit_run(run(_config(project)).directory)
     names = [check.name for check in result.checks]
     assert result.ok
     assert "pupil fold 0: extra labeled by teacher of the same fold" in names
@@ -320,7 +321,7 @@ def test_the_audit_follows_the_chain(project: Any) -> None:
     ],
 )
 def test_the_audit_finds_a_dishonest_labeler(project: Any, how: str, found: str) -> None:
-    place = run(_config(project))
+    place = run(_config(project)).directory
     folds = [place / "learners" / "teacher" / f"fold-{fold}" for fold in range(2)]
     if how == "another fold's":
         shutil.rmtree(folds[0])
@@ -334,7 +335,7 @@ def test_the_audit_finds_a_dishonest_labeler(project: Any, how: str, found: str)
 
 
 def test_the_audit_finds_a_labeler_that_is_another_by_now(project: Any) -> None:
-    place = run(_config(project))
+    place = run(_config(project)).directory
     changed = _config(project, PUPIL, TEACHER | {"shift": 1.0})
     fit_fold(open_workspace(changed), learner_specs(changed)[1], 0)
     failed = [check.name for check in audit_run(place).checks if not check.ok]
@@ -346,7 +347,7 @@ def test_the_audit_finds_a_labeler_that_is_another_by_now(project: Any) -> None:
 def test_the_audit_finds_labels_that_nobody_is_said_to_have_given(
     project: Any, labelers: dict[str, Any]
 ) -> None:
-    place = run(_config(project))
+    place = run(_config(project)).directory
     _forge(place / "learners" / "pupil" / "fold-0", labelers=labelers)
     failed = {check.name: check for check in audit_run(place).checks if not check.ok}
     found = failed["pupil fold 0: who labeled its pseudo rows is recorded"]
@@ -356,7 +357,7 @@ def test_the_audit_finds_labels_that_nobody_is_said_to_have_given(
 
 def test_the_audit_follows_the_chain_to_its_end(project: Any) -> None:
     """Those behind a labeler are looked at too, though no config names them any more."""
-    place = run(_config(project))
+    place = run(_config(project)).directory
     folds = {name: place / "learners" / name / "fold-0" for name in ("pupil", "teacher", "behind")}
     shutil.copytree(folds["teacher"], folds["behind"])
     behind = _forge(folds["behind"], learner="behind")

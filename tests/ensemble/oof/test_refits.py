@@ -10,14 +10,12 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
+from ensemble import MetaLearner, errors, hookimpl
 from ensemble.audit.audit import audit_run, read_audit
 from ensemble.cli import cli
 from ensemble.config.load import load_run_config
-from ensemble.errors import ArtifactError, ConfigError
 from ensemble.oof.refits import Decisions
 from ensemble.pipeline import run
-from ensemble.plugin.base import MetaLearner
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import Manager
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.work import writing
@@ -27,7 +25,7 @@ from ensemble.submission.new_rows import predict_file
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ensemble.plugin.base import BaseLearner
+    from ensemble import BaseLearner
 
 
 def _learner(prior: Any, shift: float, *, cheap: bool = False) -> type[BaseLearner]:
@@ -103,7 +101,7 @@ def test_changed_code_of_a_dear_learner_is_asked_about_before_any_fit(
     before = _oof(config)
     with_code(1.0)
     with pytest.raises(
-        ConfigError,
+        errors.ConfigError,
         match=r"other code(.|\n)*a, 3 folds: the plugin's code(.|\n)*--refit a`.*--keep a",
     ):
         _fit(config)
@@ -127,9 +125,9 @@ def test_a_refit_that_was_interrupted_goes_on(config: Any, with_code: Callable[.
     with_code(1.0)
     with writing(config) as reporter:
         fit_stage(config, reporter, folds=[1], decided=Decisions(refit=("a",)))
-    with pytest.raises(ConfigError, match="a, 2 folds"):
+    with pytest.raises(errors.ConfigError, match="a, 2 folds"):
         _fit(config)
-    with pytest.raises(ConfigError, match=r"several codes(.|\n)*--refit a"):
+    with pytest.raises(errors.ConfigError, match=r"several codes(.|\n)*--refit a"):
         _fit(config, keep=("a",))
     assert _fit(config, refit=("a",))[0]["fitted"] == 2
 
@@ -144,7 +142,7 @@ def test_keep_keeps_and_is_remembered_until_code_changes_again(
     run(config)  # stack, submission and audit stand on the same folds
     assert _oof(config) == before
     with_code(2.0)
-    with pytest.raises(ConfigError, match="a, 3 folds"):
+    with pytest.raises(errors.ConfigError, match="a, 3 folds"):
         _fit(config)
     assert _fit(config, keep=("a",))[0]["fitted"] == 0
     with_code(1.0)
@@ -186,7 +184,9 @@ def test_a_teacher_and_its_pupil_are_kept_together(
     )
     run(config)
     use_plugins(both=_pair(fake_learners, 1.0, cheap=cheap))
-    with pytest.raises(ConfigError, match=r"nothing to keep: s, .*learns from(.|\n)*--keep s"):
+    with pytest.raises(
+        errors.ConfigError, match=r"nothing to keep: s, .*learns from(.|\n)*--keep s"
+    ):
         _fit(config, refit=("t",), keep=("s",))  # it would learn from another one
     assert not (Path(config.run_dir) / "kept.json").exists()
     for _ in range(2):  # the same command once more is no fault
@@ -215,7 +215,7 @@ def test_what_has_nothing_to_keep_is_named(
         stack={"meta_learner": "none", "resamples": 100, "choose": "mean"},
     )
     decided = Decisions(keep=("a", keep) if learners is None else (keep,))
-    with writing(config) as reporter, pytest.raises(ConfigError, match=why) as caught:
+    with writing(config) as reporter, pytest.raises(errors.ConfigError, match=why) as caught:
         fit_stage(config, reporter, learners, decided=decided)
     assert f'learner "{keep}"' in str(caught.value.where)
     assert not (Path(config.run_dir) / "kept.json").exists()
@@ -305,25 +305,25 @@ def test_a_saved_run_refuses_other_code_unless_it_is_kept(
     predict_file(saved, project.path / "test.csv", output)
     same = output.read_bytes()
     with_code(1.0)
-    with pytest.raises(ArtifactError, match=r"other code(.|\n)*--keep a"):
+    with pytest.raises(errors.ArtifactError, match=r"other code(.|\n)*--keep a"):
         predict_file(saved, project.path / "test.csv", output)
     predict_file(saved, project.path / "test.csv", output, keep=["a"])
     assert output.read_bytes() != same  # what the message warns of
-    with pytest.raises(ConfigError, match='"c"'):
+    with pytest.raises(errors.ConfigError, match='"c"'):
         predict_file(saved, project.path / "test.csv", output, keep=["c"])
 
 
 def test_names_are_checked_before_any_work(config: Any) -> None:
-    with pytest.raises(ConfigError, match='"c"'):
+    with pytest.raises(errors.ConfigError, match='"c"'):
         run(config, refit=["c"])
-    with pytest.raises(ConfigError, match="both refitted and kept"):
+    with pytest.raises(errors.ConfigError, match="both refitted and kept"):
         run(config, refit=["a"], keep=["a"])
 
 
 def test_the_command_line_takes_the_decision(config: Any, with_code: Callable[..., None]) -> None:
     path = str(Path(config.run_dir).parent / "config.toml")
     with_code(1.0)
-    assert isinstance(CliRunner().invoke(cli, ["run", path]).exception, ConfigError)
+    assert isinstance(CliRunner().invoke(cli, ["run", path]).exception, errors.ConfigError)
     kept = CliRunner().invoke(cli, ["run", path, "--keep", "a", "--json"])
     assert kept.exit_code == 0
     assert read_json(Path(config.run_dir) / "kept.json")["learners"]["a"]["same"]

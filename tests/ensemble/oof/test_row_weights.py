@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ensemble import errors
 from ensemble.battles.schema import LABEL_COLUMNS, labels_of
 from ensemble.config.source_settings import SourceSettings
-from ensemble.errors import DataError
 from ensemble.oof.row_weights import (
     GREATEST,
     LabeledBattles,
@@ -128,7 +128,7 @@ def test_importance_weighs_rows_by_how_like_the_target_they_are(make_battles: Ma
 
 
 def test_a_source_too_small_for_importance_is_named(make_battles: Make) -> None:
-    with pytest.raises(DataError, match='(.|\n)*source "x", reweight = "importance"'):
+    with pytest.raises(errors.DataError, match='(.|\n)*source "x", reweight = "importance"'):
         _weighed(make_battles, SourceSettings("train", reweight="importance"), 1, 0, 0)
 
 

@@ -11,15 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble import BaseLearner, errors, hookimpl, run
 from ensemble.audit.audit import audit_run
 from ensemble.cli.terminal import show_summary, summary
 from ensemble.config.load import load_run_config
-from ensemble.errors import ConfigError, LearnerError
 from ensemble.oof.store import read_logits
 from ensemble.oof.workspace import open_workspace
-from ensemble.pipeline import run
-from ensemble.plugin.base import BaseLearner
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.stacking.seed_spread import REPLICATES, seed_records, seed_replicates
 from ensemble.stacking.settings import check_plugins, learner_specs
 from ensemble.stages.fit import fit_stage
@@ -30,7 +27,7 @@ from ensemble.submission.new_rows import predict_file
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ensemble.plugin.base import FitContext
+    from ensemble import FitContext
 
 
 class Lottery(BaseLearner):
@@ -104,7 +101,7 @@ def test_logits_are_the_mean_over_seeds_and_each_seed_is_kept(
     project: Any, lottery: type[Lottery], tmp_path: Path
 ) -> None:
     config = _config(project)
-    place = run(config)
+    place = run(config).directory
     assert len({seed for seed, _ in lottery.fits}) == len(lottery.fits) == 3 * (3 + 3)
     for name in ("fold-1", "pair-0-2"):
         directory = place / "learners/x" / name
@@ -126,7 +123,7 @@ def test_logits_are_the_mean_over_seeds_and_each_seed_is_kept(
 
 
 def test_the_first_seed_is_that_of_a_learner_with_one(project: Any, lottery: type[Lottery]) -> None:
-    place = run(_config(project, seeds=1))
+    place = run(_config(project, seeds=1)).directory
     one = pl.read_parquet(place / "learners/x/fold-0/oof.parquet")
     assert not (place / "learners/x/fold-0/oof_seeds.parquet").exists()
     with writing(_config(project)) as reporter:
@@ -140,7 +137,7 @@ def test_a_fit_that_is_killed_goes_on_at_the_seed_it_was_in(
 ) -> None:
     config = _config(project, stack={"meta_learner": "none", "nesting": "plain"})
     lottery.fails.add(3)
-    with pytest.raises(LearnerError, match='killed(.|\n)*learner "x"'):
+    with pytest.raises(errors.LearnerError, match='killed(.|\n)*learner "x"'):
         run(config)
     assert not (Path(config.run_dir) / "learners/x/fold-0").exists()
     lottery.fails.clear()
@@ -153,7 +150,7 @@ def test_a_fit_that_is_killed_goes_on_at_the_seed_it_was_in(
 def test_a_kept_seed_that_was_damaged_is_fitted_anew(project: Any, lottery: type[Lottery]) -> None:
     config = _config(project, stack={"meta_learner": "none", "nesting": "plain"})
     lottery.fails.add(3)
-    with pytest.raises(LearnerError, match="killed"):
+    with pytest.raises(errors.LearnerError, match="killed"):
         run(config)
     (kept,) = Path(config.run_dir).glob("checkpoints/x/*/fitted/seed-1/oof.parquet")
     kept.write_bytes(b"nothing")
@@ -169,7 +166,7 @@ def test_the_spread_is_shown_and_widens_intervals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("ensemble.evaluation.intervals.MIN_CLUSTERS", 2.0)  # these rows have few
-    place = run(_config(project, stack={"meta_learner": "none", "resamples": 2000}))
+    place = run(_config(project, stack={"meta_learner": "none", "resamples": 2000})).directory
     entries = read_json(place / "stack/candidates.json")["learners"]
     seeds = entries[0]["seeds"]
     assert seeds["n"] == len(seeds["log_losses"]) == 3
@@ -208,9 +205,9 @@ def test_the_spread_is_shown_and_widens_intervals(
 
 def test_seeds_are_refused_where_they_mean_nothing(project: Any, lottery: type[Lottery]) -> None:
     outside = project.config([{"name": "x", "plugin": "outside", "seeds": 2}])
-    with pytest.raises(ConfigError, match="seeds = 1 is all that predictions from outside"):
+    with pytest.raises(errors.ConfigError, match="seeds = 1 is all that predictions from outside"):
         check_plugins(outside)
-    with pytest.raises(ConfigError, match='the plugin has a parameter "seeds"'):
+    with pytest.raises(errors.ConfigError, match='the plugin has a parameter "seeds"'):
         check_plugins(project.config([{"name": "x", "plugin": "clashes"}]))
-    with pytest.raises(ConfigError, match=r"learners\[1\].seeds: input should be greater"):
+    with pytest.raises(errors.ConfigError, match=r"learners\[1\].seeds: input should be greater"):
         project.config([{"name": "x", "plugin": "lottery", "seeds": 0}])

@@ -9,17 +9,15 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble import BaseLearner, errors, hookimpl
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
-from ensemble.errors import ArtifactError
 from ensemble.oof import fold_key as fold_key_module
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.spec import LearnerSpec
 from ensemble.oof.staleness import Compared, compare_key, given_differences
 from ensemble.oof.workspace import Workspace, open_workspace
-from ensemble.plugin.base import BaseLearner
-from ensemble.plugin.hookspecs import hookimpl
 
 
 @pytest.fixture
@@ -45,7 +43,9 @@ def test_a_model_is_not_loaded_where_what_it_depends_on_has_changed(
     assert isinstance(space.store.load(spec, 0), fake_learners)
     for name, other in (("words", {"words": 2}), ("words", {}), ("more", {"words": 1, "more": 1})):
         monkeypatch.setattr(fake_learners, "dependencies", lambda _, now=other: now)
-        with pytest.raises(ArtifactError, match=f"depends on {name}, which has changed since"):
+        with pytest.raises(
+            errors.ArtifactError, match=f"depends on {name}, which has changed since"
+        ):
             space.store.load(spec, 0)
 
 

@@ -11,15 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble import BaseLearner, errors, hookimpl, run
 from ensemble.audit.audit import audit_run
-from ensemble.errors import ArtifactError, ConfigError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.executors import execute
 from ensemble.oof.fold_key import fold_key, fold_name
 from ensemble.oof.workspace import Workspace, open_workspace
-from ensemble.pipeline import run
-from ensemble.plugin.base import BaseLearner
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.run_dir.reporter import Reporter
 from ensemble.stacking.settings import check_plugins, learner_specs
 from ensemble.storage.hashing import hash_file
@@ -28,7 +25,8 @@ from ensemble.storage.json_files import write_checksummed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
+    from ensemble import FitContext
+    from ensemble.plugin.base import FloatArray, IntArray, LogitArray
 
 
 class Memory(BaseLearner):
@@ -132,7 +130,7 @@ def test_a_pupil_without_its_teacher_says_what_to_run(project: Any) -> None:
     config = _config(project)
     workspace = _prepared(config)
     pupil = learner_specs(config)[0]
-    with pytest.raises(ArtifactError, match="not fitted on fold-1"):
+    with pytest.raises(errors.ArtifactError, match="not fitted on fold-1"):
         fit_fold(workspace, pupil, 1)
 
 
@@ -158,13 +156,13 @@ def test_who_cannot_teach_is_told_before_any_work(
     (tmp_path / "oof.csv").write_text("id,logit_a,logit_b,logit_tie\n")
     outside = {"name": "outside", "plugin": "precomputed", "oof": str(tmp_path / "oof.csv")}
     config = _config(project, PUPIL | {"teachers": teachers}, TEACHER, outside)
-    with pytest.raises(ConfigError, match=f"(?s){message}"):
+    with pytest.raises(errors.ConfigError, match=f"(?s){message}"):
         check_plugins(config)
 
 
 def test_two_that_teach_each_other_are_refused(project: Any) -> None:
     config = _config(project, PUPIL, TEACHER | {"teachers": ["pupil"]})
-    with pytest.raises(ConfigError, match="would teach itself"):
+    with pytest.raises(errors.ConfigError, match="would teach itself"):
         check_plugins(config)
 
 
@@ -190,7 +188,7 @@ def test_what_teachers_said_is_kept_for_a_resumed_fold(project: Any, monkeypatch
 
 def test_a_whole_run_with_a_teacher_passes_its_audit(project: Any) -> None:
     config = _config(project)
-    result = audit_run(run(config))
+    result = audit_run(run(config).directory)
     names = [check.name for check in result.checks]
     assert result.ok
     assert "pupil fold 0: taught by teacher of the same fold" in names
@@ -199,7 +197,7 @@ def test_a_whole_run_with_a_teacher_passes_its_audit(project: Any) -> None:
 @pytest.mark.parametrize("how", ["another fold's teacher", "a teacher that saw a held-out row"])
 def test_the_audit_finds_a_dishonest_teacher(project: Any, how: str) -> None:
     config = _config(project)
-    place = run(config)
+    place = run(config).directory
     folds = [place / "learners" / "teacher" / fold_name(fold) for fold in range(2)]
     if how == "another fold's teacher":
         shutil.rmtree(folds[0])

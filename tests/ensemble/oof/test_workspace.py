@@ -6,10 +6,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ensemble import errors
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
 from ensemble.config.source_settings import SourceSettings
-from ensemble.errors import ConfigError, FoldError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.spec import LearnerSpec
@@ -72,12 +72,12 @@ def test_values_of_single_rows_are_kept_where_they_were(
 def test_a_target_stays_one_and_no_other_source_becomes_one(
     space: Workspace, name: str, role: str
 ) -> None:
-    with pytest.raises(FoldError, match=f'"{name}" cannot change between target'):
+    with pytest.raises(errors.FoldError, match=f'"{name}" cannot change between target'):
         space.with_uses({name: SourceSettings(role)}, run=space.run / "other")
 
 
 def test_an_unknown_source_is_named(space: Workspace) -> None:
-    with pytest.raises(ConfigError, match='"extr"(.|\n)*did you mean "extra"'):
+    with pytest.raises(errors.ConfigError, match='"extr"(.|\n)*did you mean "extra"'):
         space.with_uses({"extr": SourceSettings("train")}, run=space.run / "other")
 
 
@@ -92,5 +92,5 @@ def test_rows_without_labels_get_no_role_that_needs_them(project: Any) -> None:
         for name in labels
     ).write_csv(path)
     space = _prepared(project.config(sources=sources))
-    with pytest.raises(ConfigError, match="rows without a label(.|\n)*extra-3"):
+    with pytest.raises(errors.ConfigError, match="rows without a label(.|\n)*extra-3"):
         space.with_uses({"extra": SourceSettings("train")}, run=space.run / "other")

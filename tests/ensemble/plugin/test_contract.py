@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ensemble.errors import LearnerError
-from ensemble.plugin.base import BaseLearner, MetaLearner, Resources
+from ensemble import BaseLearner, MetaLearner, Resources, errors
 from ensemble.plugin.contract import (
     contract_faults,
     dependencies_of,
@@ -89,7 +88,7 @@ def test_a_sound_learner_has_no_faults() -> None:
 )
 def test_nonsense_is_named(name: str, value: Any, told: str) -> None:
     (fault,) = contract_faults(_with(**{name: value}), WHERE)
-    with pytest.raises(LearnerError, match=told) as caught:
+    with pytest.raises(errors.LearnerError, match=told) as caught:
         raise fault
     assert str(caught.value.where).startswith(WHERE)
 
@@ -115,7 +114,7 @@ def test_a_method_that_cannot_be_called_is_named(name: str, method: Any, told: s
         assert not faults
         return
     (fault,) = faults
-    with pytest.raises(LearnerError, match=told) as caught:
+    with pytest.raises(errors.LearnerError, match=told) as caught:
         raise fault
     if callable(method):
         assert f"write def {name}(self, " in str(caught.value.hint)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
+from ensemble import hookimpl
 from ensemble.errors import PluginError, UnknownNameError
 from ensemble.plugin import hookspecs
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import Manager, get_manager, use_manager
 
 if TYPE_CHECKING:

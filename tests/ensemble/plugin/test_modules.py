@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ensemble import hookimpl
 from ensemble.plugin.code import code_digest
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import Manager
 from ensemble.plugin.modules import digest_of, is_local, is_of_python, module_texts
 

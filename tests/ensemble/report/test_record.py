@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ensemble import run
 from ensemble.compare.compare import compare, store_comparison
-from ensemble.pipeline import run
 from ensemble.report.record import is_current_report
 from ensemble.run_dir.reporter import Reporter
 from ensemble.stages.report import report_stage
@@ -22,7 +22,7 @@ LEARNERS = [{"name": "p", "plugin": "prior"}, {"name": "q", "plugin": "prior", "
 
 @pytest.fixture
 def place(project: Any) -> Path:
-    return run(project.config(LEARNERS))
+    return run(project.config(LEARNERS)).directory
 
 
 @pytest.fixture

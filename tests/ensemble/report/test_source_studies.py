@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ensemble.config.settings import Config
+from ensemble import Config
 from ensemble.report.forest import Row, _limits
 from ensemble.report.write import write_report
 from ensemble.sources.settings import StudySettings

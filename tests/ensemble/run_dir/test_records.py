@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ensemble.pipeline import run
+from ensemble import run
 from ensemble.run_dir.battles_record import BattlesRecord
 from ensemble.run_dir.fit_manifest import FitManifest
 from ensemble.run_dir.folds_record import FoldsRecord
@@ -42,7 +42,7 @@ LEARNERS = [
 @pytest.fixture
 def place(project: Any) -> Path:
     """A run with pairs, refits, several seeds and a test set."""
-    return run(project.config(LEARNERS, predict={"refit": True}))
+    return run(project.config(LEARNERS, predict={"refit": True})).directory
 
 
 @pytest.mark.parametrize(("kind", "pattern"), RECORDS)

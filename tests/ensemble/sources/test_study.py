@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.errors import ArtifactError, ConfigError
+from ensemble import errors
 from ensemble.sources.settings import StudySettings
 from ensemble.sources.study import SourceStudy, read_study, study_sources
 from ensemble.stages.sources import sources_stage
@@ -326,7 +326,7 @@ def test_everything_stored_is_sealed_json_without_a_nan(planted: SimpleNamespace
     assert study.shift is not None
     assert set(study.shift) == {"rows", "prompts", "responses", "all", "labels", "rule"}
     path.write_text(path.read_text().replace("tieless", "tiefull"))
-    with pytest.raises(ArtifactError, match="damaged"):
+    with pytest.raises(errors.ArtifactError, match="damaged"):
         read_study(Path(config.run_dir), "tieless")
     assert _study(config, ALL)["tieless"] == study
     assert read_study(Path(config.run_dir), "tieless") is not None
@@ -351,7 +351,7 @@ def test_a_learner_that_fails_on_one_treatment_leaves_the_others(
 
 def test_unprepared_battles_and_unknown_names_are_errors(planted: SimpleNamespace) -> None:
     config = planted.config()
-    with pytest.raises(ArtifactError, match="have not been prepared"):
+    with pytest.raises(errors.ArtifactError, match="have not been prepared"):
         study_sources(config, settings=FAST)
-    with pytest.raises(ConfigError, match='no learner is called "q"'):
+    with pytest.raises(errors.ConfigError, match='no learner is called "q"'):
         _study(config, StudySettings(learner="q"))

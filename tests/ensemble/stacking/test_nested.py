@@ -7,8 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.errors import FoldError, LearnerError
-from ensemble.plugin.base import FitContext, MetaFeatures, MetaLearner
+from ensemble import FitContext, MetaFeatures, MetaLearner, errors
 from ensemble.stacking.candidates import simple_candidates
 from ensemble.stacking.nested import cross_validate
 from ensemble_plugins.lightgbm_stacker import LightGBMStacker
@@ -119,13 +118,13 @@ def test_a_cluster_on_both_sides_is_an_error(case: Any) -> None:
     meta, labels, folds, clusters = case
     folds = folds.copy()
     folds[0] = (folds[1] + 1) % 3
-    with pytest.raises(FoldError, match="1 clusters lie in more than one fold: 0"):
+    with pytest.raises(errors.FoldError, match="1 clusters lie in more than one fold: 0"):
         cross_validate({"told": recorder()}, meta, labels, folds, clusters, seed=0, threads=1)
 
 
 def test_a_single_fold_is_an_error(case: Any) -> None:
     meta, labels, folds, clusters = case
-    with pytest.raises(FoldError, match="at least two folds"):
+    with pytest.raises(errors.FoldError, match="at least two folds"):
         cross_validate({"told": recorder()}, meta, labels, folds * 0, clusters, seed=0, threads=1)
 
 
@@ -140,7 +139,7 @@ def test_a_single_fold_is_an_error(case: Any) -> None:
 )
 def test_wrong_probabilities_name_the_candidate(answer: Any, message: str, case: Any) -> None:
     meta, labels, folds, clusters = case
-    with pytest.raises(LearnerError, match=message) as caught:
+    with pytest.raises(errors.LearnerError, match=message) as caught:
         cross_validate({"told": recorder(answer)}, meta, labels, folds, clusters, seed=0, threads=1)
     assert caught.value.where == 'candidate "told", outer fold 0'
 
@@ -151,7 +150,9 @@ def test_what_a_candidate_raises_becomes_an_error_that_names_it(case: Any) -> No
     def make() -> MetaLearner:
         raise RuntimeError("no such thing")
 
-    with pytest.raises(LearnerError, match="fit raised RuntimeError: no such thing") as caught:
+    with pytest.raises(
+        errors.LearnerError, match="fit raised RuntimeError: no such thing"
+    ) as caught:
         cross_validate({"broken": make}, meta, labels, folds, clusters, seed=0, threads=1)
     assert caught.value.where == (
         f'candidate "broken", outer fold 0, {__file__}:{make.__code__.co_firstlineno + 1}'
@@ -213,7 +214,7 @@ def test_a_fit_that_returns_nothing_is_named(case: Any) -> None:
         def fit(self, *_: Any, **__: Any) -> Self:
             return None  # type: ignore[return-value]
 
-    with pytest.raises(LearnerError, match="fit returned NoneType(.|\n)*`return self`"):
+    with pytest.raises(errors.LearnerError, match="fit returned NoneType(.|\n)*`return self`"):
         cross_validate({"forgets": Forgets}, meta, labels, folds, clusters, seed=0, threads=1)
 
 
@@ -223,7 +224,7 @@ def test_a_panic_of_polars_names_the_candidate(case: Any) -> None:
     def make() -> MetaLearner:
         raise pl.exceptions.PanicException("not implemented")
 
-    with pytest.raises(LearnerError, match="fit raised PanicException: not implemented"):
+    with pytest.raises(errors.LearnerError, match="fit raised PanicException: not implemented"):
         cross_validate({"panics": make}, meta, labels, folds, clusters, seed=0, threads=1)
 
 

@@ -4,9 +4,7 @@ from typing import Any
 
 import pytest
 
-from ensemble.errors import ConfigError
-from ensemble.pipeline import run
-from ensemble.plugin.base import Resources
+from ensemble import Resources, errors, run
 from ensemble.stacking.settings import check_plugins
 
 ONE: list[dict[str, Any]] = [{"name": "p", "plugin": "prior"}]
@@ -26,7 +24,7 @@ def test_a_candidate_that_there_will_not_be_is_refused_before_any_work(
     project: Any, learners: Any, stack: dict[str, Any], message: str
 ) -> None:
     config = project.config(learners, stack={"resamples": 200, **stack})
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(errors.ConfigError, match=message):
         run(config)
     assert not (project.path / "run" / "learners").exists()
     assert not (project.path / "run" / "battles.parquet").exists()
@@ -44,7 +42,7 @@ def test_a_candidate_that_there_will_be_is_accepted(
 
 def test_faults_of_learners_and_of_the_stack_are_told_together(project: Any) -> None:
     learners = [*ONE, {"name": "q", "plugin": "prior", "shfit": 1.0}]
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(errors.ConfigError) as caught:
         check_plugins(project.config(learners, stack={"choose": "meen", "features": ["lenght"]}))
     for part in ('unknown parameter "shfit"', 'candidate "meen"', '"lenght"'):
         assert part in str(caught.value)
@@ -63,7 +61,9 @@ def _sources(project: Any, **use: Any) -> list[dict[str, Any]]:
 
 def test_an_offset_for_a_learner_that_takes_none_is_refused(project: Any) -> None:
     config = project.config(ONE, sources=_sources(project, logit_adjustment=True))
-    with pytest.raises(ConfigError, match='"extra" has logit_adjustment = true(.|\n)*learner "p"'):
+    with pytest.raises(
+        errors.ConfigError, match='"extra" has logit_adjustment = true(.|\n)*learner "p"'
+    ):
         check_plugins(config)
 
 
@@ -85,7 +85,7 @@ def test_an_offset_of_pretraining_is_refused_where_it_would_come(project: Any) -
         learners, sources=_sources(project, logit_adjustment=True, role="pretrain")
     )
     with pytest.raises(
-        ConfigError, match="has logit_adjustment = true, and the learner takes none"
+        errors.ConfigError, match="has logit_adjustment = true, and the learner takes none"
     ):
         check_plugins(config)
 
@@ -101,6 +101,6 @@ def test_one_device_is_refused_to_a_learner_that_wants_two(
     check_plugins(config)
     monkeypatch.setattr(fake_learners, "resources", Resources(gpus=2))
     message = r'on 2 GPUs, and \[execution\] gives it cuda:. alone(.|\n)*learner "p"(.|\n)*hint'
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(errors.ConfigError, match=message):
         check_plugins(config)
     check_plugins(project.config(ONE))

@@ -10,15 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble.errors import (
-    ArtifactError,
-    ConfigError,
-    DataError,
-    LearnerError,
-    UnknownNameError,
-)
+from ensemble import CLASSES, FitContext, MetaFeatures, MetaLearner, errors
 from ensemble.evaluation.losses import row_log_loss, softmax
-from ensemble.plugin.base import CLASSES, FitContext, MetaFeatures, MetaLearner
 from ensemble.stacking.candidates import BestSingle, Mean
 from ensemble.stacking.data import StackData
 from ensemble.stacking.outputs import OOF_SCHEMA, ids_fingerprint
@@ -180,9 +173,9 @@ def test_the_chosen_model_and_any_other_can_be_loaded(stored: Any) -> None:
     assert isinstance(mean, Mean)
     found = mean.predict_proba(data.meta)
     np.testing.assert_allclose(found, softmax(data.meta.logits.mean(axis=1)), atol=1e-6)
-    with pytest.raises(ArtifactError, match='uses the meta-learner "lightgbm"'):
+    with pytest.raises(errors.ArtifactError, match='uses the meta-learner "lightgbm"'):
         load_stack(directory, None)
-    with pytest.raises(UnknownNameError, match='unknown candidate "medium"'):
+    with pytest.raises(errors.UnknownNameError, match='unknown candidate "medium"'):
         load_stack(directory, stacker, "medium")
 
 
@@ -200,7 +193,7 @@ def test_a_damaged_stack_is_refused(tmp_path: Path) -> None:
     run(directory, draw(60), meta_learner=None)
     file = directory / "model" / "blend" / "model.json"
     file.write_text(file.read_text().replace("0.", "1.", 1))
-    with pytest.raises(ArtifactError, match="not what its manifest says"):
+    with pytest.raises(errors.ArtifactError, match="not what its manifest says"):
         load_stack(directory, None)
 
 
@@ -223,7 +216,7 @@ def test_no_row_predicted_by_all_is_an_error(tmp_path: Path) -> None:
     data = draw(30)
     data.meta.logits[:15, 0] = np.nan
     data.meta.logits[15:, 1] = np.nan
-    with pytest.raises(DataError, match="none of 30 rows"):
+    with pytest.raises(errors.DataError, match="none of 30 rows"):
         run(tmp_path / "stack", data)
     assert not (tmp_path / "stack").exists()
 
@@ -231,7 +224,7 @@ def test_no_row_predicted_by_all_is_an_error(tmp_path: Path) -> None:
 def test_infinite_logits_name_the_learner(tmp_path: Path) -> None:
     data = draw(30)
     data.meta.logits[3, 1, 2] = -np.inf
-    with pytest.raises(DataError, match="infinite") as caught:
+    with pytest.raises(errors.DataError, match="infinite") as caught:
         run(tmp_path / "stack", data)
     assert caught.value.where == "learners second"
 
@@ -252,14 +245,14 @@ def test_an_unknown_choice_is_refused_before_anything_is_fitted(tmp_path: Path) 
     def never() -> MetaLearner:
         raise AssertionError
 
-    with pytest.raises(UnknownNameError, match='unknown candidate "lightgmb"') as caught:
+    with pytest.raises(errors.UnknownNameError, match='unknown candidate "lightgmb"') as caught:
         run(tmp_path / "stack", draw(30), choose="lightgmb", meta_learner=never)
     assert 'did you mean "lightgbm"' in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["mean", "auto", "../up", "a/b", "a\\b", "..", ""])
 def test_a_meta_learner_cannot_take_a_name_that_is_taken_or_leaves_the_run(name: str) -> None:
-    with pytest.raises(ConfigError, match="cannot name a meta-learner"):
+    with pytest.raises(errors.ConfigError, match="cannot name a meta-learner"):
         list_candidates(2, stacker, name)
 
 
@@ -307,7 +300,7 @@ def test_a_faulty_meta_learner_is_named_and_the_former_stack_stays(
     directory = tmp_path / "stack"
     run(directory, draw(90), meta_learner=None)
     before = read_manifest(directory)
-    with pytest.raises(LearnerError, match=message) as caught:
+    with pytest.raises(errors.LearnerError, match=message) as caught:
         run(directory, draw(90), meta_learner=lambda: Faulty(method), meta_learner_name="faulty")
     raised = method in ("save", "load")
     assert (caught.value.where == 'candidate "faulty"') != raised

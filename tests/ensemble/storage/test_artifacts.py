@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble.errors import ArtifactError, EnsembleError
+from ensemble import errors
 from ensemble.run_dir.leftovers import sweep_temporary
 from ensemble.storage.atomic import TEMPORARY, atomic_path
 from ensemble.storage.directories import MANIFEST, atomic_directory, read_manifest
@@ -86,7 +86,7 @@ def test_damage_is_found(tmp_path: Path, damage: str) -> None:
             (fold / MANIFEST).unlink()
         case "garbage":
             (fold / MANIFEST).write_text("{")
-    with pytest.raises(ArtifactError, match="damaged|missing|cannot be read"):
+    with pytest.raises(errors.ArtifactError, match="damaged|missing|cannot be read"):
         read_manifest(fold)
 
 
@@ -99,9 +99,11 @@ def test_a_full_disk_is_an_error_of_ours_and_keeps_the_former_file(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(EnsembleError, match="No space left on device(.|\n)*nothing was lost"):
+    with pytest.raises(
+        errors.EnsembleError, match="No space left on device(.|\n)*nothing was lost"
+    ):
         write_json(tmp_path / "x.json", {"a": 2})
-    with pytest.raises(EnsembleError, match="No space left on device"):
+    with pytest.raises(errors.EnsembleError, match="No space left on device"):
         _write(tmp_path / "fold", a="1")
     assert read_json(tmp_path / "x.json") == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
@@ -210,7 +212,7 @@ def test_what_a_system_drops_is_no_part_of_an_artifact(stray: str, fold: Path) -
 
 def test_a_hidden_file_of_anybody_else_is_foreign(fold: Path) -> None:
     (fold / ".hidden").write_text("x")
-    with pytest.raises(ArtifactError, match="missing or foreign files: .hidden"):
+    with pytest.raises(errors.ArtifactError, match="missing or foreign files: .hidden"):
         read_manifest(fold)
 
 
@@ -234,7 +236,7 @@ def test_an_error_between_the_two_renames_puts_the_former_back(
         return rename(source, target)
 
     monkeypatch.setattr(Path, "rename", interrupted)
-    with pytest.raises((KeyboardInterrupt, EnsembleError), match="cannot write|^$"):
+    with pytest.raises((KeyboardInterrupt, errors.EnsembleError), match="cannot write|^$"):
         _write(fold, a="new")
     assert (fold / "a").read_text() == "former"
     assert [path.name for path in fold.parent.iterdir()] == ["fold-0"]
@@ -272,7 +274,7 @@ def test_what_is_whole_is_kept_where_it_cannot_be_moved(
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    with monkeypatch.context() as patch, pytest.raises(EnsembleError, match="cannot write"):
+    with monkeypatch.context() as patch, pytest.raises(errors.EnsembleError, match="cannot write"):
         patch.setattr(Path, "rename", refuse)
         sweep_temporary(tmp_path)
     assert read_manifest(_leftover(fold, 1, "old-"))["made_by"] == "a test"
@@ -286,7 +288,7 @@ def test_sweeping_where_there_is_no_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("write", [_write, lambda path: write_json(path, {})])
 def test_what_is_in_the_way_is_an_error_of_ours(tmp_path: Path, write: Any) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(EnsembleError, match="cannot write: Not a directory|File exists"):
+    with pytest.raises(errors.EnsembleError, match="cannot write: Not a directory|File exists"):
         write(tmp_path / "file" / "inside")
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -294,9 +296,11 @@ def test_what_is_in_the_way_is_an_error_of_ours(tmp_path: Path, write: Any) -> N
 def test_a_file_in_the_place_of_a_directory_and_the_other_way_round(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "directory").mkdir()
-    with pytest.raises(EnsembleError, match="cannot write: Not a directory(.|\n)*in the way"):
+    with pytest.raises(
+        errors.EnsembleError, match="cannot write: Not a directory(.|\n)*in the way"
+    ):
         _write(tmp_path / "file", a="1")
-    with pytest.raises(EnsembleError, match="cannot write: Is a directory(.|\n)*in the way"):
+    with pytest.raises(errors.EnsembleError, match="cannot write: Is a directory(.|\n)*in the way"):
         write_json(tmp_path / "directory", {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["directory", "file"]
 
@@ -313,7 +317,9 @@ def test_a_file_in_the_place_of_a_directory_and_the_other_way_round(tmp_path: Pa
 )
 def test_a_body_that_the_disk_refuses(tmp_path: Path, atomic: Any, error: Exception) -> None:
     with (
-        pytest.raises(EnsembleError, match="cannot write: (No space|Permission)(.|\n)*free space"),
+        pytest.raises(
+            errors.EnsembleError, match="cannot write: (No space|Permission)(.|\n)*free space"
+        ),
         atomic(tmp_path / "x"),
     ):
         raise error
@@ -326,7 +332,7 @@ def test_a_body_that_the_disk_refuses(tmp_path: Path, atomic: Any, error: Except
     [
         FileNotFoundError(errno.ENOENT, "No such file or directory"),
         pl.exceptions.ComputeError("a fault of the body"),
-        EnsembleError("an error of ours (os error 28)"),
+        errors.EnsembleError("an error of ours (os error 28)"),
     ],
 )
 def test_a_fault_of_the_body_passes_as_it_is(tmp_path: Path, atomic: Any, error: Exception) -> None:
@@ -347,10 +353,10 @@ def test_what_cannot_be_read_is_an_artifact_error(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     (fold.parent / "directory.json").mkdir()
-    with pytest.raises(ArtifactError, match="cannot be read|missing"):
+    with pytest.raises(errors.ArtifactError, match="cannot be read|missing"):
         read(fold.parent / "directory.json")
     monkeypatch.setattr(Path, "open" if read is read_manifest else "read_text", refuse)
-    with pytest.raises(ArtifactError, match="cannot be read(.|\n)*Permission denied"):
+    with pytest.raises(errors.ArtifactError, match="cannot be read(.|\n)*Permission denied"):
         read(fold)
 
 
@@ -361,7 +367,7 @@ def test_a_directory_that_cannot_be_searched_is_an_artifact_error(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "is_file", refuse)
-    with pytest.raises(ArtifactError, match="cannot be read(.|\n)*Permission denied"):
+    with pytest.raises(errors.ArtifactError, match="cannot be read(.|\n)*Permission denied"):
         read_manifest(fold)
 
 
@@ -379,7 +385,7 @@ def test_sealed_json_reads_back(value: dict[str, Any]) -> None:
 )
 def test_json_that_is_not_as_it_was_sealed_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)
-    with pytest.raises(ArtifactError, match="(damaged|cannot be read)(.|\n)*make it anew"):
+    with pytest.raises(errors.ArtifactError, match="(damaged|cannot be read)(.|\n)*make it anew"):
         read_checksummed(tmp_path / "x.json", hint="make it anew")
 
 
@@ -388,7 +394,7 @@ def test_sealed_json_that_lost_a_key_is_refused(tmp_path: Path) -> None:
     sealed = read_json(tmp_path / "x.json")
     del sealed["b"]
     write_json(tmp_path / "x.json", sealed)
-    with pytest.raises(ArtifactError, match="not what was written"):
+    with pytest.raises(errors.ArtifactError, match="not what was written"):
         read_checksummed(tmp_path / "x.json", hint="make it anew")
 
 
@@ -466,5 +472,5 @@ def test_what_changes_after_it_was_verified_is_noticed(
 ) -> None:
     directory = _verified(tmp_path, monkeypatch)
     change(directory)
-    with pytest.raises(ArtifactError, match="damaged"):
+    with pytest.raises(errors.ArtifactError, match="damaged"):
         read_manifest(directory)

@@ -10,12 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble import CLASSES, Config, errors, hookimpl, run
 from ensemble.config.load import load_run_config
-from ensemble.config.settings import Config
-from ensemble.errors import ArtifactError, DataError, LearnerError
-from ensemble.pipeline import run
-from ensemble.plugin.base import CLASSES
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.submission.new_rows import predict_file
 from ensemble.submission.write import read_submission
 from ensemble_plugins.tfidf import Tfidf
@@ -30,7 +26,7 @@ TFIDF = {"name": "words", "plugin": "tfidf", "min_df": 1, "char_ngrams": [1, 2]}
 @pytest.fixture
 def saved(project: Any) -> Config:
     """Make a run whose predictions differ from row to row, and lose its data files."""
-    place = run(project.config([TFIDF]))
+    place = run(project.config([TFIDF])).directory
     for name in ("train.csv", "extra.csv"):
         (project.path / name).unlink()
     return load_run_config(place)
@@ -57,7 +53,9 @@ def test_before_there_is_a_stack_the_error_says_how_to_make_one(
     project: Any, saved: Config
 ) -> None:
     shutil.rmtree(Path(saved.run_dir) / "stack")
-    with pytest.raises(ArtifactError, match="no stack yet(.|\n)*run `ensemble stack CONFIG`"):
+    with pytest.raises(
+        errors.ArtifactError, match="no stack yet(.|\n)*run `ensemble stack CONFIG`"
+    ):
         predict_file(saved, project.path / "test.csv", project.path / "out.csv")
 
 
@@ -93,7 +91,7 @@ def test_a_file_with_a_bad_row_leaves_the_output_as_it_was(project: Any, saved: 
     output.write_text("kept")
     bad = project.path / "bad.csv"
     bad.write_text((project.path / "test.csv").read_text() + 'x,not json,"[""a""]","[""b""]"\n')
-    with pytest.raises(DataError, match="a submission needs every test row"):
+    with pytest.raises(errors.DataError, match="a submission needs every test row"):
         predict_file(saved, bad, output)
     assert output.read_text() == "kept"
 
@@ -106,7 +104,7 @@ def looked_up(project: Any) -> Config:
         logits = {f"logit_{side}": pl.int_range(pl.len()) / 50 * sign for side, sign in SIDES}
         frame.with_columns(**logits).write_csv(project.path / f"{name}.csv")
     learner = {"name": "mine", "plugin": "precomputed", "oof": "oof.csv", "test": "known.csv"}
-    return load_run_config(run(project.config([learner])))
+    return load_run_config(run(project.config([learner])).directory)
 
 
 def test_predictions_of_a_target_battle_are_not_given_to_another_of_its_id(
@@ -116,7 +114,9 @@ def test_predictions_of_a_target_battle_are_not_given_to_another_of_its_id(
     rows.with_columns(id=pl.format("arena-{}", pl.int_range(pl.len()))).write_csv(
         project.path / "new.csv"
     )
-    with pytest.raises(DataError, match="9 rows have ids of target battles of .*arena-0") as caught:
+    with pytest.raises(
+        errors.DataError, match="9 rows have ids of target battles of .*arena-0"
+    ) as caught:
         predict_file(looked_up, project.path / "new.csv", project.path / "out.csv")
     assert caught.value.where == 'learner "mine", which looks predictions up by id'
     assert not (project.path / "out.csv").exists()
@@ -129,7 +129,7 @@ def test_a_precomputed_learner_says_how_new_rows_get_predictions(
     assert predict_file(looked_up, project.path / "test.csv", again) == 9
     rows = pl.read_csv(project.path / "test.csv").with_columns(id=pl.format("new-{}", "id"))
     rows.write_csv(project.path / "new.csv")
-    with pytest.raises(LearnerError, match="no stored predictions for .*new-t-0") as caught:
+    with pytest.raises(errors.LearnerError, match="no stored predictions for .*new-t-0") as caught:
         predict_file(looked_up, project.path / "new.csv", project.path / "out.csv")
     assert caught.value.hint is not None
     assert "give it as `test =`, and run again" in caught.value.hint
@@ -157,7 +157,7 @@ def test_a_learner_that_was_taught_scores_new_rows(
     use_plugins(pupil=_Plugin())
     learners = [{"name": "pupil", "plugin": "pupil", "teachers": ["words"]}, TFIDF]
     config = project.config(learners, predict={"models": models})
-    place = run(config)
+    place = run(config).directory
     output = project.path / "again.csv"
     predict_file(load_run_config(place), project.path / "test.csv", output)
     expected = _probabilities(place / "submission.csv")
@@ -172,7 +172,7 @@ def test_a_learner_of_rows_that_another_labeled_scores_new_rows(project: Any, mo
     learners = [TFIDF, TFIDF | {"name": "pupil", "ridge": 2.0}]
     sources = [each.model_dump(exclude_none=True) for each in project.config(learners).sources]
     sources[1] |= {"role": "pseudo", "pseudo_labelers": ["words"]}
-    place = run(project.config(learners, sources=sources, predict={"models": models}))
+    place = run(project.config(learners, sources=sources, predict={"models": models})).directory
     output = project.path / "again.csv"
     predict_file(load_run_config(place), project.path / "test.csv", output)
     expected = _probabilities(place / "submission.csv")
@@ -188,10 +188,10 @@ def test_models_of_another_teacher_are_refused(
     use_plugins(pupil=_Plugin())
     learners = [{"name": "pupil", "plugin": "pupil", "teachers": ["words"]}, TFIDF]
     options = {"predict": {"models": "refit"}}
-    place = run(project.config(learners, **options))
+    place = run(project.config(learners, **options)).directory
     shutil.copytree(place / "learners" / "pupil" / "refit", project.path / "kept")
     run(project.config([learners[0], TFIDF | {"min_df": 2}], **options))
     shutil.rmtree(place / "learners" / "pupil" / "refit")
     shutil.copytree(project.path / "kept", place / "learners" / "pupil" / "refit")
-    with pytest.raises(ArtifactError, match="not one that the stack was made from"):
+    with pytest.raises(errors.ArtifactError, match="not one that the stack was made from"):
         predict_file(load_run_config(place), project.path / "test.csv", project.path / "no.csv")

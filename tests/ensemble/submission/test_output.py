@@ -13,18 +13,15 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ensemble import Config, errors, hookimpl, run
 from ensemble.config.load import load_run_config
-from ensemble.config.settings import Config
-from ensemble.errors import ConfigError, DataError, EnsembleError, InputError
-from ensemble.pipeline import run
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.submission.new_rows import predict_file, reading_options
 from ensemble.submission.output import check_output, write_output
 
 
 @pytest.fixture
 def saved(project: Any) -> Config:
-    return load_run_config(run(project.config()))
+    return load_run_config(run(project.config()).directory)
 
 
 def _expected(saved: Config) -> str:
@@ -65,7 +62,7 @@ def test_a_pipe_is_written_into(project: Any, saved: Config) -> None:
 def test_a_device_stays_a_device(project: Any, saved: Config) -> None:
     predict_file(saved, project.path / "test.csv", Path(os.devnull))
     assert Path(os.devnull).is_char_device()
-    with pytest.raises(EnsembleError, match="cannot write: No space left"):
+    with pytest.raises(errors.EnsembleError, match="cannot write: No space left"):
         write_output(Path("/dev/full"), "text")
 
 
@@ -92,7 +89,7 @@ def test_no_input_is_replaced(name: str, by: str, project: Any, saved: Config) -
     elif by == "other spelling":
         output = project.path / "run" / ".." / name
     with pytest.raises(
-        InputError, match="the output would replace (the test file|what is read from)"
+        errors.InputError, match="the output would replace (the test file|what is read from)"
     ):
         predict_file(saved, project.path / "test.csv", output)
     assert path.read_bytes() == before
@@ -104,7 +101,7 @@ def test_no_file_of_a_run_is_replaced_and_none_put_among_them(project: Any, save
     new = [place / "new.csv", place / "learners" / "p" / "fold-0" / "new.csv", place / "no" / "x"]
     (project.path / "link").symlink_to(place)
     for output in (*before, *new, project.path / "link" / "new.csv"):
-        with pytest.raises(InputError, match="lies in a run directory"):
+        with pytest.raises(errors.InputError, match="lies in a run directory"):
             predict_file(saved, project.path / "test.csv", output)
     now = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     assert now == before
@@ -120,21 +117,21 @@ def test_no_file_of_a_run_is_replaced_and_none_put_among_them(project: Any, save
 def test_what_is_no_place_for_a_table_is_refused(make: Any, match: str, tmp_path: Path) -> None:
     output = tmp_path / "out"
     make(output)
-    with pytest.raises(InputError, match=match):
+    with pytest.raises(errors.InputError, match=match):
         check_output(output, [])
 
 
 @pytest.mark.parametrize("name", ["config.toml", "plugin.py", "labels.parquet"])
 def test_a_file_whose_name_says_that_it_is_no_table_is_kept(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("mine")
-    with pytest.raises(InputError, match="and is a CSV table"):
+    with pytest.raises(errors.InputError, match="and is a CSV table"):
         check_output(tmp_path / name, [])
     check_output(tmp_path / f"new-{name}", [])
 
 
 def test_nothing_goes_into_a_directory_that_is_read_as_a_whole(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
-    with pytest.raises(InputError, match="would replace what is read from"):
+    with pytest.raises(errors.InputError, match="would replace what is read from"):
         check_output(tmp_path / "shards" / "new.csv", [tmp_path / "shards"])
 
 
@@ -152,7 +149,7 @@ def _command(*arguments: object, **options: Any) -> subprocess.CompletedProcess[
 def installed(project: Any) -> Config:
     """A run of a learner that a process of its own has too."""
     words = {"name": "w", "plugin": "tfidf", "min_df": 1, "char_ngrams": [1, 2]}
-    return load_run_config(run(project.config([words])))
+    return load_run_config(run(project.config([words])).directory)
 
 
 @pytest.mark.slow
@@ -195,7 +192,7 @@ class Loaders:
 def by_loader(project: Any, use_plugins: Any) -> Config:
     use_plugins(loaders=Loaders())
     test = {"path": "test.csv", "loader": "separated", "options": {"first": 3}}
-    return load_run_config(run(project.config(test=test)))
+    return load_run_config(run(project.config(test=test)).directory)
 
 
 def test_new_rows_are_read_as_the_runs_own_test_file(project: Any, by_loader: Config) -> None:
@@ -220,7 +217,9 @@ def test_reading_options_that_are_given_come_before_the_runs(
 
 
 def test_options_without_a_loader_are_refused(by_loader: Config) -> None:
-    with pytest.raises(ConfigError, match="options are for a loader, and none is given: first"):
+    with pytest.raises(
+        errors.ConfigError, match="options are for a loader, and none is given: first"
+    ):
         reading_options(by_loader, loader="none", options={"first": 1})
 
 
@@ -234,7 +233,7 @@ def test_plain_cells_of_new_rows_are_read_where_it_is_said(project: Any, install
     plain.write_csv(project.path / "plain.csv")
     output = project.path / "out.csv"
     asked = ("predict", installed.run_dir, "--test", project.path / "plain.csv", "--output", output)
-    with pytest.raises(DataError, match="text_format"):
+    with pytest.raises(errors.DataError, match="text_format"):
         predict_file(installed, project.path / "plain.csv", output)
     done = _command(*asked, "--text-format", "plain", "--json", stdout=subprocess.PIPE)
     assert done.returncode == 0, done.stderr

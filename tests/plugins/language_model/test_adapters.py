@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from ensemble.errors import ArtifactError
+from ensemble import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,7 +157,7 @@ def test_tensors_that_do_not_fit_are_named(fault: str, tmp_path: Path, stored: P
     before = logits(again)
     edit, message = FAULTS[fault]
     change(stored, edit)
-    with pytest.raises(ArtifactError, match=message) as error:
+    with pytest.raises(errors.ArtifactError, match=message) as error:
         adapters.read_state(again, stored)
     assert error.value.where == str(stored / adapters.WEIGHTS)
     assert (logits(again) == before).all(), "nothing is loaded in part"
@@ -166,7 +166,7 @@ def test_tensors_that_do_not_fit_are_named(fault: str, tmp_path: Path, stored: P
 def test_a_missing_tensor_of_full_tuning_is_named(tmp_path: Path, stored: Path) -> None:
     again = fresh(written("llama3", tmp_path, stored, tuning="full"))
     change(stored, lambda tensors: tensors.pop("model.norm.weight"))
-    with pytest.raises(ArtifactError, match="model.norm.weight is missing"):
+    with pytest.raises(errors.ArtifactError, match="model.norm.weight is missing"):
         adapters.read_state(again, stored)
 
 
@@ -180,7 +180,7 @@ def test_a_tensor_that_peft_drops_is_named(
         put(model, {n: t for n, t in tensors.items() if n != A}, **options)
 
     monkeypatch.setattr(peft, "set_peft_model_state_dict", drop)
-    with pytest.raises(ArtifactError, match=f"1 tensors did not reach the model: {A}"):
+    with pytest.raises(errors.ArtifactError, match=f"1 tensors did not reach the model: {A}"):
         adapters.read_state(again, stored)
 
 
@@ -189,7 +189,9 @@ def test_other_base_weights_are_refused(tmp_path: Path, stored: Path) -> None:
     trained_on = json.loads((stored / adapters.BASE).read_text())["sha256"]
     tiny.save_checkpoint("llama3", tmp_path, seed=2)
     again = loading.load_classifier(chosen, device=torch.device("cpu"))
-    with pytest.raises(ArtifactError, match=f"are not what was trained on.*{trained_on}") as error:
+    with pytest.raises(
+        errors.ArtifactError, match=f"are not what was trained on.*{trained_on}"
+    ) as error:
         adapters.read_state(again, stored)
     assert str(error.value.hint).startswith("put those files back, or say in `model`")
 

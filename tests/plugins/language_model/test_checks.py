@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ensemble.errors import LearnerError
+from ensemble import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ def test_a_fault_is_told_with_its_place(
         model.Classifier, "logits", lambda self, batch: break_it(self, plain(self, batch))
     )
     monkeypatch.setattr(checks, "read_state", mark)
-    with pytest.raises(LearnerError, match=f"they drift by 0.0(.|\n)*{where}"):
+    with pytest.raises(errors.LearnerError, match=f"they drift by 0.0(.|\n)*{where}"):
         check("llama3", tmp_path)
 
 
@@ -94,5 +94,5 @@ def test_a_lost_adapter_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return state | {lost: torch.zeros_like(state[lost])}
 
     monkeypatch.setattr(checks, "trained_state", lose)
-    with pytest.raises(LearnerError, match="after save and load"):
+    with pytest.raises(errors.LearnerError, match="after save and load"):
         check("gemma2", tmp_path)

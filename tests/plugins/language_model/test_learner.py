@@ -16,9 +16,8 @@ pytest.importorskip("peft")
 import torch
 from safetensors.torch import load_file, save_file
 
-from ensemble import FitContext
+from ensemble import FitContext, errors
 from ensemble.battles.swap import swap_battles
-from ensemble.errors import ArtifactError, ConfigError, LearnerError
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, plain_parameters
 
@@ -188,7 +187,7 @@ def test_teachers_are_followed(checkpoint: Callable[[str], Path]) -> None:
     one, two = (
         np.tile(np.array(row, dtype=np.float32), (18, 1)) for row in ([0, 6, 0], [9, -6, 0])
     )
-    with pytest.raises(LearnerError, match="no logits of the teachers two"):
+    with pytest.raises(errors.LearnerError, match="no logits of the teachers two"):
         _fit(learner, teachers={"one": one})
     context = FitContext(seed=5, device="cpu")
     learner.pretrain(earlier, _labels(earlier), context=context)
@@ -371,7 +370,7 @@ def test_no_more_threads_are_used_than_may_be(checkpoint: Callable[[str], Path])
 
 
 def test_weights_that_are_not_there_are_an_error_that_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(LearnerError, match="the model cannot be loaded") as caught:
+    with pytest.raises(errors.LearnerError, match="the model cannot be loaded") as caught:
         _fit(_make("gemma2-lora", tmp_path / "nowhere"))
     assert caught.value.where == str(tmp_path / "nowhere")
     assert "directory" in str(caught.value.hint)
@@ -386,12 +385,12 @@ def test_a_tensor_that_is_missing_on_load_is_an_error(
     tensors = load_file(path)
     tensors.pop(next(name for name in tensors if "score" in name))
     save_file(tensors, path)
-    with pytest.raises(ArtifactError, match="score.* is missing"):
+    with pytest.raises(errors.ArtifactError, match="score.* is missing"):
         _make("llama3-lora", source).load(tmp_path)
 
 
 def test_predicting_before_fitting_is_an_error(checkpoint: Callable[[str], Path]) -> None:
-    with pytest.raises(LearnerError, match="the learner is not fitted"):
+    with pytest.raises(errors.LearnerError, match="the learner is not fitted"):
         _make("deberta", checkpoint("deberta")).predict_logits(NEW)
 
 
@@ -407,7 +406,7 @@ def test_dependencies_follow_the_content_of_a_checkpoint(tmp_path: Path, changed
     other = tiny.tiny_models.save_checkpoint("gemma2", tmp_path / "other", seed=2)
     (source / changed).write_bytes((other / changed).read_bytes())
     assert _make("llama3-lora", source).dependencies() != before
-    with pytest.raises(LearnerError, match="the model cannot be loaded") as error:
+    with pytest.raises(errors.LearnerError, match="the model cannot be loaded") as error:
         learner.dependencies()
     assert "say so in `model` of the config" in str(error.value.hint)
 
@@ -487,16 +486,16 @@ def test_every_recipe_names_parameters_and_their_values() -> None:
 def test_an_unknown_recipe_is_refused() -> None:
     with pytest.raises(ValueError, match="recipe must be one of '1st', .*, got '2nd'"):
         cast("Any", get_manager().base_learners.get("gemma2-lora"))(recipe="2nd")
-    with pytest.raises(ConfigError, match=r'parameter "recipe"'):
+    with pytest.raises(errors.ConfigError, match=r'parameter "recipe"'):
         _make("gemma2-lora", "somewhere", recipe="2nd")
 
 
 def test_a_config_is_checked_by_type_before_any_work() -> None:
-    with pytest.raises(ConfigError, match="input should be 4, 8 or 16, got 5"):
+    with pytest.raises(errors.ConfigError, match="input should be 4, 8 or 16, got 5"):
         _make("llama3-lora", "somewhere", bits=5)
-    with pytest.raises(ConfigError, match='unknown parameter "learn_rate".*"learning_rate"'):
+    with pytest.raises(errors.ConfigError, match='unknown parameter "learn_rate".*"learning_rate"'):
         _make("deberta", "somewhere", learn_rate=1e-4)
-    with pytest.raises(ConfigError, match="weights of 4 bits cannot be trained"):
+    with pytest.raises(errors.ConfigError, match="weights of 4 bits cannot be trained"):
         _make("deberta", "somewhere", bits=4)
 
 

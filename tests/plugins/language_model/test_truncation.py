@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from ensemble.errors import UnknownNameError
+from ensemble import errors
 from ensemble_plugins.language_model.text.truncation import (
     LEAST_ROUND,
     PROMPT_TOKENS,
@@ -235,5 +235,5 @@ def test_no_round_or_no_room_for_its_scaffold_is_refused(
 
 
 def test_an_unknown_rule_names_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match='did you mean "middle"'):
+    with pytest.raises(errors.UnknownNameError, match='did you mean "middle"'):
         find_rule("midle")
