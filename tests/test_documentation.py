@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +16,9 @@ from ensemble import run
 from ensemble.config.load import parse_config
 from ensemble.plugin import hookspecs
 from ensemble.plugin.manager import Manager, use_manager
+
+if TYPE_CHECKING:
+    from tests.fixture_types import Project
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -110,7 +113,7 @@ def test_every_hook_is_documented_with_its_arguments() -> None:
             assert f"`{name}({arguments})`" in page
 
 
-def test_the_learner_of_the_docs_goes_through_a_whole_run(project: Any) -> None:
+def test_the_learner_of_the_docs_goes_through_a_whole_run(project: Project) -> None:
     (code,) = [block for block in _blocks("docs/models.md", "python") if "class Longer" in block]
     lines = [line for line in code.splitlines() if line.strip() and not line.startswith("#")]
     assert len(lines) <= 25

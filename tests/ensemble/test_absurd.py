@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,10 @@ from ensemble.battles.loading import load_battles
 from ensemble.config.load import load_config
 from ensemble.storage.hashing import hash_file, hash_tree
 from ensemble.submission.write import read_submission, read_test_ids
+
+if TYPE_CHECKING:
+    from ensemble import Config
+    from tests.fixture_types import Project
 
 BASE = """
 run_dir = "run"
@@ -25,7 +29,7 @@ role = "target"
 """
 
 
-def _load(directory: Path, text: str) -> Any:
+def _load(directory: Path, text: str) -> Config:
     path = directory / "config.toml"
     path.write_text(text)
     return load_config(path)
@@ -105,7 +109,7 @@ def test_what_never_ends_is_no_file(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("place", ["source", "test", "embeddings", "oof"])
 def test_a_config_that_names_what_never_ends(
-    kind: str, place: str, project: Any, tmp_path: Path
+    kind: str, place: str, project: Project, tmp_path: Path
 ) -> None:
     path = str(_endless(kind, tmp_path))
     asked: dict[str, dict[str, Any]] = {
@@ -128,7 +132,7 @@ def _command(*arguments: str | bytes | Path, cwd: bytes | None = None) -> tuple[
 
 
 @pytest.mark.slow
-def test_a_directory_whose_name_is_not_utf_8(project: Any) -> None:
+def test_a_directory_whose_name_is_not_utf_8(project: Project) -> None:
     project.config()
     strange = os.fsencode(project.path) + b"/caf\xe9"
     os.mkdir(strange)  # noqa: PTH102 - bytes

@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ from ensemble.battles.schema import LOGIT_COLUMNS
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.work import working
 
+if TYPE_CHECKING:
+    from tests.fixture_types import Project
+
 LEARNERS: list[dict[str, Any]] = [
     {"name": "p", "plugin": "prior"},
     {"name": "q", "plugin": "prior", "shift": 0.4},
@@ -23,7 +26,7 @@ LEARNERS: list[dict[str, Any]] = [
 
 
 @pytest.fixture
-def made(project: Any) -> Run:
+def made(project: Project) -> Run:
     return ensemble.run(project.config(LEARNERS))
 
 
@@ -51,7 +54,7 @@ def test_a_run_gives_what_its_files_hold(made: Run) -> None:
     assert made.probabilities().sort("id").equals(chosen.sort("id"))
 
 
-def test_new_battles_are_scored_from_a_path_and_from_tables(made: Run, project: Any) -> None:
+def test_new_battles_are_scored_from_a_path_and_from_tables(made: Run, project: Project) -> None:
     path = project.path / "test.csv"
     by_path = made.predict(path)
     assert by_path.equals(made.submission.select(by_path.columns))
@@ -60,7 +63,7 @@ def test_new_battles_are_scored_from_a_path_and_from_tables(made: Run, project: 
     assert np.allclose(by_path.select(CLASSES).sum_horizontal(), 1.0)
 
 
-def test_cells_that_pandas_calls_missing_are_missing(project: Any) -> None:
+def test_cells_that_pandas_calls_missing_are_missing(project: Project) -> None:
     path = project.path / "train.csv"
     table = pd.read_csv(path)
     table["note"] = pd.array([pd.NA] * len(table), dtype="Int64")
@@ -73,7 +76,7 @@ def test_what_is_no_table_is_named() -> None:
 
 
 def test_a_config_may_be_a_dictionary(
-    project: Any, monkeypatch: pytest.MonkeyPatch, made: Run
+    project: Project, monkeypatch: pytest.MonkeyPatch, made: Run
 ) -> None:
     monkeypatch.chdir(project.path)
     raw = {
@@ -97,7 +100,7 @@ def test_audit_compare_and_report_are_those_of_the_verbs(made: Run) -> None:
     assert made.report() == made.directory / "report.html"
 
 
-def test_what_is_not_there_says_which_command_makes_it(project: Any, made: Run) -> None:
+def test_what_is_not_there_says_which_command_makes_it(project: Project, made: Run) -> None:
     with pytest.raises(errors.ConfigError, match="not a run directory"):
         Run(project.path)
     with pytest.raises(errors.ConfigError, match='no learner is called "r"'):
@@ -115,7 +118,7 @@ def test_what_is_not_there_says_which_command_makes_it(project: Any, made: Run) 
 
 
 def test_progress_is_shown_where_it_is_asked_for(
-    project: Any, capsys: pytest.CaptureFixture[str]
+    project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ensemble.run(project.config(LEARNERS), progress=True)
     assert "fold plan" in capsys.readouterr().err
@@ -124,7 +127,7 @@ def test_progress_is_shown_where_it_is_asked_for(
 
 
 def test_a_config_made_in_python_is_checked_as_one_that_is_read(
-    project: Any, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project.path)
     config = project.config(LEARNERS)
@@ -135,7 +138,7 @@ def test_a_config_made_in_python_is_checked_as_one_that_is_read(
     assert ensemble.run(relative).config.run_dir == str(project.path / "begun")
 
 
-def test_folds_of_different_settings_are_not_put_together(made: Run, project: Any) -> None:
+def test_folds_of_different_settings_are_not_put_together(made: Run, project: Project) -> None:
     changed = project.config([LEARNERS[0], {**LEARNERS[1], "shift": 0.9}])
     with working(changed) as reporter:
         fit_stage(changed, reporter, ["q"], [0])
@@ -154,7 +157,7 @@ def test_a_candidate_that_is_none_is_named(made: Run) -> None:
 
 
 def test_a_run_is_what_its_directory_holds_now(
-    project: Any, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project.path)
     made = ensemble.run(project.config(LEARNERS))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from ensemble import run
 from ensemble.battles.prepare import read_battles
+
+if TYPE_CHECKING:
+    from tests.fixture_types import Project
 
 ROOT = Path(__file__).parents[2]
 READERS = {
@@ -32,7 +35,7 @@ def test_polars_is_told_that_paths_are_no_patterns() -> None:
     assert len(MODULES) > 200 and not offences
 
 
-def test_a_run_in_a_directory_with_brackets_reads_its_own_files(project: Any) -> None:
+def test_a_run_in_a_directory_with_brackets_reads_its_own_files(project: Project) -> None:
     learners = [{"name": "x", "plugin": "prior"}]
     stack = {"meta_learner": "none"}
     other = run(

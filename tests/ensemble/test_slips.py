@@ -10,38 +10,42 @@ import pytest
 
 from ensemble import hookimpl
 from ensemble.cli import main
-from ensemble.plugin.manager import get_manager
+from tests.fakes import Prior
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FunctionType
+    from typing import NoReturn
+
+    from ensemble.plugin.base import Register
+    from tests.fixture_types import Project, UsePlugins
 
 
-def _leaves(*_: Any, **__: Any) -> Any:
+def _leaves(*_: object, **__: object) -> NoReturn:
     os._exit(0)
 
 
-def _quits(*_: Any, **__: Any) -> Any:
+def _quits(*_: object, **__: object) -> NoReturn:
     raise SystemExit(0)
 
 
 @pytest.fixture
 def ensemble(
-    project: Any,
-    use_plugins: Callable[..., None],
+    project: Project,
+    use_plugins: UsePlugins,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[Any, str]]:
     """Give a function that runs a verb with a learner of these members: exit code and stderr."""
-    prior: Any = get_manager().base_learners.get("prior")
 
     def go(verb: str, loader: str | None = None, **members: Any) -> tuple[Any, str]:
         class Plugin:
             @hookimpl
-            def register_base_learners(self, register: Any) -> None:
-                register("odd", type("Odd", (prior,), members))
+            def register_base_learners(self, register: Register) -> None:
+                register("odd", type("Odd", (Prior,), members))
 
             @hookimpl
-            def register_loaders(self, register: Any) -> None:
+            def register_loaders(self, register: Register) -> None:
                 register("quits", _quits)
                 register("leaves", _leaves)
 
@@ -66,7 +70,7 @@ def ensemble(
     ("slip", "told"), [(_leaves, "it called os._exit(0)"), (_quits, "SystemExit: 0")]
 )
 def test_a_learner_that_ends_the_program_is_an_error(
-    ensemble: Callable[..., tuple[Any, str]], member: str, slip: Any, told: str
+    ensemble: Callable[..., tuple[Any, str]], member: str, slip: FunctionType, told: str
 ) -> None:
     code, shown = ensemble("run", **{member: slip})
     assert code == 1
@@ -110,7 +114,7 @@ def test_a_learner_that_ends_the_program_when_asked_is_an_error(
 
 
 def test_an_interruption_of_a_fit_stays_one(ensemble: Callable[..., tuple[Any, str]]) -> None:
-    def fit(*_: Any, **__: Any) -> Any:
+    def fit(*_: object, **__: object) -> Any:
         raise KeyboardInterrupt
 
     code, shown = ensemble("run", fit=fit)

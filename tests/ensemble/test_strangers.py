@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,8 +16,11 @@ from ensemble.run_dir.progress import Terminal
 from ensemble.stacking.settings import check_plugins
 from ensemble.stages.work import writing
 
+if TYPE_CHECKING:
+    from tests.fixture_types import Project
 
-def test_a_directory_that_is_no_run_is_left_alone(project: Any) -> None:
+
+def test_a_directory_that_is_no_run_is_left_alone(project: Project) -> None:
     config = project.config([{"name": "x", "plugin": "prior"}], stack={"meta_learner": "none"})
     place = Path(config.run_dir)
     place.mkdir(exist_ok=True)
@@ -29,7 +32,7 @@ def test_a_directory_that_is_no_run_is_left_alone(project: Any) -> None:
 
 
 @pytest.mark.parametrize("there", [(), (".lock", ".DS_Store"), ("events.jsonl", "notes.txt")])
-def test_an_empty_directory_or_a_run_is_taken(there: tuple[str, ...], project: Any) -> None:
+def test_an_empty_directory_or_a_run_is_taken(there: tuple[str, ...], project: Project) -> None:
     config = project.config([{"name": "x", "plugin": "prior"}])
     place = Path(config.run_dir)
     place.mkdir(exist_ok=True)
@@ -54,7 +57,7 @@ def test_a_demonstration_that_was_killed_early_goes_on(
 ) -> None:
     (tmp_path / "config.toml").write_text(CONFIG)
 
-    def stop(**_: Any) -> None:
+    def stop(**_: object) -> None:
         raise OSError("as far as here")
 
     monkeypatch.setattr("ensemble.cli.demo.make_battles", stop)
@@ -63,7 +66,7 @@ def test_a_demonstration_that_was_killed_early_goes_on(
 
 
 @pytest.mark.parametrize("name", ["best_single", "vector_scaling", "lightgbm"])
-def test_no_learner_is_called_like_a_candidate(name: str, project: Any) -> None:
+def test_no_learner_is_called_like_a_candidate(name: str, project: Project) -> None:
     config = project.config([{"name": name, "plugin": "prior"}], stack={"meta_learner": "lightgbm"})
     with pytest.raises(errors.ConfigError, match=f'a learner cannot be called "{name}"'):
         check_plugins(config)

@@ -18,7 +18,7 @@ from ensemble_plugins.binned_rows import BinnedRows
 from ensemble_plugins.handcrafted import Handcrafted
 
 if TYPE_CHECKING:
-    from ensemble.plugin.base import FloatArray, IntArray
+    from ensemble.plugin.base import FloatArray, IntArray, Register
 
 FAST: dict[str, Any] = {
     "features": ["length", "markdown"],
@@ -153,7 +153,7 @@ def test_an_unknown_feature_set_is_named_with_the_nearest() -> None:
 def test_feature_sets_of_other_plugins_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     class Third:
         @staticmethod
-        def register_feature_sets(register: Any) -> None:
+        def register_feature_sets(register: Register) -> None:
             turns = Feature("my_turns", pl.col("prompt").list.len(), "Turns; count.", "my_turns")
             register("mine", FeatureSet("mine", (turns,)))
 

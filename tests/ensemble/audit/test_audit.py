@@ -4,7 +4,7 @@ import json
 import shutil
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -27,13 +27,20 @@ from ensemble.storage.json_files import write_checksummed
 from ensemble.submission.new_rows import predict_file
 from ensemble.submission.record import remove_submission
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ensemble.plugin.base import LogitArray
+    from tests.fakes import Prior
+    from tests.fixture_types import Project
+
 
 @pytest.fixture
-def place(project: Any) -> Path:
+def place(project: Project) -> Path:
     return run(project.config()).directory
 
 
-def _rewrite(directory: Path, name: str, change: Any) -> None:
+def _rewrite(directory: Path, name: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
     """Change a stored table and make the manifest's hash hold, as a dishonest writer would."""
     frame = pl.read_parquet(directory / name)
     change(frame).write_parquet(directory / name)
@@ -205,7 +212,7 @@ def test_what_was_not_made_is_not_called_clean(place: Path) -> None:
     assert audit.to_json()["complete"] is False
 
 
-def test_unknown_training_rows_are_said_to_be_unknown(project: Any) -> None:
+def test_unknown_training_rows_are_said_to_be_unknown(project: Project) -> None:
     target = pl.read_csv(project.path / "train.csv")
     test = pl.read_csv(project.path / "test.csv")
     for name, frame in (("oof", target), ("test", test)):
@@ -240,14 +247,14 @@ def test_a_learner_that_trains_cannot_be_unknown(place: Path) -> None:
     assert "p fold 0: trains on rows of the run, none of the test set" in _failed(place)
 
 
-def test_the_refit_is_audited_too(project: Any) -> None:
+def test_the_refit_is_audited_too(project: Project) -> None:
     place = run(project.config(predict={"refit": True})).directory
     assert audit_run(place).ok
     _add_training_row(place / "learners/p/refit", "t-3")
     assert "p refit: trains on rows of the run, none of the test set" in _failed(place)
 
 
-def test_a_stack_made_from_other_folds_is_found(project: Any, place: Path) -> None:
+def test_a_stack_made_from_other_folds_is_found(project: Project, place: Path) -> None:
     config = project.config(seed=8)
     with writing(config) as reporter:
         prepare_stage(config, reporter)
@@ -268,7 +275,7 @@ def _config_without(place: Path, learner: str) -> None:
     (place / "config.toml").write_text(tomli_w.dumps(raw))
 
 
-def test_a_learner_is_not_hidden_by_taking_it_out_of_the_config(project: Any) -> None:
+def test_a_learner_is_not_hidden_by_taking_it_out_of_the_config(project: Project) -> None:
     """It is still in the stack, and so in the submission."""
     leaky = {"name": "leaky", "plugin": "prior", "shift": 0.3}
     place = run(project.config([{"name": "p", "plugin": "prior"}, leaky])).directory
@@ -279,7 +286,7 @@ def test_a_learner_is_not_hidden_by_taking_it_out_of_the_config(project: Any) ->
     assert "stack: made from the learners that the config stacks" in failed
 
 
-def test_a_stack_that_lacks_a_learner_of_the_config_is_found(project: Any, place: Path) -> None:
+def test_a_stack_that_lacks_a_learner_of_the_config_is_found(project: Project, place: Path) -> None:
     config = project.config([{"name": "p", "plugin": "prior"}, {"name": "q", "plugin": "prior"}])
     with writing(config) as reporter:
         fit_stage(config, reporter)
@@ -292,7 +299,7 @@ def test_a_stack_that_lacks_a_learner_of_the_config_is_found(project: Any, place
 
 
 def test_a_fold_made_anew_under_the_same_key_leaves_no_stack_of_the_former(
-    project: Any, place: Path, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+    project: Project, place: Path, fake_learners: type[Prior], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU: the same seed and rows, and other logits."""
     monkeypatch.setattr(fake_learners, "predict_logits", _noisy)
@@ -313,11 +320,13 @@ def test_a_fold_made_anew_under_the_same_key_leaves_no_stack_of_the_former(
     assert audit_run(place).ok
 
 
-def _noisy(self: Any, battles: pl.DataFrame) -> Any:
+def _noisy(self: Prior, battles: pl.DataFrame) -> LogitArray:
     return np.tile(np.log(self.shares + 0.1), (len(battles), 1)).astype(np.float32)
 
 
-def _edit_stack(place: Path, change: Any, *, seal: bool = True) -> None:
+def _edit_stack(
+    place: Path, change: Callable[[dict[str, Any]], object], *, seal: bool = True
+) -> None:
     path = place / "stack/manifest.json"
     manifest = json.loads(path.read_text())
     change(manifest)
@@ -357,7 +366,7 @@ def _edit_stack(place: Path, change: Any, *, seal: bool = True) -> None:
     ],
 )
 def test_a_stack_that_records_less_or_else_is_found(
-    place: Path, change: Any, name: str, detail: str
+    place: Path, change: Callable[[dict[str, Any]], object], name: str, detail: str
 ) -> None:
     _edit_stack(place, change)
     failed = _failing(place)

@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -29,6 +29,9 @@ from ensemble.stages.work import writing
 from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import read_checksummed, write_checksummed
 
+if TYPE_CHECKING:
+    from tests.fixture_types import Project, UsePlugins
+
 LEARNERS: list[dict[str, Any]] = [
     {"name": "p", "plugin": "prior"},
     {"name": "q", "plugin": "prior", "shift": 0.2},
@@ -37,7 +40,7 @@ _MADE: dict[str, Path] = {}
 
 
 @pytest.fixture
-def place(project: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(project: Project, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of one finished run, whose sources stay where they are."""
     if "run" not in _MADE:
         kept = tmp_path_factory.mktemp("finished")
@@ -256,7 +259,7 @@ def test_what_only_a_model_can_tell_the_deep_audit_notices(
 
 
 def test_a_deep_audit_names_the_models_that_it_could_not_ask(
-    place: Path, use_plugins: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    place: Path, use_plugins: UsePlugins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (place / "learners/p/fold-1/model/prior.json").write_text("none")
     _seal(place / "learners/p/fold-1")
@@ -287,7 +290,7 @@ def test_a_config_that_says_something_else_than_was_fitted_fails(
         assert "made otherwise than the config now says" in page
 
 
-def test_splitting_with_another_config_leaves_no_score_that_passes(project: Any) -> None:
+def test_splitting_with_another_config_leaves_no_score_that_passes(project: Project) -> None:
     place = run(project.config(LEARNERS)).directory
     config = project.config([LEARNERS[0], {**LEARNERS[1], "shift": 0.9}])
     with writing(config) as reporter:
@@ -303,7 +306,7 @@ def test_splitting_with_another_config_leaves_no_score_that_passes(project: Any)
 
 
 @pytest.mark.parametrize("name", ["train.csv", "test.csv"])
-def test_a_source_that_changed_after_the_run_fails_the_audit(project: Any, name: str) -> None:
+def test_a_source_that_changed_after_the_run_fails_the_audit(project: Project, name: str) -> None:
     place = run(project.config(LEARNERS)).directory
     path = project.path / name
     path.write_text(path.read_text().replace("of side a", "of side c"))
@@ -317,7 +320,7 @@ def test_a_source_that_changed_after_the_run_fails_the_audit(project: Any, name:
     assert found.proved
 
 
-def _outside(project: Any, **other: Any) -> Any:
+def _outside(project: Project, **other: Any) -> Any:
     for name in ("train", "test"):
         ids = pl.read_csv(project.path / f"{name}.csv").select("id")
         logits = ids.with_columns(
@@ -329,7 +332,7 @@ def _outside(project: Any, **other: Any) -> Any:
     return project.config([mine, {"name": "p", "plugin": "prior"}], **other)
 
 
-def test_the_doubt_reaches_all_that_is_built_on_predictions_from_outside(project: Any) -> None:
+def test_the_doubt_reaches_all_that_is_built_on_predictions_from_outside(project: Project) -> None:
     stack = {"meta_learner": "none", "resamples": 200, "choose": "mean"}
     place = run(_outside(project, stack=stack)).directory
     found = audit_run(place)
@@ -349,7 +352,7 @@ def test_the_doubt_reaches_all_that_is_built_on_predictions_from_outside(project
     assert CliRunner().invoke(cli, ["audit", str(place), "--partial"]).exit_code == 1
 
 
-def test_a_candidate_that_gives_no_weight_to_them_is_free_of_doubt(project: Any) -> None:
+def test_a_candidate_that_gives_no_weight_to_them_is_free_of_doubt(project: Project) -> None:
     from ensemble.stacking.doubt import doubted_candidates
 
     told = {
@@ -402,7 +405,7 @@ def test_an_audit_beside_a_writer_is_not_stored_and_says_so(place: Path) -> None
     assert (place / "audit.json").read_bytes() == before
 
 
-def test_a_failed_audit_is_told_once_and_in_short(place: Path, project: Any) -> None:
+def test_a_failed_audit_is_told_once_and_in_short(place: Path, project: Project) -> None:
     from ensemble.config.load import load_run_config
 
     for fold in range(3):

@@ -23,6 +23,8 @@ from ensemble.stages.work import writing
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.fixture_types import Project
+
 QUESTIONS = {
     "en": "How long does a honey bee live?",
     "de": "Welche Lebensdauer hat eine Honigbiene?",
@@ -143,7 +145,7 @@ def folds(**more: Any) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_a_run_uses_them_says_so_and_its_audit_asks_for_the_file(
-    project: Any, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = pl.read_csv(project.path / "train.csv", schema_overrides={"id": pl.String})["id"]
     alone = run(project.config()).directory
@@ -185,7 +187,7 @@ def test_a_run_uses_them_says_so_and_its_audit_asks_for_the_file(
     assert audit_run(place).ok
 
 
-def test_an_audit_finds_a_torn_cluster_of_paraphrases(project: Any) -> None:
+def test_an_audit_finds_a_torn_cluster_of_paraphrases(project: Project) -> None:
     """A plan that was made without the vectors does not pass for one that was made with them."""
     ids = pl.read_csv(project.path / "train.csv", schema_overrides={"id": pl.String})["id"]
     place = run(project.config()).directory
@@ -201,7 +203,7 @@ def test_an_audit_finds_a_torn_cluster_of_paraphrases(project: Any) -> None:
     assert "no recomputed cluster is split between folds" in failed
 
 
-def test_ids_that_no_battle_has_are_refused_and_a_threshold_alone_is_too(project: Any) -> None:
+def test_ids_that_no_battle_has_are_refused_and_a_threshold_alone_is_too(project: Project) -> None:
     vectors(project.path / "v.parquet", {"nobody": [1.0, 2.0]})
     with pytest.raises(errors.DataError, match="no vector has the id of a battle"):
         run(project.config(folds=folds()))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -10,6 +10,11 @@ from hypothesis import strategies as st
 
 from ensemble import SourceAwareGroupKFold, errors
 from ensemble.battles.folds import PLAN_SCHEMA, FoldPlan, make_plan, overlap_with_test
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from tests.fixture_types import MakeBattles
 
 ROLES = ["target", "train", "pretrain", "pseudo", "ignore"]
 
@@ -55,7 +60,7 @@ def test_no_group_stands_on_both_sides_and_every_target_row_is_validated_once(
 
 
 @given(tables(), st.randoms(use_true_random=False))
-def test_names_of_groups_do_not_matter(table: dict[str, Any], random: Any) -> None:
+def test_names_of_groups_do_not_matter(table: dict[str, Any], random: Random) -> None:
     names = list(range(100, 113))
     random.shuffle(names)
     renamed = np.array([f"g{group:02d}" for group in table["groups"]])
@@ -210,7 +215,7 @@ def test_the_fingerprint_sees_where_an_id_ends() -> None:
     assert FoldPlan(first, 2).fingerprint != FoldPlan(second, 2).fingerprint
 
 
-def test_make_plan_gives_folds_to_target_rows_alone(make_battles: Any) -> None:
+def test_make_plan_gives_folds_to_target_rows_alone(make_battles: MakeBattles) -> None:
     battles = pl.concat(
         [
             make_battles(30, prompts=10),

@@ -605,7 +605,7 @@ def test_the_real_files_load_whole() -> None:
 
 @pytest.mark.parametrize("error", [SystemExit(0), KeyError("url"), PermissionError(13, "closed")])
 def test_a_loader_that_fails_is_named_with_its_line(tmp_path: Path, error: BaseException) -> None:
-    def loader(path: Path, **_: Any) -> pl.DataFrame:
+    def loader(path: Path, **_: object) -> pl.DataFrame:
         raise error
 
     with pytest.raises(

@@ -13,20 +13,22 @@ from ensemble.battles.split import read_split, read_split_summary, split, split_
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.fixture_types import Project
+
 
 def _split(run: Path, **changes: Any) -> bool:
     return split(run, **{"n_splits": 3, "seed": 7, **changes})
 
 
 @pytest.fixture
-def run(project: Any) -> Path:
+def run(project: Project) -> Path:
     config = project.config()
     (project.path / "run").mkdir()
     prepare(config)
-    return project.path / "run"  # type: ignore[no-any-return]
+    return project.path / "run"
 
 
-def test_prepare_keeps_all_rows_and_does_nothing_twice(project: Any, run: Path) -> None:
+def test_prepare_keeps_all_rows_and_does_nothing_twice(project: Project, run: Path) -> None:
     battles, key = read_battles(run)
     assert len(battles) == 60 + 20 + 9
     assert battles["is_test"].sum() == 9
@@ -36,7 +38,7 @@ def test_prepare_keeps_all_rows_and_does_nothing_twice(project: Any, run: Path) 
 
 
 @pytest.mark.parametrize("file", ["train.csv", "test.csv"])
-def test_prepare_notices_changed_files(project: Any, run: Path, file: str) -> None:
+def test_prepare_notices_changed_files(project: Project, run: Path, file: str) -> None:
     path = project.path / file
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-1]))
@@ -45,14 +47,14 @@ def test_prepare_notices_changed_files(project: Any, run: Path, file: str) -> No
     assert read_summary(run).key != key
 
 
-def test_weights_do_not_touch_the_battles(project: Any, run: Path) -> None:
+def test_weights_do_not_touch_the_battles(project: Project, run: Path) -> None:
     sources = [source.model_dump(exclude_none=True) for source in project.config().sources]
     sources[1]["weight"] = 0.1
     assert not prepare(project.config(sources=sources))
 
 
 @pytest.mark.parametrize("name", ["battles.parquet", "clusters.parquet", "duplicates.parquet"])
-def test_a_damaged_file_is_refused_and_made_anew(project: Any, run: Path, name: str) -> None:
+def test_a_damaged_file_is_refused_and_made_anew(project: Project, run: Path, name: str) -> None:
     content = (run / name).read_bytes()
     (run / name).write_bytes(content[:-10])
     with pytest.raises(errors.ArtifactError, match="not what was written(.|\n)*prepare"):
@@ -61,7 +63,7 @@ def test_a_damaged_file_is_refused_and_made_anew(project: Any, run: Path, name: 
     assert (run / name).read_bytes() == content
 
 
-def test_a_missing_source_is_named(project: Any) -> None:
+def test_a_missing_source_is_named(project: Project) -> None:
     (project.path / "extra.csv").unlink()
     with pytest.raises(errors.DataError, match="cannot be read(.|\n)*extra.csv"):
         prepare(project.config())
@@ -96,7 +98,7 @@ def test_cut_rows_are_counted_with_their_reason(run: Path) -> None:
     assert sum(cut["rows"] for cut in cuts) == 8
 
 
-def test_test_rows_with_a_labeled_relative_are_counted(project: Any) -> None:
+def test_test_rows_with_a_labeled_relative_are_counted(project: Project) -> None:
     train, path = pl.read_csv(project.path / "train.csv"), project.path / "test.csv"
     test = pl.read_csv(path)
     prompts = [train["prompt"][0], train["prompt"][1], *test["prompt"][2:]]
@@ -109,7 +111,7 @@ def test_test_rows_with_a_labeled_relative_are_counted(project: Any) -> None:
     assert overlap["rows"] >= 2
 
 
-def test_a_target_of_one_class_is_a_warning(project: Any) -> None:
+def test_a_target_of_one_class_is_a_warning(project: Project) -> None:
     table = pl.read_csv(project.path / "train.csv")
     only = {"winner_model_a": 0.0, "winner_model_b": 1.0, "winner_tie": 0.0}
     table.with_columns(**{name: pl.lit(value) for name, value in only.items()}).write_csv(

@@ -22,7 +22,11 @@ from ensemble.stages.stack import stack_stage
 from ensemble.stages.work import writing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ensemble import Config
+    from ensemble.run_dir.reporter import Reporter
+    from tests.fixture_types import Project
 
 LATER: list[Any] = [split_stage, fit_stage, stack_stage, predict_stage]
 OTHER = "other sources or settings than the config now says(.|\n)*ensemble prepare CONFIG"
@@ -30,7 +34,7 @@ REPLACED = 'source "{}" is not the one that was prepared(.|\n)*ensemble prepare 
 
 
 @pytest.fixture
-def place(project: Any) -> Path:
+def place(project: Project) -> Path:
     return run(project.config()).directory
 
 
@@ -40,7 +44,9 @@ def _sources(config: Config, **changes: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("stage", LATER)
-def test_another_threshold_asks_for_other_battles(project: Any, place: Path, stage: Any) -> None:
+def test_another_threshold_asks_for_other_battles(
+    project: Project, place: Path, stage: Callable[[Config, Reporter], object]
+) -> None:
     recorded = (place / "config.toml").read_text()
     config = project.config(folds={"n_splits": 3, "near_duplicate_threshold": 0.5})
     with writing(config) as reporter, pytest.raises(errors.ArtifactError, match=OTHER):
@@ -60,7 +66,7 @@ def test_another_threshold_asks_for_other_battles(project: Any, place: Path, sta
     ],
 )
 def test_a_source_that_is_read_in_another_way_is_another(
-    project: Any, place: Path, change: dict[str, str]
+    project: Project, place: Path, change: dict[str, str]
 ) -> None:
     assert place.exists()
     config = project.config(sources=_sources(project.config(), **change))
@@ -68,7 +74,7 @@ def test_a_source_that_is_read_in_another_way_is_another(
         fit_stage(config, reporter)
 
 
-def test_a_test_file_that_comes_or_goes_is_noticed(project: Any, place: Path) -> None:
+def test_a_test_file_that_comes_or_goes_is_noticed(project: Project, place: Path) -> None:
     assert place.exists()
     config = project.config().model_copy(update={"test": None})
     with writing(config) as reporter, pytest.raises(errors.ArtifactError, match=OTHER):
@@ -81,7 +87,7 @@ def test_a_test_file_that_comes_or_goes_is_noticed(project: Any, place: Path) ->
     ids=lambda use: next(iter(use)),
 )
 def test_another_use_of_the_rows_needs_no_other_battles(
-    project: Any, place: Path, use: dict[str, Any]
+    project: Project, place: Path, use: dict[str, Any]
 ) -> None:
     config = project.config(sources=_sources(project.config(), **use))
     with writing(config) as reporter:
@@ -93,7 +99,11 @@ def test_another_use_of_the_rows_needs_no_other_battles(
 @pytest.mark.parametrize("stage", LATER)
 @pytest.mark.parametrize(("file", "source"), [("train.csv", "arena"), ("test.csv", "test")])
 def test_a_file_that_has_changed_is_noticed(
-    project: Any, place: Path, stage: Any, file: str, source: str
+    project: Project,
+    place: Path,
+    stage: Callable[[Config, Reporter], object],
+    file: str,
+    source: str,
 ) -> None:
     assert place.exists()
     path = project.path / file
@@ -106,7 +116,7 @@ def test_a_file_that_has_changed_is_noticed(
         stage(config, reporter)
 
 
-def test_files_that_are_gone_are_no_matter(project: Any, place: Path) -> None:
+def test_files_that_are_gone_are_no_matter(project: Project, place: Path) -> None:
     for name in ("train.csv", "extra.csv", "test.csv"):
         (project.path / name).unlink()
     config = project.config()
@@ -116,7 +126,7 @@ def test_files_that_are_gone_are_no_matter(project: Any, place: Path) -> None:
 
 
 def test_the_threshold_on_record_is_the_one_that_made_the_clusters(
-    project: Any, place: Path
+    project: Project, place: Path
 ) -> None:
     config = project.config(folds={"n_splits": 3, "near_duplicate_threshold": 0.9})
     with writing(config) as reporter:
@@ -135,7 +145,7 @@ def test_the_threshold_on_record_is_the_one_that_made_the_clusters(
     ],
 )
 def test_the_audit_fails_under_a_config_that_describes_something_else(
-    project: Any, place: Path, changes: dict[str, Any]
+    project: Project, place: Path, changes: dict[str, Any]
 ) -> None:
     project.config(**changes)
     text = (project.path / "config.toml").read_text()
@@ -145,7 +155,7 @@ def test_the_audit_fails_under_a_config_that_describes_something_else(
     assert "run `ensemble " in failed[0].detail
 
 
-def test_a_torn_pair_cannot_be_hidden_behind_a_lax_plan(project: Any) -> None:
+def test_a_torn_pair_cannot_be_hidden_behind_a_lax_plan(project: Project) -> None:
     """Clusters of threshold 1.0, a config of 0.8, and two prompts that differ by a letter."""
     path = project.path / "train.csv"
     frame = pl.read_csv(path)

@@ -6,7 +6,7 @@ import errno
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -35,6 +35,11 @@ from ensemble.stages.work import writing
 from ensemble.storage.atomic import wrap_os_errors
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import write_checksummed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.fixture_types import Learners, Project
 
 pytestmark = pytest.mark.figures
 
@@ -119,7 +124,7 @@ def _slices(result: dict[str, Any], by: str) -> dict[str, dict[str, Any]]:
     return {part["value"]: part for part in result["slices"] if part["by"] == by}
 
 
-def _alter(directory: Path, change: Any) -> None:
+def _alter(directory: Path, change: Callable[[dict[str, Any]], object]) -> None:
     """Rewrite the manifest of a fold so that it holds together, as a careless writer would."""
     path = directory / "manifest.json"
     manifest = json.loads(path.read_text())
@@ -466,7 +471,7 @@ def test_a_run_that_another_process_writes_to_can_be_compared_but_not_written(pl
 def test_a_run_that_cannot_be_written_can_be_compared(
     place: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
+    def refuse(*_: object, **__: object) -> None:
         error = OSError(errno.EROFS, "Read-only file system")
         if step == "FileLock":
             raise error
@@ -488,9 +493,9 @@ def test_a_run_that_cannot_be_written_can_be_compared(
     assert "Read-only file system" in told["not_stored"]
 
 
-def test_a_learner_of_pseudo_labels_is_compared(project: Any) -> None:
+def test_a_learner_of_pseudo_labels_is_compared(project: Project) -> None:
     """Each of its folds was labeled by that fold's own model: their keys differ, and no more."""
-    learners = [
+    learners: Learners = [
         {"name": "pupil", "plugin": "prior", "shift": 0.5},
         {"name": "teacher", "plugin": "prior"},
     ]

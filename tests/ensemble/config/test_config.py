@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ensemble import errors
 from ensemble.config.load import load_config, load_run_config, write_config
 from ensemble.config.source_settings import SourceSettings
+
+if TYPE_CHECKING:
+    from ensemble import Config
 
 MINIMAL = """
 run_dir = "run"
@@ -18,7 +21,7 @@ role = "target"
 """
 
 
-def _load(tmp_path: Path, text: str) -> Any:
+def _load(tmp_path: Path, text: str) -> Config:
     path = tmp_path / "config.toml"
     path.write_text(text)
     return load_config(path)

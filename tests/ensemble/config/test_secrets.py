@@ -6,7 +6,7 @@ import json
 import shutil
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -20,6 +20,14 @@ from ensemble.stages.prepare import prepare_stage
 from ensemble.stages.work import writing
 from ensemble.submission.new_rows import predict_file
 from ensemble_plugins.tfidf import Tfidf
+from tests.fakes import Prior
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+    from ensemble.plugin.base import Register
+    from tests.fixture_types import Project, UsePlugins
 
 WRONG = "wrong-token"
 TOKEN, LOADER_TOKEN, PASSWORD = "tok-5f3a91c2", "ldr-77ab0d1e", "pw-0c9d8e7f"
@@ -37,7 +45,7 @@ class WithToken(Tfidf):
         super().__init__(char_ngrams=(1, 2), min_df=1)
         self.api_token, self.endpoints, self.depth = api_token, endpoints, depth
 
-    def fit(self, *arguments: Any, **options: Any) -> Any:
+    def fit(self, *arguments: Any, **options: Any) -> Self:
         self.given.append((self.api_token, self.endpoints))
         return super().fit(*arguments, **options)
 
@@ -51,11 +59,11 @@ class Plugins:
     tokens: list[Any] = []  # noqa: RUF012
 
     @hookimpl
-    def register_base_learners(self, register: Any) -> None:
+    def register_base_learners(self, register: Register) -> None:
         register("with-token", WithToken)
 
     @hookimpl
-    def register_loaders(self, register: Any) -> None:
+    def register_loaders(self, register: Register) -> None:
         def load(path: Path, *, token: str, account: dict[str, Any]) -> pl.DataFrame:
             self.tokens.append((token, account))
             if token == WRONG:
@@ -66,7 +74,7 @@ class Plugins:
 
 
 @pytest.fixture
-def secretive(project: Any, use_plugins: Any) -> Any:
+def secretive(project: Project, use_plugins: UsePlugins) -> Callable[..., Config]:
     """Give a function that writes a config with secrets, and loads it."""
     use_plugins(secrets=Plugins())
     WithToken.given.clear()
@@ -94,7 +102,7 @@ def _keys(place: Path) -> list[str]:
     return [json.loads(path.read_text())["key"] for path in manifests]
 
 
-def test_no_file_of_a_run_holds_a_secret(secretive: Any) -> None:
+def test_no_file_of_a_run_holds_a_secret(secretive: Callable[..., Config]) -> None:
     place = run(secretive()).directory
     assert WithToken.given[0] == (TOKEN, [URL])
     assert Plugins.tokens[0] == (LOADER_TOKEN, {"user": "me", "password": PASSWORD})
@@ -104,7 +112,9 @@ def test_no_file_of_a_run_holds_a_secret(secretive: Any) -> None:
     assert audit_run(place).ok
 
 
-def test_another_secret_of_a_loader_fits_nothing_where_it_loads_the_same(secretive: Any) -> None:
+def test_another_secret_of_a_loader_fits_nothing_where_it_loads_the_same(
+    secretive: Callable[..., Config],
+) -> None:
     place = run(secretive()).directory
     key = json.loads((place / "battles.json").read_text())["key"]
     fitted = len(WithToken.given)
@@ -115,7 +125,9 @@ def test_another_secret_of_a_loader_fits_nothing_where_it_loads_the_same(secreti
 
 
 @pytest.mark.slow
-def test_another_secret_is_as_other_code(secretive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_secret_is_as_other_code(
+    secretive: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = run(secretive()).directory
     before = _keys(place)
     run(secretive("another-token"))  # it is cheap: made anew, with a word
@@ -154,7 +166,7 @@ def test_a_digest_of_a_secret_does_not_tell_it(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.slow
 def test_a_secret_is_read_from_the_environment(
-    secretive: Any, project: Any, monkeypatch: pytest.MonkeyPatch
+    secretive: Callable[..., Config], project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = run(secretive()).directory
     keys = [
@@ -176,7 +188,7 @@ def test_a_secret_is_read_from_the_environment(
     assert sorted(found) == sorted(keys)
 
 
-def test_a_secret_that_is_not_set_stops_before_any_work(secretive: Any) -> None:
+def test_a_secret_that_is_not_set_stops_before_any_work(secretive: Callable[..., Config]) -> None:
     config = secretive({"env": "NO_SUCH_TOKEN"}, {"env": "NO_LOADER_TOKEN"})
     with pytest.raises(
         errors.ConfigError, match=r"no NO_SUCH_TOKEN(.|\n)*export NO_SUCH_TOKEN="
@@ -189,7 +201,7 @@ def test_a_secret_that_is_not_set_stops_before_any_work(secretive: Any) -> None:
 
 
 def test_the_runs_own_config_says_how_it_is_run_again(
-    secretive: Any, project: Any, monkeypatch: pytest.MonkeyPatch
+    secretive: Callable[..., Config], project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = run(secretive()).directory
     text = (place / "config.toml").read_text()
@@ -214,7 +226,7 @@ def test_the_runs_own_config_says_how_it_is_run_again(
     assert (place / "config.toml").read_text() == text
 
 
-def test_errors_and_events_mask_what_a_plugin_repeats(secretive: Any) -> None:
+def test_errors_and_events_mask_what_a_plugin_repeats(secretive: Callable[..., Config]) -> None:
     config = secretive(loader_token=WRONG)
     with writing(config) as reporter:
         with pytest.raises(
@@ -228,16 +240,16 @@ def test_errors_and_events_mask_what_a_plugin_repeats(secretive: Any) -> None:
 
 
 def test_a_parameter_with_a_name_like_a_secrets_makes_folds_anew(
-    project: Any, use_plugins: Any, fake_learners: Any
+    project: Project, use_plugins: UsePlugins
 ) -> None:
-    class Pooled(fake_learners):  # type: ignore[misc]
+    class Pooled(Prior):
         def __init__(self, pool_token: str = "last", max_pass: int = 1) -> None:  # noqa: S107
             self.pool_token, self.max_pass = pool_token, max_pass
             self.shift = float(pool_token == "mean") + max_pass  # noqa: S105
 
     class Brings:
         @hookimpl
-        def register_base_learners(self, register: Any) -> None:
+        def register_base_learners(self, register: Register) -> None:
             register("pooled", Pooled)
 
     use_plugins(mine=Brings())
@@ -252,7 +264,9 @@ def test_a_parameter_with_a_name_like_a_secrets_makes_folds_anew(
     assert audit_run(place).ok
 
 
-def test_a_wrong_config_does_not_show_its_secrets(secretive: Any, project: Any) -> None:
+def test_a_wrong_config_does_not_show_its_secrets(
+    secretive: Callable[..., Config], project: Project
+) -> None:
     path = project.path / "config.toml"
     secretive()
     text = path.read_text().replace(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -13,6 +13,12 @@ from hypothesis.extra import numpy as npst
 
 from ensemble import CLASSES, BaseLearner, errors
 from ensemble.oof.calls import check_logits, check_same, predict_validated
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Self
+
+    from ensemble.plugin.base import LogitArray
 
 WHERE = 'learner "x", fold 0'
 IDS = pl.Series("id", ["a", "b", "c", "d", "e"])
@@ -44,7 +50,7 @@ class _Tensor:
     def __init__(self, numbers: Any, dtype: str = "bfloat16", *, ready: int = 0) -> None:
         self.numbers, self.dtype, self.ready = numbers, dtype, ready
 
-    def __array__(self, *_: Any, **__: Any) -> Any:
+    def __array__(self, *_: object, **__: object) -> Any:
         raise TypeError("can't convert cuda:0 device type tensor to numpy")
 
     def detach(self) -> _Tensor:
@@ -148,18 +154,18 @@ def test_finite_floats_come_back_as_float32(logits: np.ndarray[Any, Any]) -> Non
 class _Asked(BaseLearner):
     asked = 0
 
-    def fit(self, *_: Any, **__: Any) -> Any:
+    def fit(self, *_: object, **__: object) -> Self:
         return self
 
-    def predict_logits(self, battles: pl.DataFrame) -> Any:
+    def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
         self.asked += 1
         if "d" in battles["id"]:
             raise RuntimeError("no luck")
-        return np.ones((len(battles), 3))
+        return np.ones((len(battles), 3), np.float32)
 
     def save(self, directory: Any) -> None: ...
 
-    def load(self, directory: Any) -> Any:
+    def load(self, directory: Path) -> Self:
         return self
 
 
@@ -197,9 +203,9 @@ def test_logits_that_differ_by_more_are_not() -> None:
 
 def test_columns_that_a_learner_puts_into_its_battles_reach_nobody_else() -> None:
     class Adds(_Asked):
-        def predict_logits(self, battles: pl.DataFrame) -> Any:
+        def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
             battles.insert_column(0, pl.Series("mine", range(len(battles))))
-            return np.ones((len(battles), 3))
+            return np.ones((len(battles), 3), np.float32)
 
     battles = IDS.to_frame()
     predict_validated(Adds(), battles, WHERE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,9 +12,13 @@ from ensemble.oof.checkpoints import checkpoint_directory, sweep_checkpoints
 from ensemble.stages.work import writing
 from ensemble.storage.json_files import read_json
 
+if TYPE_CHECKING:
+    from tests.fakes import Prior
+    from tests.fixture_types import Project
+
 
 @pytest.fixture
-def place(project: Any) -> Path:
+def place(project: Project) -> Path:
     return run(project.config()).directory
 
 
@@ -30,7 +34,7 @@ def _checkpoint(place: Path, learner: str, fold: str, key: str) -> Path:
 
 
 def test_a_checkpoint_of_a_complete_fold_is_swept_by_the_next_writer(
-    project: Any, place: Path
+    project: Project, place: Path
 ) -> None:
     complete = _checkpoint(place, "p", "fold-0", _key(place))
     kept = [
@@ -63,7 +67,7 @@ def test_those_of_a_study_are_swept_too_and_empty_directories_with_them(place: P
 
 @pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "._oof.parquet"])
 def test_a_stray_in_a_fold_refits_nothing_and_fails_no_audit(
-    name: str, project: Any, fake_learners: Any
+    name: str, project: Project, fake_learners: type[Prior]
 ) -> None:
     place = run(project.config()).directory
     fake_learners.seen.clear()

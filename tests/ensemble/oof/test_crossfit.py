@@ -4,15 +4,13 @@ import errno
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from ensemble import errors
-from ensemble.battles.prepare import prepare
-from ensemble.battles.split import split
 from ensemble.config.source_settings import SourceSettings
 from ensemble.oof import rows as rows_module
 from ensemble.oof.calls import check_logits
@@ -22,35 +20,32 @@ from ensemble.oof.fold_key import fold_key
 from ensemble.oof.rows import TrainingRows
 from ensemble.oof.spec import LearnerSpec
 from ensemble.oof.store import FoldStore, is_complete
-from ensemble.oof.workspace import Workspace, open_workspace
+from ensemble.oof.workspace import Workspace
 from ensemble.plugin.manager import get_manager
+from tests.ensemble.oof.prepared import prepared
+
+if TYPE_CHECKING:
+    from tests.fakes import Prior
+    from tests.fixture_types import Project
 
 
 @pytest.fixture
-def space(project: Any) -> Workspace:
-    return _prepared(project.config())
-
-
-def _prepared(config: Any) -> Workspace:
-    run = Path(config.run_dir)
-    run.mkdir(exist_ok=True)
-    prepare(config)
-    split(run, n_splits=config.folds.n_splits, seed=config.seed)
-    return open_workspace(config)
+def space(project: Project) -> Workspace:
+    return prepared(project.config())
 
 
 def _spec(plugin: str, base: Path, **parameters: Any) -> LearnerSpec:
     return LearnerSpec("x", plugin, parameters, base)
 
 
-def _with_pretraining(project: Any) -> Workspace:
+def _with_pretraining(project: Project) -> Workspace:
     sources = [source.model_dump(exclude_none=True) for source in project.config().sources]
     sources[1]["role"] = "pretrain"
-    return _prepared(project.config(sources=sources))
+    return prepared(project.config(sources=sources))
 
 
 def test_a_fold_never_sees_its_held_out_rows_nor_their_clusters(
-    space: Workspace, fake_learners: Any
+    space: Workspace, fake_learners: type[Prior]
 ) -> None:
     spec = _spec("prior", space.run)
     frame = space.plan.frame
@@ -67,14 +62,14 @@ def test_a_fold_never_sees_its_held_out_rows_nor_their_clusters(
 
 
 def test_a_learner_sees_no_label_column_model_name_or_source(
-    space: Workspace, fake_learners: Any
+    space: Workspace, fake_learners: type[Prior]
 ) -> None:
     fit_fold(space, _spec("prior", space.run), 0)
     assert fake_learners.seen[0]["columns"] == ["id", "prompt", "response_a", "response_b"]
 
 
 def test_labels_weights_and_groups_belong_to_their_rows(
-    space: Workspace, fake_learners: Any
+    space: Workspace, fake_learners: type[Prior]
 ) -> None:
     fit_fold(space, _spec("prior", space.run), 0)
     seen = fake_learners.seen[0]
@@ -89,7 +84,7 @@ def test_labels_weights_and_groups_belong_to_their_rows(
 
 
 def test_a_learner_is_told_which_rows_it_is_judged_on(
-    project: Any, space: Workspace, fake_learners: Any
+    project: Project, space: Workspace, fake_learners: type[Prior]
 ) -> None:
     fit_fold(space, _spec("prior", space.run), 0)
     seen = fake_learners.seen[0]
@@ -111,7 +106,7 @@ def test_an_offset_is_never_left_out_in_silence(space: Workspace) -> None:
 
 
 def test_changing_a_held_out_label_changes_nothing_of_the_fold(
-    project: Any, space: Workspace, fake_learners: Any
+    project: Project, space: Workspace, fake_learners: type[Prior]
 ) -> None:
     spec = _spec("prior", space.run)
     fit_fold(space, spec, 0)
@@ -128,7 +123,7 @@ def test_changing_a_held_out_label_changes_nothing_of_the_fold(
 
 
 def test_pretraining_rows_reach_pretrain_alone_and_are_cut_and_recorded(
-    project: Any, fake_learners: Any
+    project: Project, fake_learners: type[Prior]
 ) -> None:
     space = _with_pretraining(project)
     manager = get_manager().base_learners
@@ -167,7 +162,7 @@ def test_early_stopping_looks_at_no_relative_of_rows_for_pretraining() -> None:
 
 
 def test_the_fit_after_pretraining_is_told_what_to_look_at(
-    project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+    project: Project, fake_learners: type[Prior], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rows_module, "FEWEST_WATCHED", 1)
     space = _with_pretraining(project)
@@ -182,7 +177,7 @@ def test_the_fit_after_pretraining_is_told_what_to_look_at(
 
 
 def test_a_learner_that_trains_is_not_told_ids_of_other_rows(
-    space: Workspace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+    space: Workspace, fake_learners: type[Prior], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
     kind = get_manager().base_learners.get("prior")
@@ -191,7 +186,7 @@ def test_a_learner_that_trains_is_not_told_ids_of_other_rows(
     assert fake_learners.seen and not asked
 
 
-def test_a_learner_without_pretraining_trains_without_and_says_so(project: Any) -> None:
+def test_a_learner_without_pretraining_trains_without_and_says_so(project: Project) -> None:
     space = _with_pretraining(project)
     fit_fold(space, _spec("prior", space.run), 0)
     directory = space.store.directory("x", 0)
@@ -200,7 +195,7 @@ def test_a_learner_without_pretraining_trains_without_and_says_so(project: Any) 
     assert manifest["rows"]["pretrain"] == 0
 
 
-def test_a_complete_fold_is_kept(space: Workspace, fake_learners: Any) -> None:
+def test_a_complete_fold_is_kept(space: Workspace, fake_learners: type[Prior]) -> None:
     spec = _spec("prior", space.run)
     assert fit_fold(space, spec, 0)
     assert not fit_fold(space, spec, 0)
@@ -210,7 +205,9 @@ def test_a_complete_fold_is_kept(space: Workspace, fake_learners: Any) -> None:
 @pytest.mark.parametrize(
     "file", ["oof.parquet", "test.parquet", "train_ids.parquet", "model/prior.json"]
 )
-def test_a_damaged_fold_is_made_anew(space: Workspace, fake_learners: Any, file: str) -> None:
+def test_a_damaged_fold_is_made_anew(
+    space: Workspace, fake_learners: type[Prior], file: str
+) -> None:
     spec = _spec("prior", space.run)
     fit_fold(space, spec, 0)
     path = space.store.directory("x", 0) / file
@@ -223,7 +220,7 @@ def test_a_damaged_fold_is_made_anew(space: Workspace, fake_learners: Any, file:
 
 
 def test_the_key_depends_on_all_that_decides_the_predictions(
-    project: Any, space: Workspace
+    project: Project, space: Workspace
 ) -> None:
     spec = _spec("prior", space.run)
     key, _ = fold_key(spec, 0, space.shared_key())
@@ -256,7 +253,7 @@ def test_the_key_depends_on_all_that_decides_the_predictions(
 
 
 def test_the_version_of_a_plugin_is_part_of_the_key(
-    space: Workspace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+    space: Workspace, fake_learners: type[Prior], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = _spec("prior", space.run)
     fit_fold(space, spec, 0)
@@ -305,9 +302,12 @@ def test_a_learner_that_raises_is_named(space: Workspace) -> None:
 
 @pytest.mark.parametrize("error", [SystemExit("bye"), pl.exceptions.PanicException("panic")])
 def test_whatever_a_learner_raises_is_named(
-    space: Workspace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    space: Workspace,
+    fake_learners: type[Prior],
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
 ) -> None:
-    def raise_it(*_: Any, **__: Any) -> None:
+    def raise_it(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(fake_learners, "fit", raise_it)
@@ -316,9 +316,9 @@ def test_whatever_a_learner_raises_is_named(
 
 
 def test_a_full_disk_is_not_the_learners_fault(
-    space: Workspace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+    space: Workspace, fake_learners: type[Prior], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> None:
+    def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(fake_learners, "save", full)
@@ -392,7 +392,7 @@ def test_test_logits_are_averaged_by_id(space: Workspace) -> None:
 
 
 def test_a_refit_sees_everything_and_holds_out_nothing(
-    space: Workspace, fake_learners: Any
+    space: Workspace, fake_learners: type[Prior]
 ) -> None:
     fit_fold(space, _spec("prior", space.run), None)
     assert len(fake_learners.seen[0]["ids"]) == 80
@@ -410,7 +410,7 @@ def test_a_saved_learner_predicts_the_same(space: Workspace) -> None:
 
 
 def test_checkpoints_are_kept_by_key_and_removed_when_complete(
-    space: Workspace, fake_learners: Any
+    space: Workspace, fake_learners: type[Prior]
 ) -> None:
     fit_fold(space, _spec("prior", space.run), 0)
     fit_fold(space, _spec("prior", space.run, shift=1.0), 0)

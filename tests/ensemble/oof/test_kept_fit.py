@@ -22,10 +22,12 @@ from ensemble.stages.work import writing
 from ensemble.storage import json_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ensemble import Config
+    from ensemble.plugin.base import Register
+    from tests.fixture_types import Project, UsePlugins
 
 HEAD = """
 import errno
@@ -96,7 +98,7 @@ class _Plugin:
         self.kind = kind
 
     @hookimpl
-    def register_base_learners(self, register: Any) -> None:
+    def register_base_learners(self, register: Register) -> None:
         register("counted", self.kind)
 
 
@@ -109,7 +111,7 @@ class Fitting:
         Where its config and its modules are.
     """
 
-    def __init__(self, project: Any, use_plugins: Callable[..., None], path: Path) -> None:
+    def __init__(self, project: Project, use_plugins: UsePlugins, path: Path) -> None:
         self.project, self.use_plugins, self.path = project, use_plugins, path
         self.fits: list[int] = []
         self.state: dict[str, Any] = {}
@@ -153,8 +155,8 @@ class Fitting:
 
 @pytest.fixture
 def fit(
-    project: Any,
-    use_plugins: Callable[..., None],
+    project: Project,
+    use_plugins: UsePlugins,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Fitting]:
@@ -266,7 +268,7 @@ def test_what_save_has_lost_shows_although_the_first_run_was_stopped(
     assert len(fit.fits) == (1 if interrupted == "predict" else 2)
 
 
-def _stop(*_: Any) -> None:
+def _stop(*_: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -310,7 +312,7 @@ def test_a_full_disk_loses_no_fit(
 ) -> None:
     fit.state["full"] = full_for_models
 
-    def full(*_: Any, **__: Any) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     sealed = json_files.write_checksummed
@@ -345,7 +347,7 @@ def test_another_run_may_remove_what_both_keep_in_the_cache(
         shutil.rmtree(spare)
         return copy(source, target, **options)
 
-    def order(*_: Any) -> None:
+    def order(*_: object) -> None:
         (spare,) = fit.spares
         shutil.rmtree(spare)
 

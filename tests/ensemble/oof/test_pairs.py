@@ -15,9 +15,7 @@ import pytest
 from ensemble import BaseLearner, errors, hookimpl, run
 from ensemble.audit.audit import audit_run
 from ensemble.battles.held_out import HeldOut, fold_pairs
-from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import LABEL_COLUMNS, TEXT_COLUMNS
-from ensemble.battles.split import split
 from ensemble.config.source_settings import SourceSettings
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.workspace import Workspace, open_workspace
@@ -33,12 +31,17 @@ from ensemble.stages.stack import stack_stage
 from ensemble.stages.work import writing
 from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import read_json, write_checksummed
+from tests.ensemble.oof.prepared import prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from typing import Self
 
-    from ensemble import FitContext
+    from ensemble import Config, FitContext
+    from ensemble.audit.result import Audit
+    from ensemble.plugin.base import FloatArray, LogitArray, Register
     from ensemble.stacking.data import StackData
+    from tests.fakes import Prior
+    from tests.fixture_types import Learners, Project, UsePlugins
 
 FAST: dict[str, Any] = {
     "plugin": "handcrafted",
@@ -48,7 +51,7 @@ FAST: dict[str, Any] = {
     "early_stopping_rounds": 5,
     "min_child_samples": 3,
 }
-LEARNERS = [
+LEARNERS: Learners = [
     {"name": "pupil", **FAST},
     {"name": "teacher", **FAST, "num_leaves": 4},
     {"name": "words", "plugin": "tfidf", "min_df": 2},
@@ -71,21 +74,23 @@ class Cheap(BaseLearner):
     def __init__(self, shift: float = 0.0, teachers: tuple[str, ...] = ()) -> None:
         self.shift, self.teachers = shift, teachers
 
-    def fit(self, battles: pl.DataFrame, labels: Any, *, context: FitContext, **_: Any) -> Any:
+    def fit(
+        self, battles: pl.DataFrame, labels: FloatArray, *, context: FitContext, **_: object
+    ) -> Self:
         Cheap.taught.append({"ids": battles["id"].to_list(), "teachers": dict(context.teachers)})
         if len(Cheap.taught) in Cheap.fails:
             raise RuntimeError("killed")
         self.shares = labels.mean(axis=0)
         return self
 
-    def predict_logits(self, battles: pl.DataFrame) -> Any:
+    def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
         logits = np.log(self.shares + 1e-3) + np.array([self.shift, 0, 0])
         return np.tile(logits, (len(battles), 1)).astype(np.float32)
 
     def save(self, directory: Path) -> None:
         (directory / "shares.json").write_text(json.dumps(self.shares.tolist()))
 
-    def load(self, directory: Path) -> Any:
+    def load(self, directory: Path) -> Self:
         self.shares = np.asarray(json.loads((directory / "shares.json").read_text()))
         return self
 
@@ -98,25 +103,17 @@ class Outside(Cheap):
 
 class _Plugin:
     @hookimpl
-    def register_base_learners(self, register: Any) -> None:
+    def register_base_learners(self, register: Register) -> None:
         register("cheap", Cheap)
         register("outside", Outside)
 
 
 @pytest.fixture
-def cheap(project: Any, use_plugins: Callable[..., None]) -> type[Cheap]:
+def cheap(project: Project, use_plugins: UsePlugins) -> type[Cheap]:
     use_plugins(pairs=_Plugin())
     Cheap.taught.clear()
     Cheap.fails.clear()
     return Cheap
-
-
-def _prepared(config: Any) -> Workspace:
-    place = Path(config.run_dir)
-    place.mkdir(exist_ok=True)
-    prepare(config)
-    split(place, n_splits=config.folds.n_splits, seed=config.seed)
-    return open_workspace(config)
 
 
 def _poisoned(space: Workspace) -> Workspace:
@@ -130,7 +127,7 @@ def _poisoned(space: Workspace) -> Workspace:
     return replace(space, battles=space.battles.with_columns(other).with_columns(label))
 
 
-def _stacked(workspace: Workspace, config: Any) -> StackData:
+def _stacked(workspace: Workspace, config: Config) -> StackData:
     """Fit every fold and every pair of every learner, teachers first."""
     specs = {spec.name: spec for spec in learner_specs(config)}
     names = ["teacher", "words", "pupil"]
@@ -143,11 +140,11 @@ def _stacked(workspace: Workspace, config: Any) -> StackData:
 @pytest.mark.slow
 @pytest.mark.parametrize("role", USES)
 def test_nothing_of_an_outer_fold_is_in_what_candidates_are_fitted_on(
-    project: Any, role: str
+    project: Project, role: str
 ) -> None:
     """The test of exact nesting: other rows in fold k change no bit of what is used for k."""
     config = project.config(LEARNERS)
-    space = _prepared(config)
+    space = prepared(config)
     clean, poisoned = (
         _stacked(each.with_uses({"extra": USES[role]}, run=space.run.parent / name), config)
         for each, name in ((space, "clean"), (_poisoned(space), "poisoned"))
@@ -163,9 +160,11 @@ def test_nothing_of_an_outer_fold_is_in_what_candidates_are_fitted_on(
         assert not np.array_equal(one, two)
 
 
-def test_rows_of_either_fold_come_from_the_pair_and_the_rest_from_the_fold(project: Any) -> None:
+def test_rows_of_either_fold_come_from_the_pair_and_the_rest_from_the_fold(
+    project: Project,
+) -> None:
     config = project.config(LEARNERS)
-    space = _prepared(config)
+    space = prepared(config)
     data = _stacked(space, config)
     logits = data.fitting_meta(0).logits
     rows = dict(enumerate(data.ids))
@@ -182,9 +181,9 @@ def test_rows_of_either_fold_come_from_the_pair_and_the_rest_from_the_fold(proje
 
 
 def test_a_pair_sees_neither_fold_nor_their_clusters_and_stores_what_is_needed(
-    project: Any, fake_learners: Any
+    project: Project, fake_learners: type[Prior]
 ) -> None:
-    space = _prepared(project.config())
+    space = prepared(project.config())
     (spec,) = learner_specs(project.config())
     frame = space.plan.frame
     for pair in fold_pairs(3):
@@ -206,8 +205,8 @@ def test_a_pair_sees_neither_fold_nor_their_clusters_and_stores_what_is_needed(
         assert read_json(directory / "manifest.json")["fold"] == list(pair.folds)
 
 
-def test_a_pair_is_taught_by_the_same_pair(project: Any, cheap: type[Cheap]) -> None:
-    learners = [
+def test_a_pair_is_taught_by_the_same_pair(project: Project, cheap: type[Cheap]) -> None:
+    learners: Learners = [
         {"name": "pupil", "plugin": "cheap", "teachers": ["teacher"]},
         {"name": "teacher", "plugin": "cheap", "shift": 1.0},
     ]
@@ -230,10 +229,10 @@ def test_a_pair_is_taught_by_the_same_pair(project: Any, cheap: type[Cheap]) -> 
 
 
 def test_who_is_not_stacked_and_teaches_nobody_has_no_pairs(
-    project: Any, cheap: type[Cheap]
+    project: Project, cheap: type[Cheap]
 ) -> None:
-    learners = [{"name": name, "plugin": "cheap"} for name in ("in", "out")]
-    learners.append({"name": "dear", "plugin": "prior"})
+    learners: Learners = [{"name": name, "plugin": "cheap"} for name in ("in", "out")]
+    learners = [*learners, {"name": "dear", "plugin": "prior"}]
     config = project.config(learners, stack={"meta_learner": "none", "learners": ["in", "dear"]})
     place = run(config).directory
     assert [p.parent.name for p in sorted(place.glob("learners/*/pair-*"))] == ["in"] * 3
@@ -253,7 +252,7 @@ def test_who_is_not_stacked_and_teaches_nobody_has_no_pairs(
 
 
 def test_folds_alone_make_no_pairs_and_the_stack_asks_for_them(
-    project: Any, cheap: type[Cheap]
+    project: Project, cheap: type[Cheap]
 ) -> None:
     config = project.config([{"name": name, "plugin": "cheap"} for name in ("one", "two")])
     run(config)
@@ -267,7 +266,9 @@ def test_folds_alone_make_no_pairs_and_the_stack_asks_for_them(
         stack_stage(config, reporter)
 
 
-def test_a_run_that_is_killed_between_pairs_goes_on_there(project: Any, cheap: type[Cheap]) -> None:
+def test_a_run_that_is_killed_between_pairs_goes_on_there(
+    project: Project, cheap: type[Cheap]
+) -> None:
     config = project.config([{"name": "one", "plugin": "cheap"}])
     cheap.fails.add(5)
     with pytest.raises(errors.LearnerError, match='killed(.|\n)*pair 0-2(.|\n)*nesting = "plain"'):
@@ -281,13 +282,13 @@ def test_a_run_that_is_killed_between_pairs_goes_on_there(project: Any, cheap: t
 
 
 def test_only_pairs_of_what_changed_or_was_damaged_are_made_anew(
-    project: Any, cheap: type[Cheap]
+    project: Project, cheap: type[Cheap]
 ) -> None:
-    learners = [{"name": name, "plugin": "cheap"} for name in ("one", "two")]
+    learners: Learners = [{"name": name, "plugin": "cheap"} for name in ("one", "two")]
     run(project.config(learners))
     place = project.path / "run"
     before = {p: p.stat().st_mtime_ns for p in place.glob("learners/one/*/manifest.json")}
-    changed = project.config([learners[0], learners[1] | {"shift": 0.5}])
+    changed = project.config([learners[0], {**learners[1], "shift": 0.5}])
     with writing(changed) as reporter:
         outcome = fit_stage(changed, reporter)
     assert outcome == {"fitted": 3, "kept": 3, "pairs": {"fitted": 3, "kept": 3}}
@@ -302,14 +303,14 @@ def _names(specs: list[Any]) -> list[str]:
     return [spec.name for spec in specs]
 
 
-def test_who_is_nested_is_what_the_config_says(project: Any, cheap: type[Cheap]) -> None:
-    learners = [
+def test_who_is_nested_is_what_the_config_says(project: Project, cheap: type[Cheap]) -> None:
+    learners: Learners = [
         {"name": "one", "plugin": "cheap"},
         {"name": "taught", "plugin": "cheap", "teachers": ["dear"]},
         {"name": "dear", "plugin": "prior"},
     ]
 
-    def config(nesting: str, folds: int = 3, more: tuple[dict[str, Any], ...] = ()) -> Any:
+    def config(nesting: str, folds: int = 3, more: tuple[dict[str, Any], ...] = ()) -> Config:
         stack = {"meta_learner": "none", "nesting": nesting}
         return project.config([*learners, *more], stack=stack, folds={"n_splits": folds})
 
@@ -336,8 +337,8 @@ def test_built_in_learners_say_what_they_cost() -> None:
     assert not BaseLearner.cheap
 
 
-def _run_of_two(project: Any) -> Path:
-    learners = [
+def _run_of_two(project: Project) -> Path:
+    learners: Learners = [
         {"name": "pupil", "plugin": "cheap", "teachers": ["teacher"]},
         {"name": "teacher", "plugin": "cheap", "shift": 1.0},
     ]
@@ -354,7 +355,7 @@ def _forge(directory: Path, name: str, frame: pl.DataFrame, **changes: Any) -> N
 
 
 def test_the_audit_proves_pairs_and_says_which_are_missing(
-    project: Any, cheap: type[Cheap]
+    project: Project, cheap: type[Cheap]
 ) -> None:
     place = _run_of_two(project)
     audit = audit_run(place)
@@ -373,12 +374,12 @@ def test_the_audit_proves_pairs_and_says_which_are_missing(
     assert "pupil pair 0-1: taught by teacher of the same pair" in _failed(after)
 
 
-def _failed(audit: Any) -> list[str]:
+def _failed(audit: Audit) -> list[str]:
     return [check.name for check in audit.checks if not check.ok]
 
 
 def test_a_report_without_pairs_says_that_nothing_was_measured(
-    project: Any, cheap: type[Cheap]
+    project: Project, cheap: type[Cheap]
 ) -> None:
     stack = {"meta_learner": "none", "nesting": "plain", "resamples": 200}
     place = run(project.config([{"name": "one", "plugin": "cheap"}], stack=stack)).directory
@@ -390,7 +391,7 @@ def test_a_report_without_pairs_says_that_nothing_was_measured(
 
 @pytest.mark.parametrize("fold", [0, 2])
 def test_the_audit_catches_a_pair_that_was_trained_on_a_row_of_either_fold(
-    project: Any, cheap: type[Cheap], fold: int
+    project: Project, cheap: type[Cheap], fold: int
 ) -> None:
     place = _run_of_two(project)
     directory = place / "learners/pupil/pair-0-2"
@@ -410,7 +411,7 @@ def test_the_audit_catches_a_pair_that_was_trained_on_a_row_of_either_fold(
 
 @pytest.mark.slow
 def test_the_audit_catches_pairs_that_predict_other_rows_or_are_not_those_of_the_stack(
-    project: Any, cheap: type[Cheap]
+    project: Project, cheap: type[Cheap]
 ) -> None:
     place = _run_of_two(project)
     directory = place / "learners/pupil/pair-0-2"

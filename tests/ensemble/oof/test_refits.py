@@ -21,18 +21,22 @@ from ensemble.stages.fit import fit_stage
 from ensemble.stages.work import writing
 from ensemble.storage.json_files import read_json
 from ensemble.submission.new_rows import predict_file
+from tests.fakes import Prior
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
-    from ensemble import BaseLearner
+    from ensemble import BaseLearner, Config, MetaFeatures
+    from ensemble.plugin.base import FloatArray, LogitArray, Register
+    from tests.fixture_types import Project, UsePlugins
 
 
-def _learner(prior: Any, shift: float, *, cheap: bool = False) -> type[BaseLearner]:
+def _learner(shift: float, *, cheap: bool = False) -> type[BaseLearner]:
     """Make a class whose code differs with the shift."""
 
-    class Mine(prior):  # type: ignore[misc]
-        def predict_logits(self, battles: pl.DataFrame) -> Any:
+    class Mine(Prior):
+        def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
             logits = super().predict_logits(battles)
             logits[:, 0] += shift
             return logits
@@ -46,22 +50,22 @@ class _Plugin:
         self.kind = kind
 
     @hookimpl
-    def register_base_learners(self, register: Any) -> None:
+    def register_base_learners(self, register: Register) -> None:
         register("mine", self.kind)
 
 
 @pytest.fixture
-def with_code(use_plugins: Callable[..., None], fake_learners: Any) -> Callable[..., None]:
+def with_code(use_plugins: UsePlugins) -> Callable[..., None]:
     """Give a function that installs the plugin ``mine`` in the form of some shift."""
 
     def install(shift: float, **options: Any) -> None:
-        use_plugins(mine=_Plugin(_learner(fake_learners, shift, **options)))
+        use_plugins(mine=_Plugin(_learner(shift, **options)))
 
     return install
 
 
 @pytest.fixture
-def config(project: Any, with_code: Callable[..., None]) -> Any:
+def config(project: Project, with_code: Callable[..., None]) -> Config:
     """A config with two learners, one of which is to change; it has run once."""
     with_code(0.0)
     made = project.config(
@@ -85,18 +89,20 @@ class Said:
         return lambda *args, **kwargs: nullcontext(lambda *a, **k: None)
 
 
-def _fit(config: Any, **decided: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:
+def _fit(config: Config, **decided: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:
     said = Said()
     with writing(config, said) as reporter:
         return fit_stage(config, reporter, decided=Decisions(**decided)), said.lines
 
 
-def _oof(config: Any) -> Any:
-    return pl.read_parquet(Path(config.run_dir) / "learners/a/fold-0/oof.parquet")["logit_a"][0]
+def _oof(config: Config) -> float:
+    path = Path(config.run_dir) / "learners/a/fold-0/oof.parquet"
+    first: float = pl.read_parquet(path)["logit_a"][0]
+    return first
 
 
 def test_changed_code_of_a_dear_learner_is_asked_about_before_any_fit(
-    config: Any, with_code: Callable[..., None]
+    config: Config, with_code: Callable[..., None]
 ) -> None:
     before = _oof(config)
     with_code(1.0)
@@ -109,7 +115,7 @@ def test_changed_code_of_a_dear_learner_is_asked_about_before_any_fit(
 
 
 def test_refit_makes_anew_what_other_code_has_made_and_nothing_else(
-    config: Any, with_code: Callable[..., None]
+    config: Config, with_code: Callable[..., None]
 ) -> None:
     before = _oof(config)
     with_code(1.0)
@@ -121,7 +127,9 @@ def test_refit_makes_anew_what_other_code_has_made_and_nothing_else(
     assert _fit(config, refit=("a",))[0]["fitted"] == 0
 
 
-def test_a_refit_that_was_interrupted_goes_on(config: Any, with_code: Callable[..., None]) -> None:
+def test_a_refit_that_was_interrupted_goes_on(
+    config: Config, with_code: Callable[..., None]
+) -> None:
     with_code(1.0)
     with writing(config) as reporter:
         fit_stage(config, reporter, folds=[1], decided=Decisions(refit=("a",)))
@@ -133,7 +141,7 @@ def test_a_refit_that_was_interrupted_goes_on(config: Any, with_code: Callable[.
 
 
 def test_keep_keeps_and_is_remembered_until_code_changes_again(
-    config: Any, with_code: Callable[..., None]
+    config: Config, with_code: Callable[..., None]
 ) -> None:
     before = _oof(config)
     with_code(1.0)
@@ -151,17 +159,17 @@ def test_keep_keeps_and_is_remembered_until_code_changes_again(
     assert _fit(config)[0]["fitted"] == 0
 
 
-def _pair(prior: Any, shift: float, *, cheap: bool) -> Any:
+def _pair(shift: float, *, cheap: bool) -> object:
     """Make a plugin with a teacher and a pupil, both of whose code differs with the shift."""
 
-    class Pupil(_learner(prior, shift, cheap=cheap)):  # type: ignore[misc]
+    class Pupil(_learner(shift, cheap=cheap)):  # type: ignore[misc]
         def __init__(self, teachers: tuple[str, ...] = (), shift: float = 0.0) -> None:
             self.teachers, self.shift = teachers, shift
 
     class Both:
         @hookimpl
-        def register_base_learners(self, register: Any) -> None:
-            register("mine", _learner(prior, shift))
+        def register_base_learners(self, register: Register) -> None:
+            register("mine", _learner(shift))
             register("pupil", Pupil)
 
     return Both()
@@ -170,20 +178,19 @@ def _pair(prior: Any, shift: float, *, cheap: bool) -> Any:
 @pytest.mark.parametrize("cheap", [False, True])
 @pytest.mark.parametrize("keep", [("t", "s"), ("s", "t")])
 def test_a_teacher_and_its_pupil_are_kept_together(
-    project: Any,
-    use_plugins: Callable[..., None],
-    fake_learners: Any,
+    project: Project,
+    use_plugins: UsePlugins,
     keep: tuple[str, ...],
     cheap: bool,
 ) -> None:
-    use_plugins(both=_pair(fake_learners, 0.0, cheap=cheap))
+    use_plugins(both=_pair(0.0, cheap=cheap))
     config = project.config(
         # The pupil is the first: the order in the config means nothing.
         [{"name": "s", "plugin": "pupil", "teachers": ["t"]}, {"name": "t", "plugin": "mine"}],
         stack={"meta_learner": "none", "nesting": "plain"},
     )
     run(config)
-    use_plugins(both=_pair(fake_learners, 1.0, cheap=cheap))
+    use_plugins(both=_pair(1.0, cheap=cheap))
     with pytest.raises(
         errors.ConfigError, match=r"nothing to keep: s, .*learns from(.|\n)*--keep s"
     ):
@@ -202,8 +209,8 @@ def test_a_teacher_and_its_pupil_are_kept_together(
     ],
 )
 def test_what_has_nothing_to_keep_is_named(
-    project: Any,
-    config: Any,
+    project: Project,
+    config: Config,
     with_code: Callable[..., None],
     keep: str,
     learners: tuple[str, ...] | None,
@@ -222,7 +229,7 @@ def test_what_has_nothing_to_keep_is_named(
 
 
 def test_what_was_kept_can_be_refitted_after_all(
-    config: Any, with_code: Callable[..., None]
+    config: Config, with_code: Callable[..., None]
 ) -> None:
     with_code(1.0)
     _fit(config, keep=("a",))
@@ -231,7 +238,7 @@ def test_what_was_kept_can_be_refitted_after_all(
 
 
 def test_a_cheap_learner_is_fitted_anew_with_a_word(
-    project: Any, with_code: Callable[..., None]
+    project: Project, with_code: Callable[..., None]
 ) -> None:
     with_code(0.0, cheap=True)
     config = project.config(learners=[{"name": "a", "plugin": "mine"}])
@@ -243,7 +250,7 @@ def test_a_cheap_learner_is_fitted_anew_with_a_word(
 
 
 def test_other_parameters_with_other_code_are_no_question(
-    project: Any, config: Any, with_code: Callable[..., None]
+    project: Project, config: Config, with_code: Callable[..., None]
 ) -> None:
     with_code(1.0)
     other = project.config(
@@ -256,7 +263,7 @@ def test_other_parameters_with_other_code_are_no_question(
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "oof.parquet", "model/prior.json"])
-def test_mending_is_said(config: Any, file: str) -> None:
+def test_mending_is_said(config: Config, file: str) -> None:
     path = Path(config.run_dir) / "learners/b/fold-1" / file
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -280,7 +287,9 @@ def _paths(value: Any, place: tuple[Any, ...] = ()) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("directory", ["learners/b/fold-1", "stack"])
-def test_whatever_is_changed_in_a_manifest_is_mended_and_said(config: Any, directory: str) -> None:
+def test_whatever_is_changed_in_a_manifest_is_mended_and_said(
+    config: Config, directory: str
+) -> None:
     place = Path(config.run_dir) / directory
     path, whole = place / "manifest.json", (place / "manifest.json").read_bytes()
     leaves = list(_paths(json.loads(whole)))
@@ -299,7 +308,7 @@ def test_whatever_is_changed_in_a_manifest_is_mended_and_said(config: Any, direc
 
 
 def test_a_saved_run_refuses_other_code_unless_it_is_kept(
-    config: Any, with_code: Callable[..., None], project: Any
+    config: Config, with_code: Callable[..., None], project: Project
 ) -> None:
     saved, output = load_run_config(project.path / "run"), project.path / "new.csv"
     predict_file(saved, project.path / "test.csv", output)
@@ -313,14 +322,16 @@ def test_a_saved_run_refuses_other_code_unless_it_is_kept(
         predict_file(saved, project.path / "test.csv", output, keep=["c"])
 
 
-def test_names_are_checked_before_any_work(config: Any) -> None:
+def test_names_are_checked_before_any_work(config: Config) -> None:
     with pytest.raises(errors.ConfigError, match='"c"'):
         run(config, refit=["c"])
     with pytest.raises(errors.ConfigError, match="both refitted and kept"):
         run(config, refit=["a"], keep=["a"])
 
 
-def test_the_command_line_takes_the_decision(config: Any, with_code: Callable[..., None]) -> None:
+def test_the_command_line_takes_the_decision(
+    config: Config, with_code: Callable[..., None]
+) -> None:
     path = str(Path(config.run_dir).parent / "config.toml")
     with_code(1.0)
     assert isinstance(CliRunner().invoke(cli, ["run", path]).exception, errors.ConfigError)
@@ -329,7 +340,9 @@ def test_the_command_line_takes_the_decision(config: Any, with_code: Callable[..
     assert read_json(Path(config.run_dir) / "kept.json")["learners"]["a"]["same"]
 
 
-def test_the_audit_names_code_that_has_changed(config: Any, with_code: Callable[..., None]) -> None:
+def test_the_audit_names_code_that_has_changed(
+    config: Config, with_code: Callable[..., None]
+) -> None:
     assert audit_run(Path(config.run_dir)).ok
     with_code(1.0)
     result = audit_run(Path(config.run_dir))
@@ -342,7 +355,7 @@ def test_the_audit_names_code_that_has_changed(config: Any, with_code: Callable[
 
 
 def test_an_audit_of_before_is_none_of_what_is_kept(
-    config: Any, with_code: Callable[..., None]
+    config: Config, with_code: Callable[..., None]
 ) -> None:
     place = Path(config.run_dir)
     assert read_json(place / "audit.json")["state"] == "passed"
@@ -355,34 +368,34 @@ def test_an_audit_of_before_is_none_of_what_is_kept(
 
 
 def test_an_audit_is_of_the_code_of_loaders_and_meta_learner_too(
-    project: Any, use_plugins: Callable[..., None]
+    project: Project, use_plugins: UsePlugins
 ) -> None:
-    def plugin(rate: float, learns: float) -> Any:
-        def load(path: Path, **_: Any) -> pl.DataFrame:
+    def plugin(rate: float, learns: float) -> object:
+        def load(path: Path, **_: object) -> pl.DataFrame:
             return pl.read_csv(path).filter(pl.lit(rate) > 0)
 
         class Shares(MetaLearner):
-            def fit(self, meta: Any, labels: Any, **_: Any) -> Any:
+            def fit(self, meta: MetaFeatures, labels: FloatArray, **_: object) -> Self:
                 self.shares = labels.mean(axis=0) ** learns
                 return self
 
-            def predict_proba(self, meta: Any) -> Any:
+            def predict_proba(self, meta: MetaFeatures) -> FloatArray:
                 return np.tile(self.shares / self.shares.sum(), (len(meta.logits), 1))
 
             def save(self, directory: Path) -> None:
                 np.save(directory / "shares.npy", self.shares)
 
-            def load(self, directory: Path) -> Any:
+            def load(self, directory: Path) -> Self:
                 self.shares = np.load(directory / "shares.npy")
                 return self
 
         class Brought:
             @hookimpl
-            def register_loaders(self, register: Any) -> None:
+            def register_loaders(self, register: Register) -> None:
                 register("mine", load)
 
             @hookimpl
-            def register_meta_learners(self, register: Any) -> None:
+            def register_meta_learners(self, register: Register) -> None:
                 register("shares", Shares)
 
         return Brought()
@@ -400,10 +413,10 @@ def test_an_audit_is_of_the_code_of_loaders_and_meta_learner_too(
 
 
 def test_code_of_a_loader_is_part_of_what_was_prepared(
-    project: Any, use_plugins: Callable[..., None]
+    project: Project, use_plugins: UsePlugins
 ) -> None:
-    def plugin(exchanged: bool, note: str = "") -> Any:
-        def load(path: Path, **_: Any) -> pl.DataFrame:
+    def plugin(exchanged: bool, note: str = "") -> object:
+        def load(path: Path, **_: object) -> pl.DataFrame:
             str(note)
             frame = pl.read_csv(path)
             names = {"winner_model_a": "winner_model_b", "winner_model_b": "winner_model_a"}
@@ -411,7 +424,7 @@ def test_code_of_a_loader_is_part_of_what_was_prepared(
 
         class Loaders:
             @hookimpl
-            def register_loaders(self, register: Any) -> None:
+            def register_loaders(self, register: Register) -> None:
                 register("mine", load)
 
         return Loaders()
@@ -440,7 +453,7 @@ def test_code_of_a_loader_is_part_of_what_was_prepared(
 
 
 def test_an_audit_is_of_the_feature_sets_at_hand_too(
-    config: Any, monkeypatch: pytest.MonkeyPatch
+    config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = Path(config.run_dir)
     assert read_audit(place) is not None

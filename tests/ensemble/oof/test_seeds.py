@@ -25,9 +25,11 @@ from ensemble.storage.json_files import read_json
 from ensemble.submission.new_rows import predict_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from typing import Self
 
-    from ensemble import FitContext
+    from ensemble import Config, FitContext
+    from ensemble.plugin.base import LogitArray, Register
+    from tests.fixture_types import Learners, Project, UsePlugins
 
 
 class Lottery(BaseLearner):
@@ -40,7 +42,7 @@ class Lottery(BaseLearner):
     def __init__(self, spread: float = 1.0) -> None:
         self.spread = spread
 
-    def fit(self, *_: Any, context: FitContext, **__: Any) -> Any:
+    def fit(self, *_: object, context: FitContext, **__: object) -> Self:
         assert context.checkpoint_directory is not None
         Lottery.fits.append((context.seed, context.checkpoint_directory))
         if len(Lottery.fits) in Lottery.fails:
@@ -49,13 +51,13 @@ class Lottery(BaseLearner):
         self.logits = draw.astype(np.float32).tolist()
         return self
 
-    def predict_logits(self, battles: pl.DataFrame) -> Any:
+    def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
         return np.tile(np.float32(self.logits), (len(battles), 1))
 
     def save(self, directory: Path) -> None:
         (directory / "logits.json").write_text(json.dumps(self.logits))
 
-    def load(self, directory: Path) -> Any:
+    def load(self, directory: Path) -> Self:
         self.logits = json.loads((directory / "logits.json").read_text())
         return self
 
@@ -76,21 +78,21 @@ class Outside(Lottery):
 
 class _Plugin:
     @hookimpl
-    def register_base_learners(self, register: Any) -> None:
+    def register_base_learners(self, register: Register) -> None:
         for kind in (Lottery, Clashes, Outside):
             register(kind.__name__.lower(), kind)
 
 
 @pytest.fixture
-def lottery(project: Any, use_plugins: Callable[..., None]) -> type[Lottery]:
+def lottery(project: Project, use_plugins: UsePlugins) -> type[Lottery]:
     use_plugins(seeds=_Plugin())
     Lottery.fits.clear()
     Lottery.fails.clear()
     return Lottery
 
 
-def _config(project: Any, seeds: int = 3, **more: Any) -> Any:
-    learners = [
+def _config(project: Project, seeds: int = 3, **more: Any) -> Config:
+    learners: Learners = [
         {"name": "x", "plugin": "lottery", "seeds": seeds},
         {"name": "p", "plugin": "prior"},
     ]
@@ -98,7 +100,7 @@ def _config(project: Any, seeds: int = 3, **more: Any) -> Any:
 
 
 def test_logits_are_the_mean_over_seeds_and_each_seed_is_kept(
-    project: Any, lottery: type[Lottery], tmp_path: Path
+    project: Project, lottery: type[Lottery], tmp_path: Path
 ) -> None:
     config = _config(project)
     place = run(config).directory
@@ -122,7 +124,9 @@ def test_logits_are_the_mean_over_seeds_and_each_seed_is_kept(
         np.testing.assert_allclose(found[name], before[name], atol=1e-6)
 
 
-def test_the_first_seed_is_that_of_a_learner_with_one(project: Any, lottery: type[Lottery]) -> None:
+def test_the_first_seed_is_that_of_a_learner_with_one(
+    project: Project, lottery: type[Lottery]
+) -> None:
     place = run(_config(project, seeds=1)).directory
     one = pl.read_parquet(place / "learners/x/fold-0/oof.parquet")
     assert not (place / "learners/x/fold-0/oof_seeds.parquet").exists()
@@ -133,7 +137,7 @@ def test_the_first_seed_is_that_of_a_learner_with_one(project: Any, lottery: typ
 
 
 def test_a_fit_that_is_killed_goes_on_at_the_seed_it_was_in(
-    project: Any, lottery: type[Lottery]
+    project: Project, lottery: type[Lottery]
 ) -> None:
     config = _config(project, stack={"meta_learner": "none", "nesting": "plain"})
     lottery.fails.add(3)
@@ -147,7 +151,9 @@ def test_a_fit_that_is_killed_goes_on_at_the_seed_it_was_in(
     assert len({place for _, place in lottery.fits[:3]}) == 3
 
 
-def test_a_kept_seed_that_was_damaged_is_fitted_anew(project: Any, lottery: type[Lottery]) -> None:
+def test_a_kept_seed_that_was_damaged_is_fitted_anew(
+    project: Project, lottery: type[Lottery]
+) -> None:
     config = _config(project, stack={"meta_learner": "none", "nesting": "plain"})
     lottery.fails.add(3)
     with pytest.raises(errors.LearnerError, match="killed"):
@@ -160,7 +166,7 @@ def test_a_kept_seed_that_was_damaged_is_fitted_anew(project: Any, lottery: type
 
 
 def test_the_spread_is_shown_and_widens_intervals(
-    project: Any,
+    project: Project,
     lottery: type[Lottery],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -203,7 +209,9 @@ def test_the_spread_is_shown_and_widens_intervals(
     assert (np.array(widths["differ"]) > 1.1 * np.array(widths["agree"])).all()
 
 
-def test_seeds_are_refused_where_they_mean_nothing(project: Any, lottery: type[Lottery]) -> None:
+def test_seeds_are_refused_where_they_mean_nothing(
+    project: Project, lottery: type[Lottery]
+) -> None:
     outside = project.config([{"name": "x", "plugin": "outside", "seeds": 2}])
     with pytest.raises(errors.ConfigError, match="seeds = 1 is all that predictions from outside"):
         check_plugins(outside)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import polars as pl
@@ -19,9 +19,14 @@ from ensemble.oof.spec import LearnerSpec
 from ensemble.oof.staleness import Compared, compare_key, given_differences
 from ensemble.oof.workspace import Workspace, open_workspace
 
+if TYPE_CHECKING:
+    from ensemble.plugin.base import LogitArray, Register
+    from tests.fakes import Prior
+    from tests.fixture_types import Project, UsePlugins
+
 
 @pytest.fixture
-def space(project: Any) -> Workspace:
+def space(project: Project) -> Workspace:
     config = project.config()
     run = Path(config.run_dir)
     run.mkdir()
@@ -35,7 +40,7 @@ def _spec(plugin: str, base: Path, **parameters: Any) -> LearnerSpec:
 
 
 def test_a_model_is_not_loaded_where_what_it_depends_on_has_changed(
-    space: Workspace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+    space: Workspace, fake_learners: type[Prior], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = _spec("prior", space.run)
     monkeypatch.setattr(fake_learners, "dependencies", lambda _: {"words": 1}, raising=False)
@@ -71,10 +76,10 @@ class _Reads(BaseLearner):
         self.more = more
         self.own = own
 
-    def fit(self, *_: Any, **__: Any) -> Self:
+    def fit(self, *_: object, **__: object) -> Self:
         return self
 
-    def predict_logits(self, battles: pl.DataFrame) -> Any:
+    def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
         return np.zeros((len(battles), 3), dtype=np.float32)
 
     def save(self, directory: Path) -> None:
@@ -89,12 +94,12 @@ class _Reads(BaseLearner):
 
 
 @pytest.fixture
-def reads(tmp_path: Path, use_plugins: Any) -> LearnerSpec:
+def reads(tmp_path: Path, use_plugins: UsePlugins) -> LearnerSpec:
     """A learner that reads a file, a directory of files and a file that it vouches for itself."""
 
     class Plugin:
         @hookimpl
-        def register_base_learners(self, register: Any) -> None:
+        def register_base_learners(self, register: Register) -> None:
             register("reads", _Reads)
 
     use_plugins(reads=Plugin())

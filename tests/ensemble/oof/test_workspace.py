@@ -1,32 +1,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 
 from ensemble import errors
-from ensemble.battles.prepare import prepare
-from ensemble.battles.split import split
 from ensemble.config.source_settings import SourceSettings
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.spec import LearnerSpec
-from ensemble.oof.workspace import Workspace, open_workspace
+from ensemble.oof.workspace import Workspace
+from tests.ensemble.oof.prepared import prepared
+
+if TYPE_CHECKING:
+    from tests.fakes import Prior
+    from tests.fixture_types import Project
 
 
 @pytest.fixture
-def space(project: Any) -> Workspace:
-    return _prepared(project.config())
-
-
-def _prepared(config: Any) -> Workspace:
-    run = Path(config.run_dir)
-    run.mkdir(exist_ok=True)
-    prepare(config)
-    split(run, n_splits=config.folds.n_splits, seed=config.seed)
-    return open_workspace(config)
+def space(project: Project) -> Workspace:
+    return prepared(project.config())
 
 
 def test_other_uses_leave_clusters_and_folds_and_change_the_role(space: Workspace) -> None:
@@ -38,7 +33,7 @@ def test_other_uses_leave_clusters_and_folds_and_change_the_role(space: Workspac
     assert other.battles["role"].equals(other.plan.frame["role"])
 
 
-def test_an_ignored_source_reaches_nothing(space: Workspace, fake_learners: Any) -> None:
+def test_an_ignored_source_reaches_nothing(space: Workspace, fake_learners: type[Prior]) -> None:
     other = space.with_uses({"extra": SourceSettings("ignore")}, run=space.run / "other")
     spec = LearnerSpec("x", "pretrained", {}, space.run)
     fit_fold(other, spec, 0)
@@ -47,7 +42,7 @@ def test_an_ignored_source_reaches_nothing(space: Workspace, fake_learners: Any)
     assert not (space.run / "learners").exists()
 
 
-def test_a_share_reaches_fit_and_the_key(space: Workspace, fake_learners: Any) -> None:
+def test_a_share_reaches_fit_and_the_key(space: Workspace, fake_learners: type[Prior]) -> None:
     spec = LearnerSpec("x", "prior", {}, space.run)
     half = space.with_uses({"extra": SourceSettings("train", share=0.5)}, run=space.run / "half")
     assert fold_key(spec, 0, half.shared_key()) != fold_key(spec, 0, space.shared_key())
@@ -59,7 +54,7 @@ def test_a_share_reaches_fit_and_the_key(space: Workspace, fake_learners: Any) -
 
 
 def test_values_of_single_rows_are_kept_where_they_were(
-    space: Workspace, fake_learners: Any
+    space: Workspace, fake_learners: type[Prior]
 ) -> None:
     other = space.with_uses({"extra": SourceSettings("ignore")}, run=space.run / "other")
     fit_fold(other, LearnerSpec("x", "prior", {}, space.run), 0)
@@ -81,7 +76,7 @@ def test_an_unknown_source_is_named(space: Workspace) -> None:
         space.with_uses({"extr": SourceSettings("train")}, run=space.run / "other")
 
 
-def test_rows_without_labels_get_no_role_that_needs_them(project: Any) -> None:
+def test_rows_without_labels_get_no_role_that_needs_them(project: Project) -> None:
     sources = [source.model_dump(exclude_none=True) for source in project.config().sources]
     sources[1]["role"] = "ignore"
     path = Path(sources[1]["path"])
@@ -91,6 +86,6 @@ def test_rows_without_labels_get_no_role_that_needs_them(project: Any) -> None:
         pl.when(pl.int_range(pl.len()) == 3).then(None).otherwise(pl.col(name)).alias(name)
         for name in labels
     ).write_csv(path)
-    space = _prepared(project.config(sources=sources))
+    space = prepared(project.config(sources=sources))
     with pytest.raises(errors.ConfigError, match="rows without a label(.|\n)*extra-3"):
         space.with_uses({"extra": SourceSettings("train")}, run=space.run / "other")

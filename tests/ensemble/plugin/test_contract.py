@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from ensemble import BaseLearner, MetaLearner, Resources, errors
@@ -17,27 +18,34 @@ from ensemble.plugin.contract import (
     tolerance_of,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn, Self
+
+    from ensemble import FitContext, MetaFeatures
+    from ensemble.plugin.base import FloatArray, IntArray, LogitArray
+
 WHERE = 'learner "x"'
 
 
 class Sound(BaseLearner):
     def fit(
         self,
-        battles: Any,
-        labels: Any,
+        battles: pl.DataFrame,
+        labels: FloatArray,
         *,
-        sample_weight: Any = None,
-        groups: Any = None,
-        context: Any,
-    ) -> Any:
+        sample_weight: FloatArray | None = None,
+        groups: IntArray | None = None,
+        context: FitContext,
+    ) -> Self:
         return self
 
-    def predict_logits(self, battles: Any) -> Any:
-        return np.zeros((len(battles), 3))
+    def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
+        return np.zeros((len(battles), 3), np.float32)
 
     def save(self, directory: Path) -> None: ...
 
-    def load(self, directory: Path) -> Any:
+    def load(self, directory: Path) -> Self:
         return self
 
 
@@ -45,8 +53,8 @@ def _with(**members: Any) -> Any:
     return type("Odd", (Sound,), members)()
 
 
-def _raises(error: BaseException) -> Any:
-    def get(*_: Any) -> Any:
+def _raises(error: BaseException) -> Callable[..., NoReturn]:
+    def get(*_: object) -> NoReturn:
         raise error
 
     return get
@@ -131,14 +139,16 @@ def test_methods_of_every_kind_that_can_be_called_are_sound() -> None:
 
 def test_a_meta_learner_is_held_to_its_own_contract() -> None:
     class Odd(MetaLearner):
-        def fit(self, meta: Any, labels: Any) -> Any:  # type: ignore[override]
+        def fit(self, meta: MetaFeatures, labels: FloatArray) -> Self:  # type: ignore[override]
             return self
 
-        def predict_proba(self, meta: Any) -> Any: ...
+        def predict_proba(self, meta: MetaFeatures) -> FloatArray:
+            raise NotImplementedError
 
         def save(self, directory: Path) -> None: ...
 
-        def load(self, directory: Path) -> Any: ...
+        def load(self, directory: Path) -> Self:
+            raise NotImplementedError
 
     (fault,) = contract_faults(Odd(), WHERE)
     assert "sample_weight" in fault.message

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,9 @@ import pytest
 
 from ensemble import errors
 from ensemble.plugin.faults import call_plugin, plugin_errors
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 WHERE = 'learner "x", fold 0'
 
@@ -38,11 +41,11 @@ def test_polars_is_not_imported_for_it() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def _raise(error: BaseException) -> Any:
+def _raise(error: BaseException) -> NoReturn:
     raise error
 
 
-def _panic() -> Any:
+def _panic() -> NoReturn:
     """A panic of Polars, which is no ``Exception``."""
     raise pl.exceptions.PanicException("index out of bounds")
 

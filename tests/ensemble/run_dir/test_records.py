@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ensemble.run_dir.record import Record
+    from tests.fixture_types import Project
 
 RECORDS: list[tuple[type[Record], str]] = [
     (BattlesRecord, "battles.json"),
@@ -40,7 +41,7 @@ LEARNERS = [
 
 
 @pytest.fixture
-def place(project: Any) -> Path:
+def place(project: Project) -> Path:
     """A run with pairs, refits, several seeds and a test set."""
     return run(project.config(LEARNERS, predict={"refit": True})).directory
 

@@ -1,5 +1,5 @@
 from pathlib import Path
-from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,9 @@ from ensemble.sources.settings import (
     sources_of,
 )
 from ensemble.sources.variants import TRIALS, variants_of
+
+if TYPE_CHECKING:
+    from tests.fixture_types import Project
 
 
 def _plan(per_fold: int, folds: int = 5) -> FoldPlan:
@@ -38,20 +41,20 @@ def test_a_fold_that_is_not_there_is_refused() -> None:
     [(("arean",), 'no source is called "arean"'), (("arena",), '"arena" is the target')],
 )
 def test_sources_that_cannot_be_studied(
-    project: SimpleNamespace, names: tuple[str, ...], message: str
+    project: Project, names: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(errors.ConfigError, match=message):
         sources_of(project.config(), names)
 
 
-def test_a_config_of_the_target_alone_has_nothing_to_study(project: SimpleNamespace) -> None:
+def test_a_config_of_the_target_alone_has_nothing_to_study(project: Project) -> None:
     alone = [{"name": "arena", "path": "train.csv", "role": "target"}]
     with pytest.raises(errors.ConfigError, match="there is no source beside the target"):
         sources_of(project.config(sources=alone), None)
 
 
 def test_copies_of_target_rows_gain_nothing_in_the_bags_of_the_proxy(
-    project: SimpleNamespace,
+    project: Project,
 ) -> None:
     proxy = learner_of(project.config(), None)
     assert proxy.plugin == "proxy"
@@ -59,7 +62,7 @@ def test_copies_of_target_rows_gain_nothing_in_the_bags_of_the_proxy(
 
 
 def test_learners_that_cannot_be_fitted_with_and_without_a_source(
-    project: SimpleNamespace, tmp_path: Path
+    project: Project, tmp_path: Path
 ) -> None:
     (tmp_path / "oof.csv").write_text("id,winner_model_a,winner_model_b,winner_tie\n")
     learners = [{"name": "out", "plugin": "precomputed", "oof": "oof.csv", "test": "oof.csv"}]

@@ -24,8 +24,12 @@ from ensemble_plugins.stacker_trees import Trees
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from random import Random
 
     from ensemble.plugin.base import FloatArray, IntArray
+
+    Stored = tuple[Path, StackData, dict[str, Any]]
+    """A stack's directory, what it was made from, and its verdict."""
 
 NAMES = ["best_single", "mean", "blend", "vector_scaling", "lightgbm"]
 
@@ -75,13 +79,13 @@ def run(directory: Path, data: StackData, **options: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StackData, dict[str, Any]]:
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
     directory = tmp_path_factory.mktemp("run") / "stack"
     data = draw(kind="by length")
     return directory, data, run(directory, data)
 
 
-def test_the_stack_is_chosen_where_a_feature_says_whom_to_trust(stored: Any) -> None:
+def test_the_stack_is_chosen_where_a_feature_says_whom_to_trust(stored: Stored) -> None:
     _, _, verdict = stored
     assert verdict["chosen"] == "lightgbm"
     assert verdict["candidates"][-1]["gain_over_best_simple"]["low"] > 0
@@ -93,7 +97,7 @@ def test_a_simple_candidate_is_chosen_where_learners_differ_by_noise(tmp_path: P
     assert [entry["name"] for entry in verdict["candidates"]] == NAMES
 
 
-def test_everything_is_written_and_the_manifest_holds(stored: Any) -> None:
+def test_everything_is_written_and_the_manifest_holds(stored: Stored) -> None:
     directory, data, verdict = stored
     manifest = read_manifest(directory)
     assert manifest["key"] == "k"
@@ -107,7 +111,7 @@ def test_everything_is_written_and_the_manifest_holds(stored: Any) -> None:
     assert {path.name for path in (directory / "model").iterdir()} == set(NAMES)
 
 
-def test_scores_are_those_of_the_stored_predictions(stored: Any) -> None:
+def test_scores_are_those_of_the_stored_predictions(stored: Stored) -> None:
     directory, data, _ = stored
     oof = pl.read_parquet(directory / "oof_candidates.parquet")
     for entry in read_json(directory / "candidates.json")["candidates"]:
@@ -126,7 +130,7 @@ def test_scores_are_those_of_the_stored_predictions(stored: Any) -> None:
         assert {part["source"] for part in entry["per_source"]} == {"arena", "extra"}
 
 
-def test_learners_are_scored_as_they_are(stored: Any) -> None:
+def test_learners_are_scored_as_they_are(stored: Stored) -> None:
     directory, data, _ = stored
     for i, entry in enumerate(read_json(directory / "candidates.json")["learners"]):
         losses = row_log_loss(data.labels, softmax(data.meta.logits[:, i]))
@@ -134,7 +138,7 @@ def test_learners_are_scored_as_they_are(stored: Any) -> None:
         assert len(entry["per_fold"]) == 3
 
 
-def test_the_oof_file_holds_the_chosen_candidate(stored: Any) -> None:
+def test_the_oof_file_holds_the_chosen_candidate(stored: Stored) -> None:
     directory, _, verdict = stored
     chosen = pl.read_parquet(directory / "oof.parquet")
     assert dict(chosen.schema) == OOF_SCHEMA
@@ -142,7 +146,9 @@ def test_the_oof_file_holds_the_chosen_candidate(stored: Any) -> None:
     assert chosen.equals(every.filter(pl.col("candidate") == verdict["chosen"]).drop("candidate"))
 
 
-def test_it_is_recorded_which_fold_predicted_a_row_and_on_what_it_was_fitted(stored: Any) -> None:
+def test_it_is_recorded_which_fold_predicted_a_row_and_on_what_it_was_fitted(
+    stored: Stored,
+) -> None:
     directory, data, _ = stored
     assert pl.read_parquet(directory / "oof.parquet")["fold"].to_list() == data.folds.tolist()
     nested = read_manifest(directory)["nested"]
@@ -156,7 +162,7 @@ def test_it_is_recorded_which_fold_predicted_a_row_and_on_what_it_was_fitted(sto
 
 
 @given(st.lists(st.text(), unique=True), st.randoms(use_true_random=False))
-def test_the_fingerprint_of_ids_knows_no_order(ids: list[str], random: Any) -> None:
+def test_the_fingerprint_of_ids_knows_no_order(ids: list[str], random: Random) -> None:
     mixed = random.sample(ids, len(ids))
     assert ids_fingerprint(mixed) == ids_fingerprint(ids)
     assert ids_fingerprint([*ids, "one more" * 9]) != ids_fingerprint(ids)
@@ -166,7 +172,7 @@ def test_the_fingerprint_of_ids_is_not_fooled_by_line_breaks() -> None:
     assert ids_fingerprint(["a\nb", "c"]) != ids_fingerprint(["a", "b\nc"])
 
 
-def test_the_chosen_model_and_any_other_can_be_loaded(stored: Any) -> None:
+def test_the_chosen_model_and_any_other_can_be_loaded(stored: Stored) -> None:
     directory, data, _ = stored
     assert isinstance(load_stack(directory, stacker), LightGBMStacker)
     mean = load_stack(directory, None, "mean")
@@ -179,7 +185,7 @@ def test_the_chosen_model_and_any_other_can_be_loaded(stored: Any) -> None:
         load_stack(directory, stacker, "medium")
 
 
-def test_final_models_are_fitted_on_all_rows(stored: Any) -> None:
+def test_final_models_are_fitted_on_all_rows(stored: Stored) -> None:
     directory, data, _ = stored
     expected = stacker().fit(
         data.meta, data.labels, groups=data.clusters, context=FitContext(seed=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -17,14 +17,17 @@ from ensemble.submission.write import read_submission
 from ensemble_plugins.tfidf import Tfidf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+
+    from ensemble.plugin.base import Register
+    from tests.fixture_types import Learners, Project, UsePlugins
 
 SIDES = (("a", 1.0), ("b", -1.0), ("tie", 0.5))
 TFIDF = {"name": "words", "plugin": "tfidf", "min_df": 1, "char_ngrams": [1, 2]}
 
 
 @pytest.fixture
-def saved(project: Any) -> Config:
+def saved(project: Project) -> Config:
     """Make a run whose predictions differ from row to row, and lose its data files."""
     place = run(project.config([TFIDF])).directory
     for name in ("train.csv", "extra.csv"):
@@ -36,7 +39,7 @@ def _probabilities(path: Path) -> pl.DataFrame:
     return read_submission(path).select("id", *CLASSES)
 
 
-def test_rows_never_seen_get_what_their_texts_deserve(project: Any, saved: Config) -> None:
+def test_rows_never_seen_get_what_their_texts_deserve(project: Project, saved: Config) -> None:
     old = pl.read_csv(project.path / "test.csv")
     new = old.with_columns(id=pl.format("new-{}", pl.col("id").str.slice(2))).reverse()
     new.write_csv(project.path / "new.csv")
@@ -50,7 +53,7 @@ def test_rows_never_seen_get_what_their_texts_deserve(project: Any, saved: Confi
 
 
 def test_before_there_is_a_stack_the_error_says_how_to_make_one(
-    project: Any, saved: Config
+    project: Project, saved: Config
 ) -> None:
     shutil.rmtree(Path(saved.run_dir) / "stack")
     with pytest.raises(
@@ -59,7 +62,7 @@ def test_before_there_is_a_stack_the_error_says_how_to_make_one(
         predict_file(saved, project.path / "test.csv", project.path / "out.csv")
 
 
-def test_a_new_row_may_bear_the_id_of_a_training_row(project: Any, saved: Config) -> None:
+def test_a_new_row_may_bear_the_id_of_a_training_row(project: Project, saved: Config) -> None:
     old = pl.read_csv(project.path / "test.csv")
     old.with_columns(id=pl.format("arena-{}", pl.int_range(pl.len()))).write_csv(
         project.path / "new.csv"
@@ -71,7 +74,9 @@ def test_a_new_row_may_bear_the_id_of_a_training_row(project: Any, saved: Config
 
 
 @pytest.mark.parametrize("winner", [*CLASSES, None])
-def test_labels_in_the_file_are_ignored(project: Any, saved: Config, winner: str | None) -> None:
+def test_labels_in_the_file_are_ignored(
+    project: Project, saved: Config, winner: str | None
+) -> None:
     test, output = project.path / "test.csv", project.path / "out.csv"
     # Without a winner the cells hold what no label may be.
     labels = {name: int(name == winner) if winner else "nobody knows" for name in CLASSES}
@@ -86,7 +91,7 @@ def test_labels_in_the_file_are_ignored(project: Any, saved: Config, winner: str
     assert output.read_bytes() == without
 
 
-def test_a_file_with_a_bad_row_leaves_the_output_as_it_was(project: Any, saved: Config) -> None:
+def test_a_file_with_a_bad_row_leaves_the_output_as_it_was(project: Project, saved: Config) -> None:
     output = project.path / "out.csv"
     output.write_text("kept")
     bad = project.path / "bad.csv"
@@ -97,7 +102,7 @@ def test_a_file_with_a_bad_row_leaves_the_output_as_it_was(project: Any, saved: 
 
 
 @pytest.fixture
-def looked_up(project: Any) -> Config:
+def looked_up(project: Project) -> Config:
     """A run whose one learner brings its predictions from outside."""
     for name, ids, count in (("oof", "arena-{}", 60), ("known", "t-{}", 9)):
         frame = pl.DataFrame({"id": [ids.format(i) for i in range(count)]})
@@ -108,7 +113,7 @@ def looked_up(project: Any) -> Config:
 
 
 def test_predictions_of_a_target_battle_are_not_given_to_another_of_its_id(
-    project: Any, looked_up: Config
+    project: Project, looked_up: Config
 ) -> None:
     rows = pl.read_csv(project.path / "test.csv")
     rows.with_columns(id=pl.format("arena-{}", pl.int_range(pl.len()))).write_csv(
@@ -123,7 +128,7 @@ def test_predictions_of_a_target_battle_are_not_given_to_another_of_its_id(
 
 
 def test_a_precomputed_learner_says_how_new_rows_get_predictions(
-    project: Any, looked_up: Config
+    project: Project, looked_up: Config
 ) -> None:
     again = project.path / "again.csv"
     assert predict_file(looked_up, project.path / "test.csv", again) == 9
@@ -146,16 +151,16 @@ class _Pupil(Tfidf):
 
 class _Plugin:
     @hookimpl
-    def register_base_learners(self, register: Any) -> None:
+    def register_base_learners(self, register: Register) -> None:
         register("pupil", _Pupil)
 
 
 @pytest.mark.parametrize("models", ["folds", "refit"])
 def test_a_learner_that_was_taught_scores_new_rows(
-    project: Any, use_plugins: Callable[..., None], models: str
+    project: Project, use_plugins: UsePlugins, models: str
 ) -> None:
     use_plugins(pupil=_Plugin())
-    learners = [{"name": "pupil", "plugin": "pupil", "teachers": ["words"]}, TFIDF]
+    learners: Learners = [{"name": "pupil", "plugin": "pupil", "teachers": ["words"]}, TFIDF]
     config = project.config(learners, predict={"models": models})
     place = run(config).directory
     output = project.path / "again.csv"
@@ -168,8 +173,10 @@ def test_a_learner_that_was_taught_scores_new_rows(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("models", ["folds", "refit"])
-def test_a_learner_of_rows_that_another_labeled_scores_new_rows(project: Any, models: str) -> None:
-    learners = [TFIDF, TFIDF | {"name": "pupil", "ridge": 2.0}]
+def test_a_learner_of_rows_that_another_labeled_scores_new_rows(
+    project: Project, models: str
+) -> None:
+    learners: Learners = [TFIDF, TFIDF | {"name": "pupil", "ridge": 2.0}]
     sources = [each.model_dump(exclude_none=True) for each in project.config(learners).sources]
     sources[1] |= {"role": "pseudo", "pseudo_labelers": ["words"]}
     place = run(project.config(learners, sources=sources, predict={"models": models})).directory
@@ -182,11 +189,9 @@ def test_a_learner_of_rows_that_another_labeled_scores_new_rows(project: Any, mo
 
 
 @pytest.mark.slow
-def test_models_of_another_teacher_are_refused(
-    project: Any, use_plugins: Callable[..., None]
-) -> None:
+def test_models_of_another_teacher_are_refused(project: Project, use_plugins: UsePlugins) -> None:
     use_plugins(pupil=_Plugin())
-    learners = [{"name": "pupil", "plugin": "pupil", "teachers": ["words"]}, TFIDF]
+    learners: Learners = [{"name": "pupil", "plugin": "pupil", "teachers": ["words"]}, TFIDF]
     options = {"predict": {"models": "refit"}}
     place = run(project.config(learners, **options)).directory
     shutil.copytree(place / "learners" / "pupil" / "refit", project.path / "kept")

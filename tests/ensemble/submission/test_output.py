@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -18,9 +18,13 @@ from ensemble.config.load import load_run_config
 from ensemble.submission.new_rows import predict_file, reading_options
 from ensemble.submission.output import check_output, write_output
 
+if TYPE_CHECKING:
+    from ensemble.plugin.base import Register
+    from tests.fixture_types import Project, UsePlugins
+
 
 @pytest.fixture
-def saved(project: Any) -> Config:
+def saved(project: Project) -> Config:
     return load_run_config(run(project.config()).directory)
 
 
@@ -30,7 +34,7 @@ def _expected(saved: Config) -> str:
 
 @pytest.mark.parametrize("link", ["soft", "dangling", "chain", "hard"])
 def test_a_link_stays_and_what_it_leads_to_is_written(
-    link: str, project: Any, saved: Config
+    link: str, project: Project, saved: Config
 ) -> None:
     target, output = project.path / "target.csv", project.path / "out.csv"
     if link != "dangling":
@@ -47,7 +51,7 @@ def test_a_link_stays_and_what_it_leads_to_is_written(
     assert output.is_symlink() == (link != "hard")
 
 
-def test_a_pipe_is_written_into(project: Any, saved: Config) -> None:
+def test_a_pipe_is_written_into(project: Project, saved: Config) -> None:
     pipe = project.path / "pipe"
     os.mkfifo(pipe)
     heard: list[str] = []
@@ -59,14 +63,14 @@ def test_a_pipe_is_written_into(project: Any, saved: Config) -> None:
     assert pipe.is_fifo()
 
 
-def test_a_device_stays_a_device(project: Any, saved: Config) -> None:
+def test_a_device_stays_a_device(project: Project, saved: Config) -> None:
     predict_file(saved, project.path / "test.csv", Path(os.devnull))
     assert Path(os.devnull).is_char_device()
     with pytest.raises(errors.EnsembleError, match="cannot write: No space left"):
         write_output(Path("/dev/full"), "text")
 
 
-def test_permissions_of_a_file_that_is_replaced_stay(project: Any, saved: Config) -> None:
+def test_permissions_of_a_file_that_is_replaced_stay(project: Project, saved: Config) -> None:
     output = project.path / "out.csv"
     output.write_text("before")
     output.chmod(0o600)
@@ -77,7 +81,7 @@ def test_permissions_of_a_file_that_is_replaced_stay(project: Any, saved: Config
 
 @pytest.mark.parametrize("name", ["test.csv", "train.csv", "extra.csv"])
 @pytest.mark.parametrize("by", ["name", "link", "hard link", "other spelling"])
-def test_no_input_is_replaced(name: str, by: str, project: Any, saved: Config) -> None:
+def test_no_input_is_replaced(name: str, by: str, project: Project, saved: Config) -> None:
     path = project.path / name
     before, output = path.read_bytes(), path
     if by == "link":
@@ -95,7 +99,9 @@ def test_no_input_is_replaced(name: str, by: str, project: Any, saved: Config) -
     assert path.read_bytes() == before
 
 
-def test_no_file_of_a_run_is_replaced_and_none_put_among_them(project: Any, saved: Config) -> None:
+def test_no_file_of_a_run_is_replaced_and_none_put_among_them(
+    project: Project, saved: Config
+) -> None:
     place = Path(saved.run_dir)
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     new = [place / "new.csv", place / "learners" / "p" / "fold-0" / "new.csv", place / "no" / "x"]
@@ -146,7 +152,7 @@ def _command(*arguments: object, **options: Any) -> subprocess.CompletedProcess[
 
 
 @pytest.fixture
-def installed(project: Any) -> Config:
+def installed(project: Project) -> Config:
     """A run of a learner that a process of its own has too."""
     words = {"name": "w", "plugin": "tfidf", "min_df": 1, "char_ngrams": [1, 2]}
     return load_run_config(run(project.config([words])).directory)
@@ -155,7 +161,7 @@ def installed(project: Any) -> Config:
 @pytest.mark.slow
 @pytest.mark.parametrize("flag", [[], ["--json"]])
 def test_standard_output_gets_the_table_alone(
-    flag: list[str], project: Any, installed: Config
+    flag: list[str], project: Project, installed: Config
 ) -> None:
     asked = ("predict", installed.run_dir, "--test", project.path / "test.csv", *flag)
     done = _command(*asked, "--output", "/dev/stdout", stdout=subprocess.PIPE)
@@ -169,7 +175,7 @@ def test_standard_output_gets_the_table_alone(
     assert (project.path / "log").read_text() == "before\n" + _expected(installed)
 
 
-def test_the_config_that_is_given_is_an_input(project: Any, installed: Config) -> None:
+def test_the_config_that_is_given_is_an_input(project: Project, installed: Config) -> None:
     config = project.path / "config.toml"
     config.rename(project.path / "config.csv")
     asked = ("predict", project.path / "config.csv", "--test", project.path / "test.csv")
@@ -181,7 +187,7 @@ class Loaders:
     """A loader whose rows depend on its options."""
 
     @hookimpl
-    def register_loaders(self, register: Any) -> None:
+    def register_loaders(self, register: Register) -> None:
         def load(path: Path, *, separator: str = ",", first: int = 0) -> pl.DataFrame:
             return pl.read_csv(path, separator=separator)[first:]
 
@@ -189,13 +195,13 @@ class Loaders:
 
 
 @pytest.fixture
-def by_loader(project: Any, use_plugins: Any) -> Config:
+def by_loader(project: Project, use_plugins: UsePlugins) -> Config:
     use_plugins(loaders=Loaders())
     test = {"path": "test.csv", "loader": "separated", "options": {"first": 3}}
     return load_run_config(run(project.config(test=test)).directory)
 
 
-def test_new_rows_are_read_as_the_runs_own_test_file(project: Any, by_loader: Config) -> None:
+def test_new_rows_are_read_as_the_runs_own_test_file(project: Project, by_loader: Config) -> None:
     assert predict_file(by_loader, project.path / "test.csv", project.path / "out.csv") == 6
 
 
@@ -209,7 +215,7 @@ def test_new_rows_are_read_as_the_runs_own_test_file(project: Any, by_loader: Co
     ],
 )
 def test_reading_options_that_are_given_come_before_the_runs(
-    given: dict[str, Any], rows: int, project: Any, by_loader: Config
+    given: dict[str, Any], rows: int, project: Project, by_loader: Config
 ) -> None:
     reading = reading_options(by_loader, **given)
     output = project.path / "out.csv"
@@ -224,7 +230,9 @@ def test_options_without_a_loader_are_refused(by_loader: Config) -> None:
 
 
 @pytest.mark.slow
-def test_plain_cells_of_new_rows_are_read_where_it_is_said(project: Any, installed: Config) -> None:
+def test_plain_cells_of_new_rows_are_read_where_it_is_said(
+    project: Project, installed: Config
+) -> None:
     old = pl.read_csv(project.path / "test.csv")
     texts = ("prompt", "response_a", "response_b")
     plain = old.with_columns(

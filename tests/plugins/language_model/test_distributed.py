@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
@@ -107,7 +106,7 @@ def told_steps(source: Path, job: Any) -> int:
 def test_what_goes_wrong_in_a_process_is_told(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def make(*_: Any, **__: Any) -> None:
+    def make(*_: object, **__: object) -> None:
         raise AssertionError("a semaphore would stay where everybody is killed at once")
 
     monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", make)
@@ -175,7 +174,7 @@ def test_weights_reach_the_team_with_few_file_handles(
     """A large model has more tensors than a process may have files."""
     sent: list[Any] = []
 
-    def start(_: Any, what: tuple[Any, ...], *__: Any, **___: Any) -> None:
+    def start(_: Any, what: tuple[Any, ...], *__: object, **___: object) -> None:
         sent.extend(what)
         raise errors.LearnerError("far enough")
 

@@ -110,7 +110,7 @@ def test_steps_are_clipped_and_follow_the_schedule(
     training = Training(classifier, tiny.labeled_rows(), chosen, seed=1)
     norms, rates = [], []
 
-    def look(optimizer: Any, *_: Any) -> None:
+    def look(optimizer: Any, *_: object) -> None:
         gradients = [p.grad for p in training.trained.values() if p.grad is not None]
         norms.append(float(torch.nn.utils.get_total_norm(gradients)))
         rates.append(optimizer.param_groups[0]["lr"])
