@@ -1,5 +1,7 @@
 """What the report shows of studies of sources."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

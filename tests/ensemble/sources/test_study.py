@@ -1,5 +1,7 @@
 """The whole study, on a small project with learners that do little."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from dataclasses import replace
