@@ -6,14 +6,13 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from ensemble import BaseLearner, errors, hookimpl, run
-from ensemble.audit.audit import audit_run
+from ensemble import BaseLearner, errors, run
 from ensemble.battles.held_out import HeldOut, fold_pairs
 from ensemble.battles.schema import LABEL_COLUMNS, TEXT_COLUMNS
 from ensemble.config.source_settings import SourceSettings
@@ -30,18 +29,15 @@ from ensemble.stages.fit import fit_stage
 from ensemble.stages.stack import stack_stage
 from ensemble.stages.work import writing
 from ensemble.storage.hashing import hash_file
-from ensemble.storage.json_files import read_json, write_checksummed
+from ensemble.storage.json_files import read_json
+from tests.ensemble.oof.cheap_learners import Cheap
 from tests.ensemble.oof.prepared import prepared
 
 if TYPE_CHECKING:
-    from typing import Self
-
-    from ensemble import Config, FitContext
-    from ensemble.audit.result import Audit
-    from ensemble.plugin.base import FloatArray, LogitArray, Register
+    from ensemble import Config
     from ensemble.stacking.data import StackData
     from tests.fakes import Prior
-    from tests.fixture_types import Learners, Project, UsePlugins
+    from tests.fixture_types import Learners, Project
 
 FAST: dict[str, Any] = {
     "plugin": "handcrafted",
@@ -62,58 +58,6 @@ USES = {
     "pseudo": SourceSettings("pseudo", pseudo_labelers=("teacher", "words")),
 }
 OUTER = 1
-
-
-class Cheap(BaseLearner):
-    """Predicts label shares, is cheap, is taught, and fails where it is told to."""
-
-    cheap = True
-    fails: ClassVar[set[int]] = set()
-    taught: ClassVar[list[dict[str, Any]]] = []
-
-    def __init__(self, shift: float = 0.0, teachers: tuple[str, ...] = ()) -> None:
-        self.shift, self.teachers = shift, teachers
-
-    def fit(
-        self, battles: pl.DataFrame, labels: FloatArray, *, context: FitContext, **_: object
-    ) -> Self:
-        Cheap.taught.append({"ids": battles["id"].to_list(), "teachers": dict(context.teachers)})
-        if len(Cheap.taught) in Cheap.fails:
-            raise RuntimeError("killed")
-        self.shares = labels.mean(axis=0)
-        return self
-
-    def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
-        logits = np.log(self.shares + 1e-3) + np.array([self.shift, 0, 0])
-        return np.tile(logits, (len(battles), 1)).astype(np.float32)
-
-    def save(self, directory: Path) -> None:
-        (directory / "shares.json").write_text(json.dumps(self.shares.tolist()))
-
-    def load(self, directory: Path) -> Self:
-        self.shares = np.asarray(json.loads((directory / "shares.json").read_text()))
-        return self
-
-
-class Outside(Cheap):
-    """A learner whose predictions come from outside."""
-
-    trains = False
-
-
-class _Plugin:
-    @hookimpl
-    def register_base_learners(self, register: Register) -> None:
-        register("cheap", Cheap)
-        register("outside", Outside)
-
-
-@pytest.fixture
-def cheap(project: Project, use_plugins: UsePlugins) -> type[Cheap]:
-    use_plugins(pairs=_Plugin())
-    Cheap.taught.clear()
-    Cheap.fails.clear()
-    return Cheap
 
 
 def _poisoned(space: Workspace) -> Workspace:
@@ -335,91 +279,3 @@ def test_built_in_learners_say_what_they_cost() -> None:
     said = {name: registry.get(name).cheap for name in ("handcrafted", "tfidf", "precomputed")}
     assert said == {"handcrafted": True, "tfidf": True, "precomputed": False}
     assert not BaseLearner.cheap
-
-
-def _run_of_two(project: Project) -> Path:
-    learners: Learners = [
-        {"name": "pupil", "plugin": "cheap", "teachers": ["teacher"]},
-        {"name": "teacher", "plugin": "cheap", "shift": 1.0},
-    ]
-    stack = {"meta_learner": "none", "learners": ["pupil"], "resamples": 200}
-    return run(project.config(learners, stack=stack)).directory
-
-
-def _forge(directory: Path, name: str, frame: pl.DataFrame, **changes: Any) -> None:
-    """Write a file of an artifact anew, and its hash into the manifest."""
-    frame.write_parquet(directory / name)
-    manifest = read_json(directory / "manifest.json")
-    manifest["files"][name] = hash_file(directory / name)
-    write_checksummed(directory / "manifest.json", {**manifest, **changes})
-
-
-def test_the_audit_proves_pairs_and_says_which_are_missing(
-    project: Project, cheap: type[Cheap]
-) -> None:
-    place = _run_of_two(project)
-    audit = audit_run(place)
-    assert audit.ok
-    assert audit.complete
-    names = {check.name for check in audit.checks}
-    assert (
-        "pupil pair 0-2: rule 2, saw neither a held-out row, nor its cluster, nor its swap" in names
-    )
-    assert "pupil pair 0-2: taught by teacher of the same pair" in names
-    assert "teacher pair 1-2: predicts its held-out rows, each once" in names
-    assert "stack: nested on the pairs of folds that are there" in names
-    shutil.rmtree(place / "learners/teacher/pair-0-1")
-    after = audit_run(place)
-    assert after.missing == ("teacher pair 0-1",)
-    assert "pupil pair 0-1: taught by teacher of the same pair" in _failed(after)
-
-
-def _failed(audit: Audit) -> list[str]:
-    return [check.name for check in audit.checks if not check.ok]
-
-
-def test_a_report_without_pairs_says_that_nothing_was_measured(
-    project: Project, cheap: type[Cheap]
-) -> None:
-    stack = {"meta_learner": "none", "nesting": "plain", "resamples": 200}
-    place = run(project.config([{"name": "one", "plugin": "cheap"}], stack=stack)).directory
-    assert not list(place.glob("learners/*/pair-*"))
-    html = " ".join((place / "report.html").read_text().split())
-    assert "Open for one." in html
-    assert "The gap measured" not in html
-
-
-@pytest.mark.parametrize("fold", [0, 2])
-def test_the_audit_catches_a_pair_that_was_trained_on_a_row_of_either_fold(
-    project: Project, cheap: type[Cheap], fold: int
-) -> None:
-    place = _run_of_two(project)
-    directory = place / "learners/pupil/pair-0-2"
-    used = pl.read_parquet(directory / "train_ids.parquet")
-    plan = pl.read_parquet(place / "folds.parquet")
-    leaked = plan.filter(fold=fold)["id"][0]
-    swapped = used.with_columns(
-        id=pl.when(pl.int_range(pl.len()) == 0).then(pl.lit(leaked)).otherwise("id")
-    )
-    _forge(directory, "train_ids.parquet", swapped)
-    found = [check for check in audit_run(place).checks if not check.ok]
-    assert [check.name for check in found] == [
-        "pupil pair 0-2: rule 2, saw neither a held-out row, nor its cluster, nor its swap"
-    ]
-    assert found[0].ids == (leaked,)
-
-
-@pytest.mark.slow
-def test_the_audit_catches_pairs_that_predict_other_rows_or_are_not_those_of_the_stack(
-    project: Project, cheap: type[Cheap]
-) -> None:
-    place = _run_of_two(project)
-    directory = place / "learners/pupil/pair-0-2"
-    _forge(directory, "oof.parquet", pl.read_parquet(directory / "oof.parquet")[1:])
-    assert _failed(audit_run(place)) == [
-        "stack: nested on the pairs of folds that are there",
-        "pupil pair 0-2: predicts its held-out rows, each once",
-    ]
-    shutil.rmtree(directory)
-    shutil.copytree(place / "learners/pupil/pair-0-1", directory)
-    assert "pupil pair 0-2: stored predictions can be trusted" in _failed(audit_run(place))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ import polars as pl
 import pytest
 
 from ensemble import errors, run
-from ensemble.audit.audit import audit_run
 from ensemble.battles.schema import LABEL_COLUMNS, labels_of
 from ensemble.config.source_settings import SourceSettings
 from ensemble.oof.crossfit import fit_fold
@@ -22,29 +20,17 @@ from ensemble.oof.executors import execute
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.rows import FoldRows
 from ensemble.oof.spec import LearnerSpec
-from ensemble.oof.workspace import Workspace, open_workspace
+from ensemble.oof.workspace import Workspace
 from ensemble.run_dir.reporter import Reporter
 from ensemble.stacking.settings import check_plugins, learner_specs
-from ensemble.storage.hashing import fingerprint, hash_file
-from ensemble.storage.json_files import write_checksummed
 from tests.ensemble.oof.prepared import prepared
+from tests.ensemble.oof.pseudo_config import PUPIL, TEACHER, pseudo_config
 
 if TYPE_CHECKING:
     from ensemble import BaseLearner, Config
     from ensemble.plugin.base import FloatArray
     from tests.fakes import Prior
     from tests.fixture_types import Project
-
-PUPIL = {"name": "pupil", "plugin": "prior", "shift": 0.5}
-TEACHER = {"name": "teacher", "plugin": "prior"}
-
-
-def _config(project: Project, *learners: dict[str, Any], **use: Any) -> Config:
-    """A config whose second source is labeled by learners of the run."""
-    chosen = list(learners or (PUPIL, TEACHER))
-    sources = [source.model_dump(exclude_none=True) for source in project.config(chosen).sources]
-    sources[1] |= {"role": "pseudo", "pseudo_labelers": ["teacher"], **use}
-    return project.config(chosen, sources=sources)
 
 
 def _fit(config: Config, workspace: Workspace, *folds: int | None) -> None:
@@ -67,7 +53,7 @@ def _by_learner(fake_learners: type[Prior], workspace: Workspace) -> list[dict[s
 def test_a_fold_learns_what_its_own_teacher_says(
     project: Project, fake_learners: type[Prior]
 ) -> None:
-    config = _config(project)
+    config = pseudo_config(project)
     workspace = prepared(config)
     _fit(config, workspace, 0, 1, 2)
     fits = _by_learner(fake_learners, workspace)
@@ -86,7 +72,7 @@ def test_a_fold_learns_what_its_own_teacher_says(
 
 
 def test_the_refit_is_labeled_by_the_refit(project: Project, fake_learners: type[Prior]) -> None:
-    config = _config(project)
+    config = pseudo_config(project)
     workspace = prepared(config)
     _fit(config, workspace, None)
     pupil = _by_learner(fake_learners, workspace)[1]
@@ -98,7 +84,7 @@ def test_several_teachers_give_their_mean_probabilities(
     project: Project, fake_learners: type[Prior]
 ) -> None:
     other = {"name": "other", "plugin": "prior", "shift": 3.0}
-    config = _config(project, PUPIL, TEACHER, other, pseudo_labelers=["teacher", "other"])
+    config = pseudo_config(project, PUPIL, TEACHER, other, pseudo_labelers=["teacher", "other"])
     workspace = prepared(config)
     _fit(config, workspace, 0)
     pupil = next(s for s in _by_learner(fake_learners, workspace) if any(s["pseudo"]))
@@ -110,7 +96,7 @@ def test_several_teachers_give_their_mean_probabilities(
 def test_labels_of_the_file_are_gone_and_soft_ones_are_nowhere_kept_as_labels(
     project: Project,
 ) -> None:
-    config = _config(project)
+    config = pseudo_config(project)
     place = run(config).directory
     battles = pl.read_parquet(place / "battles.parquet").filter(pl.col("role") == "pseudo")
     assert len(battles) == 20
@@ -132,7 +118,7 @@ def _manifest(place: Path, learner: str) -> dict[str, Any]:
 
 def test_whoever_is_behind_the_labels_learns_from_no_pseudo_row(project: Project) -> None:
     behind = {"name": "behind", "plugin": "prior"}
-    config = _config(project, PUPIL, TEACHER, behind)
+    config = pseudo_config(project, PUPIL, TEACHER, behind)
     specs = {spec.name: spec for spec in learner_specs(config)}
     uses = config.source_uses()
     assert resolve_sources(specs["teacher"], uses)["extra"].role == "ignore"
@@ -144,7 +130,7 @@ def test_a_teacher_of_a_labeler_is_behind_the_labels_too(
     project: Project, monkeypatch: pytest.MonkeyPatch, fake_learners: type[Prior]
 ) -> None:
     behind = {"name": "behind", "plugin": "prior"}
-    config = _config(project, PUPIL, TEACHER, behind)
+    config = pseudo_config(project, PUPIL, TEACHER, behind)
     specs = {spec.name: spec for spec in learner_specs(config)}
     make = type(specs["teacher"]).make
 
@@ -167,7 +153,7 @@ def test_a_teacher_of_a_labeler_is_behind_the_labels_too(
 def test_a_pupils_key_follows_its_labeler_and_not_the_other_way(project: Project) -> None:
     def keys(**changes: Any) -> dict[str, str]:
         teacher = TEACHER | {"shift": changes.pop("shift", 0.0)}
-        config = _config(project, PUPIL, teacher, **changes)
+        config = pseudo_config(project, PUPIL, teacher, **changes)
         shared = prepared(config).shared_key()
         return {spec.name: fold_key(spec, 0, shared)[0] for spec in learner_specs(config)}
 
@@ -181,7 +167,7 @@ def test_pseudo_rows_may_be_matched_and_offset_as_others(
 ) -> None:
     monkeypatch.setattr(fake_learners, "takes_offset", True)
     other = TEACHER | {"shift": 2.0}
-    config = _config(project, PUPIL, other, logit_adjustment=True, weight=0.5, share=0.8)
+    config = pseudo_config(project, PUPIL, other, logit_adjustment=True, weight=0.5, share=0.8)
     workspace = prepared(config)
     _fit(config, workspace, 0)
     pupil = next(s for s in _by_learner(fake_learners, workspace) if any(s["pseudo"]))
@@ -193,7 +179,7 @@ def test_pseudo_rows_may_be_matched_and_offset_as_others(
 
 
 def test_a_pupil_waits_for_its_labeler(project: Project) -> None:
-    config = _config(project)
+    config = pseudo_config(project)
     workspace = prepared(config)
     pupil = learner_specs(config)[0]
     with pytest.raises(
@@ -205,7 +191,7 @@ def test_a_pupil_waits_for_its_labeler(project: Project) -> None:
 def test_what_labelers_said_is_kept_for_a_resumed_fold(
     project: Project, fake_learners: type[Prior], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = _config(project)
+    config = pseudo_config(project)
     workspace = prepared(config)
     pupil, teacher = learner_specs(config)
     fit_fold(workspace, teacher, 0)
@@ -225,7 +211,7 @@ def test_what_labelers_said_is_kept_for_a_resumed_fold(
 def test_predictions_from_outside_cannot_label(
     project: Project, fake_learners: type[Prior], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = _config(project)
+    config = pseudo_config(project)
     _bring_from_outside("teacher", fake_learners, monkeypatch)
     with pytest.raises(
         errors.ConfigError, match='"teacher" cannot label(.|\n)*source "extra", pseudo_labelers'
@@ -259,7 +245,7 @@ def test_predictions_from_outside_have_to_do_with_no_source_but_the_target(
 ) -> None:
     """They wait for nobody, no model labels rows for them, and no weight makes them anew."""
     _bring_from_outside("outside", fake_learners, monkeypatch)
-    config = _config(project, PUPIL, TEACHER, {"name": "outside", "plugin": "prior"}, **use)
+    config = pseudo_config(project, PUPIL, TEACHER, {"name": "outside", "plugin": "prior"}, **use)
     workspace = prepared(config)
     outside = learner_specs(config)[2]
     assert fit_fold(workspace, outside, 0)
@@ -275,12 +261,12 @@ def test_labels_that_nobody_may_learn_are_told_before_any_work(
 ) -> None:
     _bring_from_outside("outside", fake_learners, monkeypatch)
     extra = [{"name": name, "plugin": "prior"} for name in others]
-    config = _config(project, PUPIL, TEACHER, *extra, pseudo_labelers=["teacher", "pupil"])
+    config = pseudo_config(project, PUPIL, TEACHER, *extra, pseudo_labelers=["teacher", "pupil"])
     with pytest.raises(
         errors.ConfigError, match='nobody learns from its rows(.|\n)*"extra", pseudo_labelers'
     ):
         check_plugins(config)
-    check_plugins(_config(project, PUPIL, TEACHER, *extra, pseudo_labelers=["teacher"]))
+    check_plugins(pseudo_config(project, PUPIL, TEACHER, *extra, pseudo_labelers=["teacher"]))
 
 
 def test_a_source_that_becomes_pseudo_needs_labelers(project: Project) -> None:
@@ -306,100 +292,6 @@ def test_labels_that_a_source_has_give_way_to_soft_ones(
 
 
 def test_rows_without_labels_are_never_learned_from(project: Project) -> None:
-    workspace = prepared(_config(project))
+    workspace = prepared(pseudo_config(project))
     with pytest.raises(errors.EnsembleError, match='have no label(.|\n)*source "extra", id extra-'):
         FoldRows.of(workspace, 0)
-
-
-def test_the_audit_follows_the_chain(project: Project) -> None:
-    result = audit_run(run(_config(project)).directory)
-    names = [check.name for check in result.checks]
-    assert result.ok
-    assert "pupil fold 0: extra labeled by teacher of the same fold" in names
-    assert (
-        "pupil fold 2, labeler teacher of extra: rule 2, saw neither a held-out row, nor its "
-        "cluster, nor its swap" in names
-    )
-    assert "pupil fold 1, labeler teacher of extra: learned from no pseudo-labels" in names
-
-
-@pytest.mark.parametrize(
-    ("how", "found"),
-    [
-        ("another fold's", "pupil fold 0: extra labeled by teacher of the same fold"),
-        ("saw a held-out row", "pupil fold 0, labeler teacher of extra: rule 2"),
-        ("saw a pseudo row", "pupil fold 0, labeler teacher of extra: learned from no pseudo"),
-    ],
-)
-def test_the_audit_finds_a_dishonest_labeler(project: Project, how: str, found: str) -> None:
-    place = run(_config(project)).directory
-    folds = [place / "learners" / "teacher" / f"fold-{fold}" for fold in range(2)]
-    if how == "another fold's":
-        shutil.rmtree(folds[0])
-        shutil.copytree(folds[1], folds[0])
-    elif how == "saw a held-out row":
-        _plant(folds[0], pl.read_parquet(folds[0] / "oof.parquet")["id"][0])
-    else:
-        _plant(folds[0], "extra-19")
-    failed = [check.name for check in audit_run(place).checks if not check.ok]
-    assert any(name.startswith(found) for name in failed)
-
-
-def test_the_audit_finds_a_labeler_that_is_another_by_now(project: Project) -> None:
-    place = run(_config(project)).directory
-    changed = _config(project, PUPIL, TEACHER | {"shift": 1.0})
-    fit_fold(open_workspace(changed), learner_specs(changed)[1], 0)
-    failed = [check.name for check in audit_run(place).checks if not check.ok]
-    assert "pupil fold 0: extra labeled by teacher of the same fold" in failed
-    assert "pupil fold 1: extra labeled by teacher of the same fold" not in failed
-
-
-@pytest.mark.parametrize("labelers", [{}, {"extra": {}}])
-def test_the_audit_finds_labels_that_nobody_is_said_to_have_given(
-    project: Project, labelers: dict[str, Any]
-) -> None:
-    place = run(_config(project)).directory
-    _forge(place / "learners" / "pupil" / "fold-0", labelers=labelers)
-    failed = {check.name: check for check in audit_run(place).checks if not check.ok}
-    found = failed["pupil fold 0: who labeled its pseudo rows is recorded"]
-    assert all(name.startswith("extra-") for name in found.ids)
-    assert not any(name.startswith(("pupil fold 1", "teacher")) for name in failed)
-
-
-def test_the_audit_follows_the_chain_to_its_end(project: Project) -> None:
-    """Those behind a labeler are looked at too, though no config names them any more."""
-    place = run(_config(project)).directory
-    folds = {name: place / "learners" / name / "fold-0" for name in ("pupil", "teacher", "behind")}
-    shutil.copytree(folds["teacher"], folds["behind"])
-    behind = _forge(folds["behind"], learner="behind")
-    teacher = _forge(folds["teacher"], teachers={"behind": behind})
-    _forge(folds["pupil"], labelers={"extra": {"teacher": teacher}})
-    name = "pupil fold 0, labeler teacher of extra"
-    held = [check.name for check in audit_run(place).checks if check.ok]
-    assert f"{name}: taught by behind of the same fold" in held
-    assert f"{name}, teacher behind: learned from no pseudo-labels" in held
-    _plant(folds["behind"], "extra-19")
-    _plant(folds["behind"], pl.read_parquet(folds["pupil"] / "oof.parquet")["id"][0])
-    failed = [check.name for check in audit_run(place).checks if not check.ok]
-    assert f"{name}, teacher behind: learned from no pseudo-labels" in failed
-    assert any(each.startswith(f"{name}, teacher behind: rule 2") for each in failed)
-
-
-def _forge(fold: Path, learner: str | None = None, **parts: Any) -> str:
-    """Make a manifest say something else, and hold its own key; gives the key."""
-    manifest = json.loads((fold / "manifest.json").read_text())
-    manifest["learner"] = learner or manifest["learner"]
-    manifest["key_parts"] |= parts | {"learner": manifest["learner"]}
-    manifest["key"] = fingerprint(manifest["key_parts"])
-    write_checksummed(fold / "manifest.json", manifest)
-    return str(manifest["key"])
-
-
-def _plant(fold: Path, leak: str) -> None:
-    ids = pl.read_parquet(fold / "train_ids.parquet")
-    planted = pl.DataFrame({"id": [leak], "stage": ["train"]}, schema=ids.schema)
-    pl.concat([ids, planted]).write_parquet(fold / "train_ids.parquet")
-    manifest = json.loads((fold / "manifest.json").read_text())
-    manifest["files"]["train_ids.parquet"] = hash_file(fold / "train_ids.parquet")
-    manifest["rows"]["train"] += 1
-    write_checksummed(fold / "manifest.json", manifest)

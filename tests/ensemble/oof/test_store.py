@@ -10,29 +10,17 @@ import polars as pl
 import pytest
 
 from ensemble import BaseLearner, errors, hookimpl
-from ensemble.battles.prepare import prepare
-from ensemble.battles.split import split
 from ensemble.oof import fold_key as fold_key_module
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.spec import LearnerSpec
 from ensemble.oof.staleness import Compared, compare_key, given_differences
-from ensemble.oof.workspace import Workspace, open_workspace
+from ensemble.oof.workspace import Workspace
 
 if TYPE_CHECKING:
     from ensemble.plugin.base import LogitArray, Register
     from tests.fakes import Prior
-    from tests.fixture_types import Project, UsePlugins
-
-
-@pytest.fixture
-def space(project: Project) -> Workspace:
-    config = project.config()
-    run = Path(config.run_dir)
-    run.mkdir()
-    prepare(config)
-    split(run, n_splits=config.folds.n_splits, seed=config.seed)
-    return open_workspace(config)
+    from tests.fixture_types import UsePlugins
 
 
 def _spec(plugin: str, base: Path, **parameters: Any) -> LearnerSpec:

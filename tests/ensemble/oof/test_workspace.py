@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from tests.fixture_types import Project
 
 
-@pytest.fixture
-def space(project: Project) -> Workspace:
-    return prepared(project.config())
-
-
 def test_other_uses_leave_clusters_and_folds_and_change_the_role(space: Workspace) -> None:
     other = space.with_uses({"extra": SourceSettings("pretrain")}, run=space.run / "other")
     kept = ["id", "source", "cluster", "fold"]
