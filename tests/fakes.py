@@ -1,9 +1,9 @@
-"""Learners that do little, or what they must not."""
+"""Learners that do little, or what they must not, and functions that raise."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 import polars as pl
@@ -11,6 +11,7 @@ import polars as pl
 from ensemble import BaseLearner, hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from ensemble import FitContext
@@ -115,3 +116,12 @@ class FakePlugin:
     def register_base_learners(self, register: Register) -> None:
         for kind in (Prior, Pretrained, Raises, Returns):
             register(kind.__name__.lower(), kind)
+
+
+def raising(error: BaseException) -> Callable[..., NoReturn]:
+    """Give a function that takes anything and raises this."""
+
+    def raises(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    return raises

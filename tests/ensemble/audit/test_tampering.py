@@ -327,7 +327,7 @@ def test_an_audit_beside_a_writer_is_not_stored_and_says_so(place: Path) -> None
 
 
 def test_a_failed_audit_is_told_once_and_in_short(place: Path, project: Project) -> None:
-    from ensemble.config.load import load_run_config
+    from ensemble import Run
 
     for fold in range(3):
         directory = place / f"learners/p/fold-{fold}"
@@ -335,7 +335,7 @@ def test_a_failed_audit_is_told_once_and_in_short(place: Path, project: Project)
         leaks = {"id": held_out, "stage": ["train"] * len(held_out)}
         pl.DataFrame(leaks).write_parquet(directory / "train_ids.parquet")
         _seal(directory)
-    config = load_run_config(place)
+    config = Run(place).config
     said: list[str] = []
     with writing(config) as reporter:
         reporter.log = said.append  # type: ignore[method-assign, assignment]

@@ -14,6 +14,8 @@ import polars as pl
 import pytest
 from filelock import FileLock
 
+from tests.ensemble.audit.forging import add_training_row
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -225,20 +227,11 @@ def test_an_unknown_treatment_is_refused_with_the_list_of_those_there_are(
 def test_an_audit_that_fails_exits_with_1_and_names_the_ids(
     project: Project, command: Command
 ) -> None:
-    from ensemble.storage.hashing import hash_file
-    from ensemble.storage.json_files import write_checksummed
-
     config = _write_config(project)
     assert _finish(command("run", config, "--quiet"))[0] == 0
     fold = project.path / "run/learners/s/fold-0"
     leak = pl.read_parquet(fold / "oof.parquet")["id"][0]
-    ids = pl.read_parquet(fold / "train_ids.parquet")
-    planted = pl.DataFrame({"id": [leak], "stage": ["train"]}, schema=ids.schema)
-    pl.concat([ids, planted]).write_parquet(fold / "train_ids.parquet")
-    manifest = json.loads((fold / "manifest.json").read_text())
-    manifest["files"]["train_ids.parquet"] = hash_file(fold / "train_ids.parquet")
-    manifest["rows"]["train"] += 1
-    write_checksummed(fold / "manifest.json", manifest)
+    add_training_row(fold, leak)
     code, out, _ = _finish(command("audit", project.path / "run", "--json"))
     assert code == 1
     failed = [check for check in json.loads(out)["checks"] if not check["ok"]]

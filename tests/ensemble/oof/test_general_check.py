@@ -16,12 +16,11 @@ from ensemble.stacking.settings import learner_specs
 from ensemble.stages.prepare import prepare_stage
 from ensemble.stages.split import split_stage
 from ensemble.stages.work import writing
-from tests.fakes import Prior
+from tests.fakes import Prior, raising
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from typing import NoReturn
 
     from ensemble.plugin.base import FloatArray, LogitArray, Register
     from tests.fixture_types import Project, UsePlugins
@@ -87,17 +86,10 @@ def _adds_when_asked(self: Prior, battles: pl.DataFrame) -> LogitArray:
     return Prior.predict_logits(self, battles)
 
 
-def _raises(error: BaseException) -> Callable[..., NoReturn]:
-    def method(*_: object, **__: object) -> NoReturn:
-        raise error
-
-    return method
-
-
 @pytest.mark.parametrize(
     ("members", "what", "told"),
     [
-        ({"fit": _raises(SystemExit(0))}, "fit", "fit raised SystemExit: 0"),
+        ({"fit": raising(SystemExit(0))}, "fit", "fit raised SystemExit: 0"),
         ({"fit": lambda *_, **__: os._exit(0)}, "fit", r"it called os._exit\(0\)"),
         ({"predict_logits": lambda self, b: np.zeros((len(b), 2))}, "logits", r"shape \(20, 2\)"),
         ({"predict_logits": lambda self, b: np.zeros((len(b), 3), int)}, "logits", "not floats"),
@@ -107,7 +99,7 @@ def _raises(error: BaseException) -> Callable[..., NoReturn]:
         ({"fit": _adds_column}, "inputs", "fit changes the battles that it is given"),
         ({"predict_logits": _rank}, "order of rows", "other logits in another order"),
         ({"predict_logits": _centred}, "one row alone", "other logits to a battle alone"),
-        ({"save": _raises(OSError("gone"))}, "save and load", "save raised OSError: gone"),
+        ({"save": raising(OSError("gone"))}, "save and load", "save raised OSError: gone"),
         ({"load": lambda self, directory: None}, "save and load", "load returned NoneType"),
         ({"load": _forgets}, "save and load", "other logits after save and load"),
         ({"fit": _noisy}, "same seed", "after another fit with the same seed"),

@@ -15,8 +15,9 @@ from ensemble.audit.audit import audit_run
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.workspace import open_workspace
 from ensemble.stacking.settings import learner_specs
-from ensemble.storage.hashing import fingerprint, hash_file
+from ensemble.storage.hashing import fingerprint
 from ensemble.storage.json_files import write_checksummed
+from tests.ensemble.audit.forging import add_training_row
 from tests.ensemble.oof.pseudo_config import PUPIL, TEACHER, pseudo_config
 
 if TYPE_CHECKING:
@@ -50,9 +51,9 @@ def test_the_audit_finds_a_dishonest_labeler(project: Project, how: str, found: 
         shutil.rmtree(folds[0])
         shutil.copytree(folds[1], folds[0])
     elif how == "saw a held-out row":
-        _plant(folds[0], pl.read_parquet(folds[0] / "oof.parquet")["id"][0])
+        add_training_row(folds[0], pl.read_parquet(folds[0] / "oof.parquet")["id"][0])
     else:
-        _plant(folds[0], "extra-19")
+        add_training_row(folds[0], "extra-19")
     failed = [check.name for check in audit_run(place).checks if not check.ok]
     assert any(name.startswith(found) for name in failed)
 
@@ -90,8 +91,8 @@ def test_the_audit_follows_the_chain_to_its_end(project: Project) -> None:
     held = [check.name for check in audit_run(place).checks if check.ok]
     assert f"{name}: taught by behind of the same fold" in held
     assert f"{name}, teacher behind: learned from no pseudo-labels" in held
-    _plant(folds["behind"], "extra-19")
-    _plant(folds["behind"], pl.read_parquet(folds["pupil"] / "oof.parquet")["id"][0])
+    add_training_row(folds["behind"], "extra-19")
+    add_training_row(folds["behind"], pl.read_parquet(folds["pupil"] / "oof.parquet")["id"][0])
     failed = [check.name for check in audit_run(place).checks if not check.ok]
     assert f"{name}, teacher behind: learned from no pseudo-labels" in failed
     assert any(each.startswith(f"{name}, teacher behind: rule 2") for each in failed)
@@ -105,13 +106,3 @@ def _forge(fold: Path, learner: str | None = None, **parts: Any) -> str:
     manifest["key"] = fingerprint(manifest["key_parts"])
     write_checksummed(fold / "manifest.json", manifest)
     return str(manifest["key"])
-
-
-def _plant(fold: Path, leak: str) -> None:
-    ids = pl.read_parquet(fold / "train_ids.parquet")
-    planted = pl.DataFrame({"id": [leak], "stage": ["train"]}, schema=ids.schema)
-    pl.concat([ids, planted]).write_parquet(fold / "train_ids.parquet")
-    manifest = json.loads((fold / "manifest.json").read_text())
-    manifest["files"]["train_ids.parquet"] = hash_file(fold / "train_ids.parquet")
-    manifest["rows"]["train"] += 1
-    write_checksummed(fold / "manifest.json", manifest)

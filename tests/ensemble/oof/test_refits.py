@@ -8,10 +8,9 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from ensemble import errors, hookimpl
+from ensemble import Run, errors, hookimpl
 from ensemble.audit.audit import audit_run, read_audit
 from ensemble.cli import cli
-from ensemble.config.load import load_run_config
 from ensemble.oof.refits import Decisions
 from ensemble.pipeline import run
 from ensemble.plugin.manager import Manager
@@ -295,7 +294,7 @@ def test_whatever_is_changed_in_a_manifest_is_mended_and_said(
 def test_a_saved_run_refuses_other_code_unless_it_is_kept(
     config: Config, with_code: Callable[..., None], project: Project
 ) -> None:
-    saved, output = load_run_config(project.path / "run"), project.path / "new.csv"
+    saved, output = Run(project.path / "run").config, project.path / "new.csv"
     predict_file(saved, project.path / "test.csv", output)
     same = output.read_bytes()
     with_code(1.0)

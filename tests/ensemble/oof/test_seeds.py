@@ -11,10 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble import BaseLearner, errors, hookimpl, run
+from ensemble import BaseLearner, Run, errors, hookimpl, run
 from ensemble.audit.audit import audit_run
 from ensemble.cli.terminal import show_summary, summary
-from ensemble.config.load import load_run_config
 from ensemble.oof.store import read_logits
 from ensemble.oof.workspace import open_workspace
 from ensemble.stacking.seed_spread import REPLICATES, seed_records, seed_replicates
@@ -118,7 +117,7 @@ def test_logits_are_the_mean_over_seeds_and_each_seed_is_kept(
     assert not list((place / "checkpoints").glob("*/*"))
     assert audit_run(place).ok
     # Saved models are averaged as well.
-    predict_file(load_run_config(place), project.path / "test.csv", tmp_path / "out.csv")
+    predict_file(Run(place).config, project.path / "test.csv", tmp_path / "out.csv")
     found, before = (pl.read_csv(p) for p in (tmp_path / "out.csv", place / "submission.csv"))
     for name in found.columns[1:]:
         np.testing.assert_allclose(found[name], before[name], atol=1e-6)
@@ -183,7 +182,7 @@ def test_the_spread_is_shown_and_widens_intervals(
     assert "Log loss of each seed" in (place / "report.html").read_text()
     wide = entries[0]["high"] - entries[0]["low"]
     # The same rows and mean logits, as if each seed had said the mean.
-    config = load_run_config(place)
+    config = Run(place).config
     space, specs = open_workspace(config), learner_specs(config)
     from ensemble.stacking.assemble import stack_data
     from ensemble.stacking.stack import run_stack

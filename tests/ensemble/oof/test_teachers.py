@@ -19,8 +19,7 @@ from ensemble.oof.fold_key import fold_key, fold_name
 from ensemble.oof.workspace import Workspace
 from ensemble.run_dir.reporter import Reporter
 from ensemble.stacking.settings import check_plugins, learner_specs
-from ensemble.storage.hashing import hash_file
-from ensemble.storage.json_files import write_checksummed
+from tests.ensemble.audit.forging import add_training_row
 from tests.ensemble.oof.prepared import prepared
 
 if TYPE_CHECKING:
@@ -194,16 +193,6 @@ def test_the_audit_finds_a_dishonest_teacher(project: Project, how: str) -> None
         shutil.rmtree(folds[0])
         shutil.copytree(folds[1], folds[0])
     else:
-        _plant(folds[0], pl.read_parquet(folds[0] / "oof.parquet")["id"][0])
+        add_training_row(folds[0], pl.read_parquet(folds[0] / "oof.parquet")["id"][0])
     failed = [check.name for check in audit_run(place).checks if not check.ok]
     assert any(name.startswith("pupil fold 0") for name in failed)
-
-
-def _plant(fold: Path, leak: str) -> None:
-    ids = pl.read_parquet(fold / "train_ids.parquet")
-    planted = pl.DataFrame({"id": [leak], "stage": ["train"]}, schema=ids.schema)
-    pl.concat([ids, planted]).write_parquet(fold / "train_ids.parquet")
-    manifest = json.loads((fold / "manifest.json").read_text())
-    manifest["files"]["train_ids.parquet"] = hash_file(fold / "train_ids.parquet")
-    manifest["rows"]["train"] += 1
-    write_checksummed(fold / "manifest.json", manifest)

@@ -17,10 +17,10 @@ from ensemble.plugin.contract import (
     teachers_of,
     tolerance_of,
 )
+from tests.fakes import raising
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import NoReturn, Self
+    from typing import Self
 
     from ensemble import FitContext, MetaFeatures
     from ensemble.plugin.base import FloatArray, IntArray, LogitArray
@@ -53,13 +53,6 @@ def _with(**members: Any) -> Any:
     return type("Odd", (Sound,), members)()
 
 
-def _raises(error: BaseException) -> Callable[..., NoReturn]:
-    def get(*_: object) -> NoReturn:
-        raise error
-
-    return get
-
-
 def test_a_sound_learner_has_no_faults() -> None:
     assert list(contract_faults(Sound(), WHERE)) == []
     assert resources_of(Sound(), WHERE) == Resources()
@@ -76,16 +69,16 @@ def test_a_sound_learner_has_no_faults() -> None:
         ("resources", Resources(gpus=0.5), "gpus 0.5"),  # type: ignore[arg-type]
         ("resources", Resources(memory_gib="8"), "memory_gib '8'"),  # type: ignore[arg-type]
         ("resources", Resources(minutes=float("nan")), "minutes nan"),
-        ("resources", property(_raises(SystemExit(0))), "resources raised SystemExit: 0"),
+        ("resources", property(raising(SystemExit(0))), "resources raised SystemExit: 0"),
         ("dependencies", lambda _: [], "gives list, no mapping"),
         ("dependencies", lambda _: {1: 2}, "the name 1, no string"),
         ("dependencies", lambda _: {"x": object()}, 'for "x" a object'),
         ("dependencies", lambda _: {"x": float("nan")}, 'for "x" a float'),
-        ("dependencies", _raises(OSError("gone")), "dependencies raised OSError: gone"),
+        ("dependencies", raising(OSError("gone")), "dependencies raised OSError: gone"),
         ("teachers", "abc", "no sequence of names"),
         ("teachers", [1], "no sequence of names"),
         ("teachers", None, "no sequence of names"),
-        ("teachers", property(_raises(ValueError("x"))), "teachers raised ValueError: x"),
+        ("teachers", property(raising(ValueError("x"))), "teachers raised ValueError: x"),
         ("batch_tolerance", None, "batch_tolerance gives None"),
         ("batch_tolerance", float("inf"), "batch_tolerance gives inf"),
         ("batch_tolerance", True, "batch_tolerance gives True"),

@@ -10,8 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble import CLASSES, Config, errors, hookimpl, run
-from ensemble.config.load import load_run_config
+from ensemble import CLASSES, Config, Run, errors, hookimpl, run
 from ensemble.submission.new_rows import predict_file
 from ensemble.submission.write import read_submission
 from ensemble_plugins.tfidf import Tfidf
@@ -32,7 +31,7 @@ def saved(project: Project) -> Config:
     place = run(project.config([TFIDF])).directory
     for name in ("train.csv", "extra.csv"):
         (project.path / name).unlink()
-    return load_run_config(place)
+    return Run(place).config
 
 
 def _probabilities(path: Path) -> pl.DataFrame:
@@ -109,7 +108,7 @@ def looked_up(project: Project) -> Config:
         logits = {f"logit_{side}": pl.int_range(pl.len()) / 50 * sign for side, sign in SIDES}
         frame.with_columns(**logits).write_csv(project.path / f"{name}.csv")
     learner = {"name": "mine", "plugin": "precomputed", "oof": "oof.csv", "test": "known.csv"}
-    return load_run_config(run(project.config([learner])).directory)
+    return run(project.config([learner])).config
 
 
 def test_predictions_of_a_target_battle_are_not_given_to_another_of_its_id(
@@ -164,7 +163,7 @@ def test_a_learner_that_was_taught_scores_new_rows(
     config = project.config(learners, predict={"models": models})
     place = run(config).directory
     output = project.path / "again.csv"
-    predict_file(load_run_config(place), project.path / "test.csv", output)
+    predict_file(Run(place).config, project.path / "test.csv", output)
     expected = _probabilities(place / "submission.csv")
     np.testing.assert_allclose(
         _probabilities(output).select(CLASSES), expected.select(CLASSES), atol=1e-6
@@ -181,7 +180,7 @@ def test_a_learner_of_rows_that_another_labeled_scores_new_rows(
     sources[1] |= {"role": "pseudo", "pseudo_labelers": ["words"]}
     place = run(project.config(learners, sources=sources, predict={"models": models})).directory
     output = project.path / "again.csv"
-    predict_file(load_run_config(place), project.path / "test.csv", output)
+    predict_file(Run(place).config, project.path / "test.csv", output)
     expected = _probabilities(place / "submission.csv")
     np.testing.assert_allclose(
         _probabilities(output).select(CLASSES), expected.select(CLASSES), atol=1e-6
@@ -199,4 +198,4 @@ def test_models_of_another_teacher_are_refused(project: Project, use_plugins: Us
     shutil.rmtree(place / "learners" / "pupil" / "refit")
     shutil.copytree(project.path / "kept", place / "learners" / "pupil" / "refit")
     with pytest.raises(errors.ArtifactError, match="not one that the stack was made from"):
-        predict_file(load_run_config(place), project.path / "test.csv", project.path / "no.csv")
+        predict_file(Run(place).config, project.path / "test.csv", project.path / "no.csv")

@@ -14,7 +14,6 @@ import polars as pl
 import pytest
 
 from ensemble import Config, errors, hookimpl, run
-from ensemble.config.load import load_run_config
 from ensemble.submission.new_rows import predict_file, reading_options
 from ensemble.submission.output import check_output, write_output
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def saved(project: Project) -> Config:
-    return load_run_config(run(project.config()).directory)
+    return run(project.config()).config
 
 
 def _expected(saved: Config) -> str:
@@ -155,7 +154,7 @@ def _command(*arguments: object, **options: Any) -> subprocess.CompletedProcess[
 def installed(project: Project) -> Config:
     """A run of a learner that a process of its own has too."""
     words = {"name": "w", "plugin": "tfidf", "min_df": 1, "char_ngrams": [1, 2]}
-    return load_run_config(run(project.config([words])).directory)
+    return run(project.config([words])).config
 
 
 @pytest.mark.slow
@@ -198,7 +197,7 @@ class Loaders:
 def by_loader(project: Project, use_plugins: UsePlugins) -> Config:
     use_plugins(loaders=Loaders())
     test = {"path": "test.csv", "loader": "separated", "options": {"first": 3}}
-    return load_run_config(run(project.config(test=test)).directory)
+    return run(project.config(test=test)).config
 
 
 def test_new_rows_are_read_as_the_runs_own_test_file(project: Project, by_loader: Config) -> None:

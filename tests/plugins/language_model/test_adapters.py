@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from torch import nn
+
+    from ensemble_plugins.language_model.model.classifier import Classifier
+
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
@@ -49,7 +53,7 @@ def stored(tmp_path: Path) -> Path:
     return directory
 
 
-def logits(classifier: Any) -> Any:
+def logits(classifier: Classifier) -> Any:
     return inference.compute_logits(classifier, tiny.random_tokens(LENGTHS), 64)
 
 
@@ -61,7 +65,7 @@ def written(family: str, checkpoint: Path, stored: Path, **options: Any) -> Any:
     return classifier
 
 
-def fresh(classifier: Any) -> Any:
+def fresh(classifier: Classifier) -> Any:
     """Load the same base weights with another head and other adapters."""
     made = loading.load_classifier(classifier.settings, device=classifier.device, seed=99)
     assert not np.allclose(logits(made), logits(classifier), atol=1e-4)
@@ -176,7 +180,7 @@ def test_a_tensor_that_peft_drops_is_named(
     again = fresh(written("llama3", tmp_path, stored))
     put = peft.set_peft_model_state_dict
 
-    def drop(model: Any, tensors: Tensors, **options: Any) -> None:
+    def drop(model: nn.Module, tensors: Tensors, **options: Any) -> None:
         put(model, {n: t for n, t in tensors.items() if n != A}, **options)
 
     monkeypatch.setattr(peft, "set_peft_model_state_dict", drop)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from ensemble_plugins.language_model.model.classifier import Classifier
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
@@ -283,7 +285,7 @@ def test_a_model_that_nobody_holds_is_gone_before_the_next_is_loaded(
     assert there == [0]
 
 
-def _watch(classifier: Any) -> list[weakref.ref[Any]]:
+def _watch(classifier: Classifier) -> list[weakref.ref[Any]]:
     return [weakref.ref(module) for module in classifier.model.modules()]
 
 

@@ -16,6 +16,9 @@ from ensemble_plugins.language_model.train.training import Training
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ensemble_plugins.language_model.model.classifier import Classifier
+    from ensemble_plugins.language_model.text.tokens import Tokens
+
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 
 
@@ -42,7 +45,7 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Any:
         kept: list[Any] = []
         wrong = np.log(1 - np.exp(-np.array(losses)))
 
-        def compute(classifier: Any, tokens: Any, _budget: int) -> Any:
+        def compute(classifier: Classifier, tokens: Tokens, _budget: int) -> Any:
             assert training.stop_rows is not None
             assert np.array_equal(tokens.ids, training.stop_rows.orders[0].ids)
             right = training.stop_rows.labels.round()

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ensemble_plugins.language_model.model.classifier import Classifier
+    from ensemble_plugins.language_model.text.tokens import Tokens
+
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 
 
@@ -54,19 +57,6 @@ def _labels(battles: pl.DataFrame) -> Any:
 TRAIN, NEW = _battles(18), _battles(9, seed=1, turns=2)
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
-
-    def give(plugin: str) -> Path:
-        if plugin not in made:
-            directory = tmp_path_factory.mktemp(plugin)
-            made[plugin] = tiny.tiny_models.save_checkpoint(FAMILIES[plugin], directory)
-        return made[plugin]
-
-    return give
-
-
 def _fit(learner: Any, battles: pl.DataFrame = TRAIN, **options: Any) -> Any:
     context: dict[str, Any] = {"seed": 5, "device": "cpu", **options}
     return learner.fit(battles, _labels(battles), context=FitContext(**context))
@@ -76,7 +66,9 @@ def _fit(learner: Any, battles: pl.DataFrame = TRAIN, **options: Any) -> Any:
 def test_a_learner_comes_back_from_its_files(
     checkpoint: Callable[[str], Path], tmp_path: Path, plugin: str
 ) -> None:
-    learner = _fit(make_learner(plugin, checkpoint(plugin)), cache_directory=tmp_path / "cache")
+    learner = _fit(
+        make_learner(plugin, checkpoint(FAMILIES[plugin])), cache_directory=tmp_path / "cache"
+    )
     logits = learner.predict_logits(NEW)
     assert logits.shape == (9, 3)
     assert logits.dtype == np.float32
@@ -84,7 +76,7 @@ def test_a_learner_comes_back_from_its_files(
     place.mkdir()
     learner.save(place)
     assert {path.suffix for path in place.iterdir()} <= {".json", ".safetensors", ".md"}
-    again = make_learner(plugin, checkpoint(plugin)).load(place)
+    again = make_learner(plugin, checkpoint(FAMILIES[plugin])).load(place)
     np.testing.assert_allclose(again.predict_logits(NEW), logits, atol=1e-5)
     facts = json.loads((place / "facts.json").read_text())
     assert facts["dtype"] == "float32"
@@ -100,7 +92,7 @@ def test_a_learner_comes_back_from_its_files(
 def test_a_battle_has_the_same_logits_alone_and_in_any_order(
     checkpoint: Callable[[str], Path], plugin: str
 ) -> None:
-    learner = _fit(make_learner(plugin, checkpoint(plugin)))
+    learner = _fit(make_learner(plugin, checkpoint(FAMILIES[plugin])))
     logits = learner.predict_logits(NEW)
     for row in range(len(NEW)):
         np.testing.assert_allclose(
@@ -115,7 +107,7 @@ def test_averaged_logits_follow_their_sides_and_those_of_one_order_do_not(
     checkpoint: Callable[[str], Path], plugin: str
 ) -> None:
     exchanged = swap_battles(NEW)
-    learner = _fit(make_learner(plugin, checkpoint(plugin)))
+    learner = _fit(make_learner(plugin, checkpoint(FAMILIES[plugin])))
     logits = learner.predict_logits(NEW)
     swapped = learner.predict_logits(exchanged)
     np.testing.assert_allclose(swapped[:, [1, 0, 2]], logits, atol=1e-6)
@@ -131,14 +123,14 @@ def test_merged_adapters_and_those_that_are_not_give_the_same_logits(
 ) -> None:
     found = []
     for merge in (True, False):
-        learner = _fit(make_learner("gemma2-lora", checkpoint("gemma2-lora"), merge=merge))
+        learner = _fit(make_learner("gemma2-lora", checkpoint("gemma2"), merge=merge))
         assert learner.facts_["merged"] is merge
         found.append(learner.predict_logits(NEW))
     np.testing.assert_allclose(found[0], found[1], atol=1e-4)
 
 
 def test_the_tolerance_of_batches_is_that_of_the_dtype(checkpoint: Callable[[str], Path]) -> None:
-    learner = _fit(make_learner("llama3-lora", checkpoint("llama3-lora")))
+    learner = _fit(make_learner("llama3-lora", checkpoint("llama3")))
     assert learner.batch_tolerance == 1e-3
     learner.classifier_.dtype = torch.bfloat16
     assert learner.batch_tolerance == 0.1
@@ -148,7 +140,7 @@ def test_a_preflight_reads_tokenizer_and_config_but_no_weights(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
     place = tmp_path / "model"
-    shutil.copytree(checkpoint("llama3-lora"), place)
+    shutil.copytree(checkpoint("llama3"), place)
     for weights in place.glob("*.safetensors"):
         weights.unlink()
     learner = make_learner("llama3-lora", place)
@@ -161,7 +153,7 @@ def test_a_preflight_reads_tokenizer_and_config_but_no_weights(
 
 
 def test_teachers_are_followed(checkpoint: Callable[[str], Path]) -> None:
-    source = checkpoint("llama3-lora")
+    source = checkpoint("llama3")
     options = {"teachers": ["one", "two"], "distillation": 1.0, "epochs": 6}
     learner, earlier = make_learner("llama3-lora", source, **options), _battles(6, seed=7)
     # Together they say that the first class wins, whatever the labels say.
@@ -186,7 +178,7 @@ def test_pretraining_counts_and_its_head_is_dropped_or_kept(
     ends = {}
     for head in ("none", "drop", "keep"):
         options = {} if head == "none" else {"pretrain_head": head, "pretrain_epochs": 2}
-        learner = make_learner(plugin, checkpoint(plugin), **options)
+        learner = make_learner(plugin, checkpoint(FAMILIES[plugin]), **options)
         if head != "none":
             context = FitContext(seed=5, device="cpu")
             assert learner.pretrain(earlier, _labels(earlier), context=context) is learner
@@ -204,7 +196,7 @@ def test_pretraining_counts_and_its_head_is_dropped_or_kept(
     assert np.abs(ends["drop"] - ends["keep"]).max() > 1e-3
 
 
-def _head(classifier: Any) -> torch.Tensor:
+def _head(classifier: Classifier) -> torch.Tensor:
     layer = getattr(classifier.base, "score", None) or classifier.base.classifier
     found: torch.Tensor = getattr(layer, "modules_to_save", {"default": layer})["default"].weight
     return found.detach().clone()
@@ -219,7 +211,7 @@ def test_an_offset_is_learned_around_and_not_predicted(
     ties = []
     options = {"epochs": 4, "pretrain_epochs": 4, "head_learning_rate": 0.05}
     for height in (-3.0, 3.0):
-        learner = make_learner("llama3-lora", checkpoint("llama3-lora"), **options)
+        learner = make_learner("llama3-lora", checkpoint("llama3"), **options)
         offset = np.tile([0.0, 0.0, height], (len(TRAIN), 1))
         labels = np.full((len(TRAIN), 3), 1 / 3)
         context = FitContext(seed=5, device="cpu", offset=offset)
@@ -240,14 +232,14 @@ def test_only_judged_rows_stop_the_training(
     watched: list[int] = []
     compute = stopping.compute_logits
 
-    def spy(classifier: Any, tokens: Any, budget: int) -> Any:
+    def spy(classifier: Classifier, tokens: Tokens, budget: int) -> Any:
         watched.append(len(tokens))
         return compute(classifier, tokens, budget)
 
     monkeypatch.setattr(stopping, "compute_logits", spy)
     learner = make_learner(
         "llama3-lora",
-        checkpoint("llama3-lora"),
+        checkpoint("llama3"),
         early_stopping=True,
         patience=1,
         validation_fraction=0.5,
@@ -259,7 +251,7 @@ def test_only_judged_rows_stop_the_training(
 def test_a_second_fit_starts_from_the_pretrained_weights_again(
     checkpoint: Callable[[str], Path],
 ) -> None:
-    learner = _fit(make_learner("llama3-lora", checkpoint("llama3-lora")))
+    learner = _fit(make_learner("llama3-lora", checkpoint("llama3")))
     first = learner.predict_logits(NEW)
     np.testing.assert_array_equal(_fit(learner).predict_logits(NEW), first)
 
@@ -268,7 +260,7 @@ def test_a_second_fit_starts_from_the_pretrained_weights_again(
 def test_two_processes_fit_what_one_fits(checkpoint: Callable[[str], Path]) -> None:
     # The second stage starts from the weights of the first, and with a new head.
     plugin, earlier = "gemma2-lora", _battles(12, seed=7)
-    learners = [make_learner(plugin, checkpoint(plugin), gpus=count) for count in (1, 2)]
+    learners = [make_learner(plugin, checkpoint(FAMILIES[plugin]), gpus=count) for count in (1, 2)]
     for learner in learners:
         learner.pretrain(earlier, _labels(earlier), context=FitContext(seed=5, device="cpu"))
         _fit(learner)
@@ -280,10 +272,10 @@ def test_two_processes_fit_what_one_fits(checkpoint: Callable[[str], Path]) -> N
 
 @pytest.mark.slow
 def test_seed_weights_both_orders_and_lengths_count(checkpoint: Callable[[str], Path]) -> None:
-    source = checkpoint("llama3-lora")
+    source = checkpoint("llama3")
     base = _fit(make_learner("llama3-lora", source)).predict_logits(NEW)
 
-    def differs(logits: Any) -> bool:
+    def differs(logits: torch.Tensor) -> bool:
         return bool(np.abs(logits - base).max() > 1e-3)
 
     assert differs(_fit(make_learner("llama3-lora", source), seed=6).predict_logits(NEW))
@@ -311,7 +303,7 @@ def test_seed_weights_both_orders_and_lengths_count(checkpoint: Callable[[str], 
 def test_fit_resumes_from_its_checkpoint_directory(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    source, earlier = checkpoint("llama3-lora"), _battles(12, seed=7)
+    source, earlier = checkpoint("llama3"), _battles(12, seed=7)
     options = {
         "checkpoint_minutes": 0.0,
         "dropout": 0.2,
@@ -346,7 +338,7 @@ def test_fit_resumes_from_its_checkpoint_directory(
 
 def test_no_more_threads_are_used_than_may_be(checkpoint: Callable[[str], Path]) -> None:
     for threads in (2, 1):
-        _fit(make_learner("llama3-lora", checkpoint("llama3-lora")), threads=threads)
+        _fit(make_learner("llama3-lora", checkpoint("llama3")), threads=threads)
         assert torch.get_num_threads() == threads
 
 
@@ -360,7 +352,7 @@ def test_weights_that_are_not_there_are_an_error_that_says_what_to_do(tmp_path: 
 def test_a_tensor_that_is_missing_on_load_is_an_error(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    source = checkpoint("llama3-lora")
+    source = checkpoint("llama3")
     _fit(make_learner("llama3-lora", source)).save(tmp_path)
     path = tmp_path / "adapter_model.safetensors"
     tensors = load_file(path)

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -37,7 +41,7 @@ def make_model(*, bias: bool = False, dtype: Any = None, **options: Any) -> Any:
     return model
 
 
-def layers_of(model: Any, names: list[str]) -> list[Any]:
+def layers_of(model: nn.Module, names: list[str]) -> list[Any]:
     return [model.get_submodule(f"base_model.model.{name}") for name in names]
 
 
@@ -46,7 +50,7 @@ def adapters_of(layers: list[Any]) -> list[Any]:
     return [getattr(layer, kind)[lora.ADAPTER].weight for layer in layers for kind in kinds]
 
 
-def gradients(outs: list[Any], x: Any, layers: list[Any]) -> list[Any]:
+def gradients(outs: list[Any], x: Tensor, layers: list[Any]) -> list[Any]:
     """Give the gradients of x, and of A and B of every layer, for one drawn upstream gradient."""
     torch.manual_seed(1)
     loss = sum((out * torch.randn(out.shape, dtype=out.dtype)).sum() for out in outs)

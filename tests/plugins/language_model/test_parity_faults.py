@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ensemble_plugins.language_model.model.classifier import Classifier
+
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
@@ -32,7 +34,7 @@ LENGTHS = [5, 40, 1, 33, 17, 64]
 LOUD = "logits are not those of transformers' padded float32 path: they drift by "
 
 
-def check(classifier: Any, **options: Any) -> None:
+def check(classifier: Classifier, **options: Any) -> None:
     parity.check_parity(classifier, tiny.random_tokens(LENGTHS), where="in a test", **options)
 
 

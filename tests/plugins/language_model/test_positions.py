@@ -12,6 +12,8 @@ from ensemble.plugin.manager import get_manager
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import nn
+
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
@@ -58,7 +60,7 @@ def make(kind: str) -> Any:
     return transformers.AutoModelForSequenceClassification.from_config(config).eval()
 
 
-def computes(model: Any, length: int) -> bool:
+def computes(model: nn.Module, length: int) -> bool:
     ids = padded.probe_ids(model, length, 0)[None]
     try:
         with torch.no_grad():

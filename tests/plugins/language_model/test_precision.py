@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from torch import Tensor, nn
+
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
@@ -121,13 +123,13 @@ def nested() -> Any:
             "odd_inputs": linear(24, 16),
             "odd_outputs": linear(16, 3),
             "block": torch.nn.Sequential(linear(16, 16), torch.nn.LayerNorm(16)),
-            "pooler": torch.nn.ModuleDict({"dense": linear(16, 16)}),
+            "pooler": nn.ModuleDict({"dense": linear(16, 16)}),
             "score": linear(16, 16),
         }
     )
 
 
-def eight_bit_names(model: Any) -> set[str]:
+def eight_bit_names(model: nn.Module) -> set[str]:
     return {
         name
         for name, module in model.named_modules()
@@ -164,7 +166,7 @@ def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse what CUDA refuses."""
     product: Callable[..., Any] = torch._int_mm
 
-    def refuse(x: Any, weight: Any) -> Any:
+    def refuse(x: Tensor, weight: Any) -> Any:
         assert x.shape[0] > 16, "self.size(0) needs to be greater than 16"
         assert not x.shape[1] % 8
         assert not weight.shape[1] % 8

@@ -14,6 +14,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from torch import Tensor
+
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
@@ -49,15 +51,15 @@ def door(name: str, module: str) -> Iterator[None]:
 class Doubled(torch.nn.Module):  # type: ignore[misc, name-defined]
     """A module of our own: PyTorch does not compile a single one of its own."""
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         return x * 2
 
 
-def add_one(_module: Any, x: Any) -> Any:
+def add_one(_module: Any, x: Tensor) -> Tensor:
     return x + 1
 
 
-def add_two(_module: Any, x: Any) -> Any:
+def add_two(_module: Any, x: Tensor) -> Tensor:
     return x + 2
 
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ensemble_plugins.language_model.model.classifier import Classifier
+    from ensemble_plugins.language_model.train.rows import LabeledRows
+
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 
 # What transformers does where it defines DeBERTa.
@@ -33,20 +36,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
-
-    def give(family: str) -> Path:
-        if family not in made:
-            directory = tmp_path_factory.mktemp(family)
-            made[family] = tiny.tiny_models.save_checkpoint(family, directory)
-        return made[family]
-
-    return give
-
-
-def _train(classifier: Any, rows: Any, seed: int = 1, **changes: Any) -> Training:
+def _train(classifier: Classifier, rows: LabeledRows, seed: int = 1, **changes: Any) -> Training:
     training = Training(classifier, rows, tiny.settings(**changes), seed=seed)
     training.run()
     return training
@@ -134,7 +124,7 @@ def test_activation_checkpointing_changes_no_weight(checkpoint: Callable[[str], 
             torch.testing.assert_close(ends[1][name], weight, rtol=1e-4, atol=1e-5)
 
 
-def _gradient_of_items_alone(classifier: Any, rows: Any) -> dict[str, torch.Tensor]:
+def _gradient_of_items_alone(classifier: Classifier, rows: Any) -> dict[str, torch.Tensor]:
     """Compute every row of every order by itself, and the loss by torch's own cross-entropy."""
     total = torch.zeros(())
     for swapped, tokens in enumerate(rows.orders):
@@ -191,7 +181,7 @@ def test_both_orders_of_a_battle_are_in_one_step_with_swapped_labels(
     tiny.before_each_batch(classifier, batches.append)
     plain = losses_module.row_losses
 
-    def losses(logits: Any, labels: Any, *rest: Any, **options: Any) -> Any:
+    def losses(logits: torch.Tensor, labels: Any, *rest: Any, **options: Any) -> Any:
         seen.extend(zip(batches[-1].tolist(), labels.tolist(), strict=True))
         return plain(logits, labels, *rest, **options)
 
@@ -268,7 +258,7 @@ def test_a_battle_that_never_fits_into_memory_is_an_error(
     assert "activation_checkpointing" in str(caught.value.hint)
 
 
-def _limit_memory(classifier: Any, training: Training, tokens: int) -> None:
+def _limit_memory(classifier: Classifier, training: Training, tokens: int) -> None:
     """Let the last pack of a step that is too large fail: by then others have left gradients."""
 
     def check(items: Any) -> None:
