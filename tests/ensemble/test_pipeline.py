@@ -19,6 +19,7 @@ from ensemble.stages.stack import stack_stage
 from ensemble.stages.work import writing
 from ensemble.storage.json_files import write_checksummed
 from ensemble.submission.new_rows import predict_file
+from tests.ensemble.stages import prepare_and_split
 
 if TYPE_CHECKING:
     from tests.fakes import Prior
@@ -88,9 +89,7 @@ def test_learners_and_folds_can_be_fitted_apart_and_copied_together(
     project: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     config = project.config(TWO)
-    with writing(config) as reporter:
-        prepare_stage(config, reporter)
-        split_stage(config, reporter)
+    prepare_and_split(config)
     here = Path(config.run_dir)
     there = tmp_path_factory.mktemp("other_machine") / "run"
     shutil.copytree(here, there)

@@ -17,8 +17,6 @@ from ensemble import errors, run
 from ensemble.audit.audit import audit_run
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.predict import predict_stage
-from ensemble.stages.prepare import prepare_stage
-from ensemble.stages.split import split_stage
 from ensemble.stages.stack import stack_stage
 from ensemble.stages.work import writing
 from ensemble.storage.hashing import fingerprint, hash_file
@@ -30,6 +28,7 @@ from tests.ensemble.audit.forging import (
     rewrite_table,
     seal_manifest,
 )
+from tests.ensemble.stages import prepare_and_fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,10 +40,7 @@ if TYPE_CHECKING:
 
 def test_a_stack_made_from_other_folds_is_found(project: Project, place: Path) -> None:
     config = project.config(seed=8)
-    with writing(config) as reporter:
-        prepare_stage(config, reporter)
-        split_stage(config, reporter)
-        fit_stage(config, reporter)
+    prepare_and_fit(config)
     failed = failing_checks(place)
     assert failed[0].name == "stack: made with what the config and the plugins say"
     assert failed[0].detail == "made with other values of: seed"

@@ -13,10 +13,8 @@ from ensemble import run
 from ensemble.audit.audit import audit_run
 from ensemble.cli import cli
 from ensemble.report.write import write_report
-from ensemble.stages.prepare import prepare_stage
-from ensemble.stages.split import split_stage
-from ensemble.stages.work import writing
 from tests.ensemble.audit.audited_learners import LEARNERS
+from tests.ensemble.stages import prepare_and_split
 
 if TYPE_CHECKING:
     from tests.fixture_types import Project
@@ -25,9 +23,7 @@ if TYPE_CHECKING:
 def test_splitting_with_another_config_leaves_no_score_that_passes(project: Project) -> None:
     place = run(project.config(LEARNERS)).directory
     config = project.config([LEARNERS[0], {**LEARNERS[1], "shift": 0.9}])
-    with writing(config) as reporter:
-        prepare_stage(config, reporter)
-        split_stage(config, reporter)
+    prepare_and_split(config)
     failed = {check.name: check.detail for check in audit_run(place).checks if not check.ok}
     name = "q fold 0: made with what the config and the plugin say"
     assert failed[name] == "shift was 0.2, and now is 0.9"

@@ -16,10 +16,10 @@ from ensemble.audit.audit import audit_run
 from ensemble.battles.prepare import read_summary
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.predict import predict_stage
-from ensemble.stages.prepare import prepare_stage
 from ensemble.stages.split import split_stage
 from ensemble.stages.stack import stack_stage
 from ensemble.stages.work import writing
+from tests.ensemble.stages import prepare_and_split
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,9 +129,7 @@ def test_the_threshold_on_record_is_the_one_that_made_the_clusters(
     project: Project, place: Path
 ) -> None:
     config = project.config(folds={"n_splits": 3, "near_duplicate_threshold": 0.9})
-    with writing(config) as reporter:
-        prepare_stage(config, reporter)
-        split_stage(config, reporter)
+    prepare_and_split(config)
     assert json.loads((place / "folds.json").read_text())["near_duplicate_threshold"] == 0.9
     assert read_summary(place).settings["near_duplicate_threshold"] == 0.9
 

@@ -11,11 +11,9 @@ import tomli_w
 
 from ensemble.battles.schema import LOGIT_COLUMNS
 from ensemble.config.load import load_config
-from ensemble.stages.fit import fit_stage
-from ensemble.stages.prepare import prepare_stage
-from ensemble.stages.split import split_stage
 from ensemble.stages.stack import stack_stage
 from ensemble.stages.work import writing
+from tests.ensemble.stages import prepare_and_fit
 
 ROWS = 160
 MINUS = "\N{MINUS SIGN}"
@@ -69,10 +67,8 @@ def compare_config(place: Path, run: str = "run", **changes: Any) -> Path:
 
 def fit_learners(path: Path, *, stack: bool = False, **options: Any) -> Path:
     config = load_config(path)
-    with writing(config) as reporter:
-        prepare_stage(config, reporter)
-        split_stage(config, reporter)
-        fit_stage(config, reporter, **options)
-        if stack:
+    prepare_and_fit(config, **options)
+    if stack:
+        with writing(config) as reporter:
             stack_stage(config, reporter)
     return Path(config.run_dir)

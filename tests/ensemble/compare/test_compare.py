@@ -19,9 +19,6 @@ from ensemble.compare.runs import ComparedRun, read_compared
 from ensemble.compare.slices import builtin_slices, by_number, numbers
 from ensemble.config.load import load_config
 from ensemble.oof.eval_set import EvalSet
-from ensemble.stages.prepare import prepare_stage
-from ensemble.stages.split import split_stage
-from ensemble.stages.work import writing
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import write_checksummed
 from tests.ensemble.compare.given_learners import (
@@ -30,6 +27,7 @@ from tests.ensemble.compare.given_learners import (
     compare_config,
     fit_learners,
 )
+from tests.ensemble.stages import prepare_and_split
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,9 +140,7 @@ def test_another_plan_or_other_battles_are_refused(
     place: Path, changes: dict[str, Any], message: str
 ) -> None:
     config = load_config(compare_config(place, "other", **changes))
-    with writing(config) as reporter:
-        prepare_stage(config, reporter)
-        split_stage(config, reporter)
+    prepare_and_split(config)
     with pytest.raises(errors.DataError, match=message):
         compare(place / "run", ["a", f"{config.run_dir}:b"])
 

@@ -18,14 +18,11 @@ from ensemble.compare.compare import compare, read_comparisons, store_comparison
 from ensemble.compare.records import file_name
 from ensemble.compare.runs import read_compared
 from ensemble.report.write import write_report
-from ensemble.stages.fit import fit_stage
-from ensemble.stages.prepare import prepare_stage
-from ensemble.stages.split import split_stage
-from ensemble.stages.work import writing
 from ensemble.storage.atomic import wrap_os_errors
 from tests.ensemble.compare.given_learners import (
     MINUS,
 )
+from tests.ensemble.stages import prepare_and_fit
 
 if TYPE_CHECKING:
     from tests.fixture_types import Learners, Project
@@ -171,9 +168,6 @@ def test_a_learner_of_pseudo_labels_is_compared(project: Project) -> None:
     sources = [one.model_dump(exclude_none=True) for one in project.config(learners).sources]
     sources[1] |= {"role": "pseudo", "pseudo_labelers": ["teacher"]}
     config = project.config(learners, sources=sources)
-    with writing(config) as reporter:
-        prepare_stage(config, reporter)
-        split_stage(config, reporter)
-        fit_stage(config, reporter)
+    prepare_and_fit(config)
     result = compare(Path(config.run_dir), ["teacher", "pupil"])
     assert result["rows"] == 60

@@ -13,9 +13,7 @@ from ensemble import hookimpl
 from ensemble.oof.check import Finding, check_learner
 from ensemble.oof.workspace import open_workspace
 from ensemble.stacking.settings import learner_specs
-from ensemble.stages.prepare import prepare_stage
-from ensemble.stages.split import split_stage
-from ensemble.stages.work import writing
+from tests.ensemble.stages import prepare_and_split
 from tests.fakes import Prior, raising
 
 if TYPE_CHECKING:
@@ -38,9 +36,7 @@ def tried(project: Project, use_plugins: UsePlugins) -> Callable[..., dict[str, 
 
         use_plugins(odd=Plugin())
         config = project.config([{"name": "mine", "plugin": "odd"}])
-        with writing(config) as reporter:
-            prepare_stage(config, reporter)
-            split_stage(config, reporter)
+        prepare_and_split(config)
         (spec,) = learner_specs(config)
         found = check_learner(open_workspace(config), spec, 6)
         return {one.what: one for one in found if not one.what.startswith("fold")}
@@ -130,9 +126,7 @@ def test_a_sound_learner_passes_all(tried: Callable[..., dict[str, Finding]]) ->
 @pytest.mark.parametrize("plugin", ["handcrafted", "tfidf"])
 def test_learners_of_the_toolkit_pass(project: Project, plugin: str) -> None:
     config = project.config([{"name": "mine", "plugin": plugin}])
-    with writing(config) as reporter:
-        prepare_stage(config, reporter)
-        split_stage(config, reporter)
+    prepare_and_split(config)
     (spec,) = learner_specs(config)
     found = check_learner(open_workspace(config), spec, 6)
     assert [(one.what, one.detail) for one in found if one.ok is False] == []

@@ -16,10 +16,8 @@ from ensemble import BaseLearner, errors, hookimpl
 from ensemble.oof import crossfit
 from ensemble.oof.workspace import open_workspace
 from ensemble.stacking.settings import learner_specs
-from ensemble.stages.prepare import prepare_stage
-from ensemble.stages.split import split_stage
-from ensemble.stages.work import writing
 from ensemble.storage import json_files
+from tests.ensemble.stages import prepare_and_split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,9 +119,7 @@ class Fitting:
         """Fit by a learner with these bodies of methods; gives the fold's directory."""
         self.use_plugins(counted=_Plugin(self._import(bodies or {})))
         config: Config = self.project.config([{"name": "x", "plugin": "counted", **parameters}])
-        with writing(config) as reporter:
-            prepare_stage(config, reporter)
-            split_stage(config, reporter)
+        prepare_and_split(config)
         workspace, (spec,) = open_workspace(config), learner_specs(config)
         assert crossfit.fit_fold(workspace, spec, 0)
         return workspace.store.directory("x", 0)

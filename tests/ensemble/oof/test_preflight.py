@@ -12,10 +12,8 @@ import pytest
 from ensemble import Feature, FeatureSet, Resources, errors, hookimpl, run
 from ensemble.oof.workspace import open_workspace
 from ensemble.stages.check import check_stage
-from ensemble.stages.fit import fit_stage
-from ensemble.stages.prepare import prepare_stage
-from ensemble.stages.split import split_stage
 from ensemble.stages.work import writing
+from tests.ensemble.stages import prepare_and_fit
 from tests.fakes import Prior
 
 if TYPE_CHECKING:
@@ -63,10 +61,7 @@ ODD = {"name": "strange", "plugin": "odd"}
 
 
 def _fit(config: Config, **options: Any) -> Any:
-    with writing(config) as reporter:
-        prepare_stage(config, reporter)
-        split_stage(config, reporter)
-        return fit_stage(config, reporter, **options)
+    return prepare_and_fit(config, **options)
 
 
 def _outside(project: Project, name: str = "oof.csv", **changes: Any) -> dict[str, Any]:
