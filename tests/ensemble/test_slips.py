@@ -35,10 +35,10 @@ def ensemble(
     use_plugins: UsePlugins,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-) -> Callable[..., tuple[Any, str]]:
+) -> Callable[..., tuple[str | int | None, str]]:
     """Give a function that runs a verb with a learner of these members: exit code and stderr."""
 
-    def go(verb: str, loader: str | None = None, **members: Any) -> tuple[Any, str]:
+    def go(verb: str, loader: str | None = None, **members: Any) -> tuple[str | int | None, str]:
         class Plugin:
             @hookimpl
             def register_base_learners(self, register: Register) -> None:
@@ -55,7 +55,7 @@ def ensemble(
         project.config([{"name": "mine", "plugin": "odd"}], sources=sources)
         path = project.path / "config.toml"
         monkeypatch.setattr(sys, "argv", ["ensemble", verb, str(path), "--quiet"])
-        code: Any = 0
+        code: str | int | None = 0
         try:
             main()
         except SystemExit as error:
@@ -70,7 +70,10 @@ def ensemble(
     ("slip", "told"), [(_leaves, "it called os._exit(0)"), (_quits, "SystemExit: 0")]
 )
 def test_a_learner_that_ends_the_program_is_an_error(
-    ensemble: Callable[..., tuple[Any, str]], member: str, slip: FunctionType, told: str
+    ensemble: Callable[..., tuple[str | int | None, str]],
+    member: str,
+    slip: FunctionType,
+    told: str,
 ) -> None:
     code, shown = ensemble("run", **{member: slip})
     assert code == 1
@@ -83,7 +86,7 @@ def test_a_learner_that_ends_the_program_is_an_error(
 
 @pytest.mark.parametrize("loader", ["quits", "leaves"])
 def test_a_loader_that_ends_the_program_is_an_error(
-    ensemble: Callable[..., tuple[Any, str]], loader: str
+    ensemble: Callable[..., tuple[str | int | None, str]], loader: str
 ) -> None:
     code, shown = ensemble("prepare", loader=loader)
     assert code == 1
@@ -104,7 +107,7 @@ def test_a_loader_that_ends_the_program_is_an_error(
     ],
 )
 def test_a_learner_that_ends_the_program_when_asked_is_an_error(
-    ensemble: Callable[..., tuple[Any, str]], members: dict[str, Any]
+    ensemble: Callable[..., tuple[str | int | None, str]], members: dict[str, Any]
 ) -> None:
     code, shown = ensemble("fit", **members)
     assert code == 2
@@ -113,7 +116,9 @@ def test_a_learner_that_ends_the_program_when_asked_is_an_error(
     assert "Traceback" not in shown
 
 
-def test_an_interruption_of_a_fit_stays_one(ensemble: Callable[..., tuple[Any, str]]) -> None:
+def test_an_interruption_of_a_fit_stays_one(
+    ensemble: Callable[..., tuple[str | int | None, str]],
+) -> None:
     def fit(*_: object, **__: object) -> Any:
         raise KeyboardInterrupt
 

@@ -17,6 +17,8 @@ from ensemble_plugins.handcrafted import Handcrafted
 from tests.plugins.handcrafted_rows import FAST, log_loss, make_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ensemble.plugin.base import Register
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "arena" / "train.csv"
@@ -77,7 +79,7 @@ def test_what_is_saved_predicts_the_same(fitted: Handcrafted, tmp_path: Path) ->
 
 @pytest.mark.parametrize("damage", [lambda text: text[:-200], lambda _: "tree", None])
 def test_a_damaged_model_is_never_handed_to_lightgbm(
-    damage: Any, fitted: Handcrafted, tmp_path: Path
+    damage: Callable[[str], str] | None, fitted: Handcrafted, tmp_path: Path
 ) -> None:
     fitted.save(tmp_path)
     path = tmp_path / "model-1.txt"

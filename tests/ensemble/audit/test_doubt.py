@@ -17,6 +17,7 @@ from tests.ensemble.audit.audited_learners import LEARNERS
 from tests.ensemble.stages import prepare_and_split
 
 if TYPE_CHECKING:
+    from ensemble import Config
     from tests.fixture_types import Project
 
 
@@ -48,7 +49,7 @@ def test_a_source_that_changed_after_the_run_fails_the_audit(project: Project, n
     assert found.proved
 
 
-def _outside(project: Project, **other: Any) -> Any:
+def _outside(project: Project, **other: Any) -> Config:
     for name in ("train", "test"):
         ids = pl.read_csv(project.path / f"{name}.csv").select("id")
         logits = ids.with_columns(

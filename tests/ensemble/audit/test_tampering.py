@@ -270,7 +270,7 @@ def test_a_deep_audit_names_the_models_that_it_could_not_ask(
     [("seed", 8), ("shift", 0.3), ("resamples", 300), ("weight", 0.7), ("n_splits", 4)],
 )
 def test_a_config_that_says_something_else_than_was_fitted_fails(
-    place: Path, key: str, value: Any
+    place: Path, key: str, value: object
 ) -> None:
     """The report shows no new parameters beside old scores."""
     path = place / "config.toml"

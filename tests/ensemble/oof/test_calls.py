@@ -87,7 +87,7 @@ BY_NAME = dict(zip(CLASSES, WANTED.T, strict=True))
         np.ma.masked_array(WANTED),
     ],
 )
-def test_what_stands_for_an_array_is_taken_as_one(logits: Any) -> None:
+def test_what_stands_for_an_array_is_taken_as_one(logits: object) -> None:
     assert np.array_equal(check_logits(logits, IDS, WHERE), WANTED.astype(np.float32))
 
 

@@ -1,4 +1,4 @@
-"""Code of loaders, meta-learners and feature sets is part of what was made by it."""
+"""Code of loaders and meta-learners is part of what was made by it."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_a_sound_learner_has_no_faults() -> None:
         ("version", 2, "version gives 2, no string"),
     ],
 )
-def test_nonsense_is_named(name: str, value: Any, told: str) -> None:
+def test_nonsense_is_named(name: str, value: object, told: str) -> None:
     (fault,) = contract_faults(_with(**{name: value}), WHERE)
     with pytest.raises(errors.LearnerError, match=told) as caught:
         raise fault
@@ -109,7 +109,7 @@ def test_nonsense_is_named(name: str, value: Any, told: str) -> None:
         ("check", lambda self, battles: {}, "'context'"),
     ],
 )
-def test_a_method_that_cannot_be_called_is_named(name: str, method: Any, told: str) -> None:
+def test_a_method_that_cannot_be_called_is_named(name: str, method: object, told: str) -> None:
     faults = list(contract_faults(_with(**{name: method}), WHERE))
     if not told:
         assert not faults

@@ -60,7 +60,7 @@ class NamedToo:
 
 
 @pytest.mark.parametrize("kind", [Named, NamedToo])
-def test_what_may_be_a_name_is_a_path_where_there_is_one(kind: Any, tmp_path: Path) -> None:
+def test_what_may_be_a_name_is_a_path_where_there_is_one(kind: type, tmp_path: Path) -> None:
     (tmp_path / "hub").mkdir()
 
     def build_named(**parameters: str) -> object:

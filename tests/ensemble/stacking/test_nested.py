@@ -37,7 +37,7 @@ class Recorder(MetaLearner):
     """Records what it is given, and predicts what it is told to."""
 
     seen: list[tuple[np.ndarray, FitContext, np.ndarray | None, np.ndarray | None]]
-    answer: Any = None
+    answer: object = None
 
     def fit(
         self,
@@ -62,7 +62,7 @@ class Recorder(MetaLearner):
         raise NotImplementedError
 
 
-def recorder(answer: Any = None) -> type[Recorder]:
+def recorder(answer: object = None) -> type[Recorder]:
     return type("Told", (Recorder,), {"seen": [], "answer": answer})
 
 
@@ -142,7 +142,7 @@ def test_a_single_fold_is_an_error(case: Case) -> None:
         (np.tile([1.2, -0.2, 0.0], (100, 1)), "100 rows are not distributions"),
     ],
 )
-def test_wrong_probabilities_name_the_candidate(answer: Any, message: str, case: Case) -> None:
+def test_wrong_probabilities_name_the_candidate(answer: object, message: str, case: Case) -> None:
     meta, labels, folds, clusters = case
     with pytest.raises(errors.LearnerError, match=message) as caught:
         cross_validate({"told": recorder(answer)}, meta, labels, folds, clusters, seed=0, threads=1)

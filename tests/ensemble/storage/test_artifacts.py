@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
@@ -15,6 +15,10 @@ from ensemble.storage.atomic import TEMPORARY, atomic_path
 from ensemble.storage.directories import MANIFEST, atomic_directory, read_manifest
 from ensemble.storage.hashing import hash_tree
 from ensemble.storage.json_files import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 
 def _write(directory: Path, **files: str) -> None:
@@ -260,7 +264,9 @@ def test_sweeping_where_there_is_no_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [_write, lambda path: write_json(path, {})])
-def test_what_is_in_the_way_is_an_error_of_ours(tmp_path: Path, write: Any) -> None:
+def test_what_is_in_the_way_is_an_error_of_ours(
+    tmp_path: Path, write: Callable[[Path], object]
+) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(errors.EnsembleError, match="cannot write: Not a directory|File exists"):
         write(tmp_path / "file" / "inside")
@@ -289,7 +295,9 @@ def test_a_file_in_the_place_of_a_directory_and_the_other_way_round(tmp_path: Pa
         PermissionError(errno.EACCES, "Permission denied"),
     ],
 )
-def test_a_body_that_the_disk_refuses(tmp_path: Path, atomic: Any, error: Exception) -> None:
+def test_a_body_that_the_disk_refuses(
+    tmp_path: Path, atomic: Callable[[Path], AbstractContextManager[Path]], error: Exception
+) -> None:
     with (
         pytest.raises(
             errors.EnsembleError, match="cannot write: (No space|Permission)(.|\n)*free space"
@@ -309,7 +317,9 @@ def test_a_body_that_the_disk_refuses(tmp_path: Path, atomic: Any, error: Except
         errors.EnsembleError("an error of ours (os error 28)"),
     ],
 )
-def test_a_fault_of_the_body_passes_as_it_is(tmp_path: Path, atomic: Any, error: Exception) -> None:
+def test_a_fault_of_the_body_passes_as_it_is(
+    tmp_path: Path, atomic: Callable[[Path], AbstractContextManager[Path]], error: Exception
+) -> None:
     with (
         pytest.raises(type(error), match="No such file|fault|ours") as raised,
         atomic(tmp_path / "x"),
@@ -321,7 +331,7 @@ def test_a_fault_of_the_body_passes_as_it_is(tmp_path: Path, atomic: Any, error:
 
 @pytest.mark.parametrize("read", [read_json, read_manifest])
 def test_what_cannot_be_read_is_an_artifact_error(
-    fold: Path, monkeypatch: pytest.MonkeyPatch, read: Any
+    fold: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], object]
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")

@@ -18,6 +18,8 @@ from ensemble.submission.new_rows import predict_file, reading_options
 from ensemble.submission.output import check_output, write_output
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ensemble.plugin.base import Register
     from tests.fixture_types import Project, UsePlugins
 
@@ -119,7 +121,9 @@ def test_no_file_of_a_run_is_replaced_and_none_put_among_them(
         (lambda path: path.symlink_to(path), "is a link that leads in a circle|is no path"),
     ],
 )
-def test_what_is_no_place_for_a_table_is_refused(make: Any, match: str, tmp_path: Path) -> None:
+def test_what_is_no_place_for_a_table_is_refused(
+    make: Callable[[Path], object], match: str, tmp_path: Path
+) -> None:
     output = tmp_path / "out"
     make(output)
     with pytest.raises(errors.InputError, match=match):

@@ -127,7 +127,7 @@ def test_a_stream_does_not_sort_by_length() -> None:
 
 
 @given(LENGTHS, st.data(), st.integers(0, 400))
-def test_a_pack_lays_rows_end_to_end(lengths: list[int], data: Any, width: int) -> None:
+def test_a_pack_lays_rows_end_to_end(lengths: list[int], data: st.DataObject, width: int) -> None:
     tokens = make_tokens(lengths)
     rows = np.array(data.draw(st.permutations(range(len(lengths)))))[: max(1, len(lengths) // 2)]
     pack = batches.make_pack(tokens, rows, device=CPU, width=width)

@@ -100,7 +100,9 @@ def make_tokens() -> Any:
 
 
 @pytest.fixture(scope="module", params=sorted(CONFIGS))
-def classifier(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Any]:
+def classifier(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Classifier]:
     yield make_classifier(request.param, tmp_path_factory.mktemp(request.param))
     torch.compiler.reset()
 

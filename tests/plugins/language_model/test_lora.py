@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor, nn
 
 
@@ -148,7 +150,7 @@ def test_layers_of_which_one_is_not_plain_are_computed_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("family", ["gemma2", "llama3", "qwen2"])
-def test_merged_models_give_the_same_logits(family: str, tmp_path: Any) -> None:
+def test_merged_models_give_the_same_logits(family: str, tmp_path: Path) -> None:
     inference = importlib.import_module("ensemble_plugins.language_model.model.inference")
     settings = importlib.import_module("ensemble_plugins.language_model.settings")
     classifier = tiny.classifier(family, tmp_path, moved=0.3)

@@ -54,7 +54,7 @@ def values(draw: Any) -> Any:
 
 @settings(deadline=None)
 @given(st.data(), st.sampled_from([torch.float32, torch.bfloat16]))
-def test_int8_is_off_by_half_a_step_at_most(data: Any, dtype: Any) -> None:
+def test_int8_is_off_by_half_a_step_at_most(data: st.DataObject, dtype: Any) -> None:
     drawn = values(data.draw).to(dtype)
     quantized, scale = precision.quantize(drawn, torch.int8)
     assert (quantized.dtype, scale.dtype) == (torch.int8, torch.float32)
@@ -67,7 +67,7 @@ def test_int8_is_off_by_half_a_step_at_most(data: Any, dtype: Any) -> None:
 
 @settings(deadline=None)
 @given(st.data(), st.sampled_from([torch.float32, torch.bfloat16]))
-def test_fp8_keeps_three_bits_of_each_value(data: Any, dtype: Any) -> None:
+def test_fp8_keeps_three_bits_of_each_value(data: st.DataObject, dtype: Any) -> None:
     drawn = values(data.draw).to(dtype)
     quantized, scale = precision.quantize(drawn, FP8)
     gap = (quantized.float() * scale - drawn.float()).abs()
