@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -14,16 +13,16 @@ from hypothesis import settings
 
 from ensemble.battles.schema import BATTLE_SCHEMA
 from ensemble.config.load import load_config
-from ensemble.config.settings import Config
-from ensemble.plugin.base import BaseLearner
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import Manager, use_manager
+from tests.fakes import FakePlugin, Pretrained, Prior
+from tests.fixture_types import Project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
+    from ensemble import Config
+    from tests.fixture_types import Learners, MakeBattles, UsePlugins, WriteConfig, WriteCsv
 
 
 def pytest_configure() -> None:
@@ -56,108 +55,8 @@ def empty_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr("ensemble.report.svg._painted", lambda *_: empty)
 
 
-class Prior(BaseLearner):
-    """Predicts the label shares of its training rows, and remembers what it has seen."""
-
-    seen: list[dict[str, Any]] = []  # noqa: RUF012 - shared on purpose: tests read it
-
-    def __init__(self, shift: float = 0.0) -> None:
-        self.shift = shift
-
-    def fit(
-        self,
-        battles: pl.DataFrame,
-        labels: FloatArray,
-        *,
-        sample_weight: FloatArray | None = None,
-        groups: IntArray | None = None,
-        context: FitContext,
-    ) -> Self:
-        assert sample_weight is not None
-        assert groups is not None
-        Prior.seen.append(
-            {
-                "ids": battles["id"].to_list(),
-                "columns": battles.columns,
-                "weights": sample_weight,
-                "groups": groups,
-                "context": context,
-                "labels": labels,
-            }
-        )
-        self.shares = np.average(labels, axis=0, weights=sample_weight)
-        return self
-
-    def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
-        logits = np.tile(np.log(self.shares + 1e-3), (len(battles), 1))
-        logits[:, 0] += self.shift
-        return logits.astype(np.float32)
-
-    def save(self, directory: Path) -> None:
-        (directory / "prior.json").write_text(json.dumps(self.shares.tolist()))
-
-    def load(self, directory: Path) -> Self:
-        self.shares = np.asarray(json.loads((directory / "prior.json").read_text()))
-        return self
-
-
-class Pretrained(Prior):
-    """A prior that is pre-trained as well."""
-
-    pretrained: list[list[str]] = []  # noqa: RUF012
-
-    def pretrain(self, battles: pl.DataFrame, labels: FloatArray, **_: Any) -> None:
-        Pretrained.pretrained.append(battles["id"].to_list())
-
-
-class Raises(Prior):
-    """Fails while it fits."""
-
-    def fit(self, *_: Any, **__: Any) -> Self:
-        raise RuntimeError("no luck today")
-
-
-class Returns(Prior):
-    """Returns what the contract forbids."""
-
-    def __init__(self, what: str = "nan") -> None:
-        super().__init__()
-        self.what = what
-
-    def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
-        good = super().predict_logits(battles)
-        bad: dict[str, Any] = {
-            "ragged": [[0.0, 0.0, 0.0], [0.0]],
-            "huge": good.astype(np.float64) + 1e39,
-            "nan": np.where(np.arange(len(good))[:, None] == 0, np.nan, good),
-            "shape": good[:, :2],
-            "rows": good[:-1],
-            "ints": np.zeros(good.shape, dtype=int),
-            "text": "logits",
-            "order": good + np.arange(len(good), dtype=np.float32)[:, None] * [1, 0, 0],
-        }
-        return bad.get(self.what, good)  # type: ignore[no-any-return]
-
-    def load(self, directory: Path) -> Self:
-        if self.what == "load none":
-            return None  # type: ignore[return-value]
-        super().load(directory)
-        if self.what == "load":
-            self.shares = self.shares[::-1]
-        return self
-
-
-class FakePlugin:
-    """Registers the learners of this file."""
-
-    @hookimpl
-    def register_base_learners(self, register: Any) -> None:
-        for kind in (Prior, Pretrained, Raises, Returns):
-            register(kind.__name__.lower(), kind)
-
-
 @pytest.fixture
-def use_plugins() -> Iterator[Callable[..., None]]:
+def use_plugins() -> Iterator[UsePlugins]:
     """Give a function that adds plugins, by name, to those that are installed and the fakes."""
 
     def use(**plugins: object) -> None:
@@ -168,8 +67,8 @@ def use_plugins() -> Iterator[Callable[..., None]]:
 
 
 @pytest.fixture
-def fake_learners(use_plugins: Callable[..., None]) -> type[Prior]:
-    """Register the learners of this file beside the built-in ones."""
+def fake_learners(use_plugins: UsePlugins) -> type[Prior]:
+    """Register the fake learners beside the built-in ones."""
     Prior.seen.clear()
     Pretrained.pretrained.clear()
     use_plugins()
@@ -177,7 +76,7 @@ def fake_learners(use_plugins: Callable[..., None]) -> type[Prior]:
 
 
 @pytest.fixture
-def make_battles() -> Callable[..., pl.DataFrame]:
+def make_battles() -> MakeBattles:
     """Give a function that makes battles of one source: four prompts' worth by default."""
 
     def make(
@@ -216,7 +115,7 @@ def make_battles() -> Callable[..., pl.DataFrame]:
 
 
 @pytest.fixture
-def write_csv() -> Callable[..., None]:
+def write_csv() -> WriteCsv:
     """Give a function that writes battles in the competition's form."""
 
     def write(battles: pl.DataFrame, path: Path) -> None:
@@ -240,9 +139,9 @@ def write_csv() -> Callable[..., None]:
 def project(
     tmp_path: Path,
     fake_learners: type[Prior],
-    make_battles: Callable[..., pl.DataFrame],
-    write_csv: Callable[..., None],
-) -> SimpleNamespace:
+    make_battles: MakeBattles,
+    write_csv: WriteCsv,
+) -> Project:
     """A directory with data files and a config; ``config(**changes)`` writes and loads it."""
     write_csv(make_battles(60, prompts=10), tmp_path / "train.csv")
     external = make_battles(20, source="extra", role="train", prompts=10, seed=1)
@@ -254,13 +153,13 @@ def project(
     )
     write_csv(shared, tmp_path / "extra.csv")
     write_csv(make_battles(9, source="t", role="test", prompts=9, seed=2), tmp_path / "test.csv")
-    return SimpleNamespace(path=tmp_path, config=_config_writer(tmp_path))
+    return Project(path=tmp_path, config=_config_writer(tmp_path))
 
 
-def _config_writer(directory: Path) -> Callable[..., Config]:
+def _config_writer(directory: Path) -> WriteConfig:
     import tomli_w
 
-    def write(learners: list[Mapping[str, Any]] | None = None, **changes: Any) -> Config:
+    def write(learners: Learners | None = None, **changes: Any) -> Config:
         raw: dict[str, Any] = {
             "run_dir": "run",
             "seed": 7,

@@ -7,15 +7,18 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 import ensemble
+from ensemble import run
 from ensemble.config.load import parse_config
-from ensemble.pipeline import run
 from ensemble.plugin import hookspecs
 from ensemble.plugin.manager import Manager, use_manager
+
+if TYPE_CHECKING:
+    from tests.fixture_types import Project
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -91,16 +94,8 @@ def test_the_configs_of_the_docs_are_valid(tmp_path: Path) -> None:
 
 
 def test_every_config_key_is_documented() -> None:
-    from ensemble.config.settings import (
-        Config,
-        Execution,
-        Folds,
-        Learner,
-        Predict,
-        Reading,
-        Source,
-        Stack,
-    )
+    from ensemble import Config
+    from ensemble.config.settings import Execution, Folds, Learner, Predict, Reading, Source, Stack
 
     page = (ROOT / "docs" / "config.md").read_text(encoding="utf-8")
     tables = (Config, Execution, Folds, Learner, Predict, Reading, Source, Stack)
@@ -111,21 +106,21 @@ def test_every_config_key_is_documented() -> None:
 def test_every_hook_is_documented_with_its_arguments() -> None:
     import inspect
 
-    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
     for name, hook in vars(hookspecs).items():
         if hasattr(hook, "ensemble_spec"):
             arguments = ", ".join(inspect.signature(hook).parameters)
             assert f"`{name}({arguments})`" in page
 
 
-def test_the_learner_of_the_docs_goes_through_a_whole_run(project: Any) -> None:
+def test_the_learner_of_the_docs_goes_through_a_whole_run(project: Project) -> None:
     (code,) = [block for block in _blocks("docs/plugins.md", "python") if "class Longer" in block]
     lines = [line for line in code.splitlines() if line.strip() and not line.startswith("#")]
     assert len(lines) <= 25
     module = type(sys)("my_learner")
     exec(compile(code, "my_learner.py", "exec"), vars(module))  # noqa: S102 - our own docs
     use_manager(Manager({"mine": module}))
-    place = run(project.config([{"name": "longer", "plugin": "longer", "strength": 0.7}]))
+    place = run(project.config([{"name": "longer", "plugin": "longer", "strength": 0.7}])).directory
     assert (place / "submission.csv").exists()
 
 

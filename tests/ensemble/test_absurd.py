@@ -6,16 +6,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ensemble import errors, run
 from ensemble.battles.loading import load_battles
 from ensemble.config.load import load_config
-from ensemble.errors import ConfigError, DataError
-from ensemble.pipeline import run
 from ensemble.storage.hashing import hash_file, hash_tree
 from ensemble.submission.write import read_submission, read_test_ids
+
+if TYPE_CHECKING:
+    from ensemble import Config
+    from tests.fixture_types import Project
 
 BASE = """
 run_dir = "run"
@@ -26,7 +29,7 @@ role = "target"
 """
 
 
-def _load(directory: Path, text: str) -> Any:
+def _load(directory: Path, text: str) -> Config:
     path = directory / "config.toml"
     path.write_text(text)
     return load_config(path)
@@ -60,7 +63,7 @@ def _load(directory: Path, text: str) -> Any:
 )
 def test_absurd_values_are_told_shortly(addition: str, match: str, tmp_path: Path) -> None:
     text = BASE + addition if addition.startswith("[") else addition + BASE
-    with pytest.raises(ConfigError, match=match) as error:
+    with pytest.raises(errors.ConfigError, match=match) as error:
         _load(tmp_path, text)
     assert len(str(error.value)) < 3_000
 
@@ -68,7 +71,7 @@ def test_absurd_values_are_told_shortly(addition: str, match: str, tmp_path: Pat
 @pytest.mark.parametrize("weight", ["inf", "nan", "1e300", "0.0"])
 def test_weights_that_no_training_stands(weight: str, tmp_path: Path) -> None:
     other = f'[[sources]]\nname = "b"\npath = "x"\nrole = "train"\nweight = {weight}\n'
-    with pytest.raises(ConfigError, match=r"sources\[2\].weight"):
+    with pytest.raises(errors.ConfigError, match=r"sources\[2\].weight"):
         _load(tmp_path, BASE + other)
 
 
@@ -90,13 +93,13 @@ KINDS = ["/dev/zero", "/dev/random", "fifo", "link"]
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_never_ends_is_no_file(kind: str, tmp_path: Path) -> None:
     path = _endless(kind, tmp_path)
-    with pytest.raises(DataError, match="a device or a pipe, and no file"):
+    with pytest.raises(errors.DataError, match="a device or a pipe, and no file"):
         load_battles(path, source="s", role="target")
-    with pytest.raises(DataError, match="a device or a pipe, and no file"):
+    with pytest.raises(errors.DataError, match="a device or a pipe, and no file"):
         read_test_ids(path)
-    with pytest.raises(DataError, match="a device or a pipe, and no file"):
+    with pytest.raises(errors.DataError, match="a device or a pipe, and no file"):
         read_submission(path)
-    with pytest.raises(ConfigError, match="a device or a pipe, and no file"):
+    with pytest.raises(errors.ConfigError, match="a device or a pipe, and no file"):
         load_config(path)
     for digest in (hash_file, hash_tree):
         with pytest.raises(OSError, match="a device or a pipe, and no file"):
@@ -106,7 +109,7 @@ def test_what_never_ends_is_no_file(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("place", ["source", "test", "embeddings", "oof"])
 def test_a_config_that_names_what_never_ends(
-    kind: str, place: str, project: Any, tmp_path: Path
+    kind: str, place: str, project: Project, tmp_path: Path
 ) -> None:
     path = str(_endless(kind, tmp_path))
     asked: dict[str, dict[str, Any]] = {
@@ -115,7 +118,9 @@ def test_a_config_that_names_what_never_ends(
         "embeddings": {"folds": {"n_splits": 3, "embeddings": path}},
         "oof": {"learners": [{"name": "o", "plugin": "precomputed", "oof": path}]},
     }
-    with pytest.raises((ConfigError, DataError), match="a device or a pipe, and no file"):
+    with pytest.raises(
+        (errors.ConfigError, errors.DataError), match="a device or a pipe, and no file"
+    ):
         run(project.config(**asked[place]))
 
 
@@ -127,7 +132,7 @@ def _command(*arguments: str | bytes | Path, cwd: bytes | None = None) -> tuple[
 
 
 @pytest.mark.slow
-def test_a_directory_whose_name_is_not_utf_8(project: Any) -> None:
+def test_a_directory_whose_name_is_not_utf_8(project: Project) -> None:
     project.config()
     strange = os.fsencode(project.path) + b"/caf\xe9"
     os.mkdir(strange)  # noqa: PTH102 - bytes

@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,13 @@ import polars as pl
 import pytest
 
 import ensemble
-from ensemble import Run
+from ensemble import CLASSES, Run, errors
 from ensemble.battles.schema import LOGIT_COLUMNS
-from ensemble.errors import ArtifactError, ConfigError, DataError, InputError, UnknownNameError
-from ensemble.plugin.base import CLASSES
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.work import working
+
+if TYPE_CHECKING:
+    from tests.fixture_types import Project
 
 LEARNERS: list[dict[str, Any]] = [
     {"name": "p", "plugin": "prior"},
@@ -25,7 +26,7 @@ LEARNERS: list[dict[str, Any]] = [
 
 
 @pytest.fixture
-def made(project: Any) -> Run:
+def made(project: Project) -> Run:
     return ensemble.run(project.config(LEARNERS))
 
 
@@ -53,7 +54,7 @@ def test_a_run_gives_what_its_files_hold(made: Run) -> None:
     assert made.probabilities().sort("id").equals(chosen.sort("id"))
 
 
-def test_new_battles_are_scored_from_a_path_and_from_tables(made: Run, project: Any) -> None:
+def test_new_battles_are_scored_from_a_path_and_from_tables(made: Run, project: Project) -> None:
     path = project.path / "test.csv"
     by_path = made.predict(path)
     assert by_path.equals(made.submission.select(by_path.columns))
@@ -62,7 +63,7 @@ def test_new_battles_are_scored_from_a_path_and_from_tables(made: Run, project: 
     assert np.allclose(by_path.select(CLASSES).sum_horizontal(), 1.0)
 
 
-def test_cells_that_pandas_calls_missing_are_missing(project: Any) -> None:
+def test_cells_that_pandas_calls_missing_are_missing(project: Project) -> None:
     path = project.path / "train.csv"
     table = pd.read_csv(path)
     table["note"] = pd.array([pd.NA] * len(table), dtype="Int64")
@@ -70,12 +71,12 @@ def test_cells_that_pandas_calls_missing_are_missing(project: Any) -> None:
 
 
 def test_what_is_no_table_is_named() -> None:
-    with pytest.raises(InputError, match="a path or a table, and not a dict"):
+    with pytest.raises(errors.InputError, match="a path or a table, and not a dict"):
         ensemble.load_battles({"id": []})
 
 
 def test_a_config_may_be_a_dictionary(
-    project: Any, monkeypatch: pytest.MonkeyPatch, made: Run
+    project: Project, monkeypatch: pytest.MonkeyPatch, made: Run
 ) -> None:
     monkeypatch.chdir(project.path)
     raw = {
@@ -89,7 +90,7 @@ def test_a_config_may_be_a_dictionary(
     }
     again = ensemble.run(raw)
     assert again.directory == made.directory
-    with pytest.raises(ConfigError, match="unknown key lerners"):
+    with pytest.raises(errors.ConfigError, match="unknown key lerners"):
         ensemble.run({**raw, "lerners": []})
 
 
@@ -99,10 +100,10 @@ def test_audit_compare_and_report_are_those_of_the_verbs(made: Run) -> None:
     assert made.report() == made.directory / "report.html"
 
 
-def test_what_is_not_there_says_which_command_makes_it(project: Any, made: Run) -> None:
-    with pytest.raises(ConfigError, match="not a run directory"):
+def test_what_is_not_there_says_which_command_makes_it(project: Project, made: Run) -> None:
+    with pytest.raises(errors.ConfigError, match="not a run directory"):
         Run(project.path)
-    with pytest.raises(ConfigError, match='no learner is called "r"'):
+    with pytest.raises(errors.ConfigError, match='no learner is called "r"'):
         made.oof("r")
     begun = project.config(LEARNERS, run_dir=str(project.path / "begun"))
     from ensemble.stages.prepare import prepare_stage
@@ -110,14 +111,14 @@ def test_what_is_not_there_says_which_command_makes_it(project: Any, made: Run) 
 
     with writing(begun) as reporter:
         prepare_stage(begun, reporter)
-    with pytest.raises(ArtifactError, match="ensemble split CONFIG"):
+    with pytest.raises(errors.ArtifactError, match="ensemble split CONFIG"):
         _ = Run(begun.run_dir).folds
-    with pytest.raises(ArtifactError, match="ensemble stack CONFIG"):
+    with pytest.raises(errors.ArtifactError, match="ensemble stack CONFIG"):
         _ = Run(begun.run_dir).verdict
 
 
 def test_progress_is_shown_where_it_is_asked_for(
-    project: Any, capsys: pytest.CaptureFixture[str]
+    project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ensemble.run(project.config(LEARNERS), progress=True)
     assert "fold plan" in capsys.readouterr().err
@@ -126,37 +127,37 @@ def test_progress_is_shown_where_it_is_asked_for(
 
 
 def test_a_config_made_in_python_is_checked_as_one_that_is_read(
-    project: Any, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project.path)
     config = project.config(LEARNERS)
     twice = config.model_copy(update={"sources": [config.sources[0], config.sources[0]]})
-    with pytest.raises(ConfigError, match='two sources are called "arena"'):
+    with pytest.raises(errors.ConfigError, match='two sources are called "arena"'):
         ensemble.run(twice)
     relative = config.model_copy(update={"run_dir": "begun"})
     assert ensemble.run(relative).config.run_dir == str(project.path / "begun")
 
 
-def test_folds_of_different_settings_are_not_put_together(made: Run, project: Any) -> None:
+def test_folds_of_different_settings_are_not_put_together(made: Run, project: Project) -> None:
     changed = project.config([LEARNERS[0], {**LEARNERS[1], "shift": 0.9}])
     with working(changed) as reporter:
         fit_stage(changed, reporter, ["q"], [0])
     for ask in (made.oof, made.test):
-        with pytest.raises(ArtifactError, match="made with different settings"):
+        with pytest.raises(errors.ArtifactError, match="made with different settings"):
             ask("q")
-    with pytest.raises(ArtifactError, match="other predictions of learner q"):
+    with pytest.raises(errors.ArtifactError, match="other predictions of learner q"):
         _ = made.verdict
-    with pytest.raises(ArtifactError, match="another stack, other test logits"):
+    with pytest.raises(errors.ArtifactError, match="another stack, other test logits"):
         _ = made.submission
 
 
 def test_a_candidate_that_is_none_is_named(made: Run) -> None:
-    with pytest.raises(UnknownNameError, match='unknown candidate "meen"'):
+    with pytest.raises(errors.UnknownNameError, match='unknown candidate "meen"'):
         made.probabilities("meen")
 
 
 def test_a_run_is_what_its_directory_holds_now(
-    project: Any, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project.path)
     made = ensemble.run(project.config(LEARNERS))
@@ -179,5 +180,5 @@ def test_a_run_is_what_its_directory_holds_now(
     ],
 )
 def test_pandas_tables_that_cannot_be_meant_are_refused(table: pd.DataFrame, what: str) -> None:
-    with pytest.raises(DataError, match=what):
+    with pytest.raises(errors.DataError, match=what):
         ensemble.load_battles(table)

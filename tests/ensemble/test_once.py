@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ensemble.once import once, one_verb
 from ensemble.oof.spec import LearnerSpec
+
+if TYPE_CHECKING:
+    from tests.fixture_types import Project
 
 
 def test_a_value_is_made_once_a_verb_and_again_by_the_next() -> None:
@@ -32,7 +35,7 @@ def test_what_has_no_key_and_what_fails_is_not_kept() -> None:
         assert once("key", lambda: next(made)) == 2
 
 
-def test_what_a_plugin_does_to_a_prototype_reaches_no_key(project: Any) -> None:
+def test_what_a_plugin_does_to_a_prototype_reaches_no_key(project: Project) -> None:
     def spec() -> LearnerSpec:
         return LearnerSpec("x", "prior", {}, Path(project.path))
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ensemble import run
 from ensemble.battles.prepare import read_battles
-from ensemble.pipeline import run
+
+if TYPE_CHECKING:
+    from tests.fixture_types import Project
 
 ROOT = Path(__file__).parents[2]
 READERS = {
@@ -32,11 +35,15 @@ def test_polars_is_told_that_paths_are_no_patterns() -> None:
     assert len(MODULES) > 200 and not offences
 
 
-def test_a_run_in_a_directory_with_brackets_reads_its_own_files(project: Any) -> None:
+def test_a_run_in_a_directory_with_brackets_reads_its_own_files(project: Project) -> None:
     learners = [{"name": "x", "plugin": "prior"}]
     stack = {"meta_learner": "none"}
-    other = run(project.config(learners, stack=stack, run_dir=str(project.path / "exp1"), seed=1))
-    own = run(project.config(learners, stack=stack, run_dir=str(project.path / "exp[1]"), seed=2))
+    other = run(
+        project.config(learners, stack=stack, run_dir=str(project.path / "exp1"), seed=1)
+    ).directory
+    own = run(
+        project.config(learners, stack=stack, run_dir=str(project.path / "exp[1]"), seed=2)
+    ).directory
     assert (own.name, other.name) == ("exp[1]", "exp1")
     folds = [pl.read_parquet(place / "folds.parquet", glob=False) for place in (own, other)]
     assert not folds[0].equals(folds[1]), "the two have other folds"

@@ -3,23 +3,14 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
 from filelock import FileLock
 
+from ensemble import errors, hookimpl, run
 from ensemble.audit.audit import audit_run
-from ensemble.errors import (
-    ArtifactError,
-    AuditError,
-    ConfigError,
-    InputError,
-    LearnerError,
-    RunLockedError,
-)
-from ensemble.pipeline import run
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.predict import predict_stage
 from ensemble.stages.prepare import prepare_stage
@@ -28,6 +19,11 @@ from ensemble.stages.stack import stack_stage
 from ensemble.stages.work import writing
 from ensemble.storage.json_files import write_checksummed
 from ensemble.submission.new_rows import predict_file
+from tests.ensemble.stages import prepare_and_split
+
+if TYPE_CHECKING:
+    from tests.fakes import Prior
+    from tests.fixture_types import Learners, Project, UsePlugins
 
 TWO: list[dict[str, Any]] = [
     {"name": "p", "plugin": "prior"},
@@ -51,8 +47,8 @@ def _manifests(place: Path) -> dict[str, int]:
     return {p.parent.relative_to(place).as_posix(): p.stat().st_mtime_ns for p in found}
 
 
-def test_a_run_leaves_everything_where_the_design_says(project: Any) -> None:
-    place = run(project.config(TWO))
+def test_a_run_leaves_everything_where_the_design_says(project: Project) -> None:
+    place = run(project.config(TWO)).directory
     assert all((place / name).is_file() for name in NAMES)
     assert {"candidates.json", "verdict.json", "oof.parquet", "model"} <= {
         p.name for p in (place / "stack").iterdir()
@@ -67,8 +63,10 @@ def test_a_run_leaves_everything_where_the_design_says(project: Any) -> None:
     assert not list(place.rglob(".tmp-*"))
 
 
-def test_the_same_command_again_does_nothing_twice(project: Any, fake_learners: Any) -> None:
-    place = run(project.config(TWO))
+def test_the_same_command_again_does_nothing_twice(
+    project: Project, fake_learners: type[Prior]
+) -> None:
+    place = run(project.config(TWO)).directory
     before, report = _manifests(place), (place / "report.html").read_bytes()
     submission = (place / "submission.csv").read_bytes()
     fitted = len(fake_learners.seen)
@@ -79,8 +77,8 @@ def test_the_same_command_again_does_nothing_twice(project: Any, fake_learners: 
     assert (place / "report.html").read_bytes() == report
 
 
-def test_changing_one_learner_refits_that_learner_alone(project: Any) -> None:
-    place = run(project.config(TWO))
+def test_changing_one_learner_refits_that_learner_alone(project: Project) -> None:
+    place = run(project.config(TWO)).directory
     before = _manifests(place)
     run(project.config([TWO[0], {**TWO[1], "shift": 0.4}]))
     changed = {name for name, time in _manifests(place).items() if before[name] != time}
@@ -88,12 +86,10 @@ def test_changing_one_learner_refits_that_learner_alone(project: Any) -> None:
 
 
 def test_learners_and_folds_can_be_fitted_apart_and_copied_together(
-    project: Any, tmp_path_factory: pytest.TempPathFactory
+    project: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     config = project.config(TWO)
-    with writing(config) as reporter:
-        prepare_stage(config, reporter)
-        split_stage(config, reporter)
+    prepare_and_split(config)
     here = Path(config.run_dir)
     there = tmp_path_factory.mktemp("other_machine") / "run"
     shutil.copytree(here, there)
@@ -104,7 +100,7 @@ def test_learners_and_folds_can_be_fitted_apart_and_copied_together(
         fit_stage(elsewhere, reporter, learners=["p"], folds=[1])
     with writing(config) as reporter:
         fit_stage(config, reporter, learners=["p"], folds=[0, 2])
-        with pytest.raises(ArtifactError, match="p fold-1, q fold-0, q fold-1, q fold-2"):
+        with pytest.raises(errors.ArtifactError, match="p fold-1, q fold-0, q fold-1, q fold-2"):
             stack_stage(config, reporter)
         shutil.copytree(there / "learners", here / "learners", dirs_exist_ok=True)
         fit_stage(config, reporter)
@@ -113,8 +109,8 @@ def test_learners_and_folds_can_be_fitted_apart_and_copied_together(
     assert audit_run(here).ok
 
 
-def test_folds_of_another_run_are_not_taken(project: Any, fake_learners: Any) -> None:
-    place = run(project.config(TWO))
+def test_folds_of_another_run_are_not_taken(project: Project, fake_learners: type[Prior]) -> None:
+    place = run(project.config(TWO)).directory
     fitted = len(fake_learners.seen)
     run(project.config(TWO, seed=8))
     assert len(fake_learners.seen) == 2 * fitted
@@ -122,10 +118,10 @@ def test_folds_of_another_run_are_not_taken(project: Any, fake_learners: Any) ->
 
 
 @pytest.mark.slow
-def test_processes_give_the_same_logits(project: Any) -> None:
+def test_processes_give_the_same_logits(project: Project) -> None:
     few = {"features": ["length"], "n_estimators": 5, "n_models": 2}
-    learners = [{"name": "h", "plugin": "handcrafted", **few}]
-    place = run(project.config(learners))
+    learners: Learners = [{"name": "h", "plugin": "handcrafted", **few}]
+    place = run(project.config(learners)).directory
     names = ("fold-1", "pair-0-2")
     before = [pl.read_parquet(place / f"learners/h/{name}/oof.parquet") for name in names]
     shutil.rmtree(place)
@@ -134,9 +130,9 @@ def test_processes_give_the_same_logits(project: Any) -> None:
         assert pl.read_parquet(place / f"learners/h/{name}/oof.parquet").equals(stored)
 
 
-def test_a_learner_that_fails_loses_nothing_of_the_others(project: Any) -> None:
+def test_a_learner_that_fails_loses_nothing_of_the_others(project: Project) -> None:
     bad = {"name": "bad", "plugin": "raises"}
-    with pytest.raises(LearnerError, match='no luck today(.|\n)*learner "bad"'):
+    with pytest.raises(errors.LearnerError, match='no luck today(.|\n)*learner "bad"'):
         run(project.config([TWO[0], bad]))
     place = project.path / "run"
     kept = _manifests(place)
@@ -146,53 +142,56 @@ def test_a_learner_that_fails_loses_nothing_of_the_others(project: Any) -> None:
     assert kept.items() <= _manifests(place).items()
 
 
-def test_faults_of_all_learners_are_reported_before_any_work(project: Any) -> None:
-    learners = [{"name": "a", "plugin": "pior"}, {"name": "b", "plugin": "prior", "shfit": 1.0}]
-    with pytest.raises(ConfigError, match='did you mean "prior"(.|\n)*did you mean "shift"'):
+def test_faults_of_all_learners_are_reported_before_any_work(project: Project) -> None:
+    learners: Learners = [
+        {"name": "a", "plugin": "pior"},
+        {"name": "b", "plugin": "prior", "shfit": 1.0},
+    ]
+    with pytest.raises(errors.ConfigError, match='did you mean "prior"(.|\n)*did you mean "shift"'):
         run(project.config(learners))
     assert not (project.path / "run" / "battles.parquet").exists()
 
 
-def test_an_unknown_fold_or_learner_is_refused(project: Any) -> None:
+def test_an_unknown_fold_or_learner_is_refused(project: Project) -> None:
     config = project.config(TWO)
     with writing(config) as reporter:
         prepare_stage(config, reporter)
         split_stage(config, reporter)
-        with pytest.raises(ConfigError, match="there is no fold 3: folds are 0 to 2"):
+        with pytest.raises(errors.ConfigError, match="there is no fold 3: folds are 0 to 2"):
             fit_stage(config, reporter, folds=[0, 3])
-        with pytest.raises(ConfigError, match='no learner is called "x"'):
+        with pytest.raises(errors.ConfigError, match='no learner is called "x"'):
             fit_stage(config, reporter, learners=["x"])
 
 
-def test_a_second_writer_is_refused(project: Any) -> None:
+def test_a_second_writer_is_refused(project: Project) -> None:
     config = project.config(TWO)
     (project.path / "run").mkdir()
     with (
         FileLock(project.path / "run" / ".lock"),
-        pytest.raises(RunLockedError, match="another process writes to this run"),
+        pytest.raises(errors.RunLockedError, match="another process writes to this run"),
     ):
         run(config)
 
 
-def test_no_learners_is_an_error(project: Any) -> None:
+def test_no_learners_is_an_error(project: Project) -> None:
     config = project.config(TWO).model_copy(update={"learners": []})
-    with pytest.raises(ConfigError, match="nothing to stack"):
+    with pytest.raises(errors.ConfigError, match="nothing to stack"):
         run(config)
 
 
-def test_without_a_test_file_there_is_no_submission(project: Any) -> None:
+def test_without_a_test_file_there_is_no_submission(project: Project) -> None:
     config = project.config(TWO).model_copy(update={"test": None})
-    place = run(config)
+    place = run(config).directory
     assert (place / "report.html").exists()
     assert not (place / "submission.csv").exists()
 
 
 @pytest.mark.parametrize("models", ["folds", "refit"])
 def test_a_saved_run_scores_new_rows_as_it_scored_the_test_set(
-    project: Any, models: str, tmp_path: Path
+    project: Project, models: str, tmp_path: Path
 ) -> None:
     config = project.config(TWO, predict={"models": models, "refit": True})
-    place = run(config)
+    place = run(config).directory
     (project.path / "train.csv").unlink()
     (place / "battles.parquet").unlink()
     shutil.rmtree(place / "cache")
@@ -201,62 +200,40 @@ def test_a_saved_run_scores_new_rows_as_it_scored_the_test_set(
     assert "folds against refit" in (place / "events.jsonl").read_text()
 
 
-def test_a_submission_with_refits_is_kept_too(project: Any) -> None:
+def test_a_submission_with_refits_is_kept_too(project: Project) -> None:
     config = project.config(TWO, predict={"refit": True})
     made = '"stage started", "stage": "predict"'
-    place = run(config)
+    place = run(config).directory
     assert (place / "events.jsonl").read_text().count(made) == 1
     run(config)
     assert (place / "events.jsonl").read_text().count(made) == 1
 
 
-def test_a_single_row_gets_the_prediction_it_has_in_a_batch(project: Any, tmp_path: Path) -> None:
-    learners = [
-        {
-            "name": "h",
-            "plugin": "handcrafted",
-            "features": ["length"],
-            "n_estimators": 5,
-            "n_models": 2,
-        },
-        {"name": "t", "plugin": "tfidf"},
-    ]
-    config = project.config(learners)
-    place = run(config)
-    whole = pl.read_csv(place / "submission.csv")
-    lines = pl.read_csv(project.path / "test.csv")
-    for row in (0, 4, 8):
-        lines[row].write_csv(tmp_path / "one.csv")
-        predict_file(config, tmp_path / "one.csv", tmp_path / "out.csv")
-        alone = pl.read_csv(tmp_path / "out.csv")
-        assert alone["id"][0] == whole["id"][row]
-        for name in alone.columns[1:]:
-            assert alone[name][0] == pytest.approx(whole[name][row], abs=1e-6)
-
-
-def test_a_damaged_model_is_refused(project: Any, tmp_path: Path) -> None:
+def test_a_damaged_model_is_refused(project: Project, tmp_path: Path) -> None:
     config = project.config(TWO)
-    place = run(config)
+    place = run(config).directory
     (place / "learners/p/fold-0/model/prior.json").write_text("[0.9, 0.05, 0.05]")
-    with pytest.raises(ArtifactError, match="not what its manifest says"):
+    with pytest.raises(errors.ArtifactError, match="not what its manifest says"):
         predict_file(config, project.path / "test.csv", tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_choose_overrides_the_verdict(project: Any) -> None:
+def test_choose_overrides_the_verdict(project: Project) -> None:
     stack = {"meta_learner": "none", "resamples": 200, "choose": "mean"}
-    place = run(project.config(TWO, stack=stack))
+    place = run(project.config(TWO, stack=stack)).directory
     assert json.loads((place / "stack/verdict.json").read_text())["chosen"] == "mean"
-    with pytest.raises(InputError, match='unknown candidate "men"(.|\n)*did you mean "mean"'):
+    with pytest.raises(
+        errors.InputError, match='unknown candidate "men"(.|\n)*did you mean "mean"'
+    ):
         run(project.config(TWO, stack={**stack, "choose": "men"}))
 
 
-def test_an_audit_that_fails_stops_the_run(project: Any) -> None:
+def test_an_audit_that_fails_stops_the_run(project: Project) -> None:
     config = project.config(TWO)
-    place = run(config)
+    place = run(config).directory
     manifest_path = place / "learners/p/fold-0/manifest.json"
     _plant_leak(place, "p", 0)
-    with pytest.raises(AuditError, match="training rows that leak"):
+    with pytest.raises(errors.AuditError, match="training rows that leak"):
         run(config)
     assert json.loads((place / "audit.json").read_text())["ok"] is False
     assert manifest_path.exists()
@@ -277,20 +254,22 @@ def _plant_leak(place: Path, learner: str, fold: int) -> None:
 
 
 @pytest.mark.slow
-def test_exchanging_the_names_of_learners_makes_the_stack_anew(project: Any) -> None:
+def test_exchanging_the_names_of_learners_makes_the_stack_anew(project: Project) -> None:
     stack = {"meta_learner": "none", "resamples": 200, "choose": "blend"}
     far = {"plugin": "prior", "shift": 3.0}
     near = {"plugin": "prior"}
-    place = run(project.config([{"name": "p", **near}, {"name": "q", **far}], stack=stack))
+    place = run(
+        project.config([{"name": "p", **near}, {"name": "q", **far}], stack=stack)
+    ).directory
     before = pl.read_csv(place / "submission.csv")["winner_model_a"].to_list()
     run(project.config([{"name": "q", **near}, {"name": "p", **far}], stack=stack))
     after = pl.read_csv(place / "submission.csv")["winner_model_a"].to_list()
     assert after == pytest.approx(before, abs=0.02)
 
 
-def test_a_learner_taken_out_of_the_config_is_no_part_of_the_run(project: Any) -> None:
+def test_a_learner_taken_out_of_the_config_is_no_part_of_the_run(project: Project) -> None:
     run(project.config(TWO))
-    place = run(project.config(TWO[:1], seed=8))
+    place = run(project.config(TWO[:1], seed=8)).directory
     (place / "learners" / ".DS_Store").write_text("")
     audit = audit_run(place)
     assert audit.ok
@@ -298,30 +277,30 @@ def test_a_learner_taken_out_of_the_config_is_no_part_of_the_run(project: Any) -
 
 
 def test_a_config_that_has_changed_since_does_not_score_new_rows(
-    project: Any, tmp_path: Path
+    project: Project, tmp_path: Path
 ) -> None:
     run(project.config(TWO))
     changed = project.config([TWO[0], {**TWO[1], "shift": 1.0}])
-    with pytest.raises(ArtifactError, match="made with parameters"):
+    with pytest.raises(errors.ArtifactError, match="made with parameters"):
         predict_file(changed, project.path / "test.csv", tmp_path / "out.csv")
     with writing(changed) as reporter:
         fit_stage(changed, reporter)
-    with pytest.raises(ArtifactError, match="not one that the stack was made from"):
+    with pytest.raises(errors.ArtifactError, match="not one that the stack was made from"):
         predict_file(changed, project.path / "test.csv", tmp_path / "out.csv")
     other = project.config(TWO, stack={"meta_learner": "none", "choose": "mean"})
-    with pytest.raises(ArtifactError, match="other settings"):
+    with pytest.raises(errors.ArtifactError, match="other settings"):
         predict_file(other, project.path / "test.csv", tmp_path / "out.csv")
 
 
-def test_new_rows_do_not_replace_their_own_file(project: Any) -> None:
+def test_new_rows_do_not_replace_their_own_file(project: Project) -> None:
     config = project.config(TWO)
     run(config)
     test = project.path / "test.csv"
-    with pytest.raises(InputError, match="would replace the test file"):
+    with pytest.raises(errors.InputError, match="would replace the test file"):
         predict_file(config, test, test)
 
 
-def test_the_lock_is_free_after_an_error(project: Any) -> None:
+def test_the_lock_is_free_after_an_error(project: Project) -> None:
     config = project.config(TWO)
     with pytest.raises(RuntimeError, match="in the body") as kept, writing(config):
         raise RuntimeError("in the body")
@@ -329,30 +308,34 @@ def test_the_lock_is_free_after_an_error(project: Any) -> None:
         assert str(kept.value) == "in the body"
 
 
-def test_taking_the_test_file_out_takes_the_submission_away(project: Any) -> None:
-    place = run(project.config(TWO))
+def test_taking_the_test_file_out_takes_the_submission_away(project: Project) -> None:
+    place = run(project.config(TWO)).directory
     assert (place / "submission.csv").exists()
     run(project.config(TWO).model_copy(update={"test": None}))
     assert not (place / "submission.csv").exists()
 
 
-def test_a_learner_that_cannot_pretrain_is_named(project: Any) -> None:
+def test_a_learner_that_cannot_pretrain_is_named(project: Project) -> None:
     sources = [source.model_dump(exclude_none=True) for source in project.config().sources]
     sources[1]["role"] = "pretrain"
-    place = run(project.config([{"name": "w", "plugin": "pretrained"}, TWO[0]], sources=sources))
+    place = run(
+        project.config([{"name": "w", "plugin": "pretrained"}, TWO[0]], sources=sources)
+    ).directory
     lines = (place / "events.jsonl").read_text().splitlines()
     warnings = [json.loads(line)["text"] for line in lines if '"warning"' in line]
     assert any(text.startswith("p cannot pre-train: the rows of extra") for text in warnings)
 
 
-def test_an_observer_that_raises_does_not_stop_the_run(project: Any, use_plugins: Any) -> None:
+def test_an_observer_that_raises_does_not_stop_the_run(
+    project: Project, use_plugins: UsePlugins
+) -> None:
     class Observer:
         @hookimpl
         def fold_fitted(self, learner: str, fold: int | None) -> None:
             raise RuntimeError(f"cannot watch {learner} {fold}")
 
     use_plugins(watch=Observer())
-    place = run(project.config())
+    place = run(project.config()).directory
     assert "cannot watch p 0" in (place / "events.jsonl").read_text()
 
 
@@ -361,8 +344,10 @@ def _tries(place: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_what_was_scored_on_a_fold_plan_is_counted_once_and_never_forgotten(project: Any) -> None:
-    place = run(project.config(TWO))
+def test_what_was_scored_on_a_fold_plan_is_counted_once_and_never_forgotten(
+    project: Project,
+) -> None:
+    place = run(project.config(TWO)).directory
     first = _tries(place)["n"]
     assert first >= len(TWO) + 2, "learners and candidates"
     shutil.rmtree(place / "stack")
@@ -377,9 +362,9 @@ def test_what_was_scored_on_a_fold_plan_is_counted_once_and_never_forgotten(proj
     assert _tries(place)["n"] == first, "another fold plan starts anew"
 
 
-def test_a_learner_that_was_fitted_and_never_stacked_counts(project: Any) -> None:
+def test_a_learner_that_was_fitted_and_never_stacked_counts(project: Project) -> None:
     plain, watched = project.config([TWO[0]]), [TWO[0], {**TWO[1], "shift": 0.9}]
-    place = run(plain)
+    place = run(plain).directory
     before = _tries(place)["n"]
     more = project.config(watched)
     with writing(more) as reporter:

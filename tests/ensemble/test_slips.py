@@ -8,40 +8,44 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ensemble import hookimpl
 from ensemble.cli import main
-from ensemble.plugin.hookspecs import hookimpl
-from ensemble.plugin.manager import get_manager
+from tests.fakes import Prior
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FunctionType
+    from typing import NoReturn
+
+    from ensemble.plugin.base import Register
+    from tests.fixture_types import Project, UsePlugins
 
 
-def _leaves(*_: Any, **__: Any) -> Any:
+def _leaves(*_: object, **__: object) -> NoReturn:
     os._exit(0)
 
 
-def _quits(*_: Any, **__: Any) -> Any:
+def _quits(*_: object, **__: object) -> NoReturn:
     raise SystemExit(0)
 
 
 @pytest.fixture
 def ensemble(
-    project: Any,
-    use_plugins: Callable[..., None],
+    project: Project,
+    use_plugins: UsePlugins,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-) -> Callable[..., tuple[Any, str]]:
+) -> Callable[..., tuple[str | int | None, str]]:
     """Give a function that runs a verb with a learner of these members: exit code and stderr."""
-    prior: Any = get_manager().base_learners.get("prior")
 
-    def go(verb: str, loader: str | None = None, **members: Any) -> tuple[Any, str]:
+    def go(verb: str, loader: str | None = None, **members: Any) -> tuple[str | int | None, str]:
         class Plugin:
             @hookimpl
-            def register_base_learners(self, register: Any) -> None:
-                register("odd", type("Odd", (prior,), members))
+            def register_base_learners(self, register: Register) -> None:
+                register("odd", type("Odd", (Prior,), members))
 
             @hookimpl
-            def register_loaders(self, register: Any) -> None:
+            def register_loaders(self, register: Register) -> None:
                 register("quits", _quits)
                 register("leaves", _leaves)
 
@@ -51,7 +55,7 @@ def ensemble(
         project.config([{"name": "mine", "plugin": "odd"}], sources=sources)
         path = project.path / "config.toml"
         monkeypatch.setattr(sys, "argv", ["ensemble", verb, str(path), "--quiet"])
-        code: Any = 0
+        code: str | int | None = 0
         try:
             main()
         except SystemExit as error:
@@ -66,7 +70,10 @@ def ensemble(
     ("slip", "told"), [(_leaves, "it called os._exit(0)"), (_quits, "SystemExit: 0")]
 )
 def test_a_learner_that_ends_the_program_is_an_error(
-    ensemble: Callable[..., tuple[Any, str]], member: str, slip: Any, told: str
+    ensemble: Callable[..., tuple[str | int | None, str]],
+    member: str,
+    slip: FunctionType,
+    told: str,
 ) -> None:
     code, shown = ensemble("run", **{member: slip})
     assert code == 1
@@ -79,7 +86,7 @@ def test_a_learner_that_ends_the_program_is_an_error(
 
 @pytest.mark.parametrize("loader", ["quits", "leaves"])
 def test_a_loader_that_ends_the_program_is_an_error(
-    ensemble: Callable[..., tuple[Any, str]], loader: str
+    ensemble: Callable[..., tuple[str | int | None, str]], loader: str
 ) -> None:
     code, shown = ensemble("prepare", loader=loader)
     assert code == 1
@@ -100,7 +107,7 @@ def test_a_loader_that_ends_the_program_is_an_error(
     ],
 )
 def test_a_learner_that_ends_the_program_when_asked_is_an_error(
-    ensemble: Callable[..., tuple[Any, str]], members: dict[str, Any]
+    ensemble: Callable[..., tuple[str | int | None, str]], members: dict[str, Any]
 ) -> None:
     code, shown = ensemble("fit", **members)
     assert code == 2
@@ -109,8 +116,10 @@ def test_a_learner_that_ends_the_program_when_asked_is_an_error(
     assert "Traceback" not in shown
 
 
-def test_an_interruption_of_a_fit_stays_one(ensemble: Callable[..., tuple[Any, str]]) -> None:
-    def fit(*_: Any, **__: Any) -> Any:
+def test_an_interruption_of_a_fit_stays_one(
+    ensemble: Callable[..., tuple[str | int | None, str]],
+) -> None:
+    def fit(*_: object, **__: object) -> Any:
         raise KeyboardInterrupt
 
     code, shown = ensemble("run", fit=fit)

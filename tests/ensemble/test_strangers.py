@@ -6,31 +6,33 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from ensemble import errors, run
 from ensemble.cli.demo import CONFIG, demo
-from ensemble.errors import ConfigError, DataError
-from ensemble.pipeline import run
 from ensemble.run_dir.progress import Terminal
 from ensemble.stacking.settings import check_plugins
 from ensemble.stages.work import writing
 
+if TYPE_CHECKING:
+    from tests.fixture_types import Project
 
-def test_a_directory_that_is_no_run_is_left_alone(project: Any) -> None:
+
+def test_a_directory_that_is_no_run_is_left_alone(project: Project) -> None:
     config = project.config([{"name": "x", "plugin": "prior"}], stack={"meta_learner": "none"})
     place = Path(config.run_dir)
     place.mkdir(exist_ok=True)
     (place / "submission.csv").write_text("mine")
-    with pytest.raises(ConfigError, match="no run and not empty: it holds submission.csv"):
+    with pytest.raises(errors.ConfigError, match="no run and not empty: it holds submission.csv"):
         run(config)
     assert [path.name for path in place.iterdir()] == ["submission.csv"]
     assert (place / "submission.csv").read_text() == "mine"
 
 
 @pytest.mark.parametrize("there", [(), (".lock", ".DS_Store"), ("events.jsonl", "notes.txt")])
-def test_an_empty_directory_or_a_run_is_taken(there: tuple[str, ...], project: Any) -> None:
+def test_an_empty_directory_or_a_run_is_taken(there: tuple[str, ...], project: Project) -> None:
     config = project.config([{"name": "x", "plugin": "prior"}])
     place = Path(config.run_dir)
     place.mkdir(exist_ok=True)
@@ -44,7 +46,7 @@ def test_an_empty_directory_or_a_run_is_taken(there: tuple[str, ...], project: A
 def test_the_demonstration_replaces_nobodys_files(name: str, tmp_path: Path) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
-    with pytest.raises(ConfigError, match="no demonstration and not empty"):
+    with pytest.raises(errors.ConfigError, match="no demonstration and not empty"):
         demo(tmp_path, rows=100, seed=0)
     assert (tmp_path / name).read_text() == "mine"
     assert len(list(tmp_path.rglob("*"))) == 1 + ("/" in name)
@@ -55,7 +57,7 @@ def test_a_demonstration_that_was_killed_early_goes_on(
 ) -> None:
     (tmp_path / "config.toml").write_text(CONFIG)
 
-    def stop(**_: Any) -> None:
+    def stop(**_: object) -> None:
         raise OSError("as far as here")
 
     monkeypatch.setattr("ensemble.cli.demo.make_battles", stop)
@@ -64,14 +66,16 @@ def test_a_demonstration_that_was_killed_early_goes_on(
 
 
 @pytest.mark.parametrize("name", ["best_single", "vector_scaling", "lightgbm"])
-def test_no_learner_is_called_like_a_candidate(name: str, project: Any) -> None:
+def test_no_learner_is_called_like_a_candidate(name: str, project: Project) -> None:
     config = project.config([{"name": name, "plugin": "prior"}], stack={"meta_learner": "lightgbm"})
-    with pytest.raises(ConfigError, match=f'a learner cannot be called "{name}"'):
+    with pytest.raises(errors.ConfigError, match=f'a learner cannot be called "{name}"'):
         check_plugins(config)
 
 
 def test_terminal_escapes_are_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
-    told = str(DataError("id \x1b[2J\x07", where="a\u202eb.csv", hint="two\nlines\tand é 模"))
+    told = str(
+        errors.DataError("id \x1b[2J\x07", where="a\u202eb.csv", hint="two\nlines\tand é 模")
+    )
     assert told == ("id \\x1b[2J\\x07\n  where: a\\u202eb.csv\n  hint:  two\nlines\tand é 模")
     Terminal().log("name \x1b]0;title\x07")
     assert "\x1b" not in capsys.readouterr().err

@@ -18,7 +18,7 @@ from ensemble.battles.swap import swap_battles
 from ensemble_features.catalog import FAMILIES, feature_sets, markdown_table
 
 if TYPE_CHECKING:
-    from ensemble.plugin.base import Feature
+    from ensemble import Feature
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "arena" / "train.csv"
 SETS = feature_sets()

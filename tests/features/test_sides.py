@@ -5,8 +5,8 @@ import math
 import polars as pl
 import pytest
 
+from ensemble import FeatureSet
 from ensemble.battles.features import compute_features
-from ensemble.plugin.base import FeatureSet
 from ensemble_features.sides import antisymmetric, log_ratio, on, share, sided, symmetric
 from ensemble_features.text import needed
 

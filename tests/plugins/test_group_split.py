@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble.errors import LearnerError
+from ensemble import errors
 from ensemble_plugins.group_split import group_split
 
 
@@ -24,7 +24,7 @@ def test_only_rows_that_the_learner_is_judged_on_are_watched() -> None:
 )
 def test_groups_stay_whole_and_no_part_is_empty(groups: list[int], n_parts: int, seed: int) -> None:
     if len(set(groups)) < n_parts:
-        with pytest.raises(LearnerError, match="cannot be stopped early"):
+        with pytest.raises(errors.LearnerError, match="cannot be stopped early"):
             group_split(np.array(groups), n_parts, seed)
         return
     parts = group_split(np.array(groups), n_parts, seed)

@@ -8,71 +8,36 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble import Feature, FeatureSet, FitContext, errors
 from ensemble.battles.swap import swap_battles, swap_classes
-from ensemble.errors import ArtifactError, LearnerError, UnknownNameError
-from ensemble.oof.row_weights import prior_offset
-from ensemble.plugin.base import Feature, FeatureSet, FitContext
 from ensemble.plugin.manager import Manager
 from ensemble.plugin.parameters import plain_parameters
 from ensemble_plugins import handcrafted
-from ensemble_plugins.binned_rows import BinnedRows
 from ensemble_plugins.handcrafted import Handcrafted
+from tests.plugins.handcrafted_rows import FAST, log_loss, make_rows
 
 if TYPE_CHECKING:
-    from ensemble.plugin.base import FloatArray, IntArray
+    from collections.abc import Callable
 
-FAST: dict[str, Any] = {
-    "features": ["length", "markdown"],
-    "n_models": 2,
-    "n_estimators": 40,
-    "early_stopping_rounds": 10,
-    "learning_rate": 0.1,
-    "feature_fraction": 0.5,
-}
+    from ensemble.plugin.base import Register
+
 DATA = Path(__file__).parents[3] / "shared" / "data" / "arena" / "train.csv"
-CLASS_OF_SHAPE = np.eye(3)
-
-
-def make(rows: int, seed: int = 0) -> tuple[pl.DataFrame, FloatArray, IntArray]:
-    """Battles in which the longer response mostly wins; equal lengths are a tie."""
-    random = np.random.default_rng(seed)
-    lengths = random.integers(0, 4, size=(rows, 2)) * 20 + 1
-    a, b = (["x " * n for n in lengths[:, side]] for side in (0, 1))
-    winner = np.where(
-        lengths[:, 0] > lengths[:, 1], 0, np.where(lengths[:, 0] < lengths[:, 1], 1, 2)
-    )
-    winner = np.where(random.random(rows) < 0.1, random.integers(0, 3, rows), winner)
-    battles = pl.DataFrame(
-        {
-            "id": [f"{seed}-{i}" for i in range(rows)],
-            "prompt": [[f"question {i} {seed}"] for i in range(rows)],
-            "response_a": [[text, None] for text in a],
-            "response_b": [[text, None] for text in b],
-        }
-    )
-    return battles, CLASS_OF_SHAPE[winner], np.arange(rows, dtype=np.int64) // 2
-
-
-def log_loss(logits: np.ndarray, labels: FloatArray) -> float:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_probability = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return float(-(labels * log_probability).sum(axis=1).mean())
 
 
 @pytest.fixture(scope="module")
 def fitted() -> Handcrafted:
-    battles, labels, groups = make(240)
+    battles, labels, groups = make_rows(240)
     return Handcrafted(**FAST).fit(battles, labels, groups=groups, context=FitContext(seed=1))
 
 
 def test_it_learns_what_there_is_to_learn(fitted: Handcrafted) -> None:
-    battles, labels, _ = make(200, seed=5)
+    battles, labels, _ = make_rows(200, seed=5)
     prior = log_loss(np.zeros((200, 3)), labels)
     assert log_loss(fitted.predict_logits(battles), labels) < 0.6 * prior
 
 
 def test_exchanging_sides_exchanges_logits_exactly(fitted: Handcrafted) -> None:
-    battles, _, _ = make(60, seed=6)
+    battles, _, _ = make_rows(60, seed=6)
     logits = fitted.predict_logits(battles)
     assert logits.dtype == np.float32
     assert logits.shape == (60, 3)
@@ -82,14 +47,14 @@ def test_exchanging_sides_exchanges_logits_exactly(fitted: Handcrafted) -> None:
 
 
 def test_a_row_alone_is_predicted_as_in_a_batch(fitted: Handcrafted) -> None:
-    battles, _, _ = make(20, seed=7)
+    battles, _, _ = make_rows(20, seed=7)
     logits = fitted.predict_logits(battles)
     for row in range(20):
         np.testing.assert_array_equal(fitted.predict_logits(battles[row])[0], logits[row])
 
 
 def test_the_same_seed_gives_the_same_logits_and_another_does_not() -> None:
-    battles, labels, groups = make(120)
+    battles, labels, groups = make_rows(120)
     one, same, other = (
         Handcrafted(**FAST)
         .fit(battles, labels, groups=groups, context=FitContext(seed=seed, threads=threads))
@@ -107,14 +72,14 @@ def test_what_is_saved_predicts_the_same(fitted: Handcrafted, tmp_path: Path) ->
         "model-0.txt",
         "model-1.txt",
     ]
-    battles, _, _ = make(30, seed=8)
+    battles, _, _ = make_rows(30, seed=8)
     loaded = Handcrafted(**plain_parameters(fitted)).load(tmp_path)
     np.testing.assert_array_equal(loaded.predict_logits(battles), fitted.predict_logits(battles))
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[:-200], lambda _: "tree", None])
 def test_a_damaged_model_is_never_handed_to_lightgbm(
-    damage: Any, fitted: Handcrafted, tmp_path: Path
+    damage: Callable[[str], str] | None, fitted: Handcrafted, tmp_path: Path
 ) -> None:
     fitted.save(tmp_path)
     path = tmp_path / "model-1.txt"
@@ -122,7 +87,9 @@ def test_a_damaged_model_is_never_handed_to_lightgbm(
         path.unlink()
     else:
         path.write_text(damage(path.read_text()))
-    with pytest.raises(ArtifactError, match=r"stored model (is not|cannot)(.|\n)*model-1\.txt"):
+    with pytest.raises(
+        errors.ArtifactError, match=r"stored model (is not|cannot)(.|\n)*model-1\.txt"
+    ):
         Handcrafted(**FAST).load(tmp_path)
 
 
@@ -131,26 +98,28 @@ def test_other_columns_than_those_learned_from_are_refused(
 ) -> None:
     fitted.save(tmp_path)
     other = Handcrafted(**(FAST | {"features": ["length"]})).load(tmp_path)
-    with pytest.raises(ArtifactError, match="other columns than those that were learned from"):
-        other.predict_logits(make(3)[0])
+    with pytest.raises(
+        errors.ArtifactError, match="other columns than those that were learned from"
+    ):
+        other.predict_logits(make_rows(3)[0])
 
 
 def test_no_facts_means_no_model(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="stored file is missing"):
+    with pytest.raises(errors.ArtifactError, match="stored file is missing"):
         Handcrafted(**FAST).load(tmp_path)
 
 
 def test_an_unknown_feature_set_is_named_with_the_nearest() -> None:
-    battles, labels, _ = make(20)
+    battles, labels, _ = make_rows(20)
     learner = Handcrafted(**(FAST | {"features": ["lenght"]}))
-    with pytest.raises(UnknownNameError, match=r'"lenght"(.|\n)*did you mean "length"'):
+    with pytest.raises(errors.UnknownNameError, match=r'"lenght"(.|\n)*did you mean "length"'):
         learner.fit(battles, labels, context=FitContext())
 
 
 def test_feature_sets_of_other_plugins_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     class Third:
         @staticmethod
-        def register_feature_sets(register: Any) -> None:
+        def register_feature_sets(register: Register) -> None:
             turns = Feature("my_turns", pl.col("prompt").list.len(), "Turns; count.", "my_turns")
             register("mine", FeatureSet("mine", (turns,)))
 
@@ -159,22 +128,22 @@ def test_feature_sets_of_other_plugins_can_be_used(monkeypatch: pytest.MonkeyPat
     Third.register_feature_sets = staticmethod(hookimpl(Third.register_feature_sets))  # type: ignore[method-assign]
     manager = Manager({"third": Third()})
     monkeypatch.setattr(handcrafted, "get_manager", lambda: manager)
-    battles, labels, _ = make(40)
+    battles, labels, _ = make_rows(40)
     learner = Handcrafted(**(FAST | {"features": ["mine", "length"]}))
     learner.fit(battles, labels, context=FitContext())
     assert learner.columns_[0] == "my_turns"
 
 
 def test_groups_are_dealt_whole_and_too_few_are_an_error() -> None:
-    battles, labels, _ = make(20)
-    with pytest.raises(LearnerError, match=r"2 models .* on 1 groups(.|\n)*n_models = 1"):
+    battles, labels, _ = make_rows(20)
+    with pytest.raises(errors.LearnerError, match=r"2 models .* on 1 groups(.|\n)*n_models = 1"):
         Handcrafted(**FAST).fit(
             battles, labels, groups=np.zeros(20, dtype=np.int64), context=FitContext()
         )
 
 
 def test_soft_labels_are_learned_as_shares() -> None:
-    battles, _, groups = make(200)
+    battles, _, groups = make_rows(200)
     soft = np.tile([0.5, 0.2, 0.3], (200, 1))
     learner = Handcrafted(**FAST).fit(battles, soft, groups=groups, context=FitContext())
     logits = learner.predict_logits(battles).astype(float)
@@ -184,7 +153,7 @@ def test_soft_labels_are_learned_as_shares() -> None:
 
 
 def test_a_hard_label_is_a_one_hot_soft_label_and_weights_count_rows() -> None:
-    battles, labels, groups = make(100)
+    battles, labels, groups = make_rows(100)
     context = FitContext(seed=2)
     plain = Handcrafted(**FAST).fit(battles, labels, groups=groups, context=context)
     scaled = Handcrafted(**FAST).fit(
@@ -200,7 +169,7 @@ def test_a_hard_label_is_a_one_hot_soft_label_and_weights_count_rows() -> None:
 
 
 def test_a_class_that_never_occurs_gets_a_finite_low_logit() -> None:
-    battles, labels, groups = make(120)
+    battles, labels, groups = make_rows(120)
     decided = labels[:, 2] == 0
     learner = Handcrafted(**FAST).fit(
         battles.filter(decided), labels[decided], groups=groups[decided], context=FitContext()
@@ -211,7 +180,7 @@ def test_a_class_that_never_occurs_gets_a_finite_low_logit() -> None:
 
 
 def test_a_class_that_one_group_holds_costs_about_its_prior() -> None:
-    battles, labels, groups = make(200)
+    battles, labels, groups = make_rows(200)
     labels = np.eye(3)[np.where(np.arange(200) < 4, 2, labels[:, :2].argmax(axis=1))]
     groups = np.where(np.arange(200) < 4, groups.max() + 1, groups)
     learner = Handcrafted(**FAST).fit(battles, labels, groups=groups, context=FitContext())
@@ -223,7 +192,7 @@ def test_a_class_that_one_group_holds_costs_about_its_prior() -> None:
 
 
 def test_the_start_is_a_prior_that_treats_both_sides_alike_and_is_never_infinite() -> None:
-    battles, labels, groups = make(200)
+    battles, labels, groups = make_rows(200)
     learner = Handcrafted(**FAST).fit(battles, labels, groups=groups, context=FitContext())
     counts = labels.sum(axis=0)
     sides = counts[:2].mean() + 1
@@ -231,147 +200,10 @@ def test_the_start_is_a_prior_that_treats_both_sides_alike_and_is_never_infinite
     np.testing.assert_allclose(learner.stages_["model"].start, expected)
 
 
-def _beside_a_source_without_ties() -> tuple[pl.DataFrame, FloatArray, FloatArray]:
-    """Battles of the target, and below them of a source that leaves its ties out; its offset."""
-    target, labels, _ = make(150)
-    source, others, _ = make(600, seed=3)
-    decided = others[:, 2] == 0
-    offset = np.zeros((150 + int(decided.sum()), 3))
-    offset[150:] = prior_offset(others[decided], np.ones(int(decided.sum())), labels)
-    battles = pl.concat([target, source.filter(decided)])
-    return battles, np.concatenate([labels, others[decided]]), offset
-
-
-def test_an_offset_takes_the_label_prior_of_a_source_out_of_what_is_learned() -> None:
-    battles, labels, offset = _beside_a_source_without_ties()
-    fresh, wanted, _ = make(400, seed=9)
-    losses = [
-        log_loss(
-            Handcrafted(**FAST)
-            .fit(battles, labels, context=FitContext(offset=given))
-            .predict_logits(fresh),
-            wanted,
-        )
-        for given in (None, offset)
-    ]
-    assert losses[1] < losses[0] - 0.02
-
-
-def test_an_offset_is_exchanged_with_the_sides() -> None:
-    battles, labels, _ = make(160)
-    offset = np.tile([0.8, -0.5, 0.1], (160, 1))
-    one = Handcrafted(**FAST).fit(battles, labels, context=FitContext(offset=offset))
-    other = Handcrafted(**FAST).fit(
-        swap_battles(battles), swap_classes(labels), context=FitContext(offset=swap_classes(offset))
-    )
-    wrong = Handcrafted(**FAST).fit(
-        swap_battles(battles), swap_classes(labels), context=FitContext(offset=offset)
-    )
-    fresh, wanted, _ = make(200, seed=9)
-    losses = [log_loss(each.predict_logits(fresh), wanted) for each in (one, other, wrong)]
-    assert losses[0] == pytest.approx(losses[1], abs=0.01)
-    assert not np.allclose(one.predict_logits(fresh), wrong.predict_logits(fresh), atol=0.05)
-
-
-@pytest.mark.parametrize(("size", "learned"), [(1, 225), (2, 150)], ids=["apart", "in pairs"])
-def test_models_are_stopped_on_rows_that_the_learner_is_judged_on(
-    size: int, learned: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever is near a watched row is not learned from, and all else is."""
-    battles, labels, _ = make(300)
-    sizes = []
-    train = BinnedRows.train
-
-    def spy(self: BinnedRows, learned: Any, watched: Any, *others: Any, **named: Any) -> Any:
-        sizes.append([int(rows.sum()) // 2 for rows in (learned, watched)])
-        return train(self, learned, watched, *others, **named)
-
-    monkeypatch.setattr(BinnedRows, "train", spy)
-    context = FitContext(eval_mask=np.arange(300) % 2 == 0)
-    groups = np.arange(300, dtype=np.int64) // size
-    Handcrafted(**FAST).fit(battles, labels, groups=groups, context=context)
-    assert sizes == [[learned, 75]] * 2
-
-
-def test_too_few_groups_that_it_is_judged_on_are_an_error() -> None:
-    battles, labels, _ = make(20)
-    with pytest.raises(LearnerError, match=r"2 models .* on 1 groups"):
-        Handcrafted(**FAST).fit(battles, labels, context=FitContext(eval_mask=np.arange(20) == 3))
-
-
-def _pretrained() -> Handcrafted:
-    """Pre-trained on many battles, fitted on a few."""
-    learner = Handcrafted(**FAST)
-    many, labels, groups = make(500, seed=3)
-    learner.pretrain(many, labels, groups=groups, context=FitContext(seed=1))
-    few, labels, groups = make(60)
-    return learner.fit(few, labels, groups=groups, context=FitContext(seed=1))
-
-
-@pytest.fixture(scope="module")
-def pretrained() -> Handcrafted:
-    return _pretrained()
-
-
-def test_what_was_learned_in_pretraining_is_not_lost(pretrained: Handcrafted) -> None:
-    few, labels, groups = make(60)
-    plain = Handcrafted(**FAST).fit(few, labels, groups=groups, context=FitContext(seed=1))
-    fresh, wanted, _ = make(400, seed=9)
-    losses = [log_loss(each.predict_logits(fresh), wanted) for each in (plain, pretrained)]
-    assert losses[1] < losses[0] - 0.01
-
-
-def test_pretrained_scores_exchange_with_the_sides_too(pretrained: Handcrafted) -> None:
-    battles, _, _ = make(60, seed=6)
-    logits = pretrained.predict_logits(battles)
-    swapped = pretrained.predict_logits(swap_battles(battles))
-    np.testing.assert_array_equal(swapped, swap_classes(logits))
-
-
-def test_the_label_prior_of_pretraining_does_not_stay() -> None:
-    """Pre-training never sees a tie; the shares that come out are those of `fit`."""
-    learner, (many, others, _) = Handcrafted(**FAST), make(500, seed=3)
-    decided = others[:, 2] == 0
-    learner.pretrain(many.filter(decided), others[decided], context=FitContext())
-    few, labels, _ = make(200)
-    logits = learner.fit(few, labels, context=FitContext()).predict_logits(few).astype(float)
-    ties = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))[:, 2]
-    assert ties.mean() == pytest.approx(labels[:, 2].mean(), abs=0.03)
-
-
-def test_a_pretrained_model_comes_back_from_its_files(
-    pretrained: Handcrafted, tmp_path: Path
-) -> None:
-    pretrained.save(tmp_path)
-    names = ["model-0", "model-1", "pretrained-0", "pretrained-1"]
-    assert sorted(path.stem for path in tmp_path.glob("*.txt")) == names
-    battles, _, _ = make(30, seed=8)
-    loaded = Handcrafted(**plain_parameters(pretrained)).load(tmp_path)
-    np.testing.assert_array_equal(
-        loaded.predict_logits(battles), pretrained.predict_logits(battles)
-    )
-    place = tmp_path / "pretrained-1.txt"
-    place.write_text(place.read_text().replace("tree", "tere", 1))
-    with pytest.raises(ArtifactError, match="is not what was saved(.|\n)*pretrained-1.txt"):
-        Handcrafted(**plain_parameters(pretrained)).load(tmp_path)
-
-
-def test_a_second_fit_does_not_start_from_what_the_first_was_given(
-    pretrained: Handcrafted,
-) -> None:
-    battles, labels, groups = make(60)
-    learner = _pretrained()
-    again = learner.fit(battles, labels, groups=groups, context=FitContext(seed=1))
-    plain = Handcrafted(**FAST).fit(battles, labels, groups=groups, context=FitContext(seed=1))
-    fresh, _, _ = make(30, seed=8)
-    np.testing.assert_array_equal(again.predict_logits(fresh), plain.predict_logits(fresh))
-    assert not np.array_equal(again.predict_logits(fresh), pretrained.predict_logits(fresh))
-
-
 def test_features_are_kept_in_the_cache_directory_for_fit_and_predict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    battles, labels, groups = make(40)
+    battles, labels, groups = make_rows(40)
     context = FitContext(cache_directory=tmp_path)
     cached = Handcrafted(**FAST).fit(battles, labels, groups=groups, context=context)
     files = sorted(tmp_path.rglob("*.parquet"))
@@ -383,7 +215,7 @@ def test_features_are_kept_in_the_cache_directory_for_fit_and_predict(
 
 def test_progress_is_told_once_a_model() -> None:
     told: list[float] = []
-    battles, labels, groups = make(40)
+    battles, labels, groups = make_rows(40)
     context = FitContext(progress=lambda done, _="": told.append(done))
     Handcrafted(**FAST).fit(battles, labels, groups=groups, context=context)
     assert told == [0.5, 1.0]

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ensemble import FitContext, MetaFeatures, errors
 from ensemble.battles.swap import stack_orders
-from ensemble.errors import ArtifactError, ConfigError, LearnerError
 from ensemble.evaluation.losses import row_log_loss, softmax
-from ensemble.plugin.base import SWAP, FitContext, MetaFeatures
+from ensemble.plugin.base import SWAP
 from ensemble.plugin.parameters import build, plain_parameters
 from ensemble.stacking.candidates import Blend, VectorScaling
 from ensemble.storage.hashing import canonical_json
@@ -224,7 +224,7 @@ def test_trees_correct_the_start_and_do_not_stand_beside_it() -> None:
 
 def test_a_single_cluster_is_an_error() -> None:
     meta, labels, _ = draw(20)
-    with pytest.raises(LearnerError, match="there is only one"):
+    with pytest.raises(errors.LearnerError, match="there is only one"):
         LightGBMStacker().fit(meta, labels, groups=np.zeros(20, int), context=CONTEXT)
 
 
@@ -271,9 +271,11 @@ def test_features_and_learners_are_found_by_name(
     )
     np.testing.assert_array_equal(model.predict_proba(turned), model.predict_proba(meta))
     fewer = without_features(meta, keep=1)
-    with pytest.raises(LearnerError, match="features are missing: words a, words b, difference"):
+    with pytest.raises(
+        errors.LearnerError, match="features are missing: words a, words b, difference"
+    ):
         model.predict_proba(fewer)
-    with pytest.raises(ArtifactError, match="not there: y"):
+    with pytest.raises(errors.ArtifactError, match="not there: y"):
         model.predict_proba(replace(meta, logits=meta.logits[:, :1], learners=("x",)))
 
 
@@ -298,14 +300,16 @@ def test_the_description_is_json_with_shares_of_the_gain(
 def test_parameters_are_kept_as_given_and_checked() -> None:
     model = build(LightGBMStacker, {"start": "blend", "seeds": 1}, where="stack")
     assert plain_parameters(model)["start"] == "blend"
-    with pytest.raises(ConfigError, match='parameter "start"'):
+    with pytest.raises(errors.ConfigError, match='parameter "start"'):
         build(LightGBMStacker, {"start": "middle"}, where="stack")
-    with pytest.raises(ConfigError, match="inner_fraction must lie between 0 and 1"):
+    with pytest.raises(errors.ConfigError, match="inner_fraction must lie between 0 and 1"):
         build(LightGBMStacker, {"inner_fraction": 1.0}, where="stack")
-    with pytest.raises(ConfigError, match="seeds must be at least 1"):
+    with pytest.raises(errors.ConfigError, match="seeds must be at least 1"):
         build(LightGBMStacker, {"seeds": 0}, where="stack")
     for name in ("seeds", "num_leaves", "n_estimators"):
-        with pytest.raises(ConfigError, match=f"{name} must be [0-9]+ or less, got 1000000000"):
+        with pytest.raises(
+            errors.ConfigError, match=f"{name} must be [0-9]+ or less, got 1000000000"
+        ):
             build(LightGBMStacker, {name: 10**9}, where="stack")
 
 

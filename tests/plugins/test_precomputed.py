@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ensemble import CLASSES, FitContext, errors
 from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
-from ensemble.errors import ArtifactError, DataError, LearnerError
-from ensemble.plugin.base import CLASSES, FitContext
 from ensemble.plugin.parameters import build
 from ensemble_plugins.precomputed import Precomputed
 
@@ -90,7 +89,9 @@ def test_save_and_load_keep_every_prediction(
 
 def test_an_unknown_row_says_how_to_give_its_predictions(oof: Path) -> None:
     learner = _fit(Precomputed(oof=oof))
-    with pytest.raises(LearnerError, match=r"no stored predictions for 'new1', 'new2' \(2\)") as e:
+    with pytest.raises(
+        errors.LearnerError, match=r"no stored predictions for 'new1', 'new2' \(2\)"
+    ) as e:
         learner.predict_logits(_battles(["b", "new1", "new2"]))
     assert "give it as `test =`" in str(e.value)
     assert str(oof) in str(e.value)
@@ -108,9 +109,9 @@ def test_an_unknown_row_says_how_to_give_its_predictions(oof: Path) -> None:
 def test_ids_that_are_not_the_runs_are_refused(
     oof: Path, tmp_path: Path, expected: list[str], message: str
 ) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(errors.DataError, match=message):
         Precomputed(oof=oof).check_ids(expected)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(errors.DataError, match=message):
         Precomputed(oof=tmp_path / "none.parquet", test=oof).check_test_ids(expected)
 
 
@@ -121,12 +122,12 @@ def test_the_runs_own_ids_are_accepted_in_any_order(oof: Path) -> None:
 
 
 def test_test_rows_without_a_test_file_are_an_error(oof: Path) -> None:
-    with pytest.raises(DataError, match="2 test rows have no predictions"):
+    with pytest.raises(errors.DataError, match="2 test rows have no predictions"):
         Precomputed(oof=oof).check_test_ids(["t1", "t2"])
 
 
 def test_an_id_in_both_files_is_an_error(oof: Path) -> None:
-    with pytest.raises(DataError, match=r"ids stand in both files: '07', 'b', 'c' \(3\)"):
+    with pytest.raises(errors.DataError, match=r"ids stand in both files: '07', 'b', 'c' \(3\)"):
         _fit(Precomputed(oof=oof, test=oof))
 
 
@@ -148,7 +149,7 @@ def test_wrong_files_of_logits_are_refused(
 ) -> None:
     path = tmp_path / "oof.parquet"
     table.write_parquet(path)
-    with pytest.raises(DataError, match=message) as error:
+    with pytest.raises(errors.DataError, match=message) as error:
         _fit(Precomputed(oof=path))
     assert str(path) in str(error.value)
 
@@ -159,7 +160,7 @@ def test_wrong_files_of_logits_are_refused(
 def test_rows_that_are_no_distribution_are_refused(tmp_path: Path, row: list[float]) -> None:
     path = tmp_path / "oof.csv"
     _table(["a", "b"], np.array([[0.3, 0.3, 0.4], row]), CLASSES).write_csv(path)
-    with pytest.raises(DataError, match=r"do not sum to 1: 'b' \(1\)"):
+    with pytest.raises(errors.DataError, match=r"do not sum to 1: 'b' \(1\)"):
         _fit(Precomputed(oof=path, kind="probabilities"))
 
 
@@ -179,7 +180,7 @@ def test_files_that_cannot_be_read_are_named(
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DataError, match=message) as error:
+    with pytest.raises(errors.DataError, match=message) as error:
         _fit(Precomputed(oof=path))
     assert str(path) in str(error.value)
 
@@ -190,7 +191,7 @@ def test_an_unknown_kind_names_those_there_are(oof: Path) -> None:
 
 
 def test_a_damaged_store_is_an_error(tmp_path: Path, oof: Path) -> None:
-    with pytest.raises(ArtifactError, match="stored predictions cannot be read"):
+    with pytest.raises(errors.ArtifactError, match="stored predictions cannot be read"):
         Precomputed(oof=oof).load(tmp_path)
 
 

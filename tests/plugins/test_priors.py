@@ -3,14 +3,10 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import softmax
 
 from ensemble.battles.swap import swap_classes
 from ensemble_plugins.priors import smoothed_prior
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    odds = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=40), st.integers(0, 1000))
@@ -21,7 +17,7 @@ def test_with_what_is_added_the_mean_probabilities_are_the_shares(
     added, weight = rng.normal(size=labels.shape), rng.uniform(0.5, 2, len(labels))
     start = smoothed_prior(labels, weight, added)
     assert start[0] == start[1]
-    expected = weight @ _softmax(start + added)
+    expected = weight @ softmax(start + added, axis=1)
     expected = (expected + swap_classes(expected)) / 2 / weight.sum()
     counts = weight @ labels
     wanted = (counts + swap_classes(counts)) / 2 + 1

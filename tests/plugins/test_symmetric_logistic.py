@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, vstack
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
-from ensemble.errors import LearnerError
+from ensemble import errors
 from ensemble_plugins.symmetric_logistic import fit_symmetric_logistic
 
 
@@ -27,14 +28,9 @@ def test_it_is_the_logistic_regression_that_learns_both_orders() -> None:
     # the comparison is made where the ridge is next to nothing.
     loose = fit_symmetric_logistic(odd, even, labels, np.ones(200), ridge=1e-6)
     theirs = LogisticRegression(C=1e6, tol=1e-10, max_iter=1000).fit(both, classes)
-    p = _softmax(loose.logits(odd, even))
+    p = softmax(loose.logits(odd, even), axis=1)
     np.testing.assert_allclose(p, theirs.predict_proba(both[:200]), atol=1e-3)
     assert np.abs(ours.odd).sum() < np.abs(loose.odd).sum()
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def test_a_weight_of_two_is_a_row_twice() -> None:
@@ -53,7 +49,7 @@ def test_without_features_it_predicts_the_shares() -> None:
     empty = csr_array((4, 0))
     labels = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.25, 0.25, 0.5]])
     model = fit_symmetric_logistic(empty, empty, labels, np.ones(4), ridge=1.0)
-    p = _softmax(model.logits(empty, empty))
+    p = softmax(model.logits(empty, empty), axis=1)
     np.testing.assert_allclose(p[0], [0.3125, 0.3125, 0.375], atol=1e-4)
 
 
@@ -63,7 +59,7 @@ def test_an_offset_is_in_the_fit_and_not_in_the_model() -> None:
     offset = np.tile([0.0, 0.0, np.log(2)], (200, 1))
     model = fit_symmetric_logistic(empty, empty, labels, np.ones(200), ridge=1.0, offset=offset)
     np.testing.assert_allclose(
-        _softmax(model.logits(empty, empty))[0], np.full(3, 1 / 3), atol=1e-4
+        softmax(model.logits(empty, empty), axis=1)[0], np.full(3, 1 / 3), atol=1e-4
     )
 
 
@@ -83,5 +79,5 @@ def test_an_offset_means_the_same_in_either_order() -> None:
 def test_labels_that_are_not_finite_are_an_error() -> None:
     odd, even, labels = _data(10)
     labels[0] = np.nan
-    with pytest.raises(LearnerError, match="did not converge to finite weights"):
+    with pytest.raises(errors.LearnerError, match="did not converge to finite weights"):
         fit_symmetric_logistic(odd, even, labels, np.ones(10), ridge=1.0)

@@ -6,12 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble import CLASSES, FitContext, errors, make_battles
 from ensemble.battles.schema import learner_view
 from ensemble.battles.swap import swap_battles, swap_classes
-from ensemble.datasets.battles import GeneratedBattles, make_battles
-from ensemble.errors import ArtifactError
+from ensemble.datasets.battles import GeneratedBattles
 from ensemble.evaluation.losses import softmax
-from ensemble.plugin.base import CLASSES, FitContext
 from ensemble.plugin.parameters import plain_parameters
 from ensemble_plugins.tfidf import Tfidf
 
@@ -87,7 +86,7 @@ def test_save_and_load_give_the_same_predictions(
 
 def test_loading_under_other_ngrams_is_an_error(fitted: Tfidf, tmp_path: Path) -> None:
     fitted.save(tmp_path)
-    with pytest.raises(ArtifactError, match="the stored model counts other n-grams"):
+    with pytest.raises(errors.ArtifactError, match="the stored model counts other n-grams"):
         Tfidf(char_ngrams=(3, 4)).load(tmp_path)
 
 

@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -15,37 +15,34 @@ from click.testing import CliRunner
 from filelock import FileLock
 from markupsafe import Markup
 
+from ensemble import errors, run
 from ensemble.audit.audit import audit_run, read_audit
 from ensemble.audit.deep import audit_deep
 from ensemble.audit.fingerprint import subject_files
 from ensemble.audit.result import LIMITS
 from ensemble.cli import cli
-from ensemble.errors import AuditError, EnsembleError
-from ensemble.pipeline import run
 from ensemble.report.write import write_report
 from ensemble.stages.audit import audit_stage
-from ensemble.stages.prepare import prepare_stage
-from ensemble.stages.split import split_stage
 from ensemble.stages.work import writing
 from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import read_checksummed, write_checksummed
+from tests.ensemble.audit.audited_learners import LEARNERS
 
-LEARNERS: list[dict[str, Any]] = [
-    {"name": "p", "plugin": "prior"},
-    {"name": "q", "plugin": "prior", "shift": 0.2},
-]
+if TYPE_CHECKING:
+    from tests.fixture_types import Project, UsePlugins
+
 _MADE: dict[str, Path] = {}
 
 
 @pytest.fixture
-def place(project: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(project: Project, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of one finished run, whose sources stay where they are."""
     if "run" not in _MADE:
         kept = tmp_path_factory.mktemp("finished")
         shutil.copytree(project.path, kept, dirs_exist_ok=True)
         project.config(LEARNERS)
         shutil.copy(project.path / "config.toml", kept / "config.toml")
-        _MADE["run"] = run(kept / "config.toml")
+        _MADE["run"] = run(kept / "config.toml").directory
     return Path(shutil.copytree(_MADE["run"], tmp_path / "copied"))
 
 
@@ -53,11 +50,11 @@ def _notices(place: Path) -> tuple[bool, bool]:
     """Say whether report and audit notice that something is not as it was."""
     try:
         page = write_report(place).read_text(encoding="utf-8")
-    except EnsembleError:
+    except errors.EnsembleError:
         page = (place / "report.html").read_text(encoding="utf-8")
     try:
         proved = audit_run(place).proved
-    except EnsembleError:
+    except errors.EnsembleError:
         proved = False
     return "Passed" not in page, not proved
 
@@ -257,7 +254,7 @@ def test_what_only_a_model_can_tell_the_deep_audit_notices(
 
 
 def test_a_deep_audit_names_the_models_that_it_could_not_ask(
-    place: Path, use_plugins: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    place: Path, use_plugins: UsePlugins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (place / "learners/p/fold-1/model/prior.json").write_text("none")
     _seal(place / "learners/p/fold-1")
@@ -273,7 +270,7 @@ def test_a_deep_audit_names_the_models_that_it_could_not_ask(
     [("seed", 8), ("shift", 0.3), ("resamples", 300), ("weight", 0.7), ("n_splits", 4)],
 )
 def test_a_config_that_says_something_else_than_was_fitted_fails(
-    place: Path, key: str, value: Any
+    place: Path, key: str, value: object
 ) -> None:
     """The report shows no new parameters beside old scores."""
     path = place / "config.toml"
@@ -286,80 +283,6 @@ def test_a_config_that_says_something_else_than_was_fitted_fails(
     assert "not measured</span>: the stack is not of this run as it is now" in page
     if key != "resamples":
         assert "made otherwise than the config now says" in page
-
-
-def test_splitting_with_another_config_leaves_no_score_that_passes(project: Any) -> None:
-    place = run(project.config(LEARNERS))
-    config = project.config([LEARNERS[0], {**LEARNERS[1], "shift": 0.9}])
-    with writing(config) as reporter:
-        prepare_stage(config, reporter)
-        split_stage(config, reporter)
-    failed = {check.name: check.detail for check in audit_run(place).checks if not check.ok}
-    name = "q fold 0: made with what the config and the plugin say"
-    assert failed[name] == "shift was 0.2, and now is 0.9"
-    page = write_report(place).read_text(encoding="utf-8")
-    assert (
-        "q, fold 0: its predictions were made otherwise than the config now says: shift was" in page
-    )
-
-
-@pytest.mark.parametrize("name", ["train.csv", "test.csv"])
-def test_a_source_that_changed_after_the_run_fails_the_audit(project: Any, name: str) -> None:
-    place = run(project.config(LEARNERS))
-    path = project.path / name
-    path.write_text(path.read_text().replace("of side a", "of side c"))
-    failed = {check.name: check.detail for check in audit_run(place).checks if not check.ok}
-    source = "arena" if name == "train.csv" else "test"
-    assert failed["sources have the content that was prepared"].endswith(f"prepared: {source}")
-    path.unlink()
-    found = audit_run(place)
-    assert found.state == "passed without sources"
-    assert f"their content was not compared (source {source})" in found.sentence
-    assert found.proved
-
-
-def _outside(project: Any, **other: Any) -> Any:
-    for name in ("train", "test"):
-        ids = pl.read_csv(project.path / f"{name}.csv").select("id")
-        logits = ids.with_columns(
-            logit_a=pl.int_range(pl.len()) % 3 * 0.4, logit_b=0.2, logit_tie=0.3
-        )
-        logits.write_csv(project.path / f"{name}_logits.csv")
-    files = {"oof": "train_logits.csv", "test": "test_logits.csv"}
-    mine = {"name": "mine", "plugin": "precomputed", **files}
-    return project.config([mine, {"name": "p", "plugin": "prior"}], **other)
-
-
-def test_the_doubt_reaches_all_that_is_built_on_predictions_from_outside(project: Any) -> None:
-    stack = {"meta_learner": "none", "resamples": 200, "choose": "mean"}
-    place = run(_outside(project, stack=stack))
-    found = audit_run(place)
-    assert found.state == "unproven"
-    verdict = json.loads((place / "stack/verdict.json").read_text())
-    assert verdict["unproven"]["learners"] == ["mine"]
-    assert {"mean", "vector_scaling"} <= set(verdict["unproven"]["candidates"])
-    assert "Unproven: nobody knows which rows mine was trained on" in verdict["sentence"]
-    page = write_report(place).read_text(encoding="utf-8")
-    assert "passed" not in page.lower()
-    assert f"<title>mean, log loss {verdict['candidates'][1]['log_loss']:.4f}, unproven:" in page
-    assert "that its model did not see" not in page
-    assert 'mine <span class="tag">unproven</span>' in page
-    outcome = CliRunner().invoke(cli, ["audit", str(place), "--json"])
-    assert outcome.exit_code == 1
-    assert json.loads(outcome.stdout)["state"] == "unproven"
-    assert CliRunner().invoke(cli, ["audit", str(place), "--partial"]).exit_code == 1
-
-
-def test_a_candidate_that_gives_no_weight_to_them_is_free_of_doubt(project: Any) -> None:
-    from ensemble.stacking.doubt import doubted_candidates
-
-    told = {
-        "best_single": {"weights": {"p": 1.0, "mine": 0.0}},
-        "blend": {"weights": {"p": 0.5, "mine": 0.5}},
-        "other": {"weights": {"p": 1.0, "mine": 0.0}},
-    }
-    assert doubted_candidates(told, ["mine"]) == ["blend", "other"]
-    assert doubted_candidates(told, []) == []
 
 
 def test_the_audit_is_stored_and_shown_also_where_it_fails(place: Path) -> None:
@@ -403,8 +326,8 @@ def test_an_audit_beside_a_writer_is_not_stored_and_says_so(place: Path) -> None
     assert (place / "audit.json").read_bytes() == before
 
 
-def test_a_failed_audit_is_told_once_and_in_short(place: Path, project: Any) -> None:
-    from ensemble.config.load import load_run_config
+def test_a_failed_audit_is_told_once_and_in_short(place: Path, project: Project) -> None:
+    from ensemble import Run
 
     for fold in range(3):
         directory = place / f"learners/p/fold-{fold}"
@@ -412,11 +335,11 @@ def test_a_failed_audit_is_told_once_and_in_short(place: Path, project: Any) -> 
         leaks = {"id": held_out, "stage": ["train"] * len(held_out)}
         pl.DataFrame(leaks).write_parquet(directory / "train_ids.parquet")
         _seal(directory)
-    config = load_run_config(place)
+    config = Run(place).config
     said: list[str] = []
     with writing(config) as reporter:
         reporter.log = said.append  # type: ignore[method-assign, assignment]
-        with pytest.raises(AuditError, match="checks fail") as caught:
+        with pytest.raises(errors.AuditError, match="checks fail") as caught:
             audit_stage(config, reporter)
     assert not any("checks fail" in line for line in said)
     assert len(caught.value.message) < 800

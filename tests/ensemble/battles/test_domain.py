@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble import errors
 from ensemble.battles import domain
 from ensemble.battles.domain import domain_texts, score_domains
-from ensemble.errors import DataError
 
 WORDS = tuple(f"w{number}" for number in range(20))
 
@@ -71,7 +71,7 @@ def test_the_sample_of_a_side_is_never_one_cluster_alone(monkeypatch: pytest.Mon
 
 
 def test_a_side_of_one_cluster_cannot_be_told_apart() -> None:
-    with pytest.raises(DataError, match="fewer than two clusters"):
+    with pytest.raises(errors.DataError, match="fewer than two clusters"):
         score_domains(_texts(4, 0), np.array([True, True, False, False]), np.array([0, 0, 1, 2]))
 
 

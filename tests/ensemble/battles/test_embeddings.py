@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ensemble import errors, find_duplicates, run
 from ensemble.audit.audit import audit_run
-from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.embeddings import _BLOCK, PARAPHRASE, Embeddings, read_embeddings
 from ensemble.battles.folds import FoldPlan
 from ensemble.battles.partition import Partition
 from ensemble.battles.split import read_split
-from ensemble.errors import ArtifactError, ConfigError, DataError
-from ensemble.pipeline import run
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.work import writing
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.fixture_types import Project
 
 QUESTIONS = {
     "en": "How long does a honey bee live?",
@@ -114,7 +114,7 @@ def test_blocks_are_compared_with_each_other() -> None:
 def test_a_vector_that_says_nothing_is_named(
     tmp_path: Path, rows: dict[str, Any], what: str
 ) -> None:
-    with pytest.raises(DataError, match=what):
+    with pytest.raises(errors.DataError, match=what):
         read_embeddings(vectors(tmp_path / "v.parquet", rows), 0.9)
 
 
@@ -135,7 +135,7 @@ def test_files_that_hold_no_vectors(tmp_path: Path) -> None:
         ("text", "cannot be read"),
         ("absent", "cannot be read"),
     ):
-        with pytest.raises(DataError, match=what):
+        with pytest.raises(errors.DataError, match=what):
             read_embeddings(tmp_path / f"{name}.parquet", 0.9)
 
 
@@ -145,15 +145,15 @@ def folds(**more: Any) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_a_run_uses_them_says_so_and_its_audit_asks_for_the_file(
-    project: Any, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = pl.read_csv(project.path / "train.csv", schema_overrides={"id": pl.String})["id"]
-    alone = run(project.config())
+    alone = run(project.config()).directory
     cluster_of = dict(pl.read_parquet(alone / "clusters.parquet").rows())
     one = ids[0]
     two = next(name for name in ids if cluster_of[name] != cluster_of[one])
     path = vectors(project.path / "v.parquet", {one: [1.0, 2.0], two: [1.0, 2.1], "x": [1, -1]})
-    place = run(project.config(run_dir="other", folds=folds()))
+    place = run(project.config(run_dir="other", folds=folds())).directory
     joined = dict(pl.read_parquet(place / "clusters.parquet").rows())
     assert joined[one] == joined[two]
     plan = json.loads((place / "folds.json").read_text())
@@ -168,7 +168,7 @@ def test_a_run_uses_them_says_so_and_its_audit_asks_for_the_file(
     changed = audit_run(place)
     assert any("folds.embeddings" in check.detail for check in changed.checks if not check.ok)
     config = project.config(run_dir="other", folds=folds())
-    with writing(config) as reporter, pytest.raises(ArtifactError, match="file of vectors"):
+    with writing(config) as reporter, pytest.raises(errors.ArtifactError, match="file of vectors"):
         fit_stage(config, reporter)
     path.unlink()
     assert "source folds.embeddings" in audit_run(place).absent
@@ -187,10 +187,10 @@ def test_a_run_uses_them_says_so_and_its_audit_asks_for_the_file(
     assert audit_run(place).ok
 
 
-def test_an_audit_finds_a_torn_cluster_of_paraphrases(project: Any) -> None:
+def test_an_audit_finds_a_torn_cluster_of_paraphrases(project: Project) -> None:
     """A plan that was made without the vectors does not pass for one that was made with them."""
     ids = pl.read_csv(project.path / "train.csv", schema_overrides={"id": pl.String})["id"]
-    place = run(project.config())
+    place = run(project.config()).directory
     plan = pl.read_parquet(place / "folds.parquet").filter(pl.col("id").is_in(ids.implode()))
     one = plan.filter(pl.col("fold") == 0)["id"][0]
     two = plan.filter(pl.col("fold") == 1)["id"][0]
@@ -203,9 +203,9 @@ def test_an_audit_finds_a_torn_cluster_of_paraphrases(project: Any) -> None:
     assert "no recomputed cluster is split between folds" in failed
 
 
-def test_ids_that_no_battle_has_are_refused_and_a_threshold_alone_is_too(project: Any) -> None:
+def test_ids_that_no_battle_has_are_refused_and_a_threshold_alone_is_too(project: Project) -> None:
     vectors(project.path / "v.parquet", {"nobody": [1.0, 2.0]})
-    with pytest.raises(DataError, match="no vector has the id of a battle"):
+    with pytest.raises(errors.DataError, match="no vector has the id of a battle"):
         run(project.config(folds=folds()))
-    with pytest.raises(ConfigError, match="folds.embeddings is missing"):
+    with pytest.raises(errors.ConfigError, match="folds.embeddings is missing"):
         project.config(folds={"embedding_threshold": 0.9})

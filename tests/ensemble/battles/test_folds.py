@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble.battles.folds import (
-    PLAN_SCHEMA,
-    FoldPlan,
-    SourceAwareGroupKFold,
-    make_plan,
-    overlap_with_test,
-)
-from ensemble.errors import FoldError
+from ensemble import SourceAwareGroupKFold, errors
+from ensemble.battles.folds import PLAN_SCHEMA, FoldPlan, make_plan, overlap_with_test
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from tests.fixture_types import MakeBattles
 
 ROLES = ["target", "train", "pretrain", "pseudo", "ignore"]
 
@@ -61,7 +60,7 @@ def test_no_group_stands_on_both_sides_and_every_target_row_is_validated_once(
 
 
 @given(tables(), st.randoms(use_true_random=False))
-def test_names_of_groups_do_not_matter(table: dict[str, Any], random: Any) -> None:
+def test_names_of_groups_do_not_matter(table: dict[str, Any], random: Random) -> None:
     names = list(range(100, 113))
     random.shuffle(names)
     renamed = np.array([f"g{group:02d}" for group in table["groups"]])
@@ -100,35 +99,37 @@ def test_soft_labels_are_taken() -> None:
 @pytest.mark.parametrize("clusters", [1, 2, 3])
 def test_fewer_clusters_than_folds_is_an_error_that_says_how_many(clusters: int) -> None:
     groups = np.arange(20) % clusters
-    with pytest.raises(FoldError, match=f"{clusters} clusters of target rows cannot fill 4 folds"):
+    with pytest.raises(
+        errors.FoldError, match=f"{clusters} clusters of target rows cannot fill 4 folds"
+    ):
         list(SourceAwareGroupKFold(4).split(groups=groups))
 
 
 def test_groups_are_required() -> None:
-    with pytest.raises(FoldError, match="needs groups"):
+    with pytest.raises(errors.FoldError, match="needs groups"):
         list(SourceAwareGroupKFold(2).split(np.zeros(4)))
 
 
 def test_one_fold_is_refused() -> None:
-    with pytest.raises(FoldError, match="at least 2"):
+    with pytest.raises(errors.FoldError, match="at least 2"):
         SourceAwareGroupKFold(1)
 
 
 def test_y_of_another_length_is_refused() -> None:
-    with pytest.raises(FoldError, match="y has 3 rows and groups 4"):
+    with pytest.raises(errors.FoldError, match="y has 3 rows and groups 4"):
         list(SourceAwareGroupKFold(2).split(y=[0, 1, 2], groups=[0, 1, 2, 3]))
 
 
 @pytest.mark.parametrize("name", ["roles", "sources"])
 def test_columns_of_another_length_are_refused(name: str) -> None:
     for length in (3, 5):
-        with pytest.raises(FoldError, match=f"{name} has {length} rows and groups 4"):
+        with pytest.raises(errors.FoldError, match=f"{name} has {length} rows and groups 4"):
             list(SourceAwareGroupKFold(2).split(groups=[0, 1, 2, 3], **{name: ["target"] * length}))
 
 
 def test_an_unknown_role_is_refused() -> None:
     roles = ["target", "Target", "test", "ignore"]
-    with pytest.raises(FoldError, match='unknown role "Target"(.|\n)*did you mean "target"'):
+    with pytest.raises(errors.FoldError, match='unknown role "Target"(.|\n)*did you mean "target"'):
         list(SourceAwareGroupKFold(2).split(groups=[0, 1, 2, 3], roles=roles))
 
 
@@ -214,7 +215,7 @@ def test_the_fingerprint_sees_where_an_id_ends() -> None:
     assert FoldPlan(first, 2).fingerprint != FoldPlan(second, 2).fingerprint
 
 
-def test_make_plan_gives_folds_to_target_rows_alone(make_battles: Any) -> None:
+def test_make_plan_gives_folds_to_target_rows_alone(make_battles: MakeBattles) -> None:
     battles = pl.concat(
         [
             make_battles(30, prompts=10),

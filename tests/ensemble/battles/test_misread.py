@@ -12,10 +12,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ensemble import errors
 from ensemble.battles.loading import load_battles
 from ensemble.battles.refused_files import check_file_kind
 from ensemble.battles.swap import sides_by_hash
-from ensemble.errors import DataError
 
 COLUMNS = ["id", "prompt", "response_a", "response_b"]
 LABELS = ["winner_model_a", "winner_model_b", "winner_tie"]
@@ -47,13 +47,15 @@ def test_soft_labels_of_three_decimals_are_normalized(tmp_path: Path) -> None:
     assert found.sum_horizontal().to_list() == pytest.approx([1.0] * 3, abs=1e-12)
     assert found.row(2) == shares[2]
     rows = [text(0, winner_model_a=0.5, winner_model_b=0.3, winner_tie=0.19)]
-    with pytest.raises(DataError, match="do not sum to 1"):
+    with pytest.raises(errors.DataError, match="do not sum to 1"):
         load(write(tmp_path / "u.csv", rows))
 
 
 def test_two_columns_that_contradict_each_other_are_an_error(tmp_path: Path) -> None:
     one = text(0, winner="model_b", winner_model_a=1, winner_model_b=0, winner_tie=0)
-    with pytest.raises(DataError, match="winner and winner_model_a differ: winner is 'model_b'"):
+    with pytest.raises(
+        errors.DataError, match="winner and winner_model_a differ: winner is 'model_b'"
+    ):
         load(write(tmp_path / "t.csv", [one]))
     soft = text(0, winner="model_b", winner_model_a=0.2, winner_model_b=0.5, winner_tie=0.3)
     assert load(write(tmp_path / "u.csv", [soft]))["label_b"].to_list() == [0.5]
@@ -75,7 +77,9 @@ def test_texts_and_conversations_that_differ_are_an_error(tmp_path: Path) -> Non
     for name, content in (("same", both), ("other", other)):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(content))
     assert load(tmp_path / "same.jsonl")["response_b"].to_list() == [["y"]]
-    with pytest.raises(DataError, match="conversation_a and conversation_b differ from prompt"):
+    with pytest.raises(
+        errors.DataError, match="conversation_a and conversation_b differ from prompt"
+    ):
         load(tmp_path / "other.jsonl")
 
 
@@ -108,7 +112,9 @@ def test_lists_as_python_writes_them_are_read(
 
 def test_an_array_without_commas_is_not_one_text(tmp_path: Path) -> None:
     row = text(0, winner="tie", response_a="['one' 'two']")
-    with pytest.raises(DataError, match="response_a is .* not a JSON list of turns") as caught:
+    with pytest.raises(
+        errors.DataError, match="response_a is .* not a JSON list of turns"
+    ) as caught:
         load(write(tmp_path / "t.csv", [row]))
     assert "plain" not in str(caught.value), "that would read the brackets as text"
 
@@ -118,7 +124,7 @@ def test_lists_are_no_plain_text(cell: str, tmp_path: Path) -> None:
     rows = [text(i, winner="tie") | dict.fromkeys(COLUMNS[1:], cell) for i in range(4)]
     path = write(tmp_path / "t.csv", rows)
     with pytest.raises(
-        DataError, match='4 of 4 cells of prompt are lists(.|\n)*text_format = "json'
+        errors.DataError, match='4 of 4 cells of prompt are lists(.|\n)*text_format = "json'
     ):
         load(path, text_format="plain")
     mixed = [
@@ -152,7 +158,9 @@ def test_a_class_that_goes_with_the_rows_left_out_is_an_error(gone: str, tmp_pat
         rows += [text(6 + i, winner="unentschieden") for i in range(3)]
     else:
         rows += [text(6, winner="tie", prompt="broken")]
-    with pytest.raises(DataError, match="no row with winner_tie is left: . rows were left out"):
+    with pytest.raises(
+        errors.DataError, match="no row with winner_tie is left: . rows were left out"
+    ):
         load(write(tmp_path / "t.csv", rows), on_bad_rows="drop")
 
 
@@ -164,7 +172,7 @@ def test_hints_never_exchange_sides_nor_name_a_column_twice(
     pair: tuple[str, str], tmp_path: Path
 ) -> None:
     row = {"id": "1", "prompt": '["p"]', pair[1]: '["b"]', pair[0]: '["a"]', "winner": "tie"}
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(errors.DataError) as caught:
         load(write(tmp_path / "t.csv", [row]))
     said = str(caught.value).splitlines()[0]
     for side, name in zip("ab", pair, strict=True):
@@ -178,14 +186,14 @@ def test_a_header_of_80_000_columns_is_refused_at_once_and_in_short(tmp_path: Pa
     path = tmp_path / "t.csv"
     path.write_text(",".join(f"c{i}" for i in range(80_000)) + "\n")
     began = time.perf_counter()
-    with pytest.raises(DataError, match="79,980 more") as caught:
+    with pytest.raises(errors.DataError, match="79,980 more") as caught:
         load(path)
     assert time.perf_counter() - began < 5 and len(str(caught.value)) < 2_000
 
 
 def test_ids_that_became_floats_are_named(tmp_path: Path) -> None:
     rows = [text(0, winner="tie") | {"id": f"{i}.0"} for i in range(3)]
-    with pytest.raises(DataError, match='the ids are floats: "0.0"'):
+    with pytest.raises(errors.DataError, match='the ids are floats: "0.0"'):
         load(write(tmp_path / "t.csv", rows))
 
 
@@ -228,9 +236,9 @@ def test_what_is_no_table_is_named_for_what_it_is(
         path.write_bytes(content)
     elif content is not None:
         content(path)
-    with pytest.raises(DataError, match=what):
+    with pytest.raises(errors.DataError, match=what):
         load(path)
-    with pytest.raises(DataError, match=what):
+    with pytest.raises(errors.DataError, match=what):
         check_file_kind(path)
 
 

@@ -7,33 +7,35 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
+from ensemble import errors, hookimpl
 from ensemble.battles import prepare as module
 from ensemble.battles.prepare import prepare, read_battles, read_summary
-from ensemble.errors import ArtifactError, EnsembleError, PluginError
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import Manager, use_manager
 from ensemble.storage import hashing, json_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ensemble.plugin.base import Register
+    from tests.fixture_types import Project
+
 TABLES = ["battles.parquet", "clusters.parquet", "duplicates.parquet"]
 
 
 @pytest.fixture
-def run(project: Any) -> Path:
+def run(project: Project) -> Path:
     (project.path / "run").mkdir()
     prepare(project.config())
-    return project.path / "run"  # type: ignore[no-any-return]
+    return project.path / "run"
 
 
 @pytest.mark.parametrize("text", ["[1]", "null", "{}", "{", '{"key": 1, "files": {}}', "3"])
-def test_a_damaged_summary_is_refused_and_made_anew(project: Any, run: Path, text: str) -> None:
+def test_a_damaged_summary_is_refused_and_made_anew(project: Project, run: Path, text: str) -> None:
     whole = (run / "battles.json").read_text()
     (run / "battles.json").write_text(text)
-    with pytest.raises(ArtifactError, match="ensemble prepare CONFIG` again"):
+    with pytest.raises(errors.ArtifactError, match="ensemble prepare CONFIG` again"):
         read_summary(run)
-    with pytest.raises(ArtifactError, match="ensemble prepare CONFIG` again"):
+    with pytest.raises(errors.ArtifactError, match="ensemble prepare CONFIG` again"):
         read_battles(run)
     assert prepare(project.config())
     assert (run / "battles.json").read_text() == whole
@@ -44,19 +46,19 @@ def test_a_summary_that_lost_a_key_is_refused(run: Path, key: str) -> None:
     summary = json.loads((run / "battles.json").read_text())
     del summary[key]
     (run / "battles.json").write_text(json.dumps(summary))
-    with pytest.raises(ArtifactError, match="not what was written"):
+    with pytest.raises(errors.ArtifactError, match="not what was written"):
         read_summary(run)
 
 
 @pytest.mark.parametrize("made_by", [{}, {"version": module.VERSION - 1}])
 def test_battles_of_another_version_are_refused_and_made_anew(
-    project: Any, run: Path, made_by: dict[str, int]
+    project: Project, run: Path, made_by: dict[str, int]
 ) -> None:
     whole = (run / "battles.json").read_text()
     stored = read_summary(run)
     older = {"key": stored.key, "files": stored.files, "made_by": made_by}
     json_files.write_checksummed(run / "battles.json", older)
-    with pytest.raises(ArtifactError, match="prepared by another version"):
+    with pytest.raises(errors.ArtifactError, match="prepared by another version"):
         read_battles(run)
     told: list[str] = []
     assert prepare(project.config(), told.append)
@@ -65,13 +67,17 @@ def test_battles_of_another_version_are_refused_and_made_anew(
 
 
 @pytest.mark.parametrize("name", ["battles.json", *TABLES])
-def test_a_directory_in_the_place_of_a_file_is_named(project: Any, run: Path, name: str) -> None:
+def test_a_directory_in_the_place_of_a_file_is_named(
+    project: Project, run: Path, name: str
+) -> None:
     (run / name).unlink()
     (run / name).mkdir()
-    with pytest.raises(ArtifactError, match="ensemble prepare CONFIG` again"):
+    with pytest.raises(errors.ArtifactError, match="ensemble prepare CONFIG` again"):
         for read in (module.read_battles, module.read_clusters, module.read_pairs):
             read(run)
-    with pytest.raises(EnsembleError, match=f"Is a directory(.|\\n)*{name}(.|\\n)*in the way"):
+    with pytest.raises(
+        errors.EnsembleError, match=f"Is a directory(.|\\n)*{name}(.|\\n)*in the way"
+    ):
         prepare(project.config())
 
 
@@ -82,12 +88,14 @@ def test_a_table_that_cannot_be_read_is_an_artifact_error(
         raise pl.exceptions.ComputeError(f"{path} is of a version to come")
 
     monkeypatch.setattr(pl, "read_parquet", refuse)
-    with pytest.raises(ArtifactError, match="cannot be read(.|\\n)*version to come(.|\\n)*again"):
+    with pytest.raises(
+        errors.ArtifactError, match="cannot be read(.|\\n)*version to come(.|\\n)*again"
+    ):
         read_battles(run)
 
 
 def test_an_unreadable_table_is_made_anew(
-    project: Any, run: Path, monkeypatch: pytest.MonkeyPatch
+    project: Project, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = Path.open
 
@@ -96,7 +104,10 @@ def test_an_unreadable_table_is_made_anew(
             raise PermissionError(13, "Permission denied")
         return opened(path, *args, **options)
 
-    with monkeypatch.context() as patch, pytest.raises(ArtifactError, match="missing or not what"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(errors.ArtifactError, match="missing or not what"),
+    ):
         patch.setattr(Path, "open", refuse)
         read_battles(run)
     with monkeypatch.context() as patch:
@@ -117,9 +128,9 @@ def _once_refused(refused: Path) -> Any:
 
 
 @pytest.fixture
-def loaded(project: Any) -> Iterator[list[Path]]:
+def loaded(project: Project) -> Iterator[list[Path]]:
     """A loader that reads all CSV files of a directory, or one; gives what it was called with."""
-    assert project  # its fixture sets a manager too, and has to come first
+    assert project.path.is_dir()  # its fixture sets a manager too, and has to come first
     calls: list[Path] = []
 
     def parts(path: Path) -> pl.DataFrame:
@@ -129,7 +140,7 @@ def loaded(project: Any) -> Iterator[list[Path]]:
 
     class Plugin:
         @hookimpl
-        def register_loaders(self, register: Any) -> None:
+        def register_loaders(self, register: Register) -> None:
             register("parts", parts)
 
     use_manager(Manager({"parts": Plugin()}))
@@ -137,12 +148,12 @@ def loaded(project: Any) -> Iterator[list[Path]]:
     use_manager(None)
 
 
-def _sources(project: Any, path: str) -> list[dict[str, Any]]:
+def _sources(project: Project, path: str) -> list[dict[str, Any]]:
     return [{"name": "arena", "path": path, "role": "target", "loader": "parts"}]
 
 
 def test_a_directory_is_known_by_the_table_that_its_loader_makes(
-    project: Any, loaded: list[Path]
+    project: Project, loaded: list[Path]
 ) -> None:
     (project.path / "run").mkdir()
     (project.path / "parts").mkdir()
@@ -161,7 +172,7 @@ def test_a_directory_is_known_by_the_table_that_its_loader_makes(
     assert read_summary(project.path / "run").key != key
 
 
-def test_a_file_with_a_loader_is_known_by_its_bytes(project: Any, loaded: list[Path]) -> None:
+def test_a_file_with_a_loader_is_known_by_its_bytes(project: Project, loaded: list[Path]) -> None:
     (project.path / "run").mkdir()
     config = project.config(sources=_sources(project, "train.csv"))
     assert prepare(config)
@@ -169,7 +180,9 @@ def test_a_file_with_a_loader_is_known_by_its_bytes(project: Any, loaded: list[P
     assert len(loaded) == 1
 
 
-def test_what_a_loader_cannot_read_is_its_error(project: Any, loaded: list[Path]) -> None:
-    with pytest.raises(PluginError, match=r"the loader raised FileNotFoundError(.|\n)*nowhere"):
+def test_what_a_loader_cannot_read_is_its_error(project: Project, loaded: list[Path]) -> None:
+    with pytest.raises(
+        errors.PluginError, match=r"the loader raised FileNotFoundError(.|\n)*nowhere"
+    ):
         prepare(project.config(sources=_sources(project, "nowhere")))
     assert loaded == [project.path / "nowhere"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ensemble.battles.shared_text import FEWEST_TEXTS, shared_text
 from ensemble.stages.prepare import prepare_stage
@@ -12,9 +12,7 @@ from ensemble.stages.split import split_stage
 from ensemble.stages.work import writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import polars as pl
+    from tests.fixture_types import MakeBattles, Project, WriteCsv
 
 TEMPLATE = "You are a judge who reads with care.\nSay which answer is better: "
 DRAW = random.Random(3)
@@ -44,7 +42,7 @@ def test_few_different_texts_and_texts_that_share_little_have_none() -> None:
 
 
 def test_a_large_cluster_names_it_in_its_warning_and_in_the_report(
-    project: Any, make_battles: Callable[..., pl.DataFrame], write_csv: Callable[..., None]
+    project: Project, make_battles: MakeBattles, write_csv: WriteCsv
 ) -> None:
     import polars as pl
 

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
+from ensemble import errors
 from ensemble.battles.prepare import prepare, read_battles, read_summary
 from ensemble.battles.split import read_split, read_split_summary, split, split_key
-from ensemble.errors import ArtifactError, DataError, FoldError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.fixture_types import Project
 
 
 def _split(run: Path, **changes: Any) -> bool:
@@ -19,14 +21,14 @@ def _split(run: Path, **changes: Any) -> bool:
 
 
 @pytest.fixture
-def run(project: Any) -> Path:
+def run(project: Project) -> Path:
     config = project.config()
     (project.path / "run").mkdir()
     prepare(config)
-    return project.path / "run"  # type: ignore[no-any-return]
+    return project.path / "run"
 
 
-def test_prepare_keeps_all_rows_and_does_nothing_twice(project: Any, run: Path) -> None:
+def test_prepare_keeps_all_rows_and_does_nothing_twice(project: Project, run: Path) -> None:
     battles, key = read_battles(run)
     assert len(battles) == 60 + 20 + 9
     assert battles["is_test"].sum() == 9
@@ -36,7 +38,7 @@ def test_prepare_keeps_all_rows_and_does_nothing_twice(project: Any, run: Path) 
 
 
 @pytest.mark.parametrize("file", ["train.csv", "test.csv"])
-def test_prepare_notices_changed_files(project: Any, run: Path, file: str) -> None:
+def test_prepare_notices_changed_files(project: Project, run: Path, file: str) -> None:
     path = project.path / file
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-1]))
@@ -45,30 +47,30 @@ def test_prepare_notices_changed_files(project: Any, run: Path, file: str) -> No
     assert read_summary(run).key != key
 
 
-def test_weights_do_not_touch_the_battles(project: Any, run: Path) -> None:
+def test_weights_do_not_touch_the_battles(project: Project, run: Path) -> None:
     sources = [source.model_dump(exclude_none=True) for source in project.config().sources]
     sources[1]["weight"] = 0.1
     assert not prepare(project.config(sources=sources))
 
 
 @pytest.mark.parametrize("name", ["battles.parquet", "clusters.parquet", "duplicates.parquet"])
-def test_a_damaged_file_is_refused_and_made_anew(project: Any, run: Path, name: str) -> None:
+def test_a_damaged_file_is_refused_and_made_anew(project: Project, run: Path, name: str) -> None:
     content = (run / name).read_bytes()
     (run / name).write_bytes(content[:-10])
-    with pytest.raises(ArtifactError, match="not what was written(.|\n)*prepare"):
+    with pytest.raises(errors.ArtifactError, match="not what was written(.|\n)*prepare"):
         _split(run)
     assert prepare(project.config())
     assert (run / name).read_bytes() == content
 
 
-def test_a_missing_source_is_named(project: Any) -> None:
+def test_a_missing_source_is_named(project: Project) -> None:
     (project.path / "extra.csv").unlink()
-    with pytest.raises(DataError, match="cannot be read(.|\n)*extra.csv"):
+    with pytest.raises(errors.DataError, match="cannot be read(.|\n)*extra.csv"):
         prepare(project.config())
 
 
 def test_splitting_before_preparing_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="have not been prepared(.|\n)*ensemble prepare"):
+    with pytest.raises(errors.ArtifactError, match="have not been prepared(.|\n)*ensemble prepare"):
         _split(tmp_path)
 
 
@@ -83,7 +85,7 @@ def test_the_plan_is_written_once_and_read_back(run: Path) -> None:
 def test_other_settings_make_another_plan(run: Path) -> None:
     _split(run)
     assert _split(run, n_splits=4)
-    with pytest.raises(ArtifactError, match="with other settings"):
+    with pytest.raises(errors.ArtifactError, match="with other settings"):
         read_split(run, split_key(read_battles(run)[1], 3, 7))
 
 
@@ -96,7 +98,7 @@ def test_cut_rows_are_counted_with_their_reason(run: Path) -> None:
     assert sum(cut["rows"] for cut in cuts) == 8
 
 
-def test_test_rows_with_a_labeled_relative_are_counted(project: Any) -> None:
+def test_test_rows_with_a_labeled_relative_are_counted(project: Project) -> None:
     train, path = pl.read_csv(project.path / "train.csv"), project.path / "test.csv"
     test = pl.read_csv(path)
     prompts = [train["prompt"][0], train["prompt"][1], *test["prompt"][2:]]
@@ -109,7 +111,7 @@ def test_test_rows_with_a_labeled_relative_are_counted(project: Any) -> None:
     assert overlap["rows"] >= 2
 
 
-def test_a_target_of_one_class_is_a_warning(project: Any) -> None:
+def test_a_target_of_one_class_is_a_warning(project: Project) -> None:
     table = pl.read_csv(project.path / "train.csv")
     only = {"winner_model_a": 0.0, "winner_model_b": 1.0, "winner_tie": 0.0}
     table.with_columns(**{name: pl.lit(value) for name, value in only.items()}).write_csv(
@@ -131,7 +133,7 @@ def test_a_large_cluster_is_a_warning_that_names_its_text(run: Path) -> None:
 
 
 def test_too_few_clusters_is_an_error(run: Path) -> None:
-    with pytest.raises(FoldError, match="10 clusters of target rows cannot fill 11 folds"):
+    with pytest.raises(errors.FoldError, match="10 clusters of target rows cannot fill 11 folds"):
         _split(run, n_splits=11)
 
 
@@ -139,7 +141,7 @@ def test_an_altered_plan_is_refused(run: Path) -> None:
     _split(run)
     frame = pl.read_parquet(run / "folds.parquet")
     frame.with_columns(fold=pl.lit(0, pl.Int32)).write_parquet(run / "folds.parquet")
-    with pytest.raises(ArtifactError, match="not the one that was recorded"):
+    with pytest.raises(errors.ArtifactError, match="not the one that was recorded"):
         read_split(run)
     assert _split(run)
 
@@ -152,7 +154,9 @@ def test_a_summary_that_lost_a_key_is_refused_and_made_anew(run: Path, key: str)
     del summary[key]
     (run / "folds.json").write_text(json.dumps(summary))
     for read in (read_split, read_split_summary):
-        with pytest.raises(ArtifactError, match="not what was written(.|\n)*split CONFIG` again"):
+        with pytest.raises(
+            errors.ArtifactError, match="not what was written(.|\n)*split CONFIG` again"
+        ):
             read(run)
     assert _split(run)
     assert (run / "folds.json").read_text() == whole
@@ -161,13 +165,13 @@ def test_a_summary_that_lost_a_key_is_refused_and_made_anew(run: Path, key: str)
 @pytest.mark.parametrize("text", ["[1]", "null", "{}", "{"])
 def test_a_summary_of_another_shape_is_refused_and_made_anew(run: Path, text: str) -> None:
     (run / "folds.json").write_text(text)
-    with pytest.raises(ArtifactError, match="split CONFIG` again"):
+    with pytest.raises(errors.ArtifactError, match="split CONFIG` again"):
         read_split_summary(run)
     assert _split(run)
 
 
 def test_the_summary_says_how_the_plan_was_made(run: Path) -> None:
-    with pytest.raises(ArtifactError, match="there is no fold plan"):
+    with pytest.raises(errors.ArtifactError, match="there is no fold plan"):
         read_split_summary(run)
     _split(run)
     summary = read_split_summary(run)

@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
+from ensemble import errors, run
 from ensemble.audit.audit import audit_run
 from ensemble.battles.prepare import read_summary
-from ensemble.errors import ArtifactError
-from ensemble.pipeline import run
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.predict import predict_stage
-from ensemble.stages.prepare import prepare_stage
 from ensemble.stages.split import split_stage
 from ensemble.stages.stack import stack_stage
 from ensemble.stages.work import writing
+from tests.ensemble.stages import prepare_and_split
 
 if TYPE_CHECKING:
-    from ensemble.config.settings import Config
+    from collections.abc import Callable
+
+    from ensemble import Config
+    from ensemble.run_dir.reporter import Reporter
+    from tests.fixture_types import Project
 
 LATER: list[Any] = [split_stage, fit_stage, stack_stage, predict_stage]
 OTHER = "other sources or settings than the config now says(.|\n)*ensemble prepare CONFIG"
@@ -31,8 +34,8 @@ REPLACED = 'source "{}" is not the one that was prepared(.|\n)*ensemble prepare 
 
 
 @pytest.fixture
-def place(project: Any) -> Path:
-    return run(project.config())
+def place(project: Project) -> Path:
+    return run(project.config()).directory
 
 
 def _sources(config: Config, **changes: Any) -> list[dict[str, Any]]:
@@ -41,10 +44,12 @@ def _sources(config: Config, **changes: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("stage", LATER)
-def test_another_threshold_asks_for_other_battles(project: Any, place: Path, stage: Any) -> None:
+def test_another_threshold_asks_for_other_battles(
+    project: Project, place: Path, stage: Callable[[Config, Reporter], object]
+) -> None:
     recorded = (place / "config.toml").read_text()
     config = project.config(folds={"n_splits": 3, "near_duplicate_threshold": 0.5})
-    with writing(config) as reporter, pytest.raises(ArtifactError, match=OTHER):
+    with writing(config) as reporter, pytest.raises(errors.ArtifactError, match=OTHER):
         stage(config, reporter)
     assert (place / "config.toml").read_text() == recorded
     assert audit_run(place).ok
@@ -61,18 +66,18 @@ def test_another_threshold_asks_for_other_battles(project: Any, place: Path, sta
     ],
 )
 def test_a_source_that_is_read_in_another_way_is_another(
-    project: Any, place: Path, change: dict[str, str]
+    project: Project, place: Path, change: dict[str, str]
 ) -> None:
     assert place.exists()
     config = project.config(sources=_sources(project.config(), **change))
-    with writing(config) as reporter, pytest.raises(ArtifactError, match=OTHER):
+    with writing(config) as reporter, pytest.raises(errors.ArtifactError, match=OTHER):
         fit_stage(config, reporter)
 
 
-def test_a_test_file_that_comes_or_goes_is_noticed(project: Any, place: Path) -> None:
+def test_a_test_file_that_comes_or_goes_is_noticed(project: Project, place: Path) -> None:
     assert place.exists()
     config = project.config().model_copy(update={"test": None})
-    with writing(config) as reporter, pytest.raises(ArtifactError, match=OTHER):
+    with writing(config) as reporter, pytest.raises(errors.ArtifactError, match=OTHER):
         predict_stage(config, reporter)
 
 
@@ -82,7 +87,7 @@ def test_a_test_file_that_comes_or_goes_is_noticed(project: Any, place: Path) ->
     ids=lambda use: next(iter(use)),
 )
 def test_another_use_of_the_rows_needs_no_other_battles(
-    project: Any, place: Path, use: dict[str, Any]
+    project: Project, place: Path, use: dict[str, Any]
 ) -> None:
     config = project.config(sources=_sources(project.config(), **use))
     with writing(config) as reporter:
@@ -94,17 +99,24 @@ def test_another_use_of_the_rows_needs_no_other_battles(
 @pytest.mark.parametrize("stage", LATER)
 @pytest.mark.parametrize(("file", "source"), [("train.csv", "arena"), ("test.csv", "test")])
 def test_a_file_that_has_changed_is_noticed(
-    project: Any, place: Path, stage: Any, file: str, source: str
+    project: Project,
+    place: Path,
+    stage: Callable[[Config, Reporter], object],
+    file: str,
+    source: str,
 ) -> None:
     assert place.exists()
     path = project.path / file
     path.write_text(path.read_text().replace("answer", "ANSWER"))
     config = project.config()
-    with writing(config) as reporter, pytest.raises(ArtifactError, match=REPLACED.format(source)):
+    with (
+        writing(config) as reporter,
+        pytest.raises(errors.ArtifactError, match=REPLACED.format(source)),
+    ):
         stage(config, reporter)
 
 
-def test_files_that_are_gone_are_no_matter(project: Any, place: Path) -> None:
+def test_files_that_are_gone_are_no_matter(project: Project, place: Path) -> None:
     for name in ("train.csv", "extra.csv", "test.csv"):
         (project.path / name).unlink()
     config = project.config()
@@ -114,12 +126,10 @@ def test_files_that_are_gone_are_no_matter(project: Any, place: Path) -> None:
 
 
 def test_the_threshold_on_record_is_the_one_that_made_the_clusters(
-    project: Any, place: Path
+    project: Project, place: Path
 ) -> None:
     config = project.config(folds={"n_splits": 3, "near_duplicate_threshold": 0.9})
-    with writing(config) as reporter:
-        prepare_stage(config, reporter)
-        split_stage(config, reporter)
+    prepare_and_split(config)
     assert json.loads((place / "folds.json").read_text())["near_duplicate_threshold"] == 0.9
     assert read_summary(place).settings["near_duplicate_threshold"] == 0.9
 
@@ -133,7 +143,7 @@ def test_the_threshold_on_record_is_the_one_that_made_the_clusters(
     ],
 )
 def test_the_audit_fails_under_a_config_that_describes_something_else(
-    project: Any, place: Path, changes: dict[str, Any]
+    project: Project, place: Path, changes: dict[str, Any]
 ) -> None:
     project.config(**changes)
     text = (project.path / "config.toml").read_text()
@@ -143,7 +153,7 @@ def test_the_audit_fails_under_a_config_that_describes_something_else(
     assert "run `ensemble " in failed[0].detail
 
 
-def test_a_torn_pair_cannot_be_hidden_behind_a_lax_plan(project: Any) -> None:
+def test_a_torn_pair_cannot_be_hidden_behind_a_lax_plan(project: Project) -> None:
     """Clusters of threshold 1.0, a config of 0.8, and two prompts that differ by a letter."""
     path = project.path / "train.csv"
     frame = pl.read_csv(path)
@@ -152,7 +162,7 @@ def test_a_torn_pair_cannot_be_hidden_behind_a_lax_plan(project: Any) -> None:
     prompts = [json.dumps([f"{words[i // 3]} {'xyz'[i % 3]}"]) for i in range(60)]
     frame.with_columns(prompt=pl.Series(prompts)).write_csv(path)
     config = project.config(folds={"n_splits": 3, "near_duplicate_threshold": 1.0})
-    place = run(config)
+    place = run(config).directory
     recorded = place / "config.toml"
     recorded.write_text(recorded.read_text().replace("threshold = 1.0", "threshold = 0.8"))
     failed = {check.name for check in audit_run(place).checks if not check.ok}

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -9,8 +9,11 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from ensemble.battles.swap import stack_orders, swap_battles, swap_classes
 
+if TYPE_CHECKING:
+    from tests.fixture_types import MakeBattles
 
-def test_swapping_twice_gives_the_battles_back(make_battles: Any) -> None:
+
+def test_swapping_twice_gives_the_battles_back(make_battles: MakeBattles) -> None:
     battles = make_battles(5)
     swapped = swap_battles(battles)
     assert swapped.columns == battles.columns

@@ -13,10 +13,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ensemble import errors, find_duplicates
 from ensemble.battles.coverage import alignment, coverage
-from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.templates import Looked, find_templates
-from ensemble.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -237,7 +236,7 @@ def test_alignment_bears_wrong_letters() -> None:
 
 def test_more_passages_than_can_be_numbered_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ensemble.battles.passages._NUMBER", 3)
-    with pytest.raises(DataError, match="more than the 3 that can be compared"):
+    with pytest.raises(errors.DataError, match="more than the 3 that can be compared"):
         find_duplicates(table("people", single()))
 
 

@@ -8,11 +8,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
 from filelock import FileLock
+
+from tests.ensemble.audit.forging import add_training_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.fixture_types import Learners, Project
+
+    Command = Callable[..., subprocess.Popen[str]]
+    """Starts ``ensemble`` in a process of its own."""
 
 SLOW_LEARNER = """
 import json, os, time
@@ -42,11 +52,14 @@ class Slow(BaseLearner):
 def register_base_learners(register):
     register("slow", Slow)
 """
-LEARNERS = [{"name": "s", "plugin": "slow"}, {"name": "z", "plugin": "slow", "seconds": 0.2}]
+LEARNERS: Learners = [
+    {"name": "s", "plugin": "slow"},
+    {"name": "z", "plugin": "slow", "seconds": 0.2},
+]
 
 
 @pytest.fixture
-def command(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
     """Give a function that starts ``ensemble`` in a process where a third-party plugin is there."""
     site = tmp_path_factory.mktemp("site")
     (site / "slow_learner.py").write_text(SLOW_LEARNER)
@@ -72,9 +85,9 @@ def _finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def _write_config(project: Any, **changes: Any) -> Path:
+def _write_config(project: Project, **changes: Any) -> Path:
     project.config(LEARNERS, **changes)
-    return project.path / "config.toml"  # type: ignore[no-any-return]
+    return project.path / "config.toml"
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -102,7 +115,7 @@ def test_every_public_name_is_there() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_through_the_command_line(project: Any, command: Any) -> None:
+def test_a_run_through_the_command_line(project: Project, command: Command) -> None:
     config = _write_config(project)
     code, out, err = _finish(command("run", config, "--json"))
     assert code == 0, err
@@ -127,7 +140,7 @@ def test_a_run_through_the_command_line(project: Any, command: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["in-process", "processes"])
 def test_what_plugins_print_goes_to_standard_error(
-    executor: str, project: Any, command: Any
+    executor: str, project: Project, command: Command
 ) -> None:
     config = _write_config(project, execution={"executor": executor, "threads": 1})
     for verb in ("prepare", "split"):
@@ -144,7 +157,7 @@ def test_what_plugins_print_goes_to_standard_error(
 
 
 @pytest.mark.slow
-def test_the_stages_one_by_one(project: Any, command: Any) -> None:
+def test_the_stages_one_by_one(project: Project, command: Command) -> None:
     config = _write_config(project)
     stages: list[tuple[str, ...]] = [
         ("prepare",),
@@ -164,7 +177,7 @@ def test_the_stages_one_by_one(project: Any, command: Any) -> None:
 
 
 @pytest.mark.slow
-def test_sources_from_preparing_to_the_verdict(project: Any, command: Any) -> None:
+def test_sources_from_preparing_to_the_verdict(project: Project, command: Command) -> None:
     project.config([{"name": "s", "plugin": "slow", "seconds": 0.0}])
     path = project.path / "config.toml"
     asked = ("--learner", "s", "--folds", "0", "--rows", "50", "--seeds", "2", "--source", "extra")
@@ -183,7 +196,9 @@ def test_sources_from_preparing_to_the_verdict(project: Any, command: Any) -> No
     assert not (project.path / "run" / "learners").exists()
 
 
-def test_sources_measures_only_the_parts_that_are_asked_for(project: Any, command: Any) -> None:
+def test_sources_measures_only_the_parts_that_are_asked_for(
+    project: Project, command: Command
+) -> None:
     project.config([{"name": "s", "plugin": "slow", "seconds": 0.0}])
     asked = ("--learner", "s", "--folds", "0", "--seeds", "2", "--no-curve", "--no-shift")
     treatments = ("--treatment", "train", "--treatment", "train, weight 0.1")
@@ -197,7 +212,7 @@ def test_sources_measures_only_the_parts_that_are_asked_for(project: Any, comman
 
 
 def test_an_unknown_treatment_is_refused_with_the_list_of_those_there_are(
-    project: Any, command: Any
+    project: Project, command: Command
 ) -> None:
     project.config([{"name": "s", "plugin": "slow"}])
     path = project.path / "config.toml"
@@ -209,21 +224,14 @@ def test_an_unknown_treatment_is_refused_with_the_list_of_those_there_are(
 
 
 @pytest.mark.slow
-def test_an_audit_that_fails_exits_with_1_and_names_the_ids(project: Any, command: Any) -> None:
-    from ensemble.storage.hashing import hash_file
-    from ensemble.storage.json_files import write_checksummed
-
+def test_an_audit_that_fails_exits_with_1_and_names_the_ids(
+    project: Project, command: Command
+) -> None:
     config = _write_config(project)
     assert _finish(command("run", config, "--quiet"))[0] == 0
     fold = project.path / "run/learners/s/fold-0"
     leak = pl.read_parquet(fold / "oof.parquet")["id"][0]
-    ids = pl.read_parquet(fold / "train_ids.parquet")
-    planted = pl.DataFrame({"id": [leak], "stage": ["train"]}, schema=ids.schema)
-    pl.concat([ids, planted]).write_parquet(fold / "train_ids.parquet")
-    manifest = json.loads((fold / "manifest.json").read_text())
-    manifest["files"]["train_ids.parquet"] = hash_file(fold / "train_ids.parquet")
-    manifest["rows"]["train"] += 1
-    write_checksummed(fold / "manifest.json", manifest)
+    add_training_row(fold, leak)
     code, out, _ = _finish(command("audit", project.path / "run", "--json"))
     assert code == 1
     failed = [check for check in json.loads(out)["checks"] if not check["ok"]]
@@ -232,7 +240,7 @@ def test_an_audit_that_fails_exits_with_1_and_names_the_ids(project: Any, comman
 
 @pytest.mark.slow
 def test_a_check_exits_with_1_where_a_stored_model_says_something_else(
-    project: Any, command: Any
+    project: Project, command: Command
 ) -> None:
     from ensemble.storage.hashing import hash_file
     from ensemble.storage.json_files import write_checksummed
@@ -260,7 +268,7 @@ def test_a_check_exits_with_1_where_a_stored_model_says_something_else(
 
 @pytest.mark.slow
 def test_an_audit_of_a_part_exits_with_0_only_where_a_part_is_asked_for(
-    project: Any, command: Any
+    project: Project, command: Command
 ) -> None:
     config = _write_config(project)
     assert _finish(command("run", config, "--quiet"))[0] == 0
@@ -286,19 +294,19 @@ def test_an_audit_of_a_part_exits_with_0_only_where_a_part_is_asked_for(
         (("demo", "--rows", "3"), 2, "Invalid value for '--rows'"),
     ],
 )
-def test_exit_codes(command: Any, arguments: tuple[str, ...], code: int, message: str) -> None:
+def test_exit_codes(command: Command, arguments: tuple[str, ...], code: int, message: str) -> None:
     returned, _, err = _finish(command(*arguments))
     assert (returned, message in err) == (code, True), err
     assert "Traceback" not in err
 
 
-def test_a_list_of_folds_that_is_none(project: Any, command: Any) -> None:
+def test_a_list_of_folds_that_is_none(project: Project, command: Command) -> None:
     code, _, err = _finish(command("fit", _write_config(project), "--folds", "0;1"))
     assert code == 2
     assert "'0;1' is not a list of folds" in err
 
 
-def test_learners_and_plugins_list_what_is_installed(command: Any) -> None:
+def test_learners_and_plugins_list_what_is_installed(command: Command) -> None:
     code, out, _ = _finish(command("learners", "--json"))
     assert code == 0
     listed = {(row["kind"], row["name"]): row["distribution"] for row in json.loads(out)}
@@ -309,7 +317,7 @@ def test_learners_and_plugins_list_what_is_installed(command: Any) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_on_one_run(project: Any, command: Any) -> None:
+def test_two_processes_on_one_run(project: Project, command: Command) -> None:
     config = _write_config(project)
     (project.path / "run").mkdir(exist_ok=True)
     with FileLock(project.path / "run" / ".lock"):
@@ -320,7 +328,7 @@ def test_two_processes_on_one_run(project: Any, command: Any) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_run_that_resumes(project: Any, command: Any) -> None:
+def test_ctrl_c_leaves_a_run_that_resumes(project: Project, command: Command) -> None:
     config = _write_config(project)
     process = command("run", config)
     _wait_for(project.path / "run/learners/s/fold-0/manifest.json")
@@ -336,7 +344,7 @@ def test_ctrl_c_leaves_a_run_that_resumes(project: Any, command: Any) -> None:
 
 
 @pytest.mark.slow
-def test_kill_at_any_moment_loses_nothing(project: Any, command: Any) -> None:
+def test_kill_at_any_moment_loses_nothing(project: Project, command: Command) -> None:
     config = _write_config(project)
     assert _finish(command("run", config, "--quiet"))[0] == 0
     run = project.path / "run"

@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ensemble import CLASSES
 from ensemble.cli.demo import against_truth, demo
-from ensemble.plugin.base import CLASSES
 
 TRUTH = {
     "id": ["t1", "t2", "x1", "n1", "n2", "n3"],
@@ -44,8 +44,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return demo(tmp_path_factory.mktemp("demo"), rows=200, seed=3)
 
 
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def _json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from ensemble import errors
 from ensemble.config.load import load_config, load_run_config, write_config
 from ensemble.config.source_settings import SourceSettings
-from ensemble.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ensemble import Config
 
 MINIMAL = """
 run_dir = "run"
@@ -18,7 +21,7 @@ role = "target"
 """
 
 
-def _load(tmp_path: Path, text: str) -> Any:
+def _load(tmp_path: Path, text: str) -> Config:
     path = tmp_path / "config.toml"
     path.write_text(text)
     return load_config(path)
@@ -138,7 +141,7 @@ LEARNER = '[[learners]]\nname = "one"\nplugin = "p"\n'
     ],
 )
 def test_faults(tmp_path: Path, addition: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(errors.ConfigError, match=message):
         _load(tmp_path, MINIMAL + addition)
 
 
@@ -156,7 +159,7 @@ def test_a_tilde_is_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("run_dir", ["~nosuch-user/x", "a\\u0000b"])
 def test_a_run_dir_that_is_no_path(tmp_path: Path, run_dir: str) -> None:
-    with pytest.raises(ConfigError, match="is no path"):
+    with pytest.raises(errors.ConfigError, match="is no path"):
         _load(tmp_path, MINIMAL.replace('"run"', f'"{run_dir}"'))
 
 
@@ -178,7 +181,9 @@ def test_a_run_that_would_write_over_its_input_is_refused(
     (tmp_path / "data").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "data")
     text = MINIMAL.replace('"run"', f'"{run_dir}"') + '[test]\npath = "data/test.csv"\n'
-    with pytest.raises(ConfigError, match="(.|\n)*".join(f"where {name} lies" for name in names)):
+    with pytest.raises(
+        errors.ConfigError, match="(.|\n)*".join(f"where {name} lies" for name in names)
+    ):
         _load(tmp_path, text)
 
 
@@ -206,14 +211,14 @@ def test_the_config_that_a_run_keeps_can_be_loaded(kept: Path) -> None:
 @pytest.mark.parametrize("missing", [".lock", "battles.json"])
 def test_a_config_where_no_run_is_yet_is_refused(kept: Path, missing: str) -> None:
     (kept / missing).unlink()
-    with pytest.raises(ConfigError, match="where the config lies"):
+    with pytest.raises(errors.ConfigError, match="where the config lies"):
         load_config(kept / "config.toml")
 
 
 def test_the_files_of_a_run_are_no_source_of_it(kept: Path) -> None:
     text = (kept / "config.toml").read_text().replace("/train.csv", "/run/battles.parquet")
     (kept / "config.toml").write_text(text)
-    with pytest.raises(ConfigError, match=r"where sources\[1\].path lies"):
+    with pytest.raises(errors.ConfigError, match=r"where sources\[1\].path lies"):
         load_config(kept / "config.toml")
 
 
@@ -227,22 +232,22 @@ def test_a_run_is_loaded_from_where_it_is_now(kept: Path, monkeypatch: pytest.Mo
 
 
 def test_a_directory_without_a_config_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"this is not a run directory"):
+    with pytest.raises(errors.ConfigError, match=r"this is not a run directory"):
         load_run_config(tmp_path)
 
 
 def test_all_faults_are_reported_together(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"n_split(.|\n)*choos"):
+    with pytest.raises(errors.ConfigError, match=r"n_split(.|\n)*choos"):
         _load(tmp_path, MINIMAL + '[folds]\nn_split = 3\n[stack]\nchoos = "mean"\n')
 
 
 def test_no_target_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match='no source has role = "target"'):
+    with pytest.raises(errors.ConfigError, match='no source has role = "target"'):
         _load(tmp_path, MINIMAL.replace('"target"', '"train"'))
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="the config cannot be read"):
+    with pytest.raises(errors.ConfigError, match="the config cannot be read"):
         load_config(tmp_path / "nothing.toml")
 
 
@@ -273,7 +278,7 @@ def test_the_use_of_a_source_is_what_the_config_says(tmp_path: Path) -> None:
 
 def test_an_unknown_learner_is_named(tmp_path: Path) -> None:
     config = _load(tmp_path, MINIMAL + '[[learners]]\nname = "length"\nplugin = "p"\n')
-    with pytest.raises(ConfigError, match='no learner is called "lenght"(.|\n)*"length"'):
+    with pytest.raises(errors.ConfigError, match='no learner is called "lenght"(.|\n)*"length"'):
         config.learner("lenght")
 
 

@@ -6,27 +6,30 @@ import json
 import shutil
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
 
+from ensemble import Config, errors, hookimpl, run
 from ensemble.audit.audit import audit_run
 from ensemble.config.load import load_config, load_run_config
-from ensemble.config.secrets import References, resolved_secrets, secret_digests
-from ensemble.config.settings import Config
-from ensemble.errors import ConfigError, DataError, EnsembleError, PluginError
-from ensemble.pipeline import run
-from ensemble.plugin.hookspecs import hookimpl
-from ensemble.redact import is_secret_name, mask_text, masked, redact, without_secrets
+from ensemble.config.secrets import secret_digests
 from ensemble.stages.prepare import prepare_stage
 from ensemble.stages.work import writing
 from ensemble.submission.new_rows import predict_file
 from ensemble_plugins.tfidf import Tfidf
+from tests.ensemble.config.secret_values import LOADER_TOKEN, PASSWORD, TOKEN, URL
+from tests.fakes import Prior
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+    from ensemble.plugin.base import Register
+    from tests.fixture_types import Project, UsePlugins
 
 WRONG = "wrong-token"
-TOKEN, LOADER_TOKEN, PASSWORD = "tok-5f3a91c2", "ldr-77ab0d1e", "pw-0c9d8e7f"
-URL = f"postgres://user:{PASSWORD}@host/base"
 
 
 class WithToken(Tfidf):
@@ -40,7 +43,7 @@ class WithToken(Tfidf):
         super().__init__(char_ngrams=(1, 2), min_df=1)
         self.api_token, self.endpoints, self.depth = api_token, endpoints, depth
 
-    def fit(self, *arguments: Any, **options: Any) -> Any:
+    def fit(self, *arguments: Any, **options: Any) -> Self:
         self.given.append((self.api_token, self.endpoints))
         return super().fit(*arguments, **options)
 
@@ -54,11 +57,11 @@ class Plugins:
     tokens: list[Any] = []  # noqa: RUF012
 
     @hookimpl
-    def register_base_learners(self, register: Any) -> None:
+    def register_base_learners(self, register: Register) -> None:
         register("with-token", WithToken)
 
     @hookimpl
-    def register_loaders(self, register: Any) -> None:
+    def register_loaders(self, register: Register) -> None:
         def load(path: Path, *, token: str, account: dict[str, Any]) -> pl.DataFrame:
             self.tokens.append((token, account))
             if token == WRONG:
@@ -69,7 +72,7 @@ class Plugins:
 
 
 @pytest.fixture
-def secretive(project: Any, use_plugins: Any) -> Any:
+def secretive(project: Project, use_plugins: UsePlugins) -> Callable[..., Config]:
     """Give a function that writes a config with secrets, and loads it."""
     use_plugins(secrets=Plugins())
     WithToken.given.clear()
@@ -97,8 +100,8 @@ def _keys(place: Path) -> list[str]:
     return [json.loads(path.read_text())["key"] for path in manifests]
 
 
-def test_no_file_of_a_run_holds_a_secret(secretive: Any) -> None:
-    place = run(secretive())
+def test_no_file_of_a_run_holds_a_secret(secretive: Callable[..., Config]) -> None:
+    place = run(secretive()).directory
     assert WithToken.given[0] == (TOKEN, [URL])
     assert Plugins.tokens[0] == (LOADER_TOKEN, {"user": "me", "password": PASSWORD})
     for path, content in _texts(place).items():
@@ -107,8 +110,10 @@ def test_no_file_of_a_run_holds_a_secret(secretive: Any) -> None:
     assert audit_run(place).ok
 
 
-def test_another_secret_of_a_loader_fits_nothing_where_it_loads_the_same(secretive: Any) -> None:
-    place = run(secretive())
+def test_another_secret_of_a_loader_fits_nothing_where_it_loads_the_same(
+    secretive: Callable[..., Config],
+) -> None:
+    place = run(secretive()).directory
     key = json.loads((place / "battles.json").read_text())["key"]
     fitted = len(WithToken.given)
     run(secretive(TOKEN, "another-loader-token"))
@@ -118,14 +123,16 @@ def test_another_secret_of_a_loader_fits_nothing_where_it_loads_the_same(secreti
 
 
 @pytest.mark.slow
-def test_another_secret_is_as_other_code(secretive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = run(secretive())
+def test_another_secret_is_as_other_code(
+    secretive: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = run(secretive()).directory
     before = _keys(place)
     run(secretive("another-token"))  # it is cheap: made anew, with a word
     assert "the secret api_token is another" in (place / "events.jsonl").read_text()
     assert not {*_keys(place)} & {*before}
     monkeypatch.setattr(WithToken, "cheap", False)
-    with pytest.raises(ConfigError, match=r"secret api_token is another(.|\n)*--keep t"):
+    with pytest.raises(errors.ConfigError, match=r"secret api_token is another(.|\n)*--keep t"):
         run(secretive())
     before, fitted = _keys(place), len(WithToken.given)
     run(secretive(), keep=["t"])
@@ -157,9 +164,9 @@ def test_a_digest_of_a_secret_does_not_tell_it(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.slow
 def test_a_secret_is_read_from_the_environment(
-    secretive: Any, project: Any, monkeypatch: pytest.MonkeyPatch
+    secretive: Callable[..., Config], project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = run(secretive())
+    plain = run(secretive()).directory
     keys = [
         json.loads(path.read_text())["key"] for path in plain.glob("learners/*/*/manifest.json")
     ]
@@ -170,7 +177,7 @@ def test_a_secret_is_read_from_the_environment(
     endpoint = URL.replace(PASSWORD, "${MY_PASSWORD}")
     config = secretive({"env": "MY_TOKEN"}, {"env": "MY_LOADER_TOKEN"}, endpoints=[endpoint])
     WithToken.given.clear()
-    place = run(config)
+    place = run(config).directory
     assert WithToken.given[0] == (TOKEN, [URL])
     assert all(TOKEN.encode() not in content for content in _texts(place).values())
     found = [
@@ -179,20 +186,22 @@ def test_a_secret_is_read_from_the_environment(
     assert sorted(found) == sorted(keys)
 
 
-def test_a_secret_that_is_not_set_stops_before_any_work(secretive: Any) -> None:
+def test_a_secret_that_is_not_set_stops_before_any_work(secretive: Callable[..., Config]) -> None:
     config = secretive({"env": "NO_SUCH_TOKEN"}, {"env": "NO_LOADER_TOKEN"})
-    with pytest.raises(ConfigError, match=r"no NO_SUCH_TOKEN(.|\n)*export NO_SUCH_TOKEN=") as error:
+    with pytest.raises(
+        errors.ConfigError, match=r"no NO_SUCH_TOKEN(.|\n)*export NO_SUCH_TOKEN="
+    ) as error:
         run(config)
     assert "NO_LOADER_TOKEN" in str(error.value)
     assert not (Path(config.run_dir) / "battles.json").exists()
-    with writing(config) as reporter, pytest.raises(ConfigError, match="no NO_LOADER_TOKEN"):
+    with writing(config) as reporter, pytest.raises(errors.ConfigError, match="no NO_LOADER_TOKEN"):
         prepare_stage(config, reporter)
 
 
 def test_the_runs_own_config_says_how_it_is_run_again(
-    secretive: Any, project: Any, monkeypatch: pytest.MonkeyPatch
+    secretive: Callable[..., Config], project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = run(secretive())
+    place = run(secretive()).directory
     text = (place / "config.toml").read_text()
     names = ["ARENA_ACCOUNT_PASSWORD", "ARENA_TOKEN", "T_API_TOKEN", "T_ENDPOINTS_1"]
     assert text.startswith("# Secrets are not stored.")
@@ -201,7 +210,7 @@ def test_the_runs_own_config_says_how_it_is_run_again(
     assert raw["learners"][0]["api_token"] == {"env": "T_API_TOKEN"}
     assert raw["sources"][0]["options"]["token"] == {"env": "ARENA_TOKEN"}
     output = project.path / "out.csv"
-    with pytest.raises(ConfigError, match="the environment has no T_"):
+    with pytest.raises(errors.ConfigError, match="the environment has no T_"):
         predict_file(load_run_config(place), project.path / "test.csv", output)
     assert audit_run(place).ok  # nothing is done with secrets there
     values = (PASSWORD, LOADER_TOKEN, TOKEN, PASSWORD)
@@ -215,11 +224,11 @@ def test_the_runs_own_config_says_how_it_is_run_again(
     assert (place / "config.toml").read_text() == text
 
 
-def test_errors_and_events_mask_what_a_plugin_repeats(secretive: Any) -> None:
+def test_errors_and_events_mask_what_a_plugin_repeats(secretive: Callable[..., Config]) -> None:
     config = secretive(loader_token=WRONG)
     with writing(config) as reporter:
         with pytest.raises(
-            PluginError, match="401 for \\*\\*\\* at postgres://user:\\*\\*\\*@host"
+            errors.PluginError, match="401 for \\*\\*\\* at postgres://user:\\*\\*\\*@host"
         ):
             prepare_stage(config, reporter)
         reporter.event("custom", note=f"used {TOKEN}", more=[{"x": f"{LOADER_TOKEN}!"}])
@@ -229,207 +238,43 @@ def test_errors_and_events_mask_what_a_plugin_repeats(secretive: Any) -> None:
 
 
 def test_a_parameter_with_a_name_like_a_secrets_makes_folds_anew(
-    project: Any, use_plugins: Any, fake_learners: Any
+    project: Project, use_plugins: UsePlugins
 ) -> None:
-    class Pooled(fake_learners):  # type: ignore[misc]
+    class Pooled(Prior):
         def __init__(self, pool_token: str = "last", max_pass: int = 1) -> None:  # noqa: S107
             self.pool_token, self.max_pass = pool_token, max_pass
             self.shift = float(pool_token == "mean") + max_pass  # noqa: S105
 
     class Brings:
         @hookimpl
-        def register_base_learners(self, register: Any) -> None:
+        def register_base_learners(self, register: Register) -> None:
             register("pooled", Pooled)
 
     use_plugins(mine=Brings())
     stored = []
     for token in ("last", "mean"):
-        place = run(project.config([{"name": "x", "plugin": "pooled", "pool_token": token}]))
+        place = run(
+            project.config([{"name": "x", "plugin": "pooled", "pool_token": token}])
+        ).directory
         stored.append(pl.read_parquet(place / "learners/x/fold-0/oof.parquet")["logit_a"][0])
     assert stored[1] == pytest.approx(stored[0] + 1)
     assert 'pool_token = "mean"' in (place / "config.toml").read_text()
     assert audit_run(place).ok
 
 
-def test_a_wrong_config_does_not_show_its_secrets(secretive: Any, project: Any) -> None:
+def test_a_wrong_config_does_not_show_its_secrets(
+    secretive: Callable[..., Config], project: Project
+) -> None:
     path = project.path / "config.toml"
     secretive()
     text = path.read_text().replace(
         f'token = "{LOADER_TOKEN}"', f'token = "{LOADER_TOKEN}"\nx = nan'
     )
     path.write_text(text.replace("seed = 7", f'seed = "{TOKEN}"'))
-    with pytest.raises(ConfigError, match=r"seed: input should be a valid integer, got '\*\*\*'"):
+    with pytest.raises(
+        errors.ConfigError, match=r"seed: input should be a valid integer, got '\*\*\*'"
+    ):
         load_config(path)
-    with pytest.raises(ConfigError, match="parameter") as error:
+    with pytest.raises(errors.ConfigError, match="parameter") as error:
         run(secretive(api_token=["list", TOKEN]))
     assert TOKEN not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "token",
-        "api_token",
-        "apiToken",
-        "HF_TOKEN",
-        "x-api-key",
-        "api_key",
-        "apikey",
-        "password",
-        "passwd",
-        "db_password",
-        "secret",
-        "aws_secret_access_key",
-        "credential",
-        "credentials",
-        "authorization",
-        "Authorization",
-        "private_key",
-        "access_key",
-        "auth_token",
-        "bearer",
-        "cookie",
-        "access_tokens",
-        "openai_key",
-        "dsn",
-        "HUGGING_FACE_HUB_TOKEN",
-        "access_token",
-        "bearer_token",
-        "session_token",
-        "use_auth_token",
-        "client_secret",
-        "access_token_secret",
-        "api_key_2",
-        "smtp_pass",
-        "auth",
-        "connection_string",
-    ],
-)
-def test_names_of_secrets(name: str) -> None:
-    assert is_secret_name(name)
-    assert without_secrets({"a": [{name: "x"}]}) == {"a": [{}]}
-    assert masked({"a": [{name: "value"}]}) == {"a": [{name: "***"}]}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "max_tokens",
-        "tokens",
-        "tokenizer",
-        "token_budget",
-        "pad_token",
-        "eos_token",
-        "mask_token",
-        "key",
-        "keys",
-        "features",
-        "special_tokens",
-        "token_path",
-        "password_column",
-        "author",
-        "secretary",
-        "passes",
-        "sort_key",
-        "pool_token",
-        "marker_token",
-        "delimiter_token",
-        "sep_token",
-        "last_token",
-        "user_token",
-        "first_token_2",
-        "max_pass",
-        "otp",
-        "shared_key",
-        "session_key",
-        "security",
-        "cross_auth",
-        "attention_bearer",
-        "secret_name",
-        "password_env",
-    ],
-)
-def test_names_of_what_decides_results(name: str) -> None:
-    assert not is_secret_name(name)
-    assert without_secrets({name: "x"}) == {name: "x"}
-
-
-def test_only_texts_are_secrets() -> None:
-    values = {"token": 3, "use_auth": True, "secret": 0.5, "password": 12345, "keys": [1]}
-    values |= {"credentials": {"port": 5432, "weights": [0.5, 1.0]}}
-    assert without_secrets(values) == values
-    assert masked(values) == values
-    assert without_secrets({"credentials": {"user": "me", "port": 1}}) == {
-        "credentials": {"port": 1}
-    }
-
-
-@pytest.mark.parametrize(
-    "token", ["hf_" + "aB3" * 11, "ghp_" + "x9" * 18, "sk-proj-" + "a1B2" * 6, "AKIA" + "Z9" * 8]
-)
-def test_a_token_that_shows_what_it_is_is_one_under_any_name(token: str) -> None:
-    assert masked({"x": [token]}) == {"x": ["***"]}
-    assert without_secrets({"x": token, "y": 1}) == {"y": 1}
-    assert References().put({"x": token}, "mine") == {"x": {"env": "MINE_X"}}
-    assert masked({"x": "sk-learn-calibrated-classifier"}) != {"x": "***"}
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("https://u:p%40ss@host/x", "https://u:***@host/x"),
-        ("see https://u:a@b@host and", "see https://u:***@host and"),
-        ("https://ghp_0123456789abcdefgh@github.com/a", "https://***@github.com/a"),
-        ("git://git@github.com/a", "git://git@github.com/a"),
-        ("https://host/x?a=1&api_key=abc&b=2", "https://host/x?a=1&api_key=***&b=2"),
-        ("Authorization: Bearer abc.def-1", "Authorization: Bearer ***"),
-        ("http://host:80/a@b", "http://host:80/a@b"),
-        ("no secret here: 1:2@3", "no secret here: 1:2@3"),
-    ],
-)
-def test_secrets_in_texts(text: str, shown: str) -> None:
-    assert mask_text(text) == shown
-    assert mask_text(shown) == shown
-    assert str(DataError(text)) == redact(text) == shown
-
-
-def test_references_are_read_back_as_the_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = {
-        "token": "abcdef",
-        "nested": {"Password": "one", "list": [{"secret": "two"}, "https://u:three@h"]},
-        "credentials": {"user": "four", "keys": ["five"]},
-        "plain": 1,
-    }
-    references = References()
-    put = references.put(values, "my learner")
-    assert put["token"] == {"env": "MY_LEARNER_TOKEN"}
-    assert put["nested"]["list"][1] == "https://u:${MY_LEARNER_NESTED_LIST_2}@h"
-    secrets = ("abcdef", "one", "two", "three", "four", "five")
-    assert not any(f'"{secret}"' in json.dumps(put) for secret in secrets)
-    for name, value in references._known.items():
-        assert value is not None
-        monkeypatch.setenv(name, value)
-    assert resolved_secrets(put, "here") == values
-    assert references.put(put, "my learner") == put
-
-
-def test_two_secrets_have_two_names() -> None:
-    references = References()
-    assert references.put({"token": "one"}, "a")["token"] == {"env": "A_TOKEN"}
-    assert references.put({"token": "two"}, "a")["token"] == {"env": "A_TOKEN_2"}
-    assert references.put({"token": "one"}, "a")["token"] == {"env": "A_TOKEN"}
-    assert references.names == ["A_TOKEN", "A_TOKEN_2"]
-
-
-def test_a_reference_is_one_under_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CART", "pole")
-    values = {"gym": {"env": "CART"}, "other": {"env": "CART", "size": "big"}}
-    assert resolved_secrets(values, "here") == {**values, "gym": "pole"}
-    assert References().put(values, "a") == values
-    assert without_secrets(values) == {"other": values["other"]}
-    with pytest.raises(ConfigError, match="no ABSENT"):
-        resolved_secrets({"gym": {"env": "ABSENT"}}, "here")
-
-
-def test_an_error_of_ours_is_one_whatever_it_says() -> None:
-    assert EnsembleError("x", where=URL, hint=URL).where == "postgres://user:***@host/base"

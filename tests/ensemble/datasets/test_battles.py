@@ -10,15 +10,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble import CLASSES, make_battles
 from ensemble.datasets.battles import (
     PLANTED_KINDS,
     TRUTH_COLUMNS,
     GeneratedBattles,
     best_log_loss,
-    make_battles,
     write_battles,
 )
-from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,18 +7,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.battles.duplicates import find_duplicates
+from ensemble import CLASSES, find_duplicates, make_battles, make_source
 from ensemble.battles.swap import swap_classes
-from ensemble.datasets.battles import TRUTH_COLUMNS, GeneratedBattles, best_log_loss, make_battles
+from ensemble.datasets.battles import TRUTH_COLUMNS, GeneratedBattles, best_log_loss
 from ensemble.datasets.rows import draw_source
 from ensemble.datasets.rules import judge_as_people
-from ensemble.datasets.sources import (
-    SOURCE_KINDS,
-    TARGET_SHARES,
-    GeneratedSource,
-    make_source,
-)
-from ensemble.plugin.base import CLASSES
+from ensemble.datasets.sources import SOURCE_KINDS, TARGET_SHARES, GeneratedSource
 
 if TYPE_CHECKING:
     from ensemble.plugin.base import FloatArray

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -11,9 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from ensemble.errors import LearnerError
+from ensemble import CLASSES, BaseLearner, errors
 from ensemble.oof.calls import check_logits, check_same, predict_validated
-from ensemble.plugin.base import CLASSES, BaseLearner
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Self
+
+    from ensemble.plugin.base import LogitArray
 
 WHERE = 'learner "x", fold 0'
 IDS = pl.Series("id", ["a", "b", "c", "d", "e"])
@@ -34,7 +39,7 @@ GOOD = np.zeros((5, 3), dtype=np.float32)
     ],
 )
 def test_what_is_no_array_of_floats_is_refused(logits: object, message: str) -> None:
-    with pytest.raises(LearnerError, match=message) as caught:
+    with pytest.raises(errors.LearnerError, match=message) as caught:
         check_logits(logits, IDS, WHERE)
     assert caught.value.where == WHERE
 
@@ -45,7 +50,7 @@ class _Tensor:
     def __init__(self, numbers: Any, dtype: str = "bfloat16", *, ready: int = 0) -> None:
         self.numbers, self.dtype, self.ready = numbers, dtype, ready
 
-    def __array__(self, *_: Any, **__: Any) -> Any:
+    def __array__(self, *_: object, **__: object) -> Any:
         raise TypeError("can't convert cuda:0 device type tensor to numpy")
 
     def detach(self) -> _Tensor:
@@ -82,7 +87,7 @@ BY_NAME = dict(zip(CLASSES, WANTED.T, strict=True))
         np.ma.masked_array(WANTED),
     ],
 )
-def test_what_stands_for_an_array_is_taken_as_one(logits: Any) -> None:
+def test_what_stands_for_an_array_is_taken_as_one(logits: object) -> None:
     assert np.array_equal(check_logits(logits, IDS, WHERE), WANTED.astype(np.float32))
 
 
@@ -97,9 +102,9 @@ def test_tensors_of_torch_are_taken_as_they_come() -> None:
     for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
         tensor = torch.tensor(WANTED, dtype=dtype, requires_grad=True)
         assert np.array_equal(check_logits(tensor, IDS, WHERE), WANTED)
-    with pytest.raises(LearnerError, match="returned int64, not floats"):
+    with pytest.raises(errors.LearnerError, match="returned int64, not floats"):
         check_logits(torch.zeros((5, 3), dtype=torch.int64), IDS, WHERE)
-    with pytest.raises(LearnerError, match="returned complex64, not floats"):
+    with pytest.raises(errors.LearnerError, match="returned complex64, not floats"):
         check_logits(torch.zeros((5, 3), dtype=torch.complex64), IDS, WHERE)
 
 
@@ -124,7 +129,7 @@ def test_an_array_that_is_read_only_is_copied() -> None:
     ],
 )
 def test_what_could_mean_several_things_is_refused(logits: object, message: str) -> None:
-    with pytest.raises(LearnerError, match=message) as caught:
+    with pytest.raises(errors.LearnerError, match=message) as caught:
         check_logits(logits, IDS, WHERE)
     assert caught.value.where == WHERE
     assert caught.value.hint is not None
@@ -134,7 +139,7 @@ def test_what_could_mean_several_things_is_refused(logits: object, message: str)
 def test_logits_that_are_not_finite_as_float32_are_named_and_counted(value: float) -> None:
     logits = np.zeros((5, 3))
     logits[[1, 2, 3, 4], [0, 1, 2, 0]] = value
-    with pytest.raises(LearnerError, match="NaN or infinity for 4 of 5 rows") as caught:
+    with pytest.raises(errors.LearnerError, match="NaN or infinity for 4 of 5 rows") as caught:
         check_logits(logits, IDS, WHERE)
     assert caught.value.where == f"{WHERE}, ids b, c, d"
 
@@ -149,25 +154,25 @@ def test_finite_floats_come_back_as_float32(logits: np.ndarray[Any, Any]) -> Non
 class _Asked(BaseLearner):
     asked = 0
 
-    def fit(self, *_: Any, **__: Any) -> Any:
+    def fit(self, *_: object, **__: object) -> Self:
         return self
 
-    def predict_logits(self, battles: pl.DataFrame) -> Any:
+    def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
         self.asked += 1
         if "d" in battles["id"]:
             raise RuntimeError("no luck")
-        return np.ones((len(battles), 3))
+        return np.ones((len(battles), 3), np.float32)
 
     def save(self, directory: Any) -> None: ...
 
-    def load(self, directory: Any) -> Any:
+    def load(self, directory: Path) -> Self:
         return self
 
 
 def test_predictions_are_asked_for_and_checked() -> None:
     battles = IDS.to_frame()
     assert predict_validated(_Asked(), battles.head(3), WHERE).tolist() == [[1.0] * 3] * 3
-    with pytest.raises(LearnerError, match="predict_logits raised RuntimeError: no luck"):
+    with pytest.raises(errors.LearnerError, match="predict_logits raised RuntimeError: no luck"):
         predict_validated(_Asked(), battles, WHERE)
 
 
@@ -188,7 +193,7 @@ def test_logits_that_differ_by_more_are_not() -> None:
     again = GOOD.copy()
     again[2, 1] = -0.25
     with pytest.raises(
-        LearnerError, match="other logits in another order: .* up to 0.25"
+        errors.LearnerError, match="other logits in another order: .* up to 0.25"
     ) as caught:
         check_same(GOOD, again, 0.002, "in another order", WHERE)
     assert caught.value.where == WHERE
@@ -198,9 +203,9 @@ def test_logits_that_differ_by_more_are_not() -> None:
 
 def test_columns_that_a_learner_puts_into_its_battles_reach_nobody_else() -> None:
     class Adds(_Asked):
-        def predict_logits(self, battles: pl.DataFrame) -> Any:
+        def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
             battles.insert_column(0, pl.Series("mine", range(len(battles))))
-            return np.ones((len(battles), 3))
+            return np.ones((len(battles), 3), np.float32)
 
     battles = IDS.to_frame()
     predict_validated(Adds(), battles, WHERE)

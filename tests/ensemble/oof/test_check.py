@@ -8,31 +8,29 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
-from ensemble.errors import ConfigError
+from ensemble import BaseLearner, errors, hookimpl, run
 from ensemble.oof.check import OWN, Finding
-from ensemble.pipeline import run
-from ensemble.plugin.base import BaseLearner
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.stages.check import check_stage
 from ensemble.stages.work import writing
 from ensemble.storage.json_files import write_checksummed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from ensemble.plugin.base import FitContext
+    from ensemble import Config, FitContext
+    from ensemble.plugin.base import Register
+    from tests.fixture_types import Project, UsePlugins
 
 
 @pytest.fixture
-def prior(project: Any) -> Any:
+def prior(project: Project) -> type[BaseLearner]:
     """The learner that tells label shares, which has no check of its own."""
     from ensemble.plugin.manager import get_manager
 
     return get_manager().base_learners.get("prior")
 
 
-def _check(config: Any, **options: Any) -> list[Finding]:
+def _check(config: Config, **options: Any) -> list[Finding]:
     with writing(config) as reporter:
         return check_stage(config, reporter, **options)
 
@@ -50,7 +48,7 @@ GENERAL = [
 ]
 
 
-def test_before_any_fit_nothing_is_called_sound(project: Any) -> None:
+def test_before_any_fit_nothing_is_called_sound(project: Project) -> None:
     config = project.config([PRIOR])
     found = _check(config)
     assert [finding.what for finding in found] == [*GENERAL, "fold 0", "fold 1", "fold 2"]
@@ -58,9 +56,9 @@ def test_before_any_fit_nothing_is_called_sound(project: Any) -> None:
     assert found[-1].detail == "not fitted with these settings"
 
 
-def test_stored_models_are_asked_again(project: Any) -> None:
+def test_stored_models_are_asked_again(project: Project) -> None:
     config = project.config([PRIOR])
-    place = run(config)
+    place = run(config).directory
     found = _check(config, rows=4)[len(GENERAL) :]
     assert [finding.ok for finding in found] == [True, True, True]
     assert found[0].measured == {"rows": 4, "difference": 0.0}
@@ -87,7 +85,7 @@ def _forge_oof(fold: Path) -> None:
     write_checksummed(fold / "manifest.json", manifest)
 
 
-def test_other_parameters_than_those_that_were_fitted_are_not_measured(project: Any) -> None:
+def test_other_parameters_than_those_that_were_fitted_are_not_measured(project: Project) -> None:
     run(project.config([PRIOR]))
     found = _check(project.config([PRIOR | {"shift": 1.0}]))
     assert {finding.ok for finding in found[len(GENERAL) :]} == {None}
@@ -100,7 +98,9 @@ class _Checked:
         given: list[pl.DataFrame] = []
         self.given = given
 
-        def check(self: Any, battles: pl.DataFrame, *, context: FitContext) -> dict[str, Any]:
+        def check(
+            self: BaseLearner, battles: pl.DataFrame, *, context: FitContext
+        ) -> dict[str, Any]:
             assert context.cache_directory is not None
             given.append(battles)
             if fault:
@@ -110,12 +110,12 @@ class _Checked:
         self.kind = type("Checked", (kind,), {"check": check})
 
     @hookimpl
-    def register_base_learners(self, register: Any) -> None:
+    def register_base_learners(self, register: Register) -> None:
         register("checked", self.kind)
 
 
 def test_a_learner_checks_itself_on_battles_of_many_lengths(
-    project: Any, prior: Any, use_plugins: Callable[..., None]
+    project: Project, prior: type[BaseLearner], use_plugins: UsePlugins
 ) -> None:
     plugin = _Checked(prior)
     use_plugins(checked=plugin)
@@ -134,7 +134,7 @@ def test_a_learner_checks_itself_on_battles_of_many_lengths(
 
 
 def test_what_an_own_check_raises_is_a_finding(
-    project: Any, prior: Any, use_plugins: Callable[..., None]
+    project: Project, prior: type[BaseLearner], use_plugins: UsePlugins
 ) -> None:
     use_plugins(checked=_Checked(prior, fault=True))
     found = _check(project.config([{"name": "mine", "plugin": "checked"}]))
@@ -142,6 +142,6 @@ def test_what_an_own_check_raises_is_a_finding(
     assert "check raised ValueError: the head is lost" in found[1].detail
 
 
-def test_an_unknown_learner_is_an_error(project: Any) -> None:
-    with pytest.raises(ConfigError, match='no learner is called "priro"'):
+def test_an_unknown_learner_is_an_error(project: Project) -> None:
+    with pytest.raises(errors.ConfigError, match='no learner is called "priro"'):
         _check(project.config([PRIOR]), learners=["priro"])

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from ensemble import run
 from ensemble.oof.checkpoints import checkpoint_directory, sweep_checkpoints
-from ensemble.pipeline import run
 from ensemble.stages.work import writing
 from ensemble.storage.json_files import read_json
 
+if TYPE_CHECKING:
+    from tests.fakes import Prior
+    from tests.fixture_types import Project
+
 
 @pytest.fixture
-def place(project: Any) -> Path:
-    return run(project.config())
+def place(project: Project) -> Path:
+    return run(project.config()).directory
 
 
 def _key(place: Path) -> str:
@@ -30,7 +34,7 @@ def _checkpoint(place: Path, learner: str, fold: str, key: str) -> Path:
 
 
 def test_a_checkpoint_of_a_complete_fold_is_swept_by_the_next_writer(
-    project: Any, place: Path
+    project: Project, place: Path
 ) -> None:
     complete = _checkpoint(place, "p", "fold-0", _key(place))
     kept = [
@@ -63,15 +67,15 @@ def test_those_of_a_study_are_swept_too_and_empty_directories_with_them(place: P
 
 @pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "._oof.parquet"])
 def test_a_stray_in_a_fold_refits_nothing_and_fails_no_audit(
-    name: str, project: Any, fake_learners: Any
+    name: str, project: Project, fake_learners: type[Prior]
 ) -> None:
-    place = run(project.config())
+    place = run(project.config()).directory
     fake_learners.seen.clear()
     for directory in (place, place / "stack", place / "learners" / "p" / "fold-0"):
         (directory / name).write_text("dropped")
     (place / "learners" / name).write_text("dropped")
     audit = (place / "audit.json").read_bytes()
-    assert run(project.config()) == place
+    assert run(project.config()).directory == place
     assert fake_learners.seen == []
     assert (place / "audit.json").read_bytes() == audit
     assert name not in (place / "report.html").read_text()

@@ -3,56 +3,40 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.battles.prepare import prepare
-from ensemble.battles.split import split
+from ensemble import errors
 from ensemble.config.source_settings import SourceSettings
-from ensemble.errors import ArtifactError, ConfigError, DataError, EnsembleError, LearnerError
 from ensemble.oof import rows as rows_module
 from ensemble.oof.calls import check_logits
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.eval_set import EvalSet
-from ensemble.oof.fold_key import fold_key
 from ensemble.oof.rows import TrainingRows
-from ensemble.oof.spec import LearnerSpec
-from ensemble.oof.store import FoldStore, is_complete
-from ensemble.oof.workspace import Workspace, open_workspace
+from ensemble.oof.store import FoldStore
+from ensemble.oof.workspace import Workspace
 from ensemble.plugin.manager import get_manager
+from tests.ensemble.oof.named_specs import make_spec
+from tests.ensemble.oof.prepared import prepared
+
+if TYPE_CHECKING:
+    from tests.fakes import Prior
+    from tests.fixture_types import Project
 
 
-@pytest.fixture
-def space(project: Any) -> Workspace:
-    return _prepared(project.config())
-
-
-def _prepared(config: Any) -> Workspace:
-    run = Path(config.run_dir)
-    run.mkdir(exist_ok=True)
-    prepare(config)
-    split(run, n_splits=config.folds.n_splits, seed=config.seed)
-    return open_workspace(config)
-
-
-def _spec(plugin: str, base: Path, **parameters: Any) -> LearnerSpec:
-    return LearnerSpec("x", plugin, parameters, base)
-
-
-def _with_pretraining(project: Any) -> Workspace:
+def _with_pretraining(project: Project) -> Workspace:
     sources = [source.model_dump(exclude_none=True) for source in project.config().sources]
     sources[1]["role"] = "pretrain"
-    return _prepared(project.config(sources=sources))
+    return prepared(project.config(sources=sources))
 
 
 def test_a_fold_never_sees_its_held_out_rows_nor_their_clusters(
-    space: Workspace, fake_learners: Any
+    space: Workspace, fake_learners: type[Prior]
 ) -> None:
-    spec = _spec("prior", space.run)
+    spec = make_spec("prior", space.run)
     frame = space.plan.frame
     for fold in range(3):
         fit_fold(space, spec, fold)
@@ -67,16 +51,16 @@ def test_a_fold_never_sees_its_held_out_rows_nor_their_clusters(
 
 
 def test_a_learner_sees_no_label_column_model_name_or_source(
-    space: Workspace, fake_learners: Any
+    space: Workspace, fake_learners: type[Prior]
 ) -> None:
-    fit_fold(space, _spec("prior", space.run), 0)
+    fit_fold(space, make_spec("prior", space.run), 0)
     assert fake_learners.seen[0]["columns"] == ["id", "prompt", "response_a", "response_b"]
 
 
 def test_labels_weights_and_groups_belong_to_their_rows(
-    space: Workspace, fake_learners: Any
+    space: Workspace, fake_learners: type[Prior]
 ) -> None:
-    fit_fold(space, _spec("prior", space.run), 0)
+    fit_fold(space, make_spec("prior", space.run), 0)
     seen = fake_learners.seen[0]
     rows = {row["id"]: row for row in space.battles.to_dicts()}
     clusters = dict(space.plan.frame.select("id", "cluster").iter_rows())
@@ -89,15 +73,15 @@ def test_labels_weights_and_groups_belong_to_their_rows(
 
 
 def test_a_learner_is_told_which_rows_it_is_judged_on(
-    project: Any, space: Workspace, fake_learners: Any
+    project: Project, space: Workspace, fake_learners: type[Prior]
 ) -> None:
-    fit_fold(space, _spec("prior", space.run), 0)
+    fit_fold(space, make_spec("prior", space.run), 0)
     seen = fake_learners.seen[0]
     told = seen["context"].eval_mask.tolist()
     assert told == [name.startswith("arena") for name in seen["ids"]]
     assert seen["context"].offset is None
     alone = space.with_uses({"extra": SourceSettings("ignore")}, run=space.run / "alone")
-    fit_fold(alone, _spec("prior", space.run), 0)
+    fit_fold(alone, make_spec("prior", space.run), 0)
     assert fake_learners.seen[1]["context"].eval_mask is None
 
 
@@ -105,15 +89,15 @@ def test_an_offset_is_never_left_out_in_silence(space: Workspace) -> None:
     use = SourceSettings("train", logit_adjustment=True)
     other = space.with_uses({"extra": use}, run=space.run / "other")
     with pytest.raises(
-        ConfigError, match='"extra" has logit_adjustment = true(.|\n)*plugin "prior"'
+        errors.ConfigError, match='"extra" has logit_adjustment = true(.|\n)*plugin "prior"'
     ):
-        fit_fold(other, _spec("prior", space.run), 0)
+        fit_fold(other, make_spec("prior", space.run), 0)
 
 
 def test_changing_a_held_out_label_changes_nothing_of_the_fold(
-    project: Any, space: Workspace, fake_learners: Any
+    project: Project, space: Workspace, fake_learners: type[Prior]
 ) -> None:
-    spec = _spec("prior", space.run)
+    spec = make_spec("prior", space.run)
     fit_fold(space, spec, 0)
     before = fake_learners.seen[-1]
     flipped = space.battles.with_columns(
@@ -128,12 +112,12 @@ def test_changing_a_held_out_label_changes_nothing_of_the_fold(
 
 
 def test_pretraining_rows_reach_pretrain_alone_and_are_cut_and_recorded(
-    project: Any, fake_learners: Any
+    project: Project, fake_learners: type[Prior]
 ) -> None:
     space = _with_pretraining(project)
     manager = get_manager().base_learners
     pretrained = manager.get("pretrained").pretrained  # type: ignore[attr-defined]
-    fit_fold(space, _spec("pretrained", space.run), 0)
+    fit_fold(space, make_spec("pretrained", space.run), 0)
     cut = set(space.plan.cut_rows(0)["id"])
     every = {f"extra-{i}" for i in range(20)}
     assert cut
@@ -167,11 +151,11 @@ def test_early_stopping_looks_at_no_relative_of_rows_for_pretraining() -> None:
 
 
 def test_the_fit_after_pretraining_is_told_what_to_look_at(
-    project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+    project: Project, fake_learners: type[Prior], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rows_module, "FEWEST_WATCHED", 1)
     space = _with_pretraining(project)
-    fit_fold(space, _spec("pretrained", space.run), 0)
+    fit_fold(space, make_spec("pretrained", space.run), 0)
     seen = fake_learners.seen[0]
     frame = space.plan.frame
     pretrained = frame.filter(pl.col("role") == "pretrain")["cluster"]
@@ -182,95 +166,22 @@ def test_the_fit_after_pretraining_is_told_what_to_look_at(
 
 
 def test_a_learner_that_trains_is_not_told_ids_of_other_rows(
-    space: Workspace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+    space: Workspace, fake_learners: type[Prior], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
     kind = get_manager().base_learners.get("prior")
     monkeypatch.setattr(kind, "check_ids", lambda _self, ids: asked.append(ids), raising=False)
-    fit_fold(space, _spec("prior", space.run), 0)
+    fit_fold(space, make_spec("prior", space.run), 0)
     assert fake_learners.seen and not asked
 
 
-def test_a_learner_without_pretraining_trains_without_and_says_so(project: Any) -> None:
+def test_a_learner_without_pretraining_trains_without_and_says_so(project: Project) -> None:
     space = _with_pretraining(project)
-    fit_fold(space, _spec("prior", space.run), 0)
+    fit_fold(space, make_spec("prior", space.run), 0)
     directory = space.store.directory("x", 0)
     manifest = json.loads((directory / "manifest.json").read_text())
     assert manifest["pretrain"] == "unsupported"
     assert manifest["rows"]["pretrain"] == 0
-
-
-def test_a_complete_fold_is_kept(space: Workspace, fake_learners: Any) -> None:
-    spec = _spec("prior", space.run)
-    assert fit_fold(space, spec, 0)
-    assert not fit_fold(space, spec, 0)
-    assert len(fake_learners.seen) == 1
-
-
-@pytest.mark.parametrize(
-    "file", ["oof.parquet", "test.parquet", "train_ids.parquet", "model/prior.json"]
-)
-def test_a_damaged_fold_is_made_anew(space: Workspace, fake_learners: Any, file: str) -> None:
-    spec = _spec("prior", space.run)
-    fit_fold(space, spec, 0)
-    path = space.store.directory("x", 0) / file
-    content = path.read_bytes()
-    path.write_bytes(content[:-1])
-    with pytest.raises(ArtifactError, match="damaged"):
-        space.store.load(spec, 0)
-    assert fit_fold(space, spec, 0)
-    assert path.read_bytes() == content
-
-
-def test_the_key_depends_on_all_that_decides_the_predictions(
-    project: Any, space: Workspace
-) -> None:
-    spec = _spec("prior", space.run)
-    key, _ = fold_key(spec, 0, space.shared_key())
-    assert fold_key(_spec("prior", space.run), 0, space.shared_key())[0] == key
-    # A default spelled out is the same parameter.
-    assert fold_key(_spec("prior", space.run, shift=0.0), 0, space.shared_key())[0] == key
-    for other in (
-        fold_key(_spec("prior", space.run, shift=1.0), 0, space.shared_key()),
-        fold_key(_spec("pretrained", space.run), 0, space.shared_key()),
-        fold_key(spec, 1, space.shared_key()),
-        fold_key(spec, None, space.shared_key()),
-        *(
-            fold_key(spec, 0, Workspace(**{**vars(space), **change}).shared_key())
-            for change in (
-                {"seed": 8},
-                {"data_key": "d"},
-                {"uses": {**space.uses, "extra": SourceSettings("train", weight=1.0)}},
-                {"uses": {**space.uses, "extra": SourceSettings("train", 0.5, share=0.9)}},
-                {"uses": {**space.uses, "extra": SourceSettings("train", 0.5, reweight="labels")}},
-                {
-                    "uses": {
-                        **space.uses,
-                        "extra": SourceSettings("train", 0.5, logit_adjustment=True),
-                    }
-                },
-            )
-        ),
-    ):
-        assert other[0] != key
-
-
-def test_the_version_of_a_plugin_is_part_of_the_key(
-    space: Workspace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec = _spec("prior", space.run)
-    fit_fold(space, spec, 0)
-    directory = space.store.directory("x", 0)
-    monkeypatch.setattr(fake_learners, "version", "2")
-    assert not is_complete(directory, fold_key(spec, 0, space.shared_key())[0])
-    with pytest.raises(ArtifactError, match="made with version 1, and the config or the installed"):
-        space.store.load(spec, 0)
-
-
-def test_a_model_is_not_loaded_with_other_parameters(space: Workspace) -> None:
-    fit_fold(space, _spec("prior", space.run), 0)
-    with pytest.raises(ArtifactError, match="made with parameters {'shift': 0.0}"):
-        space.store.load(_spec("prior", space.run, shift=1.0), 0)
 
 
 @pytest.mark.parametrize(
@@ -289,39 +200,42 @@ def test_a_model_is_not_loaded_with_other_parameters(space: Workspace) -> None:
     ],
 )
 def test_what_a_learner_may_not_return(space: Workspace, what: str, message: str) -> None:
-    with pytest.raises(LearnerError, match=f'{message}(.|\n)*learner "x"(.|\n)*fold 1'):
-        fit_fold(space, _spec("returns", space.run, what=what), 1)
+    with pytest.raises(errors.LearnerError, match=f'{message}(.|\n)*learner "x"(.|\n)*fold 1'):
+        fit_fold(space, make_spec("returns", space.run, what=what), 1)
     assert not list((space.run / "learners").rglob("*.parquet"))
 
 
 def test_a_learner_that_raises_is_named(space: Workspace) -> None:
     with pytest.raises(
-        LearnerError, match='fit raised RuntimeError: no luck(.|\n)*"x"(.|\n)*fold 2'
+        errors.LearnerError, match='fit raised RuntimeError: no luck(.|\n)*"x"(.|\n)*fold 2'
     ):
-        fit_fold(space, _spec("raises", space.run), 2)
+        fit_fold(space, make_spec("raises", space.run), 2)
 
 
 @pytest.mark.parametrize("error", [SystemExit("bye"), pl.exceptions.PanicException("panic")])
 def test_whatever_a_learner_raises_is_named(
-    space: Workspace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    space: Workspace,
+    fake_learners: type[Prior],
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
 ) -> None:
-    def raise_it(*_: Any, **__: Any) -> None:
+    def raise_it(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(fake_learners, "fit", raise_it)
-    with pytest.raises(LearnerError, match=f"fit raised {type(error).__name__}"):
-        fit_fold(space, _spec("prior", space.run), 0)
+    with pytest.raises(errors.LearnerError, match=f"fit raised {type(error).__name__}"):
+        fit_fold(space, make_spec("prior", space.run), 0)
 
 
 def test_a_full_disk_is_not_the_learners_fault(
-    space: Workspace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+    space: Workspace, fake_learners: type[Prior], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> None:
+    def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(fake_learners, "save", full)
-    with pytest.raises(EnsembleError, match="cannot write: No space left on device"):
-        fit_fold(space, _spec("prior", space.run), 0)
+    with pytest.raises(errors.EnsembleError, match="cannot write: No space left on device"):
+        fit_fold(space, make_spec("prior", space.run), 0)
 
 
 def test_logits_of_float64_become_float32() -> None:
@@ -330,7 +244,7 @@ def test_logits_of_float64_become_float32() -> None:
 
 
 def test_oof_is_nan_where_no_fold_has_predicted(space: Workspace) -> None:
-    spec = _spec("prior", space.run)
+    spec = make_spec("prior", space.run)
     fit_fold(space, spec, 0)
     fit_fold(space, spec, 2)
     shuffled = EvalSet(space.eval_set.rows.sample(fraction=1.0, shuffle=True, seed=0))
@@ -347,59 +261,53 @@ def test_predictions_of_another_plan_or_other_battles_are_refused(
     space: Workspace, change: dict[str, str], what: str
 ) -> None:
     for fold in range(3):
-        fit_fold(space, _spec("prior", space.run), fold)
+        fit_fold(space, make_spec("prior", space.run), fold)
     store = FoldStore(**{**vars(space.store), **change})
-    with pytest.raises(ArtifactError, match=f"belong to another {what}"):
+    with pytest.raises(errors.ArtifactError, match=f"belong to another {what}"):
         store.oof("x", space.eval_set)
-    with pytest.raises(ArtifactError, match=f"belong to another {what}"):
+    with pytest.raises(errors.ArtifactError, match=f"belong to another {what}"):
         store.test_logits("x", "folds", space.test_rows()["id"])
 
 
 def test_a_row_predicted_outside_its_fold_is_refused(space: Workspace) -> None:
-    fit_fold(space, _spec("prior", space.run), 0)
+    fit_fold(space, make_spec("prior", space.run), 0)
     moved = space.eval_set.rows.with_columns(fold=(pl.col("fold") + 1) % 3)
-    with pytest.raises(ArtifactError, match="rows that the plan holds out in another fold"):
+    with pytest.raises(errors.ArtifactError, match="rows that the plan holds out in another fold"):
         space.store.oof("x", EvalSet(moved))
 
 
 def test_a_fold_copied_to_another_place_is_refused(space: Workspace) -> None:
-    fit_fold(space, _spec("prior", space.run), 0)
+    fit_fold(space, make_spec("prior", space.run), 0)
     for learner, fold in (("x", 1), ("y", 0)):
         shutil.copytree(space.store.directory("x", 0), space.store.directory(learner, fold))
-        with pytest.raises(ArtifactError, match="belong to another (learner|fold)"):
+        with pytest.raises(errors.ArtifactError, match="belong to another (learner|fold)"):
             space.store.read(learner, fold)
-
-
-def test_two_names_are_two_keys(space: Workspace) -> None:
-    """The seed depends on the name, and stacks hold weights by name."""
-    one, other = (LearnerSpec(name, "prior", {}, space.run) for name in ("one", "other"))
-    assert fold_key(one, 0, space.shared_key()) != fold_key(other, 0, space.shared_key())
 
 
 def test_test_logits_are_averaged_by_id(space: Workspace) -> None:
     parts = []
     for fold in range(3):
-        fit_fold(space, _spec("prior", space.run), fold)
+        fit_fold(space, make_spec("prior", space.run), fold)
         stored = pl.read_parquet(space.store.directory("x", fold) / "test.parquet")
         parts.append(stored["logit_a"][0])
     mean = space.store.test_logits("x", "folds", space.test_rows()["id"].reverse())
     assert mean.shape == (9, 3)
     assert mean[0, 0] == pytest.approx(sum(parts) / 3, rel=1e-6)
-    with pytest.raises(ArtifactError, match="test rows are missing"):
+    with pytest.raises(errors.ArtifactError, match="test rows are missing"):
         space.store.test_logits("x", "folds", pl.Series(["nobody"]))
 
 
 def test_a_refit_sees_everything_and_holds_out_nothing(
-    space: Workspace, fake_learners: Any
+    space: Workspace, fake_learners: type[Prior]
 ) -> None:
-    fit_fold(space, _spec("prior", space.run), None)
+    fit_fold(space, make_spec("prior", space.run), None)
     assert len(fake_learners.seen[0]["ids"]) == 80
     manifest = json.loads((space.run / "learners" / "x" / "refit" / "manifest.json").read_text())
     assert manifest["rows"] == {"train": 80, "pretrain": 0, "held_out": 0, "test": 9}
 
 
 def test_a_saved_learner_predicts_the_same(space: Workspace) -> None:
-    spec = _spec("prior", space.run, shift=0.3)
+    spec = make_spec("prior", space.run, shift=0.3)
     fit_fold(space, spec, 0)
     directory = space.store.directory("x", 0)
     learner = space.store.load(spec, 0)
@@ -407,27 +315,6 @@ def test_a_saved_learner_predicts_the_same(space: Workspace) -> None:
     assert np.array_equal(learner.predict_logits(space.test_rows()), stored)
 
 
-def test_checkpoints_are_kept_by_key_and_removed_when_complete(
-    space: Workspace, fake_learners: Any
-) -> None:
-    fit_fold(space, _spec("prior", space.run), 0)
-    fit_fold(space, _spec("prior", space.run, shift=1.0), 0)
-    first, second = (seen["context"].checkpoint_directory for seen in fake_learners.seen)
-    assert first != second
-    assert not first.exists()
-
-
 def test_battles_and_plan_must_have_the_same_rows(space: Workspace) -> None:
-    with pytest.raises(EnsembleError, match="do not have the same rows"):
+    with pytest.raises(errors.EnsembleError, match="do not have the same rows"):
         Workspace(**{**vars(space), "battles": space.battles.reverse()})
-
-
-def test_a_file_that_a_learner_needs_is_part_of_the_key(space: Workspace, tmp_path: Path) -> None:
-    oof = tmp_path / "oof.csv"
-    spec = _spec("precomputed", tmp_path, oof="oof.csv")
-    with pytest.raises(DataError, match=r"cannot be read(.|\n)*oof\.csv"):
-        fold_key(spec, 0, space.shared_key())
-    oof.write_text("id,logit_a,logit_b,logit_tie\n")
-    before, _ = fold_key(spec, 0, space.shared_key())
-    oof.write_text("id,logit_a,logit_b,logit_tie\na,0,0,0\n")
-    assert fold_key(spec, 0, space.shared_key())[0] != before

@@ -8,25 +8,27 @@ may have it.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from ensemble.battles.held_out import HeldOut
-from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import LABEL_COLUMNS, TEXT_COLUMNS
-from ensemble.battles.split import split
 from ensemble.config.source_settings import SourceSettings
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.dependencies import resolve_sources
 from ensemble.oof.rows import FoldRows, TrainingRows
 from ensemble.oof.teachers import SoftLabels
-from ensemble.oof.workspace import Workspace, open_workspace
+from ensemble.oof.workspace import Workspace
 from ensemble.stacking.settings import learner_specs
 from ensemble.storage.hashing import hash_file
+from tests.ensemble.oof.prepared import prepared
+
+if TYPE_CHECKING:
+    from ensemble import Config
+    from tests.fixture_types import Project
 
 FOLD = 0
 FAST: dict[str, Any] = {
@@ -69,19 +71,11 @@ COPIES = {"copy": 3, "swapped": 5}
 
 
 @pytest.fixture
-def space(project: Any) -> Workspace:
-    return _prepared(project.config(LEARNERS))
+def space(project: Project) -> Workspace:
+    return prepared(project.config(LEARNERS))
 
 
-def _prepared(config: Any) -> Workspace:
-    place = Path(config.run_dir)
-    place.mkdir(exist_ok=True)
-    prepare(config)
-    split(place, n_splits=config.folds.n_splits, seed=config.seed)
-    return open_workspace(config)
-
-
-def _specs(project: Any) -> dict[str, Any]:
+def _specs(project: Project) -> dict[str, Any]:
     return {spec.name: spec for spec in learner_specs(project.config(LEARNERS))}
 
 
@@ -112,13 +106,13 @@ def _both(space: Workspace, use: SourceSettings) -> list[Workspace]:
     ]
 
 
-def _fit(project: Any, workspace: Workspace, use: SourceSettings) -> None:
+def _fit(project: Project, workspace: Workspace, use: SourceSettings) -> None:
     specs = _specs(project)
     for name in (*use.pseudo_labelers, "pupil"):
         assert fit_fold(workspace, specs[name], FOLD)
 
 
-def _training_side(project: Any, workspace: Workspace) -> list[TrainingRows]:
+def _training_side(project: Project, workspace: Workspace) -> list[TrainingRows]:
     spec = _specs(project)["pupil"]
     own = replace(workspace, uses=resolve_sources(spec, workspace.uses))
     teaching = SoftLabels(own, spec, HeldOut((FOLD,)), workspace.run / "asked")
@@ -134,7 +128,7 @@ def _same(one: Any, other: Any) -> bool:
 
 @pytest.mark.parametrize("door", DOORS)
 def test_other_held_out_rows_change_nothing_on_the_training_side(
-    project: Any, space: Workspace, door: str
+    project: Project, space: Workspace, door: str
 ) -> None:
     use = DOORS[door]
     sides, models, predicted = [], [], []
@@ -161,7 +155,7 @@ def _counts(stages: list[TrainingRows]) -> list[int]:
 
 
 @pytest.mark.parametrize("door", ["importance", "labels", "offset", "pseudo"])
-def test_other_training_rows_do_change_it(project: Any, space: Workspace, door: str) -> None:
+def test_other_training_rows_do_change_it(project: Project, space: Workspace, door: str) -> None:
     """The same poison on the training side shows: the test above can fail."""
     use = DOORS[door]
     clean = space.with_uses({"extra": use}, run=space.run.parent / "clean")
@@ -194,7 +188,7 @@ def test_other_training_rows_do_change_it(project: Any, space: Workspace, door: 
 
 
 @pytest.fixture
-def planted(project: Any) -> Any:
+def planted(project: Project) -> Config:
     """A config whose source has copies of target rows, as they are and with sides exchanged."""
     target, source = (
         pl.read_csv(project.path / name, infer_schema=False) for name in ("train.csv", "extra.csv")
@@ -211,9 +205,9 @@ def planted(project: Any) -> Any:
 
 @pytest.mark.parametrize("door", DOORS)
 def test_a_copy_of_a_held_out_row_is_cut_from_every_stage(
-    project: Any, planted: Any, door: str
+    project: Project, planted: Config, door: str
 ) -> None:
-    space = _prepared(planted)
+    space = prepared(planted)
     use = replace(DOORS[door], share=1.0)
     own_fold = space.plan.frame.filter(pl.col("id") == "arena-0")["fold"][0]
     workspace = space.with_uses({"extra": use}, run=space.run / "other")

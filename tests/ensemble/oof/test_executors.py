@@ -6,19 +6,25 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ensemble import processes
+from ensemble import errors, processes
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
-from ensemble.errors import EnsembleError, LearnerError, PluginError, UnknownNameError
 from ensemble.oof.executors import execute
 from ensemble.oof.spec import LearnerSpec
 from ensemble.plugin.manager import use_manager
 from ensemble.run_dir.reporter import Reporter
 from ensemble.stacking.settings import learner_specs
+from tests.ensemble.oof.prepared import prepared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ensemble import Config
+    from tests.fixture_types import Project
 
 PLUGIN = """
 import os
@@ -92,22 +98,21 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_manager(None)
 
 
-def _prepared(project: Any, executor: str, **learner: Any) -> tuple[Any, LearnerSpec, Reporter]:
+def _prepared(
+    project: Project, executor: str, **learner: Any
+) -> tuple[Config, LearnerSpec, Reporter]:
     learners = [{"name": "x", "plugin": "beats", **learner}]
     config = project.config(learners, execution={"executor": executor, "threads": 1})
-    run = Path(config.run_dir)
-    run.mkdir(exist_ok=True)
-    prepare(config)
-    split(run, n_splits=config.folds.n_splits, seed=config.seed)
+    space = prepared(config)
     (item,) = config.learners
     spec = LearnerSpec(item.name, item.plugin, item.parameters, Path(config.base_dir))
-    return config, spec, Reporter(run)
+    return config, spec, Reporter(space.run)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["auto", "in-process", "processes"])
 def test_a_fold_that_is_named_twice_is_fitted_once(
-    executor: str, project: Any, installed: None
+    executor: str, project: Project, installed: None
 ) -> None:
     config, spec, reporter = _prepared(project, executor)
     assert execute(config, [(spec, 0), (spec, 0)], reporter) == 1
@@ -119,7 +124,7 @@ def test_a_fold_that_is_named_twice_is_fitted_once(
 
 @pytest.mark.slow
 def test_each_worker_has_a_device_to_itself(
-    project: Any, installed: None, monkeypatch: pytest.MonkeyPatch
+    project: Project, installed: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     config, spec, reporter = _prepared(project, "processes")
@@ -134,32 +139,34 @@ def test_each_worker_has_a_device_to_itself(
     )
 
 
-def test_an_error_of_a_worker_comes_as_it_was_raised(project: Any, installed: None) -> None:
+def test_an_error_of_a_worker_comes_as_it_was_raised(project: Project, installed: None) -> None:
     config, spec, reporter = _prepared(project, "processes", fails="plain")
-    with pytest.raises(LearnerError, match="no luck today") as caught:
+    with pytest.raises(errors.LearnerError, match="no luck today") as caught:
         execute(config, [(spec, 0)], reporter)
-    assert type(caught.value) is LearnerError
+    assert type(caught.value) is errors.LearnerError
     assert caught.value.hint == "try tomorrow"
     assert 'learner "x" (plugin "beats"), fold 0' in str(caught.value.where)
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_is_told_with_what_it_was_fitting(project: Any, installed: None) -> None:
+def test_a_worker_that_dies_is_told_with_what_it_was_fitting(
+    project: Project, installed: None
+) -> None:
     config, spec, reporter = _prepared(project, "processes", fails="dies")
     healthy = LearnerSpec("y", "beats", {}, spec.base_directory)
     message = "worker process died: it was killed by SIGKILL(.|\n)*run the same"
-    with pytest.raises(EnsembleError, match=message) as caught:
+    with pytest.raises(errors.EnsembleError, match=message) as caught:
         execute(config, [(healthy, 0), (spec, 1), (healthy, 1)], reporter)
     assert caught.value.where == "x  fold 1"
 
 
 @pytest.mark.parametrize("executor", ["in-process", "processes"])
 def test_the_traceback_of_a_plugin_is_kept_among_the_events(
-    executor: str, project: Any, installed: None
+    executor: str, project: Project, installed: None
 ) -> None:
     config, spec, reporter = _prepared(project, executor, fails="raises")
     with (
-        pytest.raises(LearnerError, match=r"boom(.|\n)*beating_learner\.py:\d+"),
+        pytest.raises(errors.LearnerError, match=r"boom(.|\n)*beating_learner\.py:\d+"),
         reporter.stage("fit"),
     ):
         execute(config, [(spec, 0)], reporter)
@@ -170,7 +177,7 @@ def test_the_traceback_of_a_plugin_is_kept_among_the_events(
 
 @pytest.mark.slow
 def test_a_fold_that_fails_ends_the_others_before_the_error_is_told(
-    project: Any, installed: None
+    project: Project, installed: None
 ) -> None:
     beat = project.path / "beat"
     config, spec, reporter = _prepared(project, "processes", fails="after", file=str(beat))
@@ -178,7 +185,7 @@ def test_a_fold_that_fails_ends_the_others_before_the_error_is_told(
         update={"execution": config.execution.model_copy(update={"workers": 2})}
     )
     beats = LearnerSpec("y", "beats", {"file": str(beat)}, spec.base_directory)
-    with pytest.raises(LearnerError, match="no luck after all"):
+    with pytest.raises(errors.LearnerError, match="no luck after all"):
         execute(config, [(beats, 0), (spec, 0), (beats, 1), (beats, 2)], reporter)
     assert _stands_still(beat)
     assert int(beat.read_text() or 0) < 399
@@ -192,23 +199,25 @@ def test_a_fold_that_fails_ends_the_others_before_the_error_is_told(
     ],
 )
 def test_a_plugins_own_kind_of_error_does_not_break_the_pool(
-    fails: str, message: str, project: Any, installed: None
+    fails: str, message: str, project: Project, installed: None
 ) -> None:
     config, spec, reporter = _prepared(project, "processes", fails=fails)
-    with pytest.raises(PluginError, match=message):
+    with pytest.raises(errors.PluginError, match=message):
         execute(config, [(spec, 0)], reporter)
 
 
-def test_a_plugin_given_in_python_is_unknown_to_workers_and_the_error_says_so(project: Any) -> None:
+def test_a_plugin_given_in_python_is_unknown_to_workers_and_the_error_says_so(
+    project: Project,
+) -> None:
     config, spec, reporter = _prepared(project, "processes")
     given = LearnerSpec("p", "prior", {}, spec.base_directory)
     message = 'unknown base learner "prior"(.|\n)*only installed plugins(.|\n)*"in-process"'
-    with pytest.raises(UnknownNameError, match=message):
+    with pytest.raises(errors.UnknownNameError, match=message):
         execute(config, [(given, 0)], reporter)
 
 
 @pytest.mark.slow
-def test_a_worker_ends_with_a_parent_that_is_killed(project: Any, installed: None) -> None:
+def test_a_worker_ends_with_a_parent_that_is_killed(project: Project, installed: None) -> None:
     beat = project.path / "beat"
     _prepared(project, "processes", file=str(beat))
     command = [sys.executable, "-m", "ensemble.cli", "fit", str(project.path / "config.toml")]
@@ -234,7 +243,7 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_cheap_learners_are_fitted_here_and_in_workers_that_last(
-    project: Any, installed: None, two_cores: None
+    project: Project, installed: None, two_cores: None
 ) -> None:
     config, spec, reporter = _prepared(project, "auto", wait=1.0)
     tasks = [(spec, fold) for fold in (0, 1, 2, None)]
@@ -248,7 +257,7 @@ def test_cheap_learners_are_fitted_here_and_in_workers_that_last(
 
 @pytest.mark.slow
 def test_beside_each_other_and_one_after_the_other_give_the_same_bytes(
-    project: Any, two_cores: None
+    project: Project, two_cores: None
 ) -> None:
     use_manager(None)
     learners = [{"name": "h", "plugin": "handcrafted"}, {"name": "t", "plugin": "tfidf"}]
@@ -272,22 +281,21 @@ def test_beside_each_other_and_one_after_the_other_give_the_same_bytes(
     assert found[0] == found[1] and len(found[0]) > 20
 
 
-def test_what_a_plugin_in_python_brings_is_fitted_here(project: Any, two_cores: None) -> None:
+def test_what_a_plugin_in_python_brings_is_fitted_here(project: Project, two_cores: None) -> None:
     config = project.config([{"name": "x", "plugin": "prior"}], execution={"executor": "auto"})
-    run = Path(config.run_dir)
-    run.mkdir(exist_ok=True)
-    prepare(config)
-    split(run, n_splits=config.folds.n_splits, seed=config.seed)
+    space = prepared(config)
     tasks = [(spec, fold) for spec in learner_specs(config) for fold in range(3)]
-    assert execute(config, tasks, Reporter(run)) == 3
+    assert execute(config, tasks, Reporter(space.run)) == 3
 
 
 def test_an_error_in_a_lasting_worker_ends_the_others(
-    project: Any, installed: None, two_cores: None
+    project: Project, installed: None, two_cores: None
 ) -> None:
     here = str(os.getpid())
     config, spec, reporter = _prepared(project, "auto", fails="dies", file=here, wait=1.0)
-    with pytest.raises(EnsembleError, match="killed by SIGKILL, which the system sends where"):
+    with pytest.raises(
+        errors.EnsembleError, match="killed by SIGKILL, which the system sends where"
+    ):
         execute(config, [(spec, fold) for fold in range(3)], reporter)
 
 
@@ -318,7 +326,7 @@ def _stands_still(beat: Path) -> bool:
     return beat.stat().st_mtime_ns == before
 
 
-def _wait_until(condition: Any, seconds: float) -> None:
+def _wait_until(condition: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come in time"

@@ -9,36 +9,34 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble import hookimpl
 from ensemble.oof.check import Finding, check_learner
 from ensemble.oof.workspace import open_workspace
-from ensemble.plugin.hookspecs import hookimpl
-from ensemble.plugin.manager import get_manager
 from ensemble.stacking.settings import learner_specs
-from ensemble.stages.prepare import prepare_stage
-from ensemble.stages.split import split_stage
-from ensemble.stages.work import writing
+from tests.ensemble.stages import prepare_and_split
+from tests.fakes import Prior, raising
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ensemble.plugin.base import FloatArray, LogitArray, Register
+    from tests.fixture_types import Project, UsePlugins
+
 
 @pytest.fixture
-def tried(project: Any, use_plugins: Callable[..., None]) -> Callable[..., dict[str, Finding]]:
+def tried(project: Project, use_plugins: UsePlugins) -> Callable[..., dict[str, Finding]]:
     """Give a function that checks a prior with other members; findings by their name."""
-    prior: Any = get_manager().base_learners.get("prior")
 
     def check(**members: Any) -> dict[str, Finding]:
         class Plugin:
             @hookimpl
-            def register_base_learners(self, register: Any) -> None:
-                register("odd", type("Odd", (prior,), members))
+            def register_base_learners(self, register: Register) -> None:
+                register("odd", type("Odd", (Prior,), members))
 
         use_plugins(odd=Plugin())
         config = project.config([{"name": "mine", "plugin": "odd"}])
-        with writing(config) as reporter:
-            prepare_stage(config, reporter)
-            split_stage(config, reporter)
+        prepare_and_split(config)
         (spec,) = learner_specs(config)
         found = check_learner(open_workspace(config), spec, 6)
         return {one.what: one for one in found if not one.what.startswith("fold")}
@@ -46,58 +44,48 @@ def tried(project: Any, use_plugins: Callable[..., None]) -> Callable[..., dict[
     return check
 
 
-def _prior() -> Any:
-    return get_manager().base_learners.get("prior")
+def _rank(self: Prior, battles: pl.DataFrame) -> LogitArray:
+    logits = Prior.predict_logits(self, battles)
+    logits[:, 0] += np.arange(len(battles))
+    return logits
 
 
-def _rank(self: Any, battles: pl.DataFrame) -> Any:
-    logits = _prior().predict_logits(self, battles)
-    return logits + np.arange(len(battles), dtype=np.float32)[:, None] * [1, 0, 0]
-
-
-def _centred(self: Any, battles: pl.DataFrame) -> Any:
+def _centred(self: Prior, battles: pl.DataFrame) -> FloatArray:
     size = battles["response_a"].list.join("").str.len_bytes().to_numpy().astype(float)
     return np.stack([size - size.mean(), 0 * size, 0 * size], axis=1)
 
 
-def _forgets(self: Any, directory: Path) -> Any:
+def _forgets(self: Prior, directory: Path) -> Prior:
     self.shares = np.ones(3) / 3
     return self
 
 
-def _noisy(self: Any, battles: Any, labels: Any, **options: Any) -> Any:
-    _prior().fit(self, battles, labels, **options)
+def _noisy(self: Prior, battles: pl.DataFrame, labels: FloatArray, **options: Any) -> Prior:
+    Prior.fit(self, battles, labels, **options)
     self.shares = np.random.default_rng().dirichlet(np.ones(3))
     return self
 
 
-def _writes(self: Any, battles: pl.DataFrame, labels: Any, **options: Any) -> Any:
-    _prior().fit(self, battles, labels, **options)
+def _writes(self: Prior, battles: pl.DataFrame, labels: FloatArray, **options: Any) -> Prior:
+    Prior.fit(self, battles, labels, **options)
     labels[:] = 0
     return self
 
 
-def _adds_column(self: Any, battles: pl.DataFrame, labels: Any, **options: Any) -> Any:
+def _adds_column(self: Prior, battles: pl.DataFrame, labels: FloatArray, **options: Any) -> Prior:
     battles.insert_column(0, pl.Series("mine", range(len(battles))))
-    return _prior().fit(self, battles, labels, **options)
+    return Prior.fit(self, battles, labels, **options)
 
 
-def _adds_when_asked(self: Any, battles: pl.DataFrame) -> Any:
+def _adds_when_asked(self: Prior, battles: pl.DataFrame) -> LogitArray:
     battles.insert_column(0, pl.Series("mine", range(len(battles))))
-    return _prior().predict_logits(self, battles)
-
-
-def _raises(error: BaseException) -> Any:
-    def method(*_: Any, **__: Any) -> Any:
-        raise error
-
-    return method
+    return Prior.predict_logits(self, battles)
 
 
 @pytest.mark.parametrize(
     ("members", "what", "told"),
     [
-        ({"fit": _raises(SystemExit(0))}, "fit", "fit raised SystemExit: 0"),
+        ({"fit": raising(SystemExit(0))}, "fit", "fit raised SystemExit: 0"),
         ({"fit": lambda *_, **__: os._exit(0)}, "fit", r"it called os._exit\(0\)"),
         ({"predict_logits": lambda self, b: np.zeros((len(b), 2))}, "logits", r"shape \(20, 2\)"),
         ({"predict_logits": lambda self, b: np.zeros((len(b), 3), int)}, "logits", "not floats"),
@@ -107,7 +95,7 @@ def _raises(error: BaseException) -> Any:
         ({"fit": _adds_column}, "inputs", "fit changes the battles that it is given"),
         ({"predict_logits": _rank}, "order of rows", "other logits in another order"),
         ({"predict_logits": _centred}, "one row alone", "other logits to a battle alone"),
-        ({"save": _raises(OSError("gone"))}, "save and load", "save raised OSError: gone"),
+        ({"save": raising(OSError("gone"))}, "save and load", "save raised OSError: gone"),
         ({"load": lambda self, directory: None}, "save and load", "load returned NoneType"),
         ({"load": _forgets}, "save and load", "other logits after save and load"),
         ({"fit": _noisy}, "same seed", "after another fit with the same seed"),
@@ -136,11 +124,9 @@ def test_a_sound_learner_passes_all(tried: Callable[..., dict[str, Finding]]) ->
 
 
 @pytest.mark.parametrize("plugin", ["handcrafted", "tfidf"])
-def test_learners_of_the_toolkit_pass(project: Any, plugin: str) -> None:
+def test_learners_of_the_toolkit_pass(project: Project, plugin: str) -> None:
     config = project.config([{"name": "mine", "plugin": plugin}])
-    with writing(config) as reporter:
-        prepare_stage(config, reporter)
-        split_stage(config, reporter)
+    prepare_and_split(config)
     (spec,) = learner_specs(config)
     found = check_learner(open_workspace(config), spec, 6)
     assert [(one.what, one.detail) for one in found if one.ok is False] == []

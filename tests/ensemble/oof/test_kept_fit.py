@@ -12,27 +12,25 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
-from ensemble.errors import EnsembleError, LearnerError
+from ensemble import BaseLearner, errors, hookimpl
 from ensemble.oof import crossfit
 from ensemble.oof.workspace import open_workspace
-from ensemble.plugin.base import BaseLearner
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.stacking.settings import learner_specs
-from ensemble.stages.prepare import prepare_stage
-from ensemble.stages.split import split_stage
-from ensemble.stages.work import writing
 from ensemble.storage import json_files
+from tests.ensemble.stages import prepare_and_split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from ensemble.config.settings import Config
+    from ensemble import Config
+    from ensemble.plugin.base import Register
+    from tests.fixture_types import Project, UsePlugins
 
 HEAD = """
 import errno
 import numpy as np
-from ensemble.plugin.base import BaseLearner
+from ensemble import BaseLearner
 
 fits, state = [], {}
 
@@ -98,7 +96,7 @@ class _Plugin:
         self.kind = kind
 
     @hookimpl
-    def register_base_learners(self, register: Any) -> None:
+    def register_base_learners(self, register: Register) -> None:
         register("counted", self.kind)
 
 
@@ -111,7 +109,7 @@ class Fitting:
         Where its config and its modules are.
     """
 
-    def __init__(self, project: Any, use_plugins: Callable[..., None], path: Path) -> None:
+    def __init__(self, project: Project, use_plugins: UsePlugins, path: Path) -> None:
         self.project, self.use_plugins, self.path = project, use_plugins, path
         self.fits: list[int] = []
         self.state: dict[str, Any] = {}
@@ -121,9 +119,7 @@ class Fitting:
         """Fit by a learner with these bodies of methods; gives the fold's directory."""
         self.use_plugins(counted=_Plugin(self._import(bodies or {})))
         config: Config = self.project.config([{"name": "x", "plugin": "counted", **parameters}])
-        with writing(config) as reporter:
-            prepare_stage(config, reporter)
-            split_stage(config, reporter)
+        prepare_and_split(config)
         workspace, (spec,) = open_workspace(config), learner_specs(config)
         assert crossfit.fit_fold(workspace, spec, 0)
         return workspace.store.directory("x", 0)
@@ -155,8 +151,8 @@ class Fitting:
 
 @pytest.fixture
 def fit(
-    project: Any,
-    use_plugins: Callable[..., None],
+    project: Project,
+    use_plugins: UsePlugins,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Fitting]:
@@ -180,7 +176,7 @@ def test_a_mended_learner_begins_with_the_model_that_is_there(
     fit: Fitting, bodies: dict[str, str], told: str, seeds: int
 ) -> None:
     for _ in range(2):
-        with pytest.raises(LearnerError, match=told):
+        with pytest.raises(errors.LearnerError, match=told):
             fit(bodies, seeds=seeds)
     assert len(fit.fits) == 1
     place = fit(seeds=seeds)
@@ -190,7 +186,7 @@ def test_a_mended_learner_begins_with_the_model_that_is_there(
 
 
 def test_what_a_fit_has_learned_stays_as_it_was(fit: Fitting) -> None:
-    with pytest.raises(LearnerError, match="shape"):
+    with pytest.raises(errors.LearnerError, match="shape"):
         fit(WRONG_SHAPE)
     mended = pl.read_parquet(fit() / "oof.parquet")
     plain = pl.read_parquet(fit(shift=1.0) / "oof.parquet")
@@ -208,7 +204,7 @@ def test_what_a_fit_has_learned_stays_as_it_was(fit: Fitting) -> None:
 def test_a_fit_that_would_be_another_is_made_again(
     fit: Fitting, then: dict[str, str], parameters: dict[str, Any]
 ) -> None:
-    with pytest.raises(LearnerError, match="shape"):
+    with pytest.raises(errors.LearnerError, match="shape"):
         fit(WRONG_SHAPE)
     fit(then, **parameters)
     assert len(fit.fits) == 2
@@ -224,7 +220,7 @@ if self.number == 2:
 
 
 def test_a_seed_that_other_code_has_predicted_predicts_again(fit: Fitting) -> None:
-    with pytest.raises(LearnerError, match="second seed"):
+    with pytest.raises(errors.LearnerError, match="second seed"):
         fit(OTHER_ORDER_THEN_NONE, seeds=2)
     place = fit(seeds=2)
     assert len(fit.fits) == 2
@@ -234,7 +230,7 @@ def test_a_seed_that_other_code_has_predicted_predicts_again(fit: Fitting) -> No
 
 
 def test_what_save_has_lost_is_fitted_again(fit: Fitting) -> None:
-    with pytest.raises(LearnerError, match="after save and load"):
+    with pytest.raises(errors.LearnerError, match="after save and load"):
         fit(LOSES_ON_SAVE)
     fit()
     assert len(fit.fits) == 2
@@ -242,7 +238,7 @@ def test_what_save_has_lost_is_fitted_again(fit: Fitting) -> None:
 
 def test_a_model_that_came_back_as_another_does_not_pass_by_trying_again(fit: Fitting) -> None:
     for _ in range(3):
-        with pytest.raises(LearnerError, match="after save and load"):
+        with pytest.raises(errors.LearnerError, match="after save and load"):
             fit(LOSES_ON_SAVE)
     assert len(fit.fits) == 1
 
@@ -262,13 +258,13 @@ def test_what_save_has_lost_shows_although_the_first_run_was_stopped(
             fit(asks)
     fit.state.clear()
     for _ in range(2):
-        with pytest.raises(LearnerError, match="after save and load"):
+        with pytest.raises(errors.LearnerError, match="after save and load"):
             fit(asks)
     # Where nobody had asked the fitted learner, no check would tell: it is fitted again.
     assert len(fit.fits) == (1 if interrupted == "predict" else 2)
 
 
-def _stop(*_: Any) -> None:
+def _stop(*_: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -284,7 +280,7 @@ LEFT_OVER = {
 @pytest.mark.parametrize("deleted", [False, True])
 def test_a_model_that_came_back_as_another_can_be_mended(fit: Fitting, deleted: bool) -> None:
     for _ in range(2):
-        with pytest.raises(LearnerError, match="after save and load") as caught:
+        with pytest.raises(errors.LearnerError, match="after save and load") as caught:
             fit(LEFT_OVER)
     hint = str(caught.value.hint)
     if deleted:
@@ -298,9 +294,9 @@ def test_a_model_that_came_back_as_another_can_be_mended(fit: Fitting, deleted: 
 
 def test_what_fails_while_it_is_loaded_says_where_the_fit_is(fit: Fitting) -> None:
     no_load = {**WRONG_SHAPE, "load": "raise ValueError('no luck')"}
-    with pytest.raises(LearnerError, match="shape"):
+    with pytest.raises(errors.LearnerError, match="shape"):
         fit(no_load)
-    with pytest.raises(LearnerError, match="load raised ValueError") as caught:
+    with pytest.raises(errors.LearnerError, match="load raised ValueError") as caught:
         fit(no_load)
     assert "the fit is kept; or delete" in str(caught.value.hint)
     assert "kept-fit" in str(caught.value.hint)
@@ -312,20 +308,20 @@ def test_a_full_disk_loses_no_fit(
 ) -> None:
     fit.state["full"] = full_for_models
 
-    def full(*_: Any, **__: Any) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     sealed = json_files.write_checksummed
 
     def nearly_full(path: Path, value: Any) -> None:
         if "checkpoints" in path.parts:
-            raise EnsembleError("cannot write: No space left on device")
+            raise errors.EnsembleError("cannot write: No space left on device")
         sealed(path, value)
 
     with monkeypatch.context() as patch:
         patch.setattr("ensemble.oof.fitting.prediction_frame", full)
         patch.setattr("ensemble.oof.kept_fit.write_checksummed", nearly_full)
-        with pytest.raises(EnsembleError, match="cannot write: No space left"):
+        with pytest.raises(errors.EnsembleError, match="cannot write: No space left"):
             fit(FULL_DISK)
     assert len(fit.spares) == 1
     fit(FULL_DISK)
@@ -347,7 +343,7 @@ def test_another_run_may_remove_what_both_keep_in_the_cache(
         shutil.rmtree(spare)
         return copy(source, target, **options)
 
-    def order(*_: Any) -> None:
+    def order(*_: object) -> None:
         (spare,) = fit.spares
         shutil.rmtree(spare)
 
@@ -361,7 +357,7 @@ def test_another_run_may_remove_what_both_keep_in_the_cache(
 
 
 def test_a_kept_fit_that_is_damaged_is_made_again(fit: Fitting) -> None:
-    with pytest.raises(LearnerError, match="shape"):
+    with pytest.raises(errors.LearnerError, match="shape"):
         fit(WRONG_SHAPE)
     (kept,) = fit.kept
     kept.write_bytes(kept.read_bytes() + b"x")
@@ -371,6 +367,6 @@ def test_a_kept_fit_that_is_damaged_is_made_again(fit: Fitting) -> None:
 
 def test_cheap_fits_are_not_kept(fit: Fitting, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BaseLearner, "cheap", True)
-    with pytest.raises(LearnerError, match="shape"):
+    with pytest.raises(errors.LearnerError, match="shape"):
         fit(WRONG_SHAPE)
     assert not fit.kept

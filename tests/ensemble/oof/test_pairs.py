@@ -6,24 +6,18 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.audit.audit import audit_run
+from ensemble import BaseLearner, errors, run
 from ensemble.battles.held_out import HeldOut, fold_pairs
-from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import LABEL_COLUMNS, TEXT_COLUMNS
-from ensemble.battles.split import split
 from ensemble.config.source_settings import SourceSettings
-from ensemble.errors import ArtifactError, ConfigError, LearnerError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.workspace import Workspace, open_workspace
-from ensemble.pipeline import run
-from ensemble.plugin.base import BaseLearner
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.stacking.assemble import stack_data
 from ensemble.stacking.settings import (
     check_plugins,
@@ -35,13 +29,15 @@ from ensemble.stages.fit import fit_stage
 from ensemble.stages.stack import stack_stage
 from ensemble.stages.work import writing
 from ensemble.storage.hashing import hash_file
-from ensemble.storage.json_files import read_json, write_checksummed
+from ensemble.storage.json_files import read_json
+from tests.ensemble.oof.cheap_learners import Cheap
+from tests.ensemble.oof.prepared import prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ensemble.plugin.base import FitContext
+    from ensemble import Config
     from ensemble.stacking.data import StackData
+    from tests.fakes import Prior
+    from tests.fixture_types import Learners, Project
 
 FAST: dict[str, Any] = {
     "plugin": "handcrafted",
@@ -51,7 +47,7 @@ FAST: dict[str, Any] = {
     "early_stopping_rounds": 5,
     "min_child_samples": 3,
 }
-LEARNERS = [
+LEARNERS: Learners = [
     {"name": "pupil", **FAST},
     {"name": "teacher", **FAST, "num_leaves": 4},
     {"name": "words", "plugin": "tfidf", "min_df": 2},
@@ -62,64 +58,6 @@ USES = {
     "pseudo": SourceSettings("pseudo", pseudo_labelers=("teacher", "words")),
 }
 OUTER = 1
-
-
-class Cheap(BaseLearner):
-    """Predicts label shares, is cheap, is taught, and fails where it is told to."""
-
-    cheap = True
-    fails: ClassVar[set[int]] = set()
-    taught: ClassVar[list[dict[str, Any]]] = []
-
-    def __init__(self, shift: float = 0.0, teachers: tuple[str, ...] = ()) -> None:
-        self.shift, self.teachers = shift, teachers
-
-    def fit(self, battles: pl.DataFrame, labels: Any, *, context: FitContext, **_: Any) -> Any:
-        Cheap.taught.append({"ids": battles["id"].to_list(), "teachers": dict(context.teachers)})
-        if len(Cheap.taught) in Cheap.fails:
-            raise RuntimeError("killed")
-        self.shares = labels.mean(axis=0)
-        return self
-
-    def predict_logits(self, battles: pl.DataFrame) -> Any:
-        logits = np.log(self.shares + 1e-3) + np.array([self.shift, 0, 0])
-        return np.tile(logits, (len(battles), 1)).astype(np.float32)
-
-    def save(self, directory: Path) -> None:
-        (directory / "shares.json").write_text(json.dumps(self.shares.tolist()))
-
-    def load(self, directory: Path) -> Any:
-        self.shares = np.asarray(json.loads((directory / "shares.json").read_text()))
-        return self
-
-
-class Outside(Cheap):
-    """A learner whose predictions come from outside."""
-
-    trains = False
-
-
-class _Plugin:
-    @hookimpl
-    def register_base_learners(self, register: Any) -> None:
-        register("cheap", Cheap)
-        register("outside", Outside)
-
-
-@pytest.fixture
-def cheap(project: Any, use_plugins: Callable[..., None]) -> type[Cheap]:
-    use_plugins(pairs=_Plugin())
-    Cheap.taught.clear()
-    Cheap.fails.clear()
-    return Cheap
-
-
-def _prepared(config: Any) -> Workspace:
-    place = Path(config.run_dir)
-    place.mkdir(exist_ok=True)
-    prepare(config)
-    split(place, n_splits=config.folds.n_splits, seed=config.seed)
-    return open_workspace(config)
 
 
 def _poisoned(space: Workspace) -> Workspace:
@@ -133,7 +71,7 @@ def _poisoned(space: Workspace) -> Workspace:
     return replace(space, battles=space.battles.with_columns(other).with_columns(label))
 
 
-def _stacked(workspace: Workspace, config: Any) -> StackData:
+def _stacked(workspace: Workspace, config: Config) -> StackData:
     """Fit every fold and every pair of every learner, teachers first."""
     specs = {spec.name: spec for spec in learner_specs(config)}
     names = ["teacher", "words", "pupil"]
@@ -146,11 +84,11 @@ def _stacked(workspace: Workspace, config: Any) -> StackData:
 @pytest.mark.slow
 @pytest.mark.parametrize("role", USES)
 def test_nothing_of_an_outer_fold_is_in_what_candidates_are_fitted_on(
-    project: Any, role: str
+    project: Project, role: str
 ) -> None:
     """The test of exact nesting: other rows in fold k change no bit of what is used for k."""
     config = project.config(LEARNERS)
-    space = _prepared(config)
+    space = prepared(config)
     clean, poisoned = (
         _stacked(each.with_uses({"extra": USES[role]}, run=space.run.parent / name), config)
         for each, name in ((space, "clean"), (_poisoned(space), "poisoned"))
@@ -166,9 +104,11 @@ def test_nothing_of_an_outer_fold_is_in_what_candidates_are_fitted_on(
         assert not np.array_equal(one, two)
 
 
-def test_rows_of_either_fold_come_from_the_pair_and_the_rest_from_the_fold(project: Any) -> None:
+def test_rows_of_either_fold_come_from_the_pair_and_the_rest_from_the_fold(
+    project: Project,
+) -> None:
     config = project.config(LEARNERS)
-    space = _prepared(config)
+    space = prepared(config)
     data = _stacked(space, config)
     logits = data.fitting_meta(0).logits
     rows = dict(enumerate(data.ids))
@@ -185,9 +125,9 @@ def test_rows_of_either_fold_come_from_the_pair_and_the_rest_from_the_fold(proje
 
 
 def test_a_pair_sees_neither_fold_nor_their_clusters_and_stores_what_is_needed(
-    project: Any, fake_learners: Any
+    project: Project, fake_learners: type[Prior]
 ) -> None:
-    space = _prepared(project.config())
+    space = prepared(project.config())
     (spec,) = learner_specs(project.config())
     frame = space.plan.frame
     for pair in fold_pairs(3):
@@ -209,13 +149,13 @@ def test_a_pair_sees_neither_fold_nor_their_clusters_and_stores_what_is_needed(
         assert read_json(directory / "manifest.json")["fold"] == list(pair.folds)
 
 
-def test_a_pair_is_taught_by_the_same_pair(project: Any, cheap: type[Cheap]) -> None:
-    learners = [
+def test_a_pair_is_taught_by_the_same_pair(project: Project, cheap: type[Cheap]) -> None:
+    learners: Learners = [
         {"name": "pupil", "plugin": "cheap", "teachers": ["teacher"]},
         {"name": "teacher", "plugin": "cheap", "shift": 1.0},
     ]
     config = project.config(learners, stack={"meta_learner": "none", "learners": ["pupil"]})
-    place = run(config)
+    place = run(config).directory
     specs = {spec.name: spec for spec in learner_specs(config)}
     space = open_workspace(config)
     for pair in fold_pairs(3):
@@ -233,12 +173,12 @@ def test_a_pair_is_taught_by_the_same_pair(project: Any, cheap: type[Cheap]) -> 
 
 
 def test_who_is_not_stacked_and_teaches_nobody_has_no_pairs(
-    project: Any, cheap: type[Cheap]
+    project: Project, cheap: type[Cheap]
 ) -> None:
-    learners = [{"name": name, "plugin": "cheap"} for name in ("in", "out")]
-    learners.append({"name": "dear", "plugin": "prior"})
+    learners: Learners = [{"name": name, "plugin": "cheap"} for name in ("in", "out")]
+    learners = [*learners, {"name": "dear", "plugin": "prior"}]
     config = project.config(learners, stack={"meta_learner": "none", "learners": ["in", "dear"]})
-    place = run(config)
+    place = run(config).directory
     assert [p.parent.name for p in sorted(place.glob("learners/*/pair-*"))] == ["in"] * 3
     verdict = read_json(place / "stack/verdict.json")
     assert verdict["nesting"] == {"exact": ["in"], "plain": ["dear"]}
@@ -256,7 +196,7 @@ def test_who_is_not_stacked_and_teaches_nobody_has_no_pairs(
 
 
 def test_folds_alone_make_no_pairs_and_the_stack_asks_for_them(
-    project: Any, cheap: type[Cheap]
+    project: Project, cheap: type[Cheap]
 ) -> None:
     config = project.config([{"name": name, "plugin": "cheap"} for name in ("one", "two")])
     run(config)
@@ -264,16 +204,18 @@ def test_folds_alone_make_no_pairs_and_the_stack_asks_for_them(
     shutil.rmtree(place / "learners/one/pair-0-2")
     with writing(config) as reporter:
         assert fit_stage(config, reporter, folds=[0, 1, 2]) == {"fitted": 0, "kept": 6}
-        with pytest.raises(ArtifactError, match="one pair-0-2(.|\n)*ensemble fit CONFIG"):
+        with pytest.raises(errors.ArtifactError, match="one pair-0-2(.|\n)*ensemble fit CONFIG"):
             stack_stage(config, reporter)
         assert fit_stage(config, reporter)["pairs"] == {"fitted": 1, "kept": 5}
         stack_stage(config, reporter)
 
 
-def test_a_run_that_is_killed_between_pairs_goes_on_there(project: Any, cheap: type[Cheap]) -> None:
+def test_a_run_that_is_killed_between_pairs_goes_on_there(
+    project: Project, cheap: type[Cheap]
+) -> None:
     config = project.config([{"name": "one", "plugin": "cheap"}])
     cheap.fails.add(5)
-    with pytest.raises(LearnerError, match='killed(.|\n)*pair 0-2(.|\n)*nesting = "plain"'):
+    with pytest.raises(errors.LearnerError, match='killed(.|\n)*pair 0-2(.|\n)*nesting = "plain"'):
         run(config)
     place = Path(config.run_dir)
     kept = hash_file(place / "learners/one/pair-0-1/manifest.json")
@@ -284,13 +226,13 @@ def test_a_run_that_is_killed_between_pairs_goes_on_there(project: Any, cheap: t
 
 
 def test_only_pairs_of_what_changed_or_was_damaged_are_made_anew(
-    project: Any, cheap: type[Cheap]
+    project: Project, cheap: type[Cheap]
 ) -> None:
-    learners = [{"name": name, "plugin": "cheap"} for name in ("one", "two")]
+    learners: Learners = [{"name": name, "plugin": "cheap"} for name in ("one", "two")]
     run(project.config(learners))
     place = project.path / "run"
     before = {p: p.stat().st_mtime_ns for p in place.glob("learners/one/*/manifest.json")}
-    changed = project.config([learners[0], learners[1] | {"shift": 0.5}])
+    changed = project.config([learners[0], {**learners[1], "shift": 0.5}])
     with writing(changed) as reporter:
         outcome = fit_stage(changed, reporter)
     assert outcome == {"fitted": 3, "kept": 3, "pairs": {"fitted": 3, "kept": 3}}
@@ -305,14 +247,14 @@ def _names(specs: list[Any]) -> list[str]:
     return [spec.name for spec in specs]
 
 
-def test_who_is_nested_is_what_the_config_says(project: Any, cheap: type[Cheap]) -> None:
-    learners = [
+def test_who_is_nested_is_what_the_config_says(project: Project, cheap: type[Cheap]) -> None:
+    learners: Learners = [
         {"name": "one", "plugin": "cheap"},
         {"name": "taught", "plugin": "cheap", "teachers": ["dear"]},
         {"name": "dear", "plugin": "prior"},
     ]
 
-    def config(nesting: str, folds: int = 3, more: tuple[dict[str, Any], ...] = ()) -> Any:
+    def config(nesting: str, folds: int = 3, more: tuple[dict[str, Any], ...] = ()) -> Config:
         stack = {"meta_learner": "none", "nesting": nesting}
         return project.config([*learners, *more], stack=stack, folds={"n_splits": folds})
 
@@ -324,9 +266,9 @@ def test_who_is_nested_is_what_the_config_says(project: Any, cheap: type[Cheap])
     only = project.config(learners, stack={"learners": ["taught"], "nesting": "full"})
     assert sorted(_names(pair_specs(only))) == ["dear", "taught"]
     outside = config("full", more=({"name": "file", "plugin": "outside"},))
-    with pytest.raises(ConfigError, match='file cannot be fitted(.|\n)*nesting = "full"'):
+    with pytest.raises(errors.ConfigError, match='file cannot be fitted(.|\n)*nesting = "full"'):
         check_plugins(outside)
-    with pytest.raises(ConfigError, match=r"two folds nothing is left(.|\n)*n_splits"):
+    with pytest.raises(errors.ConfigError, match=r"two folds nothing is left(.|\n)*n_splits"):
         check_plugins(config("full", folds=2))
 
 
@@ -337,91 +279,3 @@ def test_built_in_learners_say_what_they_cost() -> None:
     said = {name: registry.get(name).cheap for name in ("handcrafted", "tfidf", "precomputed")}
     assert said == {"handcrafted": True, "tfidf": True, "precomputed": False}
     assert not BaseLearner.cheap
-
-
-def _run_of_two(project: Any) -> Path:
-    learners = [
-        {"name": "pupil", "plugin": "cheap", "teachers": ["teacher"]},
-        {"name": "teacher", "plugin": "cheap", "shift": 1.0},
-    ]
-    stack = {"meta_learner": "none", "learners": ["pupil"], "resamples": 200}
-    return run(project.config(learners, stack=stack))
-
-
-def _forge(directory: Path, name: str, frame: pl.DataFrame, **changes: Any) -> None:
-    """Write a file of an artifact anew, and its hash into the manifest."""
-    frame.write_parquet(directory / name)
-    manifest = read_json(directory / "manifest.json")
-    manifest["files"][name] = hash_file(directory / name)
-    write_checksummed(directory / "manifest.json", {**manifest, **changes})
-
-
-def test_the_audit_proves_pairs_and_says_which_are_missing(
-    project: Any, cheap: type[Cheap]
-) -> None:
-    place = _run_of_two(project)
-    audit = audit_run(place)
-    assert audit.ok
-    assert audit.complete
-    names = {check.name for check in audit.checks}
-    assert (
-        "pupil pair 0-2: rule 2, saw neither a held-out row, nor its cluster, nor its swap" in names
-    )
-    assert "pupil pair 0-2: taught by teacher of the same pair" in names
-    assert "teacher pair 1-2: predicts its held-out rows, each once" in names
-    assert "stack: nested on the pairs of folds that are there" in names
-    shutil.rmtree(place / "learners/teacher/pair-0-1")
-    after = audit_run(place)
-    assert after.missing == ("teacher pair 0-1",)
-    assert "pupil pair 0-1: taught by teacher of the same pair" in _failed(after)
-
-
-def _failed(audit: Any) -> list[str]:
-    return [check.name for check in audit.checks if not check.ok]
-
-
-def test_a_report_without_pairs_says_that_nothing_was_measured(
-    project: Any, cheap: type[Cheap]
-) -> None:
-    stack = {"meta_learner": "none", "nesting": "plain", "resamples": 200}
-    place = run(project.config([{"name": "one", "plugin": "cheap"}], stack=stack))
-    assert not list(place.glob("learners/*/pair-*"))
-    html = " ".join((place / "report.html").read_text().split())
-    assert "Open for one." in html
-    assert "The gap measured" not in html
-
-
-@pytest.mark.parametrize("fold", [0, 2])
-def test_the_audit_catches_a_pair_that_was_trained_on_a_row_of_either_fold(
-    project: Any, cheap: type[Cheap], fold: int
-) -> None:
-    place = _run_of_two(project)
-    directory = place / "learners/pupil/pair-0-2"
-    used = pl.read_parquet(directory / "train_ids.parquet")
-    plan = pl.read_parquet(place / "folds.parquet")
-    leaked = plan.filter(fold=fold)["id"][0]
-    swapped = used.with_columns(
-        id=pl.when(pl.int_range(pl.len()) == 0).then(pl.lit(leaked)).otherwise("id")
-    )
-    _forge(directory, "train_ids.parquet", swapped)
-    found = [check for check in audit_run(place).checks if not check.ok]
-    assert [check.name for check in found] == [
-        "pupil pair 0-2: rule 2, saw neither a held-out row, nor its cluster, nor its swap"
-    ]
-    assert found[0].ids == (leaked,)
-
-
-@pytest.mark.slow
-def test_the_audit_catches_pairs_that_predict_other_rows_or_are_not_those_of_the_stack(
-    project: Any, cheap: type[Cheap]
-) -> None:
-    place = _run_of_two(project)
-    directory = place / "learners/pupil/pair-0-2"
-    _forge(directory, "oof.parquet", pl.read_parquet(directory / "oof.parquet")[1:])
-    assert _failed(audit_run(place)) == [
-        "stack: nested on the pairs of folds that are there",
-        "pupil pair 0-2: predicts its held-out rows, each once",
-    ]
-    shutil.rmtree(directory)
-    shutil.copytree(place / "learners/pupil/pair-0-1", directory)
-    assert "pupil pair 0-2: stored predictions can be trusted" in _failed(audit_run(place))

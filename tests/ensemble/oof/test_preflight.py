@@ -9,36 +9,33 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.errors import ConfigError
+from ensemble import Feature, FeatureSet, Resources, errors, hookimpl, run
 from ensemble.oof.workspace import open_workspace
-from ensemble.pipeline import run
-from ensemble.plugin.base import Feature, FeatureSet, Resources
-from ensemble.plugin.hookspecs import hookimpl
-from ensemble.plugin.manager import get_manager
 from ensemble.stages.check import check_stage
-from ensemble.stages.fit import fit_stage
-from ensemble.stages.prepare import prepare_stage
-from ensemble.stages.split import split_stage
 from ensemble.stages.work import writing
+from tests.ensemble.stages import prepare_and_fit
+from tests.fakes import Prior
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ensemble.config.settings import Config
+    from ensemble import Config, FitContext
+    from ensemble.plugin.base import Register
+    from tests.fixture_types import Project, UsePlugins
 
 
 class _Odd:
     """Registers learners that will fail, each in its way, and a feature set."""
 
-    def __init__(self, prior: type, **members: Any) -> None:
-        self.kind = type("Odd", (prior,), members)
+    def __init__(self, **members: Any) -> None:
+        self.kind = type("Odd", (Prior,), members)
 
     @hookimpl
-    def register_base_learners(self, register: Any) -> None:
+    def register_base_learners(self, register: Register) -> None:
         register("odd", self.kind)
 
     @hookimpl
-    def register_feature_sets(self, register: Any) -> None:
+    def register_feature_sets(self, register: Register) -> None:
         columns = {
             "infinite": pl.col("prompt").list.len() / 0,
             "lost": pl.col("nowhere").list.len(),
@@ -49,15 +46,12 @@ class _Odd:
 
 
 @pytest.fixture
-def odd(project: Any, use_plugins: Callable[..., None]) -> Callable[..., Any]:
+def odd(project: Project, use_plugins: UsePlugins) -> Callable[..., None]:
     """Give a function that registers a learner ``odd`` with these members."""
-    prior: Any = get_manager().base_learners.get("prior")
 
-    def add(**members: Any) -> SimpleNamespace:
-        plugin = _Odd(prior, **members)
-        use_plugins(odd=plugin)
-        prior.seen.clear()
-        return SimpleNamespace(prior=prior, kind=plugin.kind)
+    def add(**members: Any) -> None:
+        use_plugins(odd=_Odd(**members))
+        Prior.seen.clear()
 
     return add
 
@@ -67,13 +61,10 @@ ODD = {"name": "strange", "plugin": "odd"}
 
 
 def _fit(config: Config, **options: Any) -> Any:
-    with writing(config) as reporter:
-        prepare_stage(config, reporter)
-        split_stage(config, reporter)
-        return fit_stage(config, reporter, **options)
+    return prepare_and_fit(config, **options)
 
 
-def _outside(project: Any, name: str = "oof.csv", **changes: Any) -> dict[str, Any]:
+def _outside(project: Project, name: str = "oof.csv", **changes: Any) -> dict[str, Any]:
     """Write predictions of the target from outside, and of the test rows; give the learner."""
     frames = {}
     for kind in ("train", "test"):
@@ -88,11 +79,13 @@ def _outside(project: Any, name: str = "oof.csv", **changes: Any) -> dict[str, A
     return {"name": "mine", "plugin": "precomputed", "oof": name, "test": "outside_test.csv"}
 
 
-def test_all_faults_of_all_learners_are_reported_before_any_fit(project: Any, odd: Any) -> None:
-    def preflight(self: Any, battles: pl.DataFrame, *, context: Any) -> None:
+def test_all_faults_of_all_learners_are_reported_before_any_fit(
+    project: Project, odd: Callable[..., None]
+) -> None:
+    def preflight(self: Prior, battles: pl.DataFrame, *, context: FitContext) -> None:
         raise ValueError("the template has no place for the answers")
 
-    fake = odd(preflight=preflight)
+    odd(preflight=preflight)
     config = project.config(
         [
             GOOD,
@@ -102,7 +95,7 @@ def test_all_faults_of_all_learners_are_reported_before_any_fit(project: Any, od
         ],
         stack={"meta_learner": "none", "features": ["infinite"], "resamples": 200},
     )
-    with pytest.raises(ConfigError, match="preflight raised ValueError") as caught:
+    with pytest.raises(errors.ConfigError, match="preflight raised ValueError") as caught:
         run(config)
     told = str(caught.value)
     line = preflight.__code__.co_firstlineno + 1
@@ -113,64 +106,66 @@ def test_all_faults_of_all_learners_are_reported_before_any_fit(project: Any, od
     assert 'feature "infinite_column" is infinite' in told
     assert "where: stack.features" in told
     assert caught.value.exit_code == 2
-    assert fake.prior.seen == []
+    assert Prior.seen == []
     assert not (project.path / "run" / "learners").exists()
 
 
 @pytest.mark.parametrize("method", ["fit", "predict_logits", "pretrain"])
 def test_a_signature_that_cannot_be_called_is_found_before_any_work(
-    project: Any, odd: Any, method: str
+    project: Project, odd: Callable[..., None], method: str
 ) -> None:
     odd(**{method: lambda self, battles, extra, more: self})
     with pytest.raises(
-        ConfigError, match=rf"{method} cannot be called as it will be(.|\n)*strange"
+        errors.ConfigError, match=rf"{method} cannot be called as it will be(.|\n)*strange"
     ):
         run(project.config([GOOD, ODD]))
     assert not (project.path / "run").exists()
 
 
 def test_predictions_that_equal_the_labels_are_refused_before_any_fit(
-    project: Any, odd: Any
+    project: Project, odd: Callable[..., None]
 ) -> None:
-    fake = odd()
+    odd()
     truth = pl.read_csv(project.path / "train.csv")
     labels: dict[str, Any] = {
         f"logit_{side}": 20.0 * truth[f"winner_{name}"]
         for side, name in (("a", "model_a"), ("b", "model_b"), ("tie", "tie"))
     }
-    with pytest.raises(ConfigError, match='the predictions equal the labels(.|\n)*"mine"'):
+    with pytest.raises(errors.ConfigError, match='the predictions equal the labels(.|\n)*"mine"'):
         _fit(project.config([GOOD, _outside(project, **labels)]))
-    assert fake.prior.seen == []
+    assert Prior.seen == []
 
 
-def test_ids_that_are_not_the_targets_are_found_before_any_fit(project: Any, odd: Any) -> None:
-    fake = odd()
+def test_ids_that_are_not_the_targets_are_found_before_any_fit(
+    project: Project, odd: Callable[..., None]
+) -> None:
+    odd()
     mine = _outside(project, id=pl.lit("x") + pl.col("id"))
-    with pytest.raises(ConfigError, match=r'missing(.|\n)*learner "mine", oof = .*oof.csv'):
+    with pytest.raises(errors.ConfigError, match=r'missing(.|\n)*learner "mine", oof = .*oof.csv'):
         _fit(project.config([GOOD, mine]))
-    assert fake.prior.seen == []
+    assert Prior.seen == []
 
 
 def test_a_disk_that_is_clearly_too_small_is_said(
-    project: Any, odd: Any, monkeypatch: pytest.MonkeyPatch
+    project: Project, odd: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake = odd(resources=Resources(disk_gib=3.0))
+    odd(resources=Resources(disk_gib=3.0))
     free = SimpleNamespace(free=8 * 2**30)
     monkeypatch.setattr("ensemble.oof.preflight.shutil.disk_usage", lambda _: free)
     config = project.config([GOOD, ODD])
-    with pytest.raises(ConfigError, match="has 8 GiB left, and .* takes 9 GiB or more"):
+    with pytest.raises(errors.ConfigError, match="has 8 GiB left, and .* takes 9 GiB or more"):
         _fit(config)
-    assert fake.prior.seen == []
+    assert Prior.seen == []
     free.free = 10 * 2**30
     _fit(config)
     free.free = 0  # nothing is to be fitted any more
     assert _fit(config)["fitted"] == 0
 
 
-def test_what_is_fitted_is_not_looked_at_again(project: Any, odd: Any) -> None:
+def test_what_is_fitted_is_not_looked_at_again(project: Project, odd: Callable[..., None]) -> None:
     asked: list[int] = []
 
-    def preflight(self: Any, battles: pl.DataFrame, *, context: Any) -> None:
+    def preflight(self: Prior, battles: pl.DataFrame, *, context: FitContext) -> None:
         asked.append(len(battles))
 
     odd(preflight=preflight)
@@ -183,9 +178,9 @@ def test_what_is_fitted_is_not_looked_at_again(project: Any, odd: Any) -> None:
 
 
 def test_a_learner_that_fails_in_its_own_preflight_is_a_finding_of_check(
-    project: Any, odd: Any
+    project: Project, odd: Callable[..., None]
 ) -> None:
-    def preflight(self: Any, battles: pl.DataFrame, *, context: Any) -> None:
+    def preflight(self: Prior, battles: pl.DataFrame, *, context: FitContext) -> None:
         raise SystemExit(0)
 
     odd(preflight=preflight)
@@ -199,7 +194,9 @@ def test_a_learner_that_fails_in_its_own_preflight_is_a_finding_of_check(
     assert [one.what for one in found if one.learner == "strange"] == ["before any fit"]
 
 
-def test_a_preflight_sees_what_exists_at_test_time(project: Any, odd: Any) -> None:
+def test_a_preflight_sees_what_exists_at_test_time(
+    project: Project, odd: Callable[..., None]
+) -> None:
     seen: list[pl.DataFrame] = []
     odd(preflight=lambda self, battles, *, context: seen.append(battles))
     config = project.config([ODD])

@@ -3,73 +3,58 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.audit.audit import audit_run
-from ensemble.battles.prepare import prepare
+from ensemble import errors, run
 from ensemble.battles.schema import LABEL_COLUMNS, labels_of
-from ensemble.battles.split import split
 from ensemble.config.source_settings import SourceSettings
-from ensemble.errors import ArtifactError, ConfigError, EnsembleError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.dependencies import dependency_depth, resolve_sources
 from ensemble.oof.executors import execute
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.rows import FoldRows
 from ensemble.oof.spec import LearnerSpec
-from ensemble.oof.workspace import Workspace, open_workspace
-from ensemble.pipeline import run
+from ensemble.oof.workspace import Workspace
 from ensemble.run_dir.reporter import Reporter
 from ensemble.stacking.settings import check_plugins, learner_specs
-from ensemble.storage.hashing import fingerprint, hash_file
-from ensemble.storage.json_files import write_checksummed
+from tests.ensemble.oof.prepared import prepared
+from tests.ensemble.oof.pseudo_config import PUPIL, TEACHER, pseudo_config
 
-PUPIL = {"name": "pupil", "plugin": "prior", "shift": 0.5}
-TEACHER = {"name": "teacher", "plugin": "prior"}
-
-
-def _config(project: Any, *learners: dict[str, Any], **use: Any) -> Any:
-    """A config whose second source is labeled by learners of the run."""
-    chosen = list(learners or (PUPIL, TEACHER))
-    sources = [source.model_dump(exclude_none=True) for source in project.config(chosen).sources]
-    sources[1] |= {"role": "pseudo", "pseudo_labelers": ["teacher"], **use}
-    return project.config(chosen, sources=sources)
+if TYPE_CHECKING:
+    from ensemble import BaseLearner, Config
+    from ensemble.plugin.base import FloatArray
+    from tests.fakes import Prior
+    from tests.fixture_types import Project
 
 
-def _prepared(config: Any) -> Workspace:
-    place = Path(config.run_dir)
-    place.mkdir(exist_ok=True)
-    prepare(config)
-    split(place, n_splits=config.folds.n_splits, seed=config.seed)
-    return open_workspace(config)
-
-
-def _fit(config: Any, workspace: Workspace, *folds: int | None) -> None:
+def _fit(config: Config, workspace: Workspace, *folds: int | None) -> None:
     tasks = [(spec, fold) for spec in learner_specs(config) for fold in folds]
     execute(config, tasks, Reporter(workspace.run))
 
 
-def _said(labels: Any, shift: float = 0.0) -> Any:
+def _said(labels: FloatArray, shift: float = 0.0) -> FloatArray:
     """What a ``prior`` that was fitted on these labels says of any row."""
-    odds = (labels.mean(axis=0) + 1e-3) * np.exp([shift, 0, 0])
-    return odds / odds.sum()
+    odds: FloatArray = (labels.mean(axis=0) + 1e-3) * np.exp([shift, 0, 0])
+    said: FloatArray = odds / odds.sum()
+    return said
 
 
-def _by_learner(fake_learners: Any, workspace: Workspace) -> list[dict[str, Any]]:
+def _by_learner(fake_learners: type[Prior], workspace: Workspace) -> list[dict[str, Any]]:
     pseudo = set(workspace.battles.filter(pl.col("role") == "pseudo")["id"])
     return [{**seen, "pseudo": [i in pseudo for i in seen["ids"]]} for seen in fake_learners.seen]
 
 
-def test_a_fold_learns_what_its_own_teacher_says(project: Any, fake_learners: Any) -> None:
-    config = _config(project)
-    workspace = _prepared(config)
+def test_a_fold_learns_what_its_own_teacher_says(
+    project: Project, fake_learners: type[Prior]
+) -> None:
+    config = pseudo_config(project)
+    workspace = prepared(config)
     _fit(config, workspace, 0, 1, 2)
     fits = _by_learner(fake_learners, workspace)
     teachers = [seen for seen in fits if not any(seen["pseudo"])]
@@ -86,19 +71,21 @@ def test_a_fold_learns_what_its_own_teacher_says(project: Any, fake_learners: An
     assert not np.allclose(first, second, atol=1e-6)
 
 
-def test_the_refit_is_labeled_by_the_refit(project: Any, fake_learners: Any) -> None:
-    config = _config(project)
-    workspace = _prepared(config)
+def test_the_refit_is_labeled_by_the_refit(project: Project, fake_learners: type[Prior]) -> None:
+    config = pseudo_config(project)
+    workspace = prepared(config)
     _fit(config, workspace, None)
     pupil = _by_learner(fake_learners, workspace)[1]
     target = labels_of(workspace.battles.filter(pl.col("role") == "target"))
     np.testing.assert_allclose(pupil["labels"][pupil["pseudo"]][0], _said(target), 1e-5)
 
 
-def test_several_teachers_give_their_mean_probabilities(project: Any, fake_learners: Any) -> None:
+def test_several_teachers_give_their_mean_probabilities(
+    project: Project, fake_learners: type[Prior]
+) -> None:
     other = {"name": "other", "plugin": "prior", "shift": 3.0}
-    config = _config(project, PUPIL, TEACHER, other, pseudo_labelers=["teacher", "other"])
-    workspace = _prepared(config)
+    config = pseudo_config(project, PUPIL, TEACHER, other, pseudo_labelers=["teacher", "other"])
+    workspace = prepared(config)
     _fit(config, workspace, 0)
     pupil = next(s for s in _by_learner(fake_learners, workspace) if any(s["pseudo"]))
     outside = labels_of(workspace.battles.filter(workspace.plan.training(0, ("target",))))
@@ -107,10 +94,10 @@ def test_several_teachers_give_their_mean_probabilities(project: Any, fake_learn
 
 
 def test_labels_of_the_file_are_gone_and_soft_ones_are_nowhere_kept_as_labels(
-    project: Any,
+    project: Project,
 ) -> None:
-    config = _config(project)
-    place = run(config)
+    config = pseudo_config(project)
+    place = run(config).directory
     battles = pl.read_parquet(place / "battles.parquet").filter(pl.col("role") == "pseudo")
     assert len(battles) == 20
     assert battles.select(pl.col(LABEL_COLUMNS).is_null().all()).row(0) == (True, True, True)
@@ -123,13 +110,15 @@ def test_labels_of_the_file_are_gone_and_soft_ones_are_nowhere_kept_as_labels(
     assert [(one["source"], one["labelers"]) for one in told] == [("extra", ["teacher"])]
 
 
-def _manifest(place: Path, learner: str) -> Any:
-    return json.loads((place / "learners" / learner / "fold-0" / "manifest.json").read_text())
+def _manifest(place: Path, learner: str) -> dict[str, Any]:
+    path = place / "learners" / learner / "fold-0" / "manifest.json"
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    return manifest
 
 
-def test_whoever_is_behind_the_labels_learns_from_no_pseudo_row(project: Any) -> None:
+def test_whoever_is_behind_the_labels_learns_from_no_pseudo_row(project: Project) -> None:
     behind = {"name": "behind", "plugin": "prior"}
-    config = _config(project, PUPIL, TEACHER, behind)
+    config = pseudo_config(project, PUPIL, TEACHER, behind)
     specs = {spec.name: spec for spec in learner_specs(config)}
     uses = config.source_uses()
     assert resolve_sources(specs["teacher"], uses)["extra"].role == "ignore"
@@ -138,14 +127,14 @@ def test_whoever_is_behind_the_labels_learns_from_no_pseudo_row(project: Any) ->
 
 
 def test_a_teacher_of_a_labeler_is_behind_the_labels_too(
-    project: Any, monkeypatch: pytest.MonkeyPatch, fake_learners: Any
+    project: Project, monkeypatch: pytest.MonkeyPatch, fake_learners: type[Prior]
 ) -> None:
     behind = {"name": "behind", "plugin": "prior"}
-    config = _config(project, PUPIL, TEACHER, behind)
+    config = pseudo_config(project, PUPIL, TEACHER, behind)
     specs = {spec.name: spec for spec in learner_specs(config)}
     make = type(specs["teacher"]).make
 
-    def taught(self: Any) -> Any:
+    def taught(self: LearnerSpec) -> BaseLearner:
         learner = make(self)
         if self.name == "teacher":
             learner.teachers = ("behind",)
@@ -161,11 +150,11 @@ def test_a_teacher_of_a_labeler_is_behind_the_labels_too(
     ]
 
 
-def test_a_pupils_key_follows_its_labeler_and_not_the_other_way(project: Any) -> None:
+def test_a_pupils_key_follows_its_labeler_and_not_the_other_way(project: Project) -> None:
     def keys(**changes: Any) -> dict[str, str]:
         teacher = TEACHER | {"shift": changes.pop("shift", 0.0)}
-        config = _config(project, PUPIL, teacher, **changes)
-        shared = _prepared(config).shared_key()
+        config = pseudo_config(project, PUPIL, teacher, **changes)
+        shared = prepared(config).shared_key()
         return {spec.name: fold_key(spec, 0, shared)[0] for spec in learner_specs(config)}
 
     plain, shifted, heavier = keys(), keys(shift=0.1), keys(weight=2.0)
@@ -174,12 +163,12 @@ def test_a_pupils_key_follows_its_labeler_and_not_the_other_way(project: Any) ->
 
 
 def test_pseudo_rows_may_be_matched_and_offset_as_others(
-    project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+    project: Project, fake_learners: type[Prior], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fake_learners, "takes_offset", True)
     other = TEACHER | {"shift": 2.0}
-    config = _config(project, PUPIL, other, logit_adjustment=True, weight=0.5, share=0.8)
-    workspace = _prepared(config)
+    config = pseudo_config(project, PUPIL, other, logit_adjustment=True, weight=0.5, share=0.8)
+    workspace = prepared(config)
     _fit(config, workspace, 0)
     pupil = next(s for s in _by_learner(fake_learners, workspace) if any(s["pseudo"]))
     offset, pseudo = pupil["context"].offset, np.array(pupil["pseudo"])
@@ -189,23 +178,25 @@ def test_pseudo_rows_may_be_matched_and_offset_as_others(
     assert not offset[~pseudo].any()
 
 
-def test_a_pupil_waits_for_its_labeler(project: Any) -> None:
-    config = _config(project)
-    workspace = _prepared(config)
+def test_a_pupil_waits_for_its_labeler(project: Project) -> None:
+    config = pseudo_config(project)
+    workspace = prepared(config)
     pupil = learner_specs(config)[0]
-    with pytest.raises(ArtifactError, match='"teacher", which labels source "extra" for "pupil"'):
+    with pytest.raises(
+        errors.ArtifactError, match='"teacher", which labels source "extra" for "pupil"'
+    ):
         fit_fold(workspace, pupil, 0)
 
 
 def test_what_labelers_said_is_kept_for_a_resumed_fold(
-    project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+    project: Project, fake_learners: type[Prior], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = _config(project)
-    workspace = _prepared(config)
+    config = pseudo_config(project)
+    workspace = prepared(config)
     pupil, teacher = learner_specs(config)
     fit_fold(workspace, teacher, 0)
 
-    def fails(*_: Any, **__: Any) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
@@ -218,21 +209,23 @@ def test_what_labelers_said_is_kept_for_a_resumed_fold(
 
 
 def test_predictions_from_outside_cannot_label(
-    project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+    project: Project, fake_learners: type[Prior], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = _config(project)
+    config = pseudo_config(project)
     _bring_from_outside("teacher", fake_learners, monkeypatch)
     with pytest.raises(
-        ConfigError, match='"teacher" cannot label(.|\n)*source "extra", pseudo_labelers'
+        errors.ConfigError, match='"teacher" cannot label(.|\n)*source "extra", pseudo_labelers'
     ):
         check_plugins(config)
 
 
-def _bring_from_outside(name: str, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def _bring_from_outside(
+    name: str, kind: type[BaseLearner], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Make one learner of a kind that brings its predictions from outside."""
     outside, make = type("Outside", (kind,), {"trains": False}), LearnerSpec.make
 
-    def made(self: LearnerSpec) -> Any:
+    def made(self: LearnerSpec) -> BaseLearner:
         learner = make(self)
         if self.name == name:
             learner.__class__ = outside
@@ -245,12 +238,15 @@ def _bring_from_outside(name: str, kind: Any, monkeypatch: pytest.MonkeyPatch) -
     "use", [{}, {"role": "train", "pseudo_labelers": [], "reweight": "importance"}]
 )
 def test_predictions_from_outside_have_to_do_with_no_source_but_the_target(
-    project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch, use: dict[str, Any]
+    project: Project,
+    fake_learners: type[Prior],
+    monkeypatch: pytest.MonkeyPatch,
+    use: dict[str, Any],
 ) -> None:
     """They wait for nobody, no model labels rows for them, and no weight makes them anew."""
     _bring_from_outside("outside", fake_learners, monkeypatch)
-    config = _config(project, PUPIL, TEACHER, {"name": "outside", "plugin": "prior"}, **use)
-    workspace = _prepared(config)
+    config = pseudo_config(project, PUPIL, TEACHER, {"name": "outside", "plugin": "prior"}, **use)
+    workspace = prepared(config)
     outside = learner_specs(config)[2]
     assert fit_fold(workspace, outside, 0)
     assert not any(name.startswith("extra") for name in fake_learners.seen[-1]["ids"])
@@ -261,29 +257,31 @@ def test_predictions_from_outside_have_to_do_with_no_source_but_the_target(
 
 @pytest.mark.parametrize("others", [[], ["outside"]])
 def test_labels_that_nobody_may_learn_are_told_before_any_work(
-    project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch, others: list[str]
+    project: Project, fake_learners: type[Prior], monkeypatch: pytest.MonkeyPatch, others: list[str]
 ) -> None:
     _bring_from_outside("outside", fake_learners, monkeypatch)
     extra = [{"name": name, "plugin": "prior"} for name in others]
-    config = _config(project, PUPIL, TEACHER, *extra, pseudo_labelers=["teacher", "pupil"])
+    config = pseudo_config(project, PUPIL, TEACHER, *extra, pseudo_labelers=["teacher", "pupil"])
     with pytest.raises(
-        ConfigError, match='nobody learns from its rows(.|\n)*"extra", pseudo_labelers'
+        errors.ConfigError, match='nobody learns from its rows(.|\n)*"extra", pseudo_labelers'
     ):
         check_plugins(config)
-    check_plugins(_config(project, PUPIL, TEACHER, *extra, pseudo_labelers=["teacher"]))
+    check_plugins(pseudo_config(project, PUPIL, TEACHER, *extra, pseudo_labelers=["teacher"]))
 
 
-def test_a_source_that_becomes_pseudo_needs_labelers(project: Any) -> None:
-    workspace = _prepared(project.config([PUPIL, TEACHER]))
+def test_a_source_that_becomes_pseudo_needs_labelers(project: Project) -> None:
+    workspace = prepared(project.config([PUPIL, TEACHER]))
     spec = learner_specs(project.config([PUPIL, TEACHER]))[0]
     other = workspace.with_uses({"extra": SourceSettings("pseudo")}, run=workspace.run / "other")
-    with pytest.raises(ConfigError, match='nobody labels its rows(.|\n)*"extra"'):
+    with pytest.raises(errors.ConfigError, match='nobody labels its rows(.|\n)*"extra"'):
         fit_fold(other, spec, 0)
 
 
-def test_labels_that_a_source_has_give_way_to_soft_ones(project: Any, fake_learners: Any) -> None:
+def test_labels_that_a_source_has_give_way_to_soft_ones(
+    project: Project, fake_learners: type[Prior]
+) -> None:
     config = project.config([PUPIL, TEACHER])
-    workspace = _prepared(config)
+    workspace = prepared(config)
     use = SourceSettings("pseudo", pseudo_labelers=("teacher",))
     other = workspace.with_uses({"extra": use}, run=workspace.run / "other")
     pupil, teacher = learner_specs(config)
@@ -293,101 +291,7 @@ def test_labels_that_a_source_has_give_way_to_soft_ones(project: Any, fake_learn
     assert ((seen["labels"][seen["pseudo"]] > 0) & (seen["labels"][seen["pseudo"]] < 1)).all()
 
 
-def test_rows_without_labels_are_never_learned_from(project: Any) -> None:
-    workspace = _prepared(_config(project))
-    with pytest.raises(EnsembleError, match='have no label(.|\n)*source "extra", id extra-'):
+def test_rows_without_labels_are_never_learned_from(project: Project) -> None:
+    workspace = prepared(pseudo_config(project))
+    with pytest.raises(errors.EnsembleError, match='have no label(.|\n)*source "extra", id extra-'):
         FoldRows.of(workspace, 0)
-
-
-def test_the_audit_follows_the_chain(project: Any) -> None:
-    result = audit_run(run(_config(project)))
-    names = [check.name for check in result.checks]
-    assert result.ok
-    assert "pupil fold 0: extra labeled by teacher of the same fold" in names
-    assert (
-        "pupil fold 2, labeler teacher of extra: rule 2, saw neither a held-out row, nor its "
-        "cluster, nor its swap" in names
-    )
-    assert "pupil fold 1, labeler teacher of extra: learned from no pseudo-labels" in names
-
-
-@pytest.mark.parametrize(
-    ("how", "found"),
-    [
-        ("another fold's", "pupil fold 0: extra labeled by teacher of the same fold"),
-        ("saw a held-out row", "pupil fold 0, labeler teacher of extra: rule 2"),
-        ("saw a pseudo row", "pupil fold 0, labeler teacher of extra: learned from no pseudo"),
-    ],
-)
-def test_the_audit_finds_a_dishonest_labeler(project: Any, how: str, found: str) -> None:
-    place = run(_config(project))
-    folds = [place / "learners" / "teacher" / f"fold-{fold}" for fold in range(2)]
-    if how == "another fold's":
-        shutil.rmtree(folds[0])
-        shutil.copytree(folds[1], folds[0])
-    elif how == "saw a held-out row":
-        _plant(folds[0], pl.read_parquet(folds[0] / "oof.parquet")["id"][0])
-    else:
-        _plant(folds[0], "extra-19")
-    failed = [check.name for check in audit_run(place).checks if not check.ok]
-    assert any(name.startswith(found) for name in failed)
-
-
-def test_the_audit_finds_a_labeler_that_is_another_by_now(project: Any) -> None:
-    place = run(_config(project))
-    changed = _config(project, PUPIL, TEACHER | {"shift": 1.0})
-    fit_fold(open_workspace(changed), learner_specs(changed)[1], 0)
-    failed = [check.name for check in audit_run(place).checks if not check.ok]
-    assert "pupil fold 0: extra labeled by teacher of the same fold" in failed
-    assert "pupil fold 1: extra labeled by teacher of the same fold" not in failed
-
-
-@pytest.mark.parametrize("labelers", [{}, {"extra": {}}])
-def test_the_audit_finds_labels_that_nobody_is_said_to_have_given(
-    project: Any, labelers: dict[str, Any]
-) -> None:
-    place = run(_config(project))
-    _forge(place / "learners" / "pupil" / "fold-0", labelers=labelers)
-    failed = {check.name: check for check in audit_run(place).checks if not check.ok}
-    found = failed["pupil fold 0: who labeled its pseudo rows is recorded"]
-    assert all(name.startswith("extra-") for name in found.ids)
-    assert not any(name.startswith(("pupil fold 1", "teacher")) for name in failed)
-
-
-def test_the_audit_follows_the_chain_to_its_end(project: Any) -> None:
-    """Those behind a labeler are looked at too, though no config names them any more."""
-    place = run(_config(project))
-    folds = {name: place / "learners" / name / "fold-0" for name in ("pupil", "teacher", "behind")}
-    shutil.copytree(folds["teacher"], folds["behind"])
-    behind = _forge(folds["behind"], learner="behind")
-    teacher = _forge(folds["teacher"], teachers={"behind": behind})
-    _forge(folds["pupil"], labelers={"extra": {"teacher": teacher}})
-    name = "pupil fold 0, labeler teacher of extra"
-    held = [check.name for check in audit_run(place).checks if check.ok]
-    assert f"{name}: taught by behind of the same fold" in held
-    assert f"{name}, teacher behind: learned from no pseudo-labels" in held
-    _plant(folds["behind"], "extra-19")
-    _plant(folds["behind"], pl.read_parquet(folds["pupil"] / "oof.parquet")["id"][0])
-    failed = [check.name for check in audit_run(place).checks if not check.ok]
-    assert f"{name}, teacher behind: learned from no pseudo-labels" in failed
-    assert any(each.startswith(f"{name}, teacher behind: rule 2") for each in failed)
-
-
-def _forge(fold: Path, learner: str | None = None, **parts: Any) -> str:
-    """Make a manifest say something else, and hold its own key; gives the key."""
-    manifest = json.loads((fold / "manifest.json").read_text())
-    manifest["learner"] = learner or manifest["learner"]
-    manifest["key_parts"] |= parts | {"learner": manifest["learner"]}
-    manifest["key"] = fingerprint(manifest["key_parts"])
-    write_checksummed(fold / "manifest.json", manifest)
-    return str(manifest["key"])
-
-
-def _plant(fold: Path, leak: str) -> None:
-    ids = pl.read_parquet(fold / "train_ids.parquet")
-    planted = pl.DataFrame({"id": [leak], "stage": ["train"]}, schema=ids.schema)
-    pl.concat([ids, planted]).write_parquet(fold / "train_ids.parquet")
-    manifest = json.loads((fold / "manifest.json").read_text())
-    manifest["files"]["train_ids.parquet"] = hash_file(fold / "train_ids.parquet")
-    manifest["rows"]["train"] += 1
-    write_checksummed(fold / "manifest.json", manifest)

@@ -1,40 +1,39 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
 
+from ensemble import Run, errors, hookimpl
 from ensemble.audit.audit import audit_run, read_audit
 from ensemble.cli import cli
-from ensemble.config.load import load_run_config
-from ensemble.errors import ArtifactError, ConfigError
 from ensemble.oof.refits import Decisions
 from ensemble.pipeline import run
-from ensemble.plugin.base import MetaLearner
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import Manager
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.work import writing
 from ensemble.storage.json_files import read_json
 from ensemble.submission.new_rows import predict_file
+from tests.ensemble.oof.said import Said
+from tests.fakes import Prior
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ensemble.plugin.base import BaseLearner
+    from ensemble import BaseLearner, Config
+    from ensemble.plugin.base import LogitArray, Register
+    from tests.fixture_types import Project, UsePlugins
 
 
-def _learner(prior: Any, shift: float, *, cheap: bool = False) -> type[BaseLearner]:
+def _learner(shift: float, *, cheap: bool = False) -> type[BaseLearner]:
     """Make a class whose code differs with the shift."""
 
-    class Mine(prior):  # type: ignore[misc]
-        def predict_logits(self, battles: pl.DataFrame) -> Any:
+    class Mine(Prior):
+        def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
             logits = super().predict_logits(battles)
             logits[:, 0] += shift
             return logits
@@ -48,22 +47,22 @@ class _Plugin:
         self.kind = kind
 
     @hookimpl
-    def register_base_learners(self, register: Any) -> None:
+    def register_base_learners(self, register: Register) -> None:
         register("mine", self.kind)
 
 
 @pytest.fixture
-def with_code(use_plugins: Callable[..., None], fake_learners: Any) -> Callable[..., None]:
+def with_code(use_plugins: UsePlugins) -> Callable[..., None]:
     """Give a function that installs the plugin ``mine`` in the form of some shift."""
 
     def install(shift: float, **options: Any) -> None:
-        use_plugins(mine=_Plugin(_learner(fake_learners, shift, **options)))
+        use_plugins(mine=_Plugin(_learner(shift, **options)))
 
     return install
 
 
 @pytest.fixture
-def config(project: Any, with_code: Callable[..., None]) -> Any:
+def config(project: Project, with_code: Callable[..., None]) -> Config:
     """A config with two learners, one of which is to change; it has run once."""
     with_code(0.0)
     made = project.config(
@@ -74,36 +73,25 @@ def config(project: Any, with_code: Callable[..., None]) -> Any:
     return made
 
 
-class Said:
-    """A display that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def log(self, text: str) -> None:
-        self.lines.append(text)
-
-    def __getattr__(self, _: str) -> Any:
-        return lambda *args, **kwargs: nullcontext(lambda *a, **k: None)
-
-
-def _fit(config: Any, **decided: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:
+def _fit(config: Config, **decided: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:
     said = Said()
     with writing(config, said) as reporter:
         return fit_stage(config, reporter, decided=Decisions(**decided)), said.lines
 
 
-def _oof(config: Any) -> Any:
-    return pl.read_parquet(Path(config.run_dir) / "learners/a/fold-0/oof.parquet")["logit_a"][0]
+def _oof(config: Config) -> float:
+    path = Path(config.run_dir) / "learners/a/fold-0/oof.parquet"
+    first: float = pl.read_parquet(path)["logit_a"][0]
+    return first
 
 
 def test_changed_code_of_a_dear_learner_is_asked_about_before_any_fit(
-    config: Any, with_code: Callable[..., None]
+    config: Config, with_code: Callable[..., None]
 ) -> None:
     before = _oof(config)
     with_code(1.0)
     with pytest.raises(
-        ConfigError,
+        errors.ConfigError,
         match=r"other code(.|\n)*a, 3 folds: the plugin's code(.|\n)*--refit a`.*--keep a",
     ):
         _fit(config)
@@ -111,7 +99,7 @@ def test_changed_code_of_a_dear_learner_is_asked_about_before_any_fit(
 
 
 def test_refit_makes_anew_what_other_code_has_made_and_nothing_else(
-    config: Any, with_code: Callable[..., None]
+    config: Config, with_code: Callable[..., None]
 ) -> None:
     before = _oof(config)
     with_code(1.0)
@@ -123,19 +111,21 @@ def test_refit_makes_anew_what_other_code_has_made_and_nothing_else(
     assert _fit(config, refit=("a",))[0]["fitted"] == 0
 
 
-def test_a_refit_that_was_interrupted_goes_on(config: Any, with_code: Callable[..., None]) -> None:
+def test_a_refit_that_was_interrupted_goes_on(
+    config: Config, with_code: Callable[..., None]
+) -> None:
     with_code(1.0)
     with writing(config) as reporter:
         fit_stage(config, reporter, folds=[1], decided=Decisions(refit=("a",)))
-    with pytest.raises(ConfigError, match="a, 2 folds"):
+    with pytest.raises(errors.ConfigError, match="a, 2 folds"):
         _fit(config)
-    with pytest.raises(ConfigError, match=r"several codes(.|\n)*--refit a"):
+    with pytest.raises(errors.ConfigError, match=r"several codes(.|\n)*--refit a"):
         _fit(config, keep=("a",))
     assert _fit(config, refit=("a",))[0]["fitted"] == 2
 
 
 def test_keep_keeps_and_is_remembered_until_code_changes_again(
-    config: Any, with_code: Callable[..., None]
+    config: Config, with_code: Callable[..., None]
 ) -> None:
     before = _oof(config)
     with_code(1.0)
@@ -144,7 +134,7 @@ def test_keep_keeps_and_is_remembered_until_code_changes_again(
     run(config)  # stack, submission and audit stand on the same folds
     assert _oof(config) == before
     with_code(2.0)
-    with pytest.raises(ConfigError, match="a, 3 folds"):
+    with pytest.raises(errors.ConfigError, match="a, 3 folds"):
         _fit(config)
     assert _fit(config, keep=("a",))[0]["fitted"] == 0
     with_code(1.0)
@@ -153,17 +143,17 @@ def test_keep_keeps_and_is_remembered_until_code_changes_again(
     assert _fit(config)[0]["fitted"] == 0
 
 
-def _pair(prior: Any, shift: float, *, cheap: bool) -> Any:
+def _pair(shift: float, *, cheap: bool) -> object:
     """Make a plugin with a teacher and a pupil, both of whose code differs with the shift."""
 
-    class Pupil(_learner(prior, shift, cheap=cheap)):  # type: ignore[misc]
+    class Pupil(_learner(shift, cheap=cheap)):  # type: ignore[misc]
         def __init__(self, teachers: tuple[str, ...] = (), shift: float = 0.0) -> None:
             self.teachers, self.shift = teachers, shift
 
     class Both:
         @hookimpl
-        def register_base_learners(self, register: Any) -> None:
-            register("mine", _learner(prior, shift))
+        def register_base_learners(self, register: Register) -> None:
+            register("mine", _learner(shift))
             register("pupil", Pupil)
 
     return Both()
@@ -172,21 +162,22 @@ def _pair(prior: Any, shift: float, *, cheap: bool) -> Any:
 @pytest.mark.parametrize("cheap", [False, True])
 @pytest.mark.parametrize("keep", [("t", "s"), ("s", "t")])
 def test_a_teacher_and_its_pupil_are_kept_together(
-    project: Any,
-    use_plugins: Callable[..., None],
-    fake_learners: Any,
+    project: Project,
+    use_plugins: UsePlugins,
     keep: tuple[str, ...],
     cheap: bool,
 ) -> None:
-    use_plugins(both=_pair(fake_learners, 0.0, cheap=cheap))
+    use_plugins(both=_pair(0.0, cheap=cheap))
     config = project.config(
         # The pupil is the first: the order in the config means nothing.
         [{"name": "s", "plugin": "pupil", "teachers": ["t"]}, {"name": "t", "plugin": "mine"}],
         stack={"meta_learner": "none", "nesting": "plain"},
     )
     run(config)
-    use_plugins(both=_pair(fake_learners, 1.0, cheap=cheap))
-    with pytest.raises(ConfigError, match=r"nothing to keep: s, .*learns from(.|\n)*--keep s"):
+    use_plugins(both=_pair(1.0, cheap=cheap))
+    with pytest.raises(
+        errors.ConfigError, match=r"nothing to keep: s, .*learns from(.|\n)*--keep s"
+    ):
         _fit(config, refit=("t",), keep=("s",))  # it would learn from another one
     assert not (Path(config.run_dir) / "kept.json").exists()
     for _ in range(2):  # the same command once more is no fault
@@ -202,8 +193,8 @@ def test_a_teacher_and_its_pupil_are_kept_together(
     ],
 )
 def test_what_has_nothing_to_keep_is_named(
-    project: Any,
-    config: Any,
+    project: Project,
+    config: Config,
     with_code: Callable[..., None],
     keep: str,
     learners: tuple[str, ...] | None,
@@ -215,14 +206,14 @@ def test_what_has_nothing_to_keep_is_named(
         stack={"meta_learner": "none", "resamples": 100, "choose": "mean"},
     )
     decided = Decisions(keep=("a", keep) if learners is None else (keep,))
-    with writing(config) as reporter, pytest.raises(ConfigError, match=why) as caught:
+    with writing(config) as reporter, pytest.raises(errors.ConfigError, match=why) as caught:
         fit_stage(config, reporter, learners, decided=decided)
     assert f'learner "{keep}"' in str(caught.value.where)
     assert not (Path(config.run_dir) / "kept.json").exists()
 
 
 def test_what_was_kept_can_be_refitted_after_all(
-    config: Any, with_code: Callable[..., None]
+    config: Config, with_code: Callable[..., None]
 ) -> None:
     with_code(1.0)
     _fit(config, keep=("a",))
@@ -231,7 +222,7 @@ def test_what_was_kept_can_be_refitted_after_all(
 
 
 def test_a_cheap_learner_is_fitted_anew_with_a_word(
-    project: Any, with_code: Callable[..., None]
+    project: Project, with_code: Callable[..., None]
 ) -> None:
     with_code(0.0, cheap=True)
     config = project.config(learners=[{"name": "a", "plugin": "mine"}])
@@ -243,7 +234,7 @@ def test_a_cheap_learner_is_fitted_anew_with_a_word(
 
 
 def test_other_parameters_with_other_code_are_no_question(
-    project: Any, config: Any, with_code: Callable[..., None]
+    project: Project, config: Config, with_code: Callable[..., None]
 ) -> None:
     with_code(1.0)
     other = project.config(
@@ -256,7 +247,7 @@ def test_other_parameters_with_other_code_are_no_question(
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "oof.parquet", "model/prior.json"])
-def test_mending_is_said(config: Any, file: str) -> None:
+def test_mending_is_said(config: Config, file: str) -> None:
     path = Path(config.run_dir) / "learners/b/fold-1" / file
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -280,7 +271,9 @@ def _paths(value: Any, place: tuple[Any, ...] = ()) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("directory", ["learners/b/fold-1", "stack"])
-def test_whatever_is_changed_in_a_manifest_is_mended_and_said(config: Any, directory: str) -> None:
+def test_whatever_is_changed_in_a_manifest_is_mended_and_said(
+    config: Config, directory: str
+) -> None:
     place = Path(config.run_dir) / directory
     path, whole = place / "manifest.json", (place / "manifest.json").read_bytes()
     leaves = list(_paths(json.loads(whole)))
@@ -299,37 +292,41 @@ def test_whatever_is_changed_in_a_manifest_is_mended_and_said(config: Any, direc
 
 
 def test_a_saved_run_refuses_other_code_unless_it_is_kept(
-    config: Any, with_code: Callable[..., None], project: Any
+    config: Config, with_code: Callable[..., None], project: Project
 ) -> None:
-    saved, output = load_run_config(project.path / "run"), project.path / "new.csv"
+    saved, output = Run(project.path / "run").config, project.path / "new.csv"
     predict_file(saved, project.path / "test.csv", output)
     same = output.read_bytes()
     with_code(1.0)
-    with pytest.raises(ArtifactError, match=r"other code(.|\n)*--keep a"):
+    with pytest.raises(errors.ArtifactError, match=r"other code(.|\n)*--keep a"):
         predict_file(saved, project.path / "test.csv", output)
     predict_file(saved, project.path / "test.csv", output, keep=["a"])
     assert output.read_bytes() != same  # what the message warns of
-    with pytest.raises(ConfigError, match='"c"'):
+    with pytest.raises(errors.ConfigError, match='"c"'):
         predict_file(saved, project.path / "test.csv", output, keep=["c"])
 
 
-def test_names_are_checked_before_any_work(config: Any) -> None:
-    with pytest.raises(ConfigError, match='"c"'):
+def test_names_are_checked_before_any_work(config: Config) -> None:
+    with pytest.raises(errors.ConfigError, match='"c"'):
         run(config, refit=["c"])
-    with pytest.raises(ConfigError, match="both refitted and kept"):
+    with pytest.raises(errors.ConfigError, match="both refitted and kept"):
         run(config, refit=["a"], keep=["a"])
 
 
-def test_the_command_line_takes_the_decision(config: Any, with_code: Callable[..., None]) -> None:
+def test_the_command_line_takes_the_decision(
+    config: Config, with_code: Callable[..., None]
+) -> None:
     path = str(Path(config.run_dir).parent / "config.toml")
     with_code(1.0)
-    assert isinstance(CliRunner().invoke(cli, ["run", path]).exception, ConfigError)
+    assert isinstance(CliRunner().invoke(cli, ["run", path]).exception, errors.ConfigError)
     kept = CliRunner().invoke(cli, ["run", path, "--keep", "a", "--json"])
     assert kept.exit_code == 0
     assert read_json(Path(config.run_dir) / "kept.json")["learners"]["a"]["same"]
 
 
-def test_the_audit_names_code_that_has_changed(config: Any, with_code: Callable[..., None]) -> None:
+def test_the_audit_names_code_that_has_changed(
+    config: Config, with_code: Callable[..., None]
+) -> None:
     assert audit_run(Path(config.run_dir)).ok
     with_code(1.0)
     result = audit_run(Path(config.run_dir))
@@ -342,7 +339,7 @@ def test_the_audit_names_code_that_has_changed(config: Any, with_code: Callable[
 
 
 def test_an_audit_of_before_is_none_of_what_is_kept(
-    config: Any, with_code: Callable[..., None]
+    config: Config, with_code: Callable[..., None]
 ) -> None:
     place = Path(config.run_dir)
     assert read_json(place / "audit.json")["state"] == "passed"
@@ -354,93 +351,8 @@ def test_an_audit_of_before_is_none_of_what_is_kept(
     assert read_audit(place) is None
 
 
-def test_an_audit_is_of_the_code_of_loaders_and_meta_learner_too(
-    project: Any, use_plugins: Callable[..., None]
-) -> None:
-    def plugin(rate: float, learns: float) -> Any:
-        def load(path: Path, **_: Any) -> pl.DataFrame:
-            return pl.read_csv(path).filter(pl.lit(rate) > 0)
-
-        class Shares(MetaLearner):
-            def fit(self, meta: Any, labels: Any, **_: Any) -> Any:
-                self.shares = labels.mean(axis=0) ** learns
-                return self
-
-            def predict_proba(self, meta: Any) -> Any:
-                return np.tile(self.shares / self.shares.sum(), (len(meta.logits), 1))
-
-            def save(self, directory: Path) -> None:
-                np.save(directory / "shares.npy", self.shares)
-
-            def load(self, directory: Path) -> Any:
-                self.shares = np.load(directory / "shares.npy")
-                return self
-
-        class Brought:
-            @hookimpl
-            def register_loaders(self, register: Any) -> None:
-                register("mine", load)
-
-            @hookimpl
-            def register_meta_learners(self, register: Any) -> None:
-                register("shares", Shares)
-
-        return Brought()
-
-    use_plugins(brought=plugin(1.0, 1.0))
-    sources = [{"name": "arena", "path": "train.csv", "role": "target", "loader": "mine"}]
-    stack = {"meta_learner": "shares", "resamples": 100}
-    place = run(project.config(sources=sources, stack=stack))
-    assert read_audit(place) is not None
-    for changed in ((2.0, 1.0), (1.0, 2.0)):
-        use_plugins(brought=plugin(*changed))
-        assert read_audit(place) is None
-    use_plugins(brought=plugin(1.0, 1.0))
-    assert read_audit(place) is not None
-
-
-def test_code_of_a_loader_is_part_of_what_was_prepared(
-    project: Any, use_plugins: Callable[..., None]
-) -> None:
-    def plugin(exchanged: bool, note: str = "") -> Any:
-        def load(path: Path, **_: Any) -> pl.DataFrame:
-            str(note)
-            frame = pl.read_csv(path)
-            names = {"winner_model_a": "winner_model_b", "winner_model_b": "winner_model_a"}
-            return frame.rename(names) if exchanged else frame
-
-        class Loaders:
-            @hookimpl
-            def register_loaders(self, register: Any) -> None:
-                register("mine", load)
-
-        return Loaders()
-
-    sources = [{"name": "arena", "path": "train.csv", "role": "target", "loader": "mine"}]
-    use_plugins(loaders=plugin(exchanged=False))
-    config = project.config(sources=sources)
-    run(config)
-    labels = pl.read_parquet(project.path / "run/battles.parquet")["label_a"].to_list()
-
-    use_plugins(loaders=plugin(exchanged=False, note="means nothing"))
-    said = Said()
-    run(config, said)
-    told = "battles and clusters  made again: the loader of arena: the plugin's code has changed"
-    assert told in said.lines
-    assert "folds  0 fitted, 3 kept" in said.lines
-
-    use_plugins(loaders=plugin(exchanged=True))
-    said = Said()
-    run(config, said)
-    assert "folds  3 fitted, 0 kept" in said.lines
-    now = pl.read_parquet(project.path / "run/battles.parquet")
-    assert now["label_a"].to_list() != labels
-    target = now.filter(pl.col("role") == "target")
-    assert target["label_b"].to_list() == labels[: len(target)]
-
-
 def test_an_audit_is_of_the_feature_sets_at_hand_too(
-    config: Any, monkeypatch: pytest.MonkeyPatch
+    config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = Path(config.run_dir)
     assert read_audit(place) is not None

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -9,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ensemble import errors
 from ensemble.battles.schema import LABEL_COLUMNS, labels_of
 from ensemble.config.source_settings import SourceSettings
-from ensemble.errors import DataError
 from ensemble.oof.row_weights import (
     GREATEST,
     LabeledBattles,
@@ -21,7 +20,9 @@ from ensemble.oof.row_weights import (
     weigh_rows,
 )
 
-Make = Callable[..., pl.DataFrame]
+if TYPE_CHECKING:
+    from tests.fixture_types import MakeBattles
+
 TARGET = SourceSettings("target")
 
 
@@ -37,14 +38,14 @@ def _labeled(battles: pl.DataFrame, *counts: int) -> pl.DataFrame:
     )
 
 
-def _weighed(make: Make, use: SourceSettings, *counts: int) -> RowWeights:
+def _weighed(make: MakeBattles, use: SourceSettings, *counts: int) -> RowWeights:
     """Treat a target with shares 2:2:4 beside a source."""
     target = _labeled(make(8), 2, 2, 4)
     source = _labeled(make(sum(counts), source="x", role=use.role), *counts)
     return weigh_rows(_rows(target, source), _rows(target), {"arena": TARGET, "x": use})
 
 
-def test_a_source_without_wishes_has_its_weight_and_no_offset(make_battles: Make) -> None:
+def test_a_source_without_wishes_has_its_weight_and_no_offset(make_battles: MakeBattles) -> None:
     weighed = _weighed(make_battles, SourceSettings("train", weight=0.5), 3, 3, 2)
     assert weighed.weight.tolist() == [1.0] * 8 + [0.5] * 8
     assert weighed.offset is None
@@ -59,7 +60,7 @@ def test_a_source_without_wishes_has_its_weight_and_no_offset(make_battles: Make
     }
 
 
-def test_label_matching_gives_a_source_the_shares_of_the_target(make_battles: Make) -> None:
+def test_label_matching_gives_a_source_the_shares_of_the_target(make_battles: MakeBattles) -> None:
     weighed = _weighed(
         make_battles, SourceSettings("train", weight=2.0, reweight="labels"), 6, 3, 1
     )
@@ -70,14 +71,14 @@ def test_label_matching_gives_a_source_the_shares_of_the_target(make_battles: Ma
     assert weighed.weight[:8].tolist() == [1.0] * 8
 
 
-def test_a_class_that_the_source_lacks_stays_lacking(make_battles: Make) -> None:
+def test_a_class_that_the_source_lacks_stays_lacking(make_battles: MakeBattles) -> None:
     weighed = _weighed(make_battles, SourceSettings("train", reweight="labels"), 6, 2, 0)
     own = weighed.weight[8:]
     assert np.isfinite(own).all()
     np.testing.assert_allclose([own[:6].sum(), own[6:].sum()], [4.0, 4.0])
 
 
-def test_weights_are_clipped_before_they_are_scaled(make_battles: Make) -> None:
+def test_weights_are_clipped_before_they_are_scaled(make_battles: MakeBattles) -> None:
     weighed = _weighed(make_battles, SourceSettings("train", reweight="labels"), 99, 100, 1)
     own = weighed.weight[8:]
     assert own.max() / own.min() == pytest.approx(GREATEST / (0.25 / 0.5))
@@ -85,7 +86,7 @@ def test_weights_are_clipped_before_they_are_scaled(make_battles: Make) -> None:
 
 
 def test_an_offset_is_the_log_ratio_of_label_shares_and_zero_for_the_target(
-    make_battles: Make,
+    make_battles: MakeBattles,
 ) -> None:
     weighed = _weighed(make_battles, SourceSettings("train", logit_adjustment=True), 6, 3, 0)
     wanted = np.log(np.array([7, 4, 1]) / 12) - np.log(np.array([3, 3, 5]) / 11)
@@ -113,7 +114,7 @@ def test_shares_that_are_the_same_give_no_offset_however_many_rows(
     assert more.sum() == pytest.approx(0)
 
 
-def test_importance_weighs_rows_by_how_like_the_target_they_are(make_battles: Make) -> None:
+def test_importance_weighs_rows_by_how_like_the_target_they_are(make_battles: MakeBattles) -> None:
     target = make_battles(80, prompts=10)
     alike = make_battles(40, prompts=10).with_columns(source=pl.lit("x"), role=pl.lit("train"))
     foreign = make_battles(120, source="x", role="train", prompts=10).with_columns(
@@ -127,12 +128,12 @@ def test_importance_weighs_rows_by_how_like_the_target_they_are(make_battles: Ma
     assert 0.5 < weighed.record["x"]["domain_auc"] <= 1
 
 
-def test_a_source_too_small_for_importance_is_named(make_battles: Make) -> None:
-    with pytest.raises(DataError, match='(.|\n)*source "x", reweight = "importance"'):
+def test_a_source_too_small_for_importance_is_named(make_battles: MakeBattles) -> None:
+    with pytest.raises(errors.DataError, match='(.|\n)*source "x", reweight = "importance"'):
         _weighed(make_battles, SourceSettings("train", reweight="importance"), 1, 0, 0)
 
 
-def test_each_source_is_held_against_the_target_by_itself(make_battles: Make) -> None:
+def test_each_source_is_held_against_the_target_by_itself(make_battles: MakeBattles) -> None:
     target = _labeled(make_battles(4), 1, 1, 2)
     ties = _labeled(make_battles(4, source="x"), 0, 0, 4)
     firsts = _labeled(make_battles(4, source="y"), 4, 0, 0)

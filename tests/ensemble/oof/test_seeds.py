@@ -11,15 +11,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble import BaseLearner, Run, errors, hookimpl, run
 from ensemble.audit.audit import audit_run
 from ensemble.cli.terminal import show_summary, summary
-from ensemble.config.load import load_run_config
-from ensemble.errors import ConfigError, LearnerError
 from ensemble.oof.store import read_logits
 from ensemble.oof.workspace import open_workspace
-from ensemble.pipeline import run
-from ensemble.plugin.base import BaseLearner
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.stacking.seed_spread import REPLICATES, seed_records, seed_replicates
 from ensemble.stacking.settings import check_plugins, learner_specs
 from ensemble.stages.fit import fit_stage
@@ -28,9 +24,11 @@ from ensemble.storage.json_files import read_json
 from ensemble.submission.new_rows import predict_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from typing import Self
 
-    from ensemble.plugin.base import FitContext
+    from ensemble import Config, FitContext
+    from ensemble.plugin.base import LogitArray, Register
+    from tests.fixture_types import Learners, Project, UsePlugins
 
 
 class Lottery(BaseLearner):
@@ -43,7 +41,7 @@ class Lottery(BaseLearner):
     def __init__(self, spread: float = 1.0) -> None:
         self.spread = spread
 
-    def fit(self, *_: Any, context: FitContext, **__: Any) -> Any:
+    def fit(self, *_: object, context: FitContext, **__: object) -> Self:
         assert context.checkpoint_directory is not None
         Lottery.fits.append((context.seed, context.checkpoint_directory))
         if len(Lottery.fits) in Lottery.fails:
@@ -52,13 +50,13 @@ class Lottery(BaseLearner):
         self.logits = draw.astype(np.float32).tolist()
         return self
 
-    def predict_logits(self, battles: pl.DataFrame) -> Any:
+    def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
         return np.tile(np.float32(self.logits), (len(battles), 1))
 
     def save(self, directory: Path) -> None:
         (directory / "logits.json").write_text(json.dumps(self.logits))
 
-    def load(self, directory: Path) -> Any:
+    def load(self, directory: Path) -> Self:
         self.logits = json.loads((directory / "logits.json").read_text())
         return self
 
@@ -79,21 +77,21 @@ class Outside(Lottery):
 
 class _Plugin:
     @hookimpl
-    def register_base_learners(self, register: Any) -> None:
+    def register_base_learners(self, register: Register) -> None:
         for kind in (Lottery, Clashes, Outside):
             register(kind.__name__.lower(), kind)
 
 
 @pytest.fixture
-def lottery(project: Any, use_plugins: Callable[..., None]) -> type[Lottery]:
+def lottery(project: Project, use_plugins: UsePlugins) -> type[Lottery]:
     use_plugins(seeds=_Plugin())
     Lottery.fits.clear()
     Lottery.fails.clear()
     return Lottery
 
 
-def _config(project: Any, seeds: int = 3, **more: Any) -> Any:
-    learners = [
+def _config(project: Project, seeds: int = 3, **more: Any) -> Config:
+    learners: Learners = [
         {"name": "x", "plugin": "lottery", "seeds": seeds},
         {"name": "p", "plugin": "prior"},
     ]
@@ -101,10 +99,10 @@ def _config(project: Any, seeds: int = 3, **more: Any) -> Any:
 
 
 def test_logits_are_the_mean_over_seeds_and_each_seed_is_kept(
-    project: Any, lottery: type[Lottery], tmp_path: Path
+    project: Project, lottery: type[Lottery], tmp_path: Path
 ) -> None:
     config = _config(project)
-    place = run(config)
+    place = run(config).directory
     assert len({seed for seed, _ in lottery.fits}) == len(lottery.fits) == 3 * (3 + 3)
     for name in ("fold-1", "pair-0-2"):
         directory = place / "learners/x" / name
@@ -119,14 +117,16 @@ def test_logits_are_the_mean_over_seeds_and_each_seed_is_kept(
     assert not list((place / "checkpoints").glob("*/*"))
     assert audit_run(place).ok
     # Saved models are averaged as well.
-    predict_file(load_run_config(place), project.path / "test.csv", tmp_path / "out.csv")
+    predict_file(Run(place).config, project.path / "test.csv", tmp_path / "out.csv")
     found, before = (pl.read_csv(p) for p in (tmp_path / "out.csv", place / "submission.csv"))
     for name in found.columns[1:]:
         np.testing.assert_allclose(found[name], before[name], atol=1e-6)
 
 
-def test_the_first_seed_is_that_of_a_learner_with_one(project: Any, lottery: type[Lottery]) -> None:
-    place = run(_config(project, seeds=1))
+def test_the_first_seed_is_that_of_a_learner_with_one(
+    project: Project, lottery: type[Lottery]
+) -> None:
+    place = run(_config(project, seeds=1)).directory
     one = pl.read_parquet(place / "learners/x/fold-0/oof.parquet")
     assert not (place / "learners/x/fold-0/oof_seeds.parquet").exists()
     with writing(_config(project)) as reporter:
@@ -136,11 +136,11 @@ def test_the_first_seed_is_that_of_a_learner_with_one(project: Any, lottery: typ
 
 
 def test_a_fit_that_is_killed_goes_on_at_the_seed_it_was_in(
-    project: Any, lottery: type[Lottery]
+    project: Project, lottery: type[Lottery]
 ) -> None:
     config = _config(project, stack={"meta_learner": "none", "nesting": "plain"})
     lottery.fails.add(3)
-    with pytest.raises(LearnerError, match='killed(.|\n)*learner "x"'):
+    with pytest.raises(errors.LearnerError, match='killed(.|\n)*learner "x"'):
         run(config)
     assert not (Path(config.run_dir) / "learners/x/fold-0").exists()
     lottery.fails.clear()
@@ -150,10 +150,12 @@ def test_a_fit_that_is_killed_goes_on_at_the_seed_it_was_in(
     assert len({place for _, place in lottery.fits[:3]}) == 3
 
 
-def test_a_kept_seed_that_was_damaged_is_fitted_anew(project: Any, lottery: type[Lottery]) -> None:
+def test_a_kept_seed_that_was_damaged_is_fitted_anew(
+    project: Project, lottery: type[Lottery]
+) -> None:
     config = _config(project, stack={"meta_learner": "none", "nesting": "plain"})
     lottery.fails.add(3)
-    with pytest.raises(LearnerError, match="killed"):
+    with pytest.raises(errors.LearnerError, match="killed"):
         run(config)
     (kept,) = Path(config.run_dir).glob("checkpoints/x/*/fitted/seed-1/oof.parquet")
     kept.write_bytes(b"nothing")
@@ -163,13 +165,13 @@ def test_a_kept_seed_that_was_damaged_is_fitted_anew(project: Any, lottery: type
 
 
 def test_the_spread_is_shown_and_widens_intervals(
-    project: Any,
+    project: Project,
     lottery: type[Lottery],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("ensemble.evaluation.intervals.MIN_CLUSTERS", 2.0)  # these rows have few
-    place = run(_config(project, stack={"meta_learner": "none", "resamples": 2000}))
+    place = run(_config(project, stack={"meta_learner": "none", "resamples": 2000})).directory
     entries = read_json(place / "stack/candidates.json")["learners"]
     seeds = entries[0]["seeds"]
     assert seeds["n"] == len(seeds["log_losses"]) == 3
@@ -180,7 +182,7 @@ def test_the_spread_is_shown_and_widens_intervals(
     assert "Log loss of each seed" in (place / "report.html").read_text()
     wide = entries[0]["high"] - entries[0]["low"]
     # The same rows and mean logits, as if each seed had said the mean.
-    config = load_run_config(place)
+    config = Run(place).config
     space, specs = open_workspace(config), learner_specs(config)
     from ensemble.stacking.assemble import stack_data
     from ensemble.stacking.stack import run_stack
@@ -206,11 +208,13 @@ def test_the_spread_is_shown_and_widens_intervals(
     assert (np.array(widths["differ"]) > 1.1 * np.array(widths["agree"])).all()
 
 
-def test_seeds_are_refused_where_they_mean_nothing(project: Any, lottery: type[Lottery]) -> None:
+def test_seeds_are_refused_where_they_mean_nothing(
+    project: Project, lottery: type[Lottery]
+) -> None:
     outside = project.config([{"name": "x", "plugin": "outside", "seeds": 2}])
-    with pytest.raises(ConfigError, match="seeds = 1 is all that predictions from outside"):
+    with pytest.raises(errors.ConfigError, match="seeds = 1 is all that predictions from outside"):
         check_plugins(outside)
-    with pytest.raises(ConfigError, match='the plugin has a parameter "seeds"'):
+    with pytest.raises(errors.ConfigError, match='the plugin has a parameter "seeds"'):
         check_plugins(project.config([{"name": "x", "plugin": "clashes"}]))
-    with pytest.raises(ConfigError, match=r"learners\[1\].seeds: input should be greater"):
+    with pytest.raises(errors.ConfigError, match=r"learners\[1\].seeds: input should be greater"):
         project.config([{"name": "x", "plugin": "lottery", "seeds": 0}])

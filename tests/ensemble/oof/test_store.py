@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.battles.prepare import prepare
-from ensemble.battles.split import split
-from ensemble.errors import ArtifactError
+from ensemble import BaseLearner, errors, hookimpl
 from ensemble.oof import fold_key as fold_key_module
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.spec import LearnerSpec
 from ensemble.oof.staleness import Compared, compare_key, given_differences
-from ensemble.oof.workspace import Workspace, open_workspace
-from ensemble.plugin.base import BaseLearner
-from ensemble.plugin.hookspecs import hookimpl
+from ensemble.oof.workspace import Workspace
 
-
-@pytest.fixture
-def space(project: Any) -> Workspace:
-    config = project.config()
-    run = Path(config.run_dir)
-    run.mkdir()
-    prepare(config)
-    split(run, n_splits=config.folds.n_splits, seed=config.seed)
-    return open_workspace(config)
+if TYPE_CHECKING:
+    from ensemble.plugin.base import LogitArray, Register
+    from tests.fakes import Prior
+    from tests.fixture_types import UsePlugins
 
 
 def _spec(plugin: str, base: Path, **parameters: Any) -> LearnerSpec:
@@ -37,7 +28,7 @@ def _spec(plugin: str, base: Path, **parameters: Any) -> LearnerSpec:
 
 
 def test_a_model_is_not_loaded_where_what_it_depends_on_has_changed(
-    space: Workspace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+    space: Workspace, fake_learners: type[Prior], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = _spec("prior", space.run)
     monkeypatch.setattr(fake_learners, "dependencies", lambda _: {"words": 1}, raising=False)
@@ -45,7 +36,9 @@ def test_a_model_is_not_loaded_where_what_it_depends_on_has_changed(
     assert isinstance(space.store.load(spec, 0), fake_learners)
     for name, other in (("words", {"words": 2}), ("words", {}), ("more", {"words": 1, "more": 1})):
         monkeypatch.setattr(fake_learners, "dependencies", lambda _, now=other: now)
-        with pytest.raises(ArtifactError, match=f"depends on {name}, which has changed since"):
+        with pytest.raises(
+            errors.ArtifactError, match=f"depends on {name}, which has changed since"
+        ):
             space.store.load(spec, 0)
 
 
@@ -71,10 +64,10 @@ class _Reads(BaseLearner):
         self.more = more
         self.own = own
 
-    def fit(self, *_: Any, **__: Any) -> Self:
+    def fit(self, *_: object, **__: object) -> Self:
         return self
 
-    def predict_logits(self, battles: pl.DataFrame) -> Any:
+    def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
         return np.zeros((len(battles), 3), dtype=np.float32)
 
     def save(self, directory: Path) -> None:
@@ -89,12 +82,12 @@ class _Reads(BaseLearner):
 
 
 @pytest.fixture
-def reads(tmp_path: Path, use_plugins: Any) -> LearnerSpec:
+def reads(tmp_path: Path, use_plugins: UsePlugins) -> LearnerSpec:
     """A learner that reads a file, a directory of files and a file that it vouches for itself."""
 
     class Plugin:
         @hookimpl
-        def register_base_learners(self, register: Any) -> None:
+        def register_base_learners(self, register: Register) -> None:
             register("reads", _Reads)
 
     use_plugins(reads=Plugin())

@@ -11,24 +11,21 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble import BaseLearner, errors, hookimpl, run
 from ensemble.audit.audit import audit_run
-from ensemble.errors import ArtifactError, ConfigError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.executors import execute
 from ensemble.oof.fold_key import fold_key, fold_name
-from ensemble.oof.workspace import Workspace, open_workspace
-from ensemble.pipeline import run
-from ensemble.plugin.base import BaseLearner
-from ensemble.plugin.hookspecs import hookimpl
+from ensemble.oof.workspace import Workspace
 from ensemble.run_dir.reporter import Reporter
 from ensemble.stacking.settings import check_plugins, learner_specs
-from ensemble.storage.hashing import hash_file
-from ensemble.storage.json_files import write_checksummed
+from tests.ensemble.audit.forging import add_training_row
+from tests.ensemble.oof.prepared import prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
+    from ensemble import Config, FitContext
+    from ensemble.plugin.base import FloatArray, IntArray, LogitArray, Register
+    from tests.fixture_types import Project, UsePlugins
 
 
 class Memory(BaseLearner):
@@ -68,12 +65,12 @@ class Memory(BaseLearner):
 
 class _Plugin:
     @hookimpl
-    def register_base_learners(self, register: Any) -> None:
+    def register_base_learners(self, register: Register) -> None:
         register("memory", Memory)
 
 
 @pytest.fixture(autouse=True)
-def installed(project: Any, use_plugins: Callable[..., None]) -> None:
+def installed(project: Project, use_plugins: UsePlugins) -> None:
     Memory.told.clear()
     use_plugins(memory=_Plugin())
 
@@ -82,24 +79,13 @@ TEACHER = {"name": "teacher", "plugin": "memory"}
 PUPIL = {"name": "pupil", "plugin": "memory", "teachers": ["teacher"], "sharpness": 2.0}
 
 
-def _config(project: Any, *learners: dict[str, Any]) -> Any:
+def _config(project: Project, *learners: dict[str, Any]) -> Config:
     return project.config(learners=list(learners or (PUPIL, TEACHER)))
 
 
-def _prepared(config: Any) -> Workspace:
-    from ensemble.battles.prepare import prepare
-    from ensemble.battles.split import split
-
-    place = Path(config.run_dir)
-    place.mkdir(exist_ok=True)
-    prepare(config)
-    split(place, n_splits=config.folds.n_splits, seed=config.seed)
-    return open_workspace(config)
-
-
-def test_the_teacher_of_a_fold_has_seen_nothing_of_it(project: Any) -> None:
+def test_the_teacher_of_a_fold_has_seen_nothing_of_it(project: Project) -> None:
     config = _config(project)
-    workspace = _prepared(config)
+    workspace = prepared(config)
     tasks = [(spec, fold) for spec in learner_specs(config) for fold in range(3)]
     assert execute(config, tasks, Reporter(workspace.run)) == 6
     taught = [one for one in Memory.told if one["teachers"]]
@@ -120,25 +106,25 @@ def _known(workspace: Workspace, learner: str, fold: int) -> dict[str, Any]:
     return dict(json.loads(place.read_text()))
 
 
-def test_teachers_come_first_in_whatever_order_they_are_named(project: Any) -> None:
+def test_teachers_come_first_in_whatever_order_they_are_named(project: Project) -> None:
     config = _config(project, PUPIL | {"name": "last", "teachers": ["pupil"]}, PUPIL, TEACHER)
-    workspace = _prepared(config)
+    workspace = prepared(config)
     tasks = [(spec, 0) for spec in learner_specs(config)]
     execute(config, tasks, Reporter(workspace.run))
     assert [sorted(one["teachers"]) for one in Memory.told] == [[], ["teacher"], ["pupil"]]
 
 
-def test_a_pupil_without_its_teacher_says_what_to_run(project: Any) -> None:
+def test_a_pupil_without_its_teacher_says_what_to_run(project: Project) -> None:
     config = _config(project)
-    workspace = _prepared(config)
+    workspace = prepared(config)
     pupil = learner_specs(config)[0]
-    with pytest.raises(ArtifactError, match="not fitted on fold-1"):
+    with pytest.raises(errors.ArtifactError, match="not fitted on fold-1"):
         fit_fold(workspace, pupil, 1)
 
 
-def test_another_teacher_makes_another_pupil(project: Any) -> None:
+def test_another_teacher_makes_another_pupil(project: Project) -> None:
     config, changed = _config(project), _config(project, PUPIL, TEACHER | {"sharpness": 9.0})
-    shared = _prepared(config).shared_key()
+    shared = prepared(config).shared_key()
     pupils = [learner_specs(each)[0] for each in (config, changed)]
     keys = {fold_key(pupil, 0, shared)[0] for pupil in pupils}
     assert len(keys) == 2
@@ -153,28 +139,30 @@ def test_another_teacher_makes_another_pupil(project: Any) -> None:
     ],
 )
 def test_who_cannot_teach_is_told_before_any_work(
-    project: Any, tmp_path: Path, teachers: list[str], message: str
+    project: Project, tmp_path: Path, teachers: list[str], message: str
 ) -> None:
     (tmp_path / "oof.csv").write_text("id,logit_a,logit_b,logit_tie\n")
     outside = {"name": "outside", "plugin": "precomputed", "oof": str(tmp_path / "oof.csv")}
     config = _config(project, PUPIL | {"teachers": teachers}, TEACHER, outside)
-    with pytest.raises(ConfigError, match=f"(?s){message}"):
+    with pytest.raises(errors.ConfigError, match=f"(?s){message}"):
         check_plugins(config)
 
 
-def test_two_that_teach_each_other_are_refused(project: Any) -> None:
+def test_two_that_teach_each_other_are_refused(project: Project) -> None:
     config = _config(project, PUPIL, TEACHER | {"teachers": ["pupil"]})
-    with pytest.raises(ConfigError, match="would teach itself"):
+    with pytest.raises(errors.ConfigError, match="would teach itself"):
         check_plugins(config)
 
 
-def test_what_teachers_said_is_kept_for_a_resumed_fold(project: Any, monkeypatch: Any) -> None:
+def test_what_teachers_said_is_kept_for_a_resumed_fold(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = _config(project)
-    workspace = _prepared(config)
+    workspace = prepared(config)
     pupil, teacher = learner_specs(config)
     fit_fold(workspace, teacher, 0)
 
-    def fails(*_: Any, **__: Any) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
@@ -188,33 +176,23 @@ def test_what_teachers_said_is_kept_for_a_resumed_fold(project: Any, monkeypatch
     assert place.exists()
 
 
-def test_a_whole_run_with_a_teacher_passes_its_audit(project: Any) -> None:
+def test_a_whole_run_with_a_teacher_passes_its_audit(project: Project) -> None:
     config = _config(project)
-    result = audit_run(run(config))
+    result = audit_run(run(config).directory)
     names = [check.name for check in result.checks]
     assert result.ok
     assert "pupil fold 0: taught by teacher of the same fold" in names
 
 
 @pytest.mark.parametrize("how", ["another fold's teacher", "a teacher that saw a held-out row"])
-def test_the_audit_finds_a_dishonest_teacher(project: Any, how: str) -> None:
+def test_the_audit_finds_a_dishonest_teacher(project: Project, how: str) -> None:
     config = _config(project)
-    place = run(config)
+    place = run(config).directory
     folds = [place / "learners" / "teacher" / fold_name(fold) for fold in range(2)]
     if how == "another fold's teacher":
         shutil.rmtree(folds[0])
         shutil.copytree(folds[1], folds[0])
     else:
-        _plant(folds[0], pl.read_parquet(folds[0] / "oof.parquet")["id"][0])
+        add_training_row(folds[0], pl.read_parquet(folds[0] / "oof.parquet")["id"][0])
     failed = [check.name for check in audit_run(place).checks if not check.ok]
     assert any(name.startswith("pupil fold 0") for name in failed)
-
-
-def _plant(fold: Path, leak: str) -> None:
-    ids = pl.read_parquet(fold / "train_ids.parquet")
-    planted = pl.DataFrame({"id": [leak], "stage": ["train"]}, schema=ids.schema)
-    pl.concat([ids, planted]).write_parquet(fold / "train_ids.parquet")
-    manifest = json.loads((fold / "manifest.json").read_text())
-    manifest["files"]["train_ids.parquet"] = hash_file(fold / "train_ids.parquet")
-    manifest["rows"]["train"] += 1
-    write_checksummed(fold / "manifest.json", manifest)

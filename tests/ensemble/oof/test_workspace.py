@@ -1,32 +1,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 
-from ensemble.battles.prepare import prepare
-from ensemble.battles.split import split
+from ensemble import errors
 from ensemble.config.source_settings import SourceSettings
-from ensemble.errors import ConfigError, FoldError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.spec import LearnerSpec
-from ensemble.oof.workspace import Workspace, open_workspace
+from ensemble.oof.workspace import Workspace
+from tests.ensemble.oof.prepared import prepared
 
-
-@pytest.fixture
-def space(project: Any) -> Workspace:
-    return _prepared(project.config())
-
-
-def _prepared(config: Any) -> Workspace:
-    run = Path(config.run_dir)
-    run.mkdir(exist_ok=True)
-    prepare(config)
-    split(run, n_splits=config.folds.n_splits, seed=config.seed)
-    return open_workspace(config)
+if TYPE_CHECKING:
+    from tests.fakes import Prior
+    from tests.fixture_types import Project
 
 
 def test_other_uses_leave_clusters_and_folds_and_change_the_role(space: Workspace) -> None:
@@ -38,7 +28,7 @@ def test_other_uses_leave_clusters_and_folds_and_change_the_role(space: Workspac
     assert other.battles["role"].equals(other.plan.frame["role"])
 
 
-def test_an_ignored_source_reaches_nothing(space: Workspace, fake_learners: Any) -> None:
+def test_an_ignored_source_reaches_nothing(space: Workspace, fake_learners: type[Prior]) -> None:
     other = space.with_uses({"extra": SourceSettings("ignore")}, run=space.run / "other")
     spec = LearnerSpec("x", "pretrained", {}, space.run)
     fit_fold(other, spec, 0)
@@ -47,7 +37,7 @@ def test_an_ignored_source_reaches_nothing(space: Workspace, fake_learners: Any)
     assert not (space.run / "learners").exists()
 
 
-def test_a_share_reaches_fit_and_the_key(space: Workspace, fake_learners: Any) -> None:
+def test_a_share_reaches_fit_and_the_key(space: Workspace, fake_learners: type[Prior]) -> None:
     spec = LearnerSpec("x", "prior", {}, space.run)
     half = space.with_uses({"extra": SourceSettings("train", share=0.5)}, run=space.run / "half")
     assert fold_key(spec, 0, half.shared_key()) != fold_key(spec, 0, space.shared_key())
@@ -59,7 +49,7 @@ def test_a_share_reaches_fit_and_the_key(space: Workspace, fake_learners: Any) -
 
 
 def test_values_of_single_rows_are_kept_where_they_were(
-    space: Workspace, fake_learners: Any
+    space: Workspace, fake_learners: type[Prior]
 ) -> None:
     other = space.with_uses({"extra": SourceSettings("ignore")}, run=space.run / "other")
     fit_fold(other, LearnerSpec("x", "prior", {}, space.run), 0)
@@ -72,16 +62,16 @@ def test_values_of_single_rows_are_kept_where_they_were(
 def test_a_target_stays_one_and_no_other_source_becomes_one(
     space: Workspace, name: str, role: str
 ) -> None:
-    with pytest.raises(FoldError, match=f'"{name}" cannot change between target'):
+    with pytest.raises(errors.FoldError, match=f'"{name}" cannot change between target'):
         space.with_uses({name: SourceSettings(role)}, run=space.run / "other")
 
 
 def test_an_unknown_source_is_named(space: Workspace) -> None:
-    with pytest.raises(ConfigError, match='"extr"(.|\n)*did you mean "extra"'):
+    with pytest.raises(errors.ConfigError, match='"extr"(.|\n)*did you mean "extra"'):
         space.with_uses({"extr": SourceSettings("train")}, run=space.run / "other")
 
 
-def test_rows_without_labels_get_no_role_that_needs_them(project: Any) -> None:
+def test_rows_without_labels_get_no_role_that_needs_them(project: Project) -> None:
     sources = [source.model_dump(exclude_none=True) for source in project.config().sources]
     sources[1]["role"] = "ignore"
     path = Path(sources[1]["path"])
@@ -91,6 +81,6 @@ def test_rows_without_labels_get_no_role_that_needs_them(project: Any) -> None:
         pl.when(pl.int_range(pl.len()) == 3).then(None).otherwise(pl.col(name)).alias(name)
         for name in labels
     ).write_csv(path)
-    space = _prepared(project.config(sources=sources))
-    with pytest.raises(ConfigError, match="rows without a label(.|\n)*extra-3"):
+    space = prepared(project.config(sources=sources))
+    with pytest.raises(errors.ConfigError, match="rows without a label(.|\n)*extra-3"):
         space.with_uses({"extra": SourceSettings("train")}, run=space.run / "other")

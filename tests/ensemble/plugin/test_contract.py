@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 import pytest
 
-from ensemble.errors import LearnerError
-from ensemble.plugin.base import BaseLearner, MetaLearner, Resources
+from ensemble import BaseLearner, MetaLearner, Resources, errors
 from ensemble.plugin.contract import (
     contract_faults,
     dependencies_of,
@@ -17,6 +17,13 @@ from ensemble.plugin.contract import (
     teachers_of,
     tolerance_of,
 )
+from tests.fakes import raising
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from ensemble import FitContext, MetaFeatures
+    from ensemble.plugin.base import FloatArray, IntArray, LogitArray
 
 WHERE = 'learner "x"'
 
@@ -24,33 +31,26 @@ WHERE = 'learner "x"'
 class Sound(BaseLearner):
     def fit(
         self,
-        battles: Any,
-        labels: Any,
+        battles: pl.DataFrame,
+        labels: FloatArray,
         *,
-        sample_weight: Any = None,
-        groups: Any = None,
-        context: Any,
-    ) -> Any:
+        sample_weight: FloatArray | None = None,
+        groups: IntArray | None = None,
+        context: FitContext,
+    ) -> Self:
         return self
 
-    def predict_logits(self, battles: Any) -> Any:
-        return np.zeros((len(battles), 3))
+    def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
+        return np.zeros((len(battles), 3), np.float32)
 
     def save(self, directory: Path) -> None: ...
 
-    def load(self, directory: Path) -> Any:
+    def load(self, directory: Path) -> Self:
         return self
 
 
 def _with(**members: Any) -> Any:
     return type("Odd", (Sound,), members)()
-
-
-def _raises(error: BaseException) -> Any:
-    def get(*_: Any) -> Any:
-        raise error
-
-    return get
 
 
 def test_a_sound_learner_has_no_faults() -> None:
@@ -69,16 +69,16 @@ def test_a_sound_learner_has_no_faults() -> None:
         ("resources", Resources(gpus=0.5), "gpus 0.5"),  # type: ignore[arg-type]
         ("resources", Resources(memory_gib="8"), "memory_gib '8'"),  # type: ignore[arg-type]
         ("resources", Resources(minutes=float("nan")), "minutes nan"),
-        ("resources", property(_raises(SystemExit(0))), "resources raised SystemExit: 0"),
+        ("resources", property(raising(SystemExit(0))), "resources raised SystemExit: 0"),
         ("dependencies", lambda _: [], "gives list, no mapping"),
         ("dependencies", lambda _: {1: 2}, "the name 1, no string"),
         ("dependencies", lambda _: {"x": object()}, 'for "x" a object'),
         ("dependencies", lambda _: {"x": float("nan")}, 'for "x" a float'),
-        ("dependencies", _raises(OSError("gone")), "dependencies raised OSError: gone"),
+        ("dependencies", raising(OSError("gone")), "dependencies raised OSError: gone"),
         ("teachers", "abc", "no sequence of names"),
         ("teachers", [1], "no sequence of names"),
         ("teachers", None, "no sequence of names"),
-        ("teachers", property(_raises(ValueError("x"))), "teachers raised ValueError: x"),
+        ("teachers", property(raising(ValueError("x"))), "teachers raised ValueError: x"),
         ("batch_tolerance", None, "batch_tolerance gives None"),
         ("batch_tolerance", float("inf"), "batch_tolerance gives inf"),
         ("batch_tolerance", True, "batch_tolerance gives True"),
@@ -87,9 +87,9 @@ def test_a_sound_learner_has_no_faults() -> None:
         ("version", 2, "version gives 2, no string"),
     ],
 )
-def test_nonsense_is_named(name: str, value: Any, told: str) -> None:
+def test_nonsense_is_named(name: str, value: object, told: str) -> None:
     (fault,) = contract_faults(_with(**{name: value}), WHERE)
-    with pytest.raises(LearnerError, match=told) as caught:
+    with pytest.raises(errors.LearnerError, match=told) as caught:
         raise fault
     assert str(caught.value.where).startswith(WHERE)
 
@@ -109,13 +109,13 @@ def test_nonsense_is_named(name: str, value: Any, told: str) -> None:
         ("check", lambda self, battles: {}, "'context'"),
     ],
 )
-def test_a_method_that_cannot_be_called_is_named(name: str, method: Any, told: str) -> None:
+def test_a_method_that_cannot_be_called_is_named(name: str, method: object, told: str) -> None:
     faults = list(contract_faults(_with(**{name: method}), WHERE))
     if not told:
         assert not faults
         return
     (fault,) = faults
-    with pytest.raises(LearnerError, match=told) as caught:
+    with pytest.raises(errors.LearnerError, match=told) as caught:
         raise fault
     if callable(method):
         assert f"write def {name}(self, " in str(caught.value.hint)
@@ -132,14 +132,16 @@ def test_methods_of_every_kind_that_can_be_called_are_sound() -> None:
 
 def test_a_meta_learner_is_held_to_its_own_contract() -> None:
     class Odd(MetaLearner):
-        def fit(self, meta: Any, labels: Any) -> Any:  # type: ignore[override]
+        def fit(self, meta: MetaFeatures, labels: FloatArray) -> Self:  # type: ignore[override]
             return self
 
-        def predict_proba(self, meta: Any) -> Any: ...
+        def predict_proba(self, meta: MetaFeatures) -> FloatArray:
+            raise NotImplementedError
 
         def save(self, directory: Path) -> None: ...
 
-        def load(self, directory: Path) -> Any: ...
+        def load(self, directory: Path) -> Self:
+            raise NotImplementedError
 
     (fault,) = contract_faults(Odd(), WHERE)
     assert "sample_weight" in fault.message

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ensemble.plugin.base import Feature, FeatureSet
+from ensemble import Feature, FeatureSet
 from ensemble.plugin.expressions import expression_digests
 from ensemble.storage.hashing import canonical_json
 

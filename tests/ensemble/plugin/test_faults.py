@@ -6,14 +6,17 @@ import os
 import subprocess
 import sys
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.errors import DataError, LearnerError, PluginError
+from ensemble import errors
 from ensemble.plugin.faults import call_plugin, plugin_errors
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 WHERE = 'learner "x", fold 0'
 
@@ -38,11 +41,11 @@ def test_polars_is_not_imported_for_it() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def _raise(error: BaseException) -> Any:
+def _raise(error: BaseException) -> NoReturn:
     raise error
 
 
-def _panic() -> Any:
+def _panic() -> NoReturn:
     """A panic of Polars, which is no ``Exception``."""
     raise pl.exceptions.PanicException("index out of bounds")
 
@@ -51,7 +54,7 @@ def _panic() -> Any:
     "error", [ValueError("no luck"), SystemExit("no luck"), MemoryError("no luck")]
 )
 def test_what_a_learner_raises_gets_verb_name_and_fold(error: BaseException) -> None:
-    with pytest.raises(LearnerError, match=r"fit raised \w+: no luck") as caught:
+    with pytest.raises(errors.LearnerError, match=r"fit raised \w+: no luck") as caught:
         call_plugin("fit", WHERE, lambda: _raise(error))
     assert type(error).__name__ in caught.value.message
     assert str(caught.value.where).startswith(WHERE)
@@ -62,26 +65,26 @@ def test_the_place_names_the_last_line_of_the_plugins_own_code() -> None:
     def fit() -> None:
         np.linalg.inv(np.zeros((2, 2)))  # raises in the library
 
-    with pytest.raises(LearnerError, match="Singular matrix") as caught:
+    with pytest.raises(errors.LearnerError, match="Singular matrix") as caught:
         call_plugin("fit", WHERE, fit)
     assert caught.value.where == f"{WHERE}, {__file__}:{fit.__code__.co_firstlineno + 1}"
 
 
 def test_the_standard_library_is_no_plugin() -> None:
-    with pytest.raises(LearnerError, match="describe raised JSONDecodeError") as caught:
+    with pytest.raises(errors.LearnerError, match="describe raised JSONDecodeError") as caught:
         call_plugin("describe", WHERE, partial(json.loads, "{"))
     assert caught.value.where == WHERE
 
 
 def test_where_no_code_of_a_plugin_ran_no_line_is_named() -> None:
-    with pytest.raises(LearnerError, match="fit raised TypeError") as caught:
+    with pytest.raises(errors.LearnerError, match="fit raised TypeError") as caught:
         call_plugin("fit", WHERE, 7)  # type: ignore[arg-type]
     assert caught.value.where == WHERE
 
 
 def test_a_panic_of_polars_is_the_learners_error() -> None:
     assert not issubclass(pl.exceptions.PanicException, Exception)
-    with pytest.raises(LearnerError, match="fit raised PanicException: index out of bounds"):
+    with pytest.raises(errors.LearnerError, match="fit raised PanicException: index out of bounds"):
         call_plugin("fit", WHERE, _panic)
 
 
@@ -96,7 +99,7 @@ def test_an_interruption_stays_one(error: BaseException) -> None:
 def test_a_disk_that_takes_nothing_is_not_the_learners_fault(number: int) -> None:
     with pytest.raises(OSError, match="disk") as caught:
         call_plugin("save", WHERE, lambda: _raise(OSError(number, "disk")))
-    assert not isinstance(caught.value, LearnerError)
+    assert not isinstance(caught.value, errors.LearnerError)
 
 
 def test_a_full_disk_is_known_from_the_message_of_a_library_in_rust() -> None:
@@ -108,14 +111,14 @@ def test_a_full_disk_is_known_from_the_message_of_a_library_in_rust() -> None:
 
 
 def test_a_file_that_the_learner_does_not_find_is() -> None:
-    with pytest.raises(LearnerError, match="load raised FileNotFoundError"):
+    with pytest.raises(errors.LearnerError, match="load raised FileNotFoundError"):
         call_plugin("load", WHERE, lambda: _raise(FileNotFoundError(errno.ENOENT, "gone")))
 
 
 @pytest.mark.parametrize(("own", "told"), [(None, WHERE), ("x.csv:3", "x.csv:3")])
 def test_an_error_of_ours_keeps_its_kind_and_its_place(own: str | None, told: str) -> None:
-    with pytest.raises(DataError, match="bad file") as caught:
-        call_plugin("fit", WHERE, lambda: _raise(DataError("bad file", where=own)))
+    with pytest.raises(errors.DataError, match="bad file") as caught:
+        call_plugin("fit", WHERE, lambda: _raise(errors.DataError("bad file", where=own)))
     assert caught.value.where == told
 
 
@@ -124,15 +127,15 @@ def test_what_the_code_gives_is_given_back() -> None:
 
 
 def test_the_kind_of_error_is_the_callers() -> None:
-    with pytest.raises(PluginError, match="the loader raised PermissionError") as caught:
+    with pytest.raises(errors.PluginError, match="the loader raised PermissionError") as caught:
         call_plugin(
             "the loader",
             "loader",
             lambda: _raise(OSError(errno.EACCES, "closed")),
-            kind=PluginError,
+            kind=errors.PluginError,
             writes=False,
         )
-    assert type(caught.value) is PluginError
+    assert type(caught.value) is errors.PluginError
 
 
 def test_an_error_without_words_says_so() -> None:
@@ -140,21 +143,23 @@ def test_an_error_without_words_says_so() -> None:
         def __str__(self) -> str:
             raise RuntimeError
 
-    with pytest.raises(LearnerError, match=r"fit raised MemoryError: \(no message\)"):
+    with pytest.raises(errors.LearnerError, match=r"fit raised MemoryError: \(no message\)"):
         call_plugin("fit", WHERE, lambda: _raise(MemoryError()))
-    with pytest.raises(LearnerError, match="fit raised MuteError: .*cannot be read"):
+    with pytest.raises(errors.LearnerError, match="fit raised MuteError: .*cannot be read"):
         call_plugin("fit", WHERE, lambda: _raise(MuteError()))
 
 
 def test_python_that_cannot_be_read_is_named_by_file_and_line() -> None:
-    with pytest.raises(LearnerError, match="raised SyntaxError") as caught:
+    with pytest.raises(errors.LearnerError, match="raised SyntaxError") as caught:
         call_plugin("fit", WHERE, lambda: compile("\n1 +", "mine.py", "exec"))
     assert caught.value.where == f"{WHERE}, mine.py:2"
 
 
 def test_a_plugin_cannot_end_the_process() -> None:
     real = os._exit
-    with pytest.raises(LearnerError, match=r"fit raised SystemExit: it called os._exit\(0\)"):
+    with pytest.raises(
+        errors.LearnerError, match=r"fit raised SystemExit: it called os._exit\(0\)"
+    ):
         call_plugin("fit", WHERE, lambda: os._exit(0))
     assert os._exit is real
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LEARNER = """
 from dataclasses import dataclass, fields
-from ensemble.plugin.base import BaseLearner
+from ensemble import BaseLearner
 import fit_helper
 {top}
 
@@ -163,7 +163,7 @@ def test_methods_of_other_classes_count_whatever_they_are_called(
 
 
 NOTEBOOK = """
-from ensemble.plugin.base import BaseLearner
+from ensemble import BaseLearner
 class Vocabulary:
     @classmethod
     def load(cls, path): return {word}

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
+from ensemble import hookimpl
 from ensemble.errors import PluginError, UnknownNameError
 from ensemble.plugin import hookspecs
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import Manager, get_manager, use_manager
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ensemble.plugin.base import Register
 
 
 class _Plugin:
@@ -26,7 +28,7 @@ class _Plugin:
 
 
 def _plugin(hook: str, *entries: tuple[str, object]) -> object:
-    def implementation(register: Any) -> None:
+    def implementation(register: Register) -> None:
         for name, target in entries:
             register(name, target)
 
@@ -85,10 +87,10 @@ def test_a_name_registered_twice_names_both_plugins() -> None:
 
 
 @pytest.mark.parametrize("name", ["../../evil", "a/b", ".hidden", "", "C:\\x", None, 3])
-def test_a_name_that_could_leave_the_run_directory_is_refused(name: Any) -> None:
+def test_a_name_that_could_leave_the_run_directory_is_refused(name: str) -> None:
     class Plugin:
         @hookimpl
-        def register_base_learners(self, register: Any) -> None:
+        def register_base_learners(self, register: Register) -> None:
             register(name, "somewhere:Learner")
 
     with pytest.raises(PluginError, match="cannot be the name of a base learner"):

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from ensemble import hookimpl
 from ensemble.plugin.code import code_digest
-from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import Manager
 from ensemble.plugin.modules import digest_of, is_local, is_of_python, module_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from ensemble.plugin.base import Register
 
 MODULES = ("digested", "digested_helper", "antigravity")
 
@@ -104,7 +106,7 @@ def test_an_object_is_known_by_what_has_made_it_too(place: Path) -> None:
 
         class Brings:
             @hookimpl
-            def register_loaders(self, register: Any) -> None:
+            def register_loaders(self, register: Register) -> None:
                 register("lazy", "digested:t")
                 register("eager", module.t)
 

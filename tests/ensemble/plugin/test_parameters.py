@@ -10,7 +10,7 @@ from typing import Any, Literal
 import polars as pl
 import pytest
 
-from ensemble.errors import ConfigError, DataError, PluginError
+from ensemble import errors
 from ensemble.plugin.parameters import build, plain_parameters
 
 
@@ -60,7 +60,7 @@ class NamedToo:
 
 
 @pytest.mark.parametrize("kind", [Named, NamedToo])
-def test_what_may_be_a_name_is_a_path_where_there_is_one(kind: Any, tmp_path: Path) -> None:
+def test_what_may_be_a_name_is_a_path_where_there_is_one(kind: type, tmp_path: Path) -> None:
     (tmp_path / "hub").mkdir()
 
     def build_named(**parameters: str) -> object:
@@ -77,7 +77,7 @@ def test_a_path_is_not_taken_from_the_working_directory(
 ) -> None:
     (tmp_path / "here" / "models").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(ConfigError, match="nothing at .*config/models(.|\n)*a test"):
+    with pytest.raises(errors.ConfigError, match="nothing at .*config/models(.|\n)*a test"):
         build(Named, {"model": "models"}, where="a test", anchor=tmp_path / "config")
     assert build(Named, {"model": "models"}, where="a test").model == Path("models")
 
@@ -97,12 +97,12 @@ def test_a_path_is_not_taken_from_the_working_directory(
     ],
 )
 def test_faults(parameters: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=f'{message}(.|\n)*learner "t"'):
+    with pytest.raises(errors.ConfigError, match=f'{message}(.|\n)*learner "t"'):
         _build(**parameters)
 
 
 def test_a_missing_parameter_is_named() -> None:
-    with pytest.raises(ConfigError, match='parameter "path" is missing'):
+    with pytest.raises(errors.ConfigError, match='parameter "path" is missing'):
         build(Needs, {}, where="here")
 
 
@@ -132,7 +132,7 @@ def test_parameters_are_read_back_as_json() -> None:
 def test_a_value_that_is_no_json_is_named(value: Any) -> None:
     rich = Rich(path=value)
     message = r'parameter "path" cannot be written as JSON(.|\n)*Rich(.|\n)*use strings'
-    with pytest.raises(PluginError, match=message):
+    with pytest.raises(errors.PluginError, match=message):
         plain_parameters(rich)
 
 
@@ -142,7 +142,7 @@ def test_a_parameter_that_is_stored_elsewhere_is_named() -> None:
             self._leaves = leaves
 
     message = r'does not store parameter "leaves" under its own name(.|\n)*self.leaves = leaves'
-    with pytest.raises(PluginError, match=message):
+    with pytest.raises(errors.PluginError, match=message):
         plain_parameters(Hides())
 
 
@@ -168,14 +168,14 @@ class Explodes:
     ],
 )
 def test_whatever_a_constructor_raises_is_an_error_of_the_config(error: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=f'{message}(.|\n)*learner "t"'):
+    with pytest.raises(errors.ConfigError, match=f'{message}(.|\n)*learner "t"'):
         build(Explodes, {"error": error}, where='learner "t"')
 
 
 def test_an_error_that_a_constructor_words_itself_keeps_its_kind() -> None:
     class Lacks:
         def __init__(self) -> None:
-            raise DataError("the file of weights is missing")
+            raise errors.DataError("the file of weights is missing")
 
-    with pytest.raises(DataError, match=r"weights is missing\n  where: here"):
+    with pytest.raises(errors.DataError, match=r"weights is missing\n  where: here"):
         build(Lacks, {}, where="here")

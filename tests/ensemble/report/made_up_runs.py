@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ensemble import CLASSES
 from ensemble.audit.audit import Audit, subject_of
 from ensemble.battles import prepare
 from ensemble.battles.folds import FoldPlan
@@ -21,7 +22,6 @@ from ensemble.battles.schema import (
     PREDICTION_SCHEMA,
 )
 from ensemble.evaluation.losses import softmax
-from ensemble.plugin.base import CLASSES
 from ensemble.report.write import write_report
 from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import write_checksummed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from ensemble.errors import ArtifactError
+from ensemble import errors
 from tests.ensemble.report.made_up_runs import Run
 from tests.ensemble.report.pages import Page, section
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.figures
 )
 def test_damaged_files_are_errors_not_gaps(run: Run, name: str, content: str, message: str) -> None:
     (run.path / name).write_text(content)
-    with pytest.raises(ArtifactError, match=message) as caught:
+    with pytest.raises(errors.ArtifactError, match=message) as caught:
         run.report(settle=False)
     assert caught.value.hint == "run `ensemble run CONFIG` again"
 
@@ -65,7 +65,7 @@ def test_a_flipped_bit_in_the_battles_is_told_and_never_a_traceback(
     content = bytearray(path.read_bytes())
     content[int(place * len(content))] ^= 1 << bit
     path.write_bytes(content)
-    with pytest.raises(ArtifactError, match="missing or not what was written"):
+    with pytest.raises(errors.ArtifactError, match="missing or not what was written"):
         run.report(settle=False)
     html = (run.path / "report.html").read_text(encoding="utf-8")
     assert "battles.parquet" in html

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ensemble.errors import InputError
+from ensemble import errors
 from ensemble.report.write import write_report
 from tests.ensemble.report.made_up_runs import Run, make_run, write_json
 from tests.ensemble.report.pages import Page, section
@@ -22,7 +22,7 @@ def test_the_report_lies_in_the_run_directory(run: Run) -> None:
 
 
 def test_a_missing_run_directory_is_an_input_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such run directory"):
+    with pytest.raises(errors.InputError, match="no such run directory"):
         write_report(tmp_path / "nowhere")
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ensemble import run
 from ensemble.compare.compare import compare, store_comparison
-from ensemble.pipeline import run
 from ensemble.report.record import is_current_report
 from ensemble.run_dir.reporter import Reporter
 from ensemble.stages.report import report_stage
@@ -17,12 +17,17 @@ from ensemble.stages.report import report_stage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LEARNERS = [{"name": "p", "plugin": "prior"}, {"name": "q", "plugin": "prior", "shift": 0.5}]
+    from tests.fixture_types import Learners, Project
+
+LEARNERS: Learners = [
+    {"name": "p", "plugin": "prior"},
+    {"name": "q", "plugin": "prior", "shift": 0.5},
+]
 
 
 @pytest.fixture
-def place(project: Any) -> Path:
-    return run(project.config(LEARNERS))
+def place(project: Project) -> Path:
+    return run(project.config(LEARNERS)).directory
 
 
 @pytest.fixture
@@ -42,7 +47,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return noted
 
 
-def test_the_same_command_again_makes_neither(place: Path, project: Any, made: list[str]) -> None:
+def test_the_same_command_again_makes_neither(
+    place: Path, project: Project, made: list[str]
+) -> None:
     before = {name: (place / name).stat() for name in ("report.html", "submission.csv")}
     run(project.config(LEARNERS))
     assert made == []
@@ -69,7 +76,7 @@ def _append(path: Path) -> None:
     ],
 )
 def test_what_is_not_as_it_was_written_is_made_anew(
-    change: Callable[[Path], object], anew: set[str], place: Path, project: Any, made: list[str]
+    change: Callable[[Path], object], anew: set[str], place: Path, project: Project, made: list[str]
 ) -> None:
     report, submission = ((place / n).read_bytes() for n in ("report.html", "submission.csv"))
     change(place)
@@ -82,7 +89,7 @@ def test_what_is_not_as_it_was_written_is_made_anew(
 
 
 def test_other_learners_give_another_report_and_submission(
-    place: Path, project: Any, made: list[str]
+    place: Path, project: Project, made: list[str]
 ) -> None:
     before = (place / "report.html").read_text(), (place / "submission.csv").read_text()
     run(project.config([*LEARNERS, {"name": "r", "plugin": "prior", "shift": -3.0}]))
@@ -91,13 +98,13 @@ def test_other_learners_give_another_report_and_submission(
 
 
 def test_other_code_writes_the_report_anew(
-    place: Path, project: Any, made: list[str], monkeypatch: pytest.MonkeyPatch
+    place: Path, project: Project, made: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ensemble.report.record._writer", lambda: "another")
     run(project.config(LEARNERS))
     assert made == ["write_report"]
 
 
-def test_whoever_asks_for_a_report_gets_one(place: Path, project: Any, made: list[str]) -> None:
+def test_whoever_asks_for_a_report_gets_one(place: Path, project: Project, made: list[str]) -> None:
     report_stage(project.config(LEARNERS), Reporter(place))
     assert made == ["write_report"]

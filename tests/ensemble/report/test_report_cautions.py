@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ensemble.plugin.base import CLASSES
+from ensemble import CLASSES
 from tests.ensemble.report.made_up_runs import Run, make_run, write_json
 from tests.ensemble.report.pages import Page, section
 

@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble import CLASSES
 from ensemble.battles.schema import (
     LABEL_COLUMNS,
     LOGIT_COLUMNS,
 )
 from ensemble.evaluation.losses import row_log_loss, softmax
-from ensemble.plugin.base import CLASSES
 from tests.ensemble.report.made_up_runs import KEY, N_SPLITS, Run, write_json
 from tests.ensemble.report.pages import Page, section
 

@@ -1,12 +1,13 @@
 """What the report shows of studies of sources."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ensemble.config.settings import Config
+from ensemble import Config
 from ensemble.report.forest import Row, _limits
 from ensemble.report.write import write_report
 from ensemble.sources.settings import StudySettings
@@ -14,10 +15,15 @@ from ensemble.stages.sources import sources_stage
 from ensemble.stages.work import writing
 from ensemble.storage.json_files import read_checksummed, write_checksummed
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.fixture_types import Project
+
 pytestmark = pytest.mark.figures
 
 
-def _studied(project: SimpleNamespace, **settings: Any) -> Config:
+def _studied(project: Project, **settings: Any) -> Config:
     config: Config = project.config()
     asked = {"learner": "p", "folds": (0, 1), "most_seeds": 2, "resamples": 200, **settings}
     with writing(config) as reporter:
@@ -33,14 +39,14 @@ def _stored(config: Config) -> Path:
     return Path(config.run_dir) / "sources" / "extra.json"
 
 
-def _changed(config: Config, change: Any) -> None:
+def _changed(config: Config, change: Callable[[dict[str, Any]], object]) -> None:
     study = read_checksummed(_stored(config), hint="")
     change(study)
     write_checksummed(_stored(config), study)
 
 
 @pytest.mark.slow
-def test_a_study_is_shown_with_its_pictures_numbers_and_sentence(project: SimpleNamespace) -> None:
+def test_a_study_is_shown_with_its_pictures_numbers_and_sentence(project: Project) -> None:
     config = _studied(project)
     page, study = _page(config), read_checksummed(_stored(config), hint="")
     assert '<section id="sources">' in page
@@ -55,13 +61,13 @@ def test_a_study_is_shown_with_its_pictures_numbers_and_sentence(project: Simple
     assert page == _page(config)
 
 
-def test_what_was_not_asked_for_is_not_measured(project: SimpleNamespace) -> None:
+def test_what_was_not_asked_for_is_not_measured(project: Project) -> None:
     page = _page(_studied(project, shift=False, curve=False))
     assert "not measured</span>: the shift" in page
     assert "source-curve-0" not in page
 
 
-def test_a_run_without_studies_has_no_such_section(project: SimpleNamespace) -> None:
+def test_a_run_without_studies_has_no_such_section(project: Project) -> None:
     config = _studied(project, shift=False, curve=False)
     _stored(config).unlink()
     page = _page(config)
@@ -70,9 +76,7 @@ def test_a_run_without_studies_has_no_such_section(project: SimpleNamespace) -> 
 
 
 @pytest.mark.parametrize("name", ["data", "plan"])
-def test_a_study_of_other_battles_is_left_out_and_named(
-    project: SimpleNamespace, name: str
-) -> None:
+def test_a_study_of_other_battles_is_left_out_and_named(project: Project, name: str) -> None:
     config = _studied(project, shift=False, curve=False)
     _changed(config, lambda study: study.update({name: "0" * 64}))
     page = _page(config)
@@ -80,7 +84,7 @@ def test_a_study_of_other_battles_is_left_out_and_named(
     assert "study of source extra is of other battles or another fold plan" in page
 
 
-def test_a_damaged_study_is_left_out_and_named(project: SimpleNamespace) -> None:
+def test_a_damaged_study_is_left_out_and_named(project: Project) -> None:
     config = _studied(project, shift=False, curve=False)
     _stored(config).write_text(_stored(config).read_text().replace("extra", "extro"))
     page = _page(config)
@@ -89,7 +93,7 @@ def test_a_damaged_study_is_left_out_and_named(project: SimpleNamespace) -> None
 
 
 @pytest.mark.slow
-def test_words_of_battles_cannot_break_the_page(project: SimpleNamespace) -> None:
+def test_words_of_battles_cannot_break_the_page(project: Project) -> None:
     config = _studied(project, curve=False)
 
     def plant(study: dict[str, Any]) -> None:

@@ -28,7 +28,6 @@ from ensemble.report.text import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
 pytestmark = pytest.mark.figures
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from ensemble.pipeline import run
+from ensemble import run
 from ensemble.run_dir.battles_record import BattlesRecord
 from ensemble.run_dir.fit_manifest import FitManifest
 from ensemble.run_dir.folds_record import FoldsRecord
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ensemble.run_dir.record import Record
+    from tests.fixture_types import Project
 
 RECORDS: list[tuple[type[Record], str]] = [
     (BattlesRecord, "battles.json"),
@@ -40,9 +41,9 @@ LEARNERS = [
 
 
 @pytest.fixture
-def place(project: Any) -> Path:
+def place(project: Project) -> Path:
     """A run with pairs, refits, several seeds and a test set."""
-    return run(project.config(LEARNERS, predict={"refit": True}))
+    return run(project.config(LEARNERS, predict={"refit": True})).directory
 
 
 @pytest.mark.parametrize(("kind", "pattern"), RECORDS)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ensemble.errors import EnsembleError, LearnerError
+from ensemble import errors
 from ensemble.run_dir.layout import EVENTS
 from ensemble.run_dir.reporter import Reporter, Silent
 
@@ -84,15 +84,15 @@ def test_the_traceback_of_a_cause_is_kept_and_an_error_of_ours_needs_none(tmp_pa
         raise ValueError("no luck \udc80")
 
     reporter = Reporter(tmp_path)
-    with pytest.raises(LearnerError, match="fit raised"), reporter.stage("fit"):
+    with pytest.raises(errors.LearnerError, match="fit raised"), reporter.stage("fit"):
         try:
             breaks()
         except ValueError as error:
-            raise LearnerError("fit raised ValueError") from error
+            raise errors.LearnerError("fit raised ValueError") from error
     with pytest.raises(KeyError, match="odd"), reporter.stage("fit"):
         raise KeyError("odd")
-    with pytest.raises(LearnerError, match="plain"), reporter.stage("fit"):
-        raise LearnerError("plain")
+    with pytest.raises(errors.LearnerError, match="plain"), reporter.stage("fit"):
+        raise errors.LearnerError("plain")
     caused, odd, plain = (e for e in _events(tmp_path) if e["event"] == "stage failed")
     assert "in breaks" in caused["traceback"]
     assert caused["traceback"].endswith("ValueError: no luck \udc80\n")
@@ -118,7 +118,9 @@ def test_a_display_is_passed_on_to_and_none_is_silence(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("full_disk")
 def test_a_full_disk_is_an_error_of_ours(tmp_path: Path) -> None:
-    with pytest.raises(EnsembleError, match="cannot write: No space left(.|\\n)*events.jsonl"):
+    with pytest.raises(
+        errors.EnsembleError, match="cannot write: No space left(.|\\n)*events.jsonl"
+    ):
         Reporter(tmp_path).event("source")
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ensemble import make_battles, make_source
 from ensemble.config.load import parse_config
-from ensemble.datasets.battles import make_battles
-from ensemble.datasets.sources import SOURCE_KINDS, make_source
+from ensemble.datasets.sources import SOURCE_KINDS
 from ensemble.sources.settings import StudySettings
 from ensemble.stages.sources import sources_stage
 from ensemble.stages.work import writing

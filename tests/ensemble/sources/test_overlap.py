@@ -1,6 +1,6 @@
 import polars as pl
 
-from ensemble.battles.duplicates import find_duplicates
+from ensemble import find_duplicates
 from ensemble.battles.folds import make_plan
 from ensemble.battles.schema import BATTLE_SCHEMA
 from ensemble.sources.overlap import Links, overlap

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ensemble import Feature, FeatureSet
 from ensemble.battles.features import compute_features
-from ensemble.plugin.base import Feature, FeatureSet
 from ensemble.sources import shift
 from ensemble.sources.boosting import assign_parts
 from ensemble.sources.columns import compute_columns, feature_sets

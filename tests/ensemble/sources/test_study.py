@@ -1,22 +1,29 @@
 """The whole study, on a small project with learners that do little."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.errors import ArtifactError, ConfigError
+from ensemble import errors
 from ensemble.sources.settings import StudySettings
 from ensemble.sources.study import SourceStudy, read_study, study_sources
 from ensemble.stages.sources import sources_stage
 from ensemble.stages.work import writing
 from ensemble.storage.json_files import read_checksummed
+
+if TYPE_CHECKING:
+    from ensemble import Config
+    from tests.fakes import Prior
+    from tests.fixture_types import MakeBattles, Project, WriteCsv
 
 FAST = StudySettings(
     learner="p",
@@ -51,9 +58,9 @@ def _battles(
 
 @pytest.fixture
 def planted(
-    project: SimpleNamespace,
-    make_battles: Callable[..., pl.DataFrame],
-    write_csv: Callable[..., None],
+    project: Project,
+    make_battles: MakeBattles,
+    write_csv: WriteCsv,
 ) -> SimpleNamespace:
     """A target of 240 rows; a source of the same label shares, and one nearly without ties."""
     shares = {"arena": (0.35, 0.35, 0.3), "same": (0.35, 0.35, 0.3), "tieless": (0.5, 0.45, 0.05)}
@@ -65,18 +72,18 @@ def planted(
         for name in shares
     ]
 
-    def config(**changes: Any) -> Any:
+    def config(**changes: Any) -> Config:
         return project.config(**{"sources": sources, **changes})
 
     return SimpleNamespace(path=project.path, config=config, sources=sources)
 
 
-def _study(config: Any, settings: StudySettings = FAST) -> dict[str, SourceStudy]:
+def _study(config: Config, settings: StudySettings = FAST) -> dict[str, SourceStudy]:
     with writing(config) as reporter:
         return {study.name: study for study in sources_stage(config, reporter, settings)}
 
 
-def _files(config: Any) -> dict[str, tuple[int, int]]:
+def _files(config: Config) -> dict[str, tuple[int, int]]:
     """Give inode and time of every file of the run but what tells of runs."""
     return {
         str(path): (path.stat().st_ino, path.stat().st_mtime_ns)
@@ -121,7 +128,7 @@ def test_the_baseline_is_the_log_loss_of_the_target_alone(planted: SimpleNamespa
 
 @pytest.mark.slow
 def test_effects_near_zero_get_more_seeds_and_clear_ones_do_not(
-    planted: SimpleNamespace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+    planted: SimpleNamespace, fake_learners: type[Prior], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ensemble.sources.effect.NEAR_ZERO", 2.0)  # so few rows show little
     monkeypatch.setattr("ensemble.sources.effect.WORTH_MORE_FITS", -1.0)  # fits do not vary here
@@ -164,7 +171,7 @@ def test_what_the_learner_cannot_do_is_not_measured(planted: SimpleNamespace) ->
 
 
 def test_only_target_rows_are_scored_and_only_uncut_rows_are_learned_from(
-    project: SimpleNamespace, fake_learners: Any
+    project: Project, fake_learners: type[Prior]
 ) -> None:
     """Eight rows of the source share prompts with target rows: no fit sees them beside those."""
     config = project.config()
@@ -185,7 +192,9 @@ def test_only_target_rows_are_scored_and_only_uncut_rows_are_learned_from(
 
 
 @pytest.mark.slow
-def test_the_same_command_again_does_nothing(planted: SimpleNamespace, fake_learners: Any) -> None:
+def test_the_same_command_again_does_nothing(
+    planted: SimpleNamespace, fake_learners: type[Prior]
+) -> None:
     config = planted.config()
     first = _study(config)
     before = _files(config)
@@ -198,7 +207,7 @@ def test_the_same_command_again_does_nothing(planted: SimpleNamespace, fake_lear
 
 @pytest.mark.slow
 def test_what_was_killed_goes_on_where_it_was(
-    planted: SimpleNamespace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+    planted: SimpleNamespace, fake_learners: type[Prior], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, whole = planted.config(run_dir="whole"), None
     whole = _study(config)
@@ -223,7 +232,7 @@ def test_what_was_killed_goes_on_where_it_was(
 
 @pytest.mark.slow
 def test_a_changed_source_touches_only_its_own_fits(
-    planted: SimpleNamespace, fake_learners: Any
+    planted: SimpleNamespace, fake_learners: type[Prior]
 ) -> None:
     config = planted.config()
     before = _study(config)
@@ -238,7 +247,7 @@ def test_a_changed_source_touches_only_its_own_fits(
 
 @pytest.mark.slow
 def test_the_role_and_weight_in_the_config_change_no_fit(
-    planted: SimpleNamespace, fake_learners: Any
+    planted: SimpleNamespace, fake_learners: type[Prior]
 ) -> None:
     before = _study(planted.config())
     fake_learners.seen.clear()
@@ -286,8 +295,8 @@ def test_folds_rows_and_sources_can_be_chosen_and_are_said(planted: SimpleNamesp
 @pytest.mark.slow
 def test_a_source_that_is_always_a_is_measured_with_sides_by_hash_too(
     planted: SimpleNamespace,
-    make_battles: Callable[..., pl.DataFrame],
-    write_csv: Callable[..., None],
+    make_battles: MakeBattles,
+    write_csv: WriteCsv,
 ) -> None:
     rows = _battles(make_battles, 240, (1.0, 0.0, 0.0), source="chosen", role="train")
     write_csv(rows, planted.path / "chosen.csv")
@@ -326,14 +335,14 @@ def test_everything_stored_is_sealed_json_without_a_nan(planted: SimpleNamespace
     assert study.shift is not None
     assert set(study.shift) == {"rows", "prompts", "responses", "all", "labels", "rule"}
     path.write_text(path.read_text().replace("tieless", "tiefull"))
-    with pytest.raises(ArtifactError, match="damaged"):
+    with pytest.raises(errors.ArtifactError, match="damaged"):
         read_study(Path(config.run_dir), "tieless")
     assert _study(config, ALL)["tieless"] == study
     assert read_study(Path(config.run_dir), "tieless") is not None
 
 
 def test_a_learner_that_fails_on_one_treatment_leaves_the_others(
-    planted: SimpleNamespace, fake_learners: Any, monkeypatch: pytest.MonkeyPatch
+    planted: SimpleNamespace, fake_learners: type[Prior], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit = fake_learners.fit
 
@@ -351,7 +360,7 @@ def test_a_learner_that_fails_on_one_treatment_leaves_the_others(
 
 def test_unprepared_battles_and_unknown_names_are_errors(planted: SimpleNamespace) -> None:
     config = planted.config()
-    with pytest.raises(ArtifactError, match="have not been prepared"):
+    with pytest.raises(errors.ArtifactError, match="have not been prepared"):
         study_sources(config, settings=FAST)
-    with pytest.raises(ConfigError, match='no learner is called "q"'):
+    with pytest.raises(errors.ConfigError, match='no learner is called "q"'):
         _study(config, StudySettings(learner="q"))

@@ -1,6 +1,7 @@
-from collections.abc import Callable
+from __future__ import annotations
+
 from pathlib import Path
-from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -11,13 +12,16 @@ from ensemble.config.source_settings import SourceSettings
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.sources.rows import take_rows
 
+if TYPE_CHECKING:
+    from tests.fixture_types import MakeBattles, Project, WriteCsv
+
 
 @pytest.fixture
-def workspace(project: SimpleNamespace) -> Workspace:
+def workspace(project: Project) -> Workspace:
     return _open(project)
 
 
-def _open(project: SimpleNamespace, **changes: object) -> Workspace:
+def _open(project: Project, **changes: Any) -> Workspace:
     config = project.config(**changes)
     prepare(config)
     split(Path(config.run_dir), n_splits=config.folds.n_splits, seed=config.seed)
@@ -48,9 +52,9 @@ def test_a_treatment_cuts_what_the_plan_cuts(workspace: Workspace, tmp_path: Pat
 
 
 def test_keys_do_not_depend_on_other_sources_nor_on_the_role_in_the_config(
-    project: SimpleNamespace,
-    make_battles: Callable[..., pl.DataFrame],
-    write_csv: Callable[..., None],
+    project: Project,
+    make_battles: MakeBattles,
+    write_csv: WriteCsv,
 ) -> None:
     arena = {"name": "arena", "path": "train.csv", "role": "target"}
     extra = {"name": "extra", "path": "extra.csv", "role": "train"}
@@ -64,7 +68,7 @@ def test_keys_do_not_depend_on_other_sources_nor_on_the_role_in_the_config(
     assert take_rows(first, None, None).key != take_rows(first, "extra", None).key
 
 
-def test_a_changed_row_changes_the_key(project: SimpleNamespace) -> None:
+def test_a_changed_row_changes_the_key(project: Project) -> None:
     before = take_rows(_open(project), "extra", None).key
     path = project.path / "extra.csv"
     path.write_text(path.read_text().replace("answer 3 of side a", "another of side a"))

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import check_grad
 
-from ensemble.errors import ArtifactError
+from ensemble import CLASSES, FitContext, MetaFeatures, MetaLearner, errors
 from ensemble.evaluation.losses import row_log_loss, softmax
-from ensemble.plugin.base import CLASSES, SWAP, FitContext, MetaFeatures, MetaLearner
+from ensemble.plugin.base import SWAP
 from ensemble.stacking import fitting
 from ensemble.stacking.candidates import (
     BestSingle,
@@ -205,7 +205,7 @@ def test_learners_are_found_by_name(make: type[MetaLearner]) -> None:
     model = make().fit(meta, labels, context=CONTEXT)
     turned = meta_of(meta.logits[:, ::-1], meta.learners[::-1])
     np.testing.assert_array_equal(model.predict_proba(turned), model.predict_proba(meta))
-    with pytest.raises(ArtifactError, match="not there: learner 0"):
+    with pytest.raises(errors.ArtifactError, match="not there: learner 0"):
         model.predict_proba(meta_of(meta.logits[:, 1:], meta.learners[1:]))
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ensemble.plugin.base import MetaFeatures
+from ensemble import MetaFeatures
 from ensemble.stacking import contrasts
 from ensemble.stacking.leakage import MOST_LOCATIONS, Leakage, _alike, find_leakage
 from ensemble.storage.hashing import canonical_json

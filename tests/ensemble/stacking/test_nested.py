@@ -7,14 +7,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.errors import FoldError, LearnerError
-from ensemble.plugin.base import FitContext, MetaFeatures, MetaLearner
+from ensemble import FitContext, MetaFeatures, MetaLearner, errors
 from ensemble.stacking.candidates import simple_candidates
 from ensemble.stacking.nested import cross_validate
 from ensemble_plugins.lightgbm_stacker import LightGBMStacker
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ensemble.plugin.base import FloatArray, IntArray
+
+    Case = tuple[MetaFeatures, FloatArray, IntArray, IntArray]
+    """Logits, labels, folds and clusters."""
 
 ROWS = 300
 
@@ -33,7 +37,7 @@ class Recorder(MetaLearner):
     """Records what it is given, and predicts what it is told to."""
 
     seen: list[tuple[np.ndarray, FitContext, np.ndarray | None, np.ndarray | None]]
-    answer: Any = None
+    answer: object = None
 
     def fit(
         self,
@@ -58,12 +62,12 @@ class Recorder(MetaLearner):
         raise NotImplementedError
 
 
-def recorder(answer: Any = None) -> type[Recorder]:
+def recorder(answer: object = None) -> type[Recorder]:
     return type("Told", (Recorder,), {"seen": [], "answer": answer})
 
 
 @pytest.fixture
-def case() -> tuple[MetaFeatures, np.ndarray, np.ndarray, np.ndarray]:
+def case() -> Case:
     """Logits, labels, folds and clusters; feature 0 is the row's number."""
     rng = np.random.default_rng(0)
     labels = np.eye(3)[rng.integers(0, 3, ROWS)]
@@ -81,7 +85,7 @@ def case() -> tuple[MetaFeatures, np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", CANDIDATES)
-def test_labels_of_a_fold_do_not_touch_its_own_predictions(name: str, case: Any) -> None:
+def test_labels_of_a_fold_do_not_touch_its_own_predictions(name: str, case: Case) -> None:
     meta, labels, folds, clusters = case
     poisoned = np.where((folds == 1)[:, None], np.roll(labels, 1, axis=1), labels)
     one = {name: CANDIDATES[name]}
@@ -92,7 +96,7 @@ def test_labels_of_a_fold_do_not_touch_its_own_predictions(name: str, case: Any)
         assert (after[folds == 0] != clean[folds == 0]).any()
 
 
-def test_each_fold_is_fitted_on_the_others_with_their_clusters(case: Any) -> None:
+def test_each_fold_is_fitted_on_the_others_with_their_clusters(case: Case) -> None:
     meta, labels, folds, clusters = case
     make = recorder()
     found = cross_validate({"told": make}, meta, labels, folds, clusters, seed=3, threads=2)
@@ -106,7 +110,7 @@ def test_each_fold_is_fitted_on_the_others_with_their_clusters(case: Any) -> Non
     assert len({context.seed for _, context, _, _ in make.seen}) == 3
 
 
-def test_a_candidate_gets_the_same_whatever_others_there_are(case: Any) -> None:
+def test_a_candidate_gets_the_same_whatever_others_there_are(case: Case) -> None:
     meta, labels, folds, clusters = case
     together = cross_validate(CANDIDATES, meta, labels, folds, clusters, seed=0, threads=1)
     alone = cross_validate(
@@ -115,17 +119,17 @@ def test_a_candidate_gets_the_same_whatever_others_there_are(case: Any) -> None:
     np.testing.assert_array_equal(together["lightgbm"], alone["lightgbm"])
 
 
-def test_a_cluster_on_both_sides_is_an_error(case: Any) -> None:
+def test_a_cluster_on_both_sides_is_an_error(case: Case) -> None:
     meta, labels, folds, clusters = case
     folds = folds.copy()
     folds[0] = (folds[1] + 1) % 3
-    with pytest.raises(FoldError, match="1 clusters lie in more than one fold: 0"):
+    with pytest.raises(errors.FoldError, match="1 clusters lie in more than one fold: 0"):
         cross_validate({"told": recorder()}, meta, labels, folds, clusters, seed=0, threads=1)
 
 
-def test_a_single_fold_is_an_error(case: Any) -> None:
+def test_a_single_fold_is_an_error(case: Case) -> None:
     meta, labels, folds, clusters = case
-    with pytest.raises(FoldError, match="at least two folds"):
+    with pytest.raises(errors.FoldError, match="at least two folds"):
         cross_validate({"told": recorder()}, meta, labels, folds * 0, clusters, seed=0, threads=1)
 
 
@@ -138,20 +142,22 @@ def test_a_single_fold_is_an_error(case: Any) -> None:
         (np.tile([1.2, -0.2, 0.0], (100, 1)), "100 rows are not distributions"),
     ],
 )
-def test_wrong_probabilities_name_the_candidate(answer: Any, message: str, case: Any) -> None:
+def test_wrong_probabilities_name_the_candidate(answer: object, message: str, case: Case) -> None:
     meta, labels, folds, clusters = case
-    with pytest.raises(LearnerError, match=message) as caught:
+    with pytest.raises(errors.LearnerError, match=message) as caught:
         cross_validate({"told": recorder(answer)}, meta, labels, folds, clusters, seed=0, threads=1)
     assert caught.value.where == 'candidate "told", outer fold 0'
 
 
-def test_what_a_candidate_raises_becomes_an_error_that_names_it(case: Any) -> None:
+def test_what_a_candidate_raises_becomes_an_error_that_names_it(case: Case) -> None:
     meta, labels, folds, clusters = case
 
     def make() -> MetaLearner:
         raise RuntimeError("no such thing")
 
-    with pytest.raises(LearnerError, match="fit raised RuntimeError: no such thing") as caught:
+    with pytest.raises(
+        errors.LearnerError, match="fit raised RuntimeError: no such thing"
+    ) as caught:
         cross_validate({"broken": make}, meta, labels, folds, clusters, seed=0, threads=1)
     assert caught.value.where == (
         f'candidate "broken", outer fold 0, {__file__}:{make.__code__.co_firstlineno + 1}'
@@ -159,7 +165,7 @@ def test_what_a_candidate_raises_becomes_an_error_that_names_it(case: Any) -> No
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
-def test_what_a_candidate_writes_into_its_arrays_reaches_no_other(case: Any) -> None:
+def test_what_a_candidate_writes_into_its_arrays_reaches_no_other(case: Case) -> None:
     meta, labels, folds, clusters = case
 
     class Vandal(Recorder):
@@ -197,7 +203,7 @@ def test_what_a_candidate_writes_into_its_arrays_reaches_no_other(case: Any) -> 
     np.testing.assert_array_equal(after["lightgbm"], alone["lightgbm"])
 
 
-def test_predictions_are_kept_apart_from_a_buffer_that_the_candidate_uses_again(case: Any) -> None:
+def test_predictions_are_kept_apart_from_a_buffer_that_the_candidate_uses_again(case: Case) -> None:
     meta, labels, folds, clusters = case
     buffer = np.full((100, 3), 1 / 3)
     make = recorder(buffer)
@@ -206,29 +212,29 @@ def test_predictions_are_kept_apart_from_a_buffer_that_the_candidate_uses_again(
     np.testing.assert_array_equal(found["told"], np.full((ROWS, 3), 1 / 3))
 
 
-def test_a_fit_that_returns_nothing_is_named(case: Any) -> None:
+def test_a_fit_that_returns_nothing_is_named(case: Case) -> None:
     meta, labels, folds, clusters = case
 
     class Forgets(Recorder):
-        def fit(self, *_: Any, **__: Any) -> Self:
+        def fit(self, *_: object, **__: object) -> Self:
             return None  # type: ignore[return-value]
 
-    with pytest.raises(LearnerError, match="fit returned NoneType(.|\n)*`return self`"):
+    with pytest.raises(errors.LearnerError, match="fit returned NoneType(.|\n)*`return self`"):
         cross_validate({"forgets": Forgets}, meta, labels, folds, clusters, seed=0, threads=1)
 
 
-def test_a_panic_of_polars_names_the_candidate(case: Any) -> None:
+def test_a_panic_of_polars_names_the_candidate(case: Case) -> None:
     meta, labels, folds, clusters = case
 
     def make() -> MetaLearner:
         raise pl.exceptions.PanicException("not implemented")
 
-    with pytest.raises(LearnerError, match="fit raised PanicException: not implemented"):
+    with pytest.raises(errors.LearnerError, match="fit raised PanicException: not implemented"):
         cross_validate({"panics": make}, meta, labels, folds, clusters, seed=0, threads=1)
 
 
 def test_each_fold_is_fitted_on_what_was_made_for_it_and_predicts_the_plain_logits(
-    case: Any,
+    case: Case,
 ) -> None:
     meta, labels, folds, clusters = case
     make = recorder()

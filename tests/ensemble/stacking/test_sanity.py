@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ensemble.errors import DataError
+from ensemble import errors
 from ensemble.evaluation.losses import class_prior_losses, row_log_loss, softmax
 from ensemble.stacking.sanity import doubts_about, refuse_labels
 
@@ -54,7 +54,7 @@ def test_noise_is_worse_than_the_prior_and_nothing_mends_it() -> None:
 @pytest.mark.parametrize("sure", [0.999, 1 - 1e-6])
 def test_labels_are_no_predictions(sure: float) -> None:
     labels = np.log(np.where(LABELS > 0, sure, (1 - sure) / 2)).astype(np.float32)
-    with pytest.raises(DataError, match='equal the labels(.|\n)*learner "x"'):
+    with pytest.raises(errors.DataError, match='equal the labels(.|\n)*learner "x"'):
         refuse_labels("x", labels, LABELS)
     (said,) = doubts_about("x", labels, LABELS, PRIOR)
     assert "too good to be true" in said

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ensemble.errors import ConfigError
-from ensemble.pipeline import run
-from ensemble.plugin.base import Resources
+from ensemble import Resources, errors, run
 from ensemble.stacking.settings import check_plugins
+
+if TYPE_CHECKING:
+    from tests.fakes import Prior
+    from tests.fixture_types import Learners, Project
 
 ONE: list[dict[str, Any]] = [{"name": "p", "plugin": "prior"}]
 TWO = [*ONE, {"name": "q", "plugin": "prior", "shift": 0.2}]
@@ -23,10 +25,10 @@ TWO = [*ONE, {"name": "q", "plugin": "prior", "shift": 0.2}]
     ],
 )
 def test_a_candidate_that_there_will_not_be_is_refused_before_any_work(
-    project: Any, learners: Any, stack: dict[str, Any], message: str
+    project: Project, learners: Learners, stack: dict[str, Any], message: str
 ) -> None:
     config = project.config(learners, stack={"resamples": 200, **stack})
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(errors.ConfigError, match=message):
         run(config)
     assert not (project.path / "run" / "learners").exists()
     assert not (project.path / "run" / "battles.parquet").exists()
@@ -37,33 +39,35 @@ def test_a_candidate_that_there_will_not_be_is_refused_before_any_work(
     [(TWO, "mean"), (TWO, "lightgbm"), (ONE, "best_single"), (ONE, "auto")],
 )
 def test_a_candidate_that_there_will_be_is_accepted(
-    project: Any, learners: Any, choose: str
+    project: Project, learners: Learners, choose: str
 ) -> None:
     check_plugins(project.config(learners, stack={"choose": choose}))
 
 
-def test_faults_of_learners_and_of_the_stack_are_told_together(project: Any) -> None:
+def test_faults_of_learners_and_of_the_stack_are_told_together(project: Project) -> None:
     learners = [*ONE, {"name": "q", "plugin": "prior", "shfit": 1.0}]
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(errors.ConfigError) as caught:
         check_plugins(project.config(learners, stack={"choose": "meen", "features": ["lenght"]}))
     for part in ('unknown parameter "shfit"', 'candidate "meen"', '"lenght"'):
         assert part in str(caught.value)
 
 
-def test_without_learners_there_is_nothing_to_choose_from_yet(project: Any) -> None:
+def test_without_learners_there_is_nothing_to_choose_from_yet(project: Project) -> None:
     config = project.config(TWO, stack={"choose": "mean"})
     check_plugins(config.model_copy(update={"learners": []}))
 
 
-def _sources(project: Any, **use: Any) -> list[dict[str, Any]]:
+def _sources(project: Project, **use: Any) -> list[dict[str, Any]]:
     sources = [source.model_dump(exclude_none=True) for source in project.config().sources]
     sources[1] |= use
     return sources
 
 
-def test_an_offset_for_a_learner_that_takes_none_is_refused(project: Any) -> None:
+def test_an_offset_for_a_learner_that_takes_none_is_refused(project: Project) -> None:
     config = project.config(ONE, sources=_sources(project, logit_adjustment=True))
-    with pytest.raises(ConfigError, match='"extra" has logit_adjustment = true(.|\n)*learner "p"'):
+    with pytest.raises(
+        errors.ConfigError, match='"extra" has logit_adjustment = true(.|\n)*learner "p"'
+    ):
         check_plugins(config)
 
 
@@ -71,7 +75,7 @@ def test_an_offset_for_a_learner_that_takes_none_is_refused(project: Any) -> Non
     ("plugin", "role"), [("handcrafted", "train"), ("tfidf", "train"), ("prior", "pretrain")]
 )
 def test_an_offset_is_accepted_where_it_is_taken_or_does_not_come(
-    project: Any, plugin: str, role: str
+    project: Project, plugin: str, role: str
 ) -> None:
     learners = [{"name": "p", "plugin": plugin}]
     check_plugins(
@@ -79,13 +83,13 @@ def test_an_offset_is_accepted_where_it_is_taken_or_does_not_come(
     )
 
 
-def test_an_offset_of_pretraining_is_refused_where_it_would_come(project: Any) -> None:
+def test_an_offset_of_pretraining_is_refused_where_it_would_come(project: Project) -> None:
     learners = [{"name": "p", "plugin": "pretrained"}]
     config = project.config(
         learners, sources=_sources(project, logit_adjustment=True, role="pretrain")
     )
     with pytest.raises(
-        ConfigError, match="has logit_adjustment = true, and the learner takes none"
+        errors.ConfigError, match="has logit_adjustment = true, and the learner takes none"
     ):
         check_plugins(config)
 
@@ -95,12 +99,15 @@ def test_an_offset_of_pretraining_is_refused_where_it_would_come(project: Any) -
     [{"executor": "processes", "devices": ["cuda:0", "cuda:1"]}, {"device": "cuda:1"}],
 )
 def test_one_device_is_refused_to_a_learner_that_wants_two(
-    project: Any, fake_learners: Any, monkeypatch: pytest.MonkeyPatch, execution: dict[str, Any]
+    project: Project,
+    fake_learners: type[Prior],
+    monkeypatch: pytest.MonkeyPatch,
+    execution: dict[str, Any],
 ) -> None:
     config = project.config(ONE, execution=execution)
     check_plugins(config)
     monkeypatch.setattr(fake_learners, "resources", Resources(gpus=2))
     message = r'on 2 GPUs, and \[execution\] gives it cuda:. alone(.|\n)*learner "p"(.|\n)*hint'
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(errors.ConfigError, match=message):
         check_plugins(config)
     check_plugins(project.config(ONE))

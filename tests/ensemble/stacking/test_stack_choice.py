@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ensemble.plugin.base import MetaFeatures
+from ensemble import MetaFeatures
 from ensemble.stacking.candidates import Blend, Candidate, simple_candidates
 from ensemble.stacking.choice import make_verdict
 from ensemble.stacking.data import StackData

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble.errors import UnknownNameError
+from ensemble import errors
 from ensemble.stacking.candidates import Blend, Candidate, simple_candidates
 from ensemble.stacking.leakage import Leakage
 from ensemble.stacking.verdict import decide
@@ -110,7 +110,7 @@ def test_without_a_meta_learner_the_sentence_is_the_outcome_alone() -> None:
 
 
 def test_an_unknown_choice_names_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match='unknown candidate "blind"') as caught:
+    with pytest.raises(errors.UnknownNameError, match='unknown candidate "blind"') as caught:
         decide(CANDIDATES, losses_with([0.0] * 5), CLUSTERS, choose="blind", resamples=10)
     assert 'did you mean "blend"' in str(caught.value)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble.errors import EnsembleError
+from ensemble import errors
 from ensemble.storage.shards import add_shard, read_shard, shard_paths
 
 
@@ -49,5 +49,5 @@ def test_what_another_process_is_writing_and_other_files_are_left_alone(tmp_path
 
 def test_a_place_that_cannot_be_made_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(EnsembleError, match="cannot write"):
+    with pytest.raises(errors.EnsembleError, match="cannot write"):
         add_shard(tmp_path / "file" / "below", b"content", ".bin")

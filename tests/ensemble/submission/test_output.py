@@ -8,23 +8,25 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
 
-from ensemble.config.load import load_run_config
-from ensemble.config.settings import Config
-from ensemble.errors import ConfigError, DataError, EnsembleError, InputError
-from ensemble.pipeline import run
-from ensemble.plugin.hookspecs import hookimpl
+from ensemble import Config, errors, hookimpl, run
 from ensemble.submission.new_rows import predict_file, reading_options
 from ensemble.submission.output import check_output, write_output
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ensemble.plugin.base import Register
+    from tests.fixture_types import Project, UsePlugins
+
 
 @pytest.fixture
-def saved(project: Any) -> Config:
-    return load_run_config(run(project.config()))
+def saved(project: Project) -> Config:
+    return run(project.config()).config
 
 
 def _expected(saved: Config) -> str:
@@ -33,7 +35,7 @@ def _expected(saved: Config) -> str:
 
 @pytest.mark.parametrize("link", ["soft", "dangling", "chain", "hard"])
 def test_a_link_stays_and_what_it_leads_to_is_written(
-    link: str, project: Any, saved: Config
+    link: str, project: Project, saved: Config
 ) -> None:
     target, output = project.path / "target.csv", project.path / "out.csv"
     if link != "dangling":
@@ -50,7 +52,7 @@ def test_a_link_stays_and_what_it_leads_to_is_written(
     assert output.is_symlink() == (link != "hard")
 
 
-def test_a_pipe_is_written_into(project: Any, saved: Config) -> None:
+def test_a_pipe_is_written_into(project: Project, saved: Config) -> None:
     pipe = project.path / "pipe"
     os.mkfifo(pipe)
     heard: list[str] = []
@@ -62,14 +64,14 @@ def test_a_pipe_is_written_into(project: Any, saved: Config) -> None:
     assert pipe.is_fifo()
 
 
-def test_a_device_stays_a_device(project: Any, saved: Config) -> None:
+def test_a_device_stays_a_device(project: Project, saved: Config) -> None:
     predict_file(saved, project.path / "test.csv", Path(os.devnull))
     assert Path(os.devnull).is_char_device()
-    with pytest.raises(EnsembleError, match="cannot write: No space left"):
+    with pytest.raises(errors.EnsembleError, match="cannot write: No space left"):
         write_output(Path("/dev/full"), "text")
 
 
-def test_permissions_of_a_file_that_is_replaced_stay(project: Any, saved: Config) -> None:
+def test_permissions_of_a_file_that_is_replaced_stay(project: Project, saved: Config) -> None:
     output = project.path / "out.csv"
     output.write_text("before")
     output.chmod(0o600)
@@ -80,7 +82,7 @@ def test_permissions_of_a_file_that_is_replaced_stay(project: Any, saved: Config
 
 @pytest.mark.parametrize("name", ["test.csv", "train.csv", "extra.csv"])
 @pytest.mark.parametrize("by", ["name", "link", "hard link", "other spelling"])
-def test_no_input_is_replaced(name: str, by: str, project: Any, saved: Config) -> None:
+def test_no_input_is_replaced(name: str, by: str, project: Project, saved: Config) -> None:
     path = project.path / name
     before, output = path.read_bytes(), path
     if by == "link":
@@ -92,19 +94,21 @@ def test_no_input_is_replaced(name: str, by: str, project: Any, saved: Config) -
     elif by == "other spelling":
         output = project.path / "run" / ".." / name
     with pytest.raises(
-        InputError, match="the output would replace (the test file|what is read from)"
+        errors.InputError, match="the output would replace (the test file|what is read from)"
     ):
         predict_file(saved, project.path / "test.csv", output)
     assert path.read_bytes() == before
 
 
-def test_no_file_of_a_run_is_replaced_and_none_put_among_them(project: Any, saved: Config) -> None:
+def test_no_file_of_a_run_is_replaced_and_none_put_among_them(
+    project: Project, saved: Config
+) -> None:
     place = Path(saved.run_dir)
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     new = [place / "new.csv", place / "learners" / "p" / "fold-0" / "new.csv", place / "no" / "x"]
     (project.path / "link").symlink_to(place)
     for output in (*before, *new, project.path / "link" / "new.csv"):
-        with pytest.raises(InputError, match="lies in a run directory"):
+        with pytest.raises(errors.InputError, match="lies in a run directory"):
             predict_file(saved, project.path / "test.csv", output)
     now = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     assert now == before
@@ -117,24 +121,26 @@ def test_no_file_of_a_run_is_replaced_and_none_put_among_them(project: Any, save
         (lambda path: path.symlink_to(path), "is a link that leads in a circle|is no path"),
     ],
 )
-def test_what_is_no_place_for_a_table_is_refused(make: Any, match: str, tmp_path: Path) -> None:
+def test_what_is_no_place_for_a_table_is_refused(
+    make: Callable[[Path], object], match: str, tmp_path: Path
+) -> None:
     output = tmp_path / "out"
     make(output)
-    with pytest.raises(InputError, match=match):
+    with pytest.raises(errors.InputError, match=match):
         check_output(output, [])
 
 
 @pytest.mark.parametrize("name", ["config.toml", "plugin.py", "labels.parquet"])
 def test_a_file_whose_name_says_that_it_is_no_table_is_kept(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("mine")
-    with pytest.raises(InputError, match="and is a CSV table"):
+    with pytest.raises(errors.InputError, match="and is a CSV table"):
         check_output(tmp_path / name, [])
     check_output(tmp_path / f"new-{name}", [])
 
 
 def test_nothing_goes_into_a_directory_that_is_read_as_a_whole(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
-    with pytest.raises(InputError, match="would replace what is read from"):
+    with pytest.raises(errors.InputError, match="would replace what is read from"):
         check_output(tmp_path / "shards" / "new.csv", [tmp_path / "shards"])
 
 
@@ -149,16 +155,16 @@ def _command(*arguments: object, **options: Any) -> subprocess.CompletedProcess[
 
 
 @pytest.fixture
-def installed(project: Any) -> Config:
+def installed(project: Project) -> Config:
     """A run of a learner that a process of its own has too."""
     words = {"name": "w", "plugin": "tfidf", "min_df": 1, "char_ngrams": [1, 2]}
-    return load_run_config(run(project.config([words])))
+    return run(project.config([words])).config
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("flag", [[], ["--json"]])
 def test_standard_output_gets_the_table_alone(
-    flag: list[str], project: Any, installed: Config
+    flag: list[str], project: Project, installed: Config
 ) -> None:
     asked = ("predict", installed.run_dir, "--test", project.path / "test.csv", *flag)
     done = _command(*asked, "--output", "/dev/stdout", stdout=subprocess.PIPE)
@@ -172,7 +178,7 @@ def test_standard_output_gets_the_table_alone(
     assert (project.path / "log").read_text() == "before\n" + _expected(installed)
 
 
-def test_the_config_that_is_given_is_an_input(project: Any, installed: Config) -> None:
+def test_the_config_that_is_given_is_an_input(project: Project, installed: Config) -> None:
     config = project.path / "config.toml"
     config.rename(project.path / "config.csv")
     asked = ("predict", project.path / "config.csv", "--test", project.path / "test.csv")
@@ -184,7 +190,7 @@ class Loaders:
     """A loader whose rows depend on its options."""
 
     @hookimpl
-    def register_loaders(self, register: Any) -> None:
+    def register_loaders(self, register: Register) -> None:
         def load(path: Path, *, separator: str = ",", first: int = 0) -> pl.DataFrame:
             return pl.read_csv(path, separator=separator)[first:]
 
@@ -192,13 +198,13 @@ class Loaders:
 
 
 @pytest.fixture
-def by_loader(project: Any, use_plugins: Any) -> Config:
+def by_loader(project: Project, use_plugins: UsePlugins) -> Config:
     use_plugins(loaders=Loaders())
     test = {"path": "test.csv", "loader": "separated", "options": {"first": 3}}
-    return load_run_config(run(project.config(test=test)))
+    return run(project.config(test=test)).config
 
 
-def test_new_rows_are_read_as_the_runs_own_test_file(project: Any, by_loader: Config) -> None:
+def test_new_rows_are_read_as_the_runs_own_test_file(project: Project, by_loader: Config) -> None:
     assert predict_file(by_loader, project.path / "test.csv", project.path / "out.csv") == 6
 
 
@@ -212,7 +218,7 @@ def test_new_rows_are_read_as_the_runs_own_test_file(project: Any, by_loader: Co
     ],
 )
 def test_reading_options_that_are_given_come_before_the_runs(
-    given: dict[str, Any], rows: int, project: Any, by_loader: Config
+    given: dict[str, Any], rows: int, project: Project, by_loader: Config
 ) -> None:
     reading = reading_options(by_loader, **given)
     output = project.path / "out.csv"
@@ -220,12 +226,16 @@ def test_reading_options_that_are_given_come_before_the_runs(
 
 
 def test_options_without_a_loader_are_refused(by_loader: Config) -> None:
-    with pytest.raises(ConfigError, match="options are for a loader, and none is given: first"):
+    with pytest.raises(
+        errors.ConfigError, match="options are for a loader, and none is given: first"
+    ):
         reading_options(by_loader, loader="none", options={"first": 1})
 
 
 @pytest.mark.slow
-def test_plain_cells_of_new_rows_are_read_where_it_is_said(project: Any, installed: Config) -> None:
+def test_plain_cells_of_new_rows_are_read_where_it_is_said(
+    project: Project, installed: Config
+) -> None:
     old = pl.read_csv(project.path / "test.csv")
     texts = ("prompt", "response_a", "response_b")
     plain = old.with_columns(
@@ -234,7 +244,7 @@ def test_plain_cells_of_new_rows_are_read_where_it_is_said(project: Any, install
     plain.write_csv(project.path / "plain.csv")
     output = project.path / "out.csv"
     asked = ("predict", installed.run_dir, "--test", project.path / "plain.csv", "--output", output)
-    with pytest.raises(DataError, match="text_format"):
+    with pytest.raises(errors.DataError, match="text_format"):
         predict_file(installed, project.path / "plain.csv", output)
     done = _command(*asked, "--text-format", "plain", "--json", stdout=subprocess.PIPE)
     assert done.returncode == 0, done.stderr

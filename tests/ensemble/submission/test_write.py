@@ -11,8 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ensemble.errors import DataError, EnsembleError
-from ensemble.plugin.base import CLASSES
+from ensemble import CLASSES, errors
 from ensemble.submission.write import (
     check_submission,
     read_submission,
@@ -83,14 +82,14 @@ def test_each_problem_is_found_and_nothing_is_written(
 ) -> None:
     path = tmp_path / "submission.csv"
     path.write_text("kept")
-    with pytest.raises(DataError, match=problem):
+    with pytest.raises(errors.DataError, match=problem):
         write_submission(path, table(rows), ["1", "02"])
     assert path.read_text() == "kept"
 
 
 def test_all_problems_are_told_at_once() -> None:
     twice = pl.concat([GOOD, table({"1": (0.5, 0.0, 0.0), "x": (math.nan, 2.0, 0.0)})])
-    with pytest.raises(DataError, match="not valid") as caught:
+    with pytest.raises(errors.DataError, match="not valid") as caught:
         check_submission(twice, ["1", "02", "3", "3"])
     told = [line.strip().split(" (")[0] for line in caught.value.message.splitlines()[1:]]
     assert told == [
@@ -104,7 +103,7 @@ def test_all_problems_are_told_at_once() -> None:
 
 
 def test_the_first_ids_are_shown_and_all_are_counted() -> None:
-    with pytest.raises(DataError, match=r'missing ids \(9\): "0", "2", "3", "4", "5", …'):
+    with pytest.raises(errors.DataError, match=r'missing ids \(9\): "0", "2", "3", "4", "5", …'):
         check_submission(GOOD, [*map(str, range(10)), "02"])
 
 
@@ -124,7 +123,7 @@ def test_rounding_within_the_tolerance_is_accepted() -> None:
     ],
 )
 def test_wrong_columns_are_named(submission: pl.DataFrame, problem: str) -> None:
-    with pytest.raises(DataError, match=problem):
+    with pytest.raises(errors.DataError, match=problem):
         check_submission(submission, ["1", "02"])
 
 
@@ -150,7 +149,7 @@ def test_wrong_columns_are_named(submission: pl.DataFrame, problem: str) -> None
     ],
 )
 def test_the_mend_fits_the_faults(submission: pl.DataFrame, hint: str) -> None:
-    with pytest.raises(DataError, match="not valid") as caught:
+    with pytest.raises(errors.DataError, match="not valid") as caught:
         check_submission(submission, ["1", "02"])
     assert caught.value.hint is not None
     assert caught.value.hint.startswith(hint)
@@ -159,14 +158,14 @@ def test_the_mend_fits_the_faults(submission: pl.DataFrame, hint: str) -> None:
 
 def test_a_directory_in_the_way_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "submission.csv").mkdir()
-    with pytest.raises(EnsembleError, match="cannot write"):
+    with pytest.raises(errors.EnsembleError, match="cannot write"):
         write_submission(tmp_path / "submission.csv", GOOD, ["1", "02"])
 
 
 def test_cells_that_are_no_numbers_are_named_with_their_line(tmp_path: Path) -> None:
     path = tmp_path / "s.csv"
     path.write_text(HEADER + "1, 0.5,0.5,0.0\n2,x,y,0.0\n3,1.0\n")
-    with pytest.raises(DataError, match="2 of 3 rows") as caught:
+    with pytest.raises(errors.DataError, match="2 of 3 rows") as caught:
         read_submission(path)
     assert "s.csv:3: winner_model_a is 'x', not a number" in caught.value.message
     assert "s.csv:4: 2 fields where the header has 4" in caught.value.message
@@ -182,13 +181,13 @@ def asked(tmp_path: Path) -> Path:
 def test_a_path_that_names_no_file_says_why(tmp_path: Path, asked: Path) -> None:
     absent = tmp_path / "absent.csv"
     for pair in ((absent, asked), (asked, absent)):
-        with pytest.raises(DataError, match="there is no such file") as caught:
+        with pytest.raises(errors.DataError, match="there is no such file") as caught:
             validate_submission(*pair)
         assert caught.value.where == str(absent)
         assert caught.value.hint is not None
         assert "relative paths start at the current directory" in caught.value.hint
     for read in (read_submission, read_test_ids):
-        with pytest.raises(DataError, match="this is a directory, not a file") as caught:
+        with pytest.raises(errors.DataError, match="this is a directory, not a file") as caught:
             read(tmp_path)
         assert caught.value.where == str(tmp_path)
 
@@ -196,7 +195,7 @@ def test_a_path_that_names_no_file_says_why(tmp_path: Path, asked: Path) -> None
 def test_a_page_of_html_is_told_by_its_header_alone(tmp_path: Path, asked: Path) -> None:
     path = tmp_path / "s.csv"
     path.write_text("<!DOCTYPE html>\n" + "<p>one, two</p>\n" * 250)
-    with pytest.raises(DataError, match="missing columns: id, winner_model_a") as caught:
+    with pytest.raises(errors.DataError, match="missing columns: id, winner_model_a") as caught:
         validate_submission(path, asked)
     assert caught.value.message.endswith("; the header is '<!DOCTYPE html>'")
     assert "cannot be read" not in str(caught.value)
@@ -206,7 +205,7 @@ def test_a_page_of_html_is_told_by_its_header_alone(tmp_path: Path, asked: Path)
 def test_a_missing_column_comes_before_bad_rows(tmp_path: Path) -> None:
     path = tmp_path / "s.csv"
     path.write_text("id,winner_model_a,winner_model_b\n1,x,y\n2\n")
-    with pytest.raises(DataError, match="^missing columns: winner_tie\n"):
+    with pytest.raises(errors.DataError, match="^missing columns: winner_tie\n"):
         read_submission(path)
 
 
@@ -216,7 +215,7 @@ def test_validate_names_the_submission_file(tmp_path: Path) -> None:
     path.write_text(HEADER + "02,0.5,0.5,0\n1,0,0,1\n")
     assert validate_submission(path, test) == 2
     path.write_text(HEADER + "1,,0.5,0.5\n2,0,0,1\n")
-    with pytest.raises(DataError, match=r'missing ids \(1\): "02"') as caught:
+    with pytest.raises(errors.DataError, match=r'missing ids \(1\): "02"') as caught:
         validate_submission(path, test)
     assert caught.value.where == str(path)
     assert "foreign ids (1)" in caught.value.message
@@ -246,7 +245,7 @@ def test_test_ids_come_from_every_format_in_order(tmp_path: Path, name: str) -> 
 )
 def test_test_files_without_sound_ids_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "test.csv").write_text(text)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(errors.DataError, match=message):
         read_test_ids(tmp_path / "test.csv")
 
 

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from ensemble.errors import ArtifactError
+from ensemble import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from torch import nn
+
+    from ensemble_plugins.language_model.model.classifier import Classifier
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -49,7 +53,7 @@ def stored(tmp_path: Path) -> Path:
     return directory
 
 
-def logits(classifier: Any) -> Any:
+def logits(classifier: Classifier) -> Any:
     return inference.compute_logits(classifier, tiny.random_tokens(LENGTHS), 64)
 
 
@@ -61,7 +65,7 @@ def written(family: str, checkpoint: Path, stored: Path, **options: Any) -> Any:
     return classifier
 
 
-def fresh(classifier: Any) -> Any:
+def fresh(classifier: Classifier) -> Any:
     """Load the same base weights with another head and other adapters."""
     made = loading.load_classifier(classifier.settings, device=classifier.device, seed=99)
     assert not np.allclose(logits(made), logits(classifier), atol=1e-4)
@@ -157,7 +161,7 @@ def test_tensors_that_do_not_fit_are_named(fault: str, tmp_path: Path, stored: P
     before = logits(again)
     edit, message = FAULTS[fault]
     change(stored, edit)
-    with pytest.raises(ArtifactError, match=message) as error:
+    with pytest.raises(errors.ArtifactError, match=message) as error:
         adapters.read_state(again, stored)
     assert error.value.where == str(stored / adapters.WEIGHTS)
     assert (logits(again) == before).all(), "nothing is loaded in part"
@@ -166,7 +170,7 @@ def test_tensors_that_do_not_fit_are_named(fault: str, tmp_path: Path, stored: P
 def test_a_missing_tensor_of_full_tuning_is_named(tmp_path: Path, stored: Path) -> None:
     again = fresh(written("llama3", tmp_path, stored, tuning="full"))
     change(stored, lambda tensors: tensors.pop("model.norm.weight"))
-    with pytest.raises(ArtifactError, match="model.norm.weight is missing"):
+    with pytest.raises(errors.ArtifactError, match="model.norm.weight is missing"):
         adapters.read_state(again, stored)
 
 
@@ -176,11 +180,11 @@ def test_a_tensor_that_peft_drops_is_named(
     again = fresh(written("llama3", tmp_path, stored))
     put = peft.set_peft_model_state_dict
 
-    def drop(model: Any, tensors: Tensors, **options: Any) -> None:
+    def drop(model: nn.Module, tensors: Tensors, **options: Any) -> None:
         put(model, {n: t for n, t in tensors.items() if n != A}, **options)
 
     monkeypatch.setattr(peft, "set_peft_model_state_dict", drop)
-    with pytest.raises(ArtifactError, match=f"1 tensors did not reach the model: {A}"):
+    with pytest.raises(errors.ArtifactError, match=f"1 tensors did not reach the model: {A}"):
         adapters.read_state(again, stored)
 
 
@@ -189,7 +193,9 @@ def test_other_base_weights_are_refused(tmp_path: Path, stored: Path) -> None:
     trained_on = json.loads((stored / adapters.BASE).read_text())["sha256"]
     tiny.save_checkpoint("llama3", tmp_path, seed=2)
     again = loading.load_classifier(chosen, device=torch.device("cpu"))
-    with pytest.raises(ArtifactError, match=f"are not what was trained on.*{trained_on}") as error:
+    with pytest.raises(
+        errors.ArtifactError, match=f"are not what was trained on.*{trained_on}"
+    ) as error:
         adapters.read_state(again, stored)
     assert str(error.value.hint).startswith("put those files back, or say in `model`")
 

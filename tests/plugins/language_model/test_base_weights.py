@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ensemble.errors import ArtifactError, LearnerError
+from ensemble import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +147,7 @@ def test_every_shard_counts_and_none_may_be_missing(number: int, checkpoint: Pat
     one_bit(file)
     assert digest(checkpoint) != first
     file.unlink()
-    with pytest.raises(LearnerError, match=f"1 of 2 shards are missing: {file.name}"):
+    with pytest.raises(errors.LearnerError, match=f"1 of 2 shards are missing: {file.name}"):
         digest(checkpoint)
 
 
@@ -156,7 +156,7 @@ def test_a_directory_without_weights_is_refused(checkpoint: Path) -> None:
     match = f"there is no file named {FILE} or {INDEX}"
     for ask in (base_weights.identity, loading.load_classifier):
         options = {"device": torch.device("cpu")} if ask is loading.load_classifier else {}
-        with pytest.raises(LearnerError, match=match) as error:
+        with pytest.raises(errors.LearnerError, match=match) as error:
             ask(of(checkpoint), **options)
         assert error.value.where == str(checkpoint)
 
@@ -165,7 +165,9 @@ def test_adapters_are_no_model(checkpoint: Path) -> None:
     (checkpoint / "adapter_config.json").write_text(
         json.dumps({"base_model_name_or_path": "some/other"})
     )
-    with pytest.raises(LearnerError, match="these are adapters, which stand on .* another model"):
+    with pytest.raises(
+        errors.LearnerError, match="these are adapters, which stand on .* another model"
+    ):
         weights.load_config(of(checkpoint))
 
 
@@ -186,16 +188,16 @@ def test_no_weights_of_a_pull_request_are_taken(checkpoint: Path, cache: Path) -
     place = commit(cache, MAIN, checkpoint, "main")
     (place / FILE).rename(place / "pytorch_model.bin")
     for ask in (base_weights.identity, weights.load_config, weights.load_tokenizer):
-        with pytest.raises(LearnerError, match=f"there is no file named {FILE}") as error:
+        with pytest.raises(errors.LearnerError, match=f"there is no file named {FILE}") as error:
             ask(of("some/model"))
         assert "pickled weights are never loaded" in str(error.value.hint)
-    with pytest.raises(LearnerError, match="refs/pr/1 is a pull request"):
+    with pytest.raises(errors.LearnerError, match="refs/pr/1 is a pull request"):
         digest("some/model", revision="refs/pr/1")
 
 
 def test_only_a_pull_request_in_the_cache_is_nothing(checkpoint: Path, cache: Path) -> None:
     commit(cache, ASKED, checkpoint, "refs/pr/1")
-    with pytest.raises(LearnerError, match="the model cannot be loaded"):
+    with pytest.raises(errors.LearnerError, match="the model cannot be loaded"):
         digest("some/model")
 
 
@@ -236,7 +238,7 @@ def test_a_trained_model_takes_no_other_base(
         one_bit(tmp_path / "moved" / name)
     else:
         change_json(tmp_path / "moved" / name, model_max_length=7)
-    with pytest.raises(ArtifactError, match=f"the {what} not what was trained on"):
+    with pytest.raises(errors.ArtifactError, match=f"the {what} not what was trained on"):
         adapters.read_state(loading.load_classifier(again, device=torch.device("cpu")), stored)
 
 
@@ -261,7 +263,7 @@ def test_weights_replaced_while_they_are_loaded_are_refused(
         return made
 
     monkeypatch.setattr(loading, "load_model", replace)
-    with pytest.raises(LearnerError, match="were replaced while they were loaded"):
+    with pytest.raises(errors.LearnerError, match="were replaced while they were loaded"):
         loading.load_classifier(of(checkpoint), device=torch.device("cpu"))
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ensemble.plugin.base import IntArray
+
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
@@ -32,7 +34,7 @@ def make_tokens(lengths: list[int]) -> Any:
     )
 
 
-def plans(lengths: Any, budget: int, seed: int = 0) -> dict[str, Any]:
+def plans(lengths: IntArray, budget: int, seed: int = 0) -> dict[str, Any]:
     order = np.random.default_rng(seed).permutation(len(lengths))
     return {
         "packs": batches.plan_packs(lengths, budget),
@@ -79,7 +81,7 @@ def test_packs_of_many_typical_rows_are_nearly_full(seed: int, budget: int) -> N
             assert lengths.sum() / (len(plan) * budget) > 0.9, name
 
 
-def padding_share(lengths: Any, plan: list[Any]) -> float:
+def padding_share(lengths: IntArray, plan: list[Any]) -> float:
     padded = sum(len(rows) * int(lengths[rows].max()) for rows in plan)
     return 1.0 - float(lengths.sum()) / padded
 
@@ -125,7 +127,7 @@ def test_a_stream_does_not_sort_by_length() -> None:
 
 
 @given(LENGTHS, st.data(), st.integers(0, 400))
-def test_a_pack_lays_rows_end_to_end(lengths: list[int], data: Any, width: int) -> None:
+def test_a_pack_lays_rows_end_to_end(lengths: list[int], data: st.DataObject, width: int) -> None:
     tokens = make_tokens(lengths)
     rows = np.array(data.draw(st.permutations(range(len(lengths)))))[: max(1, len(lengths) // 2)]
     pack = batches.make_pack(tokens, rows, device=CPU, width=width)

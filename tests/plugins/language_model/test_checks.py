@@ -5,11 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ensemble.errors import LearnerError
+from ensemble import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from torch import Tensor
+
+    from ensemble_plugins.language_model.model.classifier import Classifier
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -55,11 +59,11 @@ def test_a_sound_model_is_measured_in_every_way(family: str, tuning: str, tmp_pa
     assert all(0 <= value < 1e-5 for value in found.values())
 
 
-def break_training(classifier: Any, logits: Any) -> Any:
+def break_training(classifier: Classifier, logits: Tensor) -> Any:
     return logits * 1.01 if classifier.model.training else logits
 
 
-def break_what_is_loaded(classifier: Any, logits: Any) -> Any:
+def break_what_is_loaded(classifier: Classifier, logits: Tensor) -> Any:
     loaded = vars(classifier).get("was_loaded", False)
     return logits + 0.01 if loaded else logits
 
@@ -81,18 +85,18 @@ def test_a_fault_is_told_with_its_place(
         model.Classifier, "logits", lambda self, batch: break_it(self, plain(self, batch))
     )
     monkeypatch.setattr(checks, "read_state", mark)
-    with pytest.raises(LearnerError, match=f"they drift by 0.0(.|\n)*{where}"):
+    with pytest.raises(errors.LearnerError, match=f"they drift by 0.0(.|\n)*{where}"):
         check("llama3", tmp_path)
 
 
 def test_a_lost_adapter_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = checks.trained_state
 
-    def lose(classifier: Any) -> Any:
+    def lose(classifier: Classifier) -> Any:
         state = plain(classifier)
         lost = next(name for name in state if "lora_B" in name)
         return state | {lost: torch.zeros_like(state[lost])}
 
     monkeypatch.setattr(checks, "trained_state", lose)
-    with pytest.raises(LearnerError, match="after save and load"):
+    with pytest.raises(errors.LearnerError, match="after save and load"):
         check("gemma2", tmp_path)

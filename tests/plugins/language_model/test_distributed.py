@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from ensemble.errors import LearnerError
-from ensemble.plugin.base import FitContext
+from ensemble import FitContext, errors
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from ensemble_plugins.language_model.model.classifier import Classifier
 
 pytestmark = [
     pytest.mark.slow,
@@ -108,13 +108,13 @@ def told_steps(source: Path, job: Any) -> int:
 def test_what_goes_wrong_in_a_process_is_told(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def make(*_: Any, **__: Any) -> None:
+    def make(*_: object, **__: object) -> None:
         raise AssertionError("a semaphore would stay where everybody is killed at once")
 
     monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", make)
     rows = tiny.labeled_rows(14)
     rows.labels[3] = np.nan
-    with pytest.raises(LearnerError, match=r"the loss is nan at step \d+(.|\n)*hint"):
+    with pytest.raises(errors.LearnerError, match=r"the loss is nan at step \d+(.|\n)*hint"):
         _together(source, _job(source, rows))
 
 
@@ -176,12 +176,12 @@ def test_weights_reach_the_team_with_few_file_handles(
     """A large model has more tensors than a process may have files."""
     sent: list[Any] = []
 
-    def start(_: Any, what: tuple[Any, ...], *__: Any, **___: Any) -> None:
+    def start(_: Any, what: tuple[Any, ...], *__: object, **___: object) -> None:
         sent.extend(what)
-        raise LearnerError("far enough")
+        raise errors.LearnerError("far enough")
 
     monkeypatch.setattr(distributed, "start_processes", start)
-    with pytest.raises(LearnerError, match="far enough"):
+    with pytest.raises(errors.LearnerError, match="far enough"):
         _together(source, _job(source))
     job = next(each for each in sent if isinstance(each, distributed.Job))
     assert not any(torch.is_tensor(value) for value in vars(job).values())
@@ -219,7 +219,7 @@ def test_too_few_gpus_are_told_before_anything_starts(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     job = _job(source)
     object.__setattr__(job, "cpu", False)
-    with pytest.raises(LearnerError, match="on 2 GPUs, and 1 can be seen(.|\n)*lower gpus"):
+    with pytest.raises(errors.LearnerError, match="on 2 GPUs, and 1 can be seen(.|\n)*lower gpus"):
         _together(source, job)
 
 
@@ -285,7 +285,7 @@ def test_a_model_that_nobody_holds_is_gone_before_the_next_is_loaded(
     assert there == [0]
 
 
-def _watch(classifier: Any) -> list[weakref.ref[Any]]:
+def _watch(classifier: Classifier) -> list[weakref.ref[Any]]:
     return [weakref.ref(module) for module in classifier.model.modules()]
 
 

@@ -14,7 +14,14 @@ from ensemble_plugins.language_model.train import stopping
 from ensemble_plugins.language_model.train.training import Training
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from ensemble_plugins.language_model.model.classifier import Classifier
+    from ensemble_plugins.language_model.text.tokens import Tokens
+
+    Judge = Callable[[Training, list[float]], list[Any]]
+    """Sets the losses of the evaluations to come; the weights at each are in what it gives."""
 
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 
@@ -35,14 +42,14 @@ def _training(checkpoint: Path, **changes: Any) -> Training:
 
 
 @pytest.fixture
-def judge(monkeypatch: pytest.MonkeyPatch) -> Any:
+def judge(monkeypatch: pytest.MonkeyPatch) -> Judge:
     """Give a function that sets the losses of the evaluations to come, and keeps the weights."""
 
     def use(training: Training, losses: list[float]) -> list[Any]:
         kept: list[Any] = []
         wrong = np.log(1 - np.exp(-np.array(losses)))
 
-        def compute(classifier: Any, tokens: Any, _budget: int) -> Any:
+        def compute(classifier: Classifier, tokens: Tokens, _budget: int) -> Any:
             assert training.stop_rows is not None
             assert np.array_equal(tokens.ids, training.stop_rows.orders[0].ids)
             right = training.stop_rows.labels.round()
@@ -75,7 +82,7 @@ def test_carved_rows_are_never_trained_on(checkpoint: Path) -> None:
     assert len(training.progress.history) == 6
 
 
-def test_it_stops_after_waiting_and_takes_the_best_weights(checkpoint: Path, judge: Any) -> None:
+def test_it_stops_after_waiting_and_takes_the_best_weights(checkpoint: Path, judge: Judge) -> None:
     training = _training(checkpoint)
     kept = judge(training, [1.0, 0.7, 0.9, 0.71, 0.1])
     progress = training.run()
@@ -88,7 +95,7 @@ def test_it_stops_after_waiting_and_takes_the_best_weights(checkpoint: Path, jud
     assert not tiny.same(kept[1], kept[3])
 
 
-def test_a_gain_ends_the_wait(checkpoint: Path, judge: Any) -> None:
+def test_a_gain_ends_the_wait(checkpoint: Path, judge: Judge) -> None:
     training = _training(checkpoint)
     kept = judge(training, [1.0, 1.1, 0.9, 1.2, 0.8, 0.9])
     progress = training.run()

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from torch import nn
+
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -36,7 +40,7 @@ def make_model(variant: str) -> Any:
     return model
 
 
-def states_and_gradients(model: Any, length: int) -> dict[str, Any]:
+def states_and_gradients(model: nn.Module, length: int) -> dict[str, Any]:
     torch.manual_seed(1)
     ids = torch.randint(1, 100, (3, length))
     attended = torch.ones_like(ids)

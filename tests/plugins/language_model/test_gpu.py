@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from torch import Tensor
+
+    from ensemble_plugins.language_model.model.classifier import Classifier
+
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
@@ -96,12 +100,14 @@ def make_tokens() -> Any:
 
 
 @pytest.fixture(scope="module", params=sorted(CONFIGS))
-def classifier(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Any]:
+def classifier(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Classifier]:
     yield make_classifier(request.param, tmp_path_factory.mktemp(request.param))
     torch.compiler.reset()
 
 
-def test_compiled_packs_give_the_logits_of_float32(classifier: Any) -> None:
+def test_compiled_packs_give_the_logits_of_float32(classifier: Classifier) -> None:
     tokens = make_tokens()
     assert classifier.compiled
     assert classifier.dtype is torch.bfloat16, "needs a GPU that computes bfloat16"
@@ -113,7 +119,7 @@ def test_compiled_packs_give_the_logits_of_float32(classifier: Any) -> None:
     assert np.abs(found - reference).max() < allowed
 
 
-def gradients(classifier: Any, logits: Any) -> dict[str, Any]:
+def gradients(classifier: Classifier, logits: Tensor) -> dict[str, Tensor]:
     """Give the gradient of every trained parameter, for one drawn gradient of the logits."""
     torch.manual_seed(8)
     classifier.model.zero_grad()
@@ -122,7 +128,7 @@ def gradients(classifier: Any, logits: Any) -> dict[str, Any]:
     return {name: p.grad.float().clone() for name, p in trained.items() if p.grad is not None}
 
 
-def test_gradients_are_those_of_float32(classifier: Any) -> None:
+def test_gradients_are_those_of_float32(classifier: Classifier) -> None:
     if classifier.base.config.head_dim == 64 and classifier.base.config.model_type == "gemma2":
         pytest.skip("to save a compilation: the two others have all of its parts")
     tokens, rows = make_tokens(), np.arange(len(LENGTHS))

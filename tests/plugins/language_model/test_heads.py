@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from ensemble.errors import LearnerError
+from ensemble import errors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +74,7 @@ def test_every_classifier_of_transformers_is_taken_or_refused_by_name(
     if kind in zoo.NOT_TINY:
         pytest.skip("this file has no tiny config that transformers itself computes")
     if kind in zoo.REFUSED:
-        with pytest.raises((LearnerError, ImportError, ValueError), match=zoo.REFUSED[kind]):
+        with pytest.raises((errors.LearnerError, ImportError, ValueError), match=zoo.REFUSED[kind]):
             take(kind, tmp_path)
     else:
         assert take(kind, tmp_path)["drift_after_load"] < 1e-4
@@ -138,7 +138,9 @@ def test_a_pooler_that_the_checkpoint_lacks_is_of_the_head(tmp_path: Path) -> No
 
 def test_half_a_pooler_is_a_fault_of_the_checkpoint(tmp_path: Path) -> None:
     zoo.save_checkpoint("bert", tmp_path, lacking="pooler.dense.bias")
-    with pytest.raises(LearnerError, match=r"lack 1 tensors of \w+: bert\.pooler\.dense\.bias"):
+    with pytest.raises(
+        errors.LearnerError, match=r"lack 1 tensors of \w+: bert\.pooler\.dense\.bias"
+    ):
         loading.load_classifier(settings.ModelSettings(str(tmp_path)), device=CPU)
 
 
@@ -156,6 +158,6 @@ def test_modules_are_named_by_their_ends_and_unknown_ones_are_refused(tmp_path: 
     head = heads.find_head(made)
     found = heads.adapted_names(made, head, ("q_lin", "classifier"))
     assert {name.rpartition(".")[2] for name in found} == {"q_lin"}
-    with pytest.raises(LearnerError, match="has no 'q_proj' layer below its head") as error:
+    with pytest.raises(errors.LearnerError, match="has no 'q_proj' layer below its head") as error:
         heads.adapted_names(made, head, ("q_proj",))
     assert str(error.value.hint).startswith("set `modules` to some of k_lin, lin1, lin2, out_lin")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble.errors import LearnerError
+from ensemble import errors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,7 +111,9 @@ def test_rows_that_are_done_are_not_computed_again() -> None:
 
 def test_not_enough_memory_for_a_small_pack_is_an_error() -> None:
     classifier = FakeClassifier(fits=299)
-    with pytest.raises(LearnerError, match="out of memory with packs of 256 tokens") as error:
+    with pytest.raises(
+        errors.LearnerError, match="out of memory with packs of 256 tokens"
+    ) as error:
         inference.compute_logits(classifier, tiny.random_tokens(LENGTHS), 4 * SMALLEST)
     assert "shorten the rows" in str(error.value.hint)
     assert isinstance(error.value.__cause__, torch.OutOfMemoryError)
@@ -129,7 +131,7 @@ def test_what_is_no_number_is_an_error(bad: float) -> None:
 
     classifier.logits = spoil  # type: ignore[method-assign]
     match = r"the model gave NaN or infinity for rows \[.*4.*\]"
-    with pytest.raises(LearnerError, match=match) as error:
+    with pytest.raises(errors.LearnerError, match=match) as error:
         inference.compute_logits(classifier, tiny.random_tokens(LENGTHS), 300)
     assert "bfloat16" in str(error.value.hint)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -16,36 +16,24 @@ pytest.importorskip("peft")
 import torch
 from safetensors.torch import load_file, save_file
 
-from ensemble import FitContext
+from ensemble import FitContext, errors
 from ensemble.battles.swap import swap_battles
-from ensemble.errors import ArtifactError, ConfigError, LearnerError
-from ensemble.plugin.manager import get_manager
-from ensemble.plugin.parameters import build, plain_parameters
+from tests.plugins.language_model.quick_learners import FAMILIES, make_learner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ensemble_plugins.language_model.model.classifier import Classifier
+    from ensemble_plugins.language_model.text.tokens import Tokens
+
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
+
 
 # What transformers does where it defines DeBERTa.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:`torch.jit.script` is deprecated:DeprecationWarning"
 )
-
-FAMILIES = {"gemma2-lora": "gemma2", "llama3-lora": "llama3", "deberta": "deberta"}
-QUICK: dict[str, Any] = {
-    "train_length": 150,
-    "predict_length": 170,
-    "batch_size": 6,
-    "token_budget": 400,
-    "predict_token_budget": 500,
-    "learning_rate": 5e-3,
-    "head_learning_rate": 5e-3,
-    "rank": 4,
-    "alpha": 8.0,
-    "warmup_ratio": 0.0,
-}
 WORDS = ["hello", "world", "good", "bad", "long", "short", "yes", "no", "one", "two", "three"]
 
 
@@ -69,24 +57,6 @@ def _labels(battles: pl.DataFrame) -> Any:
 TRAIN, NEW = _battles(18), _battles(9, seed=1, turns=2)
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
-
-    def give(plugin: str) -> Path:
-        if plugin not in made:
-            directory = tmp_path_factory.mktemp(plugin)
-            made[plugin] = tiny.tiny_models.save_checkpoint(FAMILIES[plugin], directory)
-        return made[plugin]
-
-    return give
-
-
-def _make(plugin: str, model: Path | str, **changes: Any) -> Any:
-    kind = get_manager().base_learners.get(plugin)
-    return build(kind, {"model": str(model), **QUICK, **changes}, where=plugin)
-
-
 def _fit(learner: Any, battles: pl.DataFrame = TRAIN, **options: Any) -> Any:
     context: dict[str, Any] = {"seed": 5, "device": "cpu", **options}
     return learner.fit(battles, _labels(battles), context=FitContext(**context))
@@ -96,7 +66,9 @@ def _fit(learner: Any, battles: pl.DataFrame = TRAIN, **options: Any) -> Any:
 def test_a_learner_comes_back_from_its_files(
     checkpoint: Callable[[str], Path], tmp_path: Path, plugin: str
 ) -> None:
-    learner = _fit(_make(plugin, checkpoint(plugin)), cache_directory=tmp_path / "cache")
+    learner = _fit(
+        make_learner(plugin, checkpoint(FAMILIES[plugin])), cache_directory=tmp_path / "cache"
+    )
     logits = learner.predict_logits(NEW)
     assert logits.shape == (9, 3)
     assert logits.dtype == np.float32
@@ -104,7 +76,7 @@ def test_a_learner_comes_back_from_its_files(
     place.mkdir()
     learner.save(place)
     assert {path.suffix for path in place.iterdir()} <= {".json", ".safetensors", ".md"}
-    again = _make(plugin, checkpoint(plugin)).load(place)
+    again = make_learner(plugin, checkpoint(FAMILIES[plugin])).load(place)
     np.testing.assert_allclose(again.predict_logits(NEW), logits, atol=1e-5)
     facts = json.loads((place / "facts.json").read_text())
     assert facts["dtype"] == "float32"
@@ -120,7 +92,7 @@ def test_a_learner_comes_back_from_its_files(
 def test_a_battle_has_the_same_logits_alone_and_in_any_order(
     checkpoint: Callable[[str], Path], plugin: str
 ) -> None:
-    learner = _fit(_make(plugin, checkpoint(plugin)))
+    learner = _fit(make_learner(plugin, checkpoint(FAMILIES[plugin])))
     logits = learner.predict_logits(NEW)
     for row in range(len(NEW)):
         np.testing.assert_allclose(
@@ -135,7 +107,7 @@ def test_averaged_logits_follow_their_sides_and_those_of_one_order_do_not(
     checkpoint: Callable[[str], Path], plugin: str
 ) -> None:
     exchanged = swap_battles(NEW)
-    learner = _fit(_make(plugin, checkpoint(plugin)))
+    learner = _fit(make_learner(plugin, checkpoint(FAMILIES[plugin])))
     logits = learner.predict_logits(NEW)
     swapped = learner.predict_logits(exchanged)
     np.testing.assert_allclose(swapped[:, [1, 0, 2]], logits, atol=1e-6)
@@ -151,14 +123,14 @@ def test_merged_adapters_and_those_that_are_not_give_the_same_logits(
 ) -> None:
     found = []
     for merge in (True, False):
-        learner = _fit(_make("gemma2-lora", checkpoint("gemma2-lora"), merge=merge))
+        learner = _fit(make_learner("gemma2-lora", checkpoint("gemma2"), merge=merge))
         assert learner.facts_["merged"] is merge
         found.append(learner.predict_logits(NEW))
     np.testing.assert_allclose(found[0], found[1], atol=1e-4)
 
 
 def test_the_tolerance_of_batches_is_that_of_the_dtype(checkpoint: Callable[[str], Path]) -> None:
-    learner = _fit(_make("llama3-lora", checkpoint("llama3-lora")))
+    learner = _fit(make_learner("llama3-lora", checkpoint("llama3")))
     assert learner.batch_tolerance == 1e-3
     learner.classifier_.dtype = torch.bfloat16
     assert learner.batch_tolerance == 0.1
@@ -168,27 +140,27 @@ def test_a_preflight_reads_tokenizer_and_config_but_no_weights(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
     place = tmp_path / "model"
-    shutil.copytree(checkpoint("llama3-lora"), place)
+    shutil.copytree(checkpoint("llama3"), place)
     for weights in place.glob("*.safetensors"):
         weights.unlink()
-    learner = _make("llama3-lora", place)
+    learner = make_learner("llama3-lora", place)
     learner.preflight(NEW, context=FitContext(cache_directory=tmp_path / "cache"))
     assert learner.classifier_ is None
     for tokenizer in place.glob("*token*"):
         tokenizer.unlink()
     with pytest.raises(Exception, match="token"):
-        _make("llama3-lora", place).preflight(NEW, context=FitContext())
+        make_learner("llama3-lora", place).preflight(NEW, context=FitContext())
 
 
 def test_teachers_are_followed(checkpoint: Callable[[str], Path]) -> None:
-    source = checkpoint("llama3-lora")
+    source = checkpoint("llama3")
     options = {"teachers": ["one", "two"], "distillation": 1.0, "epochs": 6}
-    learner, earlier = _make("llama3-lora", source, **options), _battles(6, seed=7)
+    learner, earlier = make_learner("llama3-lora", source, **options), _battles(6, seed=7)
     # Together they say that the first class wins, whatever the labels say.
     one, two = (
         np.tile(np.array(row, dtype=np.float32), (18, 1)) for row in ([0, 6, 0], [9, -6, 0])
     )
-    with pytest.raises(LearnerError, match="no logits of the teachers two"):
+    with pytest.raises(errors.LearnerError, match="no logits of the teachers two"):
         _fit(learner, teachers={"one": one})
     context = FitContext(seed=5, device="cpu")
     learner.pretrain(earlier, _labels(earlier), context=context)
@@ -206,7 +178,7 @@ def test_pretraining_counts_and_its_head_is_dropped_or_kept(
     ends = {}
     for head in ("none", "drop", "keep"):
         options = {} if head == "none" else {"pretrain_head": head, "pretrain_epochs": 2}
-        learner = _make(plugin, checkpoint(plugin), **options)
+        learner = make_learner(plugin, checkpoint(FAMILIES[plugin]), **options)
         if head != "none":
             context = FitContext(seed=5, device="cpu")
             assert learner.pretrain(earlier, _labels(earlier), context=context) is learner
@@ -224,7 +196,7 @@ def test_pretraining_counts_and_its_head_is_dropped_or_kept(
     assert np.abs(ends["drop"] - ends["keep"]).max() > 1e-3
 
 
-def _head(classifier: Any) -> torch.Tensor:
+def _head(classifier: Classifier) -> torch.Tensor:
     layer = getattr(classifier.base, "score", None) or classifier.base.classifier
     found: torch.Tensor = getattr(layer, "modules_to_save", {"default": layer})["default"].weight
     return found.detach().clone()
@@ -239,7 +211,7 @@ def test_an_offset_is_learned_around_and_not_predicted(
     ties = []
     options = {"epochs": 4, "pretrain_epochs": 4, "head_learning_rate": 0.05}
     for height in (-3.0, 3.0):
-        learner = _make("llama3-lora", checkpoint("llama3-lora"), **options)
+        learner = make_learner("llama3-lora", checkpoint("llama3"), **options)
         offset = np.tile([0.0, 0.0, height], (len(TRAIN), 1))
         labels = np.full((len(TRAIN), 3), 1 / 3)
         context = FitContext(seed=5, device="cpu", offset=offset)
@@ -260,14 +232,14 @@ def test_only_judged_rows_stop_the_training(
     watched: list[int] = []
     compute = stopping.compute_logits
 
-    def spy(classifier: Any, tokens: Any, budget: int) -> Any:
+    def spy(classifier: Classifier, tokens: Tokens, budget: int) -> Any:
         watched.append(len(tokens))
         return compute(classifier, tokens, budget)
 
     monkeypatch.setattr(stopping, "compute_logits", spy)
-    learner = _make(
+    learner = make_learner(
         "llama3-lora",
-        checkpoint("llama3-lora"),
+        checkpoint("llama3"),
         early_stopping=True,
         patience=1,
         validation_fraction=0.5,
@@ -279,7 +251,7 @@ def test_only_judged_rows_stop_the_training(
 def test_a_second_fit_starts_from_the_pretrained_weights_again(
     checkpoint: Callable[[str], Path],
 ) -> None:
-    learner = _fit(_make("llama3-lora", checkpoint("llama3-lora")))
+    learner = _fit(make_learner("llama3-lora", checkpoint("llama3")))
     first = learner.predict_logits(NEW)
     np.testing.assert_array_equal(_fit(learner).predict_logits(NEW), first)
 
@@ -288,7 +260,7 @@ def test_a_second_fit_starts_from_the_pretrained_weights_again(
 def test_two_processes_fit_what_one_fits(checkpoint: Callable[[str], Path]) -> None:
     # The second stage starts from the weights of the first, and with a new head.
     plugin, earlier = "gemma2-lora", _battles(12, seed=7)
-    learners = [_make(plugin, checkpoint(plugin), gpus=count) for count in (1, 2)]
+    learners = [make_learner(plugin, checkpoint(FAMILIES[plugin]), gpus=count) for count in (1, 2)]
     for learner in learners:
         learner.pretrain(earlier, _labels(earlier), context=FitContext(seed=5, device="cpu"))
         _fit(learner)
@@ -300,13 +272,13 @@ def test_two_processes_fit_what_one_fits(checkpoint: Callable[[str], Path]) -> N
 
 @pytest.mark.slow
 def test_seed_weights_both_orders_and_lengths_count(checkpoint: Callable[[str], Path]) -> None:
-    source = checkpoint("llama3-lora")
-    base = _fit(_make("llama3-lora", source)).predict_logits(NEW)
+    source = checkpoint("llama3")
+    base = _fit(make_learner("llama3-lora", source)).predict_logits(NEW)
 
-    def differs(logits: Any) -> bool:
+    def differs(logits: torch.Tensor) -> bool:
         return bool(np.abs(logits - base).max() > 1e-3)
 
-    assert differs(_fit(_make("llama3-lora", source), seed=6).predict_logits(NEW))
+    assert differs(_fit(make_learner("llama3-lora", source), seed=6).predict_logits(NEW))
     for name, value in {
         "swap_augmentation": True,
         "train_length": 75,
@@ -314,11 +286,11 @@ def test_seed_weights_both_orders_and_lengths_count(checkpoint: Callable[[str], 
         "soft_capping": False,
     }.items():
         changes = {"train_length": 75} if name == "truncation" else {}
-        start = _fit(_make("llama3-lora", source, **changes)).predict_logits(NEW)
-        found = _fit(_make("llama3-lora", source, **changes, **{name: value}))
+        start = _fit(make_learner("llama3-lora", source, **changes)).predict_logits(NEW)
+        found = _fit(make_learner("llama3-lora", source, **changes, **{name: value}))
         changed = bool(np.abs(found.predict_logits(NEW) - start).max() > 1e-3)
         assert changed is (name != "soft_capping"), name  # Llama-3 has none
-    weighted = _make("llama3-lora", source).fit(
+    weighted = make_learner("llama3-lora", source).fit(
         TRAIN,
         _labels(TRAIN),
         sample_weight=np.where(np.arange(18) < 9, 0.1, 1.9),
@@ -331,7 +303,7 @@ def test_seed_weights_both_orders_and_lengths_count(checkpoint: Callable[[str], 
 def test_fit_resumes_from_its_checkpoint_directory(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    source, earlier = checkpoint("llama3-lora"), _battles(12, seed=7)
+    source, earlier = checkpoint("llama3"), _battles(12, seed=7)
     options = {
         "checkpoint_minutes": 0.0,
         "dropout": 0.2,
@@ -345,9 +317,9 @@ def test_fit_resumes_from_its_checkpoint_directory(
         learner.pretrain(earlier, _labels(earlier), context=context)
         return learner.fit(TRAIN, _labels(TRAIN), context=context).predict_logits(NEW)
 
-    whole = learn(_make("llama3-lora", source, **options), None)
+    whole = learn(make_learner("llama3-lora", source, **options), None)
     for batch in (1, 2, 3):
-        learner = _make("llama3-lora", source, **options)
+        learner = make_learner("llama3-lora", source, **options)
         start = learner._load_classifier
 
         def killed(*arguments: Any) -> Any:
@@ -359,20 +331,20 @@ def test_fit_resumes_from_its_checkpoint_directory(
         with pytest.raises(tiny.Killed):
             learn(learner, tmp_path)
         assert (tmp_path / "pretrain").exists(), batch
-    resumed = learn(_make("llama3-lora", source, **options), tmp_path)
+    resumed = learn(make_learner("llama3-lora", source, **options), tmp_path)
     np.testing.assert_array_equal(resumed, whole)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fit", "pretrain"]
 
 
 def test_no_more_threads_are_used_than_may_be(checkpoint: Callable[[str], Path]) -> None:
     for threads in (2, 1):
-        _fit(_make("llama3-lora", checkpoint("llama3-lora")), threads=threads)
+        _fit(make_learner("llama3-lora", checkpoint("llama3")), threads=threads)
         assert torch.get_num_threads() == threads
 
 
 def test_weights_that_are_not_there_are_an_error_that_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(LearnerError, match="the model cannot be loaded") as caught:
-        _fit(_make("gemma2-lora", tmp_path / "nowhere"))
+    with pytest.raises(errors.LearnerError, match="the model cannot be loaded") as caught:
+        _fit(make_learner("gemma2-lora", tmp_path / "nowhere"))
     assert caught.value.where == str(tmp_path / "nowhere")
     assert "directory" in str(caught.value.hint)
 
@@ -380,142 +352,16 @@ def test_weights_that_are_not_there_are_an_error_that_says_what_to_do(tmp_path: 
 def test_a_tensor_that_is_missing_on_load_is_an_error(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    source = checkpoint("llama3-lora")
-    _fit(_make("llama3-lora", source)).save(tmp_path)
+    source = checkpoint("llama3")
+    _fit(make_learner("llama3-lora", source)).save(tmp_path)
     path = tmp_path / "adapter_model.safetensors"
     tensors = load_file(path)
     tensors.pop(next(name for name in tensors if "score" in name))
     save_file(tensors, path)
-    with pytest.raises(ArtifactError, match="score.* is missing"):
-        _make("llama3-lora", source).load(tmp_path)
+    with pytest.raises(errors.ArtifactError, match="score.* is missing"):
+        make_learner("llama3-lora", source).load(tmp_path)
 
 
 def test_predicting_before_fitting_is_an_error(checkpoint: Callable[[str], Path]) -> None:
-    with pytest.raises(LearnerError, match="the learner is not fitted"):
-        _make("deberta", checkpoint("deberta")).predict_logits(NEW)
-
-
-@pytest.mark.parametrize("changed", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_dependencies_follow_the_content_of_a_checkpoint(tmp_path: Path, changed: str) -> None:
-    source = tiny.tiny_models.save_checkpoint("llama3", tmp_path / "model")
-    learner = _make("llama3-lora", source)
-    before = learner.dependencies()
-    assert before == _make("llama3-lora", source, rank=8).dependencies()
-    (source / "README.md").write_text("nothing that counts")
-    source = source.rename(tmp_path / "moved")
-    assert _make("llama3-lora", source).dependencies() == before
-    other = tiny.tiny_models.save_checkpoint("gemma2", tmp_path / "other", seed=2)
-    (source / changed).write_bytes((other / changed).read_bytes())
-    assert _make("llama3-lora", source).dependencies() != before
-    with pytest.raises(LearnerError, match="the model cannot be loaded") as error:
-        learner.dependencies()
-    assert "say so in `model` of the config" in str(error.value.hint)
-
-
-def test_a_key_knows_weights_by_content_alone(tmp_path: Path) -> None:
-    from ensemble.oof.spec import LearnerSpec
-
-    def key(model: str, **changes: Any) -> dict[str, Any]:
-        return LearnerSpec(
-            "llama", "llama3-lora", {"model": model, **changes}, tmp_path
-        ).key_parts()
-
-    source = tiny.tiny_models.save_checkpoint("llama3", tmp_path / "model")
-    first = key("model")
-    assert first["dependencies"]["model"].keys() == {"weights", "tokenizer"}
-    assert "model" not in first["files"]
-    shutil.copytree(source, tmp_path / "copy")
-    assert key("copy") == key(str(tmp_path / "copy")) == first
-    assert key("copy", rank=3) != first
-    (source / "spm.model").write_bytes(b"another tokenizer")
-    assert key("model") != first
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("epochs", 0, "epochs must be 1 or more, got 0"),
-        ("rank", 0, "rank must be 1 or more, got 0"),
-        ("token_budget", -5, "token_budget must be 1 or more, got -5"),
-        ("patience", 0, "patience must be 1 or more, got 0"),
-        ("patience", 3, "patience has no effect without early_stopping = true"),
-        ("max_grad_norm", -0.5, "max_grad_norm must be 0 or more, got -0.5"),
-        ("learning_rate", 0.0, "learning_rate must be above 0, got 0.0"),
-        ("head_learning_rate", -1e-4, "head_learning_rate must be above 0, got -0.0001"),
-        ("temperature", 0.0, "temperature must be above 0, got 0.0"),
-        ("warmup_ratio", 1.5, r"warmup_ratio must be in \[0, 1\], got 1.5"),
-        ("dropout", 1.0, r"dropout must be in \[0, 1\), got 1.0"),
-        ("validation_fraction", 0.6, r"validation_fraction must be in \(0, 0.5\], got 0.6"),
-        ("distillation", 2.0, r"distillation must be in \[0, 1\], got 2.0"),
-        ("distillation", 0.5, r"teachers and distillation need one another: .* got \[\] and 0.5"),
-        ("teachers", ("tfidf",), "teachers and distillation need one another"),
-        ("tuning", "lroa", "tuning must be one of 'lora', 'full', got 'lroa'"),
-        ("bits", 5, "bits must be one of 4, 8, 16, got 5"),
-        ("precision", "fp4", "precision must be one of 'native', 'fp8', 'int8', got 'fp4'"),
-        ("pretrain_head", "new", "pretrain_head must be one of 'drop', 'keep', got 'new'"),
-        ("truncation", "right", "truncation must be one of 'left', .*, got 'right'"),
-    ],
-)
-def test_a_wrong_parameter_is_refused(name: str, value: Any, message: str) -> None:
-    kind = get_manager().base_learners.get("gemma2-lora")
-    with pytest.raises(ValueError, match=message):
-        kind(**{name: value})
-
-
-@pytest.mark.parametrize("plugin", sorted(FAMILIES))
-def test_a_recipe_gives_what_is_not_given(plugin: str) -> None:
-    kind: Any = get_manager().base_learners.get(plugin)
-    learner = kind(recipe="1st", epochs=1, rank=kind.rank)
-    assert (learner.epochs, learner.rank) == (1, kind.rank), "defaults that are given stand"
-    assert (learner.alpha, learner.learning_rate, learner.batch_size) == (128.0, 5e-5, 64)
-    assert (learner.train_length, learner.predict_length) == (1024, 2000)
-    assert learner.tuning == "lora"
-    stored = plain_parameters(learner)
-    assert stored["recipe"] == "1st"
-    assert stored["learning_rate"] == 5e-5, "the key knows what the recipe came to"
-    assert build(kind, {"recipe": "3rd"}, where=plugin).bits == 4
-
-
-def test_every_recipe_names_parameters_and_their_values() -> None:
-    recipes = importlib.import_module("ensemble_plugins.language_model.recipes").RECIPES
-    kind: Any = get_manager().base_learners.get("llama3-lora")
-    for name, recipe in recipes.items():
-        learner = kind(recipe=name)
-        assert plain_parameters(learner) == plain_parameters(kind(**recipe)) | {"recipe": name}
-
-
-def test_an_unknown_recipe_is_refused() -> None:
-    with pytest.raises(ValueError, match="recipe must be one of '1st', .*, got '2nd'"):
-        cast("Any", get_manager().base_learners.get("gemma2-lora"))(recipe="2nd")
-    with pytest.raises(ConfigError, match=r'parameter "recipe"'):
-        _make("gemma2-lora", "somewhere", recipe="2nd")
-
-
-def test_a_config_is_checked_by_type_before_any_work() -> None:
-    with pytest.raises(ConfigError, match="input should be 4, 8 or 16, got 5"):
-        _make("llama3-lora", "somewhere", bits=5)
-    with pytest.raises(ConfigError, match='unknown parameter "learn_rate".*"learning_rate"'):
-        _make("deberta", "somewhere", learn_rate=1e-4)
-    with pytest.raises(ConfigError, match="weights of 4 bits cannot be trained"):
-        _make("deberta", "somewhere", bits=4)
-
-
-def test_parameters_are_stored_as_given() -> None:
-    learner = _make("gemma2-lora", "somewhere", modules=["q_proj", "v_proj"], alpha=16)
-    stored = plain_parameters(learner)
-    assert stored["modules"] == ["q_proj", "v_proj"]
-    assert stored["template"] == "gemma2"
-    assert learner.model_settings().modules == ("q_proj", "v_proj")
-
-
-def test_rates_of_the_head_follow_those_of_their_stage() -> None:
-    kind: Any = get_manager().base_learners.get("gemma2-lora")
-    learner = kind(learning_rate=1e-4, pretrain_learning_rate=4e-4, rank=16, alpha=32.0, epochs=3)
-    assert learner.training_settings().head_learning_rate == pytest.approx(5e-5)
-    assert learner.pretraining_settings().learning_rate == 4e-4
-    assert learner.pretraining_settings().head_learning_rate == pytest.approx(2e-4)
-    assert (learner.training_settings().epochs, learner.pretraining_settings().epochs) == (3, 1)
-    assert kind(head_learning_rate=1e-3).training_settings().head_learning_rate == 1e-3
-    kind = get_manager().base_learners.get("deberta")
-    whole = kind(learning_rate=2e-5)
-    assert whole.training_settings().head_learning_rate == 2e-5
+    with pytest.raises(errors.LearnerError, match="the learner is not fitted"):
+        make_learner("deberta", checkpoint("deberta")).predict_logits(NEW)

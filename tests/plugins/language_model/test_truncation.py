@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from ensemble.errors import UnknownNameError
+from ensemble import errors
 from ensemble_plugins.language_model.text.truncation import (
     LEAST_ROUND,
     PROMPT_TOKENS,
@@ -15,6 +15,10 @@ from ensemble_plugins.language_model.text.truncation import (
     RoundCut,
     find_rule,
 )
+
+if TYPE_CHECKING:
+    pass
+
 
 Lengths = list[tuple[int, int, int]]
 
@@ -228,12 +232,12 @@ def test_middle_drops_rounds_that_would_be_shreds() -> None:
 @every_rule
 @pytest.mark.parametrize(("lengths", "budget"), [([(1, 1, 1)], 4), ([], 100)])
 def test_no_round_or_no_room_for_its_scaffold_is_refused(
-    name: str, lengths: Any, budget: int
+    name: str, lengths: list[list[int]], budget: int
 ) -> None:
     with pytest.raises(ValueError, match="there must be one, and room for its overhead of 5"):
         find_rule(name)(lengths, budget, 5)
 
 
 def test_an_unknown_rule_names_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match='did you mean "middle"'):
+    with pytest.raises(errors.UnknownNameError, match='did you mean "middle"'):
         find_rule("midle")

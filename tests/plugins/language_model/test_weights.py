@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ensemble.errors import LearnerError
+from ensemble import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ def test_a_directory_that_is_not_there_is_named(
     loader: Callable[[Any], Any], name: str, tmp_path: Path
 ) -> None:
     place = str(tmp_path / "nowhere") if name == "nowhere" else name
-    with pytest.raises(LearnerError, match="the model cannot be loaded") as error:
+    with pytest.raises(errors.LearnerError, match="the model cannot be loaded") as error:
         loader(of(place))
     assert error.value.where == place
     assert "fix the name" in str(error.value.hint)
@@ -77,7 +77,7 @@ def test_a_directory_that_is_not_there_is_named(
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_a_hub_id_offline_says_what_to_do(loader: Callable[[Any], Any]) -> None:
-    with pytest.raises(LearnerError, match="the model cannot be loaded") as error:
+    with pytest.raises(errors.LearnerError, match="the model cannot be loaded") as error:
         loader(of("google/no-such-model", revision="abc"))
     assert error.value.where == "google/no-such-model, revision abc"
     assert str(error.value.hint).startswith(
@@ -87,7 +87,7 @@ def test_a_hub_id_offline_says_what_to_do(loader: Callable[[Any], Any]) -> None:
 
 def test_weights_of_a_hub_id_that_are_not_in_the_cache_say_what_to_do(checkpoint: Path) -> None:
     config = weights.load_config(of(checkpoint))
-    with pytest.raises(LearnerError, match="the model cannot be loaded") as error:
+    with pytest.raises(errors.LearnerError, match="the model cannot be loaded") as error:
         weights.load_model(of("google/no-such-model"), config)
     assert "fetch it first" in str(error.value.hint)
 
@@ -97,16 +97,20 @@ def test_a_gated_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("You are trying to access a gated repo.\nMake sure to have access.")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    with pytest.raises(LearnerError, match="OSError: You are trying to access a gated repo.\n  wh"):
+    with pytest.raises(
+        errors.LearnerError, match="OSError: You are trying to access a gated repo.\n  wh"
+    ):
         weights.load_config(of("google/gemma-2-9b-it"))
-    with pytest.raises(LearnerError, match="accept its licence on its hub page, then `hf auth log"):
+    with pytest.raises(
+        errors.LearnerError, match="accept its licence on its hub page, then `hf auth log"
+    ):
         weights.load_config(of("google/gemma-2-9b-it"))
 
 
 def test_pickled_weights_are_refused(checkpoint: Path) -> None:
     torch.save(safetensors.load_file(checkpoint / FILE), checkpoint / "pytorch_model.bin")
     (checkpoint / FILE).unlink()
-    with pytest.raises(LearnerError, match="no file named model.safetensors") as error:
+    with pytest.raises(errors.LearnerError, match="no file named model.safetensors") as error:
         load(checkpoint)
     assert error.value.hint == (
         "convert the weights to safetensors: pickled weights are never loaded"
@@ -118,7 +122,9 @@ def test_a_missing_tensor_is_named(family: str, tmp_path: Path) -> None:
     directory = tiny.save_checkpoint(family, tmp_path)
     name = sorted(safetensors.load_file(directory / FILE))[-2]
     change_tensors(directory, lambda tensors: tensors.pop(name))
-    with pytest.raises(LearnerError, match=rf"the weights lack 1 tensors of \w+: \w+\.{name}\n"):
+    with pytest.raises(
+        errors.LearnerError, match=rf"the weights lack 1 tensors of \w+: \w+\.{name}\n"
+    ):
         load(directory)
 
 
@@ -126,21 +132,21 @@ def test_a_checkpoint_of_another_architecture_is_refused(checkpoint: Path, tmp_p
     other = tiny.save_checkpoint("bert", tmp_path / "bert")
     (checkpoint / FILE).write_bytes((other / FILE).read_bytes())
     match = r"the weights lack \d\d tensors of LlamaForSequenceClassification: model\."
-    with pytest.raises(LearnerError, match=match) as error:
+    with pytest.raises(errors.LearnerError, match=match) as error:
         load(checkpoint)
     assert error.value.hint == "give a checkpoint of this architecture, complete and in safetensors"
 
 
 def test_a_misshapen_tensor_is_named(checkpoint: Path) -> None:
     change_tensors(checkpoint, lambda tensors: tensors.update({UP: tensors[UP][:8].clone()}))
-    with pytest.raises(LearnerError, match=UP):
+    with pytest.raises(errors.LearnerError, match=UP):
         load(checkpoint)
 
 
 @pytest.mark.parametrize("damage", [lambda raw: b"rubbish", lambda raw: raw[:-100]])
 def test_damaged_weights_are_refused(damage: Callable[[bytes], bytes], checkpoint: Path) -> None:
     (checkpoint / FILE).write_bytes(damage((checkpoint / FILE).read_bytes()))
-    with pytest.raises(LearnerError, match="the model cannot be loaded: SafetensorError"):
+    with pytest.raises(errors.LearnerError, match="the model cannot be loaded: SafetensorError"):
         load(checkpoint)
 
 
@@ -156,7 +162,7 @@ def test_models_with_code_of_their_own_are_refused_and_not_run(checkpoint: Path)
         auto_map={"AutoTokenizer": ["own.Own", None]},
     )
     for loader in (weights.load_config, weights.load_tokenizer):
-        with pytest.raises(LearnerError, match="contains custom code") as error:
+        with pytest.raises(errors.LearnerError, match="contains custom code") as error:
             loader(of(checkpoint))
         assert "models with code of their own are not run" in str(error.value.hint)
     assert not ran.exists()
