@@ -50,6 +50,8 @@ class Finding:
         In words: why not, or why nothing.
     measured
         What the check measured.
+    warning
+        Whether it holds, and ``detail`` says what its author should know all the same.
     """
 
     learner: str
@@ -57,10 +59,12 @@ class Finding:
     ok: bool | None
     detail: str = ""
     measured: dict[str, Any] = field(default_factory=dict)
+    warning: bool = False
 
     def line(self) -> str:
         """Give it as a line of text."""
         mark = {True: "ok  ", False: "FAIL", None: "--  "}[self.ok]
+        mark = "warn" if self.warning else mark
         told = ", ".join(f"{name} {_short(value)}" for name, value in self.measured.items())
         return f"{mark}  {self.learner}, {self.what}: {self.detail or told or 'holds'}"
 
