@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from ensemble.testing import parameters
 from ensemble.testing.checks import findings
-from ensemble.testing.learners import edges, fitting, options, own, quality, rows, stored
+from ensemble.testing.learners import edges, fitting, options, quality, rows, stored
+from ensemble.testing.learners.own import CHECKS as OWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,15 +37,15 @@ def learner_checks(subject: Subject) -> tuple[Check, ...]:
     Predictions that come from outside are not fitted.
     """
     if hasattr(subject.kind, "check"):
-        return (*parameters.CHECKS, *own.CHECKS)
+        return (*parameters.CHECKS, *OWN)
     if not getattr(subject.kind, "trains", True):
         return parameters.CHECKS
     return GENERAL
 
 
-def learner_findings(trial: LearnerTrial) -> Iterator[Finding]:
-    """Ask a learner, or only what is fast."""
-    checks = learner_checks(trial.subject)
+def learner_findings(trial: LearnerTrial, *, own: bool = True) -> Iterator[Finding]:
+    """Ask a learner, or only what is fast; ``own`` says whether by its own check, if it has one."""
+    checks = [check for check in learner_checks(trial.subject) if own or check not in OWN]
     chosen = [check for check in checks if check.fast or not trial.fast]
     if any(check in stored.CHECKS for check in chosen):
         trial.prepare()

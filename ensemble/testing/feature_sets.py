@@ -107,7 +107,7 @@ def definition(trial: FeatureTrial) -> dict[str, Any]:
                 "expected",
                 "-1 is for a column that changes its sign when A and B are exchanged",
             )
-        if not (isinstance(feature.description, str) and feature.description.strip()):
+        if not str(feature.description).strip():
             raise trial.fault(
                 f'feature "{feature.name}" has no description', "say what it measures, and its unit"
             )

@@ -62,7 +62,8 @@ class Material:
     @property
     def train_groups(self) -> IntArray:
         """Groups of ``train``."""
-        return self.groups[~self.held_out.to_numpy()]
+        groups: IntArray = self.groups[~self.held_out.to_numpy()]
+        return groups
 
     @property
     def others(self) -> pl.DataFrame:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from ensemble.oof.check import Finding
     from ensemble.plugin.base import MetaFeatures
-    from ensemble.testing.meta_trial import MetaTrial
+    from ensemble.testing.meta_trial import MetaData, MetaTrial
 
 _ROWS = "give each row probabilities of its own logits and features: no mean or rank over rows"
 _ALL = "save must write all that predict_proba uses, and load must read it back"
@@ -170,10 +170,14 @@ def edges(trial: MetaTrial) -> dict[str, Any]:
 def options(trial: MetaTrial) -> dict[str, Any]:
     """Fit without weights and groups, with scaled weights, with others, and on soft labels."""
     data, said = trial.train.copy(), trial.said
-    for name in ("weight", "groups"):
+    without: dict[str, MetaData] = {
+        "sample_weight": data._replace(weight=None),
+        "groups": data._replace(groups=None),
+    }
+    for name, given in without.items():
         with Expecting(f"{name} = None must be taken", trial.where, "treat it as all the same"):
-            found = trial.predict(trial.fit(data.copy()._replace(**{name: None})), trial.asked)
-        if name == "weight":
+            found = trial.predict(trial.fit(given.copy()), trial.asked)
+        if name == "sample_weight":
             trial.same(found, "without sample_weight", "treat None as np.ones(n)", 1e-3)
     with Expecting("soft labels must be taken", trial.where, "labels are (n, 3) distributions"):
         soft = data.copy()._replace(labels=data.labels * 0.7 + 0.1)

@@ -115,7 +115,7 @@ def columns_of(
         _fill(views[:, i], logits)
     _fill(views[:, -1], total / len(learners))
     order = [meta.feature_names.index(name) for name in feature_names]
-    flat = views.reshape(len(meta), -1)
+    flat = views.reshape(len(meta), views.shape[1] * views.shape[2])
     return np.concatenate([flat, meta.features[:, order]], axis=1) if order else flat
 
 

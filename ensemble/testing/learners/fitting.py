@@ -72,9 +72,9 @@ def inputs(trial: LearnerTrial) -> dict[str, Any]:
     before = trial.given()
     if not given.battles.equals(before.battles) or given.battles.columns != before.battles.columns:
         raise trial.fault("fit changes the battles that it is given", _COPY)
-    named = {"labels": 1, "sample_weight": 2, "groups": 3}
-    for name, place in named.items():
-        if not np.array_equal(given[place], before[place]):
+    named = {"labels": "labels", "weight": "sample_weight", "groups": "groups"}
+    for field, name in named.items():
+        if not np.array_equal(getattr(given, field), getattr(before, field)):
             raise trial.fault(f"fit changes the {name} that it is given", _COPY)
     _ = trial.logits
     given.labels[:] = 1 / 3

@@ -137,15 +137,15 @@ def tolerance(trial: LearnerTrial) -> dict[str, Any]:
     )
 
 
+FRESH_IDS = Check("other ids", fresh_ids, fast=True)
 CHECKS = (
     Check("same rows again", again, fast=True),
     Check("order of rows", order, fast=True),
     Check("one row alone", alone, fast=True),
     Check("other batches", batches, fast=True),
     Check("batch tolerance", tolerance, fast=True),
-    Check("other ids", fresh_ids, fast=True),
+    FRESH_IDS,
     Check("other ids in training", fresh_ids_in_training, fast=True),
     Check("labels of other rows", other_labels, fast=True),
     Check("exchange of A and B", exchange, fast=True),
 )
-IDS = tuple(check for check in CHECKS if "ids" in check.name)
