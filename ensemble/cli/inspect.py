@@ -141,9 +141,7 @@ def audit(run: Path, partial: bool, deep: bool, rows: int, as_json: bool) -> Non
 @click.option("--learner", "learners", multiple=True, help="Only this learner; may be repeated.")
 @click.option("--rows", type=click.IntRange(min=1), default=6, show_default=True)
 @click.option("--path", type=path_type, help="A file that the loader NAME reads.")
-@click.option(
-    "--option", "options", multiple=True, help="Parameter of NAME: KEY=VALUE; repeatable."
-)
+@click.option("--option", "options", multiple=True, help="Parameter of NAME: KEY=VALUE.")
 @quiet_option
 @json_option
 def check(
@@ -181,10 +179,13 @@ def check(
 
 
 def _is_config(text: str) -> bool:
-    """Say whether a config is meant: a file or directory that is there, or what looks like one."""
+    """Say whether a config or a run is meant, by what is there or how it is called."""
     from pathlib import Path
 
-    return Path(text).exists() or text.endswith(".toml")
+    from ensemble.run_dir.layout import CONFIG
+
+    path = Path(text)
+    return path.is_file() or (path / CONFIG).is_file() or text.endswith(".toml")
 
 
 def _check_config(

@@ -62,8 +62,8 @@ def copied(meta: MetaFeatures) -> MetaFeatures:
 def made_up(rows: int = ROWS, seed: int = 5) -> MetaData:
     """Make logits of three learners, one better than the next, and four features with gaps."""
     rng = np.random.default_rng(seed)
-    truth = rng.normal(size=(rows, 3)) * [1.0, 1.0, 0.5]
-    noise = rng.normal(size=(rows, 3, 3)) * np.array([0.5, 1.0, 2.0])[:, None]
+    truth = rng.normal(size=(rows, 3)) * [1.5, 1.5, 0.7]
+    noise = rng.normal(size=(rows, 3, 3)) * np.array([0.4, 0.7, 1.0])[:, None]
     logits = (truth[:, None, :] + noise).astype(np.float32)
     labels = np.eye(3)[[rng.choice(3, p=row) for row in softmax(truth)]]
     sides, even, odd = rng.normal(size=(rows, 2)), rng.normal(size=rows), rng.normal(size=rows)

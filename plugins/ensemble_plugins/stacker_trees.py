@@ -66,7 +66,7 @@ class Trees:
 
     def corrections(self, columns: LogitArray) -> FloatArray:
         """Give ``(n, 3)`` to add to the start's logits."""
-        if self.booster is None:
+        if self.booster is None or not len(columns):  # LightGBM gives no row another shape
             return np.zeros((len(columns), 3))
         return np.asarray(self.booster.predict(columns, raw_score=True, num_threads=1))
 
