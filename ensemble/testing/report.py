@@ -54,4 +54,6 @@ class CheckReport:
         """
         if self.failed:
             told = [f"{one.what}: {one.detail}" for one in self.failed]
-            raise LearnerError("\n".join([f"{self.name} fails {len(told)} checks", *told]))
+            raise LearnerError(
+                "\n".join([f"{self.name} fails {len(told)} check{'s' * (len(told) > 1)}", *told])
+            )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.errors import LearnerError
+from ensemble.errors import EnsembleError, LearnerError
 from ensemble.oof.calls import check_logits
 from ensemble.plugin.faults import call_plugin
 from ensemble.testing.checks import Check, NotAskedError
@@ -96,7 +96,10 @@ def nothing_pickled(trial: LearnerTrial) -> dict[str, Any]:
 
 def fresh_process(trial: LearnerTrial) -> dict[str, Any]:
     """Load in another process: no network, no training data, another working directory."""
-    _ = trial.logits
+    try:
+        save_and_load(trial)
+    except EnsembleError as error:
+        raise NotAskedError("it does not come back in this process either") from error
     origin = trial.subject.origin()
     if origin is None:
         return _as_if_fresh(trial)
@@ -168,7 +171,10 @@ def fit_elsewhere(trial: LearnerTrial) -> dict[str, Any]:
 
 
 def _origin(trial: LearnerTrial) -> dict[str, Any]:
-    _ = trial.logits
+    try:
+        save_and_load(trial)
+    except EnsembleError as error:
+        raise NotAskedError("it does not come back in this process either") from error
     origin = trial.subject.origin()
     if origin is None:
         raise NotAskedError("no other process can import its class: put it into a file")

@@ -133,7 +133,7 @@ class FillsInDefault(Sound):
         self.names = names or ["length"]
 
 
-@broken("parameters stored as given", 'parameter "rate" is not stored as given: 0.5 was given')
+@broken("parameters stored as given", 'parameter "rate" is not stored as given: 1.0 was given')
 class Converts(Sound):
     def __init__(self, rate: float = 1.0) -> None:
         super().__init__()
@@ -252,7 +252,7 @@ class KeepsReference(Sound):
         return self
 
     def predict_logits(self, battles: pl.DataFrame) -> Any:
-        return super().predict_logits(battles) + np.float32(self.labels_[:, 0].mean()) * [1, 0, 0]
+        return super().predict_logits(battles) + self.labels_[:, 0].mean() * np.eye(3)[0]
 
     def save(self, directory: Path) -> None:
         self.state_["prior"][0] += self.labels_[:, 0].mean()
