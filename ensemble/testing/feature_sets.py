@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _RELATIVE, _ABSOLUTE = 1e-5, 1e-6
 """What rounding in another order of additions may change."""
 _FROM_ITS_ROW = "compute each row from its own text alone: no mean, rank, shift or sort over rows"
+_WRAPPED = 2**31
+"""No count of a text is as large."""
 _DEAR = 0.02
 """Seconds a battle that are told."""
 
@@ -160,6 +162,12 @@ def _check_numbers(trial: FeatureTrial) -> None:
             raise trial.fault(
                 f'feature "{feature.name}" gives {column.dtype}, and one number a row was expected',
                 "end the expression with what counts, measures or casts to a number",
+            )
+        if column.dtype.is_unsigned_integer() and (column.max() or 0) > _WRAPPED:
+            raise trial.fault(
+                f'feature "{feature.name}" has values such as {column.max()}: a difference of '
+                f"{column.dtype} that would be negative has come out of the other end",
+                "cast lengths and counts to pl.Int64 before they are subtracted",
             )
 
 

@@ -85,7 +85,7 @@ def writes_beside(path: Path) -> pl.DataFrame:
 
 
 def relative(path: Path) -> pl.DataFrame:
-    return sound(path).with_columns(prompt=pl.lit(f'["{os.getcwd()}"]'))
+    return sound(path).with_columns(prompt=pl.lit(f'["{Path.cwd()}"]'))
 
 
 def takes_anything(path: Path, **options: Any) -> pl.DataFrame:
