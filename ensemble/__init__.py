@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ensemble import errors
+    from ensemble import errors, testing
     from ensemble.api import Run, load_battles, run
     from ensemble.battles.duplicates import find_duplicates
     from ensemble.battles.folds import SourceAwareGroupKFold
@@ -47,6 +47,7 @@ __all__ = [
     "make_battles",
     "make_source",
     "run",
+    "testing",
 ]
 
 __version__ = "0.2.0"
@@ -73,8 +74,8 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
-    if name == "errors":
-        return importlib.import_module("ensemble.errors")
+    if name in ("errors", "testing"):
+        return importlib.import_module(f"ensemble.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)

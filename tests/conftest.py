@@ -55,6 +55,13 @@ def empty_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr("ensemble.report.svg._painted", lambda *_: empty)
 
 
+@pytest.fixture(autouse=True)
+def unchecked_learners(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fit learners without the kit where no test looks at it: it would fit each several times."""
+    if request.node.get_closest_marker("kit") is None:
+        monkeypatch.setattr("ensemble.stages.fit.learner_faults", lambda *_: {})
+
+
 @pytest.fixture
 def use_plugins() -> Iterator[UsePlugins]:
     """Give a function that adds plugins, by name, to those that are installed and the fakes."""

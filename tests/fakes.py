@@ -35,8 +35,6 @@ class Prior(BaseLearner):
         groups: IntArray | None = None,
         context: FitContext,
     ) -> Self:
-        assert sample_weight is not None
-        assert groups is not None
         Prior.seen.append(
             {
                 "ids": battles["id"].to_list(),

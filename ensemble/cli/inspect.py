@@ -16,6 +16,7 @@ from ensemble.cli.shared import (
     json_option,
     load,
     only_results,
+    option_values,
     path_type,
     quiet_option,
     run_argument,
@@ -24,6 +25,8 @@ from ensemble.cli.shared import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ensemble.oof.check import Finding
 
 
 @cli.command()
@@ -134,27 +137,38 @@ def audit(run: Path, partial: bool, deep: bool, rows: int, as_json: bool) -> Non
 
 
 @cli.command()
-@config_argument
+@click.argument("config_or_name", metavar="CONFIG|NAME")
 @click.option("--learner", "learners", multiple=True, help="Only this learner; may be repeated.")
 @click.option("--rows", type=click.IntRange(min=1), default=6, show_default=True)
+@click.option("--path", type=path_type, help="A file that the loader NAME reads.")
+@click.option("--option", "options", multiple=True, help="Parameter of NAME: KEY=VALUE.")
 @quiet_option
 @json_option
-def check(config: Path, learners: tuple[str, ...], rows: int, quiet: bool, as_json: bool) -> None:
+def check(
+    config_or_name: str,
+    learners: tuple[str, ...],
+    rows: int,
+    path: Path | None,
+    options: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Check learners on a few battles, before hours are spent; exit with 1 if one fails.
 
-    First what is known to fail: columns, ids, files, tokenizers. Then language models compute the
-    battles in every way that they will: as transformers does, packed, as in training, after save
-    and load, in the precision of prediction. A learner without a check of its own is fitted on
-    sixty battles: shape, order, batch, save and load, seed. Models that are stored already are
-    asked again for what they predicted.
-    """
-    from ensemble.stages.check import check_stage
-    from ensemble.stages.work import working
+    Of a CONFIG first what is known to fail: columns, ids, files, tokenizers. Then each learner is
+    held to its contract on sixty generated battles: parameters, order, batch, ids, labels of other
+    rows, weights, odd texts, resuming, save and load in another process. Language models compute
+    battles of the config in every way that they will instead: as transformers does, packed, as in
+    training. Models that are stored already are asked again for what they predicted.
 
+    NAME is anything registered: a learner, a meta-learner, a feature set or a loader.
+    """
     with only_results():
-        settings = load(config)
-        with working(settings, terminal(quiet=quiet)) as reporter:
-            found = check_stage(settings, reporter, learners or None, rows)
+        found = (
+            _check_config(config_or_name, learners, rows, quiet=quiet)
+            if _is_config(config_or_name)
+            else _check_name(config_or_name, path, options)
+        )
     if as_json:
         click.echo(json.dumps([finding.to_json() for finding in found], indent=2))
     else:
@@ -162,6 +176,36 @@ def check(config: Path, learners: tuple[str, ...], rows: int, quiet: bool, as_js
             click.echo(finding.line())
     if any(finding.ok is False for finding in found):
         sys.exit(1)
+
+
+def _is_config(text: str) -> bool:
+    """Say whether a config or a run is meant, by what is there or how it is called."""
+    from pathlib import Path
+
+    from ensemble.run_dir.layout import CONFIG
+
+    path = Path(text)
+    return path.is_file() or (path / CONFIG).is_file() or text.endswith(".toml")
+
+
+def _check_config(
+    config: str, learners: tuple[str, ...], rows: int, *, quiet: bool
+) -> list[Finding]:
+    from pathlib import Path
+
+    from ensemble.stages.check import check_stage
+    from ensemble.stages.work import working
+
+    settings = load(Path(config))
+    with working(settings, terminal(quiet=quiet)) as reporter:
+        return check_stage(settings, reporter, learners or None, rows)
+
+
+def _check_name(name: str, path: Path | None, options: tuple[str, ...]) -> list[Finding]:
+    from ensemble.testing import check_registered
+
+    reports = check_registered(name, path=path, parameters=option_values(options))
+    return [finding for report in reports for finding in report.findings]
 
 
 @cli.command()

@@ -1,4 +1,4 @@
-"""A check of learners on a few battles: their own or a general one, and of stored models.
+"""What was checked of a learner: by its own check on a few battles, and by its stored models.
 
 Nothing is written. What has not been fitted is said to be so, and counts as nothing.
 """
@@ -17,7 +17,6 @@ from ensemble.battles.schema import TEXT_COLUMNS, learner_view
 from ensemble.errors import EnsembleError
 from ensemble.oof.calls import check_same, predict_validated
 from ensemble.oof.fold_key import fold_key, fold_name
-from ensemble.oof.general_check import general_checks
 from ensemble.oof.store import is_complete, read_logits
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.contract import tolerance_of
@@ -25,7 +24,7 @@ from ensemble.plugin.faults import call_plugin
 from ensemble.run_dir.layout import OOF, TEST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
@@ -50,6 +49,8 @@ class Finding:
         In words: why not, or why nothing.
     measured
         What the check measured.
+    warning
+        Whether it holds, and ``detail`` says what its author should know all the same.
     """
 
     learner: str
@@ -57,10 +58,12 @@ class Finding:
     ok: bool | None
     detail: str = ""
     measured: dict[str, Any] = field(default_factory=dict)
+    warning: bool = False
 
     def line(self) -> str:
         """Give it as a line of text."""
         mark = {True: "ok  ", False: "FAIL", None: "--  "}[self.ok]
+        mark = "warn" if self.warning else mark
         told = ", ".join(f"{name} {_short(value)}" for name, value in self.measured.items())
         return f"{mark}  {self.learner}, {self.what}: {self.detail or told or 'holds'}"
 
@@ -73,8 +76,8 @@ def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def check_learner(workspace: Workspace, spec: LearnerSpec, rows: int) -> list[Finding]:
-    """Check one learner.
+def stored_findings(workspace: Workspace, spec: LearnerSpec, rows: int) -> Iterator[Finding]:
+    """Ask stored models for what they predicted, each fold's and the refit's.
 
     Parameters
     ----------
@@ -83,36 +86,20 @@ def check_learner(workspace: Workspace, spec: LearnerSpec, rows: int) -> list[Fi
     spec
         The learner.
     rows
-        How many battles each check takes: from the shortest to the longest.
-
-    Returns
-    -------
-    list of Finding
-        Of its own ``check``, or else of those that suit every learner, then of each fold and the
-        refit.
+        How many battles each is asked for: from the shortest to the longest.
     """
-    folds: list[int | None] = [*range(workspace.plan.n_splits), None]
-    return [
-        *_tried(workspace, spec, rows),
-        *(
-            found
-            for fold in folds
-            if (found := _stored(workspace, spec, fold, rows)).ok is not None or fold is not None
-        ),
-    ]
+    for fold in range(workspace.plan.n_splits):
+        yield _stored(workspace, spec, fold, rows)
+    refit = _stored(workspace, spec, None, rows)
+    if refit.ok is not None:
+        yield refit
 
 
-def _tried(workspace: Workspace, spec: LearnerSpec, rows: int) -> list[Finding]:
+def own_finding(workspace: Workspace, spec: LearnerSpec, rows: int) -> Finding | None:
+    """Have a learner check itself on so many battles of the run; None where it has no check."""
     spec.check_secrets()
     own = getattr(spec.make(), "check", None)
-    if own is not None:
-        return [_own(workspace, spec, own, rows)]
-    return [
-        Finding(spec.name, what, ok=False, detail=str(found))
-        if isinstance(found, EnsembleError)
-        else Finding(spec.name, what, ok=True, measured=found)
-        for what, found in general_checks(workspace, spec)
-    ]
+    return None if own is None else _own(workspace, spec, own, rows)
 
 
 def _own(

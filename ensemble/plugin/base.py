@@ -148,6 +148,8 @@ class BaseLearner(ABC):
     cheap: ClassVar[bool] = False
     """True where a fit costs so little that the learner is also fitted without every pair of folds,
     for the stack's exact nested scores."""
+    symmetric: ClassVar[bool] = False
+    """True as a promise: exchanging A and B in a battle exchanges its first two logits, no more."""
 
     @abstractmethod
     def fit(
@@ -339,6 +341,8 @@ class MetaLearner(ABC):
     """
 
     version: ClassVar[str] = "1"
+    symmetric: ClassVar[bool] = False
+    """True as a promise: exchanging A and B exchanges the first two probabilities, no more."""
 
     @abstractmethod
     def fit(

@@ -36,7 +36,7 @@ _CALLED: dict[str, tuple[int, tuple[str, ...]]] = {
     "check_test_ids": (1, ()),
 }
 """How each method is called: the number of arguments by place, and the keywords."""
-_FLAGS = ("trains", "takes_offset", "cheap")
+_FLAGS = ("trains", "takes_offset", "cheap", "symmetric")
 
 
 def resources_of(learner: BaseLearner, where: str) -> Resources:

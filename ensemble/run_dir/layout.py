@@ -44,6 +44,8 @@ TRUTH = "truth.json"
 """What only a generated data set can know of its labels."""
 COMPARISONS, STUDIES = "comparisons", "sources"
 CACHE, CHECKPOINTS = "cache", "checkpoints"
+CHECKS = "cache/checks.json"
+"""Keys of the learners that have passed the checks before a fit."""
 
 RUN_MARKS = (LOCK, BATTLES_RECORD)
 """Files that tell a run directory from one that happens to hold a config."""

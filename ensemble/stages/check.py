@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ensemble.oof.check import PREFLIGHT, Finding, check_learner
+from ensemble.oof.check import PREFLIGHT, Finding, own_finding, stored_findings
 from ensemble.oof.workspace import open_workspace
 from ensemble.stacking.preflight import faults_of, stack_faults
 from ensemble.stages.fit import chosen_specs
 from ensemble.stages.prepare import prepare_stage
 from ensemble.stages.split import split_stage
+from ensemble.testing.of_run import spec_findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,7 +60,16 @@ def _findings(
         faults = faults_of(workspace, spec)
         yield Finding(spec.name, PREFLIGHT, not faults, "\n".join(faults))
         if not faults:
-            yield from check_learner(workspace, spec, rows)
+            yield from _asked(workspace, spec, rows)
     faults = stack_faults(config, workspace)
     if config.stack.features:
         yield Finding("stack", PREFLIGHT, not faults, "\n".join(faults))
+
+
+def _asked(workspace: Workspace, spec: LearnerSpec, rows: int) -> Iterator[Finding]:
+    """Ask a learner by the kit, by its own check, and by what is stored of it."""
+    yield from spec_findings(workspace, spec)
+    own = own_finding(workspace, spec, rows)
+    if own is not None:
+        yield own
+    yield from stored_findings(workspace, spec, rows)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ensemble.battles.held_out import REFIT, HeldOut, fold_pairs
 from ensemble.errors import ConfigError
 from ensemble.oof.executors import execute
+from ensemble.oof.preflight import unfinished
 from ensemble.oof.refits import Decisions, made_again, refuse_undecided, told_again
 from ensemble.oof.workspace import open_workspace
 from ensemble.stacking.preflight import refuse_faults
@@ -17,12 +18,14 @@ from ensemble.stacking.settings import (
     pair_specs,
 )
 from ensemble.stages.shared import check_and_record
+from ensemble.testing.of_run import learner_faults
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
+    from ensemble.oof.workspace import Workspace
     from ensemble.run_dir.reporter import Reporter
 
     Fit = tuple[LearnerSpec, HeldOut]
@@ -82,6 +85,7 @@ def fit_stage(
         tasks, pairs = _tasks(config, specs, folds)
         _say_again_fits(config, [*tasks, *pairs], decided, reporter)
         refuse_faults(config, open_workspace(config), [*tasks, *pairs])
+        _refuse_unsound(open_workspace(config), [*tasks, *pairs], reporter)
         outcome: dict[str, Any] = _counts(execute(config, tasks, reporter), len(tasks))
         reporter.log(f"folds  {outcome['fitted']} fitted, {outcome['kept']} kept")
         for doubt in record_learners(open_workspace(config), specs):
@@ -90,6 +94,36 @@ def fit_stage(
             found = outcome["pairs"] = _counts(execute(config, pairs, reporter), len(pairs))
             reporter.log(f"pairs of folds  {found['fitted']} fitted, {found['kept']} kept")
     return outcome
+
+
+def _refuse_unsound(workspace: Workspace, tasks: Sequence[Fit], reporter: Reporter) -> None:
+    """See that learners that are to be fitted keep the contract on a few generated battles.
+
+    Raises
+    ------
+    ConfigError
+        All faults of all learners, reported together.
+    """
+    specs = {spec.name: spec for spec, _ in unfinished(workspace, tasks)}
+
+    def say(line: str) -> None:
+        reporter.event("checked", what=line)
+        reporter.log(line)
+
+    faults = learner_faults(workspace, specs.values(), say)
+    if faults:
+        told = [
+            "\n".join([f'learner "{name}" fails {_checks(len(found))} of its contract', *found])
+            for name, found in faults.items()
+        ]
+        raise ConfigError(
+            "\n".join(told),
+            hint="`ensemble check CONFIG` asks all of the contract, once they are mended",
+        )
+
+
+def _checks(count: int) -> str:
+    return "1 check" if count == 1 else f"{count} checks"
 
 
 def _tasks(

@@ -47,6 +47,8 @@ class BoostedTrees:
         return both
 
     def _scores(self, matrix: FeatureMatrix) -> FloatArray:
+        if not len(matrix):  # LightGBM gives no row another shape
+            return np.zeros((0, len(self.start)))
         # One thread: several would spin while another process fits.
         scores = [
             booster.predict(matrix.values, raw_score=True, num_threads=1)

@@ -69,6 +69,7 @@ class Handcrafted(BaseLearner):
     version = "4"
     takes_offset = True
     cheap = True
+    symmetric = True
 
     def __init__(
         self,

@@ -84,6 +84,8 @@ class LightGBMStacker(MetaLearner):
         A share is outside (0, 1], there is no seed, or a number is beyond all use.
     """
 
+    symmetric = True
+
     def __init__(
         self,
         start: Literal["mean", "blend", "scaled"] = "scaled",

@@ -66,7 +66,7 @@ class Trees:
 
     def corrections(self, columns: LogitArray) -> FloatArray:
         """Give ``(n, 3)`` to add to the start's logits."""
-        if self.booster is None:
+        if self.booster is None or not len(columns):  # LightGBM gives no row another shape
             return np.zeros((len(columns), 3))
         return np.asarray(self.booster.predict(columns, raw_score=True, num_threads=1))
 
@@ -115,7 +115,7 @@ def columns_of(
         _fill(views[:, i], logits)
     _fill(views[:, -1], total / len(learners))
     order = [meta.feature_names.index(name) for name in feature_names]
-    flat = views.reshape(len(meta), -1)
+    flat = views.reshape(len(meta), views.shape[1] * views.shape[2])
     return np.concatenate([flat, meta.features[:, order]], axis=1) if order else flat
 
 

@@ -64,6 +64,7 @@ class Tfidf(BaseLearner):
     version = "2"
     takes_offset = True
     cheap = True
+    symmetric = True
 
     def __init__(
         self,

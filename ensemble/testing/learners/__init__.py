@@ -1,0 +1,1 @@
+"""What is asked of base learners, a file a subject."""
