@@ -172,6 +172,8 @@ def _distribution(point: EntryPoint) -> tuple[str, str]:
     """Give name and version; metadata may be missing or broken."""
     try:
         known = point.dist
-        return (str(known.name or "unknown"), str(known.version or "")) if known else ("unknown", "")
+        return (
+            (str(known.name or "unknown"), str(known.version or "")) if known else ("unknown", "")
+        )
     except Exception:
         return "unknown", ""

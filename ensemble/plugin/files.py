@@ -14,17 +14,20 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemble.config.plugin_files import split_reference, with_files
 from ensemble.errors import ConfigError, nearest
 from ensemble.once import once
 from ensemble.plugin.faults import own_line, plugin_errors, staying
 from ensemble.plugin.imports import imported_in
-from ensemble.plugin.kept_sources import origin_of
+from ensemble.plugin.kept_sources import keep_source, kept_place, origin_of
 from ensemble.plugin.modules import Home
 from ensemble.plugin.snapshots import Snapshot, public_name, remember, snapshot_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
+
+    from ensemble.config.settings import Config
 
 _LOADING: set[str] = set()
 """Modules that are being run right now."""
@@ -119,6 +122,31 @@ def _with_imported(
 
 def _package(name: str, path: Path) -> str:
     return name if path.stem == "__init__" else name.rpartition(".")[0]
+
+
+def keep_sources(config: Config) -> Config:
+    """Write the plugin files of a config into its run, and give the config that names the copies.
+
+    Raises
+    ------
+    ConfigError
+        A file cannot be read.
+    EnsembleError
+        A copy cannot be written.
+    """
+    run = Path(config.run_dir)
+    return with_files(
+        config, lambda path: str(keep_source(run, current_snapshot(Path(path))).resolve())
+    )
+
+
+def source_place(plugin: str) -> str | None:
+    """Say where in a run the source of a plugin is kept, as ``"file.py:Name"``; None if no file."""
+    found = split_reference(plugin)
+    if found is None:
+        return None
+    snapshot = current_snapshot(found[0])
+    return f"{kept_place(snapshot)}:{found[1]}"
 
 
 class _Finder(MetaPathFinder):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ensemble.config.plugin_files import split_reference
 from ensemble.errors import EnsembleError
 from ensemble.run_dir.layout import PLUGINS
 from ensemble.storage.directories import MANIFEST, atomic_directory, read_manifest
@@ -30,17 +31,39 @@ def keep_source(run: Path, snapshot: Snapshot) -> Path:
         It cannot be written.
     """
     target = run / PLUGINS / snapshot.digest
-    origin = snapshot.paths[snapshot.main]
-    place = target / origin.relative_to(snapshot.root)
+    origin, place = snapshot.paths[snapshot.main], run / kept_place(snapshot)
     if origin == place or _is_whole(target):
         return place
-    manifest = {"file": str(origin.relative_to(snapshot.root)), "origin": str(origin)}
+    manifest = {"file": origin.relative_to(snapshot.root).as_posix(), "origin": str(origin)}
     with atomic_directory(target, manifest) as directory:
         for name, path in snapshot.paths.items():
             copy = directory / path.relative_to(snapshot.root)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(snapshot.texts[name])
     return place
+
+
+def kept_place(snapshot: Snapshot) -> str:
+    """Say where in a run a plugin's own file is kept."""
+    inside = snapshot.paths[snapshot.main].relative_to(snapshot.root).as_posix()
+    return f"{PLUGINS}/{snapshot.digest}/{inside}"
+
+
+def kept_plugin(run: Path, source: object) -> str | None:
+    """Give the plugin that a run keeps the source of, as ``"file.py:Name"`` with its path.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    source
+        What ``source_place`` said; None, and all that is not kept in the run, gives None.
+    """
+    found = split_reference(source) if isinstance(source, str) else None
+    if found is None or found[0].parts[0] != PLUGINS or ".." in found[0].parts:
+        return None
+    path = (run / found[0]).resolve()
+    return f"{path}:{found[1]}" if path.is_file() else None
 
 
 def _kept_directory(path: Path) -> Path | None:

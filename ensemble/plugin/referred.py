@@ -99,7 +99,9 @@ def _attribute(
         target: object = reduce(getattr, name.split("."), module)
     except plugin_errors() as error:
         raise ConfigError(
-            f'{path.name} has no "{name}"', where=str(path), hint=_what_there_is(name, fitting, kind)
+            f'{path.name} has no "{name}"',
+            where=str(path),
+            hint=_what_there_is(name, fitting, kind),
         ) from error
     if not _is_accepted(accepts, target):
         line = _line_of(path, name)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ensemble.errors import PluginError, unknown_name
 from ensemble.plugin.referred import is_reference, refer
-from ensemble.plugin.registered import BrokenPlugin, Registered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ensemble.errors import UnknownNameError
+    from ensemble.plugin.registered import BrokenPlugin, Registered
 
 Target = TypeVar("Target")
 
@@ -177,7 +177,9 @@ class Registry(Generic[Target]):
 
     def _dispute(self, name: str) -> PluginError:
         claims = self._claims[name]
-        names = " and ".join(dict.fromkeys(f'"{one.plugin}" ({one.distribution})' for one in claims))
+        names = " and ".join(
+            dict.fromkeys(f'"{one.plugin}" ({one.distribution})' for one in claims)
+        )
         if any(one.is_builtin for one in claims):
             return PluginError(
                 f'{self.kind} "{name}" is a name of the toolkit\'s own, which keeps it',

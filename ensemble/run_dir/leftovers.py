@@ -29,8 +29,8 @@ def sweep_temporary(run: Path) -> None:
     ----------
     run
         The run directory. Looked at are itself, ``comparisons``, ``plugins``, ``learners``, each
-        learner's directory, and all of ``cache``, ``sources`` and ``tries``. Links to directories are
-        followed, and only names that writing here makes are touched. Runs may share a cache: in
+        learner's directory, and all of ``cache``, ``sources`` and ``tries``. Links to directories
+        are followed, and only names that writing here makes are touched. Runs may share a cache: in
         one that is a link, what another run may just be writing is left alone.
 
     Raises
