@@ -8,12 +8,18 @@ from dataclasses import dataclass, field
 from importlib.metadata import distributions, entry_points
 from typing import TYPE_CHECKING
 
-from ensemble.errors import EnsembleError
+from ensemble.errors import EnsembleError, InputError, unknown_name
 from ensemble.plugin.faults import own_line, plugin_errors, staying
 from ensemble.plugin.hook_checks import hook_faults, hooks_of
 from ensemble.plugin.referred import other_api
-from ensemble.plugin.registered import DISTRIBUTION
-from ensemble.plugin.selection import ALLOWED, allowed_names, why_left_out
+from ensemble.plugin.registered import DISTRIBUTION, FILE
+from ensemble.plugin.selection import (
+    ALLOWED,
+    allowed_names,
+    leave_out,
+    same_name,
+    why_left_out,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -71,6 +77,16 @@ class Found:
         """Whether it was taken in."""
         return self.error is None
 
+    @property
+    def is_builtin(self) -> bool:
+        """Whether the toolkit brings it."""
+        return self.distribution.partition(" ")[0] == DISTRIBUTION
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file, of no distribution."""
+        return self.distribution.startswith(FILE)
+
     def fail(self, error: BaseException) -> None:
         """Note what it raised, and in which line."""
         line = own_line(error)
@@ -122,10 +138,25 @@ def find_installed() -> Iterator[Found]:
     yield from _not_installed(points)
 
 
-def installed_names() -> list[str]:
-    """List the names that installed plugins, and their distributions, go by."""
+def check_left_out(names: Iterable[str]) -> None:
+    """Have installed plugins of these names, or of distributions of these names, left out.
+
+    Raises
+    ------
+    UnknownNameError
+        There is none; says which is near and which exist.
+    InputError
+        It is the toolkit's own.
+    """
     points = list(_entry_points())
-    return sorted({name for one in points for name in (one.name, _distribution(one)[0])})
+    known = {name for one in points for name in (one.name, _distribution(one)[0])}
+    own = {name for one in points if _is_own(one) for name in (one.name, _distribution(one)[0])}
+    for name in names:
+        if same_name(name, own):
+            raise InputError(f'"{name}" is the toolkit\'s own, and cannot be left out')
+        if not same_name(name, known):
+            raise unknown_name("plugin", name, known - own)
+    leave_out(names)
 
 
 def _load(found: Found, point: EntryPoint) -> None:
@@ -139,7 +170,9 @@ def _load(found: Found, point: EntryPoint) -> None:
 def _not_installed(points: Iterable[EntryPoint]) -> Iterator[Found]:
     """Give what the environment asks for and is not there."""
     known = {name for one in points for name in (one.name, _distribution(one)[0])}
-    for name in sorted((allowed_names() or frozenset()) - known):
+    for name in sorted(allowed_names() or ()):
+        if same_name(name, known):
+            continue
         yield Found(name, "not installed", error=f"{ALLOWED} names it, and it is not installed")
 
 
@@ -172,8 +205,8 @@ def _distribution(point: EntryPoint) -> tuple[str, str]:
     """Give name and version; metadata may be missing or broken."""
     try:
         known = point.dist
-        return (
-            (str(known.name or "unknown"), str(known.version or "")) if known else ("unknown", "")
-        )
-    except Exception:
-        return "unknown", ""
+        if known is not None:
+            return str(known.name or "unknown"), str(known.version or "")
+    except Exception:  # noqa: S110 - then nobody knows them
+        pass
+    return "unknown", ""

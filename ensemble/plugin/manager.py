@@ -34,6 +34,10 @@ def _subclass_of(base: type) -> Callable[[object], bool]:
     return lambda target: isinstance(target, type) and issubclass(target, base)
 
 
+def _is_loader(target: object) -> bool:
+    return callable(target) and not isinstance(target, type)
+
+
 class Manager:
     """All plugins of one process and everything they registered.
 
@@ -65,7 +69,7 @@ class Manager:
         self.feature_sets: Registry[FeatureSet] = Registry(
             "feature set", lambda target: isinstance(target, FeatureSet), self.broken
         )
-        self.loaders: Registry[Loader] = Registry("loader", callable, self.broken)
+        self.loaders: Registry[Loader] = Registry("loader", _is_loader, self.broken)
         for found in find_installed() if discover else ():
             self._adopt(found)
         for name, plugin in (extra or {}).items():

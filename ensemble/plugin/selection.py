@@ -33,23 +33,22 @@ def why_left_out(name: str, distribution: str) -> str | None:
     distribution
         Name of its distribution, which stands for all plugins in it.
     """
-    mine = {_plain(name), _plain(distribution)}
-    if mine & set(map(_plain, _names(LEFT_OUT))):
+    if any(same_name(one, (name, distribution)) for one in _names(LEFT_OUT)):
         return "left out by --no-plugin"
     allowed = allowed_names()
-    if allowed is not None and not mine & set(map(_plain, allowed)):
-        return f"left out: {ALLOWED} does not name it"
-    return None
+    if allowed is None or any(same_name(one, (name, distribution)) for one in allowed):
+        return None
+    return f"left out: {ALLOWED} does not name it"
+
+
+def same_name(name: str, others: Iterable[str]) -> bool:
+    """Say whether a name is among others; case, and ``-`` or ``_``, make no difference."""
+    return _plain(name) in set(map(_plain, others))
 
 
 def allowed_names() -> frozenset[str] | None:
     """Give the names of ``ENSEMBLE_PLUGINS``; None where it is not set."""
     return None if os.environ.get(ALLOWED) is None else _names(ALLOWED)
-
-
-def left_out_names() -> frozenset[str]:
-    """Give the names of ``--no-plugin``."""
-    return _names(LEFT_OUT)
 
 
 def _names(variable: str) -> frozenset[str]:
