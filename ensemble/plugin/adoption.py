@@ -114,7 +114,7 @@ def own_file(plugin: object) -> str | None:
 
 def find_installed() -> Iterator[Found]:
     """Import the plugins that are installed and wanted, the toolkit's own first."""
-    points = sorted(_entry_points(), key=lambda point: (not _is_own(point), point.name))
+    points = sorted(_entry_points(), key=lambda one: (not _is_own(one), one.name, _told(one)))
     own = {point.name for point in points if _is_own(point)}
     counts = Counter(point.name for point in points)
     for point in points:

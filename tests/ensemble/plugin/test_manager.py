@@ -126,7 +126,7 @@ def test_a_name_and_a_target_that_are_exchanged_are_said_to_be(target: Any) -> N
     assert "the name comes first: register(name, target)" in manager.broken[0].error
 
 
-@pytest.mark.parametrize("target", ["no_colon", ":X", "module:"])
+@pytest.mark.parametrize("target", ["no_colon", ":X", "module:", ""])
 def test_a_target_that_names_no_module_and_class_is_refused(target: str) -> None:
     manager = Manager({"odd": _learners(("x", target))}, discover=False)
     with pytest.raises(PluginError, match='its target is no "module:name"'):
