@@ -151,26 +151,27 @@ def _place(plugin: object) -> str:
 def _read_back(plugin: object, name: str) -> Any:
     value = _stored(plugin, name)
     try:
-        plain = _plain(value)
-        canonical_json(plain)
+        written = plain(value)
+        canonical_json(written)
     except (TypeError, ValueError) as error:
         raise PluginError(
             f'parameter "{name}" cannot be written as JSON: {value!r}',
             where=_place(plugin),
             hint="use strings, finite numbers, booleans, lists, tables, paths or enumerations",
         ) from error
-    return plain
+    return written
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Give a parameter as JSON has it; see ``plain_parameters``."""
     if isinstance(value, enum.Enum):
-        return _plain(value.value)
+        return plain(value.value)
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, set | frozenset):
-        return sorted((_plain(item) for item in value), key=canonical_json)
+        return sorted((plain(item) for item in value), key=canonical_json)
     if isinstance(value, collections.abc.Mapping):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: plain(item) for name, item in value.items()}
     return str(value) if isinstance(value, pathlib.Path) else value
 
 
