@@ -67,6 +67,7 @@ def with_files(config: Config, change: Callable[[str], str]) -> Config:
     stack = config.stack
     asked = {"meta_learner": stack.meta_learner and named(stack.meta_learner)}
     others = {name: _mapped(getattr(stack, name), named) for name in ("features", "parameters")}
+    others["choose"] = short_name(stack.choose)  # the candidate that a meta-learner is
     return config.model_copy(
         update={
             "plugins": [change(path) for path in config.plugins],
