@@ -45,8 +45,8 @@ PROGRAM = (
 """For ``python -c``, with the parent's module path as JSON."""
 
 _NOT_INSTALLED = (
-    "worker processes know only installed plugins; for one that was given in Python, "
-    'set executor = "in-process"'
+    "worker processes know plugins that are installed or in a file; for one that was given in "
+    'Python, set executor = "in-process"'
 )
 
 

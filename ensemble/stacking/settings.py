@@ -14,7 +14,7 @@ from ensemble.oof.kept import NOTHING_KEPT, read_kept
 from ensemble.oof.spec import LearnerSpec
 from ensemble.plugin.code import as_known
 from ensemble.plugin.contract import contract_faults, resources_of
-from ensemble.plugin.manager import get_manager
+from ensemble.plugin.manager import GIVEN, get_manager
 from ensemble.plugin.parameters import build, plain_parameters
 from ensemble.redact import without_secrets
 from ensemble.stacking.candidates import simple_candidates
@@ -187,6 +187,7 @@ def _check_learner(spec: LearnerSpec, config: Config) -> None:
     check_offset(spec, uses)
     _check_seeds(spec)
     _check_devices(spec, config.execution)
+    _check_workers(spec, config.execution)
 
 
 def _check_meta_learner(make: Callable[[], MetaLearner]) -> None:
@@ -218,6 +219,18 @@ def _check_devices(spec: LearnerSpec, execution: Execution) -> None:
             f"one fold is to be fitted on {gpus} GPUs, and [execution] gives it {single[0]} alone",
             where=f'learner "{spec.name}"',
             hint='leave devices empty and device at "auto", or give each fold one GPU',
+        )
+
+
+def _check_workers(spec: LearnerSpec, execution: Execution) -> None:
+    """Refuse worker processes to a plugin that they cannot find."""
+    entry = get_manager().base_learners.entry(spec.plugin)
+    if execution.executor == "processes" and entry.distribution == GIVEN:
+        raise ConfigError(
+            "worker processes know plugins that are installed or in a file, and this one was given "
+            "in Python",
+            where=spec.where,
+            hint='set executor = "in-process", or name the plugin as "FILE.py:CLASS"',
         )
 
 
