@@ -18,9 +18,9 @@ from click.testing import CliRunner
 
 import ensemble_plugins
 from ensemble.cli import cli
+from ensemble.plugin.describe import described_parameters, summary
 from ensemble.plugin.manager import Manager
 from ensemble_features.catalog import markdown_table
-from ensemble_plugins.language_model import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -78,7 +78,7 @@ def _families(kinds: dict[str, type]) -> list[dict[str, type]]:
 
 def _learners(family: dict[str, type]) -> str:
     """Describe classes: their docstrings, the defaults that differ, one table of parameters."""
-    leads = [_parts(kind)[0] for kind in family.values()]
+    leads = [summary(kind) for kind in family.values()]
     if len(family) > 1:
         leads = [f"- `{name}`: {lead}" for name, lead in zip(family, leads, strict=True)]
     defaults = [_defaults(kind) for kind in family.values()]
@@ -127,41 +127,11 @@ def _linked(text: str) -> str:
 
 def _meanings(kind: type) -> dict[str, str]:
     """Give the description of each parameter of a class, in the order of its signature."""
-    described: dict[str, str] = {}
-    for each in reversed(kind.__mro__):
-        described |= _described(each)
-    return {name: described[name] for name in inspect.signature(kind).parameters}
+    return {one.name: one.meaning.replace("|", "\\|") for one in described_parameters(kind)}
 
 
 def _defaults(kind: type) -> dict[str, str]:
-    parameters = inspect.signature(kind).parameters
-    return {name: _default(each.default) for name, each in parameters.items()}
-
-
-def _parts(kind: type) -> tuple[str, dict[str, str]]:
-    """Give a class's docstring up to the sections, and the sections by title."""
-    text = inspect.cleandoc(kind.__doc__ or "").replace("``", "`")
-    lead, *sections = re.split(r"^(\w+)\n-+\n", text, flags=re.MULTILINE)
-    return lead.strip(), dict(zip(sections[::2], sections[1::2], strict=True))
-
-
-def _described(kind: type) -> dict[str, str]:
-    """Give a class's own descriptions of parameters; "See `Class`." is looked up there."""
-    found = _descriptions(_parts(kind)[1].get("Parameters", ""))
-    for name, text in found.items():
-        if other := re.fullmatch(r"See `(\w+Settings)`\.", text):
-            found[name] = _described(getattr(settings, other[1]))[name]
-    return found
-
-
-def _descriptions(section: str) -> dict[str, str]:
-    """Read names, which may share a line, and the indented text below them."""
-    found = re.findall(r"^(\S.*)\n((?:[ \t].*\n?|\n)+)", section, flags=re.MULTILINE)
-    return {
-        name: " ".join(text.split()).replace("|", "\\|")
-        for names, text in found
-        for name in names.split(" : ")[0].split(", ")
-    }
+    return {one.name: _default(one.default) for one in described_parameters(kind)}
 
 
 def _default(value: object) -> str:

@@ -21,6 +21,7 @@ from ensemble.config.settings import Config
 from ensemble.errors import ArtifactError, DataError, InputError
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.store import FoldStore
+from ensemble.plugin.given import named_plugins
 from ensemble.run_dir.layout import CONFIG, REPORT, STACK, SUBMISSION
 from ensemble.run_dir.stack_files import read_verdict
 from ensemble.stages.audit import prove_stage
@@ -57,7 +58,8 @@ def run(
     ----------
     config
         The path of a config, its tables as a dictionary, whose relative paths start in the current
-        directory, or a ``Config``.
+        directory, or a ``Config``. In a dictionary a learner may be a class or an instance of one,
+        by itself or as its ``plugin``; so may the ``meta_learner``.
     refit, keep
         Learners whose fits, where other code of their plugin has made them, are made anew or kept.
     progress
@@ -401,7 +403,7 @@ def _settings(config: str | Path | Mapping[str, Any] | Config) -> Config:
         return check_config(config, Path.cwd())
     if isinstance(config, str | Path):
         return load_config(Path(config))
-    return parse_config(_plain(dict(config)), Path.cwd() / CONFIG)
+    return parse_config(_plain(named_plugins(dict(config))), Path.cwd() / CONFIG)
 
 
 def _plain(value: Any) -> Any:

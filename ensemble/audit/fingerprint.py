@@ -23,6 +23,7 @@ from ensemble.run_dir.layout import (
     FOLDS_RECORD,
     KEPT,
     LEARNERS,
+    PLUGINS,
     STACK,
     SUBMISSION,
     SUBMISSION_RECORD,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.registry import Registry
 
-VERSION = 8
+VERSION = 9
 """Raise it when the audit comes to check something else: an audit of before is none."""
 
 FILES = (
@@ -52,7 +53,7 @@ FILES = (
     SUBMISSION,
     SUBMISSION_RECORD,
 )
-TREES = (LEARNERS, STACK, TRIES)
+TREES = (LEARNERS, STACK, TRIES, PLUGINS)
 
 
 def subject_of(run: Path) -> str:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ensemble.battles.held_out import REFIT, HeldOut, fold_pairs
+from ensemble.config.plugin_files import split_reference
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.staleness import compare_key
+from ensemble.plugin.kept_sources import kept_plugin
 from ensemble.plugin.manager import get_manager
 from ensemble.run_dir.layout import OOF, TRAIN_IDS
 from ensemble.run_dir.tables import read_table
@@ -91,7 +93,7 @@ def check_fit(
     _check_predicted(name, predicted, fit.held_out, truth, ledger)
     if asked is not None:
         _check_made_with(name, manifest, asked, ledger)
-    if _is_unknown(manifest):
+    if _is_unknown(store, manifest):
         ledger.note(ledger.unknown, fit.learner)
         return
     _check_trained(name, trained, fit.held_out, truth, ledger)
@@ -123,11 +125,13 @@ def _check_made_with(
         ledger.note(ledger.absent, f"{file} of learner {spec.name}")
 
 
-def _is_unknown(manifest: Mapping[str, Any]) -> bool:
+def _is_unknown(store: FoldStore, manifest: Mapping[str, Any]) -> bool:
     """Say whether the learner is of a kind that brings predictions from outside."""
-    said = manifest["training_rows"] != "recorded"
+    said, plugin = manifest["training_rows"] != "recorded", manifest["plugin"]
+    if split_reference(plugin) is not None:
+        plugin = kept_plugin(store.run, manifest.get("plugin_source"))
     try:
-        return not get_manager().base_learners.get(manifest["plugin"]).trains
+        return bool(said) if plugin is None else not get_manager().base_learners.get(plugin).trains
     except EnsembleError:  # not installed here: what was recorded then has to do
         return bool(said)
 
@@ -217,7 +221,7 @@ def _check_same_fit(
     except ArtifactError as error:
         ledger.fail(title, error.message)
         return None
-    if manifest["key"] != key or _is_unknown(manifest):
+    if manifest["key"] != key or _is_unknown(store, manifest):
         ledger.fail(title, "the fit of it that is there is another, or of unknown rows")
         return None
     ledger.record(title, (), "", "the same key")

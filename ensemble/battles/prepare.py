@@ -17,6 +17,7 @@ from ensemble.battles.raw import kinds_of
 from ensemble.battles.refused_files import check_file_kind
 from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE, TEST_SOURCE
 from ensemble.battles.swap import sides_by_hash
+from ensemble.config.plugin_files import short_name
 from ensemble.config.secrets import resolved_secrets, with_secrets
 from ensemble.config.settings import Source
 from ensemble.errors import ArtifactError, DataError
@@ -155,8 +156,13 @@ def prepared_settings(config: Config) -> dict[str, Any]:
     return {
         "near_duplicate_threshold": folds.near_duplicate_threshold,
         "embedding_threshold": folds.embedding_threshold if folds.embeddings else None,
-        "readings": [without_secrets(r.model_dump(exclude=apart)) for r in config.readings()],
+        "readings": [_settings_of(reading, apart) for reading in config.readings()],
     }
+
+
+def _settings_of(reading: Reading, apart: set[str]) -> dict[str, Any]:
+    settings: dict[str, Any] = without_secrets(reading.model_dump(exclude=apart))
+    return settings | {"loader": reading.loader and short_name(reading.loader)}
 
 
 def read_battles(run: Path) -> tuple[pl.DataFrame, str]:
@@ -360,7 +366,7 @@ def _load_as(reading: Reading, source: str, role: str, **options: Any) -> Loaded
         text_format=reading.text_format,
         loader=get_manager().loaders.get(reading.loader) if reading.loader else None,
         loader_options=resolved_secrets(reading.options, f"options of {reading.path}"),
-        loader_name=reading.loader or "",
+        loader_name=short_name(reading.loader or ""),
         **options,
     )
 

@@ -8,12 +8,13 @@ from io import TextIOWrapper
 import click
 
 from ensemble.cli import inspect as asking
+from ensemble.cli import new_plugin as beginning
 from ensemble.cli import run as making
 from ensemble.cli.shared import cli
 from ensemble.errors import EnsembleError, printable
 from ensemble.redact import redact
 
-__all__ = ["asking", "cli", "main", "making"]
+__all__ = ["asking", "beginning", "cli", "main", "making"]
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""

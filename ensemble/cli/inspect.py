@@ -254,50 +254,34 @@ def validate(submission: Path, test: Path, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("name", required=False)
 @json_option
-def learners(as_json: bool) -> None:
-    """List learners, feature sets and what else is installed."""
-    from ensemble.plugin.manager import get_manager
+def learners(name: str | None, as_json: bool) -> None:
+    """List learners, feature sets and what else is installed; of NAME, its parameters.
 
-    with only_results():
-        manager = get_manager()
-    registries = (
-        manager.base_learners,
-        manager.meta_learners,
-        manager.feature_sets,
-        manager.loaders,
-    )
-    rows = [
-        {
-            "kind": registry.kind,
-            "name": entry.name,
-            "plugin": entry.plugin,
-            "distribution": entry.distribution,
-        }
-        for registry in registries
-        for entry in registry
-    ]
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        click.echo(f"{row['kind']:<13}  {row['name']:<16}  {row['plugin']} ({row['distribution']})")
+    NAME is a registered name, or FILE.py:CLASS. Of each parameter its type, its default and what it
+    means are shown, as the class says them.
+    """
+    from ensemble.cli.plugins import show_names, show_parameters
+
+    if name is None:
+        show_names(as_json=as_json)
+    else:
+        show_parameters(name, as_json=as_json)
 
 
 @cli.command()
+@click.option("--strict", is_flag=True, help="Exit with 1 where anything is wrong with one.")
 @json_option
-def plugins(as_json: bool) -> None:
-    """List plugins, and those skipped with their errors."""
-    from ensemble.plugin.manager import get_manager
+def plugins(strict: bool, as_json: bool) -> None:
+    """List plugins, with what each brings and what is wrong with it.
 
-    with only_results():
-        manager = get_manager()
-    found = [{"name": name, "distribution": where} for name, where in manager.plugins()]
-    broken = [vars(item) for item in manager.broken]
-    if as_json:
-        click.echo(json.dumps({"plugins": found, "broken": broken}, indent=2))
-        return
-    for item in found:
-        click.echo(f"{item['name']}  {item['distribution']}")
-    for item in broken:
-        click.echo(f"{item['name']}  {item['distribution']}  SKIPPED: {item['error']}")
+    One that something is wrong with is set aside until a config needs it. ENSEMBLE_PLUGINS names
+    the installed plugins that are loaded beside the built-ins (empty: none); `ensemble --no-plugin
+    NAME ...` leaves one out. What other plugins than the built-ins register is imported here, to
+    see whether it can be.
+    """
+    from ensemble.cli.plugins import show_plugins
+
+    if show_plugins(as_json=as_json) and strict:
+        sys.exit(1)

@@ -42,9 +42,32 @@ keep_option = click.option(
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--plugin",
+    "files",
+    type=path_type,
+    multiple=True,
+    metavar="FILE.py",
+    help="Load the hooks of a file too, and keep it in the run; may be repeated.",
+)
+@click.option(
+    "--no-plugin",
+    "left_out",
+    multiple=True,
+    metavar="NAME",
+    help="Load no installed plugin of this name; may be repeated.",
+)
 @click.version_option(__version__, prog_name="ensemble")
-def cli() -> None:
+def cli(files: tuple[Path, ...], left_out: tuple[str, ...]) -> None:
     """Honest out-of-fold predictions and stacking for human-preference prediction."""
+    if left_out:
+        from ensemble.plugin.adoption import check_left_out
+
+        check_left_out(left_out)
+    if files:
+        from ensemble.config.plugin_files import add_files
+
+        add_files(files)
 
 
 @contextmanager

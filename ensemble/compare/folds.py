@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ensemble.config.plugin_files import short_name, short_names
 from ensemble.errors import ArtifactError
 from ensemble.evaluation.losses import softmax
 from ensemble.oof.fold_key import fold_name
@@ -125,10 +126,10 @@ def _check_alike(manifests: Mapping[str, Mapping[str, Any]], learner: Learner, w
     made_by = next(iter(shared.values()))
     parameters = made_by.get("parameters", {})
     by_content = {*made_by.get("dependencies", {}), *made_by.get("files", {})} - {*parameters}
-    asked = without_secrets(dict(learner.parameters))
+    asked = short_names(without_secrets(dict(learner.parameters)))
     given = {k: v for k, v in asked.items() if k not in by_content}
     changed = [k for k, v in given.items() if parameters.get(k) != v]
-    if made_by.get("plugin") != learner.plugin or changed:
+    if made_by.get("plugin") != short_name(learner.plugin) or changed:
         raise ArtifactError(
             "its predictions were made with other settings than the config has now: "
             + (", ".join(changed) or f"plugin {made_by.get('plugin')}"),

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from ensemble.config.explain import explain
 from ensemble.config.paths import anchored, moved
+from ensemble.config.plugin_files import remember_files
 from ensemble.config.secrets import References
 from ensemble.config.settings import LEARNER_KEYS, Config
 from ensemble.config.validation import faults_of, is_copied_run, place_faults
@@ -47,14 +48,14 @@ def load_config(path: Path) -> Config:
     -----
     The config that a run keeps is of the directory that it lies in, copied or moved.
     """
-    config = parse_config(_read_toml(path), path)
+    config = _parsed(_read_toml(path), path)
     place = path.resolve().parent
     if not is_copied_run(config, path.resolve()):
-        return config
+        return remember_files(config)
     # A run is the directory that it lies in: a copy does not write over what it is a copy of.
     config = moved(config, place)
     _refuse(place_faults(config, None), path)
-    return config
+    return remember_files(config)
 
 
 def load_run_config(run: Path) -> Config:
@@ -80,11 +81,15 @@ def load_run_config(run: Path) -> Config:
     path = run / CONFIG
     config, faults = _resolved(_read_toml(path), path)
     _refuse(faults, path)
-    return moved(config, run.resolve())
+    return remember_files(moved(config, run.resolve()))
 
 
 def parse_config(raw: dict[str, Any], path: Path) -> Config:
     """Check a config that has been read; ``path`` is named in errors and anchors paths."""
+    return remember_files(_parsed(raw, path))
+
+
+def _parsed(raw: dict[str, Any], path: Path) -> Config:
     config, faults = _resolved(raw, path)
     _refuse([*faults, *place_faults(config, path)], path)
     return config
@@ -107,7 +112,7 @@ def check_config(config: Config, directory: Path) -> Config:
     """
     config, faults = _completed(config, directory)
     _refuse([*faults, *place_faults(config, None)], directory)
-    return config
+    return remember_files(config)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

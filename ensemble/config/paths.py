@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemble.config.plugin_files import with_files
 from ensemble.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def anchored(config: Config, directory: Path, faults: list[str]) -> Config:
             return place
         return path
 
-    return _with_paths(config, absolute)
+    return with_files(_with_paths(config, absolute), absolute)
 
 
 def check_utf8(path: Path) -> None:
@@ -90,7 +91,11 @@ def moved(config: Config, now: Path) -> Config:
         taken = together and path.is_relative_to(base)
         return str(beside(path)) if taken or (not _exists(path) and _exists(beside(path))) else text
 
-    return _with_paths(config, found).model_copy(update={"run_dir": str(now)})
+    def found_file(text: str) -> str:
+        return str(beside(Path(text))) if Path(text).is_relative_to(was) else found(text)
+
+    at_home = with_files(_with_paths(config, found), found_file)
+    return at_home.model_copy(update={"run_dir": str(now)})
 
 
 def _inputs(config: Config) -> list[str]:

@@ -134,11 +134,12 @@ class Config(_Table):
     """A whole config.
 
     ``base_dir`` is where relative paths among learners' parameters start; like all paths it is
-    itself taken from the config's directory.
+    itself taken from the config's directory. ``plugins`` are files of Python with hooks.
     """
 
     run_dir: str
     base_dir: str = "."
+    plugins: list[str] = []
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
     sources: Annotated[list[Source], Field(min_length=1)]
     test: Reading | None = None

@@ -106,7 +106,7 @@ def _own(
     workspace: Workspace, spec: LearnerSpec, own: Callable[..., dict[str, Any]], rows: int
 ) -> Finding:
     battles = _spread(workspace.battles.filter(pl.col("role") == "target"), rows)
-    where = f'learner "{spec.name}" (plugin "{spec.plugin}"), own check'
+    where = f'learner "{spec.name}" (plugin "{spec.plugin_name}"), own check'
     with TemporaryDirectory() as cache:
         context = FitContext(
             cache_directory=Path(cache), device=workspace.device, threads=workspace.threads
@@ -130,7 +130,7 @@ def _stored(workspace: Workspace, spec: LearnerSpec, fold: int | None, rows: int
         return Finding(spec.name, what, None, "there is no row that it has predicted")
     battles = _spread(asked, rows)
     stored = read_logits(directory / (TEST if fold is None else OOF), battles["id"])
-    where = f'learner "{spec.name}" (plugin "{spec.plugin}"), {what}'
+    where = f'learner "{spec.name}" (plugin "{spec.plugin_name}"), {what}'
     try:
         model = workspace.store.load(spec, fold)
         found = predict_validated(model, battles, where)

@@ -20,6 +20,7 @@ from ensemble.oof.seeds import fit_seeds
 from ensemble.oof.store import is_complete
 from ensemble.oof.teachers import SoftLabels, check_fitted
 from ensemble.plugin.base import FitContext
+from ensemble.plugin.files import source_place
 from ensemble.plugin.manager import get_manager
 from ensemble.run_dir.layout import MODEL, OOF, TEST, TRAIN_IDS
 from ensemble.run_dir.tables import write_table
@@ -100,7 +101,7 @@ class _FoldJob:
     @property
     def where(self) -> str:
         what = self.held_out.label
-        return f'learner "{self.spec.name}" (plugin "{self.spec.plugin}"), {what}'
+        return f'learner "{self.spec.name}" (plugin "{self.spec.plugin_name}"), {what}'
 
     def run(self, directory: Path, progress: Callable[..., None] | None) -> None:
         made_by = self._fit_key()
@@ -146,7 +147,7 @@ class _FoldJob:
         progress: Callable[..., None] | None,
         teachers: dict[str, LogitArray],
     ) -> FitContext:
-        cache = self.workspace.cache_directory / self.spec.plugin
+        cache = self.workspace.cache_directory / self.spec.cache_name
         cache.mkdir(parents=True, exist_ok=True)
         context = FitContext(
             cache_directory=cache,
@@ -167,8 +168,9 @@ class _FoldJob:
         kind = type(self.spec.prototype)
         return {
             "learner": self.spec.name,
-            "plugin": self.spec.plugin,
+            "plugin": self.spec.plugin_name,
             "plugin_version": kind.version,
+            "plugin_source": source_place(self.spec.plugin),
             "distribution": entry.distribution,
             "parameters": self.spec.all_parameters(),
             "fold": self.held_out.to_json(),

@@ -134,7 +134,7 @@ def check_offset(spec: LearnerSpec, uses: Uses) -> None:
     if asking:
         raise ConfigError(
             f'source "{asking[0]}" has logit_adjustment = true, and the learner takes none',
-            where=f'learner "{spec.name}", plugin "{spec.plugin}"',
+            where=f'learner "{spec.name}", plugin "{spec.plugin_name}"',
             hint='set logit_adjustment = false (reweight = "labels" serves every learner), or '
             "leave the learner out",
         )

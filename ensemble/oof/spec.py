@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemble.config.plugin_files import short_name, short_names
 from ensemble.config.secrets import resolved_secrets, with_secrets
 from ensemble.errors import ConfigError, DataError, nearest
 from ensemble.once import once
@@ -33,7 +35,7 @@ class LearnerSpec:
     name
         Name in the config and in the run directory.
     plugin
-        Registered name of its plugin.
+        Registered name of its plugin, or ``"file.py:Name"`` with the file's path.
     parameters
         As given in the config, defaults left out.
     base_directory
@@ -92,7 +94,19 @@ class LearnerSpec:
     @property
     def where(self) -> str:
         """Name learner and plugin, for errors."""
-        return f'learner "{self.name}", plugin "{self.plugin}"'
+        return f'learner "{self.name}", plugin "{self.plugin_name}"'
+
+    @property
+    def plugin_name(self) -> str:
+        """Name the plugin wherever its file lies, as keys and manifests do."""
+        return short_name(self.plugin)
+
+    @cached_property
+    def cache_name(self) -> str:
+        """Name a directory for what the plugin keeps of single rows; edited code has another."""
+        if self.plugin_name in get_manager().base_learners:
+            return self.plugin
+        return re.sub(r"[^\w.-]+", "-", f"{self.plugin_name}-{self.code()['source'][:12]}")
 
     def check_secrets(self) -> None:
         """See that its secrets are set, before it is put to work.
@@ -112,7 +126,7 @@ class LearnerSpec:
         """
         learner = self.prototype
         return {
-            "plugin": self.plugin,
+            "plugin": self.plugin_name,
             "code": self.kept.stands_for(self.code()),
             "version": type(learner).version,
             "parameters": placeless(
@@ -132,9 +146,9 @@ class LearnerSpec:
     def all_parameters(self) -> dict[str, Any]:
         """Give all parameters but secrets, defaults included, as the config has them.
 
-        Paths stand as they were given.
+        Paths stand as they were given, but for those of plugin files: what these hold counts.
         """
-        return dict(without_secrets(self._asked[1] | dict(self.parameters)))
+        return dict(short_names(without_secrets(self._asked[1] | dict(self.parameters))))
 
     def key_parts(self) -> dict[str, Any]:
         """Say everything about the learner that its predictions depend on; files by content.

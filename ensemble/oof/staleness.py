@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemble.config.plugin_files import short_name, short_names
 from ensemble.config.source_settings import SourceSettings
 from ensemble.errors import ConfigError, EnsembleError
 from ensemble.oof.dependencies import labelers, resolve_sources
@@ -91,12 +92,12 @@ def given_differences(
     made_by: Mapping[str, Any], plugin: str, parameters: Mapping[str, Any]
 ) -> Iterator[str]:
     """Say in what a fold differs from the plugin and the parameters that a config writes out."""
-    if made_by.get("plugin") != plugin:
-        yield _told("plugin", made_by.get("plugin"), plugin)
+    if made_by.get("plugin") != short_name(plugin):
+        yield _told("plugin", made_by.get("plugin"), short_name(plugin))
         return
     stored = made_by.get("parameters", {})
     by_content = {*made_by.get("dependencies", {}), *made_by.get("files", {})}
-    for name, value in without_secrets(dict(parameters)).items():
+    for name, value in short_names(without_secrets(dict(parameters))).items():
         if name in by_content and name not in stored:
             continue
         if name not in stored or not _same(stored[name], value):

@@ -7,7 +7,7 @@ predicted come back as NaN.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,13 @@ import polars as pl
 
 from ensemble.battles.held_out import HeldOut, fold_pairs
 from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
-from ensemble.errors import ArtifactError
+from ensemble.config.plugin_files import short_name
+from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.fold_key import fold_name
 from ensemble.oof.models import load_model
 from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.contract import dependencies_of
+from ensemble.plugin.kept_sources import kept_plugin
 from ensemble.redact import without_secrets
 from ensemble.run_dir.layout import LEARNERS, MODEL, OOF, OOF_SEEDS, TEST
 from ensemble.run_dir.stack_files import peek_manifest
@@ -139,6 +141,7 @@ class FoldStore:
         directory = self.directory(spec.name, fold)
         manifest = self.read(spec.name, fold)
         if not any_code:
+            spec = _by_its_source(self.run, manifest, spec)
             _check_code(manifest["key_parts"], spec, directory)
         if difference := _difference(manifest["key_parts"], spec):
             raise ArtifactError(
@@ -279,6 +282,19 @@ class FoldStore:
     def folds(self, models: str) -> list[int | None]:
         """Say which fitted models stand behind ``"folds"`` or ``"refit"``."""
         return [None] if models == "refit" else list(range(self.n_splits))
+
+
+def _by_its_source(run: Path, manifest: Mapping[str, Any], spec: LearnerSpec) -> LearnerSpec:
+    """Give a learner whose plugin is a file with the source that made the model, as it is kept."""
+    kept, made_by = kept_plugin(run, manifest.get("plugin_source")), manifest["key_parts"]
+    if kept is None or short_name(kept) != spec.plugin_name:
+        return spec
+    try:
+        now = spec.settings()["code"]
+    except EnsembleError:  # the file is gone, or faulty by now
+        now = None
+    is_current = now is not None and made_by.get("code") == as_known(now, made_by.get("code"))
+    return spec if is_current else replace(spec, plugin=kept)
 
 
 def _check_code(made_by: Mapping[str, Any], spec: LearnerSpec, directory: Path) -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble import errors
 from ensemble.battles.held_out import HeldOut
+from ensemble.config.plugin_files import remember_files
 from ensemble.config.settings import Config
 from ensemble.errors import EnsembleError, LearnerError, UnknownNameError
 from ensemble.once import one_verb
@@ -44,8 +45,8 @@ PROGRAM = (
 """For ``python -c``, with the parent's module path as JSON."""
 
 _NOT_INSTALLED = (
-    "worker processes know only installed plugins; for one that was given in Python, "
-    'set executor = "in-process"'
+    "worker processes know plugins that are installed or in a file; for one that was given in "
+    'Python, set executor = "in-process"'
 )
 
 
@@ -93,7 +94,7 @@ def main() -> None:
     """Answer requests until the parent closes the pipe, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this one
     requests, replies = _own_pipes()
-    config = Config.model_validate_json(requests.get())
+    config = remember_files(Config.model_validate_json(requests.get()))
     opened = Opened(config)
     with one_verb():
         while True:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble.plugin.members import Members, is_foreign
 from ensemble.plugin.modules import module_texts, text_digest
+from ensemble.plugin.snapshots import qualified_name
 from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _described(target: object, own: Members) -> Any:
     for kind in kinds:
         texts |= own.texts(kind.__module__)
     of = own.of_class if isinstance(target, type) else own.of
-    members = {f"{kind.__module__}.{kind.__qualname__}": of(kind) for kind in kinds}  # type: ignore[arg-type]
+    members = {qualified_name(kind): of(kind) for kind in kinds}  # type: ignore[arg-type]
     return {"members": members, "modules": texts}
 
 

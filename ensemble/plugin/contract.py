@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemble.config.plugin_files import short_name, short_names
 from ensemble.errors import LearnerError
 from ensemble.plugin.base import BaseLearner, Resources
 from ensemble.plugin.faults import call_plugin, plugin_errors
@@ -80,7 +81,8 @@ def dependencies_of(learner: BaseLearner, where: str) -> dict[str, Any]:
         if not isinstance(value, Path) and not _is_json(value):
             what = f'for "{name}" a {type(value).__name__}, neither a path nor JSON'
             raise _nonsense("dependencies()", what, where)
-    return dict(found)
+    # A plugin that is a file counts by what it holds, wherever it lies.
+    return {short_name(name): short_names(value) for name, value in found.items()}
 
 
 def teachers_of(learner: BaseLearner, where: str) -> tuple[str, ...]:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import Register
 
 PROJECT = "ensemble"
+API_VERSION = 1
+"""Version of the hooks and contracts, raised where plugins of before would not do any more.
+
+A plugin may say for which one it was made, as ``ensemble_api = 1``; others are set aside."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)

@@ -67,6 +67,8 @@ def _named(node: ast.AST, package: str) -> Iterator[str]:
         if base:
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif node.level:  # from the folder of a file that is of no package
+            yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.Call):
         yield from _called_for(node, package)
 

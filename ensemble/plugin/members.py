@@ -29,6 +29,7 @@ from ensemble.plugin.modules import (
     module_files,
     text_digest,
 )
+from ensemble.plugin.snapshots import public_name, qualified_name
 from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Members:
         found = {} if name in self.files else module_files(name)
         new = {one: path for one, path in found.items() if one not in self.files}
         self.files |= new
-        return {one: text_digest(one, path) for one, path in new.items()}
+        return {public_name(one): text_digest(one, path) for one, path in new.items()}
 
     def of_class(self, kind: type) -> dict[str, Any]:
         """Describe what a class holds; what Python adds by itself is left out."""
@@ -132,7 +133,7 @@ class Members:
         return is_own or is_fileless(module) or is_local(module)
 
     def _of_function(self, function: FunctionType) -> Any:
-        name = f"{function.__module__}.{function.__qualname__}"
+        name = qualified_name(function)
         if id(function) in self._seen:
             return name
         self._seen.add(id(function))
@@ -172,14 +173,14 @@ class Members:
             for one in inside.values()
             if isinstance(one, ModuleType) and one.__name__.startswith(f"{name}.")
         ]
-        return [name, self.texts(name) if is_local(name) else {}, inner]
+        return [public_name(name), self.texts(name) if is_local(name) else {}, inner]
 
     def _of_type(self, kind: type) -> Any:
         if is_foreign(kind):
-            return f"{kind.__module__}.{kind.__qualname__}"
+            return qualified_name(kind)
         if not is_fileless(kind.__module__):
             texts = self.texts(kind.__module__) if is_local(kind.__module__) else {}
-            return [f"{kind.__module__}.{kind.__qualname__}", texts]
+            return [qualified_name(kind), texts]
         parents = [self.of(parent) for parent in kind.__bases__]
         return [kind.__qualname__, self.of_class(kind), parents]
 
@@ -194,7 +195,7 @@ class Members:
         if plain is not None:
             return plain
         if is_foreign(kind) or not self._is_followed(kind.__module__):
-            return f"{kind.__module__}.{kind.__qualname__}"
+            return qualified_name(kind)
         if id(value) in self._seen:
             return kind.__qualname__
         self._seen.add(id(value))

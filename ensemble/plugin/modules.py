@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ensemble.plugin.imports import imported_in
+from ensemble.plugin.snapshots import public_name, snapshot_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,17 +46,19 @@ def module_texts(name: str, digest: Callable[[Path, bytes], str] | None = None) 
     """
     files = module_files(name)
     if digest is not None:
-        return {one: digest(path, _text(one, path)) for one, path in files.items()}
-    return {one: text_digest(one, path) for one, path in files.items()}
+        return {public_name(one): digest(path, _text(one, path)) for one, path in files.items()}
+    return {public_name(one): text_digest(one, path) for one, path in files.items()}
 
 
 def module_files(name: str) -> dict[str, Path]:
     """Find the files of the modules that ``module_texts`` names."""
+    if (snapshot := snapshot_of(name)) is not None:
+        return snapshot.files_from(name)
     start = place_of(name)
     if start is None or name == "__main__":
         return {}
     found, waiting = dict[str, Path](), [(name, start)]
-    home = _Home.of(name, start)
+    home = Home.of(name, start)
     while waiting:
         name, path = waiting.pop()
         if name in found:
@@ -89,6 +92,8 @@ def lines_of(name: str) -> list[str]:
 
 def place_of(name: str) -> Path | None:
     """Find the file of a module, which need not be imported yet; None where it has none."""
+    if (snapshot := snapshot_of(name)) is not None:
+        return snapshot.paths.get(public_name(name))
     if name in sys.modules:
         return _file_of(sys.modules[name])
     top, *rest = name.split(".")
@@ -134,14 +139,25 @@ def is_of_core(name: str) -> bool:
     return name.partition(".")[0] == _CORE
 
 
-class _Home:
-    """Where the modules lie that belong to one plugin."""
+class Home:
+    """Where the modules lie that belong to one plugin.
+
+    Parameters
+    ----------
+    folder
+        They are imported from it.
+    top
+        Top-level name of the plugin's own module.
+    installed
+        Top-level names of its distribution; None where it is of none.
+    """
 
     def __init__(self, folder: Path, top: str, installed: frozenset[str] | None) -> None:
         self._folder, self._top, self._installed = folder, top, installed
 
     @classmethod
-    def of(cls, name: str, path: Path) -> _Home:
+    def of(cls, name: str, path: Path) -> Home:
+        """Find the home of a module, given its name and file."""
         parts = name.split(".")
         top, depth = parts[0], len(parts) - 1 + (path.stem == "__init__")
         folder = path.parents[depth] if depth < len(path.parents) else path.parent
@@ -177,6 +193,8 @@ def _text(name: str, path: Path) -> bytes:
     What is edited counts when it is reloaded, or is imported for the first time: until then the
     text of before is what this process does.
     """
+    if (snapshot := snapshot_of(name)) is not None:
+        return snapshot.texts[public_name(name)]
     module = sys.modules.get(name)
     # ``reload`` gives a module another specification; a script has none.
     state: object = getattr(module, "__spec__", None) or module

@@ -53,7 +53,7 @@ def build(
         A keyword is unknown (the nearest is named), missing or of the wrong type, or the
         constructor refuses its value, or fails. All faults but the last are reported together.
     """
-    accepted = _constructor_parameters(kind)
+    accepted = constructor_parameters(kind)
     faults = [
         f'unknown parameter "{name}": {nearest(name, accepted)}'
         for name in parameters
@@ -88,7 +88,7 @@ def plain_parameters(plugin: object) -> dict[str, Any]:
         The constructor does not store a parameter under its own name, or its value has no form in
         JSON; the parameter is named.
     """
-    return {name: _read_back(plugin, name) for name in _constructor_parameters(type(plugin))}
+    return {name: _read_back(plugin, name) for name in constructor_parameters(type(plugin))}
 
 
 def path_parameters(plugin: object) -> dict[str, list[pathlib.Path]]:
@@ -99,7 +99,7 @@ def path_parameters(plugin: object) -> dict[str, list[pathlib.Path]]:
     dict[str, list[pathlib.Path]]
         By parameter; those without a path are left out.
     """
-    names = _constructor_parameters(type(plugin))
+    names = constructor_parameters(type(plugin))
     found = {name: list(_paths(_stored(plugin, name))) for name in names}
     return {name: paths for name, paths in found.items() if paths}
 
@@ -151,26 +151,27 @@ def _place(plugin: object) -> str:
 def _read_back(plugin: object, name: str) -> Any:
     value = _stored(plugin, name)
     try:
-        plain = _plain(value)
-        canonical_json(plain)
+        written = plain(value)
+        canonical_json(written)
     except (TypeError, ValueError) as error:
         raise PluginError(
             f'parameter "{name}" cannot be written as JSON: {value!r}',
             where=_place(plugin),
             hint="use strings, finite numbers, booleans, lists, tables, paths or enumerations",
         ) from error
-    return plain
+    return written
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Give a parameter as JSON has it; see ``plain_parameters``."""
     if isinstance(value, enum.Enum):
-        return _plain(value.value)
+        return plain(value.value)
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, set | frozenset):
-        return sorted((_plain(item) for item in value), key=canonical_json)
+        return sorted((plain(item) for item in value), key=canonical_json)
     if isinstance(value, collections.abc.Mapping):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: plain(item) for name, item in value.items()}
     return str(value) if isinstance(value, pathlib.Path) else value
 
 
@@ -207,7 +208,14 @@ def _construct(kind: type[Plugin], values: dict[str, Any], where: str) -> Plugin
         raise ConfigError(text, where=f"{where}, {line}" if line else where) from error
 
 
-def _constructor_parameters(kind: type) -> Mapping[str, inspect.Parameter]:
+def constructor_parameters(kind: type) -> Mapping[str, inspect.Parameter]:
+    """Give the parameters that a config can set.
+
+    Raises
+    ------
+    PluginError
+        The constructor does not say them.
+    """
     # Asked for every fold of every learner, and the same as long as the class is.
     return _kept_parameters(cast("Any", kind))
 

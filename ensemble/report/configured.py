@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ensemble.config.plugin_files import short_name, short_names
 from ensemble.errors import ArtifactError
 from ensemble.redact import without_secrets
 from ensemble.run_dir.layout import CONFIG
@@ -60,7 +61,7 @@ def read_config(run: Path) -> Configured | None:
 def _written(learner: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     apart = ("name", "plugin", "stack")
     parameters = {k: v for k, v in learner.items() if k not in apart}
-    return learner.get("plugin", ""), without_secrets(parameters)
+    return short_name(learner.get("plugin", "")), short_names(without_secrets(parameters))
 
 
 def _folder(config: dict[str, Any], run: Path) -> str:

@@ -8,6 +8,7 @@
       folds.parquet             folds.json
       learners/<name>/<fit>/    oof.parquet  test.parquet  train_ids.parquet  model/  manifest.json
       stack/                    candidates.json  verdict.json  oof.parquet  model/  manifest.json
+      plugins/<digest>/         source of plugins that the config names by a file; manifest.json
       tries/  sources/  comparisons/
       submission.csv            submission.json
       audit.json  report.html  kept.json  truth.json  events.jsonl
@@ -31,6 +32,9 @@ OOF_SEEDS = "oof_seeds.parquet"
 """OOF logits of each seed, where a learner has several: ``PREDICTION_SCHEMA`` and ``seed``."""
 KEPT = "kept.json"
 """Code of plugins that the user says to give what the code before it gave."""
+
+PLUGINS = "plugins"
+"""Source of plugins that are files, each version under its digest."""
 
 STACK = "stack"
 CANDIDATES, VERDICT = "candidates.json", "verdict.json"

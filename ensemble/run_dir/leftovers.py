@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ensemble.errors import ArtifactError
-from ensemble.run_dir.layout import CACHE, COMPARISONS, LEARNERS
+from ensemble.run_dir.layout import CACHE, COMPARISONS, LEARNERS, PLUGINS
 from ensemble.storage.atomic import flush, place_of, remove, wrap_os_errors
 from ensemble.storage.directories import MANIFEST, read_manifest
 
@@ -28,9 +28,9 @@ def sweep_temporary(run: Path) -> None:
     Parameters
     ----------
     run
-        The run directory. Looked at are itself, ``comparisons``, ``learners``, each learner's
-        directory, and all of ``cache``, ``sources`` and ``tries``. Links to directories are
-        followed, and only names that writing here makes are touched. Runs may share a cache: in
+        The run directory. Looked at are itself, ``comparisons``, ``plugins``, ``learners``, each
+        learner's directory, and all of ``cache``, ``sources`` and ``tries``. Links to directories
+        are followed, and only names that writing here makes are touched. Runs may share a cache: in
         one that is a link, what another run may just be writing is left alone.
 
     Raises
@@ -48,7 +48,7 @@ def sweep_temporary(run: Path) -> None:
 def _written_directories(run: Path) -> Iterator[Path]:
     """Give the directories that the toolkit writes to, each before those inside it."""
     learners = run / LEARNERS
-    yield from (run, run / COMPARISONS, learners, *_entries(learners))
+    yield from (run, run / COMPARISONS, run / PLUGINS, learners, *_entries(learners))
     for name in ("cache", "sources", "tries"):
         yield from _directories_below(run / name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ensemble.stacking.assemble import stack_data
-from ensemble.stacking.settings import meta_learner_factory, stacked_specs
+from ensemble.stacking.settings import meta_learner_factory, meta_learner_name, stacked_specs
 from ensemble.stacking.stack import run_stack
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def make_stack(
             seeds={spec.name: spec.seeds for spec in stacked_specs(config)},
         ),
         meta_learner=meta_learner_factory(config),
-        meta_learner_name=config.stack.meta_learner or "none",
+        meta_learner_name=meta_learner_name(config),
         choose=config.stack.choose,
         seed=config.seed,
         threads=config.execution.threads_per_fit(),

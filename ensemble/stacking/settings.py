@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemble.config.plugin_files import short_name, short_names
 from ensemble.config.secrets import resolved_secrets, with_secrets
 from ensemble.errors import ConfigError, EnsembleError, LearnerError, unknown_name
 from ensemble.oof.dependencies import check_labels_are_learned, check_offset, fitted_before
@@ -13,7 +14,7 @@ from ensemble.oof.kept import NOTHING_KEPT, read_kept
 from ensemble.oof.spec import LearnerSpec
 from ensemble.plugin.code import as_known
 from ensemble.plugin.contract import contract_faults, resources_of
-from ensemble.plugin.manager import get_manager
+from ensemble.plugin.manager import GIVEN, get_manager
 from ensemble.plugin.parameters import build, plain_parameters
 from ensemble.redact import without_secrets
 from ensemble.stacking.candidates import simple_candidates
@@ -105,6 +106,11 @@ def _is_affordable(spec: LearnerSpec, uses: Mapping[str, SourceSettings]) -> boo
     return own and all(_is_affordable(needed, uses) for needed in fitted_before(spec, uses))
 
 
+def meta_learner_name(config: Config) -> str:
+    """Name the candidate that the meta-learner is, wherever its file lies."""
+    return short_name(config.stack.meta_learner or "none")
+
+
 def meta_learner_factory(config: Config) -> Callable[[], MetaLearner] | None:
     """Give what makes the config's meta-learner; None where the config wants none."""
     name = config.stack.meta_learner
@@ -161,7 +167,7 @@ def _tables_with_secrets(config: Config) -> Iterator[tuple[str, Mapping[str, Any
 
 def _check_names(config: Config) -> None:
     """Refuse learners that are called like a candidate: of two with one name one is hidden."""
-    taken = {one.name for one in simple_candidates(2)} | {config.stack.meta_learner or "none"}
+    taken = {one.name for one in simple_candidates(2)} | {meta_learner_name(config)}
     for learner in config.learners:
         if learner.name in taken:
             raise ConfigError(
@@ -181,6 +187,7 @@ def _check_learner(spec: LearnerSpec, config: Config) -> None:
     check_offset(spec, uses)
     _check_seeds(spec)
     _check_devices(spec, config.execution)
+    _check_workers(spec, config.execution)
 
 
 def _check_meta_learner(make: Callable[[], MetaLearner]) -> None:
@@ -192,7 +199,7 @@ def _check_meta_learner(make: Callable[[], MetaLearner]) -> None:
 def _check_seeds(spec: LearnerSpec) -> None:
     """Refuse several seeds to predictions from outside; the key is not the plugin's."""
     learner = spec.prototype
-    where = f'learner "{spec.name}", plugin "{spec.plugin}"'
+    where = spec.where
     if spec.seeds > 1 and not type(learner).trains:
         raise ConfigError("seeds = 1 is all that predictions from outside can have", where=where)
     if "seeds" in plain_parameters(learner):
@@ -215,13 +222,25 @@ def _check_devices(spec: LearnerSpec, execution: Execution) -> None:
         )
 
 
+def _check_workers(spec: LearnerSpec, execution: Execution) -> None:
+    """Refuse worker processes to a plugin that they cannot find."""
+    entry = get_manager().base_learners.entry(spec.plugin)
+    if execution.executor == "processes" and entry.distribution == GIVEN:
+        raise ConfigError(
+            "worker processes know plugins that are installed or in a file, and this one was given "
+            "in Python",
+            where=spec.where,
+            hint='set executor = "in-process", or name the plugin as "FILE.py:CLASS"',
+        )
+
+
 def _check_choice(config: Config) -> None:
     """See that the candidate that the config chooses will be there once learners are fitted."""
     learners = config.stacked_learners()
     if not learners:
         return  # `stack` says that there is nothing to choose from; other verbs need nothing
     candidates = list_candidates(
-        len(learners), meta_learner_factory(config), config.stack.meta_learner or "none"
+        len(learners), meta_learner_factory(config), meta_learner_name(config)
     )
     names = [AUTO, *(candidate.name for candidate in candidates)]
     if config.stack.choose not in names:
@@ -231,7 +250,7 @@ def _check_choice(config: Config) -> None:
 
 
 def _identity(made: MetaLearner) -> dict[str, Any]:
-    return {"version": type(made).version, **without_secrets(plain_parameters(made))}
+    return {"version": type(made).version, **short_names(without_secrets(plain_parameters(made)))}
 
 
 def stack_key_parts(config: Config, stored: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -255,9 +274,11 @@ def stack_key_parts(config: Config, stored: Mapping[str, Any] | None = None) -> 
         "version": VERSION,
         # Trees see columns in the order of learners, and break ties by it.
         "order": [learner.name for learner in config.stacked_learners()],
-        "settings": without_secrets(config.stack.model_dump()),
+        "settings": short_names(without_secrets(config.stack.model_dump())),
         "meta_learner": made and _identity(made),
         "code": code,
-        "features": {name: manager.feature_identity(name) for name in config.stack.features},
+        "features": {
+            short_name(name): manager.feature_identity(name) for name in config.stack.features
+        },
         "seed": config.seed,
     }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ensemble.battles.staleness import check_sources
 from ensemble.config.load import write_config
+from ensemble.plugin.files import keep_sources
 from ensemble.run_dir.layout import CONFIG
 
 if TYPE_CHECKING:
@@ -27,8 +28,11 @@ def check_and_record(config: Config) -> None:
 
 
 def record_config(config: Config) -> None:
-    """Write the config as resolved into the run: it says what the run is made from."""
-    write_config(config, Path(config.run_dir) / CONFIG)
+    """Write the config as resolved into the run: it says what the run is made from.
+
+    The source of plugins that are files goes with it, and is what the run's own config names.
+    """
+    write_config(keep_sources(config), Path(config.run_dir) / CONFIG)
 
 
 def made_or_kept(made: bool) -> str:

@@ -28,6 +28,7 @@ from ensemble.stacking.made_from import other_settings, read_stack_manifest
 from ensemble.stacking.settings import (
     learner_specs,
     meta_learner_factory,
+    meta_learner_name,
     stack_key_parts,
     stacked_specs,
 )
@@ -207,7 +208,7 @@ def _refuse_target_ids(ids: pl.Series, plan: FoldPlan, specs: Sequence[LearnerSp
 
 def _check_names(config: Config, keep: Sequence[str]) -> None:
     for name in keep:
-        if name != config.stack.meta_learner:
+        if name != meta_learner_name(config):
             config.learner(name)
 
 
@@ -215,7 +216,7 @@ def _read_stack(run: Path, config: Config, keep: Sequence[str]) -> dict[str, Any
     """Read the stack's manifest, and check that it was made with the config at hand."""
     manifest = read_stack_manifest(run)
     made_by = manifest["key_parts"]
-    if config.stack.meta_learner not in keep:
+    if meta_learner_name(config) not in keep:
         _check_code(run, made_by.get("code"), stack_key_parts(config)["code"], config)
     names = [spec.name for spec in stacked_specs(config)]
     if {*other_settings(made_by, config)} - {"code"} or manifest["learners"] != names:
@@ -236,7 +237,7 @@ def _check_code(
             "other code of the meta-learner than that of now has made the stack: "
             + told_difference(made_by, now),
             where=str(run / STACK),
-            hint=f"put that code back, add `--keep {config.stack.meta_learner}` where the change "
+            hint=f"put that code back, add `--keep {meta_learner_name(config)}` where the change "
             "does not matter, or stack anew: `ensemble run CONFIG`",
         )
 

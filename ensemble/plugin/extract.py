@@ -1,0 +1,203 @@
+"""The source of a class of a notebook or a script, with all that it refers to, as a module.
+
+The whole of a notebook cannot be run again for one class of it. What the class needs is gathered:
+imports, functions, other classes and plain values, and modules that lie beside the notebook.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import linecache
+import sys
+import textwrap
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+from ensemble.plugin.modules import is_local, module_files
+
+MAIN = "__main__"
+_HEAD = "from __future__ import annotations\n"
+_Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class UnportableError(Exception):
+    """Why a class cannot be used outside its process."""
+
+
+def extracted(target: type | FunctionType) -> dict[str, str]:
+    """Give the source of a class or function of ``__main__`` as the files of a module.
+
+    Parameters
+    ----------
+    target
+        Defined at the top level.
+
+    Returns
+    -------
+    dict[str, str]
+        Texts by relative path; the first is the module that has it under its own name.
+
+    Raises
+    ------
+    UnportableError
+        Something that it needs has no source.
+    """
+    gathered = _Gathered()
+    gathered.take(target.__name__, target)
+    text = "\n\n".join([_HEAD + "\n".join(gathered.imports.values()), *gathered.parts.values()])
+    return {f"{_module_name(target.__name__)}.py": text + "\n", **gathered.files}
+
+
+class _Gathered:
+    """What was gathered so far, in the order in which it can be run."""
+
+    def __init__(self) -> None:
+        self.imports: dict[str, str] = {}
+        self.parts: dict[str, str] = {}
+        self.files: dict[str, str] = {}
+        self._begun: set[str] = set()
+
+    def take(self, name: str, value: Any) -> None:
+        """Have a name stand for a value in the module."""
+        if name in self._begun:
+            return
+        self._begun.add(name)
+        if isinstance(value, ModuleType):
+            self._import(name, value.__name__, None)
+        elif isinstance(value, type | FunctionType) and value.__module__ == MAIN:
+            self._define(name, value)
+        elif (home := _home_of(value, name)) is not None:
+            self._import(name, *home)
+        elif _is_literal(value):
+            self.parts[name] = f"{name} = {value!r}"
+        else:
+            raise UnportableError(
+                f"it refers to {name}, a {type(value).__name__}, which no source says"
+            )
+
+    def _define(self, name: str, value: type | FunctionType) -> None:
+        if "<locals>" in value.__qualname__ or value.__name__ == "<lambda>":
+            raise UnportableError(f"{value.__qualname__} is not defined at the top level")
+        if value.__name__ != name:
+            self.take(value.__name__, value)
+            self.parts[name] = f"{name} = {value.__name__}"
+            return
+        text, used, attributes = _text_of(value)
+        space = vars(sys.modules[MAIN])
+        for other in sorted(used & space.keys()):
+            if other != name and getattr(builtins, other, None) is not space[other]:
+                self.take(other, space[other])
+                self._take_submodules(other, space[other], attributes)
+        self.parts[name] = text
+
+    def _take_submodules(self, name: str, value: Any, attributes: set[str]) -> None:
+        """Import ``a.b`` too, where ``a`` is a module and the text may say ``a.b``."""
+        if not isinstance(value, ModuleType) or value.__name__ != name:
+            return
+        for key in sorted(sys.modules):
+            top, _, rest = key.partition(".")
+            if top == name and rest and attributes.issuperset(rest.split(".")):
+                self.imports[key] = f"import {key}"
+
+    def _import(self, name: str, module: str, attribute: str | None) -> None:
+        if is_local(module):
+            self._bring(module)
+        if attribute is not None:
+            self.imports[name] = f"from {module} import {attribute} as {name}"
+        elif name == module.partition(".")[0]:
+            self.imports[name] = f"import {name}"
+        else:
+            self.imports[name] = f"import {module} as {name}"
+
+    def _bring(self, module: str) -> None:
+        """Copy a module that is not installed, and what it imports of its own folder."""
+        for one, path in module_files(module).items():
+            place = Path(*one.split("."))
+            file = place / "__init__.py" if path.stem == "__init__" else place.with_suffix(".py")
+            self.files[file.as_posix()] = path.read_text(encoding="utf-8")
+
+
+def _module_name(name: str) -> str:
+    from ensemble.plugin.given import dashed
+
+    return dashed(name).replace("-", "_")
+
+
+def _home_of(value: Any, name: str) -> tuple[str, str] | None:
+    """Find a module that has a value under its own name, or under the name at hand."""
+    module = getattr(value, "__module__", None)
+    for key in (getattr(value, "__qualname__", None), name):
+        home = sys.modules.get(module) if isinstance(module, str) else None
+        if isinstance(key, str) and home is not None and vars(home).get(key) is value:
+            return None if module == MAIN else (str(module), key)
+    if _is_literal(value):
+        return None
+    named = [
+        key
+        for key, home in list(sys.modules.items())
+        if key != MAIN and isinstance(home, ModuleType) and vars(home).get(name) is value
+    ]
+    best = min(named, key=lambda key: (key.count("_"), key.count("."), key), default=None)
+    return None if best is None else (best, name)
+
+
+def _is_literal(value: Any) -> bool:
+    try:
+        return bool(type(ast.literal_eval(repr(value))) is type(value)) and bool(
+            ast.literal_eval(repr(value)) == value
+        )
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return False
+
+
+def _text_of(value: type | FunctionType) -> tuple[str, set[str], set[str]]:
+    """Give the text of a definition, all names in it, and all attributes."""
+    codes = _codes_of(value)
+    if not codes:
+        raise UnportableError(f"{value.__name__} has no code of its own to find its source by")
+    lines = linecache.getlines(codes[0].co_filename)
+    try:
+        tree = ast.parse("".join(lines))
+    except SyntaxError as error:
+        raise UnportableError(f"the source of {value.__name__} cannot be read") from error
+    first = min(code.co_firstlineno for code in codes)
+    node = next((n for n in ast.walk(tree) if _is_definition(n, value.__name__, first)), None)
+    if node is None:
+        raise UnportableError(f"the source of {value.__name__} is not here")
+    for code in codes:
+        if code.co_filename != codes[0].co_filename or not _start(node) <= code.co_firstlineno <= (
+            node.end_lineno or 0
+        ):
+            raise UnportableError(f"{code.co_name} was put into {value.__name__} from elsewhere")
+    text = textwrap.dedent("".join(lines[_start(node) - 1 : node.end_lineno])).rstrip()
+    inside = list(ast.walk(node))
+    names = {one.id for one in inside if isinstance(one, ast.Name)}
+    attributes = {one.attr for one in inside if isinstance(one, ast.Attribute)}
+    return text, names | _quoted(node), attributes
+
+
+def _quoted(node: ast.AST) -> set[str]:
+    """Give names in annotations that are written as strings."""
+    texts = (one.value for one in ast.walk(node) if isinstance(one, ast.Constant))
+    return {text for text in texts if isinstance(text, str) and text.isidentifier()}
+
+
+def _codes_of(value: type | FunctionType) -> list[Any]:
+    if isinstance(value, FunctionType):
+        return [value.__code__]
+    held = [getattr(one, "__func__", getattr(one, "fget", one)) for one in vars(value).values()]
+    functions: list[Any] = [inspect.unwrap(one) for one in held if isinstance(one, FunctionType)]
+    return [one.__code__ for one in functions if not one.__code__.co_filename.startswith("<string")]
+
+
+def _is_definition(node: ast.AST, name: str, line: int) -> bool:
+    if not isinstance(node, _Definition) or node.name != name:
+        return False
+    return _start(node) <= line <= (node.end_lineno or 0)
+
+
+def _start(node: _Definition) -> int:
+    return min([node.lineno, *(one.lineno for one in node.decorator_list)])
