@@ -119,7 +119,7 @@ class FakePlugin:
 def raising(error: BaseException) -> Callable[..., NoReturn]:
     """Give a function that takes anything and raises this."""
 
-    def raises(*_: object, **__: object) -> NoReturn:
+    def get(*_: object, **__: object) -> NoReturn:
         raise error
 
-    return raises
+    return get
