@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -10,39 +9,38 @@ import numpy as np
 
 from ensemble.battles.swap import stack_orders, swap_classes
 from ensemble.battles.trees import hard_rows
-from ensemble.errors import ArtifactError, EnsembleError, LearnerError
-from ensemble.plugin.base import CLASSES, BaseLearner
+from ensemble.errors import ArtifactError
+from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.manager import get_manager
 from ensemble.storage.atomic import atomic_path
 from ensemble.storage.json_files import read_json, write_json
 from ensemble_features.catalog import FAMILIES
 from ensemble_plugins.prediction_files import LEAST_PROBABILITY
+from ensemble_plugins.sklearn_fitting import (
+    Told,
+    class_probabilities,
+    fit_estimator,
+    try_estimator,
+)
 from ensemble_plugins.sklearn_inputs import (
     Inputs,
     feature_rows,
     marked_texts,
     stack_inputs,
-    take_inputs,
     text_columns,
 )
+from ensemble_plugins.sklearn_references import check_reference, module_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import polars as pl
 
-    from ensemble.battles.trees import HardRows
     from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
 
 Impute = Literal["none", "median"]
 
 _ESTIMATOR, _FACTS = "estimator.skops", "sklearn.json"
-_TRIED = 60
-"""Rows that an estimator is tried on before a run: copies of a few, labeled with each class."""
-_EVEN = 1e-9
-"""Weights that differ by less are all the same."""
-_IGNORED_WEIGHTS = ".*does not appear to accept sample_weight.*"
-_SUM_TOLERANCE = 1e-3
 _SOONER_COMPUTED = 8
 """Rows that take less time to compute than to look up."""
 
@@ -151,7 +149,8 @@ class SklearnLearner(BaseLearner):
         weight = np.ones(len(battles)) if sample_weight is None else sample_weight
         rows = hard_rows(stack_orders(labels, orders), np.tile(weight / weight.mean(), orders))
         inputs, self.columns_ = self._inputs(battles, orders)
-        self.estimator_ = self._fitted(inputs, rows, context)
+        made = self._made(context)
+        self.estimator_ = fit_estimator(made, inputs, rows, self._told(), context.threads)
         return self
 
     def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
@@ -171,7 +170,10 @@ class SklearnLearner(BaseLearner):
                 "the feature sets have other columns than those that were learned from",
                 hint="fit the learner again, or install the version that it was fitted with",
             )
-        given = np.split(self._probabilities(inputs, orders * len(battles)), orders)
+        probability = class_probabilities(
+            self.estimator_, inputs, orders * len(battles), str(self.estimator)
+        )
+        given = np.split(probability, orders)
         mean = (given[0] + swap_classes(given[1])) / 2 if self.swap_tta else given[0]
         return np.log(np.maximum(mean, LEAST_PROBABILITY)).astype(np.float32)
 
@@ -219,14 +221,8 @@ class SklearnLearner(BaseLearner):
 
         orders = 1 + self.swap_augmentation
         inputs, self.columns_ = self._inputs(battles, orders)
-        copies = np.resize(np.arange(orders * len(battles)), _TRIED)
-        tried, made = take_inputs(inputs, copies), shortened(self._made(context))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                made.fit(tried, np.arange(_TRIED) % len(CLASSES))
-            except Exception as error:
-                self._refuse_what_stays(error, tried)
+        made = shortened(self._made(context))
+        try_estimator(made, inputs, orders * len(battles), self._told())
         self._dumped(made)
 
     def dependencies(self) -> Mapping[str, Any]:
@@ -242,8 +238,6 @@ class SklearnLearner(BaseLearner):
         }
 
     def _check_values(self) -> None:
-        from ensemble_plugins.sklearn_estimators import check_reference
-
         check_reference(str(self.estimator))
         if self.inputs == "features" and not self.features:
             raise ValueError("features must name at least one feature set")
@@ -288,91 +282,9 @@ class SklearnLearner(BaseLearner):
         texts = marked_texts if self.inputs == "text" else text_columns
         return stack_inputs([texts(battles, swapped=side) for side in sides]), ()
 
-    def _fitted(self, inputs: Any, rows: HardRows, context: FitContext) -> Any:
-        from joblib import parallel_config
-        from threadpoolctl import threadpool_limits
-
-        made = self._made(context)
-        if len(np.unique(rows.label)) == 1:
-            from sklearn.dummy import DummyClassifier
-
-            made = DummyClassifier()  # no other classifier could say more, and many refuse
-        weights = self._weights(made, rows)
-        learned = take_inputs(inputs, rows.row)
-        with (
-            parallel_config(backend="threading", n_jobs=context.threads),
-            threadpool_limits(context.threads),
-            warnings.catch_warnings(),
-        ):
-            warnings.filterwarnings("error", message=_IGNORED_WEIGHTS)
-            try:
-                return made.fit(learned, rows.label, **weights)
-            except (ValueError, UserWarning) as error:
-                self._explain(error, learned)
-                raise
-
-    def _weights(self, estimator: Any, rows: HardRows) -> dict[str, FloatArray]:
-        """Give the keyword of ``fit`` that weighs the rows; none where all count the same.
-
-        Raises
-        ------
-        LearnerError
-            They count differently, and the estimator takes no weights.
-        """
-        from ensemble_plugins.sklearn_estimators import weight_keyword
-
-        if np.ptp(rows.weight) <= _EVEN * rows.weight.max():
-            return {}
-        keyword = weight_keyword(estimator)
-        if keyword is None:
-            raise _takes_no_weights(str(self.estimator))
-        return {keyword: rows.weight}
-
-    def _probabilities(self, inputs: Any, rows: int) -> FloatArray:
-        probability = np.zeros((rows, len(CLASSES)))
-        if not rows:
-            return probability
-        given = np.asarray(self.estimator_.predict_proba(inputs), dtype=np.float64)
-        known = np.asarray(self.estimator_.classes_, dtype=np.int64)
-        if given.shape != (rows, len(known)) or not (
-            (given >= -_SUM_TOLERANCE).all()
-            and np.allclose(given.sum(axis=1), 1, rtol=0, atol=_SUM_TOLERANCE)
-        ):
-            raise LearnerError(
-                f'predict_proba of "{self.estimator}" gives no distributions over classes',
-                hint="rows must be of 0 or more and sum to 1; take another classifier",
-            )
-        probability[:, known] = given
-        return probability
-
-    def _refuse_what_stays(self, error: Exception, inputs: Any) -> None:
-        """Pass on what would fail on more battles too: a value that is refused, or NaN."""
-        from sklearn.utils._param_validation import InvalidParameterError
-
-        self._explain(error, inputs)
-        if isinstance(error, EnsembleError | InvalidParameterError | TypeError | AttributeError):
-            raise error
-
-    def _explain(self, error: Exception, inputs: Any) -> None:
-        """Say how to go on, where that is known.
-
-        Raises
-        ------
-        LearnerError
-            The estimator takes no NaN, or gives weights to no part of it.
-        """
-        if isinstance(error, UserWarning):
-            raise _takes_no_weights(str(self.estimator)) from error
-        if "NaN" in str(error) and self.inputs == "features" and self.impute == "none":
-            undefined = np.flatnonzero(np.isnan(inputs).any(axis=0))
-            if len(undefined):
-                names = [self.columns_[column] for column in undefined]
-                raise LearnerError(
-                    f'"{self.estimator}" takes no NaN, and {len(names)} features are undefined on '
-                    f"some battle: {', '.join(names[:5])}",
-                    where='parameter "impute"',
-                    hint='set impute = "median", or take an estimator that takes NaN',
-                ) from error
+    def _told(self) -> Told:
+        undefined = self.columns_ if self.impute == "none" else ()
+        return Told(str(self.estimator), undefined)
 
     def _dumped(self, estimator: Any) -> bytes:
         from ensemble_plugins.sklearn_store import dump_estimator, trusted_names
@@ -382,22 +294,10 @@ class SklearnLearner(BaseLearner):
 
     def _file_module(self) -> tuple[str, str] | None:
         """Import the file that the estimator is from; its stem, and its module's name here."""
-        from ensemble_plugins.sklearn_estimators import module_of_file
-
         file, _, _ = str(self.estimator).rpartition(":")
         if not file.endswith(".py"):
             return None
         return Path(file).stem, module_of_file(Path(file)).__name__
-
-
-def _takes_no_weights(reference: str) -> LearnerError:
-    return LearnerError(
-        f'"{reference}" takes no weights of rows, and the rows count differently: they have soft '
-        "labels, or weights of their sources",
-        where='parameter "estimator"',
-        hint="take an estimator whose fit has sample_weight (most of scikit-learn's have), or give "
-        "every source the same weight and no pseudo-labels",
-    )
 
 
 def _versions() -> dict[str, str]:

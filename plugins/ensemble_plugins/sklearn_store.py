@@ -4,8 +4,8 @@ skops makes an object only of a type that is trusted; nothing is unpickled. What
 
 - what skops trusts by itself: estimators of scikit-learn, arrays, sparse matrices, plain values;
 - ``FITTED_TYPES``: what scikit-learn's classifiers hold once they are fitted. They are numbers, and
-  no code; skops holds them back because scikit-learn does not check the numbers, so that a crafted
-  file could crash the process, as a crafted model of LightGBM could;
+  scores of columns; skops holds them back because scikit-learn does not check the numbers, so that
+  a crafted file could crash the process, as a crafted model of LightGBM could;
 - what the config declares (``trusted``), which is the user's own code, or that of a package.
 """
 
@@ -30,6 +30,14 @@ FITTED_TYPES = frozenset(
         "sklearn.calibration._SigmoidCalibration",
         "sklearn.calibration._TemperatureScaling",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        *(
+            f"sklearn.feature_selection.{function}"
+            for function in (
+                "_mutual_info.mutual_info_classif",
+                "_univariate_selection.chi2",
+                "_univariate_selection.f_classif",
+            )
+        ),
         "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
         *(
             f"sklearn.gaussian_process.kernels.{kernel}"
@@ -90,7 +98,6 @@ def dump_estimator(
         listed = ", ".join(f'"{name}"' for name in (*trusted, *unknown))
         raise LearnerError(
             f"the fitted estimator holds types that nobody has declared: {', '.join(unknown)}",
-            where='parameter "trusted"',
             hint=f"where you know that code, declare it: trusted = [{listed}]",
         )
     return data
