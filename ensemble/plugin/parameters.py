@@ -54,7 +54,7 @@ def build(
         A keyword is unknown (the nearest is named), missing or of the wrong type, or the
         constructor refuses its value, or fails. All faults but the last are reported together.
     """
-    accepted = _constructor_parameters(kind)
+    accepted = constructor_parameters(kind)
     faults = [
         f'unknown parameter "{name}": {nearest(name, accepted)}'
         for name in parameters
@@ -89,7 +89,7 @@ def plain_parameters(plugin: object) -> dict[str, Any]:
         The constructor does not store a parameter under its own name, or its value has no form in
         JSON; the parameter is named.
     """
-    return {name: _read_back(plugin, name) for name in _constructor_parameters(type(plugin))}
+    return {name: _read_back(plugin, name) for name in constructor_parameters(type(plugin))}
 
 
 def path_parameters(plugin: object) -> dict[str, list[pathlib.Path]]:
@@ -100,7 +100,7 @@ def path_parameters(plugin: object) -> dict[str, list[pathlib.Path]]:
     dict[str, list[pathlib.Path]]
         By parameter; those without a path are left out.
     """
-    names = _constructor_parameters(type(plugin))
+    names = constructor_parameters(type(plugin))
     found = {name: list(_paths(_stored(plugin, name))) for name in names}
     return {name: paths for name, paths in found.items() if paths}
 
@@ -211,7 +211,14 @@ def _construct(kind: type[Plugin], values: dict[str, Any], where: str) -> Plugin
         raise ConfigError(text, where=f"{where}, {line}" if line else where) from error
 
 
-def _constructor_parameters(kind: type) -> Mapping[str, inspect.Parameter]:
+def constructor_parameters(kind: type) -> Mapping[str, inspect.Parameter]:
+    """Give the keywords of a plugin's constructor, by name.
+
+    Raises
+    ------
+    PluginError
+        The constructor does not say them.
+    """
     # Asked for every fold of every learner, and the same as long as the class is.
     return _kept_parameters(cast("Any", kind))
 

@@ -284,7 +284,11 @@ def test_classes_that_no_row_has_are_improbable(world: Any) -> None:
 
 
 def test_undefined_features_are_never_filled_unasked(world: Any) -> None:
-    undefined = world[0].with_columns(response_a=pl.lit([None], dtype=pl.List(pl.String)))
+    nothing = pl.lit([None], dtype=pl.List(pl.String))
+    some = pl.int_range(pl.len()) % 3 == 0
+    undefined = world[0].with_columns(
+        response_a=pl.when(some).then(nothing).otherwise("response_a")
+    )
     settings = LINEAR | {"impute": "none", "features": ["length", "markdown", "lexical"]}
     with pytest.raises(LearnerError, match=r"takes no NaN, and \d+ features(.|\n)*impute = \"med"):
         fit((undefined, world[1]), **settings)
