@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemble.battles.frames import read_table
 from ensemble.battles.schema import learner_view
-from ensemble.errors import InputError, LearnerError, nearest
+from ensemble.errors import EnsembleError, InputError, LearnerError, nearest
 from ensemble.estimators.training import training_stages
 from ensemble.oof.calls import predict_validated
 from ensemble.plugin.base import BaseLearner, FitContext
@@ -102,7 +103,10 @@ class BattleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Give the parameters; with ``deep`` those of the learner too, ``learner__<name>``."""
         own: dict[str, Any] = super().get_params(deep=False)
         if deep:
-            own |= {f"{_PREFIX}{name}": value for name, value in self._settings().items()}
+            with suppress(
+                EnsembleError
+            ):  # scikit-learn asks at any time; `fit` tells what is wrong
+                own |= {f"{_PREFIX}{name}": value for name, value in self._settings().items()}
         return own
 
     def set_params(self, **params: Any) -> Self:

@@ -138,7 +138,9 @@ def _rows_of(y: Any, rows: IntArray, length: int) -> Any:
 def _weights(sample_weight: ArrayLike | None, rows: int) -> FloatArray:
     if sample_weight is None:
         return np.ones(rows)
-    weight = of_length(np.asarray(sample_weight, dtype=np.float64), rows, "sample_weight")
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.shape != (rows,):
+        raise DataError(f"sample_weight has the shape {weight.shape}, and X has {rows} rows")
     if not (np.isfinite(weight).all() and (weight >= 0).all() and weight.any()):
         raise DataError("sample_weight must be finite, not negative, and above 0 for some row")
     return weight

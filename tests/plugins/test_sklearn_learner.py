@@ -165,7 +165,8 @@ def test_pipelines_of_texts_beat_the_class_prior(
 
 def test_exchanging_sides_exchanges_logits_exactly(trees: SklearnLearner, world: Any) -> None:
     logits = trees.predict_logits(world[0][:80])
-    assert (logits.dtype, logits.shape) == (np.float32, (80, 3))
+    assert logits.dtype == np.float32
+    assert logits.shape == (80, 3)
     np.testing.assert_array_equal(
         trees.predict_logits(swap_battles(world[0][:80])), swap_classes(logits)
     )
