@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -154,8 +155,8 @@ class BattleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             takes the column ``cluster``, or finds near duplicates.
         roles
             ``(n,)`` role of each row; None takes the column ``role``, or ``target`` for all. Rows
-            of role ``pretrain`` are a stage of their own, and others than those learned from are
-            left out. They need metadata routing, without which no splitter would see them.
+            of role ``pretrain`` are a stage of their own (a learner without one leaves them out, and
+            warns), and others than those learned from are left out. They need metadata routing, without which no splitter would see them.
         external
             Rows that are learned from too, but for those whose cluster this fit does not see.
 
@@ -211,14 +212,15 @@ class BattleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _fitted(self, train: TrainingRows, pretrain: TrainingRows) -> BaseLearner:
         learner: Any = self._made()
-        if len(pretrain.battles):
-            if not hasattr(learner, "pretrain"):
-                raise InputError(
-                    f"{self._where} has no stage for rows of role pretrain",
-                    hint='give them the role "train", or leave them out',
-                )
+        if len(pretrain.battles) and hasattr(learner, "pretrain"):
             self._learn("pretrain", learner.pretrain, pretrain)
             train = train.watched_apart_from(pretrain)
+        elif len(pretrain.battles):
+            warnings.warn(
+                f"{len(pretrain.battles)} rows of role pretrain are left out: {self._where} has no "
+                "stage for them",
+                stacklevel=3,
+            )
         self._learn("fit", learner.fit, train)
         return learner  # type: ignore[no-any-return]
 

@@ -85,9 +85,10 @@ def _classes(values: NDArray[Any]) -> tuple[NDArray[Any], IntArray]:
 
 def _number(value: Any) -> int:
     """Find the place of a class in ``CLASSES``."""
+    value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, str) and value in CLASSES:
         return CLASSES.index(value)
-    if not isinstance(value, str | bool | np.bool_) and value in (0, 1, 2):
+    if not isinstance(value, str | bool) and value in (0, 1, 2):
         return int(value)
     raise DataError(f"{value!r} in y is no class of battles", hint=_HINT)
 

@@ -73,7 +73,8 @@ def check_fits(table: pl.DataFrame, fits: list[dict[str, Any]], splitter: Any, y
         assert fit["ids"] == allowed  # and nothing is left out without need
 
 
-@settings(deadline=None, max_examples=40)
+@pytest.mark.filterwarnings("ignore:.*rows of role pretrain are left out")
+@settings(deadline=None, max_examples=25)
 @given(tables())
 def test_no_cluster_of_a_test_fold_is_learned_from_in_a_grid_search(drawn: Any) -> None:
     table, y = drawn
@@ -84,9 +85,7 @@ def test_no_cluster_of_a_test_fold_is_learned_from_in_a_grid_search(drawn: Any) 
     ).fit(table, y)
     check_fits(table, Spy.fits[:-1], splitter, y)
     used = table.filter(pl.col("role").is_in(["target", "train", "pseudo"]))
-    assert Spy.fits[-1]["ids"] == used.filter(pl.col("role") != "pretrain")["id"].to_list() or (
-        "pretrain" in table["role"]
-    )
+    assert Spy.fits[-1]["ids"] == used["id"].to_list()  # the refit, on all rows
 
 
 @settings(deadline=None, max_examples=25)
@@ -118,11 +117,12 @@ def test_rows_for_pretraining_are_cut_too(drawn: Any) -> None:
     Spy.fits.clear()
     cross_validate(BattleClassifier(PretrainedSpy), table, y, cv=splitter, error_score="raise")
     check_fits(table, Spy.fits, splitter, y)
-    wanted = (table["role"] == "pretrain").any()
-    assert any(fit["pretrained"] for fit in Spy.fits) or not wanted or len(table) < 12
+    # A cluster is held out in one fold at most: its external rows are used in the others.
+    used = {one for fit in Spy.fits for one in fit["pretrained"]}
+    assert used == set(table.filter(pl.col("role") == "pretrain")["id"])
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(tables())
 def test_external_rows_come_with_the_fit_and_are_cut_there(drawn: Any) -> None:
     """What ``cross_val_predict`` learns from is what a table with roles is learned from."""

@@ -2,7 +2,7 @@
 
 They give arrays of numbers and any labels. ``BattleClassifier`` takes tables of battles alone, and
 its tags say so, upon which scikit-learn skips all checks that fit. They are run on a subclass that
-writes each row of numbers as a battle, and nothing else, so that the code of ``BattleClassifier`` is
+writes each row of numbers as a battle, and nothing else: the code of ``BattleClassifier`` is
 checked.
 """
 
