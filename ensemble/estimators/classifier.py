@@ -155,8 +155,9 @@ class BattleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             takes the column ``cluster``, or finds near duplicates.
         roles
             ``(n,)`` role of each row; None takes the column ``role``, or ``target`` for all. Rows
-            of role ``pretrain`` are a stage of their own (a learner without one leaves them out, and
-            warns), and others than those learned from are left out. They need metadata routing, without which no splitter would see them.
+            of role ``pretrain`` are a stage of their own; a learner without one leaves them out,
+            with a warning. Others than those learned from are left out. Roles need metadata
+            routing, without which no splitter would see them.
         external
             Rows that are learned from too, but for those whose cluster this fit does not see.
 
