@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -24,7 +26,7 @@ from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, constructor_parameters, plain_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -261,6 +263,11 @@ class BattleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _given(self) -> dict[str, Any]:
         """Give the parameters that are set, of an instance all."""
+        if not isinstance(self.parameters, Mapping | NoneType):
+            raise InputError(
+                f"the parameters of a learner are no {type(self.parameters).__name__}",
+                hint='give them by name: parameters={"ridge": 2.0}',
+            )
         is_made = isinstance(self.learner, BaseLearner)
         return {**(plain_parameters(self.learner) if is_made else {}), **(self.parameters or {})}
 
