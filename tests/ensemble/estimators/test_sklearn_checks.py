@@ -158,6 +158,6 @@ def test_it_says_that_it_takes_texts() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@parametrize_with_checks([NumbersAsBattles()], expected_failed_checks=lambda _: EXPECTED)
+@parametrize_with_checks([NumbersAsBattles()], expected_failed_checks=lambda _: EXPECTED)  # type: ignore[untyped-decorator]
 def test_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
