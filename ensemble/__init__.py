@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ensemble.config.settings import Config
     from ensemble.datasets.battles import make_battles
     from ensemble.datasets.sources import make_source
+    from ensemble.estimators.classifier import BattleClassifier
+    from ensemble.estimators.external import ExternalRows
     from ensemble.plugin.base import (
         CLASSES,
         BaseLearner,
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
 __all__ = [
     "CLASSES",
     "BaseLearner",
+    "BattleClassifier",
     "Config",
+    "ExternalRows",
     "Feature",
     "FeatureSet",
     "FitContext",
@@ -54,8 +58,10 @@ __version__ = "0.2.0"
 
 _HOME = {
     "BaseLearner": "ensemble.plugin.base",
+    "BattleClassifier": "ensemble.estimators.classifier",
     "CLASSES": "ensemble.plugin.base",
     "Config": "ensemble.config.settings",
+    "ExternalRows": "ensemble.estimators.external",
     "Feature": "ensemble.plugin.base",
     "FeatureSet": "ensemble.plugin.base",
     "FitContext": "ensemble.plugin.base",

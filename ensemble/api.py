@@ -11,6 +11,7 @@ import polars as pl
 
 from ensemble import pipeline
 from ensemble.battles import loading
+from ensemble.battles.frames import as_polars
 from ensemble.battles.prepare import read_battles
 from ensemble.battles.schema import LOGIT_COLUMNS, TEST_ROLE, TEST_SOURCE, probability_frame
 from ensemble.battles.split import read_current_split
@@ -18,7 +19,7 @@ from ensemble.compare.folds import read_manifests
 from ensemble.compare.stacked import read_candidate, refuse_stale
 from ensemble.config.load import check_config, load_config, load_run_config, parse_config
 from ensemble.config.settings import Config
-from ensemble.errors import ArtifactError, DataError, InputError
+from ensemble.errors import ArtifactError
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.store import FoldStore
 from ensemble.plugin.given import named_plugins
@@ -356,46 +357,9 @@ def load_battles(
 
 def _loader_of(table: Any) -> Loader:
     def load(path: Path, **options: Any) -> pl.DataFrame:  # noqa: ARG001 - the table is given
-        return _as_polars(table)
+        return as_polars(table)
 
     return load
-
-
-def _as_polars(table: Any) -> pl.DataFrame:
-    """Take a table of Polars as it is, and one of pandas cell by cell."""
-    if isinstance(table, pl.DataFrame):
-        return table
-    if hasattr(table, "columns") and hasattr(table, "notna"):
-        return _from_pandas(table)
-    raise InputError(
-        f"battles are a path or a table, and not a {type(table).__name__}",
-        hint="give a Polars or pandas DataFrame, or the path of a file",
-    )
-
-
-def _from_pandas(table: Any) -> pl.DataFrame:
-    """Take the cells of a pandas table; what it calls missing is missing.
-
-    Raises
-    ------
-    DataError
-        Two columns have one name, or the cells of one are of several kinds.
-    """
-    names = [str(name) for name in table.columns]
-    for name in names:
-        if names.count(name) > 1:
-            raise DataError(f'two columns are called "{name}"', where="the table")
-    cells, columns = table.astype(object).where(table.notna(), None), {}
-    for name, column in zip(names, cells, strict=True):
-        try:
-            columns[name] = pl.Series(name, cells[column].tolist())
-        except (TypeError, pl.exceptions.PolarsError) as error:
-            raise DataError(
-                f'the cells of column "{name}" are of several kinds: {error}',
-                where="the table",
-                hint="give all of a column's cells as texts, or all as lists",
-            ) from error
-    return pl.DataFrame(columns)
 
 
 def _settings(config: str | Path | Mapping[str, Any] | Config) -> Config:

@@ -124,6 +124,21 @@ def test_the_learner_of_the_docs_goes_through_a_whole_run(project: Project) -> N
     assert (place / "submission.csv").exists()
 
 
+@pytest.mark.slow
+def test_the_examples_with_scikit_learn_run(project: Any, tmp_path: Path) -> None:
+    """Its learners through a whole run, and its script as it stands."""
+    pipelines, *script = _blocks("docs/sklearn.md", "python")
+    assert pipelines.startswith("# my_pipelines.py")
+    (project.path / "my_pipelines.py").write_text(pipelines)
+    tables = [tomllib.loads(block) for block in _blocks("docs/sklearn.md", "toml")]
+    learners = [learner for table in tables for learner in table.get("learners", ())]
+    assert [one["name"] for one in learners] == ["trees", "linear", "words"]
+    assert (run(project.config(learners)) / "submission.csv").exists()
+    spaces: dict[str, Any] = {}
+    exec(compile("\n".join(script), "sklearn.md", "exec"), spaces)  # noqa: S102 - our own docs
+    assert spaces["oof"].shape == (300, 3)
+
+
 def test_what_an_audit_cannot_see_is_said_in_the_same_words() -> None:
     """In the docs, and in every report."""
     from ensemble.audit.result import LIMITS

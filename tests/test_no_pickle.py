@@ -12,7 +12,7 @@ MODULES = sorted(
     path for room in ("ensemble", "features", "plugins") for path in (ROOT / room).rglob("*.py")
 )
 FORBIDDEN = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-HARMLESS = {"joblib.cpu_count"}
+HARMLESS = {"joblib.cpu_count", "joblib.parallel_config"}
 LOADERS = {"torch.load", "pandas.read_pickle", "pd.read_pickle", "pl.Expr.deserialize"}
 
 

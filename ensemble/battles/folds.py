@@ -17,9 +17,10 @@ import polars as pl
 
 from ensemble.battles.groups import assign_groups
 from ensemble.battles.held_out import HeldOut
-from ensemble.battles.schema import LABEL_COLUMNS, ROLES, TEST_ROLE
+from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE
+from ensemble.battles.split_inputs import of_length, read_roles, said_of_rows
 from ensemble.battles.training_cut import cut_from_training
-from ensemble.errors import ArtifactError, FoldError, nearest
+from ensemble.errors import ArtifactError, FoldError
 from ensemble.run_dir.tables import read_table
 from ensemble.storage.hashing import canonical_json
 
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from ensemble.battles.held_out import FoldLike
-    from ensemble.plugin.base import FloatArray, IntArray
+    from ensemble.battles.turns import TextFormat
+    from ensemble.plugin.base import BoolArray, FloatArray, IntArray
 
 TRAINING_ROLES = ("target", "train", "pseudo")
 """Roles whose rows reach a learner's ``fit``."""
@@ -56,12 +58,21 @@ class SourceAwareGroupKFold:
     of rows and the same label shares in each target source. External rows are never validated, and
     are left out of the training side of a fold that holds a row of their group.
 
+    It is a splitter of scikit-learn (``cv=``). Of a table of battles it takes groups, roles and
+    sources from the columns ``cluster``, ``role`` and ``source``, where they are not given, and
+    finds the clusters of near duplicates itself where nobody says them. See `docs/sklearn.md`.
+
     Parameters
     ----------
     n_splits
         Number of folds, at least 2.
     seed
         Decides among groups of the same size.
+    training_roles
+        Roles whose rows are learned from; with ``"pretrain"`` too a learner that has a stage for
+        them gets those rows.
+    text_format
+        What a string in a table's text column is: a JSON list of turns, or one plain turn.
 
     Notes
     -----
@@ -78,19 +89,46 @@ class SourceAwareGroupKFold:
     [1, 2, 3] [0]
     """
 
-    def __init__(self, n_splits: int = 5, *, seed: int = 42) -> None:
+    def __init__(
+        self,
+        n_splits: int = 5,
+        *,
+        seed: int = 42,
+        training_roles: Sequence[str] = TRAINING_ROLES,
+        text_format: TextFormat = "json",
+    ) -> None:
         if n_splits < 2:
             raise FoldError(f"n_splits must be at least 2, got {n_splits}")
         self.n_splits = n_splits
         self.seed = seed
+        self.training_roles = training_roles
+        self.text_format = text_format
 
-    def get_n_splits(self, X: object = None, y: object = None, groups: object = None) -> int:  # noqa: ARG002, N803
+    def __repr__(self) -> str:
+        return f"SourceAwareGroupKFold(n_splits={self.n_splits}, seed={self.seed})"
+
+    def get_n_splits(
+        self,
+        X: object = None,  # noqa: N803, ARG002 - scikit-learn's signature
+        y: object = None,  # noqa: ARG002
+        groups: object = None,  # noqa: ARG002
+        **others: object,  # noqa: ARG002
+    ) -> int:
         """Give the number of folds, as scikit-learn's splitters do."""
         return self.n_splits
 
+    def get_metadata_routing(self) -> Any:
+        """Ask scikit-learn for ``groups``, ``roles`` and ``sources``, wherever they are given."""
+        from sklearn.utils.metadata_routing import MetadataRequest
+
+        request = MetadataRequest(owner=self)
+        for name in ("groups", "roles", "sources"):
+            request.split.add_request(param=name, alias=True)
+        return request
+
     def split(
         self,
-        X: object = None,  # noqa: N803, ARG002 - scikit-learn's signature
+        X: object = None,  # noqa: N803 - scikit-learn's signature
         y: ArrayLike | None = None,
         groups: ArrayLike | None = None,
         *,
@@ -102,35 +140,37 @@ class SourceAwareGroupKFold:
         Parameters
         ----------
         X
-            Ignored.
+            A table of battles, Polars or pandas, whose columns say what is not given; anything
+            else is not looked at.
         y
             ``(n,)`` class numbers or ``(n, k)`` label distributions; None stratifies by size alone.
         groups
-            ``(n,)`` group of each row. Required: without groups near duplicates leak.
+            ``(n,)`` group of each row. None takes the column ``cluster``, or the clusters of near
+            duplicates that ``find_duplicates`` finds among the battles.
         roles
             ``(n,)`` role of each row; None means that all are ``target``. Rows of roles other than
-            ``target``, ``train`` and ``pseudo`` are on neither side.
+            ``target`` and the training roles are on neither side.
         sources
             ``(n,)`` source of each row, for stratifying several target sources.
 
         Raises
         ------
         FoldError
-            No groups, lengths that differ, an unknown role, or fewer target groups than folds.
+            No groups and no battles, lengths that differ, an unknown role, or fewer target groups
+            than folds.
         """
-        if groups is None:
-            raise FoldError("split needs groups: without them near duplicates leak between folds")
-        group_numbers = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
+        said = said_of_rows(X, groups, roles, sources, self.text_format)
+        group_numbers = np.unique(said.groups, return_inverse=True)[1].astype(np.int64)
         rows = len(group_numbers)
-        role_array = _roles(roles, rows)
+        role_array = read_roles(said.roles, rows)
         target = role_array == "target"
         folds = np.full(rows, -1)
         folds[target] = self.assign(
             group_numbers[target],
-            _one_hot(y, rows)[target],
-            None if sources is None else _of_length(sources, rows, "sources")[target],
+            _one_hot(y, rows, target),
+            None if said.sources is None else of_length(said.sources, rows, "sources")[target],
         )
-        trains = np.isin(role_array, TRAINING_ROLES)
+        trains = np.isin(role_array, list(self.training_roles))
         for fold in range(self.n_splits):
             held_out = folds == fold
             cut = cut_from_training(group_numbers, held_out)
@@ -321,28 +361,12 @@ def _strata(labels: FloatArray, sources: NDArray[Any] | None) -> FloatArray:
     return np.hstack([counts, *parts])
 
 
-def _one_hot(y: ArrayLike | None, rows: int) -> FloatArray:
+def _one_hot(y: ArrayLike | None, rows: int, kept: BoolArray) -> FloatArray:
+    """Give the kept rows' label distributions; the others may have no label."""
     if y is None:
-        return np.ones((rows, 1))
-    values = _of_length(y, rows, "y")
+        return np.ones((int(kept.sum()), 1))
+    values = of_length(y, rows, "y")[kept]
     if values.ndim == 2:
         return values.astype(np.float64)
     classes, numbers = np.unique(values, return_inverse=True)
     return np.eye(len(classes))[numbers]
-
-
-def _roles(roles: Sequence[str] | None, rows: int) -> NDArray[Any]:
-    if roles is None:
-        return np.full(rows, "target")
-    known = (*ROLES, TEST_ROLE)
-    unknown = sorted({str(role) for role in roles} - set(known))
-    if unknown:
-        raise FoldError(f'unknown role "{unknown[0]}"', hint=nearest(unknown[0], known))
-    return _of_length(roles, rows, "roles")
-
-
-def _of_length(values: ArrayLike, rows: int, name: str) -> NDArray[Any]:
-    array = np.asarray(values)
-    if len(array) != rows:
-        raise FoldError(f"{name} has {len(array)} rows and groups {rows}")
-    return array

@@ -45,7 +45,8 @@ def build(
         The place in the config, for errors.
     anchor
         Directory that relative paths start from; None leaves them as they are. What may be a name
-        or a path (``Path | str``) is a path where there is something at that place.
+        or a path (``Path | str``) is a path where there is something at that place, or where it is
+        a name in a file of Python that is there (``file.py:name``).
 
     Raises
     ------
@@ -185,6 +186,9 @@ def _path_or_name(value: pathlib.Path, anchor: pathlib.Path) -> pathlib.Path | s
     place = anchor / value
     if place.exists():
         return place
+    file, _, attribute = str(value).rpartition(":")
+    if file.endswith(".py") and (anchor / file).exists():  # "file.py:name"
+        return anchor / f"{file}:{attribute}"
     if value.exists():  # a library would take it: another one from another directory
         raise ValueError(
             f"there is nothing at {place}, and what the working directory has under that name is "

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_base_learners(register: Register) -> None:
-    """Register learners of features and n-grams, and language models."""
+    """Register learners of features and n-grams, any classifier, and language models."""
     register("handcrafted", "ensemble_plugins.handcrafted:Handcrafted")
     register("proxy", "ensemble_plugins.proxy:Proxy")
     register("tfidf", "ensemble_plugins.tfidf:Tfidf")
+    register("sklearn", "ensemble_plugins.sklearn_learner:SklearnLearner")
     register("precomputed", "ensemble_plugins.precomputed:Precomputed")
     register("gemma2-lora", "ensemble_plugins.gemma2_lora:Gemma2Lora")
     register("llama3-lora", "ensemble_plugins.llama3_lora:Llama3Lora")

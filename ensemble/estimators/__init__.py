@@ -1,0 +1,1 @@
+"""The toolkit's learners where scikit-learn's estimators are expected."""
