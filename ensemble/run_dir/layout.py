@@ -29,6 +29,8 @@ LEARNERS = "learners"
 OOF, TEST, TRAIN_IDS, MODEL = "oof.parquet", "test.parquet", "train_ids.parquet", "model"
 OOF_SEEDS = "oof_seeds.parquet"
 """OOF logits of each seed, where a learner has several: ``PREDICTION_SCHEMA`` and ``seed``."""
+PROVENANCE = "provenance.parquet"
+"""Of predictions from outside: which model made each, and the rows that it was trained on."""
 KEPT = "kept.json"
 """Code of plugins that the user says to give what the code before it gave."""
 
