@@ -91,20 +91,35 @@ def test_other_texts_under_the_same_ids_are_refused(project: Any) -> None:
 
 
 def test_a_model_that_has_seen_the_cluster_is_refused(project: Any) -> None:
-    """The other run takes only equal texts for duplicates, this one near ones too."""
+    """A conversation that only this run has makes one cluster of two prompts."""
     rows = pl.read_csv(project.path / "train.csv", infer_schema=False)
-    long = "The same long question about rivers, mountains and the weather in many lands"
-    near = [json.dumps([f"{long}, put for the time number {i}"]) for i in range(len(rows))]
-    rows.with_columns(prompt=pl.Series(near)).write_csv(project.path / "train.csv")
-    strict = {"n_splits": 3, "near_duplicate_threshold": 1.0}
-    ensemble.run(project.config(run_dir="other", folds=strict))
-    assert ensemble.run(project.config([THEIRS], folds=strict)).audit().state == "passed"
-    some = rows["id"].to_list()[: len(rows) // 2]
-    groups = pl.when(pl.col("id").is_in(some)).then(pl.col("prompt")).otherwise(pl.lit("[\"x\"]"))
-    assert len(rows.select(groups)) == len(rows)
-    loose = {"n_splits": 2, "near_duplicate_threshold": 0.5}
-    with pytest.raises(ConfigError, match="a model that has seen rows of their cluster"):
-        ensemble.run(project.config([THEIRS], folds=loose))
+    words = np.random.default_rng(0).integers(10**6, size=(20, 18)).astype(str)
+    prompts = [" ".join(f"word{number}" for number in line) for line in words]
+    asked = [json.dumps([prompts[i % 20]]) for i in range(len(rows))]
+    rows.with_columns(prompt=pl.Series(asked)).write_csv(project.path / "train.csv")
+    sources = [{"name": "arena", "path": "train.csv", "role": "target"}]
+    other = ensemble.run(project.config(run_dir="other", sources=sources))
+    folds = dict(zip(rows["id"], other.folds["fold"], strict=False))
+    first = prompts[0]
+    apart = [i for i in range(20) if folds[rows["id"][i]] != folds[rows["id"][0]]]
+    second = prompts[apart[0]]
+    answers = json.dumps(["one answer", "another answer"])
+    pl.DataFrame(
+        {
+            "id": ["bridge"],
+            "prompt": [json.dumps([first, second])],
+            "response_a": [answers],
+            "response_b": [answers.replace("answer", "reply")],
+            "winner_model_a": [1],
+            "winner_model_b": [0],
+            "winner_tie": [0],
+        }
+    ).write_csv(project.path / "bridge.csv")
+    bridge = {"name": "bridge", "path": "bridge.csv", "role": "ignore"}
+    config = project.config([THEIRS], sources=[*sources, bridge], folds={"n_splits": 3})
+    with pytest.raises(DataError, match="a model that has seen rows of their cluster") as error:
+        ensemble.run(config)
+    assert str(rows["id"][0]) in str(error.value)
 
 
 def test_the_audit_looks_at_the_kept_rows_by_its_own_clusters(project: Any, other: Run) -> None:
@@ -170,9 +185,7 @@ def test_a_third_run_is_handed_on(project: Any, other: Run) -> None:
     assert run.oof("theirs").equals(other.oof("p"))
 
 
-def test_predictions_from_files_stay_unproven_through_another_run(
-    project: Any, other: Run
-) -> None:
+def test_predictions_from_files_stay_unproven_through_another_run(project: Any, other: Run) -> None:
     other.oof("p").drop("fold").write_parquet(project.path / "oof.parquet")
     other.test("p").write_parquet(project.path / "test.parquet")
     files = {"plugin": "precomputed", "oof": "oof.parquet", "test": "test.parquet"}
@@ -215,5 +228,3 @@ def test_a_damaged_or_unfinished_other_run_is_refused(project: Any, other: Run) 
     shutil.rmtree(fold)
     with pytest.raises(Exception, match="folds are not fitted yet: 1"):
         ensemble.run(project.config([THEIRS]))
-
-
