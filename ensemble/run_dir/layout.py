@@ -4,6 +4,7 @@
 
     RUN/
       config.toml               as resolved
+      inputs/<source>.parquet   tables that were given in Python
       battles.parquet           clusters.parquet  duplicates.parquet  battles.json
       folds.parquet             folds.json
       learners/<name>/<fit>/    oof.parquet  test.parquet  train_ids.parquet  model/  manifest.json
@@ -19,6 +20,8 @@ from __future__ import annotations
 CONFIG = "config.toml"
 LOCK = ".lock"
 EVENTS = "events.jsonl"
+INPUTS = "inputs"
+"""Tables that were given in Python in place of files, one a source."""
 
 BATTLES, CLUSTERS, DUPLICATES = "battles.parquet", "clusters.parquet", "duplicates.parquet"
 BATTLES_RECORD = "battles.json"

@@ -16,7 +16,6 @@ from ensemble.battles.schema import LOGIT_COLUMNS
 from ensemble.errors import ArtifactError, ConfigError, DataError
 from ensemble.run_dir.layout import PROVENANCE
 from ensemble_plugins.other_run import read_other
-from ensemble_plugins.precomputed import Precomputed
 
 THEIRS = {"name": "theirs", "plugin": "precomputed", "run": "other", "learner": "p"}
 MINE = {"name": "mine", "plugin": "prior", "shift": 0.4}

@@ -1,27 +1,24 @@
-"""A run from Python, in a script or a notebook: ``ensemble.run`` makes one, ``Run`` reads one."""
+"""A run directory as one object: what it holds, as frames, and what can be asked of it."""
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ensemble import pipeline
-from ensemble.battles import loading
+from ensemble.api.frames import load_battles
 from ensemble.battles.prepare import read_battles
 from ensemble.battles.schema import LOGIT_COLUMNS, TEST_ROLE, TEST_SOURCE, probability_frame
 from ensemble.battles.split import read_current_split
 from ensemble.compare.folds import read_manifests
 from ensemble.compare.stacked import read_candidate, refuse_stale
-from ensemble.config.load import check_config, load_config, load_run_config, parse_config
-from ensemble.config.settings import Config
-from ensemble.errors import ArtifactError, DataError, InputError
+from ensemble.config.load import load_run_config
+from ensemble.errors import ArtifactError
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.store import FoldStore
-from ensemble.run_dir.layout import CONFIG, REPORT, STACK, SUBMISSION
+from ensemble.run_dir.layout import REPORT, STACK, SUBMISSION
 from ensemble.run_dir.stack_files import read_verdict
 from ensemble.stages.audit import prove_stage
 from ensemble.stages.compare import compare_stage
@@ -32,55 +29,15 @@ from ensemble.submission.record import submission_fault
 from ensemble.submission.write import read_submission
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from ensemble.audit.result import Audit
     from ensemble.battles.folds import FoldPlan
     from ensemble.battles.turns import TextFormat
-    from ensemble.plugin.base import Loader
-    from ensemble.run_dir.reporter import ProgressDisplay
+    from ensemble.config.settings import Config
 
 CHOSEN = "stack"
 """Names the candidate that was chosen."""
-
-
-def run(
-    config: str | Path | Mapping[str, Any] | Config,
-    *,
-    refit: Sequence[str] = (),
-    keep: Sequence[str] = (),
-    progress: bool | None = None,
-) -> Run:
-    """Do all of it: from the sources to submission and report.
-
-    Parameters
-    ----------
-    config
-        The path of a config, its tables as a dictionary, whose relative paths start in the current
-        directory, or a ``Config``.
-    refit, keep
-        Learners whose fits, where other code of their plugin has made them, are made anew or kept.
-    progress
-        Whether progress is shown; None shows it in a notebook and on a terminal.
-
-    Returns
-    -------
-    Run
-        The finished run; the same call again resumes it.
-
-    Raises
-    ------
-    EnsembleError
-        What went wrong, where, and how to fix it. Everything complete by then is kept.
-
-    Examples
-    --------
-    >>> import ensemble
-    >>> run = ensemble.run("config.toml")  # doctest: +SKIP
-    >>> run.verdict["sentence"]  # doctest: +SKIP
-    """
-    settings = _settings(config)
-    return Run(pipeline.run(settings, _display(progress), refit=refit, keep=keep))
 
 
 class Run:
@@ -310,114 +267,3 @@ class Run:
 def _warn_unstored(what: str, fault: str | None) -> None:
     if fault is not None:
         warnings.warn(f"{what} is not stored: {fault}", stacklevel=3)
-
-
-def load_battles(
-    battles: Any,
-    *,
-    source: str = "battles",
-    role: str = "target",
-    text_format: TextFormat = "json",
-) -> pl.DataFrame:
-    """Read battles of any known layout into the toolkit's own table.
-
-    Parameters
-    ----------
-    battles
-        The path of a CSV, Parquet or JSON Lines file, or a table of Polars or pandas.
-    source, role
-        What the rows are recorded under; rows of role ``"test"`` need no labels.
-    text_format
-        What a string in a text column is: a JSON list of turns, or one plain turn.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``BATTLE_SCHEMA``, in the order given.
-
-    Raises
-    ------
-    DataError
-        It cannot be read, has wrong columns, unreadable rows, or an id more than once.
-    """
-    is_path = isinstance(battles, str | Path)
-    return loading.load_battles(
-        Path(battles) if is_path else Path("the table"),
-        source=source,
-        role=role,
-        is_test=role == TEST_ROLE,
-        text_format=text_format,
-        loader=None if is_path else _loader_of(battles),
-        loader_name="" if is_path else "table",
-    ).battles
-
-
-def _loader_of(table: Any) -> Loader:
-    def load(path: Path, **options: Any) -> pl.DataFrame:  # noqa: ARG001 - the table is given
-        return _as_polars(table)
-
-    return load
-
-
-def _as_polars(table: Any) -> pl.DataFrame:
-    """Take a table of Polars as it is, and one of pandas cell by cell."""
-    if isinstance(table, pl.DataFrame):
-        return table
-    if hasattr(table, "columns") and hasattr(table, "notna"):
-        return _from_pandas(table)
-    raise InputError(
-        f"battles are a path or a table, and not a {type(table).__name__}",
-        hint="give a Polars or pandas DataFrame, or the path of a file",
-    )
-
-
-def _from_pandas(table: Any) -> pl.DataFrame:
-    """Take the cells of a pandas table; what it calls missing is missing.
-
-    Raises
-    ------
-    DataError
-        Two columns have one name, or the cells of one are of several kinds.
-    """
-    names = [str(name) for name in table.columns]
-    for name in names:
-        if names.count(name) > 1:
-            raise DataError(f'two columns are called "{name}"', where="the table")
-    cells, columns = table.astype(object).where(table.notna(), None), {}
-    for name, column in zip(names, cells, strict=True):
-        try:
-            columns[name] = pl.Series(name, cells[column].tolist())
-        except (TypeError, pl.exceptions.PolarsError) as error:
-            raise DataError(
-                f'the cells of column "{name}" are of several kinds: {error}',
-                where="the table",
-                hint="give all of a column's cells as texts, or all as lists",
-            ) from error
-    return pl.DataFrame(columns)
-
-
-def _settings(config: str | Path | Mapping[str, Any] | Config) -> Config:
-    if isinstance(config, Config):
-        return check_config(config, Path.cwd())
-    if isinstance(config, str | Path):
-        return load_config(Path(config))
-    return parse_config(_plain(dict(config)), Path.cwd() / CONFIG)
-
-
-def _plain(value: Any) -> Any:
-    """Write the paths among the values of a dictionary as TOML has them."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
-
-
-def _display(progress: bool | None) -> ProgressDisplay | None:
-    """Show progress where a person looks: a notebook or a terminal."""
-    from ensemble.run_dir.progress import Terminal
-
-    if progress is None:
-        terminal = Terminal()
-        return terminal if terminal.is_watched else None
-    return Terminal() if progress else None
