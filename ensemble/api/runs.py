@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ensemble.api.frames import load_battles
+from ensemble.api.scores import SCORE_SCHEMA, score_table
+from ensemble.api.shown import Comparison, Verdict, run_html
 from ensemble.battles.prepare import read_battles
 from ensemble.battles.schema import LOGIT_COLUMNS, TEST_ROLE, TEST_SOURCE, probability_frame
 from ensemble.battles.split import read_current_split
 from ensemble.compare.folds import read_manifests
 from ensemble.compare.stacked import read_candidate, refuse_stale
 from ensemble.config.load import load_run_config
-from ensemble.errors import ArtifactError
+from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.store import FoldStore
 from ensemble.run_dir.layout import REPORT, STACK, SUBMISSION
@@ -30,6 +32,8 @@ from ensemble.submission.write import read_submission
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
 
     from ensemble.audit.result import Audit
     from ensemble.battles.folds import FoldPlan
@@ -86,7 +90,7 @@ class Run:
         return [learner.name for learner in self.config.learners]
 
     @property
-    def verdict(self) -> dict[str, Any]:
+    def verdict(self) -> Verdict:
         """Which candidate is used and why: the content of ``verdict.json``.
 
         Raises
@@ -101,7 +105,7 @@ class Run:
                 hint="run `ensemble stack CONFIG`",
             )
         refuse_stale(self._store)
-        return read_verdict(self.directory / STACK)
+        return Verdict(read_verdict(self.directory / STACK))
 
     @property
     def submission(self) -> pl.DataFrame:
@@ -123,6 +127,79 @@ class Run:
                 fault, where=str(self.directory), hint="run `ensemble run CONFIG` to its end"
             )
         return read_submission(self.directory / SUBMISSION)
+
+    def scores(self) -> pl.DataFrame:
+        """Give the log loss of each learner that has been fitted and of each candidate, best first.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``name``; ``kind``, "learner" or "candidate"; ``log_loss`` with the ends of its 95%
+            interval, ``low`` and ``high``; ``rows`` that it is the mean of; ``folds`` that are
+            fitted; ``chosen``; ``proven``, false where nobody knows what a learner was trained
+            on. Null where nothing was measured. Candidates are there once they are stacked, and
+            as long as the stack is of the run as it is now.
+
+        Raises
+        ------
+        ArtifactError
+            There is no fold plan yet, or a fold is damaged or of other settings.
+        """
+        return score_table(self.config, self._store, self._eval_set)
+
+    def plot(self, kind: str = "forest", name: str | None = None) -> Figure:
+        """Draw a figure of the report.
+
+        Parameters
+        ----------
+        kind
+            ``"forest"``: learners and candidates with their intervals; ``"folds"``: learners by
+            fold; ``"sources"``: by target source; ``"gains"``: of candidates over the best simple
+            one; ``"calibration"``; ``"agreement"``: how alike the learners are; ``"importance"``:
+            what the meta-learner uses; ``"labels"``: label shares of the sources; ``"timing"``.
+        name
+            For ``"calibration"``, a learner or ``"stack"``, the chosen candidate; for
+            ``"importance"``, a candidate. None takes the chosen one, or the best.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it; ``savefig`` writes it. ``pyplot`` is not touched.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such figure, or no such learner or candidate.
+        ArtifactError
+            The run has not got far enough for it.
+        """
+        from ensemble.api.plots import draw
+
+        return draw(self.directory, kind, name)
+
+    def _repr_html_(self) -> str:
+        facts, notes, verdict = [], [], ""
+        scores = pl.DataFrame(schema=SCORE_SCHEMA)
+        try:
+            facts, notes = self._facts()
+            scores = self.scores()
+            verdict = self.verdict.get("sentence", "") if (self.directory / STACK).exists() else ""
+        except EnsembleError as error:
+            notes.append(f"{error.message}; {error.hint}" if error.hint else error.message)
+        return run_html(self.directory.name, facts, scores, verdict, notes)
+
+    def _facts(self) -> tuple[list[str], list[str]]:
+        """Say how large a run is, and which folds of it are not there yet."""
+        eval_set, store = self._eval_set, self._store
+        facts = [f"{len(eval_set):,} target battles", f"{store.n_splits} folds"]
+        done = {name: len(store.fitted_folds(name)) for name in self.learners}
+        lacking = [
+            f"{name} ({count} of {store.n_splits} folds)"
+            for name, count in done.items()
+            if count < store.n_splits
+        ]
+        notes = [f"Not fitted yet: {', '.join(lacking)}."] if lacking else []
+        return facts, notes
 
     def oof(self, learner: str) -> pl.DataFrame:
         """Give a learner's out-of-fold logits.
@@ -229,7 +306,7 @@ class Run:
         _warn_unstored("the audit", fault)
         return found
 
-    def compare(self, *names: str, by: Sequence[str] = ()) -> dict[str, Any]:
+    def compare(self, *names: str, by: Sequence[str] = ()) -> Comparison:
         """Compare learners or candidates on the same target rows; the first is the reference.
 
         Parameters
@@ -242,7 +319,7 @@ class Run:
         """
         found, _, fault = compare_stage(self.directory, names, by)
         _warn_unstored("the comparison", fault)
-        return found
+        return Comparison(found)
 
     def report(self) -> Path:
         """Write ``report.html`` of all that is there; gives its path."""

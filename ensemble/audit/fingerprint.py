@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.registry import Registry
 
-VERSION = 8
+VERSION = 9
 """Raise it when the audit comes to check something else: an audit of before is none."""
 
 FILES = (
