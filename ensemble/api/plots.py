@@ -70,7 +70,7 @@ def _drawings(report: Report, kind: str, name: str | None) -> tuple[list[Drawing
         return _calibration(report, name)
     if kind == "agreement":
         found = plots.agreement(report)
-        return found, ["Correlation of centered logits", "Correlation of row losses"][: len(found)]
+        return found, ["correlation of logits", "correlation of losses"][: len(found)]
     if kind == "importance":
         return _importance(report, name)
     drawing = _ALONE[kind](report)
@@ -85,9 +85,8 @@ def _calibration(report: Report, name: str | None) -> tuple[list[Drawing], list[
     asked = chosen if name in (None, CHOSEN) else name
     if asked not in models:
         raise unknown_name("learner", str(asked), [CHOSEN, *models])
-    return models[asked], [
-        f"{asked}: {one}" if i == 0 else one for i, one in enumerate(CLASS_NAMES)
-    ]
+    first, *others = CLASS_NAMES
+    return models[asked], [f"{shorten(str(asked), 18)}: {first}", *others]
 
 
 def _importance(report: Report, name: str | None) -> tuple[list[Drawing], list[str]]:

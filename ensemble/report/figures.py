@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 CLASS_NAMES = ("A wins", "B wins", "tie")
 CLASS_COLORS = (SIDE_A, SIDE_B, TIE)
 
-# A cell of a heat map, and the room for names beside and above it, CSS pixels.
-_HEAT_CELL, _HEAT_SIDE, _HEAT_TOP, _HEAT_RIGHT = 54.0, 118.0, 84.0, 60.0
+# A cell of a heat map, and a letter of the names beside and above it, CSS pixels.
+_HEAT_CELL, _HEAT_LETTER, _HEAT_WIDTH = 54.0, 6.6, 200.0
 _HEAT_NAME = 16
 
 # A share has room for its number from here on.
@@ -105,11 +105,13 @@ def _curve(axes: Axes, bins: Sequence[Bin], color: str) -> None:
 def heat_map(names: Sequence[str], matrix: FloatArray, *, name: str, label: str) -> Drawing:
     """Draw a number for each pair of names, the darker the greater; below 0 is white."""
     count, shown = len(names), [shorten(visible(one), _HEAT_NAME) for one in names]
-    width = _HEAT_SIDE + _HEAT_CELL * count + _HEAT_RIGHT
-    height = _HEAT_TOP + _HEAT_CELL * count + 6
+    longest = _HEAT_LETTER * max(map(len, shown), default=0)
+    side, top, right = 14 + longest, 22 + 0.6 * longest, 8 + 0.8 * longest
+    width = max(side + _HEAT_CELL * count + right, _HEAT_WIDTH)
+    height = top + _HEAT_CELL * count + 6
 
     def paint(figure: Figure) -> None:
-        place = (_HEAT_SIDE / width, 6 / height)
+        place = (side / width, 6 / height)
         size = (_HEAT_CELL * count / width, _HEAT_CELL * count / height)
         axes = figure.add_axes((*place, *size))
         axes.patch.set_visible(False)

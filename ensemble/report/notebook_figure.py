@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -122,12 +123,9 @@ def _real(value: Any) -> tuple[float, ...] | None:
     return None if found is None else (*to_rgba(found)[:3], opacity)
 
 
-def _no_glyph_warnings() -> Any:
+@contextmanager
+def _no_glyph_warnings() -> Iterator[None]:
     """Say nothing of names in scripts that the font lacks."""
-    return _Quiet()
-
-
-class _Quiet(warnings.catch_warnings[None]):
-    def __enter__(self) -> None:
-        super().__enter__()
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        yield
