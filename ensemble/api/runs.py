@@ -178,7 +178,9 @@ class Run:
         return draw(self.directory, kind, name)
 
     def _repr_html_(self) -> str:
-        facts, notes, verdict = [], [], ""
+        facts: list[str] = []
+        notes: list[str] = []
+        verdict = ""
         scores = pl.DataFrame(schema=SCORE_SCHEMA)
         try:
             facts, notes = self._facts()

@@ -68,7 +68,9 @@ def matplotlib_figure(drawings: Sequence[Drawing], titles: Sequence[str] = ()) -
         size = (sum(widths) / 72, (height + top) / 72)
         figure = NotebookFigure(figsize=size, dpi=72, facecolor=_COLORS[svg.CARD])
         FigureCanvasAgg(figure)
-        rows = figure.subfigures(2, 1, height_ratios=[top, height], hspace=0) if top else None
+        rows: Any = None
+        if top:
+            rows = figure.subfigures(2, 1, height_ratios=[top, height], hspace=0)
         places = _places(figure if rows is None else rows[1], drawings)
         for place, drawing in zip(places, drawings, strict=True):
             drawing.paint(place)
