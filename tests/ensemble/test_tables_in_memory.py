@@ -81,7 +81,7 @@ def test_what_is_no_table_or_stands_in_the_wrong_place_is_said(raw: dict[str, An
         with pytest.raises(InputError, match=match):
             ensemble.run({**raw, "sources": sources})
     with pytest.raises(ConfigError, match="sources"):
-        ensemble.run({**raw, "sources": [frame.head(0)] and []})
+        ensemble.run({**raw, "sources": []})
 
 
 def test_scores_are_those_of_the_stack_best_first(raw: dict[str, Any]) -> None:
