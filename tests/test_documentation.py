@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 import ensemble
@@ -125,7 +126,7 @@ def test_the_learner_of_the_docs_goes_through_a_whole_run(project: Project) -> N
 
 
 @pytest.mark.slow
-def test_the_examples_with_scikit_learn_run(project: Any, tmp_path: Path) -> None:
+def test_the_examples_with_scikit_learn_run(project: Project, tmp_path: Path) -> None:
     """Its learners through a whole run, and its script as it stands."""
     pipelines, *script = _blocks("docs/sklearn.md", "python")
     assert pipelines.startswith("# my_pipelines.py")
@@ -133,10 +134,10 @@ def test_the_examples_with_scikit_learn_run(project: Any, tmp_path: Path) -> Non
     tables = [tomllib.loads(block) for block in _blocks("docs/sklearn.md", "toml")]
     learners = [learner for table in tables for learner in table.get("learners", ())]
     assert [one["name"] for one in learners] == ["trees", "linear", "words"]
-    assert (run(project.config(learners)) / "submission.csv").exists()
-    spaces: dict[str, Any] = {}
+    assert (run(project.config(learners)).directory / "submission.csv").exists()
+    spaces: dict[str, object] = {}
     exec(compile("\n".join(script), "sklearn.md", "exec"), spaces)  # noqa: S102 - our own docs
-    assert spaces["oof"].shape == (300, 3)
+    assert np.shape(spaces["oof"]) == (300, 3)
 
 
 def test_what_an_audit_cannot_see_is_said_in_the_same_words() -> None:

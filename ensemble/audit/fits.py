@@ -10,10 +10,11 @@ import polars as pl
 from ensemble.battles.held_out import REFIT, HeldOut, fold_pairs
 from ensemble.config.plugin_files import split_reference
 from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.oof.provenance import PROVENANCE_SCHEMA, judge_provenance
 from ensemble.oof.staleness import compare_key
 from ensemble.plugin.kept_sources import kept_plugin
 from ensemble.plugin.manager import get_manager
-from ensemble.run_dir.layout import OOF, TRAIN_IDS
+from ensemble.run_dir.layout import OOF, PROVENANCE, TRAIN_IDS
 from ensemble.run_dir.tables import read_table
 
 if TYPE_CHECKING:
@@ -93,8 +94,11 @@ def check_fit(
     _check_predicted(name, predicted, fit.held_out, truth, ledger)
     if asked is not None:
         _check_made_with(name, manifest, asked, ledger)
+    if is_told := PROVENANCE in manifest["files"]:
+        _check_provenance(directory, fit, manifest["provenance"], truth, ledger)
     if _is_unknown(store, manifest):
-        ledger.note(ledger.unknown, fit.learner)
+        if not is_told:
+            ledger.note(ledger.unknown, fit.learner)
         return
     _check_trained(name, trained, fit.held_out, truth, ledger)
     _check_labeled(name, manifest, trained, truth, ledger)
@@ -226,6 +230,30 @@ def _check_same_fit(
         return None
     ledger.record(title, (), "", "the same key")
     return trained, manifest
+
+
+def _check_provenance(
+    directory: Path, fit: Fit, told: Mapping[str, Any], truth: pl.DataFrame, ledger: CheckList
+) -> None:
+    """Check predictions of another run by what is kept of the models that made them."""
+    title = f"{fit.name}: rule 2, no model of the other run saw the cluster or swap of its rows"
+    try:
+        stored = read_table(directory / PROVENANCE, list(PROVENANCE_SCHEMA))
+    except ArtifactError as error:
+        ledger.fail(title, error.message)
+        return
+    held_out = _held_out(truth, fit.held_out)["id"]
+    judged = judge_provenance(stored, held_out, truth, ["cluster", "swap"])
+    seen = int((stored["use"] == "trained").sum())
+    ledger.record(
+        title,
+        judged.leaks,
+        "rows whose model has seen their like, or is not recorded",
+        f"{seen} training rows of {told.get('learner')} in {told.get('run')}",
+    )
+    if unproven := told.get("unproven") or judged.unproven:
+        ledger.note(ledger.unknown, fit.learner)
+        ledger.note(ledger.unproven, f"training rows of {fit.learner}: {unproven}")
 
 
 def _check_labeled(

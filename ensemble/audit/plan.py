@@ -8,6 +8,7 @@ import polars as pl
 
 from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.embeddings import PARAPHRASE
+from ensemble.battles.feature_cache import row_keys
 from ensemble.battles.partition import connect_rows
 from ensemble.battles.prepare import embeddings_of
 from ensemble.battles.split import read_current_split
@@ -27,7 +28,7 @@ search misses by chance is not missed by both."""
 def recomputed(
     battles: pl.DataFrame, plan: FoldPlan, folds: Folds, paraphrases: pl.DataFrame | None
 ) -> pl.DataFrame:
-    """Give each row's clusters and swap key computed anew, beside what it is.
+    """Give each row's clusters, swap key and text key computed anew, beside what it is.
 
     From the texts, and from the vectors that the config names where their file is here: whether it
     is, and is the one that was prepared, is checked with the sources. Where it is not, the pairs
@@ -44,7 +45,7 @@ def recomputed(
     if folds.embeddings is not None and embeddings is None and paraphrases is not None:
         clusters = _joined(clusters, paraphrases)
     return (
-        battles.select("id", "source", "role", swap=_swap_key())
+        battles.select("id", "source", "role", swap=_swap_key(), text=row_keys(battles))
         .join(clusters, on="id", how="left", maintain_order="left")
         .join(plan.frame.select("id", "fold"), on="id", how="left", maintain_order="left")
     )

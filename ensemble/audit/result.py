@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ensemble import html
+
 if TYPE_CHECKING:
     from ensemble.audit.checks import Check, CheckList
 
@@ -118,6 +120,16 @@ class Audit:
             names = ", ".join(self.absent)
             found.append(f"sources are not here: their content was not compared ({names})")
         return found
+
+    def _repr_html_(self) -> str:
+        failed = [check for check in self.checks if not check.ok]
+        kind = "bad" if failed else "good" if self.proved else "open"
+        parts = [html.heading("Audit", f"{len(self.checks)} checks"), html.badge(self.state, kind)]
+        if failed:
+            rows = [(check.name, check.detail) for check in failed]
+            parts.append(html.table(("what fails", "why"), rows, left=2))
+        parts += [html.paragraph(gap) for gap in self._gaps()]
+        return html.box(*parts)
 
     def to_json(self) -> dict[str, Any]:
         """Give the JSON object of ``audit.json``."""

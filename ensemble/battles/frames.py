@@ -1,4 +1,4 @@
-"""Tables that a user holds in Python, Polars or pandas, as battles."""
+"""Tables that a user holds in Python, Polars, pandas or Arrow, as battles."""
 
 from __future__ import annotations
 
@@ -58,24 +58,41 @@ def read_table(table: Any, text_format: TextFormat) -> pl.DataFrame:
     return rows.select("id", *TEXT_COLUMNS).with_columns(given)
 
 
+def is_table(value: object) -> bool:
+    """Say whether something is a table that battles can be read from."""
+    return isinstance(value, pl.DataFrame | pl.LazyFrame) or _is_pandas(value) or _is_arrow(value)
+
+
 def as_polars(table: Any) -> pl.DataFrame:
-    """Take a table of Polars as it is, and one of pandas cell by cell.
+    """Take a table of Polars or Arrow as it is, and one of pandas cell by cell.
 
     Raises
     ------
     InputError
         It is no table.
     DataError
-        Two columns of pandas have one name, or the cells of one are of several kinds.
+        The cells of a column are of several kinds, or two columns have one name.
     """
     if isinstance(table, pl.DataFrame):
         return table
-    if hasattr(table, "columns") and hasattr(table, "notna"):
+    if isinstance(table, pl.LazyFrame):
+        return table.collect()
+    if _is_pandas(table):
         return _from_pandas(table)
+    if _is_arrow(table):
+        return pl.DataFrame(table)
     raise InputError(
         f"battles are a path or a table, and not a {type(table).__name__}",
         hint="give a Polars or pandas DataFrame, or the path of a file",
     )
+
+
+def _is_pandas(value: object) -> bool:
+    return hasattr(value, "columns") and hasattr(value, "notna") and hasattr(value, "iloc")
+
+
+def _is_arrow(value: object) -> bool:
+    return hasattr(value, "__arrow_c_stream__") and not isinstance(value, pl.Series)
 
 
 def _from_pandas(table: Any) -> pl.DataFrame:
@@ -93,7 +110,7 @@ def _from_pandas(table: Any) -> pl.DataFrame:
     cells, columns = table.astype(object).where(table.notna(), None), {}
     for name, column in zip(names, cells, strict=True):
         try:
-            columns[name] = pl.Series(name, cells[column].tolist())
+            columns[name] = pl.Series(name, [_plain(cell) for cell in cells[column]])
         except (TypeError, pl.exceptions.PolarsError) as error:
             raise DataError(
                 f'the cells of column "{name}" are of several kinds: {error}',
@@ -101,3 +118,8 @@ def _from_pandas(table: Any) -> pl.DataFrame:
                 hint="give all of a column's cells as texts, or all as lists",
             ) from error
     return pl.DataFrame(columns)
+
+
+def _plain(cell: Any) -> Any:
+    """Take the lists that pandas reads from Parquet, which are arrays there, as lists."""
+    return cell.tolist() if hasattr(cell, "tolist") else cell

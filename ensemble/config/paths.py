@@ -83,11 +83,14 @@ def moved(config: Config, now: Path) -> Config:
         return Path(os.path.normpath(now / os.path.relpath(path, was)))
 
     inputs = [Path(path) for path in _inputs(config)]
-    own = [path for path in inputs if path.is_relative_to(base)]
+    # What the run itself keeps says nothing of the project around it.
+    own = [p for p in inputs if p.is_relative_to(base) and not p.is_relative_to(was)]
     together = bool(own) and all(_exists(beside(path)) for path in own)
 
     def found(text: str) -> str:
         path = Path(text)
+        if path.is_relative_to(was):  # a table that the run keeps goes where the run goes
+            return str(beside(path))
         taken = together and path.is_relative_to(base)
         return str(beside(path)) if taken or (not _exists(path) and _exists(beside(path))) else text
 

@@ -15,6 +15,7 @@ from ensemble.run_dir.layout import (
     CONFIG,
     EVENTS,
     FOLDS_RECORD,
+    INPUTS,
     LEARNERS,
     LOCK,
     RUN_MARKS,
@@ -64,7 +65,7 @@ def place_faults(config: Config, path: Path | None) -> list[str]:
         f"run_dir is {run}, where {name} lies ({file}): a run would write over what is there; "
         'give it a directory of its own, such as run_dir = "run"'
         for name, file in inputs
-        if file.is_relative_to(run) or run.is_relative_to(file)
+        if file.parent != run / INPUTS and (file.is_relative_to(run) or run.is_relative_to(file))
     ]
 
 

@@ -15,6 +15,7 @@ from ensemble.oof.dependencies import check_offset, resolve_sources
 from ensemble.oof.fitting import SeedFit, pretraining
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.kept_fit import fit_key, forget_spare
+from ensemble.oof.provenance import judged_here, of_rows
 from ensemble.oof.rows import FoldRows
 from ensemble.oof.seeds import fit_seeds
 from ensemble.oof.store import is_complete
@@ -22,7 +23,7 @@ from ensemble.oof.teachers import SoftLabels, check_fitted
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.files import source_place
 from ensemble.plugin.manager import get_manager
-from ensemble.run_dir.layout import MODEL, OOF, TEST, TRAIN_IDS
+from ensemble.run_dir.layout import MODEL, OOF, PROVENANCE, TEST, TRAIN_IDS
 from ensemble.run_dir.tables import write_table
 from ensemble.storage.directories import atomic_directory
 from ensemble.storage.hashing import fingerprint
@@ -107,6 +108,7 @@ class _FoldJob:
         made_by = self._fit_key()
         checkpoint = self._checkpoint_directory(made_by or self.key)
         checkpoint.mkdir(parents=True, exist_ok=True)
+        brought = judged_here(self.workspace, self.spec.make(), self.where)
         teaching = SoftLabels(self.workspace, self.spec, self.held_out, checkpoint)
         manifest: dict[str, Any] = {}
         with atomic_directory(directory, manifest) as place:
@@ -118,6 +120,10 @@ class _FoldJob:
             pretrained = pretraining(self.spec, rows)
             write_table(place / TRAIN_IDS, _used_ids(rows, pretrained))
             manifest.update(self._manifest(rows, pretrained), seconds=seconds)
+            if brought is not None:
+                table, told = brought
+                write_table(place / PROVENANCE, of_rows(table, rows.held_out["id"]))
+                manifest.update(told)
             manifest["checkpoint"] = checkpoint.name
         shutil.rmtree(checkpoint, ignore_errors=True)
         if made_by is not None:

@@ -17,7 +17,8 @@ from ensemble.plugin.contract import dependencies_of, teachers_of
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, path_parameters, placeless, plain_parameters
 from ensemble.redact import without_secrets
-from ensemble.storage.hashing import canonical_json, hash_file, hash_tree
+from ensemble.storage.directories import hash_dependency
+from ensemble.storage.hashing import canonical_json, hash_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -164,7 +165,7 @@ class LearnerSpec:
         learner = self.prototype
         named = without_secrets(dependencies_of(learner, self.where))
         dependencies = {
-            name: self._hash(value, hash_file) if isinstance(value, Path) else value
+            name: self._hash(value, hash_dependency) if isinstance(value, Path) else value
             for name, value in named.items()
         }
         files = {

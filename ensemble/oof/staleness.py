@@ -19,7 +19,8 @@ from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.contract import dependencies_of
 from ensemble.plugin.parameters import path_parameters
 from ensemble.redact import without_secrets
-from ensemble.storage.hashing import canonical_json, fingerprint, hash_file, hash_tree
+from ensemble.storage.directories import hash_dependency
+from ensemble.storage.hashing import canonical_json, fingerprint, hash_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -177,7 +178,7 @@ def _files(made_by: Mapping[str, Any], spec: LearnerSpec) -> tuple[list[str], li
 
 def _hash(path: Path) -> str | None:
     try:
-        return hash_file(path)
+        return hash_dependency(path)
     except OSError:
         return None
 

@@ -129,6 +129,11 @@ class BaseLearner(ABC):
     is not fitted, with a few battles of different lengths: it raises what is wrong, or returns what
     it measured, as JSON by name.
 
+    One that brings its predictions from outside (``trains = False``) may define ``provenance()``,
+    which is called on an instance that is not fitted, and gives a ``Provenance``: which model
+    predicted each target row, and the rows that each was trained on. They are judged by the
+    run's own clusters; without it, the audit calls the learner unproven.
+
     A learner whose parameter ``teachers`` names learners of the run gets their logits of its own
     training rows as ``context.teachers``. In each fold the teacher is that fold's model, which has
     not seen the held-out rows either.
@@ -193,7 +198,8 @@ class BaseLearner(ABC):
     def dependencies(self) -> Mapping[str, Any]:
         """Name what predictions depend on beside battles and parameters; the key contains it.
 
-        JSON values; a ``Path`` stands for the content of its file. A ``Path`` among the parameters
+        JSON values; a ``Path`` stands for the content of its file, or for the manifests in a
+        directory of artifacts. A ``Path`` among the parameters
         counts by what lies there, wherever that is, without being named; to have a parameter count
         otherwise, give a value under its name.
         """

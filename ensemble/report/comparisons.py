@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from markupsafe import Markup
-
     from ensemble.report.data import Report
+    from ensemble.report.svg import Drawing
     from ensemble.run_dir.battles_record import BattlesRecord
     from ensemble.run_dir.folds_record import FoldsRecord
 
@@ -51,7 +50,7 @@ def draw_comparisons(report: Report) -> Iterator[dict[str, Any]]:
         }
 
 
-def _picture(result: dict[str, Any], name: str, place: str) -> Markup | None:
+def _picture(result: dict[str, Any], name: str, place: str) -> Drawing | None:
     """Draw the difference over all rows and in each measured slice; None where none is."""
     rows = [_row("all rows", result["overall"], name, emphasis=True)]
     rows += [

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ensemble.report.rows import HEADING, MARK, WIDTH, height_of, row_axes, write_name
-from ensemble.report.svg import CHOSEN, MUTED, PLAIN, render
+from ensemble.report.svg import CHOSEN, MUTED, PLAIN, Drawing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from markupsafe import Markup
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -63,7 +62,7 @@ def forest(
     name: str,
     label: str,
     end: float | None = None,
-) -> Markup:
+) -> Drawing:
     """Draw points with intervals, one row each, and vertical lines to measure them against.
 
     Parameters
@@ -75,7 +74,7 @@ def forest(
     axis
         What the horizontal axis measures.
     name, label
-        As in ``svg.render``.
+        As in ``svg.Drawing``.
     end
         Greatest value that there can be: the axis then reaches up to it.
     """
@@ -91,7 +90,7 @@ def forest(
         for position, row in enumerate(rows):
             _forest_row(axes, position, row, limits)
 
-    return render(paint, width=WIDTH, height=height, name=name, label=label)
+    return Drawing(paint, WIDTH, height, name, label)
 
 
 def _limits(rows: Sequence[Row], lines: Sequence[float], end: float | None) -> tuple[float, float]:

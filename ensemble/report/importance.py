@@ -10,9 +10,8 @@ from ensemble.report import figures, text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from markupsafe import Markup
-
     from ensemble.report.data import Report
+    from ensemble.report.svg import Drawing
 
 IMPORTANCE = "importance"
 """What a meta-learner calls how much it uses each of its inputs."""
@@ -82,7 +81,7 @@ def _in_order(values: Mapping[str, float], order: list[str]) -> dict[str, float]
     return {_CLASS_NAMES.get(name, name): values[name] for name in ordered}
 
 
-def _bars(title: str, key: str, values: Mapping[str, float], *, name: str) -> Markup:
+def _bars(title: str, key: str, values: Mapping[str, float], *, name: str) -> Drawing:
     """Draw numbers by name, of many the largest, and say how many there are."""
     largest = dict(values)
     cut = ""

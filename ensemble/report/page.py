@@ -11,19 +11,16 @@ from ensemble.audit.result import LIMITS
 from ensemble.report import figures, text
 from ensemble.report.comparisons import draw_comparisons
 from ensemble.report.importance import draw_importance, draw_learned
-from ensemble.report.plots import draw_all
+from ensemble.report.plots import agreement, draw_all, reliability
 from ensemble.report.source_studies import draw_studies
 from ensemble.report.warnings import cautions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from jinja2.runtime import Context
-    from markupsafe import Markup
 
     from ensemble.errors import ArtifactError
-    from ensemble.evaluation.calibration import Reliability
     from ensemble.report.data import Report
 
 
@@ -40,7 +37,8 @@ def render_page(report: Report) -> str:
             comparisons=list(draw_comparisons(report)),
             cuts=_cuts(report),
             pictures=draw_all(report),
-            reliability=_reliability(report),
+            alike=agreement(report),
+            reliability=reliability(report),
             studies=list(draw_studies(report)),
             importance=list(draw_importance(report)),
             limits=LIMITS,
@@ -111,24 +109,4 @@ def _cuts(report: Report) -> list[dict[str, Any]]:
             "per_fold": [counts.get(fold, 0) for fold in folds],
         }
         for (source, role, reason), counts in rows.items()
-    ]
-
-
-def _reliability(report: Report) -> list[dict[str, Any]]:
-    """Curves of the lead, then of each learner; each with one picture a class."""
-    models = []
-    if report.selected is not None and report.selected.is_chosen:
-        models.append((report.selected.name, report.selected.reliability))
-    models += [(learner.name, learner.reliability) for learner in report.learners]
-    return [
-        {"name": name, "curves": curves, "pictures": _curves(name, curves, f"reliability-{i}")}
-        for i, (name, curves) in enumerate(models)
-        if curves
-    ]
-
-
-def _curves(title: str, curves: Sequence[Reliability], name: str) -> list[Markup]:
-    return [
-        figures.reliability_curve(curve, k, name=f"{name}-{k}", title=title)
-        for k, curve in enumerate(curves)
     ]

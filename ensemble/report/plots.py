@@ -12,29 +12,29 @@ from ensemble.report.forest import Row, forest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from markupsafe import Markup
-
+    from ensemble.evaluation.calibration import Reliability
     from ensemble.evaluation.scores import Score
     from ensemble.report.data import Learner, Report, ScoredCandidate
+    from ensemble.report.svg import Drawing
 
 
 # Predictions are stored as float32: scores of the same ones differ by rounding only.
 _SAME = 1e-6
 
 
-def draw_all(report: Report) -> dict[str, Markup | None]:
+def draw_all(report: Report) -> dict[str, Drawing | None]:
     """Draw the figures that stand alone; None where there is nothing to draw."""
     return {
-        "headline": _headline(report),
-        "labels": _labels(report),
-        "folds": _folds(report.learners),
-        "sources": _sources(report),
-        "gains": _gains(report.scored_candidates),
-        "timing": _timing(report.learners),
+        "headline": headline(report),
+        "labels": labels(report),
+        "folds": folds(report),
+        "sources": sources(report),
+        "gains": gains(report),
+        "timing": timing(report),
     }
 
 
-def _headline(report: Report) -> Markup | None:
+def headline(report: Report) -> Drawing | None:
     """Learners and candidates on one scale, against what needs no learner at all."""
     rows = sorted(
         [
@@ -98,12 +98,13 @@ def _in_words(rows: Sequence[Row]) -> str:
     return "; ".join(f"{row.name}: {row.note}" for row in rows)
 
 
-def _labels(report: Report) -> Markup | None:
+def labels(report: Report) -> Drawing | None:
+    """Draw the label shares of each source; None where nothing is labeled."""
     labeled = [s for s in report.labels or () if s.shares is not None]
     return figures.label_bars(labeled, name="labels") if labeled else None
 
 
-def _folds(learners: Sequence[Learner]) -> Markup | None:
+def folds(report: Report) -> Drawing | None:
     """Learners with a tick for each fold."""
     rows = [
         _row(
@@ -111,7 +112,7 @@ def _folds(learners: Sequence[Learner]) -> Markup | None:
             learner.overall,
             dots=tuple(score.log_loss for score in learner.per_fold.values()),
         )
-        for learner in learners
+        for learner in report.learners
         if learner.rows_predicted
     ]
     if not rows:
@@ -119,7 +120,7 @@ def _folds(learners: Sequence[Learner]) -> Markup | None:
     return forest(rows, {}, axis="log loss; ticks are folds", name="folds", label=_in_words(rows))
 
 
-def _sources(report: Report) -> Markup | None:
+def sources(report: Report) -> Drawing | None:
     """Every learner on every target source, where there is more than one."""
     names = report.target_sources
     rows = [
@@ -133,8 +134,9 @@ def _sources(report: Report) -> Markup | None:
     return forest(rows, {}, axis="log loss", name="sources", label=_in_words(rows))
 
 
-def _gains(candidates: Sequence[ScoredCandidate]) -> Markup | None:
-    rows = list(_gain_rows(candidates))
+def gains(report: Report) -> Drawing | None:
+    """Draw what each candidate gains over the best simple one; None where nothing is measured."""
+    rows = list(_gain_rows(report.scored_candidates))
     if not rows:
         return None
     return forest(
@@ -166,11 +168,45 @@ def _gain_rows(candidates: Sequence[ScoredCandidate]) -> Iterator[Row]:
         )
 
 
-def _timing(learners: Sequence[Learner]) -> Markup | None:
+def agreement(report: Report) -> list[Drawing]:
+    """Draw how alike the learners are, by their logits and by their losses."""
+    if report.agreement is None:
+        return []
+    names, found = report.agreement.names, report.agreement
+    parts = {"centered logits": found.logits, "row losses": found.losses}
+    return [
+        figures.heat_map(
+            names, matrix, name=f"agreement-{i}", label=f"Correlation of {what}, {', '.join(names)}"
+        )
+        for i, (what, matrix) in enumerate(parts.items())
+    ]
+
+
+def reliability(report: Report) -> list[dict[str, Any]]:
+    """Draw curves of the lead, then of each learner; each with one picture a class."""
+    models = []
+    if report.selected is not None and report.selected.is_chosen:
+        models.append((report.selected.name, report.selected.reliability))
+    models += [(learner.name, learner.reliability) for learner in report.learners]
+    return [
+        {"name": name, "curves": curves, "pictures": _curves(name, curves, f"reliability-{i}")}
+        for i, (name, curves) in enumerate(models)
+        if curves
+    ]
+
+
+def _curves(title: str, curves: Sequence[Reliability], name: str) -> list[Drawing]:
+    return [
+        figures.reliability_curve(curve, k, name=f"{name}-{k}", title=title)
+        for k, curve in enumerate(curves)
+    ]
+
+
+def timing(report: Report) -> Drawing | None:
     """Time of each learner over its complete folds, where all of it is known."""
     seconds = {
         learner.name: learner.fit_seconds + learner.predict_seconds
-        for learner in learners
+        for learner in report.learners
         if learner.fit_seconds is not None and learner.predict_seconds is not None
     }
     if not seconds:

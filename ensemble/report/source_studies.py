@@ -12,14 +12,13 @@ import numpy as np
 from ensemble.errors import ArtifactError
 from ensemble.report import text
 from ensemble.report.forest import Row, forest
-from ensemble.report.svg import CHOSEN, MUTED, PLAIN, render
+from ensemble.report.svg import CHOSEN, MUTED, PLAIN, Drawing
 from ensemble.sources.study import read_study
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from markupsafe import Markup
     from matplotlib.figure import Figure
 
     from ensemble.report.data import Report
@@ -67,7 +66,7 @@ def draw_studies(report: Report) -> Iterator[dict[str, Any]]:
         }
 
 
-def _shift(study: dict[str, Any], name: str) -> Markup | None:
+def _shift(study: dict[str, Any], name: str) -> Drawing | None:
     """Draw how well a classifier tells the source from the target, part by part."""
     if study["shift"] is None:
         return None
@@ -92,7 +91,7 @@ def _shift(study: dict[str, Any], name: str) -> Markup | None:
     return forest(rows, lines, axis=axis, name=name, label=_in_words(rows), end=1.0)
 
 
-def _effect(study: dict[str, Any], name: str) -> Markup | None:
+def _effect(study: dict[str, Any], name: str) -> Drawing | None:
     """Draw the gain of each treatment, with the intervals that hold all at once."""
     advice = study["verdict"]["recommended"] or {}
     rows = [
@@ -124,7 +123,7 @@ def _gain_row(item: dict[str, Any], *, emphasis: bool) -> Row:
     )
 
 
-def _curve(study: dict[str, Any], name: str) -> Markup | None:
+def _curve(study: dict[str, Any], name: str) -> Drawing | None:
     """Draw the log loss by the part of the source that is mixed in."""
     points = study["effect"].get("curve") or ()
     if len(points) < 2:
@@ -145,7 +144,7 @@ def _curve(study: dict[str, Any], name: str) -> Markup | None:
 
     words = "; ".join(f"{s:.0f}%: {loss:.4f}" for s, loss in zip(shares, losses, strict=True))
     label = f"Log loss by the part of the source: {words}"
-    return render(paint, width=_SIZE[0], height=_SIZE[1], name=name, label=label)
+    return Drawing(paint, _SIZE[0], _SIZE[1], name, label)
 
 
 def _ends(point: dict[str, Any], alone: float) -> tuple[float, float]:

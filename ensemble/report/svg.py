@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -18,7 +19,7 @@ from markupsafe import Markup
 from ensemble.report.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from matplotlib.figure import Figure
 
@@ -74,15 +75,14 @@ _COLOR = re.compile("|".join(_VARIABLES))
 _FONT = re.compile(r"font-family: [^;]*;?\s*")
 
 
-def render(
-    paint: Callable[[Figure], None], *, width: float, height: float, name: str, label: str
-) -> Markup:
-    """Paint a figure and give it as an ``<svg>`` element.
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A figure that is not painted yet: an ``<svg>`` on the page, a matplotlib figure elsewhere.
 
     Parameters
     ----------
     paint
-        Draws on the empty figure.
+        Draws on an empty figure.
     width, height
         Natural size, CSS pixels; the page may show it smaller.
     name
@@ -90,7 +90,32 @@ def render(
     label
         What the figure shows, in words, for readers who do not see it.
     """
-    return _for_page(_painted(paint, width, height), width=width, name=name, label=label)
+
+    paint: Callable[[Figure], None]
+    width: float
+    height: float
+    name: str
+    label: str
+
+    def __html__(self) -> Markup:
+        """Give the figure as a template prints it: an ``<svg>`` element."""
+        source = _painted(self.paint, self.width, self.height)
+        return _for_page(source, width=self.width, name=self.name, label=self.label)
+
+
+def style(colors: Mapping[str, str] | None = None) -> dict[Any, Any]:
+    """Give the settings of matplotlib that figures are painted with.
+
+    Parameters
+    ----------
+    colors
+        What stands in the place of the stand-ins; None leaves them for the page.
+    """
+    named = colors or {}
+    return {
+        key: named.get(value, value) if isinstance(value, str) else value
+        for key, value in _STYLE.items()
+    }
 
 
 def _painted(paint: Callable[[Figure], None], width: float, height: float) -> str:
@@ -101,7 +126,7 @@ def _painted(paint: Callable[[Figure], None], width: float, height: float) -> st
     from matplotlib.figure import Figure
 
     # A pixel is a point here, so that font sizes mean what they say.
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    with mpl.rc_context(style()), warnings.catch_warnings():
         # Names may be in any script: the browser has fonts for it, matplotlib only measures.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         figure = Figure(figsize=(width / 72, height / 72), dpi=72)

@@ -4,6 +4,7 @@
 
     RUN/
       config.toml               as resolved
+      inputs/<source>.parquet   tables that were given in Python
       battles.parquet           clusters.parquet  duplicates.parquet  battles.json
       folds.parquet             folds.json
       learners/<name>/<fit>/    oof.parquet  test.parquet  train_ids.parquet  model/  manifest.json
@@ -20,6 +21,8 @@ from __future__ import annotations
 CONFIG = "config.toml"
 LOCK = ".lock"
 EVENTS = "events.jsonl"
+INPUTS = "inputs"
+"""Tables that were given in Python in place of files, one a source."""
 
 BATTLES, CLUSTERS, DUPLICATES = "battles.parquet", "clusters.parquet", "duplicates.parquet"
 BATTLES_RECORD = "battles.json"
@@ -30,6 +33,8 @@ LEARNERS = "learners"
 OOF, TEST, TRAIN_IDS, MODEL = "oof.parquet", "test.parquet", "train_ids.parquet", "model"
 OOF_SEEDS = "oof_seeds.parquet"
 """OOF logits of each seed, where a learner has several: ``PREDICTION_SCHEMA`` and ``seed``."""
+PROVENANCE = "provenance.parquet"
+"""Of predictions from outside: which model made each, and the rows that it was trained on."""
 KEPT = "kept.json"
 """Code of plugins that the user says to give what the code before it gave."""
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ensemble.errors import printable
+from ensemble.run_dir.cell import Cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ class Terminal:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self._cell = Cell() if self.console.is_jupyter and not quiet else None
 
     @property
     def is_watched(self) -> bool:
@@ -36,11 +38,18 @@ class Terminal:
 
     def log(self, text: str) -> None:
         """Show one line."""
+        if self._cell is not None:
+            self._cell.log(printable(text))
+            return
         self.console.print(printable(text), markup=False)
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Callable[..., None]]:
         """Show a progress bar, which goes when done; where there is no terminal a line a minute."""
+        if self._cell is not None:
+            with self._cell.progress(label) as update:
+                yield update
+            return
         if not self.is_watched:
             yield self._by_lines(label)
             return

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ensemble.run_dir.stack_files import peek_manifest
 from ensemble.stacking.candidates import simple_candidates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ensemble.oof.spec import LearnerSpec
+    from ensemble.oof.store import FoldStore
 
 _LEAST_WEIGHT = 1e-9
 """What a solver leaves of a weight that is 0."""
@@ -22,6 +24,15 @@ _LEAST_WEIGHT = 1e-9
 def outside_learners(specs: Sequence[LearnerSpec]) -> list[str]:
     """Name the learners that bring their predictions from outside, in order."""
     return [spec.name for spec in specs if not type(spec.prototype).trains]
+
+
+def unproven_learners(store: FoldStore, specs: Sequence[LearnerSpec]) -> list[str]:
+    """Name those among them whose training rows nobody knows; their first fold is there."""
+    return [
+        name
+        for name in outside_learners(specs)
+        if peek_manifest(store.directory(name, 0))["training_rows"] != "recorded"
+    ]
 
 
 def doubted_candidates(

@@ -8,7 +8,7 @@ from ensemble.errors import ArtifactError
 from ensemble.oof.fold_key import fold_name
 from ensemble.run_dir.layout import STACK
 from ensemble.stacking.assemble import check_folds, check_pairs
-from ensemble.stacking.doubt import outside_learners
+from ensemble.stacking.doubt import unproven_learners
 from ensemble.stacking.settings import nested_specs, stack_key_parts, stacked_specs
 from ensemble.storage.directories import read_manifest
 from ensemble.storage.hashing import fingerprint
@@ -42,7 +42,7 @@ def stack_manifest(config: Config, workspace: Workspace) -> dict[str, Any]:
         "plan": workspace.plan.fingerprint,
         "data": workspace.data_key,
         "learners": [spec.name for spec in specs],
-        "unproven": outside_learners(specs),
+        "unproven": unproven_learners(workspace.store, specs),
     }
 
 

@@ -11,7 +11,14 @@ from filelock import FileLock, Timeout
 from ensemble.errors import ConfigError, EnsembleError, RunLockedError
 from ensemble.once import one_verb
 from ensemble.oof.checkpoints import sweep_checkpoints
-from ensemble.run_dir.layout import BATTLES_RECORD, EVENTS, FOLDS_RECORD, LEARNERS, LOCK
+from ensemble.run_dir.layout import (
+    BATTLES_RECORD,
+    EVENTS,
+    FOLDS_RECORD,
+    INPUTS,
+    LEARNERS,
+    LOCK,
+)
 from ensemble.run_dir.leftovers import sweep_temporary
 from ensemble.run_dir.reporter import Reporter
 from ensemble.stacking.settings import (
@@ -25,7 +32,7 @@ if TYPE_CHECKING:
     from ensemble.config.settings import Config
     from ensemble.run_dir.reporter import ProgressDisplay
 
-_MARKS_OF_A_RUN = {EVENTS, BATTLES_RECORD, FOLDS_RECORD, LEARNERS}
+_MARKS_OF_A_RUN = {EVENTS, BATTLES_RECORD, FOLDS_RECORD, INPUTS, LEARNERS}
 """Files of which a run has one at least, however early it ended or however it was copied."""
 
 

@@ -6,6 +6,7 @@ place. Complete means: the manifest is there and its hashes hold.
 
 from __future__ import annotations
 
+import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,13 @@ from ensemble.storage.atomic import (
     wrap_disk_errors,
     wrap_os_errors,
 )
-from ensemble.storage.hashing import FileVersion, files_below, hash_file, settled_version
+from ensemble.storage.hashing import (
+    FileVersion,
+    files_below,
+    fingerprint,
+    hash_file,
+    settled_version,
+)
 from ensemble.storage.json_files import read_checksummed, write_checksummed
 
 if TYPE_CHECKING:
@@ -56,6 +63,25 @@ def atomic_directory(target: Path, manifest: Mapping[str, Any]) -> Iterator[Path
         with wrap_os_errors(target):
             _complete(temporary, manifest)
             replace_directory(temporary, target)
+
+
+def hash_dependency(path: Path) -> str:
+    """Name what lies at a path by its content, 64 hex digits.
+
+    A file counts by its bytes. A directory of artifacts, such as a learner of another run, counts
+    by their manifests, which hold the hashes of all else.
+
+    Raises
+    ------
+    OSError
+        There is nothing, or it cannot be read.
+    """
+    if not path.is_dir():
+        return hash_file(path)
+    found = sorted(path.glob(f"*/{MANIFEST}"))
+    if not found:
+        raise FileNotFoundError(errno.ENOENT, "there is no complete artifact in it", str(path))
+    return fingerprint({each.parent.name: hash_file(each) for each in found})
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:

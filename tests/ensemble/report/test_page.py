@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from ensemble import errors
+from ensemble.report.collect import collect
+from ensemble.report.plots import agreement
 from ensemble.report.write import write_report
 from tests.ensemble.report.made_up_runs import Run, make_run, write_json
 from tests.ensemble.report.pages import Page, section
@@ -108,7 +110,9 @@ def test_learners_stand_in_the_order_of_the_config(run: Run) -> None:
     config = "\n".join(f'[[learners]]\nname = "{name}"' for name in names)
     (run.path / "config.toml").write_text(config)
     html = run.report()
-    for part in ("learners", "agreement", "timing"):
+    (first, _) = agreement(collect(run.path))
+    assert first.label.endswith(", ".join(names))
+    for part in ("learners", "timing"):
         found = re.findall(r"learner-\d", section(html, part))
         assert list(dict.fromkeys(found)) == names
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from ensemble.report.svg import INK, render
+from ensemble.report.svg import INK, Drawing
 from ensemble.report.text import (
     NOT_MEASURED,
     compact,
@@ -123,7 +123,7 @@ def _paint(figure: Figure) -> None:
 
 
 def test_a_figure_is_an_element_of_the_page() -> None:
-    svg = render(_paint, width=200, height=100, name="one", label='say "hi" <now>')
+    svg = Drawing(_paint, 200, 100, "one", 'say "hi" <now>').__html__()
     assert svg.startswith("<svg viewBox=")
     assert 'aria-label="say &quot;hi&quot; &lt;now&gt;"' in svg
     assert "&lt;b&gt; &amp; $x$ \u6f22</text>" in svg
@@ -132,7 +132,7 @@ def test_a_figure_is_an_element_of_the_page() -> None:
 
 
 def test_ids_of_two_figures_differ_and_resolve() -> None:
-    figures = [render(_paint, width=200, height=100, name=n, label="") for n in ("one", "two")]
+    figures = [Drawing(_paint, 200, 100, n, "").__html__() for n in ("one", "two")]
     ids = [set(re.findall(r' id="([^"]+)"', svg)) for svg in figures]
     assert ids[0]
     assert not ids[0] & ids[1]

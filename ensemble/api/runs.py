@@ -1,29 +1,26 @@
-"""A run from Python, in a script or a notebook: ``ensemble.run`` makes one, ``Run`` reads one."""
+"""A run directory as one object: what it holds, as frames, and what can be asked of it."""
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ensemble import pipeline
-from ensemble.battles import loading
-from ensemble.battles.frames import as_polars
+from ensemble.api.frames import load_battles
+from ensemble.api.scores import SCORE_SCHEMA, score_table
+from ensemble.api.shown import Comparison, Verdict, run_html
 from ensemble.battles.prepare import read_battles
 from ensemble.battles.schema import LOGIT_COLUMNS, TEST_ROLE, TEST_SOURCE, probability_frame
 from ensemble.battles.split import read_current_split
 from ensemble.compare.folds import read_manifests
 from ensemble.compare.stacked import read_candidate, refuse_stale
-from ensemble.config.load import check_config, load_config, load_run_config, parse_config
-from ensemble.config.settings import Config
-from ensemble.errors import ArtifactError
+from ensemble.config.load import load_run_config
+from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.store import FoldStore
-from ensemble.plugin.given import named_plugins
-from ensemble.run_dir.layout import CONFIG, REPORT, STACK, SUBMISSION
+from ensemble.run_dir.layout import REPORT, STACK, SUBMISSION
 from ensemble.run_dir.stack_files import read_verdict
 from ensemble.stages.audit import prove_stage
 from ensemble.stages.compare import compare_stage
@@ -34,56 +31,17 @@ from ensemble.submission.record import submission_fault
 from ensemble.submission.write import read_submission
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
 
     from ensemble.audit.result import Audit
     from ensemble.battles.folds import FoldPlan
     from ensemble.battles.turns import TextFormat
-    from ensemble.plugin.base import Loader
-    from ensemble.run_dir.reporter import ProgressDisplay
+    from ensemble.config.settings import Config
 
 CHOSEN = "stack"
 """Names the candidate that was chosen."""
-
-
-def run(
-    config: str | Path | Mapping[str, Any] | Config,
-    *,
-    refit: Sequence[str] = (),
-    keep: Sequence[str] = (),
-    progress: bool | None = None,
-) -> Run:
-    """Do all of it: from the sources to submission and report.
-
-    Parameters
-    ----------
-    config
-        The path of a config, its tables as a dictionary, whose relative paths start in the current
-        directory, or a ``Config``. In a dictionary a learner may be a class or an instance of one,
-        by itself or as its ``plugin``; so may the ``meta_learner``.
-    refit, keep
-        Learners whose fits, where other code of their plugin has made them, are made anew or kept.
-    progress
-        Whether progress is shown; None shows it in a notebook and on a terminal.
-
-    Returns
-    -------
-    Run
-        The finished run; the same call again resumes it.
-
-    Raises
-    ------
-    EnsembleError
-        What went wrong, where, and how to fix it. Everything complete by then is kept.
-
-    Examples
-    --------
-    >>> import ensemble
-    >>> run = ensemble.run("config.toml")  # doctest: +SKIP
-    >>> run.verdict["sentence"]  # doctest: +SKIP
-    """
-    settings = _settings(config)
-    return Run(pipeline.run(settings, _display(progress), refit=refit, keep=keep))
 
 
 class Run:
@@ -132,7 +90,7 @@ class Run:
         return [learner.name for learner in self.config.learners]
 
     @property
-    def verdict(self) -> dict[str, Any]:
+    def verdict(self) -> Verdict:
         """Which candidate is used and why: the content of ``verdict.json``.
 
         Raises
@@ -147,7 +105,7 @@ class Run:
                 hint="run `ensemble stack CONFIG`",
             )
         refuse_stale(self._store)
-        return read_verdict(self.directory / STACK)
+        return Verdict(read_verdict(self.directory / STACK))
 
     @property
     def submission(self) -> pl.DataFrame:
@@ -169,6 +127,81 @@ class Run:
                 fault, where=str(self.directory), hint="run `ensemble run CONFIG` to its end"
             )
         return read_submission(self.directory / SUBMISSION)
+
+    def scores(self) -> pl.DataFrame:
+        """Give the log loss of each learner that has been fitted and of each candidate, best first.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``name``; ``kind``, "learner" or "candidate"; ``log_loss`` with the ends of its 95%
+            interval, ``low`` and ``high``; ``rows`` that it is the mean of; ``folds`` that are
+            fitted; ``chosen``; ``proven``, false where nobody knows what a learner was trained
+            on. Null where nothing was measured. Candidates are there once they are stacked, and
+            as long as the stack is of the run as it is now.
+
+        Raises
+        ------
+        ArtifactError
+            There is no fold plan yet, or a fold is damaged or of other settings.
+        """
+        return score_table(self.config, self._store, self._eval_set)
+
+    def plot(self, kind: str = "forest", name: str | None = None) -> Figure:
+        """Draw a figure of the report.
+
+        Parameters
+        ----------
+        kind
+            ``"forest"``: learners and candidates with their intervals; ``"folds"``: learners by
+            fold; ``"sources"``: by target source; ``"gains"``: of candidates over the best simple
+            one; ``"calibration"``; ``"agreement"``: how alike the learners are; ``"importance"``:
+            what the meta-learner uses; ``"labels"``: label shares of the sources; ``"timing"``.
+        name
+            For ``"calibration"``, a learner or ``"stack"``, the chosen candidate; for
+            ``"importance"``, a candidate. None takes the chosen one, or the best.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it; ``savefig`` writes it. ``pyplot`` is not touched.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such figure, or no such learner or candidate.
+        ArtifactError
+            The run has not got far enough for it.
+        """
+        from ensemble.api.plots import draw
+
+        return draw(self.directory, kind, name)
+
+    def _repr_html_(self) -> str:
+        facts: list[str] = []
+        notes: list[str] = []
+        verdict = ""
+        scores = pl.DataFrame(schema=SCORE_SCHEMA)
+        try:
+            facts, notes = self._facts()
+            scores = self.scores()
+            verdict = self.verdict.get("sentence", "") if (self.directory / STACK).exists() else ""
+        except EnsembleError as error:
+            notes.append(f"{error.message}; {error.hint}" if error.hint else error.message)
+        return run_html(self.directory.name, facts, scores, verdict, notes)
+
+    def _facts(self) -> tuple[list[str], list[str]]:
+        """Say how large a run is, and which folds of it are not there yet."""
+        eval_set, store = self._eval_set, self._store
+        facts = [f"{len(eval_set):,} target battles", f"{store.n_splits} folds"]
+        done = {name: len(store.fitted_folds(name)) for name in self.learners}
+        lacking = [
+            f"{name} ({count} of {store.n_splits} folds)"
+            for name, count in done.items()
+            if count < store.n_splits
+        ]
+        notes = [f"Not fitted yet: {', '.join(lacking)}."] if lacking else []
+        return facts, notes
 
     def oof(self, learner: str) -> pl.DataFrame:
         """Give a learner's out-of-fold logits.
@@ -275,7 +308,7 @@ class Run:
         _warn_unstored("the audit", fault)
         return found
 
-    def compare(self, *names: str, by: Sequence[str] = ()) -> dict[str, Any]:
+    def compare(self, *names: str, by: Sequence[str] = ()) -> Comparison:
         """Compare learners or candidates on the same target rows; the first is the reference.
 
         Parameters
@@ -288,7 +321,7 @@ class Run:
         """
         found, _, fault = compare_stage(self.directory, names, by)
         _warn_unstored("the comparison", fault)
-        return found
+        return Comparison(found)
 
     def report(self) -> Path:
         """Write ``report.html`` of all that is there; gives its path."""
@@ -313,77 +346,3 @@ class Run:
 def _warn_unstored(what: str, fault: str | None) -> None:
     if fault is not None:
         warnings.warn(f"{what} is not stored: {fault}", stacklevel=3)
-
-
-def load_battles(
-    battles: Any,
-    *,
-    source: str = "battles",
-    role: str = "target",
-    text_format: TextFormat = "json",
-) -> pl.DataFrame:
-    """Read battles of any known layout into the toolkit's own table.
-
-    Parameters
-    ----------
-    battles
-        The path of a CSV, Parquet or JSON Lines file, or a table of Polars or pandas.
-    source, role
-        What the rows are recorded under; rows of role ``"test"`` need no labels.
-    text_format
-        What a string in a text column is: a JSON list of turns, or one plain turn.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``BATTLE_SCHEMA``, in the order given.
-
-    Raises
-    ------
-    DataError
-        It cannot be read, has wrong columns, unreadable rows, or an id more than once.
-    """
-    is_path = isinstance(battles, str | Path)
-    return loading.load_battles(
-        Path(battles) if is_path else Path("the table"),
-        source=source,
-        role=role,
-        is_test=role == TEST_ROLE,
-        text_format=text_format,
-        loader=None if is_path else _loader_of(battles),
-        loader_name="" if is_path else "table",
-    ).battles
-
-
-def _loader_of(table: Any) -> Loader:
-    def load(path: Path, **options: Any) -> pl.DataFrame:  # noqa: ARG001 - the table is given
-        return as_polars(table)
-
-    return load
-
-
-def _settings(config: str | Path | Mapping[str, Any] | Config) -> Config:
-    if isinstance(config, Config):
-        return check_config(config, Path.cwd())
-    if isinstance(config, str | Path):
-        return load_config(Path(config))
-    return parse_config(_plain(named_plugins(dict(config))), Path.cwd() / CONFIG)
-
-
-def _plain(value: Any) -> Any:
-    """Write the paths among the values of a dictionary as TOML has them."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
-
-
-def _display(progress: bool | None) -> ProgressDisplay | None:
-    """Show progress where a person looks: a notebook or a terminal."""
-    from ensemble.run_dir.progress import Terminal
-
-    if progress is None:
-        terminal = Terminal()
-        return terminal if terminal.is_watched else None
-    return Terminal() if progress else None

@@ -1,0 +1,9 @@
+"""A run from Python, in a script or a notebook: ``run`` makes one, ``Run`` reads one."""
+
+from __future__ import annotations
+
+from ensemble.api.frames import load_battles
+from ensemble.api.runs import CHOSEN, Run
+from ensemble.api.start import run
+
+__all__ = ["CHOSEN", "Run", "load_battles", "run"]

@@ -1,0 +1,226 @@
+"""A learner of another run: its predictions, and the rows that each of its models has seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ensemble.battles.feature_cache import row_keys
+from ensemble.battles.prepare import read_battles
+from ensemble.battles.schema import PREDICTION_SCHEMA
+from ensemble.battles.split import read_current_split
+from ensemble.compare.folds import read_manifests
+from ensemble.config.load import load_run_config
+from ensemble.errors import ArtifactError, DataError, LearnerError
+from ensemble.once import once
+from ensemble.oof.eval_set import EvalSet
+from ensemble.oof.store import FoldStore, prediction_frame
+from ensemble.plugin.provenance import Provenance
+from ensemble.run_dir.layout import LEARNERS, PROVENANCE, TRAIN_IDS
+from ensemble.run_dir.tables import read_table
+from ensemble.storage.directories import hash_dependency
+from ensemble_plugins.prediction_files import some_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from ensemble.config.settings import Config
+
+STORED_SCHEMA: dict[str, Any] = {**PREDICTION_SCHEMA, "text": pl.String()}
+"""Predictions, and the name of the texts that they are of."""
+
+_TRAINED = {"model": pl.String, "id": pl.String, "text": pl.String}
+
+
+@dataclass(frozen=True, eq=False)
+class OtherLearner:
+    """What another run has of a learner.
+
+    Parameters
+    ----------
+    place
+        Names run and learner in errors.
+    oof, test
+        ``STORED_SCHEMA``: predictions of its target rows and of its test rows.
+    provenance
+        Which of its models made them, and the rows that these have seen.
+    """
+
+    place: str
+    oof: pl.DataFrame
+    test: pl.DataFrame
+    provenance: Provenance
+
+    def check_ids(self, table: pl.DataFrame, expected_ids: Sequence[str], what: str) -> None:
+        """Refuse a run that has no predictions for some rows of this one; it may have others.
+
+        Raises
+        ------
+        DataError
+            Ids are missing; some are named, all are counted.
+        """
+        expected = pl.Series("id", expected_ids, dtype=pl.String)
+        missing = expected.filter(~expected.is_in(table["id"].implode())).to_list()
+        if missing:
+            raise DataError(
+                f"the other run has no predictions for {what} rows {some_ids(missing)}",
+                where=self.place,
+                hint=f"give both runs the same {what} rows, spelled the same, and run the other "
+                "one again",
+            )
+
+
+def learner_directory(run: Path, learner: str) -> Path:
+    """Say where another run keeps a learner; the learner counts by what lies there.
+
+    Raises
+    ------
+    ConfigError
+        The run is there, and has no learner of that name. A run that is gone is no fault here: a
+        fitted learner no longer needs it.
+    """
+    directory = run / LEARNERS / learner
+    if run.is_dir() and not directory.is_dir():
+        load_run_config(run).learner(learner)
+    return directory
+
+
+def check_same_texts(found: pl.DataFrame, battles: pl.DataFrame, place: str) -> None:
+    """Refuse predictions that were made for other texts than the battles of the same ids have.
+
+    Parameters
+    ----------
+    found
+        ``id`` and ``text`` of the predictions, in the order of the battles.
+    battles
+        ``LEARNER_COLUMNS``.
+    place
+        Names the other run.
+
+    Raises
+    ------
+    LearnerError
+        There are some.
+    """
+    other = battles["id"].filter(found["text"] != row_keys(battles)).to_list()
+    if other:
+        raise LearnerError(
+            f"the other run has other texts under these ids: {some_ids(other)}",
+            where=place,
+            hint="give both runs the same files, read the same way: ids alone do not make rows "
+            "the same",
+        )
+
+
+def read_other(run: Path, learner: str) -> OtherLearner:
+    """Read and verify what another run has of a learner; one verb reads it once.
+
+    Raises
+    ------
+    ConfigError
+        There is no such run, or it has no such learner.
+    ArtifactError
+        Something of it is missing, damaged, or was made with other settings than its config has.
+    """
+    try:
+        key = (read_other, run, learner, hash_dependency(learner_directory(run, learner)))
+    except OSError:
+        return _read(run, learner)  # says what is missing
+    return once(key, lambda: _read(run, learner))
+
+
+def _read(run: Path, learner: str) -> OtherLearner:
+    config, place = load_run_config(run), f'learner "{learner}" of {run}'
+    asked = config.learner(learner)
+    battles, data = read_battles(run)
+    plan = read_current_split(config, data)
+    store = FoldStore(run, plan.fingerprint, data, plan.n_splits)
+    manifests = read_manifests(store, asked)
+    if lacking := sorted(set(range(plan.n_splits)) - set(store.fitted_folds(learner))):
+        raise ArtifactError(
+            f"folds are not fitted yet: {', '.join(map(str, lacking))}",
+            where=place,
+            hint=f"run `ensemble run {run / 'config.toml'}` to its end",
+        )
+    eval_set = EvalSet.of(battles, plan)
+    texts = battles.select("id", text=row_keys(battles))
+    oof = prediction_frame(eval_set.ids, store.oof(learner, eval_set))
+    return OtherLearner(
+        place,
+        oof.join(texts, on="id", how="left", maintain_order="left"),
+        _test_rows(store, config, learner, battles).join(texts, on="id", maintain_order="left"),
+        _provenance(store, learner, manifests, eval_set.rows, texts),
+    )
+
+
+def _test_rows(
+    store: FoldStore, config: Config, learner: str, battles: pl.DataFrame
+) -> pl.DataFrame:
+    ids = battles.filter(pl.col("is_test"))["id"]
+    if not len(ids):
+        return pl.DataFrame(schema=PREDICTION_SCHEMA)
+    return prediction_frame(ids, store.test_logits(learner, config.predict.models, ids))
+
+
+def _provenance(
+    store: FoldStore,
+    learner: str,
+    manifests: Mapping[str, Mapping[str, Any]],
+    rows: pl.DataFrame,
+    texts: pl.DataFrame,
+) -> Provenance:
+    """Say which fold's model predicted each row, and what these models have seen."""
+    origin = {
+        "run": str(store.run.resolve()),
+        "learner": learner,
+        "plan": store.plan,
+        "data": store.data,
+        "folds": {name: manifest["key"] for name, manifest in manifests.items()},
+    }
+    fold_names = pl.concat_str(pl.lit("fold-"), pl.col("fold").cast(pl.String))
+    predicted = rows.select("id", model=fold_names).select("model", "id")
+    brought = [name for name, one in manifests.items() if one["training_rows"] != "recorded"]
+    if brought:
+        unknown = f'the other run does not know what its learner "{learner}" was trained on'
+        return Provenance(predicted, pl.DataFrame(schema=_TRAINED), origin, unknown)
+    if all(PROVENANCE in one["files"] for one in manifests.values()):
+        return _handed_on(store, learner, origin)
+    parts = [
+        ids.to_frame().select(pl.lit(f"fold-{fold}").alias("model"), "id")
+        for fold in range(store.n_splits)
+        for ids in _seen(store, learner, fold)
+    ]
+    trained = pl.concat(parts).unique().join(texts, on="id", how="left")
+    return Provenance(predicted, trained, origin)
+
+
+def _handed_on(store: FoldStore, learner: str, origin: Mapping[str, Any]) -> Provenance:
+    """Hand on what that run itself has from a third one."""
+    tables = [
+        read_table(store.directory(learner, fold) / PROVENANCE) for fold in range(store.n_splits)
+    ]
+    table = pl.concat(tables).unique()
+    predicted = table.filter(pl.col("use") == "predicted").select("model", "id")
+    trained = table.filter(pl.col("use") == "trained").select("model", "id", "text")
+    return Provenance(predicted, trained, origin)
+
+
+def _seen(store: FoldStore, learner: str, fold: int) -> Iterator[pl.Series]:
+    """Give the training rows of a fold's model, and of those that taught it or labeled for it."""
+    manifest = store.read(learner, fold)
+    yield read_table(store.directory(learner, fold) / TRAIN_IDS, ["id"])["id"]
+    parts = manifest["key_parts"]
+    asked = dict(parts["teachers"])
+    for keys in parts["labelers"].values():
+        asked |= keys
+    for name, key in asked.items():
+        if store.read(name, fold)["key"] != key:
+            raise ArtifactError(
+                f'"{name}", which taught it or labeled rows for it, was fitted anew since',
+                where=str(store.directory(learner, fold)),
+                hint="run the other run's config again",
+            )
+        yield from _seen(store, name, fold)
