@@ -6,12 +6,13 @@
       config.toml               as resolved
       battles.parquet           clusters.parquet  duplicates.parquet  battles.json
       folds.parquet             folds.json
+      learners/<name>/          failure.json, where it failed
       learners/<name>/<fit>/    oof.parquet  test.parquet  train_ids.parquet  model/  manifest.json
       stack/                    candidates.json  verdict.json  oof.parquet  model/  manifest.json
       tries/  sources/  comparisons/
       submission.csv            submission.json
       audit.json  report.html  kept.json  truth.json  events.jsonl
-      cache/  checkpoints/  .lock
+      cache/  checkpoints/  observers/  .lock
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ LEARNERS = "learners"
 OOF, TEST, TRAIN_IDS, MODEL = "oof.parquet", "test.parquet", "train_ids.parquet", "model"
 OOF_SEEDS = "oof_seeds.parquet"
 """OOF logits of each seed, where a learner has several: ``PREDICTION_SCHEMA`` and ``seed``."""
+FAILURE = "failure.json"
+"""Why a learner is not complete; beside its folds, and gone once it is."""
 KEPT = "kept.json"
 """Code of plugins that the user says to give what the code before it gave."""
 
@@ -44,6 +47,8 @@ TRUTH = "truth.json"
 """What only a generated data set can know of its labels."""
 COMPARISONS, STUDIES = "comparisons", "sources"
 CACHE, CHECKPOINTS = "cache", "checkpoints"
+OBSERVERS = "observers"
+"""What observers write or remember: which run of a tracker is this one's, say."""
 
 RUN_MARKS = (LOCK, BATTLES_RECORD)
 """Files that tell a run directory from one that happens to hold a config."""
