@@ -13,12 +13,13 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble import errors
@@ -33,6 +34,7 @@ from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.faults import plugin_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
 
     from ensemble.oof.workspace import Workspace
@@ -47,6 +49,12 @@ _NOT_INSTALLED = (
     "worker processes know only installed plugins; for one that was given in Python, "
     'set executor = "in-process"'
 )
+
+
+_BETWEEN_PROGRESS = 0.5
+"""Seconds between two lines of progress."""
+_EXPENDABLE = "500"
+"""How much sooner than others the system ends a worker where memory runs out, of 1000."""
 
 
 class Variant(NamedTuple):
@@ -92,14 +100,25 @@ class Opened:
 def main() -> None:
     """Answer requests until the parent closes the pipe, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this one
+    _die_first()
     requests, replies = _own_pipes()
     config = Config.model_validate_json(requests.get())
-    opened = Opened(config)
-    with one_verb():
-        while True:
-            reply = _answer(opened, json.loads(requests.get()))
+    opened, lock = Opened(config), Lock()
+
+    def send(reply: dict[str, Any]) -> None:
+        with lock:  # a learner may report progress from any thread
             replies.write(json.dumps(reply) + "\n")
             replies.flush()
+
+    with one_verb():
+        while True:
+            send(_answer(opened, json.loads(requests.get()), send))
+
+
+def _die_first() -> None:
+    """Have the system end this process, and not its parent, where memory runs out (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_EXPENDABLE, encoding="ascii")
 
 
 def request_of(
@@ -161,8 +180,9 @@ def _own_pipes() -> tuple[SimpleQueue[str], TextIO]:
     return requests, replies
 
 
-def _answer(opened: Opened, request: dict[str, Any]) -> dict[str, Any]:
-    started = time.perf_counter()
+def _answer(
+    opened: Opened, request: dict[str, Any], send: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
     peers: dict[str, LearnerSpec] = {}
     for name, plugin, parameters, place, seeds, kept in request["specs"]:
         known = Kept.of(kept)
@@ -170,10 +190,26 @@ def _answer(opened: Opened, request: dict[str, Any]) -> dict[str, Any]:
     spec, held_out = peers[request["learner"]], HeldOut.of(request["held_out"])
     variant = None if request["variant"] is None else Variant(*request["variant"])
     try:
-        done = fit_fold(opened.workspace(variant), spec, held_out)
+        workspace = opened.workspace(variant)
+        send({"started": True})  # a time limit is for the fit, not for what comes before it
+        started = time.perf_counter()
+        done = fit_fold(workspace, spec, held_out, _progress(send))
     except plugin_errors() as error:
         return {"error": _told(error, label_of(spec, held_out))}
     return {"done": done, "seconds": time.perf_counter() - started}
+
+
+def _progress(send: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
+    """Make what a learner reports its progress to; not every call is passed on."""
+    said = 0.0
+
+    def update(done: float, message: str = "") -> None:
+        nonlocal said
+        if time.monotonic() - said >= _BETWEEN_PROGRESS:
+            said = time.monotonic()
+            send({"progress": [float(done), str(message)]})
+
+    return update
 
 
 def _told(error: BaseException, where: str) -> dict[str, Any]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 GROUP = "ensemble"
 """The entry-point group that plugins are found through."""
+DISTRIBUTION = "preference-ensemble"
+"""The toolkit's own distribution, which brings the built-in plugins."""
 GIVEN = "given in Python"
 """What stands for the distribution of a plugin that only this process knows."""
 

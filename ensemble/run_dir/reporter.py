@@ -91,7 +91,7 @@ class Reporter:
             # On a full disk this fails too, and must not stand in for the error that matters.
             with suppress(EnsembleError):
                 told = f"{type(error).__name__}: {error}"
-                self.event(what, stage=name, error=told, **_traceback_of(error))
+                self.event(what, stage=name, error=told, **traceback_of(error))
             raise
         self.event("stage done", stage=name)
 
@@ -109,8 +109,8 @@ class Reporter:
         return self.display.progress(label)
 
 
-def _traceback_of(error: BaseException) -> dict[str, str]:
-    """Give the traceback that helps a plugin's author; an error of ours without a cause has none.
+def traceback_of(error: BaseException) -> dict[str, str]:
+    """Give, for an event, the traceback that helps a plugin's author; an error of ours without a cause has none.
 
     Of an error in a worker process, the cause holds the traceback as text.
     """

@@ -41,6 +41,7 @@ def learner_specs(config: Config) -> list[LearnerSpec]:
             peers,
             item.seeds,
             kept.get(item.name, NOTHING_KEPT),
+            item.time_limit or config.execution.time_limit,
         )
     return list(peers.values())
 
@@ -190,14 +191,14 @@ def _check_meta_learner(make: Callable[[], MetaLearner]) -> None:
 
 
 def _check_seeds(spec: LearnerSpec) -> None:
-    """Refuse several seeds to predictions from outside; the key is not the plugin's."""
+    """Refuse several seeds to predictions from outside; the keys are not the plugin's."""
     learner = spec.prototype
     where = f'learner "{spec.name}", plugin "{spec.plugin}"'
     if spec.seeds > 1 and not type(learner).trains:
         raise ConfigError("seeds = 1 is all that predictions from outside can have", where=where)
-    if "seeds" in plain_parameters(learner):
+    for key in sorted({"seeds", "time_limit"} & plain_parameters(learner).keys()):
         raise ConfigError(
-            'the plugin has a parameter "seeds", which is a key of every [[learners]] table',
+            f'the plugin has a parameter "{key}", which is a key of every [[learners]] table',
             where=where,
             hint="the plugin's author must give its parameter another name",
         )
@@ -255,7 +256,8 @@ def stack_key_parts(config: Config, stored: Mapping[str, Any] | None = None) -> 
         "version": VERSION,
         # Trees see columns in the order of learners, and break ties by it.
         "order": [learner.name for learner in config.stacked_learners()],
-        "settings": without_secrets(config.stack.model_dump()),
+        # How long it may take changes nothing in what it gives.
+        "settings": without_secrets(config.stack.model_dump(exclude={"time_limit"})),
         "meta_learner": made and _identity(made),
         "code": code,
         "features": {name: manager.feature_identity(name) for name in config.stack.features},
