@@ -18,7 +18,7 @@ from ensemble.compare.folds import read_manifests
 from ensemble.compare.stacked import read_candidate, refuse_stale
 from ensemble.config.load import check_config, load_config, load_run_config, parse_config
 from ensemble.config.settings import Config
-from ensemble.errors import ArtifactError, DataError, InputError
+from ensemble.errors import ArtifactError, DataError, IncompleteRunError, InputError
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.store import FoldStore
 from ensemble.run_dir.layout import CONFIG, REPORT, STACK, SUBMISSION, VERDICT
@@ -49,6 +49,7 @@ def run(
     *,
     refit: Sequence[str] = (),
     keep: Sequence[str] = (),
+    fail_fast: bool = False,
     progress: bool | None = None,
 ) -> Run:
     """Do all of it: from the sources to submission and report.
@@ -60,6 +61,8 @@ def run(
         directory, or a ``Config``.
     refit, keep
         Learners whose fits, where other code of their plugin has made them, are made anew or kept.
+    fail_fast
+        Whether the first learner that fails ends the run.
     progress
         Whether progress is shown; None shows it in a notebook and on a terminal.
 
@@ -72,6 +75,9 @@ def run(
     ------
     EnsembleError
         What went wrong, where, and how to fix it. Everything complete by then is kept.
+    IncompleteRunError
+        Learners or the meta-learner failed, and all else is done: its ``failures`` say which and
+        why, and its ``run`` is the run with the stack and the submission of the others.
 
     Examples
     --------
@@ -79,8 +85,15 @@ def run(
     >>> run = ensemble.run("config.toml")  # doctest: +SKIP
     >>> run.verdict["sentence"]  # doctest: +SKIP
     """
-    settings = _settings(config)
-    return Run(pipeline.run(settings, _display(progress), refit=refit, keep=keep))
+    settings, display = _settings(config), _display(progress)
+    try:
+        place = pipeline.run(settings, display, refit=refit, keep=keep, fail_fast=fail_fast)
+    except IncompleteRunError as error:
+        error.run = Run(settings.run_dir)
+        if isinstance(config, str | Path):
+            error.config = str(config)
+        raise
+    return Run(place)
 
 
 class Run:

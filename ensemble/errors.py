@@ -137,9 +137,12 @@ class IncompleteRunError(EnsembleError):
     ----------
     run
         The ``Run`` with what is complete, where ``ensemble.run`` raised the error; else None.
+    is_stacked
+        False where no learner is complete, so that there is no stack.
     """
 
     run: object = None
+    is_stacked: bool = True
 
     def __init__(
         self,

@@ -6,11 +6,10 @@ that need it are not fitted. The failure is kept beside its folds until it has b
 
 from __future__ import annotations
 
-import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from ensemble.errors import EnsembleError, LearnerError
+from ensemble.errors import LearnerError
 from ensemble.failure import Failure
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.dependencies import fitted_before
@@ -19,7 +18,7 @@ from ensemble.oof.store import is_complete
 from ensemble.oof.worker_process import label_of
 from ensemble.oof.workers import Outcome
 from ensemble.oof.workspace import open_workspace
-from ensemble.plugin.faults import plugin_errors
+from ensemble.plugin.faults import failure_of, plugin_errors
 from ensemble.plugin.time_limit import can_limit, time_limit
 from ensemble.run_dir.failure_record import write_failure
 from ensemble.run_dir.reporter import traceback_of
@@ -31,12 +30,6 @@ if TYPE_CHECKING:
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workers import Task
     from ensemble.run_dir.reporter import Reporter
-
-_OWN_LINE = re.compile(r"(?:^|, )([^,]+:\d+)$")
-"""What ``call_plugin`` puts at the end of an error's place."""
-_NO_MEMORY = (
-    "it ran out of memory: give it smaller batches or fewer rows, or take a machine with more"
-)
 
 
 class Attempt:
@@ -125,9 +118,7 @@ class Attempt:
         spec, held_out = outcome.spec, outcome.held_out
         failure = failure_of(spec.name, held_out.label, error)
         seconds = round(outcome.seconds, 3)
-        self.reporter.event(
-            what, **told, error=str(error), seconds=seconds, **traceback_of(error)
-        )
+        self.reporter.event(what, **told, error=str(error), seconds=seconds, **traceback_of(error))
         self.reporter.log(f"{label_of(spec, held_out)}  failed: {failure.sentence}")
         if spec.name not in self._failures:
             self._keep(spec, outcome, failure)
@@ -159,31 +150,3 @@ class Attempt:
 
     def _notify(self, spec: LearnerSpec, held_out: Any, seconds: float) -> None:
         """Tell observers of a fold or refit."""
-
-
-def failure_of(name: str, at: str, error: Exception, *, is_meta_learner: bool = False) -> Failure:
-    """Say of an error what failed, why, where, and what can be done.
-
-    Parameters
-    ----------
-    name, at
-        Of the learner, and what failed of it.
-    error
-        What it raised; anything that is not the toolkit's own error is named by its class.
-    is_meta_learner
-        Whether it is the meta-learner.
-    """
-    own = error if isinstance(error, EnsembleError) else None
-    told = own.message if own else f"{type(error).__name__}: {error}"
-    found = _OWN_LINE.search((own.where or "").splitlines()[-1] if own and own.where else "")
-    hint = own.hint if own else None
-    if "MemoryError" in told or "OutOfMemoryError" in told:
-        hint = hint or _NO_MEMORY
-    return Failure(
-        name,
-        at,
-        told.splitlines()[0] if told else "it failed without a word",
-        line=found[1] if found else None,
-        hint=hint,
-        is_meta_learner=is_meta_learner,
-    )

@@ -9,10 +9,11 @@ from ensemble.stacking.settings import meta_learner_factory, stacked_specs
 from ensemble.stacking.stack import run_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from ensemble.config.settings import Config
+    from ensemble.failure import Failure
     from ensemble.oof.workspace import Workspace
     from ensemble.stacking.tries import TryStore
 
@@ -25,6 +26,7 @@ def make_stack(
     *,
     tries: TryStore,
     progress: Callable[[float, str], None] | None = None,
+    failed: Sequence[Failure] = (),
 ) -> dict[str, Any]:
     """Score, decide and fit from the stored folds.
 
@@ -41,8 +43,8 @@ def make_stack(
         under ``pairs`` those that are nested exactly.
     tries
         What has been scored on the fold plan, this stack included once it is made.
-    progress
-        As ``run_stack`` takes it.
+    progress, failed
+        As ``run_stack`` takes them.
 
     Returns
     -------
@@ -60,11 +62,13 @@ def make_stack(
         ),
         meta_learner=meta_learner_factory(config),
         meta_learner_name=config.stack.meta_learner or "none",
-        choose=config.stack.choose,
+        choose=config.without(manifest.get("left_out", ())).stack.choose,
         seed=config.seed,
         threads=config.execution.threads_per_fit(),
         manifest=manifest,
         resamples=config.stack.resamples,
         tries=tries,
         progress=progress,
+        limit=config.stack.time_limit or config.execution.time_limit,
+        failed=failed,
     )

@@ -23,7 +23,7 @@ def stack_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
     workspace = open_workspace(config)
     manifest = stack_manifest(config, workspace)
     directory = workspace.run / STACK
-    why = why_stacked_again(directory, manifest)
+    why = why_stacked_again(directory, manifest, retry=True)
     if why is not None:
         if why:
             say_again(reporter, "stack", why)

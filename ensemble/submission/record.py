@@ -107,6 +107,7 @@ def _compared(run: Path, config: Config, n_folds: int) -> dict[str, Any]:
 
 def _test_logits(run: Path, config: Config, folds: Sequence[int | None]) -> dict[str, Any]:
     """Give the hash of each stacked learner's test logits, by fold."""
+    left_out = read_json(run / STACK / MANIFEST).get("left_out", ())
     return {
         learner.name: {
             fold_name(fold): read_json(run / LEARNERS / learner.name / fold_name(fold) / MANIFEST)[
@@ -114,5 +115,5 @@ def _test_logits(run: Path, config: Config, folds: Sequence[int | None]) -> dict
             ][TEST]
             for fold in folds
         }
-        for learner in config.stacked_learners()
+        for learner in config.without(left_out).stacked_learners()
     }
