@@ -112,7 +112,8 @@ class Reporter:
 def traceback_of(error: BaseException) -> dict[str, str]:
     """Give, for an event, the traceback that helps a plugin's author.
 
-    An error of ours without a cause has none. Of an error in a worker process, the cause holds the traceback as text.
+    An error of ours without a cause has none. Of an error in a worker process, the cause holds the
+    traceback as text.
     """
     source = error.__cause__ if isinstance(error, EnsembleError) else error
     if source is None or not isinstance(error, Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,9 +69,6 @@ class Faulty(BaseLearner):
     ) -> None:
         self.where, self.how, self.rows, self.unless = where, how, rows, unless
         self.teachers, self.shift = teachers, shift
-
-    def dependencies(self):
-        return {"unless": None}
 
     def act(self, where, rows=0):
         if where == self.where and not (self.unless and Path(self.unless).exists()):
@@ -180,69 +178,281 @@ def given(tmp_path: Path, use_plugins: Any) -> None:
     use_plugins(faulty=module)
 
 
-def _learners(**bad: Any) -> list[dict[str, Any]]:
-    good = [{"name": f"good{i}", "plugin": "proxy"} for i in range(2)]
-    return [good[0], {"name": "bad", "plugin": "faulty", **bad}, good[1]]
+GOOD = [{"name": "good0", "plugin": "faulty"}, {"name": "good1", "plugin": "faulty", "shift": 0.2}]
+PLAIN = {"meta_learner": "none", "resamples": 200, "nesting": "plain"}
+
+KINDS = {
+    ("fit", "raises"): "fit raised ValueError: boom",
+    ("fit", "exits"): "fit raised SystemExit: 3",
+    ("fit", "leaves"): r"it called os._exit\(3\)",
+    ("fit", "memory"): "fit raised MemoryError",
+    ("fit", "disk"): "Permission denied",
+    ("fit", "keyless"): r"fit raised KeyError: \(no message\)",
+    ("fit", "hangs"): "longer than time_limit = 2 s",
+    ("fit", "spins"): "longer than time_limit = 2 s",
+    ("predict", "raises"): "predict_logits raised ValueError: boom",
+    ("predict", "hangs"): "longer than time_limit = 2 s",
+    ("save", "raises"): "save raised ValueError: boom",
+    ("load", "raises"): "load raised ValueError: boom",
+    ("returns", "nan"): "NaN or infinity for 1 of",
+    ("returns", "shape"): r"returned shape \(\d+, 2\)",
+    ("returns", "rows"): "returned shape",
+    ("returns", "none"): "returned shape|no array",
+}
+ONLY_APART = {
+    ("fit", "killed"): "died after .* SIGKILL, which the system sends where memory runs out",
+    ("predict", "killed"): "SIGKILL",
+    ("fit", "crashes"): "it was killed by SIGSEGV",
+    ("fit", "child"): "SIGKILL",
+}
 
 
-def _run(config: Any) -> IncompleteRunError:
-    with pytest.raises(IncompleteRunError, match="bad") as caught:
+def _check_kinds(project: Any, kinds: dict[tuple[str, str], str]) -> IncompleteRunError:
+    """Run two sound learners beside one of each kind that is broken."""
+    learners: list[dict[str, Any]] = [GOOD[0]]
+    for where, how in kinds:
+        broken = {"name": f"{where}-{how}", "plugin": "faulty", "where": where, "how": how}
+        learners.append(broken | ({"time_limit": 2} if how in ("hangs", "spins") else {}))
+    config = project.config([*learners, GOOD[1]], stack=PLAIN)
+    with pytest.raises(IncompleteRunError, match=f"{len(kinds)} of {len(kinds) + 2}") as caught:
         run(config)
+    told = {failure.name: failure for failure in caught.value.failures}
+    assert list(told) == [f"{where}-{how}" for where, how in kinds]
+    for (where, how), reason in kinds.items():
+        assert told[f"{where}-{how}"].at == "fold 0"
+        assert re.search(reason, told[f"{where}-{how}"].reason), told[f"{where}-{how}"]
+    directory = Path(config.run_dir)
+    verdict = read_json(directory / "stack/verdict.json")
+    assert verdict["left_out"] == list(told)
+    assert f"Made without {', '.join(told)}, which failed." in verdict["sentence"]
+    assert len((directory / "submission.csv").read_text().splitlines()) == 10
+    assert told["fit-memory"].hint and "out of memory" in told["fit-memory"].hint
+    assert re.search(r"faulty(_learner)?\.py:\d+$", told["fit-raises"].line or "")
     return caught.value
 
 
-KINDS = [
-    ("fit", "raises", "fit raised ValueError: boom"),
-    ("fit", "exits", "fit raised SystemExit: 3"),
-    ("fit", "leaves", r"it called os._exit\(3\)"),
-    ("fit", "memory", "fit raised MemoryError"),
-    ("fit", "disk", "Permission denied"),
-    ("fit", "keyless", r"fit raised KeyError: \(no message\)"),
-    ("fit", "hangs", "longer than time_limit = 2 s"),
-    ("fit", "spins", "longer than time_limit = 2 s"),
-    ("predict", "raises", "predict_logits raised ValueError: boom"),
-    ("predict", "hangs", "longer than time_limit = 2 s"),
-    ("save", "raises", "save raised ValueError: boom"),
-    ("load", "raises", "load raised ValueError: boom"),
-    ("returns", "nan", "NaN or infinity for 1 of"),
-    ("returns", "shape", r"returned shape \(\d+, 2\)"),
-    ("returns", "rows", "returned shape"),
-    ("returns", "none", "returned shape|no array"),
-]
-ONLY_APART = [
-    ("fit", "killed", "died after .* SIGKILL, which the system sends where memory runs out"),
-    ("predict", "killed", "SIGKILL"),
-    ("fit", "crashes", "it was killed by SIGSEGV"),
-    ("fit", "child", "SIGKILL"),
-]
-
-
-def _check_alone(project: Any, where: str, how: str, reason: str) -> None:
-    learners = _learners(where=where, how=how)
-    if how in ("hangs", "spins"):
-        learners[1]["time_limit"] = 2
-    config = project.config(learners)
-    error = _run(config)
-    (failure,) = error.failures
-    assert failure.name == "bad" and failure.at == "fold 0"
-    assert __import__("re").search(reason, failure.reason), failure.reason
-    directory = Path(config.run_dir)
-    verdict = read_json(directory / "stack/verdict.json")
-    assert verdict["left_out"] == ["bad"] and "Made without bad, which failed." in str(verdict)
-    assert len((directory / "submission.csv").read_text().splitlines()) == 10
-    assert "ensemble fit CONFIG --learner bad\n    ensemble run CONFIG" in str(error)
+@pytest.mark.slow
+def test_each_kind_of_broken_learner_fails_alone(project: Any, installed: None) -> None:
+    error = _check_kinds(project, {**KINDS, **ONLY_APART})
+    told = {failure.name: failure for failure in error.failures}
+    assert "more memory" in str(told["fit-killed"].hint)
+    assert told["fit-crashes"].hint != told["fit-killed"].hint
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("where", "how", "reason"), [*KINDS, *ONLY_APART])
-def test_an_installed_learner_fails_alone(
-    where: str, how: str, reason: str, project: Any, installed: None
-) -> None:
-    _check_alone(project, where, how, reason)
+def test_each_kind_fails_alone_in_this_process_where_it_can(project: Any, given: None) -> None:
+    _check_kinds(project, KINDS)
 
 
-@pytest.mark.parametrize(("where", "how", "reason"), KINDS)
-def test_a_learner_given_in_python_fails_alone(
-    where: str, how: str, reason: str, project: Any, given: None
+SIX = [
+    *({"name": f"l{i}", "plugin": "faulty", "shift": i / 10} for i in range(5)),
+    {"name": "broken", "plugin": "faulty", "where": "fit", "how": "raises", "unless": "mended"},
+]
+
+
+def test_one_broken_of_six_ends_with_a_submission_of_the_other_five_and_a_retry_mends_it(
+    project: Any, given: None
 ) -> None:
-    _check_alone(project, where, how, reason)
+    stack = {"meta_learner": "lightgbm", "resamples": 200, "nesting": "plain"}
+    config = project.config(SIX, stack=stack)
+    with pytest.raises(IncompleteRunError, match="1 of 6 learners failed") as caught:
+        run(config)
+    assert str(caught.value).splitlines()[-2:] == [
+        "    ensemble fit CONFIG --learner broken",
+        "    ensemble run CONFIG",
+    ]
+    directory = Path(config.run_dir)
+    manifest = read_json(directory / "stack/manifest.json")
+    assert manifest["learners"] == [f"l{i}" for i in range(5)]
+    of_five = (directory / "submission.csv").read_bytes()
+    assert len(of_five.splitlines()) == 10
+    audit = read_json(directory / "audit.json")
+    assert audit["state"] == "incomplete" and audit["ok"]
+    assert "broken in the stack, since it failed" in audit["missing"]
+    page = (directory / "report.html").read_text()
+    assert "Learner broken failed (fold 0): fit raised ValueError: boom" in page
+
+    kept = (directory / "learners/l0/fold-0/manifest.json").stat().st_mtime_ns
+    with pytest.raises(IncompleteRunError, match="1 of 6 learners failed"):
+        run(config)
+    assert (directory / "submission.csv").read_bytes() == of_five
+
+    (project.path / "mended").write_text("")
+    monkey = pytest.MonkeyPatch()
+    monkey.chdir(project.path)
+    run(config)
+    assert not (directory / "learners/broken/failure.json").exists()
+    assert "left_out" not in read_json(directory / "stack/manifest.json")
+    assert "left_out" not in read_json(directory / "stack/verdict.json")
+    assert (directory / "learners/l0/fold-0/manifest.json").stat().st_mtime_ns == kept
+    assert "failed" not in (directory / "report.html").read_text().lower()
+    sound = project.config(SIX, stack=stack, run_dir="sound")
+    run(sound)
+    monkey.undo()
+    for name in ("submission.csv", "stack/model/lightgbm/model.txt"):
+        mended, whole = (Path(one.run_dir) / name for one in (config, sound))
+        assert not whole.exists() or mended.read_bytes() == whole.read_bytes()
+    assert (directory / "submission.csv").read_bytes() == (
+        Path(sound.run_dir) / "submission.csv"
+    ).read_bytes()
+
+
+def test_a_learner_that_fails_on_one_fold_keeps_the_others_and_is_left_out(
+    project: Any, given: None
+) -> None:
+    rows = _training_rows(project)
+    bad = {"name": "bad", "plugin": "faulty", "where": "fit", "how": "raises", "rows": rows[1]}
+    config = project.config([*GOOD, bad], stack=PLAIN)
+    with pytest.raises(IncompleteRunError, match="bad +fold 1 +fit raised"):
+        run(config)
+    learner = Path(config.run_dir) / "learners/bad"
+    assert sorted(path.name for path in learner.iterdir()) == ["failure.json", "fold-0"]
+    assert read_json(Path(config.run_dir) / "stack/verdict.json")["left_out"] == ["bad"]
+
+
+def _training_rows(project: Any) -> list[int]:
+    """How many rows each fold trains on; they differ."""
+    config = project.config([GOOD[0]], stack=PLAIN, run_dir="rows")
+    run(config)
+    folds = [Path(config.run_dir) / f"learners/good0/fold-{k}/manifest.json" for k in range(3)]
+    found = [read_json(path)["rows"]["train"] for path in folds]
+    assert found[1] not in (found[0],)
+    return found
+
+
+def test_pupils_of_a_learner_that_fails_are_skipped_with_the_reason(
+    project: Any, given: None
+) -> None:
+    learners = [
+        *GOOD,
+        {"name": "bad", "plugin": "faulty", "where": "fit", "how": "raises"},
+        {"name": "pupil", "plugin": "faulty", "teachers": ["bad"]},
+        {"name": "second", "plugin": "faulty", "teachers": ["pupil"]},
+    ]
+    config = project.config(learners, stack=PLAIN)
+    with pytest.raises(IncompleteRunError, match="3 of 5 learners failed") as caught:
+        run(config)
+    told = {failure.name: failure for failure in caught.value.failures}
+    assert told["pupil"].reason == 'it needs "bad", which failed'
+    assert told["second"].needs == "pupil" and told["second"].at == "not fitted"
+    assert read_json(Path(config.run_dir) / "stack/manifest.json")["learners"] == ["good0", "good1"]
+
+
+def test_where_no_learner_is_complete_nothing_is_stacked_and_the_report_says_why(
+    project: Any, given: None
+) -> None:
+    bad = {"name": "bad", "plugin": "faulty", "where": "fit", "how": "raises"}
+    config = project.config([bad], stack=PLAIN)
+    with pytest.raises(IncompleteRunError, match="no learner is complete") as caught:
+        run(config)
+    assert not caught.value.is_stacked
+    directory = Path(config.run_dir)
+    assert not (directory / "stack").exists() and not (directory / "submission.csv").exists()
+    assert "Learner bad failed (fold 0)" in (directory / "report.html").read_text()
+
+
+def test_fail_fast_ends_with_the_first_failure(project: Any, given: None) -> None:
+    bad = {"name": "bad", "plugin": "faulty", "where": "fit", "how": "raises"}
+    config = project.config([bad, *GOOD], stack=PLAIN)
+    with pytest.raises(LearnerError, match="fit raised ValueError: boom"):
+        run(config, fail_fast=True)
+    assert not (Path(config.run_dir) / "learners/good0").exists()
+
+
+def test_fit_goes_on_and_tells_what_failed(project: Any, given: None) -> None:
+    bad = {"name": "bad", "plugin": "faulty", "where": "fit", "how": "raises"}
+    config = project.config([bad, *GOOD], stack=PLAIN)
+    with working(config) as reporter:
+        from ensemble.stages.prepare import prepare_stage
+        from ensemble.stages.split import split_stage
+
+        prepare_stage(config, reporter)
+        split_stage(config, reporter)
+        outcome = fit_stage(config, reporter)
+    assert (outcome["fitted"], outcome["kept"]) == (6, 0)
+    assert [one["name"] for one in outcome["failed"]] == ["bad"]
+    events = (Path(config.run_dir) / "events.jsonl").read_text().splitlines()
+    failed = [json.loads(line) for line in events if '"fold failed"' in line]
+    assert "ValueError: boom" in failed[0]["traceback"]
+
+
+def test_python_gets_the_run_with_the_error(project: Any, given: None) -> None:
+    bad = {"name": "bad", "plugin": "faulty", "where": "fit", "how": "raises"}
+    project.config([bad, *GOOD], stack=PLAIN)
+    with pytest.raises(IncompleteRunError, match="ensemble run .*config.toml") as caught:
+        ensemble.run(project.path / "config.toml", progress=False)
+    assert isinstance(caught.value.run, ensemble.Run)
+    assert len(caught.value.run.submission) == 9
+    assert caught.value.run.predict(project.path / "test.csv").equals(caught.value.run.submission)
+    assert caught.value.run.audit(deep=True).state == "incomplete"
+
+
+META = {
+    ("fit", "raises"): "fit raised ValueError: boom",
+    ("fit", "exits"): "fit raised SystemExit",
+    ("fit", "leaves"): r"os._exit\(3\)",
+    ("fit", "hangs"): "longer than time_limit = 1 s",
+    ("predict", "memory"): "predict_proba raised MemoryError",
+    ("returns", "double"): "not distributions",
+    ("describe", "raises"): "describe raised ValueError",
+    ("save", "raises"): "save raised ValueError",
+    ("load", "raises"): "load raised ValueError",
+}
+
+
+@pytest.mark.parametrize(("where", "how"), META)
+def test_a_meta_learner_that_fails_leaves_the_simple_candidates(
+    where: str, how: str, project: Any, given: None
+) -> None:
+    stack = {
+        "meta_learner": "faulty-meta",
+        "resamples": 200,
+        "nesting": "plain",
+        "time_limit": 1,
+        "choose": "faulty-meta",
+        "parameters": {"where": where, "how": how},
+    }
+    config = project.config(GOOD, stack=stack)
+    with pytest.raises(IncompleteRunError, match="the meta-learner faulty-meta failed") as caught:
+        run(config)
+    (failure,) = caught.value.failures
+    assert failure.is_meta_learner and re.search(META[where, how], failure.reason)
+    assert "--learner" not in str(caught.value)
+    directory = Path(config.run_dir)
+    verdict = read_json(directory / "stack/verdict.json")
+    names = [entry["name"] for entry in verdict["candidates"]]
+    assert names == ["best_single", "mean", "blend", "vector_scaling"]
+    assert verdict["chosen"] in names and "The meta-learner faulty-meta failed" in str(verdict)
+    assert len((directory / "submission.csv").read_text().splitlines()) == 10
+    assert read_json(directory / "audit.json")["state"] == "incomplete"
+    assert "meta-learner faulty-meta failed" in (directory / "report.html").read_text()
+    before = (directory / "stack/manifest.json").stat().st_mtime_ns
+    with pytest.raises(IncompleteRunError, match="faulty-meta failed"):
+        run(config)
+    assert (directory / "stack/manifest.json").stat().st_mtime_ns > before, "it is tried again"
+
+
+@pytest.mark.slow
+def test_the_command_prints_a_table_exits_with_1_and_its_retry_works(
+    project: Any, installed: None
+) -> None:
+    mended = project.path / "mended"
+    bad = {"name": "bad", "plugin": "faulty", "where": "fit", "how": "killed"}
+    project.config([*GOOD, bad | {"unless": str(mended)}], stack=PLAIN)
+    done = _command("run", "--quiet", project)
+    assert done.returncode == 1
+    assert "error: 1 of 3 learners failed; everything else is done and stored" in done.stderr
+    assert "Made without bad, which failed." in done.stdout
+    retry = [line.strip() for line in done.stderr.splitlines() if "  ensemble " in line]
+    assert [line.split()[1] for line in retry] == ["fit", "run"]
+    mended.write_text("")
+    for line in retry:
+        words = [sys.executable, "-m", *line.split()]
+        again = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert again.returncode == 0, again.stderr
+    assert "Made without" not in again.stdout
+
+
+def _command(verb: str, option: str, project: Any) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "ensemble", verb, option, str(project.path / "config.toml")]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
