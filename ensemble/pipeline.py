@@ -15,6 +15,7 @@ from ensemble.oof.refits import Decisions
 from ensemble.stages.audit import audit_stage
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.incomplete import refuse_incomplete, reported
+from ensemble.stages.observed import finishing
 from ensemble.stages.predict import predict_stage
 from ensemble.stages.prepare import prepare_stage
 from ensemble.stages.report import keep_report, report_stage
@@ -65,7 +66,7 @@ def run(
     config = config if isinstance(config, Config) else load_config(Path(config))
     decided = Decisions(tuple(refit), tuple(keep))
     decided.check(config)
-    with working(config, display) as reporter:
+    with working(config, display) as reporter, finishing(config, reporter):
         prepare_stage(config, reporter)
         split_stage(config, reporter)
         fit_stage(config, reporter, decided=decided, fail_fast=fail_fast)

@@ -10,22 +10,27 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import LearnerError
+from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.failure import Failure
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.dependencies import fitted_before
 from ensemble.oof.fold_key import fold_key
-from ensemble.oof.store import is_complete
+from ensemble.oof.store import is_complete, read_logits
 from ensemble.oof.worker_process import label_of
 from ensemble.oof.workers import Outcome
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.faults import failure_of, plugin_errors
+from ensemble.plugin.observers import observe
 from ensemble.plugin.time_limit import can_limit, time_limit
 from ensemble.run_dir.failure_record import write_failure
+from ensemble.run_dir.layout import OOF
 from ensemble.run_dir.reporter import traceback_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+    from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workers import Task
@@ -148,5 +153,25 @@ class Attempt:
                 f"time_limit of {spec.name} is not kept: it is fitted in a thread of this process"
             )
 
-    def _notify(self, spec: LearnerSpec, held_out: Any, seconds: float) -> None:
+    def _notify(self, spec: LearnerSpec, held_out: HeldOut, seconds: float) -> None:
         """Tell observers of a fold or refit."""
+        directory = self._workspace.store.directory(spec.name, held_out)
+        observe(
+            self.reporter,
+            "fold_fitted",
+            lambda: {
+                "learner": spec.name,
+                "fold": None if held_out.is_refit else held_out.folds[0],
+                "directory": directory,
+                "seconds": seconds,
+                "score": None if held_out.is_refit else self._score(directory, held_out.folds[0]),
+                "parameters": spec.all_parameters(),
+            },
+        )
+
+    def _score(self, directory: Path, fold: int) -> float:
+        """Log loss on the held-out fold."""
+        target = self._workspace.eval_set
+        rows = target.folds == fold
+        logits = read_logits(directory / OOF, target.ids.filter(rows))
+        return float(row_log_loss(target.labels[rows], softmax(logits)).mean())

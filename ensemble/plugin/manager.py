@@ -22,7 +22,6 @@ from ensemble.plugin.registry import BrokenPlugin, Registered, Registry, refuse_
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from importlib.metadata import EntryPoint
-    from pathlib import Path
 
     from ensemble.plugin.base import Loader
 
@@ -70,37 +69,17 @@ class Manager:
             "feature set", lambda target: isinstance(target, FeatureSet), self.broken
         )
         self.loaders: Registry[Loader] = Registry("loader", callable, self.broken)
+        self.observers: Registry[type] = Registry(
+            "observer", lambda target: isinstance(target, type), self.broken
+        )
         for hook, registry in (
             ("register_base_learners", self.base_learners),
             ("register_meta_learners", self.meta_learners),
             ("register_feature_sets", self.feature_sets),
             ("register_loaders", self.loaders),
+            ("register_observers", self.observers),
         ):
             self._collect(hook, registry)
-
-    def notify_fold_fitted(
-        self, *, learner: str, fold: int | None, directory: Path, seconds: float
-    ) -> tuple[str, ...]:
-        """Tell every observer that a fold is complete; parameters as in the hook ``fold_fitted``.
-
-        Returns
-        -------
-        tuple of str
-            What observers raised, each with its plugin: one that fails stops neither the run nor
-            the other observers.
-        """
-        errors = []
-        for name, distribution in self.plugins():
-            tell = self._hook_of(name, "fold_fitted")
-            try:
-                with staying():
-                    tell(learner=learner, fold=fold, directory=directory, seconds=seconds)
-            except plugin_errors() as error:
-                line = own_line(error)
-                place = f" ({line})" if line else ""
-                what = f"fold_fitted raised {type(error).__name__}: {error}{place}"
-                errors.append(f'plugin "{name}" ({distribution}): {what}')
-        return tuple(errors)
 
     def feature_identity(self, name: str) -> dict[str, Any]:
         """Say as JSON what a model fitted on a feature set depends on: ``FeatureSet.identity``.
@@ -159,10 +138,10 @@ class Manager:
     def _collect(self, hook: str, registry: Registry[Any]) -> None:
         for name in list(self.distributions):
             # One plugin at a time, so that each name is known to be its bringer's.
-            self._call(self._hook_of(name, hook), name, registry)
+            self._call(self.hook_of(name, hook), name, registry)
 
-    def _hook_of(self, name: str, hook: str) -> Any:
-        """Give a hook that calls one plugin alone."""
+    def hook_of(self, name: str, hook: str) -> Any:
+        """Give a hook that calls one plugin, by its name, alone."""
         plugin = self._pluggy.get_plugin(name)
         others = [other for other in self._pluggy.get_plugins() if other is not plugin]
         return self._pluggy.subset_hook_caller(hook, others)

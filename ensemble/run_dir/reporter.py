@@ -56,6 +56,7 @@ class Reporter:
     def __init__(self, run: Path, display: ProgressDisplay | None = None) -> None:
         self.run = run
         self.display: ProgressDisplay = display or Silent()
+        self.observers: Any = None  # of ``ensemble.plugin.observers``; None before anyone is told
 
     def event(self, name: str, /, **details: Any) -> None:
         """Append one event, one line, with the time in UTC.

@@ -21,7 +21,7 @@ from ensemble.stacking.stack import VERSION, list_candidates
 from ensemble.stacking.verdict import AUTO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ensemble.config.settings import Config, Execution
     from ensemble.config.source_settings import SourceSettings
@@ -120,8 +120,15 @@ def meta_learner_factory(config: Config) -> Callable[[], MetaLearner] | None:
     return make
 
 
-def check_plugins(config: Config) -> None:
+def check_plugins(config: Config, more: Sequence[Callable[[], object]] = ()) -> None:
     """Make everything that the config asks of plugins once, so that faults show before any work.
+
+    Parameters
+    ----------
+    config
+        The config.
+    more
+        Other checks, whose faults are reported with the rest.
 
     Raises
     ------
@@ -146,7 +153,7 @@ def check_plugins(config: Config) -> None:
     checks += [partial(registry.feature_sets.get, name) for name in config.stack.features]
     checks += [partial(registry.loaders.get, r.loader) for r in config.readings() if r.loader]
     faults = []
-    for check in checks:
+    for check in [*checks, *more]:
         try:
             check()
         except EnsembleError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ensemble.oof.workspace import open_workspace
+from ensemble.plugin.observers import observe
 from ensemble.run_dir.layout import STACK, VERDICT
 from ensemble.stacking.build import make_stack
 from ensemble.stacking.made_from import stack_manifest, why_stacked_again
@@ -31,6 +32,9 @@ def stack_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
             tries = open_tries(workspace)
             make_stack(config, workspace, directory, manifest, tries=tries, progress=progress)
     verdict = dict(read_json(directory / VERDICT))
+    if why is not None:
+        told = {"verdict": verdict, "directory": directory}
+        observe(reporter, "stack_decided", lambda: told)
     reporter.event("verdict", chosen=verdict["chosen"], rule=verdict["rule"])
     reporter.log(verdict["sentence"])
     return verdict
