@@ -36,6 +36,10 @@ _MEMORY_HINT = (
 )
 
 
+def _no_progress(_done: float, _message: str = "") -> None:
+    """Show nothing."""
+
+
 class Task(NamedTuple):
     """A learner, what is held out, and the workspace where it is not the run's own."""
 
@@ -111,7 +115,7 @@ class Worker:
         began = time.perf_counter()
         with suppress(OSError):  # a pipe that nobody reads: the worker has died
             self._ask(task)
-        told = self._answer(spec.time_limit, progress or (lambda *_: None))
+        told = self._answer(spec.time_limit, progress or _no_progress)
         if told is None:
             raise self._death(task, time.perf_counter() - began)
         if "error" in told:
@@ -315,7 +319,7 @@ class Crew:
 
     def _outcome(self, worker: Worker, task: Task) -> Outcome:
         began = time.perf_counter()
-        show = self._progress or (lambda _label: nullcontext())
+        show = self._progress or (lambda _label: nullcontext(_no_progress))
         try:
             with show(label_of(task.spec, task.held_out)) as progress:
                 return worker.fit(task, progress)

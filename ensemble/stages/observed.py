@@ -30,7 +30,7 @@ def observers_of(config: Config) -> Observers:
     UnknownNameError
         There is no such observer.
     """
-    made = []
+    made: list[tuple[str, object]] = []
     for number, asked in enumerate(config.observers, 1):
         kind = get_manager().observers.get(asked.plugin)
         where = f'observers[{number}], plugin "{asked.plugin}"'

@@ -178,7 +178,10 @@ def given(tmp_path: Path, use_plugins: Any) -> None:
     use_plugins(faulty=module)
 
 
-GOOD = [{"name": "good0", "plugin": "faulty"}, {"name": "good1", "plugin": "faulty", "shift": 0.2}]
+GOOD: list[dict[str, Any]] = [
+    {"name": "good0", "plugin": "faulty"},
+    {"name": "good1", "plugin": "faulty", "shift": 0.2},
+]
 PLAIN = {"meta_learner": "none", "resamples": 200, "nesting": "plain"}
 
 KINDS = {
@@ -244,7 +247,7 @@ def test_each_kind_fails_alone_in_this_process_where_it_can(project: Any, given:
     _check_kinds(project, KINDS)
 
 
-SIX = [
+SIX: list[dict[str, Any]] = [
     *({"name": f"l{i}", "plugin": "faulty", "shift": i / 10} for i in range(5)),
     {"name": "broken", "plugin": "faulty", "where": "fit", "how": "raises", "unless": "mended"},
 ]

@@ -14,7 +14,10 @@ from ensemble.pipeline import run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TWO = [{"name": "p", "plugin": "prior"}, {"name": "q", "plugin": "prior", "shift": 0.3}]
+TWO: list[dict[str, Any]] = [
+    {"name": "p", "plugin": "prior"},
+    {"name": "q", "plugin": "prior", "shift": 0.3},
+]
 
 
 @pytest.fixture
