@@ -82,6 +82,7 @@ class Opened:
     """
 
     def __init__(self, config: Config) -> None:
+        self.config = config
         self._own = cache(lambda: open_workspace(config))
         self._openers = cache(self._opener)
 
@@ -144,6 +145,19 @@ def request_of(
     }
 
 
+def call_of(function: str, details: dict[str, Any]) -> dict[str, Any]:
+    """Write down a call of ``function(workspace, config, details, start, progress)``.
+
+    Parameters
+    ----------
+    function
+        ``"module:name"``; it calls ``start()`` where the clock of a time limit starts.
+    details
+        JSON.
+    """
+    return {"call": function, "details": details}
+
+
 def label_of(spec: LearnerSpec, held_out: HeldOut) -> str:
     """Name a learner and a fold for a reader."""
     return f"{spec.name}  {held_out.label}"
@@ -183,6 +197,8 @@ def _own_pipes() -> tuple[SimpleQueue[str], TextIO]:
 def _answer(
     opened: Opened, request: dict[str, Any], send: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
+    if "call" in request:
+        return _called(opened, request, send)
     peers: dict[str, LearnerSpec] = {}
     for name, plugin, parameters, place, seeds, kept in request["specs"]:
         known = Kept.of(kept)
@@ -197,6 +213,23 @@ def _answer(
     except plugin_errors() as error:
         return {"error": _told(error, label_of(spec, held_out))}
     return {"done": done, "seconds": time.perf_counter() - started}
+
+
+def _called(
+    opened: Opened, request: dict[str, Any], send: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    module, _, name = request["call"].partition(":")
+    try:
+        getattr(import_module(module), name)(
+            opened.workspace(None),
+            opened.config,
+            request["details"],
+            lambda: send({"started": True}),
+            _progress(send),
+        )
+    except plugin_errors() as error:
+        return {"error": _told(error, request["call"])}
+    return {"done": True}
 
 
 def _progress(send: Callable[[dict[str, Any]], None]) -> Callable[..., None]:

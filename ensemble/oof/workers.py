@@ -112,24 +112,53 @@ class Worker:
             What the worker told of; or that it died, or was ended because its time was over.
         """
         spec, held_out, _ = task
+        where = label_of(spec, held_out)
+        told = self.ask(request_of(*task), where, spec.time_limit, progress)
+        return Outcome(spec, held_out, told["done"], told["seconds"])
+
+    def ask(
+        self,
+        request: dict[str, Any],
+        where: str,
+        time_limit: float | None = None,
+        progress: Callable[..., None] | None = None,
+    ) -> dict[str, Any]:
+        """Have a request answered.
+
+        Parameters
+        ----------
+        request
+            Of ``request_of`` or ``call_of``.
+        where
+            What is done, for errors.
+        time_limit
+            Seconds that it may take from when the worker says that it has started.
+        progress
+            ``progress(done, message)``.
+
+        Raises
+        ------
+        EnsembleError
+            As ``fit`` does.
+        """
         began = time.perf_counter()
         with suppress(OSError):  # a pipe that nobody reads: the worker has died
-            self._ask(task)
-        told = self._answer(spec.time_limit, progress or _no_progress)
+            self._send(request)
+        told = self._answer(time_limit, progress or _no_progress)
         if told is None:
-            raise self._death(task, time.perf_counter() - began)
+            raise self._death(where, time_limit, time.perf_counter() - began)
         if "error" in told:
             error, text = told["error"], told["error"]["traceback"]
             raise rebuilt(error) from (Elsewhere(text) if text else None)
-        return Outcome(spec, held_out, told["done"], told["seconds"])
+        return told
 
-    def _ask(self, task: Task) -> None:
+    def _send(self, request: dict[str, Any]) -> None:
         pipe = self._process.stdin
         assert pipe is not None  # noqa: S101 - it was asked for
         if self._first:
             pipe.write(self._first + "\n")
             self._first = ""
-        pipe.write(json.dumps(request_of(*task)) + "\n")
+        pipe.write(json.dumps(request) + "\n")
         pipe.flush()
 
     def _answer(
@@ -158,10 +187,10 @@ class Worker:
         self._expired = True
         self._kill()
 
-    def _death(self, task: Task, seconds: float) -> EnsembleError:
-        code, where = self._process.wait(), label_of(task.spec, task.held_out)
-        if self._expired and task.spec.time_limit is not None:
-            return took_too_long(task.spec.time_limit, where)
+    def _death(self, where: str, time_limit: float | None, seconds: float) -> EnsembleError:
+        code = self._process.wait()
+        if self._expired and time_limit is not None:
+            return took_too_long(time_limit, where)
         return LearnerError(
             f"its process died after {seconds:.0f} s: {_how(code)}",
             where=where,

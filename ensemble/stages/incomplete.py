@@ -48,7 +48,8 @@ def refuse_failed(config: Config, outcome: Mapping[str, Any]) -> None:
     config
         The config.
     outcome
-        What the stage gave; ``failed`` lists failures as JSON.
+        What the stage gave; ``failed`` lists failures as JSON, ``left_out`` names learners that
+        failed before.
 
     Raises
     ------
@@ -56,6 +57,8 @@ def refuse_failed(config: Config, outcome: Mapping[str, Any]) -> None:
         Something failed.
     """
     failures = [Failure(**one) for one in outcome.get("failed", ())]
+    if outcome.get("left_out"):
+        failures = failures_of(config)
     if failures:
         raise IncompleteRunError(_told(config, failures), failures)
 

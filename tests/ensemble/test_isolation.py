@@ -436,6 +436,25 @@ def test_a_meta_learner_that_fails_leaves_the_simple_candidates(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "reason"), [("killed", "SIGKILL"), ("spins", "longer than time_limit"), ("", "")]
+)
+def test_an_installed_meta_learner_runs_apart(
+    how: str, reason: str, project: Any, installed: None
+) -> None:
+    stack = {**PLAIN, "meta_learner": "faulty-meta", "parameters": {"where": "fit", "how": how}}
+    config = project.config(GOOD, stack={**stack, "time_limit": 2})
+    if not how:
+        verdict = read_json(run(config) / "stack/verdict.json")
+        assert "faulty-meta" in [entry["name"] for entry in verdict["candidates"]]
+        return
+    with pytest.raises(IncompleteRunError, match="the meta-learner faulty-meta failed") as caught:
+        run(config)
+    assert reason in caught.value.failures[0].reason
+    assert (Path(config.run_dir) / "submission.csv").exists()
+
+
+@pytest.mark.slow
 def test_the_command_prints_a_table_exits_with_1_and_its_retry_works(
     project: Any, installed: None
 ) -> None:
@@ -446,6 +465,10 @@ def test_the_command_prints_a_table_exits_with_1_and_its_retry_works(
     assert done.returncode == 1
     assert "error: 1 of 3 learners failed; everything else is done and stored" in done.stderr
     assert "Made without bad, which failed." in done.stdout
+    alone = _command("stack", "--quiet", project)
+    assert alone.returncode == 1 and "--learner bad" in alone.stderr
+    fitted = _command("fit", "--json", project)
+    assert fitted.returncode == 1 and json.loads(fitted.stdout)["failed"][0]["name"] == "bad"
     retry = [line.strip() for line in done.stderr.splitlines() if "  ensemble " in line]
     assert [line.split()[1] for line in retry] == ["fit", "run"]
     mended.write_text("")
