@@ -68,5 +68,4 @@ def _tell(
         "failures": failures,
         "error": error,
     }
-    reporter.event("run finished", status=status)
     observe(reporter, "run_finished", lambda: told)

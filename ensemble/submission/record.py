@@ -57,7 +57,7 @@ def submission_fault(run: Path, config: Config) -> str | None:
     try:
         record = read_checksummed(run / SUBMISSION_RECORD, hint=_HINT)
         made_from = _origin(run, config, _n_folds(run))
-    except (ArtifactError, KeyError, TypeError, OSError) as error:
+    except (ArtifactError, AttributeError, KeyError, TypeError, OSError) as error:
         return f"what {SUBMISSION} was made from cannot be read: {error}".splitlines()[0]
     if hash_file(run / SUBMISSION) != record["sha256"]:
         return f"{SUBMISSION} is not what was written"
