@@ -18,7 +18,7 @@ from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import LABEL_COLUMNS, TEXT_COLUMNS
 from ensemble.battles.split import split
 from ensemble.config.source_settings import SourceSettings
-from ensemble.errors import ArtifactError, ConfigError, LearnerError
+from ensemble.errors import ArtifactError, ConfigError, IncompleteRunError
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.pipeline import run
@@ -273,7 +273,8 @@ def test_folds_alone_make_no_pairs_and_the_stack_asks_for_them(
 def test_a_run_that_is_killed_between_pairs_goes_on_there(project: Any, cheap: type[Cheap]) -> None:
     config = project.config([{"name": "one", "plugin": "cheap"}])
     cheap.fails.add(5)
-    with pytest.raises(LearnerError, match='killed(.|\n)*pair 0-2(.|\n)*nesting = "plain"'):
+    message = 'pair 0-2(.|\n)*killed(.|\n)*nesting = "plain"'
+    with pytest.raises(IncompleteRunError, match=message):
         run(config)
     place = Path(config.run_dir)
     kept = hash_file(place / "learners/one/pair-0-1/manifest.json")
