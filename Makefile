@@ -25,7 +25,7 @@ $(VENV)/dev: $(VENV)/pip
 	touch $@
 
 $(VENV)/lm: $(VENV)/dev
-	$(INSTALL) '.[lm]' --group dev --group lm-test
+	$(INSTALL) '.[lm,mlflow]' --group dev --group lm-test
 	touch $@
 
 $(VENV)/docs: $(VENV)/pip

@@ -12,6 +12,7 @@
     │   └── LearnerError          a learner raised, or returned what the contract forbids
     ├── ArtifactError             a stored file is missing, damaged or belongs to another plan
     ├── AuditError                the run breaks an honesty rule
+    ├── IncompleteRunError        learners failed; the rest is done
     └── RunLockedError            another process writes to the same run
 """
 
@@ -21,10 +22,11 @@ import difflib
 import re
 from typing import TYPE_CHECKING, ClassVar
 
+from ensemble.failure import Failure, failure_table
 from ensemble.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -115,6 +117,58 @@ class ArtifactError(EnsembleError):
 
 class AuditError(EnsembleError):
     """The run breaks an honesty rule."""
+
+
+class IncompleteRunError(EnsembleError):
+    """Some learners, or the meta-learner, failed; everything else is done and stored.
+
+    Parameters
+    ----------
+    message
+        How much is missing, in one sentence.
+    failures
+        What failed, each with its reason; the error's text has them as a table.
+    config
+        The config, as the commands that retry should name it.
+    where, hint
+        As in ``EnsembleError``.
+
+    Attributes
+    ----------
+    run
+        The ``Run`` with what is complete, where ``ensemble.run`` raised the error; else None.
+    is_stacked
+        False where no learner is complete, so that there is no stack.
+    """
+
+    run: object = None
+    is_stacked: bool = True
+
+    def __init__(
+        self,
+        message: str,
+        failures: Sequence[Failure] = (),
+        *,
+        config: str = "CONFIG",
+        where: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.failures, self.config = tuple(failures), config
+
+    def __str__(self) -> str:
+        lines = [super().__str__(), *failure_table(self.failures, self.config)]
+        return "\n".join(_shortened(line) for line in printable("\n".join(lines)).split("\n"))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        told = (self.message, self.failures, self.config, self.where, self.hint)
+        return (_rebuild_incomplete, told)
+
+
+def _rebuild_incomplete(
+    message: str, failures: Sequence[Failure], config: str, where: str | None, hint: str | None
+) -> IncompleteRunError:
+    return IncompleteRunError(message, failures, config=config, where=where, hint=hint)
 
 
 class RunLockedError(EnsembleError):

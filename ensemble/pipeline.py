@@ -14,6 +14,8 @@ from ensemble.config.settings import Config
 from ensemble.oof.refits import Decisions
 from ensemble.stages.audit import audit_stage
 from ensemble.stages.fit import fit_stage
+from ensemble.stages.incomplete import refuse_incomplete, reported
+from ensemble.stages.observed import finishing
 from ensemble.stages.predict import predict_stage
 from ensemble.stages.prepare import prepare_stage
 from ensemble.stages.report import keep_report, report_stage
@@ -33,6 +35,7 @@ def run(
     *,
     refit: Sequence[str] = (),
     keep: Sequence[str] = (),
+    fail_fast: bool = False,
 ) -> Path:
     """Do all of it: from the sources to submission and report.
 
@@ -44,6 +47,8 @@ def run(
         Where a person watches; None shows nothing.
     refit, keep
         Learners whose fits, where other code of their plugin has made them, are made anew or kept.
+    fail_fast
+        Whether the first learner that fails ends the run.
 
     Returns
     -------
@@ -54,17 +59,22 @@ def run(
     ------
     EnsembleError
         What went wrong, where, and how to fix it. Everything complete by then is kept.
+    IncompleteRunError
+        Learners or the meta-learner failed. All else is done first, down to submission and report,
+        with the learners that are complete; the same call again tries them again.
     """
     config = config if isinstance(config, Config) else load_config(Path(config))
     decided = Decisions(tuple(refit), tuple(keep))
     decided.check(config)
-    with working(config, display) as reporter:
+    with working(config, display) as reporter, finishing(config, reporter):
         prepare_stage(config, reporter)
         split_stage(config, reporter)
-        fit_stage(config, reporter, decided=decided)
-        stack_stage(config, reporter)
+        fit_stage(config, reporter, decided=decided, fail_fast=fail_fast)
+        with reported(config, reporter):
+            stack_stage(config, reporter)
         predict_stage(config, reporter)
         audit_stage(config, reporter)
         if not keep_report(config, reporter):
             report_stage(config, reporter)
+        refuse_incomplete(config)
     return Path(config.run_dir)

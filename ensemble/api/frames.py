@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from ensemble.battles import loading
 from ensemble.battles.frames import as_polars
 from ensemble.battles.schema import TEST_ROLE
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from ensemble.battles.turns import TextFormat
     from ensemble.plugin.base import Loader
 

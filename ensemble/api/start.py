@@ -12,7 +12,7 @@ from ensemble.api.runs import Run
 from ensemble.battles.frames import is_table
 from ensemble.config.load import check_config, load_config, parse_config
 from ensemble.config.settings import Config
-from ensemble.errors import InputError
+from ensemble.errors import IncompleteRunError, InputError
 from ensemble.plugin.given import named_plugins
 from ensemble.run_dir.layout import CONFIG
 
@@ -27,6 +27,7 @@ def run(
     *,
     refit: Sequence[str] = (),
     keep: Sequence[str] = (),
+    fail_fast: bool = False,
     progress: bool | None = None,
 ) -> Run:
     """Do all of it: from the sources to submission and report.
@@ -41,6 +42,8 @@ def run(
         ``meta_learner``.
     refit, keep
         Learners whose fits, where other code of their plugin has made them, are made anew or kept.
+    fail_fast
+        Whether the first learner that fails ends the run.
     progress
         Whether progress is shown; None shows it in a notebook and on a terminal.
 
@@ -53,6 +56,9 @@ def run(
     ------
     EnsembleError
         What went wrong, where, and how to fix it. Everything complete by then is kept.
+    IncompleteRunError
+        Learners or the meta-learner failed, and all else is done: its ``failures`` say which and
+        why, and its ``run`` is the run with the stack and the submission of the others.
 
     Examples
     --------
@@ -60,8 +66,15 @@ def run(
     >>> run = ensemble.run("config.toml")  # doctest: +SKIP
     >>> run.verdict["sentence"]  # doctest: +SKIP
     """
-    settings = _settings(config)
-    return Run(pipeline.run(settings, _display(progress), refit=refit, keep=keep))
+    settings, display = _settings(config), _display(progress)
+    try:
+        place = pipeline.run(settings, display, refit=refit, keep=keep, fail_fast=fail_fast)
+    except IncompleteRunError as error:
+        error.run = Run(settings.run_dir)
+        if isinstance(config, str | Path):
+            error.config = str(config)
+        raise
+    return Run(place)
 
 
 def _settings(config: str | Path | Mapping[str, Any] | Config) -> Config:

@@ -22,6 +22,7 @@ from ensemble.audit.fits import fits_of, pair_fits_of
 from ensemble.battles.schema import learner_view
 from ensemble.config.load import load_run_config
 from ensemble.errors import ArtifactError, ConfigError, EnsembleError
+from ensemble.failure import Failure
 from ensemble.oof.calls import predict_validated
 from ensemble.oof.store import read_logits
 from ensemble.oof.workspace import open_workspace
@@ -42,6 +43,8 @@ from ensemble.run_dir.tables import read_table
 from ensemble.stacking.assemble import meta_features
 from ensemble.stacking.build import make_stack
 from ensemble.stacking.calls import predict_validated as predict_stack
+from ensemble.stacking.left_out import as_stacked
+from ensemble.stacking.made_from import read_stack_manifest
 from ensemble.stacking.settings import learner_specs, meta_learner_factory, stacked_specs
 from ensemble.stacking.stack import load_stack
 from ensemble.stacking.tries import TryStore, scored_rows
@@ -169,6 +172,7 @@ def _ask_stack(config: Config, workspace: Workspace, rows: int, ledger: CheckLis
     """Make the stack anew beside the stored one, and ask the stored one for the submission."""
     title = "stack: made anew from the stored logits, it is the stored one"
     try:
+        config = as_stacked(config, read_stack_manifest(workspace.run))
         faults = _made_anew(config, workspace)
     except EnsembleError as error:
         ledger.note(ledger.unproven, f"stack: {error.message}")
@@ -188,7 +192,14 @@ def _made_anew(config: Config, workspace: Workspace) -> list[str]:
         made_by = peek_manifest(stored)
         same = {name: made_by[name] for name in ("key", "key_parts")}
         asked = {**same, "learners": names, "unproven": []}
-        make_stack(config, workspace, again, asked, tries=_copied_tries(workspace, Path(place)))
+        make_stack(
+            config,
+            workspace,
+            again,
+            asked,
+            tries=_copied_tries(workspace, Path(place)),
+            failed=[Failure(**one) for one in made_by.get("failed", ())],
+        )
         faults = []
         for file, keys in (
             (OOF_CANDIDATES, ("candidate", "id")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ensemble.audit.fits import check_fit, pair_fits_of
+from ensemble.audit.stack import left_out_of
 from ensemble.battles.held_out import fold_pairs
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.store import origin_of
@@ -48,7 +49,7 @@ def check_pair_fits(
     recorded = _recorded(store)
     _check_recorded(store, recorded, ledger)
     try:
-        wanted = [spec.name for spec in nested_specs(config)]
+        wanted = [spec.name for spec in nested_specs(config.without(left_out_of(store.run)))]
         _check_wanted(store, wanted, recorded, ledger)
     except EnsembleError:  # a plugin that is not installed here: the stack's word has to do
         wanted = []

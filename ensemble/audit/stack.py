@@ -34,6 +34,14 @@ def stacked_learners(run: Path) -> list[str]:
         return []  # not there, or damaged: `check_stack` says so
 
 
+def left_out_of(run: Path) -> list[str]:
+    """Name the learners that the stack says it was made without; they had failed."""
+    try:
+        return [str(name) for name in peek_manifest(run / STACK).get("left_out", ())]
+    except (ArtifactError, AttributeError, TypeError):
+        return []  # as in ``stacked_learners``
+
+
 def check_stack(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: CheckList) -> None:
     """Check what the stack was made from, and that its nested scores held the right rows out.
 
@@ -58,12 +66,24 @@ def check_stack(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: C
     except ArtifactError as error:
         ledger.fail("stack: what is stored can be trusted", error.message)
         return
+    _note_gaps(manifest, ledger)
+    config = config.without(manifest.get("left_out", ()))
     _check_learners(manifest, [one.name for one in config.stacked_learners()], ledger)
     _check_settings(manifest, config, ledger)
     _check_vouched(manifest, ledger)
     _check_origin(store, manifest, ledger)
     _check_scored(scored, truth, ledger)
     _check_nested(store, manifest, scored, ledger)
+
+
+def _note_gaps(manifest: dict[str, Any], ledger: CheckList) -> None:
+    """Note what the stack was made without: a run without it is not complete."""
+    ledger.missing += [
+        f"{name} in the stack, since it failed" for name in manifest.get("left_out", ())
+    ]
+    ledger.missing += [
+        f"candidate {one['name']}, which failed" for one in manifest.get("failed", ())
+    ]
 
 
 def _check_learners(manifest: dict[str, Any], learners: list[str], ledger: CheckList) -> None:

@@ -13,11 +13,13 @@ from ensemble.cli.shared import (
     cli,
     config_argument,
     echo_json,
+    fail_fast_option,
     fold_numbers,
     is_standard_output,
     json_option,
     keep_option,
     load,
+    naming,
     only_results,
     option_values,
     path_type,
@@ -51,12 +53,17 @@ def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
         from ensemble.run_dir.record import Record
         from ensemble.stages.work import working
 
-        with only_results():
+        with only_results(), naming(config):
             settings = load(config)
             with working(settings, terminal(quiet=quiet)) as reporter:
                 outcome = function(settings, reporter, **options)
         if as_json:
             echo_json(outcome.model_dump() if isinstance(outcome, Record) else outcome)
+        if isinstance(outcome, dict):
+            from ensemble.stages.incomplete import refuse_failed
+
+            with naming(config):
+                refuse_failed(settings, outcome)
 
     return verb
 
@@ -65,22 +72,36 @@ def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
 @config_argument
 @refit_option
 @keep_option
+@fail_fast_option
 @quiet_option
 @json_option
 def run(
-    config: Path, refit: tuple[str, ...], keep: tuple[str, ...], quiet: bool, as_json: bool
+    config: Path,
+    refit: tuple[str, ...],
+    keep: tuple[str, ...],
+    fail_fast: bool,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Do all of it, from sources to submission and report.
 
     The same command again resumes the run, and makes anew only what a change of the config touches.
+    A learner that fails fails alone: the stack is made of the others, the exit code is 1, and a
+    table says what failed, why, and how to retry it.
     """
-    from ensemble.errors import AuditError
+    from ensemble.errors import AuditError, IncompleteRunError
     from ensemble.pipeline import run as run_pipeline
 
     settings = load(config)
     try:
-        with only_results():
-            place = run_pipeline(settings, terminal(quiet=quiet), refit=refit, keep=keep)
+        with only_results(), naming(config):
+            place = run_pipeline(
+                settings, terminal(quiet=quiet), refit=refit, keep=keep, fail_fast=fail_fast
+            )
+    except IncompleteRunError as error:
+        if error.is_stacked:
+            print_summary(Path(settings.run_dir), as_json=as_json)
+        raise
     except AuditError:
         if not as_json:  # the scores are there; the error says what they are worth
             print_summary(Path(settings.run_dir), as_json=False)
@@ -109,6 +130,7 @@ def split(config: Config, reporter: Any) -> FoldsRecord:
 @click.option("--folds", help="Only these folds, and no refit: 0,1")
 @refit_option
 @keep_option
+@fail_fast_option
 def fit(
     config: Config,
     reporter: Any,
@@ -116,13 +138,15 @@ def fit(
     folds: str | None,
     refit: tuple[str, ...],
     keep: tuple[str, ...],
+    fail_fast: bool,
 ) -> dict[str, Any]:
     """Fit learners fold by fold; store OOF and test logits."""
     from ensemble.oof.refits import Decisions
     from ensemble.stages.fit import fit_stage
 
     decided = Decisions(refit, keep)
-    return fit_stage(config, reporter, learners or None, fold_numbers(folds), decided)
+    chosen = learners or None
+    return fit_stage(config, reporter, chosen, fold_numbers(folds), decided, fail_fast=fail_fast)
 
 
 @_stage

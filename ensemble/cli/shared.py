@@ -39,6 +39,9 @@ keep_option = click.option(
     metavar="LEARNER",
     help="Keep what other code of its plugin has made; may be repeated.",
 )
+fail_fast_option = click.option(
+    "--fail-fast", is_flag=True, help="End with the first learner that fails."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -88,6 +91,18 @@ def only_results() -> Iterator[None]:
     finally:
         os.dup2(kept, 1)
         os.close(kept)
+
+
+@contextmanager
+def naming(config: Path) -> Iterator[None]:
+    """Name the config in the commands that an error tells to retry what failed."""
+    from ensemble.errors import IncompleteRunError
+
+    try:
+        yield
+    except IncompleteRunError as error:
+        error.config = str(config)
+        raise
 
 
 def load(path: Path) -> Config:

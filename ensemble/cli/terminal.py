@@ -31,6 +31,7 @@ def summary(run: Path) -> dict[str, Any]:
         "candidates": [_scores(item) for item in candidates["candidates"]],
         "chosen": verdict["chosen"],
         "sentence": verdict["sentence"],
+        "left_out": verdict.get("left_out", []),
         "unproven": verdict.get("unproven", {"learners": [], "candidates": []}),
         "class_prior": candidates.get("class_prior"),
         "doubts": candidates.get("doubts", []),

@@ -13,7 +13,7 @@ from ensemble.config.explain import explain
 from ensemble.config.paths import anchored, moved
 from ensemble.config.plugin_files import remember_files
 from ensemble.config.secrets import References
-from ensemble.config.settings import LEARNER_KEYS, Config
+from ensemble.config.settings import LEARNER_KEYS, OBSERVER_KEYS, Config
 from ensemble.config.validation import faults_of, is_copied_run, place_faults
 from ensemble.errors import ConfigError
 from ensemble.redact import remember_secrets
@@ -21,6 +21,7 @@ from ensemble.run_dir.layout import CONFIG, RUN_MARKS
 from ensemble.storage.json_files import write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _LARGEST = 10_000_000
@@ -142,7 +143,10 @@ def _refuse_depth(raw: dict[str, Any], path: Path) -> None:
 def _resolved(raw: dict[str, Any], path: Path) -> tuple[Config, list[str]]:
     """Check types and values, and make paths absolute; faults of types end it at once."""
     remember_secrets(raw)
-    gathered = {**raw, "learners": [_gather_parameters(t) for t in _tables(raw, "learners")]}
+    gathered = dict(raw)
+    for table, keys in (("learners", LEARNER_KEYS), ("observers", OBSERVER_KEYS)):
+        if table == "learners" or table in raw:
+            gathered[table] = [_gather_parameters(t, keys) for t in _tables(raw, table)]
     try:
         config = Config.model_validate(gathered)
     except ValidationError as error:
@@ -172,10 +176,15 @@ def write_config(config: Config, path: Path) -> None:
     raw = config.model_dump(exclude_none=True)
     references = References(raw)
     raw["learners"] = [
-        {key: getattr(learner, key) for key in LEARNER_KEYS}
+        {key: v for key in LEARNER_KEYS if (v := getattr(learner, key)) is not None}
         | references.put(learner.parameters, learner.name)
         for learner in config.learners
     ]
+    if not raw["observers"]:
+        del raw["observers"]
+    for number, one in enumerate(config.observers):
+        own = references.put(one.parameters, f"observer {one.plugin}")
+        raw["observers"][number] = {"plugin": one.plugin} | own
     for source in raw["sources"]:
         _refer(source, source["name"], references)
     if config.test is not None:
@@ -206,8 +215,8 @@ def _tables(raw: dict[str, Any], key: str) -> list[Any]:
     return tables if isinstance(tables, list) else [tables]
 
 
-def _gather_parameters(table: Any) -> Any:
+def _gather_parameters(table: Any, keys: Sequence[str]) -> Any:
     if not isinstance(table, dict):
         return table
-    own = {key: value for key, value in table.items() if key in LEARNER_KEYS}
+    own = {key: value for key, value in table.items() if key in keys}
     return own | {"parameters": {k: v for k, v in table.items() if k not in own}}

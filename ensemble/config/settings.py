@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from ensemble.config.source_settings import SourceSettings
 from ensemble.errors import ConfigError, nearest
 from ensemble.processes import available_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 _DEVICE = r"^(auto|cpu|cuda(:[0-9]+)?)$"
@@ -23,8 +26,15 @@ Name = Annotated[str, StringConstraints(pattern=_NAME, strip_whitespace=False)]
 Device = Annotated[str, StringConstraints(pattern=_DEVICE)]
 """Where a learner computes."""
 
-LEARNER_KEYS = ("name", "plugin", "seeds")
+LEARNER_KEYS = ("name", "plugin", "seeds", "time_limit")
 """Keys of ``[[learners]]`` that are no parameters of the plugin."""
+
+
+OBSERVER_KEYS = ("plugin",)
+"""Keys of ``[[observers]]`` that are no parameters of the plugin."""
+
+Seconds = Annotated[float, Field(gt=0, le=1e9)]
+"""A time limit."""
 
 
 class _Table(BaseModel):
@@ -77,16 +87,23 @@ class Folds(_Table):
 
 
 class Learner(_Table):
-    """One ``[[learners]]`` table; keys beside these three are the plugin's parameters."""
+    """One ``[[learners]]`` table; keys beside these are the plugin's parameters.
+
+    ``time_limit`` is in seconds, for each fold; without it that of ``[execution]`` counts.
+    """
 
     name: Name
     plugin: str
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
+    time_limit: Seconds | None = None
     parameters: dict[str, Any] = {}
 
 
 class Stack(_Table):
-    """The ``[stack]`` table."""
+    """The ``[stack]`` table.
+
+    ``time_limit`` is in seconds, for all that the meta-learner does.
+    """
 
     meta_learner: str | None = "lightgbm"
     choose: str = "auto"
@@ -94,6 +111,7 @@ class Stack(_Table):
     features: list[str] = []
     learners: list[Name] | None = None
     resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
+    time_limit: Seconds | None = None
     parameters: dict[str, Any] = {}
 
 
@@ -112,7 +130,8 @@ class Execution(_Table):
     """The ``[execution]`` table.
 
     With ``devices`` each worker process has one of them to itself, in place of ``device``. Workers
-    of 0 are one for each core with ``auto``, and a single one with ``processes``.
+    of 0 are one for each core with ``auto``, and a single one with ``processes``. ``time_limit`` is
+    in seconds, for each fold of a learner that has none of its own, and for the meta-learner.
     """
 
     executor: Literal["auto", "in-process", "processes"] = "auto"
@@ -120,6 +139,7 @@ class Execution(_Table):
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     device: Device = "auto"
     devices: list[Device] = []
+    time_limit: Seconds | None = None
 
     def slots(self) -> int:
         """How many folds are fitted at a time: one for each of ``devices`` where there are some."""
@@ -128,6 +148,13 @@ class Execution(_Table):
     def threads_per_fit(self) -> int:
         """CPU threads a learner may use: all cores, shared among the workers, where none is set."""
         return self.threads or max(1, available_cores() // self.slots())
+
+
+class Observer(_Table):
+    """One ``[[observers]]`` table; keys beside ``plugin`` are the plugin's parameters."""
+
+    plugin: str
+    parameters: dict[str, Any] = {}
 
 
 class Config(_Table):
@@ -148,6 +175,7 @@ class Config(_Table):
     stack: Stack = Stack()
     predict: Predict = Predict()
     execution: Execution = Execution()
+    observers: list[Observer] = []
 
     def readings(self) -> list[Source | Reading]:
         """Give the sources in their order and, where there is one, the test file after them."""
@@ -176,6 +204,18 @@ class Config(_Table):
         if self.stack.learners is None:
             return list(self.learners)
         return [self.learner(name) for name in self.stack.learners]
+
+    def without(self, learners: Collection[str]) -> Config:
+        """Give the config whose stack leaves some learners out; itself where it has none of them.
+
+        A candidate that a single learner does not have is then no longer chosen.
+        """
+        remaining = [one.name for one in self.stacked_learners() if one.name not in learners]
+        if len(remaining) == len(self.stacked_learners()):
+            return self
+        alone = len(remaining) == 1 and self.stack.choose in ("mean", "blend")
+        changed = {"learners": remaining, **({"choose": "auto"} if alone else {})}
+        return self.model_copy(update={"stack": self.stack.model_copy(update=changed)})
 
     def wants_refit(self) -> bool:
         """Whether learners are fitted once more on everything."""

@@ -8,22 +8,20 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ensemble.battles.held_out import HeldOut
-from ensemble.oof.crossfit import fit_fold
-from ensemble.oof.dependencies import dependency_depth
-from ensemble.oof.worker_process import label_of
+from ensemble.oof.attempt import Attempt
+from ensemble.oof.dependencies import dependency_depth, fitted_before
 from ensemble.oof.workers import Crew, Outcome, Task
-from ensemble.oof.workspace import open_workspace
-from ensemble.plugin.manager import GIVEN, get_manager
+from ensemble.plugin.manager import DISTRIBUTION, GIVEN, get_manager
 from ensemble.processes import affordable_copies, available_cores
-from ensemble.run_dir.layout import LEARNERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ensemble.battles.held_out import FoldLike
     from ensemble.config.settings import Config
+    from ensemble.config.source_settings import SourceSettings
+    from ensemble.failure import Failure
     from ensemble.oof.spec import LearnerSpec
-    from ensemble.oof.workspace import Workspace
     from ensemble.run_dir.reporter import Reporter
 
 WORTH_A_WORKER = 2.0
@@ -32,7 +30,10 @@ long it goes on, no more than that is lost by having waited, or by having starte
 
 
 def execute(
-    config: Config, tasks: Sequence[tuple[LearnerSpec, FoldLike]], reporter: Reporter
+    config: Config,
+    tasks: Sequence[tuple[LearnerSpec, FoldLike]],
+    reporter: Reporter,
+    failures: dict[str, Failure] | None = None,
 ) -> int:
     """Fit every task that is not complete yet.
 
@@ -45,16 +46,22 @@ def execute(
         their pupils; one that is named twice is fitted once.
     reporter
         Told of each fold.
+    failures
+        Takes, by learner, what fails: the other learners go on, no further fold of it is started,
+        nor any of a learner that needs it. Learners that are in it are not fitted. None ends it all
+        with the first failure.
 
     Returns
     -------
     int
-        How many were fitted; the rest was there.
+        How many were fitted; the rest was there, or failed.
 
     Raises
     ------
     LearnerError
-        The first that failed; folds that were complete by then are kept.
+        The first that failed, without ``failures``; folds that were complete by then are kept.
+    EnsembleError
+        The disk takes nothing.
     """
     different = {
         (spec.name, HeldOut.of(fold)): Task(spec, HeldOut.of(fold)) for spec, fold in tasks
@@ -71,56 +78,82 @@ def execute(
         "in-process": _one_after_the_other,
         "auto": _beside_each_other,
     }[config.execution.executor]
-    # Teachers before their pupils.
-    return sum(run(config, [task for _, task in wave], reporter) for _, wave in waves)
+    attempt = Attempt(config, reporter, failures)
+    for _, wave in waves:  # teachers before their pupils
+        run(config, attempt.startable([task for _, task in wave]), attempt)
+    return attempt.fitted
 
 
-def _one_after_the_other(config: Config, tasks: Sequence[Task], reporter: Reporter) -> int:
-    workspace = open_workspace(config)
-    return sum(_fit_here(workspace, task, reporter) for task in tasks)
+def _one_after_the_other(
+    config: Config,  # noqa: ARG001 - as the other executors
+    tasks: Sequence[Task],
+    attempt: Attempt,
+) -> None:
+    for task in tasks:
+        attempt.fit_here(task)
 
 
-def _fit_here(workspace: Workspace, task: Task, reporter: Reporter) -> bool:
-    spec, held_out = task.spec, task.held_out
-    started = time.perf_counter()
-    with reporter.progress(label_of(spec, held_out)) as progress:
-        fitted = fit_fold(workspace, spec, held_out, progress)
-    _tell(reporter, Outcome(spec, held_out, fitted, time.perf_counter() - started))
-    return fitted
-
-
-def _each_in_a_process(config: Config, tasks: Sequence[Task], reporter: Reporter) -> int:
+def _each_in_a_process(config: Config, tasks: Sequence[Task], attempt: Attempt) -> None:
     """One fresh process a fold: what a learner leaves in memory ends with it."""
-    execution, fitted = config.execution, 0
-    with Crew(config, tasks, lasting=False) as crew:
-        crew.start(execution.devices or [None] * min(execution.slots(), len(tasks)))
-        for outcome in crew.all_ended():
-            _tell(reporter, outcome)
-            fitted += outcome.fitted
-    return fitted
+    waiting, execution = attempt.without_kept(tasks), config.execution
+    _fit_elsewhere(
+        config,
+        waiting,
+        attempt,
+        execution.devices or [None] * min(execution.slots(), len(waiting)),
+        lasting=False,
+    )
 
 
-def _beside_each_other(config: Config, tasks: Sequence[Task], reporter: Reporter) -> int:
+def _beside_each_other(config: Config, tasks: Sequence[Task], attempt: Attempt) -> None:
     """Fit cheap learners on all cores, each fit with one thread; then the others, one by one.
 
-    This process takes tasks too. Workers are started where it turns out to be worth while, and as
-    many as there is memory for.
+    This process takes tasks too, where nothing can happen to it. Workers are started where it turns
+    out to be worth while, and as many as there is memory for.
     """
-    light = [task for task in tasks if is_light(task.spec)]
-    heavy = [task for task in tasks if not is_light(task.spec)]
-    workspace, fitted = open_workspace(config), 0
+    groups: dict[tuple[bool, bool], list[Task]] = {}
+    for task in tasks:
+        apart = runs_apart(task.spec, config.source_uses())
+        groups.setdefault((apart, is_light(task.spec)), []).append(task)
+    share_out(
+        config,
+        groups.get((False, True), []),
+        lambda task, threads: attempt.fit_here(task, threads),
+        attempt.tell,
+        failed=attempt.failed,
+    )
+    light = attempt.without_kept(groups.get((True, True), []))
+    own, slots, _ = _shares(config, len(light))
+    _fit_elsewhere(own, light, attempt, [None] * min(slots, max(1, affordable_copies())))
+    for task in groups.get((False, False), []):
+        attempt.fit_here(task)
+    for _, heavy in groupby(groups.get((True, False), []), lambda task: task.spec.name):
+        # A worker for each learner: what it leaves in memory, of a GPU too, ends with it.
+        _fit_elsewhere(config, attempt.without_kept([*heavy]), attempt, [None])
 
-    def fit(task: Task, threads: int) -> None:
-        nonlocal fitted
-        fitted += _fit_here(workspace.with_threads(threads), task, reporter)
 
-    def tell(outcome: Outcome) -> None:
-        nonlocal fitted
-        _tell(reporter, outcome)
-        fitted += outcome.fitted
-
-    share_out(config, light, fit, tell)
-    return fitted + sum(_fit_here(workspace, task, reporter) for task in heavy)
+def _fit_elsewhere(
+    config: Config,
+    tasks: Sequence[Task],
+    attempt: Attempt,
+    devices: Sequence[str | None],
+    *,
+    lasting: bool = True,
+) -> None:
+    """Have tasks fitted in workers alone."""
+    if not tasks:
+        return
+    with Crew(
+        config,
+        tasks,
+        lasting=lasting,
+        forgiving=attempt.goes_on,
+        failed=attempt.failed,
+        progress=attempt.reporter.progress if len(devices) == 1 else None,
+    ) as crew:
+        crew.start(devices)
+        for outcome in crew.all_ended():
+            attempt.tell(outcome)
 
 
 def share_out(
@@ -130,6 +163,7 @@ def share_out(
     tell: Callable[[Outcome], None],
     *,
     forgiving: bool = False,
+    failed: set[str] | None = None,
 ) -> None:
     """Have light tasks fitted on all cores, in this process and in workers.
 
@@ -143,16 +177,12 @@ def share_out(
         Fits a task here, with so many threads.
     tell
         Told of what workers have ended.
-    forgiving
-        As in ``Crew``.
+    forgiving, failed
+        As in ``Crew``; with ``failed`` the others go on too.
     """
-    cores = available_cores()
-    beside = min(config.execution.workers or cores, len(tasks))
-    threads = config.execution.threads or max(1, cores // max(1, beside))
-    execution = config.execution.model_copy(update={"threads": threads})
-    its_own = config.model_copy(update={"execution": execution})
-    began = time.perf_counter()
-    with Crew(its_own, tasks, lasting=True, forgiving=forgiving) as crew:
+    its_own, beside, threads = _shares(config, len(tasks))
+    began, goes_on = time.perf_counter(), forgiving or failed is not None
+    with Crew(its_own, tasks, lasting=True, forgiving=goes_on, failed=failed) as crew:
         while task := crew.take():
             fit(task, threads)
             if not crew.working and len(crew) and time.perf_counter() - began > WORTH_A_WORKER:
@@ -163,31 +193,40 @@ def share_out(
             tell(outcome)
 
 
+def _shares(config: Config, tasks: int) -> tuple[Config, int, int]:
+    """Give the config of a worker among several, how many are beside each other, and threads."""
+    cores = available_cores()
+    beside = min(config.execution.workers or cores, tasks)
+    threads = config.execution.threads or max(1, cores // max(1, beside))
+    execution = config.execution.model_copy(update={"threads": threads})
+    return config.model_copy(update={"execution": execution}), beside, threads
+
+
 def is_light(spec: LearnerSpec) -> bool:
     """Say whether a worker can fit it, and one core is enough."""
     learners = get_manager().base_learners
-    return learners.get(spec.plugin).cheap and learners.entry(spec.plugin).distribution != GIVEN
+    return learners.get(spec.plugin).cheap and not _is_given(spec)
 
 
-def _tell(reporter: Reporter, outcome: Outcome) -> None:
-    spec, held_out, fitted, seconds = outcome
-    kind = "pair" if held_out.is_pair else "fold"
-    what, told = f"{kind} {'fitted' if fitted else 'kept'}", {kind: held_out.to_json()}
-    reporter.event(what, learner=spec.name, **told, seconds=round(seconds, 3))
-    if not fitted:
-        return
-    reporter.log(f"{label_of(spec, held_out)}  fitted in {seconds:.1f} s")
-    if not held_out.is_pair:
-        _notify(reporter, spec, held_out, seconds)
+def runs_apart(spec: LearnerSpec, uses: Mapping[str, SourceSettings]) -> bool:
+    """Say whether a learner is fitted in another process, so that whatever happens, it fails alone.
+
+    Those are learners from outside the toolkit and those that ask such a one, those with a time
+    limit, and large ones: they can be killed, hang or run out of memory. A class that was given in
+    Python is known to this process alone.
+    """
+    if _is_given(spec):
+        return False
+    kind = type(spec.prototype)
+    if spec.time_limit is not None or (kind.trains and not kind.cheap):
+        return True
+    return any(not _is_ours(one) for one in [spec, *fitted_before(spec, uses)])
 
 
-def _notify(reporter: Reporter, spec: LearnerSpec, held_out: HeldOut, seconds: float) -> None:
-    """Tell observers of a fold or refit; what they raise is a warning."""
-    faults = get_manager().notify_fold_fitted(
-        learner=spec.name,
-        fold=None if held_out.is_refit else held_out.folds[0],
-        directory=reporter.run / LEARNERS / spec.name / held_out.name,
-        seconds=seconds,
-    )
-    for fault in faults:
-        reporter.warn(fault)
+def _is_given(spec: LearnerSpec) -> bool:
+    return get_manager().base_learners.entry(spec.plugin).distribution == GIVEN
+
+
+def _is_ours(spec: LearnerSpec) -> bool:
+    brought_by = get_manager().base_learners.entry(spec.plugin).distribution
+    return brought_by.partition(" ")[0] == DISTRIBUTION

@@ -47,6 +47,8 @@ class LearnerSpec:
         How often it is fitted, each time under another seed; its logits are their mean.
     kept
         Code of its plugin that counts as the code which made its folds: ``ensemble.oof.kept``.
+    time_limit
+        Seconds that one fold may take; None sets no limit.
     """
 
     name: str
@@ -56,6 +58,7 @@ class LearnerSpec:
     peers: Mapping[str, LearnerSpec] = field(default_factory=dict, compare=False, repr=False)
     seeds: int = 1
     kept: Kept = field(default=NOTHING_KEPT, compare=False, repr=False)
+    time_limit: float | None = field(default=None, compare=False)
 
     def make(self) -> BaseLearner:
         """Make an instance that is not fitted; secrets that are not set are masks in it.

@@ -13,12 +13,13 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble import errors
@@ -34,6 +35,7 @@ from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.faults import plugin_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
 
     from ensemble.oof.workspace import Workspace
@@ -48,6 +50,12 @@ _NOT_INSTALLED = (
     "worker processes know plugins that are installed or in a file; for one that was given in "
     'Python, set executor = "in-process"'
 )
+
+
+_BETWEEN_PROGRESS = 0.5
+"""Seconds between two lines of progress."""
+_EXPENDABLE = "500"
+"""How much sooner than others the system ends a worker where memory runs out, of 1000."""
 
 
 class Variant(NamedTuple):
@@ -75,6 +83,7 @@ class Opened:
     """
 
     def __init__(self, config: Config) -> None:
+        self.config = config
         self._own = cache(lambda: open_workspace(config))
         self._openers = cache(self._opener)
 
@@ -93,14 +102,25 @@ class Opened:
 def main() -> None:
     """Answer requests until the parent closes the pipe, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this one
+    _die_first()
     requests, replies = _own_pipes()
     config = remember_files(Config.model_validate_json(requests.get()))
-    opened = Opened(config)
-    with one_verb():
-        while True:
-            reply = _answer(opened, json.loads(requests.get()))
+    opened, lock = Opened(config), Lock()
+
+    def send(reply: dict[str, Any]) -> None:
+        with lock:  # a learner may report progress from any thread
             replies.write(json.dumps(reply) + "\n")
             replies.flush()
+
+    with one_verb():
+        while True:
+            send(_answer(opened, json.loads(requests.get()), send))
+
+
+def _die_first() -> None:
+    """Have the system end this process, and not its parent, where memory runs out (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_EXPENDABLE, encoding="ascii")
 
 
 def request_of(
@@ -124,6 +144,19 @@ def request_of(
             for one in known.values()
         ],
     }
+
+
+def call_of(function: str, details: dict[str, Any]) -> dict[str, Any]:
+    """Write down a call of ``function(workspace, config, details, start, progress)``.
+
+    Parameters
+    ----------
+    function
+        ``"module:name"``; it calls ``start()`` where the clock of a time limit starts.
+    details
+        JSON.
+    """
+    return {"call": function, "details": details}
 
 
 def label_of(spec: LearnerSpec, held_out: HeldOut) -> str:
@@ -162,8 +195,11 @@ def _own_pipes() -> tuple[SimpleQueue[str], TextIO]:
     return requests, replies
 
 
-def _answer(opened: Opened, request: dict[str, Any]) -> dict[str, Any]:
-    started = time.perf_counter()
+def _answer(
+    opened: Opened, request: dict[str, Any], send: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    if "call" in request:
+        return _called(opened, request, send)
     peers: dict[str, LearnerSpec] = {}
     for name, plugin, parameters, place, seeds, kept in request["specs"]:
         known = Kept.of(kept)
@@ -171,10 +207,43 @@ def _answer(opened: Opened, request: dict[str, Any]) -> dict[str, Any]:
     spec, held_out = peers[request["learner"]], HeldOut.of(request["held_out"])
     variant = None if request["variant"] is None else Variant(*request["variant"])
     try:
-        done = fit_fold(opened.workspace(variant), spec, held_out)
+        workspace = opened.workspace(variant)
+        send({"started": True})  # a time limit is for the fit, not for what comes before it
+        started = time.perf_counter()
+        done = fit_fold(workspace, spec, held_out, _progress(send))
     except plugin_errors() as error:
         return {"error": _told(error, label_of(spec, held_out))}
     return {"done": done, "seconds": time.perf_counter() - started}
+
+
+def _called(
+    opened: Opened, request: dict[str, Any], send: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    module, _, name = request["call"].partition(":")
+    try:
+        getattr(import_module(module), name)(
+            opened.workspace(None),
+            opened.config,
+            request["details"],
+            lambda: send({"started": True}),
+            _progress(send),
+        )
+    except plugin_errors() as error:
+        return {"error": _told(error, request["call"])}
+    return {"done": True}
+
+
+def _progress(send: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
+    """Make what a learner reports its progress to; not every call is passed on."""
+    said = 0.0
+
+    def update(done: float, message: str = "") -> None:
+        nonlocal said
+        if time.monotonic() - said >= _BETWEEN_PROGRESS:
+            said = time.monotonic()
+            send({"progress": [float(done), str(message)]})
+
+    return update
 
 
 def _told(error: BaseException, where: str) -> dict[str, Any]:

@@ -7,22 +7,37 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from queue import Empty, SimpleQueue
-from threading import Thread
-from typing import TYPE_CHECKING, NamedTuple, Self
+from threading import Thread, Timer
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from ensemble.errors import EnsembleError
+from ensemble.errors import EnsembleError, LearnerError
 from ensemble.oof.worker_process import PROGRAM, Variant, label_of, rebuilt, request_of
+from ensemble.plugin.time_limit import took_too_long
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
+
+    ProgressBar = Callable[[str], AbstractContextManager[Callable[..., None]]]
+
+_DEATH_HINT = "run the same command again; complete folds are kept"
+_MEMORY_HINT = (
+    "give it smaller batches or fewer rows, set fewer workers under [execution], or take a machine "
+    f"with more memory; then {_DEATH_HINT}"
+)
+
+
+def _no_progress(_done: float, _message: str = "") -> None:
+    """Show nothing."""
 
 
 class Task(NamedTuple):
@@ -34,12 +49,13 @@ class Task(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A task that a worker has ended: whether it was fitted (or there already), in which time."""
+    """A task that has ended: whether it was fitted (or there already), in which time, or failed."""
 
     spec: LearnerSpec
     held_out: HeldOut
     fitted: bool
     seconds: float
+    error: Exception | None = None
 
 
 class Elsewhere(Exception):  # noqa: N818 - it carries a traceback, and is never raised by itself
@@ -69,47 +85,133 @@ class Worker:
             stdout=subprocess.PIPE,
             encoding="ascii",
             env=environment,
+            process_group=0,
         )
         self._first = json.dumps(config.model_dump(mode="json"))
+        self._expired = False
+        Thread(target=self._end_children, daemon=True).start()
 
     @property
     def is_alive(self) -> bool:
         """Whether it can be asked for more."""
-        return self._process.poll() is None
+        return not self._expired and self._process.poll() is None
 
-    def fit(self, task: Task) -> Outcome:
-        """Have one fold fitted.
+    def fit(self, task: Task, progress: Callable[..., None] | None = None) -> Outcome:
+        """Have one fold fitted, within the learner's time limit.
+
+        Parameters
+        ----------
+        task
+            The fold.
+        progress
+            ``progress(done, message)``.
 
         Raises
         ------
         EnsembleError
-            What the worker told of, or that it died.
+            What the worker told of; or that it died, or was ended because its time was over.
         """
-        process, (spec, held_out, _) = self._process, task
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101 - pipes
-        reply = ""
+        spec, held_out, _ = task
+        where = label_of(spec, held_out)
+        told = self.ask(request_of(*task), where, spec.time_limit, progress)
+        return Outcome(spec, held_out, told["done"], told["seconds"])
+
+    def ask(
+        self,
+        request: dict[str, Any],
+        where: str,
+        time_limit: float | None = None,
+        progress: Callable[..., None] | None = None,
+    ) -> dict[str, Any]:
+        """Have a request answered.
+
+        Parameters
+        ----------
+        request
+            Of ``request_of`` or ``call_of``.
+        where
+            What is done, for errors.
+        time_limit
+            Seconds that it may take from when the worker says that it has started.
+        progress
+            ``progress(done, message)``.
+
+        Raises
+        ------
+        EnsembleError
+            As ``fit`` does.
+        """
+        began = time.perf_counter()
         with suppress(OSError):  # a pipe that nobody reads: the worker has died
-            if self._first:
-                process.stdin.write(self._first + "\n")
-                self._first = ""
-            process.stdin.write(json.dumps(request_of(*task)) + "\n")
-            process.stdin.flush()
-            reply = process.stdout.readline()
-        if not reply.endswith("\n"):
-            raise EnsembleError(
-                f"a worker process died: {_how(process.wait())}",
-                where=label_of(spec, held_out),
-                hint="run the same command again; complete folds are kept",
-            )
-        told = json.loads(reply)
+            self._send(request)
+        told = self._answer(time_limit, progress or _no_progress)
+        if told is None:
+            raise self._death(where, time_limit, time.perf_counter() - began)
         if "error" in told:
             error, text = told["error"], told["error"]["traceback"]
             raise rebuilt(error) from (Elsewhere(text) if text else None)
-        return Outcome(spec, held_out, told["done"], told["seconds"])
+        return told
+
+    def _send(self, request: dict[str, Any]) -> None:
+        pipe = self._process.stdin
+        assert pipe is not None  # noqa: S101 - it was asked for
+        if self._first:
+            pipe.write(self._first + "\n")
+            self._first = ""
+        pipe.write(json.dumps(request) + "\n")
+        pipe.flush()
+
+    def _answer(
+        self, time_limit: float | None, progress: Callable[..., None]
+    ) -> dict[str, Any] | None:
+        """Wait for the reply; None where the worker ends without one. The clock starts with it."""
+        pipe, clock = self._process.stdout, None
+        assert pipe is not None  # noqa: S101 - it was asked for
+        try:
+            while (line := pipe.readline()).endswith("\n"):
+                told: dict[str, Any] = json.loads(line)
+                if "started" in told and time_limit is not None:
+                    clock = Timer(time_limit, self._expire)
+                    clock.daemon = True
+                    clock.start()
+                elif "progress" in told:
+                    progress(*told["progress"])
+                elif "started" not in told:
+                    return told
+        finally:
+            if clock is not None:
+                clock.cancel()
+        return None
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._kill()
+
+    def _death(self, where: str, time_limit: float | None, seconds: float) -> EnsembleError:
+        code = self._process.wait()
+        if self._expired and time_limit is not None:
+            return took_too_long(time_limit, where)
+        return LearnerError(
+            f"its process died after {seconds:.0f} s: {_how(code)}",
+            where=where,
+            hint=_MEMORY_HINT if code == -signal.SIGKILL else _DEATH_HINT,
+        )
+
+    def _kill(self) -> None:
+        """Kill the process with all that it has started."""
+        with suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
+
+    def _end_children(self) -> None:
+        """Kill what outlives the process: it may hold the pipe that we read from."""
+        self._process.wait()
+        with suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def end(self) -> None:
         """End it, in the midst of a fit too; what was being written has no name yet."""
-        self._process.kill()
+        self._kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -130,13 +232,26 @@ class Crew:
         Whether a worker fits one task after the other, or only one, so that what a model leaves in
         memory ends with it.
     forgiving
-        Whether a task that fails is told as one that was not fitted, and the others go on.
+        Whether the others go on where a task fails, which is told with its error.
+    failed
+        Names of learners that have failed, whose tasks nobody takes any more; those that fail here
+        are added. None lets the tasks of one learner fail one by one.
+    progress
+        ``progress(label)`` opens a progress bar for a task; None shows none.
     """
 
     def __init__(
-        self, config: Config, tasks: Sequence[Task], *, lasting: bool, forgiving: bool = False
+        self,
+        config: Config,
+        tasks: Sequence[Task],
+        *,
+        lasting: bool,
+        forgiving: bool = False,
+        failed: set[str] | None = None,
+        progress: ProgressBar | None = None,
     ) -> None:
         self._config, self._lasting, self._forgiving = config, lasting, forgiving
+        self._failed, self._progress = failed, progress
         self._waiting = deque(tasks)
         self._ended: SimpleQueue[Outcome | BaseException | None] = SimpleQueue()
         self._workers: list[Worker] = []
@@ -179,10 +294,11 @@ class Crew:
 
     def take(self) -> Task | None:
         """Take the next task; None where there is none left."""
-        try:
-            return self._waiting.popleft()
-        except IndexError:
-            return None
+        with suppress(IndexError):
+            while task := self._waiting.popleft():
+                if task.spec.name not in (self._failed or ()):
+                    return task
+        return None
 
     def ended(self) -> Iterator[Outcome]:
         """Give what workers have ended by now.
@@ -231,12 +347,19 @@ class Crew:
             self._ended.put(None)
 
     def _outcome(self, worker: Worker, task: Task) -> Outcome:
+        began = time.perf_counter()
+        show = self._progress or (lambda _label: nullcontext(_no_progress))
         try:
-            return worker.fit(task)
-        except EnsembleError:
+            with show(label_of(task.spec, task.held_out)) as progress:
+                return worker.fit(task, progress)
+        except EnsembleError as error:
+            worker.end()  # what failed may have left memory full, or a thread that computes
             if not self._forgiving:
                 raise
-            return Outcome(task.spec, task.held_out, fitted=False, seconds=0.0)
+            if self._failed is not None:
+                self._failed.add(task.spec.name)
+            seconds = time.perf_counter() - began
+            return Outcome(task.spec, task.held_out, fitted=False, seconds=seconds, error=error)
 
 
 def _unless_failed(outcome: Outcome | BaseException) -> Outcome:

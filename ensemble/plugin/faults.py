@@ -8,6 +8,7 @@ word.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import contextmanager
 from threading import get_ident
@@ -15,6 +16,7 @@ from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ensemble.errors import EnsembleError, LearnerError
+from ensemble.failure import Failure
 from ensemble.storage.atomic import is_disk_error
 
 if TYPE_CHECKING:
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
 
 _NO_PLUGINS = {__name__.partition(".")[0], "pluggy", "polars", *sys.stdlib_module_names}
 """What stands between the toolkit and a plugin, which is called by hooks and from expressions."""
+_OWN_LINE = re.compile(r"(?:^|, )([^,]+:\d+)$")
+"""What ``call_plugin`` puts at the end of an error's place."""
+_NO_MEMORY = (
+    "it ran out of memory: give it smaller batches or fewer rows, or take a machine with more"
+)
 
 
 def plugin_errors() -> tuple[type[BaseException], ...]:
@@ -123,6 +130,36 @@ def own_line(error: BaseException) -> str | None:
     outside = [package for package, _, _ in frames if package not in _NO_PLUGINS]
     own = [(frame, line) for package, frame, line in frames if package in outside[:1]]
     return f"{own[-1][0].f_code.co_filename}:{own[-1][1]}" if own else None
+
+
+def failure_of(
+    name: str, at: str, error: BaseException, *, is_meta_learner: bool = False
+) -> Failure:
+    """Say of an error what failed, why, where, and what can be done.
+
+    Parameters
+    ----------
+    name, at
+        Of the learner, and what failed of it.
+    error
+        What it raised; anything that is not the toolkit's own error is named by its class.
+    is_meta_learner
+        Whether it is the meta-learner.
+    """
+    own = error if isinstance(error, EnsembleError) else None
+    told = own.message if own else f"{type(error).__name__}: {error}"
+    found = _OWN_LINE.search((own.where or "").splitlines()[-1] if own and own.where else "")
+    hint = own.hint if own else None
+    if "MemoryError" in told or "OutOfMemoryError" in told:
+        hint = hint or _NO_MEMORY
+    return Failure(
+        name,
+        at,
+        told.splitlines()[0] if told else "it failed without a word",
+        line=found[1] if found else None,
+        hint=hint,
+        is_meta_learner=is_meta_learner,
+    )
 
 
 def _package(names: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from ensemble.errors import ConfigError, PluginError
 from ensemble.plugin import hookspecs
 from ensemble.plugin.adoption import Found, find_installed, own_file, read_hooks
 from ensemble.plugin.base import BaseLearner, FeatureSet, MetaLearner
-from ensemble.plugin.faults import own_line, plugin_errors, staying
+from ensemble.plugin.faults import plugin_errors, staying
 from ensemble.plugin.files import load_file
 from ensemble.plugin.registered import DISTRIBUTION, FILE, GIVEN, BrokenPlugin, Registered
 from ensemble.plugin.registry import Registry, refuse_swapped
@@ -70,6 +70,9 @@ class Manager:
             "feature set", lambda target: isinstance(target, FeatureSet), self.broken
         )
         self.loaders: Registry[Loader] = Registry("loader", _is_loader, self.broken)
+        self.observers: Registry[type] = Registry(
+            "observer", lambda target: isinstance(target, type), self.broken
+        )
         for found in find_installed() if discover else ():
             self._adopt(found)
         for name, plugin in (extra or {}).items():
@@ -83,31 +86,8 @@ class Manager:
             "register_meta_learners": self.meta_learners,
             "register_feature_sets": self.feature_sets,
             "register_loaders": self.loaders,
+            "register_observers": self.observers,
         }
-
-    def notify_fold_fitted(
-        self, *, learner: str, fold: int | None, directory: Path, seconds: float
-    ) -> tuple[str, ...]:
-        """Tell every observer that a fold is complete; parameters as in the hook ``fold_fitted``.
-
-        Returns
-        -------
-        tuple of str
-            What observers raised, each with its plugin: one that fails stops neither the run nor
-            the other observers.
-        """
-        errors = []
-        for name, distribution in self.plugins():
-            tell = self._hook_of(name, "fold_fitted")
-            try:
-                with staying():
-                    tell(learner=learner, fold=fold, directory=directory, seconds=seconds)
-            except plugin_errors() as error:
-                line = own_line(error)
-                place = f" ({line})" if line else ""
-                what = f"fold_fitted raised {type(error).__name__}: {error}{place}"
-                errors.append(f'plugin "{name}" ({distribution}): {what}')
-        return tuple(errors)
 
     def feature_identity(self, name: str) -> dict[str, Any]:
         """Say as JSON what a model fitted on a feature set depends on: ``FeatureSet.identity``.
@@ -223,7 +203,7 @@ class Manager:
             free = f"{name} ({number})"
         return free
 
-    def _hook_of(self, name: str, hook: str) -> Any:
+    def hook_of(self, name: str, hook: str) -> Any:
         """Give a hook that calls one plugin alone."""
         manager = self.found[name].manager
         if manager is None:

@@ -53,7 +53,8 @@ KINDS = {
         "register_feature_sets",
         "FEATURE_SET",
         ("polars",),
-        '[[learners]]\nname = "features"\nplugin = "handcrafted"\nfeatures = ["length", "{plugin}"]',
+        '[[learners]]\nname = "features"\nplugin = "handcrafted"\n'
+        'features = ["length", "{plugin}"]',
     ),
     "meta-learner": Kind(
         "register_meta_learners",

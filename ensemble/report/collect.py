@@ -23,6 +23,7 @@ from ensemble.report.selected import collect_selected, read_chosen
 from ensemble.report.source_studies import collect_studies
 from ensemble.report.staleness import Asked, RunKey
 from ensemble.run_dir.battles_record import BattlesRecord
+from ensemble.run_dir.failure_record import read_failure
 from ensemble.run_dir.folds_record import FoldsRecord
 from ensemble.run_dir.layout import (
     AUDIT,
@@ -45,6 +46,7 @@ from ensemble.submission.write import read_submission
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ensemble.failure import Failure
     from ensemble.oof.eval_set import EvalSet
     from ensemble.report.tables import Predictions
 
@@ -90,6 +92,7 @@ def collect(run: Path) -> Report:
         stack_fault=fault,
         selected=collect_selected(run, target, stacked, predictions),
         truth=_unless_damaged(TRUTH, lambda: Truth.read_whole(run / TRUTH), damaged),
+        failures=_failures(run, names),
         audit=read_audit(run),
         audited_before=(run / AUDIT).exists(),
         plan_fault=asked.plan_fault(),
@@ -128,6 +131,12 @@ def _unless_damaged(name: str, read: Callable[[], T], damaged: dict[str, str]) -
     except (ArtifactError, DataError) as error:
         damaged[name] = error.message
         return None
+
+
+def _failures(run: Path, learners: Sequence[str] | None) -> tuple[Failure, ...]:
+    """Read why learners of the config are not complete."""
+    found = (read_failure(run, name) for name in learners or ())
+    return tuple(record.failure for record in found if record is not None)
 
 
 def _read_submission(run: Path, asked: Asked) -> Submission | None:

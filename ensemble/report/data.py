@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ensemble.audit.result import Audit
     from ensemble.evaluation.calibration import Reliability
     from ensemble.evaluation.scores import Score
+    from ensemble.failure import Failure
     from ensemble.plugin.base import FloatArray
     from ensemble.report.configured import Configured
     from ensemble.report.selected import SelectedModel
@@ -190,6 +191,7 @@ class Report:
     stack_fault: str | None
     selected: SelectedModel | None
     truth: Truth | None
+    failures: tuple[Failure, ...]
     audit: Audit | None
     audited_before: bool
     plan_fault: str | None

@@ -20,6 +20,7 @@ def cautions(report: Report) -> list[str]:
     """List everything that is missing, odd or unproven, in whole sentences."""
     return [
         *_about_audit(report),
+        *_about_failures(report),
         *_about_learners(report),
         *_about_stack(report),
         *(
@@ -50,6 +51,21 @@ def _about_audit(report: Report) -> Iterator[str]:
         yield report.doubt
     if report.plan_fault:
         yield f"The config is not the one that the scores are of: {report.plan_fault}."
+
+
+def _about_failures(report: Report) -> Iterator[str]:
+    for one in report.failures:
+        yield (
+            f"Learner {one.name} failed ({one.at}): {one.sentence}. It is not in the stack."
+            if one.needs is None
+            else f"Learner {one.name} was not fitted: {one.reason}."
+        )
+    for meta in report.verdict.failed if report.verdict else ():
+        line = f" ({meta.line})" if meta.line else ""
+        yield (
+            f"The meta-learner {meta.name} failed: {meta.reason}{line}. Only simple candidates "
+            "were compared."
+        )
 
 
 def _about_learners(report: Report) -> Iterator[str]:

@@ -7,13 +7,14 @@
       inputs/<source>.parquet   tables that were given in Python
       battles.parquet           clusters.parquet  duplicates.parquet  battles.json
       folds.parquet             folds.json
+      learners/<name>/          failure.json, where it failed
       learners/<name>/<fit>/    oof.parquet  test.parquet  train_ids.parquet  model/  manifest.json
       stack/                    candidates.json  verdict.json  oof.parquet  model/  manifest.json
       plugins/<digest>/         source of plugins that the config names by a file; manifest.json
       tries/  sources/  comparisons/
       submission.csv            submission.json
       audit.json  report.html  kept.json  truth.json  events.jsonl
-      cache/  checkpoints/  .lock
+      cache/  checkpoints/  observers/  .lock
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ OOF_SEEDS = "oof_seeds.parquet"
 """OOF logits of each seed, where a learner has several: ``PREDICTION_SCHEMA`` and ``seed``."""
 PROVENANCE = "provenance.parquet"
 """Of predictions from outside: which model made each, and the rows that it was trained on."""
+FAILURE = "failure.json"
+"""Why a learner is not complete; beside its folds, and gone once it is."""
 KEPT = "kept.json"
 """Code of plugins that the user says to give what the code before it gave."""
 
@@ -55,6 +58,8 @@ COMPARISONS, STUDIES = "comparisons", "sources"
 CACHE, CHECKPOINTS = "cache", "checkpoints"
 CHECKS = "cache/checks.json"
 """Keys of the learners that have passed the checks before a fit."""
+OBSERVERS = "observers"
+"""What observers write or remember: which run of a tracker is this one's, say."""
 
 RUN_MARKS = (LOCK, BATTLES_RECORD)
 """Files that tell a run directory from one that happens to hold a config."""

@@ -56,6 +56,7 @@ class Reporter:
     def __init__(self, run: Path, display: ProgressDisplay | None = None) -> None:
         self.run = run
         self.display: ProgressDisplay = display or Silent()
+        self.observers: Any = None  # of ``ensemble.plugin.observers``; None before anyone is told
 
     def event(self, name: str, /, **details: Any) -> None:
         """Append one event, one line, with the time in UTC.
@@ -91,7 +92,7 @@ class Reporter:
             # On a full disk this fails too, and must not stand in for the error that matters.
             with suppress(EnsembleError):
                 told = f"{type(error).__name__}: {error}"
-                self.event(what, stage=name, error=told, **_traceback_of(error))
+                self.event(what, stage=name, error=told, **traceback_of(error))
             raise
         self.event("stage done", stage=name)
 
@@ -109,10 +110,11 @@ class Reporter:
         return self.display.progress(label)
 
 
-def _traceback_of(error: BaseException) -> dict[str, str]:
-    """Give the traceback that helps a plugin's author; an error of ours without a cause has none.
+def traceback_of(error: BaseException) -> dict[str, str]:
+    """Give, for an event, the traceback that helps a plugin's author.
 
-    Of an error in a worker process, the cause holds the traceback as text.
+    An error of ours without a cause has none. Of an error in a worker process, the cause holds the
+    traceback as text.
     """
     source = error.__cause__ if isinstance(error, EnsembleError) else error
     if source is None or not isinstance(error, Exception):

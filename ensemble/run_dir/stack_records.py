@@ -48,6 +48,7 @@ class StackManifest(Record):
     key_parts: StackKeyParts = StackKeyParts()
     learners: tuple[str, ...] = ()
     unproven: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     nested: tuple[NestedFit, ...] = ()
     files: dict[str, str] = Field(default_factory=dict)
 
@@ -174,6 +175,14 @@ class Unproven(Record):
     candidates: tuple[str, ...] = ()
 
 
+class FailedCandidate(Record):
+    """The meta-learner that failed, and why."""
+
+    name: str
+    reason: str
+    line: str | None = None
+
+
 class Verdict(Record):
     """``stack/verdict.json``."""
 
@@ -197,3 +206,5 @@ class Verdict(Record):
     stratification: Stratification | None = None
     unproven: Unproven | None = None
     doubts: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    failed: tuple[FailedCandidate, ...] = ()

@@ -14,6 +14,7 @@ from ensemble.stacking.candidates import simple_candidates
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ensemble.failure import Failure
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.store import FoldStore
 
@@ -92,3 +93,26 @@ def with_doubt(
     }
     about = {"learners": list(unproven), "candidates": doubted}
     return {**verdict, **added, "unproven": about}
+
+
+def with_gaps(
+    verdict: Mapping[str, Any], left_out: Sequence[str], failed: Sequence[Failure]
+) -> dict[str, Any]:
+    """Add to a verdict what it was made without: ``left_out``, ``failed``, and a sentence.
+
+    Parameters
+    ----------
+    verdict
+        The content of ``verdict.json``.
+    left_out
+        Learners that failed.
+    failed
+        Meta-learners that failed.
+    """
+    if not left_out and not failed:
+        return dict(verdict)
+    said = [f"Made without {', '.join(left_out)}, which failed."] if left_out else []
+    said += [f"The meta-learner {one.name} failed: {one.sentence}." for one in failed]
+    sentences = {key: " ".join([verdict[key], *said]) for key in ("sentence", "evidence")}
+    told = {"left_out": list(left_out), "failed": [one.to_json() for one in failed]}
+    return {**verdict, **sentences, **told}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ensemble.errors import ArtifactError
+from ensemble.errors import ArtifactError, IncompleteRunError
 from ensemble.oof.fold_key import fold_name
 from ensemble.run_dir.layout import STACK
 from ensemble.stacking.assemble import check_folds, check_pairs
 from ensemble.stacking.doubt import unproven_learners
+from ensemble.stacking.left_out import failed_learners
 from ensemble.stacking.settings import nested_specs, stack_key_parts, stacked_specs
 from ensemble.storage.directories import read_manifest
 from ensemble.storage.hashing import fingerprint
@@ -22,19 +23,38 @@ if TYPE_CHECKING:
     from ensemble.oof.workspace import Workspace
 
 
+LEFT_OUT, FAILED = "left_out", "failed"
+"""Keys of the learners that a stack was made without, and of its meta-learner that failed."""
+
+
 def stack_manifest(config: Config, workspace: Workspace) -> dict[str, Any]:
     """Say what the stack is made from now: keys and logits of folds and pairs, its settings.
+
+    Learners that failed are left out, and named under ``left_out``.
 
     Raises
     ------
     ArtifactError
         A fold or a pair is missing, damaged, or was made with other settings.
+    IncompleteRunError
+        No learner is left to be stacked.
     """
+    failures = failed_learners(config, workspace)
+    stacked = [learner.name for learner in config.stacked_learners()]
+    left_out = [name for name in stacked if name in failures]
+    if left_out and len(left_out) == len(stacked):
+        error = IncompleteRunError(
+            "no learner is complete: there is nothing to stack", tuple(failures.values())
+        )
+        error.is_stacked = False
+        raise error
+    config = config.without(left_out)
     specs = stacked_specs(config)
     parts = {
         "folds": check_folds(workspace, specs),
         "pairs": check_pairs(workspace, nested_specs(config)),
         **stack_key_parts(config),
+        **({LEFT_OUT: left_out} if left_out else {}),
     }
     return {
         "key": fingerprint(parts),
@@ -43,6 +63,7 @@ def stack_manifest(config: Config, workspace: Workspace) -> dict[str, Any]:
         "data": workspace.data_key,
         "learners": [spec.name for spec in specs],
         "unproven": unproven_learners(workspace.store, specs),
+        **({LEFT_OUT: left_out} if left_out else {}),
     }
 
 
@@ -68,7 +89,9 @@ def read_stack_manifest(run: Path, hint: str = "run `ensemble stack CONFIG`") ->
     return manifest
 
 
-def why_stacked_again(directory: Path, manifest: Mapping[str, Any]) -> str | None:
+def why_stacked_again(
+    directory: Path, manifest: Mapping[str, Any], *, retry: bool = False
+) -> str | None:
     """Say why a stack is made anew: None where it is there, empty where there was none.
 
     Parameters
@@ -77,6 +100,8 @@ def why_stacked_again(directory: Path, manifest: Mapping[str, Any]) -> str | Non
         The ``stack/`` of a run.
     manifest
         Of ``stack_manifest``.
+    retry
+        Whether a meta-learner that failed is tried again.
     """
     if not directory.exists():
         return ""
@@ -85,7 +110,13 @@ def why_stacked_again(directory: Path, manifest: Mapping[str, Any]) -> str | Non
     except ArtifactError as error:
         return f"{error.message} ({error.where})"
     if stored.get("key") == manifest["key"]:
-        return None
+        failed = [one["name"] for one in stored.get(FAILED, ())] if retry else []
+        return f"the meta-learner {', '.join(failed)} failed" if failed else None
+    before, now = ({*one.get(LEFT_OUT, ())} for one in (stored, manifest))
+    if before - now:
+        return f"it was made without {', '.join(sorted(before - now))}"
+    if now - before:
+        return f"{', '.join(sorted(now - before))} failed"
     return f"other {', '.join(_other(stored['key_parts'], manifest['key_parts']))}"
 
 
@@ -121,7 +152,7 @@ def other_settings(made_by: Mapping[str, Any], config: Config) -> list[str]:
     EnsembleError
         The meta-learner's plugin or a feature set is not here.
     """
-    return _other(made_by, stack_key_parts(config, made_by))
+    return _other(made_by, stack_key_parts(config.without(made_by.get(LEFT_OUT, ())), made_by))
 
 
 def other_folds(store: FoldStore, manifest: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ from ensemble.stacking.stack import VERSION, list_candidates
 from ensemble.stacking.verdict import AUTO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ensemble.config.settings import Config, Execution
     from ensemble.config.source_settings import SourceSettings
@@ -42,6 +42,7 @@ def learner_specs(config: Config) -> list[LearnerSpec]:
             peers,
             item.seeds,
             kept.get(item.name, NOTHING_KEPT),
+            item.time_limit or config.execution.time_limit,
         )
     return list(peers.values())
 
@@ -125,8 +126,15 @@ def meta_learner_factory(config: Config) -> Callable[[], MetaLearner] | None:
     return make
 
 
-def check_plugins(config: Config) -> None:
+def check_plugins(config: Config, more: Sequence[Callable[[], object]] = ()) -> None:
     """Make everything that the config asks of plugins once, so that faults show before any work.
+
+    Parameters
+    ----------
+    config
+        The config.
+    more
+        Other checks, whose faults are reported with the rest.
 
     Raises
     ------
@@ -151,7 +159,7 @@ def check_plugins(config: Config) -> None:
     checks += [partial(registry.feature_sets.get, name) for name in config.stack.features]
     checks += [partial(registry.loaders.get, r.loader) for r in config.readings() if r.loader]
     faults = []
-    for check in checks:
+    for check in [*checks, *more]:
         try:
             check()
         except EnsembleError as error:
@@ -197,14 +205,14 @@ def _check_meta_learner(make: Callable[[], MetaLearner]) -> None:
 
 
 def _check_seeds(spec: LearnerSpec) -> None:
-    """Refuse several seeds to predictions from outside; the key is not the plugin's."""
+    """Refuse several seeds to predictions from outside; the keys are not the plugin's."""
     learner = spec.prototype
     where = spec.where
     if spec.seeds > 1 and not type(learner).trains:
         raise ConfigError("seeds = 1 is all that predictions from outside can have", where=where)
-    if "seeds" in plain_parameters(learner):
+    for key in sorted({"seeds", "time_limit"} & plain_parameters(learner).keys()):
         raise ConfigError(
-            'the plugin has a parameter "seeds", which is a key of every [[learners]] table',
+            f'the plugin has a parameter "{key}", which is a key of every [[learners]] table',
             where=where,
             hint="the plugin's author must give its parameter another name",
         )
@@ -274,7 +282,8 @@ def stack_key_parts(config: Config, stored: Mapping[str, Any] | None = None) -> 
         "version": VERSION,
         # Trees see columns in the order of learners, and break ties by it.
         "order": [learner.name for learner in config.stacked_learners()],
-        "settings": short_names(without_secrets(config.stack.model_dump())),
+        # How long it may take changes nothing in what it gives.
+        "settings": short_names(without_secrets(config.stack.model_dump(exclude={"time_limit"}))),
         "meta_learner": made and _identity(made),
         "code": code,
         "features": {

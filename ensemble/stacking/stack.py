@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,12 +19,20 @@ from ensemble.errors import ArtifactError, ConfigError, DataError, unknown_name
 from ensemble.evaluation.bootstrap import RESAMPLES
 from ensemble.evaluation.losses import class_prior_losses, row_log_loss
 from ensemble.plugin.base import FitContext
+from ensemble.plugin.faults import failure_of, plugin_errors
+from ensemble.plugin.time_limit import time_limit
 from ensemble.run_dir.layout import MODEL
 from ensemble.run_dir.stack_files import read_verdict, write_stack_tables
-from ensemble.stacking.calls import fit_validated, load_validated, predict_validated, save_validated
+from ensemble.stacking.calls import (
+    describe_validated,
+    fit_validated,
+    load_validated,
+    predict_validated,
+    save_validated,
+)
 from ensemble.stacking.candidates import META_COMPLEXITY, Candidate, simple_candidates
 from ensemble.stacking.choice import make_verdict
-from ensemble.stacking.doubt import with_doubt
+from ensemble.stacking.doubt import with_doubt, with_gaps
 from ensemble.stacking.gap import nesting_gaps
 from ensemble.stacking.nested import OuterFold, cross_validate
 from ensemble.stacking.outputs import (
@@ -44,6 +53,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ensemble.failure import Failure
     from ensemble.plugin.base import FloatArray, MetaFeatures, MetaLearner
     from ensemble.stacking.data import StackData
     from ensemble.stacking.tries import TryStore
@@ -66,6 +76,8 @@ def run_stack(
     resamples: int = RESAMPLES,
     tries: TryStore | None = None,
     progress: Callable[[float, str], None] | None = None,
+    limit: float | None = None,
+    failed: Sequence[Failure] = (),
 ) -> dict[str, Any]:
     """Score all candidates, decide, fit all on all rows, and store everything at once.
 
@@ -91,11 +103,16 @@ def run_stack(
         Where the run remembers what was scored; None remembers nothing.
     progress
         ``progress(done, message)`` with ``done`` in [0, 1].
+    limit
+        Seconds that the meta-learner may take for all that it does; None sets no limit.
+    failed
+        Why the meta-learner is not tried: it has failed elsewhere.
 
     Returns
     -------
     dict
-        The verdict, as in ``verdict.json``.
+        The verdict, as in ``verdict.json``. A meta-learner that fails leaves the simple
+        candidates; ``failed`` says why, and so does the sentence.
 
     Raises
     ------
@@ -104,7 +121,7 @@ def run_stack(
     FoldError
         A cluster lies in two folds, or there is only one fold.
     LearnerError
-        A candidate failed, or predicts otherwise once it has been saved and loaded.
+        A simple candidate failed.
     UnknownNameError
         ``choose`` is no candidate; raised before anything is fitted.
     """
@@ -116,9 +133,14 @@ def run_stack(
     scored_data = data.take(rows)
     tell = progress or (lambda _done, _message: None)
     scored, replicates = [], seed_replicates(scored_data, seed)
+    failures = list(failed)
     for i, candidate in enumerate(candidates):
         tell(i / len(candidates), f"candidate {candidate.name}")
-        scored.append(_score(candidate, scored_data, seed, threads, replicates))
+        found = _scored_alone(candidate, scored_data, seed, threads, replicates, limit, failures)
+        scored += [found] if found else []
+    candidates = [one.candidate for one in scored]
+    if choose not in (AUTO, *(candidate.name for candidate in candidates)):
+        choose = AUTO  # what the config asks for has failed
     tell(1.0, "verdict")
     bootstrap = {"resamples": resamples, "seed": seed}
     losses = losses_of(scored, scored_data.labels)
@@ -155,7 +177,11 @@ def run_stack(
         "doubts": doubts,
     }
     verdict = with_doubt(verdict, tables, manifest.get("unproven", ())) | {"doubts": doubts}
-    with atomic_directory(directory, {**manifest, "nested": nested_record(scored_data)}) as path:
+    verdict = with_gaps(verdict, manifest.get("left_out", ()), failures)
+    stored = {**manifest, "nested": nested_record(scored_data)}
+    if failures:
+        stored["failed"] = [one.to_json() for one in failures]
+    with atomic_directory(directory, stored) as path:
         write_stack_tables(path, verdict, tables)
         write_predictions(path, data, rows, scored, verdict["chosen"])
         for one in scored:
@@ -262,6 +288,33 @@ def _gaps(
     losses = np.column_stack([row_log_loss(data.labels, each) for each in plain])
     names = [one.candidate.name for one in scored]
     return nesting_gaps(exact, losses, data.clusters, names, **bootstrap)
+
+
+def _scored_alone(
+    candidate: Candidate,
+    data: StackData,
+    seed: int,
+    threads: int,
+    replicates: Sequence[MetaFeatures],
+    limit: float | None,
+    failures: list[Failure],
+) -> ScoredCandidate | None:
+    """Score a candidate; None where it is the meta-learner and fails, which is added to these."""
+    if candidate.simple:
+        return _score(candidate, data, seed, threads, replicates)
+    if failures:
+        return None
+    try:
+        with time_limit(limit, candidate.where):
+            found = _score(candidate, data, seed, threads, replicates)
+            describe_validated(candidate.where, found.model)
+            with TemporaryDirectory() as place:
+                whole = Path(place) / MODEL
+                save_validated(candidate.where, candidate.make, found.model, whole, data.meta)
+    except plugin_errors() as error:
+        failures.append(failure_of(candidate.name, "stack", error, is_meta_learner=True))
+        return None
+    return found
 
 
 def _score(

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 _FOLD = re.compile(r"fold-\d+")
 LEARNER, SIMPLE, META_LEARNER = "learner", "candidate", "meta-learner"
+INCOMPLETE = "incomplete meta-learner"
+"""A meta-learner on a stack without learners that failed: the next one takes its place whatever
+their scores, so that nobody has chosen between them."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Try:
     key
         Names what was scored.
     kind
-        ``"learner"``, ``"candidate"`` (a simple one) or ``"meta-learner"``.
+        ``"learner"``, ``"candidate"`` (a simple one), ``"meta-learner"`` or ``"incomplete
+        meta-learner"``.
     name
         What it was called in the config.
     """
@@ -197,4 +201,5 @@ def candidate_try(name: str, parts: Mapping[str, Any], *, simple: bool) -> Try:
     ignored = ("choose", "resamples")
     settings = {k: v for k, v in parts.get("settings", {}).items() if k not in ignored}
     made = {k: v for k, v in parts.items() if k not in ("settings", "folds")}
-    return Try(fingerprint([META_LEARNER, origins, settings, made]), META_LEARNER, name)
+    kind = INCOMPLETE if parts.get("left_out") else META_LEARNER
+    return Try(fingerprint([META_LEARNER, origins, settings, made]), kind, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.battles.held_out import REFIT, HeldOut, fold_pairs
@@ -11,6 +12,7 @@ from ensemble.oof.executors import execute
 from ensemble.oof.preflight import unfinished
 from ensemble.oof.refits import Decisions, made_again, refuse_undecided, told_again
 from ensemble.oof.workspace import open_workspace
+from ensemble.run_dir.failure_record import forget_failure
 from ensemble.stacking.preflight import refuse_faults
 from ensemble.stacking.remember import record_learners
 from ensemble.stacking.settings import (
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ensemble.config.settings import Config
+    from ensemble.failure import Failure
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
     from ensemble.run_dir.reporter import Reporter
@@ -37,8 +40,12 @@ def fit_stage(
     learners: Sequence[str] | None = None,
     folds: Sequence[int] | None = None,
     decided: Decisions = Decisions(),  # noqa: B008 - frozen
+    *,
+    fail_fast: bool = False,
 ) -> dict[str, Any]:
     """Fit learner by fold, and store OOF and test logits.
+
+    A learner that fails fails alone: the others are fitted, but for those that need it.
 
     Parameters
     ----------
@@ -53,12 +60,14 @@ def fit_stage(
         config wants to be fitted without each pair of folds.
     decided
         What becomes of fits that other code has made.
+    fail_fast
+        Whether the first failure ends it.
 
     Returns
     -------
     dict[str, Any]
         How many folds were ``fitted`` and how many ``kept``; the same of ``pairs``, where there are
-        any.
+        any; and ``failed``, a list of ``Failure`` as JSON, where learners failed.
 
     Raises
     ------
@@ -66,6 +75,8 @@ def fit_stage(
         No learner is called so, or there is no such fold; or nobody has decided what becomes of
         dear fits that other code has made; or something is known to fail before anything is
         fitted: all faults are reported together.
+    LearnerError
+        The first failure, with ``fail_fast``.
     """
     decided.check(config)
     specs = chosen_specs(config, learners)
@@ -85,14 +96,20 @@ def fit_stage(
         tasks, pairs = _tasks(config, specs, folds)
         _say_again_fits(config, [*tasks, *pairs], decided, reporter)
         refuse_faults(config, open_workspace(config), [*tasks, *pairs])
+        failures: dict[str, Failure] | None = None if fail_fast else {}
         _refuse_unsound(open_workspace(config), [*tasks, *pairs], reporter)
-        outcome: dict[str, Any] = _counts(execute(config, tasks, reporter), len(tasks))
+        outcome: dict[str, Any] = _fitted(config, tasks, reporter, failures)
         reporter.log(f"folds  {outcome['fitted']} fitted, {outcome['kept']} kept")
         for doubt in record_learners(open_workspace(config), specs):
             reporter.warn(doubt)
         if pairs:
-            found = outcome["pairs"] = _counts(execute(config, pairs, reporter), len(pairs))
+            found = outcome["pairs"] = _fitted(config, pairs, reporter, failures)
             reporter.log(f"pairs of folds  {found['fitted']} fitted, {found['kept']} kept")
+        for spec in specs:
+            if spec.name not in (failures or {}):
+                forget_failure(Path(config.run_dir), spec.name)
+    if failures:
+        outcome["failed"] = [failure.to_json() for failure in failures.values()]
     return outcome
 
 
@@ -154,8 +171,13 @@ def _say_again_fits(
         reporter.log(f"made again: {line}")
 
 
-def _counts(fitted: int, tasks: int) -> dict[str, int]:
-    return {"fitted": fitted, "kept": tasks - fitted}
+def _fitted(
+    config: Config, tasks: Sequence[Fit], reporter: Reporter, failures: dict[str, Failure] | None
+) -> dict[str, int]:
+    """Fit, and count what was fitted and what was there; the rest failed, or was not started."""
+    fitted = execute(config, tasks, reporter, failures)
+    missing = len(unfinished(open_workspace(config), tasks)) if failures else 0
+    return {"fitted": fitted, "kept": len(tasks) - fitted - missing}
 
 
 def chosen_specs(config: Config, learners: Sequence[str] | None) -> list[LearnerSpec]:

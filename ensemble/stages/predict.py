@@ -12,7 +12,8 @@ from ensemble.oof.workspace import open_workspace
 from ensemble.run_dir.layout import CACHE, STACK, SUBMISSION
 from ensemble.stacking.assemble import check_folds, meta_features
 from ensemble.stacking.calls import predict_validated
-from ensemble.stacking.made_from import check_stack
+from ensemble.stacking.left_out import as_stacked
+from ensemble.stacking.made_from import check_stack, read_stack_manifest
 from ensemble.stacking.settings import (
     meta_learner_factory,
     stacked_specs,
@@ -44,6 +45,7 @@ def predict_stage(config: Config, reporter: Reporter) -> Path | None:
         reporter.log("no [test] in the config: no submission")
         return None
     check_stack(config, workspace)
+    config = as_stacked(config, read_stack_manifest(workspace.run))
     test = workspace.test_rows()
     if is_current(workspace.run, config):
         reporter.log(f"submission  {submission} (kept)")

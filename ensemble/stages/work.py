@@ -21,9 +21,8 @@ from ensemble.run_dir.layout import (
 )
 from ensemble.run_dir.leftovers import sweep_temporary
 from ensemble.run_dir.reporter import Reporter
-from ensemble.stacking.settings import (
-    check_plugins,
-)
+from ensemble.stacking.settings import check_plugins
+from ensemble.stages.observed import observers_of
 from ensemble.storage.strays import is_stray
 
 if TYPE_CHECKING:
@@ -48,8 +47,9 @@ def working(config: Config, display: ProgressDisplay | None = None) -> Iterator[
         Another process writes to the run.
     """
     with one_verb():
-        check_plugins(config)
+        check_plugins(config, [lambda: observers_of(config)])
         with writing(config, display) as reporter:
+            reporter.observers = observers_of(config)
             yield reporter
 
 

@@ -24,6 +24,7 @@ from ensemble.redact import remember_secrets
 from ensemble.run_dir.layout import STACK
 from ensemble.stacking.assemble import meta_features
 from ensemble.stacking.calls import predict_validated as predict_stack
+from ensemble.stacking.left_out import as_stacked
 from ensemble.stacking.made_from import other_settings, read_stack_manifest
 from ensemble.stacking.settings import (
     learner_specs,
@@ -181,7 +182,7 @@ def predict_battles(config: Config, battles: pl.DataFrame, keep: Sequence[str] =
     stack = _read_stack(run, config, keep)
     plan = read_split(run)
     store = FoldStore(run, plan.fingerprint, stack["data"], plan.n_splits)
-    view, specs = learner_view(battles), stacked_specs(config)
+    view, specs = learner_view(battles), stacked_specs(as_stacked(config, stack))
     _refuse_target_ids(battles["id"], plan, specs)
     made_from = stack["key_parts"]["folds"]
     logits = [
@@ -218,7 +219,7 @@ def _read_stack(run: Path, config: Config, keep: Sequence[str]) -> dict[str, Any
     made_by = manifest["key_parts"]
     if meta_learner_name(config) not in keep:
         _check_code(run, made_by.get("code"), stack_key_parts(config)["code"], config)
-    names = [spec.name for spec in stacked_specs(config)]
+    names = [spec.name for spec in stacked_specs(as_stacked(config, manifest))]
     if {*other_settings(made_by, config)} - {"code"} or manifest["learners"] != names:
         raise ArtifactError(
             "the stack was made with other settings than the run's config now says",

@@ -59,7 +59,7 @@ def submission_fault(run: Path, config: Config) -> str | None:
     try:
         record = read_checksummed(run / SUBMISSION_RECORD, hint=_HINT)
         made_from = _origin(run, config, _n_folds(run))
-    except (ArtifactError, KeyError, TypeError, OSError) as error:
+    except (ArtifactError, AttributeError, KeyError, TypeError, OSError) as error:
         return f"what {SUBMISSION} was made from cannot be read: {error}".splitlines()[0]
     if hash_file(run / SUBMISSION) != record["sha256"]:
         return f"{SUBMISSION} is not what was written"
@@ -109,6 +109,7 @@ def _compared(run: Path, config: Config, n_folds: int) -> dict[str, Any]:
 
 def _test_logits(run: Path, config: Config, folds: Sequence[int | None]) -> dict[str, Any]:
     """Give the hash of each stacked learner's test logits, by fold."""
+    left_out = peek_manifest(run / STACK).get("left_out", ())
     return {
         learner.name: {
             fold_name(fold): peek_manifest(run / LEARNERS / learner.name / fold_name(fold))[
@@ -116,5 +117,5 @@ def _test_logits(run: Path, config: Config, folds: Sequence[int | None]) -> dict
             ][TEST]
             for fold in folds
         }
-        for learner in config.stacked_learners()
+        for learner in config.without(left_out).stacked_learners()
     }

@@ -38,3 +38,10 @@ def register_feature_sets(register: Register) -> None:
     """Register one feature set a family."""
     for family in FAMILIES:
         register(family, f"ensemble_features.{family}:FEATURE_SET")
+
+
+@hookimpl
+def register_observers(register: Register) -> None:
+    """Register what keeps a record of runs."""
+    register("jsonl", "ensemble_plugins.jsonl_observer:JsonlObserver")
+    register("mlflow", "ensemble_plugins.mlflow_observer:MlflowObserver")

@@ -215,7 +215,8 @@ def test_a_run_that_is_killed_between_pairs_goes_on_there(
 ) -> None:
     config = project.config([{"name": "one", "plugin": "cheap"}])
     cheap.fails.add(5)
-    with pytest.raises(errors.LearnerError, match='killed(.|\n)*pair 0-2(.|\n)*nesting = "plain"'):
+    message = 'pair 0-2(.|\n)*killed(.|\n)*nesting = "plain"'
+    with pytest.raises(errors.IncompleteRunError, match=message):
         run(config)
     place = Path(config.run_dir)
     kept = hash_file(place / "learners/one/pair-0-1/manifest.json")

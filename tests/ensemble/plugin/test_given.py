@@ -200,7 +200,8 @@ def test_a_cell_that_is_run_again_is_the_class_as_it_is_now(
             "other was put into Mine from elsewhere",
         ),
         (
-            "def make():\n    class Mine:\n        def a(self): ...\n    return Mine\nMine = make()",
+            "def make():\n    class Mine:\n        def a(self): ...\n    return Mine\n"
+            "Mine = make()",
             "not defined at the top level",
         ),
     ],

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import pytest
 
 from ensemble import hookimpl
@@ -303,43 +302,6 @@ def test_an_installed_plugin_that_fails_to_import_is_skipped(
     assert "handcrafted" in manager.base_learners
 
 
-def test_observers_are_told(tmp_path: Path) -> None:
-    told = []
-
-    @hookimpl
-    def fold_fitted(learner: str, fold: int, directory: object, seconds: float) -> None:
-        told.append((learner, fold))
-
-    manager = Manager({"watch": _Plugin(fold_fitted)}, discover=False)
-    assert not manager.notify_fold_fitted(learner="x", fold=1, directory=tmp_path, seconds=0.5)
-    assert told == [("x", 1)]
-
-
-@pytest.mark.parametrize(
-    "error", [RuntimeError("boom"), SystemExit("boom"), pl.exceptions.PanicException("boom")]
-)
-def test_an_observer_that_fails_stops_nobody(error: BaseException, tmp_path: Path) -> None:
-    told = []
-
-    @hookimpl
-    def fold_fitted(learner: str, fold: int) -> None:
-        told.append((learner, fold))
-
-    watch = _Plugin(fold_fitted)
-
-    @hookimpl(specname="fold_fitted")
-    def fails() -> None:
-        raise error
-
-    bad = _Plugin(fails)
-    manager = Manager({"a": watch, "bad": bad, "z": _Plugin(fold_fitted)}, discover=False)
-    errors = manager.notify_fold_fitted(learner="x", fold=-1, directory=tmp_path, seconds=0.5)
-    what = f"fold_fitted raised {type(error).__name__}: boom"
-    place = f"{__file__}:{fails.__code__.co_firstlineno + 2}"
-    assert errors == (f'plugin "bad" (given in Python): {what} ({place})',)
-    assert told == [("x", -1), ("x", -1)]
-
-
 def test_one_manager_a_process_until_told_otherwise() -> None:
     use_manager(None)
     assert get_manager() is get_manager()
@@ -356,5 +318,8 @@ def test_every_hook_is_documented_and_tested_here() -> None:
         "register_feature_sets",
         "register_meta_learners",
         "register_loaders",
+        "register_observers",
         "fold_fitted",
+        "stack_decided",
+        "run_finished",
     ]

@@ -64,25 +64,29 @@ class Faulty(LightGBMStacker):
         ("forget", "other probabilities after it was saved and loaded: they differ by up to"),
     ],
 )
-def test_a_faulty_meta_learner_is_named_and_the_former_stack_stays(
+def test_a_faulty_meta_learner_is_named_and_leaves_the_simple_candidates(
     method: str, message: str, tmp_path: Path
 ) -> None:
     directory = tmp_path / "stack"
-    stack_data(directory, draw_data(90), meta_learner=None)
-    before = read_manifest(directory)
-    with pytest.raises(errors.LearnerError, match=message) as caught:
-        stack_data(
-            directory,
-            draw_data(90),
-            meta_learner=lambda: Faulty(method),
-            meta_learner_name="faulty",
-        )
-    raised = method in ("save", "load")
-    assert (caught.value.where == 'candidate "faulty"') != raised
-    assert str(caught.value.where).startswith('candidate "faulty"')
-    assert (f"{__file__}:" in str(caught.value.where)) == raised
-    assert read_manifest(directory) == before
-    assert [path.name for path in tmp_path.iterdir()] == ["stack"]
+    verdict = stack_data(
+        directory,
+        draw_data(90),
+        meta_learner=lambda: Faulty(method),
+        meta_learner_name="faulty",
+        choose="faulty",
+    )
+    (failure,) = verdict["failed"]
+    assert failure["name"] == "faulty" and message in failure["reason"]
+    assert (f"{__file__}:" in str(failure["line"])) == (method in ("save", "load"))
+    assert verdict["chosen"] in [entry["name"] for entry in verdict["candidates"]]
+    assert f"The meta-learner faulty failed: {failure['reason']}" in verdict["sentence"]
+    alone = stack_data(tmp_path / "alone", draw_data(90), meta_learner=None)
+    for key in ("chosen", "rule", "candidates"):
+        assert verdict[key] == alone[key]
+    assert read_manifest(directory)["failed"] == verdict["failed"]
+    assert {path.name for path in (directory / "model").iterdir()} == {
+        entry["name"] for entry in verdict["candidates"]
+    }
 
 
 class Vandal(LightGBMStacker):

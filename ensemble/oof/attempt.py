@@ -1,0 +1,177 @@
+"""One go at fitting: what is told of each fold, which learners fail, and who has to wait for them.
+
+A learner fails alone: its folds that are complete stay, no further one is started, and learners
+that need it are not fitted. The failure is kept beside its folds until it has been fitted.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from ensemble.errors import LearnerError
+from ensemble.evaluation.losses import row_log_loss, softmax
+from ensemble.failure import Failure
+from ensemble.oof.crossfit import fit_fold
+from ensemble.oof.dependencies import fitted_before
+from ensemble.oof.fold_key import fold_key
+from ensemble.oof.store import is_complete, read_logits
+from ensemble.oof.worker_process import label_of
+from ensemble.oof.workers import Outcome
+from ensemble.oof.workspace import open_workspace
+from ensemble.plugin.faults import failure_of, plugin_errors
+from ensemble.plugin.observers import observe
+from ensemble.plugin.time_limit import can_limit, time_limit
+from ensemble.run_dir.failure_record import write_failure
+from ensemble.run_dir.layout import OOF
+from ensemble.run_dir.reporter import traceback_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ensemble.battles.held_out import HeldOut
+    from ensemble.config.settings import Config
+    from ensemble.oof.spec import LearnerSpec
+    from ensemble.oof.workers import Task
+    from ensemble.run_dir.reporter import Reporter
+
+
+class Attempt:
+    """Tells of folds as they end.
+
+    Parameters
+    ----------
+    config
+        Of the run.
+    reporter
+        Told of each fold.
+    failures
+        Takes what fails, by learner; None raises the first.
+    """
+
+    def __init__(
+        self, config: Config, reporter: Reporter, failures: dict[str, Failure] | None
+    ) -> None:
+        self.reporter, self.fitted = reporter, 0
+        self.goes_on = failures is not None
+        self._config, self._failures = config, {} if failures is None else failures
+        self.failed: set[str] = set(self._failures)
+        """Names of the learners whose folds nobody starts any more."""
+        self._workspace = open_workspace(config)
+
+    def startable(self, tasks: Sequence[Task]) -> list[Task]:
+        """Give the tasks of learners that have not failed, and that need none that has."""
+        uses = self._config.source_uses()
+        for task in tasks:
+            needed = [one.name for one in fitted_before(task.spec, uses)]
+            missing = [name for name in needed if name in self.failed]
+            if missing and task.spec.name not in self.failed and not self._is_kept(task):
+                self._skip(task, missing[0])
+        return [task for task in tasks if task.spec.name not in self.failed]
+
+    def without_kept(self, tasks: Sequence[Task]) -> list[Task]:
+        """Tell of the tasks that are complete, and give the others: only these need a worker."""
+        waiting = []
+        for task in tasks:
+            if task.spec.name in self.failed:
+                continue
+            if self._is_kept(task):
+                self.tell(Outcome(task.spec, task.held_out, fitted=False, seconds=0.0))
+            else:
+                waiting.append(task)
+        return waiting
+
+    def fit_here(self, task: Task, threads: int | None = None) -> None:
+        """Fit in this process, with so many threads where it is not the config that says it."""
+        spec, held_out, _ = task
+        if spec.name in self.failed:
+            return
+        label, started = label_of(spec, held_out), time.perf_counter()
+        workspace = self._workspace if threads is None else self._workspace.with_threads(threads)
+        self._warn_if_unlimited(spec)
+        error, fitted = None, False
+        try:
+            with self.reporter.progress(label) as progress, time_limit(spec.time_limit, label):
+                fitted = fit_fold(workspace, spec, held_out, progress)
+        except plugin_errors() as caught:
+            if not self.goes_on:
+                raise
+            error = caught if isinstance(caught, Exception) else LearnerError(str(caught))
+        self.tell(Outcome(spec, held_out, fitted, time.perf_counter() - started, error))
+
+    def tell(self, outcome: Outcome) -> None:
+        """Tell of a task that has ended; a failure is kept, or raised."""
+        spec, held_out, fitted, seconds, error = outcome
+        kind = "pair" if held_out.is_pair else "fold"
+        told: dict[str, Any] = {"learner": spec.name, kind: held_out.to_json()}
+        if error is not None:
+            self._fail(outcome, error, f"{kind} failed", told)
+            return
+        what = f"{kind} {'fitted' if fitted else 'kept'}"
+        self.reporter.event(what, **told, seconds=round(seconds, 3))
+        if not fitted:
+            return
+        self.fitted += 1
+        self.reporter.log(f"{label_of(spec, held_out)}  fitted in {seconds:.1f} s")
+        if not held_out.is_pair:
+            self._notify(spec, held_out, seconds)
+
+    def _fail(self, outcome: Outcome, error: Exception, what: str, told: dict[str, Any]) -> None:
+        if not self.goes_on:
+            raise error
+        spec, held_out = outcome.spec, outcome.held_out
+        failure = failure_of(spec.name, held_out.label, error)
+        seconds = round(outcome.seconds, 3)
+        self.reporter.event(what, **told, error=str(error), seconds=seconds, **traceback_of(error))
+        self.reporter.log(f"{label_of(spec, held_out)}  failed: {failure.sentence}")
+        if spec.name not in self._failures:
+            self._keep(spec, outcome, failure)
+
+    def _skip(self, task: Task, missing: str) -> None:
+        """Leave out a learner, since one that it needs has failed."""
+        name = task.spec.name
+        failure = Failure(name, "not fitted", f'it needs "{missing}", which failed', needs=missing)
+        self.reporter.event("learner skipped", learner=name, needs=missing)
+        self.reporter.log(f"{name}  not fitted: {failure.reason}")
+        self._keep(task.spec, task, failure)
+
+    def _keep(self, spec: LearnerSpec, of: Task | Outcome, failure: Failure) -> None:
+        # On a disk that takes nothing this fails too, and ends it all: no other learner can go on.
+        self.failed.add(spec.name)
+        self._failures[spec.name] = failure
+        key, _ = fold_key(spec, of.held_out, self._workspace.shared_key())
+        write_failure(self._workspace.run, failure, key, of.held_out.to_json())
+
+    def _is_kept(self, task: Task) -> bool:
+        key, _ = fold_key(task.spec, task.held_out, self._workspace.shared_key())
+        return is_complete(self._workspace.store.directory(task.spec.name, task.held_out), key)
+
+    def _warn_if_unlimited(self, spec: LearnerSpec) -> None:
+        if spec.time_limit is not None and not can_limit():
+            self.reporter.warn(
+                f"time_limit of {spec.name} is not kept: it is fitted in a thread of this process"
+            )
+
+    def _notify(self, spec: LearnerSpec, held_out: HeldOut, seconds: float) -> None:
+        """Tell observers of a fold or refit."""
+        directory = self._workspace.store.directory(spec.name, held_out)
+        observe(
+            self.reporter,
+            "fold_fitted",
+            lambda: {
+                "learner": spec.name,
+                "fold": None if held_out.is_refit else held_out.folds[0],
+                "directory": directory,
+                "seconds": seconds,
+                "score": None if held_out.is_refit else self._score(directory, held_out.folds[0]),
+                "parameters": spec.all_parameters(),
+            },
+        )
+
+    def _score(self, directory: Path, fold: int) -> float:
+        """Log loss on the held-out fold."""
+        target = self._workspace.eval_set
+        rows = target.folds == fold
+        logits = read_logits(directory / OOF, target.ids.filter(rows))
+        return float(row_log_loss(target.labels[rows], softmax(logits)).mean())
