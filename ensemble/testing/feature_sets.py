@@ -163,9 +163,10 @@ def _check_numbers(trial: FeatureTrial) -> None:
                 f'feature "{feature.name}" gives {column.dtype}, and one number a row was expected',
                 "end the expression with what counts, measures or casts to a number",
             )
-        if column.dtype.is_unsigned_integer() and (column.max() or 0) > _WRAPPED:
+        largest = column.cast(pl.Float64).fill_null(0).to_numpy().max()
+        if column.dtype.is_unsigned_integer() and largest > _WRAPPED:
             raise trial.fault(
-                f'feature "{feature.name}" has values such as {column.max()}: a difference of '
+                f'feature "{feature.name}" has values such as {largest:.0f}: a difference of '
                 f"{column.dtype} that would be negative has come out of the other end",
                 "cast lengths and counts to pl.Int64 before they are subtracted",
             )

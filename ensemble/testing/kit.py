@@ -18,13 +18,12 @@ from ensemble.testing.subjects import subject_of
 from ensemble.testing.trial import LearnerTrial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     import polars as pl
 
     from ensemble.oof.check import Finding
-    from ensemble.plugin.base import Loader
 
 
 def check_base_learner(
@@ -100,7 +99,7 @@ def check_feature_set(
 
 
 def check_loader(
-    loader: Loader | str,
+    loader: Callable[..., pl.DataFrame] | str,
     path: Path | None = None,
     *,
     options: Mapping[str, Any] | None = None,

@@ -334,12 +334,12 @@ class CountsFits(_Noisy):
 class FitsItsClass(Sound):
     def fit(self, battles: Any, labels: Any, **options: Any) -> Self:
         super().fit(battles, labels, **options)
-        FitsItsClass.state_ = vars(self).pop("state_")  # type: ignore[misc]
+        FitsItsClass.state_ = vars(self).pop("state_")
         return self
 
     def load(self, directory: Path) -> Self:
         super().load(directory)
-        FitsItsClass.state_ = vars(self).pop("state_")  # type: ignore[misc]
+        FitsItsClass.state_ = vars(self).pop("state_")
         return self
 
 

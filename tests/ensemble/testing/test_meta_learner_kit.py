@@ -192,7 +192,7 @@ class FavorsA(Scaled):
 class FitsItsClass(Scaled):
     def fit(self, *data: Any, **options: Any) -> Self:
         super().fit(*data, **options)
-        FitsItsClass.bias_ = vars(self).pop("bias_")  # type: ignore[misc]
+        FitsItsClass.bias_ = vars(self).pop("bias_")
         return self
 
 
