@@ -200,7 +200,7 @@ def test_a_cell_that_is_run_again_is_the_class_as_it_is_now(
             "other was put into Mine from elsewhere",
         ),
         (
-            "def make():\n    class Mine:\n        def a(self): ...\n    return Mine\nMine = make()",
+            "def f():\n    class Mine:\n        def a(self): ...\n    return Mine\nMine = f()",
             "not defined at the top level",
         ),
     ],
