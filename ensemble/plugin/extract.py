@@ -10,6 +10,7 @@ import ast
 import builtins
 import inspect
 import linecache
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -49,6 +50,18 @@ def extracted(target: type | FunctionType) -> dict[str, str]:
     gathered.take(target.__name__, target)
     text = "\n\n".join([_HEAD + "\n".join(gathered.imports.values()), *gathered.parts.values()])
     return {f"{_module_name(target.__name__)}.py": text + "\n", **gathered.files}
+
+
+def dashed(name: str) -> str:
+    """Write the name of a class as those of learners are written.
+
+    Examples
+    --------
+    >>> dashed("MyTFIDFModel2")
+    'my-tfidf-model2'
+    """
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name)
+    return re.sub(r"[^A-Za-z0-9]+", "-", apart).strip("-").lower() or "learner"
 
 
 class _Gathered:
@@ -121,8 +134,6 @@ class _Gathered:
 
 
 def _module_name(name: str) -> str:
-    from ensemble.plugin.given import dashed
-
     return dashed(name).replace("-", "_")
 
 
@@ -146,11 +157,10 @@ def _home_of(value: Any, name: str) -> tuple[str, str] | None:
 
 def _is_literal(value: Any) -> bool:
     try:
-        return bool(type(ast.literal_eval(repr(value))) is type(value)) and bool(
-            ast.literal_eval(repr(value)) == value
-        )
+        again = ast.literal_eval(repr(value))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return False
+    return type(again) is type(value) and bool(again == value)
 
 
 def _text_of(value: type | FunctionType) -> tuple[str, set[str], set[str]]:
@@ -164,7 +174,8 @@ def _text_of(value: type | FunctionType) -> tuple[str, set[str], set[str]]:
     except SyntaxError as error:
         raise UnportableError(f"the source of {value.__name__} cannot be read") from error
     first = min(code.co_firstlineno for code in codes)
-    node = next((n for n in ast.walk(tree) if _is_definition(n, value.__name__, first)), None)
+    definitions = (n for n in ast.walk(tree) if isinstance(n, _Definition))
+    node = next((n for n in definitions if _is_definition(n, value.__name__, first)), None)
     if node is None:
         raise UnportableError(f"the source of {value.__name__} is not here")
     for code in codes:
@@ -193,10 +204,8 @@ def _codes_of(value: type | FunctionType) -> list[Any]:
     return [one.__code__ for one in functions if not one.__code__.co_filename.startswith("<string")]
 
 
-def _is_definition(node: ast.AST, name: str, line: int) -> bool:
-    if not isinstance(node, _Definition) or node.name != name:
-        return False
-    return _start(node) <= line <= (node.end_lineno or 0)
+def _is_definition(node: _Definition, name: str, line: int) -> bool:
+    return node.name == name and _start(node) <= line <= (node.end_lineno or 0)
 
 
 def _start(node: _Definition) -> int:

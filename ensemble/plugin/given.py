@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ConfigError, EnsembleError
 from ensemble.plugin.base import BaseLearner, FeatureSet, MetaLearner
-from ensemble.plugin.extract import MAIN, UnportableError, extracted
+from ensemble.plugin.extract import MAIN, UnportableError, dashed, extracted
 from ensemble.plugin.files import load_file
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.modules import is_local, place_of
@@ -51,7 +51,7 @@ def named_plugins(raw: dict[str, Any]) -> dict[str, Any]:
     ConfigError
         A plugin is of no kind that can stand there, or a parameter has no form in TOML.
     """
-    found = _named(raw)
+    found: dict[str, Any] = _named(raw)
     if isinstance(found.get("stack"), dict):
         found["stack"] = _stack(found["stack"])
     for reading in [*_tables(found.get("sources")), *_tables(found.get("test"))]:
@@ -83,18 +83,6 @@ def reference(target: Any) -> str:
     if file is None:
         return _given(target, f"{module}:{name}")
     return f"{file}:{name}" if is_local(module) else f"{module}:{name}"
-
-
-def dashed(name: str) -> str:
-    """Write the name of a class as those of learners are written.
-
-    Examples
-    --------
-    >>> dashed("MyTFIDFModel2")
-    'my-tfidf-model2'
-    """
-    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name)
-    return re.sub(r"[^A-Za-z0-9]+", "-", apart).strip("-").lower() or "learner"
 
 
 def _named(value: Any) -> Any:

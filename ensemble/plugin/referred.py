@@ -77,7 +77,6 @@ def refuse_other_api(plugin: object, name: str, where: str) -> None:
 
 def other_api(plugin: object) -> str | None:
     """Say that a plugin was made for another version of the hooks; None where it was not."""
-    from ensemble import __version__
     from ensemble.plugin.hookspecs import API_VERSION
 
     asked = getattr(plugin, "ensemble_api", API_VERSION)
@@ -87,7 +86,7 @@ def other_api(plugin: object) -> str | None:
     which = "install a newer preference-ensemble" if newer else "update the plugin"
     return (
         f"was made for version {asked!r:.40} of the hooks (ensemble_api), and "
-        f"preference-ensemble {__version__} has version {API_VERSION}: {which}"
+        f"this preference-ensemble has version {API_VERSION}: {which}"
     )
 
 

@@ -53,8 +53,7 @@ KINDS = {
         "register_feature_sets",
         "FEATURE_SET",
         ("polars",),
-        '[[learners]]\nname = "features"\nplugin = "handcrafted"\n'
-        'features = ["length", "{plugin}"]',
+        '[[learners]]\nname = "mine"\nplugin = "handcrafted"\nfeatures = ["length", "{plugin}"]',
     ),
     "meta-learner": Kind(
         "register_meta_learners",

@@ -14,21 +14,21 @@ import pytest
 
 from ensemble.errors import ConfigError
 from ensemble.plugin.base import BaseLearner, Feature, FeatureSet, MetaLearner
-from ensemble.plugin.extract import UnportableError, extracted
-from ensemble.plugin.given import dashed, named_plugins, reference
+from ensemble.plugin.extract import UnportableError, dashed, extracted
+from ensemble.plugin.given import named_plugins, reference
 from ensemble.plugin.manager import get_manager
 from ensemble_plugins.handcrafted import Handcrafted
 from ensemble_plugins.lightgbm_stacker import LightGBMStacker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 
 class MyModel(BaseLearner):
     """Is never fitted here."""
 
-    def __init__(self, rate: float = 0.5, names: tuple[str, ...] = ("a",), top: int | None = 3):
+    def __init__(self, rate: float = 0.5, names: Sequence[str] = ("a",), top: int | None = 3):
         self.rate, self.names, self.top = rate, names, top
 
     fit = predict_logits = save = load = None  # type: ignore[assignment]
@@ -59,7 +59,7 @@ def test_an_instance_gives_its_class_and_what_differs_from_the_defaults() -> Non
 
 
 def test_a_table_may_hold_a_class_or_an_instance_as_its_plugin() -> None:
-    asked = [
+    asked: list[dict[str, Any]] = [
         {"name": "my-model", "plugin": "tfidf"},
         {"name": "x", "plugin": MyModel, "rate": 2.0},
         {"plugin": MyModel(rate=3.0), "seeds": 2, "rate": 4.0},
@@ -200,8 +200,7 @@ def test_a_cell_that_is_run_again_is_the_class_as_it_is_now(
             "other was put into Mine from elsewhere",
         ),
         (
-            "def make():\n    class Mine:\n        def a(self): ...\n    return Mine\n"
-            "Mine = make()",
+            "def f():\n    class Mine:\n        def a(self): ...\n    return Mine\nMine = f()",
             "not defined at the top level",
         ),
     ],

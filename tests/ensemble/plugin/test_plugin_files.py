@@ -66,7 +66,8 @@ def test_a_class_of_a_file_is_a_learner_under_its_short_name(tmp_path: Path) -> 
     manager = Manager(discover=False)
     entry = manager.base_learners.entry(f"{path}:MyModel")
     assert (entry.name, entry.distribution) == ("my_learner.py:MyModel", "file my_learner.py")
-    assert manager.base_learners.get(f"{path}:MyModel")(rate=0.1).rate == 0.1
+    kind: Any = manager.base_learners.get(f"{path}:MyModel")
+    assert kind(rate=0.1).rate == 0.1
 
 
 def test_two_files_of_one_name_with_helpers_of_one_name_do_not_meet(tmp_path: Path) -> None:
