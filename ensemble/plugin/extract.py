@@ -160,7 +160,8 @@ def _is_literal(value: Any) -> bool:
         again = ast.literal_eval(repr(value))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return False
-    return type(again) is type(value) and bool(again == value)
+    same: bool = again == value
+    return same and isinstance(value, type(again))
 
 
 def _text_of(value: type | FunctionType) -> tuple[str, set[str], set[str]]:
