@@ -140,8 +140,9 @@ def _module_name(name: str) -> str:
 def _home_of(value: Any, name: str) -> tuple[str, str] | None:
     """Find a module that has a value under its own name, or under the name at hand."""
     module = getattr(value, "__module__", None)
-    for key in (getattr(value, "__qualname__", None), name):
-        home = sys.modules.get(module) if isinstance(module, str) else None
+    keys: list[Any] = [getattr(value, "__qualname__", None), name]
+    for key in keys:
+        home: Any = sys.modules.get(module) if isinstance(module, str) else None
         if isinstance(key, str) and home is not None and vars(home).get(key) is value:
             return None if module == MAIN else (str(module), key)
     if _is_literal(value):
