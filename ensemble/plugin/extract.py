@@ -150,7 +150,7 @@ def _home_of(value: Any, name: str) -> tuple[str, str] | None:
     named = [
         key
         for key, home in list(sys.modules.items())
-        if key != MAIN and isinstance(home, ModuleType) and vars(home).get(name) is value
+        if key != MAIN and getattr(home, "__dict__", {}).get(name) is value
     ]
     best = min(named, key=lambda key: (key.count("_"), key.count("."), key), default=None)
     return None if best is None else (best, name)
