@@ -140,8 +140,9 @@ def _module_name(name: str) -> str:
 def _home_of(value: Any, name: str) -> tuple[str, str] | None:
     """Find a module that has a value under its own name, or under the name at hand."""
     module = getattr(value, "__module__", None)
-    for key in (getattr(value, "__qualname__", None), name):
-        home = sys.modules.get(module) if isinstance(module, str) else None
+    keys: list[Any] = [getattr(value, "__qualname__", None), name]
+    for key in keys:
+        home: Any = sys.modules.get(module) if isinstance(module, str) else None
         if isinstance(key, str) and home is not None and vars(home).get(key) is value:
             return None if module == MAIN else (str(module), key)
     if _is_literal(value):
@@ -149,7 +150,7 @@ def _home_of(value: Any, name: str) -> tuple[str, str] | None:
     named = [
         key
         for key, home in list(sys.modules.items())
-        if key != MAIN and isinstance(home, ModuleType) and vars(home).get(name) is value
+        if key != MAIN and getattr(home, "__dict__", {}).get(name) is value
     ]
     best = min(named, key=lambda key: (key.count("_"), key.count("."), key), default=None)
     return None if best is None else (best, name)
@@ -160,7 +161,8 @@ def _is_literal(value: Any) -> bool:
         again = ast.literal_eval(repr(value))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return False
-    return type(again) is type(value) and bool(again == value)
+    same: bool = again == value
+    return same and isinstance(value, type(again))
 
 
 def _text_of(value: type | FunctionType) -> tuple[str, set[str], set[str]]:
