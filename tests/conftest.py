@@ -59,7 +59,7 @@ def empty_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 def unchecked_learners(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fit learners without the kit where no test looks at it: it would fit each several times."""
     if request.node.get_closest_marker("kit") is None:
-        monkeypatch.setattr("ensemble.stages.fit.learner_faults", lambda *_: {})
+        monkeypatch.setattr("ensemble.stages.contracts.unchecked", lambda *_: [])
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from ensemble.stacking.settings import (
     learner_specs,
     pair_specs,
 )
+from ensemble.stages.contracts import check_contracts
 from ensemble.stages.shared import check_and_record
-from ensemble.testing.of_run import learner_faults
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from ensemble.config.settings import Config
     from ensemble.failure import Failure
     from ensemble.oof.spec import LearnerSpec
-    from ensemble.oof.workspace import Workspace
     from ensemble.run_dir.reporter import Reporter
 
     Fit = tuple[LearnerSpec, HeldOut]
@@ -97,7 +96,7 @@ def fit_stage(
         _say_again_fits(config, [*tasks, *pairs], decided, reporter)
         refuse_faults(config, open_workspace(config), [*tasks, *pairs])
         failures: dict[str, Failure] | None = None if fail_fast else {}
-        _refuse_unsound(open_workspace(config), [*tasks, *pairs], reporter)
+        check_contracts(config, [*tasks, *pairs], reporter, failures)
         outcome: dict[str, Any] = _fitted(config, tasks, reporter, failures)
         reporter.log(f"folds  {outcome['fitted']} fitted, {outcome['kept']} kept")
         for doubt in record_learners(open_workspace(config), specs):
@@ -111,36 +110,6 @@ def fit_stage(
     if failures:
         outcome["failed"] = [failure.to_json() for failure in failures.values()]
     return outcome
-
-
-def _refuse_unsound(workspace: Workspace, tasks: Sequence[Fit], reporter: Reporter) -> None:
-    """See that learners that are to be fitted keep the contract on a few generated battles.
-
-    Raises
-    ------
-    ConfigError
-        All faults of all learners, reported together.
-    """
-    specs = {spec.name: spec for spec, _ in unfinished(workspace, tasks)}
-
-    def say(line: str) -> None:
-        reporter.event("checked", what=line)
-        reporter.log(line)
-
-    faults = learner_faults(workspace, specs.values(), say)
-    if faults:
-        told = [
-            "\n".join([f'learner "{name}" fails {_checks(len(found))} of its contract', *found])
-            for name, found in faults.items()
-        ]
-        raise ConfigError(
-            "\n".join(told),
-            hint="`ensemble check CONFIG` asks all of the contract, once they are mended",
-        )
-
-
-def _checks(count: int) -> str:
-    return "1 check" if count == 1 else f"{count} checks"
 
 
 def _tasks(

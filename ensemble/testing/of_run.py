@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemble.battles.schema import BATTLE_SCHEMA
-from ensemble.errors import ArtifactError
+from ensemble.errors import ArtifactError, LearnerError
 from ensemble.oof.preflight import sample, target_rows
+from ensemble.plugin.manager import get_manager
 from ensemble.run_dir.layout import CHECKS
+from ensemble.stacking.settings import learner_specs
 from ensemble.storage.hashing import fingerprint
 from ensemble.storage.json_files import read_json, write_json
 from ensemble.testing.base_learners import learner_findings
@@ -22,9 +24,10 @@ from ensemble.testing.subjects import subject_of_spec
 from ensemble.testing.trial import LearnerTrial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from ensemble.config.settings import Config
     from ensemble.oof.check import Finding
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
@@ -67,51 +70,73 @@ def spec_findings(
         yield replace(FRESH_IDS.finding(trial), what="other ids for battles of the run")
 
 
-def learner_faults(
-    workspace: Workspace,
-    specs: Iterable[LearnerSpec],
-    log: Callable[[str], None] = lambda _: None,
-) -> dict[str, list[str]]:
-    """Find which learners break the contract, before anything dear is done with them.
+def unchecked(workspace: Workspace, specs: Iterable[LearnerSpec]) -> list[LearnerSpec]:
+    """Give the learners that ``run`` asks before it fits anything, and has not asked yet.
 
-    What passes is remembered in the run, under a key of code, parameters and data. Learners with a
-    ``check`` of their own (language models) are left to ``ensemble check``, predictions that come
-    from outside to the checks before.
+    The toolkit's own are held to the kit by its tests. Learners with a ``check`` of their own
+    (language models) are left to ``ensemble check``, predictions that come from outside to the
+    checks before.
+    """
+    passed = _passed(workspace.run / CHECKS)
+    return [
+        spec
+        for spec in specs
+        if _is_tried(spec)
+        and not get_manager().base_learners.entry(spec.plugin).is_builtin
+        and _key(workspace, spec) not in passed
+    ]
+
+
+def check_before_fit(
+    workspace: Workspace, spec: LearnerSpec, log: Callable[[str], None] = lambda _: None
+) -> None:
+    """Hold a learner to its contract on a few battles; that it passes is remembered in the run.
+
+    What passes is known by code, parameters and data.
 
     Parameters
     ----------
     workspace
         The run's battles and plan.
-    specs
-        The learners.
+    spec
+        The learner.
     log
-        Told of each learner in a line.
+        Told of warnings, and of what passed, in lines.
 
-    Returns
-    -------
-    dict[str, list of str]
-        By learner what is wrong with it, as it is printed; learners without a fault are left out.
+    Raises
+    ------
+    LearnerError
+        All checks that fail, together.
     """
-    faults: dict[str, list[str]] = {}
+    started = time.perf_counter()
+    found = list(spec_findings(workspace, spec, fast=True))
+    failed = [f"{one.what}: {one.detail}" for one in found if one.ok is False]
+    if failed:
+        checks = "1 check" if len(failed) == 1 else f"{len(failed)} checks"
+        raise LearnerError(
+            "\n".join([f"it fails {checks} of its contract", *failed]),
+            where=spec.where,
+            hint=f"`ensemble check {spec.plugin}` asks all of the contract",
+        )
+    for one in found:
+        if one.warning:
+            log(one.line())
+    log(f"{spec.name}  passes {len(found)} checks  {time.perf_counter() - started:.1f} s")
     place = workspace.run / CHECKS
-    passed = _passed(place)
-    for spec in specs:
-        if not _is_tried(spec) or (key := _key(workspace, spec)) in passed:
-            continue
-        started = time.perf_counter()
-        found = list(spec_findings(workspace, spec, fast=True))
-        failed = [f"{one.what}: {one.detail}" for one in found if one.ok is False]
-        for one in found:
-            if one.warning:
-                log(one.line())
-        seconds = time.perf_counter() - started
-        if failed:
-            faults[spec.name] = failed
-            continue
-        log(f"{spec.name}  passes {len(found)} checks  {seconds:.1f} s")
-        passed |= {key}
-        write_json(place, sorted(passed))
-    return faults
+    write_json(place, sorted(_passed(place) | {_key(workspace, spec)}))
+
+
+def check_in_worker(
+    workspace: Workspace,
+    config: Config,
+    details: Mapping[str, Any],
+    start: Callable[[], None],
+    progress: Callable[..., None],
+) -> None:
+    """Do as ``check_before_fit`` in a worker process; ``details`` names the learner."""
+    (spec,) = (one for one in learner_specs(config) if one.name == details["learner"])
+    start()
+    check_before_fit(workspace, spec, lambda line: progress(0.0, line))
 
 
 def _is_tried(spec: LearnerSpec) -> bool:

@@ -118,11 +118,12 @@ def test_what_a_notebook_shows_escapes_names_and_says_the_verdict(raw: dict[str,
 def test_figures_are_those_of_the_report_in_real_colors(raw: dict[str, Any]) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.colors import to_hex
+    from matplotlib.text import Text
 
     run = ensemble.run(raw)
     before = plt.get_fignums()
     figure = run.plot("forest")
-    texts = {text.get_text() for text in figure.findobj(lambda one: hasattr(one, "get_text"))}
+    texts = {text.get_text() for text in figure.findobj(Text)}
     assert {"p", "log loss (lower is better)"} <= texts
     colors = {to_hex(line.get_color()) for axes in figure.axes for line in axes.lines}
     assert "#b3400f" in colors

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
-from ensemble.errors import ConfigError
+from ensemble.errors import IncompleteRunError, LearnerError
 from ensemble.oof.workspace import open_workspace
 from ensemble.pipeline import run
 from ensemble.plugin.hookspecs import hookimpl
@@ -16,7 +16,7 @@ from ensemble.stacking.settings import learner_specs
 from ensemble.stages.prepare import prepare_stage
 from ensemble.stages.split import split_stage
 from ensemble.stages.work import writing
-from ensemble.testing.of_run import learner_faults, spec_findings
+from ensemble.testing.of_run import check_before_fit, spec_findings, unchecked
 from tests.ensemble.testing.broken_learners import BROKEN, Sound
 
 if TYPE_CHECKING:
@@ -76,38 +76,51 @@ def prepared(project: Any, use_plugins: Callable[..., None]) -> Callable[..., Wo
     return prepare  # type: ignore[return-value]
 
 
-def test_a_run_refuses_learners_before_anything_is_fitted(prepared: Any, project: Any) -> None:
+def test_a_learner_that_breaks_its_contract_fails_alone_and_unfitted(
+    prepared: Any, project: Any
+) -> None:
     config, _ = prepared("sound", "SavesHalf", "HashesIds")
-    with pytest.raises(ConfigError, match="fails 1 check of its contract") as caught:
+    with pytest.raises(IncompleteRunError) as caught:
         run(config)
-    told = str(caught.value)
-    assert 'learner "my-saveshalf" fails' in told
-    assert "save and load: predict_logits gives other logits after save and load" in told
-    assert 'learner "my-hashesids" fails' in told
-    assert "other ids: " in told
-    assert not (project.path / "run" / "learners").exists()
+    told = {failure.name: failure for failure in caught.value.failures}
+    assert {*told} == {"my-saveshalf", "my-hashesids"}
+    assert {failure.at for failure in told.values()} == {"contract"}
+    assert "fails 1 check of its contract" in told["my-saveshalf"].reason
+    assert "save and load: predict_logits gives other" in told["my-saveshalf"].reason
+    assert "other ids: " in told["my-hashesids"].reason
+    learners = project.path / "run" / "learners"
+    assert not [*learners.glob("my-saveshalf/fold-*")]
+    assert (learners / "my-sound" / "fold-2").exists()
+    assert (project.path / "run" / "submission.csv").exists()
 
 
-def test_faults_are_given_by_learner(prepared: Any) -> None:
-    config, workspace = prepared("sound", "SavesHalf")
-    faults = learner_faults(workspace, learner_specs(config))
-    assert [*faults] == ["my-saveshalf"]
-    assert all("save and load" in fault for fault in faults["my-saveshalf"][:1])
+def test_with_fail_fast_the_first_ends_the_run(prepared: Any, project: Any) -> None:
+    config, _ = prepared("sound", "SavesHalf")
+    with pytest.raises(LearnerError, match="save and load: (.|\\n)*my-saveshalf"):
+        run(config, fail_fast=True)
+    assert not [*(project.path / "run" / "learners").glob("*/fold-*")]
 
 
 def test_what_has_passed_is_not_asked_again(prepared: Any) -> None:
     config, workspace = prepared("counted")
     told: list[str] = []
     Counted.fits.clear()
-    assert learner_faults(workspace, learner_specs(config), told.append) == {}
+    (spec,) = unchecked(workspace, learner_specs(config))
+    check_before_fit(workspace, spec, told.append)
     fits = len(Counted.fits)
     assert 0 < fits < 8
     assert told[-1].startswith("my-counted  passes ")
-    assert learner_faults(workspace, learner_specs(config), told.append) == {}
-    assert len(Counted.fits) == fits
+    assert not unchecked(workspace, learner_specs(config))
     (workspace.run / "cache" / "checks.json").write_text("nonsense")
-    learner_faults(workspace, learner_specs(config), told.append)
-    assert len(Counted.fits) == 2 * fits
+    assert unchecked(workspace, learner_specs(config))
+
+
+def test_the_toolkits_own_learners_are_held_to_it_by_tests_alone(project: Any) -> None:
+    config = project.config([{"name": "t", "plugin": "tfidf"}])
+    with writing(config) as reporter:
+        prepare_stage(config, reporter)
+        split_stage(config, reporter)
+    assert not unchecked(open_workspace(config), learner_specs(config))
 
 
 def test_labels_of_the_runs_own_file_are_found_out(prepared: Any) -> None:

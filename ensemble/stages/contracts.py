@@ -1,0 +1,97 @@
+"""Learners held to their contract before anything dear is done with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ensemble.battles.held_out import HeldOut
+from ensemble.errors import LearnerError
+from ensemble.oof.executors import runs_apart
+from ensemble.oof.fold_key import fold_key
+from ensemble.oof.preflight import unfinished
+from ensemble.oof.worker_process import call_of
+from ensemble.oof.workers import Worker
+from ensemble.oof.workspace import open_workspace
+from ensemble.plugin.faults import failure_of
+from ensemble.plugin.time_limit import time_limit
+from ensemble.run_dir.failure_record import write_failure
+from ensemble.testing.of_run import check_before_fit, unchecked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ensemble.config.settings import Config
+    from ensemble.failure import Failure
+    from ensemble.oof.spec import LearnerSpec
+    from ensemble.run_dir.reporter import Reporter
+
+    Log = Callable[[str], None]
+
+AT = "contract"
+"""What a learner failed at that never came to be fitted."""
+_APART = "ensemble.testing.of_run:check_in_worker"
+
+
+def check_contracts(
+    config: Config,
+    tasks: Sequence[tuple[LearnerSpec, HeldOut]],
+    reporter: Reporter,
+    failures: dict[str, Failure] | None,
+) -> None:
+    """Ask the learners that are to be fitted on a few battles, each where it would be fitted.
+
+    Parameters
+    ----------
+    config
+        The config.
+    tasks
+        What is to be fitted.
+    reporter
+        Told of each learner.
+    failures
+        Takes the learners that break their contract; they are not fitted. None raises the first.
+
+    Raises
+    ------
+    LearnerError
+        All checks that a learner fails, without ``failures``.
+    """
+    workspace = open_workspace(config)
+    waiting = unfinished(workspace, tasks)
+    first = dict(reversed([(spec.name, HeldOut.of(fold)) for spec, fold in waiting]))
+
+    def log(line: str) -> None:
+        reporter.event("checked", what=line)
+        reporter.log(line)
+
+    for spec in unchecked(workspace, {spec.name: spec for spec, _ in waiting}.values()):
+        try:
+            _check(config, spec, log)
+        except LearnerError as error:
+            if failures is None:
+                raise
+            failure = failures[spec.name] = failure_of(spec.name, AT, error)
+            reporter.event("contract failed", learner=spec.name, error=str(error))
+            reporter.log(f"{spec.name}  fails its contract: {failure.sentence}")
+            key, _ = fold_key(spec, first[spec.name], workspace.shared_key())
+            write_failure(workspace.run, failure, key, first[spec.name].to_json())
+
+
+def _check(config: Config, spec: LearnerSpec, log: Log) -> None:
+    workspace = open_workspace(config)
+    label = f"{spec.name}  {AT}"
+    if config.execution.executor == "in-process" or not runs_apart(spec, config.source_uses()):
+        with time_limit(spec.time_limit, label):
+            check_before_fit(workspace, spec, log)
+        return
+
+    def told(_done: float, line: str = "") -> None:
+        if line:
+            log(line)
+
+    worker = Worker(config)
+    try:
+        request = call_of(_APART, {"learner": spec.name})
+        worker.ask(request, label, spec.time_limit, told)
+    finally:
+        worker.end()
