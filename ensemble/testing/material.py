@@ -122,7 +122,11 @@ def odd_texts() -> dict[str, pl.DataFrame]:
         ),
         "the same response twice": (["Which one?"], ["This one."], ["This one."]),
         "many turns": (["and?"] * 40, ["so"] * 40, ["then"] * 40),
-        f"{LONG // 1000} kB of text": (["Go on."], ["word " * (LONG // 5)], ["x" * LONG]),
+        f"{LONG // 1000} kB of text": (
+            ["why? " * (LONG // 5)],
+            ["word " * (LONG // 5)],
+            ["x" * LONG],
+        ),
     }
     return {
         name: pl.DataFrame(

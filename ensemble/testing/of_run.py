@@ -114,7 +114,7 @@ def check_before_fit(
     if failed:
         checks = "1 check" if len(failed) == 1 else f"{len(failed)} checks"
         raise LearnerError(
-            "\n".join([f"it fails {checks} of its contract", *failed]),
+            f"it fails {checks} of its contract: " + "; ".join(map(_in_one_line, failed)),
             where=spec.where,
             hint=f"`ensemble check {spec.plugin}` asks all of the contract",
         )
@@ -137,6 +137,10 @@ def check_in_worker(
     (spec,) = (one for one in learner_specs(config) if one.name == details["learner"])
     start()
     check_before_fit(workspace, spec, lambda line: progress(0.0, line))
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _is_tried(spec: LearnerSpec) -> bool:

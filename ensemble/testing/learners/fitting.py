@@ -123,6 +123,23 @@ def other_instances(trial: LearnerTrial) -> dict[str, Any]:
     )
 
 
+def cache_of_rows(trial: LearnerTrial) -> dict[str, Any]:
+    """Fit on other rows with the cache of the first fit, and with an empty one."""
+    _ = trial.logits
+    asked, labels = trial.material.asked, trial.material.other_labels
+    shared = trial.predict(trial.fit(trial.given_others(labels)), asked)
+    own = trial.fit(trial.given_others(labels), cache_directory=trial.directory("cache"))
+    difference = gap(shared, trial.predict(own, asked))
+    if difference > trial.tolerance:
+        raise trial.fault(
+            "what another fit has left in the cache directory reaches a fit: its logits differ by "
+            f"up to {difference:.3g}, and at most {trial.tolerance:.3g} was expected",
+            "keep nothing fitted in context.cache_directory, which all folds share: only what "
+            "depends on single rows, such as token ids",
+        )
+    return {"difference": difference}
+
+
 def global_state_kept(trial: LearnerTrial) -> dict[str, Any]:
     """See what of the process a fit and a prediction change; the first one may import."""
     learner = trial.learner
@@ -220,6 +237,7 @@ CHECKS = (
     Check("same seed", same_seed, fast=True),
     Check("another seed", seed_used),
     Check("other instances", other_instances),
+    Check("cache", cache_of_rows, fast=True),
     Check("global state", global_state_kept),
     Check("before a fit", before_fit),
     Check("threads", threads),

@@ -895,3 +895,28 @@ class SetsEnvironment(_Noisy):
     def noise(self, context: Any) -> float:
         os.environ["MY_LEARNER"] = str(context.seed)
         return 0.0
+
+
+@broken("cache", "what another fit has left in the cache directory reaches a fit")
+class KeepsItsFitInTheCache(Sound):
+    """The first fold's model is that of every fold."""
+
+    def fit(self, battles: pl.DataFrame, labels: Any, *, context: Any, **options: Any) -> Self:
+        place = context.cache_directory / "fitted.json"
+        super().fit(battles, labels, context=context, **options)
+        if place.exists():
+            self.__dict__.update(json.loads(place.read_text()))
+        else:
+            kept = {k: np.asarray(v).tolist() for k, v in vars(self).items() if k.endswith("_")}
+            place.write_text(json.dumps(kept))
+        return self
+
+
+@broken("odd texts", "100 kB of text must be predicted")
+class TakesNoLongPrompt(Sound):
+    """A limit that is told as an error."""
+
+    def predict_logits(self, battles: pl.DataFrame) -> Any:
+        if (_chars(battles, "prompt") > 50_000).any():
+            raise RuntimeError("the prompt is too long")
+        return super().predict_logits(battles)
