@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -15,10 +16,9 @@ import ensemble
 from ensemble import run
 from ensemble.config.load import parse_config
 from ensemble.plugin import hookspecs
-from ensemble.plugin.manager import Manager, use_manager
 
 if TYPE_CHECKING:
-    from tests.fixture_types import Project
+    from tests.fixture_types import Project, UsePlugins
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -116,12 +116,53 @@ def test_every_hook_is_documented_with_its_arguments() -> None:
 def test_the_learner_of_the_docs_goes_through_a_whole_run(project: Project) -> None:
     (code,) = [block for block in _blocks("docs/plugins.md", "python") if "class Longer" in block]
     lines = [line for line in code.splitlines() if line.strip() and not line.startswith("#")]
-    assert len(lines) <= 25
-    module = type(sys)("my_learner")
-    exec(compile(code, "my_learner.py", "exec"), vars(module))  # noqa: S102 - our own docs
-    use_manager(Manager({"mine": module}))
-    place = run(project.config([{"name": "longer", "plugin": "longer", "strength": 0.7}])).directory
-    assert (place / "submission.csv").exists()
+    assert len(lines) <= 30
+    (project.path / "my_learner.py").write_text(code, encoding="utf-8")
+    table = next(block for block in _blocks("docs/plugins.md", "toml") if "my_learner.py" in block)
+    done = run(project.config(tomllib.loads(table)["learners"]))
+    assert (done.directory / "submission.csv").exists()
+
+
+@pytest.mark.kit
+@pytest.mark.slow
+def test_the_learner_of_the_docs_passes_the_kit_and_beats_the_prior(tmp_path: Path) -> None:
+    from ensemble.testing import check_base_learner
+
+    (code,) = [block for block in _blocks("docs/plugins.md", "python") if "class Longer" in block]
+    (tmp_path / "my_learner.py").write_text(code, encoding="utf-8")
+    report = check_base_learner(f"{tmp_path}/my_learner.py:Longer")
+    assert "held-out battles" not in {finding.what for finding in report.warnings}
+
+
+@pytest.mark.slow
+def test_the_other_plugins_of_the_docs_pass_the_kit(
+    project: Project, use_plugins: UsePlugins
+) -> None:
+    from ensemble.testing import check_feature_set, check_loader, check_meta_learner
+
+    (code,) = [block for block in _blocks("docs/plugins.md", "python") if "SHOUTING" in block]
+    (project.path / "my_plugin.py").write_text(code, encoding="utf-8")
+    votes = project.path / "votes.jsonl"
+    votes.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "id": str(i),
+                    "prompt": ["q"],
+                    "response_a": [f"a {i}"],
+                    "response_b": ["b"],
+                    "winner": "model_a",
+                    "language": "en",
+                }
+            )
+            + "\n"
+            for i in range(3)
+        )
+    )
+    place = str(project.path / "my_plugin.py")
+    check_feature_set(f"{place}:SHOUTING")
+    check_meta_learner(f"{place}:Median")
+    check_loader(f"{place}:votes", votes)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ensemble.cli.shared import echo_json, only_results
-from ensemble.config.plugin_files import split_reference
+from ensemble.config.plugin_files import absolute_name
 from ensemble.errors import EnsembleError, UnknownNameError, unknown_name
 from ensemble.plugin.describe import described_parameters, summary
 from ensemble.plugin.manager import get_manager
@@ -55,7 +55,7 @@ def show_parameters(name: str, *, as_json: bool) -> None:
         It cannot be loaded.
     """
     with only_results():
-        found = [_described(*one) for one in _entries(get_manager(), _absolute(name))]
+        found = [_described(*one) for one in _entries(get_manager(), absolute_name(name))]
     if as_json:
         echo_json(found)
         return
@@ -74,11 +74,6 @@ def show_plugins(*, as_json: bool) -> bool:
         for row in rows:
             click.echo(_line(row))
     return any(row["errors"] for row in rows)
-
-
-def _absolute(name: str) -> str:
-    found = split_reference(name)
-    return f"{found[0].expanduser().resolve()}:{found[1]}" if found else name
 
 
 def _entries(manager: Manager, name: str) -> list[tuple[str, Registered, Any]]:

@@ -20,6 +20,12 @@ def split_reference(name: str) -> tuple[Path, str] | None:
     return (Path(found[1]), found[2]) if found else None
 
 
+def absolute_name(name: str) -> str:
+    """Say where the file of a plugin lies; a path starts in the current directory."""
+    found = split_reference(name)
+    return f"{found[0].expanduser().resolve()}:{found[1]}" if found else name
+
+
 def short_name(name: str) -> str:
     """Leave out where a file lies: what it holds counts, and not where.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ensemble.errors import LearnerError, UnknownNameError, nearest
+from ensemble.config.plugin_files import absolute_name
+from ensemble.errors import EnsembleError, LearnerError, UnknownNameError, nearest
 from ensemble.plugin.base import BaseLearner, FeatureSet, MetaLearner
 from ensemble.plugin.manager import get_manager
 from ensemble.testing.base_learners import learner_findings
@@ -137,22 +138,45 @@ def check_registered(
     UnknownNameError
         Nothing is; says which name is near.
     """
-    manager = get_manager()
-    reports = []
-    if name in manager.base_learners:
-        reports.append(check_base_learner(name, parameters=parameters, raises=False))
-    if name in manager.meta_learners:
-        reports.append(check_meta_learner(name, parameters=parameters, raises=False))
-    if name in manager.feature_sets:
-        reports.append(check_feature_set(name, raises=False))
-    if name in manager.loaders:
-        reports.append(check_loader(name, path, options=parameters, raises=False))
+    name = absolute_name(name)
+    reports = [_ASKS[kind](name, path, parameters) for kind in _kinds_of(name)]
     if not reports:
         raise UnknownNameError(
             f'"{name}" is neither a config nor the name of a plugin',
             hint=nearest(name, _registered_names()),
         )
     return reports
+
+
+_ASKS: dict[str, Callable[[str, Path | None, Mapping[str, Any] | None], CheckReport]] = {
+    "register_base_learners": lambda name, _, given: check_base_learner(
+        name, parameters=given, raises=False
+    ),
+    "register_meta_learners": lambda name, _, given: check_meta_learner(
+        name, parameters=given, raises=False
+    ),
+    "register_feature_sets": lambda name, *_: check_feature_set(name, raises=False),
+    "register_loaders": lambda name, path, given: check_loader(
+        name, path, options=given, raises=False
+    ),
+}
+
+
+def _kinds_of(name: str) -> list[str]:
+    """Say of what kinds a name is, by the hooks that register them."""
+    registries, errors, kinds = get_manager().registries, list[EnsembleError](), []
+    for hook in _ASKS:
+        try:
+            registries[hook].get(name)
+        except UnknownNameError:
+            continue
+        except EnsembleError as error:
+            errors.append(error)
+        else:
+            kinds.append(hook)
+    if errors and not kinds:
+        raise errors[0]
+    return kinds
 
 
 def _registered_names() -> list[str]:
