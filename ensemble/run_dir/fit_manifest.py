@@ -62,6 +62,7 @@ class FitManifest(Record):
     seed: int | None = None
     seeds: int | None = None
     training_rows: str | None = None
+    plugin_source: str | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
     pretrain: str | None = None
     rows: Rows = Rows()

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ensemble.errors import ArtifactError, IncompleteRunError
 from ensemble.failure import Failure
 from ensemble.oof.workspace import open_workspace
-from ensemble.run_dir.layout import STACK, VERDICT
+from ensemble.run_dir.layout import STACK
+from ensemble.run_dir.stack_files import read_verdict
 from ensemble.stacking.left_out import failed_learners
 from ensemble.stages.report import report_stage
-from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -75,7 +75,7 @@ def reported(config: Config, reporter: Reporter) -> Iterator[None]:
 
 def _failed_candidates(run: Path) -> list[Failure]:
     try:
-        return [Failure(**one) for one in read_json(run / STACK / VERDICT).get("failed", ())]
+        return [Failure(**one) for one in read_verdict(run / STACK).get("failed", ())]
     except ArtifactError:
         return []
 

@@ -113,7 +113,7 @@ def _module_of(name: str, file: Path) -> ModuleType:
 def _fit(learner: Any, directory: Path) -> None:
     data = np.load(directory / "training.npz", allow_pickle=False)
     inputs = (
-        pl.read_parquet(directory / "training.parquet")
+        pl.read_parquet(directory / "training.parquet", glob=False)
         if (directory / "training.parquet").exists()
         else read_meta(directory / "training-meta.npz")
     )
@@ -138,7 +138,7 @@ def _new(directory: Path) -> Path:
 def _predict(learner: Any, asked: Path) -> Any:
     if asked.suffix == ".npz":
         return learner.predict_proba(read_meta(asked))
-    return learner.predict_logits(pl.read_parquet(asked))
+    return learner.predict_logits(pl.read_parquet(asked, glob=False))
 
 
 def write_meta(meta: MetaFeatures, path: Path) -> None:

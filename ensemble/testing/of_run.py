@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemble.battles.schema import BATTLE_SCHEMA
-from ensemble.errors import ArtifactError, LearnerError
+from ensemble.errors import LearnerError
 from ensemble.oof.preflight import sample, target_rows
 from ensemble.plugin.manager import get_manager
-from ensemble.run_dir.layout import CHECKS
+from ensemble.run_dir.passed_checks import add_passed, read_passed
 from ensemble.stacking.settings import learner_specs
 from ensemble.storage.hashing import fingerprint
-from ensemble.storage.json_files import read_json, write_json
 from ensemble.testing.base_learners import learner_findings
 from ensemble.testing.checks import closing
 from ensemble.testing.learners.rows import FRESH_IDS
@@ -25,7 +24,6 @@ from ensemble.testing.trial import LearnerTrial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from ensemble.config.settings import Config
     from ensemble.oof.check import Finding
@@ -77,7 +75,7 @@ def unchecked(workspace: Workspace, specs: Iterable[LearnerSpec]) -> list[Learne
     (language models) are left to ``ensemble check``, predictions that come from outside to the
     checks before.
     """
-    passed = _passed(workspace.run / CHECKS)
+    passed = read_passed(workspace.run)
     return [
         spec
         for spec in specs
@@ -122,8 +120,7 @@ def check_before_fit(
         if one.warning:
             log(one.line())
     log(f"{spec.name}  passes {len(found)} checks  {time.perf_counter() - started:.1f} s")
-    place = workspace.run / CHECKS
-    write_json(place, sorted(_passed(place) | {_key(workspace, spec)}))
+    add_passed(workspace.run, _key(workspace, spec))
 
 
 def check_in_worker(
@@ -150,16 +147,6 @@ def _is_tried(spec: LearnerSpec) -> bool:
 
 def _key(workspace: Workspace, spec: LearnerSpec) -> str:
     return fingerprint([VERSION, workspace.data_key, workspace.device, spec.key_parts()])
-
-
-def _passed(place: Path) -> set[str]:
-    """Read what has passed; what cannot be read is asked again."""
-    if not place.is_file():
-        return set()
-    try:
-        return {*map(str, read_json(place))}
-    except (ArtifactError, TypeError):
-        return set()
 
 
 def _own_rows(workspace: Workspace) -> Material:

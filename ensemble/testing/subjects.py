@@ -9,6 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemble.config.plugin_files import absolute_name, short_name
 from ensemble.errors import EnsembleError, LearnerError
 from ensemble.plugin.base import BaseLearner, MetaLearner
 from ensemble.plugin.manager import get_manager
@@ -102,7 +103,7 @@ def subject_of(
     """
     given = dict(parameters or {})
     if isinstance(target, str):
-        name, kind = target, _registered(target, base)
+        name, kind = short_name(target), _registered(absolute_name(target), base)
     elif isinstance(target, type):
         name, kind = target.__name__, target
     else:

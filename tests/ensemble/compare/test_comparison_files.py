@@ -17,6 +17,7 @@ from ensemble.cli import cli
 from ensemble.compare.compare import compare, read_comparisons, store_comparison
 from ensemble.compare.records import file_name
 from ensemble.compare.runs import read_compared
+from ensemble.report.svg import Drawing
 from ensemble.report.write import write_report
 from ensemble.storage.atomic import wrap_os_errors
 from tests.ensemble.compare.given_learners import (
@@ -75,12 +76,11 @@ def test_the_report_shows_what_is_current_and_says_what_is_not(
 ) -> None:
     drawn: list[str] = []
 
-    def draw(paint: object, *, name: str, label: str, **_: object) -> Markup:
-        drawn.append(f"{name}: {label}")
+    def draw(drawing: Drawing) -> Markup:
+        drawn.append(f"{drawing.name}: {drawing.label}")
         return Markup("<svg/>")
 
-    for module in ("forest", "figures"):
-        monkeypatch.setattr(f"ensemble.report.{module}.render", draw)
+    monkeypatch.setattr(Drawing, "__html__", draw)
     run = place / "run"
     assert 'id="comparisons"' not in write_report(run).read_text()
     for names in (["a", "b"], ["b", "a", "c"]):

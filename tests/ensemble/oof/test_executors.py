@@ -211,7 +211,7 @@ def test_a_plugin_given_in_python_is_unknown_to_workers_and_the_error_says_so(
 ) -> None:
     config, spec, reporter = _prepared(project, "processes")
     given = LearnerSpec("p", "prior", {}, spec.base_directory)
-    message = 'unknown base learner "prior"(.|\n)*only installed plugins(.|\n)*"in-process"'
+    message = 'unknown base learner "prior"(.|\n)*installed or in a file(.|\n)*"in-process"'
     with pytest.raises(errors.UnknownNameError, match=message):
         execute(config, [(given, 0)], reporter)
 

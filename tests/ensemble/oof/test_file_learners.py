@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -96,8 +97,7 @@ def files(project: Any) -> Iterator[Any]:
         (project.path / "helper.py").write_text(f"SHIFT = {shift}\n")
 
     write()
-    project.write = write
-    yield project
+    yield SimpleNamespace(path=project.path, config=project.config, write=write)
     forget_files()
 
 

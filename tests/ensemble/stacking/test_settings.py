@@ -104,6 +104,7 @@ def test_one_device_is_refused_to_a_learner_that_wants_two(
     monkeypatch: pytest.MonkeyPatch,
     execution: dict[str, Any],
 ) -> None:
+    monkeypatch.setattr("ensemble.stacking.settings.GIVEN", "nobody")  # as if it were installed
     config = project.config(ONE, execution=execution)
     check_plugins(config)
     monkeypatch.setattr(fake_learners, "resources", Resources(gpus=2))
