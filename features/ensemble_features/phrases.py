@@ -49,12 +49,13 @@ PHRASES = {
         r"|participate|engage|continue with|promote|condone|endorse|encourage|facilitate|advise"
         r"|disclose|reveal|access|browse|perform|execute|process|make (?:that|this|up)\b"
         r"|speculate|diagnose|prescribe|fabricate|pretend|impersonate|role.?play|accommodate"
-        r"|carry out|agree to|go into",
+        r"|carry out|agree to|go into|(?:run|open|view) (?:code|programs|links|files|images|your)\b",
         r"as an? (?:ai|artificial intelligence|(?:large )?language model)\b|as an assistant,"
         r"|i(?:'m| am) (?:just |only )?an? (?:ai|(?:large )?language model)\b",
         r"(?:sorry|apologize|apologies|apologise)\b",
         gap=r"(?: in good conscience| really| directly| ethically| legally| simply| just)? ",
-        others=r"sorry,? (?:but )?i (?:cannot|can't|won't)|i don't feel comfortable"
+        others=r"(?:as an ai|language model),? i (?:cannot|can't|am (?:unable|not able))"
+        r"|sorry,? (?:but )?i (?:cannot|can't|won't)|i don't feel comfortable"
         r"|i(?:'m| am) not comfortable|i (?:must|have to) (?:respectfully )?(?:decline|refuse)\b"
         r"|against my (?:guidelines|programming|polic)|not (?:appropriate|ethical) to\b",
     ),

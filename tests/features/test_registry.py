@@ -27,7 +27,7 @@ Turns = list[str | None]
 
 # Any text that UTF-8 can hold, mixed with what the columns look for.
 pieces = st.sampled_from(
-    ["**a**", "\n- ", "\n1. ", "\n# ", "```", "|", "$$", "\\(", "http://", '"', "I'm sorry", "the "]
+    ["**a**", "\n- ", "\n1. ", "\n# ", "```", "|", "$$", "\\(", "http://", '"', "I'm sorry", "the ", "\u597d\u3002", "\u0e01\u0e34"]
 )
 texts = st.lists(st.one_of(st.text(max_size=12), pieces), max_size=6).map("".join)
 turns = st.lists(st.one_of(st.none(), texts), max_size=3)

@@ -383,6 +383,17 @@ def test_what_calls_python_is_never_kept(name: str, place: str, tmp_path: Path) 
     assert not list(tmp_path.rglob("*.parquet"))
 
 
+def test_what_calls_python_is_kept_where_the_set_names_its_code(tmp_path: Path) -> None:
+    calls = single("x", PYTHON["batches"])
+    named = [replace(calls, code=code) for code in ("measure 1", "measure 2")]
+    assert len({definition(one) for one in named}) == 2
+    assert named[0].identity() != named[1].identity()
+    for number, one in enumerate(named, start=1):
+        first = compute_features(THREE, [one], cache_directory=tmp_path)
+        assert same(compute_features(THREE, [one], cache_directory=tmp_path), first)
+        assert len(list(tmp_path.rglob("*.parquet"))) == number
+
+
 def test_a_python_function_with_another_body_is_computed_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
