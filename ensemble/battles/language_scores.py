@@ -16,7 +16,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from ensemble.errors import EnsembleError
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+    from scipy.sparse import csr_array
 
     from ensemble.plugin.base import IntArray, LogitArray
 
@@ -79,6 +79,8 @@ class LanguageModel:
 
     def _counts(self, texts: list[bytes]) -> csr_array:
         """Count the n-grams of each text, ``(n, n_features)``."""
+        from scipy.sparse import csr_array
+
         rows, features = self._walk(texts)
         shape = (len(texts), len(self._table))
         return csr_array((np.ones(len(rows), np.float32), (rows, features)), shape=shape)

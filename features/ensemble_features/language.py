@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.base import Feature
 
-_PROMPTS = tuple("en zh ru es fr de pt it ja ko vi pl tr ar id fa uk th hi nl".split())
+_PROMPTS = (
+    *("en", "zh", "ru", "es", "fr", "de", "pt", "it", "ja", "ko"),
+    *("vi", "pl", "tr", "ar", "id", "fa", "uk", "th", "hi", "nl"),
+)
 """Languages that prompts are most often in, each with a column of its own."""
 _SCRIPTS = {
     "cyrillic": r"\p{Cyrillic}",

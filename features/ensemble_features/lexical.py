@@ -100,7 +100,13 @@ _FEATURES = (
         )
     ),
     *sided("non_ascii", _non_ascii, "Characters of {} outside ASCII", "count", prompt=True),
-    *sided("sentences", _sentences, "Sentences in {}, by their end marks (Thai and Lao: by spaces)", "count", prompt=True),
+    *sided(
+        "sentences",
+        _sentences,
+        "Sentences in {}, by their end marks (in Thai and Lao, by spaces)",
+        "count",
+        prompt=True,
+    ),
     *sided("distinct_words", partial(_distinct_share, 1), "Distinct words over words, {}", "share"),
     *sided(
         "distinct_trigrams",

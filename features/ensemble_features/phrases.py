@@ -49,7 +49,7 @@ PHRASES = {
         r"|participate|engage|continue with|promote|condone|endorse|encourage|facilitate|advise"
         r"|disclose|reveal|access|browse|perform|execute|process|make (?:that|this|up)\b"
         r"|speculate|diagnose|prescribe|fabricate|pretend|impersonate|role.?play|accommodate"
-        r"|carry out|agree to|go into|(?:run|open|view) (?:code|programs|links|files|images|your)\b",
+        r"|carry out|agree to|go into|(?:run|open|view) (?:code|programs|links|files|images)\b",
         r"as an? (?:ai|artificial intelligence|(?:large )?language model)\b|as an assistant,"
         r"|i(?:'m| am) (?:just |only )?an? (?:ai|(?:large )?language model)\b",
         r"(?:sorry|apologize|apologies|apologise)\b",
@@ -64,7 +64,8 @@ PHRASES = {
         r"|no estoy (?:autorizad[oa]|programad[oa]|capacitad[oa]) (?:para|a)",
         r"(?:ayudar|asistir|proporcion|ofrecer|brindar|facilitar|responder|contestar|cumplir"
         r"|atender|satisfacer|crear|generar|escribir|redactar|compartir|participar|discutir"
-        r"|hablar (?:de|sobre)|dar(?:te|le|les)? (?:instruc|consej|informaci|recomend|detalle|una? )"
+        r"|hablar (?:de|sobre)|dar(?:te|le|les)? (?:instruc|consej|informaci|recomend|detalle)"
+        r"|dar(?:te|le|les)? una? "
         r"|hacer (?:eso|esto)|realizar es[at]|apoyar|revelar|acceder|continuar con|ejecutar)",
         r"como (?:un |una )?(?:modelo de (?:lenguaje|ia)|ia\b|inteligencia artificial|asistente)"
         rf"{CLAUSE},? (?:(?:yo|mi|mis|soy|estoy|tengo|puedo|carezco|debo)\b"
@@ -106,7 +107,8 @@ PHRASES = {
     "Portuguese": Phrases(
         r"não (?:posso|podemos|poderei|consigo|sou capaz de|me é possível|estou autorizad[oa] a)",
         r"ajud|auxiliar|fornecer|responder|atender|cumprir|criar|gerar|escrever|redigir|compartilh"
-        r"|partilhar|participar|discutir|oferecer|prestar|dar (?:instru|consel|informa|detalhe|uma? )"
+        r"|partilhar|participar|discutir|oferecer|prestar|dar uma? "
+        r"|dar (?:instru|consel|informa|detalhe)"
         r"|fazer iss[oa]|realizar es[st]|continuar com|apoiar|revelar|acessar|aceder|colaborar"
         r"|executar",
         r"(?:como|enquanto|sendo) (?:um |uma )?(?:modelo de (?:linguagem|ia)|ia\b"
@@ -170,17 +172,20 @@ PHRASES = {
         r"не (?:могу|можем|смогу)|я не (?:буду|в состоянии|способен|способна|вправе)"
         r"|не имею (?:возможности|права)",
         r"помо[чг]|предостав|ответ|отвеч|выполн|созда|писать|дать|делиться|обсужда|поддерж|участв"
-        r"|рассказ|подсказ|дава[тй]|(?:сделать|делать) этого?|этого? сделать|предлож|продолж|сгенерир|генерир|удовлетвор",
+        r"|рассказ|подсказ|давать|сделать это|это(?:го)? сделать|предлож|продолж|сгенерир|генерир"
+        r"|удовлетвор",
         r"как (?:большая |ии-)?(?:языковая модель|искусственный интеллект|нейросеть|ии"
         rf"|виртуальный ассистент){CLAUSE}, (?:у меня|я|мне|мои) "
-        r"|я (?:всего лишь |просто |лишь |— |- )*(?:языковая модель|искусственный интеллект|ии[ ,.])",
+        r"|я (?:всего лишь |просто |лишь |— |- )*(?:языковая модель|искусственный интеллект"
+        r"|ии[ ,.])",
         r"(?:извини|прости(?:те)?[,.! ]|прошу прощения|сожалею|мне жаль)",
         gap=r"(?: вам| тебе| вас| этого| это| дать| на| с| больше| просто| напрямую)* (?:на|по)?",
     ),
     "Ukrainian": Phrases(
         r"не (?:можу|можемо|зможу)|я не (?:буду|в змозі|здатен|здатна)|не маю (?:можливості|права)",
         r"допом|нада|відповіс|відповід|викон|створ|писати|дати|поділит|ділит|обговор|підтрим"
-        r"|розпові|підказ|давати|зробити ц(?:е|ього)|ц(?:е|ього) зробити|запропон|продовж|згенер|генер|задовол",
+        r"|розпові|підказ|давати|зробити ц(?:е|ього)|ц(?:е|ього) зробити|запропон|продовж|згенер"
+        r"|генер|задовол",
         r"як (?:велика |ші-)?(?:мовна модель|штучний інтелект|нейромережа|ші"
         rf"|віртуальний асистент){CLAUSE}, (?:у мене|я|мені|мої) "
         r"|я (?:лише |просто |— |- )*(?:мовна модель|штучний інтелект|ші[ ,.])",
@@ -262,7 +267,8 @@ PHRASES = {
         r"|(?:답변|대답|제공|지원|응답|수행|생성|작성|공유|안내|이행|협조|응)할\s?수(?:가|는)?",
         r"없(?:습니다|어요|네요)",
         r"(?:ai|인공지능|언어 모델|인공지능 모델)(?: 언어 모델| 모델| 어시스턴트| 비서)?"
-        r"(?:로서|이기 때문에|이므로|으로서)|저는 (?:단지 |그저 )?(?:ai|인공지능|언어 모델)(?: |입|이|일)",
+        r"(?:로서|이기 때문에|이므로|으로서)"
+        r"|저는 (?:단지 |그저 )?(?:ai|인공지능|언어 모델)(?: |입|이|일)",
         r"(?:죄송|미안)",
         gap=r"\s?",
         spaced=False,
