@@ -108,7 +108,7 @@ _NO_LANGUAGE = "zxx"
 """The library's class of code, numbers and markup."""
 _LEAST = 0.3
 """Probability from which a language is named."""
-_READ, _CHARACTERS = 1_000, 120
+_READ, _CHARACTERS = 1_000, 80
 """Characters of a text that are cleaned, and of these those that are identified."""
 _CODE = r"(?s)```.*?(?:```|\z)|`[^`\n]*`|https?://\S+"
 

@@ -16,6 +16,8 @@ class _Characters(NamedTuple):
     name: str
     pattern: str
     description: str
+    foreign: str | None = None
+    """Its like outside ASCII, where looking for both in all of the text would take longer."""
     prompt: bool = False
 
 
@@ -24,9 +26,9 @@ _STOPS = r"\x{3002}\x{FF61}\x{964}\x{965}\x{6D4}\x{589}\x{1362}\x{104B}\x{17D4}\
 _QUESTIONS = r"\x{FF1F}\x{61F}"
 
 _COUNTS = (
-    _Characters("digits", r"\p{Nd}", "Digits in {}", prompt=True),
+    _Characters("digits", "[0-9]", "Digits in {}", r"\p{Nd}", prompt=True),
     _Characters("capitals", r"\p{Lu}", "Capital letters in {}"),
-    _Characters("periods", rf"[.{_STOPS}]", "Periods in {}"),
+    _Characters("periods", r"\.", "Periods in {}", rf"[{_STOPS}]"),
     _Characters("commas", r"[,\x{60C}\x{3001}\x{FF0C}\x{FF64}]", "Commas in {}"),
     _Characters("question_marks", rf"[?{_QUESTIONS}]", "Question marks in {}", prompt=True),
     _Characters("exclamation_marks", r"[!\x{FF01}]", "Exclamation marks in {}"),
@@ -50,7 +52,10 @@ _COMPLETE_END = rf"[.!?)\]}}`\"'|{_STOPS}{_QUESTIONS}\x{{FF01}}{_CLOSING}]\s*$"
 
 
 def _count(spec: _Characters, column: str) -> pl.Expr:
-    return text(column).str.count_matches(spec.pattern)
+    count = text(column).str.count_matches(spec.pattern)
+    return (
+        count if spec.foreign is None else count + foreign(column).str.count_matches(spec.foreign)
+    )
 
 
 def _non_ascii(column: str) -> pl.Expr:
