@@ -39,35 +39,8 @@ if TYPE_CHECKING:
 TEXTS = ("prompt", "response_a", "response_b")
 ROWS, QUICK_ROWS = 20_000, 1_000
 BYTES_A_ROW = 3_000
-
-_ENGLISH = frozenset(
-    (
-        "the",
-        "of",
-        "and",
-        "to",
-        "is",
-        "in",
-        "that",
-        "it",
-        "for",
-        "with",
-        "are",
-        "this",
-        "be",
-        "you",
-        "can",
-        "on",
-        "as",
-        "not",
-        "from",
-        "have",
-    )
-)
-_REFUSAL = re.compile(
-    r"\bi (?:cannot|can't|can not|won't|will not|am unable to|am not able to|don't feel"
-    r" comfortable)\b|\bi'm (?:unable|not able|not comfortable)\b|\bagainst my (?:guidelines"
-    r"|programming)\b|\bnot (?:appropriate|ethical) to\b"
+_HEDGES = re.compile(
+    r"\b(?:may|might|perhaps|possibly|probably|it depends|it seems|likely|generally)\b"
 )
 
 
@@ -93,18 +66,18 @@ ON_TEXT: dict[str, Callable[[str], float]] = {
     "periods": lambda text: text.count("."),
     "commas": lambda text: text.count(","),
     "question_marks": lambda text: text.count("?"),
-    "refusals": lambda text: len(_REFUSAL.findall(text.lower().replace("\u2019", "'"))),
-    "apologies": lambda text: len(
-        re.findall(r"\b(?:sorry|apologize|apologies|apologise)\b", text.lower())
+    "hedges": lambda text: len(_HEDGES.findall(text.lower())),
+    "warnings": lambda text: len(
+        re.findall(
+            r"\b(?:it(?:'s| is) important to|please note|keep in mind|be aware|consult)\b",
+            text.lower().replace("\u2019", "'"),
+        )
     ),
 }
 ON_WORDS: dict[str, Callable[[list[str]], float]] = {
     "words": len,
     "distinct_words": lambda words: len(set(words)) / len(words) if words else np.nan,
     "word_length": lambda words: sum(map(len, words)) / len(words) if words else np.nan,
-    "stop_words_english": lambda words: (
-        sum(word in _ENGLISH for word in words) / len(words) if words else np.nan
-    ),
 }
 
 

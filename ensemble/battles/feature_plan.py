@@ -63,17 +63,19 @@ def stages(sets: tuple[FeatureSet, ...]) -> list[list[pl.Expr]]:
 
 
 def definition(feature_set: FeatureSet) -> str | None:
-    """Name what a set computes: 64 hex digits that change with any expression or the version.
+    """Name what a set computes: 64 hex digits that change with any expression, version or code.
 
-    None where that cannot be told of some expression, as ``expression_digests`` says.
+    None where that cannot be told of some expression, as ``expression_digests`` says, and the set
+    does not name its code.
     """
     digests = dict(feature_set.digests)
-    if None in digests.values():
+    if None in digests.values() and feature_set.code is None:
         return None
     return fingerprint(
         {
             "set": feature_set.name,
             "version": feature_set.version,
+            "code": feature_set.code,
             "columns": [feature.name for feature in feature_set.features],
             "expressions": digests,
             "polars": pl.__version__,

@@ -1,46 +1,149 @@
-"""Which language a battle is in, by script and by the commonest words of its prompt.
+"""Which language a text is in, by py3langid.
 
-For counting only: no learner sees it. The core knows no feature set, so it has short lists of its
-own; text that they do not decide is "undecided", never English.
+A text that the library is not sure of is in no language: code, numbers, a word or two. It is never
+taken for English.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
 import polars as pl
 
+from ensemble.battles.language_scores import load_model
+
+if TYPE_CHECKING:
+    from ensemble.plugin.base import IntArray
+
 UNDECIDED = "undecided"
-"""Code, numbers, a few words that no list has, or a language that has no list."""
+"""How ``languages`` names what is in no language, or in one that the library is not sure of."""
 
-_SCRIPTS = {
-    "Japanese": r"[\p{Hiragana}\p{Katakana}]",
-    "Korean": r"\p{Hangul}",
-    "Chinese": r"\p{Han}",
-    "Cyrillic": r"\p{Cyrillic}",
-    "Arabic": r"\p{Arabic}",
-    "Hebrew": r"\p{Hebrew}",
-    "Greek": r"\p{Greek}",
-    "Devanagari": r"\p{Devanagari}",
-    "Thai": r"\p{Thai}",
+LANGUAGES = {
+    "af": "Afrikaans",
+    "ar": "Arabic",
+    "az": "Azerbaijani",
+    "be": "Belarusian",
+    "bg": "Bulgarian",
+    "bn": "Bengali",
+    "ca": "Catalan",
+    "cs": "Czech",
+    "cy": "Welsh",
+    "da": "Danish",
+    "de": "German",
+    "el": "Greek",
+    "en": "English",
+    "es": "Spanish",
+    "et": "Estonian",
+    "eu": "Basque",
+    "fa": "Persian",
+    "fi": "Finnish",
+    "fr": "French",
+    "ga": "Irish",
+    "gu": "Gujarati",
+    "he": "Hebrew",
+    "hi": "Hindi",
+    "hu": "Hungarian",
+    "hy": "Armenian",
+    "id": "Indonesian or Malay",
+    "is": "Icelandic",
+    "it": "Italian",
+    "ja": "Japanese",
+    "ka": "Georgian",
+    "kk": "Kazakh",
+    "km": "Khmer",
+    "kn": "Kannada",
+    "ko": "Korean",
+    "lo": "Lao",
+    "lt": "Lithuanian",
+    "lv": "Latvian",
+    "mk": "Macedonian",
+    "ml": "Malayalam",
+    "mn": "Mongolian",
+    "mr": "Marathi",
+    "my": "Burmese",
+    "ne": "Nepali",
+    "nl": "Dutch",
+    "no": "Norwegian",
+    "pa": "Punjabi",
+    "pl": "Polish",
+    "pt": "Portuguese",
+    "ro": "Romanian",
+    "ru": "Russian",
+    "si": "Sinhala",
+    "sk": "Slovak",
+    "sl": "Slovenian",
+    "sq": "Albanian",
+    "sr": "Serbian, Croatian or Bosnian",
+    "sv": "Swedish",
+    "sw": "Swahili",
+    "ta": "Tamil",
+    "te": "Telugu",
+    "th": "Thai",
+    "tl": "Tagalog",
+    "tr": "Turkish",
+    "uk": "Ukrainian",
+    "ur": "Urdu",
+    "uz": "Uzbek",
+    "vi": "Vietnamese",
+    "zh": "Chinese",
 }
-"""In this order: Japanese is written in Han characters too, among its own."""
+"""Names by ISO 639-1 code. Fewer languages than the library knows: short texts are otherwise taken
+for small relatives of theirs."""
 
-_WORDS = {
-    "English": "the of and to is in that it for with are this be you what how not from have a i",
-    "Spanish": "el los las y en que del una por con para es como su pero al qu\u00e9 un",
-    "French": "le les des et est une du dans pour qui pas sur avec sont au ce vous un la",
-    "German": "der das und ist nicht ein eine zu den mit von auf f\u00fcr sich dem auch wie ich",
-    "Portuguese": "os em que da uma para com n\u00e3o \u00e9 como mais ao dos na seu um o",
-    "Italian": "il di che la e un per sono non con una del della nel gli anche pi\u00f9 si",
-    "Dutch": "de het een van en is dat niet op te zijn voor met wat hoe ik",
-    "Polish": "w nie z jest si\u0119 \u017ce jak dla czy przez oraz od ze jako jego",
-    "Turkish": "ve bir bu i\u00e7in ile ne nas\u0131l da de mi olarak \u00e7ok",
+_VARIETIES = {
+    "ary": "ar",
+    "arz": "ar",
+    "bs": "sr",
+    "hr": "sr",
+    "ms": "id",
+    "nn": "no",
+    "wuu": "zh",
+    "yue": "zh",
 }
-_LEAST_SCRIPT = 0.2
-"""Share of the characters from which a script names the language."""
-_LEAST_WORDS = 0.1
-"""Share of the words that have to be in a list."""
-_CHARACTERS = 1_000
-"""Of a text that are looked at."""
+"""What the library tells apart, and few words do not."""
+_NO_LANGUAGE = "zxx"
+"""The library's class of code, numbers and markup."""
+_LEAST = 0.3
+"""Probability from which a language is named."""
+_READ, _CHARACTERS = 1_000, 80
+"""Characters of a text that are cleaned, and of these those that are identified."""
+_CODE = r"(?s)```.*?(?:```|\z)|`[^`\n]*`|https?://\S+"
+
+RULES = "1"
+"""Raise it when a text may come to be in another language than before."""
+
+
+def code_identity() -> str:
+    """Name the rules of this module and the version of the library."""
+    return f"py3langid {version('py3langid')}, rules {RULES}"
+
+
+def head(text: pl.Expr) -> pl.Expr:
+    """Take the beginning of a text, without code and web addresses: enough to identify it."""
+    prose = text.str.slice(0, _READ).str.replace_all(_CODE, " ")
+    return prose.str.strip_chars().str.slice(0, _CHARACTERS)
+
+
+def identify(texts: pl.Series) -> pl.Series:
+    """Identify the languages of some texts, each by itself.
+
+    Parameters
+    ----------
+    texts
+        String, ``(n,)``; short ones, such as ``head`` gives.
+
+    Returns
+    -------
+    pl.Series
+        String, ``(n,)``: a code of ``LANGUAGES``; null where undecided.
+    """
+    distinct = texts.unique().drop_nulls()
+    codes = _codes(distinct.to_list())
+    known = dict(zip(distinct, codes, strict=True))
+    return pl.Series(texts.name, [known.get(text) for text in texts], dtype=pl.String)
 
 
 def languages(battles: pl.DataFrame) -> pl.Series:
@@ -54,40 +157,40 @@ def languages(battles: pl.DataFrame) -> pl.Series:
     Returns
     -------
     pl.Series
-        String, ``(n,)``: a language, a script, or ``UNDECIDED``.
+        String, ``(n,)``: a name of ``LANGUAGES``, or ``UNDECIDED``.
     """
-    named = _language(battles["prompt"])
+    codes = _of_turns(battles["prompt"])
     # Most prompts decide: responses are longer, and cost more to look at.
-    open_rows = (named == UNDECIDED).arg_true()
-    return named.scatter(open_rows, _language(battles["response_a"].gather(open_rows)))
+    open_rows = codes.is_null().arg_true()
+    codes = codes.scatter(open_rows, _of_turns(battles["response_a"].gather(open_rows)))
+    return codes.replace_strict(LANGUAGES, default=UNDECIDED).alias("language")
 
 
-def _language(turns: pl.Series) -> pl.Series:
-    text = pl.col("turns").list.join("\n", ignore_nulls=True).str.slice(0, _CHARACTERS)
-    texts = turns.alias("turns").to_frame().lazy().select(text=text.str.to_lowercase())
-    column = pl.col("text")
-    named = pl.coalesce(_script(column), _by_words(column), pl.lit(UNDECIDED))
-    return texts.select(language=named).collect().to_series()
+def _of_turns(turns: pl.Series) -> pl.Series:
+    joined = pl.col("turns").list.join("\n", ignore_nulls=True)
+    return identify(turns.alias("turns").to_frame().select(head(joined)).to_series())
 
 
-def _script(text: pl.Expr) -> pl.Expr:
-    """Name the first script that enough of the characters are in; null where none is."""
-    size = text.str.len_chars()
-    found = [
-        pl.when(text.str.count_matches(pattern) > _LEAST_SCRIPT * size).then(pl.lit(name))
-        for name, pattern in _SCRIPTS.items()
+def _codes(texts: list[str]) -> list[str | None]:
+    """Give the code of each text; None where the likeliest language is not likely enough."""
+    if not texts:
+        return []
+    codes, column = _columns()
+    model = load_model((*LANGUAGES, *_VARIETIES, _NO_LANGUAGE))
+    shares = np.zeros((len(texts), len(codes)), dtype=np.float32)
+    np.add.at(shares.T, column, model.probabilities(texts).T)
+    best = shares.argmax(axis=1)
+    sure = shares.max(axis=1) >= _LEAST
+    return [
+        codes[index] if certain and codes[index] in LANGUAGES else None
+        for index, certain in zip(best.tolist(), sure.tolist(), strict=True)
     ]
-    return pl.coalesce(found)
 
 
-def _by_words(text: pl.Expr) -> pl.Expr:
-    """Name the language that most of the words are common in; null where hardly any is."""
-    hits = {
-        name: text.str.count_matches(rf"\b(?:{'|'.join(listed.split())})\b")
-        for name, listed in _WORDS.items()
-    }
-    most = pl.max_horizontal(*hits.values())
-    enough = (most > _LEAST_WORDS * text.str.count_matches(r"\w+")) & (most > 0)
-    return pl.when(enough).then(
-        pl.coalesce([pl.when(count == most).then(pl.lit(name)) for name, count in hits.items()])
-    )
+@lru_cache(maxsize=1)
+def _columns() -> tuple[tuple[str, ...], IntArray]:
+    """Join the columns of one language: codes, and for each label the index of its code."""
+    labels = load_model((*LANGUAGES, *_VARIETIES, _NO_LANGUAGE)).labels
+    codes = (*LANGUAGES, _NO_LANGUAGE)
+    own = [codes.index(_VARIETIES.get(label, label)) for label in labels]
+    return codes, np.array(own, dtype=np.int64)

@@ -221,7 +221,7 @@ def compare(run: Path, names: tuple[str, ...], by: tuple[str, ...], as_json: boo
     is the chosen one), or OTHER_RUN:NAME where that run has the same battles and fold plan.
 
     --by takes the name of a feature column, which is cut into quartiles, or a pattern over columns,
-    of which a row belongs to the largest: 'stop_words_*_prompt', say.
+    of which a row belongs to the largest: 'prompt_in_*', say.
     """
     from ensemble.cli.terminal import show_comparison
     from ensemble.stages.compare import compare_stage

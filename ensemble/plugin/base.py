@@ -250,12 +250,16 @@ class FeatureSet:
         Intermediate columns, by name, that the features share (token lists, say), so that they
         are computed once: expressions as those of features. Sets may have a helper in common by
         giving the same name the same expression.
+    code
+        Where expressions call Python: what names all that the functions do, such as the versions
+        of their libraries. Values of such a set are cached only under it.
     """
 
     name: str
     features: tuple[Feature, ...]
     version: str = "1"
     helpers: Mapping[str, pl.Expr] = field(default_factory=dict)
+    code: str | None = None
 
     def __post_init__(self) -> None:
         names = [feature.name for feature in self.features]
@@ -277,11 +281,12 @@ class FeatureSet:
     def identity(self) -> dict[str, Any]:
         """Say as JSON what a model fitted on the set depends on.
 
-        Its version, its columns with their swaps and signs, and a digest of all expressions, in
-        which one that calls Python counts by its name alone.
+        Its version and code, its columns with their swaps and signs, and a digest of all
+        expressions, in which one that calls Python counts by its name alone.
         """
         return {
             "version": self.version,
+            "code": self.code,
             "columns": [[f.name, f.swap, f.sign] for f in self.features],
             "expressions": fingerprint(dict(self.digests)),
         }

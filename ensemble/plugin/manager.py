@@ -97,7 +97,7 @@ class Manager:
         found = self.feature_sets.get(name)
         known = found.identity()
         if None in found.digests.values():
-            known["code"] = self.feature_sets.entry(name).code()["source"]
+            known["source"] = self.feature_sets.entry(name).code()["source"]
         return known
 
     def plugins(self) -> list[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """Which languages and scripts the texts are in.
 
-A language shows in its commonest words. The lists are short and made of words that few of the
-other languages have; Chinese, Japanese, Korean and Arabic show in their scripts.
+Languages are identified on the beginning of a text (``ensemble.battles.language``); scripts are
+counted in all of it.
 """
 
 from __future__ import annotations
@@ -11,39 +11,43 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ensemble.battles.language import LANGUAGES, code_identity
 from ensemble.plugin.base import FeatureSet
-from ensemble_features.sides import PROMPT, on, share, sided
-from ensemble_features.text import foreign, needed, text, words
+from ensemble_features.sides import PROMPT, on, share, sided, symmetric
+from ensemble_features.text import foreign, language, needed, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ensemble.plugin.base import Feature
 
-_STOP_WORDS = {
-    "english": "the of and to is in that it for with are this be you can on as not from have",
-    "spanish": "el los las y en que del una por con para es como m\u00e1s su pero lo al",
-    "french": "le les des et est une du dans pour qui pas sur avec sont au ce vous nous plus",
-    "german": "der das und ist nicht ein eine zu den mit von auf f\u00fcr sich dem auch",
-    "portuguese": "os em que da uma para com n\u00e3o \u00e9 como mais ao dos na s\u00e3o seu",
-    "italian": "il di che la e un per sono non con una del della nel gli anche pi\u00f9 si",
-    "russian": "\u0438 \u0432 \u043d\u0435 \u043d\u0430 \u0447\u0442\u043e \u0441 "
-    "\u043f\u043e \u044d\u0442\u043e \u043a\u0430\u043a \u0434\u043b\u044f \u0438\u0437 "
-    "\u0438\u043b\u0438 \u043a \u043e\u0442 \u0442\u043e",
-}
+_PROMPTS = (
+    *("en", "zh", "ru", "es", "fr", "de", "pt", "it", "ja", "ko"),
+    *("vi", "pl", "tr", "ar", "id", "fa", "uk", "th", "hi", "nl"),
+)
+"""Languages that prompts are most often in, each with a column of its own."""
 _SCRIPTS = {
     "cyrillic": r"\p{Cyrillic}",
     "han": r"\p{Han}",
     "kana": r"[\p{Hiragana}\p{Katakana}]",
     "hangul": r"\p{Hangul}",
     "arabic": r"\p{Arabic}",
+    "devanagari": r"\p{Devanagari}",
+    "thai": r"\p{Thai}",
 }
 
 
-def _stop_word_share(language: str, column: str) -> pl.Expr:
-    known = _STOP_WORDS[language].split()
-    hits = words(column).list.eval(pl.element().is_in(known)).list.sum()
-    return share(hits, words(column).list.len())
+def _is_in(code: str, column: str) -> pl.Expr:
+    return language(column) == code
+
+
+def _is_known(column: str) -> pl.Expr:
+    """Whether a language was told; undefined where there is no text."""
+    return pl.when(text(column).is_not_null()).then(language(column).is_not_null())
+
+
+def _same_language(column: str) -> pl.Expr:
+    return language(column) == language(PROMPT)
 
 
 def _script_share(script: str, column: str) -> pl.Expr:
@@ -51,24 +55,41 @@ def _script_share(script: str, column: str) -> pl.Expr:
     return share(hits, text(column).str.len_chars())
 
 
-def _change(column: str) -> pl.Expr:
-    """Sum the differences from the prompt over all shares; large where the language changes."""
-    names = [f"stop_words_{language}" for language in _STOP_WORDS]
-    names += [f"script_{script}" for script in _SCRIPTS]
+def _script_change(column: str) -> pl.Expr:
+    """Sum the differences from the prompt over all shares; large where the script changes."""
+    names = [f"script_{script}" for script in _SCRIPTS]
     return pl.sum_horizontal(
         [(on(column, name) - on(PROMPT, name)).abs() for name in names], ignore_nulls=False
     )
 
 
 def _all() -> Iterator[Feature]:
-    for language in _STOP_WORDS:
-        yield from sided(
-            f"stop_words_{language}",
-            partial(_stop_word_share, language),
-            f"Share of the words of {{}} that are common {language.title()} words",
-            "share",
-            prompt=True,
+    for code in _PROMPTS:
+        yield symmetric(
+            f"prompt_in_{code}",
+            _is_in(code, PROMPT),
+            f"Whether the prompt is in {LANGUAGES[code]}, undefined where undecided",
+            "0 or 1",
         )
+    yield from sided(
+        "language_known",
+        _is_known,
+        "Whether the language of {} could be identified (code and single words are in none)",
+        "0 or 1",
+        prompt=True,
+    )
+    yield from sided(
+        "same_language",
+        _same_language,
+        "Whether {} is in the prompt's language, undefined where either is undecided",
+        "0 or 1",
+    )
+    yield from sided(
+        "in_english",
+        partial(_is_in, "en"),
+        "Whether {} is in English, undefined where undecided",
+        "0 or 1",
+    )
     for script in _SCRIPTS:
         yield from sided(
             f"script_{script}",
@@ -78,14 +99,16 @@ def _all() -> Iterator[Feature]:
             prompt=True,
         )
     yield from sided(
-        "language_change",
-        _change,
-        "Sum of absolute differences of all stop-word and script shares between the prompt and {}",
+        "script_change",
+        _script_change,
+        "Sum of absolute differences of all script shares between the prompt and {}",
         "share",
     )
 
 
 _FEATURES = tuple(_all())
 
-FEATURE_SET = FeatureSet("language", _FEATURES, helpers=needed(_FEATURES))
-"""Stop-word shares of seven languages, shares of five scripts, and changes of language."""
+FEATURE_SET = FeatureSet(
+    "language", _FEATURES, version="2", helpers=needed(_FEATURES), code=code_identity()
+)
+"""The prompt's language, whether the responses are in it, and shares of seven scripts."""

@@ -12,7 +12,7 @@ from ensemble_features.sides import (
     sided,
     symmetric,
 )
-from ensemble_features.text import last, needed, text, words
+from ensemble_features.text import last, needed, text, word_count
 
 
 def _chars(column: str) -> pl.Expr:
@@ -23,13 +23,15 @@ def _last_chars(column: str) -> pl.Expr:
     return last(column).str.len_chars()
 
 
-def _words(column: str) -> pl.Expr:
-    return words(column).list.len()
-
-
 _FEATURES = (
     *sided("chars", _chars, "Characters in all turns of {}", "count", prompt=True),
-    *sided("words", _words, "Words in all turns of {}", "count", prompt=True),
+    *sided(
+        "words",
+        word_count,
+        "Words in all turns of {}, estimated where no spaces part them",
+        "count",
+        prompt=True,
+    ),
     *sided("last_chars", _last_chars, "Characters in the last turn of {}", "count", prompt=True),
     antisymmetric(
         "chars_log_ratio", log_ratio("chars"), "ln((1 + chars_a) / (1 + chars_b))", "natural log"
@@ -57,5 +59,5 @@ _FEATURES = (
     ),
 )
 
-FEATURE_SET = FeatureSet("length", _FEATURES, helpers=needed(_FEATURES))
+FEATURE_SET = FeatureSet("length", _FEATURES, version="2", helpers=needed(_FEATURES))
 """Characters and words of prompt and responses, differences and ratios."""

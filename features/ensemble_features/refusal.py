@@ -1,6 +1,7 @@
 """Phrases by which a response refuses, apologizes, hedges, or falls out of its role.
 
-Phrases are looked for in the text in lower case with plain apostrophes.
+Phrases are looked for in the text in lower case with plain apostrophes. Those of ``phrases`` are in
+many languages, the others in English.
 """
 
 from __future__ import annotations
@@ -9,27 +10,39 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ensemble.plugin.base import FeatureSet
+from ensemble_features.phrases import PHRASES, Phrases
 from ensemble_features.sides import sided
 from ensemble_features.text import lower, needed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import polars as pl
+
+_BEGIN = r"(?:^|[^\p{L}\p{M}\p{N}_])"
+_ASCII_BOUNDARY = r"(?-u:\b)"
+"""Unicode's word boundaries take many times as long."""
+
+
+def _in_all_languages(pattern_of: Callable[[Phrases], str]) -> str:
+    """Join the patterns of all languages."""
+    spaced = "|".join(pattern_of(one) for one in PHRASES.values() if one.spaced)
+    others = "|".join(pattern_of(one) for one in PHRASES.values() if not one.spaced)
+    return f"{_BEGIN}(?:{spaced})|{others}"
+
 
 _PHRASES = {
     "ai_mentions": (
-        r"\bas an? (?:ai|artificial intelligence|(?:large )?language model|assistant)\b"
-        r"|\bi(?:'m| am) (?:just |only )?an? (?:ai|(?:large )?language model)\b",
-        'Times {} calls itself an AI ("as an AI language model")',
+        _in_all_languages(lambda phrases: phrases.identity),
+        'Times {} calls itself an AI ("as an AI language model"), in any of 19 languages',
     ),
     "refusals": (
-        r"\bi (?:cannot|can't|can not|won't|will not|am unable to|am not able to|don't feel"
-        r" comfortable)\b|\bi'm (?:unable|not able|not comfortable)\b|\bagainst my (?:guidelines"
-        r"|programming)\b|\bnot (?:appropriate|ethical) to\b",
-        'Phrases of refusal in {} ("I cannot", "I\'m unable")',
+        _in_all_languages(Phrases.refusal),
+        'Phrases of refusal in {} ("I cannot help", "I\'m unable to"), in any of 19 languages',
     ),
     "apologies": (
-        r"\b(?:sorry|apologize|apologies|apologise)\b",
-        'Words of apology in {} ("sorry", "I apologize")',
+        _in_all_languages(lambda phrases: phrases.apology),
+        'Words of apology in {} ("sorry", "I apologize"), in any of 19 languages',
     ),
     "ignorance": (
         r"\bi (?:do not|don't) (?:have|know|understand)\b|\b(?:not enough|need more|more)"
@@ -58,7 +71,7 @@ _PHRASES = {
 
 
 def _count(pattern: str, column: str) -> pl.Expr:
-    return lower(column).str.count_matches(pattern)
+    return lower(column).str.count_matches(pattern.replace(r"\b", _ASCII_BOUNDARY))
 
 
 _FEATURES = tuple(
@@ -67,5 +80,5 @@ _FEATURES = tuple(
     for feature in sided(name, partial(_count, pattern), description, "count")
 )
 
-FEATURE_SET = FeatureSet("refusal", _FEATURES, helpers=needed(_FEATURES))
+FEATURE_SET = FeatureSet("refusal", _FEATURES, version="2", helpers=needed(_FEATURES))
 """Refusals, apologies, hedges, courtesies, and leaked chat markup."""

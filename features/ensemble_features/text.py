@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ensemble.battles.language import head, identify
 from ensemble_features.sides import PROMPT, RESPONSE_A, RESPONSE_B
 
 if TYPE_CHECKING:
@@ -22,6 +23,18 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import Feature
 
 _COLUMNS = (PROMPT, RESPONSE_A, RESPONSE_B)
+_KATAKANA = r"\p{Katakana}\x{30FC}\x{FF70}"
+"""With the mark of a long vowel. Words of foreign origin: a run of them counts as one."""
+_IDEOGRAPHS = r"\p{Han}\p{Hiragana}"
+_ABUGIDAS = r"\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+"""Scripts of South-East Asia. Vowels and tones are marks on the letter before them."""
+_LETTER = rf"[[{_ABUGIDAS}]&&[\w--[\p{{M}}\p{{Nd}}]]]"
+_WORD = (
+    rf"[\w--[{_KATAKANA}{_IDEOGRAPHS}{_ABUGIDAS}]]+|[{_KATAKANA}]+|[{_IDEOGRAPHS}]"
+    rf"|{_LETTER}\p{{M}}*|[[{_ABUGIDAS}]&&\p{{Nd}}]+"
+)
+_IDEOGRAPHS_A_WORD, _LETTERS_A_WORD = 1.5, 3.0
+"""Where no spaces part words: ``benchmarks/languages.py`` measures them against hand counts."""
 _MIX = 0x9E3779B97F4A7C15
 """Odd 64-bit multiplier (the golden ratio's) that makes the hash of an n-gram depend on order."""
 
@@ -42,8 +55,16 @@ def lower(column: str) -> pl.Expr:
 
 
 def words(column: str) -> pl.Expr:
-    r"""Give the words (``\w+``) of the text in lower case, in order, List(String)."""
+    r"""Give the words of the text in lower case, in order, List(String).
+
+    Runs of ``\w``; in scripts without spaces between words, single characters.
+    """
     return pl.col(f"words:{column}")
+
+
+def word_count(column: str) -> pl.Expr:
+    """Count the words of the text, Float64; estimated in scripts without spaces between words."""
+    return pl.col(f"word-count:{column}")
 
 
 def grams(column: str, n: int) -> pl.Expr:
@@ -66,6 +87,11 @@ def foreign(column: str) -> pl.Expr:
     return pl.col(f"foreign:{column}")
 
 
+def language(column: str) -> pl.Expr:
+    """Give the language of the text, a code of ``LANGUAGES``; null where undecided."""
+    return pl.col(f"language:{column}")
+
+
 def needed(features: Iterable[Feature]) -> Mapping[str, pl.Expr]:
     """Collect the helpers that features rest on, with those that these rest on in turn."""
     found: dict[str, pl.Expr] = {}
@@ -86,7 +112,9 @@ def _helpers(column: str) -> dict[str, pl.Expr]:
         "last": turns.list.last(),
         "lower": text(column).str.to_lowercase().str.replace_all("\u2019", "'", literal=True),
         "foreign": text(column).str.replace_all(r"[\x00-\x7F]+", ""),
-        "words": lower(column).str.extract_all(r"\w+"),
+        "language": head(text(column)).map_batches(identify, return_dtype=pl.String),
+        "words": lower(column).str.extract_all(_WORD),
+        "word-count": _word_count(column),
         "1-grams": words(column).list.eval(pl.element().hash()),
         # Multiplication wraps around, which is what a hash wants.
         "2-grams": _but_last(one, 1) * _MIX + one.list.slice(1),
@@ -94,6 +122,17 @@ def _helpers(column: str) -> dict[str, pl.Expr]:
     }
     sets = {f"{n}-gram-set": grams(column, n).list.unique() for n in (1, 2, 3)}
     return {f"{kind}:{column}": expression for kind, expression in (tokens | sets).items()}
+
+
+def _word_count(column: str) -> pl.Expr:
+    """Take as many of the single characters for a word as a word has on average."""
+    single = (
+        (f"[{_IDEOGRAPHS}]", 1 - 1 / _IDEOGRAPHS_A_WORD),
+        (_LETTER, 1 - 1 / _LETTERS_A_WORD),
+    )
+    too_many = [foreign(column).str.count_matches(pattern) * excess for pattern, excess in single]
+    count = words(column).list.len()
+    return pl.max_horizontal((count - pl.sum_horizontal(too_many)).round(), count.clip(0, 1))
 
 
 def _common(one: str, other: str, n: int) -> pl.Expr:

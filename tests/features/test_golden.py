@@ -137,18 +137,6 @@ def test_a_lone_dollar_sum_is_not_latex() -> None:
     assert got["latex_b"] == 4
 
 
-def test_scripts_and_languages_are_told_apart() -> None:
-    got = columns(
-        ["\u043a\u0430\u043a \u044d\u0442\u043e"],
-        ["\u0438 \u0432 \u043d\u0435"],
-        ["the end of it"],
-    )
-    assert got["stop_words_russian_prompt"] == got["stop_words_russian_a"] == 1
-    assert got["stop_words_english_b"] == pytest.approx(3 / 4)
-    assert got["script_cyrillic_b"] == 0
-    assert got["language_change_a"] < got["language_change_b"]
-
-
 def test_characters_outside_the_basic_plane_count_once() -> None:
     got = columns(["\U0001f600"], ["\U0001f600\ufffd"], ["a"])
     assert got["chars_prompt"] == 1

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import ensemble_plugins
 from ensemble.battles.features import FeatureMatrix, compute_features
 from ensemble.battles.swap import swap_battles
+from ensemble.storage.json_files import read_json
 from ensemble_features.catalog import FAMILIES, feature_sets, markdown_table
 
 if TYPE_CHECKING:
@@ -27,7 +28,22 @@ Turns = list[str | None]
 
 # Any text that UTF-8 can hold, mixed with what the columns look for.
 pieces = st.sampled_from(
-    ["**a**", "\n- ", "\n1. ", "\n# ", "```", "|", "$$", "\\(", "http://", '"', "I'm sorry", "the "]
+    [
+        "**a**",
+        "\n- ",
+        "\n1. ",
+        "\n# ",
+        "```",
+        "|",
+        "$$",
+        "\\(",
+        "http://",
+        '"',
+        "I'm sorry",
+        "the ",
+        "\u597d\u3002",
+        "\u0e01\u0e34",
+    ]
 )
 texts = st.lists(st.one_of(st.text(max_size=12), pieces), max_size=6).map("".join)
 turns = st.lists(st.one_of(st.none(), texts), max_size=3)
@@ -99,6 +115,8 @@ def test_every_column_is_somewhere_defined_and_not_constant() -> None:
         '| a | b |\nplease note\nnot sure\n### Human: \n$$ https://a.b "q" '
         "El les und que che \u0438 \u592a\u306f\uc774\u0634 e\u0301",
     )
+    known = read_json(Path(__file__).with_name("languages.json"))["languages"]
+    prompts = [item["texts"][0]["text"] for item in known.values()]
     asks = "Write code: explain 1 + 1, list ideas, be brief, act as a poet"
     frame = table(
         [
@@ -116,6 +134,13 @@ def test_every_column_is_somewhere_defined_and_not_constant() -> None:
             (["one two three four"], ["say one two three"], ["nothing of it four"]),
             (["x", "y"], ["p", None], ["q", "r"]),
             (["x", "y"], ["ends with a mark.", "and here."], ["a cut-off", "b"]),
+            (["x"], ["Sorry, I cannot help you with that."], ["\u0915\u093e \u0e01\u0e34"]),
+            (["\u0915\u093e \u0e01\u0e34"], ["Here is what you asked for, in short."], ["x"]),
+            *(
+                (["17 * 3", prompt], [other], [prompt])
+                for prompt in prompts
+                for other in prompts[:2]
+            ),
         ]
     )
     matrix = compute(pl.concat([frame, swap_battles(frame)]))

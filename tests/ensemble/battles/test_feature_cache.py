@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -145,6 +146,17 @@ def test_what_calls_python_is_never_kept(name: str, place: str, tmp_path: Path) 
     assert definition(calls) is None
     compute_features(THREE[:1], [calls], cache_directory=tmp_path)
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_what_calls_python_is_kept_where_the_set_names_its_code(tmp_path: Path) -> None:
+    calls = single("x", PYTHON["batches"])
+    named = [replace(calls, code=code) for code in ("measure 1", "measure 2")]
+    assert len({definition(one) for one in named}) == 2
+    assert named[0].identity() != named[1].identity()
+    for number, one in enumerate(named, start=1):
+        first = compute_features(THREE, [one], cache_directory=tmp_path)
+        assert same(compute_features(THREE, [one], cache_directory=tmp_path), first)
+        assert len(list(tmp_path.rglob("*.parquet"))) == number
 
 
 def test_a_python_function_with_another_body_is_computed_anew(

@@ -54,7 +54,7 @@ def test_turns_lengths_and_distinct_prompts() -> None:
         ("Wie kann ich das Klavier lernen und nicht aufgeben?", "German"),
         ("Jak najlepiej uczyć się gry na pianinie i czy jest to trudne?", "Polish"),
         ("I want to do it, what to do to do it?", "English"),
-        ("Как лучше всего научиться играть на пианино?", "Cyrillic"),
+        ("Как лучше всего научиться играть на пианино?", "Russian"),
         ("ピアノを学ぶ最良の方法は何ですか", "Japanese"),
         ("学习钢琴的最佳方法是什么", "Chinese"),
     ],
