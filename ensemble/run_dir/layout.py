@@ -5,10 +5,11 @@
     RUN/
       config.toml               as resolved
       battles.parquet           clusters.parquet  duplicates.parquet  battles.json
+      corrections.parquet
       folds.parquet             folds.json
       learners/<name>/<fit>/    oof.parquet  test.parquet  train_ids.parquet  model/  manifest.json
       stack/                    candidates.json  verdict.json  oof.parquet  model/  manifest.json
-      tries/  sources/  comparisons/
+      tries/  sources/  comparisons/  review/  review.csv  review.json
       submission.csv            submission.json
       audit.json  report.html  kept.json  truth.json  events.jsonl
       cache/  checkpoints/  .lock
@@ -21,6 +22,8 @@ LOCK = ".lock"
 EVENTS = "events.jsonl"
 
 BATTLES, CLUSTERS, DUPLICATES = "battles.parquet", "clusters.parquet", "duplicates.parquet"
+CORRECTIONS = "corrections.parquet"
+"""Labels that training takes in place of others; there where a source has a list of them."""
 BATTLES_RECORD = "battles.json"
 """What ``prepare`` says of the three tables."""
 FOLDS, FOLDS_RECORD = "folds.parquet", "folds.json"
@@ -43,6 +46,8 @@ REPORT, REPORT_RECORD = "report.html", "cache/report.json"
 TRUTH = "truth.json"
 """What only a generated data set can know of its labels."""
 COMPARISONS, STUDIES = "comparisons", "sources"
+REVIEW, REVIEW_LIST, REVIEW_RECORD = "review", "review.csv", "review.json"
+"""Fits that labels are measured with, the list of doubtful ones, and what is known of them."""
 CACHE, CHECKPOINTS = "cache", "checkpoints"
 
 RUN_MARKS = (LOCK, BATTLES_RECORD)
