@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from ensemble.audit.audit import audit
+from ensemble.audit.audit import audit_run
 from ensemble.battles.corrections import counts_of, excluded, read_corrections
 from ensemble.battles.staleness import compare_sources
 from ensemble.errors import ArtifactError, ConfigError, DataError
@@ -91,7 +91,7 @@ def test_training_learns_what_a_list_says_and_scores_stay(project: SimpleNamespa
         assert set(stored[0]) - set(stored[1]) == set(stored[0]) & {"arena-1"}
         oof = read_table(after / f"learners/p/fold-{fold}/oof.parquet")["id"]
         assert oof.equals(read_table(before / f"learners/p/fold-{fold}/oof.parquet")["id"])
-    assert audit(after).state == "passed"
+    assert audit_run(after).state == "passed"
 
 
 def test_a_learner_is_given_the_labels_of_the_list(
@@ -116,7 +116,6 @@ def test_a_changed_list_is_another_run(project: SimpleNamespace) -> None:
     path.write_text("id,action\narena-7,exclude\n")
     assert compare_sources(config) == (["labels of arena"], [])
     again = run(config)
-    assert "arena-1" in set(read_table(again / "learners/p/refit/train_ids.parquet")["id"]) or True
     assert open_workspace(config).corrections is not None
     path.unlink()
     assert compare_sources(config) == ([], ["labels of arena"])
