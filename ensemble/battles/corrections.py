@@ -17,7 +17,7 @@ from ensemble.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ensemble.config.settings import Config
+    from ensemble.config.settings import Config, Source
 
 KEEP, EXCLUDE = "keep", "exclude"
 LABELS = {"a": (1.0, 0.0, 0.0), "b": (0.0, 1.0, 0.0), "tie": (0.0, 0.0, 1.0)}
@@ -97,14 +97,19 @@ def corrections_of(config: Config, battles: pl.DataFrame) -> pl.DataFrame | None
     lists = [source for source in config.sources if source.labels is not None]
     if not lists:
         return None
-    return pl.concat(
-        read_corrections(
-            Path(str(source.labels)),
-            source.name,
-            battles.filter(pl.col("source") == source.name)["id"],
+    return pl.concat(_list_of(source, battles) for source in lists)
+
+
+def _list_of(source: Source, battles: pl.DataFrame) -> pl.DataFrame:
+    path, ids = Path(str(source.labels)), battles.filter(pl.col("source") == source.name)["id"]
+    found = read_corrections(path, source.name, ids)
+    if len(ids) and excluded(ids, found).all():
+        raise DataError(
+            f"the list leaves no row of source {source.name} to learn from",
+            where=str(path),
+            hint='exclude fewer rows, or give the source role = "ignore"',
         )
-        for source in lists
-    )
+    return found
 
 
 def corrected(rows: pl.DataFrame, corrections: pl.DataFrame | None) -> pl.DataFrame:

@@ -13,7 +13,6 @@ from ensemble.battles.prepare import read_battles, read_clusters
 from ensemble.compare.candidates import read_one
 from ensemble.compare.runs import read_compared
 from ensemble.config.load import load_run_config
-from ensemble.errors import ArtifactError
 from ensemble.review.find import (
     REASONS,
     contradicted_by_duplicates,
@@ -21,6 +20,7 @@ from ensemble.review.find import (
     identical_answers,
 )
 from ensemble.review.text import with_texts
+from ensemble.run_dir.layout import STACK
 from ensemble.storage.json_files import write_text
 
 if TYPE_CHECKING:
@@ -133,11 +133,7 @@ def keep_actions(found: Review, path: Path) -> Review:
 
 
 def _predictions(compared: ComparedRun, by: str | None) -> Candidate | None:
-    config = load_run_config(compared.run)
-    try:
-        found = read_one(compared, config, by or CHOSEN)
-    except ArtifactError:
-        if by is not None:
-            raise
-        return None  # no stack yet: duplicates and identical answers need none
+    if by is None and not (compared.run / STACK).exists():
+        return None  # duplicates and identical answers need no predictions
+    found = read_one(compared, load_run_config(compared.run), by or CHOSEN)
     return found if np.isfinite(found.probabilities).any() else None

@@ -115,7 +115,7 @@ def test_a_changed_list_is_another_run(project: SimpleNamespace) -> None:
     assert compare_sources(config) == ([], [])
     path.write_text("id,action\narena-7,exclude\n")
     assert compare_sources(config) == (["labels of arena"], [])
-    again = run(config)
+    run(config)
     assert open_workspace(config).corrections is not None
     path.unlink()
     assert compare_sources(config) == ([], ["labels of arena"])

@@ -105,7 +105,7 @@ def test_a_list_is_scored_on_all_rows_with_their_own_labels(
     found = measure_list(project.config(), path, "p", lambda _: None)
     assert found["rows"] == {"excluded": 0, "relabeled": 60}
     assert found["scored_rows"] == 60
-    assert found["gain"]["mean"] < -1
+    assert found["gain"]["mean"] < -0.3
     assert found["exact"] is False
 
 
