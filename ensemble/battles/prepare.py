@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ensemble.battles.corrections import corrections_of, counts_of
 from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.embeddings import PARAPHRASE, read_embeddings
 from ensemble.battles.loading import combine, load_battles
@@ -25,19 +26,19 @@ from ensemble.plugin.code import told_difference
 from ensemble.plugin.manager import get_manager
 from ensemble.redact import mask_text, without_secrets
 from ensemble.run_dir.battles_record import BadRow, BattlesRecord, SourceRecord, VectorsRecord
-from ensemble.run_dir.layout import BATTLES, BATTLES_RECORD, CLUSTERS, DUPLICATES
+from ensemble.run_dir.layout import BATTLES, BATTLES_RECORD, CLUSTERS, CORRECTIONS, DUPLICATES
 from ensemble.run_dir.tables import read_table, write_table
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import read_checksummed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ensemble.battles.embeddings import Embeddings
     from ensemble.battles.loading import Loaded
     from ensemble.config.settings import Config, Folds, Reading
 
-VERSION = 8
+VERSION = 9
 """Raise it when the same files come to give other battles or clusters, or another summary."""
 
 _HINT = "run `ensemble prepare CONFIG`"
@@ -77,16 +78,19 @@ def prepare(config: Config, tell: Callable[[str], None] = lambda _: None) -> boo
     hashes = [None if at in early else _hash_file(r.path, "path") for at, r in enumerate(readings)]
     tables = {place: _hash_loaded(loaded) for place, loaded in early.items()}
     vectors = config.folds.embeddings and _hash_file(config.folds.embeddings, "folds.embeddings")
-    made_by = prepared_by(config, hashes, tables, vectors)
+    lists = hash_lists(config)
+    made_by = prepared_by(config, hashes, tables, vectors, lists)
     why = _why_again(run, made_by)
     if why is None:
         return False
     if why:
         tell(why)
     loaded = [early.get(place) or _load(item) for place, item in enumerate(readings)]
-    files, told, content = _write_tables(run, loaded, config.folds)
+    battles = combine(loaded)
+    corrections = corrections_of(config, battles)
+    files, told, content = _write_tables(run, battles, corrections, config.folds)
     sources = [
-        _describe(reading, rows, digest, tables.get(place))
+        _describe(reading, rows, digest, tables.get(place), corrections)
         for place, (reading, rows, digest) in enumerate(zip(readings, loaded, hashes, strict=True))
     ]
     embeddings = None
@@ -110,6 +114,7 @@ def prepared_by(
     hashes: Sequence[str | None],
     tables: Mapping[int, str],
     embeddings: str | None,
+    lists: Mapping[str, str],
 ) -> dict[str, Any]:
     """Say as JSON all that decides which battles a config gives.
 
@@ -123,6 +128,8 @@ def prepared_by(
         SHA-256 of what the loader makes of each of the latter, by its place.
     embeddings
         SHA-256 of the file of vectors; None where there is none.
+    lists
+        SHA-256 of each source's list of labels, by its name.
     """
     return {
         "version": VERSION,
@@ -130,8 +137,20 @@ def prepared_by(
         "files": list(hashes),
         "tables": [tables[place] for place in sorted(tables)],
         "embeddings": embeddings,
+        "labels": dict(lists),
         "loaded_by": [_loaded_by(reading) for reading in config.readings()],
     }
+
+
+def hash_lists(config: Config) -> dict[str, str]:
+    """Name the lists of labels of all sources that have one, by source: 64 hex digits each.
+
+    Raises
+    ------
+    DataError
+        A file cannot be read.
+    """
+    return {s.name: _hash_file(s.labels, "labels") for s in config.sources if s.labels is not None}
 
 
 def hash_table(reading: Reading) -> str:
@@ -151,12 +170,13 @@ def prepared_settings(config: Config) -> dict[str, Any]:
     Neither a source's place nor what training makes of its rows is in it, so that a run can move
     with its files, and other weights leave the battles as they are.
     """
-    apart = {"path", "weight", "share", "reweight", "logit_adjustment", "pseudo_labelers"}
+    apart = {"path", "weight", "share", "reweight", "logit_adjustment", "pseudo_labelers", "labels"}
     folds = config.folds
     return {
         "near_duplicate_threshold": folds.near_duplicate_threshold,
         "embedding_threshold": folds.embedding_threshold if folds.embeddings else None,
         "readings": [_settings_of(reading, apart) for reading in config.readings()],
+        "labels": [source.name for source in config.sources if source.labels is not None],
     }
 
 
@@ -189,6 +209,17 @@ def read_clusters(run: Path) -> pl.DataFrame:
 def read_pairs(run: Path) -> pl.DataFrame:
     """Read the verified duplicate pairs; errors as ``read_battles``."""
     return _read(run, DUPLICATES)
+
+
+def read_stored_corrections(run: Path) -> pl.DataFrame | None:
+    """Read the labels that training takes in place of others: ``CORRECTION_SCHEMA``, or None.
+
+    Raises
+    ------
+    ArtifactError
+        As ``read_battles``.
+    """
+    return _read(run, CORRECTIONS) if CORRECTIONS in read_summary(run).files else None
 
 
 def read_summary(run: Path) -> BattlesRecord:
@@ -244,6 +275,7 @@ def _told_changes(summary: BattlesRecord, made_by: dict[str, Any]) -> Iterator[s
         "files": "a file has changed",
         "tables": "what a loader reads has changed",
         "embeddings": "the vectors have changed",
+        "labels": "a list of labels has changed",
     }
     yield from (told for name, told in kinds.items() if before.get(name) != made_by[name])
 
@@ -263,28 +295,30 @@ def embeddings_of(folds: Folds) -> Embeddings | None:
 
 
 def _write_tables(
-    run: Path, loaded: Iterable[Loaded], folds: Folds
+    run: Path, battles: pl.DataFrame, corrections: pl.DataFrame | None, folds: Folds
 ) -> tuple[dict[str, str], dict[str, int] | None, list[str]]:
-    """Write battles, clusters and pairs.
+    """Write battles, clusters, pairs, and corrections where there are any.
 
     Returns
     -------
     tuple
-        The hash of each file; what vectors told; digests of battles and clusters by content.
+        The hash of each file; what vectors told; digests of the others by content.
     """
-    battles = combine(list(loaded))
     embeddings = embeddings_of(folds)
     found = find_duplicates(
         battles, threshold=folds.near_duplicate_threshold, embeddings=embeddings
     )
     tables = {BATTLES: battles, CLUSTERS: found.clusters, DUPLICATES: found.pairs}
+    if corrections is not None:
+        tables[CORRECTIONS] = corrections
     for name, frame in tables.items():
         write_table(run / name, frame)
     told = None
     if embeddings is not None:
         told = _told_by(embeddings, battles["id"], found.pairs, folds)
     files = {name: hash_file(run / name) for name in tables}
-    return files, told, [_hash_rows(battles), _hash_rows(found.clusters)]
+    apart = [] if corrections is None else [_hash_rows(corrections)]
+    return files, told, [_hash_rows(battles), _hash_rows(found.clusters), *apart]
 
 
 def _told_by(
@@ -394,11 +428,16 @@ def _shares_before(loaded: Loaded) -> tuple[float, ...] | None:
 
 
 def _describe(
-    reading: Reading, loaded: Loaded, file_hash: str | None, table: str | None
+    reading: Reading,
+    loaded: Loaded,
+    file_hash: str | None,
+    table: str | None,
+    corrections: pl.DataFrame | None,
 ) -> SourceRecord:
-    battles = loaded.battles
+    battles, name = loaded.battles, getattr(reading, "name", TEST_SOURCE)
     return SourceRecord(
-        name=getattr(reading, "name", TEST_SOURCE),
+        name=name,
+        corrected=counts_of(corrections, name),
         role=getattr(reading, "role", TEST_ROLE),
         path=mask_text(reading.path),
         sha256=file_hash,

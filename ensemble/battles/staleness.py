@@ -13,10 +13,12 @@ from ensemble.run_dir.layout import BATTLES_RECORD
 from ensemble.storage.hashing import fingerprint, hash_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ensemble.config.settings import Config, Reading
     from ensemble.run_dir.battles_record import BattlesRecord
 
-VECTORS = "folds.embeddings"
+VECTORS = "vectors"
 """Names the file of vectors among the sources."""
 _HINT = "run `ensemble prepare CONFIG` again"
 
@@ -59,13 +61,14 @@ def check_sources(config: Config) -> None:
                 where=path,
                 hint=f"{_HINT}, or put the former file back",
             )
-    vectors = config.folds.embeddings
-    if vectors and _vectors_changed(config, read_summary(Path(config.run_dir))):
-        raise ArtifactError(
-            "the file of vectors is not the one that was prepared",
-            where=vectors,
-            hint=f"{_HINT}, or put the former file back",
-        )
+    summary = read_summary(Path(config.run_dir))
+    for what, path, known in _beside_sources(config, summary):
+        if _changed(path, known):
+            raise ArtifactError(
+                f"the file of {what} is not the one that was prepared",
+                where=path,
+                hint=f"{_HINT}, or put the former file back",
+            )
 
 
 def compare_sources(config: Config) -> tuple[list[str], list[str]]:
@@ -76,8 +79,8 @@ def compare_sources(config: Config) -> tuple[list[str], list[str]]:
     tuple[list[str], list[str]]
         Names of the sources whose content is another, and of those that are not here: a run
         directory goes where its sources do not. What a loader reads that is no file is loaded
-        again, as ``prepare`` does; where that fails, it is not here either. :data:`VECTORS` stands
-        for the file of vectors.
+        again, as ``prepare`` does; where that fails, it is not here either. So are the file of
+        vectors and lists of labels.
 
     Raises
     ------
@@ -95,21 +98,36 @@ def compare_sources(config: Config) -> tuple[list[str], list[str]]:
             absent.append(source.name)
         elif now != known:
             changed.append(source.name)
-    if config.folds.embeddings:
-        different = _vectors_changed(config, summary)
+    for what, path, digest in _beside_sources(config, summary):
+        different = _changed(path, digest)
         if different is not False:
-            (absent if different is None else changed).append(VECTORS)
+            (absent if different is None else changed).append(what)
     _check_key(config, summary)
     return changed, absent
 
 
-def _vectors_changed(config: Config, summary: BattlesRecord) -> bool | None:
-    """Say whether the file of vectors is another than was prepared; None where it is not here."""
+def _beside_sources(
+    config: Config, summary: BattlesRecord
+) -> Iterator[tuple[str, str, str | None]]:
+    """Give the files that battles rest on beside their sources: name, path, hash when prepared."""
+    if config.folds.embeddings:
+        yield VECTORS, config.folds.embeddings, _vectors_of(summary)
+    lists = _lists_of(summary)
+    for source in config.sources:
+        if source.labels is not None:
+            yield f"labels of {source.name}", source.labels, lists.get(source.name)
+
+
+def _changed(path: str, known: str | None) -> bool | None:
+    """Say whether a file is another than was prepared; None where it is not here."""
     try:
-        now = hash_file(Path(str(config.folds.embeddings)))
+        return hash_file(Path(path)) != known
     except OSError:
         return None
-    return now != _vectors_of(summary)
+
+
+def _lists_of(summary: BattlesRecord) -> dict[str, str]:
+    return dict(summary.made_by.get("labels", {}))
 
 
 def _content_of(reading: Reading, *, is_file: bool) -> str | None:
@@ -129,7 +147,7 @@ def _check_key(config: Config, summary: BattlesRecord) -> None:
     hashes = [source.sha256 for source in sources]
     tables = {at: source.table for at, source in enumerate(sources) if source.table}
     try:
-        made_by = prepared_by(config, hashes, tables, _vectors_of(summary))
+        made_by = prepared_by(config, hashes, tables, _vectors_of(summary), _lists_of(summary))
     except EnsembleError as error:  # a loader's plugin is not installed here
         raise ArtifactError(error.message, where=error.where, hint=error.hint) from error
     stored = summary.made_by["loaded_by"]

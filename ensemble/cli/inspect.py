@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -235,6 +235,36 @@ def compare(run: Path, names: tuple[str, ...], by: tuple[str, ...], as_json: boo
         echo_json(outcome)
     else:
         show_comparison(outcome)
+
+
+@cli.command()
+@run_argument
+@click.option("--by", help="Learner or candidate that labels are held against.")
+@click.option("--rows", type=click.IntRange(min=0), default=200, show_default=True)
+@click.option("--output", type=path_type, help="Where the list goes; else review.csv in the run.")
+@click.option("--measure", type=path_type, help="Measure what this list does to the log loss.")
+@click.option("--shares", is_flag=True, help="Measure leaving out the most contradicted rows.")
+@click.option("--learner", help="A learner of the config to measure with; without it, a cheap one.")
+@quiet_option
+@json_option
+def review(run: Path, quiet: bool, as_json: bool, **options: Any) -> None:
+    """List labels worth a second look, and measure what comes of changing them.
+
+    Listed are labels that out-of-fold predictions contradict most (--rows of them, those of the
+    chosen candidate unless --by names another), duplicates that have different labels, and
+    identical answers that are no tie. Fill in the column `action` (exclude, a, b, tie; empty keeps
+    a row), and name the file under the source: `labels = "review.csv"`. It changes what is trained
+    on, and never what is scored. Actions that a list has are kept when it is written again.
+    """
+    from ensemble.cli.terminal_review import show_review
+    from ensemble.stages.review import review_stage
+
+    with only_results():
+        _, record = review_stage(run, display=terminal(quiet=quiet), **options)
+    if as_json:
+        echo_json(record.told())
+    else:
+        show_review(record)
 
 
 @cli.command()

@@ -72,6 +72,11 @@ def read_candidates(compared: ComparedRun, config: Config, names: Sequence[str])
     ]
 
 
+def read_one(compared: ComparedRun, config: Config, name: str) -> Candidate:
+    """Read the predictions of one learner or candidate of the run; errors as ``compare``."""
+    return _read(compared, compared.run, config, name, name)
+
+
 def _place(compared: ComparedRun, config: Config, text: str) -> tuple[Path, Config, str]:
     """Say in which run a name is to be looked up."""
     directory, separator, name = text.rpartition(OTHER)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.config.plugin_files import with_files
+from ensemble.config.settings import Source
 from ensemble.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -102,13 +103,16 @@ def moved(config: Config, now: Path) -> Config:
 
 
 def _inputs(config: Config) -> list[str]:
-    vectors = config.folds.embeddings
-    return [*(reading.path for reading in config.readings()), *([vectors] if vectors else [])]
+    others = [config.folds.embeddings, *(source.labels for source in config.sources)]
+    return [*(reading.path for reading in config.readings()), *filter(None, others)]
 
 
 def _with_paths(config: Config, change: Callable[[str], str]) -> Config:
     def changed(reading: Reading) -> Any:
-        return reading.model_copy(update={"path": change(reading.path)})
+        update = {"path": change(reading.path)}
+        if isinstance(reading, Source) and reading.labels is not None:
+            update["labels"] = change(reading.labels)
+        return reading.model_copy(update=update)
 
     changes: dict[str, Any] = {
         "run_dir": change(config.run_dir),

@@ -64,6 +64,7 @@ class Source(Reading):
     pseudo_labelers: list[Name] = []
     id_prefix: str = ""
     sides: Literal["file", "hash"] = "file"
+    labels: str | None = None
 
     def use(self) -> SourceSettings:
         """Say how its rows are used."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ensemble.battles.corrections import corrected
 from ensemble.battles.held_out import HeldOut
 from ensemble.battles.schema import labels_of, learner_view
 from ensemble.errors import EnsembleError
@@ -113,7 +114,7 @@ class FoldRows:
 
 
 def _take(workspace: Workspace, mask: pl.Series) -> LabeledBattles:
-    rows = workspace.battles.filter(mask)
+    rows = corrected(workspace.battles.filter(mask), workspace.corrections)
     clusters = workspace.plan.frame.filter(mask)["cluster"].to_numpy()
     labels = labels_of(rows)
     without = np.flatnonzero(np.isnan(labels).any(axis=1))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ensemble.battles.corrections import excluded
 from ensemble.battles.folds import TRAINING_ROLES
-from ensemble.battles.prepare import read_battles
+from ensemble.battles.prepare import read_battles, read_stored_corrections
 from ensemble.battles.schema import LABEL_COLUMNS, PSEUDO_ROLE
 from ensemble.battles.source_rows import used_rows
 from ensemble.battles.split import read_current_split
@@ -54,6 +55,9 @@ class Workspace:
         How many threads a fit has, and on which device.
     cache
         Where values of single rows are kept between fits; None is a directory of the run.
+    corrections
+        ``CORRECTION_SCHEMA``: labels that training takes in place of others; None where there are
+        none.
     """
 
     run: Path
@@ -64,6 +68,7 @@ class Workspace:
     seed: int
     execution: Execution
     cache: Path | None = None
+    corrections: pl.DataFrame | None = None
 
     def __post_init__(self) -> None:
         # The plan's masks select battles by position; this is what makes that sound.
@@ -111,7 +116,8 @@ class Workspace:
         fold, roles
             As in ``FoldPlan.training``.
         """
-        return self.plan.training(fold, roles) & used_rows(self.plan.frame, self.uses)
+        may = self.plan.training(fold, roles) & used_rows(self.plan.frame, self.uses)
+        return may & ~excluded(self.battles["id"], self.corrections)
 
     def with_uses(self, uses: Mapping[str, SourceSettings], *, run: Path) -> Workspace:
         """Give a workspace whose sources are used otherwise, to measure what comes of it.
@@ -202,6 +208,7 @@ def _read_workspace(config: Config, run: Path) -> Workspace:
         uses=config.source_uses(),
         seed=config.seed,
         execution=config.execution,
+        corrections=read_stored_corrections(run),
     )
 
 

@@ -32,12 +32,14 @@ from ensemble.run_dir.layout import (
     CANDIDATES,
     FOLDS,
     FOLDS_RECORD,
+    REVIEW_RECORD,
     STACK,
     SUBMISSION,
     TRUTH,
     VERDICT,
 )
 from ensemble.run_dir.record import HINT
+from ensemble.run_dir.review_record import ReviewRecord
 from ensemble.run_dir.stack_records import Candidates, Verdict
 from ensemble.run_dir.truth_record import Truth
 from ensemble.submission.record import submission_fault
@@ -99,6 +101,7 @@ def collect(run: Path) -> Report:
         submission=_unless_damaged(SUBMISSION, lambda: _read_submission(run, asked), damaged),
         comparisons=comparisons,
         studies=studies,
+        review=_unless_damaged(REVIEW_RECORD, lambda: _read_review(run, basis), damaged),
         damaged=damaged,
         left_out=(*left_out, *stale, *outdated),
     )
@@ -137,6 +140,13 @@ def _failures(run: Path, learners: Sequence[str] | None) -> tuple[Failure, ...]:
     """Read why learners of the config are not complete."""
     found = (read_failure(run, name) for name in learners or ())
     return tuple(record.failure for record in found if record is not None)
+
+
+def _read_review(run: Path, basis: RunKey) -> ReviewRecord | None:
+    """Read what is known of the labels; None where it is of other battles or folds."""
+    path = run / REVIEW_RECORD
+    found = ReviewRecord.read_checksummed(path) if path.exists() else None
+    return found if found and (found.plan, found.data) == (basis.plan, basis.data) else None
 
 
 def _read_submission(run: Path, asked: Asked) -> Submission | None:

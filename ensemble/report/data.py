@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ensemble.report.tables import LabelShares
     from ensemble.run_dir.battles_record import BattlesRecord
     from ensemble.run_dir.folds_record import FoldsRecord
+    from ensemble.run_dir.review_record import ReviewRecord
     from ensemble.run_dir.stack_records import Candidates, Interval, Verdict
     from ensemble.run_dir.truth_record import Truth
 
@@ -198,6 +199,7 @@ class Report:
     submission: Submission | None
     comparisons: tuple[dict[str, Any], ...]
     studies: tuple[dict[str, Any], ...]
+    review: ReviewRecord | None
     damaged: dict[str, str]
     left_out: tuple[str, ...]
 

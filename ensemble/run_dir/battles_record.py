@@ -44,6 +44,9 @@ class SourceRecord(Record):
         In sentences.
     bad_rows
         The first of the rows that are left out.
+    corrected
+        How many rows training leaves out (``excluded``) and learns with another label
+        (``relabeled``), where the source has a list of them.
     """
 
     name: str
@@ -59,6 +62,7 @@ class SourceRecord(Record):
     dropped_for: dict[str, int] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     bad_rows: tuple[BadRow, ...] = ()
+    corrected: dict[str, int] = Field(default_factory=dict)
 
 
 class VectorsRecord(Record):

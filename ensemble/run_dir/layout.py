@@ -6,12 +6,13 @@
       config.toml               as resolved
       inputs/<source>.parquet   tables that were given in Python
       battles.parquet           clusters.parquet  duplicates.parquet  battles.json
+      corrections.parquet
       folds.parquet             folds.json
       learners/<name>/          failure.json, where it failed
       learners/<name>/<fit>/    oof.parquet  test.parquet  train_ids.parquet  model/  manifest.json
       stack/                    candidates.json  verdict.json  oof.parquet  model/  manifest.json
       plugins/<digest>/         source of plugins that the config names by a file; manifest.json
-      tries/  sources/  comparisons/
+      tries/  sources/  comparisons/  review/  review.csv  review.json
       submission.csv            submission.json
       audit.json  report.html  kept.json  truth.json  events.jsonl
       cache/  checkpoints/  observers/  .lock
@@ -26,6 +27,8 @@ INPUTS = "inputs"
 """Tables that were given in Python in place of files, one a source."""
 
 BATTLES, CLUSTERS, DUPLICATES = "battles.parquet", "clusters.parquet", "duplicates.parquet"
+CORRECTIONS = "corrections.parquet"
+"""Labels that training takes in place of others; there where a source has a list of them."""
 BATTLES_RECORD = "battles.json"
 """What ``prepare`` says of the three tables."""
 FOLDS, FOLDS_RECORD = "folds.parquet", "folds.json"
@@ -55,6 +58,8 @@ REPORT, REPORT_RECORD = "report.html", "cache/report.json"
 TRUTH = "truth.json"
 """What only a generated data set can know of its labels."""
 COMPARISONS, STUDIES = "comparisons", "sources"
+REVIEW, REVIEW_LIST, REVIEW_RECORD = "review", "review.csv", "review.json"
+"""Fits that labels are measured with, the list of doubtful ones, and what is known of them."""
 CACHE, CHECKPOINTS = "cache", "checkpoints"
 CHECKS = "cache/checks.json"
 """Keys of the learners that have passed the checks before a fit."""

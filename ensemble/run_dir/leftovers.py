@@ -29,9 +29,9 @@ def sweep_temporary(run: Path) -> None:
     ----------
     run
         The run directory. Looked at are itself, ``comparisons``, ``plugins``, ``learners``, each
-        learner's directory, and all of ``cache``, ``sources`` and ``tries``. Links to directories
-        are followed, and only names that writing here makes are touched. Runs may share a cache: in
-        one that is a link, what another run may just be writing is left alone.
+        learner's directory, and all of ``cache``, ``sources``, ``tries`` and ``review``. Links to
+        directories are followed, and only names that writing here makes are touched. Runs may
+        share a cache: in one that is a link, what another run may just be writing is left alone.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def _written_directories(run: Path) -> Iterator[Path]:
     """Give the directories that the toolkit writes to, each before those inside it."""
     learners = run / LEARNERS
     yield from (run, run / COMPARISONS, run / PLUGINS, learners, *_entries(learners))
-    for name in ("cache", "sources", "tries"):
+    for name in ("cache", "sources", "tries", "review"):
         yield from _directories_below(run / name)
 
 

@@ -159,21 +159,9 @@ class Bench:
     def _losses(
         self, workspace: Workspace, scored: pl.DataFrame, seed: int, tell: Callable[[str], None]
     ) -> FloatArray:
-        logits = np.full((len(scored), 3), np.nan)
-        for fold in self.folds:
-            tell(f"seed {seed}, fold {fold}")
-            fit_fold(workspace, self.spec, fold)
-            rows = (scored["fold"] == fold).to_numpy()
-            path = workspace.store.directory(self.spec.name, fold) / OOF
-            logits[rows] = read_logits(path, scored["id"].filter(pl.Series(rows)))
-        if np.isnan(logits).any():
-            raise ArtifactError("scored rows have no prediction", where=str(workspace.run))
-        return row_log_loss(self._labels(scored), softmax(logits))
-
-    def _labels(self, scored: pl.DataFrame) -> FloatArray:
-        battles = self.alone.workspace.battles
-        joined = scored.select("id").join(battles, on="id", how="left", maintain_order="left")
-        return labels_of(joined)
+        return fold_losses(
+            lambda _: workspace, self.spec, scored, lambda text: tell(f"seed {seed}, {text}")
+        )
 
     def clusters(self) -> IntArray:
         """Cluster of each scored row."""
@@ -190,6 +178,45 @@ class Bench:
             "clusters": len(np.unique(self.clusters())),
             "target_rows": len(self.alone.workspace.battles),
         }
+
+
+def fold_losses(
+    workspace_of: Callable[[int], Workspace],
+    spec: LearnerSpec,
+    scored: pl.DataFrame,
+    tell: Callable[[str], None],
+) -> FloatArray:
+    """Fit a learner on folds, and score what it predicts of the rows that each holds out.
+
+    Parameters
+    ----------
+    workspace_of
+        The workspace that a fold is fitted in.
+    spec
+        The learner.
+    scored
+        ``id`` and ``fold`` of the rows that are scored, by the labels that the workspaces have.
+    tell
+        Told which fold is fitted.
+
+    Returns
+    -------
+    FloatArray
+        ``(n,)`` log losses, in the order of ``scored``.
+    """
+    losses = np.full(len(scored), np.nan)
+    for fold in scored["fold"].unique().sort().to_list():
+        tell(f"fold {fold}")
+        workspace = workspace_of(fold)
+        fit_fold(workspace, spec, fold)
+        rows = (scored["fold"] == fold).to_numpy()
+        ids = scored.filter(pl.Series(rows)).select("id")
+        logits = read_logits(workspace.store.directory(spec.name, fold) / OOF, ids["id"])
+        battles = ids.join(workspace.battles, on="id", how="left", maintain_order="left")
+        losses[rows] = row_log_loss(labels_of(battles), softmax(logits))
+    if np.isnan(losses).any():
+        raise ArtifactError("scored rows have no prediction", where=f"learner {spec.name}")
+    return losses
 
 
 class Variants:

@@ -149,13 +149,13 @@ def test_what_calls_python_is_never_kept(name: str, place: str, tmp_path: Path) 
 
 
 def test_what_calls_python_is_kept_where_the_set_names_its_code(tmp_path: Path) -> None:
-    calls = single("x", PYTHON["batches"])
+    calls = single_set("x", PYTHON["batches"])
     named = [replace(calls, code=code) for code in ("measure 1", "measure 2")]
     assert len({definition(one) for one in named}) == 2
     assert named[0].identity() != named[1].identity()
     for number, one in enumerate(named, start=1):
         first = compute_features(THREE, [one], cache_directory=tmp_path)
-        assert same(compute_features(THREE, [one], cache_directory=tmp_path), first)
+        assert same_values(compute_features(THREE, [one], cache_directory=tmp_path), first)
         assert len(list(tmp_path.rglob("*.parquet"))) == number
 
 

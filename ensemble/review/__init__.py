@@ -1,0 +1,1 @@
+"""Labels worth a second look, and what comes of changing them."""

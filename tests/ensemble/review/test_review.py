@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+from ensemble.battles.schema import LABEL_COLUMNS
+from ensemble.cli import cli
+from ensemble.errors import DataError
+from ensemble.oof.workspace import open_workspace
+from ensemble.pipeline import run
+from ensemble.review.effect import SHARES, measure_list, measure_shares
+from ensemble.run_dir.review_record import ReviewRecord
+from ensemble.run_dir.tables import read_table
+from ensemble.stages.review import review_stage
+
+Make = Callable[..., pl.DataFrame]
+
+
+@pytest.fixture
+def place(project: SimpleNamespace) -> Path:
+    return run(project.config())
+
+
+def test_the_list_is_made_from_the_chosen_candidate(place: Path) -> None:
+    found, record = review_stage(place, rows=5)
+    assert record.by == "stack"
+    assert found.counts["predictions disagree"] == 5
+    written = pl.read_csv(place / "review.csv", infer_schema=False)
+    assert written.columns == [
+        "id", "source", "role", "reason", "label", "suggestion", "doubt", "others", "action",
+        "prompt", "response_a", "response_b",
+    ]  # fmt: skip
+    assert set(written["source"]) <= {"arena", "extra"}
+    assert isinstance(json.loads(written["prompt"][0]), list)
+
+
+def test_what_a_person_has_written_is_kept(place: Path) -> None:
+    review_stage(place, rows=5)
+    path = place / "review.csv"
+    written = pl.read_csv(path, infer_schema=False)
+    chosen = written["id"][0]
+    acted = written.with_columns(
+        action=pl.when(pl.col("id") == chosen).then(pl.lit("exclude")).otherwise("action")
+    )
+    pl.concat(
+        [acted, pl.DataFrame({"id": ["arena-59"], "action": ["tie"]})], how="diagonal"
+    ).write_csv(path)
+    review_stage(place, rows=1)
+    again = pl.read_csv(path, infer_schema=False)
+    kept = dict(again.filter(pl.col("action") != "").select("id", "action").iter_rows())
+    assert kept == {chosen: "exclude", "arena-59": "tie"}
+
+
+def test_a_file_of_somebody_else_is_not_written_over(place: Path) -> None:
+    other = place.parent / "notes.csv"
+    other.write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="no column id"):
+        review_stage(place, output=other)
+    assert other.read_text() == "a,b\n1,2\n"
+
+
+def test_before_there_is_a_stack_duplicates_are_listed(project: SimpleNamespace) -> None:
+    from ensemble.stages.prepare import prepare_stage
+    from ensemble.stages.split import split_stage
+    from ensemble.stages.work import working
+
+    config = project.config()
+    with working(config) as reporter:
+        prepare_stage(config, reporter)
+        split_stage(config, reporter)
+    found, record = review_stage(Path(config.run_dir))
+    assert record.by is None
+    assert found.counts["predictions disagree"] == 0
+
+
+def test_rows_that_a_fold_leaves_out_are_chosen_without_it(
+    project: SimpleNamespace, place: Path
+) -> None:
+    found = measure_shares(project.config(), "p", lambda _: None)
+    assert [one["share"] for one in found["shares"]] == list(SHARES)
+    fits = place / "review" / "pairs" / "seed-0" / "learners" / "p"
+    held_out = open_workspace(project.config()).plan.frame
+    folds = {k: set(held_out.filter(pl.col("fold") == k)["id"]) for k in range(3)}
+    for one in range(3):
+        for other in range(one + 1, 3):
+            trained = set(read_table(fits / f"pair-{one}-{other}" / "train_ids.parquet")["id"])
+            assert trained
+            assert not trained & (folds[one] | folds[other])
+
+
+def test_a_list_is_scored_on_all_rows_with_their_own_labels(
+    project: SimpleNamespace, place: Path, make_battles: Make
+) -> None:
+    """Everything relabeled as a tie: what was learned is worse, and the scored labels stay."""
+    path = project.path / "mine.csv"
+    ids = make_battles(60, prompts=10)["id"]
+    path.write_text("id,action\n" + "".join(f"{one},tie\n" for one in ids))
+    found = measure_list(project.config(), path, "p", lambda _: None)
+    assert found["rows"] == {"excluded": 0, "relabeled": 60}
+    assert found["scored_rows"] == 60
+    assert found["gain"]["mean"] < -0.3
+    assert found["exact"] is False
+
+
+def test_a_list_that_changes_nothing_is_refused(project: SimpleNamespace, place: Path) -> None:
+    path = project.path / "mine.csv"
+    path.write_text("id,action\narena-1,\narena-2,keep\n")
+    with pytest.raises(DataError, match="changes no row(.|\n)*fill in"):
+        measure_list(project.config(), path, "p", lambda _: None)
+
+
+def test_the_verb_and_the_report_say_what_was_found(project: SimpleNamespace, place: Path) -> None:
+    path = project.path / "mine.csv"
+    path.write_text("id,action\narena-1,exclude\n")
+    asked = ["review", str(place), "--rows", "3", "--measure", str(path), "--learner", "p"]
+    shown = CliRunner().invoke(cli, [*asked, "--quiet"])
+    assert shown.exit_code == 0, shown.output
+    assert "this list (1 excluded, 0 relabeled) gains" in shown.output
+    assert CliRunner().invoke(cli, ["report", str(place)]).exit_code == 0
+    page = (place / "report.html").read_text(encoding="utf-8")
+    assert "a list: 1 rows left out, 0 relabeled" in page
+    stored = ReviewRecord.read_checksummed(place / "review.json")
+    assert stored.of_list is not None
+    assert np.isfinite(stored.of_list.gain.mean)  # type: ignore[union-attr, arg-type]
+
+
+def test_a_review_of_other_battles_is_not_shown(
+    project: SimpleNamespace, place: Path, make_battles: Make, write_csv: Callable[..., None]
+) -> None:
+    review_stage(place)
+    changed = make_battles(60, prompts=10).with_columns(
+        pl.col(LABEL_COLUMNS).shift(1, fill_value=0.0)
+    )
+    write_csv(changed[1:], project.path / "train.csv")
+    run(project.config())
+    assert "Labels to look at" not in (place / "report.html").read_text(encoding="utf-8")
