@@ -13,8 +13,8 @@ import polars as pl
 from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.embeddings import PARAPHRASE, read_embeddings
 from ensemble.battles.loading import combine, load_battles
-from ensemble.battles.raw import kinds_of
-from ensemble.battles.refused_files import check_file_kind
+from ensemble.battles.files.raw import kinds_of
+from ensemble.battles.files.refused import check_file_kind
 from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE, TEST_SOURCE
 from ensemble.battles.swap import sides_by_hash
 from ensemble.config.secrets import resolved_secrets, with_secrets

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ensemble.battles.columns import ID_COLUMNS, id_column
-from ensemble.battles.csv_reader import csv_chunks
+from ensemble.battles.files.csv_reader import csv_chunks
 from ensemble.battles.formats import read_chunks
-from ensemble.battles.raw import BadRow, reading, refuse_bad_rows
+from ensemble.battles.files.raw import BadRow, reading, refuse_bad_rows
 from ensemble.battles.turns import BadCell, id_of
 from ensemble.errors import DataError
 from ensemble.plugin.base import CLASSES

@@ -222,7 +222,7 @@ def test_hub_style_conversations_are_parted(tmp_path: Path, suffix: str) -> None
 def test_many_chunks_keep_order_and_line_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ensemble.battles.raw.CHUNK_ROWS", 2)
+    monkeypatch.setattr("ensemble.battles.files.raw.CHUNK_ROWS", 2)
     rows = [row(str(i)) for i in range(7)]
     rows[4] |= {"prompt": '["two\nlines"]'}
     rows[5] |= {"winner_tie": "1"}

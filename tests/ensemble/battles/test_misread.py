@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from ensemble.battles.loading import load_battles
-from ensemble.battles.refused_files import check_file_kind
+from ensemble.battles.files.refused import check_file_kind
 from ensemble.battles.swap import sides_by_hash
 from ensemble.errors import DataError
 
