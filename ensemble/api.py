@@ -11,6 +11,7 @@ import polars as pl
 
 from ensemble import pipeline
 from ensemble.battles import loading
+from ensemble.battles.formats.layout import FormatOptions
 from ensemble.battles.prepare import read_battles
 from ensemble.battles.schema import LOGIT_COLUMNS, TEST_ROLE, TEST_SOURCE, probability_frame
 from ensemble.battles.split import read_current_split
@@ -317,18 +318,24 @@ def load_battles(
     *,
     source: str = "battles",
     role: str = "target",
-    text_format: TextFormat = "json",
+    text_format: TextFormat = "auto",
+    **options: Any,
 ) -> pl.DataFrame:
-    """Read battles of any known layout into the toolkit's own table.
+    """Read battles of any known format into the toolkit's own table.
 
     Parameters
     ----------
     battles
-        The path of a CSV, Parquet or JSON Lines file, or a table of Polars or pandas.
+        The path of a file, a pattern or a directory of shards, or a table of Polars or pandas.
     source, role
         What the rows are recorded under; rows of role ``"test"`` need no labels.
     text_format
-        What a string in a text column is: a JSON list of turns, or one plain turn.
+        What a string in a text column is: a JSON list of turns, or one plain turn; ``"auto"`` tells
+        by the first rows.
+    **options
+        Of :class:`~ensemble.battles.formats.layout.FormatOptions`, which a config gives a source
+        too: ``format``, ``columns``, ``winner``, ``pairs``, ``tie_below``, ``temperature``,
+        ``score``, ``make_ids``, ``sides``.
 
     Returns
     -------
@@ -347,6 +354,7 @@ def load_battles(
         role=role,
         is_test=role == TEST_ROLE,
         text_format=text_format,
+        options=FormatOptions(**options),
         loader=None if is_path else _loader_of(battles),
         loader_name="" if is_path else "table",
     ).battles

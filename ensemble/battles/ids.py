@@ -1,4 +1,4 @@
-"""Ids for battles that have none, or that share theirs: from what they say, whatever their order."""
+"""Ids for battles that have none, or that share one: from what they say, in any order of rows."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def told_apart(battles: pl.DataFrame, judges: pl.DataFrame) -> pl.Series:
 
 
 def _numbered(names: Sequence[str], battles: pl.DataFrame) -> pl.Series:
-    """Number battles of one name, by their labels, so that the order of rows does not matter."""
+    """Tell battles of one name apart by a number, by their labels and not by their places."""
     counts = Counter(names)
     if len(counts) == len(names):
         return pl.Series("id", names, dtype=pl.String)

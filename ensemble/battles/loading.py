@@ -15,7 +15,7 @@ from ensemble.battles.files.columnar import frame_chunks
 from ensemble.battles.files.paths import files_of, shard_note
 from ensemble.battles.files.raw import BadRow, kinds_of, refuse_bad_rows
 from ensemble.battles.files.read import counts_lines, read_all
-from ensemble.battles.formats.layout import FormatOptions
+from ensemble.battles.formats.layout import RECOGNIZED, FormatOptions
 from ensemble.battles.formats.reader import FormatReader
 from ensemble.battles.ids import JUDGES, made_ids, told_apart
 from ensemble.battles.labels import LABEL_FAULTS, UNKNOWN_WINNER
@@ -86,7 +86,7 @@ def load_battles(
     on_bad_rows: OnBadRows = "error",
     text_format: TextFormat = "auto",
     id_prefix: str = "",
-    options: FormatOptions = FormatOptions(),
+    options: FormatOptions = RECOGNIZED,
     loader: Loader | None = None,
     loader_options: Mapping[str, Any] | None = None,
     loader_name: str = "",
@@ -135,9 +135,7 @@ def load_battles(
     where = str(path) if isinstance(path, os.PathLike) else ", ".join(path)
     files = files_of(path) if loader is None else ()
     labeled = role not in (TEST_ROLE, PSEUDO_ROLE)
-    reader = FormatReader(
-        options, where, labeled=labeled, required=role not in UNLABELED_ROLES
-    )
+    reader = FormatReader(options, where, labeled=labeled, required=role not in UNLABELED_ROLES)
     if loader is None:
         chunks = read_all(files, reader.wanted)
     else:
@@ -193,9 +191,7 @@ class _Found:
             f"{repeated:,} battles share their {column}: each has an id from it and what it says"
         )
 
-    def loaded(
-        self, source: str, role: str, id_prefix: str, files: Sequence[Path]
-    ) -> Loaded:
+    def loaded(self, source: str, role: str, id_prefix: str, files: Sequence[Path]) -> Loaded:
         """Complete the battles, and draw their sides where the format asks for it."""
         battles = _complete(self.battles, source, role, id_prefix)
         layout = self.reader.layout

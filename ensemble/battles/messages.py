@@ -28,13 +28,13 @@ _PART_BREAK = "\n"
 
 
 def dialogue_of(cell: object, name: str) -> Dialogue:
-    """Split a conversation into the user's turns and the assistant's.
+    r"""Split a conversation into the user's turns and the assistant's.
 
     Parameters
     ----------
     cell
         A list of messages, native or as text, from user and assistant in alternation; or one
-        transcript, ``\\n\\nHuman: ...\\n\\nAssistant: ...``.
+        transcript, ``\n\nHuman: ...\n\nAssistant: ...``.
     name
         The column, for the reason.
 

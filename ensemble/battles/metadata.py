@@ -43,8 +43,7 @@ def metadata_of(chunks: Sequence[dict[str, list[Any]]], counts: Sequence[int]) -
     columns = []
     for name in names:
         parts = [
-            chunk.get(name) or [None] * count
-            for chunk, count in zip(chunks, counts, strict=True)
+            chunk.get(name) or [None] * count for chunk, count in zip(chunks, counts, strict=True)
         ]
         series = _series(name, [cell for part in parts for cell in part])
         if series is not None:

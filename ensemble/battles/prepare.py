@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,31 +11,32 @@ import polars as pl
 
 from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.embeddings import PARAPHRASE, read_embeddings
-from ensemble.battles.loading import combine, load_battles
 from ensemble.battles.files.raw import kinds_of
-from ensemble.battles.files.refused import check_file_kind
+from ensemble.battles.formats.registry import VERSION as FORMATS_VERSION
+from ensemble.battles.loading import combine
+from ensemble.battles.metadata import combine_metadata
 from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE, TEST_SOURCE
-from ensemble.battles.swap import sides_by_hash
-from ensemble.config.secrets import resolved_secrets, with_secrets
+from ensemble.battles.source_files import hash_source, load_source, source_files
+from ensemble.config.secrets import with_secrets
 from ensemble.config.settings import Source
 from ensemble.errors import ArtifactError, DataError
 from ensemble.plugin.code import told_difference
 from ensemble.plugin.manager import get_manager
 from ensemble.redact import mask_text, without_secrets
 from ensemble.run_dir.battles_record import BadRow, BattlesRecord, SourceRecord, VectorsRecord
-from ensemble.run_dir.layout import BATTLES, BATTLES_RECORD, CLUSTERS, DUPLICATES
+from ensemble.run_dir.layout import BATTLES, BATTLES_RECORD, CLUSTERS, DUPLICATES, METADATA
 from ensemble.run_dir.tables import read_table, write_table
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import read_checksummed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ensemble.battles.embeddings import Embeddings
     from ensemble.battles.loading import Loaded
     from ensemble.config.settings import Config, Folds, Reading
 
-VERSION = 8
+VERSION = 9
 """Raise it when the same files come to give other battles or clusters, or another summary."""
 
 _HINT = "run `ensemble prepare CONFIG`"
@@ -70,12 +70,12 @@ def prepare(config: Config, tell: Callable[[str], None] = lambda _: None) -> boo
     readings, settings = config.readings(), prepared_settings(config)
     for reading in readings:
         if reading.loader is None:
-            check_file_kind(Path(reading.path))
+            source_files(reading)
     # What is no file has no content to hash but the table that its loader makes of it.
     early = {place: _load(item) for place, item in enumerate(readings) if not _is_file(item)}
-    hashes = [None if at in early else _hash_file(r.path, "path") for at, r in enumerate(readings)]
+    hashes = [None if at in early else _hash_source(item) for at, item in enumerate(readings)]
     tables = {place: _hash_loaded(loaded) for place, loaded in early.items()}
-    vectors = config.folds.embeddings and _hash_file(config.folds.embeddings, "folds.embeddings")
+    vectors = config.folds.embeddings and _hash_vectors(config.folds.embeddings)
     made_by = prepared_by(config, hashes, tables, vectors)
     why = _why_again(run, made_by)
     if why is None:
@@ -125,6 +125,7 @@ def prepared_by(
     """
     return {
         "version": VERSION,
+        "formats": FORMATS_VERSION,
         "settings": prepared_settings(config),
         "files": list(hashes),
         "tables": [tables[place] for place in sorted(tables)],
@@ -183,6 +184,11 @@ def read_clusters(run: Path) -> pl.DataFrame:
 def read_pairs(run: Path) -> pl.DataFrame:
     """Read the verified duplicate pairs; errors as ``read_battles``."""
     return _read(run, DUPLICATES)
+
+
+def read_metadata(run: Path) -> pl.DataFrame:
+    """Read ``id`` and what the files say beside the battles; errors as ``read_battles``."""
+    return _read(run, METADATA)
 
 
 def read_summary(run: Path) -> BattlesRecord:
@@ -257,7 +263,7 @@ def embeddings_of(folds: Folds) -> Embeddings | None:
 
 
 def _write_tables(
-    run: Path, loaded: Iterable[Loaded], folds: Folds
+    run: Path, loaded: Sequence[Loaded], folds: Folds
 ) -> tuple[dict[str, str], dict[str, int] | None, list[str]]:
     """Write battles, clusters and pairs.
 
@@ -266,12 +272,17 @@ def _write_tables(
     tuple
         The hash of each file; what vectors told; digests of battles and clusters by content.
     """
-    battles = combine(list(loaded))
+    battles = combine(loaded)
     embeddings = embeddings_of(folds)
     found = find_duplicates(
         battles, threshold=folds.near_duplicate_threshold, embeddings=embeddings
     )
-    tables = {BATTLES: battles, CLUSTERS: found.clusters, DUPLICATES: found.pairs}
+    tables = {
+        BATTLES: battles,
+        CLUSTERS: found.clusters,
+        DUPLICATES: found.pairs,
+        METADATA: combine_metadata([one.metadata for one in loaded]),
+    }
     for name, frame in tables.items():
         write_table(run / name, frame)
     told = None
@@ -304,7 +315,7 @@ def _told_by(
 
 def _is_file(reading: Reading) -> bool:
     """Say whether the content of a file names a reading; without a loader nothing else can."""
-    return reading.loader is None or os.path.isfile(reading.path)  # noqa: PTH113 - never raises
+    return reading.loader is None or os.path.isfile(reading.named())  # noqa: PTH113 - never raises
 
 
 def _loaded_by(reading: Reading) -> dict[str, Any] | None:
@@ -313,15 +324,26 @@ def _loaded_by(reading: Reading) -> dict[str, Any] | None:
     return with_secrets(get_manager().loaders.entry(reading.loader).code(), reading.options)
 
 
-def _hash_file(path: str, key: str) -> str:
+def _hash_source(reading: Reading) -> str:
+    try:
+        return hash_source(reading)
+    except OSError as error:
+        raise _unreadable(error, str(error.filename or reading.named()), "path") from error
+
+
+def _hash_vectors(path: str) -> str:
     try:
         return hash_file(Path(path))
     except OSError as error:
-        raise DataError(
-            f"the file cannot be read: {error.strerror}",
-            where=path,
-            hint=f"fix `{key}` in the config; it is taken from the config's own directory",
-        ) from error
+        raise _unreadable(error, path, "folds.embeddings") from error
+
+
+def _unreadable(error: OSError, path: str, key: str) -> DataError:
+    return DataError(
+        f"the file cannot be read: {error.strerror}",
+        where=path,
+        hint=f"fix `{key}` in the config; it is taken from the config's own directory",
+    )
 
 
 def _hash_loaded(loaded: Loaded) -> str:
@@ -338,30 +360,13 @@ def _hash_rows(frame: pl.DataFrame) -> str:
 def _load(reading: Reading) -> Loaded:
     if not isinstance(reading, Source):
         # A test row that is dropped would be missing from the submission.
-        return _load_as(reading, TEST_SOURCE, TEST_ROLE)
-    loaded = _load_as(
+        return load_source(reading, TEST_SOURCE, TEST_ROLE)
+    return load_source(
         reading,
         reading.name,
         reading.role,
         on_bad_rows=reading.on_bad_rows,
         id_prefix=reading.id_prefix,
-    )
-    if reading.sides == "hash":
-        return replace(loaded, battles=sides_by_hash(loaded.battles))
-    return loaded
-
-
-def _load_as(reading: Reading, source: str, role: str, **options: Any) -> Loaded:
-    return load_battles(
-        Path(reading.path),
-        source=source,
-        role=role,
-        is_test=role == TEST_ROLE,
-        text_format=reading.text_format,
-        loader=get_manager().loaders.get(reading.loader) if reading.loader else None,
-        loader_options=resolved_secrets(reading.options, f"options of {reading.path}"),
-        loader_name=reading.loader or "",
-        **options,
     )
 
 
@@ -394,13 +399,15 @@ def _describe(
     return SourceRecord(
         name=getattr(reading, "name", TEST_SOURCE),
         role=getattr(reading, "role", TEST_ROLE),
-        path=mask_text(reading.path),
+        path=mask_text(reading.named()),
         sha256=file_hash,
         table=table,
         rows=len(battles),
         label_shares=battles.select(pl.col(LABEL_COLUMNS).mean()).row(0),
         label_shares_before=_shares_before(loaded),
         multi_turn_rows=int((battles["prompt"].list.len() > 1).sum()),
+        read_as=loaded.read_as,
+        notes=loaded.notes,
         dropped_rows=len(loaded.bad_rows),
         dropped_for=kinds_of(loaded.bad_rows),
         warnings=tuple(_one_sided(reading, battles)),

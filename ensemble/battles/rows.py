@@ -14,8 +14,8 @@ from ensemble.battles.columns import (
     id_column,
     text_columns,
 )
-from ensemble.battles.labels import WINNER_COLUMN, is_missing, label_of
 from ensemble.battles.files.raw import BadRow
+from ensemble.battles.labels import WINNER_COLUMN, is_missing, label_of
 from ensemble.battles.schema import (
     BATTLE_SCHEMA,
     LABEL_COLUMNS,
@@ -31,8 +31,8 @@ from ensemble.plugin.base import CLASSES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ensemble.battles.labels import Label
     from ensemble.battles.files.raw import Chunk
+    from ensemble.battles.labels import Label
     from ensemble.battles.turns import TextFormat
 
 UNLABELED_ROLES = frozenset({PSEUDO_ROLE, "ignore", TEST_ROLE})
@@ -116,9 +116,7 @@ def read_rows(
     return rows
 
 
-def _add(
-    rows: Rows, chunk: Chunk, role: str, file: str, winners: Mapping[str, str] | None
-) -> None:
+def _add(rows: Rows, chunk: Chunk, role: str, file: str, winners: Mapping[str, str] | None) -> None:
     text_format = rows.text_format
     names = _cell_columns(chunk.present, role, file)
     _refuse_lists(chunk, file, text_format)

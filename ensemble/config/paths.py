@@ -95,12 +95,17 @@ def moved(config: Config, now: Path) -> Config:
 
 def _inputs(config: Config) -> list[str]:
     vectors = config.folds.embeddings
-    return [*(reading.path for reading in config.readings()), *([vectors] if vectors else [])]
+    paths = [path for reading in config.readings() for path in reading.paths()]
+    return [*paths, *([vectors] if vectors else [])]
 
 
 def _with_paths(config: Config, change: Callable[[str], str]) -> Config:
     def changed(reading: Reading) -> Any:
-        return reading.model_copy(update={"path": change(reading.path)})
+        if reading.hub is not None:
+            return reading  # its path is one within the data set
+        path = reading.path
+        there = change(path) if isinstance(path, str) else [change(one) for one in path]
+        return reading.model_copy(update={"path": there})
 
     changes: dict[str, Any] = {
         "run_dir": change(config.run_dir),

@@ -5,6 +5,7 @@
     RUN/
       config.toml               as resolved
       battles.parquet           clusters.parquet  duplicates.parquet  battles.json
+      metadata.parquet          id and what files say beside the battles; no learner sees it
       folds.parquet             folds.json
       learners/<name>/<fit>/    oof.parquet  test.parquet  train_ids.parquet  model/  manifest.json
       stack/                    candidates.json  verdict.json  oof.parquet  model/  manifest.json
@@ -21,8 +22,10 @@ LOCK = ".lock"
 EVENTS = "events.jsonl"
 
 BATTLES, CLUSTERS, DUPLICATES = "battles.parquet", "clusters.parquet", "duplicates.parquet"
+METADATA = "metadata.parquet"
+"""``id`` and columns of the sources that are no part of the battles: session, judge, time."""
 BATTLES_RECORD = "battles.json"
-"""What ``prepare`` says of the three tables."""
+"""What ``prepare`` says of the tables."""
 FOLDS, FOLDS_RECORD = "folds.parquet", "folds.json"
 
 LEARNERS = "learners"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ensemble.battles.files.refused import check_file_kind
-from ensemble.battles.files.suffixes import suffixes_of, table_suffixes
+from ensemble.battles.files.suffixes import is_table_name, table_suffixes
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def files_of(path: str | os.PathLike[str] | Sequence[str]) -> tuple[Path, ...]:
 def shard_note(path: Path) -> str | None:
     """Say that a file named alone is one shard of several; None where it is none."""
     shard = _SHARD.match(path.name)
-    if shard is None or int(shard["count"]) < 2:  # noqa: PLR2004 - one of one is whole
+    if shard is None or int(shard["count"]) < 2:
         return None
     return f"{path.name} is one shard of {int(shard['count'])}: name the directory to read them all"
 
@@ -68,14 +68,14 @@ def _files_of(path: Path) -> tuple[Path, ...]:
 
 
 def _in_directory(path: Path) -> tuple[Path, ...]:
-    files = [file for file in path.iterdir() if _is_table(file)]
+    files = [file for file in path.iterdir() if file.is_file() and is_table_name(file.name)]
     if not files:
         raise DataError(
             "the directory holds no table",
             where=str(path),
             hint=f"tables end in {', '.join(table_suffixes())}",
         )
-    return _parts(files, path, "directory")
+    return one_table(files, path, str(path))
 
 
 def _matching(path: Path) -> tuple[Path, ...]:
@@ -87,28 +87,38 @@ def _matching(path: Path) -> tuple[Path, ...]:
     return _sorted(files)
 
 
-def _is_table(file: Path) -> bool:
-    return file.is_file() and not file.name.startswith((".", "_")) and suffixes_of(file) is not None
+def one_table(
+    files: Sequence[Path], root: Path, where: str, *, several: bool = False
+) -> tuple[Path, ...]:
+    """Take files for parts of one table where their names differ in digits alone.
 
-
-def _parts(files: list[Path], path: Path, what: str) -> tuple[Path, ...]:
-    """Take the files for parts of one table where their names differ in digits alone.
+    Parameters
+    ----------
+    files
+        At least one.
+    root
+        The directory from which they are named in errors.
+    where
+        What holds them.
+    several
+        Whether names may differ in more, since they were asked for.
 
     Raises
     ------
     DataError
-        They do not, or a shard is missing.
+        They do, or a shard is missing.
     """
     sets: defaultdict[str, list[Path]] = defaultdict(list)
     for file in files:
         shard = _SHARD.match(file.name)
         name = f"{shard['stem']}{shard['rest']}" if shard else _DIGITS.sub("", file.name)
-        sets[name].append(file)
-    if len(sets) > 1:
-        shown = ", ".join(_sorted(some)[0].name for some in list(sets.values())[:_SHOWN])
+        sets[f"{file.parent}/{name}"].append(file)
+    if len(sets) > 1 and not several:
+        firsts = [_sorted(some)[0] for some in list(sets.values())[:_SHOWN]]
+        shown = ", ".join(file.relative_to(root).as_posix() for file in firsts)
         raise DataError(
-            f"the {what} holds several tables: {shown}",
-            where=str(path),
+            f"there are several tables: {shown}",
+            where=where,
             hint='name one of them, a list, or a pattern such as "train-*"',
         )
     _check_shards(files)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import PurePath, PurePosixPath
 
 KINDS = {
     ".csv": "csv",
@@ -23,6 +20,8 @@ KINDS = {
 """The kind of table by suffix."""
 PACKED = (".gz", ".gzip", ".zst", ".zstd", ".zip")
 """Suffixes that say nothing of the table inside."""
+_BESIDE = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+"""What libraries write beside the tables of a data set."""
 
 
 def table_suffixes() -> tuple[str, ...]:
@@ -30,7 +29,16 @@ def table_suffixes() -> tuple[str, ...]:
     return tuple(KINDS)
 
 
-def suffixes_of(path: Path) -> str | None:
+def is_table_name(name: str) -> bool:
+    """Say whether a file in a directory is a part of its table, by its name."""
+    return (
+        not name.startswith((".", "_"))
+        and name not in _BESIDE
+        and suffixes_of(PurePosixPath(name)) is not None
+    )
+
+
+def suffixes_of(path: PurePath) -> str | None:
     """Say which kind of table a file is by its name; ``"packed"`` where only what is inside tells.
 
     None where the name says nothing that can be read.

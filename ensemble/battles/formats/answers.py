@@ -55,7 +55,9 @@ def recognize(sheet: Sheet) -> Layout | None:
     what = f" with {values}" if values else ", ranked or rated"
     rule = f"{told_pairs(sheet.options)}{told_rule(sheet.options)}"
     told = f"several answers ({lists[0]}{what}): {rule}"
-    return Layout(told, columns, by_row(make, columns, start and start.look), True, SEVERAL)
+    return Layout(
+        told, columns, by_row(make, columns, start.look if start else None), True, SEVERAL
+    )
 
 
 def _values(sheet: Sheet) -> str | None:
@@ -96,8 +98,7 @@ def _battles(
 
 def _answers(items: list[Any], name: str, sheet: Sheet, *, scored: bool) -> list[Answer]:
     scored = scored and sheet.labeled
-    found = [_answer(item, f"{name} {at}", sheet, scored) for at, item in enumerate(items, 1)]
-    return found
+    return [_answer(item, f"{name} {at}", sheet, scored) for at, item in enumerate(items, 1)]
 
 
 def _answer(item: Any, name: str, sheet: Sheet, scored: bool) -> Answer:

@@ -24,7 +24,9 @@ def _battles(sheet: Sheet) -> Layout | None:
 def _conversations(sheet: Sheet) -> Layout | None:
     if not sheet.has(*CONVERSATION_COLUMNS) or sheet.has(*TEXT_COLUMNS) or not _has_labels(sheet):
         return None
-    return Layout("conversations (conversation_a, conversation_b)", tuple(RAW_COLUMNS), uses=_uses(sheet))
+    return Layout(
+        "conversations (conversation_a, conversation_b)", tuple(RAW_COLUMNS), uses=_uses(sheet)
+    )
 
 
 def _uses(sheet: Sheet) -> frozenset[str]:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from ensemble.battles.columns import MODEL_COLUMNS, base_id_column
 from ensemble.battles.formats.layout import Battle, Format, Layout, Sheet, by_row, named
 from ensemble.battles.formats.preference import A_WINS, label_of_difference, number_of, told_rule
-from ensemble.battles.formats.prompts import ambiguous, answer_of, prompt_column, prompt_of, three_texts
+from ensemble.battles.formats.prompts import (
+    ambiguous,
+    answer_of,
+    prompt_column,
+    prompt_of,
+    three_texts,
+)
 from ensemble.battles.messages import dialogue_of, holds_messages, is_transcript, role_of
 from ensemble.battles.turns import BadCell, list_of
 from ensemble.errors import DataError
@@ -85,7 +91,7 @@ def _battle(
     label = _label(row, scores, sheet.options) if sheet.labeled else None
     cells = [prompt_cell, *(row[name] for name in pair)]
     if all(isinstance(cell, str) and not is_transcript(cell) for cell in cells):
-        texts = three_texts(*cells, names=("prompt", *pair))
+        texts = three_texts(cells[0], cells[1], cells[2], ("prompt", *pair))
         if isinstance(texts[0], str):
             return [Battle(*texts, label, names, named(row, base))]
     (asked, better), (other, worse) = (_dialogue(row[name], name, prompt_cell) for name in pair)
@@ -128,4 +134,6 @@ def _agrees(prompt: str, asked: Turns) -> bool:
     return not text or any(turn and (turn in text or text in turn) for turn in turns)
 
 
-CHOSEN = Format("chosen-rejected", "chosen and rejected, with a prompt or as conversations", recognize)
+CHOSEN = Format(
+    "chosen-rejected", "chosen and rejected, with a prompt or as conversations", recognize
+)

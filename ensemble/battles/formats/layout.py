@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from ensemble.battles.columns import MODEL_COLUMNS
@@ -66,6 +67,10 @@ class FormatOptions:
     sides: Sides = "auto"
 
 
+RECOGNIZED = FormatOptions()
+"""Nothing is said: the columns tell the format."""
+
+
 @dataclass(frozen=True)
 class Sheet:
     """What is known of a file before its rows are.
@@ -85,19 +90,23 @@ class Sheet:
     """
 
     present: tuple[str, ...]
-    options: FormatOptions = FormatOptions()
+    options: FormatOptions = RECOGNIZED
     labeled: bool = True
     required: bool = True
     notes: Counter[str] = field(default_factory=Counter)
 
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The columns, to look one up."""
+        return frozenset(self.present)
+
     def has(self, *names: str) -> bool:
         """Say whether all of these columns are there."""
-        return set(names) <= set(self.present)
+        return self.names.issuperset(names)
 
     def among(self, names: Iterable[str]) -> list[str]:
         """Give those of the names that are columns of the file, in the order of the names."""
-        there = set(self.present)
-        return [name for name in names if name in there]
+        return [name for name in names if name in self.names]
 
 
 @dataclass(frozen=True)

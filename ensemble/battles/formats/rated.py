@@ -125,7 +125,7 @@ class _Gathered:
         """Make the battles, file by file of their first row."""
         by_file: defaultdict[str, list[tuple[int, Battle]]] = defaultdict(list)
         for key, group in self.groups.items():
-            if len(group) < 2:  # noqa: PLR2004 - a pair
+            if len(group) < 2:
                 sheet.notes["prompts have one answer alone, and make no battle"] += 1
                 continue
             place = group[0][0]

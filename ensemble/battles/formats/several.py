@@ -73,7 +73,7 @@ def battles_of(
     BadCell
         There are fewer than two answers.
     """
-    if len(answers) < 2:  # noqa: PLR2004 - a pair
+    if len(answers) < 2:
         raise BadCell(f"{len(answers)} answers are no pair")
     pairs = list(combinations(answers, 2))
     if decided_only:
@@ -105,9 +105,7 @@ def _best_and_worst(prompt: Prompt, answers: Sequence[Answer]) -> tuple[Answer, 
     return answers[first], answers[second]
 
 
-def _battle(
-    prompt: Prompt, first: Answer, second: Answer, base: object, sheet: Sheet
-) -> Battle:
+def _battle(prompt: Prompt, first: Answer, second: Answer, base: object, sheet: Sheet) -> Battle:
     label = None
     if sheet.labeled and first.score is not None and second.score is not None:
         label = label_of_difference(first.score - second.score, sheet.options)

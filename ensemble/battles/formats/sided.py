@@ -31,7 +31,12 @@ _ENDS = (("0", "1"), ("1", "2"), ("a", "b"), ("A", "B"), ("left", "right"), ("fi
 _THIRD = {"0": "2", "1": "3", "a": "c", "A": "C", "first": "third"}
 _STRENGTHS = ("preference_strength", "overall_preference", "preference_score")
 _WORDS = ("choice", "label", "labels", "preference", "preferred", "better", "verdict", "vote")
-_INDEXES = (*(name for name in BEST if name != "choice"), "better_response", "preferred_index", "preferred_response")
+_INDEXES = (
+    *(name for name in BEST if name != "choice"),
+    "better_response",
+    "preferred_index",
+    "preferred_response",
+)
 _SCORES = (
     *("score", "scores", "rating", "reward", "overall_score", "helpfulness"),
     *("{stem}{gap}{end}{gap}score", "{stem}{gap}{end}{gap}rating", "{stem}{gap}score"),
@@ -171,12 +176,13 @@ def _battle(
     base: str | None,
     models: tuple[str, ...],
 ) -> list[Battle]:
-    texts = three_texts(row[prompt], *(row[name] for name in two.names), names=(prompt, *two.names))
+    one, other = two.names
+    texts = three_texts(row[prompt], row[one], row[other], (prompt, one, other))
     names = (row[models[0]], row[models[1]]) if models else (None, None)
     return [Battle(*texts, label(row) if label else None, names, named(row, base))]
 
 
-def _by_scores(row: Row, *, names: tuple[str, str], sheet: Sheet) -> Label | None:
+def _by_scores(row: Row, *, names: tuple[str, ...], sheet: Sheet) -> Label | None:
     if all(is_missing(row[name]) for name in names):
         return None
     first, second = (number_of(row[name], name) for name in names)

@@ -141,12 +141,10 @@ class _Messages:
         return standard_chunk(whole, cells, range(len(made)), bad)
 
 
-def _siblings(
-    path: Sequence[Message], replies: Sequence[Message], sheet: Sheet
-) -> list[Battle]:
+def _siblings(path: Sequence[Message], replies: Sequence[Message], sheet: Sheet) -> list[Battle]:
     """Make the battles of the ranked replies to the last message of a path."""
     ranked = [reply for reply in replies if _counts(reply, sheet)]
-    if len(ranked) < 2:  # noqa: PLR2004 - a pair
+    if len(ranked) < 2:
         if any(role_of(reply) == "assistant" for reply in replies):
             sheet.notes["messages have fewer than two ranked replies, and make no battle"] += 1
         return []
@@ -175,7 +173,9 @@ def _dialogue(path: Sequence[Message]) -> tuple[list[str | None], list[str | Non
     for at, message in enumerate(path):
         due = ("user", "assistant")[at % 2]
         if role_of(message) != due:
-            raise BadCell(f'message {at + 1} of a path is from {message.get("role")!r}, not "{due}"')
+            raise BadCell(
+                f'message {at + 1} of a path is from {message.get("role")!r}, not "{due}"'
+            )
     if len(path) % 2 == 0:
         raise BadCell("ranked replies of the assistant answer one of the assistant")
     texts = [turn_of(message.get("text"), at, "text") for at, message in enumerate(path, 1)]
