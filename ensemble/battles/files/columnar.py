@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -64,11 +65,11 @@ def parquet_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterato
 
 
 def arrow_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterator[Chunk]:
-    """Read an Arrow file, Feather, or a stream, as libraries keep data sets; as Parquet else."""
+    """Read an Arrow file, Feather, or a stream, as libraries keep data sets; errors as above."""
     _refuse_empty(file, path)
-    is_file = _rewound(file).read(len(_ARROW_FILE)) == _ARROW_FILE
-    read = pl.read_ipc if is_file else pl.read_ipc_stream
-    frame = _sound(lambda: read(_rewound(file)), path, "Arrow")
+    whole = _rewound(file).read()
+    read = pl.read_ipc if whole.startswith(_ARROW_FILE) else pl.read_ipc_stream
+    frame = _sound(lambda: read(io.BytesIO(whole)), path, "Arrow")
     yield from frame_chunks(frame, wanted, file=str(path))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,28 +51,35 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _snapshot(name: str, revision: str | None, patterns: list[str]) -> Path:
+    """Fetch what matches, or take what is in the cache where there is no network."""
     try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import (
-            HfHubHTTPError,
-            HFValidationError,
-            LocalEntryNotFoundError,
-        )
+        from huggingface_hub import constants, snapshot_download
     except ImportError as error:
         raise DataError(
             "`hub` needs the package huggingface_hub",
             where=f"hub data set {name}",
             hint='pip install "preference-ensemble[hub]"',
         ) from error
-    wanted = [*patterns, *(f"{one}/*" for one in patterns)]
-    try:
-        root = snapshot_download(
-            name, repo_type="dataset", revision=revision, allow_patterns=wanted or None
+    wanted = [*patterns, *(f"{one}/*" for one in patterns)] or None
+
+    def take(*, local: bool) -> Path:
+        return Path(
+            snapshot_download(
+                name,
+                repo_type="dataset",
+                revision=revision,
+                allow_patterns=wanted,
+                local_files_only=local,
+            )
         )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+
+    try:
+        return take(local=constants.HF_HUB_OFFLINE)
+    except Exception as error:  # of the hub's library, of its HTTP client, of the network
+        with suppress(Exception):
+            return take(local=True)
         raise DataError(
             f"the data set cannot be had: {str(error).splitlines()[0]}",
             where=f"hub data set {name}",
             hint="check name, revision and network; offline, it must be in the cache",
         ) from error
-    return Path(root)
