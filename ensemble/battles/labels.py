@@ -34,7 +34,7 @@ _WORDS: dict[str, Label] = {
     **dict.fromkeys(
         (
             *("tie", "tied", "draw", "drawn", "equal", "same", "both", "neither"),
-            *("bothbad", "bothgood", "tiebothbad", "tiebothgood", "drawbothbad"),
+            *("bothbad", "bothgood", "tiebothbad", "tiebothgood", "drawbothbad", "tieinconsistent"),
         ),
         _TIE,
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ensemble.battles.turns import BadCell, list_of, to_utf8, turn_of
+from ensemble.battles.turns import BadCell, list_of, turn_of
 
 if TYPE_CHECKING:
     from ensemble.battles.turns import Turns
@@ -108,7 +108,7 @@ def content_of(content: object, number: int, name: str) -> str | None:
     if not isinstance(content, list):
         return turn_of(content, number, name)
     texts = [_part(part, number, name) for part in content]
-    kept = [to_utf8(text) for text in texts if text is not None]
+    kept = [text for text in texts if text is not None]
     return _PART_BREAK.join(kept) if kept else None
 
 
@@ -118,10 +118,10 @@ def _part(part: Any, number: int, name: str) -> str | None:
     if not isinstance(part, dict):
         raise BadCell(f"{name}: message {number} has a part that is no text")
     kind = part.get("type", "text")
-    held = kind if kind not in _TEXT_PARTS else next((k for k in ("image",) if part.get(k)), None)
-    if held is not None:
-        article = "an" if str(held)[:1] in "aeiou" else "a"
-        raise BadCell(f"{name}: a turn is {article} {held!s:.20}, and only text is read")
+    if kind not in _TEXT_PARTS or part.get("image"):
+        held = "image" if kind in _TEXT_PARTS else f"{kind!s:.20}"
+        article = "an" if held[:1] in "aeiou" else "a"
+        raise BadCell(f"a turn is {article} {held}, and only text is read: {name}")
     text = part.get("text")
     if text is None or isinstance(text, str):
         return text
@@ -130,13 +130,15 @@ def _part(part: Any, number: int, name: str) -> str | None:
 
 def _message(message: object, place: int, name: str) -> str | None:
     """Take the content of one message, which must be from the speaker whose turn it is."""
-    keys = next((k for k in _KEYS if isinstance(message, dict) and set(k) <= message.keys()), None)
-    if keys is None or not isinstance(message, dict):
+    if not isinstance(message, dict):
         raise BadCell(f'{name}: message {place + 1} has no "role" and "content"')
-    due, role = _SPEAKERS[place % 2], message[keys[0]]
+    speaker, said = _KEYS[0] if "role" in message else _KEYS[1]
+    if speaker not in message or said not in message:
+        raise BadCell(f'{name}: message {place + 1} has no "role" and "content"')
+    due, role, content = _SPEAKERS[place % 2], message[speaker], message[said]
     if role != due and _ROLES.get(str(role).lower()) != due:
         raise BadCell(f'{name}: message {place + 1} is from {role!r:.40}, not "{due}"')
-    return content_of(message[keys[1]], place + 1, name)
+    return content if isinstance(content, str) else content_of(content, place + 1, name)
 
 
 def _transcript(text: str, name: str) -> Dialogue:
@@ -146,5 +148,5 @@ def _transcript(text: str, name: str) -> Dialogue:
         due = ("Human", "Assistant")[place % 2]
         if who != due:
             raise BadCell(f'{name}: turn {place + 1} is from "{who}", not "{due}"')
-    turns: Turns = [to_utf8(part.removeprefix(" ")) for part in parts[1::2]]
+    turns: Turns = [part.removeprefix(" ") for part in parts[1::2]]
     return turns[::2], turns[1::2]

@@ -148,8 +148,8 @@ def _refuse_lists(chunk: Chunk, file: str, text_format: TextFormat) -> None:
     """
     for name in TEXT_COLUMNS:
         cells = [_one_text(cell, text_format) for cell in chunk.columns.get(name, ())]
-        filled = [cell for cell in cells if cell is not None]
-        lists = sum(map(holds_list, filled))
+        lists = sum(holds_list(cell) for cell in cells if cell and cell.lstrip()[:1] == "[")
+        filled = [cell for cell in cells if cell] if lists else []
         if lists >= _SEVERAL and 2 * lists > len(filled):
             raise DataError(
                 f"{lists:,} of {len(filled):,} cells of {name} are lists of turns, not plain text",
@@ -163,9 +163,8 @@ def _refuse_lists(chunk: Chunk, file: str, text_format: TextFormat) -> None:
 def _one_text(cell: object, text_format: TextFormat) -> str | None:
     """Give the text that a cell would be read as, where it is a single one."""
     if isinstance(cell, list) and len(cell) == 1:
-        return cell[0] if isinstance(cell[0], str) and cell[0].strip() else None
-    is_text = isinstance(cell, str) and text_format == "plain" and cell.strip()
-    return cell if is_text and isinstance(cell, str) else None
+        return cell[0] if isinstance(cell[0], str) else None
+    return cell if isinstance(cell, str) and text_format == "plain" else None
 
 
 def _label_if_any(row: Mapping[str, Any], winners: Mapping[str, str] | None) -> Label | None:

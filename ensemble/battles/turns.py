@@ -91,15 +91,20 @@ def turns_column(cells: Sequence[Turns]) -> pl.Series:
     """Make a column of lists, ``(n,)``: by far faster than Polars makes one out of lists."""
     rows = pl.DataFrame({"row": np.arange(len(cells), dtype=np.int64)})
     lengths = np.fromiter(map(len, cells), np.int64, len(cells))
-    each = pl.DataFrame(
-        {
-            "row": np.repeat(rows["row"], lengths),
-            "turn": pl.Series(list(chain.from_iterable(cells)), dtype=pl.String),
-        }
-    )
+    each = pl.DataFrame({"row": np.repeat(rows["row"], lengths), "turn": _texts(cells)})
     lists = each.group_by("row", maintain_order=True).agg("turn")
     found = rows.join(lists, on="row", how="left", maintain_order="left")
     return found["turn"].fill_null(pl.Series([[]], dtype=pl.List(pl.String)))
+
+
+def _texts(cells: Sequence[Turns]) -> pl.Series:
+    """Put all turns below each other; text is looked through only where UTF-8 cannot hold some."""
+    turns = list(chain.from_iterable(cells))
+    try:
+        return pl.Series(turns, dtype=pl.String)
+    except UnicodeEncodeError:
+        kept = [turn if turn is None else to_utf8(turn) for turn in turns]
+        return pl.Series(kept, dtype=pl.String)
 
 
 def turns_of(cell: object, name: str, text_format: TextFormat) -> Turns:
@@ -120,7 +125,7 @@ def turns_of(cell: object, name: str, text_format: TextFormat) -> Turns:
         The cell is no list of strings and nulls.
     """
     if isinstance(cell, str) and text_format == "plain":
-        return [to_utf8(cell)]
+        return [cell]
     # Only a string can be meant as plain text; a native list is what it is.
     plain = isinstance(cell, str) and not _BEGINS_LIST.match(cell)
     hint = f" (for text as it stands set {PLAIN_HINT})" if plain else ""
@@ -130,10 +135,10 @@ def turns_of(cell: object, name: str, text_format: TextFormat) -> Turns:
 
 def turn_of(turn: object, number: int, name: str, hint: str = "") -> str | None:
     """Take one turn: a string, or null; errors as ``turns_of``."""
+    if isinstance(turn, str):
+        return turn
     if turn is None or turn != turn:
         return None
-    if isinstance(turn, str):
-        return to_utf8(turn)
     raise BadCell(f"{name}: turn {number} is {turn!r:.40}, neither a string nor null{hint}")
 
 

@@ -98,13 +98,18 @@ _JSON = json.JSONDecoder(strict=False, object_pairs_hook=_unique_keys)
 """Allows raw newlines and NULs inside strings, which real files have, and no key twice."""
 
 
+_LAX = json.JSONDecoder(strict=False)
+_LOOKED_THROUGH = 2_000
+"""Rows in which keys are counted: who writes one twice does so from the first row on."""
+
+
 def _records(lines: Iterable[str], path: Path) -> Items:
     for number, line in enumerate(lines, 1):
         text = line.strip()
         if not text:
             continue
         try:
-            record = _JSON.decode(text)
+            record = (_JSON if number <= _LOOKED_THROUGH else _LAX).decode(text)
         except (ValueError, RecursionError) as error:
             yield BadRow(str(path), number, f"not JSON: {error}")
             continue
@@ -126,7 +131,8 @@ def _elements(text: Iterator[str], path: Path) -> Items:
         number += 1
         while True:
             try:
-                element, place = _JSON.raw_decode(buffer, place)
+                decoder = _JSON if number <= _LOOKED_THROUGH else _LAX
+                element, place = decoder.raw_decode(buffer, place)
                 break
             except RecursionError as error:
                 raise _unsound(path, number, "it is nested too deep") from error

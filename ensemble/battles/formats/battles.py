@@ -12,21 +12,32 @@ from ensemble.battles.formats.layout import Format, Layout, Sheet
 from ensemble.battles.labels import WINNER_COLUMN
 from ensemble.battles.messages import CONVERSATION_COLUMNS
 from ensemble.battles.schema import TEXT_COLUMNS
+from ensemble.errors import DataError
 from ensemble.plugin.base import CLASSES
 
 
 def _battles(sheet: Sheet) -> Layout | None:
     if not sheet.has(*TEXT_COLUMNS) or not _has_labels(sheet):
         return None
+    _refuse_third(sheet, "response_c")
     return Layout("battles (prompt, response_a, response_b)", tuple(RAW_COLUMNS), uses=_uses(sheet))
 
 
 def _conversations(sheet: Sheet) -> Layout | None:
     if not sheet.has(*CONVERSATION_COLUMNS) or sheet.has(*TEXT_COLUMNS) or not _has_labels(sheet):
         return None
+    _refuse_third(sheet, "conversation_c")
     return Layout(
         "conversations (conversation_a, conversation_b)", tuple(RAW_COLUMNS), uses=_uses(sheet)
     )
+
+
+def _refuse_third(sheet: Sheet, name: str) -> None:
+    if sheet.has(name):
+        raise DataError(
+            f"there are more than two answers: {name} is one too",
+            hint="leave its rows and the column out; a battle is of two",
+        )
 
 
 def _uses(sheet: Sheet) -> frozenset[str]:

@@ -12,7 +12,7 @@ from ensemble.battles.messages import (
     is_transcript,
     role_of,
 )
-from ensemble.battles.turns import BadCell, list_of, to_utf8
+from ensemble.battles.turns import BadCell, list_of
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
@@ -85,9 +85,9 @@ def prompt_of(cell: object, name: str) -> Prompt:
         It is missing, or does not end with a turn of the user.
     """
     if isinstance(cell, str) and _is_plain(cell):
-        return Prompt([to_utf8(cell)], [])
+        return Prompt([cell], [])
     if isinstance(cell, list) and len(cell) == 1 and isinstance(cell[0], str):
-        return Prompt([to_utf8(cell[0])], [])
+        return Prompt([cell[0]], [])
     asked, said = dialogue_of(cell, name)
     if said and len(said) == len(asked) and not (said[-1] or "").strip() and isinstance(cell, str):
         said = said[:-1]  # a transcript ends with the mark after which the answer is to come
@@ -105,7 +105,7 @@ def answer_of(cell: Any, name: str) -> str | None:
         It is missing, or neither.
     """
     if isinstance(cell, str) and not holds_messages(cell):
-        return to_utf8(cell)
+        return cell
     if isinstance(cell, dict) or holds_messages(cell):
         messages = [cell] if isinstance(cell, dict) else list_of(cell, name, "messages")
         if len(messages) != 1 or role_of(messages[0]) != "assistant":

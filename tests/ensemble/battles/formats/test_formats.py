@@ -427,6 +427,10 @@ def test_k_pairs_are_drawn_by_what_they_say(tmp_path: Path) -> None:
         ({"response": "a", "score": 1, "rating": 2}, "the score may be any of score, rating"),
         ({"response": "a", "text": "b", "score": 1}, "the answer may be any of response, text"),
         ({"foo": 1}, "columns are missing: response_a, response_b"),
+        (
+            {"response_a": "a", "response_b": "b", "response_c": "c", "winner": "a"},
+            "more than two answers: response_c",
+        ),
     ],
 )
 def test_what_can_be_read_in_two_ways_is_refused(row: Row, match: str, tmp_path: Path) -> None:
