@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.battles import loading
+from ensemble.battles.formats.layout import FormatOptions
 from ensemble.battles.frames import as_polars
 from ensemble.battles.schema import TEST_ROLE
 
@@ -21,18 +22,25 @@ def load_battles(
     *,
     source: str = "battles",
     role: str = "target",
-    text_format: TextFormat = "json",
+    text_format: TextFormat = "auto",
+    **options: Any,
 ) -> pl.DataFrame:
-    """Read battles of any known layout into the toolkit's own table.
+    """Read battles of any known format into the toolkit's own table.
 
     Parameters
     ----------
     battles
-        The path of a CSV, Parquet or JSON Lines file, or a table of Polars, pandas or Arrow.
+        The path of a file, a pattern or a directory of shards, or a table of Polars, pandas or
+        Arrow.
     source, role
         What the rows are recorded under; rows of role ``"test"`` need no labels.
     text_format
-        What a string in a text column is: a JSON list of turns, or one plain turn.
+        What a string in a text column is: a JSON list of turns, or one plain turn; ``"auto"`` tells
+        by the first rows.
+    **options
+        Of :class:`~ensemble.battles.formats.layout.FormatOptions`, which a config gives a source
+        too: ``format``, ``columns``, ``winner``, ``pairs``, ``tie_below``, ``temperature``,
+        ``score``, ``make_ids``, ``sides``.
 
     Returns
     -------
@@ -51,6 +59,7 @@ def load_battles(
         role=role,
         is_test=role == TEST_ROLE,
         text_format=text_format,
+        options=FormatOptions(**options),
         loader=None if is_path else _loader_of(battles),
         loader_name="" if is_path else "table",
     ).battles

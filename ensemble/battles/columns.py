@@ -6,8 +6,8 @@ import difflib
 from typing import TYPE_CHECKING
 
 from ensemble.battles.labels import WINNER_COLUMN
+from ensemble.battles.messages import CONVERSATION_COLUMNS
 from ensemble.battles.schema import TEXT_COLUMNS
-from ensemble.battles.turns import CONVERSATION_COLUMNS
 from ensemble.errors import DataError
 from ensemble.plugin.base import CLASSES
 
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 ID_COLUMNS = ("id", "question_id")
 """The id's column: the first of these that is present."""
+BASE_IDS = ("prompt_id", "comparison_id", "battle_id", "uid", "uuid")
+"""Columns that name a row or its prompt, where there is no id: each battle gets one from it."""
 MODEL_COLUMNS = ("model_a", "model_b")
 TURN_COLUMN = "turn"
 """Which of a conversation's turns was judged, from 1, where a file says so."""
 RAW_COLUMNS = frozenset(
     (
         *ID_COLUMNS,
+        *BASE_IDS,
         *TEXT_COLUMNS,
         *CONVERSATION_COLUMNS,
         *CLASSES,
@@ -33,18 +36,24 @@ RAW_COLUMNS = frozenset(
 """Every column that loading looks at; others are left unread."""
 
 
-def id_column(present: Sequence[str], where: str) -> str:
-    """Choose the id's column.
+def base_id_column(present: Sequence[str]) -> str | None:
+    """Choose the column that ids are made from: the id's own, else one that names the prompt."""
+    return next((name for name in (*ID_COLUMNS, *BASE_IDS) if name in present), None)
+
+
+def id_column(present: Sequence[str], where: str) -> str | None:
+    """Choose the id's column; None where none is there, nor one that is spelled nearly so.
 
     Raises
     ------
     DataError
-        There is none.
+        One is there but for its case.
     """
-    for name in ID_COLUMNS:
-        if name in present:
-            return name
-    raise _missing([ID_COLUMNS[0]], present, where)
+    if (found := base_id_column(present)) is not None:
+        return found
+    if any(name.strip().lower() in ID_COLUMNS for name in present):
+        raise _missing([ID_COLUMNS[0]], present, where)
+    return None
 
 
 def text_columns(present: Sequence[str], where: str) -> tuple[str, ...]:
@@ -112,7 +121,7 @@ def _missing(names: Sequence[str], present: Sequence[str], where: str) -> DataEr
     return DataError(
         f"{noun}: {described}",
         where=where,
-        hint=f"rename or add columns; the file has: {listing}. docs/files.md lists what is read",
+        hint=f"rename or add columns; the file has: {listing}. docs/data.md lists what is read",
     )
 
 

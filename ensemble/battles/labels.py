@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     Label = tuple[float, float, float]
+    Winners = Mapping[str, str]
 
 WINNER_COLUMN = "winner"
 """Hub-style label column, one word a row."""
@@ -28,14 +29,12 @@ _A: Label = (1.0, 0.0, 0.0)
 _B: Label = (0.0, 1.0, 0.0)
 _TIE: Label = (0.0, 0.0, 1.0)
 _WORDS: dict[str, Label] = {
-    "modela": _A,
-    "a": _A,
-    "modelb": _B,
-    "b": _B,
+    **dict.fromkeys(("a", "modela", "responsea", "answera", "assistanta"), _A),
+    **dict.fromkeys(("b", "modelb", "responseb", "answerb", "assistantb"), _B),
     **dict.fromkeys(
         (
             *("tie", "tied", "draw", "drawn", "equal", "same", "both", "neither"),
-            *("bothbad", "bothgood", "tiebothbad", "tiebothgood", "drawbothbad"),
+            *("bothbad", "bothgood", "tiebothbad", "tiebothgood", "drawbothbad", "tieinconsistent"),
         ),
         _TIE,
     ),
@@ -43,12 +42,14 @@ _WORDS: dict[str, Label] = {
 """Winners by their letters alone: case, spaces, underscores and brackets do not count."""
 _EXACT = 1e-6
 """How far it may be for the shares to count as they are given."""
-LABEL_FAULTS = ("unknown winner", "the label is not", "winner and winner_model_a")
+UNKNOWN_WINNER = "unknown winner"
+LABEL_FAULTS = (UNKNOWN_WINNER, "the label is not", "winner and winner_model_a")
 """How the reasons begin for which a label cannot be read."""
+_WHOLE = re.compile(r"-?\d+\.0+")
 _NOT_A_LETTER = re.compile(r"[\W_]+")
 
 
-def label_of(cells: Mapping[str, Any]) -> Label | None:
+def label_of(cells: Mapping[str, Any], winners: Winners | None = None) -> Label | None:
     """Read the label of a row.
 
     Parameters
@@ -56,6 +57,8 @@ def label_of(cells: Mapping[str, Any]) -> Label | None:
     cells
         The row by column name. The three columns of ``CLASSES`` are used where one of them is
         filled, else the ``winner`` column.
+    winners
+        What the values of ``winner`` mean, as ``winner_of``.
 
     Returns
     -------
@@ -70,7 +73,7 @@ def label_of(cells: Mapping[str, Any]) -> Label | None:
     """
     shares = [cells.get(name) for name in CLASSES]
     winner = cells.get(WINNER_COLUMN)
-    named = None if is_missing(winner) else _winner(winner)
+    named = winner_of(winner, winners)
     if all(is_missing(share) for share in shares):
         return named
     label = _distribution(shares)
@@ -111,9 +114,55 @@ def _share(cell: object, name: str) -> float:
     return share
 
 
-def _winner(cell: object) -> Label:
+def winner_of(cell: object, winners: Winners | None = None) -> Label | None:
+    """Read who wins from one word.
+
+    Parameters
+    ----------
+    cell
+        The word; None and blank text are no label, where ``winners`` says nothing of them.
+    winners
+        ``"a"``, ``"b"`` or ``"tie"`` by value, as :func:`spelled` writes it; None takes the words
+        that everyone uses.
+
+    Raises
+    ------
+    BadCell
+        The word is unknown.
+    """
+    if winners is not None:
+        return _mapped(cell, winners)
+    if is_missing(cell):
+        return None
     word = _NOT_A_LETTER.sub("", cell.lower()) if isinstance(cell, str) else ""
     label = _WORDS.get(word)
     if label is None:
-        raise BadCell(f"unknown winner {cell!r:.40}; known are model_a, model_b, tie, both bad")
+        known = "known are model_a, model_b, tie, both bad"
+        raise BadCell(f"{UNKNOWN_WINNER} {cell!r:.40}; {known}")
     return label
+
+
+def spelled(cell: object) -> str:
+    """Spell a value as a config does: ``true``, ``1`` for 1.0 too, nothing for what is missing."""
+    if is_missing(cell):
+        return ""
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return str(cell).strip()
+
+
+def _mapped(cell: object, winners: Winners) -> Label | None:
+    value = spelled(cell)
+    meant = winners.get(value)
+    if meant is None and not value:
+        return None
+    if meant is None:
+        by_case = {name.lower(): name for name in winners}
+        meant = winners.get(by_case.get(value.lower(), ""))
+    if meant is None and _WHOLE.fullmatch(value):
+        meant = winners.get(str(int(float(value))))
+    if meant is None:
+        raise BadCell(f"{UNKNOWN_WINNER} {cell!r:.40}; known are {', '.join(winners)}")
+    return _WORDS[meant]

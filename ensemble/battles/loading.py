@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
+import os
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from ensemble.battles.columns import RAW_COLUMNS
-from ensemble.battles.formats import counts_lines, frame_chunks, read_chunks
-from ensemble.battles.labels import LABEL_FAULTS
-from ensemble.battles.raw import BadRow, kinds_of, refuse_bad_rows
-from ensemble.battles.rows import read_rows
-from ensemble.battles.schema import BATTLE_SCHEMA, LABEL_COLUMNS, TEST_ROLE, TEST_SOURCE
+from ensemble.battles.columns import ID_COLUMNS
+from ensemble.battles.files.columnar import frame_chunks
+from ensemble.battles.files.paths import files_of, shard_note
+from ensemble.battles.files.raw import BadRow, kinds_of, refuse_bad_rows
+from ensemble.battles.files.read import counts_lines, read_all
+from ensemble.battles.formats.layout import RECOGNIZED, FormatOptions
+from ensemble.battles.formats.reader import FormatReader
+from ensemble.battles.ids import JUDGES, made_ids, told_apart
+from ensemble.battles.labels import LABEL_FAULTS, UNKNOWN_WINNER
+from ensemble.battles.metadata import metadata_of
+from ensemble.battles.rows import UNLABELED_ROLES, read_rows
+from ensemble.battles.schema import (
+    BATTLE_SCHEMA,
+    LABEL_COLUMNS,
+    PSEUDO_ROLE,
+    TEST_ROLE,
+    TEST_SOURCE,
+)
+from ensemble.battles.swap import sides_by_hash
 from ensemble.battles.turns import PLAIN_HINT
 from ensemble.errors import DataError, PluginError
 from ensemble.plugin.base import CLASSES
@@ -21,7 +36,7 @@ from ensemble.plugin.faults import call_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from typing import NoReturn
 
     from ensemble.battles.rows import Rows
     from ensemble.battles.turns import TextFormat
@@ -31,6 +46,8 @@ __all__ = ["BadRow", "Loaded", "combine", "load_battles"]
 
 OnBadRows = Literal["error", "drop"]
 _SHOWN = 5
+_LISTED = 20
+"""Unknown values of a label that an error lists."""
 _SEVERAL = 3
 """Rows whose label cannot be read, for which it is no slip of a pen."""
 
@@ -45,31 +62,42 @@ class Loaded:
         ``BATTLE_SCHEMA``, in the order of the file.
     bad_rows
         The rows that were left out.
+    read_as
+        The format that its columns were recognized as, in words.
+    notes
+        What else there is to say of how it was read, in sentences.
+    metadata
+        ``id`` and what the file says of each battle beside it; see ``metadata_of``.
     """
 
     battles: pl.DataFrame
     bad_rows: tuple[BadRow, ...]
+    read_as: str = ""
+    notes: tuple[str, ...] = ()
+    metadata: pl.DataFrame = field(default_factory=lambda: pl.DataFrame({"id": []}))
 
 
 def load_battles(
-    path: Path,
+    path: Path | Sequence[str],
     *,
     source: str,
     role: str,
     is_test: bool = False,
     on_bad_rows: OnBadRows = "error",
-    text_format: TextFormat = "json",
+    text_format: TextFormat = "auto",
     id_prefix: str = "",
+    options: FormatOptions = RECOGNIZED,
     loader: Loader | None = None,
     loader_options: Mapping[str, Any] | None = None,
     loader_name: str = "",
 ) -> Loaded:
-    """Read one file of battles.
+    """Read one source of battles.
 
     Parameters
     ----------
     path
-        CSV, Parquet or JSON Lines, by its suffix; anything where there is a ``loader``.
+        A file, a list of files, a pattern or a directory of shards, as ``files_of`` has it; the
+        kind of table is told by the suffix. Anything where there is a ``loader``.
     source, role
         What the rows are recorded under; a test file gets ``TEST_SOURCE`` and ``TEST_ROLE``.
     is_test
@@ -78,9 +106,12 @@ def load_battles(
         ``"error"`` refuses a file with unreadable rows, ``"drop"`` leaves them out and lists them.
         Test files are always refused, since a submission needs all of their rows.
     text_format
-        What a string in a text column is: a JSON list of turns, or one plain turn.
+        What a string in a text column is: a JSON list of turns, or one plain turn; ``"auto"`` tells
+        by the first rows.
     id_prefix
         Put before every id, to keep sources with the same ids apart.
+    options
+        What the config says of the columns; by default they are recognized.
     loader, loader_options
         A plugin that reads the file in place of the built-in readers, and its keywords.
     loader_name
@@ -89,31 +120,94 @@ def load_battles(
     Returns
     -------
     Loaded
-        The table and the rows left out.
+        The table, the rows left out, and how the file was read.
 
     Raises
     ------
     DataError
-        The file cannot be read, has wrong columns, no (readable) row, unreadable rows with
-        ``on_bad_rows="error"``, or an id more than once.
+        The file cannot be read, has columns of no format or of several, no (readable) row,
+        unreadable rows with ``on_bad_rows="error"``, or an id more than once.
     PluginError
         The loader raised, or returned something else than a table.
     """
     role = TEST_ROLE if is_test else role
     source = TEST_SOURCE if is_test else source
-    chunks = (
-        read_chunks(path, RAW_COLUMNS)
-        if loader is None
-        else frame_chunks(_call(loader, loader_name, path, loader_options or {}), RAW_COLUMNS)
+    where = str(path) if isinstance(path, os.PathLike) else ", ".join(path)
+    files = files_of(path) if loader is None else ()
+    labeled = role not in (TEST_ROLE, PSEUDO_ROLE)
+    reader = FormatReader(options, where, labeled=labeled, required=role not in UNLABELED_ROLES)
+    if loader is None:
+        chunks = read_all(files, reader.wanted)
+    else:
+        table = _call(loader, loader_name, Path(where), loader_options or {})
+        chunks = frame_chunks(table, reader.wanted, file=where)
+    winners = options.winner or None
+    rows = read_rows(
+        reader.battles(chunks), role=role, text_format=text_format, file=where, winners=winners
     )
-    rows = read_rows(chunks, role=role, text_format=text_format, file=str(path))
-    _check_bad_rows(rows, str(path), drop=on_bad_rows == "drop" and not is_test, is_test=is_test)
+    _check_bad_rows(rows, where, drop=on_bad_rows == "drop" and not is_test, is_test=is_test)
     battles = pl.concat(rows.frames)
-    _check_classes(battles, rows.bad, str(path))
-    _check_no_float_ids(battles["id"], str(path))
-    unit = "lines" if loader is None and counts_lines(path) else "rows"
-    _check_ids_unique(battles["id"], rows.lines, unit, str(path))
-    return Loaded(_complete(battles, source, role, id_prefix), tuple(rows.bad))
+    _check_classes(battles, rows.bad, where)
+    found = _Found(reader, rows, battles, options)
+    unit = "lines" if len(files) == 1 and counts_lines(files[0]) else "rows"
+    found.complete_ids(unit, where)
+    return found.loaded(source, role, id_prefix, files)
+
+
+class _Found:
+    """The rows of a source on their way to battles: ids, sides, what is kept beside them."""
+
+    def __init__(
+        self, reader: FormatReader, rows: Rows, battles: pl.DataFrame, options: FormatOptions
+    ) -> None:
+        self.reader, self.rows, self.battles, self.options = reader, rows, battles, options
+        counts = [len(frame) for frame in rows.frames]
+        self.metadata = metadata_of(rows.metadata, counts)
+        self.notes = [f"{count:,} {note}" for note, count in reader.notes.items()]
+
+    def complete_ids(self, unit: str, where: str) -> None:
+        """Make ids where there are none, and tell battles apart that share one.
+
+        Raises
+        ------
+        DataError
+            Ids are floats; or a column that is called ``id`` repeats some.
+        """
+        judges = self.metadata.select(name for name in JUDGES if name in self.metadata.columns)
+        ids = self.battles["id"]
+        if self.options.make_ids or ids.is_null().all():
+            self.battles = self.battles.with_columns(id=made_ids(self.battles, judges))
+            self.notes.append("ids are made from what the battles say")
+            return
+        _check_no_float_ids(ids, where)
+        repeated = int(ids.is_duplicated().sum())
+        if not repeated:
+            return
+        column = self.reader.id_column
+        if column == ID_COLUMNS[0]:
+            _refuse_repeated(ids, self.rows, unit, where)
+        self.battles = self.battles.with_columns(id=told_apart(self.battles, judges))
+        self.notes.append(
+            f"{repeated:,} battles share their {column}: each has an id from it and what it says"
+        )
+
+    def loaded(self, source: str, role: str, id_prefix: str, files: Sequence[Path]) -> Loaded:
+        """Complete the battles, and draw their sides where the format asks for it."""
+        battles = _complete(self.battles, source, role, id_prefix)
+        layout = self.reader.layout
+        sides = self.options.sides
+        if sides == "hash" or (sides == "auto" and layout is not None and layout.one_sided):
+            battles = sides_by_hash(battles)
+            self.notes.append("sides are drawn by a hash of the id")
+        if len(files) == 1 and (note := shard_note(files[0])):
+            self.notes.append(note)
+        told = layout.told if layout is not None else ""
+        if self.rows.text_format == "plain":
+            told += ", plain text"
+        if len(files) > 1:
+            told += f", from {len(files):,} files"
+        metadata = pl.DataFrame([battles["id"], *self.metadata.get_columns()])
+        return Loaded(battles, tuple(self.rows.bad), told, tuple(self.notes), metadata)
 
 
 def combine(loaded: Sequence[Loaded]) -> pl.DataFrame:
@@ -156,7 +250,7 @@ def _call(loader: Loader, name: str, path: Path, options: Mapping[str, Any]) -> 
         raise PluginError(
             f"the loader returned {type(frame).__name__}, not a polars DataFrame",
             where=f"{name}{path}",
-            hint="return raw columns as docs/files.md lists them",
+            hint="return raw columns as docs/data.md lists them",
         )
     return frame
 
@@ -166,7 +260,7 @@ def _check_bad_rows(rows: Rows, file: str, *, drop: bool, is_test: bool) -> None
         raise DataError("the file has no rows", where=file)
     if not rows.bad or (drop and rows.lines):
         return
-    hints = ["fix the rows"]
+    hints = [*_unknown_winners(rows), "fix the rows"]
     if any(PLAIN_HINT in row.reason for row in rows.bad):
         hints.append(f"for text cells that are no JSON set {PLAIN_HINT}")
     if is_test:
@@ -176,6 +270,19 @@ def _check_bad_rows(rows: Rows, file: str, *, drop: bool, is_test: bool) -> None
     raise refuse_bad_rows(
         rows.bad, rows.seen, where=file, hint="; ".join(hints), all_bad=not rows.lines
     )
+
+
+def _unknown_winners(rows: Rows) -> list[str]:
+    """List the values of the label that are not known, with counts."""
+    reasons = [row.reason for row in rows.bad if row.reason.startswith(UNKNOWN_WINNER)]
+    values = Counter(
+        reason.removeprefix(UNKNOWN_WINNER).split(";")[0].split(" in ")[0].strip()
+        for reason in reasons
+    )
+    if not values:
+        return []
+    told = ", ".join(f"{value} ({count:,})" for value, count in values.most_common(_LISTED))
+    return [f'say what values of the label mean with winner = {{ "value" = "a" }}: {told}']
 
 
 def _check_classes(battles: pl.DataFrame, bad: Sequence[BadRow], file: str) -> None:
@@ -219,21 +326,22 @@ def _check_no_float_ids(ids: pl.Series, file: str) -> None:
         )
 
 
-def _check_ids_unique(ids: pl.Series, lines: Sequence[int], unit: str, file: str) -> None:
-    repeated = ids.is_duplicated()
-    if not repeated.any():
-        return
-    places: defaultdict[str, list[int]] = defaultdict(list)
-    for place in repeated.arg_true():
-        places[ids[place]].append(lines[place])
+def _refuse_repeated(ids: pl.Series, rows: Rows, unit: str, file: str) -> NoReturn:
+    several = len({name for name, _ in rows.files}) > 1
+    names = [name for name, count in rows.files for _ in range(count)]
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    for place in ids.is_duplicated().arg_true():
+        line = rows.lines[place]
+        places[ids[place]].append(f"{Path(names[place]).name}:{line}" if several else str(line))
     shown = [
-        f'"{identifier}" ({unit} {", ".join(map(str, at[:_SHOWN]))})'
+        f'"{identifier}" ({unit} {", ".join(at[:_SHOWN])})'
         for identifier, at in list(places.items())[:_SHOWN]
     ]
     raise DataError(
         f"repeated ids ({len(places):,}): {'; '.join(shown)}",
         where=file,
-        hint="give each battle an id of its own; predictions are joined by id",
+        hint="give each battle an id of its own, since predictions are joined by id; or make ids "
+        "from what the battles say: make_ids = true",
     )
 
 

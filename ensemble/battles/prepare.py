@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +12,28 @@ import polars as pl
 from ensemble.battles.corrections import corrections_of, counts_of
 from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.embeddings import PARAPHRASE, read_embeddings
-from ensemble.battles.loading import combine, load_battles
-from ensemble.battles.raw import kinds_of
-from ensemble.battles.refused_files import check_file_kind
+from ensemble.battles.files.raw import kinds_of
+from ensemble.battles.formats.registry import VERSION as FORMATS_VERSION
+from ensemble.battles.loading import combine
+from ensemble.battles.metadata import combine_metadata
 from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE, TEST_SOURCE
-from ensemble.battles.swap import sides_by_hash
+from ensemble.battles.source_files import hash_source, load_source, source_files
 from ensemble.config.plugin_files import short_name
-from ensemble.config.secrets import resolved_secrets, with_secrets
+from ensemble.config.secrets import with_secrets
 from ensemble.config.settings import Source
 from ensemble.errors import ArtifactError, DataError
 from ensemble.plugin.code import told_difference
 from ensemble.plugin.manager import get_manager
 from ensemble.redact import mask_text, without_secrets
 from ensemble.run_dir.battles_record import BadRow, BattlesRecord, SourceRecord, VectorsRecord
-from ensemble.run_dir.layout import BATTLES, BATTLES_RECORD, CLUSTERS, CORRECTIONS, DUPLICATES
+from ensemble.run_dir.layout import (
+    BATTLES,
+    BATTLES_RECORD,
+    CLUSTERS,
+    CORRECTIONS,
+    DUPLICATES,
+    METADATA,
+)
 from ensemble.run_dir.tables import read_table, write_table
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import read_checksummed
@@ -72,10 +79,10 @@ def prepare(config: Config, tell: Callable[[str], None] = lambda _: None) -> boo
     readings, settings = config.readings(), prepared_settings(config)
     for reading in readings:
         if reading.loader is None:
-            check_file_kind(Path(reading.path))
+            source_files(reading)
     # What is no file has no content to hash but the table that its loader makes of it.
     early = {place: _load(item) for place, item in enumerate(readings) if not _is_file(item)}
-    hashes = [None if at in early else _hash_file(r.path, "path") for at, r in enumerate(readings)]
+    hashes = [None if at in early else _hash_source(item) for at, item in enumerate(readings)]
     tables = {place: _hash_loaded(loaded) for place, loaded in early.items()}
     vectors = config.folds.embeddings and _hash_file(config.folds.embeddings, "folds.embeddings")
     lists = hash_lists(config)
@@ -88,7 +95,9 @@ def prepare(config: Config, tell: Callable[[str], None] = lambda _: None) -> boo
     loaded = [early.get(place) or _load(item) for place, item in enumerate(readings)]
     battles = combine(loaded)
     corrections = corrections_of(config, battles)
-    files, told, content = _write_tables(run, battles, corrections, config.folds)
+    files, told, content = _write_tables(
+        run, battles, combine_metadata([one.metadata for one in loaded]), corrections, config.folds
+    )
     sources = [
         _describe(reading, rows, digest, tables.get(place), corrections)
         for place, (reading, rows, digest) in enumerate(zip(readings, loaded, hashes, strict=True))
@@ -133,6 +142,7 @@ def prepared_by(
     """
     return {
         "version": VERSION,
+        "formats": FORMATS_VERSION,
         "settings": prepared_settings(config),
         "files": list(hashes),
         "tables": [tables[place] for place in sorted(tables)],
@@ -222,6 +232,11 @@ def read_stored_corrections(run: Path) -> pl.DataFrame | None:
     return _read(run, CORRECTIONS) if CORRECTIONS in read_summary(run).files else None
 
 
+def read_metadata(run: Path) -> pl.DataFrame:
+    """Read ``id`` and what the files say beside the battles; errors as ``read_battles``."""
+    return _read(run, METADATA)
+
+
 def read_summary(run: Path) -> BattlesRecord:
     """Read what ``prepare`` wrote; errors as ``read_battles``."""
     if not os.path.lexists(run / BATTLES_RECORD):
@@ -295,7 +310,11 @@ def embeddings_of(folds: Folds) -> Embeddings | None:
 
 
 def _write_tables(
-    run: Path, battles: pl.DataFrame, corrections: pl.DataFrame | None, folds: Folds
+    run: Path,
+    battles: pl.DataFrame,
+    metadata: pl.DataFrame,
+    corrections: pl.DataFrame | None,
+    folds: Folds,
 ) -> tuple[dict[str, str], dict[str, int] | None, list[str]]:
     """Write battles, clusters, pairs, and corrections where there are any.
 
@@ -308,7 +327,12 @@ def _write_tables(
     found = find_duplicates(
         battles, threshold=folds.near_duplicate_threshold, embeddings=embeddings
     )
-    tables = {BATTLES: battles, CLUSTERS: found.clusters, DUPLICATES: found.pairs}
+    tables = {
+        BATTLES: battles,
+        CLUSTERS: found.clusters,
+        DUPLICATES: found.pairs,
+        METADATA: metadata,
+    }
     if corrections is not None:
         tables[CORRECTIONS] = corrections
     for name, frame in tables.items():
@@ -344,7 +368,7 @@ def _told_by(
 
 def _is_file(reading: Reading) -> bool:
     """Say whether the content of a file names a reading; without a loader nothing else can."""
-    return reading.loader is None or os.path.isfile(reading.path)  # noqa: PTH113 - never raises
+    return reading.loader is None or os.path.isfile(reading.named())  # noqa: PTH113 - never raises
 
 
 def _loaded_by(reading: Reading) -> dict[str, Any] | None:
@@ -353,15 +377,26 @@ def _loaded_by(reading: Reading) -> dict[str, Any] | None:
     return with_secrets(get_manager().loaders.entry(reading.loader).code(), reading.options)
 
 
+def _hash_source(reading: Reading) -> str:
+    try:
+        return hash_source(reading)
+    except OSError as error:
+        raise _unreadable(error, str(error.filename or reading.named()), "path") from error
+
+
 def _hash_file(path: str, key: str) -> str:
     try:
         return hash_file(Path(path))
     except OSError as error:
-        raise DataError(
-            f"the file cannot be read: {error.strerror}",
-            where=path,
-            hint=f"fix `{key}` in the config; it is taken from the config's own directory",
-        ) from error
+        raise _unreadable(error, path, key) from error
+
+
+def _unreadable(error: OSError, path: str, key: str) -> DataError:
+    return DataError(
+        f"the file cannot be read: {error.strerror}",
+        where=path,
+        hint=f"fix `{key}` in the config; it is taken from the config's own directory",
+    )
 
 
 def _hash_loaded(loaded: Loaded) -> str:
@@ -378,30 +413,13 @@ def _hash_rows(frame: pl.DataFrame) -> str:
 def _load(reading: Reading) -> Loaded:
     if not isinstance(reading, Source):
         # A test row that is dropped would be missing from the submission.
-        return _load_as(reading, TEST_SOURCE, TEST_ROLE)
-    loaded = _load_as(
+        return load_source(reading, TEST_SOURCE, TEST_ROLE)
+    return load_source(
         reading,
         reading.name,
         reading.role,
         on_bad_rows=reading.on_bad_rows,
         id_prefix=reading.id_prefix,
-    )
-    if reading.sides == "hash":
-        return replace(loaded, battles=sides_by_hash(loaded.battles))
-    return loaded
-
-
-def _load_as(reading: Reading, source: str, role: str, **options: Any) -> Loaded:
-    return load_battles(
-        Path(reading.path),
-        source=source,
-        role=role,
-        is_test=role == TEST_ROLE,
-        text_format=reading.text_format,
-        loader=get_manager().loaders.get(reading.loader) if reading.loader else None,
-        loader_options=resolved_secrets(reading.options, f"options of {reading.path}"),
-        loader_name=short_name(reading.loader or ""),
-        **options,
     )
 
 
@@ -439,13 +457,15 @@ def _describe(
         name=name,
         corrected=counts_of(corrections, name),
         role=getattr(reading, "role", TEST_ROLE),
-        path=mask_text(reading.path),
+        path=mask_text(reading.named()),
         sha256=file_hash,
         table=table,
         rows=len(battles),
         label_shares=battles.select(pl.col(LABEL_COLUMNS).mean()).row(0),
         label_shares_before=_shares_before(loaded),
         multi_turn_rows=int((battles["prompt"].list.len() > 1).sum()),
+        read_as=loaded.read_as,
+        notes=loaded.notes,
         dropped_rows=len(loaded.bad_rows),
         dropped_for=kinds_of(loaded.bad_rows),
         warnings=tuple(_one_sided(reading, battles)),

@@ -14,8 +14,8 @@ from ensemble.battles.columns import (
     id_column,
     text_columns,
 )
+from ensemble.battles.files.raw import BadRow
 from ensemble.battles.labels import WINNER_COLUMN, is_missing, label_of
-from ensemble.battles.raw import BadRow
 from ensemble.battles.schema import (
     BATTLE_SCHEMA,
     LABEL_COLUMNS,
@@ -23,25 +23,20 @@ from ensemble.battles.schema import (
     TEST_ROLE,
     TEXT_COLUMNS,
 )
-from ensemble.battles.turns import (
-    BadCell,
-    holds_list,
-    id_of,
-    texts_of,
-    to_utf8,
-    turns_column,
-)
+from ensemble.battles.texts import texts_of, told_text_format
+from ensemble.battles.turns import BadCell, holds_list, id_of, to_utf8, turns_column
 from ensemble.errors import DataError
 from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from ensemble.battles.files.raw import Chunk
     from ensemble.battles.labels import Label
-    from ensemble.battles.raw import Chunk
     from ensemble.battles.turns import TextFormat
 
-_UNLABELED_ROLES = frozenset({PSEUDO_ROLE, "ignore", TEST_ROLE})
+UNLABELED_ROLES = frozenset({PSEUDO_ROLE, "ignore", TEST_ROLE})
+"""Roles whose rows need no label."""
 _SEVERAL = 2
 _ROW_COLUMNS = ("id", *TEXT_COLUMNS, *LABEL_COLUMNS, *MODEL_COLUMNS)
 _ROW_SCHEMA = {name: BATTLE_SCHEMA[name] for name in _ROW_COLUMNS}
@@ -57,13 +52,22 @@ class Rows:
         Normalized rows, chunk after chunk, without what the file does not say (source, role).
     lines
         Where each of these rows begins.
+    files
+        Each file and how many of these rows are from it, chunk after chunk.
     bad
         The unreadable rows, in the order of the file.
+    metadata
+        What is kept beside these rows, by column, chunk after chunk.
+    text_format
+        What a string in a text column was taken for; ``"auto"`` where there was none.
     """
 
     frames: list[pl.DataFrame] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
+    files: list[tuple[str, int]] = field(default_factory=list)
     bad: list[BadRow] = field(default_factory=list)
+    metadata: list[dict[str, list[Any]]] = field(default_factory=list)
+    text_format: TextFormat = "auto"
 
     @property
     def seen(self) -> int:
@@ -71,7 +75,14 @@ class Rows:
         return len(self.lines) + len(self.bad)
 
 
-def read_rows(chunks: Iterable[Chunk], *, role: str, text_format: TextFormat, file: str) -> Rows:
+def read_rows(
+    chunks: Iterable[Chunk],
+    *,
+    role: str,
+    text_format: TextFormat,
+    file: str,
+    winners: Mapping[str, str] | None = None,
+) -> Rows:
     """Normalize chunk by chunk, so that only one chunk at a time is held as Python objects.
 
     Parameters
@@ -84,41 +95,50 @@ def read_rows(chunks: Iterable[Chunk], *, role: str, text_format: TextFormat, fi
     text_format
         What a string in a text column is.
     file
-        Name of the file in errors.
+        Name of the file in errors, where a chunk has none.
+    winners
+        What the values of ``winner`` mean, as ``label_of`` has it.
 
     Raises
     ------
     DataError
         Columns are missing.
     """
-    rows = Rows()
+    rows, order = Rows(text_format=text_format), dict[str, int]()
     for chunk in chunks:
+        order.setdefault(chunk.file, len(order))
         rows.bad.extend(chunk.bad_rows)
         if chunk.present:  # JSON Lines without a single object name no column
-            _add(rows, chunk, role, text_format, file)
-    rows.bad.sort(key=lambda row: row.line or 0)
+            if rows.text_format == "auto":
+                rows.text_format = told_text_format(chunk.columns)
+            _add(rows, chunk, role, chunk.file or file, winners)
+    rows.bad.sort(key=lambda row: (order.get(row.file, 0), row.line or 0))
     return rows
 
 
-def _add(rows: Rows, chunk: Chunk, role: str, text_format: TextFormat, file: str) -> None:
+def _add(rows: Rows, chunk: Chunk, role: str, file: str, winners: Mapping[str, str] | None) -> None:
+    text_format = rows.text_format
     names = _cell_columns(chunk.present, role, file)
-    if text_format == "plain":
-        _refuse_lists(chunk, file)
+    _refuse_lists(chunk, file, text_format)
     cells = [chunk.columns[raw] for raw in names.values()]
-    good = []
-    for line, *values in zip(chunk.lines, *cells, strict=True):
+    good, at = [], []
+    for place, values in enumerate(zip(*cells, strict=True)):
         row = dict(zip(names, values, strict=True))
         try:
-            good.append(_battle(row, role, text_format))
-            rows.lines.append(line)
+            good.append(_battle(row, role, text_format, winners))
+            at.append(place)
         except BadCell as error:
-            rows.bad.append(BadRow(file, line, str(error), _label_if_any(row)))
+            label = _label_if_any(row, winners)
+            rows.bad.append(BadRow(file, chunk.lines[place], str(error), label))
+    rows.lines += [chunk.lines[place] for place in at]
+    rows.files.append((file, len(at)))
+    rows.metadata.append({n: [c[place] for place in at] for n, c in chunk.metadata.items()})
     named = {name: [row[at] for row in good] for at, name in enumerate(_ROW_COLUMNS)}
     texts = {name: turns_column(named[name]) for name in TEXT_COLUMNS}
     rows.frames.append(pl.DataFrame(named | texts, schema=_ROW_SCHEMA))
 
 
-def _refuse_lists(chunk: Chunk, file: str) -> None:
+def _refuse_lists(chunk: Chunk, file: str, text_format: TextFormat) -> None:
     """Refuse lists that would be read as text, brackets and all.
 
     Raises
@@ -127,19 +147,29 @@ def _refuse_lists(chunk: Chunk, file: str) -> None:
         Most cells of a text column are lists.
     """
     for name in TEXT_COLUMNS:
-        filled = [cell for cell in chunk.columns.get(name, ()) if not is_missing(cell)]
-        lists = sum(map(holds_list, filled))
+        cells = [_one_text(cell, text_format) for cell in chunk.columns.get(name, ())]
+        lists = sum(holds_list(cell) for cell in cells if cell and cell.lstrip()[:1] == "[")
+        filled = [cell for cell in cells if cell] if lists else []
         if lists >= _SEVERAL and 2 * lists > len(filled):
             raise DataError(
                 f"{lists:,} of {len(filled):,} cells of {name} are lists of turns, not plain text",
                 where=file,
-                hint='set text_format = "json", which reads lists as Python writes them too',
+                hint='set text_format = "json", which reads lists as Python writes them too'
+                if text_format == "plain"
+                else "write lists of turns as lists, and not as text within them",
             )
 
 
-def _label_if_any(row: Mapping[str, Any]) -> Label | None:
+def _one_text(cell: object, text_format: TextFormat) -> str | None:
+    """Give the text that a cell would be read as, where it is a single one."""
+    if isinstance(cell, list) and len(cell) == 1:
+        return cell[0] if isinstance(cell[0], str) else None
+    return cell if isinstance(cell, str) and text_format == "plain" else None
+
+
+def _label_if_any(row: Mapping[str, Any], winners: Mapping[str, str] | None) -> Label | None:
     try:
-        return label_of(row)
+        return label_of(row, winners)
     except BadCell:
         return None
 
@@ -150,23 +180,29 @@ def _cell_columns(present: Sequence[str], role: str, file: str) -> dict[str, str
     A test file keeps no answer, and a file of pseudo-labels to come keeps no label: it is not even
     read, so that it can be whatever it likes.
     """
-    names = {"id": id_column(present, file)}
+    identifier = id_column(present, file)
+    names = {} if identifier is None else {"id": identifier}
     names |= {name: name for name in (*text_columns(present, file), TURN_COLUMN) if name in present}
     if role == TEST_ROLE:
         return names
     optional: tuple[str, ...] = MODEL_COLUMNS
     if role != PSEUDO_ROLE:
-        check_label_columns(present, file, required=role not in _UNLABELED_ROLES)
+        check_label_columns(present, file, required=role not in UNLABELED_ROLES)
         optional = (*CLASSES, WINNER_COLUMN, *MODEL_COLUMNS)
     return names | {name: name for name in optional if name in present}
 
 
-def _battle(cells: Mapping[str, Any], role: str, text_format: TextFormat) -> tuple[Any, ...]:
+def _battle(
+    cells: Mapping[str, Any],
+    role: str,
+    text_format: TextFormat,
+    winners: Mapping[str, str] | None,
+) -> tuple[Any, ...]:
     """Normalize one row into ``_ROW_COLUMNS``."""
-    identifier = id_of(cells["id"])
+    identifier = id_of(cells["id"]) if "id" in cells else None
     texts = texts_of(cells, text_format)
-    label = label_of(cells)
-    if label is None and role not in _UNLABELED_ROLES:
+    label = label_of(cells, winners)
+    if label is None and role not in UNLABELED_ROLES:
         raise BadCell("no label")
     models = (_model_name(cells.get(name)) for name in MODEL_COLUMNS)
     return (identifier, *texts, *(label or (None, None, None)), *models)

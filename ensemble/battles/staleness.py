@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ensemble.battles.prepare import hash_table, prepared_by, prepared_settings, read_summary
+from ensemble.battles.source_files import hash_source
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.plugin.code import as_known
 from ensemble.run_dir.layout import BATTLES_RECORD
@@ -54,11 +54,12 @@ def check_sources(config: Config) -> None:
     check_settings(config)
     prepared = read_summary(Path(config.run_dir)).sources
     for reading, source in zip(config.readings(), prepared, strict=True):
-        known, path = source.sha256, reading.path
-        if known and os.path.isfile(path) and hash_file(Path(path)) != known:  # noqa: PTH113
+        known = source.sha256
+        now = _content_of(reading, is_file=True) if known else None
+        if now is not None and now != known:
             raise ArtifactError(
                 f'the file of source "{source.name}" is not the one that was prepared',
-                where=path,
+                where=reading.named(),
                 hint=f"{_HINT}, or put the former file back",
             )
     summary = read_summary(Path(config.run_dir))
@@ -133,7 +134,7 @@ def _lists_of(summary: BattlesRecord) -> dict[str, str]:
 def _content_of(reading: Reading, *, is_file: bool) -> str | None:
     """Name the content of a reading as ``prepare`` does; None where it is not here."""
     try:
-        return hash_file(Path(reading.path)) if is_file else hash_table(reading)
+        return hash_source(reading) if is_file else hash_table(reading)
     except (EnsembleError, OSError, ValueError):
         return None
 

@@ -1,4 +1,4 @@
-"""Cells to turns: JSON lists, native lists, plain text, conversations; and ids."""
+"""Cells to turns: JSON lists, native lists, plain text; and ids."""
 
 from __future__ import annotations
 
@@ -12,23 +12,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import polars as pl
 
-from ensemble.battles.raw import JSON
-from ensemble.battles.schema import TEXT_COLUMNS
+from ensemble.battles.files.raw import JSON
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     Turns = list[str | None]
 
-TextFormat = Literal["json", "plain"]
-"""What a string in a text column is: a JSON list of turns, or one turn as it stands."""
-CONVERSATION_COLUMNS = ("conversation_a", "conversation_b")
-"""Hub-style text columns: lists of ``{"role": ..., "content": ...}``."""
+TextFormat = Literal["auto", "json", "plain"]
+"""What a string in a text column is: a JSON list of turns, or one turn as it stands; ``"auto"``
+tells by the first rows of a file."""
 PLAIN_HINT = 'text_format = "plain"'
 
-_BEGINS_LIST = re.compile(r"""\s*\[\s*['"]""")
+_OF_NULLS = re.compile(r"\[\s*((null|None)\s*(,\s*(null|None)\s*)*)?\]")
+_BEGINS_LIST = re.compile(r"""\s*\[\s*(null|None)?\s*,?\s*['"]""")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-_SPEAKERS = ("user", "assistant")
 
 
 class BadCell(ValueError):  # noqa: N818 - it is a verdict on a row, shown as such, and not a failure
@@ -71,51 +69,12 @@ def id_of(cell: object) -> str:
     raise BadCell(f"the id {cell!r} is neither a string nor an integer")
 
 
-def texts_of(cells: Mapping[str, Any], text_format: TextFormat) -> tuple[Turns, Turns, Turns]:
-    """Read the three texts of a row, from text columns or from two conversations.
-
-    Parameters
-    ----------
-    cells
-        The row by column name, with ``TEXT_COLUMNS`` or else ``CONVERSATION_COLUMNS``.
-    text_format
-        What a string in a text column is.
-
-    Returns
-    -------
-    tuple
-        Turns of the prompt, response A and response B; all of one length.
-
-    Raises
-    ------
-    BadCell
-        A text cannot be read, or the numbers of turns differ.
-    """
-    if TEXT_COLUMNS[0] in cells:
-        prompt, a, b = (turns_of(cells[name], name, text_format) for name in TEXT_COLUMNS)
-    if CONVERSATION_COLUMNS[0] in cells:
-        told = _from_conversations(*(cells[name] for name in CONVERSATION_COLUMNS))
-        if TEXT_COLUMNS[0] in cells and told != (prompt, a, b):
-            raise BadCell("conversation_a and conversation_b differ from prompt and responses")
-        prompt, a, b = told
-    if not len(prompt) == len(a) == len(b):
-        raise BadCell(
-            f"turn counts differ: prompt {len(prompt)}, response_a {len(a)}, response_b {len(b)}"
-        )
-    judged = _judged_turn(cells.get("turn"))
-    return prompt[:judged], a[:judged], b[:judged]
-
-
-def _judged_turn(cell: object) -> int | None:
-    """Read which turn was judged: what comes after it has no part in the label; None is the last.
-
-    Where a file means something else by the name of the column, it is left alone.
-    """
-    if isinstance(cell, str) and cell.strip().isdecimal():
-        cell = int(cell)
-    if isinstance(cell, bool) or not isinstance(cell, int) or cell < 1:
-        return None
-    return cell
+def looks_like_list(cell: str) -> bool:
+    """Say whether a string begins and ends as a list of texts does, broken or not."""
+    text = cell.strip()
+    return _OF_NULLS.fullmatch(text) is not None or (
+        text.endswith("]") and _BEGINS_LIST.match(text) is not None
+    )
 
 
 def holds_list(cell: object) -> bool:
@@ -123,7 +82,7 @@ def holds_list(cell: object) -> bool:
     if not isinstance(cell, str) or not cell.lstrip().startswith("["):
         return False
     try:
-        found = _list_of(cell, "", "turns")
+        found = list_of(cell, "", "turns")
     except BadCell:
         return False
     return all(turn is None or isinstance(turn, str) for turn in found)
@@ -133,15 +92,20 @@ def turns_column(cells: Sequence[Turns]) -> pl.Series:
     """Make a column of lists, ``(n,)``: by far faster than Polars makes one out of lists."""
     rows = pl.DataFrame({"row": np.arange(len(cells), dtype=np.int64)})
     lengths = np.fromiter(map(len, cells), np.int64, len(cells))
-    each = pl.DataFrame(
-        {
-            "row": np.repeat(rows["row"], lengths),
-            "turn": pl.Series(list(chain.from_iterable(cells)), dtype=pl.String),
-        }
-    )
+    each = pl.DataFrame({"row": np.repeat(rows["row"], lengths), "turn": _texts(cells)})
     lists = each.group_by("row", maintain_order=True).agg("turn")
     found = rows.join(lists, on="row", how="left", maintain_order="left")
     return found["turn"].fill_null(pl.Series([[]], dtype=pl.List(pl.String)))
+
+
+def _texts(cells: Sequence[Turns]) -> pl.Series:
+    """Put all turns below each other; text is looked through only where UTF-8 cannot hold some."""
+    turns = list(chain.from_iterable(cells))
+    try:
+        return pl.Series(turns, dtype=pl.String)
+    except UnicodeEncodeError:
+        kept = [turn if turn is None else to_utf8(turn) for turn in turns]
+        return pl.Series(kept, dtype=pl.String)
 
 
 def turns_of(cell: object, name: str, text_format: TextFormat) -> Turns:
@@ -162,24 +126,31 @@ def turns_of(cell: object, name: str, text_format: TextFormat) -> Turns:
         The cell is no list of strings and nulls.
     """
     if isinstance(cell, str) and text_format == "plain":
-        return [to_utf8(cell)]
+        return [cell]
     # Only a string can be meant as plain text; a native list is what it is.
     plain = isinstance(cell, str) and not _BEGINS_LIST.match(cell)
     hint = f" (for text as it stands set {PLAIN_HINT})" if plain else ""
-    turns = _list_of(cell, name, f"turns{hint}")
-    return [_turn(turn, number, name, hint) for number, turn in enumerate(turns, 1)]
+    turns = list_of(cell, name, f"turns{hint}")
+    return [turn_of(turn, number, name, hint) for number, turn in enumerate(turns, 1)]
 
 
-def _turn(turn: object, number: int, name: str, hint: str = "") -> str | None:
+def turn_of(turn: object, number: int, name: str, hint: str = "") -> str | None:
+    """Take one turn: a string, or null; errors as ``turns_of``."""
+    if isinstance(turn, str):
+        return turn
     if turn is None or turn != turn:
         return None
-    if isinstance(turn, str):
-        return to_utf8(turn)
     raise BadCell(f"{name}: turn {number} is {turn!r:.40}, neither a string nor null{hint}")
 
 
-def _list_of(cell: object, name: str, what: str) -> list[Any]:
-    """Take a list as it is, or out of JSON text."""
+def list_of(cell: object, name: str, what: str) -> list[Any]:
+    """Take a list as it is, or out of text as JSON or Python writes it.
+
+    Raises
+    ------
+    BadCell
+        It is none; ``what`` says of what it should be one.
+    """
     if cell is None or cell != cell:  # NaN is what some programs write for nothing
         raise BadCell(f"{name} is missing")
     found = cell
@@ -208,29 +179,3 @@ def _python_list(text: str) -> object:
         return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError):
         return None
-
-
-def _from_conversations(cell_a: object, cell_b: object) -> tuple[Turns, Turns, Turns]:
-    name_a, name_b = CONVERSATION_COLUMNS
-    asked_a, said_a = _speakers(cell_a, name_a)
-    asked_b, said_b = _speakers(cell_b, name_b)
-    if asked_a != asked_b:
-        raise BadCell(f"the user's turns differ between {name_a} and {name_b}")
-    return asked_a, said_a, said_b
-
-
-def _speakers(cell: object, name: str) -> tuple[Turns, Turns]:
-    """Part a conversation into the user's turns and the assistant's."""
-    messages = _list_of(cell, name, "messages")
-    turns = [_message(message, place, name) for place, message in enumerate(messages)]
-    return turns[::2], turns[1::2]
-
-
-def _message(message: object, place: int, name: str) -> str | None:
-    """Take the content of one message, which must be from the speaker whose turn it is."""
-    if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
-        raise BadCell(f'{name}: message {place + 1} has no "role" and "content"')
-    due = _SPEAKERS[place % 2]
-    if message["role"] != due:
-        raise BadCell(f'{name}: message {place + 1} is from {message["role"]!r}, not "{due}"')
-    return _turn(message["content"], place + 1, name)

@@ -51,9 +51,15 @@ def _got(value: Any, place: list[str]) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}\N{HORIZONTAL ELLIPSIS}"
 
 
+_UNIONS = ("str", "list[str]", "constrained-int", "literal['all','best_worst']")
+"""What pydantic adds to the place of a value that may be of several types."""
+
+
 def _place(location: tuple[int | str, ...]) -> str:
     text = ""
     for part in location:
+        if part in _UNIONS:
+            continue
         text += f"[{part + 1}]" if isinstance(part, int) else f"{'.' if text else ''}{part}"
     return text
 

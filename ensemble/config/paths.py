@@ -104,12 +104,17 @@ def moved(config: Config, now: Path) -> Config:
 
 def _inputs(config: Config) -> list[str]:
     others = [config.folds.embeddings, *(source.labels for source in config.sources)]
-    return [*(reading.path for reading in config.readings()), *filter(None, others)]
+    paths = [path for reading in config.readings() for path in reading.paths()]
+    return [*paths, *filter(None, others)]
 
 
 def _with_paths(config: Config, change: Callable[[str], str]) -> Config:
     def changed(reading: Reading) -> Any:
-        update = {"path": change(reading.path)}
+        update: dict[str, Any] = {}
+        if reading.hub is None:  # else its path is one within the data set
+            path = reading.path
+            there = change(path) if isinstance(path, str) else [change(one) for one in path]
+            update["path"] = there
         if isinstance(reading, Source) and reading.labels is not None:
             update["labels"] = change(reading.labels)
         return reading.model_copy(update=update)

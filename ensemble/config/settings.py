@@ -44,10 +44,34 @@ class _Table(BaseModel):
 class Reading(_Table):
     """How a file of battles is read; shared by sources and the test file."""
 
-    path: str
+    path: str | list[str] = ""
     loader: str | None = None
     options: dict[str, Any] = {}
-    text_format: Literal["json", "plain"] = "json"
+    text_format: Literal["auto", "json", "plain"] = "auto"
+    format: str | None = None
+    columns: dict[str, str] = {}
+    winner: dict[str, Literal["a", "b", "tie"]] = {}
+    pairs: Literal["all", "best_worst"] | Annotated[int, Field(ge=1, le=1_000_000)] = "all"
+    tie_below: Annotated[float, Field(ge=0, le=1e9)] | None = None
+    temperature: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    score: str | None = None
+    make_ids: bool = False
+    hub: str | None = None
+    revision: str | None = None
+
+    def paths(self) -> list[str]:
+        """Give its paths: files, patterns or directories; of a hub's data set they are none."""
+        if self.hub is not None:
+            return []
+        return [self.path] if isinstance(self.path, str) else list(self.path)
+
+    def named(self) -> str:
+        """Name it in messages: its path or paths, or the hub's data set."""
+        paths = [self.path] if isinstance(self.path, str) else self.path
+        told = paths[0] if paths else ""
+        more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+        hub = f"hub data set {self.hub}" if self.hub is not None else ""
+        return " ".join(part for part in (hub, f"{told}{more}") if part)
 
 
 class Source(Reading):
@@ -63,7 +87,7 @@ class Source(Reading):
     logit_adjustment: bool = False
     pseudo_labelers: list[Name] = []
     id_prefix: str = ""
-    sides: Literal["file", "hash"] = "file"
+    sides: Literal["auto", "file", "hash"] = "auto"
     labels: str | None = None
 
     def use(self) -> SourceSettings:

@@ -39,9 +39,20 @@ def faults_of(config: Config) -> list[str]:
     for place, reading in _readings(config):
         if reading.options and reading.loader is None:
             faults.append(f"{place}.options are for a loader, and {place}.loader is missing")
+        faults += _reading_faults(place, reading)
     for place, value in _free_values(config):
         faults += _value_faults(place, value)
     return faults
+
+
+def _reading_faults(place: str, reading: Reading) -> Iterator[str]:
+    """Find what says twice, or not at all, where a source is."""
+    if reading.hub is None and not reading.path:
+        yield f"missing key {place}.path"
+    if reading.hub is None and reading.revision is not None:
+        yield f"{place}.revision is of a data set on the hub, and {place}.hub is missing"
+    if reading.loader is not None and (reading.hub is not None or isinstance(reading.path, list)):
+        yield f"{place}.loader takes one path: it reads neither a list nor a data set on the hub"
 
 
 def place_faults(config: Config, path: Path | None) -> list[str]:
@@ -56,7 +67,11 @@ def place_faults(config: Config, path: Path | None) -> list[str]:
         where it is known to be that.
     """
     run = Path(config.run_dir)
-    inputs = [(f"{place}.path", Path(reading.path)) for place, reading in _readings(config)]
+    inputs = [
+        (f"{place}.path", Path(path))
+        for place, reading in _readings(config)
+        for path in reading.paths()
+    ]
     if config.folds.embeddings is not None:
         inputs.append(("folds.embeddings", Path(config.folds.embeddings)))
     if path is not None and not _is_of_run(path.resolve(), run):

@@ -38,6 +38,8 @@ class SourceRecord(Record):
         The same with the rows that were dropped; None where nothing is known.
     multi_turn_rows
         Battles with more than one turn.
+    read_as, notes
+        The format of its files, and what else there is to say of how they were read.
     dropped_rows, dropped_for
         Rows that are left out, and how many of them for which reason.
     warnings
@@ -58,6 +60,8 @@ class SourceRecord(Record):
     label_shares: tuple[float | None, ...] = ()
     label_shares_before: tuple[float, ...] | None = None
     multi_turn_rows: int | None = None
+    read_as: str = ""
+    notes: tuple[str, ...] = ()
     dropped_rows: int = 0
     dropped_for: dict[str, int] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()

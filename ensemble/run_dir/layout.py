@@ -6,6 +6,7 @@
       config.toml               as resolved
       inputs/<source>.parquet   tables that were given in Python
       battles.parquet           clusters.parquet  duplicates.parquet  battles.json
+      metadata.parquet          id and what files say beside the battles; no learner sees it
       corrections.parquet
       folds.parquet             folds.json
       learners/<name>/          failure.json, where it failed
@@ -29,8 +30,10 @@ INPUTS = "inputs"
 BATTLES, CLUSTERS, DUPLICATES = "battles.parquet", "clusters.parquet", "duplicates.parquet"
 CORRECTIONS = "corrections.parquet"
 """Labels that training takes in place of others; there where a source has a list of them."""
+METADATA = "metadata.parquet"
+"""``id`` and columns of the sources that are no part of the battles: session, judge, time."""
 BATTLES_RECORD = "battles.json"
-"""What ``prepare`` says of the three tables."""
+"""What ``prepare`` says of the tables."""
 FOLDS, FOLDS_RECORD = "folds.parquet", "folds.json"
 
 LEARNERS = "learners"

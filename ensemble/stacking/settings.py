@@ -170,7 +170,7 @@ def check_plugins(config: Config, more: Sequence[Callable[[], object]] = ()) -> 
 
 def _tables_with_secrets(config: Config) -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield "stack.parameters", config.stack.parameters
-    yield from ((f"options of {r.path}", r.options) for r in config.readings())
+    yield from ((f"options of {r.named()}", r.options) for r in config.readings())
 
 
 def _check_names(config: Config) -> None:

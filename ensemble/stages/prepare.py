@@ -45,6 +45,10 @@ def _say_source(source: SourceRecord, reporter: Reporter) -> None:
     reporter.event("source", name=source.name, rows=source.rows, dropped=dropped)
     note = f", {dropped:,} rows dropped" if dropped else ""
     reporter.log(f"{source.name}  {source.rows:,} battles ({source.role}){note}")
+    if source.read_as:
+        reporter.log(f"  read as {source.read_as}")
+    for told in source.notes:
+        reporter.log(f"  {told}")
     if dropped:
         _say_dropped(source, reporter)
     for warning in source.warnings:

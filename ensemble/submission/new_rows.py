@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from ensemble.battles.loading import load_battles
 from ensemble.battles.schema import TEST_ROLE, TEST_SOURCE, learner_view, probability_frame
+from ensemble.battles.source_files import load_source
 from ensemble.battles.split import read_split
 from ensemble.config.secrets import resolved_secrets
 from ensemble.config.settings import Reading
@@ -18,7 +18,6 @@ from ensemble.oof.calls import predict_validated
 from ensemble.oof.fold_key import fold_name
 from ensemble.oof.store import FoldStore, origin_of
 from ensemble.plugin.code import as_known, told_difference
-from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import path_parameters
 from ensemble.redact import remember_secrets
 from ensemble.run_dir.layout import STACK
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ensemble.battles.folds import FoldPlan
+    from ensemble.battles.turns import TextFormat
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
     from ensemble.plugin.base import FloatArray, LogitArray
@@ -108,7 +108,7 @@ def reading_options(
     *,
     loader: str | None = None,
     options: Mapping[str, Any] | None = None,
-    text_format: Literal["json", "plain"] | None = None,
+    text_format: TextFormat | None = None,
 ) -> Reading:
     """Say how a file of new rows is read: as the run's test file, but for what is given here.
 
@@ -129,7 +129,7 @@ def reading_options(
     ConfigError
         There are options and no loader.
     """
-    base = config.test or Reading(path="")
+    base = config.test or Reading()
     named = base.loader if loader is None else (None if loader == "none" else loader)
     kept = base.options if named is not None and named == base.loader else {}
     merged = {**kept, **(options or {})}
@@ -139,14 +139,13 @@ def reading_options(
             f"options are for a loader, and none is given: {', '.join(merged)}",
             hint="name one with --loader",
         )
-    return Reading(
-        path="", loader=named, options=merged, text_format=text_format or base.text_format
-    )
+    given = {"path": "", "hub": None, "revision": None, "loader": named, "options": merged}
+    return base.model_copy(update=given | {"text_format": text_format or base.text_format})
 
 
 def _inputs(config: Config) -> Iterator[Path]:
     """Give what the run was made from, and its learners still read."""
-    yield from (Path(reading.path) for reading in config.readings())
+    yield from (Path(path) for reading in config.readings() for path in reading.paths())
     if config.folds.embeddings is not None:
         yield Path(config.folds.embeddings)
     for spec in learner_specs(config):
@@ -307,13 +306,4 @@ def _keys_on(
 
 def read_test(path: Path, reading: Reading) -> pl.DataFrame:
     """Read a file of new rows; errors as ``load_battles``."""
-    loader = reading.loader
-    return load_battles(
-        path,
-        source=TEST_SOURCE,
-        role=TEST_ROLE,
-        is_test=True,
-        text_format=reading.text_format,
-        loader=get_manager().loaders.get(loader) if loader else None,
-        loader_options=resolved_secrets(reading.options, f"options of {path}"),
-    ).battles
+    return load_source(reading, TEST_SOURCE, TEST_ROLE, path).battles

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ensemble.battles.columns import ID_COLUMNS, id_column
-from ensemble.battles.csv_reader import csv_chunks
-from ensemble.battles.formats import read_chunks
-from ensemble.battles.raw import BadRow, reading, refuse_bad_rows
+from ensemble.battles.files.csv_reader import csv_chunks
+from ensemble.battles.files.raw import BadRow, reading, refuse_bad_rows
+from ensemble.battles.files.read import read_chunks
+from ensemble.battles.loading import load_battles
+from ensemble.battles.schema import TEST_ROLE, TEST_SOURCE
 from ensemble.battles.turns import BadCell, id_of
 from ensemble.errors import DataError
 from ensemble.plugin.base import CLASSES
@@ -124,26 +126,30 @@ def read_submission(path: Path) -> pl.DataFrame:
 
 
 def read_test_ids(path: Path) -> list[str]:
-    """Read the ids of a test file, in its order; texts are not looked at.
+    """Read the ids of a test file, in its order; texts are looked at only where ids are not there.
 
     Parameters
     ----------
     path
-        CSV, Parquet or JSON Lines.
+        A file of one kind of table that sources have.
 
     Raises
     ------
     DataError
-        The file cannot be read, has no id column, an id is empty or occurs more than once.
+        The file cannot be read, an id is empty, or one in a column ``id`` occurs more than once.
     """
     _check_is_file(path)
     found: list[str] = []
     bad: list[BadRow] = []
-    for chunk in read_chunks(path, ID_COLUMNS):
+    name: str | None = ID_COLUMNS[0]
+    for chunk in read_chunks(path, lambda present: [n for n in ID_COLUMNS if n in present]):
         bad.extend(chunk.bad_rows)
         if not chunk.present:
             continue
-        cells = chunk.columns[id_column(chunk.present, str(path))]
+        name = id_column(chunk.present, str(path))
+        if name not in ID_COLUMNS:
+            return _made_ids(path)
+        cells = chunk.columns[name]
         for line, cell in zip(chunk.lines, cells, strict=True):
             try:
                 found.append(id_of(cell))
@@ -151,6 +157,8 @@ def read_test_ids(path: Path) -> list[str]:
                 bad.append(BadRow(str(path), line, str(error)))
     _refuse(bad, len(found) + len(bad), path, "fix the rows: a submission needs every test row")
     repeated = repeated_ids(found)
+    if repeated and name != ID_COLUMNS[0]:
+        return _made_ids(path)
     if repeated:
         raise DataError(
             f"repeated test ids {id_listing(repeated)}",
@@ -158,6 +166,13 @@ def read_test_ids(path: Path) -> list[str]:
             hint="give every row an id of its own",
         )
     return found
+
+
+def _made_ids(path: Path) -> list[str]:
+    """Give the ids that loading makes of a file that has none, or not one for each row."""
+    return (
+        load_battles(path, source=TEST_SOURCE, role=TEST_ROLE, is_test=True).battles["id"].to_list()
+    )
 
 
 def validate_submission(path: Path, test_path: Path) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import polars as pl
 
-from ensemble.battles.refused_files import check_file_kind
+from ensemble.battles.files.refused import check_file_kind
 from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
 from ensemble.errors import DataError
 from ensemble.plugin.base import CLASSES

@@ -178,9 +178,9 @@ def test_unreadable_files_say_why(tmp_path: Path) -> None:
     with pytest.raises(errors.DataError, match="no such file"):
         load(tmp_path / "absent.csv")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(errors.DataError, match="cannot be read: Is a directory"):
+    with pytest.raises(errors.DataError, match="the directory holds no table"):
         load(tmp_path / "folder.csv")
-    with pytest.raises(errors.DataError, match=r"\.csv, \.parquet, \.jsonl.*\n.*\n.*`loader =`"):
+    with pytest.raises(errors.DataError, match=r"\.csv, .*\.parquet, .*\.jsonl.*\n.*\n.*`loader =`"):
         load(tmp_path / "t.xlsx")
 
 
@@ -197,7 +197,6 @@ def test_unreadable_files_say_why(tmp_path: Path) -> None:
         ("t.csv", b"id,id,prompt", "the header repeats id"),
         ("t.csv", b"id,prompt\r1,x\r", "carriage returns alone(.|\n)*hint: .*line feeds"),
         ("t.csv", b"id;prompt;x\n1;2;3\n", 'separated by ";"(.|\n)*hint: .*commas'),
-        ("t.csv", b"id\tprompt\n1\t2\n", "separated by tabs(.|\n)*hint: .*commas"),
         ("t.parquet", b"PAR1 no parquet at all PAR1", "not sound Parquet"),
     ],
 )

@@ -180,7 +180,7 @@ def test_hub_style_conversations_are_parted(tmp_path: Path, suffix: str) -> None
 def test_many_chunks_keep_order_and_line_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ensemble.battles.raw.CHUNK_ROWS", 2)
+    monkeypatch.setattr("ensemble.battles.files.raw.CHUNK_ROWS", 2)
     rows = [make_row(str(i)) for i in range(7)]
     rows[4] |= {"prompt": '["two\nlines"]'}
     rows[5] |= {"winner_tie": "1"}
@@ -194,7 +194,7 @@ def test_many_chunks_keep_order_and_line_numbers(
 def test_parquet_rows_are_counted_across_chunks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ensemble.battles.formats.CHUNK_ROWS", 2)
+    monkeypatch.setattr("ensemble.battles.files.columnar.CHUNK_ROWS", 2)
     winners = ["a", "b", "tie", "who", "a"]
     path = tmp_path / "t.parquet"
     pl.DataFrame([{"id": i, "winner": w, **NATIVE} for i, w in enumerate(winners)]).write_parquet(

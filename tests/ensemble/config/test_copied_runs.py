@@ -71,7 +71,7 @@ def test_a_project_that_moved_is_read_where_it_is_now(
     moved = there / "runs" / "one"
     config = load_run_config(moved)
     assert config.base_dir == str(there)
-    assert [Path(one.path).parent for one in config.readings()] == [there] * 3
+    assert [Path(str(one.path)).parent for one in config.readings()] == [there] * 3
     predict_file(config, there / "test.csv", there / "out.csv")
     assert (there / "out.csv").read_bytes() == (moved / "submission.csv").read_bytes()
     assert audit_run(moved).state == "passed"

@@ -26,11 +26,12 @@ OPENERS = {
     "write_text",
 }
 OTHER_FILES = {
-    "battles/csv_reader.py": "a source of the user",
     "battles/embeddings.py": "vectors of the user",
     "battles/feature_cache.py": "a table in memory, which the store of shards keeps",
-    "battles/formats.py": "a source of the user",
-    "battles/refused_files.py": "a source of the user",
+    "battles/files/columnar.py": "a source of the user",
+    "battles/files/csv_reader.py": "a source of the user",
+    "battles/files/packed.py": "a source of the user",
+    "battles/files/refused.py": "a source of the user",
     "cli/demo.py": "the config that the demo gives",
     "config/load.py": "a config of the user, and its copy in the run",
     "datasets/battles.py": "generated data sets",

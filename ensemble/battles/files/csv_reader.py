@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from ensemble.battles.raw import BadRow, Chunk, batches, text_lines
+from ensemble.battles.files.raw import BadRow, Chunk, batches, text_lines
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
     from _csv import Reader
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+    from typing import BinaryIO
+
+    from ensemble.battles.files.raw import Wanted
 
 _CELL_LIMIT = 2**31 - 1
 _SHOWN = 5
-_SEPARATORS = {";": '";"', "\t": "tabs", "|": '"|"'}
+_SEPARATORS = {";": '";"', "|": '"|"'}
 
 
-def csv_chunks(path: Path, wanted: Collection[str] | None) -> Iterator[Chunk]:
-    """Read a CSV file.
+def csv_chunks(path: Path, wanted: Wanted = None) -> Iterator[Chunk]:
+    """Read a CSV file that is not packed; parameters, rows and errors as ``delimited_chunks``."""
+    with path.open("rb") as file:
+        yield from delimited_chunks(file, path, wanted)
+
+
+def delimited_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterator[Chunk]:
+    """Read text whose columns commas or tabs separate.
 
     Parameters
     ----------
+    file
+        Its bytes, in UTF-8.
     path
-        The file, in UTF-8.
+        Names it in errors.
     wanted
-        Names of the columns whose cells are needed; None means all.
+        Chooses the columns whose cells are needed; None means all.
 
     Yields
     ------
@@ -41,18 +53,23 @@ def csv_chunks(path: Path, wanted: Collection[str] | None) -> Iterator[Chunk]:
     """
     # The limit is global to the process; raising it only lifts a guard against large cells.
     csv.field_size_limit(_CELL_LIMIT)
-    with path.open("rb") as file:
-        # Strict: a stray quote is an error on its own line, in place of cells that run together.
-        reader = csv.reader(text_lines(file, path), strict=True)
-        header = _header(reader, path)
-        places = {
-            name: place for place, name in enumerate(header) if wanted is None or name in wanted
-        }
-        records = _csv_records(reader, len(header), str(path))
-        yield Chunk(header, (), {name: [] for name in places})
-        for lines, rows, bad_rows in batches(records):
-            columns = {name: [row[place] for row in rows] for name, place in places.items()}
-            yield Chunk(header, lines, columns, bad_rows)
+    lines = text_lines(file, path)
+    first = next(lines, "")
+    # Strict: a stray quote is an error on its own line, in place of cells that run together.
+    reader = csv.reader(chain([first] if first else [], lines), strict=True, delimiter=_mark(first))
+    header = _header(reader, path)
+    chosen = set(header if wanted is None else wanted(dict.fromkeys(header)))
+    places = {name: place for place, name in enumerate(header) if name in chosen}
+    records = _csv_records(reader, len(header), str(path))
+    yield Chunk(header, (), {name: [] for name in places}, file=str(path))
+    for lines_, rows, bad_rows in batches(records):
+        columns = {name: [row[place] for row in rows] for name, place in places.items()}
+        yield Chunk(header, lines_, columns, bad_rows, str(path))
+
+
+def _mark(header: str) -> str:
+    """Say what separates the columns: tabs where the header has some, and no comma."""
+    return "\t" if "\t" in header and "," not in header else ","
 
 
 def _header(reader: Reader, path: Path) -> tuple[str, ...]:

@@ -6,18 +6,21 @@ import json
 import re
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
+    import polars as pl
+
     Record = TypeVar("Record")
+    Wanted = Callable[[Mapping[str, pl.DataType | None]], Collection[str]] | None
 
 CHUNK_ROWS = 20_000
 """Rows held as Python objects at one time."""
@@ -75,12 +78,18 @@ class Chunk:
         Cells by column; each as long as ``lines``; only columns that are wanted and present.
     bad_rows
         The rows in between that the format makes unreadable.
+    file
+        Where they are read from.
+    metadata
+        Cells by column of what is kept of the rows and is no part of the battles.
     """
 
     present: tuple[str, ...]
     lines: Sequence[int]
     columns: dict[str, list[Any]]
     bad_rows: tuple[BadRow, ...] = ()
+    file: str = ""
+    metadata: dict[str, list[Any]] = field(default_factory=dict)
 
 
 def kinds_of(bad_rows: Sequence[BadRow]) -> dict[str, int]:

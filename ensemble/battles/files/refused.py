@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
@@ -35,16 +36,19 @@ _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
 )
 """What no header of a table begins with; short marks are long enough here to be no word."""
 _LONGEST = max(len(beginning) for beginning, _, _ in _BEGINNINGS)
+_READ = (b"PK\x03\x04", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"ARROW1\x00\x00")
 _OF_ENDING = {".parquet": b"PAR1\x15"}
 
 
-def check_file_kind(path: Path) -> None:
+def check_file_kind(path: Path, *, packed: bool = False) -> None:
     """Refuse what is no file, or another kind of file than its name says.
 
     Parameters
     ----------
     path
         The file.
+    packed
+        Allow gzip, zstd, zip and Arrow, whose content can be read.
 
     Raises
     ------
@@ -64,7 +68,7 @@ def check_file_kind(path: Path) -> None:
             raise DataError(
                 "there is no such file, and names are no patterns here",
                 where=text,
-                hint="give one file; name each of several as a source of its own",
+                hint="give one file",
             )
         return
     if path.is_dir():
@@ -77,10 +81,10 @@ def check_file_kind(path: Path) -> None:
         if not path.exists():
             return  # a link that leads nowhere: opening says so
         raise DataError("this is a device or a pipe, and no file", where=text)
-    _check_beginning(path)
+    _check_beginning(path, _READ if packed else ())
 
 
-def _check_beginning(path: Path) -> None:
+def _check_beginning(path: Path, allowed: Collection[bytes]) -> None:
     try:
         with path.open("rb") as file:
             begins = file.read(_LONGEST)
@@ -88,5 +92,5 @@ def _check_beginning(path: Path) -> None:
         return  # whoever reads it says why it cannot be read
     own = _OF_ENDING.get(path.suffix.lower())
     for beginning, what, hint in _BEGINNINGS:
-        if begins.startswith(beginning) and beginning != own:
+        if begins.startswith(beginning) and beginning != own and beginning not in allowed:
             raise DataError(f"the file is {what}", where=str(path), hint=hint)

@@ -1,0 +1,92 @@
+"""Parquet and Arrow to raw rows."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ensemble.battles.files.raw import CHUNK_ROWS, Chunk
+from ensemble.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from ensemble.battles.files.raw import Wanted
+
+_ARROW_FILE = b"ARROW1"
+
+
+def frame_chunks(
+    frame: pl.DataFrame,
+    wanted: Wanted = None,
+    present: Mapping[str, pl.DataType] | None = None,
+    file: str = "",
+) -> Iterator[Chunk]:
+    """Cut a table into chunks.
+
+    Parameters
+    ----------
+    frame
+        Any table; ``lines`` are its row numbers, from 1.
+    wanted
+        Chooses the columns whose cells are needed; None means all.
+    present
+        All columns where ``frame`` holds only some of them.
+    file
+        Names it.
+    """
+    schema = frame.schema if present is None else present
+    chosen = set(frame.columns if wanted is None else wanted(dict(schema)))
+    kept = frame.select([name for name in frame.columns if name in chosen])
+    for start in range(0, max(frame.height, 1), CHUNK_ROWS):
+        part = kept.slice(start, CHUNK_ROWS)
+        lines = range(start + 1, start + 1 + min(CHUNK_ROWS, frame.height - start))
+        yield Chunk(tuple(schema), lines, part.to_dict(as_series=False), file=file)
+
+
+def parquet_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterator[Chunk]:
+    """Read Parquet; only columns that are wanted come into memory.
+
+    Raises
+    ------
+    DataError
+        It is empty or damaged.
+    """
+    _refuse_empty(file, path)
+    schema = _sound(lambda: pl.read_parquet_schema(_rewound(file)), path, "Parquet")
+    chosen = set(schema if wanted is None else wanted(dict(schema)))
+    columns = [name for name in schema if name in chosen]
+    frame = _sound(lambda: pl.read_parquet(_rewound(file), columns=columns), path, "Parquet")
+    yield from frame_chunks(frame, None, schema, str(path))
+
+
+def arrow_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterator[Chunk]:
+    """Read an Arrow file, Feather, or a stream, as libraries keep data sets; errors as above."""
+    _refuse_empty(file, path)
+    whole = _rewound(file).read()
+    read = pl.read_ipc if whole.startswith(_ARROW_FILE) else pl.read_ipc_stream
+    frame = _sound(lambda: read(io.BytesIO(whole)), path, "Arrow")
+    yield from frame_chunks(frame, wanted, file=str(path))
+
+
+def _refuse_empty(file: BinaryIO, path: Path) -> None:
+    if not file.read(1):
+        raise DataError("the file is empty", where=str(path))
+
+
+def _rewound(file: BinaryIO) -> BinaryIO:
+    file.seek(0)
+    return file
+
+
+def _sound(read: Callable[[], Any], path: Path, kind: str) -> Any:
+    try:
+        return read()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise DataError(
+            f"the file is not sound {kind}: {str(error).splitlines()[0]}", where=str(path)
+        ) from error

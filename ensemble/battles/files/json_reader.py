@@ -1,0 +1,199 @@
+"""JSON to raw rows: one object a line, or one array of objects, which is read piece by piece."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from ensemble.battles.files.raw import BadRow, Chunk, batches, text_lines
+from ensemble.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from ensemble.battles.files.raw import Wanted
+
+    Items = Iterator[tuple[int, dict[str, Any]] | BadRow]
+
+_BLOCK = 1 << 22
+_LARGEST_ROW = 1 << 28
+"""Characters after which a row of an array is thought to have no end."""
+_SPACE = " \t\r\n"
+_COMPLETE = "}"
+
+
+def line_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterator[Chunk]:
+    """Read one JSON object a line; an array of objects under this name is read as one.
+
+    Parameters
+    ----------
+    file
+        Its bytes, in UTF-8.
+    path
+        Names it in errors.
+    wanted
+        Chooses the columns whose cells are needed; None means all.
+
+    Raises
+    ------
+    DataError
+        Not UTF-8.
+    """
+    yield from _chunks(_records(text_lines(file, path), path), path, wanted)
+
+
+def json_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterator[Chunk]:
+    """Read an array of objects, or one object a line; parameters as ``line_chunks``.
+
+    Raises
+    ------
+    DataError
+        Not UTF-8, or no sound JSON.
+    """
+    text = _decoded(file, path)
+    begins = ""
+    while not begins.strip(_SPACE + "\ufeff"):
+        block = next(text, None)
+        if block is None:
+            return
+        begins += block
+    begins = begins.lstrip(_SPACE + "\ufeff")
+    text = chain([begins], text)
+    if begins.startswith("["):
+        yield from _chunks(_elements(text, path), path, wanted)
+        return
+    lines = _lines(text)
+    first = next(lines)
+    if not first.rstrip().endswith(_COMPLETE):
+        raise DataError(
+            "the file is no list of rows, nor one object a line",
+            where=str(path),
+            hint="write it as [{...}, {...}] or as JSON Lines",
+        )
+    yield from _chunks(_records(chain([first], lines), path), path, wanted)
+
+
+def _chunks(items: Items, path: Path, wanted: Wanted) -> Iterator[Chunk]:
+    for lines, rows, bad_rows in batches(items):
+        present = tuple(dict.fromkeys(name for row in rows for name in row))
+        chosen = set(present if wanted is None else wanted(dict.fromkeys(present)))
+        columns = {n: [row.get(n) for row in rows] for n in present if n in chosen}
+        yield Chunk(present, lines, columns, bad_rows, str(path))
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f'"{twice:.40}" is there twice')
+    return found
+
+
+_JSON = json.JSONDecoder(strict=False, object_pairs_hook=_unique_keys)
+"""Allows raw newlines and NULs inside strings, which real files have, and no key twice."""
+
+
+_LAX = json.JSONDecoder(strict=False)
+_LOOKED_THROUGH = 2_000
+"""Rows in which keys are counted: who writes one twice does so from the first row on."""
+
+
+def _records(lines: Iterable[str], path: Path) -> Items:
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not text:
+            continue
+        try:
+            record = (_JSON if number <= _LOOKED_THROUGH else _LAX).decode(text)
+        except (ValueError, RecursionError) as error:
+            yield BadRow(str(path), number, f"not JSON: {error}")
+            continue
+        if isinstance(record, dict):
+            yield number, record
+        else:
+            yield BadRow(str(path), number, "not a JSON object")
+
+
+def _elements(text: Iterator[str], path: Path) -> Items:
+    """Decode an array element by element, with no more of it in memory than one needs."""
+    buffer, place, number = next(text), 1, 0
+    while True:
+        buffer, place = _skip(buffer, place, text, "," if number else "")
+        if place == len(buffer):
+            raise _unsound(path, number, "the list has no end")
+        if buffer[place] == "]":
+            return _check_end(buffer[place + 1 :], text, path)
+        number += 1
+        while True:
+            try:
+                decoder = _JSON if number <= _LOOKED_THROUGH else _LAX
+                element, place = decoder.raw_decode(buffer, place)
+                break
+            except RecursionError as error:
+                raise _unsound(path, number, "it is nested too deep") from error
+            except ValueError as error:
+                more = "".join(islice(text, max(1, (len(buffer) - place) // _BLOCK)))
+                if not more or len(buffer) - place > _LARGEST_ROW:
+                    raise _unsound(path, number, str(error)) from error
+                buffer, place = buffer[place:] + more, 0
+        if isinstance(element, dict):
+            yield number, element
+        else:
+            yield BadRow(str(path), number, "not a JSON object")
+
+
+def _skip(buffer: str, place: int, text: Iterator[str], mark: str) -> tuple[str, int]:
+    """Pass over space, and over one mark, which must be there or the end of the list."""
+    due = mark
+    while True:
+        while place < len(buffer) and (buffer[place] in _SPACE or buffer[place] == due):
+            due = "" if buffer[place] == due else due
+            place += 1
+        if place < len(buffer):
+            if due and buffer[place] != "]":
+                return buffer[:place], place  # no comma: as if the list ended without its bracket
+            return buffer, place
+        more = next(text, None)
+        if more is None:
+            return buffer, place
+        buffer, place = more, 0
+
+
+def _check_end(rest: str, text: Iterator[str], path: Path) -> None:
+    if rest.strip(_SPACE) or any(block.strip(_SPACE) for block in text):
+        raise DataError("more follows after the list of rows", where=str(path))
+
+
+def _decoded(file: BinaryIO, path: Path) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        while block := file.read(_BLOCK):
+            yield decoder.decode(block)
+        yield decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"the file is not UTF-8: byte 0x{error.object[error.start]:02x}",
+            where=str(path),
+            hint="save the file as UTF-8",
+        ) from error
+
+
+def _lines(text: Iterable[str]) -> Iterator[str]:
+    rest = ""
+    for block in text:
+        *whole, rest = (rest + block).split("\n")
+        yield from whole
+    yield rest
+
+
+def _unsound(path: Path, number: int, reason: str) -> DataError:
+    return DataError(
+        f"the file is not sound JSON: row {number:,}: {reason}",
+        where=str(path),
+        hint="fetch the file again, or write it as JSON Lines",
+    )

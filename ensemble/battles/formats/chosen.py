@@ -1,0 +1,139 @@
+"""Pairs of a chosen and a rejected answer: messages, plain text, or one transcript each."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ensemble.battles.columns import MODEL_COLUMNS, base_id_column
+from ensemble.battles.formats.layout import Battle, Format, Layout, Sheet, by_row, named
+from ensemble.battles.formats.preference import A_WINS, label_of_difference, number_of, told_rule
+from ensemble.battles.formats.prompts import (
+    ambiguous,
+    answer_of,
+    prompt_column,
+    prompt_of,
+    three_texts,
+)
+from ensemble.battles.messages import dialogue_of, holds_messages, is_transcript, role_of
+from ensemble.battles.turns import BadCell, list_of
+from ensemble.errors import DataError
+
+if TYPE_CHECKING:
+    from ensemble.battles.formats.layout import FormatOptions, Row
+    from ensemble.battles.labels import Label
+    from ensemble.battles.turns import Turns
+
+PAIRS = (
+    ("chosen", "rejected"),
+    ("chosen_response", "rejected_response"),
+    ("response_chosen", "response_rejected"),
+    ("chosen_answer", "rejected_answer"),
+)
+_NAMES = ("{side}_model", "model_{side}", "{side}-model")
+_SCORES = ("score_{side}", "{side}_score", "{side}-rating", "{side}_rating", "rating_{side}")
+
+
+def recognize(sheet: Sheet) -> Layout | None:
+    """Recognize a file by its two columns of answers; scores and models are taken where named."""
+    pairs = [pair for pair in PAIRS if sheet.has(*pair)]
+    if not pairs:
+        return None
+    if len(pairs) > 1:
+        names = [" and ".join(one) for one in pairs]
+        raise ambiguous("the answers", names, f'columns = {{ chosen = "{pairs[0][0]}" }}')
+    pair = pairs[0]
+    scores, models = _sided(sheet, _SCORES), _sided(sheet, _NAMES)
+    ruled = sheet.options.tie_below is not None or sheet.options.temperature is not None
+    if ruled and scores is None:
+        raise DataError(
+            "tie_below and temperature are for scores, and there are none of the two answers",
+            hint="leave them out, or name scores score_chosen and score_rejected",
+        )
+    prompt, base = prompt_column(sheet), base_id_column(sheet.present)
+    make = partial(
+        _battle,
+        pair=pair,
+        prompt=prompt,
+        scores=scores if ruled and sheet.labeled else None,
+        models=models or MODEL_COLUMNS,
+        base=base,
+        sheet=sheet,
+    )
+    used = (base, prompt, *pair, *(scores or ()), *(models or ()))
+    columns = tuple(name for name in used if name is not None)
+    uses = frozenset({"tie_below", "temperature"} if scores else ())
+    rule = told_rule(sheet.options) if ruled else ""
+    told = f"chosen and rejected answers ({', '.join(pair)}){rule}"
+    return Layout(told, columns, by_row(make, columns), True, uses)
+
+
+def _sided(sheet: Sheet, forms: tuple[str, ...]) -> tuple[str, str] | None:
+    for form in forms:
+        names = (form.format(side="chosen"), form.format(side="rejected"))
+        if sheet.has(*names):
+            return names
+    return None
+
+
+def _battle(
+    row: Row,
+    *,
+    pair: tuple[str, str],
+    prompt: str | None,
+    scores: tuple[str, str] | None,
+    models: tuple[str, str],
+    base: str | None,
+    sheet: Sheet,
+) -> list[Battle]:
+    prompt_cell = row[prompt] if prompt else None
+    names = (row.get(models[0]), row.get(models[1]))
+    label = _label(row, scores, sheet.options) if sheet.labeled else None
+    cells = [prompt_cell, *(row[name] for name in pair)]
+    if all(isinstance(cell, str) and not is_transcript(cell) for cell in cells):
+        texts = three_texts(cells[0], cells[1], cells[2], ("prompt", *pair))
+        if isinstance(texts[0], str):
+            return [Battle(*texts, label, names, named(row, base))]
+    (asked, better), (other, worse) = (_dialogue(row[name], name, prompt_cell) for name in pair)
+    if asked != other:
+        raise BadCell(f"the user's turns differ between {pair[0]} and {pair[1]}")
+    if isinstance(prompt_cell, str) and not _agrees(prompt_cell, asked):
+        raise BadCell(f"{prompt} differs from what the user says in {pair[0]}")
+    return [Battle(asked, better, worse, label, names, named(row, base))]
+
+
+def _label(row: Row, scores: tuple[str, str] | None, options: FormatOptions) -> Label:
+    if scores is None:
+        return A_WINS
+    better, worse = (number_of(row[name], name) for name in scores)
+    if better < worse:
+        raise BadCell(f"{scores[0]} is below {scores[1]}, and the answer is chosen")
+    return label_of_difference(better - worse, options)
+
+
+def _dialogue(cell: Any, name: str, prompt: Any) -> tuple[Turns, Turns]:
+    """Read what the user asked and what was answered, with the prompt where a cell lacks it."""
+    if isinstance(cell, str) and is_transcript(cell):
+        return dialogue_of(cell, name)
+    if holds_messages(cell):
+        messages = list_of(cell, name, "messages")
+        if not messages or role_of(messages[0]) != "assistant":
+            return dialogue_of(messages, name)
+    if cell == []:
+        raise BadCell(f"{name} holds no message")
+    answer = answer_of(cell, name)
+    if prompt is None:
+        raise BadCell(f"{name} is an answer alone, and there is no prompt")
+    return prompt_of(prompt, "prompt").answered(answer)
+
+
+def _agrees(prompt: str, asked: Turns) -> bool:
+    """Say whether a column of prompts says what a conversation says: all of it, or one turn."""
+    text = prompt.strip()
+    turns = [turn.strip() for turn in asked if turn]
+    return not text or any(turn and (turn in text or text in turn) for turn in turns)
+
+
+CHOSEN = Format(
+    "chosen-rejected", "chosen and rejected, with a prompt or as conversations", recognize
+)

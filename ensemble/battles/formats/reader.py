@@ -1,0 +1,114 @@
+"""From raw chunks of any format to chunks of battles, with what is kept beside them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ensemble.battles.columns import BASE_IDS, base_id_column
+from ensemble.battles.formats.layout import FormatOptions, Sheet
+from ensemble.battles.formats.mapping import ColumnNames
+from ensemble.battles.formats.registry import recognize
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from ensemble.battles.files.raw import Chunk
+    from ensemble.battles.formats.layout import Layout
+
+_ANSWERS = re.compile(
+    "winner|label|prefer|chosen|reject|score|rating|rank|better|choice|verdict|vote|model", re.I
+)
+"""Names of columns that may tell who won: they are kept nowhere where labels are not read."""
+_ALSO_KEPT = {"question_id", "turn", *BASE_IDS}
+_NESTED = (pl.List, pl.Array, pl.Struct, pl.Object, pl.Binary)
+
+
+class FormatReader:
+    """Reads one source, whose format its first columns tell.
+
+    Parameters
+    ----------
+    options
+        What the config says of its columns.
+    where
+        The source in errors.
+    labeled
+        Whether labels are read.
+    required
+        Whether every row needs one.
+    """
+
+    def __init__(
+        self, options: FormatOptions, where: str, *, labeled: bool, required: bool
+    ) -> None:
+        self._names = ColumnNames(options.columns)
+        self._sheet = Sheet((), options, labeled, required)
+        self._where = where
+        self.layout: Layout | None = None
+
+    @property
+    def id_column(self) -> str | None:
+        """The file's own name of the column that ids come from, by our names where it is mapped."""
+        return base_id_column(self._sheet.present)
+
+    @property
+    def notes(self) -> Counter[str]:
+        """What the format has to say, with counts."""
+        return self._sheet.notes
+
+    def wanted(self, present: Mapping[str, pl.DataType | None]) -> Collection[str]:
+        """Choose the columns whose cells are needed, by the file's own names."""
+        names = tuple(present)
+        if not names:
+            return ()
+        layout = self._layout(names)
+        read = [name for name in layout.columns if name in self._names.named(names)]
+        flat = (name for name, kind in present.items() if not isinstance(kind, _NESTED))
+        return self._names.theirs(read, names) | set(flat)
+
+    def battles(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+        """Give chunks whose columns are those of battles.
+
+        Raises
+        ------
+        DataError
+            The columns fit no format, or several.
+        """
+        named = (self._with_metadata(self._names.apply(chunk)) for chunk in chunks)
+        first = []
+        for chunk in named:
+            first.append(chunk)
+            if chunk.present:
+                break
+        ahead = self._chained(first, named)
+        layout = self.layout
+        yield from ahead if layout is None or layout.turning is None else layout.turning(ahead)
+
+    @staticmethod
+    def _chained(first: list[Chunk], rest: Iterator[Chunk]) -> Iterator[Chunk]:
+        yield from first
+        yield from rest
+
+    def _layout(self, names: tuple[str, ...]) -> Layout:
+        if self.layout is None:
+            self._names.check(names, self._where)
+            self._sheet = replace(self._sheet, present=self._names.named(names))
+            self.layout = recognize(self._sheet, self._where)
+        return self.layout
+
+    def _with_metadata(self, chunk: Chunk) -> Chunk:
+        """Part the cells of battles from those that are kept beside them."""
+        if not chunk.present:
+            return chunk
+        hidden = set(self._layout(chunk.present).columns) - _ALSO_KEPT
+        kept: dict[str, list[Any]] = {
+            name: cells
+            for name, cells in chunk.columns.items()
+            if name not in hidden and (self._sheet.labeled or not _ANSWERS.search(name))
+        }
+        return replace(chunk, metadata=kept)

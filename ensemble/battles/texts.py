@@ -1,0 +1,88 @@
+"""The three texts of a battle, from text columns or from two conversations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ensemble.battles.messages import CONVERSATION_COLUMNS, conversations
+from ensemble.battles.schema import TEXT_COLUMNS
+from ensemble.battles.turns import BadCell, looks_like_list, turns_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ensemble.battles.turns import TextFormat, Turns
+
+
+def texts_of(cells: Mapping[str, Any], text_format: TextFormat) -> tuple[Turns, Turns, Turns]:
+    """Read the three texts of a row, from text columns or from two conversations.
+
+    Parameters
+    ----------
+    cells
+        The row by column name, with ``TEXT_COLUMNS`` or else ``CONVERSATION_COLUMNS``.
+    text_format
+        What a string in a text column is.
+
+    Returns
+    -------
+    tuple
+        Turns of the prompt, response A and response B; all of one length.
+
+    Raises
+    ------
+    BadCell
+        A text cannot be read, or the numbers of turns differ.
+    """
+    if TEXT_COLUMNS[0] in cells:
+        prompt, a, b = (turns_of(cells[name], name, text_format) for name in TEXT_COLUMNS)
+    if CONVERSATION_COLUMNS[0] in cells:
+        told = conversations(*(cells[name] for name in CONVERSATION_COLUMNS))
+        if TEXT_COLUMNS[0] in cells and told != (prompt, a, b):
+            raise BadCell("conversation_a and conversation_b differ from prompt and responses")
+        prompt, a, b = told
+    if not len(prompt) == len(a) == len(b):
+        raise BadCell(
+            f"turn counts differ: prompt {len(prompt)}, response_a {len(a)}, response_b {len(b)}"
+        )
+    judged = _judged_turn(cells.get("turn"))
+    return prompt[:judged], a[:judged], b[:judged]
+
+
+def told_text_format(columns: Mapping[str, Sequence[Any]]) -> TextFormat:
+    """Tell by some rows what a string in a text column is.
+
+    Plain text, where no row has three lists and more rows have none at all than have some. A cell
+    that begins and ends as a list of texts does counts as one, though it may be a broken one.
+
+    Parameters
+    ----------
+    columns
+        Cells by column.
+
+    Returns
+    -------
+    str
+        ``"auto"`` where no row has three strings, so that others have to tell.
+    """
+    if not set(TEXT_COLUMNS) <= set(columns):
+        return "auto"
+    lists = [0, 0, 0, 0]
+    for cells in zip(*(columns[name] for name in TEXT_COLUMNS), strict=True):
+        if all(isinstance(cell, str) for cell in cells):
+            lists[sum(map(looks_like_list, cells))] += 1
+    if not any(lists):
+        return "auto"
+    return "plain" if not lists[3] and lists[0] > lists[1] + lists[2] else "json"
+
+
+def _judged_turn(cell: object) -> int | None:
+    """Read which turn was judged: what comes after it has no part in the label; None is the last.
+
+    Where a file means something else by the name of the column, it is left alone.
+    """
+    if isinstance(cell, str) and cell.strip().isdecimal():
+        cell = int(cell)
+    if isinstance(cell, bool) or not isinstance(cell, int) or cell < 1:
+        return None
+    return cell
