@@ -13,7 +13,7 @@ import polars as pl
 from ensemble.battles.columns import ID_COLUMNS
 from ensemble.battles.files.columnar import frame_chunks
 from ensemble.battles.files.paths import files_of, shard_note
-from ensemble.battles.files.raw import BadRow, kinds_of, refuse_bad_rows
+from ensemble.battles.files.raw import BadRow, collection_paused, kinds_of, refuse_bad_rows
 from ensemble.battles.files.read import counts_lines, read_all
 from ensemble.battles.formats.layout import RECOGNIZED, FormatOptions
 from ensemble.battles.formats.reader import FormatReader
@@ -142,9 +142,10 @@ def load_battles(
         table = _call(loader, loader_name, Path(where), loader_options or {})
         chunks = frame_chunks(table, reader.wanted, file=where)
     winners = options.winner or None
-    rows = read_rows(
-        reader.battles(chunks), role=role, text_format=text_format, file=where, winners=winners
-    )
+    with collection_paused():
+        rows = read_rows(
+            reader.battles(chunks), role=role, text_format=text_format, file=where, winners=winners
+        )
     _check_bad_rows(rows, where, drop=on_bad_rows == "drop" and not is_test, is_test=is_test)
     battles = pl.concat(rows.frames)
     _check_classes(battles, rows.bad, where)

@@ -24,8 +24,8 @@ TextFormat = Literal["auto", "json", "plain"]
 tells by the first rows of a file."""
 PLAIN_HINT = 'text_format = "plain"'
 
-_OF_NULLS = re.compile(r"\[\s*((null|None)\s*(,\s*(null|None)\s*)*)?\]")
-_BEGINS_LIST = re.compile(r"""\s*\[\s*(null|None)?\s*,?\s*['"]""")
+_BEGINS_LIST = re.compile(r"""\s*\[\s*['"]""")
+_LIKE_LIST = re.compile(r"""\[\s*(\]|null\b|None\b|['"])""")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -72,9 +72,7 @@ def id_of(cell: object) -> str:
 def looks_like_list(cell: str) -> bool:
     """Say whether a string begins and ends as a list of texts does, broken or not."""
     text = cell.strip()
-    return _OF_NULLS.fullmatch(text) is not None or (
-        text.endswith("]") and _BEGINS_LIST.match(text) is not None
-    )
+    return text.endswith("]") and _LIKE_LIST.match(text) is not None
 
 
 def holds_list(cell: object) -> bool:

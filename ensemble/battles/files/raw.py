@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections import Counter
@@ -124,6 +125,21 @@ def refuse_bad_rows(
     count = "no row" if all_bad else f"{len(bad_rows):,} of {n_rows:,} rows"
     verb = "can" if all_bad else "cannot"
     return DataError("\n".join([f"{count} {verb} be read:", *shown]), where=where, hint=hint)
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Pause the collection of cycles: rows are millions of small objects, and have none.
+
+    It takes a third of the time that reading conversations does.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextmanager

@@ -180,7 +180,9 @@ def test_unreadable_files_say_why(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(errors.DataError, match="the directory holds no table"):
         load(tmp_path / "folder.csv")
-    with pytest.raises(errors.DataError, match=r"\.csv, .*\.parquet, .*\.jsonl.*\n.*\n.*`loader =`"):
+    with pytest.raises(
+        errors.DataError, match=r"\.csv, .*\.parquet, .*\.jsonl.*\n.*\n.*`loader =`"
+    ):
         load(tmp_path / "t.xlsx")
 
 

@@ -539,7 +539,7 @@ HOSTILE: list[tuple[Row, Row, str]] = [
 def test_a_row_that_cannot_be_read_is_told_by_its_reason(
     good: Row, bad: Row, reason: str, tmp_path: Path
 ) -> None:
-    options: dict[str, Any] = {"tie_below": 0.5} if "score_chosen" in good else {}
+    options: Row = {"tie_below": 0.5} if "score_chosen" in good else {}
     path = write(tmp_path / "t.jsonl", [good, good | bad, good | {"prompt": "q"}])
     if "id" in good:
         write(path, [good, good | bad, good | {"id": 2}])
@@ -595,7 +595,7 @@ SAFE = TEXT.filter(lambda text: not text.lstrip().startswith(("[", "Human:")) an
 def test_any_conversation_survives_every_way_to_write_it(
     rows: list[tuple[str, ...]], tmp_path: Path
 ) -> None:
-    due = [([q, q2], [x, a], [x, b], A) for q, x, q2, a, b in rows]
+    due: list[Told] = [([q, q2], [x, a], [x, b], A) for q, x, q2, a, b in rows]
     ways: list[list[Row]] = [
         [{"chosen": chat(q, x, q2, a), "rejected": chat(q, x, q2, b)} for q, x, q2, a, b in rows],
         [
