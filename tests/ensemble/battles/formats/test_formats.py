@@ -50,7 +50,7 @@ def agrees(found: Told, due: Told) -> bool:
     return due in (found, swapped)
 
 
-def check(loaded: Loaded, due: Sequence[Any]) -> None:
+def check(loaded: Loaded, due: list[Any]) -> None:
     found = told(loaded.battles)
     assert len(found) == len(due)
     assert all(map(agrees, found, due)), found
