@@ -22,7 +22,13 @@ from ensemble.audit.result import Audit
 from ensemble.audit.scores import check_scores, check_tries
 from ensemble.audit.stack import check_stack, stacked_learners
 from ensemble.battles.embeddings import PARAPHRASE
-from ensemble.battles.prepare import read_battles, read_clusters, read_pairs
+from ensemble.battles.prepare import (
+    read_battles,
+    read_clusters,
+    read_metadata,
+    read_pairs,
+    read_stored_corrections,
+)
 from ensemble.battles.split import read_split
 from ensemble.config.load import load_run_config
 from ensemble.errors import ArtifactError
@@ -104,9 +110,15 @@ def _check_tables(run: Path, ledger: CheckList) -> None:
     try:
         read_clusters(run)
         read_pairs(run)
+        read_metadata(run)
+        read_stored_corrections(run)
     except ArtifactError as error:
         fault = f"{error.message} ({error.where})"
-    ledger.settle("clusters and pairs are what was written", fault, "their hashes hold")
+    ledger.settle(
+        "clusters, pairs and what is kept beside battles are what was written",
+        fault,
+        "their hashes hold",
+    )
 
 
 def _check_learners(

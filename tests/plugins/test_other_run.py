@@ -13,7 +13,7 @@ import ensemble
 from ensemble import Run
 from ensemble.audit.audit import audit_run
 from ensemble.battles.schema import LOGIT_COLUMNS
-from ensemble.errors import ArtifactError, ConfigError, DataError
+from ensemble.errors import ArtifactError, ConfigError, DataError, IncompleteRunError
 from ensemble.run_dir.layout import PROVENANCE
 from ensemble_plugins.other_run import read_other
 
@@ -116,7 +116,8 @@ def test_a_model_that_has_seen_the_cluster_is_refused(project: Any) -> None:
     ).write_csv(project.path / "bridge.csv")
     bridge = {"name": "bridge", "path": "bridge.csv", "role": "ignore"}
     config = project.config([THEIRS], sources=[*sources, bridge], folds={"n_splits": 3})
-    with pytest.raises(DataError, match="a model that has seen rows of their cluster") as error:
+    message = "a model that has seen rows of their cluster"
+    with pytest.raises(IncompleteRunError, match=message) as error:
         ensemble.run(config)
     assert str(rows["id"][0]) in str(error.value)
 

@@ -60,7 +60,9 @@ def parquet_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterato
     schema = _sound(lambda: pl.read_parquet_schema(_rewound(file)), path, "Parquet")
     chosen = set(schema if wanted is None else wanted(dict(schema)))
     columns = [name for name in schema if name in chosen]
-    frame = _sound(lambda: pl.read_parquet(_rewound(file), columns=columns), path, "Parquet")
+    frame = _sound(
+        lambda: pl.read_parquet(_rewound(file), columns=columns, glob=False), path, "Parquet"
+    )
     yield from frame_chunks(frame, None, schema, str(path))
 
 

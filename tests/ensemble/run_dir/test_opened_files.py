@@ -26,6 +26,7 @@ OPENERS = {
     "write_text",
 }
 OTHER_FILES = {
+    "battles/corrections.py": "a list of the user",
     "battles/embeddings.py": "vectors of the user",
     "battles/feature_cache.py": "a table in memory, which the store of shards keeps",
     "battles/files/columnar.py": "a source of the user",
@@ -46,6 +47,8 @@ OTHER_FILES = {
     "processes.py": "what the system says of memory",
     "report/configured.py": "the copy of the config, word by word",
     "report/write.py": "the report's page",
+    "review/effect.py": "corrections as a key's text",
+    "review/review.py": "a list for the user",
     "stacking/candidates.py": "models of candidates, as plugins write theirs",
     "submission/output.py": "where the user wants a table",
     "submission/write.py": "the submission",

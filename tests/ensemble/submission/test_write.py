@@ -240,7 +240,7 @@ def test_test_ids_come_from_every_format_in_order(tmp_path: Path, name: str) -> 
         ("id,prompt\n1,x\n,y\n", r"test\.csv:3: the id is empty"),
         ("id,prompt\n1,x\n2\n", r"test\.csv:3: 1 fields"),
         ("id,prompt\n1,x\n1,y\n", r'repeated test ids \(1\): "1"'),
-        ("name,prompt\n1,x\n", "a column is missing: id"),
+        ("name,prompt\n1,x\n", "columns are missing: response_a, response_b"),
     ],
 )
 def test_test_files_without_sound_ids_are_refused(tmp_path: Path, text: str, message: str) -> None:

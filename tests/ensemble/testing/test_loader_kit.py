@@ -45,10 +45,6 @@ def same_ids(path: Path) -> pl.DataFrame:
     return sound(path).with_columns(id=pl.lit("1"))
 
 
-def no_ids(path: Path) -> pl.DataFrame:
-    return sound(path).drop("id")
-
-
 def no_texts(path: Path) -> pl.DataFrame:
     return sound(path).drop("response_a")
 
@@ -116,7 +112,6 @@ BROKEN = {
     counts: "another table the second time",
     float_ids: "its ids are floats",
     same_ids: "does not take what it gives.*more than once|id",
-    no_ids: 'does not take what it gives.*"?id',
     no_texts: "does not take what it gives.*response_a",
     null_texts: "response_a",
     odd_labels: "winner_model_a|label",

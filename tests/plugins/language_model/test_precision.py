@@ -123,7 +123,7 @@ def nested() -> Any:
             "odd_inputs": linear(24, 16),
             "odd_outputs": linear(16, 3),
             "block": torch.nn.Sequential(linear(16, 16), torch.nn.LayerNorm(16)),
-            "pooler": nn.ModuleDict({"dense": linear(16, 16)}),
+            "pooler": torch.nn.ModuleDict({"dense": linear(16, 16)}),
             "score": linear(16, 16),
         }
     )
