@@ -111,7 +111,7 @@ def _check_tables(run: Path, ledger: CheckList) -> None:
         read_clusters(run)
         read_pairs(run)
         read_metadata(run)
-        read_stored_corrections(run)
+        _note_lists(read_stored_corrections(run), ledger)
     except ArtifactError as error:
         fault = f"{error.message} ({error.where})"
     ledger.settle(
@@ -119,6 +119,16 @@ def _check_tables(run: Path, ledger: CheckList) -> None:
         fault,
         "their hashes hold",
     )
+
+
+def _note_lists(corrections: pl.DataFrame | None, ledger: CheckList) -> None:
+    """Note a list of labels: whoever filled it in may have seen predictions of the scored rows."""
+    for name in [] if corrections is None else corrections["source"].unique().sort().to_list():
+        ledger.note(
+            ledger.unproven,
+            f"labels of {name}: predictions that had seen the scored folds may have chosen the "
+            "rows that training leaves out or relabels",
+        )
 
 
 def _check_learners(

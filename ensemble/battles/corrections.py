@@ -64,8 +64,7 @@ def read_corrections(path: Path, source: str, ids: Iterable[str]) -> pl.DataFram
     table = table.with_columns(action=said).filter(pl.col("action") != "")
     _refuse(table.filter(~pl.col("action").is_in(ACTIONS)), "actions that nobody knows", path)
     table = table.unique(maintain_order=True)
-    twice = table.filter(pl.col("id").is_duplicated()).sort("id")
-    _refuse(twice, "lines that contradict each other", path)
+    refuse_contradictions(table, path)
     asked = table.filter(pl.col("action") != KEEP)
     known = pl.Series("id", list(ids), dtype=pl.String)
     _refuse(
@@ -166,6 +165,12 @@ def read_list(path: Path) -> pl.DataFrame:
     nameless = table.filter(pl.col("id").is_null())
     _refuse(nameless.with_columns(id=pl.lit("(empty)")), "rows without an id", path)
     return table.select("id", "action")
+
+
+def refuse_contradictions(table: pl.DataFrame, path: Path) -> None:
+    """Refuse a list that says two things of one row: ``id``, ``action``, each line once."""
+    twice = table.filter(pl.col("id").is_duplicated()).sort("id")
+    _refuse(twice, "lines that contradict each other", path)
 
 
 def _refuse(rows: pl.DataFrame, what: str, path: Path) -> None:

@@ -158,12 +158,13 @@ def _with_roles(battles: pl.DataFrame) -> pl.DataFrame:
 
 
 def _joint_clusters(target: pl.DataFrame, external: pl.DataFrame) -> IntArray:
-    """Give the cluster of each row of both, those of the target first."""
-    both = [name for name in ("cluster", "source") if all(name in t for t in (target, external))]
+    """Give the cluster of each row of both, those of the target first.
+
+    Numbers that each table brings for itself say nothing of the other: clusters are found anew.
+    """
+    both = [name for name in ("source",) if all(name in t for t in (target, external))]
     columns = ["id", *TEXT_COLUMNS, *both]
     joint = pl.concat([table.select(columns) for table in (target, external)])
-    if "cluster" in both:
-        return joint["cluster"].cast(pl.Int64).to_numpy()
     if "source" not in both:
         sources = ["target"] * len(target) + ["external"] * len(external)
         joint = joint.with_columns(source=pl.Series(sources))

@@ -72,6 +72,7 @@ def judge_provenance(
     )
     is_known = (pl.col("text") == pl.col("text_here")).fill_null(value=False)
     here = predicted.join(rows.select("id", *keys), on="id", how="left")
+    here = here.filter(pl.col("id").is_in(wanted.implode()))  # others are not scored here
     leaks = set(wanted) - set(predicted["id"]) | set(_seen(here, trained.filter(is_known), keys))
     foreign = trained.filter(~is_known)["id"].n_unique()
     return Judged(tuple(sorted(leaks)), _foreign_sentence(foreign) if foreign else "")
@@ -158,9 +159,26 @@ def judged_here(
     judged = judge_provenance(table, target, rows, ["cluster"])
     if judged.leaks:
         _refuse(judged.leaks, where)
-    unproven = found.unknown or judged.unproven
+    unproven = found.unknown or judged.unproven or _other_folds(table, workspace)
     told = {**found.origin, "unproven": unproven}
     return table, {"training_rows": "unknown" if unproven else "recorded", "provenance": told}
+
+
+def _other_folds(table: pl.DataFrame, workspace: Workspace) -> str:
+    """Say why a stack's gain from logits of other folds cannot be bounded; empty for these folds.
+
+    The test for labels that leak through logits compares rows of one fold: it takes for granted
+    that none of them was learned from by the model that predicted the others.
+    """
+    folds = workspace.plan.frame.drop_nulls("fold").select("id", "fold")
+    predicted = table.filter(pl.col("use") == "predicted").select("model", "id")
+    pairs = folds.join(predicted, on="id").select("model", "fold").unique()
+    if pairs["model"].is_unique().all() and pairs["fold"].is_unique().all():
+        return ""
+    return (
+        "its models held out other folds than this run does, so that what a stack gains by labels "
+        "in its logits cannot be bounded (give both runs the same [[sources]], [folds] and seed)"
+    )
 
 
 def of_rows(table: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:

@@ -202,7 +202,7 @@ def _of_main(target: Any, name: str) -> str:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         place = cache / "preference-ensemble" / "sources" / fingerprint(files)[:16]
         for file, text in files.items():
-            if not (place / file).exists():
+            if not _holds(place / file, text):
                 write_text(place / file, text)
         main = (place / next(iter(files))).resolve()
         load_file(main)
@@ -210,6 +210,13 @@ def _of_main(target: Any, name: str) -> str:
         _warn(name, getattr(error, "message", str(error)))
         return f"{MAIN}:{name}"
     return f"{main}:{name}"
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_text(encoding="utf-8") == text
+    except (OSError, UnicodeError):
+        return False
 
 
 def _warn(name: str, why: str) -> None:

@@ -5,12 +5,13 @@ A run that is asked later, elsewhere, or after the file has changed, asks the co
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ensemble.config.plugin_files import split_reference
-from ensemble.errors import EnsembleError
-from ensemble.run_dir.layout import PLUGINS
+from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.run_dir.layout import CONFIG, PLUGINS
 from ensemble.storage.directories import MANIFEST, atomic_directory, read_manifest
 
 if TYPE_CHECKING:
@@ -69,9 +70,16 @@ def kept_plugin(run: Path, source: object) -> str | None:
 def _kept_directory(path: Path) -> Path | None:
     """Find the directory that a copy in a run is of; None for a file of any other kind."""
     for directory in path.parents:
-        if directory.parent.name == PLUGINS and (directory / MANIFEST).is_file():
+        if directory.parent.name == PLUGINS and _is_of_run(directory):
             return directory
     return None
+
+
+def _is_of_run(directory: Path) -> bool:
+    """Say whether a directory is a copy of a run, even where its manifest is gone."""
+    return re.fullmatch("[0-9a-f]{16}|[0-9a-f]{64}", directory.name) is not None and (
+        (directory / MANIFEST).is_file() or (directory.parent.parent / CONFIG).is_file()
+    )
 
 
 def origin_of(path: Path, digest: str) -> Path | None:
@@ -93,7 +101,13 @@ def origin_of(path: Path, digest: str) -> Path | None:
     if directory is None:
         return None
     manifest = read_manifest(directory)
-    return Path(manifest["origin"]) if directory.name == digest else None
+    if directory.name != digest:
+        raise ArtifactError(
+            "the source that the run has kept is no longer what was copied",
+            where=str(path),
+            hint="delete its directory, and name your own file in the config",
+        )
+    return Path(manifest["origin"])
 
 
 def _is_whole(directory: Path) -> bool:

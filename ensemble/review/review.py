@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.battles.corrections import read_list
+from ensemble.battles.corrections import read_list, refuse_contradictions
 from ensemble.battles.prepare import read_battles, read_clusters
 from ensemble.compare.candidates import read_one
 from ensemble.compare.runs import read_compared
@@ -125,7 +125,8 @@ def keep_actions(found: Review, path: Path) -> Review:
     """
     if not path.exists():
         return found
-    said = read_list(path).filter(pl.col("action").fill_null("") != "").unique("id", keep="first")
+    said = read_list(path).filter(pl.col("action").fill_null("") != "").unique()
+    refuse_contradictions(said, path)
     now = found.rows.drop("action").join(said, on="id", how="left", maintain_order="left")
     gone = said.filter(~pl.col("id").is_in(now["id"].implode()))
     rows = now.with_columns(pl.col("action").fill_null("")).select(found.rows.columns)

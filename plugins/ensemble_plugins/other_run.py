@@ -13,7 +13,7 @@ from ensemble.battles.schema import PREDICTION_SCHEMA
 from ensemble.battles.split import read_current_split
 from ensemble.compare.folds import read_manifests
 from ensemble.config.load import load_run_config
-from ensemble.errors import ArtifactError, DataError, LearnerError
+from ensemble.errors import ArtifactError, DataError, EnsembleError, LearnerError
 from ensemble.once import once
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.store import FoldStore, prediction_frame
@@ -115,6 +115,14 @@ def check_same_texts(found: pl.DataFrame, battles: pl.DataFrame, place: str) -> 
         )
 
 
+def is_refitted(run: Path) -> bool:
+    """Say whether a run's test logits are those of its refit; not where it is gone."""
+    try:
+        return load_run_config(run).predict.models == "refit"
+    except EnsembleError:
+        return False
+
+
 def read_other(run: Path, learner: str) -> OtherLearner:
     """Read and verify what another run has of a learner; one verb reads it once.
 
@@ -162,7 +170,22 @@ def _test_rows(
     ids = battles.filter(pl.col("is_test"))["id"]
     if not len(ids):
         return pl.DataFrame(schema=PREDICTION_SCHEMA)
+    if config.predict.models == "refit":
+        _check_refit(store, learner)
     return prediction_frame(ids, store.test_logits(learner, config.predict.models, ids))
+
+
+def _check_refit(store: FoldStore, learner: str) -> None:
+    """Refuse a refit that was made with other settings than the folds."""
+    fold, refit = (store.read(learner, one)["key_parts"] for one in (0, None))
+    own = ("fold", "teachers", "labelers", "keeps_model")
+    other = [name for name in fold if name not in own and refit.get(name) != fold[name]]
+    if other:
+        raise ArtifactError(
+            f"its refit was made with other {', '.join(other)} than its folds",
+            where=f'learner "{learner}" of {store.run}',
+            hint=f"run `ensemble run {store.run / 'config.toml'}` to its end",
+        )
 
 
 def _provenance(

@@ -19,6 +19,7 @@ from ensemble.storage.atomic import atomic_path
 from ensemble_plugins.other_run import (
     STORED_SCHEMA,
     check_same_texts,
+    is_refitted,
     learner_directory,
     read_other,
 )
@@ -123,7 +124,8 @@ class Precomputed(BaseLearner):
     def dependencies(self) -> Mapping[str, Any]:
         """Name the prediction files, or the other run's learner: their content is in the key."""
         if self.run is not None and self.learner is not None:
-            return {"run": learner_directory(self.run, self.learner)}
+            place = learner_directory(self.run, self.learner)
+            return {"run": place} | ({"models": "refit"} if is_refitted(self.run) else {})
         return {"oof": self.oof, "test": self.test}
 
     def provenance(self) -> Provenance | None:

@@ -48,11 +48,14 @@ def test_predictions_of_a_run_with_the_same_plan_are_proven(project: Any, other:
     assert _manifest(run)["training_rows"] == "recorded"
 
 
-def test_other_folds_are_proven_row_by_row(project: Any, other: Run) -> None:
+def test_other_folds_are_judged_row_by_row_and_stay_unproven(project: Any, other: Run) -> None:
     run = ensemble.run(project.config([THEIRS], seed=8, folds={"n_splits": 4}))
     mine = run.folds.select("id", "fold").join(other.folds.select("id", "fold"), on="id")
     assert len(mine.select("fold", "fold_right").unique()) > 5, "the plans cut across each other"
-    assert run.audit().state == "passed"
+    audit = run.audit()
+    assert (audit.ok, audit.state) == (True, "unproven")
+    assert "held out other folds than this run does" in " ".join(audit.unproven)
+    assert run.verdict["unproven"]["learners"] == ["theirs"]
     assert run.oof("theirs").drop("fold").equals(other.oof("p").drop("fold"))
 
 

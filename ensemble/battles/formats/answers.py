@@ -40,7 +40,7 @@ def recognize(sheet: Sheet) -> Layout | None:
         raise ambiguous("the list of answers", lists, f'columns = {{ answers = "{lists[0]}" }}')
     values = _values(sheet)
     base = base_id_column(sheet.present)
-    start = Start(values or "") if values in BEST else None
+    start = Start(values or "", answers=lists[0]) if values in BEST else None
     make = partial(
         _battles,
         prompt=prompt,

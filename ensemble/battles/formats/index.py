@@ -21,10 +21,12 @@ class Start:
         The column.
     first
         The number of the first answer; None where its rows have to say it.
+    answers
+        The column of the lists of answers; None where there are two.
     """
 
-    def __init__(self, name: str, first: int | None = None) -> None:
-        self.name, self.first = name, first
+    def __init__(self, name: str, first: int | None = None, answers: str | None = None) -> None:
+        self.name, self.first, self.answers = name, first, answers
 
     def look(self, chunk: Chunk) -> None:
         """Find out where the numbers begin: a 0 shows the one, a missing 0 beside a 2 the other.
@@ -32,23 +34,39 @@ class Start:
         Raises
         ------
         DataError
-            All are 1, which says nothing.
+            They say nothing, such as 1 in every row, or two things.
         """
         if self.first is not None:
             return
-        values = {_whole(cell) for cell in chunk.columns.get(self.name, ())} - {None}
+        found = (_whole(cell) for cell in chunk.columns.get(self.name, ()))
+        values = {value for value in found if value is not None}
         if not values:
             return
+        if self.answers is None and {0, 1, 2} <= values:
+            raise self._unclear(chunk, "is 0, 1 and 2, and there are two answers")
         if 0 in values:
             self.first = 0
-        elif len(values) > 1:
+        elif len(values) > 1 and max(values) >= self._count(chunk):
             self.first = 1
         else:
-            raise DataError(
-                f"{self.name} is {values.pop()} in every row: counted from 0 or from 1?",
-                where=chunk.file,
-                hint='say what it means: winner = { "0" = "a", "1" = "b" }',
-            )
+            told = ", ".join(map(str, sorted(values)[:5]))
+            raise self._unclear(chunk, f"is {told}, and never 0: counted from 0 or from 1?")
+
+    def _count(self, chunk: Chunk) -> int:
+        """Count the answers of the row with most of them; 0 where it cannot be told."""
+        if self.answers is None:
+            return 2
+        cells = chunk.columns.get(self.answers, ())
+        return max((len(cell) for cell in cells if isinstance(cell, list)), default=0)
+
+    def _unclear(self, chunk: Chunk, what: str) -> DataError:
+        return DataError(
+            f"{self.name} {what}",
+            where=chunk.file,
+            hint='say what it means: winner = { "0" = "a", "1" = "b", "2" = "tie" }'
+            if self.answers is None
+            else "write numbers that begin with 0",
+        )
 
     def place(self, cell: object, count: int) -> int:
         """Give the place of the better answer, from 0, among as many.

@@ -21,6 +21,7 @@ from ensemble.plugin.base import CLASSES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ensemble.battles.files.raw import Chunk
     from ensemble.battles.formats.layout import Row
     from ensemble.battles.labels import Label
 
@@ -141,11 +142,24 @@ def _named_label(
         return reader, f" and {name}, by `winner`", (name,), None
     if name in _STRENGTHS:
         rule = f" and {name}: below 0 the first is better{told_rule(sheet.options)}"
-        return partial(_by_strength, name=name, sheet=sheet), rule, (name,), None
+        look = partial(_refuse_one_sided, name=name)
+        return partial(_by_strength, name=name, sheet=sheet), rule, (name,), look
     if name in _INDEXES:
         start = Start(name, 0 if two.ends == ("0", "1") else None)
         return partial(_by_index, start=start), f" and {name}", (name,), start.look
     return partial(_by_word, name=name, two=two), f" and {name}", (name,), None
+
+
+def _refuse_one_sided(chunk: Chunk, *, name: str) -> None:
+    """Refuse strengths that are never below 0: they may count from 1, with the middle elsewhere."""
+    values = [number_of(c, name) for c in chunk.columns.get(name, ()) if not is_missing(c)]
+    if values and min(values) >= 0 and max(values) > 0:
+        raise DataError(
+            f"{name} is never below 0, from {min(values):g} to {max(values):g}: which answer is "
+            "better at which value?",
+            where=chunk.file,
+            hint='say it: winner = { "1" = "a", "2" = "tie", "3" = "b" }, with all values',
+        )
 
 
 def _score_columns(sheet: Sheet, two: _Two) -> tuple[str, ...]:
