@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ensemble.config.settings import Config, Reading
     from ensemble.run_dir.battles_record import BattlesRecord
 
-VECTORS = "vectors"
+VECTORS = "folds.embeddings"
 """Names the file of vectors among the sources."""
 _HINT = "run `ensemble prepare CONFIG` again"
 

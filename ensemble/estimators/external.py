@@ -160,15 +160,30 @@ def _with_roles(battles: pl.DataFrame) -> pl.DataFrame:
 def _joint_clusters(target: pl.DataFrame, external: pl.DataFrame) -> IntArray:
     """Give the cluster of each row of both, those of the target first.
 
-    Numbers that each table brings for itself say nothing of the other: clusters are found anew.
+    Raises
+    ------
+    FoldError
+        Both bring clusters, and rows that say the same have other numbers: those of two tables that
+        were numbered apart say nothing of each other.
     """
-    both = [name for name in ("source",) if all(name in t for t in (target, external))]
+    both = [name for name in ("cluster", "source") if all(name in t for t in (target, external))]
     columns = ["id", *TEXT_COLUMNS, *both]
     joint = pl.concat([table.select(columns) for table in (target, external)])
     if "source" not in both:
         sources = ["target"] * len(target) + ["external"] * len(external)
         joint = joint.with_columns(source=pl.Series(sources))
-    return clusters_of(joint)
+    found = clusters_of(joint.drop("cluster", strict=False))
+    if "cluster" not in both:
+        return found
+    given: IntArray = joint["cluster"].cast(pl.Int64).to_numpy()
+    pairs = pl.DataFrame({"found": found, "given": given}).unique()
+    if pairs["found"].is_duplicated().any():
+        raise FoldError(
+            "rows that say the same have different numbers in the column cluster",
+            hint="find clusters once for both tables, by ensemble.find_duplicates of their rows "
+            "together, or leave the column out",
+        )
+    return given
 
 
 def _refuse_crossing(crossing: BoolArray) -> None:

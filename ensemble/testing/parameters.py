@@ -188,13 +188,13 @@ def contract(trial: Any) -> dict[str, Any]:
     faults = list(contract_faults(trial.subject.make(), trial.where))
     if faults:
         told = "; ".join(f"{fault.message} ({fault.hint})" for fault in faults)
-        raise _fault(trial, told, "docs/models.md has the signatures")
-    return _tolerance(trial.subject.kind)
+        raise _fault(trial, told, "docs/plugins.md has the signatures")
+    return _tolerance(trial.subject.make())
 
 
-def _tolerance(kind: type) -> dict[str, Any]:
+def _tolerance(learner: Any) -> dict[str, Any]:
     """Show a tolerance that is not the default."""
-    tolerance = getattr(kind, "batch_tolerance", BaseLearner.batch_tolerance)
+    tolerance = getattr(learner, "batch_tolerance", BaseLearner.batch_tolerance)
     if tolerance == BaseLearner.batch_tolerance:
         return {}
     return {"batch_tolerance": tolerance, "default": BaseLearner.batch_tolerance}

@@ -65,7 +65,7 @@ class Faulty(BaseLearner):
 
     def __init__(
         self, where: str = "", how: str = "", rows: int = 0, unless: str = "",
-        teachers: list[str] = [], shift: float = 0.0,
+        teachers: tuple[str, ...] = (), shift: float = 0.0,
     ) -> None:
         self.where, self.how, self.rows, self.unless = where, how, rows, unless
         self.teachers, self.shift = teachers, shift

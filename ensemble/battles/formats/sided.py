@@ -153,7 +153,7 @@ def _named_label(
 def _refuse_one_sided(chunk: Chunk, *, name: str) -> None:
     """Refuse strengths that are never below 0: they may count from 1, with the middle elsewhere."""
     values = [number_of(c, name) for c in chunk.columns.get(name, ()) if not is_missing(c)]
-    if values and min(values) >= 0 and max(values) > 0:
+    if len(set(values)) > 1 and min(values) >= 0:
         raise DataError(
             f"{name} is never below 0, from {min(values):g} to {max(values):g}: which answer is "
             "better at which value?",

@@ -103,6 +103,12 @@ def _config(project: Path, name: str, families: tuple[str, ...], **more: str) ->
     return load_config(path)
 
 
+def _here(config: Config) -> Config:
+    """Fit in this process, where a test can reach what is fitted."""
+    execution = config.execution.model_copy(update={"executor": "in-process"})
+    return config.model_copy(update={"execution": execution})
+
+
 def _oof(place: Path, learner: str) -> pl.DataFrame:
     parts = sorted((place / "learners" / learner).glob("fold-*/oof.parquet"))
     return pl.concat([pl.read_parquet(part) for part in parts]).sort("id")
@@ -159,11 +165,11 @@ def test_a_kill_in_a_fold_resumes_from_its_snapshot(
 
     monkeypatch.setattr(Training, "_step", step)
     often, killed = "checkpoint_minutes = 0.0\ndropout = 0.1", -1
-    whole = run(_config(project, "at_once", ("gemma2",), gemma2=often)).directory
+    whole = run(_here(_config(project, "at_once", ("gemma2",), gemma2=often))).directory
     wanted, steps = _oof(whole, "gemma2"), len(done)
     done.clear()
     killed = steps - 1  # in the second fold, after its pretraining
-    config = _config(project, "killed", ("gemma2",), gemma2=often)
+    config = _here(_config(project, "killed", ("gemma2",), gemma2=often))
     with pytest.raises((KeyboardInterrupt, errors.LearnerError)):
         run(config)
     place = project / "killed"
