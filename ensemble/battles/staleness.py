@@ -65,8 +65,9 @@ def check_sources(config: Config) -> None:
     summary = read_summary(Path(config.run_dir))
     for what, path, known in _beside_sources(config, summary):
         if _changed(path, known):
+            told = "vectors" if what == VECTORS else what
             raise ArtifactError(
-                f"the file of {what} is not the one that was prepared",
+                f"the file of {told} is not the one that was prepared",
                 where=path,
                 hint=f"{_HINT}, or put the former file back",
             )

@@ -163,8 +163,8 @@ def _joint_clusters(target: pl.DataFrame, external: pl.DataFrame) -> IntArray:
     Raises
     ------
     FoldError
-        Both bring clusters, and rows that say the same have other numbers: those of two tables that
-        were numbered apart say nothing of each other.
+        Both bring clusters, and rows with the same texts have other numbers: those of two tables
+        that were numbered apart say nothing of each other.
     """
     both = [name for name in ("cluster", "source") if all(name in t for t in (target, external))]
     columns = ["id", *TEXT_COLUMNS, *both]
@@ -172,17 +172,16 @@ def _joint_clusters(target: pl.DataFrame, external: pl.DataFrame) -> IntArray:
     if "source" not in both:
         sources = ["target"] * len(target) + ["external"] * len(external)
         joint = joint.with_columns(source=pl.Series(sources))
-    found = clusters_of(joint.drop("cluster", strict=False))
     if "cluster" not in both:
-        return found
-    given: IntArray = joint["cluster"].cast(pl.Int64).to_numpy()
-    pairs = pl.DataFrame({"found": found, "given": given}).unique()
-    if pairs["found"].is_duplicated().any():
+        return clusters_of(joint)
+    numbers = joint.select(*TEXT_COLUMNS, "cluster").unique()
+    if numbers.select(TEXT_COLUMNS).is_duplicated().any():
         raise FoldError(
-            "rows that say the same have different numbers in the column cluster",
+            "rows with the same texts have different numbers in the column cluster",
             hint="find clusters once for both tables, by ensemble.find_duplicates of their rows "
             "together, or leave the column out",
         )
+    given: IntArray = joint["cluster"].cast(pl.Int64).to_numpy()
     return given
 
 
