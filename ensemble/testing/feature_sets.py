@@ -249,7 +249,7 @@ def global_state_kept(trial: FeatureTrial) -> dict[str, Any]:
 def digest(trial: FeatureTrial) -> dict[str, Any]:
     """See whether the expressions can be told from others."""
     python = [name for name, found in trial.set.digests.items() if found is None]
-    if python:
+    if python and trial.set.code is None:
         raise CautionError(
             f"{', '.join(python[:3])} calls Python: a change of that function is seen by the code "
             "of its plugin alone; raise the version of the set when something else changes it"
