@@ -18,134 +18,8 @@ from ensemble.plugin.manager import use_manager
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.work import working
 from ensemble.storage.json_files import read_json
-
-PLUGIN = '''
-import json
-import os
-import signal
-import sys
-import time
-from pathlib import Path
-
-import numpy as np
-
-from ensemble import BaseLearner, MetaLearner, hookimpl
-
-
-def misbehave(how):
-    if how == "raises":
-        raise ValueError("boom")
-    if how == "exits":
-        sys.exit(3)
-    if how == "leaves":
-        os._exit(3)
-    if how == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if how == "crashes":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if how == "memory":
-        raise MemoryError
-    if how == "hangs":
-        time.sleep(600)
-    if how == "spins":
-        while True:
-            pass
-    if how == "child":
-        if not os.fork():
-            time.sleep(600)
-        os.kill(os.getpid(), signal.SIGKILL)
-    if how == "disk":
-        raise PermissionError(13, "Permission denied")
-    if how == "keyless":
-        raise KeyError
-
-
-class Faulty(BaseLearner):
-    """Predicts label shares, and misbehaves where it is told to: on any fold, or by a file."""
-
-    def __init__(
-        self, where: str = "", how: str = "", rows: int = 0, unless: str = "",
-        teachers: tuple[str, ...] = (), shift: float = 0.0,
-    ) -> None:
-        self.where, self.how, self.rows, self.unless = where, how, rows, unless
-        self.teachers, self.shift = teachers, shift
-
-    def act(self, where, rows=0):
-        if where == self.where and not (self.unless and Path(self.unless).exists()):
-            if not self.rows or self.rows == rows:
-                misbehave(self.how)
-
-    def fit(self, battles, labels, *, sample_weight=None, groups=None, context):
-        self.shares = np.average(labels, axis=0, weights=sample_weight)
-        self.act("fit", len(battles))
-        return self
-
-    def predict_logits(self, battles):
-        self.act("predict")
-        logits = np.tile(np.log(self.shares + 1e-3), (len(battles), 1)).astype(np.float32)
-        logits[:, 0] += self.shift
-        if self.where == "returns" and not Path(self.unless or "/none").exists():
-            if self.how == "nan":
-                logits[0, 0] = np.nan
-            if self.how == "shape":
-                return logits[:, :2]
-            if self.how == "rows":
-                return logits[1:]
-            if self.how == "none":
-                return None
-        return logits
-
-    def save(self, directory):
-        self.act("save")
-        (directory / "shares.json").write_text(json.dumps(self.shares.tolist()))
-
-    def load(self, directory):
-        self.act("load")
-        self.shares = np.asarray(json.loads((directory / "shares.json").read_text()))
-        return self
-
-
-class FaultyMeta(MetaLearner):
-    """The mean of all probabilities, or whatever it is told."""
-
-    def __init__(self, where: str = "", how: str = "") -> None:
-        self.where, self.how = where, how
-
-    def act(self, where):
-        if where == self.where:
-            misbehave(self.how)
-
-    def fit(self, meta, labels, *, sample_weight=None, groups=None, context):
-        self.act("fit")
-        return self
-
-    def predict_proba(self, meta):
-        self.act("predict")
-        powers = np.exp(meta.logits.astype(float).mean(axis=1))
-        found = powers / powers.sum(axis=1, keepdims=True)
-        return found * 2 if self.where == "returns" else found
-
-    def save(self, directory):
-        self.act("save")
-
-    def load(self, directory):
-        self.act("load")
-        return self
-
-    def describe(self):
-        self.act("describe")
-        return {}
-
-
-@hookimpl
-def register_base_learners(register):
-    register("faulty", Faulty)
-
-
-@hookimpl
-def register_meta_learners(register):
-    register("faulty-meta", FaultyMeta)
-'''
+from tests.ensemble.faulty_plugin import PLUGIN
+from tests.fixture_types import Project, UsePlugins
 
 
 @pytest.fixture
@@ -164,7 +38,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def given(tmp_path: Path, use_plugins: Any) -> None:
+def given(tmp_path: Path, use_plugins: UsePlugins) -> None:
     """Give the plugin in Python: it is fitted in this process."""
     scope: dict[str, Any] = {"__name__": "given_faulty"}
     exec(compile(PLUGIN, str(tmp_path / "given_faulty.py"), "exec"), scope)  # noqa: S102
@@ -210,7 +84,7 @@ ONLY_APART = {
 }
 
 
-def _check_kinds(project: Any, kinds: dict[tuple[str, str], str]) -> IncompleteRunError:
+def _check_kinds(project: Project, kinds: dict[tuple[str, str], str]) -> IncompleteRunError:
     """Run two sound learners beside one of each kind that is broken."""
     learners: list[dict[str, Any]] = [GOOD[0]]
     for where, how in kinds:
@@ -235,7 +109,7 @@ def _check_kinds(project: Any, kinds: dict[tuple[str, str], str]) -> IncompleteR
 
 
 @pytest.mark.slow
-def test_each_kind_of_broken_learner_fails_alone(project: Any, installed: None) -> None:
+def test_each_kind_of_broken_learner_fails_alone(project: Project, installed: None) -> None:
     error = _check_kinds(project, {**KINDS, **ONLY_APART})
     told = {failure.name: failure for failure in error.failures}
     assert "more memory" in str(told["fit-killed"].hint)
@@ -243,7 +117,7 @@ def test_each_kind_of_broken_learner_fails_alone(project: Any, installed: None) 
 
 
 @pytest.mark.slow
-def test_each_kind_fails_alone_in_this_process_where_it_can(project: Any, given: None) -> None:
+def test_each_kind_fails_alone_in_this_process_where_it_can(project: Project, given: None) -> None:
     _check_kinds(project, KINDS)
 
 
@@ -254,7 +128,7 @@ SIX: list[dict[str, Any]] = [
 
 
 def test_one_broken_of_six_ends_with_a_submission_of_the_other_five_and_a_retry_mends_it(
-    project: Any, given: None
+    project: Project, given: None
 ) -> None:
     stack = {"meta_learner": "lightgbm", "resamples": 200, "nesting": "plain"}
     config = project.config(SIX, stack=stack)
@@ -301,7 +175,7 @@ def test_one_broken_of_six_ends_with_a_submission_of_the_other_five_and_a_retry_
 
 
 def test_a_learner_that_fails_on_one_fold_keeps_the_others_and_is_left_out(
-    project: Any, given: None
+    project: Project, given: None
 ) -> None:
     rows = _training_rows(project)
     bad = {"name": "bad", "plugin": "faulty", "where": "fit", "how": "raises", "rows": rows[1]}
@@ -313,7 +187,7 @@ def test_a_learner_that_fails_on_one_fold_keeps_the_others_and_is_left_out(
     assert read_json(Path(config.run_dir) / "stack/verdict.json")["left_out"] == ["bad"]
 
 
-def _training_rows(project: Any) -> list[int]:
+def _training_rows(project: Project) -> list[int]:
     """How many rows each fold trains on; they differ."""
     config = project.config([GOOD[0]], stack=PLAIN, run_dir="rows")
     run(config)
@@ -324,7 +198,7 @@ def _training_rows(project: Any) -> list[int]:
 
 
 def test_pupils_of_a_learner_that_fails_are_skipped_with_the_reason(
-    project: Any, given: None
+    project: Project, given: None
 ) -> None:
     learners = [
         *GOOD,
@@ -342,7 +216,7 @@ def test_pupils_of_a_learner_that_fails_are_skipped_with_the_reason(
 
 
 def test_where_no_learner_is_complete_nothing_is_stacked_and_the_report_says_why(
-    project: Any, given: None
+    project: Project, given: None
 ) -> None:
     bad = {"name": "bad", "plugin": "faulty", "where": "fit", "how": "raises"}
     config = project.config([bad], stack=PLAIN)
@@ -354,7 +228,7 @@ def test_where_no_learner_is_complete_nothing_is_stacked_and_the_report_says_why
     assert "Learner bad failed (fold 0)" in (directory / "report.html").read_text()
 
 
-def test_fail_fast_ends_with_the_first_failure(project: Any, given: None) -> None:
+def test_fail_fast_ends_with_the_first_failure(project: Project, given: None) -> None:
     bad = {"name": "bad", "plugin": "faulty", "where": "fit", "how": "raises"}
     config = project.config([bad, *GOOD], stack=PLAIN)
     with pytest.raises(LearnerError, match="fit raised ValueError: boom"):
@@ -362,7 +236,7 @@ def test_fail_fast_ends_with_the_first_failure(project: Any, given: None) -> Non
     assert not (Path(config.run_dir) / "learners/good0").exists()
 
 
-def test_fit_goes_on_and_tells_what_failed(project: Any, given: None) -> None:
+def test_fit_goes_on_and_tells_what_failed(project: Project, given: None) -> None:
     bad = {"name": "bad", "plugin": "faulty", "where": "fit", "how": "raises"}
     config = project.config([bad, *GOOD], stack=PLAIN)
     with working(config) as reporter:
@@ -379,7 +253,7 @@ def test_fit_goes_on_and_tells_what_failed(project: Any, given: None) -> None:
     assert "ValueError: boom" in failed[0]["traceback"]
 
 
-def test_python_gets_the_run_with_the_error(project: Any, given: None) -> None:
+def test_python_gets_the_run_with_the_error(project: Project, given: None) -> None:
     bad = {"name": "bad", "plugin": "faulty", "where": "fit", "how": "raises"}
     project.config([bad, *GOOD], stack=PLAIN)
     with pytest.raises(IncompleteRunError, match="ensemble run .*config.toml") as caught:
@@ -405,7 +279,7 @@ META = {
 
 @pytest.mark.parametrize(("where", "how"), META)
 def test_a_meta_learner_that_fails_leaves_the_simple_candidates(
-    where: str, how: str, project: Any, given: None
+    where: str, how: str, project: Project, given: None
 ) -> None:
     stack = {
         "meta_learner": "faulty-meta",
@@ -440,7 +314,7 @@ def test_a_meta_learner_that_fails_leaves_the_simple_candidates(
     ("how", "reason"), [("killed", "SIGKILL"), ("spins", "longer than time_limit"), ("", "")]
 )
 def test_an_installed_meta_learner_runs_apart(
-    how: str, reason: str, project: Any, installed: None
+    how: str, reason: str, project: Project, installed: None
 ) -> None:
     stack = {**PLAIN, "meta_learner": "faulty-meta", "parameters": {"where": "fit", "how": how}}
     config = project.config(GOOD, stack={**stack, "time_limit": 2})
@@ -456,7 +330,7 @@ def test_an_installed_meta_learner_runs_apart(
 
 @pytest.mark.slow
 def test_the_command_prints_a_table_exits_with_1_and_its_retry_works(
-    project: Any, installed: None
+    project: Project, installed: None
 ) -> None:
     mended = project.path / "mended"
     bad = {"name": "bad", "plugin": "faulty", "where": "fit", "how": "killed"}
@@ -479,6 +353,6 @@ def test_the_command_prints_a_table_exits_with_1_and_its_retry_works(
     assert "Made without" not in again.stdout
 
 
-def _command(verb: str, option: str, project: Any) -> subprocess.CompletedProcess[str]:
+def _command(verb: str, option: str, project: Project) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "ensemble", verb, option, str(project.path / "config.toml")]
     return subprocess.run(words, capture_output=True, text=True, check=False)

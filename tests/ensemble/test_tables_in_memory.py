@@ -11,12 +11,16 @@ import pytest
 import ensemble
 from ensemble import Run
 from ensemble.errors import ConfigError, InputError
+from tests.fixture_types import Project
 
-LEARNERS = [{"name": "p", "plugin": "prior"}, {"name": "q", "plugin": "prior", "shift": 0.4}]
+LEARNERS: list[dict[str, Any]] = [
+    {"name": "p", "plugin": "prior"},
+    {"name": "q", "plugin": "prior", "shift": 0.4},
+]
 
 
 @pytest.fixture
-def raw(project: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def raw(project: Project, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A config whose sources are tables: of Polars, of pandas, and lazy."""
     monkeypatch.chdir(project.path)
     return {
@@ -38,7 +42,7 @@ def _events(run: Run, name: str) -> int:
     return (run.directory / "events.jsonl").read_text().count(f'"event": "{name}"')
 
 
-def test_tables_give_the_run_that_their_files_give(project: Any, raw: dict[str, Any]) -> None:
+def test_tables_give_the_run_that_their_files_give(project: Project, raw: dict[str, Any]) -> None:
     run, by_files = ensemble.run(raw), ensemble.run(project.config(LEARNERS))
     assert run.battles.equals(by_files.battles)
     assert run.oof("q").equals(by_files.oof("q"))

@@ -8,15 +8,19 @@ import pytest
 
 from ensemble.errors import IncompleteRunError
 from ensemble.pipeline import run
+from tests.fixture_types import Project
 
-TWO = [{"name": "p", "plugin": "prior"}, {"name": "q", "plugin": "prior", "shift": 0.3}]
+TWO: list[dict[str, Any]] = [
+    {"name": "p", "plugin": "prior"},
+    {"name": "q", "plugin": "prior", "shift": 0.3},
+]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_every_fold_stack_and_end_is_a_line(project: Any) -> None:
+def test_every_fold_stack_and_end_is_a_line(project: Project) -> None:
     config = project.config(TWO, observers=[{"plugin": "jsonl"}])
     place = run(config)
     lines = _lines(place / "observers/events.jsonl")
@@ -31,7 +35,7 @@ def test_every_fold_stack_and_end_is_a_line(project: Any) -> None:
     assert again == [*events, "run_finished"]
 
 
-def test_the_file_is_where_the_config_says_and_failures_are_in_it(project: Any) -> None:
+def test_the_file_is_where_the_config_says_and_failures_are_in_it(project: Project) -> None:
     learners = [*TWO, {"name": "r", "plugin": "raises"}]
     config = project.config(learners, observers=[{"plugin": "jsonl", "path": "log/seen.jsonl"}])
     with pytest.raises(IncompleteRunError, match="no luck today"):

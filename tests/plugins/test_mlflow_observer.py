@@ -14,6 +14,8 @@ from ensemble.pipeline import run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.fixture_types import Project
+
 TWO: list[dict[str, Any]] = [
     {"name": "p", "plugin": "prior"},
     {"name": "q", "plugin": "prior", "shift": 0.3},
@@ -21,7 +23,7 @@ TWO: list[dict[str, Any]] = [
 
 
 @pytest.fixture
-def store(project: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Callable[[], list[Any]]]:
+def store(project: Project, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Callable[[], list[Any]]]:
     """A file store, and what reads all runs in it."""
     pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
@@ -37,7 +39,7 @@ def store(project: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Callable[
     return uri, runs
 
 
-def _config(project: Any, uri: str, learners: Any = TWO, **more: Any) -> Any:
+def _config(project: Project, uri: str, learners: Any = TWO, **more: Any) -> Any:
     observer = {"plugin": "mlflow", "tracking_uri": uri, "experiment": "arena"}
     return project.config(learners, observers=[observer], **more)
 
@@ -49,7 +51,9 @@ def _by_name(runs: list[Any]) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_run_is_in_mlflow_with_a_run_inside_for_each_learner(project: Any, store: Any) -> None:
+def test_a_run_is_in_mlflow_with_a_run_inside_for_each_learner(
+    project: Project, store: Any
+) -> None:
     uri, runs = store
     place = run(_config(project, uri))
     found = _by_name(runs())
@@ -90,7 +94,9 @@ def _history(uri: str, run_id: str) -> list[int]:
 
 
 @pytest.mark.slow
-def test_other_parameters_are_another_mlflow_run_of_the_learner(project: Any, store: Any) -> None:
+def test_other_parameters_are_another_mlflow_run_of_the_learner(
+    project: Project, store: Any
+) -> None:
     uri, runs = store
     run(_config(project, uri))
     run(_config(project, uri, [TWO[0], {**TWO[1], "shift": 0.4}]))
@@ -100,7 +106,7 @@ def test_other_parameters_are_another_mlflow_run_of_the_learner(project: Any, st
 
 
 @pytest.mark.slow
-def test_failures_are_failed_runs(project: Any, store: Any) -> None:
+def test_failures_are_failed_runs(project: Project, store: Any) -> None:
     uri, runs = store
     with pytest.raises(IncompleteRunError, match="no luck today"):
         run(_config(project, uri, [*TWO, {"name": "r", "plugin": "raises"}]))
@@ -112,7 +118,7 @@ def test_failures_are_failed_runs(project: Any, store: Any) -> None:
 
 @pytest.mark.slow
 def test_a_server_that_does_not_answer_is_a_warning(
-    project: Any, store: Any, monkeypatch: pytest.MonkeyPatch
+    project: Project, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
@@ -125,7 +131,7 @@ def test_a_server_that_does_not_answer_is_a_warning(
 
 
 def test_without_mlflow_the_config_is_refused_with_what_to_install(
-    project: Any, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ensemble_plugins.mlflow_observer.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"preference-ensemble\[mlflow\]"):

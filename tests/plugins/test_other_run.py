@@ -16,13 +16,14 @@ from ensemble.battles.schema import LOGIT_COLUMNS
 from ensemble.errors import ArtifactError, ConfigError, DataError, IncompleteRunError
 from ensemble.run_dir.layout import PROVENANCE
 from ensemble_plugins.other_run import read_other
+from tests.fixture_types import Project
 
 THEIRS = {"name": "theirs", "plugin": "precomputed", "run": "other", "learner": "p"}
 MINE = {"name": "mine", "plugin": "prior", "shift": 0.4}
 
 
 @pytest.fixture
-def other(project: Any) -> Run:
+def other(project: Project) -> Run:
     return ensemble.run(project.config(run_dir="other"))
 
 
@@ -33,7 +34,7 @@ def _manifest(run: Run, fit: str = "theirs/fold-0") -> dict[str, Any]:
     return found
 
 
-def test_predictions_of_a_run_with_the_same_plan_are_proven(project: Any, other: Run) -> None:
+def test_predictions_of_a_run_with_the_same_plan_are_proven(project: Project, other: Run) -> None:
     run = ensemble.run(project.config([MINE, THEIRS]))
     assert run.oof("theirs").equals(other.oof("p"))
     assert np.allclose(
@@ -48,7 +49,7 @@ def test_predictions_of_a_run_with_the_same_plan_are_proven(project: Any, other:
     assert _manifest(run)["training_rows"] == "recorded"
 
 
-def test_other_folds_are_judged_row_by_row_and_stay_unproven(project: Any, other: Run) -> None:
+def test_other_folds_are_judged_row_by_row_and_stay_unproven(project: Project, other: Run) -> None:
     run = ensemble.run(project.config([THEIRS], seed=8, folds={"n_splits": 4}))
     mine = run.folds.select("id", "fold").join(other.folds.select("id", "fold"), on="id")
     assert len(mine.select("fold", "fold_right").unique()) > 5, "the plans cut across each other"
@@ -60,7 +61,7 @@ def test_other_folds_are_judged_row_by_row_and_stay_unproven(project: Any, other
 
 
 def test_rows_that_this_run_has_not_are_unproven_until_it_has_them(
-    project: Any, other: Run
+    project: Project, other: Run
 ) -> None:
     arena = {"name": "arena", "path": "train.csv", "role": "target"}
     extra = {"name": "extra", "path": "extra.csv", "role": "ignore"}
@@ -75,7 +76,7 @@ def test_rows_that_this_run_has_not_are_unproven_until_it_has_them(
     assert again.verdict["unproven"]["learners"] == []
 
 
-def _without_clusters(project: Any) -> Run:
+def _without_clusters(project: Project) -> Run:
     """Make a run whose plan knows duplicates less well: rows of one prompt in several folds."""
     rows = pl.read_csv(project.path / "train.csv", infer_schema=False)
     stirred = rows.with_columns(
@@ -86,13 +87,13 @@ def _without_clusters(project: Any) -> Run:
     return ensemble.run(project.config(sources=sources, run_dir="other"))
 
 
-def test_other_texts_under_the_same_ids_are_refused(project: Any) -> None:
+def test_other_texts_under_the_same_ids_are_refused(project: Project) -> None:
     _without_clusters(project)
     with pytest.raises(ConfigError, match="other texts under these ids"):
         ensemble.run(project.config([THEIRS]))
 
 
-def test_a_model_that_has_seen_the_cluster_is_refused(project: Any) -> None:
+def test_a_model_that_has_seen_the_cluster_is_refused(project: Project) -> None:
     """A conversation that only this run has makes one cluster of two prompts."""
     rows = pl.read_csv(project.path / "train.csv", infer_schema=False)
     words = np.random.default_rng(0).integers(10**6, size=(20, 18)).astype(str)
@@ -125,7 +126,7 @@ def test_a_model_that_has_seen_the_cluster_is_refused(project: Any) -> None:
     assert str(rows["id"][0]) in str(error.value)
 
 
-def test_the_audit_looks_at_the_kept_rows_by_its_own_clusters(project: Any, other: Run) -> None:
+def test_the_audit_looks_at_the_kept_rows_by_its_own_clusters(project: Project, other: Run) -> None:
     run = ensemble.run(project.config([THEIRS]))
     directory = run.directory / "learners/theirs/fold-0"
     table = pl.read_parquet(directory / PROVENANCE)
@@ -142,7 +143,7 @@ def test_the_audit_looks_at_the_kept_rows_by_its_own_clusters(project: Any, othe
     assert first["id"][0] in failed[0].ids
 
 
-def test_a_kept_table_that_is_gone_fails(project: Any, other: Run) -> None:
+def test_a_kept_table_that_is_gone_fails(project: Project, other: Run) -> None:
     run = ensemble.run(project.config([THEIRS]))
     directory = run.directory / "learners/theirs/fold-1"
     pl.read_parquet(directory / PROVENANCE).head(0).write_parquet(directory / PROVENANCE)
@@ -159,7 +160,7 @@ def _reseal(directory: Path) -> None:
     write_checksummed(directory / "manifest.json", manifest)
 
 
-def test_what_a_run_needs_stays_when_the_other_is_gone(project: Any, other: Run) -> None:
+def test_what_a_run_needs_stays_when_the_other_is_gone(project: Project, other: Run) -> None:
     config = project.config([THEIRS])
     run = ensemble.run(config)
     shutil.rmtree(other.directory)
@@ -172,7 +173,7 @@ def test_what_a_run_needs_stays_when_the_other_is_gone(project: Any, other: Run)
         ensemble.run(config)
 
 
-def test_another_fit_of_the_other_run_is_taken_anew(project: Any, other: Run) -> None:
+def test_another_fit_of_the_other_run_is_taken_anew(project: Project, other: Run) -> None:
     before = ensemble.run(project.config([THEIRS])).oof("theirs")
     ensemble.run(project.config([{"name": "p", "plugin": "prior", "shift": 2.0}], run_dir="other"))
     assert audit_run(project.path / "run").state == "failed", "its content has changed"
@@ -181,14 +182,16 @@ def test_another_fit_of_the_other_run_is_taken_anew(project: Any, other: Run) ->
     assert after.audit().state == "passed"
 
 
-def test_a_third_run_is_handed_on(project: Any, other: Run) -> None:
+def test_a_third_run_is_handed_on(project: Project, other: Run) -> None:
     ensemble.run(project.config([{**THEIRS, "name": "copied"}], run_dir="middle"))
     run = ensemble.run(project.config([{**THEIRS, "run": "middle", "learner": "copied"}]))
     assert run.audit().state == "passed"
     assert run.oof("theirs").equals(other.oof("p"))
 
 
-def test_predictions_from_files_stay_unproven_through_another_run(project: Any, other: Run) -> None:
+def test_predictions_from_files_stay_unproven_through_another_run(
+    project: Project, other: Run
+) -> None:
     other.oof("p").drop("fold").write_parquet(project.path / "oof.parquet")
     other.test("p").write_parquet(project.path / "test.parquet")
     files = {"plugin": "precomputed", "oof": "oof.parquet", "test": "test.parquet"}
@@ -200,7 +203,7 @@ def test_predictions_from_files_stay_unproven_through_another_run(project: Any, 
 
 
 def test_what_the_other_run_lacks_is_said_before_anything_is_fitted(
-    project: Any, other: Run
+    project: Project, other: Run
 ) -> None:
     for learner, match in (
         ({**THEIRS, "learner": "r"}, 'no learner is called "r"'),
@@ -214,7 +217,7 @@ def test_what_the_other_run_lacks_is_said_before_anything_is_fitted(
             ensemble.run(project.config([learner]))
 
 
-def test_rows_without_predictions_there_are_named(project: Any, other: Run) -> None:
+def test_rows_without_predictions_there_are_named(project: Project, other: Run) -> None:
     rows = pl.read_csv(project.path / "train.csv", infer_schema=False)
     added = rows.head(1).with_columns(id=pl.lit("new"), prompt=pl.lit('["something new here"]'))
     pl.concat([rows, added]).write_csv(project.path / "train.csv")
@@ -222,7 +225,7 @@ def test_rows_without_predictions_there_are_named(project: Any, other: Run) -> N
         ensemble.run(project.config([THEIRS]))
 
 
-def test_a_damaged_or_unfinished_other_run_is_refused(project: Any, other: Run) -> None:
+def test_a_damaged_or_unfinished_other_run_is_refused(project: Project, other: Run) -> None:
     fold = other.directory / "learners/p/fold-1"
     kept = (fold / "oof.parquet").read_bytes()
     (fold / "oof.parquet").write_bytes(kept[:-1])

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -17,6 +16,7 @@ from ensemble.run_dir.tables import read_table
 from ensemble.stages.prepare import prepare_stage
 from ensemble.stages.split import split_stage
 from ensemble.stages.work import working
+from tests.fixture_types import Project
 
 IDS = [f"arena-{i}" for i in range(60)]
 LIST = "arena-1,Exclude\narena-2, TIE \narena-3,\narena-4,keep\narena-5,b\n"
@@ -75,7 +75,7 @@ def test_a_file_that_is_no_list_is_refused(tmp_path: Path) -> None:
         read_corrections(tmp_path / "nowhere.csv", "arena", IDS)
 
 
-def test_training_learns_what_a_list_says_and_scores_stay(project: SimpleNamespace) -> None:
+def test_training_learns_what_a_list_says_and_scores_stay(project: Project) -> None:
     _write(project.path, LIST)
     before = run(project.config())
     plain = open_workspace(project.config())
@@ -96,9 +96,7 @@ def test_training_learns_what_a_list_says_and_scores_stay(project: SimpleNamespa
     assert "labels of arena" in found.unproven[0]
 
 
-def test_a_learner_is_given_the_labels_of_the_list(
-    project: SimpleNamespace, fake_learners: type
-) -> None:
+def test_a_learner_is_given_the_labels_of_the_list(project: Project, fake_learners: type) -> None:
     _write(project.path, "".join(f"{one},tie\n" for one in IDS))
     run(project.config(sources=_sources(labels="review.csv")))
     seen = [
@@ -110,7 +108,7 @@ def test_a_learner_is_given_the_labels_of_the_list(
     assert {tuple(label) for one, label in seen if one.startswith("extra")} != {(0.0, 0.0, 1.0)}
 
 
-def test_a_changed_list_is_another_run(project: SimpleNamespace) -> None:
+def test_a_changed_list_is_another_run(project: Project) -> None:
     path = _write(project.path, LIST)
     config = project.config(sources=_sources(labels="review.csv"))
     run(config)
@@ -123,7 +121,7 @@ def test_a_changed_list_is_another_run(project: SimpleNamespace) -> None:
     assert compare_sources(config) == ([], ["labels of arena"])
 
 
-def test_a_list_that_comes_later_asks_for_prepare(project: SimpleNamespace) -> None:
+def test_a_list_that_comes_later_asks_for_prepare(project: Project) -> None:
     with working(project.config()) as reporter:
         prepare_stage(project.config(), reporter)
         split_stage(project.config(), reporter)
@@ -133,14 +131,14 @@ def test_a_list_that_comes_later_asks_for_prepare(project: SimpleNamespace) -> N
 
 
 def test_a_list_may_take_all_rows_of_a_class(
-    project: SimpleNamespace, make_battles: Callable[..., pl.DataFrame]
+    project: Project, make_battles: Callable[..., pl.DataFrame]
 ) -> None:
     ties = make_battles(60, prompts=10).filter(pl.col("label_tie") == 1)["id"]
     _write(project.path, "".join(f"{one},exclude\n" for one in ties))
     run(project.config(sources=_sources(labels="review.csv")))
 
 
-def test_no_row_is_left_to_learn_from(project: SimpleNamespace) -> None:
+def test_no_row_is_left_to_learn_from(project: Project) -> None:
     _write(project.path, "".join(f"{one},exclude\n" for one in IDS))
     with pytest.raises((ConfigError, DataError), match="learn"):
         run(project.config(sources=_sources(labels="review.csv")[:1]))

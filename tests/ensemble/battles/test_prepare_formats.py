@@ -11,9 +11,10 @@ import pytest
 from ensemble.battles.prepare import prepare, read_battles, read_metadata, read_summary
 from ensemble.battles.staleness import check_sources, compare_sources
 from ensemble.errors import ArtifactError, ConfigError
+from tests.fixture_types import Project
 
 
-def _config(project: Any, **keys: Any) -> Any:
+def _config(project: Project, **keys: Any) -> Any:
     rows = [{"prompt": f"q{i}", "chosen": "a", "rejected": "b", "lang": "en"} for i in range(40)]
     folder = project.path / "pairs"
     folder.mkdir(exist_ok=True)
@@ -25,7 +26,7 @@ def _config(project: Any, **keys: Any) -> Any:
     return project.config(sources=[arena, pairs])
 
 
-def test_a_directory_of_pairs_is_prepared_and_told(project: Any) -> None:
+def test_a_directory_of_pairs_is_prepared_and_told(project: Project) -> None:
     config = _config(project)
     (project.path / "run").mkdir()
     assert prepare(config) and not prepare(config)
@@ -39,7 +40,7 @@ def test_a_directory_of_pairs_is_prepared_and_told(project: Any) -> None:
     assert metadata.filter(pl.col("lang") == "en").height == 40
 
 
-def test_another_option_or_shard_makes_battles_anew(project: Any) -> None:
+def test_another_option_or_shard_makes_battles_anew(project: Project) -> None:
     config = _config(project)
     (project.path / "run").mkdir()
     prepare(config)
@@ -68,7 +69,7 @@ def test_another_option_or_shard_makes_battles_anew(project: Any) -> None:
     ],
 )
 def test_settings_that_say_nothing_are_refused(
-    keys: dict[str, Any], match: str, project: Any
+    keys: dict[str, Any], match: str, project: Project
 ) -> None:
     with pytest.raises(ConfigError, match=match):
         _config(project, **keys)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.fixture_types import Project
+
 LEARNER = """
 import json
 import numpy as np
@@ -87,7 +89,7 @@ MINE = {"name": "mine", "plugin": "my_learner.py:MyModel", "rate": 0.7}
 
 
 @pytest.fixture
-def files(project: Any) -> Iterator[Any]:
+def files(project: Project) -> Iterator[Any]:
     """A project with a learner in a file, and a function that writes it anew."""
     use_manager(None)
 

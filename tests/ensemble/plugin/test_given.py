@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from tests.fixture_types import Project
+
 
 class MyModel(BaseLearner):
     """Is never fitted here."""
@@ -256,7 +258,7 @@ print(run.learners, run.predict("test.csv").equals(run.submission))
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["in-process", "processes"])
 def test_a_class_of_a_script_is_asked_later_by_another_process(
-    executor: str, project: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    executor: str, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "helper.py").write_text("SHIFT = 0.01\n")
@@ -274,7 +276,7 @@ def test_a_class_of_a_script_is_asked_later_by_another_process(
 
 @pytest.mark.slow
 def test_a_class_without_a_source_is_known_to_its_process_alone(
-    project: Any, tmp_path: Path
+    project: Project, tmp_path: Path
 ) -> None:
     (tmp_path / "helper.py").write_text("SHIFT = 0.01\n")
     more = "class Odd: ...\nX = Odd()\nMyModel.other = lambda self: X\n"

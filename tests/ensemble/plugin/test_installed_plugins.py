@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
@@ -17,6 +17,8 @@ from ensemble.plugin.selection import ALLOWED, LEFT_OUT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.fixture_types import Project
 
 HOOKS = """
 from ensemble import hookimpl
@@ -189,7 +191,7 @@ def test_metadata_that_nobody_can_read_stops_nothing(
 
 
 def test_what_is_wrong_stops_a_config_only_that_needs_it(
-    install: Callable[..., None], project: Any
+    install: Callable[..., None], project: Project
 ) -> None:
     from ensemble.errors import ConfigError
     from ensemble.pipeline import run

@@ -15,6 +15,7 @@ from ensemble.plugin.hookspecs import hookimpl
 from ensemble.plugin.manager import Manager, use_manager
 from ensemble.plugin.observers import Observers
 from ensemble.stages.observed import observers_of
+from tests.fixture_types import Project, UsePlugins
 
 FOLD: dict[str, Any] = {
     "run_dir": Path("run"),
@@ -25,7 +26,10 @@ FOLD: dict[str, Any] = {
     "score": 1.1,
     "parameters": {},
 }
-TWO = [{"name": "p", "plugin": "prior"}, {"name": "q", "plugin": "prior", "shift": 0.3}]
+TWO: list[dict[str, Any]] = [
+    {"name": "p", "plugin": "prior"},
+    {"name": "q", "plugin": "prior", "shift": 0.3},
+]
 
 
 class Watch:
@@ -104,7 +108,9 @@ class Brings:
             register(kind.__name__.lower(), kind)
 
 
-def test_a_run_tells_of_folds_the_stack_and_its_end(project: Any, use_plugins: Any) -> None:
+def test_a_run_tells_of_folds_the_stack_and_its_end(
+    project: Project, use_plugins: UsePlugins
+) -> None:
     watch = Watch()
     use_plugins(watch=watch)
     place = run(project.config(TWO))
@@ -128,7 +134,9 @@ def test_a_run_tells_of_folds_the_stack_and_its_end(project: Any, use_plugins: A
     assert [hook for hook, _ in watch.told] == ["run_finished"]
 
 
-def test_the_score_is_the_log_loss_on_the_held_out_fold(project: Any, use_plugins: Any) -> None:
+def test_the_score_is_the_log_loss_on_the_held_out_fold(
+    project: Project, use_plugins: UsePlugins
+) -> None:
     watch = Watch()
     use_plugins(watch=watch)
     place = run(project.config(TWO, predict={"refit": True}))
@@ -141,7 +149,7 @@ def test_the_score_is_the_log_loss_on_the_held_out_fold(project: Any, use_plugin
             assert score == pytest.approx(fold["log_loss"], abs=1e-6)
 
 
-def test_a_run_that_fails_tells_how(project: Any, use_plugins: Any) -> None:
+def test_a_run_that_fails_tells_how(project: Project, use_plugins: UsePlugins) -> None:
     watch = Watch()
     use_plugins(watch=watch)
     config = project.config([*TWO, {"name": "r", "plugin": "raises"}])
@@ -188,7 +196,9 @@ def test_an_observer_that_hangs_is_told_no_more(monkeypatch: pytest.MonkeyPatch)
     use_manager(None)
 
 
-def test_a_config_asks_for_observers_with_parameters(project: Any, use_plugins: Any) -> None:
+def test_a_config_asks_for_observers_with_parameters(
+    project: Project, use_plugins: UsePlugins
+) -> None:
     use_plugins(brings=Brings())
     Asked.made.clear()
     config = project.config(TWO, observers=[{"plugin": "asked", "level": 3}, {"plugin": "asked"}])
@@ -209,7 +219,7 @@ def test_a_config_asks_for_observers_with_parameters(project: Any, use_plugins: 
     ],
 )
 def test_what_is_wrong_with_an_observer_is_said_before_any_work(
-    table: dict[str, Any], message: str, project: Any, use_plugins: Any
+    table: dict[str, Any], message: str, project: Project, use_plugins: UsePlugins
 ) -> None:
     use_plugins(brings=Brings())
     config = project.config(TWO, observers=[table])
@@ -218,7 +228,9 @@ def test_what_is_wrong_with_an_observer_is_said_before_any_work(
     assert not Path(config.run_dir).exists()
 
 
-def test_observers_are_made_from_the_config_alone(project: Any, use_plugins: Any) -> None:
+def test_observers_are_made_from_the_config_alone(
+    project: Project, use_plugins: UsePlugins
+) -> None:
     use_plugins(brings=Brings())
     assert not observers_of(project.config(TWO)).watched("run_finished")
     observers = observers_of(project.config(TWO, observers=[{"plugin": "jsonl"}]))

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -19,12 +18,13 @@ from ensemble.review.effect import SHARES, measure_list, measure_shares
 from ensemble.run_dir.review_record import ReviewRecord
 from ensemble.run_dir.tables import read_table
 from ensemble.stages.review import review_stage
+from tests.fixture_types import Project
 
 Make = Callable[..., pl.DataFrame]
 
 
 @pytest.fixture
-def place(project: SimpleNamespace) -> Path:
+def place(project: Project) -> Path:
     return run(project.config())
 
 
@@ -66,7 +66,7 @@ def test_a_file_of_somebody_else_is_not_written_over(place: Path) -> None:
     assert other.read_text() == "a,b\n1,2\n"
 
 
-def test_before_there_is_a_stack_duplicates_are_listed(project: SimpleNamespace) -> None:
+def test_before_there_is_a_stack_duplicates_are_listed(project: Project) -> None:
     from ensemble.stages.prepare import prepare_stage
     from ensemble.stages.split import split_stage
     from ensemble.stages.work import working
@@ -80,9 +80,7 @@ def test_before_there_is_a_stack_duplicates_are_listed(project: SimpleNamespace)
     assert found.counts["predictions disagree"] == 0
 
 
-def test_rows_that_a_fold_leaves_out_are_chosen_without_it(
-    project: SimpleNamespace, place: Path
-) -> None:
+def test_rows_that_a_fold_leaves_out_are_chosen_without_it(project: Project, place: Path) -> None:
     found = measure_shares(project.config(), "p", lambda _: None)
     assert [one["share"] for one in found["shares"]] == list(SHARES)
     fits = place / "review" / "pairs" / "seed-0" / "learners" / "p"
@@ -96,7 +94,7 @@ def test_rows_that_a_fold_leaves_out_are_chosen_without_it(
 
 
 def test_a_list_is_scored_on_all_rows_with_their_own_labels(
-    project: SimpleNamespace, place: Path, make_battles: Make
+    project: Project, place: Path, make_battles: Make
 ) -> None:
     """Everything relabeled as a tie: what was learned is worse, and the scored labels stay."""
     path = project.path / "mine.csv"
@@ -109,14 +107,14 @@ def test_a_list_is_scored_on_all_rows_with_their_own_labels(
     assert found["exact"] is False
 
 
-def test_a_list_that_changes_nothing_is_refused(project: SimpleNamespace, place: Path) -> None:
+def test_a_list_that_changes_nothing_is_refused(project: Project, place: Path) -> None:
     path = project.path / "mine.csv"
     path.write_text("id,action\narena-1,\narena-2,keep\n")
     with pytest.raises(DataError, match="changes no row(.|\n)*fill in"):
         measure_list(project.config(), path, "p", lambda _: None)
 
 
-def test_the_verb_and_the_report_say_what_was_found(project: SimpleNamespace, place: Path) -> None:
+def test_the_verb_and_the_report_say_what_was_found(project: Project, place: Path) -> None:
     path = project.path / "mine.csv"
     path.write_text("id,action\narena-1,exclude\n")
     asked = ["review", str(place), "--rows", "3", "--measure", str(path), "--learner", "p"]
@@ -132,7 +130,7 @@ def test_the_verb_and_the_report_say_what_was_found(project: SimpleNamespace, pl
 
 
 def test_a_review_of_other_battles_is_not_shown(
-    project: SimpleNamespace, place: Path, make_battles: Make, write_csv: Callable[..., None]
+    project: Project, place: Path, make_battles: Make, write_csv: Callable[..., None]
 ) -> None:
     review_stage(place)
     changed = make_battles(60, prompts=10).with_columns(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ensemble.config.settings import Config
     from ensemble.oof.workspace import Workspace
+    from tests.fixture_types import Project
 
 pytestmark = pytest.mark.kit
 
@@ -62,7 +63,7 @@ class _Plugin:
 
 
 @pytest.fixture
-def prepared(project: Any, use_plugins: Callable[..., None]) -> Callable[..., Workspace]:
+def prepared(project: Project, use_plugins: Callable[..., None]) -> Callable[..., Workspace]:
     """Give a function that prepares a run with these learners."""
     use_plugins(broken=_Plugin())
 
@@ -77,7 +78,7 @@ def prepared(project: Any, use_plugins: Callable[..., None]) -> Callable[..., Wo
 
 
 def test_a_learner_that_breaks_its_contract_fails_alone_and_unfitted(
-    prepared: Any, project: Any
+    prepared: Any, project: Project
 ) -> None:
     config, _ = prepared("sound", "SavesHalf", "HashesIds")
     with pytest.raises(IncompleteRunError) as caught:
@@ -94,7 +95,7 @@ def test_a_learner_that_breaks_its_contract_fails_alone_and_unfitted(
     assert (project.path / "run" / "submission.csv").exists()
 
 
-def test_with_fail_fast_the_first_ends_the_run(prepared: Any, project: Any) -> None:
+def test_with_fail_fast_the_first_ends_the_run(prepared: Any, project: Project) -> None:
     config, _ = prepared("sound", "SavesHalf")
     with pytest.raises(LearnerError, match="save and load: (.|\\n)*my-saveshalf"):
         run(config, fail_fast=True)
@@ -115,7 +116,7 @@ def test_what_has_passed_is_not_asked_again(prepared: Any) -> None:
     assert unchecked(workspace, learner_specs(config))
 
 
-def test_the_toolkits_own_learners_are_held_to_it_by_tests_alone(project: Any) -> None:
+def test_the_toolkits_own_learners_are_held_to_it_by_tests_alone(project: Project) -> None:
     config = project.config([{"name": "t", "plugin": "tfidf"}])
     with writing(config) as reporter:
         prepare_stage(config, reporter)
@@ -134,7 +135,7 @@ def test_labels_of_the_runs_own_file_are_found_out(prepared: Any) -> None:
     assert "differ by up to 2" in failed[0].detail
 
 
-def test_a_run_says_what_was_checked(prepared: Any, project: Any) -> None:
+def test_a_run_says_what_was_checked(prepared: Any, project: Project) -> None:
     config, _ = prepared("sound")
     place = run(config)
     events = [json.loads(line) for line in (place / "events.jsonl").read_text().splitlines()]
