@@ -11,6 +11,7 @@ import click
 from ensemble.cli.shared import echo_json, only_results
 from ensemble.config.plugin_files import absolute_name
 from ensemble.errors import EnsembleError, UnknownNameError, unknown_name
+from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.describe import described_parameters, summary
 from ensemble.plugin.manager import get_manager
 
@@ -116,10 +117,20 @@ def _parameters(kind: str, target: Any) -> list[ParameterText]:
 
 def _more(target: Any) -> dict[str, Any]:
     """Give the columns of a feature set."""
+    if isinstance(target, type) and issubclass(target, BaseLearner):
+        return _tolerance(target)
     features = getattr(target, "features", None)
     if isinstance(target, type) or not isinstance(features, tuple):
         return {}
     return {"columns": [{"name": one.name, "meaning": one.description} for one in features]}
+
+
+def _tolerance(kind: type[BaseLearner]) -> dict[str, Any]:
+    """Give the batch tolerance where it is not the default; a property has none before a fit."""
+    tolerance = kind.batch_tolerance
+    if tolerance == BaseLearner.batch_tolerance or not isinstance(tolerance, int | float):
+        return {}
+    return {"batch_tolerance": tolerance}
 
 
 def _parameter(one: ParameterText) -> dict[str, Any]:
@@ -140,6 +151,11 @@ def _plain(value: Any) -> Any:
 def _text_of(one: dict[str, Any]) -> str:
     lines = [f"{one['kind']} {one['name']}, of {one['plugin']} ({one['distribution']})"]
     lines += [f"  {line}".rstrip() for line in one["summary"].splitlines()]
+    if "batch_tolerance" in one:
+        lines += [
+            "",
+            f"  A battle's logits may differ by {one['batch_tolerance']} between batches.",
+        ]
     for part in (*one["parameters"], *one.get("columns", ())):
         lines += ["", f"  {_head(part)}"]
         lines += [f"      {part['meaning']}"] if part["meaning"] else []

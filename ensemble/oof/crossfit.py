@@ -116,10 +116,10 @@ class _FoldJob:
             context = self._context(progress, teaching.teach(rows.train.battles))
             ids, stored = self._target_ids(), self._stored()
             fit = SeedFit(self.spec, self.where, rows, ids, self.key, stored, made_by)
-            seconds = fit_seeds(fit, place, context, self._seeds(), checkpoint)
+            facts = fit_seeds(fit, place, context, self._seeds(), checkpoint)
             pretrained = pretraining(self.spec, rows)
             write_table(place / TRAIN_IDS, _used_ids(rows, pretrained))
-            manifest.update(self._manifest(rows, pretrained), seconds=seconds)
+            manifest.update(self._manifest(rows, pretrained), **facts)
             if brought is not None:
                 table, told = brought
                 write_table(place / PROVENANCE, of_rows(table, rows.held_out["id"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 
 _PROBED = 4
 """Battles predicted once more after a fit: in another order, and by the model as it was saved."""
+
+
+class FitFacts(TypedDict):
+    """What the manifest says of a fit that is known only once it is done."""
+
+    seconds: dict[str, float]
+    batch_tolerance: float
 
 
 @dataclass(frozen=True)
@@ -63,13 +70,14 @@ class SeedFit:
     stored: frozenset[str] = frozenset({OOF, TEST, MODEL})
     fit_key: str | None = None
 
-    def into(self, place: Path, context: FitContext) -> dict[str, float]:
+    def into(self, place: Path, context: FitContext) -> FitFacts:
         """Fit, and fill a directory with what is stored.
 
         Returns
         -------
-        dict[str, float]
-            Seconds of ``fit`` and ``predict``.
+        FitFacts
+            Seconds of ``fit`` and ``predict``, and how far the logits of a battle were allowed to
+            differ between batches.
 
         Raises
         ------
@@ -81,7 +89,7 @@ class SeedFit:
         probe, seconds = self._fit_and_save(place, context, kept)
         if MODEL in self.stored:
             self._check_saved(place / MODEL, probe)
-        return seconds
+        return {"seconds": seconds, "batch_tolerance": probe.tolerance}
 
     def _kept(self, context: FitContext) -> KeptFit | None:
         """Say where the fit is kept once it is done; None where it is not worth while."""

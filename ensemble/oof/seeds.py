@@ -23,17 +23,17 @@ from ensemble.storage.atomic import remove
 from ensemble.storage.directories import atomic_directory, read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
-    from ensemble.oof.fitting import SeedFit
+    from ensemble.oof.fitting import FitFacts, SeedFit
     from ensemble.plugin.base import FitContext
 
 
 def fit_seeds(
     fit: SeedFit, place: Path, context: FitContext, seeds: Sequence[int], checkpoint: Path
-) -> dict[str, float]:
+) -> FitFacts:
     """Fit a learner once for each seed, and fill a directory with the means of their logits.
 
     Parameters
@@ -53,36 +53,47 @@ def fit_seeds(
 
     Returns
     -------
-    dict[str, float]
-        Seconds of ``fit`` and ``predict``, summed over seeds.
+    FitFacts
+        Seconds summed over seeds; the largest tolerance.
     """
     if len(seeds) == 1:
         return fit.into(place, replace(context, seed=seeds[0], checkpoint_directory=checkpoint))
     parts = [checkpoint / "fitted" / seed_name(number) for number in range(len(seeds))]
-    seconds = []
+    facts = []
     for number, (seed, part) in enumerate(zip(seeds, parts, strict=True)):
         own = checkpoint / seed_name(number)
         own.mkdir(exist_ok=True)
         told = _share_of_progress(context.progress, number, len(seeds))
         seeded = replace(context, seed=seed, checkpoint_directory=own, progress=told)
-        seconds.append(_fit_once(fit, part, seeded))
+        facts.append(_fit_once(fit, part, seeded))
         _forget_all_but_the_fit(own)
     _join(parts, place, fit.stored)
-    return {name: sum(each[name] for each in seconds) for name in seconds[0]}
+    seconds = [each["seconds"] for each in facts]
+    return {
+        "seconds": {name: sum(each[name] for each in seconds) for name in seconds[0]},
+        "batch_tolerance": max(each["batch_tolerance"] for each in facts),
+    }
 
 
-def _fit_once(fit: SeedFit, part: Path, context: FitContext) -> dict[str, float]:
+def _fit_once(fit: SeedFit, part: Path, context: FitContext) -> FitFacts:
     """Fit one seed, unless it is there, whole, and made under the fold's key."""
     try:
         stored = read_manifest(part)
         if stored["key"] == fit.key:
-            return dict(stored["seconds"])
+            return _facts(stored)
     except (ArtifactError, KeyError):
         pass
     manifest: dict[str, Any] = {"key": fit.key}
     with atomic_directory(part, manifest) as place:
-        manifest["seconds"] = fit.into(place, context)
-    return dict(manifest["seconds"])
+        manifest.update(fit.into(place, context))
+    return _facts(manifest)
+
+
+def _facts(manifest: Mapping[str, Any]) -> FitFacts:
+    return {
+        "seconds": dict(manifest["seconds"]),
+        "batch_tolerance": manifest["batch_tolerance"],
+    }
 
 
 def _forget_all_but_the_fit(checkpoint: Path) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble.plugin.parameters import constructor_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class ParameterText(NamedTuple):
@@ -31,13 +34,13 @@ class ParameterText(NamedTuple):
     meaning: str
 
 
-def described_parameters(kind: type) -> list[ParameterText]:
-    """Describe the parameters of a class, in the order of its constructor.
+def described_parameters(kind: Callable[..., Any]) -> list[ParameterText]:
+    """Describe the parameters of a class, in the order of its constructor, or of a function.
 
     Docstrings are read as numpydoc has them, those of classes that it is derived from too.
     """
     meanings: dict[str, str] = {}
-    for each in reversed(kind.__mro__):
+    for each in reversed(kind.__mro__) if isinstance(kind, type) else (kind,):
         meanings |= _meanings_of(each)
     return [
         ParameterText(name, _type(one), one.default, meanings.get(name, ""))
@@ -65,7 +68,7 @@ def _parts(kind: object) -> tuple[str, dict[str, str]]:
     return lead.strip(), dict(zip(sections[::2], sections[1::2], strict=True))
 
 
-def _meanings_of(kind: type) -> dict[str, str]:
+def _meanings_of(kind: Callable[..., Any]) -> dict[str, str]:
     """Give a class's own descriptions of parameters; "See `Class`." is looked up there."""
     found = _descriptions(_parts(kind)[1].get("Parameters", ""))
     for name, text in found.items():
@@ -75,7 +78,7 @@ def _meanings_of(kind: type) -> dict[str, str]:
     return found
 
 
-def _class_beside(kind: type, name: str) -> type | None:
+def _class_beside(kind: Callable[..., Any], name: str) -> type | None:
     """Find a class of that name in the package of another one."""
     top = kind.__module__.partition(".")[0]
     for module in [one for key, one in sys.modules.items() if key.partition(".")[0] == top]:

@@ -16,7 +16,7 @@ from ensemble.plugin.faults import own_line, plugin_errors, staying
 from ensemble.storage.hashing import canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pydantic import TypeAdapter
 
@@ -212,20 +212,25 @@ def _construct(kind: type[Plugin], values: dict[str, Any], where: str) -> Plugin
         raise ConfigError(text, where=f"{where}, {line}" if line else where) from error
 
 
-def constructor_parameters(kind: type) -> Mapping[str, inspect.Parameter]:
-    """Give the parameters that a config can set.
+def constructor_parameters(kind: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Give the parameters that a config can set: those of a class, or of a function.
 
     Raises
     ------
     PluginError
         The constructor does not say them.
     """
-    # Asked for every fold of every learner, and the same as long as the class is.
-    return _kept_parameters(cast("Any", kind))
+    # Asked for every fold of every learner, and the same as long as the class is. Other things
+    # that can be called may have no hash.
+    return _kept_parameters(kind) if isinstance(kind, type) else _parameters(kind)
 
 
 @lru_cache(maxsize=256)
 def _kept_parameters(kind: Any) -> Mapping[str, inspect.Parameter]:
+    return _parameters(kind)
+
+
+def _parameters(kind: Any) -> Mapping[str, inspect.Parameter]:
     try:
         parameters = inspect.signature(kind).parameters
     except plugin_errors() as error:

@@ -123,9 +123,12 @@ def new_plugin(
     for file, text in texts.items():
         write_text(home / file, text)
     tests = f"test_{module}.py"
-    steps = (f"pytest {tests}",) if single_file else ("pip install -e .", "pytest")
-    shown = f"ensemble learners {words['plugin']}"
-    return NewPlugin(tuple(home / file for file in texts), (*steps, shown), words["fragment"])
+    install = "pip install pytest" if single_file else "pip install -e . pytest"
+    # Not `pytest` alone, which may be that of another environment.
+    test = f"python -m pytest {tests}" if single_file else "python -m pytest"
+    asked = (f"ensemble {verb} {words['plugin']}" for verb in ("check", "learners"))
+    files = tuple(home / file for file in texts)
+    return NewPlugin(files, (install, test, *asked), words["fragment"])
 
 
 def _check_name(name: str, module: str) -> None:

@@ -93,6 +93,9 @@ class Learner:
         What it was taught by each source.
     parameters
         As the manifests have them.
+    wide_batch_tolerance
+        How far the logits of a battle may differ between batches, where that is more than the
+        default; None otherwise.
     """
 
     name: str
@@ -112,6 +115,7 @@ class Learner:
     pretrain: str | None
     source_stats: tuple[SourceStats, ...]
     parameters: dict[str, Any]
+    wide_batch_tolerance: float | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ensemble.evaluation.calibration import correlations, reliability
 from ensemble.evaluation.scores import Score, scores
+from ensemble.plugin.base import BaseLearner
 from ensemble.report import tables
 from ensemble.report.data import Agreement, Learner, SourceStats
 from ensemble.run_dir.layout import LEARNERS
@@ -126,6 +127,7 @@ def _learner(
         pretrain=_pretrain(manifests),
         source_stats=source_stats(manifests),
         parameters=first.parameters if first else {},
+        wide_batch_tolerance=_wide_tolerance(manifests),
     )
 
 
@@ -133,6 +135,12 @@ def _total(seconds: list[float | None]) -> float | None:
     """Sum times; None where one of them is unknown, since the sum is then unknown too."""
     known = [s for s in seconds if s is not None]
     return sum(known) if known and len(known) == len(seconds) else None
+
+
+def _wide_tolerance(manifests: tuple[FitManifest, ...]) -> float | None:
+    """Give the largest batch tolerance where it is beyond the default."""
+    largest = max((m.batch_tolerance or 0.0 for m in manifests), default=0.0)
+    return largest if largest > BaseLearner.batch_tolerance else None
 
 
 def _training_rows(manifests: tuple[FitManifest, ...]) -> str | None:

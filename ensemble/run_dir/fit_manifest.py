@@ -68,5 +68,6 @@ class FitManifest(Record):
     rows: Rows = Rows()
     sources: dict[str, UsedSource] = Field(default_factory=dict)
     seconds: Seconds = Seconds()
+    batch_tolerance: float | None = None
     checkpoint: str | None = None
     files: dict[str, str] = Field(default_factory=dict)

@@ -58,6 +58,26 @@ def test_what_is_written_passes_its_own_test_and_ruff(kind: str, tmp_path: Path)
     assert ruff.returncode == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_written_installs_and_is_found(kind: str, tmp_path: Path) -> None:
+    new_plugin("my-own", tmp_path, kind=kind)
+    place = tmp_path / "site"
+    # Without its dependencies: this package, and those that it needs, are installed already.
+    options = ["--quiet", "--no-deps", "--target", str(place)]
+    install = [sys.executable, "-m", "pip", "install", *options, str(tmp_path / "my-own")]
+    subprocess.run(install, check=True, capture_output=True)
+    asked = {**os.environ, "PYTHONPATH": str(place)}
+    for verb in ("plugins", "learners", "check"):
+        name = [] if verb == "plugins" else ["my-own"]
+        command = [sys.executable, "-m", "ensemble", verb, *name]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=asked, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "my-own" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
@@ -92,5 +112,5 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 def test_the_verb_says_what_comes_next(tmp_path: Path) -> None:
     shown = CliRunner().invoke(cli, ["new-plugin", "my-own", "--directory", str(tmp_path)])
     assert shown.exit_code == 0
-    for line in (f"cd {tmp_path / 'my-own'}", "pip install -e .", 'plugin = "my-own"'):
+    for line in (f"cd {tmp_path / 'my-own'}", "pip install -e . pytest", 'plugin = "my-own"'):
         assert f"  {line}\n" in shown.output

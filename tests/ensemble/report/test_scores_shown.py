@@ -216,3 +216,15 @@ def test_what_a_learner_was_trained_on_is_shown_by_source(run: Run) -> None:
     assert "\N{MINUS SIGN}1.00" in table
     others = len(list((run.path / "learners").iterdir())) - 1
     assert table.count("not measured") == others > 0
+
+
+@pytest.mark.parametrize(("tolerance", "said"), [(0.25, "0.25"), (1e-3, None)])
+def test_a_batch_tolerance_beyond_the_default_stands_beside_the_learner(
+    run: Run, tolerance: float, said: str | None
+) -> None:
+    place = run.path / "learners" / "learner-1" / "fold-2" / "manifest.json"
+    write_json(place, json.loads(place.read_text()) | {"batch_tolerance": tolerance})
+    words = section(run.report(), "learners")
+    assert words.count("between batches") == (said is not None)
+    if said:
+        assert f"logits may differ by {said} between batches" in words
