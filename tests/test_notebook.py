@@ -48,6 +48,8 @@ def test_it_runs_from_battles_to_a_submission(tmp_path: Path) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     notebook = json.loads(executed.read_text(encoding="utf-8"))
+    outputs = [out for cell in notebook["cells"] for out in cell.get("outputs", ())]
+    assert not [out["text"] for out in outputs if out.get("name") == "stderr"]
     progress, shown = _outputs(notebook, "config =")
     assert progress["output_type"] == "display_data", "progress is one output, written over"
     assert "fold plan" in _html(progress)
