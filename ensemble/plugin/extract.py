@@ -11,15 +11,24 @@ import builtins
 import inspect
 import linecache
 import re
+import symtable
 import sys
 import textwrap
-from pathlib import Path
+from contextlib import suppress
+from pathlib import Path, PurePath
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ensemble.plugin.modules import is_local, module_files
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 MAIN = "__main__"
+_SMALL = 10_000
+"""Numbers of an array that is written out."""
 _HEAD = "from __future__ import annotations\n"
 _Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -86,6 +95,10 @@ class _Gathered:
             self._import(name, *home)
         elif _is_literal(value):
             self.parts[name] = f"{name} = {value!r}"
+        elif (spelled := _spelled(value)) is not None:
+            module, text = spelled
+            self.imports[f"_{module}"] = f"import {module} as _{module}"
+            self.parts[name] = f"{name} = _{module}.{text}"
         else:
             raise UnportableError(
                 f"it refers to {name}, a {type(value).__name__}, which no source says"
@@ -165,6 +178,27 @@ def _is_literal(value: Any) -> bool:
     return same and isinstance(value, type(again))
 
 
+def _spelled(value: Any) -> tuple[str, str] | None:
+    """Give the module and the expression that make a value of other types that are common."""
+    if isinstance(value, re.Pattern):
+        return "re", f"compile({value.pattern!r}, {value.flags})"
+    if isinstance(value, PurePath):
+        return "pathlib", repr(value)
+    return ("numpy", text) if (text := _numbers(value)) else None
+
+
+def _numbers(value: Any) -> str | None:
+    """Write out finite numbers of NumPy; as Python's numbers they are the same to the last bit."""
+    is_scalar = isinstance(value, np.generic)
+    if not is_scalar and type(value) is not np.ndarray:
+        return None
+    is_plain = value.dtype.kind in "biuf" and value.dtype.itemsize <= 8
+    if not is_plain or value.size > _SMALL or not np.isfinite(value).all():
+        return None
+    whole = "[()]" if is_scalar else f".reshape({value.shape})"
+    return f"array({value.tolist()!r}, {value.dtype.str!r}){whole}"
+
+
 def _text_of(value: type | FunctionType) -> tuple[str, set[str], set[str]]:
     """Give the text of a definition, all names in it, and all attributes."""
     codes = _codes_of(value)
@@ -186,16 +220,38 @@ def _text_of(value: type | FunctionType) -> tuple[str, set[str], set[str]]:
         ):
             raise UnportableError(f"{code.co_name} was put into {value.__name__} from elsewhere")
     text = textwrap.dedent("".join(lines[_start(node) - 1 : node.end_lineno])).rstrip()
-    inside = list(ast.walk(node))
-    names = {one.id for one in inside if isinstance(one, ast.Name)}
-    attributes = {one.attr for one in inside if isinstance(one, ast.Attribute)}
-    return text, names | _quoted(node), attributes
+    attributes = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+    tables = symtable.symtable(text, value.__name__, "exec")
+    return text, set(_global_names(tables)) | set(_annotated(node)), attributes
 
 
-def _quoted(node: ast.AST) -> set[str]:
-    """Give names in annotations that are written as strings."""
-    texts = (one.value for one in ast.walk(node) if isinstance(one, ast.Constant))
-    return {text for text in texts if isinstance(text, str) and text.isidentifier()}
+def _global_names(scope: symtable.SymbolTable) -> Iterator[str]:
+    """Give the names that a text, and what is defined in it, take from around it.
+
+    The body of a class may read a name from around it and then have one of its own by it.
+    """
+    is_function = scope.get_type() not in ("module", "class")
+    for symbol in scope.get_symbols():
+        if symbol.is_global() or (symbol.is_referenced() and not is_function):
+            yield symbol.get_name()
+    for inner in scope.get_children():
+        yield from _global_names(inner)
+
+
+def _annotated(node: ast.AST) -> Iterator[str]:
+    """Give the names in annotations, also where these are written as strings."""
+    for one in ast.walk(node):
+        for said in (getattr(one, "annotation", None), getattr(one, "returns", None)):
+            yield from _names_of(said) if isinstance(said, ast.expr) else ()
+
+
+def _names_of(expression: ast.expr) -> Iterator[str]:
+    for one in ast.walk(expression):
+        if isinstance(one, ast.Name):
+            yield one.id
+        elif isinstance(one, ast.Constant) and isinstance(one.value, str):
+            with suppress(SyntaxError):
+                yield from _names_of(ast.parse(one.value, mode="eval").body)
 
 
 def _codes_of(value: type | FunctionType) -> list[Any]:

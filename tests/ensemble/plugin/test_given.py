@@ -183,6 +183,70 @@ def test_the_source_of_a_notebooks_class_brings_what_it_refers_to(
     assert "UNUSED" not in text
 
 
+def test_names_of_a_scope_of_their_own_are_no_globals(
+    notebook: Callable[[str], ModuleType],
+) -> None:
+    notebook("import numpy as np")
+    notebook("battles = labels = side = x = attribute = word = rate = shares_ = object()")
+    main = notebook(
+        """
+        class Mine:
+            def __init__(self, rate: float = 0.5):
+                self.rate = rate
+
+            def fit(self, battles, labels):
+                def inner(row):
+                    return battles[row]["word"]
+                self.shares_ = np.mean([labels[inner(x)] for x in range(3)])
+                return {side: battles for side in "ab"}, (lambda x: x + len(battles)), "x"
+
+            def attribute(self, word):
+                for x in (y for y in word if y in battles_of(word)):
+                    return x
+
+        def battles_of(word):
+            return word
+        """
+    )
+    text = extracted(main.Mine)["mine.py"]
+    assert "def battles_of" in text
+    assert "import numpy as np" in text
+    assert "object" not in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "X = 3\nclass Mine:\n    X = X + 1\n    def ask(self): return self.X",
+        "X = 3\nclass Mine:\n    def ask(self, by=X): return by + 1",
+        "X = 3\nclass Mine:\n    def ask(self): return [X + i for i in (1,)][0]",
+        "X = 3\nclass Mine:\n    def ask(self): return (lambda: X + 1)()",
+        "X = 3\nclass Mine:\n    def ask(self):\n        global X\n        return X + 1",
+        "import re\nX = re.compile('B+', re.I)\nclass Mine:\n"
+        "    def ask(self): return len(X.match('bbbb')[0])",
+        "import numpy as np\nX = np.array([[1, 2], [3, 4]])\nclass Mine:\n"
+        "    def ask(self): return int(X[1, 1])",
+        "import numpy as np\nX = np.float32(4)\nclass Mine:\n    def ask(self): return int(X)",
+        "from pathlib import Path\nX = Path('aaaa')\nclass Mine:\n"
+        "    def ask(self): return len(X.name)",
+        "import functools\ndef by(f):\n    return functools.wraps(f)(lambda self: f(self) + 1)\n"
+        "class Mine:\n    @by\n    def ask(self): return 3",
+        "from dataclasses import dataclass\nclass Part:\n    def __init__(self): ...\n"
+        "@dataclass\nclass Mine:\n    x: Part = 4\n    def ask(self): return self.x",
+    ],
+)
+def test_what_is_referred_to_comes_with_it(
+    text: str, notebook: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = notebook(text)
+    assert main.Mine().ask() == 4
+    ((file, made),) = extracted(main.Mine).items()
+    fresh = ModuleType("fresh")
+    monkeypatch.setitem(sys.modules, "fresh", fresh)  # where data classes look
+    exec(compile(made, file, "exec"), vars(fresh))  # noqa: S102 - what was extracted
+    assert fresh.Mine().ask() == 4
+
+
 def test_a_cell_that_is_run_again_is_the_class_as_it_is_now(
     notebook: Callable[[str], ModuleType],
 ) -> None:
