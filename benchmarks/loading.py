@@ -259,7 +259,8 @@ def main() -> None:
     asked = parser.parse_args()
     print(describe_machine())
     print(
-        "| form | battles | file, GB | seconds | peak, GiB | read as |\n|---|---|---|---|---|---|"
+        "| form | battles | file, GB | seconds | of a core | peak, GiB | read as |"
+        "\n|---|---|---|---|---|---|---|"
     )
     context = multiprocessing.get_context("spawn")
     for form in asked.forms:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -32,11 +31,25 @@ def content_names(battles: pl.DataFrame, judges: pl.DataFrame, size: int = 8) ->
         Bytes of the hash.
     """
     told = judges.rows() if judges.width else [()] * len(battles)
-    rows = zip(battles.select(_SAID).iter_rows(), told, strict=True)
-    return [
-        blake2b(json.dumps([*row, *judge], default=str).encode(), digest_size=size).hexdigest()
-        for row, judge in rows
-    ]
+    rows = zip(battles.select(_SAID).rows(), told, strict=True)
+    return [blake2b(_spelled((*row, *judge)), digest_size=size).hexdigest() for row, judge in rows]
+
+
+def _spelled(cells: Sequence[Any]) -> bytes:
+    """Write cells so that no two rows are written alike; JSON's escapes take three times as long.
+
+    A value stands behind its length; null has none. A list stands in brackets.
+    """
+    parts: list[bytes] = []
+    for cell in cells:
+        if isinstance(cell, list):
+            parts += (b"[", _spelled(cell), b"]")
+        elif cell is None:
+            parts.append(b"-")
+        else:
+            text = (cell if isinstance(cell, str) else repr(cell)).encode()
+            parts += (b"%d:" % len(text), text)
+    return b"".join(parts)
 
 
 def made_ids(battles: pl.DataFrame, judges: pl.DataFrame) -> pl.Series:

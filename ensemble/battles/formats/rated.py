@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     Group = list[tuple[int, Answer]]
+    Key = tuple[tuple[str | None, ...], tuple[str | None, ...], str | None]
 
 _ANSWERS = ("response", "answer", "completion", "output", "text")
 _SCORES = ("overall_score", "score", "rating", "reward", "helpfulness")
@@ -71,8 +71,8 @@ def _turning(
     chunks: Iterable[Chunk], *, names: tuple[str, str, str], base: str | None, sheet: Sheet
 ) -> Iterator[Chunk]:
     """Read all rows, then pair those of a prompt: they may be anywhere in the file."""
-    groups: defaultdict[str, Group] = defaultdict(list)
-    prompts: dict[str, tuple[Prompt, Any]] = {}
+    groups: defaultdict[Key, Group] = defaultdict(list)
+    prompts: dict[Key, tuple[Prompt, Any]] = {}
     origins: list[tuple[str, int]] = []
     metadata: defaultdict[str, list[Any]] = defaultdict(list)
     columns = tuple(name for name in (*names, base, "model") if name)
@@ -87,7 +87,7 @@ def _turning(
             except BadCell as error:
                 bad.append(BadRow(chunk.file, chunk.lines[at], str(error)))
                 continue
-            key = json.dumps([prompt.asked, prompt.said, name])
+            key = (tuple(prompt.asked), tuple(prompt.said), name)
             groups[key].append((place, answer))
             prompts.setdefault(key, (prompt, name))
         for column, cells in chunk.metadata.items():
@@ -113,8 +113,8 @@ class _Gathered:
 
     def __init__(
         self,
-        groups: dict[str, Group],
-        prompts: dict[str, tuple[Prompt, Any]],
+        groups: dict[Key, Group],
+        prompts: dict[Key, tuple[Prompt, Any]],
         origins: list[tuple[str, int]],
         metadata: dict[str, list[Any]],
     ) -> None:

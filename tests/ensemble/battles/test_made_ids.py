@@ -8,10 +8,14 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ensemble.battles.formats.layout import FormatOptions
+from ensemble.battles.ids import content_names
 from ensemble.battles.loading import Loaded, load_battles
 from ensemble.battles.metadata import combine_metadata, metadata_of
+from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.errors import DataError
 
 
@@ -102,3 +106,21 @@ def test_metadata_of_other_types_becomes_text() -> None:
     both = combine_metadata(tables)
     assert both["x"].to_list() == ["1", "2", "3", "z"]
     assert both["w"].to_list() == [None, None, None, str(2**70)]
+
+
+_TURNS = st.lists(
+    st.none() | st.sampled_from(["", "a", "b", "1:a", "-", "[", "]", "aa"]), max_size=3
+)
+_MODEL = st.none() | st.sampled_from(["", "m", "-"])
+
+
+@given(*[st.tuples(_TURNS, _TURNS, _TURNS, _MODEL, _MODEL)] * 2)
+def test_battles_that_say_other_things_have_other_names(
+    first: tuple[object, ...], second: tuple[object, ...]
+) -> None:
+    schema = dict.fromkeys(TEXT_COLUMNS, pl.List(pl.String)) | dict.fromkeys(
+        ("model_a", "model_b"), pl.String
+    )
+    battles = pl.DataFrame([first, second], schema=schema, orient="row")
+    one, other = content_names(battles, pl.DataFrame())
+    assert (one == other) == (first == second)
