@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.battles.groups import assign_by_hash
+from ensemble.battles.groups import assign_by_hash, cluster_fractions
 from ensemble.battles.schema import TEXT_COLUMNS
-from ensemble.battles.source_rows import cluster_fractions
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:

@@ -6,11 +6,10 @@ Stored folds and fits depend on every draw here: with another one, raise ``VERSI
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from ensemble.battles.source_rows import cluster_fractions
 
 if TYPE_CHECKING:
     from ensemble.plugin.base import FloatArray, IntArray
@@ -81,3 +80,19 @@ def assign_by_hash(
     part = np.empty(len(numbers), dtype=np.int64)
     part[np.lexsort(keys)] = np.arange(len(numbers)) % n_parts
     return part[inverse]
+
+
+def cluster_fractions(clusters: IntArray, purpose: str) -> FloatArray:
+    """Give each row a number in [0, 1) that its cluster alone decides: ``(n,)``.
+
+    Parameters
+    ----------
+    clusters
+        ``(n,)`` cluster of each row.
+    purpose
+        Another one draws the clusters in another order.
+    """
+    numbers, inverse = np.unique(clusters, return_inverse=True)
+    digests = (hashlib.sha256(f"{purpose} {number}".encode()).digest() for number in numbers)
+    fractions = [int.from_bytes(digest[:6]) / 2**48 for digest in digests]
+    return np.array(fractions, dtype=np.float64)[inverse]

@@ -28,7 +28,7 @@ from ensemble.battles.schema import (
     TEST_ROLE,
     TEST_SOURCE,
 )
-from ensemble.battles.swap import sides_by_hash
+from ensemble.battles.sides import sides_by_hash
 from ensemble.battles.turns import PLAIN_HINT
 from ensemble.errors import DataError, PluginError
 from ensemble.plugin.base import CLASSES

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
+from ensemble.battles.groups import cluster_fractions
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ensemble.config.source_settings import SourceSettings
-    from ensemble.plugin.base import BoolArray, FloatArray, IntArray
+    from ensemble.plugin.base import BoolArray
 
 
 def used_rows(plan: pl.DataFrame, uses: Mapping[str, SourceSettings]) -> pl.Series:
@@ -38,22 +39,6 @@ def used_rows(plan: pl.DataFrame, uses: Mapping[str, SourceSettings]) -> pl.Seri
     fractions = pl.Series(cluster_fractions(plan["cluster"].to_numpy(), "share"))
     used = (role == pl.col("role")) & (fractions < share.cast(pl.Float64))
     return plan.select(used.fill_null(value=False).alias("used")).to_series()
-
-
-def cluster_fractions(clusters: IntArray, purpose: str) -> FloatArray:
-    """Give each row a number in [0, 1) that its cluster alone decides: ``(n,)``.
-
-    Parameters
-    ----------
-    clusters
-        ``(n,)`` cluster of each row.
-    purpose
-        Another one draws the clusters in another order.
-    """
-    numbers, inverse = np.unique(clusters, return_inverse=True)
-    digests = (hashlib.sha256(f"{purpose} {number}".encode()).digest() for number in numbers)
-    fractions = [int.from_bytes(digest[:6]) / 2**48 for digest in digests]
-    return np.array(fractions, dtype=np.float64)[inverse]
 
 
 def rows_within(plan: pl.DataFrame, side: BoolArray, budget: int | None, purpose: str) -> BoolArray:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import polars as pl
 
 from ensemble.plugin.base import SWAP
 
 if TYPE_CHECKING:
     from typing import Any
 
+    import polars as pl
     from numpy.typing import NDArray
 
     Scalar = TypeVar("Scalar", bound=np.generic[Any])
@@ -25,20 +24,6 @@ def swap_battles(battles: pl.DataFrame) -> pl.DataFrame:
     there = [pair for pair in _PAIRS if pair[0] in battles.columns]
     names = dict(there) | {b: a for a, b in there}
     return battles.rename(names).select(battles.columns)
-
-
-def sides_by_hash(battles: pl.DataFrame) -> pl.DataFrame:
-    """Exchange the sides of about half of the battles: which, a hash of the id says.
-
-    For sources that have the better answer always on one side, which says nothing of sides.
-    """
-    exchanged = [blake2b(one.encode(), digest_size=1).digest()[0] % 2 == 1 for one in battles["id"]]
-    rows = pl.Series(exchanged, dtype=pl.Boolean)
-    swapped = swap_battles(battles)
-    return battles.select(
-        pl.when(rows).then(swapped[name]).otherwise(battles[name]).alias(name)
-        for name in battles.columns
-    )
 
 
 def swap_classes(values: NDArray[Scalar]) -> NDArray[Scalar]:

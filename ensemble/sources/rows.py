@@ -15,8 +15,8 @@ import polars as pl
 
 from ensemble.battles.folds import FoldPlan
 from ensemble.battles.schema import LABEL_COLUMNS
+from ensemble.battles.sides import sides_by_hash
 from ensemble.battles.source_rows import rows_within
-from ensemble.battles.swap import sides_by_hash
 from ensemble.config.source_settings import SourceSettings
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 from ensemble import errors
 from ensemble.battles.files.refused import check_file_kind
 from ensemble.battles.loading import load_battles
-from ensemble.battles.swap import sides_by_hash
+from ensemble.battles.sides import sides_by_hash
 
 COLUMNS = ["id", "prompt", "response_a", "response_b"]
 LABELS = ["winner_model_a", "winner_model_b", "winner_tie"]

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensemble.battles.folds import PLAN_SCHEMA
-from ensemble.battles.source_rows import cluster_fractions, rows_within, used_rows
+from ensemble.battles.groups import cluster_fractions
+from ensemble.battles.source_rows import rows_within, used_rows
 from ensemble.config.source_settings import SourceSettings
 
 TARGET = SourceSettings("target")
