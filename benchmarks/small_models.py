@@ -36,7 +36,7 @@ from ensemble_plugins.language_model.train.training import Training
 
 LONGEST = 1536
 BATCH = 16
-LORA = {"r": 16, "lora_alpha": 32.0, "target_modules": "all-linear", "task_type": "SEQ_CLS"}
+LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32.0, "target_modules": "all-linear", "task_type": "SEQ_CLS"}
 MODELS: dict[str, tuple[Any, Any]] = {
     "smollm2": (
         LlamaForSequenceClassification,
