@@ -74,8 +74,8 @@ BLOCKS = st.sampled_from([32, 64, 128])
 def test_blocks_are_the_dense_mask(
     lengths: list[int], window: int | None, block: tuple[int, int]
 ) -> None:
-    lowest = make_mask(lengths, (window,)).lowest[window]
-    mask = attention._block_mask(lowest, block, CPU)
+    low = make_mask(lengths, (window,)).lowest[window]
+    mask = attention._block_mask(low.numpy().astype(np.int64), block, low)
     attends, visits = expand(mask, block)
     expected = dense(lengths, window)
     assert (attends == expected).all()

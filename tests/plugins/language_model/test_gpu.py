@@ -29,6 +29,7 @@ inference = importlib.import_module("ensemble_plugins.language_model.model.infer
 loading = importlib.import_module("ensemble_plugins.language_model.model.loading")
 parity = importlib.import_module("ensemble_plugins.language_model.model.parity")
 precision = importlib.import_module("ensemble_plugins.language_model.model.precision")
+recorded = importlib.import_module("ensemble_plugins.language_model.train.recorded")
 settings = importlib.import_module("ensemble_plugins.language_model.settings")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 tokens_module = importlib.import_module("ensemble_plugins.language_model.text.tokens")
@@ -215,6 +216,27 @@ def test_float16_stays_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert logits.dtype is torch.float32
     found = gradients(classifier, logits)
     assert all(gradient.isfinite().all() for gradient in found.values())
+
+
+@pytest.mark.parametrize("name", ["gemma2-64", "llama3-64"])
+def test_recorded_passes_train_the_same_weights(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(worth: float) -> tuple[dict[str, Any], Any]:
+        monkeypatch.setattr(recorded, "_WORTH", worth)
+        classifier = make_classifier(name, tmp_path)
+        rows, chosen = tiny.labeled_rows(60), tiny.settings(epochs=2, token_budget=256)
+        made = training.Training(classifier, rows, chosen, seed=0)
+        made.run()
+        return adapters.trained_state(classifier), made._recording
+
+    plain, none = trained(worth=0.0)
+    again, _ = trained(worth=0.0)
+    found, recording = trained(worth=np.inf)
+    assert none is None and recording is not None
+    noise = max(float((again[key] - plain[key]).abs().max()) for key in plain)
+    apart = max(float((found[key] - plain[key]).abs().max()) for key in plain)
+    assert apart <= 4 * noise + 1e-6, "sums of kernels may come in another order"
 
 
 @pytest.mark.parametrize("bits", [4, 8])

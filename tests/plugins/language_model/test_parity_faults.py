@@ -75,7 +75,7 @@ def break_mask(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def break_mask_of_last_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     def open_up(pack: Any) -> None:
-        pack.mask.lowest = {w: np.zeros_like(low) for w, low in pack.mask.lowest.items()}
+        pack.mask.lowest = {w: torch.zeros_like(low) for w, low in pack.mask.lowest.items()}
 
     change_packs(monkeypatch, open_up)
 

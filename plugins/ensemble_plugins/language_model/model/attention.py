@@ -7,6 +7,7 @@ elsewhere each row is computed by itself, in plain operations.
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+_BLOCK_TENSORS = (
+    "kv_num_blocks",
+    "kv_indices",
+    "full_kv_num_blocks",
+    "full_kv_indices",
+    "q_num_blocks",
+    "q_indices",
+    "full_q_num_blocks",
+    "full_q_indices",
+)
 NAME = "packed"
 """What the attention is called in a model's config."""
 
@@ -45,6 +56,8 @@ class DocumentMask:
 
     Attributes
     ----------
+    lowest : dict
+        ``(t,)`` int32 on the device, for each window: the first place that a token attends to.
     blocks : dict
         The mask by blocks for FlexAttention, on CUDA: for each window.
     """
@@ -62,14 +75,30 @@ class DocumentMask:
         longest = int((np.arange(len(starts)) - starts).max()) + 1
         # A window that no row is longer than is no window.
         reached = {window: None if (window or longest) >= longest else window for window in windows}
-        self.lowest = {window: _lowest(starts, reached[window]) for window in windows}
+        lowest = {window: _lowest(starts, window) for window in set(reached.values())}
+        low = {window: on_device(each.astype(np.int32), device) for window, each in lowest.items()}
+        self.lowest = {window: low[reached[window]] for window in windows}
         self.blocks: dict[int | None, BlockMask] = {}
         if device.type == "cuda":
-            made = {
-                window: _block_mask(_lowest(starts, window), kernel.block, device)
-                for window in set(reached.values())
-            }
+            made = {w: _block_mask(each, kernel.block, low[w]) for w, each in lowest.items()}
             self.blocks = {window: made[reached[window]] for window in windows}
+
+    def apart(self) -> DocumentMask:
+        """Give a copy whose tensors are its own, also where windows share one."""
+        other = copy(self)
+        other.read = self.read.clone()
+        other.lowest = {window: low.clone() for window, low in self.lowest.items()}
+        other.blocks = {w: _cloned(each, other.lowest[w]) for w, each in self.blocks.items()}
+        return other
+
+    def take(self, other: DocumentMask) -> None:
+        """Have the tensors say what those of another mask of the same shape say."""
+        self.read.copy_(other.read)
+        for window, low in self.lowest.items():
+            low.copy_(other.lowest[window])
+        for window, block in self.blocks.items():
+            for name in _BLOCK_TENSORS:
+                getattr(block, name).copy_(getattr(other.blocks[window], name))
 
     def bounds(self) -> list[tuple[int, int]]:
         """Give start and end of every row of the pack."""
@@ -84,14 +113,12 @@ def _lowest(starts: NDArray[np.int64], window: int | None) -> NDArray[np.int64]:
     return np.maximum(starts, np.arange(len(starts)) - window + 1)
 
 
-def _block_mask(
-    lowest: NDArray[np.int64], block: tuple[int, int], device: torch.device
-) -> BlockMask:
+def _block_mask(lowest: NDArray[np.int64], block: tuple[int, int], low: torch.Tensor) -> BlockMask:
     """Find the blocks that are computed, and those of them that need no mask, by arithmetic.
 
-    ``lowest`` never descends, so a block of queries meets the key blocks from that of its first
-    token's lowest key up to that of its last token. Of those the ones are full that end before its
-    first token and start no earlier than its last token's lowest key.
+    ``low`` is ``lowest`` on the device. It never descends, so a block of queries meets the key
+    blocks from that of its first token's lowest key up to that of its last token. Of those the ones
+    are full that end before its first token and start no earlier than its last token's lowest key.
     """
     queries, keys = block
     start = np.arange(0, len(lowest), queries)
@@ -99,17 +126,34 @@ def _block_mask(
     key = np.arange(len(lowest) // keys)[None, :]
     met = (key >= lowest[start, None] // keys) & (key <= end[:, None] // keys)
     full = met & (key >= -(-lowest[end, None] // keys)) & (key < start[:, None] // keys)
-    low = on_device(lowest.astype(np.int32), device)
+    return BlockMask.from_kv_blocks(
+        *_listed(met & ~full, low.device),
+        *_listed(full, low.device),
+        BLOCK_SIZE=block,
+        mask_mod=_attends(low),
+        seq_lengths=(len(lowest), len(lowest)),
+    )
 
+
+def _attends(low: torch.Tensor) -> Callable[..., Any]:
     def attends(_batch: Any, _head: Any, query: Any, keyed: Any) -> Any:
         return (keyed >= low[query]) & (keyed <= query)
 
+    return attends
+
+
+def _cloned(block: BlockMask, low: torch.Tensor) -> BlockMask:
+    counts, places, full_counts, full_places = (
+        getattr(block, name).clone() for name in _BLOCK_TENSORS[:4]
+    )
     return BlockMask.from_kv_blocks(
-        *_listed(met & ~full, device),
-        *_listed(full, device),
-        BLOCK_SIZE=block,
-        mask_mod=attends,
-        seq_lengths=(len(lowest), len(lowest)),
+        counts,
+        places,
+        full_counts,
+        full_places,
+        BLOCK_SIZE=block.BLOCK_SIZE,
+        mask_mod=_attends(low),
+        seq_lengths=block.seq_lengths,
     )
 
 
@@ -209,7 +253,7 @@ def read_attention(
         As in ``packed_attention``.
     """
     place = torch.arange(key.shape[2], device=key.device)
-    lowest = on_device(row_mask.lowest[sliding_window], key.device)[row_mask.read]
+    lowest = row_mask.lowest[sliding_window][row_mask.read]
     mask = (place >= lowest[:, None]) & (place <= row_mask.read[:, None])
     return _plain(query, key, value, mask, scaling, softcap)
 

@@ -154,6 +154,7 @@ def make_pack(
     *,
     device: torch.device,
     width: int = 0,
+    reads: int = 0,
     windows: Collection[int | None] = (None,),
     kernel: Kernel = PLAIN,
 ) -> Pack:
@@ -169,6 +170,8 @@ def make_pack(
         Where the pack is computed.
     width
         Tokens that the pack is filled up to at least, by filler rows that nobody reads.
+    reads
+        Tokens that are read at least: the last one again, where there are fewer rows.
     windows
         Sliding windows that the model has.
     kernel
@@ -180,10 +183,11 @@ def make_pack(
     lengths = np.array([len(part) for part in parts], dtype=np.int64)
     ends = np.cumsum(lengths)
     starts = np.repeat(ends - lengths, lengths)
+    read = np.pad(ends[: len(rows)] - 1, (0, max(reads - len(rows), 0)), mode="edge")
     return Pack(
         ids=on_device(np.concatenate(parts).astype(np.int64), device)[None],
         positions=on_device(np.arange(len(starts)) - starts, device)[None],
-        mask=DocumentMask(starts, ends[: len(rows)] - 1, device, windows, kernel),
+        mask=DocumentMask(starts, read, device, windows, kernel),
     )
 
 

@@ -185,8 +185,10 @@ class Classifier:
             return plan_packs(lengths, budget)
         return plan_padded(aligned(lengths, self.multiple), budget)
 
-    def batch(self, tokens: Tokens, rows: IntArray, *, width: int = 0) -> Pack | Padded:
-        """Put rows on the device; a pack is filled up to ``width`` tokens."""
+    def batch(
+        self, tokens: Tokens, rows: IntArray, *, width: int = 0, reads: int = 0
+    ) -> Pack | Padded:
+        """Put rows on the device; a pack is filled up to ``width`` tokens and ``reads`` logits."""
         if self.packed:
             kernel = prepare_kernel(self.device, self._head_size, training=self.model.training)
             return make_pack(
@@ -194,6 +196,7 @@ class Classifier:
                 rows,
                 device=self.device,
                 width=width,
+                reads=reads,
                 windows=self._windows,
                 kernel=kernel,
             )

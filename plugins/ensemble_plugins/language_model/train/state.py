@@ -71,6 +71,7 @@ class TrainingState:
         )
         self.token_budget = self.planned_budget
         self.steps = [step for epoch in range(settings.epochs) for step in self._plan_epoch(epoch)]
+        self.most_items = self.items.orders * max(len(part) for step in self.steps for part in step)
         parameters = classifier.model.named_parameters()
         self.trained = {name: each for name, each in parameters if each.requires_grad}
         self.optimizer = make_optimizer(self.trained, classifier.head, settings, classifier.device)

@@ -16,6 +16,12 @@ import torch
 from ensemble.errors import LearnerError
 from ensemble_plugins.language_model.model.attention import on_device
 from ensemble_plugins.language_model.train.losses import row_losses
+from ensemble_plugins.language_model.train.recorded import (
+    Inputs,
+    Recording,
+    can_record,
+    record_if_faster,
+)
 from ensemble_plugins.language_model.train.resume import Snapshots
 from ensemble_plugins.language_model.train.state import TrainingState
 from ensemble_plugins.language_model.train.steps import plan_parts
@@ -36,6 +42,8 @@ if TYPE_CHECKING:
     IntArray = NDArray[np.int64]
 
 _SMALLEST_BUDGET = 512
+_RECORDED_AFTER = 2
+"""Steps of this process after which a pass may be recorded: all is compiled then."""
 _TOLD_EVERY = 10
 """Steps between two readings of the loss: each waits for the GPU."""
 
@@ -87,6 +95,10 @@ class Training(TrainingState):
         super().__init__(classifier, rows, settings, seed=seed, team=team)
         self.snapshots = Snapshots(self, snapshots) if snapshots else None
         self._tell = progress or (lambda _done, _message: None)
+        self._recording: Recording | None = None
+        self._until_recorded = (
+            _RECORDED_AFTER if can_record(self.classifier, self.settings) else math.inf
+        )
 
     def run(self) -> Progress:
         """Train to the end, from the last snapshot where there is one.
@@ -117,6 +129,7 @@ class Training(TrainingState):
         # What is drawn depends on the step alone, so that no state of it has to be kept.
         drawn = np.random.SeedSequence([self.seed, self.progress.step, self.team.number])
         torch.manual_seed(int(drawn.generate_state(1)[0]))
+        self._record_when_due(parts)
         loss = self._accumulate_in_memory(parts)
         self._add_up(loss)
         self.scaler.unscale_(self.optimizer)
@@ -125,8 +138,23 @@ class Training(TrainingState):
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.scheduler.step()
-        self.optimizer.zero_grad()
+        self._forget_gradient()
         return loss
+
+    def _forget_gradient(self) -> None:
+        # A recording adds to the gradients that were there when it was made.
+        self.optimizer.zero_grad(set_to_none=self._recording is None)
+
+    def _record_when_due(self, parts: list[IntArray]) -> None:
+        """Record the pass over a pack, once, where that makes it faster."""
+        self._until_recorded -= 1
+        # A battle that is longer than the budget has a pack of another width.
+        fitting = [p for p in self.team.share(parts) if self.lengths[p].sum() <= self.token_budget]
+        if self._until_recorded < 0 and fitting:
+            self._until_recorded = math.inf
+            example = self._inputs(self.items.of_battles(fitting[0]), 1)
+            self._recording = record_if_faster(self._backward, example)
+            self._forget_gradient()
 
     def _add_up(self, loss: torch.Tensor) -> None:
         """Add up loss and gradients over the team; a process may have had no part in a step."""
@@ -151,7 +179,8 @@ class Training(TrainingState):
                         "(train_length), or load the weights in 8 or 4 bits",
                     ) from error
             # Not before here: until its handler ends, the error keeps the activations alive.
-            self.optimizer.zero_grad()
+            self._recording, self._until_recorded = None, math.inf
+            self._forget_gradient()
             torch.cuda.empty_cache()
             self.token_budget //= 2
 
@@ -170,34 +199,47 @@ class Training(TrainingState):
         loss = torch.zeros((), device=self.classifier.device)
         self.scaler.scale(loss)  # it has no scale before that, and there may be no part
         for part in parts:
-            share = self._loss(self.items.of_battles(part)) / count
-            self.scaler.scale(share).backward()
-            loss += share.detach()
+            inputs = self._inputs(self.items.of_battles(part), count)
+            loss += self._pass(inputs)
         return loss
 
-    def _loss(self, items: IntArray) -> torch.Tensor:
-        """Give the weighted sum of some items' losses."""
-        # One width for all packs: attention of a known width is half as dear again.
-        width = self.token_budget if self.classifier.compiled else 0
-        logits = self.classifier.logits(
-            self.classifier.batch(self.items.tokens, items, width=width)
-        )
-        teacher, offset = (
-            None if each is None else self._tensor(each[items])
-            for each in (self.items.teacher, self.items.offset)
-        )
+    def _pass(self, inputs: Inputs) -> torch.Tensor:
+        if self._recording and self._recording.takes(inputs):
+            return self._recording.replay(inputs)
+        return self._backward(inputs)
+
+    def _backward(self, inputs: Inputs) -> torch.Tensor:
+        """Add up the gradient of a part's share of the loss, and give that share."""
         losses = row_losses(
-            logits,
-            self._tensor(self.items.labels[items]),
-            teacher,
-            offset=offset,
+            self.classifier.logits(inputs.batch),
+            inputs.labels,
+            inputs.teacher,
+            offset=inputs.offset,
             share=self.settings.distillation,
             temperature=self.settings.temperature,
         )
-        return (losses * self._tensor(self.items.weight[items])).sum()
+        share = (losses * inputs.weight).sum()
+        self.scaler.scale(share).backward()
+        return share.detach()
 
-    def _tensor(self, values: NDArray[Any]) -> torch.Tensor:
-        return on_device(values.astype(np.float32), self.classifier.device)
+    def _inputs(self, items: IntArray, count: int) -> Inputs:
+        """Put some items of a step of ``count`` on the device."""
+        # One shape for all packs: attention of a known width is half as dear again.
+        fills = self.classifier.compiled and self.classifier.packed
+        width, reads = (self.token_budget, self.most_items) if fills else (0, 0)
+        batch = self.classifier.batch(self.items.tokens, items, width=width, reads=reads)
+        missing = max(reads - len(items), 0)
+
+        def tensor(values: NDArray[Any]) -> torch.Tensor:
+            padding = [(0, missing), *[(0, 0)] * (values.ndim - 1)]
+            return on_device(np.pad(values, padding).astype(np.float32), self.classifier.device)
+
+        teacher, offset = (
+            None if each is None else tensor(each[items])
+            for each in (self.items.teacher, self.items.offset)
+        )
+        weight = tensor(self.items.weight[items] / count)
+        return Inputs(batch, tensor(self.items.labels[items]), weight, teacher, offset)
 
     def _after_step(self, loss: torch.Tensor) -> None:
         self.progress.step += 1
