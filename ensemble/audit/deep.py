@@ -114,7 +114,9 @@ def _ask_again(
         return  # noted as missing, or no model is kept of it
     title = f"{fit.name}: its model predicts what is stored"
     held_out = workspace.battles.filter(_is_held_out(workspace, fit))
-    samples = {OOF: _sample(held_out, rows)}
+    # Of rows that nobody predicted there is nothing to ask.
+    known = np.isfinite(read_logits(directory / OOF, held_out["id"])).all(axis=1)
+    samples = {OOF: _sample(held_out.filter(pl.Series(known)), rows)}
     if not fit.held_out.is_pair:
         samples[TEST] = _sample(workspace.test_rows(), rows)
     try:

@@ -76,7 +76,8 @@ class _Scorer:
         logits = self.workspace.store.oof(spec.name, self.workspace.eval_set)
         if spec.name in outside_learners([spec]):
             refuse_labels(spec.name, logits, self.labels)
-        doubts = list(doubts_about(spec.name, logits, self.labels, self.prior))
+        known = np.isfinite(logits).all(axis=1)
+        doubts = doubts_about(spec.name, logits[known], self.labels[known], self.prior)
         return row_log_loss(self.labels, softmax(logits)), doubts
 
 

@@ -23,16 +23,20 @@ from ensemble_plugins.other_run import (
     learner_directory,
     read_other,
 )
+from ensemble_plugins.prediction_checks import check_same_ids, check_target_ids, some_ids
 from ensemble_plugins.prediction_files import (
     KIND_COLUMNS,
+    FileForm,
     Kind,
-    check_same_ids,
+    Predictions,
+    check_columns,
     read_predictions,
-    some_ids,
 )
+from ensemble_plugins.prediction_folds import check_folds
+from ensemble_plugins.prediction_means import FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
     from ensemble.plugin.provenance import Provenance
@@ -55,17 +59,34 @@ class Precomputed(BaseLearner):
     A row that has the id of a target battle gets that battle's prediction; a saved run refuses
     such rows where they are new. What comes from another run is given for the same texts alone.
 
+    Files may be partial, as of one fold of several: target rows that they lack are NaN, are counted,
+    and no candidate is scored on them. Test rows must all be there.
+
     Parameters
     ----------
     oof
-        CSV or Parquet file with a column ``id`` and a row for each target battle, each predicted
-        by a model that saw neither the row nor its cluster.
+        Predictions of target rows, each by a model that saw neither the row nor its cluster: a
+        file, a pattern (``"oof-fold*.csv"``) or a list, such as one a fold or one a seed. A table
+        of any kind that battles can come in, with a column ``id``; or ``.npy`` or ``.npz``, an
+        array (rows, 3) in the order A, B, tie. A row that is in several files gets their mean. A
+        column ``fold`` is held against the run's folds.
     test
         The same for the test rows; None where there are none.
     kind
         ``"logits"``: columns ``logit_a``, ``logit_b``, ``logit_tie``. ``"probabilities"``: columns
         ``winner_model_a``, ``winner_model_b``, ``winner_tie``, whose rows sum to 1 within 0.001;
-        their logits are ``log(max(p, LEAST_PROBABILITY))``. Other columns are ignored.
+        their logits are ``log(max(p, LEAST_PROBABILITY))``. None: the names of the columns tell,
+        and of an array its values. Other columns are ignored.
+    columns
+        Our name to the file's where it has another: ``{ id = "key", winner_model_a = "p_a" }``.
+    ids
+        For arrays without ids: a file with the id of each row of ``oof``, in their order; an array,
+        a text file of one id a line, or a table with a column ``id``. A list has one for each file.
+    test_ids
+        The same for ``test``.
+    average
+        What is averaged of rows that are in several files: ``"logits"``, as folds and seeds of
+        fitted learners are, or ``"probabilities"``.
     run
         Directory of another run, in place of files: its learner's out-of-fold and test logits are
         taken, and the rows that each of its models was trained on. Its folds may differ.
@@ -73,34 +94,50 @@ class Precomputed(BaseLearner):
         Name of the learner in that run.
     """
 
-    version = "2"
+    version = "3"
     trains = False
 
     def __init__(
         self,
         *,
-        oof: Path | None = None,
-        test: Path | None = None,
-        kind: Kind = "logits",
+        oof: Path | list[Path] | None = None,
+        test: Path | list[Path] | None = None,
+        kind: Kind | None = None,
+        columns: dict[str, str] | None = None,
+        ids: Path | list[Path] | None = None,
+        test_ids: Path | list[Path] | None = None,
+        average: Kind = "logits",
         run: Path | None = None,
         learner: str | None = None,
     ) -> None:
-        if kind not in KIND_COLUMNS:
-            raise ValueError(f'unknown kind "{kind}": {nearest(kind, KIND_COLUMNS)}')
+        for name in filter(None, (kind, average)):
+            if name not in KIND_COLUMNS:
+                raise ValueError(f'unknown kind "{name}": {nearest(name, KIND_COLUMNS)}')
         if (oof is None) == (run is None):
             raise ValueError(
                 "give either `oof`, a file of predictions, or `run`, another run's directory"
             )
         if (run is None) != (learner is None):
             raise ValueError("`run` and `learner` go together: name a learner of the other run")
-        if run is not None and (test is not None or kind != "logits"):
-            raise ValueError("`test` and `kind` are for files: `run` has the test logits too")
+        if run is not None and (test or kind or columns or ids or test_ids or average != "logits"):
+            raise ValueError(
+                "`test`, `kind`, `columns`, `ids`, `test_ids` and `average` are for files: `run` "
+                "has the test logits too"
+            )
+        check_columns(columns or {})
+        if test_ids is not None and test is None:
+            raise ValueError("`test_ids` is for the file of `test`, and none is given")
         self.oof = oof
         self.test = test
         self.kind = kind
+        self.columns = columns
+        self.ids = ids
+        self.test_ids = test_ids
+        self.average = average
         self.run = run
         self.learner = learner
         self._table: pl.DataFrame | None = None
+        self._targets: list[str] = []
 
     def fit(
         self,
@@ -118,7 +155,7 @@ class Precomputed(BaseLearner):
         DataError
             A file is missing or wrong, or an id is in both.
         """
-        self._table = self._read_all()
+        self._table = self._with_missing(self._read_all())
         return self
 
     def dependencies(self) -> Mapping[str, Any]:
@@ -126,7 +163,8 @@ class Precomputed(BaseLearner):
         if self.run is not None and self.learner is not None:
             place = learner_directory(self.run, self.learner)
             return {"run": place} | ({"models": "refit"} if is_refitted(self.run) else {})
-        return {"oof": self.oof, "test": self.test}
+        given = {"oof": self.oof, "test": self.test, "ids": self.ids, "test_ids": self.test_ids}
+        return {name: path for key, paths in given.items() for name, path in _named(key, paths)}
 
     def provenance(self) -> Provenance | None:
         """Give the rows that the other run's models were trained on; None for files."""
@@ -134,17 +172,19 @@ class Precomputed(BaseLearner):
         return None if other is None else other.provenance
 
     def check_ids(self, expected_ids: Sequence[str]) -> None:
-        """Refuse an OOF file whose ids are not exactly the target's.
+        """Refuse OOF files with ids that are not the target's; files may lack some of the target.
 
         Raises
         ------
         DataError
-            Ids are missing or foreign; some are named, all are counted.
+            Ids are foreign, or none is the target's; of another run, ids are missing. Some are
+            named, all are counted.
         """
         if (other := self._other()) is not None:
             other.check_ids(other.oof, expected_ids, "target")
-        elif self.oof is not None:
-            check_same_ids(self._read(self.oof), expected_ids, self.oof)
+        else:
+            check_target_ids(self._read_oof().table, expected_ids, _places(self.oof))
+            self._targets = list(expected_ids)
 
     def check_test_ids(self, expected_ids: Sequence[str]) -> None:
         """Refuse a test file whose ids are not exactly the test set's, as ``check_ids``."""
@@ -157,10 +197,51 @@ class Precomputed(BaseLearner):
                 where='parameter "test" of the precomputed learner',
                 hint="give `test =` a file with the predictions of the test rows",
             )
-        check_same_ids(self._read(self.test), expected_ids, self.test)
+        check_same_ids(self._read_test().table, expected_ids, _places(self.test))
+
+    def check_folds(self, plan: pl.DataFrame) -> str | None:
+        """Hold the folds that files name against the run's.
+
+        Parameters
+        ----------
+        plan
+            ``id``, ``cluster`` and ``fold`` of the target rows.
+
+        Returns
+        -------
+        str or None
+            Whether they part the rows as the run's folds do; None where no file names folds.
+
+        Raises
+        ------
+        DataError
+            Rows of a cluster that the run holds out together are in several folds of the files: a
+            model has predicted rows whose like it was trained on.
+        """
+        if self.run is not None:
+            return None
+        return check_folds(self._read_oof().folds, plan, _places(self.oof))
+
+    def describe(self) -> dict[str, Any]:
+        """Count files, and rows by the number of files that have them."""
+        if self.run is not None:
+            return {}
+        read = {"oof": self._read_oof()} | ({"test": self._read_test()} if self.test else {})
+        return {
+            name: {
+                "files": one.files,
+                "rows": len(one.table),
+                "rows_by_files": {
+                    str(n): rows for n, rows in one.table[FILES].value_counts().sort(FILES).rows()
+                },
+            }
+            for name, one in read.items()
+        }
 
     def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
         """Give the stored logits ``(n, 3)`` of the battles' ids, in their order.
+
+        Target rows that the files lack are NaN.
 
         Raises
         ------
@@ -204,8 +285,7 @@ class Precomputed(BaseLearner):
         return self
 
     def _places(self) -> str:
-        paths = (self.oof, self.test, self.run)
-        return " and ".join(str(path) for path in paths if path is not None)
+        return " and ".join(filter(None, map(_places, (self.oof, self.test, self.run))))
 
     def _other(self) -> OtherLearner | None:
         if self.run is None or self.learner is None:
@@ -216,8 +296,8 @@ class Precomputed(BaseLearner):
         """Read target and test rows into one table of logits."""
         if (other := self._other()) is not None:
             return pl.concat([other.oof, other.test])
-        tables = [self._read(path) for path in (self.oof, self.test) if path is not None]
-        table = pl.concat(tables)
+        read = [self._read_oof(), *([self._read_test()] if self.test else [])]
+        table = pl.concat(one.table for one in read).select(*PREDICTION_SCHEMA)
         if (twice := table.filter(pl.col("id").is_duplicated())["id"]).len():
             raise DataError(
                 f"ids stand in both files: {some_ids(twice.unique(maintain_order=True).to_list())}",
@@ -226,5 +306,33 @@ class Precomputed(BaseLearner):
             )
         return table
 
-    def _read(self, path: Path) -> pl.DataFrame:
-        return read_predictions(Path(path), self.kind)
+    def _with_missing(self, table: pl.DataFrame) -> pl.DataFrame:
+        """Add the target rows that are not predicted, as NaN: a row that is unknown is neither."""
+        known = table["id"].implode()
+        ids = pl.Series("id", self._targets, dtype=pl.String)
+        missing = ids.filter(~ids.is_in(known)).to_frame()
+        nan = missing.with_columns(pl.lit(float("nan")).alias(name) for name in LOGIT_COLUMNS)
+        return pl.concat([table, nan.cast(PREDICTION_SCHEMA)]) if len(missing) else table
+
+    def _read_oof(self) -> Predictions:
+        return read_predictions(self.oof or [], self._form(), self.ids)
+
+    def _read_test(self) -> Predictions:
+        return read_predictions(self.test or [], self._form(), self.test_ids)
+
+    def _form(self) -> FileForm:
+        return FileForm(self.kind, self.columns or {}, self.average)
+
+
+def _named(key: str, paths: Path | list[Path] | None) -> Iterator[tuple[str, Any]]:
+    """Name each of several files; how many there are is said under the parameter's own name."""
+    if not isinstance(paths, list):
+        yield key, paths
+        return
+    yield key, len(paths)
+    yield from ((f"{key} {number}", path) for number, path in enumerate(paths, 1))
+
+
+def _places(paths: Path | list[Path] | None) -> str:
+    listed = paths if isinstance(paths, list) else [paths]
+    return ", ".join(str(path) for path in listed if path is not None)
