@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ensemble.errors import ArtifactError
 from ensemble.evaluation.losses import class_prior_losses, row_log_loss, softmax
 from ensemble.stacking.assemble import check_folds

@@ -6,7 +6,6 @@ unproven. Another run has recorded it, and this run's audit judges it by its own
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -37,6 +36,7 @@ from ensemble_plugins.prediction_means import FILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
     from ensemble.plugin.provenance import Provenance
@@ -59,8 +59,8 @@ class Precomputed(BaseLearner):
     A row that has the id of a target battle gets that battle's prediction; a saved run refuses
     such rows where they are new. What comes from another run is given for the same texts alone.
 
-    Files may be partial, as of one fold of several: target rows that they lack are NaN, are counted,
-    and no candidate is scored on them. Test rows must all be there.
+    Files may be partial, as of one fold of several: target rows that they lack are NaN, and are
+    counted; no candidate is scored on them. Test rows must all be there.
 
     Parameters
     ----------

@@ -185,7 +185,7 @@ def _refuse_ids(
     expected = pl.Series("id", expected_ids, dtype=pl.String)
     missing = expected.filter(~expected.is_in(given.implode())).to_list()
     foreign = given.filter(~given.is_in(expected.implode())).to_list()
-    if not all_of_them and len(missing) < len(expected):
+    if not all_of_them and not foreign and len(missing) < len(expected):
         missing = []
     faults = [
         f"{what} {some_ids(ids)}"

@@ -8,6 +8,7 @@ import polars as pl
 
 from ensemble.battles.files.raw import refuse_bad_rows
 from ensemble.battles.files.read import read_chunks
+from ensemble.battles.files.suffixes import suffixes_of, table_suffixes
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ def columns_of(path: Path) -> tuple[str, ...]:
     DataError
         It cannot be read.
     """
+    if suffixes_of(path) is None:
+        raise DataError(
+            f"predictions are read from {', '.join(table_suffixes())}, .npy and .npz, not "
+            f'"{path.suffix}"',
+            where=str(path),
+        )
     names = {name: None for chunk in read_chunks(path, lambda _: ()) for name in chunk.present}
     return tuple(names)
 
