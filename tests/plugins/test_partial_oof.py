@@ -122,7 +122,7 @@ def test_files_of_folds_are_put_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
 def test_rows_of_several_seeds_are_averaged_by_id(tmp_path: Path, average: Any) -> None:
     """Three seeds: one in another order, and one that lacks a row."""
-    seeds = [LOGITS, LOGITS + [[1, 0, 0], [0, 2, 0], [0, 0, 3]], LOGITS * 2]
+    seeds = [LOGITS, LOGITS + np.diag([1, 2, 3]), LOGITS * 2]
     orders = [[0, 1, 2], [2, 0, 1], [0, 2]]
     paths = [tmp_path / f"seed{i}.parquet" for i in range(3)]
     for path, values, order in zip(paths, seeds, orders, strict=True):
@@ -151,11 +151,14 @@ def _pickled(path: Path) -> None:
         (lambda path: np.save(path, LOGITS[:, :2]), r"shape \(3, 2\), not \(rows, 3\)"),
         (lambda path: np.save(path, LOGITS[0]), r"shape \(3,\)"),
         (lambda path: np.save(path, LOGITS[:2]), "3 ids for 2 rows"),
-        (lambda path: np.save(path, LOGITS + [[0], [np.inf], [0]]), r"infinite: 'b' \(1\)"),
+        (
+            lambda path: np.save(path, LOGITS + np.array([[0], [np.inf], [0]])),
+            r"infinite: 'b' \(1\)",
+        ),
         (lambda path: np.save(path, LOGITS.astype(str)), "holds <U32, not numbers"),
         (lambda path: np.save(path, HARMLESS / 2), "may be logits"),
         (
-            lambda path: np.save(path, HARMLESS + [[0, 0, 0], [0, 0, 0], [1, -0.2, 0]]),
+            lambda path: np.save(path, HARMLESS + np.diag([0, 0, 0.9])),
             r"do not sum to 1: 'c' \(1\)",
         ),
         (lambda path: path.write_bytes(b""), "no sound NumPy file"),
@@ -241,14 +244,14 @@ def _of_fold(project: Project, folds: list[int], name: str) -> dict[str, Any]:
         project.path / f"{name}.csv"
     )
     tests = first.battles.filter(pl.col("is_test"))["id"].to_list()
-    _table(tests, np.zeros((len(tests), 3)) + [0.1, 0, 0]).write_csv(project.path / "outside.csv")
+    _table(tests, np.tile([0.1, 0, 0], (len(tests), 1))).write_csv(project.path / "outside.csv")
     return {"name": name, "plugin": "precomputed", "oof": f"{name}.csv", "test": "outside.csv"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("folds", [[0], [0, 2]])
 def test_a_learner_of_some_folds_ends_in_a_verdict_on_the_rows_that_all_have(
-    project: Project, folds: list[int], capsys: pytest.CaptureFixture[str]
+    project: Project, folds: list[int]
 ) -> None:
     outside = _of_fold(project, folds, "outside-oof")
     done = run(project.config([FULL, outside], run_dir="second"))
