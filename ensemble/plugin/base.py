@@ -391,7 +391,7 @@ class Loader(Protocol):
     """Reads battles from a place that the built-in readers do not know."""
 
     def __call__(self, path: Path, **options: Any) -> pl.DataFrame:
-        """Give raw columns as the competition has them; see ``docs/files.md``."""
+        """Give raw columns as the competition has them; see ``docs/data.md``."""
         ...
 
 
