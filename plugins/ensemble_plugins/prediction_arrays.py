@@ -127,7 +127,8 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
                 "np.asarray(ids, dtype=str)",
             ) from error
         raise DataError(
-            f"the file is no sound NumPy file: {error or type(error).__name__}", where=str(path)
+            f"the file is no sound NumPy file: {str(error) or type(error).__name__}",
+            where=str(path),
         ) from error
 
 
