@@ -312,7 +312,7 @@ class Precomputed(BaseLearner):
         ids = pl.Series("id", self._targets, dtype=pl.String)
         missing = ids.filter(~ids.is_in(known)).to_frame()
         nan = missing.with_columns(pl.lit(float("nan")).alias(name) for name in LOGIT_COLUMNS)
-        return pl.concat([table, nan.cast(PREDICTION_SCHEMA)]) if len(missing) else table
+        return pl.concat([table, nan.cast(pl.Schema(PREDICTION_SCHEMA))]) if len(missing) else table
 
     def _read_oof(self) -> Predictions:
         return read_predictions(self.oof or [], self._form(), self.ids)

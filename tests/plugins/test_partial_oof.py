@@ -102,12 +102,13 @@ def test_what_is_stated_goes_before_names_of_columns(tmp_path: Path) -> None:
 def test_an_array_takes_its_ids_from_a_file(tmp_path: Path, ids: str) -> None:
     np.save(tmp_path / "oof.npy", LOGITS)
     frame = pl.DataFrame({"id": IDS, "prompt": ["x", "y", "z"]})
-    {
+    forms: dict[str, Callable[[Path], Any]] = {
         ".txt": lambda path: path.write_text("\n".join(IDS) + "\n"),
         ".csv": lambda path: frame.write_csv(path),
         ".npy": lambda path: np.save(path, np.array(IDS)),
         ".jsonl": lambda path: _write_jsonl(frame, path),
-    }[Path(ids).suffix](tmp_path / ids)
+    }
+    forms[Path(ids).suffix](tmp_path / ids)
     found = _predicted(oof=tmp_path / "oof.npy", ids=tmp_path / ids)
     np.testing.assert_array_equal(found, LOGITS)
 
