@@ -12,9 +12,10 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
-from ensemble.errors import ArtifactError, DataError, LearnerError, nearest
+from ensemble.errors import ArtifactError, LearnerError, nearest
 from ensemble.plugin.base import BaseLearner
 from ensemble.storage.atomic import atomic_path
+from ensemble_plugins.brought_files import BroughtFiles
 from ensemble_plugins.other_run import (
     STORED_SCHEMA,
     check_same_texts,
@@ -22,20 +23,11 @@ from ensemble_plugins.other_run import (
     learner_directory,
     read_other,
 )
-from ensemble_plugins.prediction_checks import check_same_ids, check_target_ids, some_ids
-from ensemble_plugins.prediction_files import (
-    KIND_COLUMNS,
-    FileForm,
-    Kind,
-    Predictions,
-    check_columns,
-    read_predictions,
-)
-from ensemble_plugins.prediction_folds import check_folds
-from ensemble_plugins.prediction_means import FILES
+from ensemble_plugins.prediction_checks import some_ids
+from ensemble_plugins.prediction_files import KIND_COLUMNS, FileForm, Kind, check_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
@@ -163,8 +155,7 @@ class Precomputed(BaseLearner):
         if self.run is not None and self.learner is not None:
             place = learner_directory(self.run, self.learner)
             return {"run": place} | ({"models": "refit"} if is_refitted(self.run) else {})
-        given = {"oof": self.oof, "test": self.test, "ids": self.ids, "test_ids": self.test_ids}
-        return {name: path for key, paths in given.items() for name, path in _named(key, paths)}
+        return self._files().dependencies()
 
     def provenance(self) -> Provenance | None:
         """Give the rows that the other run's models were trained on; None for files."""
@@ -183,21 +174,15 @@ class Precomputed(BaseLearner):
         if (other := self._other()) is not None:
             other.check_ids(other.oof, expected_ids, "target")
         else:
-            check_target_ids(self._read_oof().table, expected_ids, _places(self.oof))
+            self._files().check_ids(expected_ids)
             self._targets = list(expected_ids)
 
     def check_test_ids(self, expected_ids: Sequence[str]) -> None:
         """Refuse a test file whose ids are not exactly the test set's, as ``check_ids``."""
         if (other := self._other()) is not None:
             other.check_ids(other.test, expected_ids, "test")
-            return
-        if self.test is None:
-            raise DataError(
-                f"{len(expected_ids)} test rows have no predictions: no test file is given",
-                where='parameter "test" of the precomputed learner',
-                hint="give `test =` a file with the predictions of the test rows",
-            )
-        check_same_ids(self._read_test().table, expected_ids, _places(self.test))
+        else:
+            self._files().check_test_ids(expected_ids)
 
     def check_folds(self, plan: pl.DataFrame) -> str | None:
         """Hold the folds that files name against the run's.
@@ -218,25 +203,11 @@ class Precomputed(BaseLearner):
             Rows of a cluster that the run holds out together are in several folds of the files: a
             model has predicted rows whose like it was trained on.
         """
-        if self.run is not None:
-            return None
-        return check_folds(self._read_oof().folds, plan, _places(self.oof))
+        return None if self.run is not None else self._files().check_folds(plan)
 
     def describe(self) -> dict[str, Any]:
         """Count files, and rows by the number of files that have them."""
-        if self.run is not None:
-            return {}
-        read = {"oof": self._read_oof()} | ({"test": self._read_test()} if self.test else {})
-        return {
-            name: {
-                "files": one.files,
-                "rows": len(one.table),
-                "rows_by_files": {
-                    str(n): rows for n, rows in one.table[FILES].value_counts().sort(FILES).rows()
-                },
-            }
-            for name, one in read.items()
-        }
+        return {} if self.run is not None else self._files().describe()
 
     def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
         """Give the stored logits ``(n, 3)`` of the battles' ids, in their order.
@@ -285,26 +256,22 @@ class Precomputed(BaseLearner):
         return self
 
     def _places(self) -> str:
-        return " and ".join(filter(None, map(_places, (self.oof, self.test, self.run))))
+        return self._files().places if self.run is None else str(self.run)
 
     def _other(self) -> OtherLearner | None:
         if self.run is None or self.learner is None:
             return None
         return read_other(self.run, self.learner)
 
+    def _files(self) -> BroughtFiles:
+        form = FileForm(self.kind, self.columns or {}, self.average)
+        return BroughtFiles(self.oof, self.test, self.ids, self.test_ids, form)
+
     def _read_all(self) -> pl.DataFrame:
         """Read target and test rows into one table of logits."""
         if (other := self._other()) is not None:
             return pl.concat([other.oof, other.test])
-        read = [self._read_oof(), *([self._read_test()] if self.test else [])]
-        table = pl.concat(one.table for one in read).select(*PREDICTION_SCHEMA)
-        if (twice := table.filter(pl.col("id").is_duplicated())["id"]).len():
-            raise DataError(
-                f"ids stand in both files: {some_ids(twice.unique(maintain_order=True).to_list())}",
-                where=self._places(),
-                hint="a row is either a target row or a test row: remove it from one file",
-            )
-        return table
+        return self._files().read_all()
 
     def _with_missing(self, table: pl.DataFrame) -> pl.DataFrame:
         """Add the target rows that are not predicted, as NaN: a row that is unknown is neither."""
@@ -313,26 +280,3 @@ class Precomputed(BaseLearner):
         missing = ids.filter(~ids.is_in(known)).to_frame()
         nan = missing.with_columns(pl.lit(float("nan")).alias(name) for name in LOGIT_COLUMNS)
         return pl.concat([table, nan.cast(pl.Schema(PREDICTION_SCHEMA))]) if len(missing) else table
-
-    def _read_oof(self) -> Predictions:
-        return read_predictions(self.oof or [], self._form(), self.ids)
-
-    def _read_test(self) -> Predictions:
-        return read_predictions(self.test or [], self._form(), self.test_ids)
-
-    def _form(self) -> FileForm:
-        return FileForm(self.kind, self.columns or {}, self.average)
-
-
-def _named(key: str, paths: Path | list[Path] | None) -> Iterator[tuple[str, Any]]:
-    """Name each of several files; how many there are is said under the parameter's own name."""
-    if not isinstance(paths, list):
-        yield key, paths
-        return
-    yield key, len(paths)
-    yield from ((f"{key} {number}", path) for number, path in enumerate(paths, 1))
-
-
-def _places(paths: Path | list[Path] | None) -> str:
-    listed = paths if isinstance(paths, list) else [paths]
-    return ", ".join(str(path) for path in listed if path is not None)

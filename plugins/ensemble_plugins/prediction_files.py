@@ -143,13 +143,24 @@ def check_columns(columns: Mapping[str, str]) -> None:
             )
 
 
-def _expanded(path: Path) -> tuple[Path, ...]:
+def refuse_directory(path: Path) -> None:
+    """Refuse a directory in the place of a file.
+
+    Raises
+    ------
+    DataError
+        With the pattern that may be meant.
+    """
     if path.is_dir():
         raise DataError(
             "predictions are files, and this is a directory",
             where=str(path),
             hint=f'name its files by a pattern: "{path.name}/*.csv"',
         )
+
+
+def _expanded(path: Path) -> tuple[Path, ...]:
+    refuse_directory(path)
     return (path,) if path.suffix.lower() in ARRAYS and path.exists() else files_of(path)
 
 
