@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -18,7 +19,6 @@ from ensemble_plugins.prediction_folds import check_folds
 from ensemble_plugins.prediction_means import FILES
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterator, Sequence
 
     from ensemble_plugins.prediction_files import FileForm, Predictions
@@ -135,11 +135,12 @@ def _read(paths: Paths, form: FileForm, ids: Paths) -> Predictions:
 
 def _named(key: str, paths: Paths) -> Iterator[tuple[str, Any]]:
     """Name each of several files; how many there are is said under the parameter's own name."""
+    listed = _listed(paths)
     if not isinstance(paths, list):
-        yield key, paths
+        yield key, listed[0] if listed else None
         return
-    yield key, len(paths)
-    yield from ((f"{key} {number}", path) for number, path in enumerate(paths, 1))
+    yield key, len(listed)
+    yield from ((f"{key} {number}", path) for number, path in enumerate(listed, 1))
 
 
 def _places(paths: Paths) -> str:
@@ -149,4 +150,5 @@ def _places(paths: Paths) -> str:
 def _listed(paths: Paths) -> list[Path]:
     if paths is None:
         return []
-    return [*paths] if isinstance(paths, list) else [paths]
+    # In Python a string may stand for a path.
+    return [Path(one) for one in (paths if isinstance(paths, list) else [paths])]

@@ -69,6 +69,7 @@ def test_every_form_gives_the_same_logits_and_nan_for_rows_it_lacks(
     FORMS[name](_table(), tmp_path / name)
     found = _predicted(["c", "absent", "07", "b"], oof=tmp_path / name)
     np.testing.assert_allclose(found[[2, 3, 0]], LOGITS, atol=1e-6)
+    assert len(_predicted(oof=str(tmp_path / name))) == 3
     assert np.isnan(found[1]).all()
 
 
