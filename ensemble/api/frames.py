@@ -40,7 +40,7 @@ def load_battles(
     **options
         Of :class:`~ensemble.battles.formats.layout.FormatOptions`, which a config gives a source
         too: ``format``, ``columns``, ``winner``, ``pairs``, ``tie_below``, ``temperature``,
-        ``score``, ``make_ids``, ``sides``.
+        ``score``, ``ranking``, ``make_ids``, ``sides``.
 
     Returns
     -------

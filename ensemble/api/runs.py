@@ -10,7 +10,7 @@ import polars as pl
 
 from ensemble.api.frames import load_battles
 from ensemble.api.scores import SCORE_SCHEMA, score_table
-from ensemble.api.shown import Comparison, Verdict, run_html
+from ensemble.api.shown import Comparison, Reviewed, Verdict, run_html
 from ensemble.battles.prepare import read_battles
 from ensemble.battles.schema import LOGIT_COLUMNS, TEST_ROLE, TEST_SOURCE, probability_frame
 from ensemble.battles.split import read_current_split
@@ -20,11 +20,13 @@ from ensemble.config.load import load_run_config
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.store import FoldStore
+from ensemble.review.review import ROWS
 from ensemble.run_dir.layout import REPORT, STACK, SUBMISSION
 from ensemble.run_dir.stack_files import read_verdict
 from ensemble.stages.audit import prove_stage
 from ensemble.stages.compare import compare_stage
 from ensemble.stages.report import report_stage
+from ensemble.stages.review import review_stage
 from ensemble.stages.work import writing
 from ensemble.submission.new_rows import predict_battles, read_test, reading_options
 from ensemble.submission.record import submission_fault
@@ -322,6 +324,58 @@ class Run:
         found, _, fault = compare_stage(self.directory, names, by)
         _warn_unstored("the comparison", fault)
         return Comparison(found)
+
+    def review(
+        self,
+        by: str | None = None,
+        *,
+        rows: int = ROWS,
+        output: str | Path | None = None,
+        measure: str | Path | None = None,
+        shares: bool = False,
+        learner: str | None = None,
+    ) -> Reviewed:
+        """List labels worth a second look, as ``ensemble review`` does, and write the list.
+
+        Parameters
+        ----------
+        by
+            Learner or candidate whose OOF predictions labels are held against; None takes the
+            chosen candidate.
+        rows
+            Most rows that predictions contradict.
+        output
+            Where the list goes; None is ``review.csv`` in the run. Actions that a list there
+            already has are kept.
+        measure
+            A list whose effect on the log loss is measured.
+        shares
+            Whether to measure leaving out the most contradicted rows.
+        learner
+            The learner that is fitted for it; None is a cheap one.
+
+        Returns
+        -------
+        Reviewed
+            ``rows``, a Polars frame, and ``summary``.
+
+        Raises
+        ------
+        ArtifactError
+            There are no battles yet, or something is damaged.
+        UnknownNameError
+            ``by`` is no learner and no candidate.
+        """
+        found, record = review_stage(
+            self.directory,
+            by=by,
+            rows=rows,
+            output=None if output is None else Path(output),
+            measure=None if measure is None else Path(measure),
+            shares=shares,
+            learner=learner,
+        )
+        return Reviewed(found.rows, record.told())
 
     def report(self) -> Path:
         """Write ``report.html`` of all that is there; gives its path."""

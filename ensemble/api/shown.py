@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble import html
 from ensemble.compare.measure import BETTER, UNMEASURED, WORSE
@@ -49,6 +49,29 @@ class Comparison(dict[str, Any]):
             html.heading("Comparison", f"on {self['rows']:,} battles; below 0 is better"),
             html.table(headings, rows),
             *(html.paragraph(sentence) for sentence in sentences(self)),
+        )
+
+
+class Reviewed(NamedTuple):
+    """What ``review`` found; a notebook shows the counts and the first rows.
+
+    Parameters
+    ----------
+    rows
+        One row a battle and reason, with the texts: the content of ``review.csv``.
+    summary
+        What ``ensemble review --json`` prints: ``counts`` by reason, ``by`` whose predictions,
+        ``path`` of the list, and what was measured.
+    """
+
+    rows: pl.DataFrame
+    summary: dict[str, Any]
+
+    def _repr_html_(self) -> str:
+        counts = [[reason, f"{n:,}"] for reason, n in self.summary["counts"].items()]
+        return html.box(
+            html.heading("Labels worth a second look", str(self.summary["path"])),
+            html.table(("reason", "rows"), counts),
         )
 
 

@@ -114,7 +114,7 @@ def _ask_again(
         return  # noted as missing, or no model is kept of it
     title = f"{fit.name}: its model predicts what is stored"
     held_out = workspace.battles.filter(_is_held_out(workspace, fit))
-    samples = {OOF: _sample(held_out, rows)}
+    samples = {OOF: _sample(_askable(spec, directory, held_out), rows)}
     if not fit.held_out.is_pair:
         samples[TEST] = _sample(workspace.test_rows(), rows)
     try:
@@ -143,6 +143,17 @@ def _is_held_out(workspace: Workspace, fit: Fit) -> pl.Series:
     frame = workspace.plan.frame
     folds = list(fit.held_out.folds)
     return frame.select(pl.col("fold").is_in(folds).fill_null(value=False)).to_series()
+
+
+def _askable(spec: LearnerSpec, directory: Path, held_out: pl.DataFrame) -> pl.DataFrame:
+    """Leave out rows of which a learner that brings its predictions has none."""
+    if type(spec.prototype).trains:
+        return held_out
+    try:
+        logits = read_logits(directory / OOF, held_out["id"])
+    except ArtifactError:
+        return held_out  # damaged, which the plain audit has said
+    return held_out.filter(pl.Series(np.isfinite(logits).all(axis=1)))
 
 
 def _keeps_model(directory: Path) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.oof.store import read_logits
 from ensemble.run_dir.layout import OOF, STACK
 from ensemble.run_dir.stack_files import peek_manifest
 from ensemble.run_dir.tables import read_table
@@ -62,7 +65,7 @@ def check_stack(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: C
         return
     try:
         manifest = read_stack_manifest(store.run)
-        scored = read_table(directory / OOF, ["id", "fold"])
+        scored = read_table(directory / OOF, ["id", "fold", "part"])
     except ArtifactError as error:
         ledger.fail("stack: what is stored can be trusted", error.message)
         return
@@ -73,7 +76,7 @@ def check_stack(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: C
     _check_vouched(manifest, ledger)
     _check_origin(store, manifest, ledger)
     _check_scored(scored, truth, ledger)
-    _check_nested(store, manifest, scored, ledger)
+    _check_nested(store, manifest, scored, truth, ledger)
 
 
 def _note_gaps(manifest: dict[str, Any], ledger: CheckList) -> None:
@@ -146,16 +149,23 @@ def _check_scored(scored: pl.DataFrame, truth: pl.DataFrame, ledger: CheckList) 
 
 
 def _check_nested(
-    store: FoldStore, manifest: dict[str, Any], scored: pl.DataFrame, ledger: CheckList
+    store: FoldStore,
+    manifest: dict[str, Any],
+    scored: pl.DataFrame,
+    truth: pl.DataFrame,
+    ledger: CheckList,
 ) -> None:
     """Check that each row was scored by a stack fitted on the other folds alone."""
-    folds = list(range(store.n_splits))
+    if scored["part"].is_not_null().any():
+        _check_parts(manifest, scored, truth, ledger)
+        return
+    folds = _common_folds(store, manifest["learners"], truth)
     recorded = sorted(nested["fold"] for nested in manifest["nested"])
     name = "stack: scored by a fit of its own for each fold"
     if recorded == folds == sorted(scored["fold"].drop_nulls().unique()):
         ledger.record(name, (), "", f"{len(folds)} folds")
     else:
-        detail = f"{len(folds)} folds are in the plan, and the manifest records {len(recorded)}"
+        detail = f"{len(folds)} folds have predictions, and the manifest records {len(recorded)}"
         ledger.fail(name, detail)
     for nested in manifest["nested"]:
         fold = nested["fold"]
@@ -165,3 +175,49 @@ def _check_nested(
             ledger.record(name, (), "", f"{nested['fitted_on']} rows")
         else:
             ledger.fail(name, "the recorded rows are not those of the other folds")
+
+
+def _check_parts(
+    manifest: dict[str, Any], scored: pl.DataFrame, truth: pl.DataFrame, ledger: CheckList
+) -> None:
+    """Check the same where all rows that were scored are of one fold, which was parted.
+
+    Logits of these rows are of models that saw no row of the fold, if its own checks hold.
+    """
+    rows = scored.drop_nulls("part").join(truth.select("id", "cluster", "swap"), on="id")
+    one_fold = scored["fold"].drop_nulls().n_unique() == 1
+    in_all = scored.filter(pl.col("fold").is_not_null() & pl.col("part").is_null())["id"]
+    apart = pl.any_horizontal(
+        pl.col("part").n_unique().over(key) > 1 for key in ("cluster", "swap")
+    )
+    ledger.record(
+        "stack: scored by parts of one fold, which keep clusters together",
+        set(rows.filter(apart)["id"]) | set(in_all) | (set() if one_fold else set(rows["id"])),
+        "rows whose cluster is in two parts, or of another fold",
+        f"{len(rows)} rows in {rows['part'].n_unique()} parts",
+    )
+    recorded = sorted(nested.get("part", -1) for nested in manifest["nested"])
+    if recorded != sorted(rows["part"].unique()):
+        ledger.fail("stack: scored by a fit of its own for each part", "other parts are recorded")
+    for nested in manifest["nested"]:
+        outside = rows.filter(pl.col("part") != nested.get("part", -1))["id"].to_list()
+        name = f"stack part {nested.get('part')}: fitted on the other parts alone"
+        if ids_fingerprint(outside) == nested["ids_sha256"]:
+            ledger.record(name, (), "", f"{nested['fitted_on']} rows")
+        else:
+            ledger.fail(name, "the recorded rows are not those of the other parts")
+
+
+def _common_folds(store: FoldStore, learners: list[str], truth: pl.DataFrame) -> list[int]:
+    """Give the folds in which all learners have predictions of some row."""
+    target = truth.filter((pl.col("role") == "target") & pl.col("fold").is_not_null())
+    ids, folds = target["id"], target["fold"].to_numpy()
+    known = np.ones(len(target), dtype=bool)
+    for learner in learners:
+        found = np.zeros(len(target), dtype=bool)
+        for fold in range(store.n_splits):
+            with suppress(ArtifactError):  # the checks of its folds say what is wrong
+                logits = read_logits(store.directory(learner, fold) / OOF, ids)
+                found |= np.isfinite(logits).all(axis=1) & (folds == fold)
+        known &= found
+    return sorted({int(fold) for fold in folds[known]})

@@ -86,6 +86,7 @@ def format_options(reading: Reading) -> FormatOptions:
         tie_below=reading.tie_below,
         temperature=reading.temperature,
         score=reading.score,
+        ranking=reading.ranking,
         make_ids=reading.make_ids,
         sides=reading.sides if isinstance(reading, Source) else "auto",
     )

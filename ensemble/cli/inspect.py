@@ -270,15 +270,22 @@ def review(run: Path, quiet: bool, as_json: bool, **options: Any) -> None:
 @cli.command()
 @click.argument("submission", type=path_type)
 @click.option("--test", type=path_type, required=True, help="The test file that it answers.")
+@click.option(
+    "--config",
+    type=path_type,
+    help="Read --test as the [test] of this config or run says: columns, format, loader.",
+)
 @json_option
-def validate(submission: Path, test: Path, as_json: bool) -> None:
+def validate(submission: Path, test: Path, config: Path | None, as_json: bool) -> None:
     """Check any submission against its test file.
 
     All ids once and no other, finite numbers within [0, 1], rows that sum to 1.
     """
+    from ensemble.submission.new_rows import reading_options
     from ensemble.submission.write import validate_submission
 
-    rows = validate_submission(submission, test)
+    reading = None if config is None else reading_options(load(config))
+    rows = validate_submission(submission, test, reading)
     message = {"submission": str(submission), "rows": rows, "valid": True}
     click.echo(json.dumps(message) if as_json else f"{submission}: valid, {rows:,} rows")
 

@@ -37,6 +37,7 @@ def summary(run: Path) -> dict[str, Any]:
         "doubts": candidates.get("doubts", []),
         "rows_scored": candidates["rows_scored"],
         "rows_missing": candidates["rows_missing"],
+        "missing_by_learner": candidates.get("missing_by_learner", {}),
         "report": str(run / REPORT),
         "submission": str(run / SUBMISSION) if (run / SUBMISSION).exists() else None,
     }
@@ -69,12 +70,20 @@ def show_summary(outcome: dict[str, Any]) -> None:
     for doubt in outcome["doubts"]:
         console.print(f"warning: {doubt}", markup=False)
     if outcome["rows_missing"]:
-        console.print(
-            f"{outcome['rows_missing']:,} rows are not scored: no fold has predicted them"
-        )
+        console.print(_unscored(outcome), markup=False)
     for key in ("submission", "report"):
         if outcome[key]:
             console.print(f"{key}: {outcome[key]}", markup=False)
+
+
+def _unscored(outcome: dict[str, Any]) -> str:
+    """Say how many rows no candidate is scored on, and which learners lack how many."""
+    lacking = [
+        f"{name} has no prediction of {n:,}"
+        for name, n in outcome.get("missing_by_learner", {}).items()
+    ]
+    why = ", ".join(lacking) or "not all learners have predicted them"
+    return f"{outcome['rows_missing']:,} rows are not scored: {why}"
 
 
 def _named(item: dict[str, Any]) -> str:

@@ -55,6 +55,7 @@ class Reading(_Table):
     tie_below: Annotated[float, Field(ge=0, le=1e9)] | None = None
     temperature: Annotated[float, Field(gt=0, le=1e9)] | None = None
     score: str | None = None
+    ranking: Literal["ranks", "order"] | None = None
     make_ids: bool = False
     hub: str | None = None
     revision: str | None = None

@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ensemble.errors import LearnerError
 from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.failure import Failure
@@ -25,6 +27,7 @@ from ensemble.plugin.time_limit import can_limit, time_limit
 from ensemble.run_dir.failure_record import write_failure
 from ensemble.run_dir.layout import OOF
 from ensemble.run_dir.reporter import traceback_of
+from ensemble.run_dir.stack_files import peek_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +116,8 @@ class Attempt:
         if not fitted:
             return
         self.fitted += 1
-        self.reporter.log(f"{label_of(spec, held_out)}  fitted in {seconds:.1f} s")
+        lacks = self._lacking(spec, held_out)
+        self.reporter.log(f"{label_of(spec, held_out)}  fitted in {seconds:.1f} s{lacks}")
         if not held_out.is_pair:
             self._notify(spec, held_out, seconds)
 
@@ -169,9 +173,17 @@ class Attempt:
             },
         )
 
-    def _score(self, directory: Path, fold: int) -> float:
-        """Log loss on the held-out fold."""
+    def _lacking(self, spec: LearnerSpec, held_out: HeldOut) -> str:
+        """Say how many rows a learner that brings its predictions has none for."""
+        rows = peek_manifest(self._workspace.store.directory(spec.name, held_out))["rows"]
+        missing, due = rows.get("missing", 0), rows["held_out"]
+        return f"; {missing:,} of {due:,} rows have no prediction" if missing else ""
+
+    def _score(self, directory: Path, fold: int) -> float | None:
+        """Log loss on the rows of the held-out fold that are predicted; None where none is."""
         target = self._workspace.eval_set
         rows = target.folds == fold
         logits = read_logits(directory / OOF, target.ids.filter(rows))
-        return float(row_log_loss(target.labels[rows], softmax(logits)).mean())
+        known = np.isfinite(logits).all(axis=1)
+        losses = row_log_loss(target.labels[rows][known], softmax(logits[known]))
+        return float(losses.mean()) if known.any() else None

@@ -22,16 +22,25 @@ _SHORT_FLOATS = {"bfloat16", "float8_e4m3fn", "float8_e5m2"}
 """Types of numbers that libraries add to NumPy's own, and that float32 holds without loss."""
 
 
-def predict_validated(learner: BaseLearner, battles: pl.DataFrame, where: str) -> LogitArray:
-    """Predict battles and check what comes back: ``(n, 3)`` float32, finite."""
+def predict_validated(
+    learner: BaseLearner, battles: pl.DataFrame, where: str, *, may_lack: bool = False
+) -> LogitArray:
+    """Predict battles and check what comes back: ``(n, 3)`` float32, finite.
+
+    With ``may_lack``, a learner that brings its predictions from outside may give NaN, for whole
+    rows.
+    """
     if not len(battles):
         return np.empty((0, 3), dtype=np.float32)
     # A copy shares the data; columns that are put into it in place reach nobody else.
     logits = call_plugin("predict_logits", where, lambda: learner.predict_logits(battles.clone()))
-    return check_logits(logits, battles["id"], where)
+    may_lack = may_lack and not type(learner).trains
+    return check_logits(logits, battles["id"], where, may_lack=may_lack)
 
 
-def check_logits(logits: object, ids: pl.Series, where: str) -> LogitArray:
+def check_logits(
+    logits: object, ids: pl.Series, where: str, *, may_lack: bool = False
+) -> LogitArray:
     """Check what a learner returned.
 
     Tensors, lists and frames are taken where it is plain what is meant: a gradient is left behind,
@@ -40,7 +49,8 @@ def check_logits(logits: object, ids: pl.Series, where: str) -> LogitArray:
     Raises
     ------
     LearnerError
-        It is not an array of shape ``(len(ids), 3)`` of numbers that are finite as float32.
+        It is not an array of shape ``(len(ids), 3)`` of numbers that are finite as float32; with
+        ``may_lack``, rows of three NaN are allowed.
     """
     array = _as_array(logits, where)
     if array.shape != (len(ids), 3):
@@ -55,7 +65,8 @@ def check_logits(logits: object, ids: pl.Series, where: str) -> LogitArray:
         )
     with np.errstate(over="ignore"):
         stored: LogitArray = array.astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(stored).all(axis=1))
+    lacking = np.isnan(stored).all(axis=1) & may_lack
+    bad = np.flatnonzero(~np.isfinite(stored).all(axis=1) & ~lacking)
     if len(bad):
         examples = ", ".join(ids[int(i)] for i in bad[:3])
         raise LearnerError(
@@ -139,7 +150,7 @@ def check_same(
         They differ by more.
     """
     gap = float(np.abs(first - again).max(initial=0.0))
-    if gap > tolerance:
+    if not gap <= tolerance:  # NaN is no agreement
         raise LearnerError(
             f"predict_logits gives other logits {what}: they differ by up to {gap:.3g}",
             where=where,

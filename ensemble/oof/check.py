@@ -128,8 +128,12 @@ def _stored(workspace: Workspace, spec: LearnerSpec, fold: int | None, rows: int
     asked = workspace.test_rows() if fold is None else _held_out(workspace, fold)
     if not len(asked):
         return Finding(spec.name, what, None, "there is no row that it has predicted")
-    battles = _spread(asked, rows)
-    stored = read_logits(directory / (TEST if fold is None else OOF), battles["id"])
+    path = directory / (TEST if fold is None else OOF)
+    known = np.isfinite(read_logits(path, asked["id"])).all(axis=1)
+    if not known.any():
+        return Finding(spec.name, what, None, "there is no row that it has predicted")
+    battles = _spread(asked.filter(pl.Series(known)), rows)
+    stored = read_logits(path, battles["id"])
     where = f'learner "{spec.name}" (plugin "{spec.plugin_name}"), {what}'
     try:
         model = workspace.store.load(spec, fold)

@@ -15,10 +15,10 @@ from ensemble.oof.dependencies import check_offset, resolve_sources
 from ensemble.oof.fitting import SeedFit, pretraining
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.kept_fit import fit_key, forget_spare
-from ensemble.oof.provenance import judged_here, of_rows
+from ensemble.oof.provenance import describe_brought, judged_here, of_rows
 from ensemble.oof.rows import FoldRows
 from ensemble.oof.seeds import fit_seeds
-from ensemble.oof.store import is_complete
+from ensemble.oof.store import count_missing, is_complete
 from ensemble.oof.teachers import SoftLabels, check_fitted
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.files import source_place
@@ -108,7 +108,9 @@ class _FoldJob:
         made_by = self._fit_key()
         checkpoint = self._checkpoint_directory(made_by or self.key)
         checkpoint.mkdir(parents=True, exist_ok=True)
-        brought = judged_here(self.workspace, self.spec.make(), self.where)
+        outside = self.spec.make()
+        brought = judged_here(self.workspace, outside, self.where)
+        described = describe_brought(self.workspace, outside, self.where)
         teaching = SoftLabels(self.workspace, self.spec, self.held_out, checkpoint)
         manifest: dict[str, Any] = {}
         with atomic_directory(directory, manifest) as place:
@@ -120,6 +122,9 @@ class _FoldJob:
             pretrained = pretraining(self.spec, rows)
             write_table(place / TRAIN_IDS, _used_ids(rows, pretrained))
             manifest.update(self._manifest(rows, pretrained), **facts)
+            if described is not None:
+                manifest["brought"] = described
+                manifest["rows"]["missing"] = count_missing(place / OOF)
             if brought is not None:
                 table, told = brought
                 write_table(place / PROVENANCE, of_rows(table, rows.held_out["id"]))

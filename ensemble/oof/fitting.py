@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
+import polars as pl
 
 from ensemble.oof.calls import check_same, predict_validated
 from ensemble.oof.kept_fit import KEPT, KeptFit, seed_key
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import polars as pl
     from numpy.typing import NDArray
 
     from ensemble.oof.rows import FoldRows, TrainingRows
@@ -108,11 +108,13 @@ class SeedFit:
         self.spec.check_secrets()
         learner, seconds = self._fitted(context, kept)
         rows, clock = self.rows, time.perf_counter()
-        oof = predict_validated(learner, rows.held_out, self.where)
+        oof = predict_validated(learner, rows.held_out, self.where, may_lack=True)
         test = predict_validated(learner, rows.test, self.where)
         told = {"fit": seconds, "predict": time.perf_counter() - clock}
         tolerance = tolerance_of(learner, self.where)
-        battles, logits = (rows.held_out, oof) if len(oof) else (rows.test, test)
+        known = np.isfinite(oof).all(axis=1)
+        held_out = (rows.held_out.filter(pl.Series(known)), oof[known])
+        battles, logits = held_out if known.any() else (rows.test, test)
         probe = _Probe.of(battles, logits, tolerance)
         self._check_order(learner, probe)
         write_table(place / OOF, prediction_frame(rows.held_out["id"], oof))

@@ -18,6 +18,7 @@ from ensemble.battles.schema import labels_of, learner_view
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.calls import predict_validated
 from ensemble.oof.fold_key import fold_key
+from ensemble.oof.provenance import check_brought_folds
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.contract import resources_of, teachers_of
 from ensemble.plugin.faults import call_plugin
@@ -144,6 +145,7 @@ def _checks(
             yield lambda: learner.check_ids(target["id"].to_list())
         if hasattr(learner, "check_test_ids") and len(test):
             yield lambda: learner.check_test_ids(test["id"].to_list())
+        yield lambda: check_brought_folds(workspace, learner, spec.where)
     if hasattr(learner, "preflight"):
         battles = learner_view(pl.concat([sample(target), sample(test)]))
         context = quiet_context(workspace, spec, cache, 0)
@@ -174,8 +176,11 @@ def _place(spec: LearnerSpec, learner: BaseLearner, where: str) -> str:
 
 def _brought(workspace: Workspace, spec: LearnerSpec) -> LogitArray:
     """Ask a learner that learns nothing for its predictions of the target, ``(n, 3)``."""
-    learner, target = spec.make(), target_rows(workspace)
+    learner: Any = spec.make()
+    target = target_rows(workspace)
     few = sample(target)
+    if hasattr(learner, "check_ids"):
+        call_plugin("check_ids", spec.where, lambda: learner.check_ids(target["id"].to_list()))
     with TemporaryDirectory() as cache:
         context = quiet_context(workspace, spec, Path(cache), len(few))
         call_plugin(
@@ -183,7 +188,7 @@ def _brought(workspace: Workspace, spec: LearnerSpec) -> LogitArray:
             spec.where,
             lambda: learner.fit(learner_view(few), labels_of(few), context=context),
         )
-        return predict_validated(learner, learner_view(target), spec.where)
+        return predict_validated(learner, learner_view(target), spec.where, may_lack=True)
 
 
 def target_rows(workspace: Workspace) -> pl.DataFrame:

@@ -164,6 +164,40 @@ def judged_here(
     return table, {"training_rows": "unknown" if unproven else "recorded", "provenance": told}
 
 
+def describe_brought(
+    workspace: Workspace, learner: BaseLearner, where: str
+) -> dict[str, Any] | None:
+    """Say what predictions from outside are made of, and whether their folds are the run's.
+
+    Returns
+    -------
+    dict or None
+        What the learner's ``describe`` says, and ``folds`` of its ``check_folds``; None where it
+        trains.
+
+    Raises
+    ------
+    DataError
+        Its folds part rows of a cluster that the run holds out together.
+    """
+    if type(learner).trains:
+        return None
+    told: dict[str, Any] = {}
+    if hasattr(learner, "describe"):
+        told |= call_plugin("describe", where, lambda: dict(learner.describe()))
+    folds = check_brought_folds(workspace, learner, where)
+    return told | ({} if folds is None else {"folds": folds})
+
+
+def check_brought_folds(workspace: Workspace, learner: BaseLearner, where: str) -> str | None:
+    """Have a learner that brings predictions hold its folds against the run's, where it can."""
+    if not hasattr(learner, "check_folds"):
+        return None
+    plan = workspace.plan.frame.drop_nulls("fold").select("id", "cluster", "fold")
+    found: str | None = call_plugin("check_folds", where, lambda: learner.check_folds(plan))
+    return found
+
+
 def _other_folds(table: pl.DataFrame, workspace: Workspace) -> str:
     """Say why a stack's gain from logits of other folds cannot be bounded; empty for these folds.
 

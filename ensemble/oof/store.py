@@ -329,6 +329,17 @@ def _difference(made_by: Mapping[str, Any], spec: LearnerSpec) -> str | None:
     return None
 
 
+def count_missing(path: Path) -> int:
+    """Count the rows of a table of predictions that have none.
+
+    Parameters
+    ----------
+    path
+        ``PREDICTION_SCHEMA``; such rows are NaN.
+    """
+    return int(read_table(path, [LOGIT_COLUMNS[0]])[LOGIT_COLUMNS[0]].is_nan().sum())
+
+
 def read_held_out(path: Path, fold: int, eval_set: EvalSet) -> LogitArray:
     """Read what a fold's file predicts of its rows; the result and errors are ``fold_logits``'."""
     logits = read_logits(path, eval_set.ids)

@@ -132,7 +132,10 @@ class BaseLearner(ABC):
     One that brings its predictions from outside (``trains = False``) may define ``provenance()``,
     which is called on an instance that is not fitted, and gives a ``Provenance``: which model
     predicted each target row, and the rows that each was trained on. They are judged by the
-    run's own clusters; without it, the audit calls the learner unproven.
+    run's own clusters; without it, the audit calls the learner unproven. It may lack predictions of
+    target rows, three NaN each, but of no test row. It may define ``check_ids(ids)``,
+    ``check_test_ids(ids)`` and ``check_folds(plan)``, which raise where its rows or folds are not
+    the run's, and ``describe()``, which says as JSON what its predictions are made of.
 
     A learner whose parameter ``teachers`` names learners of the run gets their logits of its own
     training rows as ``context.teachers``. In each fold the teacher is that fold's model, which has
@@ -388,7 +391,7 @@ class Loader(Protocol):
     """Reads battles from a place that the built-in readers do not know."""
 
     def __call__(self, path: Path, **options: Any) -> pl.DataFrame:
-        """Give raw columns as the competition has them; see ``docs/files.md``."""
+        """Give raw columns as the competition has them; see ``docs/data.md``."""
         ...
 
 

@@ -35,6 +35,7 @@ _CALLED: dict[str, tuple[int, tuple[str, ...]]] = {
     "preflight": (1, ("context",)),
     "check_ids": (1, ()),
     "check_test_ids": (1, ()),
+    "check_folds": (1, ()),
     "provenance": (0, ()),
 }
 """How each method is called: the number of arguments by place, and the keywords."""
@@ -171,7 +172,13 @@ def _call_fault(kind: type, name: str, places: int, keywords: tuple[str, ...]) -
 
 def _signature_hint(name: str, first: str) -> str:
     places, keywords = _CALLED[name]
-    others = {"save": "directory", "load": "directory", "check_ids": "ids", "check_test_ids": "ids"}
+    others = {
+        "save": "directory",
+        "load": "directory",
+        "check_ids": "ids",
+        "check_test_ids": "ids",
+        "check_folds": "plan",
+    }
     shown = others.get(name, f"{first}, labels" if places > 1 else first) if places else ""
     defaults = {"sample_weight": "sample_weight=None", "groups": "groups=None"}
     named = [defaults.get(word, word) for word in keywords]

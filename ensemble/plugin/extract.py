@@ -15,20 +15,18 @@ import symtable
 import sys
 import textwrap
 from contextlib import suppress
-from pathlib import Path, PurePath
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from ensemble.plugin.attributes import set_afterwards
 from ensemble.plugin.modules import is_local, module_files
+from ensemble.plugin.written import is_plain, is_written, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAIN = "__main__"
-_SMALL = 10_000
-"""Numbers of an array that is written out."""
 _HEAD = "from __future__ import annotations\n"
 _Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -93,16 +91,21 @@ class _Gathered:
             self._define(name, value)
         elif (home := _home_of(value, name)) is not None:
             self._import(name, *home)
-        elif _is_literal(value):
-            self.parts[name] = f"{name} = {value!r}"
-        elif (spelled := _spelled(value)) is not None:
-            module, text = spelled
-            self.imports[f"_{module}"] = f"import {module} as _{module}"
-            self.parts[name] = f"{name} = _{module}.{text}"
+        elif is_written(value):
+            self.parts[name] = f"{name} = {self._written(value)}"
         else:
             raise UnportableError(
                 f"it refers to {name}, a {type(value).__name__}, which no source says"
             )
+
+    def _written(self, value: Any) -> str:
+        """Write a value down; what it takes is imported."""
+        made = None if is_plain(value) else spelled(value)
+        if made is None:
+            return repr(value)
+        module, text = made
+        self.imports[f"_{module}"] = f"import {module} as _{module}"
+        return f"_{module}.{text}"
 
     def _define(self, name: str, value: type | FunctionType) -> None:
         if "<locals>" in value.__qualname__ or value.__name__ == "<lambda>":
@@ -111,13 +114,36 @@ class _Gathered:
             self.take(value.__name__, value)
             self.parts[name] = f"{name} = {value.__name__}"
             return
-        text, used, attributes = _text_of(value)
+        text, node = _text_of(value)
+        used, attributes = _names_in(text, node)
         space = vars(sys.modules[MAIN])
         for other in sorted(used & space.keys()):
             if other != name and getattr(builtins, other, None) is not space[other]:
                 self.take(other, space[other])
                 self._take_submodules(other, space[other], attributes)
-        self.parts[name] = text
+        self.parts[name] = text + self._set_later(value, node)
+
+    def _set_later(self, value: type | FunctionType, node: _Definition) -> str:
+        """Write down the attributes that a class got after its body.
+
+        Raises
+        ------
+        UnportableError
+            One cannot be written down, or was deleted.
+        """
+        if not isinstance(value, type) or not isinstance(node, ast.ClassDef):
+            return ""
+        put, gone = set_afterwards(value, node)
+        if gone:
+            raise UnportableError(f"{value.__name__}.{gone[0]} was deleted after the class body")
+        for name, held in put.items():
+            if not is_written(held):
+                raise UnportableError(
+                    f"{value.__name__}.{name} was set after the class body, to a "
+                    f"{type(held).__name__}, which no source says: set it in the body"
+                )
+        lines = [f"\n{value.__name__}.{name} = {self._written(v)}" for name, v in put.items()]
+        return "\n" * bool(lines) + "".join(lines)
 
     def _take_submodules(self, name: str, value: Any, attributes: set[str]) -> None:
         """Import ``a.b`` too, where ``a`` is a module and the text may say ``a.b``."""
@@ -158,7 +184,7 @@ def _home_of(value: Any, name: str) -> tuple[str, str] | None:
         home: Any = sys.modules.get(module) if isinstance(module, str) else None
         if isinstance(key, str) and home is not None and vars(home).get(key) is value:
             return None if module == MAIN else (str(module), key)
-    if _is_literal(value):
+    if is_plain(value):
         return None
     named = [
         key
@@ -169,38 +195,8 @@ def _home_of(value: Any, name: str) -> tuple[str, str] | None:
     return None if best is None else (best, name)
 
 
-def _is_literal(value: Any) -> bool:
-    try:
-        again = ast.literal_eval(repr(value))
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return False
-    same: bool = again == value
-    return same and isinstance(value, type(again))
-
-
-def _spelled(value: Any) -> tuple[str, str] | None:
-    """Give the module and the expression that make a value of other types that are common."""
-    if isinstance(value, re.Pattern):
-        return "re", f"compile({value.pattern!r}, {value.flags})"
-    if isinstance(value, PurePath):
-        return "pathlib", repr(value)
-    return ("numpy", text) if (text := _numbers(value)) else None
-
-
-def _numbers(value: Any) -> str | None:
-    """Write out finite numbers of NumPy; as Python's numbers they are the same to the last bit."""
-    is_scalar = isinstance(value, np.generic)
-    if not is_scalar and type(value) is not np.ndarray:
-        return None
-    is_plain = value.dtype.kind in "biuf" and value.dtype.itemsize <= 8
-    if not is_plain or value.size > _SMALL or not np.isfinite(value).all():
-        return None
-    whole = "[()]" if is_scalar else f".reshape({value.shape})"
-    return f"array({value.tolist()!r}, {value.dtype.str!r}){whole}"
-
-
-def _text_of(value: type | FunctionType) -> tuple[str, set[str], set[str]]:
-    """Give the text of a definition, all names in it, and all attributes."""
+def _text_of(value: type | FunctionType) -> tuple[str, _Definition]:
+    """Give the text of a definition, and its tree."""
     codes = _codes_of(value)
     if not codes:
         raise UnportableError(f"{value.__name__} has no code of its own to find its source by")
@@ -220,9 +216,14 @@ def _text_of(value: type | FunctionType) -> tuple[str, set[str], set[str]]:
         ):
             raise UnportableError(f"{code.co_name} was put into {value.__name__} from elsewhere")
     text = textwrap.dedent("".join(lines[_start(node) - 1 : node.end_lineno])).rstrip()
+    return text, node
+
+
+def _names_in(text: str, node: _Definition) -> tuple[set[str], set[str]]:
+    """Give all names that a definition takes from around it, and all attributes in it."""
     attributes = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
-    tables = symtable.symtable(text, value.__name__, "exec")
-    return text, set(_global_names(tables)) | set(_annotated(node)), attributes
+    tables = symtable.symtable(text, node.name, "exec")
+    return set(_global_names(tables)) | set(_annotated(node)), attributes
 
 
 def _global_names(scope: symtable.SymbolTable) -> Iterator[str]:

@@ -179,6 +179,8 @@ def plain(value: Any) -> Any:
 def _anchored(value: Any, anchor: pathlib.Path | None, choices: tuple[Any, ...]) -> Any:
     if {pathlib.Path, str} <= set(choices) and isinstance(value, pathlib.Path | str):
         return _path_or_name(pathlib.Path(value), anchor or pathlib.Path())
+    if isinstance(value, list):
+        return [_anchored(item, anchor, ()) for item in value]
     return anchor / value if anchor and isinstance(value, pathlib.Path) else value
 
 

@@ -76,8 +76,14 @@ def _about_learners(report: Report) -> Iterator[str]:
 
 def _missing_rows(learner: Learner) -> str:
     planned = "" if learner.folds_planned is None else f" of {learner.folds_planned}"
+    done = len(learner.folds_done)
+    if done == learner.folds_planned:  # it brings its predictions, and has not all
+        return (
+            f"Learner {learner.name} has no prediction of {learner.rows_missing:,} target rows; "
+            "they are in none of its scores."
+        )
     return (
-        f"Learner {learner.name}: {len(learner.folds_done)}{planned} folds are complete; "
+        f"Learner {learner.name}: {done}{planned} folds are complete; "
         f"{learner.rows_missing:,} target rows have no prediction and are in none of its scores."
     )
 

@@ -23,6 +23,7 @@ class Rows(Record):
     held_out: int | None = None
     pretrain: int | None = None
     test: int | None = None
+    missing: int = 0
 
 
 class Weights(Record):
@@ -64,6 +65,7 @@ class FitManifest(Record):
     training_rows: str | None = None
     plugin_source: str | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
+    brought: dict[str, Any] = Field(default_factory=dict)
     pretrain: str | None = None
     rows: Rows = Rows()
     sources: dict[str, UsedSource] = Field(default_factory=dict)

@@ -114,6 +114,7 @@ class Candidates(Record):
     learners: tuple[Scored, ...] = ()
     rows_scored: int | None = None
     rows_missing: int | None = None
+    missing_by_learner: dict[str, int] = Field(default_factory=dict)
     clusters: int | None = None
     resamples: int | None = None
     class_prior: float | None = None

@@ -72,7 +72,7 @@ def make_verdict(
         scored = tries.read(data.ids) | scored
     metas = sum(one.kind == META_LEARNER for one in scored)
     flattered = stratification_optimism(
-        data.labels, data.clusters, data.folds, data.sources, seed=seed
+        data.labels, data.clusters, data.outer, data.sources, seed=seed
     )
     verdict = decide(
         candidates,
@@ -103,7 +103,7 @@ def _leakage(
     if not tested or all(candidate.simple for candidate in candidates):
         return None
     return find_leakage(
-        data.meta, data.labels, data.folds, data.clusters, tested, seed=seed, threads=threads
+        data.meta, data.labels, data.outer, data.clusters, tested, seed=seed, threads=threads
     )
 
 

@@ -39,6 +39,9 @@ class StackData:
     seed_logits
         For learners with several seeds the OOF logits of each, ``(n_seeds, n, 3)``; their mean is
         what ``meta`` holds.
+    parts
+        ``(n,)`` where all rows are of one fold: the part of it that scores each row, see
+        ``in_parts``. None where folds do.
     """
 
     ids: list[str]
@@ -50,6 +53,12 @@ class StackData:
     nested_logits: Mapping[int, LogitArray] = field(default_factory=dict)
     nested_learners: tuple[str, ...] = ()
     seed_logits: Mapping[str, LogitArray] = field(default_factory=dict)
+    parts: IntArray | None = None
+
+    @property
+    def outer(self) -> IntArray:
+        """What candidates are held out by, ``(n,)``: folds, or parts of the only one."""
+        return self.folds if self.parts is None else self.parts
 
     def fitting_meta(self, fold: int) -> MetaFeatures:
         """Give what candidates are fitted on for one outer fold; of use are its other rows alone.
@@ -77,4 +86,5 @@ class StackData:
             {fold: logits[rows] for fold, logits in self.nested_logits.items()},
             self.nested_learners,
             {name: logits[:, rows] for name, logits in self.seed_logits.items()},
+            None if self.parts is None else self.parts[rows],
         )

@@ -25,12 +25,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ensemble.plugin.base import FloatArray, MetaLearner
+    from ensemble.plugin.base import FloatArray, IntArray, MetaLearner
     from ensemble.stacking.candidates import Candidate
     from ensemble.stacking.data import StackData
 
-OOF_SCHEMA: dict[str, pl.DataType] = {**PROBABILITY_SCHEMA, "fold": pl.Int32()}
-"""``stack/oof.parquet``: ``fold`` is the outer fold that predicted the row, null where none did."""
+OOF_SCHEMA: dict[str, pl.DataType] = {
+    **PROBABILITY_SCHEMA,
+    "fold": pl.Int32(),
+    "part": pl.Int32(),
+}
+"""``stack/oof.parquet``: ``fold`` is the outer fold that predicted the row, null where none did.
+
+``part`` is null but where all rows that were scored are of one fold: the part of it that was held
+out.
+"""
 
 
 @dataclass(frozen=True)
@@ -78,18 +86,25 @@ def nested_record(data: StackData) -> list[dict[str, Any]]:
     -------
     list of dict
         ``fold``, ``fitted_on`` (a number of rows), ``ids_sha256``, and ``exact``: the learners
-        whose logits on these rows come from models that saw no row of the fold.
+        whose logits on these rows come from models that saw no row of the fold. Where all rows are
+        of one fold, ``part`` says which part of it is held out.
     """
     ids = np.array(data.ids, dtype=object)
     return [
         {
-            "fold": number,
+            **_held_out(data, number),
             "fitted_on": int(rows.sum()),
             "ids_sha256": ids_fingerprint(ids[rows].tolist()),
             "exact": list(data.nested_learners),
         }
-        for number, rows, _ in outer_folds(data.folds)
+        for number, rows, _ in outer_folds(data.outer)
     ]
+
+
+def _held_out(data: StackData, number: int) -> dict[str, int]:
+    if data.parts is None:
+        return {"fold": number}
+    return {"fold": int(data.folds[0]), "part": number}
 
 
 def score_tables(
@@ -151,6 +166,7 @@ def write_predictions(
     directory: Path,
     data: StackData,
     rows: NDArray[np.bool_],
+    parts: IntArray | None,
     scored: Sequence[ScoredCandidate],
     chosen: str,
 ) -> None:
@@ -164,18 +180,23 @@ def write_predictions(
         All ``n`` target rows.
     rows
         ``(n,)`` mask of those that were scored.
+    parts
+        The part of their fold that each of these was scored in; None where folds are.
     scored
         The candidates.
     chosen
         Name of the chosen one.
     """
     fold = pl.select(pl.when(pl.Series(rows)).then(pl.Series(data.folds))).to_series()
+    part = np.full(len(rows), -1)
+    part[rows] = -1 if parts is None else parts
     frames = {}
     for one in scored:
         values = np.full((len(rows), 3), np.nan)
         values[rows] = one.probabilities
         columns = dict(zip(CLASSES, values.T, strict=True))
-        frame = pl.DataFrame({"id": data.ids, **columns, "fold": fold}, OOF_SCHEMA)
+        frame = pl.DataFrame({"id": data.ids, **columns, "fold": fold, "part": part}, OOF_SCHEMA)
+        frame = frame.with_columns(pl.col("part").replace(-1, None))
         frames[one.candidate.name] = frame
     write_table(directory / OOF, frames[chosen])
     every = [f.select(pl.lit(name).alias("candidate"), pl.all()) for name, f in frames.items()]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ensemble.errors import ArtifactError
 from ensemble.evaluation.losses import class_prior_losses, row_log_loss, softmax
 from ensemble.stacking.assemble import check_folds
@@ -76,7 +78,8 @@ class _Scorer:
         logits = self.workspace.store.oof(spec.name, self.workspace.eval_set)
         if spec.name in outside_learners([spec]):
             refuse_labels(spec.name, logits, self.labels)
-        doubts = list(doubts_about(spec.name, logits, self.labels, self.prior))
+        known = np.isfinite(logits).all(axis=1)
+        doubts = doubts_about(spec.name, logits[known], self.labels[known], self.prior)
         return row_log_loss(self.labels, softmax(logits)), doubts
 
 

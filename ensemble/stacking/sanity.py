@@ -31,7 +31,7 @@ def refuse_labels(name: str, logits: LogitArray, labels: FloatArray) -> None:
     name
         Of the learner.
     logits
-        ``(n, 3)``.
+        ``(n, 3)``; rows of NaN are left out.
     labels
         ``(n, 3)`` distributions.
 
@@ -40,7 +40,7 @@ def refuse_labels(name: str, logits: LogitArray, labels: FloatArray) -> None:
     DataError
         Hardly a row differs from its label.
     """
-    sure = labels.max(axis=1) > _SURE
+    sure = (labels.max(axis=1) > _SURE) & np.isfinite(logits).all(axis=1)
     if sure.sum() < _FEWEST_ROWS:
         return
     found = softmax(logits[sure])

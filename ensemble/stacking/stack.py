@@ -43,6 +43,7 @@ from ensemble.stacking.outputs import (
     score_tables,
     write_predictions,
 )
+from ensemble.stacking.parts import in_parts
 from ensemble.stacking.sanity import doubts_about
 from ensemble.stacking.seed_spread import seed_replicates
 from ensemble.stacking.verdict import AUTO
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     from ensemble.stacking.tries import TryStore
 
 
-VERSION = 6
+VERSION = 7
 """Raise it when the same logits come to give other candidates, scores or verdicts."""
 
 
@@ -131,6 +132,8 @@ def run_stack(
         raise unknown_name("candidate", choose, [AUTO, *names])
     rows = _predicted_rows(data)
     scored_data = data.take(rows)
+    if len(np.unique(data.folds)) > 1:
+        scored_data = in_parts(scored_data, seed)
     tell = progress or (lambda _done, _message: None)
     scored, replicates = [], seed_replicates(scored_data, seed)
     failures = list(failed)
@@ -157,7 +160,7 @@ def run_stack(
         threads=threads,
     )
     tables = score_tables(scored, scored_data, **bootstrap)
-    prior = class_prior_losses(scored_data.labels, scored_data.folds).mean()
+    prior = class_prior_losses(scored_data.labels, scored_data.outer).mean()
     doubts = [
         doubt
         for i, name in enumerate(scored_data.meta.learners)
@@ -171,6 +174,7 @@ def run_stack(
     tables |= {
         "rows_scored": len(scored_data.ids),
         "rows_missing": len(data.ids) - len(scored_data.ids),
+        "missing_by_learner": _missing_by_learner(data),
         "clusters": verdict["clusters"],
         "resamples": resamples,
         "class_prior": float(prior),
@@ -183,7 +187,7 @@ def run_stack(
         stored["failed"] = [one.to_json() for one in failures]
     with atomic_directory(directory, stored) as path:
         write_stack_tables(path, verdict, tables)
-        write_predictions(path, data, rows, scored, verdict["chosen"])
+        write_predictions(path, data, rows, scored_data.parts, scored, verdict["chosen"])
         for one in scored:
             made, place = one.candidate, path / MODEL / one.candidate.name
             save_validated(made.where, made.make, one.model, place, scored_data.meta)
@@ -278,6 +282,12 @@ def _predicted_rows(data: StackData) -> NDArray[np.bool_]:
     return rows
 
 
+def _missing_by_learner(data: StackData) -> dict[str, int]:
+    """Count the rows that each learner has no prediction of; those that lack none are left out."""
+    counts = np.isnan(data.meta.logits).any(axis=2).sum(axis=0).tolist()
+    return {name: n for name, n in zip(data.meta.learners, counts, strict=True) if n}
+
+
 def _gaps(
     scored: Sequence[ScoredCandidate], data: StackData, exact: FloatArray, bootstrap: dict[str, int]
 ) -> dict[str, dict[str, Any]]:
@@ -338,7 +348,7 @@ def _score(
             {candidate.name: candidate.make},
             data.meta,
             data.labels,
-            data.folds,
+            data.outer,
             data.clusters,
             seed=seed,
             threads=threads,

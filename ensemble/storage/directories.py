@@ -7,7 +7,9 @@ place. Complete means: the manifest is there and its hashes hold.
 from __future__ import annotations
 
 import errno
+import glob
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ArtifactError
@@ -29,7 +31,6 @@ from ensemble.storage.json_files import read_checksummed, write_checksummed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
 MANIFEST = "manifest.json"
 
@@ -69,7 +70,7 @@ def hash_dependency(path: Path) -> str:
     """Name what lies at a path by its content, 64 hex digits.
 
     A file counts by its bytes. A directory of artifacts, such as a learner of another run, counts
-    by their manifests, which hold the hashes of all else.
+    by their manifests, which hold the hashes of all else. A pattern counts by the files that match.
 
     Raises
     ------
@@ -77,6 +78,9 @@ def hash_dependency(path: Path) -> str:
         There is nothing, or it cannot be read.
     """
     if not path.is_dir():
+        matching = [] if path.exists() else sorted(glob.glob(str(path)))  # noqa: PTH207
+        if matching:
+            return fingerprint({Path(name).name: hash_file(Path(name)) for name in matching})
         return hash_file(path)
     found = sorted(path.glob(f"*/{MANIFEST}"))
     if not found:

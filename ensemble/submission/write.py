@@ -16,6 +16,7 @@ from ensemble.battles.files.raw import BadRow, reading, refuse_bad_rows
 from ensemble.battles.files.read import read_chunks
 from ensemble.battles.loading import load_battles
 from ensemble.battles.schema import TEST_ROLE, TEST_SOURCE
+from ensemble.battles.source_files import load_source
 from ensemble.battles.turns import BadCell, id_of
 from ensemble.errors import DataError
 from ensemble.plugin.base import CLASSES
@@ -32,6 +33,8 @@ from ensemble.submission.checks import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from ensemble.config.settings import Reading
 
 _ROWS_HINT = "every row needs as many fields as the header, and numbers for probabilities"
 
@@ -125,19 +128,23 @@ def read_submission(path: Path) -> pl.DataFrame:
     return numbers
 
 
-def read_test_ids(path: Path) -> list[str]:
+def read_test_ids(path: Path, reading_as: Reading | None = None) -> list[str]:
     """Read the ids of a test file, in its order; texts are looked at only where ids are not there.
 
     Parameters
     ----------
     path
         A file of one kind of table that sources have.
+    reading_as
+        The ``[test]`` of a config, which says how the file is read; None lets its columns tell.
 
     Raises
     ------
     DataError
         The file cannot be read, an id is empty, or one in a column ``id`` occurs more than once.
     """
+    if reading_as is not None:
+        return load_source(reading_as, TEST_SOURCE, TEST_ROLE, path).battles["id"].to_list()
     _check_is_file(path)
     found: list[str] = []
     bad: list[BadRow] = []
@@ -175,7 +182,7 @@ def _made_ids(path: Path) -> list[str]:
     )
 
 
-def validate_submission(path: Path, test_path: Path) -> int:
+def validate_submission(path: Path, test_path: Path, reading_as: Reading | None = None) -> int:
     """Check any submission file against a test file.
 
     Parameters
@@ -184,6 +191,8 @@ def validate_submission(path: Path, test_path: Path) -> int:
         The submission, CSV.
     test_path
         The test file: CSV, Parquet or JSON Lines.
+    reading_as
+        As in ``read_test_ids``.
 
     Returns
     -------
@@ -195,7 +204,7 @@ def validate_submission(path: Path, test_path: Path) -> int:
     DataError
         One of the files cannot be read, or the submission is not valid.
     """
-    test_ids = read_test_ids(test_path)
+    test_ids = read_test_ids(test_path, reading_as)
     submission = read_submission(path)
     refuse_problems(submission_problems(submission, test_ids), where=str(path))
     return submission.height

@@ -140,7 +140,7 @@ def table(trial: LoaderTrial) -> dict[str, Any]:
     if not isinstance(found, pl.DataFrame):
         raise trial.fault(
             f"it returned {type(found).__name__}, not a polars DataFrame",
-            "return raw columns as docs/files.md lists them",
+            "return raw columns as docs/data.md lists them",
         )
     if "id" in found.columns and found["id"].dtype.is_float():
         raise trial.fault(
@@ -175,7 +175,7 @@ def _loaded(trial: LoaderTrial) -> Loaded:
         raise PluginError(
             f"the toolkit does not take what it gives: {error.message}",
             where=trial.where,
-            hint=error.hint or "docs/files.md lists the columns",
+            hint=error.hint or "docs/data.md lists the columns",
         ) from error
 
 

@@ -21,7 +21,7 @@ from ensemble.plugin.provenance import Provenance
 from ensemble.run_dir.layout import LEARNERS, PROVENANCE, TRAIN_IDS
 from ensemble.run_dir.tables import read_table
 from ensemble.storage.directories import hash_dependency
-from ensemble_plugins.prediction_files import some_ids
+from ensemble_plugins.prediction_checks import some_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -6,16 +6,16 @@ unproven. Another run has recorded it, and this run's audit judges it by its own
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import polars as pl
 
 from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
-from ensemble.errors import ArtifactError, DataError, LearnerError, nearest
+from ensemble.errors import ArtifactError, LearnerError, nearest
 from ensemble.plugin.base import BaseLearner
 from ensemble.storage.atomic import atomic_path
+from ensemble_plugins.brought_files import BroughtFiles
 from ensemble_plugins.other_run import (
     STORED_SCHEMA,
     check_same_texts,
@@ -23,16 +23,12 @@ from ensemble_plugins.other_run import (
     learner_directory,
     read_other,
 )
-from ensemble_plugins.prediction_files import (
-    KIND_COLUMNS,
-    Kind,
-    check_same_ids,
-    read_predictions,
-    some_ids,
-)
+from ensemble_plugins.prediction_checks import some_ids
+from ensemble_plugins.prediction_files import KIND_COLUMNS, FileForm, Kind, check_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
     from ensemble.plugin.provenance import Provenance
@@ -55,17 +51,34 @@ class Precomputed(BaseLearner):
     A row that has the id of a target battle gets that battle's prediction; a saved run refuses
     such rows where they are new. What comes from another run is given for the same texts alone.
 
+    Files may be partial, as of one fold of several: target rows that they lack are NaN, and are
+    counted; no candidate is scored on them. Test rows must all be there.
+
     Parameters
     ----------
     oof
-        CSV or Parquet file with a column ``id`` and a row for each target battle, each predicted
-        by a model that saw neither the row nor its cluster.
+        Predictions of target rows, each by a model that saw neither the row nor its cluster: a
+        file, a pattern (``"oof-fold*.csv"``) or a list, such as one a fold or one a seed. A table
+        of any kind that battles can come in, with a column ``id``; or ``.npy`` or ``.npz``, an
+        array (rows, 3) in the order A, B, tie. A row that is in several files gets their mean. A
+        column ``fold`` is held against the run's folds.
     test
         The same for the test rows; None where there are none.
     kind
         ``"logits"``: columns ``logit_a``, ``logit_b``, ``logit_tie``. ``"probabilities"``: columns
         ``winner_model_a``, ``winner_model_b``, ``winner_tie``, whose rows sum to 1 within 0.001;
-        their logits are ``log(max(p, LEAST_PROBABILITY))``. Other columns are ignored.
+        their logits are ``log(max(p, LEAST_PROBABILITY))``. None: the names of the columns tell,
+        and of an array its values. Other columns are ignored.
+    columns
+        Our name to the file's where it has another: ``{ id = "key", winner_model_a = "p_a" }``.
+    ids
+        For arrays without ids: a file with the id of each row of ``oof``, in their order; an array,
+        a text file of one id a line, or a table with a column ``id``. A list has one for each file.
+    test_ids
+        The same for ``test``.
+    average
+        What is averaged of rows that are in several files: ``"logits"``, as folds and seeds of
+        fitted learners are, or ``"probabilities"``.
     run
         Directory of another run, in place of files: its learner's out-of-fold and test logits are
         taken, and the rows that each of its models was trained on. Its folds may differ.
@@ -73,34 +86,50 @@ class Precomputed(BaseLearner):
         Name of the learner in that run.
     """
 
-    version = "2"
+    version = "3"
     trains = False
 
     def __init__(
         self,
         *,
-        oof: Path | None = None,
-        test: Path | None = None,
-        kind: Kind = "logits",
+        oof: Path | list[Path] | None = None,
+        test: Path | list[Path] | None = None,
+        kind: Kind | None = None,
+        columns: dict[str, str] | None = None,
+        ids: Path | list[Path] | None = None,
+        test_ids: Path | list[Path] | None = None,
+        average: Kind = "logits",
         run: Path | None = None,
         learner: str | None = None,
     ) -> None:
-        if kind not in KIND_COLUMNS:
-            raise ValueError(f'unknown kind "{kind}": {nearest(kind, KIND_COLUMNS)}')
+        for name in filter(None, (kind, average)):
+            if name not in KIND_COLUMNS:
+                raise ValueError(f'unknown kind "{name}": {nearest(name, KIND_COLUMNS)}')
         if (oof is None) == (run is None):
             raise ValueError(
                 "give either `oof`, a file of predictions, or `run`, another run's directory"
             )
         if (run is None) != (learner is None):
             raise ValueError("`run` and `learner` go together: name a learner of the other run")
-        if run is not None and (test is not None or kind != "logits"):
-            raise ValueError("`test` and `kind` are for files: `run` has the test logits too")
+        if run is not None and (test or kind or columns or ids or test_ids or average != "logits"):
+            raise ValueError(
+                "`test`, `kind`, `columns`, `ids`, `test_ids` and `average` are for files: `run` "
+                "has the test logits too"
+            )
+        check_columns(columns or {})
+        if test_ids is not None and test is None:
+            raise ValueError("`test_ids` is for the file of `test`, and none is given")
         self.oof = oof
         self.test = test
         self.kind = kind
+        self.columns = columns
+        self.ids = ids
+        self.test_ids = test_ids
+        self.average = average
         self.run = run
         self.learner = learner
         self._table: pl.DataFrame | None = None
+        self._targets: list[str] = []
 
     def fit(
         self,
@@ -118,7 +147,7 @@ class Precomputed(BaseLearner):
         DataError
             A file is missing or wrong, or an id is in both.
         """
-        self._table = self._read_all()
+        self._table = self._with_missing(self._read_all())
         return self
 
     def dependencies(self) -> Mapping[str, Any]:
@@ -126,7 +155,7 @@ class Precomputed(BaseLearner):
         if self.run is not None and self.learner is not None:
             place = learner_directory(self.run, self.learner)
             return {"run": place} | ({"models": "refit"} if is_refitted(self.run) else {})
-        return {"oof": self.oof, "test": self.test}
+        return self._files().dependencies()
 
     def provenance(self) -> Provenance | None:
         """Give the rows that the other run's models were trained on; None for files."""
@@ -134,33 +163,56 @@ class Precomputed(BaseLearner):
         return None if other is None else other.provenance
 
     def check_ids(self, expected_ids: Sequence[str]) -> None:
-        """Refuse an OOF file whose ids are not exactly the target's.
+        """Refuse OOF files with ids that are not the target's; files may lack some of the target.
 
         Raises
         ------
         DataError
-            Ids are missing or foreign; some are named, all are counted.
+            Ids are foreign, or none is the target's; of another run, ids are missing. Some are
+            named, all are counted.
         """
         if (other := self._other()) is not None:
             other.check_ids(other.oof, expected_ids, "target")
-        elif self.oof is not None:
-            check_same_ids(self._read(self.oof), expected_ids, self.oof)
+        else:
+            self._files().check_ids(expected_ids)
+            self._targets = list(expected_ids)
 
     def check_test_ids(self, expected_ids: Sequence[str]) -> None:
         """Refuse a test file whose ids are not exactly the test set's, as ``check_ids``."""
         if (other := self._other()) is not None:
             other.check_ids(other.test, expected_ids, "test")
-            return
-        if self.test is None:
-            raise DataError(
-                f"{len(expected_ids)} test rows have no predictions: no test file is given",
-                where='parameter "test" of the precomputed learner',
-                hint="give `test =` a file with the predictions of the test rows",
-            )
-        check_same_ids(self._read(self.test), expected_ids, self.test)
+        else:
+            self._files().check_test_ids(expected_ids)
+
+    def check_folds(self, plan: pl.DataFrame) -> str | None:
+        """Hold the folds that files name against the run's.
+
+        Parameters
+        ----------
+        plan
+            ``id``, ``cluster`` and ``fold`` of the target rows.
+
+        Returns
+        -------
+        str or None
+            Whether they part the rows as the run's folds do; None where no file names folds.
+
+        Raises
+        ------
+        DataError
+            Rows of a cluster that the run holds out together are in several folds of the files: a
+            model has predicted rows whose like it was trained on.
+        """
+        return None if self.run is not None else self._files().check_folds(plan)
+
+    def describe(self) -> dict[str, Any]:
+        """Count files, and rows by the number of files that have them."""
+        return {} if self.run is not None else self._files().describe()
 
     def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
         """Give the stored logits ``(n, 3)`` of the battles' ids, in their order.
+
+        Target rows that the files lack are NaN.
 
         Raises
         ------
@@ -204,27 +256,27 @@ class Precomputed(BaseLearner):
         return self
 
     def _places(self) -> str:
-        paths = (self.oof, self.test, self.run)
-        return " and ".join(str(path) for path in paths if path is not None)
+        return self._files().places if self.run is None else str(self.run)
 
     def _other(self) -> OtherLearner | None:
         if self.run is None or self.learner is None:
             return None
         return read_other(self.run, self.learner)
 
+    def _files(self) -> BroughtFiles:
+        form = FileForm(self.kind, self.columns or {}, self.average)
+        return BroughtFiles(self.oof, self.test, self.ids, self.test_ids, form)
+
     def _read_all(self) -> pl.DataFrame:
         """Read target and test rows into one table of logits."""
         if (other := self._other()) is not None:
             return pl.concat([other.oof, other.test])
-        tables = [self._read(path) for path in (self.oof, self.test) if path is not None]
-        table = pl.concat(tables)
-        if (twice := table.filter(pl.col("id").is_duplicated())["id"]).len():
-            raise DataError(
-                f"ids stand in both files: {some_ids(twice.unique(maintain_order=True).to_list())}",
-                where=self._places(),
-                hint="a row is either a target row or a test row: remove it from one file",
-            )
-        return table
+        return self._files().read_all()
 
-    def _read(self, path: Path) -> pl.DataFrame:
-        return read_predictions(Path(path), self.kind)
+    def _with_missing(self, table: pl.DataFrame) -> pl.DataFrame:
+        """Add the target rows that are not predicted, as NaN: a row that is unknown is neither."""
+        known = table["id"].implode()
+        ids = pl.Series("id", self._targets, dtype=pl.String)
+        missing = ids.filter(~ids.is_in(known)).to_frame()
+        nan = missing.with_columns(pl.lit(float("nan")).alias(name) for name in LOGIT_COLUMNS)
+        return pl.concat([table, nan.cast(pl.Schema(PREDICTION_SCHEMA))]) if len(missing) else table

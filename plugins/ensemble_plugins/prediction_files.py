@@ -1,196 +1,252 @@
-"""Files of predictions that were made elsewhere: read, checked, turned into logits."""
+"""Files of predictions that were made elsewhere: read, checked, turned into logits, averaged."""
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import polars as pl
 
-from ensemble.battles.files.refused import check_file_kind
-from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
-from ensemble.errors import DataError
+from ensemble.battles.files.paths import files_of
+from ensemble.battles.schema import LOGIT_COLUMNS
+from ensemble.errors import DataError, nearest
 from ensemble.plugin.base import CLASSES
+from ensemble_plugins.prediction_arrays import ARRAYS, read_arrays
+from ensemble_plugins.prediction_checks import (
+    as_numbers,
+    check_distributions,
+    check_finite,
+    check_ids,
+    recognized_kind,
+    refuse_probabilities,
+)
+from ensemble_plugins.prediction_means import LEAST_PROBABILITY, averaged
+from ensemble_plugins.prediction_tables import columns_of, missing_columns, read_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
 Kind = Literal["logits", "probabilities"]
 
 KIND_COLUMNS: dict[Kind, tuple[str, ...]] = {"logits": LOGIT_COLUMNS, "probabilities": CLASSES}
 """The columns that a kind of file has, beside ``id``."""
-LEAST_PROBABILITY = 1e-6
-"""Probabilities below it count as this much when they are turned into logits."""
-
-_SUM_TOLERANCE = 1e-3 + 1e-9
-_SHOWN = 5
-_FLOAT = r"^-?\d+\.0$"
-_SHOWN_COLUMNS = 20
+FOLD = "fold"
+MAPPED = ("id", FOLD, *LOGIT_COLUMNS, *CLASSES)
+"""What ``columns`` may say the name of."""
 
 
-def read_predictions(path: Path, kind: Kind) -> pl.DataFrame:
-    """Read a CSV or Parquet file of predictions as ``PREDICTION_SCHEMA``.
+@dataclass(frozen=True)
+class FileForm:
+    """How files of predictions are to be read.
+
+    Parameters
+    ----------
+    kind
+        What the values are; None lets names of columns and the values themselves tell.
+    columns
+        Our name to the file's.
+    average
+        What is averaged where several files have a row.
+    """
+
+    kind: Kind | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    average: Kind = "logits"
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What some files say together.
+
+    Parameters
+    ----------
+    table
+        ``TABLE_SCHEMA``, one row an id.
+    folds
+        ``part``, ``id``, ``fold``: the folds that the files name. Rows of one part were dealt to
+        folds together: all files where no row is in two of them, else one file each.
+    files
+        How many there are.
+    """
+
+    table: pl.DataFrame
+    folds: pl.DataFrame
+    files: int
+
+
+def read_predictions(
+    path: Path | Sequence[Path], form: FileForm, ids: Path | Sequence[Path] | None = None
+) -> Predictions:
+    """Read files of predictions; those of the same row are averaged by id.
 
     Parameters
     ----------
     path
-        The file; the end of its name says which kind of file it is.
-    kind
-        What its columns hold; probabilities become ``log(max(p, LEAST_PROBABILITY))``.
+        A file, a pattern, or a list of both; a table of any kind that battles can come in, ``.npy``
+        or ``.npz``.
+    form
+        What they hold; probabilities become ``log(max(p, LEAST_PROBABILITY))``.
+    ids
+        Of arrays without ids: a file for all of them, or one for each.
 
     Raises
     ------
     DataError
-        The file cannot be read, a column is missing or not numeric, an id is missing or there
-        twice, a value is not finite, or probabilities are no distribution.
+        A file cannot be read, a column is missing or not numeric, an id is missing or twice in a
+        file, a value is not finite, probabilities are no distribution, or nothing tells whether
+        values are logits or probabilities.
     """
-    columns = KIND_COLUMNS[kind]
-    raw = _read_file(path, columns)
-    table = raw.select(pl.col("id").cast(pl.String), *_as_numbers(raw, columns, path))
-    _check_ids(table["id"], path)
-    _check_finite(table, columns, path)
-    if kind == "logits":
-        _refuse_probabilities(table, columns, path)
-    else:
-        _check_distributions(table, columns, path)
-        table = table.with_columns(pl.col(columns).clip(lower_bound=LEAST_PROBABILITY).log())
-    logits = table.rename(dict(zip(columns, LOGIT_COLUMNS, strict=True)))
-    return logits.cast(pl.Schema(PREDICTION_SCHEMA))
-
-
-def check_same_ids(table: pl.DataFrame, expected_ids: Sequence[str], path: Path) -> None:
-    """Refuse predictions whose ids are not exactly the expected ones.
-
-    Raises
-    ------
-    DataError
-        Ids are missing or foreign; some are named, all are counted.
-    """
-    given, expected = table["id"], pl.Series("id", expected_ids, dtype=pl.String)
-    missing = expected.filter(~expected.is_in(given.implode())).to_list()
-    foreign = given.filter(~given.is_in(expected.implode())).to_list()
-    faults = [
-        f"{what} {some_ids(ids)}"
-        for what, ids in (("missing", missing), ("foreign", foreign))
-        if ids
+    files = prediction_paths(path)
+    named = _ids_of(files, ids)
+    tables = [_read(file, form, named.get(file)) for file in files]
+    repeated = len(files) > 1 and pl.concat(t["id"] for t in tables).is_duplicated().any()
+    folds = [
+        table.select(pl.lit(part if repeated else 0).alias("part"), "id", FOLD)
+        for part, table in enumerate(tables)
     ]
-    if faults:
-        if given.str.contains(_FLOAT).all() and not expected.str.contains(_FLOAT).any():
-            raise DataError(
-                f'the ids of the predictions are floats: "{given[0]}"; {"; ".join(faults)}',
-                where=str(path),
-                hint="write them as the battles have them",
-            )
-        raise DataError(
-            f"the ids of the predictions are not those of the run: {'; '.join(faults)}",
-            where=str(path),
-            hint="give exactly one row for each id, spelled as in the battles",
-        )
+    return Predictions(
+        averaged(tables, form.average), pl.concat(folds).drop_nulls(FOLD), len(files)
+    )
 
 
-def some_ids(ids: Sequence[str]) -> str:
-    """Name the first few ids and count them all."""
-    shown = ", ".join(repr(name) for name in ids[:_SHOWN])
-    return f"{shown}{', …' if len(ids) > _SHOWN else ''} ({len(ids)})"
+def prediction_paths(path: Path | Sequence[Path]) -> tuple[Path, ...]:
+    """List the files that are meant, each once.
 
-
-def _read_file(path: Path, columns: Sequence[str]) -> pl.DataFrame:
-    """Read the columns that are needed, as they are spelled, and leave the rest."""
-    check_file_kind(path)
-    form = path.suffix.lower()
-    if form not in (".csv", ".parquet"):
-        raise DataError(
-            f'predictions are read from .csv and .parquet, not "{path.suffix}"', where=str(path)
-        )
-    wanted = ["id", *columns]
-    try:
-        with path.open("rb") as file:
-            # No type is guessed: an id keeps its zeros, and a late fraction is a number.
-            read = partial(pl.read_csv, infer_schema=False) if form == ".csv" else pl.read_parquet
-            raw = read(file)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        what = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise DataError(f"predictions cannot be read: {what}", where=str(path)) from error
-    _check_columns(raw, columns, path)
-    return raw.select(wanted)
-
-
-def _check_columns(table: pl.DataFrame, columns: Sequence[str], path: Path) -> None:
-    absent = [name for name in ("id", *columns) if name not in table.columns]
-    if absent:
-        shown = ", ".join(table.columns[:_SHOWN_COLUMNS])
-        more = f" and {table.width - _SHOWN_COLUMNS:,} more" * (table.width > _SHOWN_COLUMNS)
-        raise DataError(
-            f"columns are missing: {', '.join(absent)}",
-            where=str(path),
-            hint=f'there are: {shown}{more}; `kind` says which are read: "logits" '
-            f'{", ".join(LOGIT_COLUMNS)}, "probabilities" {", ".join(CLASSES)}',
-        )
-
-
-def _as_numbers(table: pl.DataFrame, columns: Sequence[str], path: Path) -> list[pl.Series]:
-    return [_numbers(table[name], table["id"], path) for name in columns]
-
-
-def _numbers(cells: pl.Series, ids: pl.Series, path: Path) -> pl.Series:
-    if cells.dtype == pl.String:
-        typed = cells.str.strip_chars()
-        found = typed.cast(pl.Float64, strict=False)
-        broken = found.is_null() & typed.is_not_null() & (typed != "")
-        if broken.any():
-            at = broken.arg_true()[0]
-            raise DataError(
-                f'column "{cells.name}" holds String, not numbers: "{cells[at]:.40}"',
-                where=f"{path}, id {ids[at]}",
-            )
-        return found
-    if not cells.dtype.is_numeric():
-        raise DataError(f'column "{cells.name}" holds {cells.dtype}, not numbers', where=str(path))
-    return cells.cast(pl.Float64)
-
-
-def _refuse_probabilities(table: pl.DataFrame, columns: Sequence[str], path: Path) -> None:
-    """Refuse numbers that can hardly be logits: all within [0, 1], and every row sums to 1."""
-    values = table.select(columns).to_numpy()
-    sums = values.sum(axis=1)
-    inside = len(values) and values.min() >= 0 and values.max() <= 1
-    if inside and np.abs(sums - 1).max() <= _SUM_TOLERANCE:
-        raise DataError(
-            f"{', '.join(columns)} are probabilities: each row sums to 1",
-            where=str(path),
-            hint=f'name the columns {", ".join(CLASSES)} and say kind = "probabilities"',
-        )
-
-
-def _check_ids(ids: pl.Series, path: Path) -> None:
-    if ids.null_count():
-        raise DataError(f"{ids.null_count()} rows have no id", where=str(path))
-    twice = ids.filter(ids.is_duplicated()).unique(maintain_order=True).to_list()
+    Raises
+    ------
+    DataError
+        A pattern matches nothing, a file is listed twice, or a directory is named.
+    """
+    listed = [path] if isinstance(path, Path | str) else list(path)
+    files = [file for one in listed for file in _expanded(Path(one))]
+    if not files:
+        raise DataError("the list of paths is empty", hint="name at least one file")
+    twice = [str(file) for file in files if files.count(file) > 1]
     if twice:
-        raise DataError(f"ids stand twice: {some_ids(twice)}", where=str(path))
+        raise DataError("a file is listed twice", where=twice[0], hint="leave one of them out")
+    return tuple(files)
 
 
-def _check_finite(table: pl.DataFrame, columns: Sequence[str], path: Path) -> None:
-    finite = pl.all_horizontal(pl.col(columns).is_finite().fill_null(value=False))
-    broken = table.filter(~finite)["id"].to_list()
-    if broken:
+def check_columns(columns: Mapping[str, str]) -> None:
+    """Refuse a mapping with names that nothing here has.
+
+    Raises
+    ------
+    ValueError
+        With the nearest name.
+    """
+    for name in columns:
+        if name not in MAPPED:
+            raise ValueError(
+                f'`columns` has "{name}", which is none of ours: {nearest(name, MAPPED)}'
+            )
+
+
+def refuse_directory(path: Path) -> None:
+    """Refuse a directory in the place of a file.
+
+    Raises
+    ------
+    DataError
+        With the pattern that may be meant.
+    """
+    if path.is_dir():
         raise DataError(
-            f"predictions are empty, NaN or infinite: {some_ids(broken)}",
+            "predictions are files, and this is a directory",
             where=str(path),
-            hint="give a finite number in each column of each row",
+            hint=f'name its files by a pattern: "{path.name}/*.csv"',
         )
 
 
-def _check_distributions(table: pl.DataFrame, columns: Sequence[str], path: Path) -> None:
-    p = pl.col(columns)
-    inside = pl.all_horizontal((p >= 0) & (p <= 1))
-    whole = (pl.sum_horizontal(columns) - 1).abs() <= _SUM_TOLERANCE
-    broken = table.filter(~(inside & whole))["id"].to_list()
-    if broken:
+def _expanded(path: Path) -> tuple[Path, ...]:
+    refuse_directory(path)
+    return (path,) if path.suffix.lower() in ARRAYS and path.exists() else files_of(path)
+
+
+def _ids_of(files: Sequence[Path], ids: Path | Sequence[Path] | None) -> dict[Path, Path]:
+    """Give each file of arrays the file of its ids."""
+    arrays = [file for file in files if file.suffix.lower() in ARRAYS]
+    if ids is None:
+        return {}
+    if not arrays:
         raise DataError(
-            f"probabilities are outside [0, 1] or do not sum to 1: {some_ids(broken)}",
-            where=str(path),
-            hint='normalize them, or say kind = "logits" and name the columns so',
+            "`ids` is for .npy and .npz files",
+            where=str(files[0]),
+            hint="leave it out: a table has its ids in a column",
         )
+    named = prediction_paths(ids)
+    if len(named) == 1:
+        return dict.fromkeys(arrays, named[0])
+    if len(named) != len(arrays):
+        raise DataError(
+            f"there are {len(named)} files of ids for {len(arrays)} arrays",
+            where=str(named[0]),
+            hint="give one for all of them, or one for each, in the same order",
+        )
+    return dict(zip(arrays, named, strict=True))
+
+
+def _read(path: Path, form: FileForm, ids: Path | None) -> pl.DataFrame:
+    """Read one file: ``PREDICTION_SCHEMA`` in float64, and ``fold``."""
+    if path.suffix.lower() in ARRAYS:
+        names, values = read_arrays(path, ids, form.columns)
+        raw = pl.DataFrame({"id": names, **dict(zip(CLASSES, values.T, strict=True))})
+        raw, kind = raw.with_columns(pl.lit(None, pl.String).alias(FOLD)), form.kind
+        columns: tuple[str, ...] = CLASSES
+    else:
+        raw, columns, kind = _read_table(path, form)
+    check_ids(raw["id"], path)
+    check_finite(raw, columns, path)
+    kind = kind or recognized_kind(raw, columns, path)
+    if kind == "logits":
+        refuse_probabilities(raw, columns, path)
+    else:
+        check_distributions(raw, columns, path)
+        raw = raw.with_columns(pl.col(columns).clip(lower_bound=LEAST_PROBABILITY).log())
+    return raw.rename(dict(zip(columns, LOGIT_COLUMNS, strict=True)))
+
+
+def _read_table(path: Path, form: FileForm) -> tuple[pl.DataFrame, tuple[str, ...], Kind | None]:
+    """Read a table by the columns that say which kind it is; None where only the values can."""
+    names = {name: form.columns.get(name, name) for name in MAPPED}
+    present = columns_of(path)
+    named, columns = _columns(present, names, form, path)
+    fold = [FOLD] if names[FOLD] in present or FOLD in form.columns else []
+    raw = read_columns(path, {name: names[name] for name in ("id", *columns, *fold)}, _hint(names))
+    table = raw.select(
+        pl.col("id").cast(pl.String),
+        *as_numbers(raw, columns, path),
+        (pl.col(FOLD).cast(pl.String) if fold else pl.lit(None, pl.String)).alias(FOLD),
+    )
+    return table, columns, form.kind or named
+
+
+def _columns(
+    present: Sequence[str], names: Mapping[str, str], form: FileForm, path: Path
+) -> tuple[Kind | None, tuple[str, ...]]:
+    """Choose between the columns of logits and those of probabilities."""
+    whole: list[Kind] = [
+        kind
+        for kind, columns in KIND_COLUMNS.items()
+        if all(names[column] in present for column in columns)
+    ]
+    if form.kind in whole:
+        whole = [form.kind]
+    if len(whole) == 2:
+        raise DataError(
+            "the file has both logits and probabilities",
+            where=str(path),
+            hint='choose: kind = "logits" or kind = "probabilities"',
+        )
+    if whole:
+        return whole[0], KIND_COLUMNS[whole[0]]
+    mapped: list[Kind] = [k for k, columns in KIND_COLUMNS.items() if {*columns} & {*form.columns}]
+    kind: Kind = (form.kind or (mapped or ["logits"])[0]) if len(mapped) != 1 else mapped[0]
+    wanted = [names["id"], *(names[column] for column in KIND_COLUMNS[kind])]
+    raise missing_columns([n for n in wanted if n not in present], present, path, _hint(names))
+
+
+def _hint(names: Mapping[str, str]) -> str:
+    said = [f"{kind} are {', '.join(names[c] for c in cs)}" for kind, cs in KIND_COLUMNS.items()]
+    return f'{"; ".join(said)}; `columns` maps other names, as {{ id = "key" }}'

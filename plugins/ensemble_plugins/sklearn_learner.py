@@ -15,7 +15,7 @@ from ensemble.plugin.manager import get_manager
 from ensemble.storage.atomic import atomic_path
 from ensemble.storage.json_files import read_json, write_json
 from ensemble_features.catalog import FAMILIES
-from ensemble_plugins.prediction_files import LEAST_PROBABILITY
+from ensemble_plugins.prediction_means import LEAST_PROBABILITY
 from ensemble_plugins.sklearn_fitting import (
     Told,
     class_probabilities,

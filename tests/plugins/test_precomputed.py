@@ -100,7 +100,6 @@ def test_an_unknown_row_says_how_to_give_its_predictions(oof: Path) -> None:
 @pytest.mark.parametrize(
     ("expected", "message"),
     [
-        (["07", "b", "c", "d"], r"missing 'd' \(1\)"),
         (["07", "b"], r"foreign 'c' \(1\)"),
         (["7", "b", "c"], r"missing '7' \(1\); foreign '07' \(1\)"),
         ([f"n{i}" for i in range(9)], r"missing 'n0', 'n1', 'n2', 'n3', 'n4', … \(9\)"),
@@ -113,6 +112,13 @@ def test_ids_that_are_not_the_runs_are_refused(
         Precomputed(oof=oof).check_ids(expected)
     with pytest.raises(errors.DataError, match=message):
         Precomputed(oof=tmp_path / "none.parquet", test=oof).check_test_ids(expected)
+
+
+def test_target_rows_may_be_missing_and_test_rows_may_not(oof: Path) -> None:
+    learner = Precomputed(oof=oof, test=oof)
+    learner.check_ids([*IDS, "d"])
+    with pytest.raises(errors.DataError, match=r"missing 'd' \(1\)"):
+        learner.check_test_ids([*IDS, "d"])
 
 
 def test_the_runs_own_ids_are_accepted_in_any_order(oof: Path) -> None:
@@ -141,7 +147,7 @@ def test_an_id_in_both_files_is_an_error(oof: Path) -> None:
         (_table().with_columns(logit_b=pl.Series([None, 1.0, 2.0])), r"infinite: '07' \(1\)"),
         (_table().with_columns(logit_b=pl.lit("x")), 'column "logit_b" holds String, not numbers'),
         (_table().drop("logit_tie"), "columns are missing: logit_tie"),
-        (_table(columns=CLASSES), "columns are missing: logit_a, logit_b, logit_tie"),
+        (_table(columns=CLASSES), r"do not sum to 1: '07', 'b', 'c' \(3\)"),
     ],
 )
 def test_wrong_files_of_logits_are_refused(
@@ -167,9 +173,9 @@ def test_rows_that_are_no_distribution_are_refused(tmp_path: Path, row: list[flo
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("gone.csv", None, "predictions cannot be read"),
-        ("oof.parquet", b"not parquet", "predictions cannot be read"),
-        ("oof.csv", b"", "predictions cannot be read"),
+        ("gone.csv", None, "no such file"),
+        ("oof.parquet", b"not parquet", "not sound Parquet"),
+        ("oof.csv", b"", "the file is empty"),
         ("oof.csv", b"a,b\n1,2\n", "columns are missing: id"),
         ("oof.pkl", b"x", 'not ".pkl"'),
     ],

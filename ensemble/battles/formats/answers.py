@@ -10,12 +10,13 @@ from ensemble.battles.formats.index import Start
 from ensemble.battles.formats.layout import Battle, Format, Layout, Sheet, by_row, named
 from ensemble.battles.formats.preference import number_of, told_rule
 from ensemble.battles.formats.prompts import ambiguous, answer_of, prompt_column, prompt_of
+from ensemble.battles.formats.rankings import scores_of_ranking
 from ensemble.battles.formats.several import SEVERAL, Answer, battles_of, told_pairs
 from ensemble.battles.labels import is_missing
 from ensemble.battles.turns import BadCell, list_of
 
 if TYPE_CHECKING:
-    from ensemble.battles.formats.layout import Row
+    from ensemble.battles.formats.layout import FormatOptions, Row
 
 LISTS = ("answers", "completions", "responses", "candidates", "outputs", "generations")
 RANKS = ("rank", "ranking", "ranks", "rankings")
@@ -55,9 +56,8 @@ def recognize(sheet: Sheet) -> Layout | None:
     what = f" with {values}" if values else ", ranked or rated"
     rule = f"{told_pairs(sheet.options)}{told_rule(sheet.options)}"
     told = f"several answers ({lists[0]}{what}): {rule}"
-    return Layout(
-        told, columns, by_row(make, columns, start.look if start else None), True, SEVERAL
-    )
+    uses = SEVERAL | ({"ranking"} if values in RANKS else set())
+    return Layout(told, columns, by_row(make, columns, start.look if start else None), True, uses)
 
 
 def _values(sheet: Sheet) -> str | None:
@@ -86,7 +86,7 @@ def _battles(
     items = list_of(row[answers], answers, "answers")
     told = _answers(items, answers, sheet, scored=values is None)
     if values is not None:
-        told = _valued(told, row[values], values, start)
+        told = _valued(told, row[values], values, start, sheet.options)
     models = row.get("models")
     if isinstance(models, list) and len(models) == len(told):
         pairs = zip(told, models, strict=True)
@@ -131,7 +131,9 @@ def _score(item: dict[str, Any], name: str, sheet: Sheet) -> float:
     return (-1.0 if ranks else 1.0) * number_of(item[key], f"{key} of {name}")
 
 
-def _valued(answers: list[Answer], cell: Any, name: str, start: Start | None) -> list[Answer]:
+def _valued(
+    answers: list[Answer], cell: Any, name: str, start: Start | None, options: FormatOptions
+) -> list[Answer]:
     """Put ranks, scores or the place of the best one beside the answers."""
     if start is not None:
         best = start.place(cell, len(answers))
@@ -139,8 +141,9 @@ def _valued(answers: list[Answer], cell: Any, name: str, start: Start | None) ->
     numbers = list_of(cell, name, "numbers")
     if len(numbers) != len(answers):
         raise BadCell(f"{name} holds {len(numbers)} numbers for {len(answers)} answers")
-    sign = -1.0 if name in RANKS else 1.0
-    scores = [sign * number_of(one, f"{name} {at}") for at, one in enumerate(numbers, 1)]
+    scores = [number_of(one, f"{name} {at}") for at, one in enumerate(numbers, 1)]
+    if name in RANKS:
+        scores = scores_of_ranking(scores, name, options.ranking)
     return [Answer(a.text, s, a.model, a.name) for a, s in zip(answers, scores, strict=True)]
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Sides = Literal["auto", "file", "hash"]
 """Whose answer is A: as the format has it, as in the file, or drawn by a hash of the id."""
+Ranking = Literal["ranks", "order"]
+"""Numbers beside answers: the rank of each, or the answers in their order."""
 Pairs = Literal["all", "best_worst"] | int
 """Which pairs are made of several answers to one prompt."""
 STANDARD = ("id", *TEXT_COLUMNS, *CLASSES, *MODEL_COLUMNS)
@@ -50,6 +52,9 @@ class FormatOptions:
         Two scores give the shares ``sigmoid(difference / temperature)`` in place of a winner.
     score
         Name of the score where answers have several.
+    ranking
+        What a list of numbers beside answers says: their ``"ranks"``, or which answer is the best,
+        the second, ... (``"order"``).
     make_ids
         Make ids from content even where the file has some.
     sides
@@ -63,6 +68,7 @@ class FormatOptions:
     tie_below: float | None = None
     temperature: float | None = None
     score: str | None = None
+    ranking: Ranking | None = None
     make_ids: bool = False
     sides: Sides = "auto"
 

@@ -61,7 +61,11 @@ def recognize(sheet: Sheet, where: str) -> Layout:
 def _refuse_idle(sheet: Sheet, layout: Layout, where: str) -> None:
     """Refuse options that have nothing to do: what they should have done is not done."""
     options, usual = sheet.options, FormatOptions()
-    given = [n for n in (*sorted(SEVERAL), "winner") if getattr(options, n) != getattr(usual, n)]
+    given = [
+        n
+        for n in (*sorted(SEVERAL), "ranking", "winner")
+        if getattr(options, n) != getattr(usual, n)
+    ]
     idle = [name for name in given if name not in layout.uses]
     if idle and sheet.labeled:
         raise DataError(

@@ -122,12 +122,12 @@ def _edit_stack(
         (
             lambda m: m.update(nested=[]),
             "stack: scored by a fit of its own for each fold",
-            "3 folds are in the plan, and the manifest records 0",
+            "3 folds have predictions, and the manifest records 0",
         ),
         (
             lambda m: m["nested"].pop(),
             "stack: scored by a fit of its own for each fold",
-            "3 folds are in the plan, and the manifest records 2",
+            "3 folds have predictions, and the manifest records 2",
         ),
         (
             lambda m: m["key_parts"].update(folds={"p": {}}),

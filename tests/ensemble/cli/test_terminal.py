@@ -39,6 +39,7 @@ def outcome(tmp_path: Path) -> dict[str, Any]:
         "candidates": [_score("mean", 1.03456), _score("stack", 1.01234)],
         "rows_scored": 1234,
         "rows_missing": 56,
+        "missing_by_learner": {"tfidf": 56},
     }
     verdict = {"chosen": "stack", "rule": "better", "sentence": "The stack [is] used."}
     (tmp_path / "stack").mkdir()
@@ -73,7 +74,7 @@ def test_the_table_marks_the_chosen_one_and_shows_every_number(
     for text in (
         "log loss on 1,234 held-out battles",
         "The stack [is] used.",
-        "56 rows are not scored: no fold has predicted them",
+        "56 rows are not scored: tfidf has no prediction of 56",
         f"submission: {outcome['submission']}",
         f"report: {outcome['report']}",
     ):

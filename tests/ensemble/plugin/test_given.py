@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import re
 import subprocess
 import sys
 import textwrap
@@ -277,6 +278,69 @@ def test_what_has_no_source_is_said(
     main = notebook(text)
     with pytest.raises(UnportableError, match=told):
         extracted(main.Mine)
+
+
+BODY = "class Mine:\n    rate, other = 1, 2\n    top = 3\n    also = N + 1\n    named: str\n{more}"
+ASK = "    def ask(self):\n        return [self.rate, self.top, self.also, self.named]\n"
+
+
+def test_attributes_that_a_class_gets_after_its_body_go_with_it(
+    notebook: Callable[[str], ModuleType],
+) -> None:
+    notebook("import re\nN = 3")
+    notebook(BODY.format(more=ASK))
+    main = notebook(
+        "Mine.rate = 0.5\nMine.top = (1, 'x')\nMine.also = N * 3\nMine.named = re.compile('z')"
+    )
+    text = extracted(main.Mine)["mine.py"]
+    space: dict[str, Any] = {"__name__": "fresh"}
+    exec(compile(text, "mine.py", "exec"), space)  # noqa: S102 - what was extracted
+    assert space["Mine"]().ask() == main.Mine().ask() == [0.5, (1, "x"), 9, re.compile("z")]
+
+
+def test_a_parents_attributes_go_with_it_too(notebook: Callable[[str], ModuleType]) -> None:
+    notebook("class Parent:\n    rate = 1\n    def ask(self):\n        return self.rate\n")
+    notebook("class Mine(Parent):\n    def b(self): ...\n")
+    main = notebook("Parent.rate = 7")
+    space: dict[str, Any] = {"__name__": "fresh"}
+    exec(compile(extracted(main.Mine)["mine.py"], "x", "exec"), space)  # noqa: S102
+    assert space["Mine"]().ask() == 7
+
+
+@pytest.mark.parametrize(
+    ("then", "told"),
+    [
+        ("Mine.table = object()", "Mine.table was set after the class body.*object"),
+        ("Mine.top = object()", "Mine.top was set after the class body"),
+        ("Mine.hook = print", "Mine.hook was set after the class body"),
+        ("import functools\nMine.hook = functools.partial(int)", "Mine.hook was set after"),
+        ("del Mine.top", "Mine.top was deleted after the class body"),
+    ],
+)
+def test_an_attribute_that_cannot_go_with_a_class_is_named(
+    then: str, told: str, notebook: Callable[[str], ModuleType]
+) -> None:
+    notebook("N = 3")
+    notebook(BODY.format(more=ASK))
+    main = notebook(then)
+    with pytest.raises(UnportableError, match=told):
+        extracted(main.Mine)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from dataclasses import dataclass, field\n@dataclass(slots=True)\nclass Mine:\n"
+        "    a: int = 3\n    b: list = field(default_factory=list)\n    def ask(self): ...\n",
+        "import threading\nclass Mine:\n    lock = threading.Lock()\n    __own = 1\n    tmp = 2\n"
+        "    del tmp\n    for i in range(2):\n        x = i\n    del i, x\n"
+        "    def ask(self): ...\n",
+    ],
+)
+def test_what_a_body_or_its_decorator_makes_is_nothing_that_was_put(
+    text: str, notebook: Callable[[str], ModuleType]
+) -> None:
+    assert "\nMine." not in extracted(notebook(text).Mine)["mine.py"]
 
 
 SCRIPT = """

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
+from ensemble import Run
 from ensemble.battles.schema import LABEL_COLUMNS
 from ensemble.cli import cli
 from ensemble.errors import DataError
@@ -39,6 +40,19 @@ def test_the_list_is_made_from_the_chosen_candidate(place: Path) -> None:
     ]  # fmt: skip
     assert set(written["source"]) <= {"arena", "extra"}
     assert isinstance(json.loads(written["prompt"][0]), list)
+
+
+def test_python_gives_the_rows_and_the_summary_that_the_verb_writes(place: Path) -> None:
+    rows, summary = Run(place).review(rows=5)
+    written = pl.read_csv(place / "review.csv", infer_schema=False)
+    assert rows.columns == written.columns
+    assert rows["id"].to_list() == written["id"].to_list()
+    told = CliRunner().invoke(cli, ["review", str(place), "--rows", "5", "--json", "--quiet"])
+    assert json.loads(told.output) == json.loads(json.dumps(summary))
+    assert summary["counts"]["predictions disagree"] == 5
+    other = Run(place).review(by="p", rows=2, output=place / "mine.csv")
+    assert (other.summary["by"], other.summary["path"]) == ("p", str(place / "mine.csv"))
+    assert "predictions disagree" in other._repr_html_()
 
 
 def test_what_a_person_has_written_is_kept(place: Path) -> None:

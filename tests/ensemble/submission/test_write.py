@@ -8,10 +8,13 @@ from typing import Any
 
 import polars as pl
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ensemble import CLASSES, errors
+from ensemble.cli import cli
+from ensemble.config.settings import Reading
 from ensemble.submission.write import (
     check_submission,
     read_submission,
@@ -254,3 +257,32 @@ def test_test_files_without_sound_ids_are_refused(tmp_path: Path, text: str, mes
 def test_the_sample_submission_is_valid() -> None:
     sample = REAL_DATA / "arena/sample_submission.csv"
     assert validate_submission(sample, REAL_DATA / "arena/test.csv") == 583
+
+
+def test_a_test_file_with_other_columns_is_read_as_the_config_says(tmp_path: Path) -> None:
+    """Ids of another column, and ids that are made of texts in other columns."""
+    test, path = tmp_path / "test.csv", tmp_path / "s.csv"
+    test.write_text("key,question,one,two\n7,a,b,c\n08,d,e,f\n")
+    columns = {"prompt": "question", "response_a": "one", "response_b": "two"}
+    reading = Reading(path="gone.csv", columns={"id": "key", **columns})
+    path.write_text(HEADER + "08,0.5,0.5,0\n7,0,0,1\n")
+    assert validate_submission(path, test, reading) == 2
+    with pytest.raises(errors.DataError, match=r'missing ids \(2\): "[0-9a-f]+'):
+        validate_submission(path, test, Reading(columns=columns))
+    with pytest.raises(errors.DataError):
+        validate_submission(path, test)
+
+
+def test_the_verb_takes_a_config_for_the_test_files_columns(tmp_path: Path) -> None:
+    test, path = tmp_path / "test.csv", tmp_path / "s.csv"
+    test.write_text("key,question,one,two\n7,a,b,c\n")
+    path.write_text(HEADER + "7,0.5,0.5,0\n")
+    (tmp_path / "config.toml").write_text(
+        'run_dir = "run"\n[[sources]]\nname = "s"\npath = "train.csv"\nrole = "target"\n'
+        '[test]\npath = "other.csv"\n[test.columns]\nid = "key"\nprompt = "question"\n'
+        'response_a = "one"\nresponse_b = "two"\n[[learners]]\nname = "t"\nplugin = "tfidf"\n'
+    )
+    asked = ["validate", str(path), "--test", str(test)]
+    done = CliRunner().invoke(cli, [*asked, "--config", str(tmp_path / "config.toml")])
+    assert (done.exit_code, done.output) == (0, f"{path}: valid, 1 rows\n")
+    assert CliRunner().invoke(cli, asked).exit_code != 0

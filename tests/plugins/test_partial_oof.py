@@ -1,0 +1,287 @@
+"""Predictions of a part of the target, in many files and forms, from the file to the verdict."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ensemble import CLASSES, FitContext, errors, run
+from ensemble.battles.schema import LOGIT_COLUMNS
+from ensemble.plugin.parameters import build
+from ensemble_plugins.precomputed import Precomputed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.fixture_types import Project
+
+IDS = ["07", "b", "c"]
+LOGITS = np.array([[0.5, -0.5, 0.0], [1, 2, 3], [-1, 0, 4]], dtype=np.float32)
+FULL = {"name": "h", "plugin": "handcrafted", "n_models": 2}
+HARMLESS = np.array([[0.2, 0.3, 0.5], [0.1, 0.8, 0.1], [0.6, 0.3, 0.1]])
+
+
+def _table(ids: Sequence[str] = IDS, values: Any = LOGITS, names: Any = LOGIT_COLUMNS) -> Any:
+    return pl.DataFrame({"id": ids, **dict(zip(names, np.asarray(values).T, strict=True))})
+
+
+def _battles(ids: Sequence[str]) -> pl.DataFrame:
+    turns = pl.Series([["text"]] * len(ids), dtype=pl.List(pl.String))
+    return pl.DataFrame({"id": ids, "prompt": turns, "response_a": turns, "response_b": turns})
+
+
+def _predicted(ids: Sequence[str] = IDS, /, **parameters: Any) -> np.ndarray[Any, Any]:
+    learner = Precomputed(**parameters)
+    learner.check_ids(ids)
+    learner.fit(_battles(["x"]), np.eye(3)[:1], context=FitContext())
+    return learner.predict_logits(_battles(ids))
+
+
+def _write_jsonl(table: pl.DataFrame, path: Path) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in table.to_dicts()))
+
+
+def _write_npz(table: pl.DataFrame, path: Path) -> None:
+    np.savez(path, id=np.array(table["id"].to_list()), oof=table.drop("id").to_numpy())
+
+
+FORMS: dict[str, Callable[[pl.DataFrame, Path], Any]] = {
+    "oof.csv": lambda table, path: table.write_csv(path),
+    "oof.tsv": lambda table, path: table.write_csv(path, separator="\t"),
+    "oof.parquet": lambda table, path: table.write_parquet(path),
+    "oof.jsonl": _write_jsonl,
+    "oof.json": lambda table, path: path.write_text(json.dumps(table.to_dicts())),
+    "oof.csv.gz": lambda table, path: path.write_bytes(gzip.compress(table.write_csv().encode())),
+    "oof.npz": _write_npz,
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_gives_the_same_logits_and_nan_for_rows_it_lacks(
+    tmp_path: Path, name: str
+) -> None:
+    FORMS[name](_table(), tmp_path / name)
+    found = _predicted(["c", "absent", "07", "b"], oof=tmp_path / name)
+    np.testing.assert_allclose(found[[2, 3, 0]], LOGITS, atol=1e-6)
+    assert len(_predicted(oof=str(tmp_path / name))) == 3
+    assert np.isnan(found[1]).all()
+
+
+@pytest.mark.parametrize("name", ["oof.csv", "oof.parquet", "oof.npz"])
+def test_probabilities_are_recognized(tmp_path: Path, name: str) -> None:
+    FORMS[name](_table(values=HARMLESS, names=CLASSES), tmp_path / name)
+    np.testing.assert_allclose(_predicted(oof=tmp_path / name), np.log(HARMLESS), rtol=1e-5)
+
+
+def test_columns_of_other_names_are_mapped(tmp_path: Path) -> None:
+    names = ["p_a", "p_b", "p_tie"]
+    table = _table(values=HARMLESS, names=names).rename({"id": "key"})
+    table.write_csv(tmp_path / "oof.csv")
+    columns = {"id": "key", **dict(zip(CLASSES, names, strict=True))}
+    found = _predicted(oof=tmp_path / "oof.csv", columns=columns)
+    np.testing.assert_allclose(found, np.log(HARMLESS), rtol=1e-5)
+    with pytest.raises(errors.DataError, match="columns are missing: winner_model_a") as error:
+        _predicted(oof=tmp_path / "oof.csv", columns={"id": "key"}, kind="probabilities")
+    assert "there are: key, p_a, p_b, p_tie" in str(error.value)
+    with pytest.raises(ValueError, match='"winner_a".*did you mean'):
+        Precomputed(oof=tmp_path / "oof.csv", columns={"winner_a": "p_a"})
+
+
+def test_what_is_stated_goes_before_names_of_columns(tmp_path: Path) -> None:
+    _table(names=CLASSES).write_csv(tmp_path / "oof.csv")
+    found = _predicted(oof=tmp_path / "oof.csv", kind="logits")
+    np.testing.assert_allclose(found, LOGITS, atol=1e-6)
+
+
+@pytest.mark.parametrize("ids", ["ids.txt", "ids.csv", "ids.npy", "ids.jsonl"])
+def test_an_array_takes_its_ids_from_a_file(tmp_path: Path, ids: str) -> None:
+    np.save(tmp_path / "oof.npy", LOGITS)
+    frame = pl.DataFrame({"id": IDS, "prompt": ["x", "y", "z"]})
+    forms: dict[str, Callable[[Path], Any]] = {
+        ".txt": lambda path: path.write_text("\n".join(IDS) + "\n"),
+        ".csv": lambda path: frame.write_csv(path),
+        ".npy": lambda path: np.save(path, np.array(IDS)),
+        ".jsonl": lambda path: _write_jsonl(frame, path),
+    }
+    forms[Path(ids).suffix](tmp_path / ids)
+    found = _predicted(oof=tmp_path / "oof.npy", ids=tmp_path / ids)
+    np.testing.assert_array_equal(found, LOGITS)
+
+
+def test_files_of_folds_are_put_together(tmp_path: Path) -> None:
+    for fold, name in enumerate(IDS):
+        _table([name], LOGITS[[fold]]).write_csv(tmp_path / f"oof-fold{fold}.csv")
+    found = _predicted(oof=tmp_path / "oof-fold*.csv")
+    np.testing.assert_allclose(found, LOGITS, atol=1e-6)
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_rows_of_several_seeds_are_averaged_by_id(tmp_path: Path, average: Any) -> None:
+    """Three seeds: one in another order, and one that lacks a row."""
+    seeds = [LOGITS, LOGITS + np.diag([1, 2, 3]), LOGITS * 2]
+    orders = [[0, 1, 2], [2, 0, 1], [0, 2]]
+    paths = [tmp_path / f"seed{i}.parquet" for i in range(3)]
+    for path, values, order in zip(paths, seeds, orders, strict=True):
+        _table([IDS[i] for i in order], values[order]).write_parquet(path)
+    found = _predicted(oof=paths, average=average)
+    means = []
+    for row in range(3):
+        own = [v[row] for v, order in zip(seeds, orders, strict=True) if row in order]
+        if average == "probabilities":
+            own = [np.exp(v) / np.exp(v).sum() for v in own]
+        mean = np.mean(own, axis=0)
+        means.append(np.log(mean) if average == "probabilities" else mean)
+    np.testing.assert_allclose(found, means, atol=1e-5)
+    told = Precomputed(oof=paths).describe()
+    assert told == {"oof": {"files": 3, "rows": 3, "rows_by_files": {"2": 1, "3": 2}}}
+
+
+def _pickled(path: Path) -> None:
+    np.save(path, np.array([{"a": 1}, None], dtype=object), allow_pickle=True)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (_pickled, "Python objects"),
+        (lambda path: np.save(path, LOGITS[:, :2]), r"shape \(3, 2\), not \(rows, 3\)"),
+        (lambda path: np.save(path, LOGITS[0]), r"shape \(3,\)"),
+        (lambda path: np.save(path, LOGITS[:2]), "3 ids for 2 rows"),
+        (
+            lambda path: np.save(path, LOGITS + np.array([[0], [np.inf], [0]])),
+            r"infinite: 'b' \(1\)",
+        ),
+        (lambda path: np.save(path, LOGITS.astype(str)), "holds <U32, not numbers"),
+        (lambda path: np.save(path, HARMLESS / 2), "may be logits"),
+        (
+            lambda path: np.save(path, HARMLESS + np.diag([0, 0, 0.9])),
+            r"do not sum to 1: 'c' \(1\)",
+        ),
+        (lambda path: path.write_bytes(b""), "no sound NumPy file"),
+        (lambda path: path.write_bytes(b"\x80\x04K\x01."), "pickle"),
+        (lambda path: None, "no such file"),
+    ],
+)
+def test_arrays_that_cannot_be_meant_are_refused(
+    tmp_path: Path, write: Callable[[Path], Any], message: str
+) -> None:
+    write(tmp_path / "oof.npy")
+    (tmp_path / "ids.txt").write_text("\n".join(IDS))
+    with pytest.raises(errors.DataError, match=message) as error:
+        _predicted(oof=tmp_path / "oof.npy", ids=tmp_path / "ids.txt")
+    assert str(tmp_path) in str(error.value)
+
+
+def test_archives_of_arrays_that_are_unclear_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "oof.npz"
+    np.savez(path, oof=LOGITS)
+    with pytest.raises(errors.DataError, match="there are no ids"):
+        _predicted(oof=path)
+    np.savez(path, id=np.array(IDS), oof=LOGITS, test=LOGITS)
+    with pytest.raises(errors.DataError, match="which array holds the predictions is not clear"):
+        _predicted(oof=path)
+    np.savez(path, id=np.array(IDS, dtype=object), oof=LOGITS)
+    with pytest.raises(errors.DataError, match="Python objects"):
+        _predicted(oof=path)
+    np.savez(path, id=np.array([1.0, 2.0, 3.0]), oof=LOGITS)
+    with pytest.raises(errors.DataError, match="the ids are an array of float64"):
+        _predicted(oof=path)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"oof": "none-*.csv"}, "no file matches"),
+        ({"oof": ["one.csv", "one.csv"]}, "listed twice"),
+        ({"oof": []}, "list of paths is empty"),
+        ({"oof": "."}, "this is a directory"),
+        ({"oof": "one.csv", "ids": "one.csv"}, "`ids` is for .npy"),
+        ({"oof": "twice.csv"}, r"ids stand twice: '07' \(1\)"),
+        ({"oof": "both.csv"}, "both logits and probabilities"),
+        ({"oof": "foreign.csv"}, r"foreign 'x' \(1\)"),
+        ({"oof": "empty.csv"}, "holds no predictions"),
+    ],
+)
+def test_files_that_cannot_be_meant_are_refused(
+    tmp_path: Path, parameters: dict[str, Any], message: str
+) -> None:
+    _table().write_csv(tmp_path / "one.csv")
+    _table(["07", "07", "c"]).write_csv(tmp_path / "twice.csv")
+    _table(["07", "b", "x"]).write_csv(tmp_path / "foreign.csv")
+    _table().clear().write_csv(tmp_path / "empty.csv")
+    both = _table().with_columns(**dict(zip(CLASSES, HARMLESS.T, strict=True)))
+    both.write_csv(tmp_path / "both.csv")
+    learner = build(Precomputed, parameters, where="here", anchor=tmp_path)
+    with pytest.raises(errors.DataError, match=message):
+        learner.check_ids(IDS)
+
+
+def test_folds_that_a_file_names_are_held_against_the_runs(tmp_path: Path) -> None:
+    plan = pl.DataFrame({"id": IDS, "cluster": [1, 1, 2], "fold": [0, 0, 1]})
+
+    def said(*folds: int) -> str | None:
+        _table().with_columns(fold=pl.Series(folds)).write_csv(tmp_path / "oof.csv")
+        return Precomputed(oof=tmp_path / "oof.csv").check_folds(plan)
+
+    assert said(3, 3, 1) == "as the run"
+    assert said(3, 3, 3) == "other"
+    with pytest.raises(errors.DataError, match=r"cluster on the training side.*'07', 'b' \(2\)"):
+        said(0, 1, 1)
+    _table().write_csv(tmp_path / "oof.csv")
+    assert Precomputed(oof=tmp_path / "oof.csv").check_folds(plan) is None
+
+
+def _of_fold(project: Project, folds: list[int], name: str) -> dict[str, Any]:
+    """Write what an outside model would say of the rows of some folds of the project's plan."""
+    first = run(project.config([FULL], run_dir="first"))
+    rows = first.folds.filter(pl.col("fold").is_in(folds)).select("id", "fold")
+    noise = np.random.default_rng(0).normal(size=(len(rows), 3))
+    rows.with_columns(**dict(zip(LOGIT_COLUMNS, noise.T, strict=True))).write_csv(
+        project.path / f"{name}.csv"
+    )
+    tests = first.battles.filter(pl.col("is_test"))["id"].to_list()
+    _table(tests, np.tile([0.1, 0, 0], (len(tests), 1))).write_csv(project.path / "outside.csv")
+    return {"name": name, "plugin": "precomputed", "oof": f"{name}.csv", "test": "outside.csv"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folds", [[0], [0, 2]])
+def test_a_learner_of_some_folds_ends_in_a_verdict_on_the_rows_that_all_have(
+    project: Project, folds: list[int]
+) -> None:
+    outside = _of_fold(project, folds, "outside-oof")
+    done = run(project.config([FULL, outside], run_dir="second"))
+    rows = done.folds.filter(pl.col("fold").is_not_null())
+    due = rows.filter(pl.col("fold").is_in(folds))["id"].to_list()
+    logits = done.oof("outside-oof")
+    has = logits.filter(pl.col("logit_a").is_not_nan())
+    assert sorted(has["id"]) == sorted(due)
+    assert (
+        logits.filter(~pl.col("id").is_in(due))
+        .select(pl.all_horizontal(pl.col(LOGIT_COLUMNS).is_nan().all()))
+        .item()
+    )
+    stacked = done.probabilities()
+    assert sorted(stacked.filter(pl.col(CLASSES[0]).is_not_nan())["id"]) == sorted(due)
+    tables = json.loads((done.directory / "stack" / "candidates.json").read_text())
+    lacking = len(rows) - len(due)
+    assert (tables["rows_scored"], tables["rows_missing"]) == (len(due), lacking)
+    assert tables["missing_by_learner"] == {"outside-oof": lacking}
+    for fold in range(3):
+        manifest = json.loads(
+            (done.directory / f"learners/outside-oof/fold-{fold}/manifest.json").read_text()
+        )
+        assert manifest["rows"]["missing"] == (0 if fold in folds else manifest["rows"]["held_out"])
+        assert manifest["brought"]["folds"] == "as the run"
+    assert len(done.submission) == done.battles["is_test"].sum()
+    assert done.submission.select(pl.all_horizontal(pl.col(CLASSES).is_finite().all())).item()
+    audit = done.audit(deep=True)
+    assert (audit.ok, audit.state) == (True, "unproven"), audit
+    report = (done.directory / "report.html").read_text()
+    assert f"outside-oof has no prediction of {lacking:,} target rows" in report
