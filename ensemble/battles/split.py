@@ -6,26 +6,45 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
 
-from ensemble.battles.folds import FoldPlan, make_plan, overlap_with_test, read_plan
-from ensemble.battles.partition import connect_rows
-from ensemble.battles.prepare import read_battles, read_clusters, read_pairs, read_summary
-from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE
+from ensemble.battles.cuts import count_cuts
+from ensemble.battles.folds import CUT_ROLES, TIME, FoldPlan, PlanRules, overlap_with_test, read_plan
+from ensemble.battles.given_folds import split_clusters
+from ensemble.battles.group_columns import describe_groups, group_pairs
+from ensemble.battles.plan import NO_METADATA, make_plan
+from ensemble.battles.prepare import (
+    read_battles,
+    read_clusters,
+    read_metadata,
+    read_pairs,
+    read_summary,
+)
+from ensemble.battles.schema import HOLDOUT_ROLE, LABEL_COLUMNS, TEST_ROLE
 from ensemble.battles.shared_text import shared_text
-from ensemble.errors import ArtifactError
+from ensemble.errors import ArtifactError, FoldError
 from ensemble.plugin.base import CLASSES
 from ensemble.run_dir.folds_record import FoldsRecord
-from ensemble.run_dir.layout import FOLDS, FOLDS_RECORD
+from ensemble.run_dir.layout import FOLDS, FOLDS_RECORD, METADATA
 from ensemble.run_dir.tables import write_table
 from ensemble.storage.hashing import fingerprint, hash_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ensemble.config.settings import Config
-    from ensemble.plugin.base import IntArray
+    from ensemble.battles.plan import Planned
+    from ensemble.config.settings import Config, Folds
+
+_SETTINGS = (
+    "scheme",
+    "time_column",
+    "undated",
+    "column",
+    "allow_split_clusters",
+    "group_columns",
+    "holdout",
+)
+"""Settings of ``[folds]`` that decide the plan, beside the number of folds and a file's content."""
 
 VERSION = 3
 """Raise it when the same battles come to give another plan, or it is recorded otherwise."""
@@ -38,7 +57,7 @@ _SHOWN_TEXT = 200
 
 
 def split(
-    run: Path, *, n_splits: int, seed: int, tell: Callable[[str], None] = lambda _: None
+    run: Path, settings: Folds, *, seed: int, tell: Callable[[str], None] = lambda _: None
 ) -> bool:
     """Make the fold plan and write it to the run directory.
 
@@ -46,8 +65,8 @@ def split(
     ----------
     run
         Run directory with prepared battles.
-    n_splits
-        Number of folds.
+    settings
+        What the config says of folds.
     seed
         Of the splitter.
     tell
@@ -61,19 +80,24 @@ def split(
     Raises
     ------
     FoldError
-        There are fewer clusters of target rows than folds.
+        As ``make_plan``; or the file of folds cannot be read.
     ArtifactError
         The battles are not prepared.
     """
     battles, data_key = read_battles(run)
-    key = split_key(data_key, n_splits, seed)
+    digest = _hash_given(settings)
+    key = split_key(run, data_key, settings, seed, digest)
     why = _why_again(run, key)
     if why is None:
         return False
     if why:
         tell(why)
-    plan = make_plan(battles, read_clusters(run), n_splits=n_splits, seed=seed)
-    write_table(run / FOLDS, plan.frame)
+    metadata = read_metadata(run) if _reads_metadata(settings) else NO_METADATA
+    clusters = read_clusters(run)
+    planned = make_plan(battles, clusters, settings, seed=seed, metadata=metadata)
+    if _hash_given(settings) != digest:
+        raise FoldError("the file changed while it was read", where=str(settings.file))
+    write_table(run / FOLDS, planned.plan.frame)
     prepared = read_summary(run)
     record = FoldsRecord(
         key=key,
@@ -82,15 +106,83 @@ def split(
         near_duplicate_threshold=prepared.settings["near_duplicate_threshold"],
         embedding_threshold=prepared.settings["embedding_threshold"],
         embeddings=prepared.embeddings,
-        **describe(plan, battles, read_pairs(run)),
+        given_sha256=digest,
+        **_describe_settings(planned, settings, clusters, metadata),
+        **describe(planned.plan, battles, _links(run, battles["id"], settings, metadata)),
     )
+    if planned.names:
+        named = zip(record.folds, planned.names, strict=True)
+        folds = tuple(one.model_copy(update={"name": name}) for one, name in named)
+        record = record.model_copy(update={"folds": folds})
     record.write(run / FOLDS_RECORD)
     return True
 
 
-def split_key(data_key: str, n_splits: int, seed: int) -> str:
-    """Name the plan that these battles and settings give: 64 hex digits."""
-    return fingerprint({"version": VERSION, "data": data_key, "n_splits": n_splits, "seed": seed})
+def split_key(
+    run: Path, data_key: str, settings: Folds, seed: int, given: str | None = None
+) -> str:
+    """Name the plan that these battles and settings give: 64 hex digits.
+
+    Parameters
+    ----------
+    run
+        The run directory; of it what files say beside the battles, where settings need that.
+    data_key
+        Of the prepared battles.
+    settings
+        What the config says of folds.
+    seed
+        Of the run.
+    given
+        SHA-256 of the file of the user's folds.
+    """
+    parts: dict[str, Any] = {"version": VERSION, "data": data_key, "seed": seed}
+    # How many the user's folds are, they say themselves.
+    parts |= {} if settings.are_given else {"n_splits": settings.n_splits}
+    usual = {name: one.default for name, one in type(settings).model_fields.items()}
+    own = {
+        name: value
+        for name in _SETTINGS
+        if (value := getattr(settings, name)) != usual[name]
+    }
+    parts |= {"folds": own} if own else {}
+    parts |= {"file": given} if settings.file is not None else {}
+    if _reads_metadata(settings):
+        parts["metadata"] = read_summary(run).files[METADATA]
+    return fingerprint(parts)
+
+
+def _reads_metadata(settings: Folds) -> bool:
+    """Say whether the plan rests on what files say beside their battles."""
+    own_column = settings.file is None and settings.column is not None
+    return bool(settings.group_columns) or own_column or settings.scheme == "time"
+
+
+def _hash_given(settings: Folds) -> str | None:
+    """Name the content of the file of the user's folds; None without one."""
+    if settings.file is None:
+        return None
+    try:
+        return hash_file(Path(settings.file))
+    except OSError as error:
+        raise FoldError(
+            f"the folds cannot be read: {error.strerror}",
+            where=settings.file,
+            hint="fix folds.file in the config; it is taken from the config's own directory",
+        ) from error
+
+
+def n_splits_of(config: Config) -> int:
+    """Give how many folds a config has: those of the plan that is there where the user gives them.
+
+    Before there is a plan it is what the config says, and that is its default where it does not.
+    """
+    if not config.folds.are_given:
+        return config.folds.n_splits
+    try:
+        return read_split_summary(Path(config.run_dir)).n_splits
+    except ArtifactError:
+        return config.folds.n_splits
 
 
 def read_split(run: Path, key: str | None = None) -> FoldPlan:
@@ -115,7 +207,13 @@ def read_split(run: Path, key: str | None = None) -> FoldPlan:
             where=str(run / FOLDS_RECORD),
             hint=_HINT,
         )
-    plan = read_plan(run / FOLDS, summary.n_splits, summary.fingerprint)
+    plan = read_plan(
+        run / FOLDS,
+        summary.n_splits,
+        summary.fingerprint,
+        PlanRules(summary.allow_split_clusters, summary.undated),
+        is_ordered=summary.scheme == "time",
+    )
     if hash_file(run / FOLDS) != summary.files[FOLDS]:
         # The rows are the plan's, and what else is in the file is not what `split` wrote.
         raise ArtifactError(
@@ -136,8 +234,12 @@ def read_current_split(config: Config, data_key: str) -> FoldPlan:
     data_key
         Of the prepared battles.
     """
-    key = split_key(data_key, config.folds.n_splits, config.seed)
-    return read_split(Path(config.run_dir), key)
+    run = Path(config.run_dir)
+    try:
+        given = _hash_given(config.folds)
+    except FoldError:  # a run goes where the file does not: what was read from it is in the plan
+        given = read_split_summary(run).given_sha256
+    return read_split(run, split_key(run, data_key, config.folds, config.seed, given))
 
 
 def read_split_summary(run: Path) -> FoldsRecord:
@@ -171,14 +273,80 @@ def describe(plan: FoldPlan, battles: pl.DataFrame, pairs: pl.DataFrame) -> dict
         "n_splits": plan.n_splits,
         "clusters": plan.frame["cluster"].n_unique(),
         "folds": [_describe_fold(plan, battles, fold) for fold in range(plan.n_splits)],
-        "cuts": _cuts(plan, pairs),
+        "cuts": count_cuts(plan, pairs),
         "largest_clusters": largest,
         "test_overlap": _test_overlap(plan),
         "warnings": [
             *_one_class(battles),
             *(_warning(item) for item in largest if _is_large(item)),
+            *_about_time(plan),
         ],
     }
+
+
+def _describe_settings(
+    planned: Planned, settings: Folds, clusters: pl.DataFrame, metadata: pl.DataFrame
+) -> dict[str, Any]:
+    """Say what became of all that is not usual: own folds, groups, time and the hold-out."""
+    plan, frame = planned.plan, planned.plan.frame
+    assigned = frame.drop_nulls("fold")
+    torn = split_clusters(assigned["cluster"].to_numpy(), assigned["fold"].to_numpy())
+    kept = plan.kept_to_the_end()
+    related = plan.linked(kept) & ~kept & (frame["role"] != TEST_ROLE).to_numpy()
+    scheme = "given" if settings.are_given else settings.scheme
+    texts = frame.select("id").join(clusters, on="id", how="left", maintain_order="left")
+    is_target = frame["role"].is_in(["target", HOLDOUT_ROLE])
+    return {
+        "scheme": scheme,
+        "allow_split_clusters": settings.allow_split_clusters,
+        "split_clusters": 0 if scheme == "time" else assigned.filter(torn)["cluster"].n_unique(),
+        "split_rows": 0 if scheme == "time" else int(torn.sum()),
+        "time_column": settings.time_column,
+        "undated": settings.undated,
+        "undated_rows": int(_undated(plan).sum()),
+        "groups": tuple(
+            describe_groups(
+                frame["id"],
+                texts["cluster"].to_numpy(),
+                is_target,
+                metadata,
+                settings.group_columns,
+            )
+        ),
+        "unscored_rows": int(plan.unscored().sum()),
+        "holdout_rows": int(kept.sum()),
+        "holdout_clusters": frame.filter(pl.Series(kept))["cluster"].n_unique(),
+        "holdout_cut": int(related.sum()),
+    }
+
+
+def _undated(plan: FoldPlan) -> pl.Series:
+    """Mask of the rows that could be learned from and have no time; none where nobody asks."""
+    learned = plan.frame["role"].is_in([*CUT_ROLES])
+    return learned & plan.frame[TIME].is_null() if plan.is_ordered else learned & False
+
+
+def _about_time(plan: FoldPlan) -> list[str]:
+    """Say what becomes of rows without a time."""
+    undated = plan.frame.filter(_undated(plan))
+    what = "cut from the training of every fold" if plan.rules.undated == "cut" else "trained on"
+    other = (
+        'undated = "train" in [folds] trains on them'
+        if plan.rules.undated == "cut"
+        else "nothing shows that they are earlier, and no score is proven"
+    )
+    return [
+        f"{rows:,} rows of source {source} have no time: they are {what} ({other})"
+        for source, rows in undated["source"].value_counts().sort("source").iter_rows()
+    ]
+
+
+def _links(
+    run: Path, ids: pl.Series, settings: Folds, metadata: pl.DataFrame
+) -> pl.DataFrame:
+    """Give all pairs that join clusters: ``id_a``, ``id_b``, ``kind``."""
+    pairs = read_pairs(run).select("id_a", "id_b", "kind")
+    return pl.concat([pairs, group_pairs(ids, metadata, settings.group_columns)])
 
 
 def _test_overlap(plan: FoldPlan) -> dict[str, int]:
@@ -208,48 +376,16 @@ def _why_again(run: Path, key: str) -> str | None:
 def _describe_fold(plan: FoldPlan, battles: pl.DataFrame, fold: int) -> dict[str, Any]:
     mask = plan.held_out(fold)
     held_out = plan.frame.filter(mask)
+    starts = {"starts": held_out[TIME].min()} if plan.is_ordered else {}
     return {
         "fold": fold,
+        **starts,
         "rows": len(held_out),
         "clusters": held_out["cluster"].n_unique(),
         "label_shares": list(battles.filter(mask).select(pl.col(LABEL_COLUMNS).mean()).row(0)),
         "training_rows": int(plan.training(fold).sum()),
         "pretraining_rows": int(plan.training(fold, ("pretrain",)).sum()),
     }
-
-
-def _cuts(plan: FoldPlan, pairs: pl.DataFrame) -> list[dict[str, Any]]:
-    """Count the rows that each fold leaves out, by source and reason."""
-    linked = _linked_by(plan, pairs)
-    counts: list[dict[str, Any]] = []
-    for fold in range(plan.n_splits):
-        held_out = plan.held_out(fold).to_numpy()
-        cut = plan.cut_rows(fold).with_columns(reason=pl.lit("linked through other rows"))
-        # From the loosest link to the closest, so that the closest is what remains.
-        for kind, component in reversed(linked):
-            close = np.isin(component, component[held_out])
-            ids = plan.frame.filter(pl.Series(close))["id"].implode()
-            cut = cut.with_columns(
-                reason=pl.when(pl.col("id").is_in(ids)).then(pl.lit(kind)).otherwise("reason")
-            )
-        table = cut.group_by("source", "role", "reason").len("rows").sort("source", "reason")
-        counts += [{"fold": fold, **row} for row in table.to_dicts()]
-    return counts
-
-
-def _linked_by(plan: FoldPlan, pairs: pl.DataFrame) -> list[tuple[str, IntArray]]:
-    """Components of rows that hang together by a kind of link and all closer ones.
-
-    Returns
-    -------
-    list[tuple[str, IntArray]]
-        Kinds from the closest (same text) to the loosest, with the component of each row.
-    """
-    kinds = sorted(pairs["kind"].unique(), key=lambda kind: (not kind.startswith("same"), kind))
-    return [
-        (kind, connect_rows(plan.frame["id"], pairs, kinds[: place + 1]))
-        for place, kind in enumerate(kinds)
-    ]
 
 
 def _largest_clusters(plan: FoldPlan, battles: pl.DataFrame) -> list[dict[str, Any]]:

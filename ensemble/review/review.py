@@ -13,6 +13,7 @@ from ensemble.battles.prepare import read_battles, read_clusters
 from ensemble.compare.candidates import read_one
 from ensemble.compare.runs import read_compared
 from ensemble.config.load import load_run_config
+from ensemble.oof.workspace import without_holdout_labels
 from ensemble.review.find import (
     REASONS,
     contradicted_by_duplicates,
@@ -91,7 +92,8 @@ def review(run: Path, by: str | None = None, rows: int = ROWS) -> Review:
         ``by`` is no learner and no candidate.
     """
     compared = read_compared(run)
-    battles = read_battles(run)[0]
+    # Who looks at the hold-out to choose labels has spent it.
+    battles = without_holdout_labels(read_battles(run)[0], compared.plan)
     own = battles.filter(~pl.col("is_test") & pl.col("role").is_in(["target", "train", "pretrain"]))
     found = [contradicted_by_duplicates(own, read_clusters(run)), identical_answers(own)]
     predicted = _predictions(compared, by)

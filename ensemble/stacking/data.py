@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ensemble.stacking.nested import NestingRules
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -39,6 +41,10 @@ class StackData:
     seed_logits
         For learners with several seeds the OOF logits of each, ``(n_seeds, n, 3)``; their mean is
         what ``meta`` holds.
+    rules
+        Which rows an outer fold is fitted on.
+    unscored
+        Ids of target rows beside these that no fold predicts; they are counted.
     """
 
     ids: list[str]
@@ -50,6 +56,8 @@ class StackData:
     nested_logits: Mapping[int, LogitArray] = field(default_factory=dict)
     nested_learners: tuple[str, ...] = ()
     seed_logits: Mapping[str, LogitArray] = field(default_factory=dict)
+    rules: NestingRules = NestingRules()
+    unscored: tuple[str, ...] = ()
 
     def fitting_meta(self, fold: int) -> MetaFeatures:
         """Give what candidates are fitted on for one outer fold; of use are its other rows alone.
@@ -77,4 +85,5 @@ class StackData:
             {fold: logits[rows] for fold, logits in self.nested_logits.items()},
             self.nested_learners,
             {name: logits[:, rows] for name, logits in self.seed_logits.items()},
+            self.rules,
         )

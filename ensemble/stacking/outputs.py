@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from ensemble.stacking.data import StackData
 
 OOF_SCHEMA: dict[str, pl.DataType] = {**PROBABILITY_SCHEMA, "fold": pl.Int32()}
-"""``stack/oof.parquet``: ``fold`` is the outer fold that predicted the row, null where none did."""
+"""``stack/oof.parquet``: ``fold`` is the row's outer fold, null where learners have not predicted it.
+
+The first of folds that are blocks of time has NaN: no stack is fitted on earlier rows."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,18 @@ class ScoredCandidate:
     replicates: FloatArray | None = None
 
 
+def on_rows(one: ScoredCandidate, rows: NDArray[np.bool_]) -> ScoredCandidate:
+    """Keep what a candidate shows on rows ``(n,)``."""
+    if rows.all():
+        return one
+    return replace(
+        one,
+        probabilities=one.probabilities[rows],
+        plain=None if one.plain is None else one.plain[rows],
+        replicates=None if one.replicates is None else one.replicates[:, rows],
+    )
+
+
 def losses_of(scored: Sequence[ScoredCandidate], labels: FloatArray) -> FloatArray:
     """Log loss of each row under each candidate: ``(n, n_candidates)``."""
     return np.column_stack([row_log_loss(labels, one.probabilities) for one in scored])
@@ -88,7 +102,7 @@ def nested_record(data: StackData) -> list[dict[str, Any]]:
             "ids_sha256": ids_fingerprint(ids[rows].tolist()),
             "exact": list(data.nested_learners),
         }
-        for number, rows, _ in outer_folds(data.folds)
+        for number, rows, _ in outer_folds(data.folds, data.clusters, data.rules)
     ]
 
 
@@ -161,21 +175,25 @@ def write_predictions(
     directory
         Where the two files go.
     data
-        All ``n`` target rows.
+        All ``n`` rows that folds hold out, and the ids of the target's others.
     rows
-        ``(n,)`` mask of those that were scored.
+        ``(n,)`` mask of those that all learners have predicted.
     scored
         The candidates.
     chosen
         Name of the chosen one.
     """
-    fold = pl.select(pl.when(pl.Series(rows)).then(pl.Series(data.folds))).to_series()
+    ids = [*data.ids, *data.unscored]
+    predicted = np.flatnonzero(rows)
+    folds = np.full(len(ids), -1)
+    folds[predicted] = data.folds[rows]
+    fold = pl.select(pl.when(pl.Series(folds) >= 0).then(pl.Series(folds))).to_series()
     frames = {}
     for one in scored:
-        values = np.full((len(rows), 3), np.nan)
-        values[rows] = one.probabilities
+        values = np.full((len(ids), 3), np.nan)
+        values[predicted] = one.probabilities
         columns = dict(zip(CLASSES, values.T, strict=True))
-        frame = pl.DataFrame({"id": data.ids, **columns, "fold": fold}, OOF_SCHEMA)
+        frame = pl.DataFrame({"id": ids, **columns, "fold": fold}, OOF_SCHEMA)
         frames[one.candidate.name] = frame
     write_table(directory / OOF, frames[chosen])
     every = [f.select(pl.lit(name).alias("candidate"), pl.all()) for name, f in frames.items()]
