@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ensemble.audit.plan import is_ordered
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.run_dir.layout import OOF, STACK
 from ensemble.run_dir.stack_files import peek_manifest
@@ -73,7 +74,7 @@ def check_stack(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: C
     _check_vouched(manifest, ledger)
     _check_origin(store, manifest, ledger)
     _check_scored(scored, truth, ledger)
-    _check_nested(store, manifest, scored, ledger)
+    _check_nested(store, manifest, scored, truth, ledger)
 
 
 def _note_gaps(manifest: dict[str, Any], ledger: CheckList) -> None:
@@ -135,24 +136,32 @@ def _check_origin(store: FoldStore, manifest: dict[str, Any], ledger: CheckList)
 def _check_scored(scored: pl.DataFrame, truth: pl.DataFrame, ledger: CheckList) -> None:
     """Check that the rows scored are target rows, in the folds that held them out."""
     target = truth.filter(pl.col("role") == "target")
-    joined = scored.join(target.select("id", plan="fold"), on="id", how="left")
-    odd = joined.filter(pl.col("plan").is_null() | (pl.col("plan") != pl.col("fold")))
+    joined = scored.join(target.select("id", "role", plan="fold"), on="id", how="left")
+    in_fold = pl.col("fold").is_not_null()
+    odd = joined.filter(
+        pl.col("role").is_null() | (in_fold & ~pl.col("plan").eq_missing(pl.col("fold")))
+    )
     ledger.record(
         "stack: scored on target rows, each once, in its own fold",
         set(odd["id"]) | set(scored.filter(scored["id"].is_duplicated())["id"]),
         "foreign, repeated or misplaced rows",
-        f"{len(scored)} of {len(target)} target rows scored",
+        f"{scored['fold'].count()} of {len(target)} target rows scored",
     )
 
 
 def _check_nested(
-    store: FoldStore, manifest: dict[str, Any], scored: pl.DataFrame, ledger: CheckList
+    store: FoldStore,
+    manifest: dict[str, Any],
+    scored: pl.DataFrame,
+    truth: pl.DataFrame,
+    ledger: CheckList,
 ) -> None:
-    """Check that each row was scored by a stack fitted on the other folds alone."""
-    folds = list(range(store.n_splits))
+    """Check that each row was scored by a stack fitted on other, or earlier, folds alone."""
+    folds, ordered = list(range(store.n_splits)), is_ordered(truth)
     recorded = sorted(nested["fold"] for nested in manifest["nested"])
     name = "stack: scored by a fit of its own for each fold"
-    if recorded == folds == sorted(scored["fold"].drop_nulls().unique()):
+    there = sorted(scored["fold"].drop_nulls().unique())
+    if recorded == folds[int(ordered) :] and there == folds:
         ledger.record(name, (), "", f"{len(folds)} folds")
     else:
         detail = f"{len(folds)} folds are in the plan, and the manifest records {len(recorded)}"
@@ -161,7 +170,34 @@ def _check_nested(
         fold = nested["fold"]
         outside = scored.filter(pl.col("fold") != fold)["id"].to_list()
         name = f"stack fold {fold}: fitted on the other folds alone"
+        if ordered:
+            name = f"stack fold {fold}: fitted on earlier folds alone"
+            outside = _earlier(name, scored, truth, fold, ledger)
         if ids_fingerprint(outside) == nested["ids_sha256"]:
             ledger.record(name, (), "", f"{nested['fitted_on']} rows")
         else:
             ledger.fail(name, "the recorded rows are not those of the other folds")
+
+
+def _earlier(
+    name: str, scored: pl.DataFrame, truth: pl.DataFrame, fold: int, ledger: CheckList
+) -> list[str]:
+    """Give the rows of earlier blocks whose cluster, by the plan, the fold has not.
+
+    They are checked to be earlier, and of no cluster or swap of the fold, as computed anew.
+    """
+    own = ["id", "planned", "cluster", "swap", "time"]
+    rows = scored.drop_nulls("fold").join(truth.select(own), on="id", how="inner")
+    held_out = rows.filter(pl.col("fold") == fold)
+    before = rows.filter(pl.col("fold") < fold).filter(
+        ~pl.col("planned").is_in(held_out["planned"].implode())
+    )
+    leaks = before.filter(
+        pl.col("cluster").is_in(held_out["cluster"].implode())
+        | pl.col("swap").is_in(held_out["swap"].implode())
+        | ~(pl.col("time") < held_out["time"].min())
+    )
+    ledger.record(
+        f"{name}, without its clusters", leaks["id"], "rows that leak", f"{len(before)} rows"
+    )
+    return before["id"].to_list()

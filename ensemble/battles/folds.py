@@ -305,7 +305,9 @@ class FoldPlan:
             return np.zeros(len(self.frame), dtype=bool)
         times = self.frame[TIME].to_numpy()
         late = ~(times < np.nanmin(times[rows]))  # also where there is no time
-        return late & ~np.isnan(times) if self.rules.undated == "train" else late
+        if self.rules.undated == "train":
+            late &= ~np.isnan(times)
+        return np.asarray(late)
 
     def training(self, fold: FoldLike, roles: Sequence[str] = TRAINING_ROLES) -> pl.Series:
         """Mask of the rows that a fit may learn from.
@@ -362,7 +364,7 @@ def read_plan(
     path: Path,
     n_splits: int,
     fingerprint: str,
-    rules: PlanRules = PlanRules(),  # noqa: B008 - frozen
+    rules: PlanRules = PlanRules(),
     *,
     is_ordered: bool = False,
 ) -> FoldPlan:

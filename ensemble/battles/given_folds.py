@@ -131,13 +131,14 @@ def _of_file(path: Path, column: str, target: pl.Series, others: pl.Series) -> p
     unknown = ids.filter(~ids.is_in(target.implode()))
     elsewhere = unknown.filter(unknown.is_in(others.implode()))
     if len(elsewhere):
-        faults.append(f"{len(elsewhere):,} ids are of rows that are not target ({_some(elsewhere)})")
+        faults.append(f"{len(elsewhere):,} ids are of no target row ({_some(elsewhere)})")
     if len(foreign := unknown.filter(~unknown.is_in(others.implode()))):
         faults.append(f"{len(foreign):,} ids are unknown ({_some(foreign)})")
     said = table.drop_nulls()
     missing = target.filter(~target.is_in(said["id"].implode()))
     if len(missing):
-        faults.append(f"{len(missing):,} of {len(target):,} target rows have no fold ({_some(missing)})")
+        count = f"{len(missing):,} of {len(target):,}"
+        faults.append(f"{count} target rows have no fold ({_some(missing)})")
     if faults:
         raise FoldError("; ".join(faults), where=str(path), hint=_HINT)
     ordered = pl.DataFrame({"id": target}).join(table, on="id", how="left", maintain_order="left")
@@ -178,7 +179,7 @@ def _plain_integers(values: pl.Series) -> pl.Series:
 
 
 def _order(name: str) -> tuple[int, int, list[tuple[int, str]]]:
-    """Integers by size; else text, with the numbers in it by size: ``fold-2`` before ``fold-10``."""
+    """Integers by size; else text, numbers in it by size: ``fold-2`` before ``fold-10``."""
     if _INTEGER.fullmatch(name):
         return (0, int(name), [])
     parts = re.split(r"([0-9]+)", name)

@@ -52,7 +52,7 @@ def group_values(values: pl.Series) -> pl.Series:
     """Write values as text, so that equal ones are equal: ``1`` is ``1.0``; nothing is null."""
     text = values.fill_nan(None) if values.dtype.is_float() else values
     text = text.cast(pl.String).str.strip_chars().str.replace(r"^(-?\d+)\.0+$", "$1")
-    return pl.select(pl.when(text != "").then(text)).to_series()  # noqa: PLC1901 - null stays null
+    return pl.select(pl.when(text != "").then(text)).to_series()
 
 
 def join_groups(
@@ -147,7 +147,7 @@ def _n_joined(clusters: IntArray, codes: IntArray) -> int:
 
 
 def _codes(ids: pl.Series, metadata: pl.DataFrame, column: str) -> IntArray:
-    """Number the values of a column: ``(n,)``, -1 for none."""
+    """Give each row the number of its value: ``(n,)``, -1 for none."""
     values = group_values(values_of(ids, metadata, column))
     codes = values.rank("dense").cast(pl.Int64).fill_null(0) - 1
     return codes.to_numpy()

@@ -41,9 +41,7 @@ def choose_holdout(
     """
     if not share:
         return np.zeros(len(clusters), dtype=bool)
-    chosen = (
-        _drawn_clusters(clusters, share, seed) if times is None else latest_rows(times, share)
-    )
+    chosen = _drawn_clusters(clusters, share, seed) if times is None else latest_rows(times, share)
     if not chosen.any():
         what = "cluster that was drawn" if times is None else "rows of the latest time"
         raise FoldError(

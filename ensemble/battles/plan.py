@@ -20,10 +20,10 @@ from ensemble.battles.group_columns import join_groups
 from ensemble.battles.holdout import choose_holdout
 from ensemble.battles.schema import HOLDOUT_ROLE, LABEL_COLUMNS
 from ensemble.battles.times import time_blocks, times_of
-from ensemble.config.settings import Folds
 from ensemble.errors import FoldError
 
 if TYPE_CHECKING:
+    from ensemble.config.settings import Folds
     from ensemble.plugin.base import BoolArray, IntArray
 
 NO_METADATA = pl.DataFrame({"id": []}, schema={"id": pl.String})
@@ -76,9 +76,7 @@ def make_plan(
     """
     columns = ["id", "source", "role", *LABEL_COLUMNS]
     table = battles.select(columns).join(clusters, on="id", how="left", maintain_order="left")
-    groups = join_groups(
-        table["id"], table["cluster"].to_numpy(), metadata, settings.group_columns
-    )
+    groups = join_groups(table["id"], table["cluster"].to_numpy(), metadata, settings.group_columns)
     table = table.with_columns(cluster=pl.Series(groups))
     if settings.scheme == "time":
         is_target = table["role"] == "target"
@@ -99,9 +97,7 @@ def _with_holdout(table: pl.DataFrame, settings: Folds, seed: int) -> pl.DataFra
     rows = np.flatnonzero(target)
     times = table[TIME].to_numpy()[rows] if TIME in table.columns else None
     chosen = np.zeros(len(table), dtype=bool)
-    chosen[rows] = choose_holdout(
-        table["cluster"].to_numpy()[rows], settings.holdout, seed, times
-    )
+    chosen[rows] = choose_holdout(table["cluster"].to_numpy()[rows], settings.holdout, seed, times)
     role = pl.when(pl.Series(chosen)).then(pl.lit(HOLDOUT_ROLE)).otherwise("role")
     return table.with_columns(role=role)
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ensemble.battles.cuts import count_cuts
-from ensemble.battles.folds import CUT_ROLES, TIME, FoldPlan, PlanRules, overlap_with_test, read_plan
+from ensemble.battles.folds import (
+    CUT_ROLES,
+    TIME,
+    FoldPlan,
+    PlanRules,
+    overlap_with_test,
+    read_plan,
+)
 from ensemble.battles.given_folds import split_clusters
 from ensemble.battles.group_columns import describe_groups, group_pairs
 from ensemble.battles.plan import NO_METADATA, make_plan
@@ -140,11 +147,7 @@ def split_key(
     # How many the user's folds are, they say themselves.
     parts |= {} if settings.are_given else {"n_splits": settings.n_splits}
     usual = {name: one.default for name, one in type(settings).model_fields.items()}
-    own = {
-        name: value
-        for name in _SETTINGS
-        if (value := getattr(settings, name)) != usual[name]
-    }
+    own = {name: value for name in _SETTINGS if (value := getattr(settings, name)) != usual[name]}
     parts |= {"folds": own} if own else {}
     parts |= {"file": given} if settings.file is not None else {}
     if _reads_metadata(settings):
@@ -341,9 +344,7 @@ def _about_time(plan: FoldPlan) -> list[str]:
     ]
 
 
-def _links(
-    run: Path, ids: pl.Series, settings: Folds, metadata: pl.DataFrame
-) -> pl.DataFrame:
+def _links(run: Path, ids: pl.Series, settings: Folds, metadata: pl.DataFrame) -> pl.DataFrame:
     """Give all pairs that join clusters: ``id_a``, ``id_b``, ``kind``."""
     pairs = read_pairs(run).select("id_a", "id_b", "kind")
     return pl.concat([pairs, group_pairs(ids, metadata, settings.group_columns)])

@@ -36,8 +36,8 @@ def _split_sentence(plan: FoldsRecord) -> str:
     if not plan.split_clusters:
         return ""
     return (
-        f"Unproven: the folds split {plan.split_clusters:,} clusters ({plan.split_rows:,} rows), as "
-        "allow_split_clusters asks, so that models are trained on near duplicates of rows that "
+        f"Unproven: the folds split {plan.split_clusters:,} clusters ({plan.split_rows:,} rows), "
+        "as allow_split_clusters asks, so that models are trained on near duplicates of rows that "
         "they are scored on."
     )
 

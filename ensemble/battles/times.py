@@ -141,7 +141,7 @@ def time_blocks(times: FloatArray, n_blocks: int) -> IntArray:
 
 
 def latest_rows(times: FloatArray, share: float) -> BoolArray:
-    """Mark the latest rows, at most this share of all: ``(n,)``; rows of one time stay together."""
-    moments, moment, counts = np.unique(times, return_inverse=True, return_counts=True)
+    """Mark the latest rows, at most this share: ``(n,)``; rows of one time stay together."""
+    _, moment, counts = np.unique(times, return_inverse=True, return_counts=True)
     from_here = np.cumsum(counts[::-1])[::-1]
     return np.asarray((from_here <= share * len(times))[moment])

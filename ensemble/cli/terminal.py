@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ensemble.config.load import load_run_config
 from ensemble.evaluation.text import signed
 from ensemble.run_dir.layout import REPORT, STACK, SUBMISSION
 from ensemble.run_dir.stack_files import read_candidates, read_verdict
+from ensemble.submission.holdout import summary_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +39,8 @@ def summary(run: Path) -> dict[str, Any]:
         "doubts": candidates.get("doubts", []),
         "rows_scored": candidates["rows_scored"],
         "rows_missing": candidates["rows_missing"],
+        "ordered": load_run_config(run).folds.scheme == "time",
+        "holdout": summary_of(run, load_run_config(run)),
         "report": str(run / REPORT),
         "submission": str(run / SUBMISSION) if (run / SUBMISSION).exists() else None,
     }
@@ -70,8 +74,13 @@ def show_summary(outcome: dict[str, Any]) -> None:
         console.print(f"warning: {doubt}", markup=False)
     if outcome["rows_missing"]:
         console.print(
-            f"{outcome['rows_missing']:,} rows are not scored: no fold has predicted them"
+            f"{outcome['rows_missing']:,} rows are not scored: no fold, or no stack of earlier "
+            "ones, has predicted them"
+            if outcome["ordered"]
+            else f"{outcome['rows_missing']:,} rows are not scored: no fold has predicted them"
         )
+    if outcome["holdout"]:
+        console.print(outcome["holdout"]["sentence"], markup=False)
     for key in ("submission", "report"):
         if outcome[key]:
             console.print(f"{key}: {outcome[key]}", markup=False)

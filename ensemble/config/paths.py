@@ -103,7 +103,8 @@ def moved(config: Config, now: Path) -> Config:
 
 
 def _inputs(config: Config) -> list[str]:
-    others = [config.folds.embeddings, config.folds.file, *(source.labels for source in config.sources)]
+    beside = (config.folds.embeddings, config.folds.file)
+    others = [*beside, *(source.labels for source in config.sources)]
     paths = [path for reading in config.readings() for path in reading.paths()]
     return [*paths, *filter(None, others)]
 

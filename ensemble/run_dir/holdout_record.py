@@ -57,6 +57,8 @@ class HoldoutRecord(Record):
         In the order of the stack.
     looks
         Earlier scores on the same hold-out, by other stacks.
+    unproven
+        Learners of the stack that may have seen it: nobody knows what they were trained on.
     """
 
     made_from: dict[str, Any]
@@ -69,6 +71,7 @@ class HoldoutRecord(Record):
     candidates: tuple[HoldoutScore, ...]
     learners: tuple[HoldoutScore, ...] = ()
     looks: tuple[Look, ...] = ()
+    unproven: tuple[str, ...] = ()
 
     @property
     def score(self) -> HoldoutScore:
@@ -87,10 +90,14 @@ class HoldoutRecord(Record):
             if self.looks
             else ""
         )
+        seen = (
+            "that nothing before has seen."
+            if not self.unproven
+            else f"that {', '.join(self.unproven)} may have seen: unproven."
+        )
         return (
             f"hold-out: {one.name} scores {one.log_loss:.4f}{ends}, accuracy {one.accuracy:.1%}"
-            f"{share}, on {self.rows:,} rows in {self.clusters:,} clusters that nothing before "
-            f"has seen.{looks}"
+            f"{share}, on {self.rows:,} rows in {self.clusters:,} clusters {seen}{looks}"
         )
 
 

@@ -97,9 +97,7 @@ def _flattery(data: StackData, seed: int) -> Stratified:
     """Measure what equal shares of classes flatter by; blocks of time do not have them."""
     if data.rules.is_ordered:
         return Stratified(0.0, 0.0)
-    return stratification_optimism(
-        data.labels, data.clusters, data.folds, data.sources, seed=seed
-    )
+    return stratification_optimism(data.labels, data.clusters, data.folds, data.sources, seed=seed)
 
 
 def _leakage(

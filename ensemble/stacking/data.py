@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ensemble.stacking.nested import NestingRules
+from ensemble.stacking.nested import ANY_FOLDS, NestingRules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ class StackData:
     nested_logits: Mapping[int, LogitArray] = field(default_factory=dict)
     nested_learners: tuple[str, ...] = ()
     seed_logits: Mapping[str, LogitArray] = field(default_factory=dict)
-    rules: NestingRules = NestingRules()
+    rules: NestingRules = ANY_FOLDS
     unscored: tuple[str, ...] = ()
 
     def fitting_meta(self, fold: int) -> MetaFeatures:

@@ -98,7 +98,7 @@ def with_doubt(
         for key in ("sentence", "evidence")
         if sentence and key in verdict
     }
-    about = {"learners": list(unproven), "candidates": doubted}
+    about: dict[str, Any] = {"learners": list(unproven), "candidates": doubted}
     about |= {"plan": of_plan} if of_plan else {}
     return {**verdict, **added, "unproven": about}
 

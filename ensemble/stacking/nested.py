@@ -35,6 +35,10 @@ class NestingRules(NamedTuple):
     split_clusters: bool = False
 
 
+ANY_FOLDS = NestingRules()
+"""A fold is fitted on all others, and no cluster lies in two."""
+
+
 class OuterFold(NamedTuple):
     """One outer fold: its number, and the masks ``(n,)`` of the rows on either side."""
 
@@ -46,7 +50,7 @@ class OuterFold(NamedTuple):
 def outer_folds(
     folds: IntArray,
     clusters: IntArray,
-    rules: NestingRules = NestingRules(),  # noqa: B008 - a tuple
+    rules: NestingRules = ANY_FOLDS,
 ) -> Iterator[OuterFold]:
     """Divide rows by the fold ``(n,)`` that each is held out in, one fold after the other."""
     for fold in np.unique(folds)[int(rules.is_ordered) :]:
@@ -71,7 +75,7 @@ def cross_validate(
     *,
     seed: int,
     threads: int,
-    rules: NestingRules = NestingRules(),  # noqa: B008 - a tuple
+    rules: NestingRules = ANY_FOLDS,
     fitting: Callable[[int], MetaFeatures] | None = None,
     observe: Callable[[OuterFold, MetaLearner], None] | None = None,
 ) -> dict[str, FloatArray]:
@@ -132,7 +136,7 @@ def cross_validate(
 def check_folds(
     folds: IntArray,
     clusters: IntArray,
-    rules: NestingRules = NestingRules(),  # noqa: B008 - a tuple
+    rules: NestingRules = ANY_FOLDS,
 ) -> None:
     """Refuse folds that share a cluster, but where the rules allow for it, or a single fold.
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ensemble.stacking.data import StackData
 
 OOF_SCHEMA: dict[str, pl.DataType] = {**PROBABILITY_SCHEMA, "fold": pl.Int32()}
-"""``stack/oof.parquet``: ``fold`` is the row's outer fold, null where learners have not predicted it.
+"""``stack/oof.parquet``: ``fold`` is the row's outer fold, null where learners have not predicted.
 
 The first of folds that are blocks of time has NaN: no stack is fitted on earlier rows."""
 

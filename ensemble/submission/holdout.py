@@ -15,7 +15,7 @@ from ensemble.evaluation.scores import scores
 from ensemble.plugin.base import CLASSES
 from ensemble.run_dir.holdout_record import HoldoutRecord, HoldoutScore, Look
 from ensemble.run_dir.layout import CACHE, HOLDOUT, HOLDOUT_RECORD, STACK
-from ensemble.run_dir.stack_files import read_verdict
+from ensemble.run_dir.stack_files import peek_manifest, read_verdict
 from ensemble.run_dir.tables import read_table, write_table
 from ensemble.stacking.assemble import check_folds, meta_features
 from ensemble.stacking.calls import predict_validated
@@ -86,6 +86,7 @@ def score_holdout(config: Config, workspace: Workspace, battles: pl.DataFrame) -
             {name: softmax(each) for name, each in zip(names, logits, strict=True)}, own
         ),
         looks=earlier,
+        unproven=tuple(peek_manifest(run / STACK)["unproven"]),
     )
     record.write(run / HOLDOUT_RECORD)
     return record
@@ -97,9 +98,7 @@ def holdout_rows(battles: pl.DataFrame, plan: FoldPlan) -> pl.DataFrame:
     return kept.join(battles, on="id", how="left", maintain_order="left")
 
 
-def score_each(
-    predicted: Mapping[str, FloatArray], rows: pl.DataFrame
-) -> tuple[HoldoutScore, ...]:
+def score_each(predicted: Mapping[str, FloatArray], rows: pl.DataFrame) -> tuple[HoldoutScore, ...]:
     """Score probabilities ``(n, 3)`` by name on rows with ``LABEL_COLUMNS`` and ``cluster``."""
     labels, clusters = labels_of(rows), rows["cluster"].to_numpy()
     found = []
