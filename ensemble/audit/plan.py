@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,10 +127,10 @@ def is_ordered(truth: pl.DataFrame) -> bool:
     return bool(truth["time"].is_not_null().any())
 
 
-def _start(truth: pl.DataFrame) -> float | None:
-    """Give the first time that is scored in a fold."""
+def _start(truth: pl.DataFrame) -> float:
+    """Give the first time that is scored in a fold; nothing is before it without times."""
     start: Any = truth.filter(pl.col("fold").is_not_null())["time"].min()
-    return None if start is None else float(start)
+    return -math.inf if start is None else float(start)
 
 
 def _check_kept(truth: pl.DataFrame, kept: pl.DataFrame, ledger: CheckList) -> None:

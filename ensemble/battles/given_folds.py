@@ -79,6 +79,19 @@ def given_folds(
     values = _plain_integers(values)
     names = sorted(values.unique().to_list(), key=_order)
     _refuse_number(len(names), names, where)
+    refuse_other_number(settings, names, where)
+    number = {name: k for k, name in enumerate(names)}
+    return GivenFolds(tuple(names), np.array([number[v] for v in values], dtype=np.int64))
+
+
+def refuse_other_number(settings: Folds, names: Sequence[str], where: str) -> None:
+    """Refuse a config that says another number of folds than the user's assignment has.
+
+    Raises
+    ------
+    FoldError
+        It does.
+    """
     if "n_splits" in settings.model_fields_set and settings.n_splits != len(names):
         raise FoldError(
             f"there are {len(names)} folds ({', '.join(names[:_SHOWN])}), and folds.n_splits is "
@@ -86,8 +99,6 @@ def given_folds(
             where=where,
             hint="leave n_splits out of [folds]: the assignment says how many folds there are",
         )
-    number = {name: k for k, name in enumerate(names)}
-    return GivenFolds(tuple(names), np.array([number[v] for v in values], dtype=np.int64))
 
 
 def split_clusters(clusters: IntArray, folds: IntArray) -> BoolArray:

@@ -86,7 +86,7 @@ def make_plan(
     names, folds = _assigned(table, settings, seed, metadata)
     fold = pl.select(pl.when(pl.Series(folds) >= 0).then(pl.Series(folds))).to_series()
     schema = {**PLAN_SCHEMA, **({TIME: pl.Float64()} if TIME in table.columns else {})}
-    frame = table.with_columns(fold=fold).select(schema).cast(schema)  # type: ignore[arg-type]
+    frame = table.with_columns(fold=fold).select(*schema).cast(schema)  # type: ignore[arg-type]
     rules = PlanRules(settings.allow_split_clusters, settings.undated)
     return Planned(FoldPlan(frame, len(names) or settings.n_splits, rules), names)
 

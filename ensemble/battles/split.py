@@ -17,7 +17,7 @@ from ensemble.battles.folds import (
     overlap_with_test,
     read_plan,
 )
-from ensemble.battles.given_folds import split_clusters
+from ensemble.battles.given_folds import refuse_other_number, split_clusters
 from ensemble.battles.group_columns import describe_groups, group_pairs
 from ensemble.battles.plan import NO_METADATA, make_plan
 from ensemble.battles.prepare import (
@@ -96,6 +96,9 @@ def split(
     key = split_key(run, data_key, settings, seed, digest)
     why = _why_again(run, key)
     if why is None:
+        if settings.are_given:
+            names = [str(one.name) for one in read_split_summary(run).folds]
+            refuse_other_number(settings, names, "folds")
         return False
     if why:
         tell(why)
