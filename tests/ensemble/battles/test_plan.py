@@ -87,7 +87,7 @@ def test_columns_join_clusters_transitively_and_no_group_is_torn(world: Any) -> 
         said = frame.filter(pl.col(column).cast(pl.String) != "")
         assert (said.group_by(column).agg(pl.col("cluster").n_unique())["cluster"] == 1).all()
     # And nothing else is joined: walking from row to row by shared values reaches a whole cluster.
-    for (_,), rows in frame.partition_by("cluster", as_dict=True).items():
+    for rows in frame.partition_by("cluster"):
         reached, size = {rows["id"][0]}, 0
         while len(reached) > size:
             size = len(reached)
@@ -105,7 +105,7 @@ def test_columns_join_clusters_transitively_and_no_group_is_torn(world: Any) -> 
 @given(worlds())
 def test_blocks_of_time_learn_from_earlier_rows_of_other_clusters_alone(world: Any) -> None:
     plan = _planned(world, n_splits=3, scheme="time", time_column="tstamp")
-    starts = [plan.frame.filter(plan.held_out(k))["time"].min() for k in range(3)]
+    starts: list[Any] = [plan.frame.filter(plan.held_out(k))["time"].min() for k in range(3)]
     assert starts == sorted(starts)
     assert plan.unscored().any()
     for fold, learned, scored in _fits(plan):
@@ -125,11 +125,12 @@ def test_blocks_of_time_learn_from_earlier_rows_of_other_clusters_alone(world: A
 
 @given(worlds(), st.sampled_from([0.1, 0.25, 0.5]), st.sampled_from(["clusters", "time", "given"]))
 def test_no_fit_sees_a_cluster_of_the_hold_out(world: Any, share: float, scheme: str) -> None:
-    how: dict[str, Any] = {
+    schemes: dict[str, dict[str, Any]] = {
         "clusters": {"n_splits": 2},
         "time": {"n_splits": 2, "scheme": "time", "time_column": "tstamp"},
         "given": {"column": "own", "allow_split_clusters": True},
-    }[scheme]
+    }
+    how = schemes[scheme]
     try:
         plan = _planned(world, holdout=share, **how)
     except errors.FoldError:
