@@ -75,6 +75,9 @@ class SourceAwareGroupKFold:
         them gets those rows.
     text_format
         What a string in a table's text column is: a JSON list of turns, or one plain turn.
+    group_columns
+        Columns of a table of battles whose equal values join groups, such as a session or a judge;
+        empty values join nothing.
 
     Notes
     -----
@@ -98,6 +101,7 @@ class SourceAwareGroupKFold:
         seed: int = 42,
         training_roles: Sequence[str] = TRAINING_ROLES,
         text_format: TextFormat = "json",
+        group_columns: Sequence[str] = (),
     ) -> None:
         if n_splits < 2:
             raise FoldError(f"n_splits must be at least 2, got {n_splits}")
@@ -105,6 +109,7 @@ class SourceAwareGroupKFold:
         self.seed = seed
         self.training_roles = training_roles
         self.text_format = text_format
+        self.group_columns = group_columns
 
     def __repr__(self) -> str:
         return f"SourceAwareGroupKFold(n_splits={self.n_splits}, seed={self.seed})"
@@ -158,10 +163,10 @@ class SourceAwareGroupKFold:
         Raises
         ------
         FoldError
-            No groups and no battles, lengths that differ, an unknown role, or fewer target groups
-            than folds.
+            No groups and no battles, lengths that differ, an unknown role, a missing column, or
+            fewer target groups than folds.
         """
-        said = said_of_rows(X, groups, roles, sources, self.text_format)
+        said = said_of_rows(X, groups, roles, sources, self.text_format, self.group_columns)
         group_numbers = np.unique(said.groups, return_inverse=True)[1].astype(np.int64)
         rows = len(group_numbers)
         role_array = read_roles(said.roles, rows)
@@ -208,7 +213,7 @@ class SourceAwareGroupKFold:
                 f"{len(numbers)} clusters of target rows cannot fill {self.n_splits} folds",
                 hint=f"set n_splits to {len(numbers)} or less, or give more distinct prompts"
                 if len(numbers) >= 2
-                else "give more distinct prompts",
+                else "give more distinct prompts (group_columns, where given, join clusters)",
             )
         strata = _strata(labels, sources)
         totals = np.zeros((len(numbers), strata.shape[1]))

@@ -55,6 +55,11 @@ def group_values(values: pl.Series) -> pl.Series:
     return pl.select(pl.when(text != "").then(text)).to_series()
 
 
+def codes_of(values: pl.Series) -> IntArray:
+    """Give values numbers: ``(n,)``, equal ones alike; -1 for null."""
+    return (values.rank("dense").cast(pl.Int64).fill_null(0) - 1).to_numpy()
+
+
 def join_groups(
     ids: pl.Series, clusters: IntArray, metadata: pl.DataFrame, columns: Sequence[str]
 ) -> IntArray:
@@ -148,9 +153,7 @@ def _n_joined(clusters: IntArray, codes: IntArray) -> int:
 
 def _codes(ids: pl.Series, metadata: pl.DataFrame, column: str) -> IntArray:
     """Give each row the number of its value: ``(n,)``, -1 for none."""
-    values = group_values(values_of(ids, metadata, column))
-    codes = values.rank("dense").cast(pl.Int64).fill_null(0) - 1
-    return codes.to_numpy()
+    return codes_of(group_values(values_of(ids, metadata, column)))
 
 
 def _edges(codes: IntArray) -> tuple[IntArray, IntArray]:

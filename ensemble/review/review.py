@@ -10,6 +10,8 @@ import polars as pl
 
 from ensemble.battles.corrections import read_list, refuse_contradictions
 from ensemble.battles.prepare import read_battles, read_clusters
+from ensemble.battles.split import read_split_summary
+from ensemble.battles.split_text import plan_doubt
 from ensemble.compare.candidates import read_one
 from ensemble.compare.runs import read_compared
 from ensemble.config.load import load_run_config
@@ -106,7 +108,8 @@ def review(run: Path, by: str | None = None, rows: int = ROWS) -> Review:
     return Review(
         with_texts(listed, own),
         None if predicted is None else predicted.name,
-        predicted is None or predicted.training_rows == "recorded",
+        predicted is None
+        or (predicted.training_rows == "recorded" and not plan_doubt(read_split_summary(run))),
     )
 
 
