@@ -14,7 +14,7 @@ ALONE = np.arange(5)
 
 def _joined(**columns: list[object]) -> list[int]:
     metadata = pl.DataFrame({"id": IDS, **columns}, strict=False)
-    return join_groups(IDS, ALONE, metadata, list(columns)).tolist()
+    return [int(k) for k in join_groups(IDS, ALONE, metadata, list(columns))]
 
 
 @pytest.mark.parametrize(
