@@ -28,6 +28,7 @@ from ensemble.battles.prepare import prepare
 from ensemble.battles.schema import learner_view
 from ensemble.battles.split import split
 from ensemble.config.load import parse_config
+from ensemble.config.settings import Folds
 from ensemble.datasets.battles import make_battles, write_battles
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.rows import TrainingRows
@@ -97,7 +98,7 @@ def make_workspace(directory: Path, rows: int) -> tuple[Workspace, dict[str, Lea
     config = parse_config(raw, directory / "config.toml")
     (directory / "run").mkdir()
     prepare(config)
-    split(directory / "run", n_splits=5, seed=config.seed)
+    split(directory / "run", Folds(n_splits=5), seed=config.seed)
     return open_workspace(config), {spec.name: spec for spec in learner_specs(config)}
 
 

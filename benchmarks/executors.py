@@ -21,6 +21,7 @@ from machine import describe_machine
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
 from ensemble.config.load import parse_config
+from ensemble.config.settings import Folds
 from ensemble.datasets.battles import make_battles, write_battles
 from ensemble.oof.executors import execute
 from ensemble.run_dir.reporter import Reporter
@@ -51,7 +52,7 @@ def fit(place: Path, name: str, execution: dict[str, object]) -> tuple[float, st
     run = Path(config.run_dir)
     run.mkdir()
     prepare(config)
-    split(run, n_splits=5, seed=config.seed)
+    split(run, Folds(n_splits=5), seed=config.seed)
     tasks = [(spec, fold) for spec in learner_specs(config) for fold in range(5)]
     began = time.perf_counter()
     execute(config, tasks, Reporter(run))

@@ -100,6 +100,7 @@ def measure(directory: str, answers: Any) -> None:
     from ensemble.battles.prepare import prepare, read_battles
     from ensemble.battles.split import split
     from ensemble.config.load import parse_config
+    from ensemble.config.settings import Folds
     from ensemble.plugin.manager import get_manager
 
     place = Path(directory)
@@ -120,7 +121,7 @@ def measure(directory: str, answers: Any) -> None:
 
     prepare(config)
     lap()
-    split(run, n_splits=5, seed=0)
+    split(run, Folds(n_splits=5), seed=0)
     lap()
     registry = get_manager().feature_sets
     sets = [registry.get(entry.name) for entry in registry]

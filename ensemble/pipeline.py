@@ -14,6 +14,7 @@ from ensemble.config.settings import Config
 from ensemble.oof.refits import Decisions
 from ensemble.stages.audit import audit_stage
 from ensemble.stages.fit import fit_stage
+from ensemble.stages.holdout import holdout_stage
 from ensemble.stages.incomplete import refuse_incomplete, reported
 from ensemble.stages.observed import finishing
 from ensemble.stages.predict import predict_stage
@@ -73,6 +74,7 @@ def run(
         with reported(config, reporter):
             stack_stage(config, reporter)
         predict_stage(config, reporter)
+        holdout_stage(config, reporter)
         audit_stage(config, reporter)
         if not keep_report(config, reporter):
             report_stage(config, reporter)

@@ -28,6 +28,7 @@ from ensemble.stages.compare import compare_stage
 from ensemble.stages.report import report_stage
 from ensemble.stages.review import review_stage
 from ensemble.stages.work import writing
+from ensemble.submission.holdout import read_holdout
 from ensemble.submission.new_rows import predict_battles, read_test, reading_options
 from ensemble.submission.record import submission_fault
 from ensemble.submission.write import read_submission
@@ -130,6 +131,21 @@ class Run:
             )
         return read_submission(self.directory / SUBMISSION)
 
+    @property
+    def holdout(self) -> dict[str, Any]:
+        """The last score, on the rows that ``[folds] holdout`` keeps: ``holdout.json``.
+
+        ``chosen``, ``rows``, ``clusters``; under ``candidates`` and ``learners`` the ``log_loss``
+        and ``accuracy`` of each with their intervals; ``looks``, former scores; and ``sentence``.
+
+        Raises
+        ------
+        ArtifactError
+            There is no hold-out, or no score of it by the run as it is.
+        """
+        record = read_holdout(self.directory, self.config)
+        return {**record.model_dump(), "sentence": record.sentence}
+
     def scores(self) -> pl.DataFrame:
         """Give the log loss of each learner that has been fitted and of each candidate, best first.
 
@@ -216,8 +232,8 @@ class Run:
         Returns
         -------
         polars.DataFrame
-            ``id``, ``fold`` and ``LOGIT_COLUMNS``, one row for each target row; NaN where the fold
-            has not been fitted.
+            ``id``, ``fold`` and ``LOGIT_COLUMNS``, one row for each target row but those of the
+            hold-out; NaN where the fold has not been fitted, or the row is in none.
 
         Raises
         ------
@@ -231,7 +247,8 @@ class Run:
         read_manifests(store, asked)
         logits = store.oof(asked.name, eval_set)
         columns = {column: logits[:, i] for i, column in enumerate(LOGIT_COLUMNS)}
-        return eval_set.rows.select("id", "fold").with_columns(**columns)
+        found = eval_set.rows.select("id", "fold").with_columns(**columns)
+        return self._with_unscored(found)
 
     def test(self, learner: str) -> pl.DataFrame:
         """Give a learner's logits of the test rows, averaged over its folds' models or the refit.
@@ -258,11 +275,12 @@ class Run:
         Returns
         -------
         polars.DataFrame
-            ``id`` and ``CLASSES``, one row for each target row; NaN where it was not scored.
+            ``id`` and ``CLASSES``, one row for each target row but those of the hold-out; NaN where
+            it was not scored.
         """
         eval_set = self._eval_set
         values, _ = read_candidate(self._store, candidate, eval_set.rows)
-        return probability_frame(eval_set.ids, values)
+        return self._with_unscored(probability_frame(eval_set.ids, values))
 
     def predict(
         self,
@@ -386,6 +404,17 @@ class Run:
     @property
     def _plan(self) -> FoldPlan:
         return read_current_split(self.config, read_battles(self.directory)[1])
+
+    def _with_unscored(self, predicted: pl.DataFrame) -> pl.DataFrame:
+        """Add the target rows that no fold predicts, with NaN: the first of time, say."""
+        plan = self._plan
+        others = plan.frame.filter(plan.unscored())["id"]
+        numbers = [name for name, kind in predicted.schema.items() if kind.is_float()]
+        rows = pl.DataFrame({"id": others}, schema={"id": pl.String})
+        empty = rows.with_columns(pl.lit(float("nan")).alias(name) for name in numbers)
+        return pl.concat([predicted, empty], how="diagonal_relaxed").select(
+            pl.col(name).cast(kind) for name, kind in predicted.schema.items()
+        )
 
     @property
     def _eval_set(self) -> EvalSet:

@@ -16,12 +16,14 @@ import polars as pl
 from ensemble.audit.checks import Check, CheckList
 from ensemble.audit.fingerprint import subject_of
 from ensemble.audit.fits import check_fit, fits_of
+from ensemble.audit.holdout import check_holdout
 from ensemble.audit.pairs import check_pair_fits
-from ensemble.audit.plan import check_described, check_plan, recomputed
+from ensemble.audit.plan import check_described, check_given, check_plan, recomputed
 from ensemble.audit.result import Audit
 from ensemble.audit.scores import check_scores, check_tries
 from ensemble.audit.stack import check_stack, stacked_learners
 from ensemble.battles.embeddings import PARAPHRASE
+from ensemble.battles.plan import NO_METADATA
 from ensemble.battles.prepare import (
     read_battles,
     read_clusters,
@@ -80,12 +82,14 @@ def audit_run(run: Path) -> Audit:
     plan = read_split(run)
     # What the config says is what the reader believes: not what a plan says of itself.
     threshold = config.folds.near_duplicate_threshold
-    truth = recomputed(battles, plan, config.folds, _paraphrases(run))
+    metadata = _metadata(run)
+    truth = recomputed(battles, plan, config.folds, _paraphrases(run), metadata)
     store = FoldStore(run, plan.fingerprint, data, plan.n_splits)
     ledger = CheckList()
     check_described(config, data, ledger)
     _check_tables(run, ledger)
     check_plan(truth, plan.n_splits, threshold, ledger)
+    check_given(config, metadata, truth, ledger)
     _check_learners(store, config, truth, ledger)
     with _readable("stack", ledger):
         check_stack(store, config, truth, ledger)
@@ -93,6 +97,8 @@ def audit_run(run: Path) -> Audit:
         check_scores(store, EvalSet.of(battles, plan), ledger)
         check_tries(run, plan, battles, ledger)
     _check_submission(run, config, ledger)
+    with _readable("hold-out", ledger):
+        check_holdout(run, config, plan, battles, ledger)
     return Audit.of(ledger, subject)
 
 
@@ -102,6 +108,14 @@ def _paraphrases(run: Path) -> pl.DataFrame | None:
         return read_pairs(run).filter(pl.col("kind") == PARAPHRASE)
     except ArtifactError:
         return None
+
+
+def _metadata(run: Path) -> pl.DataFrame:
+    """Read what files say beside their battles; none where damaged, which is said elsewhere."""
+    try:
+        return read_metadata(run)
+    except ArtifactError:
+        return NO_METADATA
 
 
 def _check_tables(run: Path, ledger: CheckList) -> None:

@@ -116,7 +116,8 @@ def _ask_again(
     held_out = workspace.battles.filter(_is_held_out(workspace, fit))
     samples = {OOF: _sample(_askable(spec, directory, held_out), rows)}
     if not fit.held_out.is_pair:
-        samples[TEST] = _sample(workspace.test_rows(), rows)
+        others = pl.concat([workspace.test_rows(), workspace.holdout_rows()])
+        samples[TEST] = _sample(others, rows)
     try:
         model = store.load(spec, fit.held_out)
         gaps = {

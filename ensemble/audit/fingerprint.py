@@ -22,6 +22,8 @@ from ensemble.run_dir.layout import (
     DUPLICATES,
     FOLDS,
     FOLDS_RECORD,
+    HOLDOUT,
+    HOLDOUT_RECORD,
     KEPT,
     LEARNERS,
     METADATA,
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.registry import Registry
 
-VERSION = 9
+VERSION = 10
 """Raise it when the audit comes to check something else: an audit of before is none."""
 
 FILES = (
@@ -56,6 +58,8 @@ FILES = (
     KEPT,
     SUBMISSION,
     SUBMISSION_RECORD,
+    HOLDOUT,
+    HOLDOUT_RECORD,
 )
 TREES = (LEARNERS, STACK, TRIES, PLUGINS)
 

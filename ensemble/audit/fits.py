@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ensemble.battles.held_out import REFIT, HeldOut, fold_pairs
+from ensemble.battles.schema import HOLDOUT_ROLE
 from ensemble.config.plugin_files import split_reference
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.provenance import PROVENANCE_SCHEMA, judge_provenance
@@ -156,18 +157,19 @@ def _check_trained(
     name: str, trained: pl.Series, folds: HeldOut, truth: pl.DataFrame, ledger: CheckList
 ) -> None:
     held_out = _held_out(truth, folds)
+    kept = truth.filter(pl.col("role") == HOLDOUT_ROLE)
     seen = truth.filter(pl.col("id").is_in(trained.implode()))
-    leaks = seen.filter(
-        pl.col("id").is_in(held_out["id"].implode())
-        | pl.col("cluster").is_in(held_out["cluster"].implode())
-        | pl.col("swap").is_in(held_out["swap"].implode())
-    )
+    # What the user's own folds may split is said of the plan, and leaves the run unproven.
+    allowed = pl.col("may_split") & (pl.col("role") == "target")
+    leaks = seen.filter(pl.col("id").is_in(held_out["id"].implode()) | (_like(held_out) & ~allowed))
     ledger.record(
         f"{name}: rule 2, saw neither a held-out row, nor its cluster, nor its swap",
         leaks["id"],
         "training rows that leak",
         f"{len(trained)} training rows",
     )
+    _check_kept_apart(name, seen, kept, ledger)
+    _check_earlier(name, seen, pl.concat([held_out, kept]), ledger)
     odd = set(trained) - set(seen["id"]) | set(
         seen.filter(~pl.col("role").is_in(["target", "train", "pseudo", "pretrain"]))["id"]
     )
@@ -177,6 +179,46 @@ def _check_trained(
         "training rows that are unknown, ignored or test rows",
         "all are rows of training roles",
     )
+
+
+def _like(rows: pl.DataFrame) -> pl.Expr:
+    """Say the same as any of these, or the swap of it."""
+    return pl.any_horizontal(
+        pl.col(name).is_in(rows[name].implode()) for name in ("cluster", "swap")
+    )
+
+
+def _check_kept_apart(name: str, seen: pl.DataFrame, kept: pl.DataFrame, ledger: CheckList) -> None:
+    if not len(kept):
+        return
+    leaks = seen.filter(pl.col("id").is_in(kept["id"].implode()) | _like(kept))
+    ledger.record(
+        f"{name}: saw nothing of the hold-out, nor of its clusters",
+        leaks["id"],
+        "training rows that leak",
+        f"{len(seen)} training rows, {len(kept)} rows of the hold-out",
+    )
+
+
+def _check_earlier(name: str, seen: pl.DataFrame, scored: pl.DataFrame, ledger: CheckList) -> None:
+    """Check that what is learned from is earlier than all that is scored, where folds ask that."""
+    start: Any = scored["time"].min()
+    if start is None:
+        return
+    undated = pl.col("time").is_null()
+    is_late = pl.when(undated).then(~pl.col("may_lack_time")).otherwise(pl.col("time") >= start)
+    late = seen.filter(is_late)
+    ledger.record(
+        f"{name}: trained on rows before the first that is scored",
+        late["id"],
+        "training rows that are not earlier",
+        f"{len(seen)} training rows",
+    )
+    if without := len(seen.filter(undated)) - len(late.filter(undated)):
+        ledger.note(
+            ledger.unproven,
+            f"{name}: {without:,} training rows have no time, and may be later than those scored",
+        )
 
 
 def _check_taught(

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.embeddings import PARAPHRASE
 from ensemble.battles.feature_cache import row_keys
+from ensemble.battles.given_folds import given_folds
+from ensemble.battles.group_columns import join_groups
 from ensemble.battles.partition import connect_rows
+from ensemble.battles.plan import NO_METADATA
 from ensemble.battles.prepare import embeddings_of
+from ensemble.battles.schema import HOLDOUT_ROLE
 from ensemble.battles.split import read_current_split
 from ensemble.battles.staleness import compare_sources
-from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.battles.times import times_of
+from ensemble.errors import ArtifactError, EnsembleError, FoldError
 
 if TYPE_CHECKING:
     from ensemble.audit.checks import CheckList
@@ -26,9 +33,16 @@ search misses by chance is not missed by both."""
 
 
 def recomputed(
-    battles: pl.DataFrame, plan: FoldPlan, folds: Folds, paraphrases: pl.DataFrame | None
+    battles: pl.DataFrame,
+    plan: FoldPlan,
+    folds: Folds,
+    paraphrases: pl.DataFrame | None,
+    metadata: pl.DataFrame = NO_METADATA,
 ) -> pl.DataFrame:
-    """Give each row's clusters, swap key and text key computed anew, beside what it is.
+    """Give each row's clusters, time, swap key and text key computed anew, beside what it is.
+
+    Columns ``planned``, ``fold`` and the role of the hold-out are those of the plan, and
+    ``may_split`` and ``may_lack_time`` say what the config allows in every row.
 
     From the texts, and from the vectors that the config names where their file is here: whether it
     is, and is the one that was prepared, is checked with the sources. Where it is not, the pairs
@@ -44,11 +58,28 @@ def recomputed(
     ).clusters
     if folds.embeddings is not None and embeddings is None and paraphrases is not None:
         clusters = _joined(clusters, paraphrases)
-    return (
+    planned = plan.frame.select("id", "fold", planned="cluster", plan_role="role")
+    table = (
         battles.select("id", "source", "role", swap=_swap_key(), text=row_keys(battles))
         .join(clusters, on="id", how="left", maintain_order="left")
-        .join(plan.frame.select("id", "fold"), on="id", how="left", maintain_order="left")
+        .join(planned, on="id", how="left", maintain_order="left")
     )
+    groups = join_groups(table["id"], table["cluster"].to_numpy(), metadata, folds.group_columns)
+    is_kept = (pl.col("plan_role") == HOLDOUT_ROLE) & (pl.col("role") == "target")
+    return table.with_columns(
+        role=pl.when(is_kept).then("plan_role").otherwise("role"),
+        cluster=pl.Series(groups),
+        time=_times(table, folds, metadata),
+        may_split=pl.lit(folds.allow_split_clusters),
+        may_lack_time=pl.lit(folds.undated == "train"),
+    ).drop("plan_role")
+
+
+def _times(table: pl.DataFrame, folds: Folds, metadata: pl.DataFrame) -> pl.Series:
+    """Read the time of each row; null where folds are no blocks of time."""
+    if folds.scheme != "time":
+        return pl.Series([None] * len(table), dtype=pl.Float64)
+    return times_of(table["id"], table["role"] == "target", metadata, str(folds.time_column))
 
 
 def _joined(clusters: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
@@ -91,6 +122,81 @@ def check_described(config: Config, data: str, ledger: CheckList) -> None:
         ledger.settle(content, told, f"{here} files compared")
 
 
+def is_ordered(truth: pl.DataFrame) -> bool:
+    """Say whether folds are blocks of time."""
+    return bool(truth["time"].is_not_null().any())
+
+
+def _start(truth: pl.DataFrame) -> float:
+    """Give the first time that is scored in a fold; nothing is before it without times."""
+    start: Any = truth.filter(pl.col("fold").is_not_null())["time"].min()
+    return -math.inf if start is None else float(start)
+
+
+def _check_kept(truth: pl.DataFrame, kept: pl.DataFrame, ledger: CheckList) -> None:
+    """Check that the hold-out stands apart: no row of its clusters is in a fold."""
+    if not len(kept):
+        return
+    near = truth.filter(
+        pl.col("fold").is_not_null()
+        & (
+            pl.col("cluster").is_in(kept["cluster"].implode())
+            | pl.col("swap").is_in(kept["swap"].implode())
+        )
+    )
+    ledger.record(
+        "the hold-out shares no recomputed cluster and no swap with a fold",
+        near["id"],
+        "rows of folds that say the same as a row of the hold-out",
+        f"{len(kept)} rows are held out to the end",
+    )
+    if is_ordered(truth):
+        last: Any = truth.filter(pl.col("fold").is_not_null())["time"].max()
+        early = kept.filter(~(pl.col("time") > last))
+        ledger.record(
+            "the hold-out is later than every fold", early["id"], "rows that are not later", "it is"
+        )
+
+
+def _check_blocks(truth: pl.DataFrame, n_splits: int, ledger: CheckList) -> None:
+    """Check that folds follow each other in time, as it is computed anew."""
+    blocks = truth.filter(pl.col("fold").is_not_null())
+    ends = blocks.select("id", "time", block=pl.col("fold").cast(pl.Int64))
+    last = ends.group_by("block").agg(end=pl.max("time")).with_columns(pl.col("block") + 1)
+    joined = ends.join(last, on="block", how="inner")
+    odd = joined.filter(~(pl.col("time") > pl.col("end")))
+    ledger.record(
+        "folds are successive blocks of time, each later than the one before",
+        odd["id"],
+        "rows that are not later than the fold before theirs",
+        f"{n_splits} blocks",
+    )
+
+
+def check_given(
+    config: Config, metadata: pl.DataFrame, truth: pl.DataFrame, ledger: CheckList
+) -> None:
+    """Check that folds are those that the user assigned, where the file of them is here."""
+    folds = config.folds
+    if not folds.are_given:
+        return
+    if folds.file is not None and not Path(folds.file).exists():
+        ledger.absent.append("the file of folds")
+        return
+    is_target = pl.col("role").is_in(["target", HOLDOUT_ROLE])
+    target, others = truth.filter(is_target), truth.filter(~is_target)
+    name = "folds are those that the user assigned"
+    try:
+        given = given_folds(folds, target["id"], others["id"], metadata)
+    except FoldError as error:
+        ledger.fail(name, f"{error.message} ({error.where})")
+        return
+    asked = target.select("id", "fold", "role", given=pl.Series(given.folds))
+    same = pl.col("fold").eq_missing(pl.col("given"))
+    odd = asked.filter((pl.col("role") == "target") & ~same)
+    ledger.record(name, odd["id"], "rows in another fold", f"{', '.join(given.names)}")
+
+
 def check_plan(truth: pl.DataFrame, n_splits: int, threshold: float, ledger: CheckList) -> None:
     """Check the plan: who is validated, and that no cluster is torn."""
     foreign = truth.filter(pl.col("fold").is_not_null() & (pl.col("role") != "target"))
@@ -100,16 +206,32 @@ def check_plan(truth: pl.DataFrame, n_splits: int, threshold: float, ledger: Che
         "rows of other roles have a fold",
         f"{int(truth['fold'].is_not_null().sum())} validated rows, all of the target",
     )
-    left_out = truth.filter(pl.col("fold").is_null() & (pl.col("role") == "target"))
+    kept = truth.filter(pl.col("role") == HOLDOUT_ROLE)
+    near = pl.col("cluster").is_in(kept["cluster"].implode())
+    early = (pl.col("time") < _start(truth)).fill_null(value=False)
+    left_out = truth.filter(
+        pl.col("fold").is_null() & (pl.col("role") == "target") & ~near & ~early
+    )
     ledger.record(
         "every target row has a fold", left_out["id"], "target rows without one", "none is left out"
     )
+    _check_kept(truth, kept, ledger)
+    if is_ordered(truth):
+        _check_blocks(truth, n_splits, ledger)
+        return
     torn = (
         truth.filter(pl.col("fold").is_not_null())
         .group_by("cluster")
         .agg(pl.col("fold").n_unique(), pl.col("id"))
         .filter(pl.col("fold") > 1)
     )
+    if len(torn) and truth["may_split"].any():
+        ledger.note(
+            ledger.unproven,
+            f"{len(torn):,} clusters are split between folds, as allow_split_clusters asks: models "
+            "are trained on near duplicates of rows that they are scored on",
+        )
+        return
     ledger.record(
         "no recomputed cluster is split between folds",
         torn.explode("id")["id"],

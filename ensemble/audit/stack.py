@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from ensemble.audit.plan import is_ordered
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.store import read_logits
 from ensemble.run_dir.layout import OOF, STACK
@@ -138,13 +139,16 @@ def _check_origin(store: FoldStore, manifest: dict[str, Any], ledger: CheckList)
 def _check_scored(scored: pl.DataFrame, truth: pl.DataFrame, ledger: CheckList) -> None:
     """Check that the rows scored are target rows, in the folds that held them out."""
     target = truth.filter(pl.col("role") == "target")
-    joined = scored.join(target.select("id", plan="fold"), on="id", how="left")
-    odd = joined.filter(pl.col("plan").is_null() | (pl.col("plan") != pl.col("fold")))
+    joined = scored.join(target.select("id", "role", plan="fold"), on="id", how="left")
+    in_fold = pl.col("fold").is_not_null()
+    odd = joined.filter(
+        pl.col("role").is_null() | (in_fold & ~pl.col("plan").eq_missing(pl.col("fold")))
+    )
     ledger.record(
         "stack: scored on target rows, each once, in its own fold",
         set(odd["id"]) | set(scored.filter(scored["id"].is_duplicated())["id"]),
         "foreign, repeated or misplaced rows",
-        f"{len(scored)} of {len(target)} target rows scored",
+        f"{scored['fold'].count()} of {len(target)} target rows scored",
     )
 
 
@@ -155,14 +159,15 @@ def _check_nested(
     truth: pl.DataFrame,
     ledger: CheckList,
 ) -> None:
-    """Check that each row was scored by a stack fitted on the other folds alone."""
+    """Check that each row was scored by a stack fitted on other, or earlier, folds alone."""
     if scored["part"].is_not_null().any():
         _check_parts(manifest, scored, truth, ledger)
         return
-    folds = _common_folds(store, manifest["learners"], truth)
+    folds, ordered = _common_folds(store, manifest["learners"], truth), is_ordered(truth)
     recorded = sorted(nested["fold"] for nested in manifest["nested"])
     name = "stack: scored by a fit of its own for each fold"
-    if recorded == folds == sorted(scored["fold"].drop_nulls().unique()):
+    there = sorted(scored["fold"].drop_nulls().unique())
+    if recorded == folds[int(ordered) :] and there == folds:
         ledger.record(name, (), "", f"{len(folds)} folds")
     else:
         detail = f"{len(folds)} folds have predictions, and the manifest records {len(recorded)}"
@@ -171,6 +176,9 @@ def _check_nested(
         fold = nested["fold"]
         outside = scored.filter(pl.col("fold") != fold)["id"].to_list()
         name = f"stack fold {fold}: fitted on the other folds alone"
+        if ordered:
+            name = f"stack fold {fold}: fitted on earlier folds alone"
+            outside = _earlier(name, scored, truth, fold, ledger)
         if ids_fingerprint(outside) == nested["ids_sha256"]:
             ledger.record(name, (), "", f"{nested['fitted_on']} rows")
         else:
@@ -221,3 +229,27 @@ def _common_folds(store: FoldStore, learners: list[str], truth: pl.DataFrame) ->
                 found |= np.isfinite(logits).all(axis=1) & (folds == fold)
         known &= found
     return sorted({int(fold) for fold in folds[known]})
+
+
+def _earlier(
+    name: str, scored: pl.DataFrame, truth: pl.DataFrame, fold: int, ledger: CheckList
+) -> list[str]:
+    """Give the rows of earlier blocks whose cluster, by the plan, the fold has not.
+
+    They are checked to be earlier, and of no cluster or swap of the fold, as computed anew.
+    """
+    own = ["id", "planned", "cluster", "swap", "time"]
+    rows = scored.drop_nulls("fold").join(truth.select(own), on="id", how="inner")
+    held_out = rows.filter(pl.col("fold") == fold)
+    before = rows.filter(pl.col("fold") < fold).filter(
+        ~pl.col("planned").is_in(held_out["planned"].implode())
+    )
+    leaks = before.filter(
+        pl.col("cluster").is_in(held_out["cluster"].implode())
+        | pl.col("swap").is_in(held_out["swap"].implode())
+        | ~(pl.col("time") < held_out["time"].min())
+    )
+    ledger.record(
+        f"{name}, without its clusters", leaks["id"], "rows that leak", f"{len(before)} rows"
+    )
+    return before["id"].to_list()

@@ -8,16 +8,16 @@ fold.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
 
 from ensemble.battles.groups import assign_groups
 from ensemble.battles.held_out import HeldOut
-from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE
+from ensemble.battles.schema import HOLDOUT_ROLE, TEST_ROLE
 from ensemble.battles.split_inputs import of_length, read_roles, said_of_rows
 from ensemble.battles.training_cut import cut_from_training
 from ensemble.errors import ArtifactError, FoldError
@@ -49,6 +49,8 @@ PLAN_SCHEMA: dict[str, pl.DataType] = {
     "cluster": pl.Int64(),
     "fold": pl.Int32(),
 }
+TIME = "time"
+"""Column of a plan whose folds are blocks of time, float64: when each row was made, or null."""
 
 
 class SourceAwareGroupKFold:
@@ -73,6 +75,9 @@ class SourceAwareGroupKFold:
         them gets those rows.
     text_format
         What a string in a table's text column is: a JSON list of turns, or one plain turn.
+    group_columns
+        Columns of a table of battles whose equal values join groups, such as a session or a judge;
+        empty values join nothing.
 
     Notes
     -----
@@ -96,6 +101,7 @@ class SourceAwareGroupKFold:
         seed: int = 42,
         training_roles: Sequence[str] = TRAINING_ROLES,
         text_format: TextFormat = "json",
+        group_columns: Sequence[str] = (),
     ) -> None:
         if n_splits < 2:
             raise FoldError(f"n_splits must be at least 2, got {n_splits}")
@@ -103,6 +109,7 @@ class SourceAwareGroupKFold:
         self.seed = seed
         self.training_roles = training_roles
         self.text_format = text_format
+        self.group_columns = group_columns
 
     def __repr__(self) -> str:
         return f"SourceAwareGroupKFold(n_splits={self.n_splits}, seed={self.seed})"
@@ -156,10 +163,10 @@ class SourceAwareGroupKFold:
         Raises
         ------
         FoldError
-            No groups and no battles, lengths that differ, an unknown role, or fewer target groups
-            than folds.
+            No groups and no battles, lengths that differ, an unknown role, a missing column, or
+            fewer target groups than folds.
         """
-        said = said_of_rows(X, groups, roles, sources, self.text_format)
+        said = said_of_rows(X, groups, roles, sources, self.text_format, self.group_columns)
         group_numbers = np.unique(said.groups, return_inverse=True)[1].astype(np.int64)
         rows = len(group_numbers)
         role_array = read_roles(said.roles, rows)
@@ -206,7 +213,7 @@ class SourceAwareGroupKFold:
                 f"{len(numbers)} clusters of target rows cannot fill {self.n_splits} folds",
                 hint=f"set n_splits to {len(numbers)} or less, or give more distinct prompts"
                 if len(numbers) >= 2
-                else "give more distinct prompts",
+                else "give more distinct prompts (group_columns, where given, join clusters)",
             )
         strata = _strata(labels, sources)
         totals = np.zeros((len(numbers), strata.shape[1]))
@@ -216,25 +223,56 @@ class SourceAwareGroupKFold:
 
 
 @dataclass(frozen=True)
+class PlanRules:
+    """What a plan allows beyond the usual; the usual is said by the defaults.
+
+    Parameters
+    ----------
+    split_clusters
+        Whether target rows are trained on whose cluster is held out in part: what a user's own
+        folds may ask for, and no score is proven then.
+    undated
+        Whether rows without a time are cut from the training of folds that are blocks of time, or
+        trained on in all of them.
+    """
+
+    split_clusters: bool = False
+    undated: Literal["cut", "train"] = "cut"
+
+
+@dataclass(frozen=True)
 class FoldPlan:
     """Who is held out when, and what each fold may train on.
 
     Parameters
     ----------
     frame
-        ``PLAN_SCHEMA``, one row a battle, in the order of the battles.
+        ``PLAN_SCHEMA``, one row a battle, in the order of the battles; and ``TIME`` where folds are
+        blocks of time. Rows of role ``holdout`` are kept for the last score: no fit sees them, nor
+        any row of their clusters.
     n_splits
         Number of folds.
+    rules
+        What it allows beyond the usual.
     """
 
     frame: pl.DataFrame
     n_splits: int
+    rules: PlanRules = PlanRules()
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether folds are blocks of time, each trained on earlier rows alone."""
+        return TIME in self.frame.columns
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the plan's rows in order of id, each as a line of JSON: 64 hex digits."""
         digest = hashlib.sha256(f"{self.n_splits}\n".encode())
-        for row in self.frame.sort("id").select(*PLAN_SCHEMA).iter_rows():
+        if self.rules != PlanRules():
+            digest.update((canonical_json(asdict(self.rules)) + "\n").encode())
+        columns = [*PLAN_SCHEMA, *([TIME] if self.is_ordered else [])]
+        for row in self.frame.sort("id").select(columns).iter_rows():
             # Ids may hold any character; JSON quotes those that end a field or a line.
             digest.update((canonical_json(row) + "\n").encode())
         return digest.hexdigest()
@@ -244,10 +282,37 @@ class FoldPlan:
         folds = list(HeldOut.of(fold).folds)
         return self.frame.select(pl.col("fold").is_in(folds).fill_null(value=False)).to_series()
 
-    def _cut(self, fold: FoldLike) -> pl.Series:
-        """Mask of the rows that share a cluster with a held-out row."""
-        clusters, held_out = self.frame["cluster"].to_numpy(), self.held_out(fold).to_numpy()
-        return pl.Series(cut_from_training(clusters, held_out))
+    def unscored(self) -> pl.Series:
+        """Mask of the target rows that are in no fold: the first of time, or near the hold-out."""
+        return (self.frame["role"] == "target") & self.frame["fold"].is_null()
+
+    def cut(self, fold: FoldLike) -> pl.Series:
+        """Mask of the rows, of whatever role, that a fit may not learn from."""
+        held_out = self.held_out(fold).to_numpy()
+        cut = self.linked(held_out)
+        if self.rules.split_clusters:
+            cut = held_out | (cut & (self.frame["role"] != "target").to_numpy())
+        kept = self.kept_to_the_end()
+        cut |= self.linked(kept) | self.not_before(held_out | kept)
+        return pl.Series(cut)
+
+    def linked(self, rows: BoolArray) -> BoolArray:
+        """Mask of the rows that share a cluster with any of these."""
+        return cut_from_training(self.frame["cluster"].to_numpy(), rows)
+
+    def kept_to_the_end(self) -> BoolArray:
+        """Mask of the final hold-out."""
+        return (self.frame["role"] == HOLDOUT_ROLE).to_numpy()
+
+    def not_before(self, rows: BoolArray) -> BoolArray:
+        """Mask of the rows that were not made before the first of these, as far as folds ask."""
+        if not self.is_ordered or not rows.any():
+            return np.zeros(len(self.frame), dtype=bool)
+        times = self.frame[TIME].to_numpy()
+        late = ~(times < np.nanmin(times[rows]))  # also where there is no time
+        if self.rules.undated == "train":
+            late &= ~np.isnan(times)
+        return np.asarray(late)
 
     def training(self, fold: FoldLike, roles: Sequence[str] = TRAINING_ROLES) -> pl.Series:
         """Mask of the rows that a fit may learn from.
@@ -259,7 +324,7 @@ class FoldPlan:
         roles
             Roles wanted, ``TRAINING_ROLES`` or ``("pretrain",)``.
         """
-        return self.frame["role"].is_in(list(roles)) & ~self._cut(fold)
+        return self.frame["role"].is_in(list(roles)) & ~self.cut(fold)
 
     def with_roles(self, roles: Mapping[str, str]) -> FoldPlan:
         """Give a plan whose sources have other roles; clusters and folds stay as they are.
@@ -274,57 +339,40 @@ class FoldPlan:
         FoldError
             A source becomes the target or is it no more: folds are made on the target.
         """
-        role = pl.col("source").replace_strict(dict(roles), default=pl.col("role"))
-        frame = self.frame.with_columns(role=role.cast(pl.String))
-        moved = frame.filter((pl.col("role") == "target") != pl.col("fold").is_not_null())
+        new = pl.col("source").replace_strict(dict(roles), default=pl.col("role")).cast(pl.String)
+        was_target = pl.col("role").is_in(["target", HOLDOUT_ROLE])
+        moved = self.frame.filter(was_target != new.is_in(["target", HOLDOUT_ROLE]))
+        role = pl.when(pl.col("role") == HOLDOUT_ROLE).then("role").otherwise(new)
+        frame = self.frame.with_columns(role=role)
         if len(moved):
             raise FoldError(
                 f'source "{moved["source"][0]}" cannot change between target and another role: '
                 "folds are made on the target",
                 hint="change the role in the config, and run `ensemble split CONFIG`",
             )
-        return FoldPlan(frame, self.n_splits)
+        return replace(self, frame=frame)
 
     def cut_rows(self, fold: int) -> pl.DataFrame:
-        """Rows of the plan that this fold leaves out of training and pre-training."""
-        return self.frame.filter(self._cut(fold) & self.frame["role"].is_in(list(CUT_ROLES)))
+        """Rows of the plan that this fold leaves out of training and pre-training.
+
+        Target rows are among them where they could have been trained on but for their cluster: the
+        earlier rows of time, and those near the hold-out.
+        """
+        held_out = self.held_out(fold).to_numpy()
+        is_target = (self.frame["role"] == "target").to_numpy() & ~held_out
+        external = self.frame["role"].is_in(list(CUT_ROLES)).to_numpy()
+        wanted = external | (is_target & ~self.not_before(held_out))
+        return self.frame.filter(self.cut(fold) & pl.Series(wanted))
 
 
-def make_plan(
-    battles: pl.DataFrame, clusters: pl.DataFrame, *, n_splits: int, seed: int
+def read_plan(
+    path: Path,
+    n_splits: int,
+    fingerprint: str,
+    rules: PlanRules = PlanRules(),
+    *,
+    is_ordered: bool = False,
 ) -> FoldPlan:
-    """Make the fold plan of a run.
-
-    Parameters
-    ----------
-    battles
-        ``BATTLE_SCHEMA``; all sources and the test rows.
-    clusters
-        ``id``, ``cluster`` of every battle.
-    n_splits
-        Number of folds.
-    seed
-        Of the splitter.
-
-    Raises
-    ------
-    FoldError
-        No target rows, or fewer clusters of them than folds.
-    """
-    columns = ["id", "source", "role", *LABEL_COLUMNS]
-    table = battles.select(columns).join(clusters, on="id", how="left", maintain_order="left")
-    target = table.filter(pl.col("role") == "target")
-    folds = SourceAwareGroupKFold(n_splits, seed=seed).assign(
-        target["cluster"].to_numpy(),
-        target.select(LABEL_COLUMNS).to_numpy(),
-        target["source"].to_numpy(),
-    )
-    assigned = target.select("id", pl.Series("fold", folds, dtype=pl.Int32))
-    frame = table.join(assigned, on="id", how="left", maintain_order="left")
-    return FoldPlan(frame.select(*PLAN_SCHEMA).cast(PLAN_SCHEMA), n_splits)  # type: ignore[arg-type]
-
-
-def read_plan(path: Path, n_splits: int, fingerprint: str) -> FoldPlan:
     """Read ``folds.parquet`` and check that it is the plan that was recorded.
 
     Raises
@@ -333,7 +381,8 @@ def read_plan(path: Path, n_splits: int, fingerprint: str) -> FoldPlan:
         The file is missing, damaged, or another plan.
     """
     again = "run `ensemble split CONFIG` again"
-    plan = FoldPlan(read_table(path, list(PLAN_SCHEMA), hint=again), n_splits)
+    columns = [*PLAN_SCHEMA, *([TIME] if is_ordered else [])]
+    plan = FoldPlan(read_table(path, columns, hint=again), n_splits, rules)
     if plan.fingerprint != fingerprint:
         raise ArtifactError(
             "the fold plan is not the one that was recorded beside it",

@@ -20,6 +20,9 @@ TEST_ROLE = "test"
 TEST_SOURCE = "test"
 """The source of test rows in the tables; no source can be called that."""
 
+HOLDOUT_ROLE = "holdout"
+"""The role, in the fold plan, of target rows that are kept for the last score."""
+
 PSEUDO_ROLE = "pseudo"
 """The role of rows whose labels are what learners of the run predict."""
 

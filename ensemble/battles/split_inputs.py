@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import polars as pl
 
+from ensemble.battles.group_columns import codes_of, group_values, joined
 from ensemble.battles.schema import ROLES, TEST_ROLE
 from ensemble.errors import FoldError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import polars as pl
     from numpy.typing import ArrayLike, NDArray
 
     from ensemble.battles.turns import TextFormat
@@ -36,20 +37,36 @@ def said_of_rows(
     roles: Sequence[str] | None,
     sources: Sequence[str] | None,
     text_format: TextFormat,
+    group_columns: Sequence[str] = (),
 ) -> SaidOfRows:
-    """Take what is given, and else what a table of battles says.
+    """Take what is given, and else what a table of battles says; columns of it join groups.
 
     Raises
     ------
     FoldError
-        There are neither groups nor battles.
+        There are neither groups nor battles, or the table lacks a column.
     """
     roles = _column(table, "role") if roles is None else roles
     sources = _column(table, "source") if sources is None else sources
     groups = _column(table, "cluster") if groups is None else groups
     if groups is None:
         groups = _found_clusters(table, text_format)
-    return SaidOfRows(np.asarray(groups), roles, sources)
+    return SaidOfRows(_joined(np.asarray(groups), table, group_columns), roles, sources)
+
+
+def _joined(groups: NDArray[Any], table: Any, columns: Sequence[str]) -> NDArray[Any]:
+    """Join groups that share a value of a column of the table; an empty one joins nothing."""
+    if not columns:
+        return groups
+    codes = [np.unique(groups, return_inverse=True)[1].astype(np.int64)]
+    for name in columns:
+        values = _column(table, name)
+        if values is None:
+            known = [str(one) for one in getattr(table, "columns", ())]
+            raise FoldError(f'the table has no column "{name}"', hint=nearest(name, known))
+        series = pl.Series(of_length(values, len(groups), name).tolist(), strict=False)
+        codes.append(codes_of(group_values(series)))
+    return joined(codes)
 
 
 def clusters_of(battles: pl.DataFrame) -> IntArray:

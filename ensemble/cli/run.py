@@ -190,11 +190,13 @@ def predict(
     if test is not None and output is not None:
         rows: int | None = _score(config, config_or_run, test, output, keep, reading)
     else:
+        from ensemble.stages.holdout import holdout_stage
         from ensemble.stages.predict import predict_stage
         from ensemble.stages.work import writing
 
         with only_results(), writing(config, terminal(quiet=quiet)) as reporter:
             output, rows = predict_stage(config, reporter), None
+            holdout_stage(config, reporter)
     outcome = {"submission": output and str(output), "rows": rows}
     # Where the table itself went to standard output, nothing else may.
     apart = output is not None and is_standard_output(output)

@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ensemble.config.load import load_run_config
 from ensemble.evaluation.text import signed
 from ensemble.run_dir.layout import REPORT, STACK, SUBMISSION
 from ensemble.run_dir.stack_files import read_candidates, read_verdict
+from ensemble.submission.holdout import summary_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 def summary(run: Path) -> dict[str, Any]:
     """Gather the outcome of a run: what the table shows and ``--json`` prints."""
     candidates = read_candidates(run / STACK)
-    verdict = read_verdict(run / STACK)
+    verdict, config = read_verdict(run / STACK), load_run_config(run)
     return {
         "run": str(run),
         "learners": [
@@ -38,6 +40,8 @@ def summary(run: Path) -> dict[str, Any]:
         "rows_scored": candidates["rows_scored"],
         "rows_missing": candidates["rows_missing"],
         "missing_by_learner": candidates.get("missing_by_learner", {}),
+        "ordered": config.folds.scheme == "time",
+        "holdout": summary_of(run, config),
         "report": str(run / REPORT),
         "submission": str(run / SUBMISSION) if (run / SUBMISSION).exists() else None,
     }
@@ -71,6 +75,8 @@ def show_summary(outcome: dict[str, Any]) -> None:
         console.print(f"warning: {doubt}", markup=False)
     if outcome["rows_missing"]:
         console.print(_unscored(outcome), markup=False)
+    if outcome["holdout"]:
+        console.print(outcome["holdout"]["sentence"], markup=False)
     for key in ("submission", "report"):
         if outcome[key]:
             console.print(f"{key}: {outcome[key]}", markup=False)
@@ -82,7 +88,8 @@ def _unscored(outcome: dict[str, Any]) -> str:
         f"{name} has no prediction of {n:,}"
         for name, n in outcome.get("missing_by_learner", {}).items()
     ]
-    why = ", ".join(lacking) or "not all learners have predicted them"
+    no_one = "no fold, or no stack of earlier ones," if outcome["ordered"] else "no fold"
+    why = ", ".join(lacking) or f"{no_one} has predicted them"
     return f"{outcome['rows_missing']:,} rows are not scored: {why}"
 
 

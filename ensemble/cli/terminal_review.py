@@ -21,7 +21,7 @@ def show_review(record: ReviewRecord) -> None:
     if record.by is None:
         click.echo("no predictions yet: run `ensemble run CONFIG` for labels that they contradict")
     elif not record.proven:
-        click.echo(f"{record.by} is unproven: nobody knows what it was trained on")
+        click.echo(f"{record.by} is unproven: see `ensemble audit`")
     click.echo(printable(f"list: {record.path}"))
     if record.of_list is not None:
         show_list(record.of_list)

@@ -106,6 +106,14 @@ def _data_differences(own: BattlesRecord, other: BattlesRecord) -> list[str]:
 def _plan_differences(own: FoldsRecord, other: FoldsRecord) -> list[str]:
     return [
         f"{key} is {there} there and {here} here"
-        for key in ("n_splits", "seed", "near_duplicate_threshold", "embedding_threshold")
+        for key in (
+            "n_splits",
+            "seed",
+            "near_duplicate_threshold",
+            "embedding_threshold",
+            "scheme",
+            "time_column",
+            "holdout_rows",
+        )
         if (there := getattr(other, key)) != (here := getattr(own, key))
     ]

@@ -17,6 +17,7 @@ def sentences(result: dict[str, Any]) -> list[str]:
         *(_overall(result, name) for name in result["overall"]["differences"]),
         *_slices(result),
         *_cautions(result),
+        *filter(None, [result.get("plan_doubt", "")]),
     ]
 
 

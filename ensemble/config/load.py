@@ -174,6 +174,8 @@ def write_config(config: Config, path: Path) -> None:
     Secrets are replaced by names in the environment.
     """
     raw = config.model_dump(exclude_none=True)
+    if config.folds.are_given and "n_splits" not in config.folds.model_fields_set:
+        del raw["folds"]["n_splits"]  # the user's folds say how many they are
     references = References(raw)
     raw["learners"] = [
         {key: v for key in LEARNER_KEYS if (v := getattr(learner, key)) is not None}

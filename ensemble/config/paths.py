@@ -103,7 +103,8 @@ def moved(config: Config, now: Path) -> Config:
 
 
 def _inputs(config: Config) -> list[str]:
-    others = [config.folds.embeddings, *(source.labels for source in config.sources)]
+    beside = (config.folds.embeddings, config.folds.file)
+    others = [*beside, *(source.labels for source in config.sources)]
     paths = [path for reading in config.readings() for path in reading.paths()]
     return [*paths, *filter(None, others)]
 
@@ -125,9 +126,10 @@ def _with_paths(config: Config, change: Callable[[str], str]) -> Config:
         "sources": [changed(source) for source in config.sources],
         "test": config.test and changed(config.test),
     }
-    if config.folds.embeddings is not None:
-        vectors = change(config.folds.embeddings)
-        changes["folds"] = config.folds.model_copy(update={"embeddings": vectors})
+    beside = {"embeddings": config.folds.embeddings, "file": config.folds.file}
+    given = {name: change(path) for name, path in beside.items() if path is not None}
+    if given:
+        changes["folds"] = config.folds.model_copy(update=given)
     return config.model_copy(update=changes)
 
 

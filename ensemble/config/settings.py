@@ -104,12 +104,25 @@ class Source(Reading):
 
 
 class Folds(_Table):
-    """The ``[folds]`` table."""
+    """The ``[folds]`` table; `docs/folds.md` says what becomes of each kind of folds."""
 
     n_splits: Annotated[int, Field(ge=2, le=100)] = 5
+    scheme: Literal["clusters", "time"] = "clusters"
+    time_column: str | None = None
+    undated: Literal["cut", "train"] = "cut"
+    column: str | None = None
+    file: str | None = None
+    allow_split_clusters: bool = False
+    group_columns: list[str] = []
+    holdout: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     near_duplicate_threshold: Annotated[float, Field(ge=0.5, le=1.0)] = 0.8
     embeddings: str | None = None
     embedding_threshold: Annotated[float, Field(gt=0, le=1)] = 0.95
+
+    @property
+    def are_given(self) -> bool:
+        """Whether the user assigns the folds, so that their number is not the config's."""
+        return self.column is not None or self.file is not None
 
 
 class Learner(_Table):

@@ -24,7 +24,7 @@ from ensemble.run_dir.layout import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ensemble.config.settings import Config, Reading, Source
+    from ensemble.config.settings import Config, Folds, Reading, Source
 
 _RESERVED_SOURCES = {"test"}
 
@@ -32,6 +32,7 @@ _RESERVED_SOURCES = {"test"}
 def faults_of(config: Config) -> list[str]:
     """Find what is wrong in a config, whatever lies on the disk."""
     faults = [*_source_faults(config), *_learner_faults(config), *_stack_faults(config)]
+    faults += _fold_faults(config.folds)
     folds = config.folds
     usual = type(folds).model_fields["embedding_threshold"].default
     if folds.embeddings is None and folds.embedding_threshold != usual:
@@ -43,6 +44,24 @@ def faults_of(config: Config) -> list[str]:
     for place, value in _free_values(config):
         faults += _value_faults(place, value)
     return faults
+
+
+def _fold_faults(folds: Folds) -> Iterator[str]:
+    """Find settings of folds that contradict each other, or have nothing to do."""
+    if folds.scheme == "time":
+        if folds.time_column is None:
+            yield 'folds.scheme = "time" needs folds.time_column, which says when each row was made'
+        if folds.are_given:
+            yield 'folds.scheme = "time" makes folds, and folds.column or folds.file gives them'
+    else:
+        for name in ("time_column", "undated"):
+            if getattr(folds, name) != type(folds).model_fields[name].default:
+                yield f'folds.{name} is for folds.scheme = "time"'
+    if folds.allow_split_clusters and not folds.are_given:
+        yield "folds.allow_split_clusters is for folds that folds.column or folds.file gives"
+    yield from (
+        f'folds.group_columns names "{name}" twice' for name in _repeated(folds.group_columns)
+    )
 
 
 def _reading_faults(place: str, reading: Reading) -> Iterator[str]:
@@ -72,8 +91,8 @@ def place_faults(config: Config, path: Path | None) -> list[str]:
         for place, reading in _readings(config)
         for path in reading.paths()
     ]
-    if config.folds.embeddings is not None:
-        inputs.append(("folds.embeddings", Path(config.folds.embeddings)))
+    beside = {"folds.embeddings": config.folds.embeddings, "folds.file": config.folds.file}
+    inputs += [(name, Path(path)) for name, path in beside.items() if path is not None]
     if path is not None and not _is_of_run(path.resolve(), run):
         inputs.insert(0, ("the config", path.resolve()))
     return [

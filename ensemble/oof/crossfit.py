@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ensemble.battles.held_out import HeldOut
+from ensemble.battles.schema import HOLDOUT_ROLE
 from ensemble.errors import LearnerError
 from ensemble.oof.checkpoints import checkpoint_directory
 from ensemble.oof.dependencies import check_offset, resolve_sources
@@ -142,7 +143,8 @@ class _FoldJob:
         return frozenset({OOF, MODEL} if self.parts["keeps_model"] else {OOF})
 
     def _target_ids(self) -> list[str]:
-        return self.workspace.battles.filter(pl.col("role") == "target")["id"].to_list()
+        own = pl.col("role").is_in(["target", HOLDOUT_ROLE])
+        return self.workspace.battles.filter(own)["id"].to_list()
 
     def _fit_key(self) -> str | None:
         """Name what the fit depends on; None where a fit costs less than to keep it."""

@@ -109,17 +109,18 @@ class SeedFit:
         learner, seconds = self._fitted(context, kept)
         rows, clock = self.rows, time.perf_counter()
         oof = predict_validated(learner, rows.held_out, self.where, may_lack=True)
-        test = predict_validated(learner, rows.test, self.where)
+        asked = rows.asked
+        test = predict_validated(learner, asked, self.where)
         told = {"fit": seconds, "predict": time.perf_counter() - clock}
         tolerance = tolerance_of(learner, self.where)
         known = np.isfinite(oof).all(axis=1)
         held_out = (rows.held_out.filter(pl.Series(known)), oof[known])
-        battles, logits = held_out if known.any() else (rows.test, test)
+        battles, logits = held_out if known.any() else (asked, test)
         probe = _Probe.of(battles, logits, tolerance)
         self._check_order(learner, probe)
         write_table(place / OOF, prediction_frame(rows.held_out["id"], oof))
         if TEST in self.stored:
-            write_table(place / TEST, prediction_frame(rows.test["id"], test))
+            write_table(place / TEST, prediction_frame(asked["id"], test))
         is_copied = kept is not None and kept.copy(place / MODEL)
         if MODEL in self.stored and not is_copied:
             (place / MODEL).mkdir()
@@ -153,7 +154,7 @@ class SeedFit:
 
     def _asked(self) -> pl.DataFrame:
         """Give the few battles that a learner is asked about before and after it was saved."""
-        battles = self.rows.held_out if len(self.rows.held_out) else self.rows.test
+        battles = self.rows.held_out if len(self.rows.held_out) else self.rows.asked
         return battles[_probed_rows(len(battles))]
 
     def _check_ids(self, learner: BaseLearner) -> None:

@@ -198,6 +198,7 @@ def target_rows(workspace: Workspace) -> pl.DataFrame:
 
 def _bytes_of(workspace: Workspace, spec: LearnerSpec, fold: FoldLike) -> float:
     held_out = int(workspace.plan.held_out(fold).sum())
-    rows = (held_out + len(workspace.test_rows())) * _ROW_BYTES
+    asked = len(workspace.test_rows()) + len(workspace.holdout_rows())
+    rows = (held_out + asked) * _ROW_BYTES
     model = resources_of(spec.prototype, spec.where).disk_gib * _GIB
     return spec.seeds * (rows + model)

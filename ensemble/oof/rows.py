@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
 from ensemble.battles.corrections import corrected
 from ensemble.battles.held_out import HeldOut
@@ -14,8 +15,6 @@ from ensemble.errors import EnsembleError
 from ensemble.oof.row_weights import LabeledBattles, weigh_rows
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from ensemble.battles.held_out import FoldLike
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import BoolArray, FloatArray, IntArray
@@ -99,17 +98,25 @@ class FoldRows:
     pretrain: TrainingRows
     held_out: pl.DataFrame
     test: pl.DataFrame
+    holdout: pl.DataFrame
+
+    @property
+    def asked(self) -> pl.DataFrame:
+        """What is predicted beside the held-out rows: the test set, and what is kept to the end."""
+        return pl.concat([self.test, self.holdout])
 
     @classmethod
     def of(cls, workspace: Workspace, fold: FoldLike) -> FoldRows:
-        """Divide the battles as the plan says; a pair of folds predicts no test row."""
+        """Divide the battles as the plan says; a pair of folds predicts its rows alone."""
         battles, test = workspace.battles, workspace.test_rows()
+        kept, is_pair = workspace.holdout_rows(), HeldOut.of(fold).is_pair
         target = workspace.training(fold, ("target",))
         return cls(
             train=TrainingRows.of(workspace, workspace.training(fold), target),
             pretrain=TrainingRows.of(workspace, workspace.training(fold, ("pretrain",)), target),
             held_out=learner_view(battles.filter(workspace.plan.held_out(fold))),
-            test=learner_view(test.clear() if HeldOut.of(fold).is_pair else test),
+            test=learner_view(test.clear() if is_pair else test),
+            holdout=learner_view(kept.clear() if is_pair else kept),
         )
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from ensemble.battles.corrections import excluded
 from ensemble.battles.folds import TRAINING_ROLES
 from ensemble.battles.prepare import read_battles, read_stored_corrections
-from ensemble.battles.schema import LABEL_COLUMNS, PSEUDO_ROLE
+from ensemble.battles.schema import HOLDOUT_ROLE, LABEL_COLUMNS, PSEUDO_ROLE
 from ensemble.battles.source_rows import used_rows
 from ensemble.battles.split import read_current_split
 from ensemble.battles.staleness import check_settings
@@ -171,6 +171,10 @@ class Workspace:
         """Battles of the test set."""
         return self.battles.filter(pl.col("is_test"))
 
+    def holdout_rows(self) -> pl.DataFrame:
+        """Battles that are kept for the last score, without their labels."""
+        return self.battles.filter(pl.col("role") == HOLDOUT_ROLE)
+
 
 def open_workspace(config: Config) -> Workspace:
     """Read what ``prepare`` and ``split`` wrote; the sources themselves are not needed.
@@ -202,7 +206,7 @@ def _read_workspace(config: Config, run: Path) -> Workspace:
     plan = read_current_split(config, data_key)
     return Workspace(
         run=run,
-        battles=battles,
+        battles=without_holdout_labels(battles, plan),
         plan=plan,
         data_key=data_key,
         uses=config.source_uses(),
@@ -210,6 +214,24 @@ def _read_workspace(config: Config, run: Path) -> Workspace:
         execution=config.execution,
         corrections=read_stored_corrections(run),
     )
+
+
+def without_holdout_labels(battles: pl.DataFrame, plan: FoldPlan) -> pl.DataFrame:
+    """Take from the rows of the hold-out their labels and their role: nothing may learn from them.
+
+    Parameters
+    ----------
+    battles
+        ``BATTLE_SCHEMA``, in the order of the plan.
+    plan
+        The fold plan.
+    """
+    kept = pl.Series(plan.kept_to_the_end())
+    if not kept.any():
+        return battles
+    role = pl.when(kept).then(pl.lit(HOLDOUT_ROLE)).otherwise("role").alias("role")
+    labels = [pl.when(~kept).then(name).alias(name) for name in LABEL_COLUMNS]
+    return battles.with_columns(role, *labels)
 
 
 def _check_labels(battles: pl.DataFrame) -> None:

@@ -11,6 +11,7 @@ from ensemble.audit.audit import read_audit
 from ensemble.battles.prepare import read_battles
 from ensemble.battles.split import read_split
 from ensemble.errors import ArtifactError, DataError
+from ensemble.evaluation.losses import class_prior_losses
 from ensemble.evaluation.scores import class_prior_loss
 from ensemble.plugin.base import CLASSES
 from ensemble.report import tables
@@ -32,6 +33,7 @@ from ensemble.run_dir.layout import (
     CANDIDATES,
     FOLDS,
     FOLDS_RECORD,
+    HOLDOUT_RECORD,
     REVIEW_RECORD,
     STACK,
     SUBMISSION,
@@ -42,6 +44,7 @@ from ensemble.run_dir.record import HINT
 from ensemble.run_dir.review_record import ReviewRecord
 from ensemble.run_dir.stack_records import Candidates, Verdict
 from ensemble.run_dir.truth_record import Truth
+from ensemble.submission.holdout import read_holdout
 from ensemble.submission.record import submission_fault
 from ensemble.submission.write import read_submission
 
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from ensemble.failure import Failure
     from ensemble.oof.eval_set import EvalSet
     from ensemble.report.tables import Predictions
+    from ensemble.run_dir.holdout_record import HoldoutRecord
 
 T = TypeVar("T")
 
@@ -104,6 +108,7 @@ def collect(run: Path) -> Report:
         review=_unless_damaged(REVIEW_RECORD, lambda: _read_review(run, basis), damaged),
         damaged=damaged,
         left_out=(*left_out, *stale, *outdated),
+        holdout=_unless_damaged(HOLDOUT_RECORD, lambda: _read_holdout(run, asked), damaged),
     )
 
 
@@ -149,6 +154,13 @@ def _read_review(run: Path, basis: RunKey) -> ReviewRecord | None:
     return found if found and (found.plan, found.data) == (basis.plan, basis.data) else None
 
 
+def _read_holdout(run: Path, asked: Asked) -> HoldoutRecord | None:
+    config = asked.config
+    if config is None or not config.folds.holdout or not (run / HOLDOUT_RECORD).exists():
+        return None
+    return read_holdout(run, config)
+
+
 def _read_submission(run: Path, asked: Asked) -> Submission | None:
     fault = submission_fault(run, asked.config) if asked.config else None
     if fault:
@@ -186,4 +198,6 @@ def _class_prior(target: EvalSet | None, stacked: Predictions | None) -> float |
     if target is None:
         return None
     rows = np.ones(len(target.rows), bool) if stacked is None else np.isfinite(stacked.losses)
+    if len(np.unique(target.folds[rows])) < 2:  # one block of time is scored, against the others
+        return float(class_prior_losses(target.labels, target.folds)[rows].mean())
     return class_prior_loss(target.labels[rows], target.folds[rows])

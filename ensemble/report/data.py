@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ensemble.battles.split_text import plan_doubt, told_of
 from ensemble.stacking.doubt import doubt_sentence, doubted_candidates
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ensemble.report.tables import LabelShares
     from ensemble.run_dir.battles_record import BattlesRecord
     from ensemble.run_dir.folds_record import FoldsRecord
+    from ensemble.run_dir.holdout_record import HoldoutRecord
     from ensemble.run_dir.review_record import ReviewRecord
     from ensemble.run_dir.stack_records import Candidates, Interval, Verdict
     from ensemble.run_dir.truth_record import Truth
@@ -206,6 +208,17 @@ class Report:
     review: ReviewRecord | None
     damaged: dict[str, str]
     left_out: tuple[str, ...]
+    holdout: HoldoutRecord | None = None
+
+    @property
+    def plan_doubt(self) -> str:
+        """What of the fold plan leaves every score unproven; empty where nothing does."""
+        return plan_doubt(self.plan) if self.plan else ""
+
+    @property
+    def plan_told(self) -> list[str]:
+        """What there is to say of the plan beyond its folds."""
+        return told_of(self.plan) if self.plan else []
 
     @property
     def unproven(self) -> list[str]:
@@ -222,18 +235,23 @@ class Report:
         place = {one.name: at for at, one in enumerate(stacked)}
         ordered = sorted(self.scored_candidates, key=lambda one: place.get(one.name, len(place)))
         descriptions = {one.name: one.description for one in ordered}
+        if self.plan_doubt:
+            return list(descriptions)
         return doubted_candidates(descriptions, self.unproven)
 
     @property
     def doubt(self) -> str:
         """One sentence on both; empty where there is nothing to doubt."""
-        return doubt_sentence(self.unproven, self.doubted)
+        of_learners = doubt_sentence(self.unproven, self.doubted)
+        return " ".join(filter(None, (of_learners, self.plan_doubt)))
 
     @property
     def selected_is_unproven(self) -> bool:
         """Whether the predictions that are looked at most closely are in doubt."""
         if self.selected is None:
             return False
+        if self.plan_doubt:
+            return True
         return self.selected.name in (self.doubted if self.selected.is_chosen else self.unproven)
 
     @property

@@ -43,7 +43,7 @@ def headline(report: Report) -> Drawing | None:
                 for c in report.scored_candidates
             ),
             *(
-                _row(_doubted(one.name, doubted=one.name in report.unproven), one.overall)
+                _row(_doubted(one.name, doubted=_is_doubted(one.name, report)), one.overall)
                 for one in report.learners
             ),
         ],
@@ -62,6 +62,10 @@ def headline(report: Report) -> Drawing | None:
 def _marked(report: Report, candidate: ScoredCandidate) -> str:
     doubted = candidate.name in report.doubted
     return _doubted(_alias(candidate, report.learners), doubted=doubted)
+
+
+def _is_doubted(name: str, report: Report) -> bool:
+    return bool(report.plan_doubt) or name in report.unproven
 
 
 def _doubted(name: str, *, doubted: bool) -> str:

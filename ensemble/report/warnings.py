@@ -47,7 +47,7 @@ def _about_audit(report: Report) -> Iterator[str]:
             f"The training rows of learner {name} are unknown: it may have seen the rows that it "
             "is scored on."
         )
-    if report.doubted:
+    if report.doubt:
         yield report.doubt
     if report.plan_fault:
         yield f"The config is not the one that the scores are of: {report.plan_fault}."

@@ -10,9 +10,12 @@ import polars as pl
 
 from ensemble.battles.corrections import read_list, refuse_contradictions
 from ensemble.battles.prepare import read_battles, read_clusters
+from ensemble.battles.split import read_split_summary
+from ensemble.battles.split_text import plan_doubt
 from ensemble.compare.candidates import read_one
 from ensemble.compare.runs import read_compared
 from ensemble.config.load import load_run_config
+from ensemble.oof.workspace import without_holdout_labels
 from ensemble.review.find import (
     REASONS,
     contradicted_by_duplicates,
@@ -91,7 +94,8 @@ def review(run: Path, by: str | None = None, rows: int = ROWS) -> Review:
         ``by`` is no learner and no candidate.
     """
     compared = read_compared(run)
-    battles = read_battles(run)[0]
+    # Who looks at the hold-out to choose labels has spent it.
+    battles = without_holdout_labels(read_battles(run)[0], compared.plan)
     own = battles.filter(~pl.col("is_test") & pl.col("role").is_in(["target", "train", "pretrain"]))
     found = [contradicted_by_duplicates(own, read_clusters(run)), identical_answers(own)]
     predicted = _predictions(compared, by)
@@ -104,7 +108,8 @@ def review(run: Path, by: str | None = None, rows: int = ROWS) -> Review:
     return Review(
         with_texts(listed, own),
         None if predicted is None else predicted.name,
-        predicted is None or predicted.training_rows == "recorded",
+        predicted is None
+        or (predicted.training_rows == "recorded" and not plan_doubt(read_split_summary(run))),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from ensemble.run_dir.battles_record import VectorsRecord
@@ -9,11 +11,13 @@ from ensemble.run_dir.record import Record
 
 
 class FoldRecord(Record):
-    """One fold of the plan."""
+    """One fold of the plan; ``name`` is the user's, ``starts`` the first time of a block."""
 
     fold: int
+    name: str | None = None
     rows: int
     clusters: int | None = None
+    starts: float | None = None
     label_shares: tuple[float | None, ...] | None = None
     training_rows: int | None = None
     pretraining_rows: int | None = None
@@ -53,6 +57,33 @@ class TestOverlap(Record):
     of: int | None = None
 
 
+class GroupRecord(Record):
+    """What a column joins among the clusters that texts make.
+
+    Parameters
+    ----------
+    column
+        Its name.
+    rows, values
+        Rows with a value, and how many different ones.
+    rows_joined
+        Rows whose value stands in more than one cluster.
+    clusters_joined
+        By how many this column alone makes clusters fewer.
+    largest, largest_rows, largest_share
+        The value with the most target rows, its rows, and their share of the target.
+    """
+
+    column: str
+    rows: int
+    values: int
+    rows_joined: int
+    clusters_joined: int
+    largest: str | None = None
+    largest_rows: int = 0
+    largest_share: float = 0.0
+
+
 class FoldsRecord(Record):
     """All of it.
 
@@ -66,6 +97,23 @@ class FoldsRecord(Record):
         Of the plan, by what it says.
     n_splits, seed, near_duplicate_threshold, embedding_threshold
         As in the config.
+    scheme
+        ``"clusters"``, ``"time"``, or ``"given"`` for the user's own folds.
+    given_sha256
+        Of the file of the user's folds, where they are from one.
+    allow_split_clusters, split_clusters, split_rows
+        Whether the user's folds may split clusters, and how many clusters and rows they do split.
+    time_column, undated, undated_rows
+        Of folds that are blocks of time; how many rows that could be learned from have no time.
+    groups
+        One record a column that joins clusters.
+    unscored_rows
+        Target rows that are in no fold and no hold-out: before the first block of time, or near the
+        hold-out.
+    holdout_rows, holdout_clusters
+        Target rows that are kept for the last score, and their clusters.
+    holdout_cut
+        Rows of other sources and of the target that no fit sees, since their cluster has some.
     embeddings
         What vectors told; None without.
     clusters
@@ -90,6 +138,19 @@ class FoldsRecord(Record):
     near_duplicate_threshold: float | None = None
     embedding_threshold: float | None = None
     embeddings: VectorsRecord | None = None
+    scheme: str = "clusters"
+    given_sha256: str | None = None
+    allow_split_clusters: bool = False
+    split_clusters: int = 0
+    split_rows: int = 0
+    time_column: str | None = None
+    undated: Literal["cut", "train"] = "cut"
+    undated_rows: int = 0
+    groups: tuple[GroupRecord, ...] = ()
+    unscored_rows: int = 0
+    holdout_rows: int = 0
+    holdout_clusters: int = 0
+    holdout_cut: int = 0
     clusters: int | None = None
     folds: tuple[FoldRecord, ...] = ()
     cuts: tuple[Cut, ...] | None = None

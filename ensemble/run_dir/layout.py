@@ -15,6 +15,7 @@
       plugins/<digest>/         source of plugins that the config names by a file; manifest.json
       tries/  sources/  comparisons/  review/  review.csv  review.json
       submission.csv            submission.json
+      holdout.parquet           holdout.json
       audit.json  report.html  kept.json  truth.json  events.jsonl
       cache/  checkpoints/  observers/  .lock
 """
@@ -56,6 +57,8 @@ OOF_CANDIDATES = "oof_candidates.parquet"
 TRIES, TRIES_INDEX = "tries", "index.json"
 
 SUBMISSION, SUBMISSION_RECORD = "submission.csv", "submission.json"
+HOLDOUT, HOLDOUT_RECORD = "holdout.parquet", "holdout.json"
+"""What candidates predict of the rows that are kept for the last score, and that score."""
 AUDIT = "audit.json"
 REPORT, REPORT_RECORD = "report.html", "cache/report.json"
 TRUTH = "truth.json"

@@ -48,6 +48,7 @@ class StackManifest(Record):
     key_parts: StackKeyParts = StackKeyParts()
     learners: tuple[str, ...] = ()
     unproven: tuple[str, ...] = ()
+    plan_doubt: str = ""
     left_out: tuple[str, ...] = ()
     nested: tuple[NestedFit, ...] = ()
     files: dict[str, str] = Field(default_factory=dict)

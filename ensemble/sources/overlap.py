@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.partition import connect_rows
-from ensemble.battles.schema import TEST_ROLE
+from ensemble.battles.schema import HOLDOUT_ROLE, TEST_ROLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,7 +101,11 @@ def overlap(links: Links, source: str) -> dict[str, Any]:
     frame = links.plan.frame
     mine = (frame["source"] == source).to_numpy()
     test = (frame["role"] == TEST_ROLE).to_numpy()
-    others = frame.filter(~pl.col("role").is_in(["target", TEST_ROLE]))["source"].unique().sort()
+    others = (
+        frame.filter(~pl.col("role").is_in(["target", HOLDOUT_ROLE, TEST_ROLE]))["source"]
+        .unique()
+        .sort()
+    )
     return {
         "target": _linked(links, mine, (frame["role"] == "target").to_numpy()),
         "test": _linked(links, mine, test) if test.any() else None,

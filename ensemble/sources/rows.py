@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from ensemble.battles.folds import FoldPlan
 from ensemble.battles.schema import LABEL_COLUMNS
 from ensemble.battles.sides import sides_by_hash
 from ensemble.battles.source_rows import rows_within
@@ -22,6 +21,7 @@ from ensemble.config.source_settings import SourceSettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ensemble.battles.folds import FoldPlan
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import BoolArray
 
@@ -109,7 +109,7 @@ def take_rows(
     uses = {name: use for name, use in workspace.uses.items() if use.role == "target"}
     roles = {} if source is None else {source: "ignore"}
     # An unused role, whatever the config has: the keys of fits do not depend on it.
-    plan = _renumbered(frame.filter(kept), workspace.plan.n_splits).with_roles(roles)
+    plan = _renumbered(workspace.plan, kept).with_roles(roles)
     taken = replace(
         workspace,
         battles=battles.with_columns(plan.frame["role"]),
@@ -158,11 +158,12 @@ def _with_sides(battles: pl.DataFrame, source: str | None, sides: str) -> pl.Dat
     )
 
 
-def _renumbered(frame: pl.DataFrame, n_splits: int) -> FoldPlan:
-    """Give clusters numbers by their first row: those that are gone leave no trace in them."""
+def _renumbered(plan: FoldPlan, kept: pl.Series) -> FoldPlan:
+    """Keep rows, and give clusters numbers by their first: those that are gone leave no trace."""
+    frame = plan.frame.filter(kept)
     numbers = np.unique(frame["cluster"].to_numpy(), return_index=True, return_inverse=True)
     place = np.argsort(np.argsort(numbers[1]))[numbers[2]]
-    return FoldPlan(frame.with_columns(cluster=pl.Series(place, dtype=pl.Int64)), n_splits)
+    return replace(plan, frame=frame.with_columns(cluster=pl.Series(place, dtype=pl.Int64)))
 
 
 def _digest(battles: pl.DataFrame) -> str:

@@ -16,6 +16,8 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.prepare import read_pairs
+from ensemble.battles.split import read_split_summary
+from ensemble.battles.split_text import plan_doubt
 from ensemble.errors import ArtifactError
 from ensemble.oof.fold_key import VERSION as CROSSFIT_VERSION
 from ensemble.oof.workspace import open_workspace
@@ -68,7 +70,7 @@ class SourceStudy:
     verdict
         ``word``, ``recommended``, ``sentence``.
     warnings
-        Signs that its rows are the target's own.
+        Signs that its rows are the target's own, and what leaves every score unproven.
     """
 
     name: str
@@ -174,7 +176,10 @@ class _Job:
             shift=shift,
             effect=effect,
             verdict=decide(self.name, effect),
-            warnings=likeness_warnings(description, linked, shift, effect),
+            warnings=[
+                *likeness_warnings(description, linked, shift, effect),
+                *filter(None, [plan_doubt(read_split_summary(self.workspace.run))]),
+            ],
         )
         self._write(study)
         self.reporter.event("source studied", source=self.name, verdict=study.verdict["word"])

@@ -15,6 +15,7 @@ from ensemble.plugin.base import MetaFeatures
 from ensemble.plugin.manager import get_manager
 from ensemble.run_dir.layout import CACHE, LEARNERS, STACK
 from ensemble.stacking.data import StackData
+from ensemble.stacking.nested import NestingRules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from ensemble.battles.folds import FoldPlan
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import LogitArray
@@ -126,7 +128,14 @@ def stack_data(
         nested_logits=_nested_logits(workspace, learners, oof, nested),
         nested_learners=tuple(nested),
         seed_logits={name: store.seed_oof(name, target, n) for name, n in several.items()},
+        rules=nesting_rules(workspace.plan),
+        unscored=tuple(workspace.plan.frame.filter(workspace.plan.unscored())["id"]),
     )
+
+
+def nesting_rules(plan: FoldPlan) -> NestingRules:
+    """Say which rows an outer fold of the stack is fitted on, by what the folds are."""
+    return NestingRules(plan.is_ordered, plan.rules.split_clusters)
 
 
 def _nested_logits(

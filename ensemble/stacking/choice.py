@@ -8,7 +8,7 @@ import numpy as np
 
 from ensemble.evaluation.bootstrap import RESAMPLES
 from ensemble.evaluation.losses import row_log_loss, softmax
-from ensemble.evaluation.selection import correct_for_choice, stratification_optimism
+from ensemble.evaluation.selection import Stratified, correct_for_choice, stratification_optimism
 from ensemble.stacking.gap import nesting_record
 from ensemble.stacking.leakage import find_leakage
 from ensemble.stacking.tries import META_LEARNER, Try, candidate_try, learner_try
@@ -71,9 +71,7 @@ def make_verdict(
         tries.record(data.ids, scored)
         scored = tries.read(data.ids) | scored
     metas = sum(one.kind == META_LEARNER for one in scored)
-    flattered = stratification_optimism(
-        data.labels, data.clusters, data.outer, data.sources, seed=seed
-    )
+    flattered = _flattery(data, seed)
     verdict = decide(
         candidates,
         losses,
@@ -95,11 +93,18 @@ def make_verdict(
     return verdict
 
 
+def _flattery(data: StackData, seed: int) -> Stratified:
+    """Measure what equal shares of classes flatter by; blocks of time do not have them."""
+    if data.rules.is_ordered:
+        return Stratified(0.0, 0.0)
+    return stratification_optimism(data.labels, data.clusters, data.outer, data.sources, seed=seed)
+
+
 def _leakage(
     candidates: Sequence[Candidate], data: StackData, seed: int, threads: int
 ) -> Leakage | None:
     """Test the learners without pair fits, where there is a meta-learner to hold it against."""
-    tested = [name for name in data.meta.learners if name not in data.nested_learners]
+    tested = nesting_record(data)["plain"]
     if not tested or all(candidate.simple for candidate in candidates):
         return None
     return find_leakage(

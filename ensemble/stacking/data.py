@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ensemble.stacking.nested import ANY_FOLDS, NestingRules
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -42,6 +44,10 @@ class StackData:
     parts
         ``(n,)`` where all rows are of one fold: the part of it that scores each row, see
         ``in_parts``. None where folds do.
+    rules
+        Which rows an outer fold is fitted on.
+    unscored
+        Ids of target rows beside these that no fold predicts; they are counted.
     """
 
     ids: list[str]
@@ -54,6 +60,8 @@ class StackData:
     nested_learners: tuple[str, ...] = ()
     seed_logits: Mapping[str, LogitArray] = field(default_factory=dict)
     parts: IntArray | None = None
+    rules: NestingRules = ANY_FOLDS
+    unscored: tuple[str, ...] = ()
 
     @property
     def outer(self) -> IntArray:
@@ -87,4 +95,5 @@ class StackData:
             self.nested_learners,
             {name: logits[:, rows] for name, logits in self.seed_logits.items()},
             None if self.parts is None else self.parts[rows],
+            self.rules,
         )

@@ -72,7 +72,10 @@ def doubt_sentence(unproven: Sequence[str], candidates: Sequence[str]) -> str:
 
 
 def with_doubt(
-    verdict: Mapping[str, Any], tables: Mapping[str, Any], unproven: Sequence[str]
+    verdict: Mapping[str, Any],
+    tables: Mapping[str, Any],
+    unproven: Sequence[str],
+    of_plan: str = "",
 ) -> dict[str, Any]:
     """Add to a verdict whom it cannot vouch for: ``unproven``, and a sentence of it.
 
@@ -82,16 +85,21 @@ def with_doubt(
         The contents of ``verdict.json`` and ``candidates.json``.
     unproven
         Learners of the stack whose training rows are unknown.
+    of_plan
+        What of the fold plan leaves every score unproven, in a sentence.
     """
     told = {one["name"]: one.get("description", {}) for one in tables["candidates"]}
     doubted = doubted_candidates(told, unproven)
-    sentence = doubt_sentence(unproven, doubted)
+    sentence = " ".join(filter(None, (doubt_sentence(unproven, doubted), of_plan)))
+    if of_plan:
+        unproven, doubted = [one["name"] for one in tables["learners"]], list(told)
     added = {
         key: f"{verdict[key]} {sentence}".strip()
         for key in ("sentence", "evidence")
         if sentence and key in verdict
     }
-    about = {"learners": list(unproven), "candidates": doubted}
+    about: dict[str, Any] = {"learners": list(unproven), "candidates": doubted}
+    about |= {"plan": of_plan} if of_plan else {}
     return {**verdict, **added, "unproven": about}
 
 

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 
 def nesting_record(data: StackData) -> dict[str, list[str]]:
-    """Name the learners whose pair fits are used, ``exact``, and the others, ``plain``."""
-    exact = list(data.nested_learners)
+    """Name learners whose logits saw no row of an outer fold, ``exact``, and ``plain`` others."""
+    # Of folds in the order of time, no model that a fold is fitted with has seen a later one.
+    every = data.rules.is_ordered
+    exact = list(data.meta.learners if every else data.nested_learners)
     return {"exact": exact, "plain": [n for n in data.meta.learners if n not in exact]}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,10 +34,10 @@ OOF_SCHEMA: dict[str, pl.DataType] = {
     "fold": pl.Int32(),
     "part": pl.Int32(),
 }
-"""``stack/oof.parquet``: ``fold`` is the outer fold that predicted the row, null where none did.
+"""``stack/oof.parquet``: ``fold`` is the row's outer fold, null where learners have not predicted.
 
-``part`` is null but where all rows that were scored are of one fold: the part of it that was held
-out.
+The first of folds that are blocks of time has NaN: no stack is fitted on earlier rows. ``part`` is
+null but where all rows that were scored are of one fold: the part of it that was held out.
 """
 
 
@@ -69,6 +69,18 @@ class ScoredCandidate:
     replicates: FloatArray | None = None
 
 
+def on_rows(one: ScoredCandidate, rows: NDArray[np.bool_]) -> ScoredCandidate:
+    """Keep what a candidate shows on rows ``(n,)``."""
+    if rows.all():
+        return one
+    return replace(
+        one,
+        probabilities=one.probabilities[rows],
+        plain=None if one.plain is None else one.plain[rows],
+        replicates=None if one.replicates is None else one.replicates[:, rows],
+    )
+
+
 def losses_of(scored: Sequence[ScoredCandidate], labels: FloatArray) -> FloatArray:
     """Log loss of each row under each candidate: ``(n, n_candidates)``."""
     return np.column_stack([row_log_loss(labels, one.probabilities) for one in scored])
@@ -97,7 +109,7 @@ def nested_record(data: StackData) -> list[dict[str, Any]]:
             "ids_sha256": ids_fingerprint(ids[rows].tolist()),
             "exact": list(data.nested_learners),
         }
-        for number, rows, _ in outer_folds(data.outer)
+        for number, rows, _ in outer_folds(data.outer, data.clusters, data.rules)
     ]
 
 
@@ -177,9 +189,9 @@ def write_predictions(
     directory
         Where the two files go.
     data
-        All ``n`` target rows.
+        All ``n`` rows that folds hold out, and the ids of the target's others.
     rows
-        ``(n,)`` mask of those that were scored.
+        ``(n,)`` mask of those that all learners have predicted.
     parts
         The part of their fold that each of these was scored in; None where folds are.
     scored
@@ -187,17 +199,25 @@ def write_predictions(
     chosen
         Name of the chosen one.
     """
-    fold = pl.select(pl.when(pl.Series(rows)).then(pl.Series(data.folds))).to_series()
-    part = np.full(len(rows), -1)
-    part[rows] = -1 if parts is None else parts
+    ids = [*data.ids, *data.unscored]
+    predicted = np.flatnonzero(rows)
+    fold = _at(predicted, data.folds[rows], len(ids))
+    part = _at(predicted, parts, len(ids))
     frames = {}
     for one in scored:
-        values = np.full((len(rows), 3), np.nan)
-        values[rows] = one.probabilities
+        values = np.full((len(ids), 3), np.nan)
+        values[predicted] = one.probabilities
         columns = dict(zip(CLASSES, values.T, strict=True))
-        frame = pl.DataFrame({"id": data.ids, **columns, "fold": fold, "part": part}, OOF_SCHEMA)
-        frame = frame.with_columns(pl.col("part").replace(-1, None))
+        frame = pl.DataFrame({"id": ids, **columns, "fold": fold, "part": part}, OOF_SCHEMA)
         frames[one.candidate.name] = frame
     write_table(directory / OOF, frames[chosen])
     every = [f.select(pl.lit(name).alias("candidate"), pl.all()) for name, f in frames.items()]
     write_table(directory / OOF_CANDIDATES, pl.concat(every))
+
+
+def _at(places: IntArray, values: IntArray | None, count: int) -> pl.Series:
+    """Lay values at their places among ``count``; null elsewhere."""
+    every = np.full(count, -1)
+    if values is not None:
+        every[places] = values
+    return pl.Series(every).replace(-1, None)

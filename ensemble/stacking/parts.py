@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ensemble.battles.folds import SourceAwareGroupKFold
+from ensemble.stacking.nested import ANY_FOLDS
 
 if TYPE_CHECKING:
     from ensemble.stacking.data import StackData
@@ -40,4 +41,4 @@ def in_parts(data: StackData, seed: int) -> StackData:
         return data
     splitter = SourceAwareGroupKFold(min(PARTS, clusters), seed=seed)
     parts = splitter.assign(data.clusters, data.labels, np.asarray(data.sources))
-    return replace(data, parts=parts.astype(np.int64), nested_logits={})
+    return replace(data, parts=parts.astype(np.int64), nested_logits={}, rules=ANY_FOLDS)

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemble.battles.split import n_splits_of
 from ensemble.config.plugin_files import short_name, short_names
 from ensemble.config.secrets import resolved_secrets, with_secrets
 from ensemble.errors import ConfigError, EnsembleError, LearnerError, unknown_name
@@ -67,8 +68,9 @@ def nested_specs(config: Config) -> list[LearnerSpec]:
         ``nesting = "full"``, and a learner brings its predictions from outside, or there are only
         two folds.
     """
-    nesting, folds = config.stack.nesting, config.folds.n_splits
-    if nesting == "plain" or not config.learners:
+    nesting, folds = config.stack.nesting, n_splits_of(config)
+    # Of folds in the order of time no model has seen a later one: plain nesting is exact there.
+    if nesting == "plain" or config.folds.scheme == "time" or not config.learners:
         return []
     specs, uses = stacked_specs(config), config.source_uses()
     if nesting == "auto":

@@ -34,11 +34,12 @@ from ensemble.stacking.candidates import META_COMPLEXITY, Candidate, simple_cand
 from ensemble.stacking.choice import make_verdict
 from ensemble.stacking.doubt import with_doubt, with_gaps
 from ensemble.stacking.gap import nesting_gaps
-from ensemble.stacking.nested import OuterFold, cross_validate
+from ensemble.stacking.nested import OuterFold, cross_validate, scored_rows
 from ensemble.stacking.outputs import (
     ScoredCandidate,
     losses_of,
     nested_record,
+    on_rows,
     replicates_of,
     score_tables,
     write_predictions,
@@ -142,6 +143,9 @@ def run_stack(
         found = _scored_alone(candidate, scored_data, seed, threads, replicates, limit, failures)
         scored += [found] if found else []
     candidates = [one.candidate for one in scored]
+    fitted_data, everywhere = scored_data, scored
+    judged = scored_rows(fitted_data.folds, fitted_data.rules)
+    scored_data, scored = fitted_data.take(judged), [on_rows(one, judged) for one in scored]
     if choose not in (AUTO, *(candidate.name for candidate in candidates)):
         choose = AUTO  # what the config asks for has failed
     tell(1.0, "verdict")
@@ -160,7 +164,7 @@ def run_stack(
         threads=threads,
     )
     tables = score_tables(scored, scored_data, **bootstrap)
-    prior = class_prior_losses(scored_data.labels, scored_data.outer).mean()
+    prior = class_prior_losses(fitted_data.labels, fitted_data.outer)[judged].mean()
     doubts = [
         doubt
         for i, name in enumerate(scored_data.meta.learners)
@@ -173,21 +177,22 @@ def run_stack(
         entry |= gaps.get(entry["name"], {})
     tables |= {
         "rows_scored": len(scored_data.ids),
-        "rows_missing": len(data.ids) - len(scored_data.ids),
+        "rows_missing": len(data.ids) + len(data.unscored) - len(scored_data.ids),
         "missing_by_learner": _missing_by_learner(data),
         "clusters": verdict["clusters"],
         "resamples": resamples,
         "class_prior": float(prior),
         "doubts": doubts,
     }
-    verdict = with_doubt(verdict, tables, manifest.get("unproven", ())) | {"doubts": doubts}
+    doubted = manifest.get("unproven", ()), manifest.get("plan_doubt", "")
+    verdict = with_doubt(verdict, tables, *doubted) | {"doubts": doubts}
     verdict = with_gaps(verdict, manifest.get("left_out", ()), failures)
-    stored = {**manifest, "nested": nested_record(scored_data)}
+    stored = {**manifest, "nested": nested_record(fitted_data)}
     if failures:
         stored["failed"] = [one.to_json() for one in failures]
     with atomic_directory(directory, stored) as path:
         write_stack_tables(path, verdict, tables)
-        write_predictions(path, data, rows, scored_data.parts, scored, verdict["chosen"])
+        write_predictions(path, data, rows, fitted_data.parts, everywhere, verdict["chosen"])
         for one in scored:
             made, place = one.candidate, path / MODEL / one.candidate.name
             save_validated(made.where, made.make, one.model, place, scored_data.meta)
@@ -352,6 +357,7 @@ def _score(
             data.clusters,
             seed=seed,
             threads=threads,
+            rules=data.rules,
             **options,
         )[candidate.name]
 

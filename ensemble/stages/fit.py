@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.battles.held_out import REFIT, HeldOut, fold_pairs
+from ensemble.battles.split import n_splits_of
 from ensemble.errors import ConfigError
 from ensemble.oof.executors import execute
 from ensemble.oof.preflight import unfinished
@@ -79,11 +80,10 @@ def fit_stage(
     """
     decided.check(config)
     specs = chosen_specs(config, learners)
-    foreign = sorted(set(folds or ()) - set(range(config.folds.n_splits)))
+    n_splits = n_splits_of(config)
+    foreign = sorted(set(folds or ()) - set(range(n_splits)))
     if foreign:
-        raise ConfigError(
-            f"there is no fold {foreign[0]}: folds are 0 to {config.folds.n_splits - 1}"
-        )
+        raise ConfigError(f"there is no fold {foreign[0]}: folds are 0 to {n_splits - 1}")
     with reporter.stage("fit"):
         check_and_record(config)
         _warn_of_unused_pretraining(config, specs, reporter)
@@ -118,7 +118,7 @@ def _tasks(
     """List the folds to fit, with refits, and the pairs of folds: none where folds are named."""
     if folds is not None:
         return [(spec, HeldOut.of(fold)) for spec in specs for fold in folds], []
-    every = [HeldOut.of(fold) for fold in range(config.folds.n_splits)]
+    every = [HeldOut.of(fold) for fold in range(n_splits_of(config))]
     chosen = [*every, *([REFIT] if config.wants_refit() else [])]
     names = {spec.name for spec in specs}
     nested = [spec for spec in pair_specs(config) if spec.name in names]

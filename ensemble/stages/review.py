@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.battles.prepare import read_summary
-from ensemble.battles.split import read_split
+from ensemble.battles.split import read_split, read_split_summary
+from ensemble.battles.split_text import plan_doubt
 from ensemble.config.load import load_run_config
 from ensemble.errors import ArtifactError
 from ensemble.review.effect import measure_list, measure_shares
@@ -15,8 +17,6 @@ from ensemble.run_dir.review_record import MeasuredChange, ReviewRecord
 from ensemble.stages.work import working
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ensemble.config.settings import Config
     from ensemble.run_dir.reporter import ProgressDisplay, Reporter
 
@@ -82,6 +82,9 @@ def _measured(
     config: Config, reporter: Reporter, measure: Path | None, learner: str | None, *, shares: bool
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    doubt = plan_doubt(read_split_summary(Path(config.run_dir)))
+    if doubt and (shares or measure is not None):
+        reporter.warn(doubt)
     with reporter.progress("review") as progress:
 
         def tell(text: str) -> None:

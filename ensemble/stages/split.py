@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ensemble.battles.split import read_split_summary, split
+from ensemble.battles.split_text import told_of
 from ensemble.stages.shared import check_and_record, made_or_kept, say_again
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def split_stage(config: Config, reporter: Reporter) -> FoldsRecord:
         check_and_record(config)
         made = split(
             directory,
-            n_splits=config.folds.n_splits,
+            config.folds,
             seed=config.seed,
             tell=partial(say_again, reporter, "fold plan"),
         )
@@ -34,6 +35,8 @@ def split_stage(config: Config, reporter: Reporter) -> FoldsRecord:
                 f"{overlap.test_rows:,} of {overlap.of:,} test rows have a labeled relative: "
                 "scores on these flatter"
             )
+        for line in told_of(summary):
+            reporter.log(line)
         for warning in summary.warnings:
             reporter.warn(warning)
     reporter.log("fold plan  " + made_or_kept(made))

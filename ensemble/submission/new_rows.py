@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.battles.schema import TEST_ROLE, TEST_SOURCE, learner_view, probability_frame
+from ensemble.battles.schema import (
+    HOLDOUT_ROLE,
+    TEST_ROLE,
+    TEST_SOURCE,
+    learner_view,
+    probability_frame,
+)
 from ensemble.battles.source_files import load_source
 from ensemble.battles.split import read_split
 from ensemble.config.secrets import resolved_secrets
@@ -146,8 +152,8 @@ def reading_options(
 def _inputs(config: Config) -> Iterator[Path]:
     """Give what the run was made from, and its learners still read."""
     yield from (Path(path) for reading in config.readings() for path in reading.paths())
-    if config.folds.embeddings is not None:
-        yield Path(config.folds.embeddings)
+    beside = (config.folds.embeddings, config.folds.file)
+    yield from (Path(path) for path in beside if path is not None)
     for spec in learner_specs(config):
         for places in path_parameters(spec.prototype).values():
             yield from places
@@ -195,7 +201,7 @@ def predict_battles(config: Config, battles: pl.DataFrame, keep: Sequence[str] =
 
 def _refuse_target_ids(ids: pl.Series, plan: FoldPlan, specs: Sequence[LearnerSpec]) -> None:
     """Keep a learner that knows battles by id alone from answering for others of the same ids."""
-    target = plan.frame.filter(pl.col("role") == "target")["id"]
+    target = plan.frame.filter(pl.col("role").is_in(["target", HOLDOUT_ROLE]))["id"]
     shared = ids.filter(ids.is_in(target.implode()))
     looking_up = [spec.name for spec in specs if not type(spec.prototype).trains]
     if len(shared) and looking_up:

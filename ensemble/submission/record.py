@@ -99,6 +99,11 @@ def _origin(run: Path, config: Config, n_folds: int) -> dict[str, Any]:
     }
 
 
+def origin_of_predictions(run: Path, config: Config) -> dict[str, Any]:
+    """Name what a run's test rows, and its hold-out, are predicted from: stack and logits."""
+    return _origin(run, config, _n_folds(run))
+
+
 def _compared(run: Path, config: Config, n_folds: int) -> dict[str, Any]:
     """Name the test logits of the models that the submission is not from, but held against."""
     if not config.wants_refit():

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensemble import SourceAwareGroupKFold, errors
-from ensemble.battles.folds import PLAN_SCHEMA, FoldPlan, make_plan, overlap_with_test
+from ensemble.battles.folds import PLAN_SCHEMA, FoldPlan, overlap_with_test
+from ensemble.battles.plan import make_plan
+from ensemble.config.settings import Folds
 
 if TYPE_CHECKING:
     from random import Random
@@ -224,7 +226,7 @@ def test_make_plan_gives_folds_to_target_rows_alone(make_battles: MakeBattles) -
         ]
     )
     clusters = battles.select("id", cluster=pl.int_range(pl.len()))
-    plan = make_plan(battles, clusters, n_splits=3, seed=0)
+    plan = make_plan(battles, clusters, Folds(n_splits=3), seed=0).plan
     assert plan.frame["id"].equals(battles["id"])
     by_role = plan.frame.group_by("role").agg(pl.col("fold").null_count(), rows=pl.len())
     counts = {row["role"]: (row["fold"], row["rows"]) for row in by_role.to_dicts()}

@@ -9,6 +9,7 @@ import pytest
 from ensemble import errors
 from ensemble.battles.prepare import prepare, read_battles, read_summary
 from ensemble.battles.split import read_split, read_split_summary, split, split_key
+from ensemble.config.settings import Folds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _split(run: Path, **changes: Any) -> bool:
-    return split(run, **{"n_splits": 3, "seed": 7, **changes})
+    return split(run, Folds(**{"n_splits": 3, **changes}), seed=7)
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_other_settings_make_another_plan(run: Path) -> None:
     _split(run)
     assert _split(run, n_splits=4)
     with pytest.raises(errors.ArtifactError, match="with other settings"):
-        read_split(run, split_key(read_battles(run)[1], 3, 7))
+        read_split(run, split_key(run, read_battles(run)[1], Folds(n_splits=3), 7))
 
 
 def test_cut_rows_are_counted_with_their_reason(run: Path) -> None:

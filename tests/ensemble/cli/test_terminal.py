@@ -46,6 +46,8 @@ def outcome(tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "stack" / "candidates.json").write_text(json.dumps(candidates))
     (tmp_path / "stack" / "verdict.json").write_text(json.dumps(verdict))
     (tmp_path / "submission.csv").write_text("id\n")
+    source = '[[sources]]\nname = "a"\npath = "a.csv"\nrole = "target"\n'
+    (tmp_path / "config.toml").write_text(f'run_dir = "{tmp_path}"\n{source}')
     return summary(tmp_path)
 
 

@@ -18,5 +18,5 @@ def prepared(config: Config) -> Workspace:
     place = Path(config.run_dir)
     place.mkdir(exist_ok=True)
     prepare(config)
-    split(place, n_splits=config.folds.n_splits, seed=config.seed)
+    split(place, config.folds, seed=config.seed)
     return open_workspace(config)

@@ -267,7 +267,7 @@ def test_beside_each_other_and_one_after_the_other_give_the_same_bytes(
         config = project.config(learners, execution={"executor": executor}, run_dir=run_dir)
         Path(run_dir).mkdir()
         prepare(config)
-        split(Path(run_dir), n_splits=config.folds.n_splits, seed=config.seed)
+        split(Path(run_dir), config.folds, seed=config.seed)
         tasks = [(spec, fold) for spec in learner_specs(config) for fold in range(3)]
         assert execute(config, tasks, Reporter(Path(run_dir))) == 6
         files = sorted(Path(run_dir, "learners").rglob("*"))

@@ -1,8 +1,9 @@
 import polars as pl
 
 from ensemble import find_duplicates
-from ensemble.battles.folds import make_plan
+from ensemble.battles.plan import make_plan
 from ensemble.battles.schema import BATTLE_SCHEMA
+from ensemble.config.settings import Folds
 from ensemble.sources.overlap import Links, overlap
 
 _LONG = "a sentence that goes on for a while, with a number in it: {} and then some more words. "
@@ -45,7 +46,8 @@ _ROWS = [
 def _links(rows: list[dict[str, object]]) -> Links:
     battles = pl.DataFrame(rows, schema=BATTLE_SCHEMA)
     found = find_duplicates(battles)
-    return Links.of(make_plan(battles, found.clusters, n_splits=2, seed=0), found.pairs)
+    planned = make_plan(battles, found.clusters, Folds(n_splits=2), seed=0)
+    return Links.of(planned.plan, found.pairs)
 
 
 def test_each_kind_of_link_counts_the_rows_that_were_planted() -> None:

@@ -24,7 +24,7 @@ def workspace(project: Project) -> Workspace:
 def _open(project: Project, **changes: Any) -> Workspace:
     config = project.config(**changes)
     prepare(config)
-    split(Path(config.run_dir), n_splits=config.folds.n_splits, seed=config.seed)
+    split(Path(config.run_dir), config.folds, seed=config.seed)
     return open_workspace(config)
 
 

@@ -1,0 +1,39 @@
+"""The final models on the hold-out: the last score, made once a stack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ensemble.battles.prepare import read_battles
+from ensemble.oof.workspace import open_workspace
+from ensemble.stacking.left_out import as_stacked
+from ensemble.stacking.made_from import check_stack, read_stack_manifest
+from ensemble.submission.holdout import (
+    holdout_fault,
+    read_holdout,
+    remove_holdout,
+    score_holdout,
+)
+
+if TYPE_CHECKING:
+    from ensemble.config.settings import Config
+    from ensemble.run_dir.holdout_record import HoldoutRecord
+    from ensemble.run_dir.reporter import Reporter
+
+
+def holdout_stage(config: Config, reporter: Reporter) -> HoldoutRecord | None:
+    """Score the hold-out; nothing where the config keeps none."""
+    workspace = open_workspace(config)
+    if not config.folds.holdout:
+        remove_holdout(workspace.run)
+        return None
+    check_stack(config, workspace)
+    if holdout_fault(workspace.run, config) is None:
+        record = read_holdout(workspace.run, config)
+    else:
+        with reporter.stage("holdout"):
+            stacked = as_stacked(config, read_stack_manifest(workspace.run))
+            record = score_holdout(stacked, workspace, read_battles(workspace.run)[0])
+            reporter.event("hold-out", chosen=record.chosen, log_loss=record.score.log_loss)
+    reporter.log(record.sentence)
+    return record
