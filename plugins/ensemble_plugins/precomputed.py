@@ -16,6 +16,7 @@ from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
 from ensemble.errors import ArtifactError, DataError, LearnerError, nearest
 from ensemble.plugin.base import BaseLearner
 from ensemble.storage.atomic import atomic_path
+from ensemble_plugins.found_predictions import suggestions
 from ensemble_plugins.other_run import (
     STORED_SCHEMA,
     check_same_texts,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
     from ensemble.plugin.provenance import Provenance
+    from ensemble.plugin.suggestion import DataSummary, Machine, Suggestion
     from ensemble_plugins.other_run import OtherLearner
 
 _STORED = "predictions.parquet"
@@ -101,6 +103,11 @@ class Precomputed(BaseLearner):
         self.run = run
         self.learner = learner
         self._table: pl.DataFrame | None = None
+
+    @classmethod
+    def suggest(cls, data: DataSummary, machine: Machine) -> Sequence[Suggestion]:  # noqa: ARG003
+        """Suggest a learner for each file of predictions of the target."""
+        return suggestions(data)
 
     def fit(
         self,
