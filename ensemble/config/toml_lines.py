@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 def toml_lines(settings: Mapping[str, Any]) -> list[str]:

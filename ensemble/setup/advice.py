@@ -49,6 +49,8 @@ class Advice:
 
 def told_time(minutes: float) -> str:
     """Say minutes no more exactly than they are known."""
+    if not minutes:
+        return "nothing to fit"
     if minutes < 1:
         return "less than a minute"
     if minutes < 90:

@@ -9,10 +9,12 @@ from ensemble.config.settings import Config
 from ensemble.config.toml_lines import toml_lines
 from ensemble.errors import printable
 from ensemble.setup.files import path_from
+from ensemble.setup.machine import told_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ensemble.plugin.suggestion import Machine
     from ensemble.setup.advice import Advice
     from ensemble.setup.files import LeftOut
     from ensemble.setup.sources import NamedSource
@@ -35,7 +37,7 @@ def config_text(
     n_splits: int,
     ties: bool,
     form: str,
-    machine: str,
+    machine: Machine,
     learners: Sequence[Advice],
     left: Sequence[LeftOut],
 ) -> str:
@@ -54,7 +56,7 @@ def config_text(
     ties, form
         What is predicted, and what a submission holds.
     machine
-        In words.
+        What there is to compute with.
     learners
         Those that fit, then those that do not.
     left
@@ -65,8 +67,9 @@ def config_text(
         *(_source(one, directory) for one in sources),
         task_part(ties=ties, form=form),
         [*toml_table("[folds]", {"n_splits": n_splits})],
-        _comments([f"Learners. This machine: {machine}."]),
+        _comments([f"Learners. This machine: {told_machine(machine)}."]),
         *(_learner(one, directory) for one in learners),
+        _execution(machine),
         ["[stack]", _beside('choose = "auto"', "the stack is used only where it is shown to win")],
         _left(left),
     ]
@@ -132,8 +135,8 @@ def _todo(reason: str, choices: Iterable[str]) -> list[str]:
 def _learner(one: Advice, directory: Path) -> list[str]:
     said = one.suggestion
     told = [f"{one.name}: {said.note}."] if said.note else []
+    told += [] if one.fits else [f"Not used: {said.unfit}."]
     told += [f"Time: {one.told_minutes()}."] if one.told_minutes() else []
-    told += [] if said.unfit is None else [f"Not used: {said.unfit}."]
     lines = toml_table("[[learners]]", {"name": one.name, "plugin": one.plugin})
     for name, value in said.parameters.items():
         shown = path_from(directory, value) if isinstance(value, Path) else value
@@ -143,6 +146,16 @@ def _learner(one: Advice, directory: Path) -> list[str]:
     return [*_comments(told), *lines]
 
 
+def _execution(machine: Machine) -> list[str]:
+    """Write how several GPUs are used, as a comment: one fold on each."""
+    devices = [f"cuda:{number}" for number in range(len(machine.gpus))]
+    if len(devices) < 2:
+        return []
+    lines = toml_table("[execution]", {"executor": "processes", "devices": devices})
+    told = "Several GPUs: with these lines each fits one fold at a time (docs/machines.md)."
+    return [*_comments([told]), *(f"# {line}" for line in lines)]
+
+
 def _left(left: Sequence[LeftOut]) -> list[str]:
     if not left:
         return []
@@ -150,7 +163,7 @@ def _left(left: Sequence[LeftOut]) -> list[str]:
 
 
 def _beside(line: str, comment: str) -> str:
-    return f"{line:<{_COLUMN}}# {_plain(comment)}" if comment else line
+    return f"{line:<{_COLUMN - 2}}  # {_plain(comment)}" if comment else line
 
 
 def _comments(sentences: Iterable[str]) -> list[str]:

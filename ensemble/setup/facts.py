@@ -61,10 +61,8 @@ class Facts:
         middle, high = self.token_quantile(0.5), self.token_quantile(0.95)
         some = [(n, share) for n, share in self.languages.items() if share >= _NAMED][:3]
         named = ", ".join(f"{name} {share:.0%}" for name, share in some)
-        return (
-            f"{self.rows:,} battles; {labels or self.told_labels()}; {turns}; about {middle:,} tokens "
-            f"(95% below {high:,}); {named}"
-        )
+        tokens = f"about {middle:,} tokens (95% below {high:,})"
+        return f"{self.rows:,} battles; {labels or self.told_labels()}; {turns}; {tokens}; {named}"
 
     def told_labels(self) -> str:
         """Describe the labels."""

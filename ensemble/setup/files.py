@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ensemble.battles.files.paths import files_of, tables_among
-from ensemble.battles.files.suffixes import is_table_name, table_suffixes
+from ensemble.battles.files.suffixes import is_table_name
 from ensemble.errors import DataError
 from ensemble.run_dir.layout import RUN_MARKS
 
@@ -146,8 +146,7 @@ def _in_directory(directory: Path, left: list[LeftOut]) -> Iterator[Path]:
         elif is_table_name(path.name):
             yield path
         else:
-            ends = ", ".join(table_suffixes())
-            left.append(LeftOut(_shown(path), f"no table by its name: tables end in {ends}"))
+            left.append(LeftOut(_shown(path), "no table by its name"))
 
 
 def _pattern_of(files: Sequence[Path]) -> Path | None:

@@ -185,7 +185,7 @@ def _completed(
         n_splits=n_splits,
         ties=ties,
         form=form,
-        machine=told_machine(machine),
+        machine=machine,
         learners=learners,
         left=left,
     )

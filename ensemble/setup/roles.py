@@ -35,6 +35,8 @@ _SHAPES = (
     ("32 hex digits or more", r"[0-9a-fA-F]{32,}"),
     ("names with a number", r"[A-Za-z_-]+\d+"),
 )
+_MOST = 0.75
+"""Share of the columns of the test that a table like it has."""
 _NONE = "none of them"
 
 
@@ -183,14 +185,20 @@ def _likeness(look: Look, labeled: Sequence[Look], test: Look | None) -> tuple[f
         score -= 2
     if test is None:
         return score, reasons
-    if _shares_columns(test, look):
-        score, reasons = score + 3, [*reasons, f"it has all columns of {test.table.named}"]
+    same = len(set(test.columns) & set(look.columns))
+    if same >= _MOST * len(test.columns):
+        told = f"it has {same} of the {len(test.columns)} columns of {test.table.named}"
+        score, reasons = score + 3, [*reasons, told]
+    own = words_of(test) - _TEST
+    if own and own <= words:
+        score, reasons = score + 2, [*reasons, "its name goes with the test's"]
     if look.read_as == test.read_as:
         score += 1
     shape = _id_shape(look.ids())
     if shape is not None and shape == _id_shape(test.ids()):
         score, reasons = score + 1, [*reasons, f"its ids are like those of the test ({shape})"]
-    if len(labeled) > 1 and look is min(labeled, key=lambda one: _distance(one, test)):
+    others = [_distance(one, test) for one in labeled if one is not look]
+    if others and _distance(look, test) < min(others):
         score, reasons = score + 1, [*reasons, "its texts are most like those of the test"]
     return score, reasons
 

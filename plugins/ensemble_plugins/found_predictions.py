@@ -88,7 +88,8 @@ def _suggestion(
         unfit = "there are no predictions of the test rows that go with it: give `test =` a file"
     if unfit is None and test is not None:
         unfit = _fault(test, kind, data.test_ids) if kinds[test] == kind else _other(kinds[test])
-    return Suggestion(parameters, note=_NOTE, name=name, minutes=0, unfit=unfit, files=files)
+    minutes = 0 if unfit is None else None
+    return Suggestion(parameters, note=_NOTE, name=name, minutes=minutes, unfit=unfit, files=files)
 
 
 def _other(kind: Kind) -> str:

@@ -6,6 +6,7 @@ compared by the dense 16-bit rates of their data sheets. Nothing heavy is import
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -224,22 +225,22 @@ def _missing(model: str, bits: int) -> str | None:
     """Say what has to be installed or fetched before the model can be used."""
     needed = ("torch", "transformers", "peft", *(("bitsandbytes",) if bits < 16 else ()))
     missing = [name for name in needed if find_spec(name) is None]
+    reasons = []
     if missing:
         extra = "lm,quantized" if bits < 16 else "lm"
-        return f"{', '.join(missing)} must be installed first: pip install '.[{extra}]'"
+        reasons.append(f"{', '.join(missing)} must be installed: pip install '.[{extra}]'")
     if not is_here(model):
-        return f"its weights are not on this machine as safetensors: hf download {model}"
-    return None
+        reasons.append(f"its weights are not here as safetensors: hf download {model}")
+    return "; ".join(reasons) or None
 
 
 def is_here(model: str) -> bool:
     """Say whether a model's config and all of its safetensors are on this machine."""
-    import json
-
-    from huggingface_hub import try_to_load_from_cache
-
     if Path(model).is_dir():
         return (Path(model) / "config.json").exists()
+    if find_spec("huggingface_hub") is None:
+        return False
+    from huggingface_hub import try_to_load_from_cache
 
     def cached(name: str) -> str | None:
         found = try_to_load_from_cache(model, name)
