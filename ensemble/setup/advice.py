@@ -89,7 +89,9 @@ def _suggestions(entry: Registered, data: DataSummary, machine: Machine) -> tupl
     if not hasattr(kind, "suggest"):
         return ()
     where = f'learner "{entry.name}" (plugin "{entry.plugin}")'
-    found = call_plugin("suggest", where, lambda: tuple(kind.suggest(data, machine)))
+    found: tuple[Any, ...] = call_plugin(
+        "suggest", where, lambda: tuple(kind.suggest(data, machine))
+    )
     if not all(isinstance(one, Suggestion) for one in found):
         raise PluginError("suggest gives something else than Suggestion objects", where=where)
     return found

@@ -135,8 +135,7 @@ def _files(path: Path, left: list[LeftOut]) -> list[Path]:
 def _in_directory(directory: Path, left: list[LeftOut]) -> Iterator[Path]:
     """Give the tables of a directory; the rest is left out with a reason."""
     if all((directory / mark).exists() for mark in RUN_MARKS):
-        reason = "the directory of a run: a learner of it can be taken by `precomputed` (`run =`)"
-        left.append(LeftOut(_shown(directory), reason))
+        left.append(LeftOut(_shown(directory), "the directory of a run"))
         return
     for path in sorted(directory.iterdir()):
         if path.name.startswith("."):

@@ -164,10 +164,8 @@ class _Reading:
         try:
             return self._look()
         except _Open as error:
-            bare = self._attempt(TEST_ROLE)
-            loaded = None if isinstance(bare, DataError) else bare
             return self._found(
-                "undecided", loaded=loaded, reason=error.reason, choices=error.choices
+                "undecided", loaded=self._bare(), reason=error.reason, choices=error.choices
             )
 
     def _look(self) -> Look:
@@ -179,12 +177,21 @@ class _Reading:
             return self._without_bad_rows(part)
         bare = self._attempt(TEST_ROLE)
         if isinstance(bare, DataError):
-            return self._no_battles(whole if whole.message == bare.message else bare)
+            lacks_labels = f"missing: {CLASSES[0]}" in whole.message
+            return self._no_battles(bare if lacks_labels else whole)
         if set(CLASSES) <= set(self.columns):
             return (
                 self._found("unlabeled", loaded=bare) if self._is_blank() else self._refused(whole)
             )
         return self._with_meaning(bare, whole)
+
+    def _bare(self) -> Loaded | None:
+        """Read the battles without labels, where that can be done unasked."""
+        try:
+            bare = self._attempt(TEST_ROLE)
+        except _Open:
+            return None
+        return None if isinstance(bare, DataError) else bare
 
     def _found(self, kind: Kind, **what: Any) -> Look:
         return Look(self.table, kind, self.columns, dict(self.settings), **what)

@@ -177,7 +177,8 @@ def _target(labeled: Sequence[Look], test: Look | None, ask: Ask) -> tuple[Look,
 
 def _likeness(look: Look, labeled: Sequence[Look], test: Look | None) -> tuple[float, list[str]]:
     """Say how likely a table is the target, with reasons."""
-    score, reasons = 0.0, []
+    score = 0.0
+    reasons: list[str] = []
     words = words_of(look)
     if words & _TRAIN:
         score, reasons = score + 2, [*reasons, "its name says so"]
