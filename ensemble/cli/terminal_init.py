@@ -35,7 +35,7 @@ def _lines(plan: Plan, output: Path) -> Iterator[str]:
     yield f"    all of them: {plan.told_minutes()}"
     yield ""
     yield from (f"note: {note}" for note in plan.notes)
-    yield from (f"TODO: {todo} See the lines with TODO." for todo in plan.todo)
+    yield from (f"TODO: {todo} (the lines with TODO)" for todo in plan.todo)
     yield f"wrote {output}"
     yield f"next: `ensemble check {output}`, then `ensemble run {output}`"
 

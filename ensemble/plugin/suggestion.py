@@ -58,19 +58,19 @@ class Machine:
 
 @dataclass(frozen=True)
 class RowTable:
-    """A file without texts, whose rows are those of target or test by their ids.
+    """A table without texts, whose rows are those of target or test by their ids.
 
     Parameters
     ----------
-    path
-        The file.
+    files
+        Its files: one, or several that are parts of it.
     columns
         Names of all of its columns.
     of
         Whose ids most of its rows have.
     """
 
-    path: Path
+    files: tuple[Path, ...]
     columns: tuple[str, ...]
     of: Literal["target", "test"]
 
@@ -92,7 +92,7 @@ class DataSummary:
     ties
         Whether a battle can end in a tie.
     tables
-        Files that are known by their ids, such as predictions of another model.
+        Tables that are known by their ids, such as predictions of another model.
     """
 
     target_ids: pl.Series

@@ -139,11 +139,18 @@ def _learner(one: Advice, directory: Path) -> list[str]:
     told += [f"Time: {one.told_minutes()}."] if one.told_minutes() else []
     lines = toml_table("[[learners]]", {"name": one.name, "plugin": one.plugin})
     for name, value in said.parameters.items():
-        shown = path_from(directory, value) if isinstance(value, Path) else value
-        lines.append(_beside(toml_lines({name: shown})[0], said.comments.get(name, "")))
+        shown = {name: _shown(value, directory)}
+        lines.append(_beside(toml_lines(shown)[0], said.comments.get(name, "")))
     if said.unfit is not None:
         lines = [f"# {line}" for line in lines]
     return [*_comments(told), *lines]
+
+
+def _shown(value: Any, directory: Path) -> Any:
+    """Write paths among parameters as the config in a directory has them."""
+    if isinstance(value, list | tuple):
+        return [_shown(one, directory) for one in value]
+    return path_from(directory, value) if isinstance(value, Path) else value
 
 
 def _execution(machine: Machine) -> list[str]:

@@ -13,7 +13,7 @@ from ensemble.errors import DataError
 from ensemble.plugin.suggestion import DataSummary
 from ensemble.setup.advice import advise, told_time
 from ensemble.setup.config_text import config_text
-from ensemble.setup.files import LeftOut, find_tables, path_from
+from ensemble.setup.files import LeftOut, Table, find_tables, path_from
 from ensemble.setup.look import look_at
 from ensemble.setup.machine import find_machine, told_machine
 from ensemble.setup.questions import Question
@@ -175,7 +175,8 @@ def _completed(
     learners, notes = advise(data, machine)
     used = {file for one in learners for file in one.suggestion.files}
     reason = "no texts, and no learner reads such columns"
-    left += [*rows.left, *(LeftOut(str(o.path), reason) for o in rows.tables if o.path not in used)]
+    left += rows.left
+    left += [LeftOut(Table(o.files).named, reason) for o in rows.tables if not used & {*o.files}]
     samples = (f"a sample submission: {one.why}" for one in rows.samples)
     left += [LeftOut(o.look.table.named, why) for o, why in zip(rows.samples, samples, strict=True)]
     text = config_text(

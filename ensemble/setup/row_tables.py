@@ -85,12 +85,9 @@ def sort_row_tables(looks: Sequence[Look], target_ids: pl.Series, test_ids: pl.S
         elif not of_test and not of_target:
             reason = "no texts, and its ids are neither those of the target nor of the test"
             left.append(LeftOut(look.table.named, reason))
-        elif len(look.table.files) > 1:
-            reason = "no texts, and several files: put its rows into one file"
-            left.append(LeftOut(look.table.named, reason))
         else:
             of: Literal["target", "test"] = "target" if of_target >= of_test else "test"
-            tables.append(RowTable(look.table.files[0], look.columns, of))
+            tables.append(RowTable(look.table.files, look.columns, of))
     return RowTables(tuple(samples), tuple(tables), tuple(left))
 
 

@@ -14,7 +14,7 @@ BASIS = "as 3,000 and 24,000 battles took on 2 cores of an AMD EPYC"
 
 def cheap_minutes(
     data: DataSummary, machine: Machine, milliseconds: float, *, pretrains: bool
-) -> float:
+) -> float | None:
     """Estimate the minutes of a cheap learner, which is fitted without each pair of folds too.
 
     Parameters
@@ -27,7 +27,14 @@ def cheap_minutes(
         Of one core, for each row of each fit.
     pretrains
         Whether the rows of an earlier stage are learned from.
+
+    Returns
+    -------
+    float or None
+        None where the rows are not known yet.
     """
+    if not len(data.target_ids):
+        return None
     folds, target = data.n_splits, len(data.target_ids)
     external = data.train_rows + (data.pretrain_rows if pretrains else 0)
     pairs = comb(folds, 2)

@@ -107,7 +107,7 @@ class Precomputed(BaseLearner):
     @classmethod
     def suggest(cls, data: DataSummary, machine: Machine) -> Sequence[Suggestion]:  # noqa: ARG003
         """Suggest a learner for each file of predictions of the target."""
-        return suggestions(data)
+        return suggestions(data, cls)
 
     def fit(
         self,

@@ -160,7 +160,7 @@ def write(path: Path, ids: pl.Series, kind: str, value: float = 0.25) -> Path:
 
 def table(path: Path, of: Any) -> RowTable:
     columns = pl.read_csv(path) if path.suffix == ".csv" else pl.read_parquet(path)
-    return RowTable(path, tuple(columns.columns), of)
+    return RowTable((path,), tuple(columns.columns), of)
 
 
 def precomputed(*tables: RowTable, test_ids: pl.Series = TEST_IDS) -> list[Suggestion]:

@@ -27,9 +27,7 @@ def texts(rows: int, start: int = 0) -> dict[str, list[str]]:
 def write_train(path: Path, rows: int = 60, start: int = 0, **more: Sequence[Any]) -> Path:
     """Write battles as the competition has them."""
     columns: dict[str, Any] = {"id": list(range(start, start + rows))}
-    columns |= {
-        name: [json.dumps([t]) for t in cells] for name, cells in texts(rows, start).items()
-    }
+    columns |= _as_lists(texts(rows, start))
     for place, name in enumerate(("winner_model_a", "winner_model_b", "winner_tie")):
         columns[name] = [int(i % 3 == place) for i in range(rows)]
     return write(path, columns | more)
@@ -38,15 +36,17 @@ def write_train(path: Path, rows: int = 60, start: int = 0, **more: Sequence[Any
 def write_test(path: Path, rows: int = 9, start: int = 1000) -> Path:
     """Write battles without labels."""
     columns: dict[str, Any] = {"id": list(range(start, start + rows))}
-    columns |= {
-        name: [json.dumps([t]) for t in cells] for name, cells in texts(rows, start).items()
-    }
+    columns |= _as_lists(texts(rows, start))
     return write(path, columns)
+
+
+def _as_lists(said: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {name: [json.dumps([text]) for text in cells] for name, cells in said.items()}
 
 
 def write_plain(
     path: Path,
-    winner: Sequence[Any] | None,
+    winner: Sequence[Any],
     *,
     name: str = "winner",
     start: int = 0,
@@ -55,8 +55,7 @@ def write_plain(
     """Write battles of plain text; ``winner`` is repeated."""
     columns: dict[str, Any] = {"id": [f"row{i}" for i in range(start, start + rows)]}
     columns |= texts(rows, start)
-    if winner is not None:
-        columns[name] = [winner[i % len(winner)] for i in range(rows)]
+    columns[name] = [winner[i % len(winner)] for i in range(rows)]
     return write(path, columns)
 
 
