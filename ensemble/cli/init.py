@@ -50,7 +50,9 @@ def init(files: tuple[Path, ...], output: Path, yes: bool, force: bool, as_json:
         _refuse_existing(output, force=force)
         write_text(output, plan.text)
     if as_json:
-        echo_json({"config": str(output), **plan.to_json()})
+        from ensemble.setup.plan_json import plan_json
+
+        echo_json({"config": str(output), **plan_json(plan)})
     else:
         from ensemble.cli.terminal_init import show_plan
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -14,9 +14,9 @@ from ensemble.plugin.suggestion import DataSummary
 from ensemble.setup.advice import advise, told_time
 from ensemble.setup.config_text import config_text
 from ensemble.setup.files import LeftOut, Table, find_tables, path_from
-from ensemble.setup.look import look_at
 from ensemble.setup.machine import find_machine, told_machine
 from ensemble.setup.questions import Question
+from ensemble.setup.reading import look_at
 from ensemble.setup.roles import place
 from ensemble.setup.row_tables import sort_row_tables
 from ensemble.setup.sources import name_sources
@@ -80,22 +80,6 @@ class Plan:
         known = [one for one in minutes if one is not None]
         more = "" if len(known) == len(minutes) else ", and those without an estimate"
         return f"{told_time(sum(known))}{more}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Give it as JSON."""
-        return {
-            "sources": [_source_json(one) for one in self.sources],
-            "sample_submissions": [
-                {"path": one.look.table.named, "form": one.form, "why": one.why}
-                for one in self.rows.samples
-            ],
-            "ties": self.ties,
-            "machine": self.machine,
-            "learners": [_learner_json(one) for one in self.learners],
-            "left_out": [{"path": one.path, "reason": one.reason} for one in self.left],
-            "todo": list(self.todo),
-            "notes": list(self.notes),
-        }
 
 
 def make_plan(
@@ -273,42 +257,3 @@ def _of_loading(one: NamedSource) -> list[str]:
     if one.id_prefix:
         told.append(f'others have some of its ids: id_prefix = "{one.id_prefix}" keeps them apart')
     return told
-
-
-def _source_json(one: NamedSource) -> dict[str, Any]:
-    look, facts = one.placed.look, one.placed.look.facts
-    told: dict[str, Any] = {
-        "name": one.name,
-        "files": [str(file) for file in look.table.files],
-        "role": one.placed.role,
-        "why": one.placed.why,
-        "read_as": look.read_as,
-        "settings": dict(look.settings),
-        "is_used": not one.is_comment,
-    }
-    if facts is not None:
-        told |= {
-            "rows": facts.rows,
-            "label_shares": None if facts.shares is None else list(facts.shares),
-            "turns": facts.turns,
-            "characters": list(facts.characters),
-            "tokens": [facts.token_quantile(0.5), facts.token_quantile(0.95)],
-            "languages": facts.languages,
-        }
-    return told
-
-
-def _learner_json(one: Advice) -> dict[str, Any]:
-    said = one.suggestion
-    return {
-        "name": one.name,
-        "plugin": one.plugin,
-        "is_used": one.fits,
-        "reason": said.unfit,
-        "minutes": said.minutes,
-        "basis": said.basis,
-        "parameters": {
-            k: v if isinstance(v, bool | int | float) else str(v)
-            for k, v in said.parameters.items()
-        },
-    }

@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ensemble.errors import DataError
+from ensemble.setup.likeness import TEST_WORDS, TRAIN_WORDS, likeness, words_of
 from ensemble.setup.questions import Question
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import polars as pl
-
     from ensemble.setup.look import Look
     from ensemble.setup.questions import Ask
 
 Role = Literal["target", "train", "pretrain", "ignore", "test"]
-_TRAIN = frozenset({"train", "training", "target"})
-_TEST = frozenset({"test", "testing"})
-_OTHER = frozenset(
-    (
-        *("extra", "external", "additional", "aux", "auxiliary", "pretrain", "pretraining"),
-        *("pseudo", "old", "valid", "validation", "val", "dev", "eval"),
-    )
-)
 _ALIKE = 0.15
 """Total variation up to which two sets of label shares are alike."""
 _CLEAR = 2.0
 """By how much the best candidate for the target has to lead, not to be asked about."""
-_SHAPES = (
-    ("whole numbers", r"\d+"),
-    ("32 hex digits or more", r"[0-9a-fA-F]{32,}"),
-    ("names with a number", r"[A-Za-z_-]+\d+"),
-)
-_MOST = 0.75
-"""Share of the columns of the test that a table like it has."""
 _NONE = "none of them"
 
 
@@ -102,11 +85,6 @@ def _no_labels(looks: Sequence[Look]) -> DataError:
     )
 
 
-def words_of(look: Look) -> set[str]:
-    """Give the words of a table's name."""
-    return set(re.findall(r"[a-z]+", look.table.stem.lower()))
-
-
 def _test(looks: Sequence[Look], ask: Ask) -> tuple[Look | None, str]:
     """Choose the test: a file without labels; else one that is called so beside one to train on."""
     bare = [one for one in looks if one.kind == "unlabeled"]
@@ -114,9 +92,9 @@ def _test(looks: Sequence[Look], ask: Ask) -> tuple[Look | None, str]:
         return bare[0], "it has no labels"
     if bare:
         return _choose_test(bare, looks, ask)
-    named = [one for one in looks if words_of(one) & _TEST]
+    named = [one for one in looks if words_of(one) & TEST_WORDS]
     for one in named:
-        others = [o for o in looks if o is not one and words_of(o) & _TRAIN and _same(o, one)]
+        others = [o for o in looks if o is not one and words_of(o) & TRAIN_WORDS and _same(o, one)]
         if others and one.kind == "labeled":
             kept = "use it as test, without its labels"
             asked = f"{one.table.named} is called a test, and has labels. What is it?"
@@ -132,12 +110,12 @@ def _choose_test(bare: Sequence[Look], looks: Sequence[Look], ask: Ask) -> tuple
 
     def likely(one: Look) -> tuple[bool, bool, int]:
         alike = any(_shares_columns(one, other) for other in labeled)
-        return bool(words_of(one) & _TEST), alike, -len(one.ids())
+        return bool(words_of(one) & TEST_WORDS), alike, -len(one.ids())
 
     ranked = sorted(bare, key=likely, reverse=True)
     first, second = ranked[:2]
     if likely(first)[:2] != likely(second)[:2]:
-        why = "its name" if words_of(first) & _TEST else "it has the columns of a labeled file"
+        why = "its name" if words_of(first) & TEST_WORDS else "it has the columns of a labeled file"
         return first, f"it has no labels, and of several such files {why} says test"
     names = [one.table.named for one in ranked]
     asked = f"several files have no labels: {', '.join(names)}. Which is the test?"
@@ -158,7 +136,7 @@ def _shares_columns(inner: Look, outer: Look) -> bool:
 def _target(labeled: Sequence[Look], test: Look | None, ask: Ask) -> tuple[Look, str]:
     if len(labeled) == 1:
         return labeled[0], "it is the only file with labels"
-    scored = [(*_likeness(one, labeled, test), one) for one in labeled]
+    scored = [(*likeness(one, labeled, test), one) for one in labeled]
     scored.sort(key=lambda item: (item[0], len(item[2].ids())), reverse=True)
     (best, reasons, first), (second, _, _) = scored[:2]
     if best - second >= _CLEAR:
@@ -173,58 +151,6 @@ def _target(labeled: Sequence[Look], test: Look | None, ask: Ask) -> tuple[Look,
     chosen = next(item for item in scored if item[2].table.named == answer)
     why = "; ".join(chosen[1]) or "it has the most rows"
     return chosen[2], f"{why} (others could be it: {', '.join(n for n in names if n != answer)})"
-
-
-def _likeness(look: Look, labeled: Sequence[Look], test: Look | None) -> tuple[float, list[str]]:
-    """Say how likely a table is the target, with reasons."""
-    score = 0.0
-    reasons: list[str] = []
-    words = words_of(look)
-    if words & _TRAIN:
-        score, reasons = score + 2, [*reasons, "its name says so"]
-    if words & _OTHER:
-        score -= 2
-    if test is None:
-        return score, reasons
-    same = len(set(test.columns) & set(look.columns))
-    if same >= _MOST * len(test.columns):
-        told = f"it has {same} of the {len(test.columns)} columns of {test.table.named}"
-        score, reasons = score + 3, [*reasons, told]
-    own = words_of(test) - _TEST
-    if own and own <= words:
-        score, reasons = score + 2, [*reasons, "its name goes with the test's"]
-    if look.read_as == test.read_as:
-        score += 1
-    shape = _id_shape(look.ids())
-    if shape is not None and shape == _id_shape(test.ids()):
-        score, reasons = score + 1, [*reasons, f"its ids are like those of the test ({shape})"]
-    others = [_distance(one, test) for one in labeled if one is not look]
-    if others and _distance(look, test) < min(others):
-        score, reasons = score + 1, [*reasons, "its texts are most like those of the test"]
-    return score, reasons
-
-
-def _id_shape(ids: pl.Series) -> str | None:
-    """Say of what form all ids are; None where of none that is known."""
-    some = ids.head(1_000)
-    for name, pattern in _SHAPES:
-        if len(some) and some.str.contains(f"^(?:{pattern})$").all():
-            return name
-    return None
-
-
-def _distance(look: Look, test: Look) -> float:
-    """Say how far apart the lengths, turns and languages of two tables are."""
-    one, other = look.facts, test.facts
-    if one is None or other is None:
-        return 0.0
-    lengths = sum(
-        abs(a - b) / (a + b + 1) for a, b in zip(one.characters, other.characters, strict=True)
-    )
-    turns = abs(one.several - other.several)
-    names = {*one.languages, *other.languages}
-    languages = sum(abs(one.languages.get(n, 0) - other.languages.get(n, 0)) for n in names) / 2
-    return lengths / len(one.characters) + turns + languages
 
 
 def _external(look: Look, target: Look) -> Placed:

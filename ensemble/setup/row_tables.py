@@ -13,7 +13,7 @@ from ensemble.battles.labels import WINNER_COLUMN, spelled
 from ensemble.plugin.base import CLASSES
 from ensemble.plugin.suggestion import RowTable
 from ensemble.setup.files import LeftOut
-from ensemble.setup.roles import words_of
+from ensemble.setup.likeness import words_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

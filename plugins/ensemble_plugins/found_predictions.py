@@ -98,16 +98,17 @@ def _fault(learner: Any, test: RowTable | None, data: DataSummary) -> str | None
     """Say why files of predictions cannot be used; None where they can."""
     try:
         learner.check_ids(data.target_ids.to_list())
+        learner.fit(pl.DataFrame(), np.empty((0, 3)), context=FitContext())
+        if _are_certain(learner.predict_logits(data.target_ids.rename("id").to_frame())):
+            return "every row is certain: these are labels"
         if test is not None:
             learner.check_test_ids(data.test_ids.to_list())
         elif len(data.test_ids):
             return "there are no predictions of the test rows with it: give `test =` a file"
-        learner.fit(pl.DataFrame(), np.empty((0, 3)), context=FitContext())
-        logits = learner.predict_logits(data.target_ids.rename("id").to_frame())
     except EnsembleError as error:
         place = f" ({error.where})" if error.where else ""
         return f"{error.message.splitlines()[0]}{place}"
-    return "every row is certain: these are labels" if _are_certain(logits) else None
+    return None
 
 
 def _are_certain(logits: Any) -> bool:

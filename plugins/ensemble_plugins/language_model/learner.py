@@ -99,7 +99,10 @@ class LanguageModel(Parameters, BaseLearner):
     @classmethod
     def suggest(cls, data: DataSummary, machine: Machine) -> Sequence[Suggestion]:
         """Say whether the default model fits a machine, and how; see ``advice.advise``."""
-        return [] if cls.measured is None else [advise(cls(), cls.measured, data, machine)]
+        if cls.measured is None:
+            return []
+        make: Any = cls  # families have a default for each parameter
+        return [advise(make(), cls.measured, data, machine)]
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ensemble.setup.files import Table
-from ensemble.setup.look import look_at
 from ensemble.setup.questions import Question, assume
+from ensemble.setup.reading import look_at
 from tests.ensemble.setup.invented import (
     WINNERS,
     texts,
@@ -43,7 +43,7 @@ def test_battles_with_labels_and_without(tmp_path: Path) -> None:
 
 
 def test_columns_of_labels_that_are_empty_are_none(tmp_path: Path) -> None:
-    empty = {f"winner_{one}": [None] * 9 for one in ("model_a", "model_b", "tie")}
+    empty: dict[str, Any] = {f"winner_{one}": [None] * 9 for one in ("model_a", "model_b", "tie")}
     blank = write_train(tmp_path / "a.csv", 9, **empty)
     assert look(blank, never).kind == "unlabeled"
     assert look(write_plain(tmp_path / "b.csv", [None]), never).kind == "unlabeled"

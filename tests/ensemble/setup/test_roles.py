@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ensemble.errors import DataError
 from ensemble.setup.files import Table
-from ensemble.setup.look import look_at
 from ensemble.setup.questions import Question, assume
+from ensemble.setup.reading import look_at
 from ensemble.setup.roles import place
 from ensemble.setup.sources import name_sources
 from tests.ensemble.setup.invented import write_pairs, write_plain, write_test, write_train
@@ -67,7 +67,9 @@ def test_a_source_like_the_target_is_mixed_in(tmp_path: Path) -> None:
 
 
 def test_a_source_without_ties_is_learned_from_first(tmp_path: Path) -> None:
-    shares = {"winner_model_a": [1, 0] * 30, "winner_model_b": [0, 1] * 30, "winner_tie": [0] * 60}
+    decided = [1, 0] * 30
+    shares: dict[str, Any] = {"winner_model_a": decided, "winner_model_b": [0, 1] * 30}
+    shares["winner_tie"] = [0] * 60
     found = placed(
         write_train(tmp_path / "train.csv"),
         write_train(tmp_path / "extra.csv", start=500, **shares),
