@@ -85,6 +85,8 @@ class DataSummary:
         Ids of the target's battles, and of the test rows.
     train_rows, pretrain_rows
         Rows of other sources, by their role.
+    prompts
+        Different prompts of the target, each of which stays in one fold; 0 where it is not known.
     tokens
         Estimated tokens of a battle's prompt and responses, of some battles of the target.
     n_splits
@@ -99,6 +101,7 @@ class DataSummary:
     test_ids: pl.Series
     train_rows: int = 0
     pretrain_rows: int = 0
+    prompts: int = 0
     tokens: tuple[int, ...] = ()
     n_splits: int = 5
     ties: bool = True

@@ -140,6 +140,7 @@ def _completed(
     ask: Ask,
 ) -> Plan:
     target, test = sources[0], next((o for o in sources if o.placed.role == "test"), None)
+    facts = target.placed.look.facts
     test_ids = test.ids() if test else pl.Series("id", [], dtype=pl.String)
     rows = sort_row_tables(row_looks, target.ids(), test_ids)
     forms = [one.form for one in rows.samples]
@@ -151,7 +152,8 @@ def _completed(
         test_ids=test_ids,
         train_rows=sum(one.rows for one in sources if one.placed.role == "train"),
         pretrain_rows=sum(one.rows for one in sources if one.placed.role == "pretrain"),
-        tokens=_tokens(target),
+        prompts=facts.prompts if facts is not None else 0,
+        tokens=facts.tokens if facts is not None else (),
         n_splits=n_splits,
         ties=ties,
         tables=rows.tables,
@@ -186,11 +188,6 @@ def _completed(
         machine=told_machine(machine),
         ties=ties,
     )
-
-
-def _tokens(source: NamedSource) -> tuple[int, ...]:
-    facts = source.placed.look.facts
-    return facts.tokens if facts is not None else ()
 
 
 def _n_splits(target: NamedSource) -> int:

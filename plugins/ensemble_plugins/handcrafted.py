@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ensemble.plugin.suggestion import DataSummary, Machine
 
 _FACTS = "handcrafted.json"
+_FEW_GROUPS = 12
+"""Groups to learn from, below which as many models as by default are too many."""
 _MILLISECONDS = 3.5
 """Measured time for a row, of one core."""
 _SOONER_COMPUTED = 8
@@ -106,10 +108,14 @@ class Handcrafted(BaseLearner):
 
     @classmethod
     def suggest(cls, data: DataSummary, machine: Machine) -> Sequence[Suggestion]:
-        """Suggest the defaults."""
+        """Suggest the defaults, with fewer models where there are few groups to stop them on."""
         minutes = cheap_minutes(data, machine, _MILLISECONDS, pretrains=True)
         note = "boosted trees on features of the texts"
-        return [Suggestion(note=note, minutes=minutes, basis=BASIS)]
+        # Of a pair of folds neither side is learned from.
+        groups = data.prompts * max(1, data.n_splits - 2) // data.n_splits
+        few = {"n_models": 2} if 0 < groups < _FEW_GROUPS else {}
+        told = dict.fromkeys(few, f"{data.prompts} different prompts are few")
+        return [Suggestion(few, told, note, minutes=minutes, basis=BASIS)]
 
     def fit(
         self,

@@ -59,6 +59,13 @@ def test_rows_that_a_learner_does_not_learn_from_take_no_time() -> None:
     assert of(Handcrafted, Machine(1), more).minutes == pytest.approx(25_000 * 3.5e-3 / 60)
 
 
+def test_few_prompts_get_few_models() -> None:
+    few = DataSummary(IDS[:6], NONE, tokens=DATA.tokens, prompts=6, n_splits=2)
+    assert of(Handcrafted, Machine(1), few).parameters == {"n_models": 2}
+    many = DataSummary(IDS, NONE, tokens=DATA.tokens, prompts=500)
+    assert of(Handcrafted, Machine(1), many).parameters == {}
+
+
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_language_models_do_not_fit_a_machine_without_a_gpu(kind: type[LanguageModel]) -> None:
     found = of(kind, Machine(64, 500.0))
