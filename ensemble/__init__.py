@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Resources,
     )
     from ensemble.plugin.hookspecs import hookimpl
+    from ensemble.plugin.suggestion import Suggestion
 
 __all__ = [
     "CLASSES",
@@ -44,6 +45,7 @@ __all__ = [
     "Resources",
     "Run",
     "SourceAwareGroupKFold",
+    "Suggestion",
     "errors",
     "find_duplicates",
     "hookimpl",
@@ -70,6 +72,7 @@ _HOME = {
     "Resources": "ensemble.plugin.base",
     "Run": "ensemble.api",
     "SourceAwareGroupKFold": "ensemble.battles.folds",
+    "Suggestion": "ensemble.plugin.suggestion",
     "find_duplicates": "ensemble.battles.duplicates",
     "hookimpl": "ensemble.plugin.hookspecs",
     "load_battles": "ensemble.api",

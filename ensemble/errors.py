@@ -6,6 +6,7 @@
     ├── InputError                the user's input is wrong (exit code 2)
     │   ├── ConfigError           a key, a type or a value in the config
     │   ├── DataError             a file of battles or predictions
+    │   │   └── AmbiguousError    it can be read in several ways
     │   ├── FoldError             the rows cannot be split as asked
     │   └── UnknownNameError      a plugin, a learner, a candidate that is not there
     ├── PluginError               a plugin is broken or clashes with another
@@ -20,13 +21,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ensemble.failure import Failure, failure_table
 from ensemble.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -93,6 +94,38 @@ class ConfigError(InputError):
 
 class DataError(InputError):
     """A file of battles or predictions is wrong."""
+
+
+class AmbiguousError(DataError):
+    """A file can be read in several ways, and its columns do not tell in which.
+
+    Parameters
+    ----------
+    message, where, hint
+        As in ``EnsembleError``.
+    ways
+        For each way the settings of a source that choose it, as a config has them.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: str | None = None,
+        hint: str | None = None,
+        ways: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.ways = tuple(ways)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_ambiguous, (self.message, self.where, self.hint, self.ways))
+
+
+def _rebuild_ambiguous(
+    message: str, where: str | None, hint: str | None, ways: Sequence[Mapping[str, Any]]
+) -> AmbiguousError:
+    return AmbiguousError(message, where=where, hint=hint, ways=ways)
 
 
 class FoldError(InputError):

@@ -30,7 +30,7 @@ def affordable_copies() -> int:
 
     Where the system does not tell, there is room for as many as there are cores.
     """
-    largest, free = _largest_so_far(), _free_memory()
+    largest, free = _largest_so_far(), free_memory()
     if largest is None or free is None:
         return available_cores()
     return int(free * _USABLE // largest)
@@ -45,7 +45,7 @@ def _largest_so_far() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _free_memory() -> int | None:
+def free_memory() -> int | None:
     """Say how many bytes are free, here and in the container; None where the system is silent."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

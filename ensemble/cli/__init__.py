@@ -7,6 +7,7 @@ from io import TextIOWrapper
 
 import click
 
+from ensemble.cli import init as setting_up
 from ensemble.cli import inspect as asking
 from ensemble.cli import new_plugin as beginning
 from ensemble.cli import run as making
@@ -14,7 +15,7 @@ from ensemble.cli.shared import cli
 from ensemble.errors import EnsembleError, printable
 from ensemble.redact import redact
 
-__all__ = ["asking", "beginning", "cli", "main", "making"]
+__all__ = ["asking", "beginning", "cli", "main", "making", "setting_up"]
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""

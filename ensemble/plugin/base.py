@@ -129,6 +129,10 @@ class BaseLearner(ABC):
     is not fitted, with a few battles of different lengths: it raises what is wrong, or returns what
     it measured, as JSON by name.
 
+    It may define the class method ``suggest(data, machine)``, which ``ensemble init`` calls for a
+    config that it writes: it gives a ``Suggestion`` for each learner that the plugin would have
+    there; see ``ensemble.plugin.suggestion``.
+
     One that brings its predictions from outside (``trains = False``) may define ``provenance()``,
     which is called on an instance that is not fitted, and gives a ``Provenance``: which model
     predicted each target row, and the rows that each was trained on. They are judged by the

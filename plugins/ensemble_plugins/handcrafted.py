@@ -15,10 +15,12 @@ from ensemble.battles.trees import MULTICLASS, common_settings
 from ensemble.errors import ArtifactError
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.manager import get_manager
+from ensemble.plugin.suggestion import Suggestion
 from ensemble.storage.json_files import read_json, write_json
 from ensemble_features.catalog import FAMILIES
 from ensemble_plugins.binned_rows import BinnedRows
 from ensemble_plugins.boosted_trees import BoostedTrees
+from ensemble_plugins.estimates import BASIS, cheap_minutes
 from ensemble_plugins.group_split import group_split
 from ensemble_plugins.priors import smoothed_prior
 
@@ -30,8 +32,13 @@ if TYPE_CHECKING:
 
     from ensemble.battles.features import FeatureMatrix
     from ensemble.plugin.base import FeatureSet, FitContext, FloatArray, IntArray, LogitArray
+    from ensemble.plugin.suggestion import DataSummary, Machine
 
 _FACTS = "handcrafted.json"
+_FEW_GROUPS = 12
+"""Groups to learn from, below which as many models as by default are too many."""
+_MILLISECONDS = 3.5
+"""Measured time for a row, of one core."""
 _SOONER_COMPUTED = 8
 """Rows that take less time to compute than to look up."""
 
@@ -98,6 +105,17 @@ class Handcrafted(BaseLearner):
         self._cache_directory: Path | None = None
         self._before: BoostedTrees | None = None
         self._check_ranges()
+
+    @classmethod
+    def suggest(cls, data: DataSummary, machine: Machine) -> Sequence[Suggestion]:
+        """Suggest the defaults, with fewer models where there are few groups to stop them on."""
+        minutes = cheap_minutes(data, machine, _MILLISECONDS, pretrains=True)
+        note = "boosted trees on features of the texts"
+        # Of a pair of folds neither side is learned from.
+        groups = data.prompts * max(1, data.n_splits - 2) // data.n_splits
+        few = {"n_models": 2} if 0 < groups < _FEW_GROUPS else {}
+        told = dict.fromkeys(few, f"{data.prompts} different prompts are few")
+        return [Suggestion(few, told, note, minutes=minutes, basis=BASIS)]
 
     def fit(
         self,

@@ -16,6 +16,7 @@ from ensemble.errors import ArtifactError, LearnerError, nearest
 from ensemble.plugin.base import BaseLearner
 from ensemble.storage.atomic import atomic_path
 from ensemble_plugins.brought_files import BroughtFiles
+from ensemble_plugins.found_predictions import suggestions
 from ensemble_plugins.other_run import (
     STORED_SCHEMA,
     check_same_texts,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
     from ensemble.plugin.provenance import Provenance
+    from ensemble.plugin.suggestion import DataSummary, Machine, Suggestion
     from ensemble_plugins.other_run import OtherLearner
 
 _STORED = "predictions.parquet"
@@ -130,6 +132,11 @@ class Precomputed(BaseLearner):
         self.learner = learner
         self._table: pl.DataFrame | None = None
         self._targets: list[str] = []
+
+    @classmethod
+    def suggest(cls, data: DataSummary, machine: Machine) -> Sequence[Suggestion]:  # noqa: ARG003
+        """Suggest a learner for each file of predictions of the target."""
+        return suggestions(data, cls)
 
     def fit(
         self,

@@ -13,6 +13,8 @@ from ensemble_plugins.handcrafted import Handcrafted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ensemble.plugin.suggestion import DataSummary, Machine, Suggestion
+
 
 class Proxy(Handcrafted):
     """Boosted trees on the columns of feature sets, few of them and with large steps.
@@ -47,3 +49,8 @@ class Proxy(Handcrafted):
             feature_fraction=feature_fraction,
             bagging_fraction=1.0,
         )
+
+    @classmethod
+    def suggest(cls, data: DataSummary, machine: Machine) -> Sequence[Suggestion]:  # noqa: ARG003
+        """Suggest nothing: as a base learner ``handcrafted`` is better."""
+        return []

@@ -12,7 +12,9 @@ import numpy as np
 
 from ensemble.errors import ArtifactError
 from ensemble.plugin.base import CLASSES, BaseLearner
+from ensemble.plugin.suggestion import Suggestion
 from ensemble.storage.json_files import read_json, write_json
+from ensemble_plugins.estimates import BASIS, cheap_minutes
 from ensemble_plugins.ngrams import BUCKET_BITS, count_char_ngrams, count_word_ngrams
 from ensemble_plugins.symmetric_logistic import SymmetricLogistic, fit_symmetric_logistic
 
@@ -24,11 +26,14 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
     from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
+    from ensemble.plugin.suggestion import DataSummary, Machine
 
 _RIDGE = 4.0
 """The ridge that goes with one row more in each class."""
 _TEXTS = ("response_a", "response_b", "prompt")
 _WEIGHTS, _FACTS = "tfidf.safetensors", "tfidf.json"
+_MILLISECONDS, _LONGEST = 0.002, 100_000
+"""Measured time for a token of a row, of one core, and the tokens from which on it is no more."""
 _COSINE_SCALE = 3.0
 """One dense column among thousands of sparse ones: scaled up, so that the ridge spares it."""
 
@@ -89,6 +94,13 @@ class Tfidf(BaseLearner):
         self.columns_: IntArray
         self.idf_: FloatArray
         self.model_: SymmetricLogistic
+
+    @classmethod
+    def suggest(cls, data: DataSummary, machine: Machine) -> Sequence[Suggestion]:
+        """Suggest the defaults; the time goes with the length of the texts."""
+        milliseconds = _MILLISECONDS * data.mean_tokens(_LONGEST)
+        minutes = cheap_minutes(data, machine, milliseconds, pretrains=False)
+        return [Suggestion(note="a linear model on n-grams", minutes=minutes, basis=BASIS)]
 
     def fit(
         self,

@@ -50,6 +50,55 @@ def files_of(path: str | os.PathLike[str] | Sequence[str]) -> tuple[Path, ...]:
     return tuple(named)
 
 
+def tables_among(files: Iterable[Path]) -> list[tuple[Path, ...]]:
+    """Put files together that are parts of one table, by their names alone.
+
+    Parameters
+    ----------
+    files
+        Any files.
+
+    Returns
+    -------
+    list of tuple
+        Shards such as ``-00000-of-00002``, and files whose names differ in one number alone, which
+        counts from 0 or 1 without a gap; every other file by itself. In the order of the files.
+    """
+    listed = list(dict.fromkeys(files))
+    sets: defaultdict[tuple[Path, str], list[Path]] = defaultdict(list)
+    for file in listed:
+        sets[file.parent, _table_name(file)].append(file)
+    tables: list[tuple[Path, ...]] = []
+    for (_, name), some in sets.items():
+        whole = "-of-" in name or _counts(some)
+        tables += [_sorted(some)] if whole else [(file,) for file in some]
+    return sorted(tables, key=lambda table: listed.index(table[0]))
+
+
+def _table_name(file: Path) -> str:
+    """Name a table by a file of it: without the number of a shard, or the last number there is."""
+    shard = _SHARD.match(file.name)
+    if shard is not None:
+        return f"{shard['stem']}-of-{shard['count']}{shard['rest']}"
+    stem, dot, rest = file.name.partition(".")
+    numbers = list(_DIGITS.finditer(stem))
+    if not numbers:
+        return file.name
+    last = numbers[-1]
+    return f"{stem[: last.start()]}#{stem[last.end() :]}{dot}{rest}"
+
+
+def _counts(files: Sequence[Path]) -> bool:
+    """Say whether the last numbers of names count from 0 or 1, without a gap."""
+    numbers = sorted(
+        int(found[-1]) for file in files if (found := _DIGITS.findall(file.name.partition(".")[0]))
+    )
+    return len(numbers) > 1 and numbers in (
+        list(range(len(numbers))),
+        list(range(1, len(numbers) + 1)),
+    )
+
+
 def shard_note(path: Path) -> str | None:
     """Say that a file named alone is one shard of several; None where it is none."""
     shard = _SHARD.match(path.name)

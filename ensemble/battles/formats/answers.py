@@ -38,7 +38,8 @@ def recognize(sheet: Sheet) -> Layout | None:
     if prompt is None:
         return None
     if len(lists) > 1:
-        raise ambiguous("the list of answers", lists, f'columns = {{ answers = "{lists[0]}" }}')
+        ways = [{"columns": {"answers": name}} for name in lists]
+        raise ambiguous("the list of answers", lists, ways)
     values = _values(sheet)
     base = base_id_column(sheet.present)
     start = Start(values or "", answers=lists[0]) if values in BEST else None
@@ -68,7 +69,7 @@ def _values(sheet: Sheet) -> str | None:
         return sheet.options.score
     named = sheet.among((*RANKS, *SCORES, *BEST))
     if len(named) > 1:
-        raise ambiguous("what ranks the answers", named, f'score = "{named[0]}"')
+        raise ambiguous("what ranks the answers", named, [{"score": name} for name in named])
     return named[0] if named else None
 
 

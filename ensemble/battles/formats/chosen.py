@@ -41,7 +41,8 @@ def recognize(sheet: Sheet) -> Layout | None:
         return None
     if len(pairs) > 1:
         names = [" and ".join(one) for one in pairs]
-        raise ambiguous("the answers", names, f'columns = {{ chosen = "{pairs[0][0]}" }}')
+        ways = [{"columns": dict(zip(PAIRS[0], pair, strict=True))} for pair in pairs]
+        raise ambiguous("the answers", names, ways)
     pair = pairs[0]
     scores, models = _sided(sheet, _SCORES), _sided(sheet, _NAMES)
     ruled = sheet.options.tie_below is not None or sheet.options.temperature is not None

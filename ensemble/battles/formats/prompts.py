@@ -13,9 +13,12 @@ from ensemble.battles.messages import (
     role_of,
 )
 from ensemble.battles.turns import BadCell, list_of
-from ensemble.errors import DataError
+from ensemble.config.toml_lines import toml_lines
+from ensemble.errors import AmbiguousError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from ensemble.battles.formats.layout import Sheet
     from ensemble.battles.turns import Turns
 
@@ -46,13 +49,30 @@ def prompt_column(sheet: Sheet) -> str | None:
     if "prompt" in named:
         return "prompt"
     if len(named) > 1:
-        raise ambiguous("the prompt", named, 'columns = { prompt = "' + named[0] + '" }')
+        raise ambiguous("the prompt", named, [{"columns": {"prompt": name}} for name in named])
     return named[0] if named else None
 
 
-def ambiguous(what: str, names: list[str], hint: str) -> DataError:
-    """Build the error for what several columns may be."""
-    return DataError(f"{what} may be any of {', '.join(names)}", hint=f"say which: {hint}")
+def ambiguous(
+    what: str, names: Sequence[str], ways: Sequence[Mapping[str, Any]], hint: str | None = None
+) -> AmbiguousError:
+    """Build the error for what several columns may be.
+
+    Parameters
+    ----------
+    what
+        What they may be.
+    names
+        The columns.
+    ways
+        For each way the settings that choose it.
+    hint
+        The line that settles it; by default that of the first way.
+    """
+    told = hint or ", ".join(toml_lines(ways[0]))
+    return AmbiguousError(
+        f"{what} may be any of {', '.join(names)}", hint=f"say which: {told}", ways=ways
+    )
 
 
 def three_texts(

@@ -42,9 +42,10 @@ def recognize(sheet: Sheet) -> Layout | None:
     if prompt is None or sheet.among(("response_a", "chosen", "message_tree_id")):
         return None
     if len(answers) > 1:
-        raise ambiguous("the answer", answers, f'columns = {{ response = "{answers[0]}" }}')
+        ways = [{"columns": {"response": name}} for name in answers]
+        raise ambiguous("the answer", answers, ways)
     if len(scores) > 1:
-        raise ambiguous("the score", scores, f'score = "{scores[0]}"')
+        raise ambiguous("the score", scores, [{"score": name} for name in scores])
     base = next((n for n in ("prompt_id", "question_id") if sheet.has(n)), None)
     model = "model" if sheet.has("model") else None
     score = scores[0] if scores else ""

@@ -14,7 +14,7 @@ from ensemble.battles.formats.rated import RATED
 from ensemble.battles.formats.several import SEVERAL
 from ensemble.battles.formats.sided import SIDED
 from ensemble.battles.formats.trees import TREES
-from ensemble.errors import DataError, nearest
+from ensemble.errors import AmbiguousError, DataError, nearest
 
 if TYPE_CHECKING:
     from ensemble.battles.formats.layout import Format, Layout, Sheet
@@ -82,10 +82,11 @@ def _recognized(sheet: Sheet, where: str) -> Layout:
     if sheet.options.columns and len(found) > 1 and BATTLES.name in found:
         found = _mapped(sheet, found)
     if len(found) > 1:
-        raise DataError(
+        raise AmbiguousError(
             f"the columns fit several formats: {', '.join(found)}",
             where=where,
             hint=f'say which one it is: format = "{next(iter(found))}"',
+            ways=[{"format": name} for name in found],
         )
     if not found:
         battles.refuse(sheet, where)
@@ -120,9 +121,8 @@ def _try(one: Format, sheet: Sheet, where: str) -> Layout | None:
     try:
         return one.recognize(sheet)
     except DataError as error:
-        if error.where is not None:
-            raise
-        raise DataError(error.message, where=where, hint=error.hint) from error
+        error.where = error.where or where
+        raise
 
 
 def _none_fits(sheet: Sheet, where: str) -> DataError:

@@ -64,7 +64,8 @@ def recognize(sheet: Sheet) -> Layout | None:
     if not pairs or _is_battles(sheet, pairs) or (prompt := prompt_column(sheet)) is None:
         return None
     if len(pairs) > 1:
-        raise ambiguous("the answers", [name for two in pairs for name in two.names], _MAP)
+        ways = [{"columns": dict(zip(TEXT_COLUMNS[1:], two.names, strict=True))} for two in pairs]
+        raise ambiguous("the answers", [name for two in pairs for name in two.names], ways, _MAP)
     two = pairs[0]
     _refuse_third(sheet, two)
     reader, told, used, look = _label(sheet, two)
@@ -125,7 +126,7 @@ def _label(
     kinds = [sheet.among(kind) for kind in ((WINNER_COLUMN,), _INDEXES, _STRENGTHS, _WORDS)]
     named = kinds[0] or [name for kind in kinds[1:] for name in kind]
     if len(named) > 1:
-        raise ambiguous("the label", named, f'columns = {{ winner = "{named[0]}" }}')
+        raise ambiguous("the label", named, [{"columns": {WINNER_COLUMN: n}} for n in named])
     if scores and (ruled or not named):
         told = f" and their scores ({', '.join(scores)}){told_rule(options)}"
         return partial(_by_scores, names=scores, sheet=sheet), told, scores, None
@@ -173,7 +174,7 @@ def _score_columns(sheet: Sheet, two: _Two) -> tuple[str, ...]:
             found.append(names)
     if len(found) > 1:
         listed = [name for names in found for name in names]
-        raise ambiguous("the scores", listed, 'columns = { winner = "..." }')
+        raise ambiguous("the scores", listed, (), 'columns = { winner = "..." }')
     return found[0] if found else ()
 
 

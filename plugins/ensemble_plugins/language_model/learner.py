@@ -16,13 +16,17 @@ from ensemble.battles.swap import swap_classes
 from ensemble.errors import LearnerError
 from ensemble.plugin.base import BaseLearner, Resources
 from ensemble.storage.json_files import read_json, write_json
+from ensemble_plugins.language_model.advice import Measured, advise
 from ensemble_plugins.language_model.parameters import Parameters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import polars as pl
     import torch
 
     from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
+    from ensemble.plugin.suggestion import DataSummary, Machine, Suggestion
     from ensemble_plugins.language_model.model.classifier import Classifier
     from ensemble_plugins.language_model.settings import TrainingSettings
     from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
@@ -89,6 +93,16 @@ class LanguageModel(Parameters, BaseLearner):
 
     version: ClassVar[str] = "2"
     takes_offset: ClassVar[bool] = True
+    measured: ClassVar[Measured | None] = None
+    """Speed and memory of the default model; None where nobody has measured them."""
+
+    @classmethod
+    def suggest(cls, data: DataSummary, machine: Machine) -> Sequence[Suggestion]:
+        """Say whether the default model fits a machine, and how; see ``advice.advise``."""
+        if cls.measured is None:
+            return []
+        make: Any = cls  # families have a default for each parameter
+        return [advise(make(), cls.measured, data, machine)]
 
     def __post_init__(self) -> None:
         super().__post_init__()

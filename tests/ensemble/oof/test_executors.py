@@ -312,11 +312,11 @@ def test_no_more_workers_are_started_than_there_is_memory_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(processes, "_largest_so_far", lambda: 1 << 30)
-    monkeypatch.setattr(processes, "_free_memory", lambda: 5 << 30)
+    monkeypatch.setattr(processes, "free_memory", lambda: 5 << 30)
     assert processes.affordable_copies() == 4
-    monkeypatch.setattr(processes, "_free_memory", lambda: 0)
+    monkeypatch.setattr(processes, "free_memory", lambda: 0)
     assert processes.affordable_copies() == 0
-    monkeypatch.setattr(processes, "_free_memory", lambda: None)
+    monkeypatch.setattr(processes, "free_memory", lambda: None)
     assert processes.affordable_copies() == processes.available_cores()
 
 

@@ -1,0 +1,72 @@
+"""What this machine has to compute with. GPUs are asked for by their driver's own program."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+from ensemble.plugin.suggestion import Gpu, Machine
+from ensemble.processes import available_cores, free_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_QUERY = ("--query-gpu=index,uuid,name,memory.total,compute_cap", "--format=csv,noheader,nounits")
+_SECONDS = 20
+"""A driver that hangs is as good as none."""
+
+
+def find_machine() -> Machine:
+    """Say what this process may use: cores, free memory, GPUs.
+
+    Notes
+    -----
+    ``CUDA_VISIBLE_DEVICES`` is honored. Without ``nvidia-smi`` there is no GPU.
+    """
+    free = free_memory()
+    return Machine(
+        cores=available_cores(),
+        memory_gib=None if free is None else free / 2**30,
+        gpus=tuple(_gpus(_driver_output())),
+    )
+
+
+def told_machine(machine: Machine) -> str:
+    """Describe a machine in a few words."""
+    cores = f"{machine.cores} core" + "s" * (machine.cores != 1)
+    memory = [] if machine.memory_gib is None else [f"{machine.memory_gib:.0f} GiB free"]
+    gpus = [f"{gpu.name} with {gpu.memory_gib:.0f} GiB" for gpu in machine.gpus] or ["no GPU"]
+    return ", ".join([cores, *memory, *gpus])
+
+
+def _driver_output() -> str:
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", *_QUERY],  # noqa: S607 - the driver's program, wherever it lies
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ""
+    return done.stdout
+
+
+def _gpus(output: str) -> Iterator[Gpu]:
+    """Read the driver's table; a line that says something else is no GPU."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    wanted = None if visible is None else [one.strip() for one in visible.split(",")]
+    for line in output.splitlines():
+        cells = [cell.strip() for cell in line.split(",")]
+        if len(cells) != 5 or not cells[3].replace(".", "", 1).isdigit():
+            continue
+        index, uuid, name, memory, capability = cells
+        if wanted is None or index in wanted or any(w and uuid.startswith(w) for w in wanted):
+            yield Gpu(name, float(memory) / 1024, _capability(capability))
+
+
+def _capability(text: str) -> tuple[int, int] | None:
+    major, _, minor = text.partition(".")
+    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else None
