@@ -215,7 +215,7 @@ class Run:
         -------
         polars.DataFrame
             ``id``, ``fold`` and ``LOGIT_COLUMNS``, one row for each target row; NaN where the fold
-            has not been fitted.
+            has not been fitted. In a task without ties the tie's logit is minus infinity.
 
         Raises
         ------
@@ -340,7 +340,8 @@ class Run:
     @property
     def _store(self) -> FoldStore:
         plan, data = self._plan, read_battles(self.directory)[1]
-        return FoldStore(self.directory, plan.fingerprint, data, plan.n_splits)
+        ties = self.config.task.ties
+        return FoldStore(self.directory, plan.fingerprint, data, plan.n_splits, ties)
 
 
 def _warn_unstored(what: str, fault: str | None) -> None:

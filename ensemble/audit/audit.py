@@ -35,6 +35,7 @@ from ensemble.errors import ArtifactError
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.fold_key import shared_parts
 from ensemble.oof.store import FoldStore
+from ensemble.stacking.tries import scored_rows
 from ensemble.run_dir.layout import AUDIT, STACK, SUBMISSION
 from ensemble.stacking.settings import learner_specs
 from ensemble.storage.json_files import read_checksummed, write_checksummed
@@ -81,7 +82,7 @@ def audit_run(run: Path) -> Audit:
     # What the config says is what the reader believes: not what a plan says of itself.
     threshold = config.folds.near_duplicate_threshold
     truth = recomputed(battles, plan, config.folds, _paraphrases(run))
-    store = FoldStore(run, plan.fingerprint, data, plan.n_splits)
+    store = FoldStore(run, plan.fingerprint, data, plan.n_splits, config.task.ties)
     ledger = CheckList()
     check_described(config, data, ledger)
     _check_tables(run, ledger)
@@ -91,7 +92,7 @@ def audit_run(run: Path) -> Audit:
         check_stack(store, config, truth, ledger)
     with _readable("stack", ledger):
         check_scores(store, EvalSet.of(battles, plan), ledger)
-        check_tries(run, plan, battles, ledger)
+        check_tries(run, scored_rows(plan, battles, ties=config.task.ties), ledger)
     _check_submission(run, config, ledger)
     return Audit.of(ledger, subject)
 

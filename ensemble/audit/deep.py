@@ -47,7 +47,8 @@ from ensemble.stacking.left_out import as_stacked
 from ensemble.stacking.made_from import read_stack_manifest
 from ensemble.stacking.settings import learner_specs, meta_learner_factory, stacked_specs
 from ensemble.stacking.stack import load_stack
-from ensemble.stacking.tries import TryStore, scored_rows
+from ensemble.stacking.remember import scored_by
+from ensemble.stacking.tries import TryStore
 from ensemble.submission.write import read_submission
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def _copied_tries(workspace: Workspace, place: Path) -> TryStore:
     """Copy what the run remembers: a stack that is made anew is no further try."""
     if (workspace.run / TRIES).exists():
         copytree(workspace.run / TRIES, place / TRIES)
-    return TryStore(place, scored_rows(workspace.plan, workspace.battles))
+    return TryStore(place, scored_by(workspace))
 
 
 def _same_predictions(first: pl.DataFrame, second: pl.DataFrame, keys: tuple[str, ...]) -> bool:
@@ -255,8 +256,10 @@ def _same_models(config: Config, workspace: Workspace, again: Path) -> bool:
     target = workspace.eval_set
     names = [spec.name for spec in stacked_specs(config)]
     logits = [workspace.store.oof(name, target) for name in names]
-    whole = np.asarray(np.isfinite(np.stack(logits, axis=1)).all(axis=(1, 2)))
-    meta = meta_features(target.rows, names, logits, config.stack.features, None).take(whole)
+    whole = np.asarray(~np.isnan(np.stack(logits, axis=1)).any(axis=(1, 2)))
+    meta = meta_features(
+        target.rows, names, logits, config.stack.features, None, ties=config.task.ties
+    ).take(whole)
     factory = meta_learner_factory(config)
     stored = workspace.run / STACK
     for entry in read_verdict(again)["candidates"]:
@@ -279,7 +282,9 @@ def _ask_submission(config: Config, workspace: Workspace, rows: int, ledger: Che
         logits = [
             workspace.store.test_logits(name, config.predict.models, asked["id"]) for name in names
         ]
-        meta = meta_features(asked, names, logits, config.stack.features, None)
+        meta = meta_features(
+            asked, names, logits, config.stack.features, None, ties=config.task.ties
+        )
         model = load_stack(workspace.run / STACK, meta_learner_factory(config))
         again = predict_stack(model, meta, "the stack, on the test rows")
         written = read_submission(workspace.run / SUBMISSION)

@@ -14,7 +14,7 @@ from ensemble.plugin.base import CLASSES
 from ensemble.run_dir.layout import CANDIDATES, OOF, OOF_CANDIDATES, STACK, VERDICT
 from ensemble.run_dir.stack_files import read_candidates, read_verdict
 from ensemble.run_dir.tables import read_table
-from ensemble.stacking.tries import TryStore, scored_rows
+from ensemble.stacking.tries import TryStore
 from ensemble.storage.directories import read_manifest
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ensemble.audit.checks import CheckList
-    from ensemble.battles.folds import FoldPlan
     from ensemble.oof.eval_set import EvalSet
     from ensemble.oof.store import FoldStore
     from ensemble.plugin.base import FloatArray
@@ -70,22 +69,22 @@ def check_scores(store: FoldStore, eval_set: EvalSet, ledger: CheckList) -> None
     ledger.settle(title, "; ".join(odd), f"{len(losses)} log losses computed anew")
 
 
-def check_tries(run: Path, plan: FoldPlan, battles: pl.DataFrame, ledger: CheckList) -> None:
+def check_tries(run: Path, scored: str, ledger: CheckList) -> None:
     """Check that what the chosen score was corrected for is remembered still, all of it.
 
     Parameters
     ----------
     run
         The run directory.
-    plan, battles
-        The fold plan and ``BATTLE_SCHEMA``: what tries are of.
+    scored
+        Of ``scored_rows``: what tries are of.
     ledger
         Takes the check.
     """
     if not (run / STACK).exists():
         return  # noted as missing
     counted = read_verdict(run / STACK)["tries"]["n"]
-    known = TryStore(run, scored_rows(plan, battles)).count()
+    known = TryStore(run, scored).count()
     fault = f"corrected for {counted} tries, and {known} are there" if known < counted else None
     name = "stack: all that it was corrected for is remembered"
     ledger.settle(name, fault, f"the best of {counted}; {known} tries are there")

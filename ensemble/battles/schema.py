@@ -20,6 +20,9 @@ TEST_ROLE = "test"
 TEST_SOURCE = "test"
 """The source of test rows in the tables; no source can be called that."""
 
+TARGET_ROLE = "target"
+"""The role of rows that folds and scores are made on."""
+
 PSEUDO_ROLE = "pseudo"
 """The role of rows whose labels are what learners of the run predict."""
 

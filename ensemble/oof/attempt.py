@@ -15,7 +15,7 @@ from ensemble.failure import Failure
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.dependencies import fitted_before
 from ensemble.oof.fold_key import fold_key
-from ensemble.oof.store import is_complete, read_logits
+from ensemble.oof.store import is_complete
 from ensemble.oof.worker_process import label_of
 from ensemble.oof.workers import Outcome
 from ensemble.oof.workspace import open_workspace
@@ -23,7 +23,6 @@ from ensemble.plugin.faults import failure_of, plugin_errors
 from ensemble.plugin.observers import observe
 from ensemble.plugin.time_limit import can_limit, time_limit
 from ensemble.run_dir.failure_record import write_failure
-from ensemble.run_dir.layout import OOF
 from ensemble.run_dir.reporter import traceback_of
 
 if TYPE_CHECKING:
@@ -164,14 +163,14 @@ class Attempt:
                 "fold": None if held_out.is_refit else held_out.folds[0],
                 "directory": directory,
                 "seconds": seconds,
-                "score": None if held_out.is_refit else self._score(directory, held_out.folds[0]),
+                "score": None if held_out.is_refit else self._score(spec.name, held_out.folds[0]),
                 "parameters": spec.all_parameters(),
             },
         )
 
-    def _score(self, directory: Path, fold: int) -> float:
+    def _score(self, learner: str, fold: int) -> float:
         """Log loss on the held-out fold."""
         target = self._workspace.eval_set
         rows = target.folds == fold
-        logits = read_logits(directory / OOF, target.ids.filter(rows))
+        logits = self._workspace.store.predicted(learner, fold, target.ids.filter(rows))
         return float(row_log_loss(target.labels[rows], softmax(logits)).mean())

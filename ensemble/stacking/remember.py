@@ -82,4 +82,9 @@ class _Scorer:
 
 def open_tries(workspace: Workspace) -> TryStore:
     """Open what the run remembers of its fold plan."""
-    return TryStore(workspace.run, scored_rows(workspace.plan, workspace.battles))
+    return TryStore(workspace.run, scored_by(workspace))
+
+
+def scored_by(workspace: Workspace) -> str:
+    """Name what every score of a run is of, as ``scored_rows`` does."""
+    return scored_rows(workspace.plan, workspace.battles, ties=workspace.ties)

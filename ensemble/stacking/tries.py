@@ -161,7 +161,7 @@ class TryStore:
         )
 
 
-def scored_rows(plan: FoldPlan, battles: pl.DataFrame) -> str:
+def scored_rows(plan: FoldPlan, battles: pl.DataFrame, *, ties: bool) -> str:
     """Name what every score is of, whatever else learners are trained on: 64 hex digits.
 
     Parameters
@@ -170,10 +170,13 @@ def scored_rows(plan: FoldPlan, battles: pl.DataFrame) -> str:
         The fold plan; of it the fold of each target row.
     battles
         ``BATTLE_SCHEMA``; of it the labels of these rows.
+    ties
+        Whether the task has ties: log losses over two and three classes are no like measures.
     """
     folds = plan.frame.filter(pl.col("fold").is_not_null()).select("id", "fold")
     rows = folds.join(battles.select("id", *LABEL_COLUMNS), on="id", how="left").sort("id")
-    return sha256(rows.write_ndjson().encode()).hexdigest()
+    told = rows.write_ndjson() + ("" if ties else "without ties")
+    return sha256(told.encode()).hexdigest()
 
 
 def learner_try(name: str, origins: Mapping[str, Any]) -> Try:

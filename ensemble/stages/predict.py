@@ -69,6 +69,8 @@ def _test_probabilities(config: Config, workspace: Workspace, models: str) -> Fl
     test, names = workspace.test_rows(), [spec.name for spec in specs]
     logits = [workspace.store.test_logits(name, models, test["id"]) for name in names]
     cache = workspace.run / CACHE / STACK
-    meta = meta_features(test, names, logits, config.stack.features, cache)
+    meta = meta_features(
+        test, names, logits, config.stack.features, cache, ties=config.task.ties
+    )
     chosen = load_stack(workspace.run / STACK, meta_learner_factory(config))
     return predict_validated(chosen, meta, "the stack, on the test rows")

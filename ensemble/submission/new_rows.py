@@ -180,7 +180,8 @@ def predict_battles(config: Config, battles: pl.DataFrame, keep: Sequence[str] =
     resolved_secrets(config.stack.parameters, "stack.parameters")
     stack = _read_stack(run, config, keep)
     plan = read_split(run)
-    store = FoldStore(run, plan.fingerprint, stack["data"], plan.n_splits)
+    ties = config.task.ties
+    store = FoldStore(run, plan.fingerprint, stack["data"], plan.n_splits, ties)
     view, specs = learner_view(battles), stacked_specs(as_stacked(config, stack))
     _refuse_target_ids(battles["id"], plan, specs)
     made_from = stack["key_parts"]["folds"]
@@ -188,7 +189,7 @@ def predict_battles(config: Config, battles: pl.DataFrame, keep: Sequence[str] =
         _mean_logits(store, spec, config.predict.models, made_from[spec.name], view, keep)
         for spec in specs
     ]
-    meta = meta_features(view, stack["learners"], logits, config.stack.features, None)
+    meta = meta_features(view, stack["learners"], logits, config.stack.features, None, ties=ties)
     model = load_stack(run / STACK, meta_learner_factory(config))
     return predict_stack(model, meta, f"the stack of {run}")
 
