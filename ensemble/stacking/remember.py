@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ensemble.errors import ArtifactError
-from ensemble.evaluation.losses import class_prior_losses, row_log_loss, softmax
+from ensemble.evaluation.losses import class_prior_losses, row_errors, row_log_loss, softmax
 from ensemble.stacking.assemble import check_folds
 from ensemble.stacking.doubt import outside_learners
 from ensemble.stacking.sanity import doubts_about, refuse_labels
@@ -42,6 +42,7 @@ def record_learners(workspace: Workspace, specs: Sequence[LearnerSpec]) -> list[
     """
     tries, scorer = open_tries(workspace), _Scorer(workspace)
     scored: dict[Try, FloatArray] = {}
+    errors: dict[Try, FloatArray] = {}
     doubts: dict[Try, list[str]] = {}
     for spec in specs:
         try:
@@ -51,10 +52,10 @@ def record_learners(workspace: Workspace, specs: Sequence[LearnerSpec]) -> list[
         one = learner_try(spec.name, origins)
         known = tries.doubts(one)
         if known is None:
-            scored[one], known = scorer.score(spec)
+            scored[one], errors[one], known = scorer.score(spec)
         doubts[one] = known
     if scored:
-        tries.record(workspace.eval_set.ids.to_list(), scored, doubts)
+        tries.record(workspace.eval_set.ids.to_list(), scored, doubts, errors=errors)
     return [doubt for each in doubts.values() for doubt in each]
 
 
@@ -72,12 +73,13 @@ class _Scorer:
     def prior(self) -> float:
         return float(class_prior_losses(self.labels, self.workspace.eval_set.folds).mean())
 
-    def score(self, spec: LearnerSpec) -> tuple[FloatArray, list[str]]:
+    def score(self, spec: LearnerSpec) -> tuple[FloatArray, FloatArray, list[str]]:
         logits = self.workspace.store.oof(spec.name, self.workspace.eval_set)
         if spec.name in outside_learners([spec]):
             refuse_labels(spec.name, logits, self.labels)
         doubts = list(doubts_about(spec.name, logits, self.labels, self.prior))
-        return row_log_loss(self.labels, softmax(logits)), doubts
+        shares = softmax(logits)
+        return row_log_loss(self.labels, shares), row_errors(self.labels, shares), doubts
 
 
 def open_tries(workspace: Workspace) -> TryStore:
