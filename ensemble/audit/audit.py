@@ -35,9 +35,9 @@ from ensemble.errors import ArtifactError
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.fold_key import shared_parts
 from ensemble.oof.store import FoldStore
-from ensemble.stacking.tries import scored_rows
 from ensemble.run_dir.layout import AUDIT, STACK, SUBMISSION
 from ensemble.stacking.settings import learner_specs
+from ensemble.stacking.tries import scored_rows
 from ensemble.storage.json_files import read_checksummed, write_checksummed
 from ensemble.submission.record import submission_fault
 

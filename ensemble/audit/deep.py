@@ -19,6 +19,7 @@ import polars as pl
 from ensemble.audit.audit import audit_run
 from ensemble.audit.checks import CheckList
 from ensemble.audit.fits import fits_of, pair_fits_of
+from ensemble.battles.labels import WINNER_COLUMN
 from ensemble.battles.schema import learner_view
 from ensemble.config.load import load_run_config
 from ensemble.errors import ArtifactError, ConfigError, EnsembleError
@@ -45,10 +46,11 @@ from ensemble.stacking.build import make_stack
 from ensemble.stacking.calls import predict_validated as predict_stack
 from ensemble.stacking.left_out import as_stacked
 from ensemble.stacking.made_from import read_stack_manifest
+from ensemble.stacking.remember import scored_by
 from ensemble.stacking.settings import learner_specs, meta_learner_factory, stacked_specs
 from ensemble.stacking.stack import load_stack
-from ensemble.stacking.remember import scored_by
 from ensemble.stacking.tries import TryStore
+from ensemble.submission.forms import form_for, submission_frame
 from ensemble.submission.write import read_submission
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import FloatArray, LogitArray
+    from ensemble.submission.forms import Form
 
 DEEP_ROWS = 32
 """Held-out, and test, rows that each stored model is asked for."""
@@ -292,9 +295,23 @@ def _ask_submission(config: Config, workspace: Workspace, rows: int, ledger: Che
         ledger.note(ledger.unproven, f"submission: {error.message}")
         return
     joined = asked.select("id").join(written, on="id", how="left", maintain_order="left")
-    stored = joined.select(CLASSES).to_numpy().astype(np.float64)
-    gap = _gap(stored, again)
-    fault = f"it differs by up to {gap:.3g}" if gap > _TOLERANCE else None
+    fault = _submission_fault(form_for(config.task), joined, again)
     if set(written["id"]) != set(test["id"]):
         fault = "it has other rows than the test set"
     ledger.settle(title, fault, f"{len(asked)} rows")
+
+
+def _submission_fault(form: Form, stored: pl.DataFrame, again: FloatArray) -> str | None:
+    """Hold stored rows of a submission against predictions of them, ``(n, 3)``."""
+    if not {*form.columns} <= {*stored.columns}:
+        return f"it has not the columns {', '.join(form.columns)}"
+    asked = submission_frame(form, stored["id"], again)
+    if not form.is_winner:
+        names = form.columns[1:]
+        gap = _gap(stored.select(names).to_numpy(), asked.select(names).to_numpy())
+        return f"it differs by up to {gap:.3g}" if gap > _TOLERANCE else None
+    first, second = np.sort(again, axis=1)[:, :-3:-1].T
+    sure = first - second > _TOLERANCE  # nobody can tell which of two equal ones was first
+    other = (stored[WINNER_COLUMN] != asked[WINNER_COLUMN]).fill_null(value=True).to_numpy()
+    wrong = int((other & sure).sum())
+    return f"{wrong:,} of {len(stored):,} rows name another winner" if wrong else None

@@ -27,7 +27,6 @@ from ensemble.run_dir.reporter import traceback_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config

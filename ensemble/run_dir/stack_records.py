@@ -8,7 +8,6 @@ from pydantic import Field
 
 from ensemble.run_dir.record import Record
 
-
 Metric = Literal["log_loss", "accuracy"]
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ensemble.stacking.candidates import Candidate
     from ensemble.stacking.data import StackData
     from ensemble.stacking.leakage import Leakage
-    from ensemble.stacking.outputs import losses_of, replicates_of
-from ensemble.stacking.seed_spread import learner_losses
 from ensemble.stacking.tries import TryStore
 
 

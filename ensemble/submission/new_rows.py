@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.battles.schema import TEST_ROLE, TEST_SOURCE, learner_view, probability_frame
+from ensemble.battles.schema import TEST_ROLE, TEST_SOURCE, learner_view
 from ensemble.battles.source_files import load_source
 from ensemble.battles.split import read_split
 from ensemble.config.secrets import resolved_secrets
@@ -34,6 +34,7 @@ from ensemble.stacking.settings import (
 )
 from ensemble.stacking.stack import load_stack
 from ensemble.storage.hashing import fingerprint
+from ensemble.submission.forms import form_for, submission_frame
 from ensemble.submission.output import check_output, write_output
 from ensemble.submission.write import submission_text
 
@@ -99,8 +100,9 @@ def score_file(
     check_output(output, [test], "the test file")
     check_output(output, _inputs(config))
     battles = read_test(test, reading or reading_options(config))
-    frame = probability_frame(battles["id"], predict_battles(config, battles, keep))
-    return submission_text(frame, battles["id"].to_list()), len(battles)
+    form = form_for(config.task)
+    frame = submission_frame(form, battles["id"], predict_battles(config, battles, keep))
+    return submission_text(frame, battles["id"].to_list(), form), len(battles)
 
 
 def reading_options(
