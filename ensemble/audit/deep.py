@@ -240,7 +240,7 @@ def _differing_numbers(stored: Path, again: Path) -> list[str]:
     one, other = (read_verdict(directory) for directory in (stored, again))
     faults = [
         f"{VERDICT} has another {key}"
-        for key in ("chosen", "rule", "best_simple")
+        for key in ("chosen", "metric", "rule", "best_simple")
         if one[key] != other[key]
     ]
     tables = [

@@ -30,10 +30,12 @@ def summary(run: Path) -> dict[str, Any]:
         ],
         "candidates": [_scores(item) for item in candidates["candidates"]],
         "chosen": verdict["chosen"],
+        "metric": verdict["metric"],
         "sentence": verdict["sentence"],
         "left_out": verdict.get("left_out", []),
         "unproven": verdict.get("unproven", {"learners": [], "candidates": []}),
         "class_prior": candidates.get("class_prior"),
+        "class_prior_accuracy": candidates.get("class_prior_accuracy"),
         "doubts": candidates.get("doubts", []),
         "rows_scored": candidates["rows_scored"],
         "rows_missing": candidates["rows_missing"],
@@ -49,11 +51,14 @@ def show_summary(outcome: dict[str, Any]) -> None:
     kind = (
         "target battles; ? marks what is unproven" if unproven["learners"] else "held-out battles"
     )
-    table = Table(title=f"log loss on {outcome['rows_scored']:,} {kind}")
-    for heading, side in (("", "left"), ("log loss", "right"), ("95% interval", "right")):
-        table.add_column(heading, justify=side)  # type: ignore[arg-type]
+    by = " chosen by accuracy," if outcome["metric"] == "accuracy" else ""
+    table = Table(title=f"scores on {outcome['rows_scored']:,} {kind},{by}".rstrip(","))
+    table.add_column("")
+    for heading in ("log loss", "95% interval", "accuracy", "95% interval"):
+        table.add_column(heading, justify="right")
     if outcome["class_prior"] is not None:
-        table.add_row("class prior", f"{outcome['class_prior']:.4f}", "")
+        prior = outcome["class_prior"], outcome["class_prior_accuracy"]
+        table.add_row("class prior", f"{prior[0]:.4f}", "", f"{prior[1]:.4f}", "")
         table.add_section()
     for item in outcome["learners"]:
         doubt = " ?" if item["name"] in unproven["learners"] else ""
@@ -155,10 +160,16 @@ def _with_ends(found: dict[str, Any], write: Callable[[float], str]) -> str:
 
 
 def _scores(item: dict[str, Any]) -> dict[str, Any]:
-    return {key: item[key] for key in ("name", "log_loss", "low", "high")}
+    return {key: item[key] for key in ("name", "log_loss", "low", "high", "accuracy")}
 
 
-def _cells(item: dict[str, Any]) -> tuple[str, str]:
-    if item["low"] is None:
-        return f"{item['log_loss']:.4f}", "small sample"
-    return f"{item['log_loss']:.4f}", f"[{item['low']:.4f}, {item['high']:.4f}]".replace("[", "\\[")
+def _cells(item: dict[str, Any]) -> tuple[str, ...]:
+    accuracy = item["accuracy"]
+    return (
+        *(f"{item['log_loss']:.4f}", _ends(item["low"], item["high"])),
+        *(f"{accuracy['mean']:.4f}", _ends(accuracy["low"], accuracy["high"])),
+    )
+
+
+def _ends(low: float | None, high: float | None) -> str:
+    return "small sample" if low is None or high is None else escape(f"[{low:.4f}, {high:.4f}]")

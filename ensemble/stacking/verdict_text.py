@@ -129,8 +129,8 @@ def _bound_shown(found: Evidence) -> str:
     return (
         f"Logits of {', '.join(leak.learners)} know labels of the fold that the stack is scored "
         f"on, and a stack can tell where by {leak.location}: it can gain up to {leak.nats:.4f} "
-        f'nats{in_accuracy} by that alone (`nesting = "full"` in [stack] closes this way for learners '
-        "that train here)."
+        f'nats{in_accuracy} by that alone (`nesting = "full"` in [stack] closes this way for '
+        "learners that train here)."
     )
 
 

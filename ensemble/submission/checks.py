@@ -20,8 +20,8 @@ SUM_TOLERANCE = 1e-3 + 1e-9
 """How far the probabilities of a row may be from summing to 1."""
 _SHOWN = 5
 _COLUMNS_HINT = (
-    f"a submission is a CSV file with the columns {', '.join(PROBABILITIES.columns)} and no others, "
-    f"with {', '.join(SIDES.columns)} where the task has no ties, or with "
+    f"a submission is a CSV file with the columns {', '.join(PROBABILITIES.columns)} and no "
+    f"others, with {', '.join(SIDES.columns)} where the task has no ties, or with "
     f"{', '.join(WINNER.columns)} where it asks for winners"
 )
 _TYPES_HINT = "make ids strings and probabilities floats"
