@@ -6,12 +6,18 @@ where logits are read for scoring or stacking, and nowhere else.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from ensemble.plugin.base import FloatArray, LogitArray
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from ensemble.plugin.base import FloatArray
+
+    Scalar = TypeVar("Scalar", bound=np.floating[Any])
 
 TIE = 2
 """The tie's place in ``CLASSES``."""
@@ -22,7 +28,7 @@ def number_of_classes(*, ties: bool) -> int:
     return 3 if ties else TIE
 
 
-def leave_out_tie(logits: LogitArray, *, ties: bool) -> LogitArray:
+def leave_out_tie(logits: NDArray[Scalar], *, ties: bool) -> NDArray[Scalar]:
     """Give the logits of a task: without ties, that of the tie is minus infinity.
 
     Softmax then gives the tie 0, exactly, and the others what they have between the two of them.
@@ -41,7 +47,7 @@ def leave_out_tie(logits: LogitArray, *, ties: bool) -> LogitArray:
     return left
 
 
-def neutral_tie(logits: LogitArray, *, ties: bool) -> LogitArray:
+def neutral_tie(logits: NDArray[Scalar], *, ties: bool) -> NDArray[Scalar]:
     """Give finite logits that say nothing of a tie, for models that learn from logits.
 
     Without ties a row is half the difference of A and B, its negative, and 0: whatever the learner

@@ -165,8 +165,9 @@ def _read_submission(run: Path, asked: Asked) -> Submission | None:
     if not len(predicted):
         return Submission(0, None, form.is_winner)
     if form.is_winner:
-        named = [float((predicted[WINNER_COLUMN] == winner).mean() or 0.0) for winner in WINNERS]
-        return Submission(len(predicted), tuple(named), is_winner=True)
+        named = predicted[WINNER_COLUMN].to_list()
+        shares = tuple(named.count(winner) / len(named) for winner in WINNERS)
+        return Submission(len(predicted), shares, is_winner=True)
     means = predicted.select(form.columns[1:]).to_numpy().mean(axis=0)
     return Submission(len(predicted), tuple(means.tolist()))
 

@@ -1,11 +1,11 @@
 """What was scored on a fold plan: every learner, candidate and earlier stack, with its losses.
 
 ``tries/<scored>/`` of a run holds ``index.json`` and one Parquet file for each time that something
-new was scored: ``id``, and two float32 columns a try, log losses and errors. A try is known by
-what was scored (keys of the learner's folds, parameters of the meta-learner), not by its name or by what
-the config holds now. So a rerun counts once, and a learner that was taken out of the config still
-counts, and so do learners of other sources. Other rows to score, other folds of them or other
-labels start anew. Nothing but ids and losses is kept.
+new was scored: ``id``, and two float32 columns a try, log losses and errors (1 minus the accuracy).
+A try is known by what was scored (keys of the learner's folds, parameters of the meta-learner), not
+by its name or by what the config holds now. So a rerun counts once, and a learner that was taken
+out of the config still counts, and so do learners of other sources. Other rows to score, other
+folds of them, other labels or another task start anew. Nothing but ids and scores is kept.
 """
 
 from __future__ import annotations
