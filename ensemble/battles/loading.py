@@ -207,7 +207,9 @@ class _Found:
             refuse_ties(self.battles, self._places(unit.removesuffix("s")), where=where)
         self.battles, tied = without_ties(self.battles)
         if tied:
-            self.notes.append(f"{tied:,} ties count half for either side: the task has none")
+            self.notes.append(
+                f"ties in {tied:,} rows count half for either side: the task has none"
+            )
 
     def _places(self, unit: str) -> list[str]:
         """Say where each battle stands: its line, and its file where there are several."""
