@@ -30,7 +30,7 @@ def summary(run: Path) -> dict[str, Any]:
         ],
         "candidates": [_scores(item) for item in candidates["candidates"]],
         "chosen": verdict["chosen"],
-        "metric": verdict["metric"],
+        "metric": verdict.get("metric", "log_loss"),
         "sentence": verdict["sentence"],
         "left_out": verdict.get("left_out", []),
         "unproven": verdict.get("unproven", {"learners": [], "candidates": []}),
@@ -51,14 +51,15 @@ def show_summary(outcome: dict[str, Any]) -> None:
     kind = (
         "target battles; ? marks what is unproven" if unproven["learners"] else "held-out battles"
     )
-    by = " chosen by accuracy," if outcome["metric"] == "accuracy" else ""
-    table = Table(title=f"scores on {outcome['rows_scored']:,} {kind},{by}".rstrip(","))
+    by = " (by which candidates are compared)" if outcome["metric"] == "accuracy" else ""
+    table = Table(title=f"accuracy{by} and log loss on {outcome['rows_scored']:,} {kind}")
     table.add_column("")
     for heading in ("log loss", "95% interval", "accuracy", "95% interval"):
         table.add_column(heading, justify="right")
     if outcome["class_prior"] is not None:
-        prior = outcome["class_prior"], outcome["class_prior_accuracy"]
-        table.add_row("class prior", f"{prior[0]:.4f}", "", f"{prior[1]:.4f}", "")
+        accuracy = outcome["class_prior_accuracy"]
+        share = "" if accuracy is None else f"{accuracy:.4f}"
+        table.add_row("class prior", f"{outcome['class_prior']:.4f}", "", share, "")
         table.add_section()
     for item in outcome["learners"]:
         doubt = " ?" if item["name"] in unproven["learners"] else ""
@@ -110,11 +111,12 @@ def _overall_table(outcome: dict[str, Any]) -> Table:
     whole = outcome["overall"]
     table = _table(
         f"log loss on {outcome['rows']:,} battles that all have predicted",
-        ("", "log loss", f"minus {outcome['reference']}", ""),
+        ("", "accuracy", "log loss", f"minus {outcome['reference']}", ""),
     )
     for name, loss in whole["losses"].items():
         cells = _difference(whole, name) if name in whole["differences"] else ("", "")
-        table.add_row(escape(name), _with_ends(loss, "{:.4f}".format), *cells)
+        both = (outcome["accuracies"][name], loss)
+        table.add_row(escape(name), *(_with_ends(one, "{:.4f}".format) for one in both), *cells)
     return table
 
 
@@ -160,15 +162,21 @@ def _with_ends(found: dict[str, Any], write: Callable[[float], str]) -> str:
 
 
 def _scores(item: dict[str, Any]) -> dict[str, Any]:
-    return {key: item[key] for key in ("name", "log_loss", "low", "high", "accuracy")}
+    shown = ("name", "log_loss", "low", "high", "accuracy")
+    return {key: item[key] for key in shown if key in item}
 
 
 def _cells(item: dict[str, Any]) -> tuple[str, ...]:
-    accuracy = item["accuracy"]
     return (
         *(f"{item['log_loss']:.4f}", _ends(item["low"], item["high"])),
-        *(f"{accuracy['mean']:.4f}", _ends(accuracy["low"], accuracy["high"])),
+        *_accuracy_cells(item.get("accuracy")),
     )
+
+
+def _accuracy_cells(found: dict[str, Any] | None) -> tuple[str, str]:
+    if found is None:
+        return "", ""
+    return f"{found['mean']:.4f}", _ends(found["low"], found["high"])
 
 
 def _ends(low: float | None, high: float | None) -> str:

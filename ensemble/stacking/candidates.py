@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ensemble.config.settings import Metric  # noqa: TC001 - annotates a constructor
 from ensemble.evaluation.losses import METRICS, row_log_loss, softmax
 from ensemble.plugin.base import CLASSES, MetaLearner
 from ensemble.stacking.fitting import fit_scale_and_bias, fit_simplex_weights
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ensemble.config.settings import Metric
     from ensemble.plugin.base import FitContext, FloatArray, IntArray, MetaFeatures
 
 MODEL_FILE = "model.json"
