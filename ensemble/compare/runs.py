@@ -41,7 +41,7 @@ class ComparedRun:
     plan: FoldPlan
     data: str
     eval_set: EvalSet
-    ties: bool
+    ties: bool = True
 
     @property
     def store(self) -> FoldStore:

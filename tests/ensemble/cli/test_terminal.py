@@ -80,6 +80,18 @@ def test_the_table_marks_the_chosen_one_and_shows_every_number(
         assert text in shown
 
 
+def test_accuracy_stands_beside_log_loss(
+    outcome: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    accuracy = {"mean": 0.61234, "low": 0.59, "high": 0.63}
+    outcome["learners"][0]["accuracy"] = accuracy
+    show_summary(outcome | {"metric": "accuracy"})
+    shown = capsys.readouterr().out
+    assert "0.6123" in shown
+    assert "[0.5900, 0.6300]" in shown
+    assert "accuracy (by which candidates are compared)" in shown
+
+
 def test_what_is_not_there_is_not_shown(
     outcome: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
