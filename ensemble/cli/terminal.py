@@ -54,12 +54,12 @@ def show_summary(outcome: dict[str, Any]) -> None:
     by = " (by which candidates are compared)" if outcome["metric"] == "accuracy" else ""
     table = Table(title=f"accuracy{by} and log loss on {outcome['rows_scored']:,} {kind}")
     table.add_column("")
-    for heading in ("log loss", "95% interval", "accuracy", "95% interval"):
+    for heading in ("log loss, 95% interval", "accuracy, 95% interval"):
         table.add_column(heading, justify="right")
     if outcome["class_prior"] is not None:
         accuracy = outcome["class_prior_accuracy"]
         share = "" if accuracy is None else f"{accuracy:.4f}"
-        table.add_row("class prior", f"{outcome['class_prior']:.4f}", "", share, "")
+        table.add_row("class prior", f"{outcome['class_prior']:.4f}", share)
         table.add_section()
     for item in outcome["learners"]:
         doubt = " ?" if item["name"] in unproven["learners"] else ""
@@ -67,7 +67,7 @@ def show_summary(outcome: dict[str, Any]) -> None:
     table.add_section()
     for item in outcome["candidates"]:
         mark = " ?" if item["name"] in unproven["candidates"] else ""
-        mark += "  <- chosen" if item["name"] == outcome["chosen"] else ""
+        mark += " <- chosen" if item["name"] == outcome["chosen"] else ""
         table.add_row(f"{item['name']}{mark}", *_cells(item))
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
@@ -166,18 +166,13 @@ def _scores(item: dict[str, Any]) -> dict[str, Any]:
     return {key: item[key] for key in shown if key in item}
 
 
-def _cells(item: dict[str, Any]) -> tuple[str, ...]:
-    return (
-        *(f"{item['log_loss']:.4f}", _ends(item["low"], item["high"])),
-        *_accuracy_cells(item.get("accuracy")),
-    )
+def _cells(item: dict[str, Any]) -> tuple[str, str]:
+    loss = {"mean": item["log_loss"], "low": item["low"], "high": item["high"]}
+    accuracy = item.get("accuracy")
+    return _score(loss), "" if accuracy is None else _score(accuracy)
 
 
-def _accuracy_cells(found: dict[str, Any] | None) -> tuple[str, str]:
-    if found is None:
-        return "", ""
-    return f"{found['mean']:.4f}", _ends(found["low"], found["high"])
-
-
-def _ends(low: float | None, high: float | None) -> str:
-    return "small sample" if low is None or high is None else escape(f"[{low:.4f}, {high:.4f}]")
+def _score(found: dict[str, Any]) -> str:
+    if found["low"] is None:
+        return f"{found['mean']:.4f} small sample"
+    return _with_ends(found, "{:.4f}".format)

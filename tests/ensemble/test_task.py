@@ -120,7 +120,10 @@ def without_ties(project: Project) -> None:
     table.filter(pl.col("winner_tie").cast(pl.Float64) == 0).write_csv(path)
 
 
-LEARNERS = [{"name": "p", "plugin": "prior"}, {"name": "q", "plugin": "prior", "shift": 0.5}]
+LEARNERS: list[dict[str, Any]] = [
+    {"name": "p", "plugin": "prior"},
+    {"name": "q", "plugin": "prior", "shift": 0.5},
+]
 
 
 def fitted() -> int:

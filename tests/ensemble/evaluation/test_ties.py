@@ -63,7 +63,7 @@ def test_a_task_with_ties_takes_logits_as_they_are() -> None:
 
 def test_a_share_of_ties_is_divided_in_proportion() -> None:
     found = renormalized(np.array([[0.3, 0.1, 0.6], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]))
-    np.testing.assert_allclose(found, [[0.75, 0.25, 0], [0.5, 0.5, 0], [1, 0, 0]])
+    np.testing.assert_allclose(found, np.array([[0.75, 0.25, 0], [0.5, 0.5, 0], [1, 0, 0]]))
     np.testing.assert_array_equal(with_no_tie(np.array([[0.2, 0.8]])), [[0.2, 0.8, 0.0]])
 
 
@@ -97,8 +97,7 @@ def test_an_accuracy_has_the_ends_of_its_error_the_other_way_round() -> None:
 def test_class_shares_without_ties_are_scored_by_either_metric() -> None:
     labels, folds = np.eye(3)[[0, 0, 0, 1] * 10], np.arange(40) % 2
     losses, errors = (
-        class_prior_losses(labels, folds, metric)
-        for metric in ("log_loss", "accuracy")  # type: ignore[arg-type]
+        class_prior_losses(labels, folds, metric) for metric in ("log_loss", "accuracy")
     )
     assert np.isfinite(losses).all()
     assert set(errors) <= {0.0, 1.0}

@@ -45,7 +45,7 @@ def overconfident_and_careful(rows: int = 1500) -> StackData:
 def test_the_best_single_learner_is_best_by_the_metric() -> None:
     data = overconfident_and_careful()
     chosen = {
-        metric: BestSingle(metric).fit(data.meta, data.labels, context=CONTEXT).describe()  # type: ignore[arg-type]
+        metric: BestSingle(metric).fit(data.meta, data.labels, context=CONTEXT).describe()
         for metric in ("log_loss", "accuracy")
     }
     assert chosen["log_loss"]["learner"] == "second"
