@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ensemble.errors import ArtifactError, InputError, unknown_name
+from ensemble.evaluation.ties import number_of_classes
 from ensemble.report import plots
 from ensemble.report.collect import collect
 from ensemble.report.figures import CLASS_NAMES
@@ -85,7 +86,7 @@ def _calibration(report: Report, name: str | None) -> tuple[list[Drawing], list[
     asked = chosen if name in (None, CHOSEN) else name
     if asked not in models:
         raise unknown_name("learner", str(asked), [CHOSEN, *models])
-    first, *others = CLASS_NAMES
+    first, *others = CLASS_NAMES[: number_of_classes(ties=report.ties)]
     return models[asked], [f"{shorten(str(asked), 18)}: {first}", *others]
 
 

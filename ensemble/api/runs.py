@@ -112,7 +112,10 @@ class Run:
 
     @property
     def submission(self) -> pl.DataFrame:
-        """Probabilities of the test rows: ``id`` and ``CLASSES``.
+        """What ``submission.csv`` says of the test rows: ``id``, and what ``[task]`` asks for.
+
+        Probabilities in the columns ``CLASSES``, without the tie's in a task without ties; or
+        ``winner``.
 
         Raises
         ------
@@ -147,16 +150,17 @@ class Run:
         return {**record.model_dump(), "sentence": record.sentence}
 
     def scores(self) -> pl.DataFrame:
-        """Give the log loss of each learner that has been fitted and of each candidate, best first.
+        """Give log loss and accuracy of each learner that has been fitted and of each candidate.
 
         Returns
         -------
         polars.DataFrame
             ``name``; ``kind``, "learner" or "candidate"; ``log_loss`` with the ends of its 95%
-            interval, ``low`` and ``high``; ``rows`` that it is the mean of; ``folds`` that are
-            fitted; ``chosen``; ``proven``, false where nobody knows what a learner was trained
-            on. Null where nothing was measured. Candidates are there once they are stacked, and
-            as long as the stack is of the run as it is now.
+            interval, ``low`` and ``high``; ``accuracy`` with ``accuracy_low`` and
+            ``accuracy_high``; ``rows`` that they are means of; ``folds`` that are fitted;
+            ``chosen``; ``proven``, false where nobody knows what a learner was trained on. Null
+            where nothing was measured. Candidates are there once they are stacked, and as long as
+            the stack is of the run as it is now. Best first, by the metric of ``[task]``.
 
         Raises
         ------
@@ -233,7 +237,8 @@ class Run:
         -------
         polars.DataFrame
             ``id``, ``fold`` and ``LOGIT_COLUMNS``, one row for each target row but those of the
-            hold-out; NaN where the fold has not been fitted, or the row is in none.
+            hold-out; NaN where the fold has not been fitted, or the row is in none. In a task
+            without ties the tie's logit is minus infinity.
 
         Raises
         ------
@@ -423,7 +428,8 @@ class Run:
     @property
     def _store(self) -> FoldStore:
         plan, data = self._plan, read_battles(self.directory)[1]
-        return FoldStore(self.directory, plan.fingerprint, data, plan.n_splits)
+        ties = self.config.task.ties
+        return FoldStore(self.directory, plan.fingerprint, data, plan.n_splits, ties)
 
 
 def _warn_unstored(what: str, fault: str | None) -> None:

@@ -13,16 +13,18 @@ from ensemble.battles.split_text import plan_doubt
 from ensemble.compare.folds import read_manifests
 from ensemble.compare.stacked import refuse_stale
 from ensemble.errors import ArtifactError
-from ensemble.evaluation.losses import row_log_loss, softmax
-from ensemble.evaluation.scores import NO_SCORE, Score, scores
+from ensemble.evaluation.losses import row_errors, row_log_loss, softmax
+from ensemble.evaluation.scores import NO_SCORE, Score, accuracies, scores
 from ensemble.run_dir.layout import CANDIDATES, STACK
 from ensemble.run_dir.stack_files import read_verdict
 from ensemble.run_dir.stack_records import Candidates
 
 if TYPE_CHECKING:
     from ensemble.config.settings import Config
+    from ensemble.evaluation.intervals import Estimate
     from ensemble.oof.eval_set import EvalSet
     from ensemble.oof.store import FoldStore
+    from ensemble.run_dir.stack_records import Interval
 
 SCORE_SCHEMA: dict[str, Any] = {
     "name": pl.String,
@@ -30,6 +32,9 @@ SCORE_SCHEMA: dict[str, Any] = {
     "log_loss": pl.Float64,
     "low": pl.Float64,
     "high": pl.Float64,
+    "accuracy": pl.Float64,
+    "accuracy_low": pl.Float64,
+    "accuracy_high": pl.Float64,
     "rows": pl.Int64,
     "folds": pl.Int64,
     "chosen": pl.Boolean,
@@ -50,7 +55,8 @@ def score_table(config: Config, store: FoldStore, eval_set: EvalSet) -> pl.DataF
     Returns
     -------
     polars.DataFrame
-        ``SCORE_SCHEMA``, best first; null where something was not measured.
+        ``SCORE_SCHEMA``, best first by the metric of the task; null where something was not
+        measured.
 
     Raises
     ------
@@ -64,20 +70,28 @@ def score_table(config: Config, store: FoldStore, eval_set: EvalSet) -> pl.DataF
     for row in rows:
         one = known.get(row["name"])
         if one is not None and one.log_loss is not None and _same(one.log_loss, row["log_loss"]):
-            row |= {"low": one.low, "high": one.high}
+            row |= {"low": one.low, "high": one.high, **_accuracy(one.accuracy)}
     table = pl.DataFrame([*rows, *_candidates(store, stacked)], schema=SCORE_SCHEMA)
-    return table.sort("log_loss", nulls_last=True, maintain_order=True)
+    by_accuracy = config.task.metric == "accuracy"
+    by = ["accuracy", "log_loss"] if by_accuracy else ["log_loss"]
+    return table.sort(
+        by, descending=[one == "accuracy" for one in by], nulls_last=True, maintain_order=True
+    )
 
 
 def _learner(config: Config, store: FoldStore, eval_set: EvalSet, name: str) -> dict[str, Any]:
     manifests = read_manifests(store, config.learner(name))
-    losses = row_log_loss(eval_set.labels, softmax(store.oof(name, eval_set)))
-    found = scores(losses[:, None], eval_set.clusters)[0] if len(losses) else NO_SCORE
+    probabilities, clusters = softmax(store.oof(name, eval_set)), eval_set.clusters
+    losses = row_log_loss(eval_set.labels, probabilities)
+    errors = row_errors(eval_set.labels, probabilities)
+    found = scores(losses[:, None], clusters)[0] if len(losses) else NO_SCORE
+    accuracy = accuracies(errors[:, None], clusters)[0] if len(losses) else None
     is_known = all(one.get("training_rows") == "recorded" for one in manifests.values())
     return {
         "name": name,
         "kind": "learner",
         **_numbers(found),
+        **_accuracy(accuracy),
         "folds": len(manifests),
         "chosen": None,
         "proven": is_known and not plan_doubt(read_split_summary(store.run)),
@@ -88,6 +102,13 @@ def _numbers(found: Score) -> dict[str, Any]:
     ends = {"log_loss": found.log_loss, "low": found.low, "high": found.high}
     measured = {key: float(value) if np.isfinite(value) else None for key, value in ends.items()}
     return {**measured, "rows": found.rows}
+
+
+def _accuracy(found: Estimate | Interval | None) -> dict[str, Any]:
+    ends = (None, None, None) if found is None else (found.mean, found.low, found.high)
+    names = ("accuracy", "accuracy_low", "accuracy_high")
+    measured = (None if x is None or not np.isfinite(x) else x for x in ends)
+    return dict(zip(names, measured, strict=True))
 
 
 def _stack(store: FoldStore) -> Candidates | None:
@@ -113,6 +134,7 @@ def _candidates(store: FoldStore, stacked: Candidates | None) -> list[dict[str, 
             "log_loss": one.log_loss,
             "low": one.low,
             "high": one.high,
+            **_accuracy(one.accuracy),
             "rows": stacked.rows_scored,
             "folds": None,
             "chosen": one.name == verdict["chosen"],

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+_HEADINGS = (
+    *("candidate", "log loss", "95% interval", "accuracy", "95% interval"),
+    "gain over best simple",
+)
 _KIND = {"learner": "base learner", "candidate": "combination"}
 
 
@@ -26,6 +30,8 @@ class Verdict(dict[str, Any]):
                 html.strong(one["name"]) if one["name"] == self["chosen"] else one["name"],
                 _number(one.get("log_loss")),
                 _interval(one),
+                _number((one.get("accuracy") or {}).get("mean")),
+                _interval(one.get("accuracy") or {}),
                 _gain(one.get("gain_over_best_simple")),
             ]
             for one in self["candidates"]
@@ -33,7 +39,7 @@ class Verdict(dict[str, Any]):
         return html.box(
             html.heading(f"Chosen: {self['chosen']}"),
             html.paragraph(self.get("sentence") or ""),
-            html.table(("candidate", "log loss", "95% interval", "gain over best simple"), rows),
+            html.table(_HEADINGS, rows),
         )
 
 
@@ -109,7 +115,8 @@ def _score_table(scores: pl.DataFrame) -> html.Html:
     ]
     span = (min(ends), max(ends)) if ends else (0.0, 1.0)
     rows = [_score_row(row, span) for row in scores.iter_rows(named=True)]
-    return html.table(("", "", "log loss", "95% interval", "", "rows"), rows, left=2)
+    headings = ("", "", "log loss", "95% interval", "", "accuracy", "95% interval", "rows")
+    return html.table(headings, rows, left=2)
 
 
 def _score_row(row: dict[str, Any], span: tuple[float, float]) -> list[object]:
@@ -123,6 +130,8 @@ def _score_row(row: dict[str, Any], span: tuple[float, float]) -> list[object]:
         _number(row["log_loss"]),
         _interval(row),
         bar,
+        _number(row["accuracy"]),
+        _interval({"low": row["accuracy_low"], "high": row["accuracy_high"]}),
         f"{row['rows']:,}" if row["rows"] is not None else "",
     ]
 

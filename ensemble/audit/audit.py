@@ -39,6 +39,7 @@ from ensemble.oof.fold_key import shared_parts
 from ensemble.oof.store import FoldStore
 from ensemble.run_dir.layout import AUDIT, STACK, SUBMISSION
 from ensemble.stacking.settings import learner_specs
+from ensemble.stacking.tries import scored_rows
 from ensemble.storage.json_files import read_checksummed, write_checksummed
 from ensemble.submission.record import submission_fault
 
@@ -84,7 +85,7 @@ def audit_run(run: Path) -> Audit:
     threshold = config.folds.near_duplicate_threshold
     metadata = _metadata(run)
     truth = recomputed(battles, plan, config.folds, _paraphrases(run), metadata)
-    store = FoldStore(run, plan.fingerprint, data, plan.n_splits)
+    store = FoldStore(run, plan.fingerprint, data, plan.n_splits, config.task.ties)
     ledger = CheckList()
     check_described(config, data, ledger)
     _check_tables(run, ledger)
@@ -95,7 +96,7 @@ def audit_run(run: Path) -> Audit:
         check_stack(store, config, truth, ledger)
     with _readable("stack", ledger):
         check_scores(store, EvalSet.of(battles, plan), ledger)
-        check_tries(run, plan, battles, ledger)
+        check_tries(run, scored_rows(plan, battles, ties=config.task.ties), ledger)
     _check_submission(run, config, ledger)
     with _readable("hold-out", ledger):
         check_holdout(run, config, plan, battles, ledger)

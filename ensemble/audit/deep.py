@@ -19,6 +19,7 @@ import polars as pl
 from ensemble.audit.audit import audit_run
 from ensemble.audit.checks import CheckList
 from ensemble.audit.fits import fits_of, pair_fits_of
+from ensemble.battles.labels import WINNER_COLUMN
 from ensemble.battles.schema import learner_view
 from ensemble.config.load import load_run_config
 from ensemble.errors import ArtifactError, ConfigError, EnsembleError
@@ -45,9 +46,11 @@ from ensemble.stacking.build import make_stack
 from ensemble.stacking.calls import predict_validated as predict_stack
 from ensemble.stacking.left_out import as_stacked
 from ensemble.stacking.made_from import read_stack_manifest
+from ensemble.stacking.remember import scored_by
 from ensemble.stacking.settings import learner_specs, meta_learner_factory, stacked_specs
 from ensemble.stacking.stack import load_stack
-from ensemble.stacking.tries import TryStore, scored_rows
+from ensemble.stacking.tries import TryStore
+from ensemble.submission.forms import form_for, submission_frame
 from ensemble.submission.write import read_submission
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import FloatArray, LogitArray
+    from ensemble.submission.forms import Form
 
 DEEP_ROWS = 32
 """Held-out, and test, rows that each stored model is asked for."""
@@ -233,7 +237,7 @@ def _copied_tries(workspace: Workspace, place: Path) -> TryStore:
     """Copy what the run remembers: a stack that is made anew is no further try."""
     if (workspace.run / TRIES).exists():
         copytree(workspace.run / TRIES, place / TRIES)
-    return TryStore(place, scored_rows(workspace.plan, workspace.battles))
+    return TryStore(place, scored_by(workspace))
 
 
 def _same_predictions(first: pl.DataFrame, second: pl.DataFrame, keys: tuple[str, ...]) -> bool:
@@ -248,7 +252,7 @@ def _differing_numbers(stored: Path, again: Path) -> list[str]:
     one, other = (read_verdict(directory) for directory in (stored, again))
     faults = [
         f"{VERDICT} has another {key}"
-        for key in ("chosen", "rule", "best_simple")
+        for key in ("chosen", "metric", "rule", "best_simple")
         if one[key] != other[key]
     ]
     tables = [
@@ -267,8 +271,10 @@ def _same_models(config: Config, workspace: Workspace, again: Path) -> bool:
     target = workspace.eval_set
     names = [spec.name for spec in stacked_specs(config)]
     logits = [workspace.store.oof(name, target) for name in names]
-    whole = np.asarray(np.isfinite(np.stack(logits, axis=1)).all(axis=(1, 2)))
-    meta = meta_features(target.rows, names, logits, config.stack.features, None).take(whole)
+    whole = np.asarray(~np.isnan(np.stack(logits, axis=1)).any(axis=(1, 2)))
+    meta = meta_features(
+        target.rows, names, logits, config.stack.features, None, ties=config.task.ties
+    ).take(whole)
     factory = meta_learner_factory(config)
     stored = workspace.run / STACK
     for entry in read_verdict(again)["candidates"]:
@@ -291,7 +297,9 @@ def _ask_submission(config: Config, workspace: Workspace, rows: int, ledger: Che
         logits = [
             workspace.store.test_logits(name, config.predict.models, asked["id"]) for name in names
         ]
-        meta = meta_features(asked, names, logits, config.stack.features, None)
+        meta = meta_features(
+            asked, names, logits, config.stack.features, None, ties=config.task.ties
+        )
         model = load_stack(workspace.run / STACK, meta_learner_factory(config))
         again = predict_stack(model, meta, "the stack, on the test rows")
         written = read_submission(workspace.run / SUBMISSION)
@@ -299,9 +307,23 @@ def _ask_submission(config: Config, workspace: Workspace, rows: int, ledger: Che
         ledger.note(ledger.unproven, f"submission: {error.message}")
         return
     joined = asked.select("id").join(written, on="id", how="left", maintain_order="left")
-    stored = joined.select(CLASSES).to_numpy().astype(np.float64)
-    gap = _gap(stored, again)
-    fault = f"it differs by up to {gap:.3g}" if gap > _TOLERANCE else None
+    fault = _submission_fault(form_for(config.task), joined, again)
     if set(written["id"]) != set(test["id"]):
         fault = "it has other rows than the test set"
     ledger.settle(title, fault, f"{len(asked)} rows")
+
+
+def _submission_fault(form: Form, stored: pl.DataFrame, again: FloatArray) -> str | None:
+    """Hold stored rows of a submission against predictions of them, ``(n, 3)``."""
+    if not {*form.columns} <= {*stored.columns}:
+        return f"it has not the columns {', '.join(form.columns)}"
+    asked = submission_frame(form, stored["id"], again)
+    if not form.is_winner:
+        names = form.columns[1:]
+        gap = _gap(stored.select(names).to_numpy(), asked.select(names).to_numpy())
+        return f"it differs by up to {gap:.3g}" if gap > _TOLERANCE else None
+    first, second = np.sort(again, axis=1)[:, :-3:-1].T
+    sure = first - second > _TOLERANCE  # nobody can tell which of two equal ones was first
+    other = (stored[WINNER_COLUMN] != asked[WINNER_COLUMN]).fill_null(value=True).to_numpy()
+    wrong = int((other & sure).sum())
+    return f"{wrong:,} of {len(stored):,} rows name another winner" if wrong else None

@@ -9,12 +9,12 @@ import polars as pl
 
 from ensemble.battles.schema import LABEL_COLUMNS
 from ensemble.errors import ArtifactError
-from ensemble.evaluation.losses import row_log_loss, softmax
+from ensemble.evaluation.losses import row_errors, row_log_loss, softmax
 from ensemble.plugin.base import CLASSES
 from ensemble.run_dir.layout import CANDIDATES, OOF, OOF_CANDIDATES, STACK, VERDICT
 from ensemble.run_dir.stack_files import read_candidates, read_verdict
 from ensemble.run_dir.tables import read_table
-from ensemble.stacking.tries import TryStore, scored_rows
+from ensemble.stacking.tries import TryStore
 from ensemble.storage.directories import read_manifest
 
 if TYPE_CHECKING:
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ensemble.audit.checks import CheckList
-    from ensemble.battles.folds import FoldPlan
     from ensemble.oof.eval_set import EvalSet
     from ensemble.oof.store import FoldStore
     from ensemble.plugin.base import FloatArray
+
+    _Named = tuple[str, tuple[float, float]]
 
 _TOLERANCE = 1e-6
 """Nats. Scores are stored with all their digits: what differs more is not rounding."""
@@ -55,8 +56,9 @@ def check_scores(store: FoldStore, eval_set: EvalSet, ledger: CheckList) -> None
     same = _same_rows(chosen, nested.filter(pl.col("candidate") == verdict["chosen"]))
     told = None if same else f"{OOF} has other rows than {verdict['chosen']} of all candidates"
     ledger.settle(title, told, str(verdict["chosen"]))
-    losses = dict(_candidate_losses(nested, eval_set.rows))
-    losses |= dict(_learner_losses(store, manifest["learners"], chosen, eval_set))
+    found = dict(_candidate_scores(nested, eval_set.rows))
+    found |= dict(_learner_scores(store, manifest["learners"], chosen, eval_set))
+    losses = {name: loss for name, (loss, _) in found.items()}
     said = [
         *((CANDIDATES, one) for one in (*tables["candidates"], *tables["learners"])),
         *((VERDICT, one) for one in verdict["candidates"]),
@@ -68,24 +70,37 @@ def check_scores(store: FoldStore, eval_set: EvalSet, ledger: CheckList) -> None
     ]
     title = "stack: log losses are those of the stored predictions on the stored labels"
     ledger.settle(title, "; ".join(odd), f"{len(losses)} log losses computed anew")
+    accuracies = {name: accuracy for name, (_, accuracy) in found.items()}
+    odd = [
+        f"{one['name']} in {file}"
+        for file, one in said
+        if not abs(accuracies.get(one["name"], np.nan) - _accuracy_of(one)) < _TOLERANCE
+    ]
+    title = "stack: accuracies are those of the stored predictions on the stored labels"
+    ledger.settle(title, "; ".join(odd), f"{len(accuracies)} accuracies computed anew")
 
 
-def check_tries(run: Path, plan: FoldPlan, battles: pl.DataFrame, ledger: CheckList) -> None:
+def _accuracy_of(entry: Mapping[str, Any]) -> float:
+    mean = (entry.get("accuracy") or {}).get("mean")
+    return np.nan if mean is None else float(mean)
+
+
+def check_tries(run: Path, scored: str, ledger: CheckList) -> None:
     """Check that what the chosen score was corrected for is remembered still, all of it.
 
     Parameters
     ----------
     run
         The run directory.
-    plan, battles
-        The fold plan and ``BATTLE_SCHEMA``: what tries are of.
+    scored
+        Of ``scored_rows``: what tries are of.
     ledger
         Takes the check.
     """
     if not (run / STACK).exists():
         return  # noted as missing
     counted = read_verdict(run / STACK)["tries"]["n"]
-    known = TryStore(run, scored_rows(plan, battles)).count()
+    known = TryStore(run, scored).count()
     fault = f"corrected for {counted} tries, and {known} are there" if known < counted else None
     name = "stack: all that it was corrected for is remembered"
     ledger.settle(name, fault, f"the best of {counted}; {known} tries are there")
@@ -102,15 +117,15 @@ def _same_rows(first: pl.DataFrame, second: pl.DataFrame) -> bool:
     )
 
 
-def _candidate_losses(nested: pl.DataFrame, battles: pl.DataFrame) -> Iterator[tuple[str, float]]:
+def _candidate_scores(nested: pl.DataFrame, battles: pl.DataFrame) -> Iterator[_Named]:
     for (name,), table in nested.partition_by("candidate", as_dict=True).items():
         joined = table.join(battles.select("id", *LABEL_COLUMNS), on="id", how="left")
-        yield str(name), _loss(joined, joined.select(CLASSES).to_numpy())
+        yield str(name), _scores(joined, joined.select(CLASSES).to_numpy())
 
 
-def _learner_losses(
+def _learner_scores(
     store: FoldStore, learners: list[str], chosen: pl.DataFrame, eval_set: EvalSet
-) -> Iterator[tuple[str, float]]:
+) -> Iterator[_Named]:
     """Score learners on the rows that the stack was scored on."""
     scored = chosen.filter(pl.col(CLASSES[0]).is_not_nan() & pl.col(CLASSES[0]).is_not_null())
     rows = eval_set.only(scored["id"])
@@ -119,11 +134,15 @@ def _learner_losses(
             logits = store.oof(name, rows)
         except ArtifactError:
             continue  # the check of its folds says so; its score is then of nothing
-        yield name, _loss(rows.rows, softmax(logits))
+        yield name, _scores(rows.rows, softmax(logits))
 
 
-def _loss(rows: pl.DataFrame, probabilities: FloatArray) -> float:
+def _scores(rows: pl.DataFrame, probabilities: FloatArray) -> tuple[float, float]:
+    """Give log loss and accuracy of the rows that are predicted; NaN where none is."""
     labels: Any = rows.select(LABEL_COLUMNS).to_numpy().astype(np.float64)
     losses = row_log_loss(labels, probabilities)
     scored = np.isfinite(losses)
-    return float(losses[scored].mean()) if scored.any() else float("nan")
+    if not scored.any():
+        return float("nan"), float("nan")
+    errors = row_errors(labels, probabilities)[scored]
+    return float(losses[scored].mean()), 1.0 - float(errors.mean())

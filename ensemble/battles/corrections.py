@@ -15,7 +15,7 @@ from ensemble.battles.schema import LABEL_COLUMNS
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ensemble.config.settings import Config, Source
 
@@ -96,7 +96,10 @@ def corrections_of(config: Config, battles: pl.DataFrame) -> pl.DataFrame | None
     lists = [source for source in config.sources if source.labels is not None]
     if not lists:
         return None
-    return pl.concat(_list_of(source, battles) for source in lists)
+    found = pl.concat(_list_of(source, battles) for source in lists)
+    if not config.task.ties:
+        _refuse_ties(found, lists)
+    return found
 
 
 def _list_of(source: Source, battles: pl.DataFrame) -> pl.DataFrame:
@@ -109,6 +112,19 @@ def _list_of(source: Source, battles: pl.DataFrame) -> pl.DataFrame:
             hint='exclude fewer rows, or give the source role = "ignore"',
         )
     return found
+
+
+def _refuse_ties(found: pl.DataFrame, lists: Sequence[Source]) -> None:
+    """Refuse lists that make ties where the task has none."""
+    tied = found.filter(pl.col(LABEL_COLUMNS[2]) > 0)
+    if len(tied):
+        path = next(str(one.labels) for one in lists if one.name == tied["source"][0])
+        raise DataError(
+            f"{len(tied):,} rows are to become ties, and the task has none ([task] ties = false): "
+            + ", ".join(tied["id"].head(5)),
+            where=path,
+            hint='write "exclude" for these rows, or leave them as they are',
+        )
 
 
 def corrected(rows: pl.DataFrame, corrections: pl.DataFrame | None) -> pl.DataFrame:

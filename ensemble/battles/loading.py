@@ -25,10 +25,12 @@ from ensemble.battles.schema import (
     BATTLE_SCHEMA,
     LABEL_COLUMNS,
     PSEUDO_ROLE,
+    TARGET_ROLE,
     TEST_ROLE,
     TEST_SOURCE,
 )
 from ensemble.battles.sides import sides_by_hash
+from ensemble.battles.ties import refuse_ties, without_ties
 from ensemble.battles.turns import PLAIN_HINT
 from ensemble.errors import DataError, PluginError
 from ensemble.plugin.base import CLASSES
@@ -90,6 +92,7 @@ def load_battles(
     loader: Loader | None = None,
     loader_options: Mapping[str, Any] | None = None,
     loader_name: str = "",
+    ties: bool = True,
 ) -> Loaded:
     """Read one source of battles.
 
@@ -116,6 +119,9 @@ def load_battles(
         A plugin that reads the file in place of the built-in readers, and its keywords.
     loader_name
         Of the loader, for errors.
+    ties
+        Whether the task has ties. If not, the target may have none, and in other sources each
+        counts half for either side.
 
     Returns
     -------
@@ -126,7 +132,8 @@ def load_battles(
     ------
     DataError
         The file cannot be read, has columns of no format or of several, no (readable) row,
-        unreadable rows with ``on_bad_rows="error"``, or an id more than once.
+        unreadable rows with ``on_bad_rows="error"``, or an id more than once; or the target has
+        ties, and the task has none.
     PluginError
         The loader raised, or returned something else than a table.
     """
@@ -148,10 +155,12 @@ def load_battles(
         )
     _check_bad_rows(rows, where, drop=on_bad_rows == "drop" and not is_test, is_test=is_test)
     battles = pl.concat(rows.frames)
-    _check_classes(battles, rows.bad, where)
+    _check_classes(battles, rows.bad, where, CLASSES if ties else CLASSES[:2])
     found = _Found(reader, rows, battles, options)
     unit = "lines" if len(files) == 1 and counts_lines(files[0]) else "rows"
     found.complete_ids(unit, where)
+    if not ties:
+        found.leave_out_ties(role, unit, where)
     return found.loaded(source, role, id_prefix, files)
 
 
@@ -191,6 +200,25 @@ class _Found:
         self.notes.append(
             f"{repeated:,} battles share their {column}: each has an id from it and what it says"
         )
+
+    def leave_out_ties(self, role: str, unit: str, where: str) -> None:
+        """See to it that no label has a tie; errors as ``refuse_ties``."""
+        if role == TARGET_ROLE:
+            refuse_ties(self.battles, self._places(unit.removesuffix("s")), where=where)
+        self.battles, tied = without_ties(self.battles)
+        if tied:
+            self.notes.append(
+                f"ties in {tied:,} rows count half for either side: the task has none"
+            )
+
+    def _places(self, unit: str) -> list[str]:
+        """Say where each battle stands: its line, and its file where there are several."""
+        several = len({name for name, _ in self.rows.files}) > 1
+        names = [name for name, count in self.rows.files for _ in range(count)]
+        return [
+            f"{Path(name).name}, {unit} {line}" if several else f"{unit} {line}"
+            for name, line in zip(names, self.rows.lines, strict=True)
+        ]
 
     def loaded(self, source: str, role: str, id_prefix: str, files: Sequence[Path]) -> Loaded:
         """Complete the battles, and draw their sides where the format asks for it."""
@@ -286,7 +314,9 @@ def _unknown_winners(rows: Rows) -> list[str]:
     return [f'say what values of the label mean with winner = {{ "value" = "a" }}: {told}']
 
 
-def _check_classes(battles: pl.DataFrame, bad: Sequence[BadRow], file: str) -> None:
+def _check_classes(
+    battles: pl.DataFrame, bad: Sequence[BadRow], file: str, classes: Sequence[str]
+) -> None:
     """Refuse to leave rows out where all of one class go with them.
 
     Raises
@@ -301,8 +331,8 @@ def _check_classes(battles: pl.DataFrame, bad: Sequence[BadRow], file: str) -> N
         return  # a source without labels
     lost = [row.label for row in bad if row.label is not None]
     unknown = sum(row.kind.startswith(LABEL_FAULTS) for row in bad) >= _SEVERAL
-    for place, (name, mass) in enumerate(kept.items()):
-        if not mass and (unknown or any(label[place] for label in lost)):
+    for place, name in enumerate(classes):
+        if not kept[name] and (unknown or any(label[place] for label in lost)):
             told = "; ".join(f"{kind} ({count:,})" for kind, count in kinds_of(bad).items())
             raise DataError(
                 f"no row with {name} is left: {len(bad):,} rows were left out: {told}",

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ensemble.battles.loading import Loaded
     from ensemble.config.settings import Config, Folds, Reading
 
-VERSION = 9
+VERSION = 10
 """Raise it when the same files come to give other battles or clusters, or another summary."""
 
 _HINT = "run `ensemble prepare CONFIG`"
@@ -81,7 +81,8 @@ def prepare(config: Config, tell: Callable[[str], None] = lambda _: None) -> boo
         if reading.loader is None:
             source_files(reading)
     # What is no file has no content to hash but the table that its loader makes of it.
-    early = {place: _load(item) for place, item in enumerate(readings) if not _is_file(item)}
+    ties = config.task.ties
+    early = {at: _load(item, ties) for at, item in enumerate(readings) if not _is_file(item)}
     hashes = [None if at in early else _hash_source(item) for at, item in enumerate(readings)]
     tables = {place: _hash_loaded(loaded) for place, loaded in early.items()}
     vectors = config.folds.embeddings and _hash_file(config.folds.embeddings, "folds.embeddings")
@@ -92,7 +93,7 @@ def prepare(config: Config, tell: Callable[[str], None] = lambda _: None) -> boo
         return False
     if why:
         tell(why)
-    loaded = [early.get(place) or _load(item) for place, item in enumerate(readings)]
+    loaded = [early.get(place) or _load(item, ties) for place, item in enumerate(readings)]
     battles = combine(loaded)
     corrections = corrections_of(config, battles)
     files, told, content = _write_tables(
@@ -163,15 +164,22 @@ def hash_lists(config: Config) -> dict[str, str]:
     return {s.name: _hash_file(s.labels, "labels") for s in config.sources if s.labels is not None}
 
 
-def hash_table(reading: Reading) -> str:
+def hash_table(reading: Reading, *, ties: bool) -> str:
     """Name what a reading's loader makes of it now: 64 hex digits.
+
+    Parameters
+    ----------
+    reading
+        What is read.
+    ties
+        Whether the task has ties.
 
     Raises
     ------
     DataError
         It cannot be loaded.
     """
-    return _hash_loaded(_load(reading))
+    return _hash_loaded(_load(reading, ties))
 
 
 def prepared_settings(config: Config) -> dict[str, Any]:
@@ -183,6 +191,7 @@ def prepared_settings(config: Config) -> dict[str, Any]:
     apart = {"path", "weight", "share", "reweight", "logit_adjustment", "pseudo_labelers", "labels"}
     folds = config.folds
     return {
+        "ties": config.task.ties,
         "near_duplicate_threshold": folds.near_duplicate_threshold,
         "embedding_threshold": folds.embedding_threshold if folds.embeddings else None,
         "readings": [_settings_of(reading, apart) for reading in config.readings()],
@@ -410,7 +419,7 @@ def _hash_rows(frame: pl.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def _load(reading: Reading) -> Loaded:
+def _load(reading: Reading, ties: bool) -> Loaded:
     if not isinstance(reading, Source):
         # A test row that is dropped would be missing from the submission.
         return load_source(reading, TEST_SOURCE, TEST_ROLE)
@@ -420,6 +429,7 @@ def _load(reading: Reading) -> Loaded:
         reading.role,
         on_bad_rows=reading.on_bad_rows,
         id_prefix=reading.id_prefix,
+        ties=ties,
     )
 
 

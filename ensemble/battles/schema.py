@@ -22,6 +22,8 @@ TEST_SOURCE = "test"
 
 HOLDOUT_ROLE = "holdout"
 """The role, in the fold plan, of target rows that are kept for the last score."""
+TARGET_ROLE = "target"
+"""The role of rows that folds and scores are made on."""
 
 PSEUDO_ROLE = "pseudo"
 """The role of rows whose labels are what learners of the run predict."""

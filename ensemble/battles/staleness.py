@@ -55,7 +55,7 @@ def check_sources(config: Config) -> None:
     prepared = read_summary(Path(config.run_dir)).sources
     for reading, source in zip(config.readings(), prepared, strict=True):
         known = source.sha256
-        now = _content_of(reading, is_file=True) if known else None
+        now = _content_of(reading, config, is_file=True) if known else None
         if now is not None and now != known:
             raise ArtifactError(
                 f'the file of source "{source.name}" is not the one that was prepared',
@@ -95,7 +95,7 @@ def compare_sources(config: Config) -> tuple[list[str], list[str]]:
     changed, absent = [], []
     for reading, source in zip(config.readings(), summary.sources, strict=True):
         known = source.sha256 or source.table
-        now = _content_of(reading, is_file=source.sha256 is not None)
+        now = _content_of(reading, config, is_file=source.sha256 is not None)
         if now is None:
             absent.append(source.name)
         elif now != known:
@@ -132,10 +132,10 @@ def _lists_of(summary: BattlesRecord) -> dict[str, str]:
     return dict(summary.made_by.get("labels", {}))
 
 
-def _content_of(reading: Reading, *, is_file: bool) -> str | None:
+def _content_of(reading: Reading, config: Config, *, is_file: bool) -> str | None:
     """Name the content of a reading as ``prepare`` does; None where it is not here."""
     try:
-        return hash_source(reading) if is_file else hash_table(reading)
+        return hash_source(reading) if is_file else hash_table(reading, ties=config.task.ties)
     except (EnsembleError, OSError, ValueError):
         return None
 

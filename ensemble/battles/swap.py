@@ -27,8 +27,11 @@ def swap_battles(battles: pl.DataFrame) -> pl.DataFrame:
 
 
 def swap_classes(values: NDArray[Scalar]) -> NDArray[Scalar]:
-    """Exchange "A wins" and "B wins" in ``(..., 3)`` labels, logits or probabilities."""
-    return values[..., list(SWAP)]
+    """Exchange "A wins" and "B wins" in ``(..., 3)`` labels, logits or probabilities.
+
+    Where the last axis has two classes, there is no tie.
+    """
+    return values[..., list(SWAP)[: values.shape[-1]]]
 
 
 def stack_orders(values: NDArray[Scalar], orders: int = 2) -> NDArray[Scalar]:

@@ -275,19 +275,34 @@ def review(run: Path, quiet: bool, as_json: bool, **options: Any) -> None:
     type=path_type,
     help="Read --test as the [test] of this config or run says: columns, format, loader.",
 )
+@click.option(
+    "--ties/--no-ties",
+    default=None,
+    help="Whether the task has ties; else the form that the file has is taken.",
+)
 @json_option
-def validate(submission: Path, test: Path, config: Path | None, as_json: bool) -> None:
+def validate(
+    submission: Path, test: Path, config: Path | None, ties: bool | None, as_json: bool
+) -> None:
     """Check any submission against its test file.
 
-    All ids once and no other, finite numbers within [0, 1], rows that sum to 1.
+    The header tells its form, which is printed: id with winner_model_a, winner_model_b,
+    winner_tie; the same without winner_tie, for a task without ties; or id with winner, which is
+    model_a, model_b or tie. All ids have to be there once and no other, with finite numbers within
+    [0, 1] and rows that sum to 1, or with a winner each.
     """
     from ensemble.submission.new_rows import reading_options
-    from ensemble.submission.write import validate_submission
+    from ensemble.submission.write import validate_file
 
     reading = None if config is None else reading_options(load(config))
-    rows = validate_submission(submission, test, reading)
-    message = {"submission": str(submission), "rows": rows, "valid": True}
-    click.echo(json.dumps(message) if as_json else f"{submission}: valid, {rows:,} rows")
+    found = validate_file(submission, test, ties=ties, reading_as=reading)
+    told = {"submission": str(submission), "rows": found.rows, "valid": True}
+    told |= {"columns": [*found.form.columns], "form": found.form.told}
+    if found.winners:
+        told["winners"] = found.winners
+    counts = ", ".join(f"{winner} {count:,}" for winner, count in found.winners.items())
+    text = f"{submission}: valid, {found.rows:,} rows of {found.form.told}"
+    click.echo(json.dumps(told) if as_json else f"{text}{f' ({counts})' if counts else ''}")
 
 
 @cli.command()

@@ -32,10 +32,12 @@ def summary(run: Path) -> dict[str, Any]:
         ],
         "candidates": [_scores(item) for item in candidates["candidates"]],
         "chosen": verdict["chosen"],
+        "metric": verdict.get("metric", "log_loss"),
         "sentence": verdict["sentence"],
         "left_out": verdict.get("left_out", []),
         "unproven": verdict.get("unproven", {"learners": [], "candidates": []}),
         "class_prior": candidates.get("class_prior"),
+        "class_prior_accuracy": candidates.get("class_prior_accuracy"),
         "doubts": candidates.get("doubts", []),
         "rows_scored": candidates["rows_scored"],
         "rows_missing": candidates["rows_missing"],
@@ -54,11 +56,15 @@ def show_summary(outcome: dict[str, Any]) -> None:
     kind = (
         "target battles; ? marks what is unproven" if unproven["learners"] else "held-out battles"
     )
-    table = Table(title=f"log loss on {outcome['rows_scored']:,} {kind}")
-    for heading, side in (("", "left"), ("log loss", "right"), ("95% interval", "right")):
-        table.add_column(heading, justify=side)  # type: ignore[arg-type]
+    by = " (by which candidates are compared)" if outcome["metric"] == "accuracy" else ""
+    table = Table(title=f"accuracy{by} and log loss on {outcome['rows_scored']:,} {kind}")
+    table.add_column("")
+    for heading in ("log loss, 95% interval", "accuracy, 95% interval"):
+        table.add_column(heading, justify="right")
     if outcome["class_prior"] is not None:
-        table.add_row("class prior", f"{outcome['class_prior']:.4f}", "")
+        accuracy = outcome["class_prior_accuracy"]
+        share = "" if accuracy is None else f"{accuracy:.4f}"
+        table.add_row("class prior", f"{outcome['class_prior']:.4f}", share)
         table.add_section()
     for item in outcome["learners"]:
         doubt = " ?" if item["name"] in unproven["learners"] else ""
@@ -66,7 +72,7 @@ def show_summary(outcome: dict[str, Any]) -> None:
     table.add_section()
     for item in outcome["candidates"]:
         mark = " ?" if item["name"] in unproven["candidates"] else ""
-        mark += "  <- chosen" if item["name"] == outcome["chosen"] else ""
+        mark += " <- chosen" if item["name"] == outcome["chosen"] else ""
         table.add_row(f"{item['name']}{mark}", *_cells(item))
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
@@ -121,11 +127,12 @@ def _overall_table(outcome: dict[str, Any]) -> Table:
     whole = outcome["overall"]
     table = _table(
         f"log loss on {outcome['rows']:,} battles that all have predicted",
-        ("", "log loss", f"minus {outcome['reference']}", ""),
+        ("", "accuracy", "log loss", f"minus {outcome['reference']}", ""),
     )
     for name, loss in whole["losses"].items():
         cells = _difference(whole, name) if name in whole["differences"] else ("", "")
-        table.add_row(escape(name), _with_ends(loss, "{:.4f}".format), *cells)
+        both = (outcome["accuracies"][name], loss)
+        table.add_row(escape(name), *(_with_ends(one, "{:.4f}".format) for one in both), *cells)
     return table
 
 
@@ -171,10 +178,17 @@ def _with_ends(found: dict[str, Any], write: Callable[[float], str]) -> str:
 
 
 def _scores(item: dict[str, Any]) -> dict[str, Any]:
-    return {key: item[key] for key in ("name", "log_loss", "low", "high")}
+    shown = ("name", "log_loss", "low", "high", "accuracy")
+    return {key: item[key] for key in shown if key in item}
 
 
 def _cells(item: dict[str, Any]) -> tuple[str, str]:
-    if item["low"] is None:
-        return f"{item['log_loss']:.4f}", "small sample"
-    return f"{item['log_loss']:.4f}", f"[{item['low']:.4f}, {item['high']:.4f}]".replace("[", "\\[")
+    loss = {"mean": item["log_loss"], "low": item["low"], "high": item["high"]}
+    accuracy = item.get("accuracy")
+    return _score(loss), "" if accuracy is None else _score(accuracy)
+
+
+def _score(found: dict[str, Any]) -> str:
+    if found["low"] is None:
+        return f"{found['mean']:.4f} small sample"
+    return _with_ends(found, "{:.4f}".format)

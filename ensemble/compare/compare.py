@@ -22,7 +22,8 @@ from ensemble.compare.slices import builtin_slices
 from ensemble.compare.text import sentences
 from ensemble.config.load import load_run_config
 from ensemble.errors import DataError
-from ensemble.evaluation.losses import row_log_loss
+from ensemble.evaluation.accuracy import accuracy_estimates
+from ensemble.evaluation.losses import row_errors, row_log_loss
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,6 +74,15 @@ def compare(run: Path, names: Sequence[str], by: Sequence[str] = ()) -> dict[str
         [row_log_loss(compared.eval_set.labels, one.probabilities) for one in candidates]
     )
     common = _common_rows(losses, candidates)
+    errors = np.column_stack(
+        [row_errors(compared.eval_set.labels, one.probabilities) for one in candidates]
+    )
+    accuracies = accuracy_estimates(
+        errors[common],
+        compared.eval_set.clusters[common],
+        resamples=config.stack.resamples,
+        seed=config.seed,
+    )
     found = measure(
         [one.name for one in candidates],
         losses[common],
@@ -86,6 +96,10 @@ def compare(run: Path, names: Sequence[str], by: Sequence[str] = ()) -> dict[str
         **_about_rows(compared, losses, common, candidates),
         **found,
         "plan_doubt": plan_doubt(read_split_summary(run)),
+        "accuracies": {
+            one.name: accuracy.to_json()
+            for one, accuracy in zip(candidates, accuracies, strict=True)
+        },
         "plan": compared.plan.fingerprint,
         "data": compared.data,
     }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-VERSION = 2
+VERSION = 3
 """Raise it when the same predictions come to give another comparison: one of before is none."""
 
 _LONGEST = 120

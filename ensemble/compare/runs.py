@@ -33,12 +33,15 @@ class ComparedRun:
         Key of its battles.
     eval_set
         The rows that scores are made on.
+    ties
+        Whether its task has ties.
     """
 
     run: Path
     plan: FoldPlan
     data: str
     eval_set: EvalSet
+    ties: bool = True
 
     @property
     def store(self) -> FoldStore:
@@ -47,7 +50,7 @@ class ComparedRun:
 
     def store_of(self, run: Path) -> FoldStore:
         """Give the folds of a run that has this plan and these battles."""
-        return FoldStore(run, self.plan.fingerprint, self.data, self.plan.n_splits)
+        return FoldStore(run, self.plan.fingerprint, self.data, self.plan.n_splits, self.ties)
 
 
 def read_compared(run: Path) -> ComparedRun:
@@ -60,7 +63,7 @@ def read_compared(run: Path) -> ComparedRun:
     """
     battles, data = read_battles(run)
     plan = read_split(run)
-    return ComparedRun(run, plan, data, EvalSet.of(battles, plan))
+    return ComparedRun(run, plan, data, EvalSet.of(battles, plan), read_summary(run).ties)
 
 
 def check_same_rows(compared: ComparedRun, other: Path) -> None:
@@ -91,7 +94,9 @@ def _data_differences(own: BattlesRecord, other: BattlesRecord) -> list[str]:
     """Say how two sets of battles differ, source by source."""
     mine = {source.name: source for source in own.sources}
     theirs = {source.name: source for source in other.sources}
-    found = [f"source {name} is in one of them alone" for name in sorted({*mine} ^ {*theirs})]
+    ties = ("with ties", "without ties")
+    found = [] if own.ties == other.ties else [f"the task is {ties[own.ties]} there, not here"]
+    found += [f"source {name} is in one of them alone" for name in sorted({*mine} ^ {*theirs})]
     for name in sorted({*mine} & {*theirs}):
         found += [
             f"{key} of source {name} is {there} there and {here} here"

@@ -13,6 +13,7 @@ from ensemble.config.settings import (
     Reading,
     Source,
     Stack,
+    Task,
 )
 from ensemble.errors import nearest
 from ensemble.redact import is_secret_name, masked
@@ -68,6 +69,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     tables: dict[str, type[BaseModel]] = {
         "sources": Source,
         "test": Reading,
+        "task": Task,
         "folds": Folds,
         "stack": Stack,
         "predict": Predict,

@@ -33,6 +33,9 @@ LEARNER_KEYS = ("name", "plugin", "seeds", "time_limit")
 OBSERVER_KEYS = ("plugin",)
 """Keys of ``[[observers]]`` that are no parameters of the plugin."""
 
+Metric = Literal["log_loss", "accuracy"]
+"""What candidates are chosen by."""
+
 Seconds = Annotated[float, Field(gt=0, le=1e9)]
 """A time limit."""
 
@@ -101,6 +104,18 @@ class Source(Reading):
             self.logit_adjustment,
             tuple(self.pseudo_labelers),
         )
+
+
+class Task(_Table):
+    """The ``[task]`` table: what is predicted, what it is chosen by, and what is handed in.
+
+    Without ties there are two classes. A tie in a label of the target is then an error; in other
+    sources it counts half for either side.
+    """
+
+    ties: bool = True
+    metric: Metric = "log_loss"
+    submission: Literal["probabilities", "winner"] = "probabilities"
 
 
 class Folds(_Table):
@@ -209,6 +224,7 @@ class Config(_Table):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
     sources: Annotated[list[Source], Field(min_length=1)]
     test: Reading | None = None
+    task: Task = Task()
     folds: Folds = Folds()
     learners: list[Learner] = []
     stack: Stack = Stack()

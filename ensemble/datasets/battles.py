@@ -28,6 +28,7 @@ from ensemble.datasets.tables import (
     planted_table,
     truth_table,
 )
+from ensemble.evaluation.ties import renormalized
 from ensemble.plugin.base import LEARNER_COLUMNS
 from ensemble.storage.atomic import atomic_path
 
@@ -78,7 +79,12 @@ class GeneratedBattles:
 
 
 def make_battles(
-    *, target_rows: int = 2000, external_rows: int = 1500, test_rows: int = 500, seed: int = 0
+    *,
+    target_rows: int = 2000,
+    external_rows: int = 1500,
+    test_rows: int = 500,
+    seed: int = 0,
+    ties: bool = True,
 ) -> GeneratedBattles:
     """Draw battles from the one generated world.
 
@@ -89,6 +95,9 @@ def make_battles(
         shorter one.
     seed
         At least 0. Ids of different seeds never meet, so their tables can be joined together.
+    ties
+        Whether people may find two answers equal. If not, what they would give to a tie goes to the
+        sides in proportion: the same battles for a task without ties.
 
     Raises
     ------
@@ -103,7 +112,7 @@ def make_battles(
     test = draw_source("test", test_rows, seed, (target,), planted)
     external = draw_source("external", external_rows, seed, (target, test), planted)
     rows = {"target": target, "external": external, "test": test}
-    truth = pl.concat([_truth(rows[source], source, seed) for source in SOURCES])
+    truth = pl.concat([_truth(rows[source], source, seed, ties=ties) for source in SOURCES])
     return GeneratedBattles(
         target=labeled_table(target, truth),
         external=labeled_table(external, truth),
@@ -139,9 +148,11 @@ def best_log_loss(truth: pl.DataFrame) -> float:
     return float(-(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=1).mean())
 
 
-def _truth(rows: Sequence[Row], source: str, seed: int) -> pl.DataFrame:
+def _truth(rows: Sequence[Row], source: str, seed: int, *, ties: bool) -> pl.DataFrame:
     """Give the true distribution of each row and a label drawn from it."""
     p = distributions([_judge(source, row) for row in rows])
+    if not ties:
+        p = renormalized(p)
     return truth_table(rows, source, p, draw_labels(p, [seed, SOURCES.index(source)]))
 
 

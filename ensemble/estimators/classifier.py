@@ -43,8 +43,9 @@ class BattleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     ``X`` is a table of battles, Polars or pandas: ``prompt``, ``response_a``, ``response_b``, and
     best an ``id``; the columns ``role`` and ``cluster`` say what ``fit`` is not given. ``y`` holds
-    names of ``CLASSES`` or their numbers 0, 1, 2; shares ``(n, 3)`` where labels are soft. A class
-    that ``y`` lacks is left out of ``classes_`` and of all probabilities. See `docs/sklearn.md`.
+    names of ``CLASSES`` or their numbers 0, 1, 2; shares ``(n, 3)`` where labels are soft, or
+    ``(n, 2)`` where there are no ties. A class that ``y`` lacks is left out of ``classes_`` and of
+    all probabilities: without ties there are two. See `docs/sklearn.md`.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ import numpy as np
 
 from ensemble.battles.labels import TOLERANCE
 from ensemble.errors import DataError
+from ensemble.evaluation.ties import with_no_tie
 from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.base import FloatArray, IntArray
 
-_HINT = f"give names ({', '.join(CLASSES)}), their numbers 0, 1, 2, or an array of shares (n, 3)"
+_HINT = (
+    f"give names ({', '.join(CLASSES)}), their numbers 0, 1, 2, or an array of shares (n, 3), or "
+    "(n, 2) where there are no ties"
+)
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,8 @@ class ReadLabels:
     labels
         ``(n, 3)`` distributions in ``CLASSES`` order.
     classes
-        ``(k,)`` the classes that occur, as ``y`` spells them, sorted; all three where ``y`` holds
-        shares.
+        ``(k,)`` the classes that occur, as ``y`` spells them, sorted; as many as ``y`` has columns
+        where it holds shares.
     numbers
         ``(k,)`` the place of each in ``CLASSES``.
     """
@@ -45,7 +49,8 @@ def read_labels(y: Any, rows: int) -> ReadLabels:
     Parameters
     ----------
     y
-        ``(n,)`` names or numbers, ``(n, 3)`` shares, or a table whose columns are ``CLASSES``.
+        ``(n,)`` names or numbers, ``(n, 3)`` shares, ``(n, 2)`` shares of A and B where there are
+        no ties, or a table whose columns are ``CLASSES``.
     rows
         How many there have to be.
 
@@ -60,7 +65,8 @@ def read_labels(y: Any, rows: int) -> ReadLabels:
     if len(values) != rows:
         raise DataError(f"y has {len(values)} rows, and X has {rows}")
     if values.ndim == 2:
-        return ReadLabels(_shares(values), np.array(CLASSES), np.arange(3))
+        k = values.shape[1]
+        return ReadLabels(_shares(values), np.array(CLASSES[:k]), np.arange(k))
     classes, inverse = _classes(values)
     numbers = np.array([_number(one) for one in classes], dtype=np.int64)
     return ReadLabels(np.eye(3)[numbers[inverse]], classes, numbers)
@@ -95,6 +101,8 @@ def _number(value: Any) -> int:
 
 def _shares(values: NDArray[Any]) -> FloatArray:
     shares: FloatArray = values.astype(np.float64)
+    if shares.shape[1:] == (2,):
+        shares = with_no_tie(shares)
     is_label = shares.shape[1:] == (3,) and bool((shares >= 0).all())
     if not is_label or not (np.abs(shares.sum(axis=1) - 1) <= TOLERANCE).all():
         raise DataError("the rows of y are no distributions over three classes", hint=_HINT)

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from numpy.typing import ArrayLike
 
+    from ensemble.config.settings import Metric
     from ensemble.plugin.base import FloatArray, IntArray
 
 SMALLEST_PROBABILITY = 1e-15
@@ -54,7 +57,41 @@ def row_log_loss(labels: FloatArray, probabilities: FloatArray) -> FloatArray:
     return np.asarray(-over_classes(np.add, labels * logarithms)[..., 0], dtype=np.float64)
 
 
-def class_prior_losses(labels: FloatArray, folds: IntArray) -> FloatArray:
+def row_errors(labels: FloatArray, probabilities: FloatArray) -> FloatArray:
+    """Score each row by what its label has beside the likeliest class: 1 minus its accuracy.
+
+    Of classes that are equally likely the first in ``CLASSES`` order counts, as in a submission of
+    winners. A soft label counts by its share.
+
+    Parameters
+    ----------
+    labels
+        ``(..., 3)`` distributions over ``CLASSES``.
+    probabilities
+        ``(..., 3)``; NaN where no fold has predicted the row.
+
+    Returns
+    -------
+    FloatArray
+        ``(...,)`` float64 in [0, 1]; NaN where a probability is NaN.
+    """
+    labels, probabilities = np.broadcast_arrays(labels, probabilities)
+    likeliest = probabilities.argmax(axis=-1)[..., None]
+    met = np.take_along_axis(labels, likeliest, axis=-1)[..., 0]
+    total = labels.sum(axis=-1)
+    return np.where(np.isnan(probabilities).any(axis=-1), np.nan, total - met)
+
+
+METRICS: Mapping[Metric, Callable[[FloatArray, FloatArray], FloatArray]] = {
+    "log_loss": row_log_loss,
+    "accuracy": row_errors,
+}
+"""What each row of labels and probabilities ``(n, 3)`` adds to a metric, the lower the better."""
+
+
+def class_prior_losses(
+    labels: FloatArray, folds: IntArray, metric: Metric = "log_loss"
+) -> FloatArray:
     """Score, on each fold, the label shares of the other folds.
 
     Parameters
@@ -63,16 +100,18 @@ def class_prior_losses(labels: FloatArray, folds: IntArray) -> FloatArray:
         ``(n, 3)`` distributions.
     folds
         ``(n,)``.
+    metric
+        What is scored.
 
     Returns
     -------
     FloatArray
-        ``(n,)`` log loss of each row; NaN where there is one fold.
+        ``(n,)`` log loss or error of each row; NaN where there is one fold.
     """
     losses = np.full(len(labels), np.nan)
     for fold in np.unique(folds):
         held_out = folds == fold
         if not held_out.all():
             shares = labels[~held_out].mean(axis=0)
-            losses[held_out] = row_log_loss(labels[held_out], shares)
+            losses[held_out] = METRICS[metric](labels[held_out], shares)
     return losses

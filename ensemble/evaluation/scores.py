@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ensemble.evaluation.accuracy import as_accuracy
 from ensemble.evaluation.bootstrap import bootstrap_means, effective_clusters
-from ensemble.evaluation.intervals import MIN_CLUSTERS, expanded_interval
+from ensemble.evaluation.intervals import MIN_CLUSTERS, Estimate, expanded_interval
 from ensemble.evaluation.losses import class_prior_losses
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ensemble.config.settings import Metric
     from ensemble.plugin.base import FloatArray, IntArray
 
     BoolArray = NDArray[np.bool_]
@@ -55,6 +57,16 @@ def scores(losses: FloatArray, clusters: IntArray) -> list[Score]:
     return result
 
 
+def accuracies(errors: FloatArray, clusters: IntArray) -> list[Estimate]:
+    """Give the accuracy of each column of errors ``(n, m)``, as ``scores`` does; NaN of no row."""
+    return [_accuracy(score) for score in scores(errors, clusters)]
+
+
+def _accuracy(error: Score) -> Estimate:
+    low, high = (None if np.isnan(x) else float(x) for x in (error.low, error.high))
+    return as_accuracy(Estimate(error.log_loss, low, high))
+
+
 def _intervals(losses: FloatArray, clusters: IntArray) -> list[tuple[float, float]]:
     """Give each column's interval; NaN where the clusters are too few for one."""
     effective = effective_clusters(clusters)
@@ -73,6 +85,6 @@ def _same_rows(measured: BoolArray) -> list[tuple[list[int], IntArray]]:
     return [(columns, rows) for columns, rows in indexed if len(rows)]
 
 
-def class_prior_loss(labels: FloatArray, folds: IntArray) -> float:
+def class_prior_loss(labels: FloatArray, folds: IntArray, metric: Metric = "log_loss") -> float:
     """Score, on each fold, the label shares of the other folds; NaN where there is one fold."""
-    return float(class_prior_losses(labels, folds).mean()) if len(labels) else float("nan")
+    return float(class_prior_losses(labels, folds, metric).mean()) if len(labels) else float("nan")

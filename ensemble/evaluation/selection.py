@@ -9,11 +9,12 @@ from scipy import special
 
 from ensemble.evaluation.bootstrap import bootstrap_draws, effective_clusters
 from ensemble.evaluation.intervals import LEVEL, MIN_CLUSTERS, interval
-from ensemble.evaluation.losses import row_log_loss
+from ensemble.evaluation.losses import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ensemble.config.settings import Metric
     from ensemble.evaluation.intervals import Estimate
     from ensemble.plugin.base import FloatArray, IntArray
 
@@ -106,7 +107,7 @@ def correct_for_choice(
     Parameters
     ----------
     losses
-        ``(n, m)`` finite log loss of each row under each of ``m`` tries.
+        ``(n, m)`` finite log loss, or error, of each row under each of ``m`` tries.
     clusters
         ``(n,)``.
     resamples, seed, level
@@ -157,8 +158,9 @@ def stratification_optimism(
     sources: Sequence[str] | None = None,
     *,
     seed: int = 0,
+    metric: Metric = "log_loss",
 ) -> Stratified:
-    """Give how much the folds' equal class shares flatter a log loss.
+    """Give how much the folds' equal class shares flatter a log loss, or an accuracy.
 
     Folds with equal class shares make the shares of the training rows fit the held-out rows better
     than those of new battles. The log loss of the training shares is computed on the folds as they
@@ -177,6 +179,8 @@ def stratification_optimism(
         ``(n,)`` source of each row; None where all are of one.
     seed
         Of the random deals.
+    metric
+        What is flattered.
     """
     number = np.unique(clusters, return_inverse=True)[1]
     fold = np.unique(folds, return_inverse=True)[1]
@@ -189,8 +193,8 @@ def stratification_optimism(
     totals = np.stack(columns, axis=-1).reshape(*shape, 3).astype(np.float64)
     own = fold[first]
     generator = np.random.default_rng(seed)
-    dealt = [_losses_of_shares(totals, generator.permutation(own)) for _ in range(_DEALS)]
-    flattered = np.mean(dealt, axis=0) - _losses_of_shares(totals, own)
+    dealt = [_losses_of_shares(totals, generator.permutation(own), metric) for _ in range(_DEALS)]
+    flattered = np.mean(dealt, axis=0) - _losses_of_shares(totals, own, metric)
     optimism, by_source = np.maximum(flattered, 0.0).tolist()
     return Stratified(optimism, by_source if shape[1] > 1 else optimism)
 
@@ -199,7 +203,7 @@ def _numbers(values: Sequence[str]) -> IntArray:
     return np.asarray(np.unique(np.asarray(values), return_inverse=True)[1], dtype=np.int64)
 
 
-def _losses_of_shares(totals: FloatArray, folds: IntArray) -> FloatArray:
+def _losses_of_shares(totals: FloatArray, folds: IntArray, metric: Metric) -> FloatArray:
     """Score each fold with the label shares of the others: all shares, and those of each source.
 
     ``totals`` are ``(n_clusters, n_sources, 3)``.
@@ -213,7 +217,7 @@ def _losses_of_shares(totals: FloatArray, folds: IntArray) -> FloatArray:
     whole = sums.sum(axis=1, keepdims=True)
     return np.array(
         [
-            row_log_loss(held_out, predicted).sum() / sums.sum()
+            METRICS[metric](held_out, predicted).sum() / sums.sum()
             for held_out, predicted in ((whole, shares), (sums, known))
         ]
     )

@@ -17,7 +17,7 @@ from ensemble.failure import Failure
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.dependencies import fitted_before
 from ensemble.oof.fold_key import fold_key
-from ensemble.oof.store import is_complete, read_logits
+from ensemble.oof.store import is_complete
 from ensemble.oof.worker_process import label_of
 from ensemble.oof.workers import Outcome
 from ensemble.oof.workspace import open_workspace
@@ -25,13 +25,11 @@ from ensemble.plugin.faults import failure_of, plugin_errors
 from ensemble.plugin.observers import observe
 from ensemble.plugin.time_limit import can_limit, time_limit
 from ensemble.run_dir.failure_record import write_failure
-from ensemble.run_dir.layout import OOF
 from ensemble.run_dir.reporter import traceback_of
 from ensemble.run_dir.stack_files import peek_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
@@ -168,7 +166,7 @@ class Attempt:
                 "fold": None if held_out.is_refit else held_out.folds[0],
                 "directory": directory,
                 "seconds": seconds,
-                "score": None if held_out.is_refit else self._score(directory, held_out.folds[0]),
+                "score": None if held_out.is_refit else self._score(spec.name, held_out.folds[0]),
                 "parameters": spec.all_parameters(),
             },
         )
@@ -179,11 +177,11 @@ class Attempt:
         missing, due = rows.get("missing", 0), rows["held_out"]
         return f"; {missing:,} of {due:,} rows have no prediction" if missing else ""
 
-    def _score(self, directory: Path, fold: int) -> float | None:
+    def _score(self, learner: str, fold: int) -> float | None:
         """Log loss on the rows of the held-out fold that are predicted; None where none is."""
         target = self._workspace.eval_set
         rows = target.folds == fold
-        logits = read_logits(directory / OOF, target.ids.filter(rows))
-        known = np.isfinite(logits).all(axis=1)
+        logits = self._workspace.store.predicted(learner, fold, target.ids.filter(rows))
+        known = ~np.isnan(logits).any(axis=1)
         losses = row_log_loss(target.labels[rows][known], softmax(logits[known]))
         return float(losses.mean()) if known.any() else None

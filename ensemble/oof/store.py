@@ -18,6 +18,7 @@ from ensemble.battles.held_out import HeldOut, fold_pairs
 from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
 from ensemble.config.plugin_files import short_name
 from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.evaluation.ties import leave_out_tie
 from ensemble.oof.fold_key import fold_name
 from ensemble.oof.models import load_model
 from ensemble.plugin.code import as_known, told_difference
@@ -75,12 +76,15 @@ class FoldStore:
         Key of the prepared battles.
     n_splits
         Number of folds.
+    ties
+        Whether the task has ties. If not, the tie's logit is left out of all that is read here.
     """
 
     run: Path
     plan: str
     data: str
     n_splits: int
+    ties: bool = True
 
     def directory(self, learner: str, fold: FoldLike) -> Path:
         """Give the place of a learner's fold or pair, or of its refit (``fold`` None)."""
@@ -167,7 +171,13 @@ class FoldStore:
             a row that the plan holds out in another fold, which its model may have been fitted on.
         """
         self.read(learner, fold)
-        return read_held_out(self.directory(learner, fold) / OOF, fold, eval_set)
+        logits = read_held_out(self.directory(learner, fold) / OOF, fold, eval_set)
+        return leave_out_tie(logits, ties=self.ties)
+
+    def predicted(self, learner: str, fold: FoldLike, ids: pl.Series) -> LogitArray:
+        """Read what a fold or pair predicted of some rows: ``(len(ids), 3)``, NaN where nothing."""
+        logits = read_logits(self.directory(learner, fold) / OOF, ids)
+        return leave_out_tie(logits, ties=self.ties)
 
     def fitted_folds(self, learner: str) -> list[int]:
         """List the folds of a learner that have been fitted."""
@@ -220,7 +230,7 @@ class FoldStore:
         for pair in fold_pairs(self.n_splits):
             self.read(learner, pair)
             path = self.directory(learner, pair) / OOF
-            part = read_logits(path, eval_set.ids)
+            part = self.predicted(learner, pair, eval_set.ids)
             if not np.array_equal(~np.isnan(part).any(axis=1), np.isin(folds, pair.folds)):
                 raise ArtifactError("it does not predict the rows of its folds", where=str(path))
             for outer, other in (pair.folds, pair.folds[::-1]):
@@ -249,7 +259,7 @@ class FoldStore:
             for seed in range(seeds):
                 path = self.directory(learner, fold) / OOF_SEEDS
                 logits[seed, held_out] = read_logits(path, eval_set.ids, seed=seed)[held_out]
-        return logits
+        return leave_out_tie(logits, ties=self.ties)
 
     def test_logits(self, learner: str, models: str, ids: pl.Series) -> LogitArray:
         """Give a learner's test logits, ``(len(ids), 3)``, by id.
@@ -277,7 +287,8 @@ class FoldStore:
             if np.isnan(logits).any():
                 raise ArtifactError("test rows are missing", where=str(path))
             total += logits
-        return (total / len(folds)).astype(np.float32)
+        mean: LogitArray = (total / len(folds)).astype(np.float32)
+        return leave_out_tie(mean, ties=self.ties)
 
     def folds(self, models: str) -> list[int | None]:
         """Say which fitted models stand behind ``"folds"`` or ``"refit"``."""

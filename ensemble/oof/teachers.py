@@ -15,6 +15,7 @@ from scipy.special import softmax
 
 from ensemble.battles.schema import LABEL_COLUMNS, learner_view
 from ensemble.errors import ArtifactError
+from ensemble.evaluation.ties import leave_out_tie
 from ensemble.oof.calls import predict_validated
 from ensemble.oof.dependencies import labelers
 from ensemble.oof.store import is_complete, prediction_frame, read_logits
@@ -67,7 +68,8 @@ class SoftLabels:
     def label(self) -> Workspace:
         """Give a workspace in which the fold's rows of role ``pseudo`` have labels.
 
-        They are the mean probabilities of the learners that the source names. Rows of that role
+        They are the mean probabilities of the learners that the source names, over A and B alone
+        where the task has no ties. Rows of that role
         that the fold may not learn from have none.
         """
         named = labelers(self.spec, self.workspace.uses)
@@ -85,7 +87,9 @@ class SoftLabels:
     def _labels(self, source: str, named: list[LearnerSpec], battles: pl.DataFrame) -> pl.DataFrame:
         place = self.kept / "labels" / source
         said = [self._ask(each, battles, place).astype(np.float64) for each in named]
-        labels = np.mean([softmax(logits, axis=1) for logits in said], axis=0)
+        ties = self.workspace.ties
+        shares = [softmax(leave_out_tie(logits, ties=ties), axis=1) for logits in said]
+        labels = np.mean(shares, axis=0)
         columns = {name: labels[:, i] for i, name in enumerate(LABEL_COLUMNS)}
         return pl.DataFrame({"id": battles["id"], **columns})
 

@@ -58,6 +58,8 @@ class Workspace:
     corrections
         ``CORRECTION_SCHEMA``: labels that training takes in place of others; None where there are
         none.
+    ties
+        Whether the task has ties.
     """
 
     run: Path
@@ -69,6 +71,7 @@ class Workspace:
     execution: Execution
     cache: Path | None = None
     corrections: pl.DataFrame | None = None
+    ties: bool = True
 
     def __post_init__(self) -> None:
         # The plan's masks select battles by position; this is what makes that sound.
@@ -97,7 +100,8 @@ class Workspace:
     @property
     def store(self) -> FoldStore:
         """The folds of this run's learners."""
-        return FoldStore(self.run, self.plan.fingerprint, self.data_key, self.plan.n_splits)
+        plan = self.plan
+        return FoldStore(self.run, plan.fingerprint, self.data_key, plan.n_splits, self.ties)
 
     def shared_key(self) -> dict[str, Any]:
         """Parts of the key that every learner of the run shares."""
@@ -213,6 +217,7 @@ def _read_workspace(config: Config, run: Path) -> Workspace:
         seed=config.seed,
         execution=config.execution,
         corrections=read_stored_corrections(run),
+        ties=config.task.ties,
     )
 
 

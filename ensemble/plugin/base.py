@@ -6,7 +6,7 @@ Nothing heavy is imported here, so that a plugin module costs nothing until its 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
@@ -317,6 +317,9 @@ class MetaFeatures:
         ``(n_features,)`` index of the column that takes each one's place when sides are exchanged.
     feature_sign
         ``(n_features,)`` 1 or -1, as in ``Feature.sign``.
+    ties
+        Whether the task has ties. If not, a row's logits are half the difference of A and B, its
+        negative, and 0; and of what a meta-learner predicts, the tie's share is left out.
     """
 
     logits: LogitArray
@@ -325,30 +328,21 @@ class MetaFeatures:
     feature_names: tuple[str, ...]
     feature_swap: IntArray
     feature_sign: LogitArray
+    ties: bool = True
 
     def __len__(self) -> int:
         return int(self.logits.shape[0])
 
     def take(self, rows: IntArray | NDArray[np.bool_]) -> MetaFeatures:
         """Keep some rows, by index or mask."""
-        return MetaFeatures(
-            self.logits[rows],
-            self.learners,
-            self.features[rows],
-            self.feature_names,
-            self.feature_swap,
-            self.feature_sign,
-        )
+        return replace(self, logits=self.logits[rows], features=self.features[rows])
 
     def swapped(self) -> MetaFeatures:
         """Exchange sides A and B in every row."""
-        return MetaFeatures(
-            self.logits[:, :, list(SWAP)],
-            self.learners,
-            self.features[:, self.feature_swap] * self.feature_sign,
-            self.feature_names,
-            self.feature_swap,
-            self.feature_sign,
+        return replace(
+            self,
+            logits=self.logits[:, :, list(SWAP)],
+            features=self.features[:, self.feature_swap] * self.feature_sign,
         )
 
 

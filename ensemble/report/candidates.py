@@ -96,6 +96,7 @@ def _contender(
     return ScoredCandidate(
         name=name,
         score=_score(source, rows),
+        accuracy=source.accuracy if source else None,
         gain=judged.gain_over_best_simple if judged else None,
         chosen=verdict is not None and verdict.chosen == name,
         best_simple=verdict is not None and verdict.best_simple == name,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from ensemble.audit.audit import read_audit
+from ensemble.battles.labels import WINNER_COLUMN
 from ensemble.battles.prepare import read_battles
 from ensemble.battles.split import read_split
 from ensemble.errors import ArtifactError, DataError
 from ensemble.evaluation.losses import class_prior_losses
 from ensemble.evaluation.scores import class_prior_loss
-from ensemble.plugin.base import CLASSES
 from ensemble.report import tables
 from ensemble.report.candidates import collect_candidates, find_fault
 from ensemble.report.comparisons import collect_comparisons
@@ -44,6 +44,7 @@ from ensemble.run_dir.record import HINT
 from ensemble.run_dir.review_record import ReviewRecord
 from ensemble.run_dir.stack_records import Candidates, Verdict
 from ensemble.run_dir.truth_record import Truth
+from ensemble.submission.forms import WINNERS, form_of
 from ensemble.submission.holdout import read_holdout
 from ensemble.submission.record import submission_fault
 from ensemble.submission.write import read_submission
@@ -51,6 +52,7 @@ from ensemble.submission.write import read_submission
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ensemble.config.settings import Metric
     from ensemble.failure import Failure
     from ensemble.oof.eval_set import EvalSet
     from ensemble.report.tables import Predictions
@@ -75,7 +77,8 @@ def collect(run: Path) -> Report:
     target = tables.read_target(run)
     asked = Asked.of(run, config, basis)
     names = config.learners if config else None
-    predictions, left_out = read_learners(run, names, target, basis, asked)
+    ties = sources is None or sources.ties
+    predictions, left_out = read_learners(run, names, target, basis, asked, ties=ties)
     comparisons, stale = collect_comparisons(run, plan, sources)
     studies, outdated = collect_studies(run, plan, sources)
     damaged: dict[str, str] = {}
@@ -89,14 +92,15 @@ def collect(run: Path) -> Report:
         target_rows=None if target is None else len(target.rows),
         target_clusters=None if target is None else len(np.unique(target.clusters)),
         target_shares=None if target is None or not len(target.rows) else target.shares,
-        class_prior=_class_prior(target, stacked),
-        learners=score_learners(predictions, target, plan, candidates),
+        class_prior=_class_prior(target, stacked, "log_loss"),
+        class_prior_accuracy=_prior_accuracy(target, stacked),
+        learners=score_learners(predictions, target, plan, candidates, ties=ties),
         agreement=compare_learners(predictions),
         scored_candidates=collect_candidates(candidates, verdict),
         candidates=candidates,
         verdict=verdict,
         stack_fault=fault,
-        selected=collect_selected(run, target, stacked, predictions),
+        selected=collect_selected(run, target, stacked, predictions, ties=ties),
         truth=_unless_damaged(TRUTH, lambda: Truth.read_whole(run / TRUTH), damaged),
         failures=_failures(run, names),
         audit=read_audit(run),
@@ -168,9 +172,16 @@ def _read_submission(run: Path, asked: Asked) -> Submission | None:
     path = run / SUBMISSION
     if not path.exists():
         return None
-    predicted = read_submission(path).select(CLASSES).to_numpy()
-    shares = tuple(predicted.mean(axis=0).tolist()) if len(predicted) else None
-    return Submission(len(predicted), shares)
+    predicted = read_submission(path)
+    form = form_of(predicted.columns)
+    if not len(predicted):
+        return Submission(0, None, form.is_winner)
+    if form.is_winner:
+        named = predicted[WINNER_COLUMN].to_list()
+        shares = tuple(named.count(winner) / len(named) for winner in WINNERS)
+        return Submission(len(predicted), shares, is_winner=True)
+    means = predicted.select(form.columns[1:]).to_numpy().mean(axis=0)
+    return Submission(len(predicted), tuple(means.tolist()))
 
 
 def _check_tables(run: Path) -> None:
@@ -193,11 +204,18 @@ def _refuse_damaged(read: Callable[[], object]) -> None:
         raise ArtifactError(f"a record of the run lacks {error}", hint=HINT) from error
 
 
-def _class_prior(target: EvalSet | None, stacked: Predictions | None) -> float | None:
+def _prior_accuracy(target: EvalSet | None, stacked: Predictions | None) -> float | None:
+    error = _class_prior(target, stacked, "accuracy")
+    return None if error is None else 1.0 - error
+
+
+def _class_prior(
+    target: EvalSet | None, stacked: Predictions | None, metric: Metric
+) -> float | None:
     """Score the class prior, on the rows of the chosen candidate where there is one."""
     if target is None:
         return None
     rows = np.ones(len(target.rows), bool) if stacked is None else np.isfinite(stacked.losses)
     if len(np.unique(target.folds[rows])) < 2:  # one block of time is scored, against the others
-        return float(class_prior_losses(target.labels, target.folds)[rows].mean())
-    return class_prior_loss(target.labels[rows], target.folds[rows])
+        return float(class_prior_losses(target.labels, target.folds, metric)[rows].mean())
+    return class_prior_loss(target.labels[rows], target.folds[rows], metric)

@@ -11,6 +11,7 @@ from ensemble.stacking.doubt import doubt_sentence, doubted_candidates
 if TYPE_CHECKING:
     from ensemble.audit.result import Audit
     from ensemble.evaluation.calibration import Reliability
+    from ensemble.evaluation.intervals import Estimate
     from ensemble.evaluation.scores import Score
     from ensemble.failure import Failure
     from ensemble.plugin.base import FloatArray
@@ -34,11 +35,15 @@ class Submission:
     rows
         How many rows the file has.
     shares
-        Mean predicted probability of each class, in ``CLASSES`` order; None for an empty file.
+        Mean predicted probability of each class of the task, in ``CLASSES`` order, or how often it
+        is the winner; None for an empty file.
+    is_winner
+        Whether the file names winners.
     """
 
     rows: int
     shares: tuple[float, ...] | None
+    is_winner: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,10 +84,10 @@ class Learner:
         Folds with complete predictions, and how many the plan has.
     rows_predicted, rows_missing
         Target rows with and without an out-of-fold prediction.
-    overall
-        Log loss on all predicted target rows.
+    overall, accuracy
+        Log loss and accuracy on all predicted target rows.
     per_fold, per_source
-        The same on their parts.
+        Log loss on their parts.
     reliability
         One curve a class; empty where nothing is predicted.
     fit_seconds, predict_seconds
@@ -108,6 +113,7 @@ class Learner:
     rows_predicted: int
     rows_missing: int
     overall: Score
+    accuracy: Estimate
     per_fold: dict[int, Score]
     per_source: dict[str, Score]
     reliability: tuple[Reliability, ...]
@@ -130,8 +136,10 @@ class ScoredCandidate:
         As in the config.
     score
         Log loss from nested cross-validation.
+    accuracy
+        The same; None where it is not measured.
     gain
-        Log loss of the best simple candidate minus its own.
+        Log loss of the best simple candidate minus its own; by accuracy, its own minus the other.
     chosen, best_simple
         Whether it is the one used, and the one that others are measured against.
     seconds
@@ -144,6 +152,7 @@ class ScoredCandidate:
 
     name: str
     score: Score
+    accuracy: Interval | None
     gain: Interval | None
     chosen: bool
     best_simple: bool
@@ -190,6 +199,7 @@ class Report:
     target_clusters: int | None
     target_shares: tuple[float, ...] | None
     class_prior: float | None
+    class_prior_accuracy: float | None
     learners: tuple[Learner, ...]
     agreement: Agreement | None
     scored_candidates: tuple[ScoredCandidate, ...]
@@ -219,6 +229,16 @@ class Report:
     def plan_told(self) -> list[str]:
         """What there is to say of the plan beyond its folds."""
         return told_of(self.plan) if self.plan else []
+
+    @property
+    def ties(self) -> bool:
+        """Whether the task has ties."""
+        return self.sources is None or self.sources.ties
+
+    @property
+    def metric(self) -> str:
+        """What candidates are chosen by."""
+        return self.verdict.metric if self.verdict else "log_loss"
 
     @property
     def unproven(self) -> list[str]:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ensemble.evaluation.ties import TIE as TIE_PLACE
+from ensemble.evaluation.ties import number_of_classes
 from ensemble.report.rows import HEADING, MARK, WIDTH, height_of, row_axes, write_name
 from ensemble.report.svg import GRID, INK, MUTED, PLAIN, SIDE_A, SIDE_B, TIE, Drawing
 from ensemble.report.text import MINUS, shorten, visible
@@ -34,31 +36,33 @@ _ROOM_FOR_NUMBER = 0.1
 def label_bars(sources: Sequence[LabelShares], *, name: str) -> Drawing:
     """Draw one bar a source, divided by its label shares."""
     shown = [s for s in sources if s.shares is not None]
+    ties = any(s.shares[TIE_PLACE] > 0 for s in shown if s.shares is not None)
+    names = CLASS_NAMES[: number_of_classes(ties=ties)]
 
     def paint(figure: Figure) -> None:
         notes = [f"{s.labeled:,} labeled" for s in shown]
         axes = row_axes(figure, len(shown), "share of labels", notes=notes, heading=HEADING)
         axes.set_xlim(0, 1)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
-        _class_legend(axes)
+        _class_legend(axes, names)
         for position, source in enumerate(shown):
             write_name(axes, position, f"{source.source} ({source.role})")
             _label_bar(axes, position + MARK, source.shares or ())
 
-    words = "; ".join(f"{s.source}: {_shares_in_words(s)}" for s in shown)
+    words = "; ".join(f"{s.source}: {_shares_in_words(s, names)}" for s in shown)
     height = height_of(len(shown), HEADING)
     return Drawing(paint, WIDTH, height, name, f"Label shares. {words}")
 
 
-def _class_legend(axes: Axes) -> None:
+def _class_legend(axes: Axes, names: Sequence[str]) -> None:
     places = ((0.0, "left"), (0.5, "center"), (1.0, "right"))
-    for (place, side), text, color in zip(places, CLASS_NAMES, CLASS_COLORS, strict=True):
+    for (place, side), text, color in zip(places, names, CLASS_COLORS, strict=False):
         words = f"\N{BLACK SQUARE} {text}"
         axes.text(place, -0.18, words, color=color, ha=side, fontweight="bold")
 
 
-def _shares_in_words(source: LabelShares) -> str:
-    shares = zip(CLASS_NAMES, source.shares or (), strict=False)
+def _shares_in_words(source: LabelShares, names: Sequence[str]) -> str:
+    shares = zip(names, source.shares or (), strict=False)
     return ", ".join(f"{name} {share:.1%}" for name, share in shares)
 
 

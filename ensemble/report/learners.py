@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ensemble.evaluation.calibration import correlations, reliability
-from ensemble.evaluation.scores import Score, scores
+from ensemble.evaluation.intervals import Estimate
+from ensemble.evaluation.scores import Score, accuracies, scores
+from ensemble.evaluation.ties import number_of_classes
 from ensemble.plugin.base import BaseLearner
 from ensemble.report import tables
 from ensemble.report.data import Agreement, Learner, SourceStats
@@ -31,7 +33,13 @@ if TYPE_CHECKING:
 
 
 def read_learners(
-    run: Path, configured: Sequence[str] | None, target: EvalSet | None, basis: RunKey, asked: Asked
+    run: Path,
+    configured: Sequence[str] | None,
+    target: EvalSet | None,
+    basis: RunKey,
+    asked: Asked,
+    *,
+    ties: bool,
 ) -> tuple[list[Predictions], list[str]]:
     """Read the learners of the config; others that lie in the run directory are named only."""
     names_there = (path.name for path in (run / LEARNERS).glob("*"))
@@ -42,7 +50,8 @@ def read_learners(
         return [], left_out
     predictions = []
     for name in names:
-        prediction, reasons = tables.read_learner(run / LEARNERS / name, target, basis, asked)
+        place = run / LEARNERS / name
+        prediction, reasons = tables.read_learner(place, target, basis, asked, ties=ties)
         predictions.append(prediction)
         left_out += reasons
     return predictions, left_out
@@ -53,6 +62,8 @@ def score_learners(
     target: EvalSet | None,
     plan: FoldsRecord | None,
     candidates: Candidates | None,
+    *,
+    ties: bool,
 ) -> tuple[Learner, ...]:
     """Score the learners on all rows, on each fold and on each source, in the config's order."""
     if target is None or not predictions:
@@ -60,6 +71,8 @@ def score_learners(
     losses = np.column_stack([p.losses for p in predictions])
     sources = target.rows["source"].to_numpy()
     overall = _recorded(predictions, scores(losses, target.clusters), candidates)
+    errors = np.column_stack([p.errors for p in predictions])
+    accurate = _recorded_accuracies(predictions, accuracies(errors, target.clusters), candidates)
     folds = {int(k): _part(losses, target, target.folds == k) for k in np.unique(target.folds)}
     parts = {name: _part(losses, target, sources == name) for name in target.sources}
     return tuple(
@@ -67,8 +80,9 @@ def score_learners(
             prediction,
             target,
             plan,
-            overall[i],
+            (overall[i], accurate[i]),
             ({k: s[i] for k, s in folds.items()}, {name: s[i] for name, s in parts.items()}),
+            ties=ties,
         )
         for i, prediction in enumerate(predictions)
     )
@@ -92,6 +106,19 @@ def _recorded(
     return result
 
 
+def _recorded_accuracies(
+    predictions: list[Predictions], own: list[Estimate], candidates: Candidates | None
+) -> list[Estimate]:
+    """Take the stack stage's accuracies likewise."""
+    known = {s.name: s.accuracy for s in candidates.learners} if candidates else {}
+    result = []
+    for prediction, found in zip(predictions, own, strict=True):
+        one = known.get(prediction.name)
+        agrees = one is not None and _agrees(one.mean, found.mean)
+        result.append(Estimate(found.mean, one.low, one.high) if one and agrees else found)
+    return result
+
+
 def _agrees(recorded: float | None, measured: float) -> bool:
     return recorded is not None and abs(recorded - measured) < 1e-6
 
@@ -104,9 +131,13 @@ def _learner(
     prediction: Predictions,
     target: EvalSet,
     plan: FoldsRecord | None,
-    overall: Score,
+    whole: tuple[Score, Estimate],
     parts: tuple[dict[int, Score], dict[str, Score]],
+    *,
+    ties: bool,
 ) -> Learner:
+    overall, accuracy = whole
+    classes = number_of_classes(ties=ties)
     manifests = prediction.manifests
     first = manifests[0] if manifests else None
     return Learner(
@@ -118,9 +149,12 @@ def _learner(
         rows_predicted=overall.rows,
         rows_missing=len(target.rows) - overall.rows,
         overall=overall,
+        accuracy=accuracy,
         per_fold=parts[0],
         per_source=parts[1],
-        reliability=reliability(target.labels, prediction.probabilities, target.clusters),
+        reliability=reliability(
+            target.labels[:, :classes], prediction.probabilities[:, :classes], target.clusters
+        ),
         fit_seconds=_total([m.seconds.fit for m in manifests]),
         predict_seconds=_total([m.seconds.predict for m in manifests]),
         training_rows=_training_rows(manifests),

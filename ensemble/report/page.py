@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 
 from ensemble.audit.result import LIMITS
+from ensemble.evaluation.ties import number_of_classes
 from ensemble.report import figures, text
 from ensemble.report.comparisons import draw_comparisons
 from ensemble.report.importance import draw_importance, draw_learned
@@ -33,7 +34,7 @@ def render_page(report: Report) -> str:
             report=report,
             folder=report.config.folder if report.config else "",
             cautions=cautions(report),
-            classes=figures.CLASS_NAMES,
+            classes=figures.CLASS_NAMES[: number_of_classes(ties=report.ties)],
             comparisons=list(draw_comparisons(report)),
             cuts=_cuts(report),
             pictures=draw_all(report),

@@ -146,7 +146,7 @@ def gains(report: Report) -> Drawing | None:
     return forest(
         rows,
         {"best simple": 0.0},
-        axis="gain in log loss (higher is better)",
+        axis=f"gain in {report.metric.replace('_', ' ')} (higher is better)",
         name="gains",
         label=_in_words(rows),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ensemble.evaluation.calibration import confusion, reliability
+from ensemble.evaluation.ties import number_of_classes
 from ensemble.report import tables
 from ensemble.report.text import TEXT_LIMIT
 
@@ -112,7 +113,12 @@ def read_chosen(run: Path, verdict: Verdict | None, target: EvalSet | None) -> P
 
 
 def collect_selected(
-    run: Path, target: EvalSet | None, stacked: Predictions | None, learners: list[Predictions]
+    run: Path,
+    target: EvalSet | None,
+    stacked: Predictions | None,
+    learners: list[Predictions],
+    *,
+    ties: bool,
 ) -> SelectedModel | None:
     """Look closely at the chosen candidate, or at the best learner while there is none."""
     measured = [p for p in learners if np.isfinite(p.losses).any()]
@@ -120,18 +126,21 @@ def collect_selected(
     predictions = stacked or best
     if target is None or predictions is None or not np.isfinite(predictions.losses).any():
         return None
-    labels, probabilities = target.labels, predictions.probabilities
+    classes = number_of_classes(ties=ties)
+    labels, probabilities = target.labels[:, :classes], predictions.probabilities[:, :classes]
     return SelectedModel(
         name=predictions.name,
         is_chosen=stacked is not None,
         log_loss=float(np.nanmean(predictions.losses)),
         reliability=reliability(labels, probabilities, target.clusters),
         confusion=confusion(labels, probabilities),
-        worst=_worst(run, target, predictions),
+        worst=_worst(run, target, predictions, classes),
     )
 
 
-def _worst(run: Path, target: EvalSet, predictions: Predictions) -> tuple[WorstBattle, ...]:
+def _worst(
+    run: Path, target: EvalSet, predictions: Predictions, classes: int
+) -> tuple[WorstBattle, ...]:
     """Take the battles with the highest loss."""
     measured = np.flatnonzero(np.isfinite(predictions.losses))
     order = measured[np.argsort(-predictions.losses[measured], kind="stable")][:WORST]
@@ -143,8 +152,8 @@ def _worst(run: Path, target: EvalSet, predictions: Predictions) -> tuple[WorstB
             source=row["source"],
             fold=row["fold"],
             loss=float(predictions.losses[i]),
-            label=tuple(target.labels[i].tolist()),
-            probabilities=tuple(predictions.probabilities[i].tolist()),
+            label=tuple(target.labels[i, :classes].tolist()),
+            probabilities=tuple(predictions.probabilities[i, :classes].tolist()),
             texts=tuple(_cut(_TITLES[name], turns) for name, turns in texts[row["id"]].items()),
         )
         for i, row in zip(order, rows, strict=True)

@@ -12,7 +12,8 @@ from ensemble.battles.prepare import read_battles
 from ensemble.battles.schema import LABEL_COLUMNS, TEXT_COLUMNS, labels_of
 from ensemble.battles.split import read_split
 from ensemble.errors import ArtifactError
-from ensemble.evaluation.losses import row_log_loss, softmax
+from ensemble.evaluation.losses import row_errors, row_log_loss, softmax
+from ensemble.evaluation.ties import leave_out_tie, neutral_tie
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.store import read_held_out
 from ensemble.plugin.base import CLASSES
@@ -74,8 +75,8 @@ class Predictions:
         Learner or candidate.
     probabilities
         ``(n, 3)``; NaN where a row has not been predicted.
-    losses
-        ``(n,)`` log loss; NaN likewise.
+    losses, errors
+        ``(n,)`` log loss, and 1 minus the accuracy; NaN likewise.
     logits
         ``(n, 3)`` centered; None for a candidate.
     manifests
@@ -85,6 +86,7 @@ class Predictions:
     name: str
     probabilities: FloatArray
     losses: FloatArray
+    errors: FloatArray
     logits: FloatArray | None = None
     manifests: tuple[FitManifest, ...] = ()
 
@@ -115,7 +117,7 @@ def read_target(run: Path) -> EvalSet | None:
 
 
 def read_learner(
-    directory: Path, target: EvalSet, basis: RunKey, asked: Asked
+    directory: Path, target: EvalSet, basis: RunKey, asked: Asked, *, ties: bool
 ) -> tuple[Predictions, list[str]]:
     """Read what one learner predicted out of fold, and say which folds had to be left out."""
     logits = np.full((len(target), 3), np.nan)
@@ -129,7 +131,8 @@ def read_learner(
             continue
         logits[target.folds == fold] = part[target.folds == fold]
         manifests.append(manifest)
-    return _learner_predictions(directory.name, logits, tuple(manifests), target), left_out
+    found = _learner_predictions(directory.name, logits, tuple(manifests), target, ties=ties)
+    return found, left_out
 
 
 def _fold_directories(directory: Path) -> Iterator[tuple[int, Path]]:
@@ -166,16 +169,30 @@ def _usable_manifest(folder: Path, basis: RunKey, asked: Asked) -> FitManifest:
 
 
 def _learner_predictions(
-    name: str, logits: FloatArray, manifests: tuple[FitManifest, ...], target: EvalSet
+    name: str,
+    logits: FloatArray,
+    manifests: tuple[FitManifest, ...],
+    target: EvalSet,
+    *,
+    ties: bool,
 ) -> Predictions:
-    probabilities = softmax(logits)
-    return Predictions(
-        name,
-        probabilities,
-        row_log_loss(target.labels, probabilities),
-        logits - logits.mean(axis=1, keepdims=True),
-        manifests,
+    probabilities = softmax(leave_out_tie(logits, ties=ties))
+    shown = neutral_tie(logits, ties=ties)
+    return _scored(
+        name, probabilities, target, shown - shown.mean(axis=1, keepdims=True), manifests
     )
+
+
+def _scored(
+    name: str,
+    probabilities: FloatArray,
+    target: EvalSet,
+    logits: FloatArray | None = None,
+    manifests: tuple[FitManifest, ...] = (),
+) -> Predictions:
+    losses = row_log_loss(target.labels, probabilities)
+    errors = row_errors(target.labels, probabilities)
+    return Predictions(name, probabilities, losses, errors, logits, manifests)
 
 
 def read_stacked(run: Path, name: str, target: EvalSet) -> Predictions | None:
@@ -185,7 +202,7 @@ def read_stacked(run: Path, name: str, target: EvalSet) -> Predictions | None:
         return None
     keys = target.rows.select("id")
     probabilities = _aligned(keys, table, CLASSES, what="stack/oof.parquet")
-    return Predictions(name, probabilities, row_log_loss(target.labels, probabilities))
+    return _scored(name, probabilities, target)
 
 
 def _aligned(

@@ -24,9 +24,8 @@ from ensemble.battles.schema import labels_of
 from ensemble.errors import DataError
 from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.oof.crossfit import fit_fold
-from ensemble.oof.store import read_logits
 from ensemble.oof.workspace import open_workspace
-from ensemble.run_dir.layout import OOF, REVIEW
+from ensemble.run_dir.layout import REVIEW
 from ensemble.sources.ablation import fold_losses
 from ensemble.sources.evidence import Arm, effects
 from ensemble.sources.settings import learner_of
@@ -189,7 +188,7 @@ class _Bench:
             self.tell(f"{pair.label}")
             fit_fold(place, self.spec, pair)
             rows = self.alone.battles.filter(self.alone.plan.held_out(other))
-            logits = read_logits(place.store.directory(self.spec.name, pair) / OOF, rows["id"])
+            logits = place.store.predicted(self.spec.name, pair, rows["id"])
             losses = row_log_loss(labels_of(rows), softmax(logits))
             doubts.append(pl.DataFrame({"id": rows["id"], "doubt": losses}))
         return pl.concat(doubts).sort("doubt", "id", descending=[True, False])["id"].to_list()

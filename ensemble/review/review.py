@@ -97,7 +97,9 @@ def review(run: Path, by: str | None = None, rows: int = ROWS) -> Review:
     # Who looks at the hold-out to choose labels has spent it.
     battles = without_holdout_labels(read_battles(run)[0], compared.plan)
     own = battles.filter(~pl.col("is_test") & pl.col("role").is_in(["target", "train", "pretrain"]))
-    found = [contradicted_by_duplicates(own, read_clusters(run)), identical_answers(own)]
+    # Without ties, two answers that are the same have to have one winner or the other.
+    same = identical_answers(own if compared.ties else own.clear())
+    found = [contradicted_by_duplicates(own, read_clusters(run)), same]
     predicted = _predictions(compared, by)
     if predicted is not None:
         found.append(contradicted_by_predictions(compared.eval_set, predicted.probabilities, rows))

@@ -118,3 +118,8 @@ class BattlesRecord(Record):
     files: dict[str, str]
     sources: tuple[SourceRecord, ...]
     embeddings: VectorsRecord | None = None
+
+    @property
+    def ties(self) -> bool:
+        """Whether the task that they were prepared for has ties."""
+        return bool(self.settings.get("ties", True))

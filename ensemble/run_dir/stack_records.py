@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from ensemble.run_dir.record import Record
+
+Metric = Literal["log_loss", "accuracy"]
 
 
 class Origin(Record):
@@ -28,6 +30,7 @@ class StackKeyParts(Record):
     code: dict[str, Any] | None = None
     features: dict[str, Any] = Field(default_factory=dict)
     seed: int | None = None
+    task: dict[str, Any] = Field(default_factory=dict)
 
 
 class NestedFit(Record):
@@ -82,12 +85,13 @@ class Interval(Record):
 
 
 class Scored(Record):
-    """A learner or a candidate with its log loss on the rows that all of them were scored on."""
+    """A learner or a candidate with its scores on the rows that all of them were scored on."""
 
     name: str
     log_loss: float | None = None
     low: float | None = None
     high: float | None = None
+    accuracy: Interval | None = None
     per_fold: tuple[PartScore, ...] = ()
     per_source: tuple[PartScore, ...] = ()
     seeds: Seeds | None = None
@@ -118,7 +122,9 @@ class Candidates(Record):
     missing_by_learner: dict[str, int] = Field(default_factory=dict)
     clusters: int | None = None
     resamples: int | None = None
+    metric: Metric = "log_loss"
     class_prior: float | None = None
+    class_prior_accuracy: float | None = None
     doubts: tuple[str, ...] = ()
 
 
@@ -150,13 +156,15 @@ class Tries(Record):
     meta_learners: int | None = None
     log_loss: float | None = None
     corrected_log_loss: float | None = None
+    accuracy: float | None = None
+    corrected_accuracy: float | None = None
     low: float | None = None
     high: float | None = None
     optimism: float | None = None
 
 
 class Stratification(Record):
-    """What equal class shares flatter log losses by: where they are known, and by source."""
+    """What equal class shares flatter scores by: where they are known, and by source."""
 
     optimism: float = 0.0
     by_source: float = 0.0
@@ -189,6 +197,7 @@ class Verdict(Record):
     """``stack/verdict.json``."""
 
     chosen: str
+    metric: Metric = "log_loss"
     rule: str | None = None
     sentence: str | None = None
     evidence: str | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble.config.settings import Config
 from ensemble.config.toml_lines import toml_lines
 from ensemble.errors import printable
 from ensemble.setup.files import path_from
@@ -78,8 +77,6 @@ def config_text(
 
 def task_part(*, ties: bool, form: str) -> list[str]:
     """Write what is predicted, where it is not the usual: three classes and their probabilities."""
-    if "task" not in Config.model_fields:
-        return []
     settings: dict[str, Any] = {} if ties else {"ties": False}
     if form == "winner":
         settings |= {"metric": "accuracy", "submission": "winner"}

@@ -19,10 +19,9 @@ from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.executors import is_light, share_out
 from ensemble.oof.fold_key import fold_key
-from ensemble.oof.store import is_complete, read_logits
+from ensemble.oof.store import is_complete
 from ensemble.oof.worker_process import Variant
 from ensemble.oof.workers import Task
-from ensemble.run_dir.layout import OOF
 from ensemble.sources.evidence import Arm
 from ensemble.sources.rows import take_rows
 from ensemble.sources.variants import BASELINE, variant_called
@@ -211,7 +210,7 @@ def fold_losses(
         fit_fold(workspace, spec, fold)
         rows = (scored["fold"] == fold).to_numpy()
         ids = scored.filter(pl.Series(rows)).select("id")
-        logits = read_logits(workspace.store.directory(spec.name, fold) / OOF, ids["id"])
+        logits = workspace.store.predicted(spec.name, fold, ids["id"])
         battles = ids.join(workspace.battles, on="id", how="left", maintain_order="left")
         losses[rows] = row_log_loss(labels_of(battles), softmax(logits))
     if np.isnan(losses).any():

@@ -9,6 +9,7 @@ import numpy as np
 from ensemble.battles.features import compute_features
 from ensemble.battles.held_out import HeldOut, fold_pairs
 from ensemble.errors import ArtifactError
+from ensemble.evaluation.ties import neutral_tie
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.store import complete_origin
 from ensemble.plugin.base import MetaFeatures
@@ -121,13 +122,23 @@ def stack_data(
     return StackData(
         ids=target.ids.to_list(),
         sources=target.rows["source"].to_list(),
-        meta=meta_features(target.rows, learners, oof, feature_sets, workspace.run / CACHE / STACK),
+        meta=meta_features(
+            target.rows,
+            learners,
+            oof,
+            feature_sets,
+            workspace.run / CACHE / STACK,
+            ties=workspace.ties,
+        ),
         labels=target.labels,
         clusters=target.clusters,
         folds=target.folds,
         nested_logits=_nested_logits(workspace, learners, oof, nested),
         nested_learners=tuple(nested),
-        seed_logits={name: store.seed_oof(name, target, n) for name, n in several.items()},
+        seed_logits={
+            name: neutral_tie(store.seed_oof(name, target, n), ties=workspace.ties)
+            for name, n in several.items()
+        },
         rules=nesting_rules(workspace.plan),
         unscored=tuple(workspace.plan.frame.filter(workspace.plan.unscored())["id"]),
     )
@@ -149,10 +160,11 @@ def _nested_logits(
         return {}
     exact = {name: workspace.store.nested_oof(name, workspace.eval_set) for name in nested}
     both = list(zip(learners, oof, strict=True))
-    return {
+    stacked = {
         fold: np.stack([exact[n][fold] if n in exact else plain for n, plain in both], axis=1)
         for fold in range(workspace.plan.n_splits)
     }
+    return {fold: neutral_tie(logits, ties=workspace.ties) for fold, logits in stacked.items()}
 
 
 def meta_features(
@@ -161,6 +173,8 @@ def meta_features(
     logits: Sequence[LogitArray],
     feature_sets: Sequence[str],
     cache_directory: Path | None,
+    *,
+    ties: bool = True,
 ) -> MetaFeatures:
     """Join logits and features of the same battles.
 
@@ -176,14 +190,17 @@ def meta_features(
         Names of feature sets; may be empty.
     cache_directory
         Where features are cached; None computes them.
+    ties
+        Whether the task has ties; if not, the logits say nothing of them (``neutral_tie``).
     """
     sets = [get_manager().feature_sets.get(name) for name in feature_sets]
     matrix = compute_features(battles, sets, cache_directory=cache_directory)
     return MetaFeatures(
-        logits=np.stack(logits, axis=1),
+        logits=neutral_tie(np.stack(logits, axis=1), ties=ties),
         learners=tuple(learners),
         features=matrix.values,
         feature_names=matrix.names,
         feature_swap=matrix.swap,
         feature_sign=matrix.sign,
+        ties=ties,
     )

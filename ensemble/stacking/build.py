@@ -151,4 +151,5 @@ def make_stack(
         progress=progress,
         limit=_limit_of(config),
         failed=failed,
+        metric=config.task.metric,
     )

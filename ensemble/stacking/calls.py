@@ -6,12 +6,14 @@ labels that all are scored with.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ensemble.errors import LearnerError
-from ensemble.plugin.base import MetaFeatures, MetaLearner
+from ensemble.evaluation.ties import renormalized
+from ensemble.plugin.base import MetaLearner
 from ensemble.plugin.faults import call_plugin
 from ensemble.storage.hashing import canonical_json
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ensemble.plugin.base import FitContext, FloatArray, IntArray
+    from ensemble.plugin.base import FitContext, FloatArray, IntArray, MetaFeatures
 
 _SUM_TOLERANCE = 1e-6
 
@@ -59,7 +61,7 @@ def fit_validated(
 
 
 def predict_validated(model: MetaLearner, meta: MetaFeatures, where: str) -> FloatArray:
-    """Predict ``(n, 3)`` float64, every row a distribution.
+    """Predict ``(n, 3)`` float64, every row a distribution; without ties the tie's share is 0.
 
     Parameters
     ----------
@@ -88,7 +90,7 @@ def predict_validated(model: MetaLearner, meta: MetaFeatures, where: str) -> Flo
     off = (found < 0).any(axis=1) | (np.abs(found.sum(axis=1) - 1) > _SUM_TOLERANCE)
     if off.any():
         raise _broken(where, f"{int(off.sum())} rows are not distributions")
-    return found
+    return found if meta.ties else renormalized(found)
 
 
 def describe_validated(where: str, model: MetaLearner) -> dict[str, Any]:
@@ -164,13 +166,12 @@ def load_validated(where: str, make: Callable[[], MetaLearner], directory: Path)
 
 
 def _copied(meta: MetaFeatures) -> MetaFeatures:
-    return MetaFeatures(
-        meta.logits.copy(),
-        meta.learners,
-        meta.features.copy(),
-        meta.feature_names,
-        meta.feature_swap.copy(),
-        meta.feature_sign.copy(),
+    return replace(
+        meta,
+        logits=meta.logits.copy(),
+        features=meta.features.copy(),
+        feature_swap=meta.feature_swap.copy(),
+        feature_sign=meta.feature_sign.copy(),
     )
 
 

@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ensemble.evaluation.losses import row_log_loss, softmax
+from ensemble.config.settings import Metric  # noqa: TC001 - annotates a constructor
+from ensemble.evaluation.losses import METRICS, row_log_loss, softmax
 from ensemble.plugin.base import CLASSES, MetaLearner
 from ensemble.stacking.fitting import fit_scale_and_bias, fit_simplex_weights
-from ensemble.stacking.logits import logits_of, require_learners, row_weights, weighted_sum
+from ensemble.stacking.logits import (
+    labels_for,
+    logits_of,
+    probabilities_of,
+    require_learners,
+    row_weights,
+    weighted_sum,
+)
 from ensemble.storage.json_files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -54,13 +63,14 @@ class Candidate:
         return f'candidate "{self.name}"'
 
 
-def simple_candidates(n_learners: int) -> list[Candidate]:
+def simple_candidates(n_learners: int, metric: Metric = "log_loss") -> list[Candidate]:
     """List the simple candidates, simplest first.
 
-    With one learner, its mean and its blend are the learner itself, and are left out.
+    With one learner, its mean and its blend are the learner itself, and are left out. ``metric``
+    picks the best single one; weights are fitted by log loss in any case.
     """
     both = [
-        Candidate("best_single", 0, BestSingle),
+        Candidate("best_single", 0, partial(BestSingle, metric)),
         Candidate("mean", 1, Mean),
         Candidate("blend", 2, Blend),
         Candidate("vector_scaling", 3, VectorScaling),
@@ -90,17 +100,19 @@ class WeightedSum(MetaLearner):
         """Find one weight a learner; they are not negative and sum to 1."""
         self.learners_ = meta.learners
         logits = logits_of(meta, meta.learners)
-        self.weights_ = self._find_weights(logits, labels, row_weights(len(meta), sample_weight))
+        self.weights_ = self._find_weights(
+            logits, labels_for(meta, labels), row_weights(len(meta), sample_weight)
+        )
         return self
 
     @abstractmethod
     def _find_weights(
         self, logits: FloatArray, labels: FloatArray, row_weight: FloatArray
     ) -> FloatArray:
-        """Give ``(n_learners,)`` weights for centred logits ``(n, n_learners, 3)``."""
+        """Give ``(n_learners,)`` weights for centred logits ``(n, n_learners, k)``."""
 
     def predict_logits(self, meta: MetaFeatures) -> FloatArray:
-        """Give the weighted sum of centred logits ``(n, 3)`` float64."""
+        """Give the weighted sum of centred logits ``(n, k)`` float64; ``k`` is 2 without ties."""
         require_learners(meta, self.learners_)
         used = np.flatnonzero(self.weights_)
         logits = logits_of(meta, [self.learners_[i] for i in used])
@@ -108,7 +120,7 @@ class WeightedSum(MetaLearner):
 
     def predict_proba(self, meta: MetaFeatures) -> FloatArray:
         """Give probabilities ``(n, 3)`` in ``CLASSES`` order."""
-        return softmax(self.predict_logits(meta))
+        return probabilities_of(self.predict_logits(meta))
 
     def save(self, directory: Path) -> None:
         """Write the weights as JSON."""
@@ -128,14 +140,24 @@ class WeightedSum(MetaLearner):
 
 
 class BestSingle(WeightedSum):
-    """The learner with the lowest log loss on the rows it is fitted on, as it is."""
+    """The learner that does best on the rows it is fitted on, as it is.
+
+    Parameters
+    ----------
+    metric
+        What is best by; of learners that are equal by it, the one with the lower log loss is taken.
+    """
+
+    def __init__(self, metric: Metric = "log_loss") -> None:
+        self.metric = metric
 
     def _find_weights(
         self, logits: FloatArray, labels: FloatArray, row_weight: FloatArray
     ) -> FloatArray:
         singles = [softmax(logits[:, learner]) for learner in range(logits.shape[1])]
-        losses = [row_weight @ row_log_loss(labels, single) for single in singles]
-        return np.asarray(np.eye(len(losses))[int(np.argmin(losses))])
+        measures = (METRICS[self.metric], row_log_loss)
+        losses = [[float(row_weight @ m(labels, one)) for m in measures] for one in singles]
+        return np.asarray(np.eye(len(losses))[losses.index(min(losses))])
 
     def describe(self) -> dict[str, Any]:
         """Give the weights and name the learner that has all of it."""
@@ -209,16 +231,17 @@ class VectorScaling(MetaLearner):
         self.blend_ = blend
         weights = row_weights(len(meta), sample_weight)
         logits = blend.predict_logits(meta)
+        labels = labels_for(meta, labels)
         self.scale_, self.bias_ = fit_scale_and_bias(logits, labels, weights, l2=self.l2)
         return self
 
     def predict_logits(self, meta: MetaFeatures) -> FloatArray:
-        """Give scaled logits ``(n, 3)`` float64."""
+        """Give scaled logits ``(n, k)`` float64; ``k`` is 2 without ties."""
         return np.asarray(self.blend_.predict_logits(meta) * self.scale_ + self.bias_)
 
     def predict_proba(self, meta: MetaFeatures) -> FloatArray:
         """Give probabilities ``(n, 3)`` in ``CLASSES`` order."""
-        return softmax(self.predict_logits(meta))
+        return probabilities_of(self.predict_logits(meta))
 
     def save(self, directory: Path) -> None:
         """Write weights, scales and biases as JSON."""
@@ -229,7 +252,7 @@ class VectorScaling(MetaLearner):
         self.blend_ = Blend().load(directory)
         stored = read_json(directory / MODEL_FILE)
         self.scale_, self.bias_ = (
-            np.array([stored[key][name] for name in CLASSES], dtype=np.float64)
+            np.array([stored[key][name] for name in CLASSES if name in stored[key]])
             for key in ("scale", "bias")
         )
         return self
@@ -238,6 +261,6 @@ class VectorScaling(MetaLearner):
         """Give the weight of each learner, and scale and bias of each class."""
         return {
             **self.blend_.describe(),
-            "scale": dict(zip(CLASSES, self.scale_.tolist(), strict=True)),
-            "bias": dict(zip(CLASSES, self.bias_.tolist(), strict=True)),
+            "scale": dict(zip(CLASSES, self.scale_.tolist(), strict=False)),
+            "bias": dict(zip(CLASSES, self.bias_.tolist(), strict=False)),
         }

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ensemble.evaluation.accuracy import as_accuracy
 from ensemble.evaluation.bootstrap import RESAMPLES
-from ensemble.evaluation.losses import row_log_loss, softmax
+from ensemble.evaluation.intervals import Estimate
 from ensemble.evaluation.selection import Stratified, correct_for_choice, stratification_optimism
 from ensemble.stacking.gap import nesting_record
 from ensemble.stacking.leakage import find_leakage
+from ensemble.stacking.seed_spread import learner_losses
 from ensemble.stacking.tries import META_LEARNER, Try, candidate_try, learner_try
 from ensemble.stacking.verdict import AUTO, decide
 from ensemble.stacking.verdict_text import describe_stratification, describe_tries
@@ -18,11 +20,12 @@ from ensemble.stacking.verdict_text import describe_stratification, describe_tri
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ensemble.config.settings import Metric
     from ensemble.plugin.base import FloatArray
     from ensemble.stacking.candidates import Candidate
     from ensemble.stacking.data import StackData
     from ensemble.stacking.leakage import Leakage
-    from ensemble.stacking.tries import TryStore
+from ensemble.stacking.tries import TryStore
 
 
 def make_verdict(
@@ -30,6 +33,8 @@ def make_verdict(
     losses: FloatArray,
     data: StackData,
     *,
+    errors: FloatArray | None = None,
+    metric: Metric = "log_loss",
     choose: str = AUTO,
     parts: Mapping[str, Any],
     tries: TryStore | None = None,
@@ -48,6 +53,10 @@ def make_verdict(
         ``(n, n_candidates)`` log loss of each row under nested cross-validation.
     data
         The rows that were scored.
+    errors
+        The same of the accuracy, as ``row_errors`` gives it; None where nothing is chosen by it.
+    metric
+        What is chosen by.
     choose
         ``"auto"`` or a candidate's name.
     parts
@@ -55,7 +64,8 @@ def make_verdict(
     tries
         Where what was scored is remembered; None remembers nothing.
     replicates
-        ``(r, n, n_candidates)`` the same losses under other draws of the learners' seeds, or None.
+        ``(r, n, n_candidates)`` what is chosen by under other draws of the learners' seeds, or
+        None.
     resamples, seed
         Bootstrap draws and their seed.
     threads
@@ -66,16 +76,23 @@ def make_verdict(
     dict
         The content of ``verdict.json``.
     """
-    scored = _scored(candidates, losses, data, parts)
+    measured: dict[Metric, FloatArray] = {"log_loss": losses}
+    if errors is not None:
+        measured["accuracy"] = errors
+    by_metric = {
+        one: _tried(candidates, values, data, parts, one) for one, values in measured.items()
+    }
+    known = by_metric[metric]
     if tries is not None:
-        tries.record(data.ids, scored)
-        scored = tries.read(data.ids) | scored
-    metas = sum(one.kind == META_LEARNER for one in scored)
-    flattered = _flattery(data, seed)
+        tries.record(data.ids, by_metric["log_loss"], errors=by_metric.get("accuracy", {}))
+        known = tries.read(data.ids, metric) | known
+    metas = sum(one.kind == META_LEARNER for one in known)
+    flattered = _flattery(data, seed, metric)
     verdict = decide(
         candidates,
-        losses,
+        measured[metric],
         data.clusters,
+        metric=metric,
         choose=choose,
         leakage=_leakage(candidates, data, seed, threads),
         flattery=flattered.excess,
@@ -85,19 +102,21 @@ def make_verdict(
         seed=seed,
     )
     verdict["nesting"] = nesting_record(data)
-    verdict["tries"] = _describe_tries(verdict, scored, data, seed)
+    verdict["tries"] = _describe_tries(verdict, known, data, seed, metric)
     verdict["stratification"] = flattered._asdict()
-    more = [describe_tries(verdict["tries"]), describe_stratification(flattered)]
+    more = [describe_tries(verdict["tries"]), describe_stratification(flattered, metric)]
     for key in ("sentence", "evidence"):
         verdict[key] = " ".join(text for text in [verdict[key], *more] if text)
     return verdict
 
 
-def _flattery(data: StackData, seed: int) -> Stratified:
+def _flattery(data: StackData, seed: int, metric: Metric) -> Stratified:
     """Measure what equal shares of classes flatter by; blocks of time do not have them."""
     if data.rules.is_ordered:
         return Stratified(0.0, 0.0)
-    return stratification_optimism(data.labels, data.clusters, data.outer, data.sources, seed=seed)
+    return stratification_optimism(
+        data.labels, data.clusters, data.outer, data.sources, seed=seed, metric=metric
+    )
 
 
 def _leakage(
@@ -112,15 +131,18 @@ def _leakage(
     )
 
 
-def _scored(
-    candidates: Sequence[Candidate], losses: FloatArray, data: StackData, parts: Mapping[str, Any]
+def _tried(
+    candidates: Sequence[Candidate],
+    losses: FloatArray,
+    data: StackData,
+    parts: Mapping[str, Any],
+    metric: Metric,
 ) -> dict[Try, FloatArray]:
-    """Name everything that is scored here, with its losses ``(n,)``."""
+    """Name everything that is scored here, with its log losses or errors ``(n,)``."""
     origins = parts.get("folds", {})
+    singles = learner_losses(data.meta, data.labels, metric)
     found = {
-        learner_try(name, origins.get(name, {"name": name})): row_log_loss(
-            data.labels, softmax(data.meta.logits[:, i])
-        )
+        learner_try(name, origins.get(name, {"name": name})): singles[:, i]
         for i, name in enumerate(data.meta.learners)
     }
     for candidate, own in zip(candidates, losses.T, strict=True):
@@ -129,24 +151,28 @@ def _scored(
 
 
 def _describe_tries(
-    verdict: Mapping[str, Any], scored: Mapping[Try, FloatArray], data: StackData, seed: int
+    verdict: Mapping[str, Any],
+    scored: Mapping[Try, FloatArray],
+    data: StackData,
+    seed: int,
+    metric: Metric,
 ) -> dict[str, Any]:
-    """Correct the log loss of what was chosen for the number of tries."""
+    """Correct the score of what was chosen for the number of tries."""
     columns = [losses for losses in scored.values() if np.isfinite(losses).all()]
     found = correct_for_choice(np.column_stack(columns), data.clusters, seed=seed)
-    own = next(
-        float(entry["log_loss"])
-        for entry in verdict["candidates"]
-        if entry["name"] == verdict["chosen"]
-    )
-    ends = [None if end is None else end + own - found.best for end in (found.low, found.high)]
+    chosen = next(one for one in verdict["candidates"] if one["name"] == verdict["chosen"])
+    is_accuracy = metric == "accuracy"
+    own = 1.0 - chosen["accuracy"]["mean"] if is_accuracy else float(chosen["log_loss"])
+    low, high = (None if x is None else x + own - found.best for x in (found.low, found.high))
+    corrected = Estimate(own + found.optimism, low, high)
+    shown = as_accuracy(corrected) if is_accuracy else corrected
     return {
         "n": len(scored),
         "compared": len(columns),
         "meta_learners": sum(one.kind == META_LEARNER for one in scored),
-        "log_loss": own,
-        "corrected_log_loss": own + found.optimism,
+        metric: 1.0 - own if is_accuracy else own,
+        f"corrected_{metric}": shown.mean,
         "optimism": found.optimism,
-        "low": ends[0],
-        "high": ends[1],
+        "low": shown.low,
+        "high": shown.high,
     }

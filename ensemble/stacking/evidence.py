@@ -11,6 +11,7 @@ from ensemble.evaluation.selection import corrected_gain
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ensemble.config.settings import Metric
     from ensemble.evaluation.intervals import Estimate
     from ensemble.stacking.candidates import Candidate
     from ensemble.stacking.leakage import Leakage
@@ -24,18 +25,20 @@ class Evidence:
     ----------
     candidates
         In the order of ``scores`` and ``gains``.
+    metric
+        What was chosen by. With ``"accuracy"`` all numbers are of the error, 1 minus the accuracy.
     scores
-        Log loss of each.
+        Log loss, or error, of each.
     gains
         Of each over the best simple candidate; those of meta-learners less the bound of the bias.
     best
         Index of the best simple candidate.
     bound
-        What was taken off the gains of meta-learners, nats.
+        What was taken off the gains of meta-learners.
     leakage
         Where the bound of leaked labels comes from; None where nothing was tested.
     flattery
-        The part of ``bound`` that equal class shares within sources may give, nats.
+        The part of ``bound`` that equal class shares within sources may give.
     effective
         Effective clusters.
     level
@@ -47,6 +50,7 @@ class Evidence:
     """
 
     candidates: Sequence[Candidate]
+    metric: Metric
     scores: Sequence[Estimate]
     gains: Sequence[Estimate]
     best: int

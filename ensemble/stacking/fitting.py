@@ -22,9 +22,9 @@ def fit_simplex_weights(
     Parameters
     ----------
     logits
-        ``(n, n_learners, 3)`` float64.
+        ``(n, n_learners, k)`` float64.
     labels
-        ``(n, 3)`` distributions.
+        ``(n, k)`` distributions.
     row_weight
         ``(n,)``, summing to 1.
 
@@ -36,11 +36,11 @@ def fit_simplex_weights(
     """
     from scipy.optimize import minimize
 
-    learners = logits.shape[1]
+    learners, classes = logits.shape[1:]
     columns = np.ascontiguousarray(logits.transpose(1, 0, 2)).reshape(learners, -1)
 
     def objective(weights: FloatArray) -> tuple[float, FloatArray]:
-        loss, slope = _log_loss((weights @ columns).reshape(-1, 3), labels, row_weight)
+        loss, slope = _log_loss((weights @ columns).reshape(-1, classes), labels, row_weight)
         return loss, columns @ slope.ravel()
 
     start = np.full(learners, 1.0 / learners)
@@ -63,7 +63,7 @@ def fit_simplex_weights(
     alone = np.flatnonzero(slope < slope @ best)
     others = [start, *np.eye(learners)[alone]]
     losses = [objective(start)[0]]
-    losses += [_log_loss(columns[i].reshape(-1, 3), labels, row_weight)[0] for i in alone]
+    losses += [_log_loss(columns[i].reshape(-1, classes), labels, row_weight)[0] for i in alone]
     return best if loss <= min(losses) else others[int(np.argmin(losses))]
 
 
@@ -75,9 +75,9 @@ def fit_scale_and_bias(
     Parameters
     ----------
     logits
-        ``(n, 3)`` float64, row means removed.
+        ``(n, k)`` float64, row means removed.
     labels
-        ``(n, 3)`` distributions.
+        ``(n, k)`` distributions.
     row_weight
         ``(n,)``, summing to 1.
     l2
@@ -86,15 +86,17 @@ def fit_scale_and_bias(
     Returns
     -------
     tuple of FloatArray
-        ``(3,)`` scales and ``(3,)`` biases, by L-BFGS.
+        ``(k,)`` scales and ``(k,)`` biases, by L-BFGS.
     """
     from scipy.optimize import minimize
 
-    neutral = np.repeat([1.0, 0.0], 3)
+    classes = logits.shape[1]
+    neutral = np.repeat([1.0, 0.0], classes)
     strength = l2 / len(logits)
 
     def objective(parameters: FloatArray) -> tuple[float, FloatArray]:
-        loss, slope = _log_loss(logits * parameters[:3] + parameters[3:], labels, row_weight)
+        scaled = logits * parameters[:classes] + parameters[classes:]
+        loss, slope = _log_loss(scaled, labels, row_weight)
         away = parameters - neutral
         gradient = np.concatenate([(slope * logits).sum(axis=0), slope.sum(axis=0)])
         return loss + strength / 2 * away @ away, gradient + strength * away
@@ -106,13 +108,13 @@ def fit_scale_and_bias(
         method="L-BFGS-B",
         options={"maxiter": _ITERATIONS, "ftol": 1e-13, "gtol": 1e-8},
     )
-    return found.x[:3], found.x[3:]
+    return found.x[:classes], found.x[classes:]
 
 
 def _log_loss(
     logits: FloatArray, labels: FloatArray, row_weight: FloatArray
 ) -> tuple[float, FloatArray]:
-    """Weighted mean log loss and its derivative by the logits ``(n, 3)``."""
+    """Weighted mean log loss and its derivative by the logits ``(n, k)``."""
     shifted = logits - over_classes(np.maximum, logits)
     powers = np.exp(shifted)
     totals = over_classes(np.add, powers)

@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.schema import PROBABILITY_SCHEMA
-from ensemble.evaluation.losses import row_log_loss
+from ensemble.evaluation.accuracy import accuracy_estimates
+from ensemble.evaluation.losses import METRICS
 from ensemble.evaluation.tables import loss_tables
 from ensemble.plugin.base import CLASSES
 from ensemble.run_dir.layout import OOF, OOF_CANDIDATES
@@ -20,11 +21,12 @@ from ensemble.stacking.seed_spread import learner_losses, seed_records, seed_rep
 from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from ensemble.config.settings import Metric
     from ensemble.plugin.base import FloatArray, IntArray, MetaLearner
     from ensemble.stacking.candidates import Candidate
     from ensemble.stacking.data import StackData
@@ -58,7 +60,8 @@ class ScoredCandidate:
     plain
         ``(n, 3)`` predictions under plain nesting; None where all nesting is plain.
     replicates
-        ``(r, n)`` log loss of each row where other seeds had been drawn; ``r`` may be 0.
+        By metric, ``(r, n)`` log loss or error of each row where other seeds had been drawn; None
+        where each learner has one seed.
     """
 
     candidate: Candidate
@@ -66,7 +69,7 @@ class ScoredCandidate:
     model: MetaLearner
     seconds: float
     plain: FloatArray | None = None
-    replicates: FloatArray | None = None
+    replicates: Mapping[Metric, FloatArray] | None = None
 
 
 def on_rows(one: ScoredCandidate, rows: NDArray[np.bool_]) -> ScoredCandidate:
@@ -77,13 +80,15 @@ def on_rows(one: ScoredCandidate, rows: NDArray[np.bool_]) -> ScoredCandidate:
         one,
         probabilities=one.probabilities[rows],
         plain=None if one.plain is None else one.plain[rows],
-        replicates=None if one.replicates is None else one.replicates[:, rows],
+        replicates=one.replicates and {m: each[:, rows] for m, each in one.replicates.items()},
     )
 
 
-def losses_of(scored: Sequence[ScoredCandidate], labels: FloatArray) -> FloatArray:
-    """Log loss of each row under each candidate: ``(n, n_candidates)``."""
-    return np.column_stack([row_log_loss(labels, one.probabilities) for one in scored])
+def losses_of(
+    scored: Sequence[ScoredCandidate], labels: FloatArray, metric: Metric = "log_loss"
+) -> FloatArray:
+    """Log loss, or error, of each row under each candidate: ``(n, n_candidates)``."""
+    return np.column_stack([METRICS[metric](labels, one.probabilities) for one in scored])
 
 
 def ids_fingerprint(ids: Iterable[str]) -> str:
@@ -130,16 +135,26 @@ def score_tables(
         ``candidates`` and ``learners``, as in ``candidates.json``; one draw of clusters for all.
     """
     learners = data.meta.learners
+    bootstrap = {"resamples": resamples, "seed": seed}
     entries = loss_tables(
         [*(one.candidate.name for one in scored), *learners],
-        np.column_stack([losses_of(scored, data.labels), learner_losses(data.meta, data.labels)]),
+        _all_losses(scored, data, "log_loss"),
         data.clusters,
         data.folds,
         data.sources,
-        replicates=_all_replicates(scored, data, seed),
-        resamples=resamples,
-        seed=seed,
+        replicates=_all_replicates(scored, data, seed, "log_loss"),
+        **bootstrap,
     )
+    accuracies = accuracy_estimates(
+        _all_losses(scored, data, "accuracy"),
+        data.clusters,
+        replicates=_all_replicates(scored, data, seed, "accuracy"),
+        **bootstrap,
+    )
+    entries = [
+        entry | {"accuracy": found.to_json()}
+        for entry, found in zip(entries, accuracies, strict=True)
+    ]
     spread = seed_records(data)
     singles = [
         {**entry, **({"seeds": spread[entry["name"]]} if entry["name"] in spread else {})}
@@ -157,20 +172,29 @@ def score_tables(
     return {"candidates": candidates, "learners": singles}
 
 
-def replicates_of(scored: Sequence[ScoredCandidate]) -> FloatArray | None:
-    """Log loss of each row in each replicate, ``(r, n, n_candidates)``; None without."""
-    found = [one.replicates for one in scored if one.replicates is not None]
+def replicates_of(
+    scored: Sequence[ScoredCandidate], metric: Metric = "log_loss"
+) -> FloatArray | None:
+    """Log loss, or error, of each row in each replicate, ``(r, n, n_candidates)``; None without."""
+    found = [one.replicates[metric] for one in scored if one.replicates is not None]
     return np.stack(found, axis=2) if found else None
 
 
+def _all_losses(scored: Sequence[ScoredCandidate], data: StackData, metric: Metric) -> FloatArray:
+    """Put the losses of the learners beside those of the candidates."""
+    singles = learner_losses(data.meta, data.labels, metric)
+    return np.column_stack([losses_of(scored, data.labels, metric), singles])
+
+
 def _all_replicates(
-    scored: Sequence[ScoredCandidate], data: StackData, seed: int
+    scored: Sequence[ScoredCandidate], data: StackData, seed: int, metric: Metric
 ) -> FloatArray | None:
     """Put those of the learners beside those of the candidates."""
-    candidates = replicates_of(scored)
+    candidates = replicates_of(scored, metric)
     if candidates is None:
         return None
-    singles = [learner_losses(meta, data.labels) for meta in seed_replicates(data, seed)]
+    drawn = seed_replicates(data, seed)
+    singles = [learner_losses(meta, data.labels, metric) for meta in drawn]
     return np.concatenate([candidates, np.stack(singles)], axis=2)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ensemble.errors import ArtifactError
-from ensemble.evaluation.losses import class_prior_losses, row_log_loss, softmax
+from ensemble.evaluation.losses import class_prior_losses, row_errors, row_log_loss, softmax
 from ensemble.stacking.assemble import check_folds
 from ensemble.stacking.doubt import outside_learners
 from ensemble.stacking.sanity import doubts_about, refuse_labels
@@ -44,6 +44,7 @@ def record_learners(workspace: Workspace, specs: Sequence[LearnerSpec]) -> list[
     """
     tries, scorer = open_tries(workspace), _Scorer(workspace)
     scored: dict[Try, FloatArray] = {}
+    errors: dict[Try, FloatArray] = {}
     doubts: dict[Try, list[str]] = {}
     for spec in specs:
         try:
@@ -53,10 +54,10 @@ def record_learners(workspace: Workspace, specs: Sequence[LearnerSpec]) -> list[
         one = learner_try(spec.name, origins)
         known = tries.doubts(one)
         if known is None:
-            scored[one], known = scorer.score(spec)
+            scored[one], errors[one], known = scorer.score(spec)
         doubts[one] = known
     if scored:
-        tries.record(workspace.eval_set.ids.to_list(), scored, doubts)
+        tries.record(workspace.eval_set.ids.to_list(), scored, doubts, errors=errors)
     return [doubt for each in doubts.values() for doubt in each]
 
 
@@ -74,15 +75,21 @@ class _Scorer:
     def prior(self) -> float:
         return float(class_prior_losses(self.labels, self.workspace.eval_set.folds).mean())
 
-    def score(self, spec: LearnerSpec) -> tuple[FloatArray, list[str]]:
+    def score(self, spec: LearnerSpec) -> tuple[FloatArray, FloatArray, list[str]]:
         logits = self.workspace.store.oof(spec.name, self.workspace.eval_set)
         if spec.name in outside_learners([spec]):
             refuse_labels(spec.name, logits, self.labels)
-        known = np.isfinite(logits).all(axis=1)
-        doubts = doubts_about(spec.name, logits[known], self.labels[known], self.prior)
-        return row_log_loss(self.labels, softmax(logits)), doubts
+        known = ~np.isnan(logits).any(axis=1)
+        doubts = list(doubts_about(spec.name, logits[known], self.labels[known], self.prior))
+        shares = softmax(logits)
+        return row_log_loss(self.labels, shares), row_errors(self.labels, shares), doubts
 
 
 def open_tries(workspace: Workspace) -> TryStore:
     """Open what the run remembers of its fold plan."""
-    return TryStore(workspace.run, scored_rows(workspace.plan, workspace.battles))
+    return TryStore(workspace.run, scored_by(workspace))
+
+
+def scored_by(workspace: Workspace) -> str:
+    """Name what every score of a run is of, as ``scored_rows`` does."""
+    return scored_rows(workspace.plan, workspace.battles, ties=workspace.ties)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ensemble.errors import DataError
 from ensemble.evaluation.losses import row_log_loss, softmax
+from ensemble.evaluation.ties import TIE, number_of_classes
 from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def refuse_labels(name: str, logits: LogitArray, labels: FloatArray) -> None:
     DataError
         Hardly a row differs from its label.
     """
-    sure = (labels.max(axis=1) > _SURE) & np.isfinite(logits).all(axis=1)
+    sure = (labels.max(axis=1) > _SURE) & ~np.isnan(logits).any(axis=1)
     if sure.sum() < _FEWEST_ROWS:
         return
     found = softmax(logits[sure])
@@ -79,7 +80,12 @@ def doubts_about(name: str, logits: LogitArray, labels: FloatArray, prior: float
 
 def _cure(logits: LogitArray, labels: FloatArray, bound: float) -> str:
     """Say which order of classes, or which scale, would fix a learner."""
-    orders = {order: _loss(logits[:, order], labels) for order in permutations(range(3))}
+    classes = number_of_classes(ties=not np.isneginf(logits[:, TIE]).all())
+    rest = tuple(range(classes, 3))
+    orders = {
+        (*order, *rest): _loss(logits[:, [*order, *rest]], labels)
+        for order in permutations(range(classes))
+    }
     best = min(orders, key=lambda order: orders[order])
     if best != (0, 1, 2) and orders[best] < bound:
         named = ", ".join(CLASSES[column] for column in np.argsort(best))

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.evaluation.losses import row_log_loss, softmax
+from ensemble.evaluation.losses import METRICS, row_log_loss, softmax
+from ensemble.evaluation.ties import leave_out_tie
+from ensemble.stacking.logits import learner_probabilities
 
 if TYPE_CHECKING:
+    from ensemble.config.settings import Metric
     from ensemble.plugin.base import FloatArray, MetaFeatures
     from ensemble.stacking.data import StackData
 
@@ -44,16 +47,23 @@ def seed_replicates(data: StackData, seed: int) -> list[MetaFeatures]:
     return found
 
 
-def learner_losses(meta: MetaFeatures, labels: FloatArray) -> FloatArray:
-    """Log loss of each row under each learner alone: ``(n, n_learners)``."""
+def learner_losses(
+    meta: MetaFeatures, labels: FloatArray, metric: Metric = "log_loss"
+) -> FloatArray:
+    """Log loss, or error, of each row under each learner alone: ``(n, n_learners)``."""
     learners = range(meta.logits.shape[1])
-    return np.column_stack([row_log_loss(labels, softmax(meta.logits[:, i])) for i in learners])
+    losses = [METRICS[metric](labels, learner_probabilities(meta, i)) for i in learners]
+    return np.column_stack(losses)
 
 
 def seed_records(data: StackData) -> dict[str, dict[str, Any]]:
     """Say of each learner with several seeds how they spread: ``n``, ``log_losses``, ``sd``."""
+    ties = data.meta.ties
     losses = {
-        name: [float(row_log_loss(data.labels, softmax(one)).mean()) for one in each]
+        name: [
+            float(row_log_loss(data.labels, softmax(leave_out_tie(one, ties=ties))).mean())
+            for one in each
+        ]
         for name, each in data.seed_logits.items()
     }
     return {

@@ -292,4 +292,5 @@ def stack_key_parts(config: Config, stored: Mapping[str, Any] | None = None) -> 
             short_name(name): manager.feature_identity(name) for name in config.stack.features
         },
         "seed": config.seed,
+        "task": {"ties": config.task.ties, "metric": config.task.metric},
     }

@@ -17,7 +17,8 @@ import numpy as np
 
 from ensemble.errors import ArtifactError, ConfigError, DataError, unknown_name
 from ensemble.evaluation.bootstrap import RESAMPLES
-from ensemble.evaluation.losses import class_prior_losses, row_log_loss
+from ensemble.evaluation.losses import METRICS, class_prior_losses, row_log_loss
+from ensemble.evaluation.ties import leave_out_tie
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.faults import failure_of, plugin_errors
 from ensemble.plugin.time_limit import time_limit
@@ -55,13 +56,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ensemble.config.settings import Metric
     from ensemble.failure import Failure
     from ensemble.plugin.base import FloatArray, MetaFeatures, MetaLearner
     from ensemble.stacking.data import StackData
     from ensemble.stacking.tries import TryStore
 
 
-VERSION = 7
+VERSION = 8
 """Raise it when the same logits come to give other candidates, scores or verdicts."""
 
 
@@ -80,6 +82,7 @@ def run_stack(
     progress: Callable[[float, str], None] | None = None,
     limit: float | None = None,
     failed: Sequence[Failure] = (),
+    metric: Metric = "log_loss",
 ) -> dict[str, Any]:
     """Score all candidates, decide, fit all on all rows, and store everything at once.
 
@@ -109,6 +112,8 @@ def run_stack(
         Seconds that the meta-learner may take for all that it does; None sets no limit.
     failed
         Why the meta-learner is not tried: it has failed elsewhere.
+    metric
+        What candidates are chosen by. Both metrics are measured in any case.
 
     Returns
     -------
@@ -127,7 +132,7 @@ def run_stack(
     UnknownNameError
         ``choose`` is no candidate; raised before anything is fitted.
     """
-    candidates = list_candidates(len(data.meta.learners), meta_learner, meta_learner_name)
+    candidates = list_candidates(len(data.meta.learners), meta_learner, meta_learner_name, metric)
     names = [candidate.name for candidate in candidates]
     if choose not in (AUTO, *names):
         raise unknown_name("candidate", choose, [AUTO, *names])
@@ -155,21 +160,30 @@ def run_stack(
         candidates,
         losses,
         scored_data,
+        errors=losses_of(scored, scored_data.labels, "accuracy"),
+        metric=metric,
         choose=choose,
         parts=manifest.get("key_parts", {}),
         tries=tries,
-        replicates=replicates_of(scored),
+        replicates=replicates_of(scored, metric),
         resamples=resamples,
         seed=seed,
         threads=threads,
     )
     tables = score_tables(scored, scored_data, **bootstrap)
-    prior = class_prior_losses(fitted_data.labels, fitted_data.outer)[judged].mean()
+    for entry, measured in zip(verdict["candidates"], tables["candidates"], strict=True):
+        entry |= {key: measured[key] for key in ("log_loss", "low", "high", "accuracy")}
+    labels, outer = fitted_data.labels, fitted_data.outer
+    prior = class_prior_losses(labels, outer)[judged].mean()
+    prior_errors = class_prior_losses(labels, outer, "accuracy")[judged]
     doubts = [
         doubt
         for i, name in enumerate(scored_data.meta.learners)
         for doubt in doubts_about(
-            name, scored_data.meta.logits[:, i], scored_data.labels, float(prior)
+            name,
+            leave_out_tie(scored_data.meta.logits[:, i], ties=scored_data.meta.ties),
+            scored_data.labels,
+            float(prior),
         )
     ]
     gaps = _gaps(scored, scored_data, losses, bootstrap)
@@ -181,7 +195,9 @@ def run_stack(
         "missing_by_learner": _missing_by_learner(data),
         "clusters": verdict["clusters"],
         "resamples": resamples,
+        "metric": metric,
         "class_prior": float(prior),
+        "class_prior_accuracy": 1.0 - float(prior_errors.mean()),
         "doubts": doubts,
     }
     doubted = manifest.get("unproven", ()), manifest.get("plan_doubt", "")
@@ -200,7 +216,10 @@ def run_stack(
 
 
 def list_candidates(
-    n_learners: int, meta_learner: Callable[[], MetaLearner] | None, meta_learner_name: str
+    n_learners: int,
+    meta_learner: Callable[[], MetaLearner] | None,
+    meta_learner_name: str,
+    metric: Metric = "log_loss",
 ) -> list[Candidate]:
     """List the candidates, simplest first, the meta-learner last.
 
@@ -209,7 +228,7 @@ def list_candidates(
     ConfigError
         The meta-learner's name is that of another candidate, or cannot name a directory.
     """
-    candidates = simple_candidates(n_learners)
+    candidates = simple_candidates(n_learners, metric)
     if meta_learner is None:
         return candidates
     taken = [AUTO, *(candidate.name for candidate in simple_candidates(2))]
@@ -340,13 +359,14 @@ def _score(
     replicates: Sequence[MetaFeatures],
 ) -> ScoredCandidate:
     began = time.perf_counter()
-    drawn = np.full((len(replicates), len(data.ids)), np.nan)
+    drawn = {metric: np.full((len(replicates), len(data.ids)), np.nan) for metric in METRICS}
 
     def observe(outer: OuterFold, model: MetaLearner) -> None:
         where = f"{candidate.where}, other seeds"
         for i, meta in enumerate(replicates):
             predicted = predict_validated(model, meta.take(outer.held_out), where)
-            drawn[i, outer.held_out] = row_log_loss(data.labels[outer.held_out], predicted)
+            for metric, rows in METRICS.items():
+                drawn[metric][i, outer.held_out] = rows(data.labels[outer.held_out], predicted)
 
     def nested(**options: Any) -> FloatArray:
         return cross_validate(

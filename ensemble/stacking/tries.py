@@ -1,11 +1,11 @@
 """What was scored on a fold plan: every learner, candidate and earlier stack, with its losses.
 
 ``tries/<scored>/`` of a run holds ``index.json`` and one Parquet file for each time that something
-new was scored: ``id``, and one float32 column of log losses a try. A try is known by what was
-scored (keys of the learner's folds, parameters of the meta-learner), not by its name or by what
-the config holds now. So a rerun counts once, and a learner that was taken out of the config still
-counts, and so do learners of other sources. Other rows to score, other folds of them or other
-labels start anew. Nothing but ids and losses is kept.
+new was scored: ``id``, and two float32 columns a try, log losses and errors (1 minus the accuracy).
+A try is known by what was scored (keys of the learner's folds, parameters of the meta-learner), not
+by its name or by what the config holds now. So a rerun counts once, and a learner that was taken
+out of the config still counts, and so do learners of other sources. Other rows to score, other
+folds of them, other labels or another task start anew. Nothing but ids and scores is kept.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import FloatArray
 
 _FOLD = re.compile(r"fold-\d+")
+BEST_SINGLE = "best_single"
 LEARNER, SIMPLE, META_LEARNER = "learner", "candidate", "meta-learner"
 INCOMPLETE = "incomplete meta-learner"
 """A meta-learner on a stack without learners that failed: the next one takes its place whatever
@@ -78,6 +79,8 @@ class TryStore:
         ids: Sequence[str],
         tries: Mapping[Try, FloatArray],
         doubts: Mapping[Try, Sequence[str]] = MappingProxyType({}),
+        *,
+        errors: Mapping[Try, FloatArray] = MappingProxyType({}),
     ) -> None:
         """Add what is new; the file of losses is written first, the index last.
 
@@ -89,6 +92,8 @@ class TryStore:
             Log losses ``(n,)`` of each; NaN where a battle has not been predicted.
         doubts
             What is odd about some of them, in sentences.
+        errors
+            1 minus the accuracy ``(n,)`` of each, where it is known.
         """
         entries, files = self._entries(), self._files()
         known = {entry["key"] for entry in entries}
@@ -97,7 +102,12 @@ class TryStore:
             return
         self.directory.mkdir(parents=True, exist_ok=True)
         name = f"{len({entry['file'] for entry in entries}):04d}.parquet"
-        columns = {one.key: np.asarray(losses, np.float32) for one, losses in new.items()}
+        columns = {
+            _column(one.key, metric): np.asarray(values[one], np.float32)
+            for metric, values in (("log_loss", new), ("accuracy", errors))
+            for one in new
+            if one in values
+        }
         frame = pl.DataFrame({"id": pl.Series(ids, dtype=pl.String), **columns})
         write_table(self.directory / name, frame)
         added = [
@@ -109,8 +119,11 @@ class TryStore:
             self.directory / TRIES_INDEX, {"tries": [*entries, *added], "files": files}
         )
 
-    def read(self, ids: Sequence[str]) -> dict[Try, FloatArray]:
-        """Give all tries with their losses of ``n`` battles ``(n,)`` float64, NaN where unknown."""
+    def read(self, ids: Sequence[str], metric: str = "log_loss") -> dict[Try, FloatArray]:
+        """Give all tries with their losses of ``n`` battles ``(n,)`` float64, NaN where unknown.
+
+        With the metric ``"accuracy"`` these are errors, 1 minus the accuracy.
+        """
         entries = self._entries()
         rows = pl.DataFrame({"id": pl.Series(ids, dtype=pl.String)})
         found: dict[Try, FloatArray] = {}
@@ -119,9 +132,8 @@ class TryStore:
             joined = rows.join(stored, on="id", how="left", maintain_order="left")
             for entry in entries:
                 if entry["file"] == name:
-                    column = joined[entry["key"]].cast(pl.Float64).fill_null(np.nan)
                     one = Try(entry["key"], entry["kind"], entry["name"])
-                    found[one] = column.to_numpy()
+                    found[one] = _values(joined, _column(one.key, metric))
         return found
 
     def doubts(self, one: Try) -> list[str] | None:
@@ -161,7 +173,18 @@ class TryStore:
         )
 
 
-def scored_rows(plan: FoldPlan, battles: pl.DataFrame) -> str:
+def _column(key: str, metric: str) -> str:
+    """Name the column of a try's losses or errors."""
+    return key if metric == "log_loss" else f"{key} {metric}"
+
+
+def _values(frame: pl.DataFrame, column: str) -> FloatArray:
+    if column not in frame.columns:
+        return np.full(len(frame), np.nan)
+    return frame[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
+
+
+def scored_rows(plan: FoldPlan, battles: pl.DataFrame, *, ties: bool) -> str:
     """Name what every score is of, whatever else learners are trained on: 64 hex digits.
 
     Parameters
@@ -170,10 +193,13 @@ def scored_rows(plan: FoldPlan, battles: pl.DataFrame) -> str:
         The fold plan; of it the fold of each target row.
     battles
         ``BATTLE_SCHEMA``; of it the labels of these rows.
+    ties
+        Whether the task has ties: log losses over two and three classes are no like measures.
     """
     folds = plan.frame.filter(pl.col("fold").is_not_null()).select("id", "fold")
     rows = folds.join(battles.select("id", *LABEL_COLUMNS), on="id", how="left").sort("id")
-    return sha256(rows.write_ndjson().encode()).hexdigest()
+    told = rows.write_ndjson() + ("" if ties else "without ties")
+    return sha256(told.encode()).hexdigest()
 
 
 def learner_try(name: str, origins: Mapping[str, Any]) -> Try:
@@ -190,16 +216,18 @@ def candidate_try(name: str, parts: Mapping[str, Any], *, simple: bool) -> Try:
     name
         Its name.
     parts
-        ``key_parts`` of the stack's manifest. A simple candidate depends on the learners alone; a
-        meta-learner on all that changes its predictions, not on what the config chooses.
+        ``key_parts`` of the stack's manifest. A simple candidate depends on the learners alone (the
+        best single one on the metric too); a meta-learner on all that changes its predictions, not
+        on what the config chooses, or by what.
     simple
         Whether it is one of the simple candidates.
     """
     origins = parts.get("folds", {})
     if simple:
-        return Try(fingerprint([SIMPLE, name, origins]), SIMPLE, name)
+        best_by = parts.get("task", {}).get("metric") if name == BEST_SINGLE else None
+        return Try(fingerprint([SIMPLE, name, origins, best_by]), SIMPLE, name)
     ignored = ("choose", "resamples")
     settings = {k: v for k, v in parts.get("settings", {}).items() if k not in ignored}
-    made = {k: v for k, v in parts.items() if k not in ("settings", "folds")}
+    made = {k: v for k, v in parts.items() if k not in ("settings", "folds", "task")}
     kind = INCOMPLETE if parts.get("left_out") else META_LEARNER
     return Try(fingerprint([META_LEARNER, origins, settings, made]), kind, name)

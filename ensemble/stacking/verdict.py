@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemble.errors import unknown_name
+from ensemble.evaluation.accuracy import as_accuracy
 from ensemble.evaluation.bootstrap import RESAMPLES, bootstrap_means, effective_clusters
 from ensemble.evaluation.intervals import LEVEL, MIN_CLUSTERS, Estimate, estimate
 from ensemble.stacking.evidence import Evidence
@@ -16,6 +17,7 @@ from ensemble.stacking.verdict_text import describe_evidence, describe_outcome
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ensemble.config.settings import Metric
     from ensemble.plugin.base import FloatArray, IntArray
     from ensemble.stacking.candidates import Candidate
     from ensemble.stacking.leakage import Leakage
@@ -56,6 +58,7 @@ def decide(
     losses: FloatArray,
     clusters: IntArray,
     *,
+    metric: Metric = "log_loss",
     choose: str = AUTO,
     leakage: Leakage | None = None,
     flattery: float = 0.0,
@@ -77,16 +80,19 @@ def decide(
     candidates
         The candidates, in the order of the columns of ``losses``; one at least is simple.
     losses
-        ``(n, n_candidates)`` log loss of each row under nested cross-validation, finite.
+        ``(n, n_candidates)`` log loss of each row under nested cross-validation, finite; or, to
+        choose by accuracy, its error, as ``row_errors`` gives it.
     clusters
         ``(n,)`` cluster of each row.
+    metric
+        What ``losses`` are.
     choose
         ``"auto"``, or the name of the candidate to use whatever the evidence says.
     leakage
         What a stack can gain by labels that leak through logits; None where all nesting is exact.
     flattery
         What a stack that tells the source can gain by folds with equal class shares in each
-        source, nats.
+        source, in units of the metric.
     attempts
         How many meta-learners were scored on these folds, this one included: the interval of its
         gain misses with probability ``(1 - level) / attempts`` (Bonferroni).
@@ -100,7 +106,7 @@ def decide(
     -------
     dict
         The content of ``verdict.json``. A gain is the loss of the best simple candidate minus that
-        of the candidate: positive is better.
+        of the candidate, and so its accuracy minus that of the other: positive is better.
 
     Raises
     ------
@@ -117,7 +123,9 @@ def decide(
         raise unknown_name("candidate", choose, [AUTO, *names])
     drawn = losses if replicates is None else replicates
     samples = bootstrap_means(drawn, clusters, resamples=resamples, seed=seed)
-    found = _weigh(candidates, losses, samples, clusters, leakage, flattery, attempts, level)
+    found = _weigh(
+        candidates, losses, samples, clusters, leakage, flattery, attempts, level, metric
+    )
     winner, rule = _by_evidence(found, losses.mean(axis=0))
     chosen = winner if choose == AUTO else names.index(choose)
     asked = choose != AUTO
@@ -125,6 +133,7 @@ def decide(
     evidence = describe_evidence(found, winner, chosen)
     return {
         "chosen": names[chosen],
+        "metric": metric,
         "rule": _BY_CONFIG if asked else rule,
         "would_have_chosen": names[winner],
         "best_simple": names[found.best],
@@ -151,12 +160,13 @@ def _weigh(
     flattery: float,
     attempts: int,
     level: float,
+    metric: Metric,
 ) -> Evidence:
     """Estimate scores and gains with their intervals."""
     simple = [i for i, candidate in enumerate(candidates) if candidate.simple]
     best = min(simple, key=lambda i: (float(losses[:, i].mean()), candidates[i].complexity))
     effective = effective_clusters(clusters)
-    bound = flattery + (leakage.nats if leakage else 0.0)
+    bound = flattery + (in_metric(leakage.nats, metric) if leakage else 0.0)
     gain_level = 1.0 - (1.0 - level) / attempts
 
     def gain(i: int) -> Estimate:
@@ -169,6 +179,7 @@ def _weigh(
     indices = range(len(candidates))
     return Evidence(
         candidates=candidates,
+        metric=metric,
         scores=[estimate(losses[:, i], samples[:, i], effective, level) for i in indices],
         gains=[gain(i) for i in indices],
         best=best,
@@ -180,6 +191,15 @@ def _weigh(
         gain_level=gain_level,
         attempts=attempts,
     )
+
+
+def in_metric(nats: float, metric: Metric) -> float:
+    """Bound what so many nats of leaked labels add to a metric.
+
+    What tells so much of a label moves its probabilities by no more than the root of half of it on
+    average (Pinsker's inequality), and so the accuracy.
+    """
+    return float(np.sqrt(nats / 2)) if metric == "accuracy" else nats
 
 
 def _less(gain: Estimate, bound: float) -> Estimate:
@@ -211,9 +231,11 @@ def _described(found: Evidence, i: int) -> dict[str, Any]:
     score = found.scores[i]
     return {
         "name": found.names[i],
-        "log_loss": score.mean,
-        "low": score.low,
-        "high": score.high,
+        **(
+            {"accuracy": as_accuracy(score).to_json()}
+            if found.metric == "accuracy"
+            else {"log_loss": score.mean, "low": score.low, "high": score.high}
+        ),
         "gain_over_best_simple": found.gains[i].to_json(),
         "corrected_gain": found.corrected[i],
         "bias_bound": 0.0 if found.candidates[i].simple else found.bound,

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ensemble.battles.schema import probability_frame
 from ensemble.battles.staleness import check_sources
 from ensemble.oof.workspace import open_workspace
 from ensemble.run_dir.layout import CACHE, STACK, SUBMISSION
@@ -19,6 +18,7 @@ from ensemble.stacking.settings import (
     stacked_specs,
 )
 from ensemble.stacking.stack import load_stack
+from ensemble.submission.forms import form_for, submission_frame
 from ensemble.submission.record import (
     is_current,
     record_submission,
@@ -56,9 +56,11 @@ def predict_stage(config: Config, reporter: Reporter) -> Path | None:
             other = "folds" if config.predict.models == "refit" else "refit"
             gap = float(np.abs(used - _test_probabilities(config, workspace, other)).mean())
             reporter.event("folds against refit", mean_absolute_difference=gap)
-        write_submission(submission, probability_frame(test["id"], used), test["id"].to_list())
+        form = form_for(config.task)
+        frame = submission_frame(form, test["id"], used)
+        write_submission(submission, frame, test["id"].to_list(), form)
         record_submission(workspace.run, config)
-    reporter.log(f"submission  {submission} ({len(test):,} rows)")
+    reporter.log(f"submission  {submission} ({len(test):,} rows: {form.told})")
     return submission
 
 
@@ -69,6 +71,6 @@ def _test_probabilities(config: Config, workspace: Workspace, models: str) -> Fl
     test, names = workspace.test_rows(), [spec.name for spec in specs]
     logits = [workspace.store.test_logits(name, models, test["id"]) for name in names]
     cache = workspace.run / CACHE / STACK
-    meta = meta_features(test, names, logits, config.stack.features, cache)
+    meta = meta_features(test, names, logits, config.stack.features, cache, ties=config.task.ties)
     chosen = load_stack(workspace.run / STACK, meta_learner_factory(config))
     return predict_validated(chosen, meta, "the stack, on the test rows")

@@ -7,24 +7,29 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
-from ensemble.battles.schema import PROBABILITY_SCHEMA
+from ensemble.battles.labels import WINNER_COLUMN
 from ensemble.errors import DataError
-from ensemble.plugin.base import CLASSES
+from ensemble.submission.forms import PROBABILITIES, SIDES, WINNER, WINNERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from ensemble.submission.forms import Form
+
 SUM_TOLERANCE = 1e-3 + 1e-9
 """How far the probabilities of a row may be from summing to 1."""
-COLUMNS = tuple(PROBABILITY_SCHEMA)
-"""The columns of a submission."""
-
 _SHOWN = 5
-_COLUMNS_HINT = f"a submission is a CSV file with the columns {', '.join(COLUMNS)} and no others"
+_COLUMNS_HINT = (
+    f"a submission is a CSV file with the columns {', '.join(PROBABILITIES.columns)} and no "
+    f"others, with {', '.join(SIDES.columns)} where the task has no ties, or with "
+    f"{', '.join(WINNER.columns)} where it asks for winners"
+)
 _TYPES_HINT = "make ids strings and probabilities floats"
 _IDS_HINT = "every test id needs one row, and there may be no other rows"
 _TEST_IDS_HINT = "give every row of the test file an id of its own"
 _VALUES_HINT = "every probability is a number from 0 to 1"
+_WINNERS_HINT = f"every winner is {WINNERS[0]}, {WINNERS[1]} or {WINNERS[2]}, spelled so"
+_NO_TIES_HINT = f"the task has no ties: every winner is {WINNERS[0]} or {WINNERS[1]}, spelled so"
 _SUMS_HINT = "divide each row's probabilities by their sum"
 
 
@@ -43,19 +48,24 @@ class Problem(NamedTuple):
     hint: str | None
 
 
-def submission_problems(submission: pl.DataFrame, test_ids: Sequence[str]) -> list[Problem]:
+def submission_problems(
+    submission: pl.DataFrame, test_ids: Sequence[str], form: Form = PROBABILITIES
+) -> list[Problem]:
     """Find every fault of a submission, or those of its columns alone where it has such.
 
     Parameters
     ----------
     submission
-        ``PROBABILITY_SCHEMA``; columns and rows may stand in any order.
+        Ids as text, and what the form asks for; columns and rows may stand in any order.
     test_ids
         The ids that have to be there, each once.
+    form
+        What it should hold.
     """
-    return [*_column_problems(submission)] or [
+    values = _winner_problems if form.is_winner else _value_problems
+    return [*_column_problems(submission, form)] or [
         *_id_problems(submission["id"], test_ids),
-        *_value_problems(submission),
+        *values(submission, form),
     ]
 
 
@@ -77,11 +87,12 @@ def refuse_problems(problems: Sequence[Problem], where: str | None) -> None:
         )
 
 
-def missing_columns(present: Sequence[str]) -> Iterator[Problem]:
+def missing_columns(present: Sequence[str], form: Form) -> Iterator[Problem]:
     """Name the columns that are not there; shows the header of a file that has none of them."""
-    missing = [name for name in COLUMNS if name not in present]
+    missing = [name for name in form.columns if name not in present]
     if missing:
-        header = f"; the header is {', '.join(present)!r:.60}" if missing == [*COLUMNS] else ""
+        none = missing == [*form.columns]
+        header = f"; the header is {', '.join(present)!r:.60}" if none else ""
         yield Problem(f"missing columns: {', '.join(missing)}{header}", _COLUMNS_HINT)
 
 
@@ -103,15 +114,15 @@ def id_listing(ids: Iterable[str]) -> str:
     return f"({len(names):,}): {shown}{', …' if len(names) > _SHOWN else ''}"
 
 
-def _column_problems(submission: pl.DataFrame) -> Iterator[Problem]:
+def _column_problems(submission: pl.DataFrame, form: Form) -> Iterator[Problem]:
     schema = submission.schema
-    yield from missing_columns(submission.columns)
-    foreign = [name for name in schema if name not in COLUMNS]
+    yield from missing_columns(submission.columns, form)
+    foreign = [name for name in schema if name not in form.columns]
     if foreign:
         yield Problem(f"foreign columns: {', '.join(foreign)}", _COLUMNS_HINT)
     if schema.get("id", pl.String()) != pl.String:
         yield Problem(f"ids are {schema['id']}, not strings", _TYPES_HINT)
-    for name in CLASSES:
+    for name in () if form.is_winner else form.columns[1:]:
         if name in schema and not schema[name].is_float():
             yield Problem(f"{name} is {schema[name]}, not a float", _TYPES_HINT)
 
@@ -128,8 +139,23 @@ def _id_problems(ids: pl.Series, test_ids: Sequence[str]) -> Iterator[Problem]:
             yield Problem(f"{what} {id_listing(wrong)}", hint)
 
 
-def _value_problems(submission: pl.DataFrame) -> Iterator[Problem]:
-    values = submission.select(CLASSES).cast(pl.Float64).to_numpy()
+def _winner_problems(submission: pl.DataFrame, form: Form) -> Iterator[Problem]:
+    ids, winners = submission["id"], submission[WINNER_COLUMN].cast(pl.String)
+    empty = (winners.fill_null("").str.strip_chars() == "").to_numpy()
+    unknown = ~winners.fill_null("").is_in(list(form.winners)).to_numpy() & ~empty
+    hint = _WINNERS_HINT if form.ties else _NO_TIES_HINT
+    if empty.any():
+        yield Problem(f"rows without a winner {id_listing(ids.filter(empty))}", hint)
+    if unknown.any():
+        counts = winners.filter(unknown).value_counts(sort=True).rows()
+        told = ", ".join(f"{value!r:.40} ({count:,})" for value, count in counts[:_SHOWN])
+        more = ", ..." if len(counts) > _SHOWN else ""
+        named = id_listing(ids.filter(unknown))
+        yield Problem(f"rows whose winner is {told}{more} {named}", hint)
+
+
+def _value_problems(submission: pl.DataFrame, form: Form) -> Iterator[Problem]:
+    values = submission.select(form.columns[1:]).cast(pl.Float64).to_numpy()
     finite = np.isfinite(values).all(axis=1)
     outside = ((values < 0.0) | (values > 1.0)).any(axis=1) & finite
     totals = values.sum(axis=1, where=finite[:, None])

@@ -10,7 +10,7 @@ import polars as pl
 
 from ensemble.battles.schema import LABEL_COLUMNS, labels_of, probability_frame
 from ensemble.errors import ArtifactError
-from ensemble.evaluation.losses import row_log_loss, softmax
+from ensemble.evaluation.losses import row_errors, row_log_loss, softmax
 from ensemble.evaluation.scores import scores
 from ensemble.plugin.base import CLASSES
 from ensemble.run_dir.holdout_record import HoldoutRecord, HoldoutScore, Look
@@ -58,7 +58,9 @@ def score_holdout(config: Config, workspace: Workspace, battles: pl.DataFrame) -
     check_folds(workspace, specs, models)
     logits = [workspace.store.test_logits(spec.name, models, rows["id"]) for spec in specs]
     names = [spec.name for spec in specs]
-    meta = meta_features(rows, names, logits, config.stack.features, run / CACHE / STACK)
+    meta = meta_features(
+        rows, names, logits, config.stack.features, run / CACHE / STACK, ties=workspace.ties
+    )
     verdict, made = read_verdict(run / STACK), meta_learner_factory(config)
     predicted = {
         one["name"]: predict_validated(
@@ -103,7 +105,7 @@ def score_each(predicted: Mapping[str, FloatArray], rows: pl.DataFrame) -> tuple
     labels, clusters = labels_of(rows), rows["cluster"].to_numpy()
     found = []
     for name, each in predicted.items():
-        right = (each.argmax(axis=1) == labels.argmax(axis=1)).astype(np.float64)
+        right = 1.0 - row_errors(labels, each)
         loss, accuracy = scores(np.column_stack([row_log_loss(labels, each), right]), clusters)
         found.append(
             HoldoutScore(
@@ -202,7 +204,7 @@ def rescored(run: Path, rows: pl.DataFrame) -> dict[str, tuple[float, float]]:
         ids = rows.select("id", *LABEL_COLUMNS)
         joined = ids.join(own, on="id", how="left", maintain_order="left")
         labels, each = labels_of(joined), joined.select(CLASSES).to_numpy()
-        right = each.argmax(axis=1) == labels.argmax(axis=1)
+        right = 1.0 - row_errors(labels, each)
         found[str(name)] = (float(row_log_loss(labels, each).mean()), float(right.mean()))
     return found
 

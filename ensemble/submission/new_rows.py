@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.battles.schema import (
-    HOLDOUT_ROLE,
-    TEST_ROLE,
-    TEST_SOURCE,
-    learner_view,
-    probability_frame,
-)
+from ensemble.battles.schema import HOLDOUT_ROLE, TEST_ROLE, TEST_SOURCE, learner_view
 from ensemble.battles.source_files import load_source
 from ensemble.battles.split import read_split
 from ensemble.config.secrets import resolved_secrets
@@ -40,6 +34,7 @@ from ensemble.stacking.settings import (
 )
 from ensemble.stacking.stack import load_stack
 from ensemble.storage.hashing import fingerprint
+from ensemble.submission.forms import form_for, submission_frame
 from ensemble.submission.output import check_output, write_output
 from ensemble.submission.write import submission_text
 
@@ -105,8 +100,9 @@ def score_file(
     check_output(output, [test], "the test file")
     check_output(output, _inputs(config))
     battles = read_test(test, reading or reading_options(config))
-    frame = probability_frame(battles["id"], predict_battles(config, battles, keep))
-    return submission_text(frame, battles["id"].to_list()), len(battles)
+    form = form_for(config.task)
+    frame = submission_frame(form, battles["id"], predict_battles(config, battles, keep))
+    return submission_text(frame, battles["id"].to_list(), form), len(battles)
 
 
 def reading_options(
@@ -186,7 +182,8 @@ def predict_battles(config: Config, battles: pl.DataFrame, keep: Sequence[str] =
     resolved_secrets(config.stack.parameters, "stack.parameters")
     stack = _read_stack(run, config, keep)
     plan = read_split(run)
-    store = FoldStore(run, plan.fingerprint, stack["data"], plan.n_splits)
+    ties = config.task.ties
+    store = FoldStore(run, plan.fingerprint, stack["data"], plan.n_splits, ties)
     view, specs = learner_view(battles), stacked_specs(as_stacked(config, stack))
     _refuse_target_ids(battles["id"], plan, specs)
     made_from = stack["key_parts"]["folds"]
@@ -194,7 +191,7 @@ def predict_battles(config: Config, battles: pl.DataFrame, keep: Sequence[str] =
         _mean_logits(store, spec, config.predict.models, made_from[spec.name], view, keep)
         for spec in specs
     ]
-    meta = meta_features(view, stack["learners"], logits, config.stack.features, None)
+    meta = meta_features(view, stack["learners"], logits, config.stack.features, None, ties=ties)
     model = load_stack(run / STACK, meta_learner_factory(config))
     return predict_stack(model, meta, f"the stack of {run}")
 

@@ -24,6 +24,7 @@ from ensemble.run_dir.stack_files import peek_manifest
 from ensemble.storage.directories import MANIFEST
 from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import read_checksummed, write_checksummed
+from ensemble.submission.forms import form_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,7 @@ def record_submission(run: Path, config: Config) -> None:
     record = {
         "sha256": hash_file(run / SUBMISSION),
         "made_from": _origin(run, config, _n_folds(run)),
+        "form": _form(config),
         "compared_with": _compared(run, config, _n_folds(run)),
     }
     write_checksummed(run / SUBMISSION_RECORD, record)
@@ -63,6 +65,8 @@ def submission_fault(run: Path, config: Config) -> str | None:
         return f"what {SUBMISSION} was made from cannot be read: {error}".splitlines()[0]
     if hash_file(run / SUBMISSION) != record["sha256"]:
         return f"{SUBMISSION} is not what was written"
+    if record.get("form") != _form(config):
+        return f"{SUBMISSION} has another form than [task] in the config asks for"
     if record["made_from"] != made_from:
         return f"{SUBMISSION} was made from another stack, other test logits or other models"
     return None
@@ -102,6 +106,12 @@ def _origin(run: Path, config: Config, n_folds: int) -> dict[str, Any]:
 def origin_of_predictions(run: Path, config: Config) -> dict[str, Any]:
     """Name what a run's test rows, and its hold-out, are predicted from: stack and logits."""
     return _origin(run, config, _n_folds(run))
+
+
+def _form(config: Config) -> list[str]:
+    """Give the header and the winners that the task asks for."""
+    form = form_for(config.task)
+    return [*form.columns, *(form.winners if form.is_winner else ())]
 
 
 def _compared(run: Path, config: Config, n_folds: int) -> dict[str, Any]:

@@ -151,6 +151,7 @@ def write_meta(meta: MetaFeatures, path: Path) -> None:
         feature_names=np.array(meta.feature_names, dtype=str),
         feature_swap=meta.feature_swap,
         feature_sign=meta.feature_sign,
+        ties=meta.ties,
     )
 
 
@@ -164,4 +165,5 @@ def read_meta(path: Path) -> MetaFeatures:
             tuple(found["feature_names"].tolist()),
             found["feature_swap"],
             found["feature_sign"],
+            bool(found["ties"]),
         )

@@ -10,6 +10,7 @@ import numpy as np
 
 from ensemble.errors import LearnerError
 from ensemble.evaluation.losses import row_log_loss
+from ensemble.evaluation.ties import renormalized
 from ensemble.plugin.faults import call_plugin
 from ensemble.stacking.calls import describe_validated
 from ensemble.testing import parameters
@@ -22,7 +23,7 @@ from ensemble.testing.checks import (
 )
 from ensemble.testing.class_state import as_before
 from ensemble.testing.fresh_process import write_meta
-from ensemble.testing.meta_trial import copied, one_learner, without_features
+from ensemble.testing.meta_trial import copied, one_learner, without_features, without_ties
 from ensemble.testing.pickles import pickled_files
 from ensemble.testing.watch import DIRECTORY, changed, global_state, restoring, stir_random_state
 
@@ -187,6 +188,17 @@ def options(trial: MetaTrial) -> dict[str, Any]:
     return {"weights change probabilities by": moved}
 
 
+def no_ties(trial: MetaTrial) -> dict[str, Any]:
+    """Fit and predict in a task without ties."""
+    data, asked = trial.train.copy(), without_ties(trial.asked)
+    labels = renormalized(data.labels)
+    hint = "add a little to each class before a logarithm, such as (counts + 1)"
+    with Expecting("a task without ties must do", trial.where, hint):
+        learner = trial.fit(data._replace(meta=without_ties(data.meta), labels=labels))
+        trial.predict(learner, asked)
+    return {}
+
+
 def _saved(trial: MetaTrial) -> Path:
     _ = trial.said
     directory = trial.directory("model")
@@ -312,6 +324,7 @@ CHECKS: tuple[Check, ...] = (
     Check("features and learners", features),
     Check("edges", edges),
     Check("options", options),
+    Check("task without ties", no_ties),
     Check("save and load", save_and_load),
     Check("another process", another_process),
     Check("nothing pickled", nothing_pickled),

@@ -15,6 +15,7 @@ import numpy as np
 
 from ensemble.errors import EnsembleError, LearnerError
 from ensemble.evaluation.losses import softmax
+from ensemble.evaluation.ties import neutral_tie
 from ensemble.plugin.base import FitContext, MetaFeatures
 from ensemble.plugin.faults import call_plugin, plugin_errors
 from ensemble.stacking.calls import predict_validated
@@ -94,6 +95,11 @@ def without_features(meta: MetaFeatures) -> MetaFeatures:
 def one_learner(meta: MetaFeatures) -> MetaFeatures:
     """Keep the first learner alone."""
     return replace(meta, logits=meta.logits[:, :1], learners=meta.learners[:1])
+
+
+def without_ties(meta: MetaFeatures) -> MetaFeatures:
+    """Give what a meta-learner sees in a task without ties."""
+    return replace(meta, logits=neutral_tie(meta.logits, ties=False), ties=False)
 
 
 class MetaTrial:

@@ -52,11 +52,11 @@ class BinnedRows:
         values
             ``(n, k)`` float32.
         labels
-            ``(n, 3)`` distributions; a row enters with each class's share of its weight.
+            ``(n, k)`` distributions; a row enters with each class's share of its weight.
         weight
             ``(n,)`` positive.
         start
-            ``(n, 3)`` scores that the trees correct. All rows have them: LightGBM's own start for a
+            ``(n, k)`` scores that the trees correct. All rows have them: LightGBM's own start for a
             class that rows lack is log(1e-15).
         settings
             LightGBM's parameters, but for the seed.

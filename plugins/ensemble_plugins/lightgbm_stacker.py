@@ -13,9 +13,9 @@ import numpy as np
 
 from ensemble.battles.swap import stack_orders, swap_classes
 from ensemble.battles.trees import MULTICLASS, common_settings
-from ensemble.evaluation.losses import softmax
 from ensemble.plugin.base import MetaLearner
 from ensemble.stacking.candidates import Blend, Mean, VectorScaling
+from ensemble.stacking.logits import labels_for, probabilities_of
 from ensemble.storage.json_files import read_json, write_json
 from ensemble_plugins.boosted_trees import text_of
 from ensemble_plugins.stacker_trees import (
@@ -25,6 +25,7 @@ from ensemble_plugins.stacker_trees import (
     column_names,
     columns_of,
     fit_trees,
+    views_of,
 )
 
 if TYPE_CHECKING:
@@ -155,11 +156,12 @@ class LightGBMStacker(MetaLearner):
             There are fewer than two clusters, so that none can be held out.
         """
         self.learners_, self.feature_names_ = meta.learners, meta.feature_names
+        self.views_ = views_of(meta)
         weights = Mean() if self.start == "mean" else Blend()
         # Exchanging sides moves no loss of a weighted sum: one order settles the weights.
         weights.fit(meta, labels, sample_weight=sample_weight, context=context)
         doubled = both_orders(meta)
-        labels, weight, clusters = _double(labels, sample_weight, groups)
+        labels, weight, clusters = _double(labels_for(meta, labels), sample_weight, groups)
         self.start_ = (
             VectorScaling().fit_scaling(weights, doubled, labels, weight)
             if self.start == "scaled"
@@ -178,7 +180,7 @@ class LightGBMStacker(MetaLearner):
     def predict_proba(self, meta: MetaFeatures) -> FloatArray:
         """Give probabilities ``(n, 3)``: logits averaged over seeds and over both orders."""
         other = swap_classes(self._logits(meta.swapped()))
-        return softmax((self._logits(meta) + other) / 2)
+        return probabilities_of((self._logits(meta) + other) / 2)
 
     def save(self, directory: Path) -> None:
         """Write the start, LightGBM's text files, and JSON."""
@@ -190,6 +192,7 @@ class LightGBMStacker(MetaLearner):
             "start": self.start,
             "learners": self.learners_,
             "features": self.feature_names_,
+            "views": self.views_,
             "rounds": [trees.rounds for trees in self.trees_],
         }
         write_json(directory / _MODEL_FILE, stored)
@@ -202,6 +205,7 @@ class LightGBMStacker(MetaLearner):
 
         stored = read_json(directory / _MODEL_FILE)
         self.learners_, self.feature_names_ = tuple(stored["learners"]), tuple(stored["features"])
+        self.views_ = tuple(stored["views"])
         self.start_ = _STARTS[stored["start"]]().load(directory / _START_DIRECTORY)
         self.trees_ = [
             Trees(lgb.Booster(model_file=directory / _TREES_FILE.format(i)) if rounds else None)
@@ -211,7 +215,7 @@ class LightGBMStacker(MetaLearner):
 
     def describe(self) -> dict[str, Any]:
         """Give the start, the rounds of each seed, and each column's share of the gain."""
-        names = column_names(self.learners_, self.feature_names_)
+        names = column_names(self.learners_, self.feature_names_, self.views_)
         gain = np.sum([trees.gain(len(names)) for trees in self.trees_], axis=0)
         share = gain / gain.sum() if gain.any() else gain
         return {
@@ -226,11 +230,13 @@ class LightGBMStacker(MetaLearner):
     def _logits(self, meta: MetaFeatures) -> FloatArray:
         """Start plus the seeds' mean correction, for battles in the order they come."""
         columns = self._columns(meta)
-        corrections = [trees.corrections(columns) for trees in self.trees_]
-        return np.asarray(self.start_.predict_logits(meta) + np.mean(corrections, axis=0))
+        start = self.start_.predict_logits(meta)
+        corrections = [trees.corrections(columns, start.shape[1]) for trees in self.trees_]
+        return np.asarray(start + np.mean(corrections, axis=0))
 
     def _fit_trees(self, table: TrainingTable, context: FitContext) -> list[Trees]:
         settings = self._settings(table.columns.shape[1], context.threads)
+        settings["num_class"] = table.labels.shape[1]
         binned = table.binned(settings)
         # LightGBM takes seeds of 31 bits.
         states = np.random.SeedSequence(context.seed).generate_state(self.seeds) >> 1

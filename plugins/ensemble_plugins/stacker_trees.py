@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ensemble.errors import LearnerError
 from ensemble.evaluation.losses import row_log_loss, softmax
-from ensemble.plugin.base import CLASSES, MetaFeatures
+from ensemble.evaluation.ties import number_of_classes
 from ensemble.stacking.logits import logits_of
 from ensemble_plugins.binned_rows import WATCHED, BinnedRows
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
     import lightgbm as lgb
 
-    from ensemble.plugin.base import BoolArray, FloatArray, IntArray, LogitArray
+    from ensemble.plugin.base import BoolArray, FloatArray, IntArray, LogitArray, MetaFeatures
 
 _MEAN = "mean of learners"
 _VIEWS = ("A", "B", "tie", "A - B")
+_VIEWS_WITHOUT_TIES = ("A - B",)
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,13 @@ class TrainingTable:
     columns
         ``(n, n_columns)`` float32.
     labels
-        ``(n, 3)`` distributions.
+        ``(n, k)`` distributions, of two classes in a task without ties.
     weight
         ``(n,)`` positive, with mean 1.
     clusters
         ``(n,)`` cluster of each row.
     start
-        ``(n, 3)`` logits to correct.
+        ``(n, k)`` logits to correct.
     """
 
     columns: LogitArray
@@ -64,10 +65,10 @@ class Trees:
         """How many rounds it keeps."""
         return 0 if self.booster is None else self.booster.current_iteration()
 
-    def corrections(self, columns: LogitArray) -> FloatArray:
-        """Give ``(n, 3)`` to add to the start's logits."""
+    def corrections(self, columns: LogitArray, classes: int = 3) -> FloatArray:
+        """Give ``(n, classes)`` to add to the start's logits."""
         if self.booster is None or not len(columns):  # LightGBM gives no row another shape
-            return np.zeros((len(columns), 3))
+            return np.zeros((len(columns), classes))
         return np.asarray(self.booster.predict(columns, raw_score=True, num_threads=1))
 
     def gain(self, n_columns: int) -> FloatArray:
@@ -80,13 +81,10 @@ class Trees:
 def both_orders(meta: MetaFeatures) -> MetaFeatures:
     """Stack the battles on top of the same battles with A and B exchanged."""
     swapped = meta.swapped()
-    return MetaFeatures(
-        np.concatenate([meta.logits, swapped.logits]),
-        meta.learners,
-        np.concatenate([meta.features, swapped.features]),
-        meta.feature_names,
-        meta.feature_swap,
-        meta.feature_sign,
+    return replace(
+        meta,
+        logits=np.concatenate([meta.logits, swapped.logits]),
+        features=np.concatenate([meta.features, swapped.features]),
     )
 
 
@@ -106,8 +104,8 @@ def columns_of(
     missing = [name for name in feature_names if name not in meta.feature_names]
     if missing:
         raise LearnerError(f"features are missing: {', '.join(missing)}", where="lightgbm stacker")
-    views = np.empty((len(meta), len(learners) + 1, len(_VIEWS)), dtype=np.float32)
-    total = np.zeros((len(meta), len(CLASSES)))
+    views = np.empty((len(meta), len(learners) + 1, len(views_of(meta))), dtype=np.float32)
+    total = np.zeros((len(meta), number_of_classes(ties=meta.ties)))
     # One after the other, and filled in place: with many learners each copy is large.
     for i, name in enumerate(learners):
         logits = logits_of(meta, [name])[:, 0]
@@ -120,14 +118,21 @@ def columns_of(
 
 
 def _fill(views: LogitArray, logits: FloatArray) -> None:
-    views[:, :3] = logits
-    views[:, 3] = logits[:, 0] - logits[:, 1]
+    views[:, :-1] = logits[:, : views.shape[1] - 1]
+    views[:, -1] = logits[:, 0] - logits[:, 1]
 
 
-def column_names(learners: Sequence[str], feature_names: Sequence[str]) -> list[str]:
-    """Name the columns: four views of each learner and of their mean, then the features."""
-    views = [f"{learner}: {view}" for learner in (*learners, _MEAN) for view in _VIEWS]
-    return [*views, *feature_names]
+def views_of(meta: MetaFeatures) -> tuple[str, ...]:
+    """Name what the trees see of each learner; without ties, one number says all."""
+    return _VIEWS if meta.ties else _VIEWS_WITHOUT_TIES
+
+
+def column_names(
+    learners: Sequence[str], feature_names: Sequence[str], views: Sequence[str] = _VIEWS
+) -> list[str]:
+    """Name the columns: the views of each learner and of their mean, then the features."""
+    names = [f"{learner}: {view}" for learner in (*learners, _MEAN) for view in views]
+    return [*names, *feature_names]
 
 
 def fit_trees(

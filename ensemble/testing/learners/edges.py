@@ -90,6 +90,17 @@ def one_class(trial: LearnerTrial) -> dict[str, Any]:
     return _works_or_says(trial, "rows of one class", lambda: trial.fit(given))
 
 
+def no_ties(trial: LearnerTrial) -> dict[str, Any]:
+    """Learn labels of a task without ties: finite logits, where no row was ever a tie."""
+    sides = np.arange(len(trial.material.train)) % 2
+    labels = np.where(trial.material.labels[:, 2:] > 0, np.eye(3)[sides], trial.material.labels)
+    given = trial.given(labels=labels)
+    hint = "add a little to each class before a logarithm, such as (counts + 1)"
+    with Expecting("a fit on labels without ties must give finite logits", trial.where, hint):
+        trial.predict(trial.fit(given), trial.material.asked)
+    return {}
+
+
 def _works_or_says(trial: LearnerTrial, what: str, fit: Callable[[], Any]) -> dict[str, Any]:
     try:
         learner = fit()
@@ -200,6 +211,7 @@ CHECKS = (
     Check("no row", no_row),
     Check("one row", one_row),
     Check("one class", one_class),
+    Check("labels without ties", no_ties),
     Check("order of classes", class_order),
     Check("interrupted fit", interrupted),
 )

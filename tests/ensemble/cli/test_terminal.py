@@ -47,6 +47,7 @@ def outcome(tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "stack" / "verdict.json").write_text(json.dumps(verdict))
     (tmp_path / "submission.csv").write_text("id\n")
     source = '[[sources]]\nname = "a"\npath = "a.csv"\nrole = "target"\n'
+    (tmp_path / "battles.json").write_text("{}")
     (tmp_path / "config.toml").write_text(f'run_dir = "{tmp_path}"\n{source}')
     return summary(tmp_path)
 
@@ -81,6 +82,18 @@ def test_the_table_marks_the_chosen_one_and_shows_every_number(
         f"report: {outcome['report']}",
     ):
         assert text in shown
+
+
+def test_accuracy_stands_beside_log_loss(
+    outcome: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    accuracy = {"mean": 0.61234, "low": 0.59, "high": 0.63}
+    outcome["learners"][0]["accuracy"] = accuracy
+    show_summary(outcome | {"metric": "accuracy"})
+    shown = capsys.readouterr().out
+    assert "0.6123" in shown
+    assert "[0.5900, 0.6300]" in shown
+    assert "accuracy (by which candidates are compared)" in shown
 
 
 def test_what_is_not_there_is_not_shown(

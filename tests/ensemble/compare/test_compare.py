@@ -90,6 +90,7 @@ def test_levels_are_the_numbers_of_the_stack_and_candidates_can_be_compared(made
         score = known[chosen if name == "stack" else name]
         found = (loss["mean"], loss["low"], loss["high"])
         assert found == pytest.approx((score["log_loss"], score["low"], score["high"]), abs=1e-12)
+        assert result["accuracies"][name] == pytest.approx(score["accuracy"], abs=1e-12)
     assert f"stack is the candidate {chosen}." in result["sentences"]
     assert result["family"]["overall"] == 3
 

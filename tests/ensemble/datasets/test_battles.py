@@ -4,7 +4,7 @@ import csv
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -247,7 +247,7 @@ def test_written_files_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"seed": -1}, {"target_rows": -1}, {"test_rows": 10_000_000}])
-def test_rows_and_seed_out_of_range_are_refused(wrong: dict[str, int]) -> None:
+def test_rows_and_seed_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be >= 0, rows below"):
         make_battles(**wrong)
 

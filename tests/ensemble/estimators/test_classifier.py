@@ -157,6 +157,19 @@ def test_plain_texts_without_ids_in_pandas(world: Any) -> None:
         BattleClassifier(Spy).fit(table, [0, 1])
 
 
+def test_shares_of_two_classes_are_a_task_without_ties(world: Any) -> None:
+    battles, _ = world
+    shares = np.column_stack([np.linspace(0, 1, 120), np.linspace(1, 0, 120)])
+    made = BattleClassifier(Spy).fit(battles, shares)
+    np.testing.assert_allclose(Spy.fits[0]["labels"], np.column_stack([shares, np.zeros(120)]))
+    assert made.classes_.tolist() == ["winner_model_a", "winner_model_b"]
+    found = made.predict_proba(battles)
+    assert found.shape == (120, 2)
+    np.testing.assert_allclose(found.sum(axis=1), 1.0)
+    with pytest.raises(DataError, match="no distributions"):
+        BattleClassifier(Spy).fit(battles, shares * 0.9)
+
+
 def test_a_learner_sees_texts_alone(world: Any) -> None:
     battles = world[0].with_columns(model_a=pl.lit("gpt"), role=pl.lit("target"), winner=1)
     BattleClassifier(Spy, threads=2, cache_directory=None).fit(battles, world[1])

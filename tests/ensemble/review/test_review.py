@@ -55,6 +55,21 @@ def test_python_gives_the_rows_and_the_summary_that_the_verb_writes(place: Path)
     assert "predictions disagree" in other._repr_html_()
 
 
+@pytest.mark.parametrize("ties", [True, False])
+def test_identical_answers_have_to_be_ties_only_where_there_are_any(
+    project: Project, ties: bool
+) -> None:
+    path = project.path / "train.csv"
+    table = pl.read_csv(path, infer_schema=False).filter(pl.col("winner_tie").cast(float) == 0)
+    same = pl.int_range(pl.len()) < 3
+    answers = pl.when(same).then("response_a").otherwise("response_b").alias("response_b")
+    table.with_columns(answers).write_csv(path)
+    sources = [{"name": "arena", "path": "train.csv", "role": "target"}]
+    config = project.config(sources=sources, task={"ties": ties})
+    found, _ = review_stage(run(config), rows=0)
+    assert found.counts["identical answers, no tie"] == (3 if ties else 0)
+
+
 def test_what_a_person_has_written_is_kept(place: Path) -> None:
     review_stage(place, rows=5)
     path = place / "review.csv"
