@@ -13,9 +13,12 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
 pytest.importorskip("peft")
+
+import torch
+import transformers
 
 from ensemble import FitContext
 from tests.plugins.language_model.quick_learners import make_learner

@@ -47,7 +47,9 @@ def forbidden(family: str) -> set[int]:
 
 
 def empty_row(family: str) -> list[int]:
-    return BATTLES[family].encode([[""]], [[""]], [[""]], max_length=5000).row(0).tolist()
+    ids: list[int]
+    ids = BATTLES[family].encode([[""]], [[""]], [[""]], max_length=5000).row(0).tolist()
+    return ids
 
 
 def count(ids: list[int], of: set[int]) -> list[int]:

@@ -83,7 +83,9 @@ def _fixed_rotations(config: PreTrainedConfig) -> Iterator[int]:
     text = config.get_text_config()
     rope: Any = getattr(text, "rope_parameters", None) or {}
     # By kind of layer, or of all layers.
-    for part in rope.values() if rope and all(isinstance(p, dict) for p in rope.values()) else [rope]:
+    for part in (
+        rope.values() if rope and all(isinstance(p, dict) for p in rope.values()) else [rope]
+    ):
         if part.get("rope_type") in ("longrope", "dynamic"):
             told = part.get("original_max_position_embeddings") or text.max_position_embeddings
             yield int(told)
