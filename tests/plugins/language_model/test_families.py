@@ -20,7 +20,7 @@ pytest.importorskip("peft")
 import torch
 import transformers
 
-from ensemble import FitContext
+from ensemble import FitContext, errors
 from tests.plugins.language_model.quick_learners import make_learner
 
 PACKAGE = "ensemble_plugins.language_model"
@@ -240,4 +240,46 @@ def test_any_checkpoint_is_fitted_stored_and_loaded(family: str, tmp_path: Path)
     assert facts["drift_in_prediction"] < 1e-4
     assert facts["template"]["start"].endswith(
         "answer the same prompts." if family in DECODERS else "{cls}"
+    )
+
+
+def test_the_template_in_force_is_part_of_the_key_by_content(tmp_path: Path) -> None:
+    source = save("qwen3", tmp_path / "model")
+
+    def key(**changes: Any) -> dict[str, Any]:
+        found: dict[str, Any] = make_learner("causal-lora", source, **changes).dependencies()
+        return found
+
+    auto = key()
+    assert auto["template"]["start"].startswith("<|im_start|>user\n")
+    assert key(template="plain")["template"] != auto["template"]
+    table = {name: text for name, text in auto["template"].items() if name != "special"}
+    assert key(template=table) == auto, "written out, it is the same template"
+    assert key(template={"end": "?"})["template"] == auto["template"] | {"end": "?"}
+    chat = source / "chat_template.jinja"
+    chat.write_text(chat.read_text().replace("assistant", "judge"))
+    assert key()["template"]["end"].endswith("<|im_start|>judge\n")
+
+
+def test_a_wrong_template_is_refused_before_any_work() -> None:
+    with pytest.raises(errors.ConfigError, match='template has no key "before": did you mean'):
+        make_learner("causal-lora", "somewhere", template={"before": "x"})
+    with pytest.raises(errors.ConfigError, match='template "gemma" is unknown'):
+        make_learner("causal-lora", "somewhere", template="gemma")
+
+
+def test_a_stored_model_keeps_the_template_that_it_was_trained_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, stored = save("llama", tmp_path / "model"), tmp_path / "stored"
+    stored.mkdir()
+    options = {"train_length": 280, "predict_length": 290, "token_budget": 600, "swap_tta": False}
+    learner = make_learner("causal-lora", source, **options)
+    learner.fit(TRAIN, LABELS, context=FitContext(seed=5, device="cpu"))
+    learner.save(stored)
+    templates = importlib.import_module(f"{PACKAGE}.model.templates")
+    monkeypatch.setattr(templates, "find_template", lambda *_: pytest.fail("it is stored"))
+    again = make_learner("causal-lora", source, **options).load(stored)
+    np.testing.assert_allclose(
+        again.predict_logits(NEW), learner.predict_logits(NEW), atol=1e-5
     )
