@@ -22,6 +22,8 @@ def register_base_learners(register: Register) -> None:
     register("tfidf", "ensemble_plugins.tfidf:Tfidf")
     register("sklearn", "ensemble_plugins.sklearn_learner:SklearnLearner")
     register("precomputed", "ensemble_plugins.precomputed:Precomputed")
+    register("causal-lora", "ensemble_plugins.causal_lora:CausalLora")
+    register("encoder", "ensemble_plugins.encoder:Encoder")
     register("gemma2-lora", "ensemble_plugins.gemma2_lora:Gemma2Lora")
     register("llama3-lora", "ensemble_plugins.llama3_lora:Llama3Lora")
     register("deberta", "ensemble_plugins.deberta:Deberta")

@@ -5,7 +5,7 @@ Every family is this one class with other defaults, such as ``ensemble_plugins.g
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ensemble.plugin.suggestion import DataSummary, Machine, Suggestion
     from ensemble_plugins.language_model.model.classifier import Classifier
     from ensemble_plugins.language_model.settings import TrainingSettings
+    from ensemble_plugins.language_model.text.prompts import Template
     from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
     from ensemble_plugins.language_model.text.tokens import Tokens
     from ensemble_plugins.language_model.train.rows import LabeledRows
@@ -49,7 +50,9 @@ class LanguageModel(Parameters, BaseLearner):
         Parameters of a public solution, for those that are not given; see
         ``docs/language_models.md``.
     template
-        How a battle becomes text: ``"gemma2"``, ``"llama3"`` or ``"encoder"``.
+        How a battle becomes text: ``"auto"`` is the tokenizer's own chat template, or plain text
+        where it has none; ``"plain"``, ``"gemma2"``, ``"llama3"`` or ``"encoder"``; or a table of
+        texts; see ``docs/language_models.md``.
     truncation
         What is cut where a battle is too long; see ``docs/language_models.md``.
     train_length, predict_length
@@ -112,14 +115,16 @@ class LanguageModel(Parameters, BaseLearner):
         self.pretrained_ = False
         self.state_: dict[str, torch.Tensor] = {}
         self.facts_: dict[str, Any] = {}
+        self.template_: Template | None = None
 
     def dependencies(self) -> dict[str, Any]:
-        """Name weights and tokenizer by content: neither place, hub id nor revision counts."""
+        """Name weights, tokenizer and template by content: no place, hub id nor revision counts."""
         from ensemble_plugins.language_model.model.base_weights import identity
 
         found = identity(self.model_settings())
         content = {"weights": found["sha256"], "tokenizer": found["tokenizer_sha256"]}
-        return {"model": content, "revision": None}
+        template = asdict(self._template())
+        return {"model": content, "revision": None, "template": template}
 
     def pretrain(
         self,
@@ -180,8 +185,12 @@ class LanguageModel(Parameters, BaseLearner):
         """Restore what ``save`` wrote; see ``adapters.read_state`` for what is verified."""
         _require_extra()
         from ensemble_plugins.language_model.model.adapters import read_state, trained_state
+        from ensemble_plugins.language_model.text.templates import stored_template
 
         self.facts_ = read_json(directory / _FACTS)
+        # As it was trained with: another version of transformers may write another one.
+        self.template_ = stored_template(self.facts_["template"])
+        self.tokenizer_ = None
         self.classifier_ = self._load_classifier("auto", seed=0)
         read_state(self.classifier_, directory)
         self.state_ = trained_state(self.classifier_)
@@ -207,7 +216,7 @@ class LanguageModel(Parameters, BaseLearner):
 
         self.cache_ = context.cache_directory
         self.classifier_ = None
-        return check_model(
+        found = check_model(
             self.model_settings(),
             self._tokens(battles, self.predict_length),
             self.prediction_settings(),
@@ -216,6 +225,7 @@ class LanguageModel(Parameters, BaseLearner):
             pad_id=self._pad_id(),
             tolerance=self.parity_tolerance,
         )
+        return found | {"template": asdict(self._template())}
 
     @property
     def resources(self) -> Resources:  # type: ignore[override]
@@ -320,11 +330,19 @@ class LanguageModel(Parameters, BaseLearner):
         warn_of_cuts(longest, lengths, settings.model)
         return BattleTokenizer(
             load_tokenizer(settings),
-            self.template,
+            self._template(),
             truncation=self.truncation,
             longest=longest,
             cache_directory=self.cache_,
         )
+
+    def _template(self) -> Template:
+        """Give the template in force."""
+        from ensemble_plugins.language_model.model.templates import find_template
+
+        if self.template_ is None:
+            self.template_ = find_template(self.model_settings(), self.template)
+        return self.template_
 
     def _load_classifier(self, device: str, seed: int) -> Classifier:
         from ensemble_plugins.language_model.model.devices import pick_device
@@ -362,6 +380,7 @@ class LanguageModel(Parameters, BaseLearner):
             "merged": self._merges,
             "precision": self.precision,
             "longest_row": self._tokenizer().longest,
+            "template": asdict(self._template()),
         }
 
     @property

@@ -19,6 +19,7 @@ from ensemble_plugins.language_model.settings import (
     TrainingSettings,
     Tuning,
 )
+from ensemble_plugins.language_model.text.template_names import check_template
 
 Truncation = Literal["left", "proportional", "rounds", "middle", "responses-equal"]
 PretrainHead = Literal["drop", "keep"]
@@ -53,7 +54,7 @@ class Parameters:
     model: Path | str
     recipe: Recipe | None = None
     revision: str | None = ModelSettings.revision
-    template: str
+    template: str | dict[str, str | list[str]] = "auto"
     truncation: Truncation = "left"
     train_length: int = 2048
     predict_length: int = 2048
@@ -102,6 +103,7 @@ class Parameters:
     def __post_init__(self) -> None:
         self._follow_recipe()
         self._check_choices()
+        check_template(self.template)
         self._check_numbers()
         if self.tuning == "full" and self.bits < 16:
             raise ValueError(f'weights of {self.bits} bits cannot be trained: set tuning = "lora"')

@@ -16,7 +16,6 @@ from ensemble_plugins.language_model.text.prompts import (
     PromptTokens,
     define_plain,
     find_special,
-    find_template,
     make_prompt_tokens,
 )
 
@@ -50,7 +49,7 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 def _tokens_of(family: str) -> PromptTokens:
     template = TEMPLATES[family]
-    return make_prompt_tokens(template, TINY[family], SPECIAL[family], PLAIN[family])
+    return make_prompt_tokens(template, TINY[family], SPECIAL[family])
 
 
 @every_family
@@ -81,14 +80,6 @@ def test_a_chat_turn_begins_and_ends_with_its_special_tokens(family: str) -> Non
     )
     assert start[: len(first)] == first
     assert end[-len(last) :] == last
-
-
-def test_a_special_token_may_be_the_beginning_of_another() -> None:
-    special = {**SPECIAL["gemma2"], "<start_of": 999}
-    prompt_tokens = make_prompt_tokens(
-        TEMPLATES["gemma2"], TINY["gemma2"], special, PLAIN["gemma2"]
-    )
-    assert prompt_tokens.start.tolist() == _tokens_of("gemma2").start.tolist()
 
 
 @every_family
@@ -184,13 +175,6 @@ def test_one_missing_special_token_is_enough() -> None:
     template = replace(TEMPLATES["gemma2"], special=("<bos>", "<strat_of_turn>"))
     with pytest.raises(errors.LearnerError, match="has no <strat_of_turn>, which"):
         find_special(TINY["gemma2"], template)
-
-
-def test_templates_are_found_by_name() -> None:
-    assert find_template("llama3") is TEMPLATES["llama3"]
-    assert find_template(TEMPLATES["encoder"]) is TEMPLATES["encoder"]
-    with pytest.raises(errors.UnknownNameError, match='did you mean "gemma2"'):
-        find_template("gemma")
 
 
 @every_family

@@ -190,7 +190,7 @@ def test_a_tokenizer_in_python_is_refused() -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(errors.UnknownNameError, match='unknown template "gema2"'):
+    with pytest.raises(ValueError, match='template "gema2" is unknown: did you mean "gemma2"'):
         BattleTokenizer(TINY["gemma2"], "gema2", truncation="left")
     with pytest.raises(errors.UnknownNameError, match='unknown truncation rule "right"'):
         _make(truncation="right")

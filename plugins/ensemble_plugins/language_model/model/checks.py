@@ -140,6 +140,7 @@ def _named(classifier: Classifier, parity: Parity) -> dict[str, Any]:
     return {
         "dtype": str(parity.dtype).removeprefix("torch."),
         "packed": classifier.packed,
+        **({"why_padded": classifier.why_padded} if not classifier.packed else {}),
         "drift_of_transformers": parity.transformers,
         "drift_from_float32": parity.packed,
     }

@@ -26,7 +26,7 @@ from ensemble_plugins.language_model.model.heads import find_backbone, find_head
 from ensemble_plugins.language_model.model.implementation import attention_of, eager_attention
 from ensemble_plugins.language_model.model.kernels import prepare_kernel
 from ensemble_plugins.language_model.model.lora import add_adapters, fuse_adapters, merge_adapters
-from ensemble_plugins.language_model.model.packing import can_pack, find_head_size, find_windows
+from ensemble_plugins.language_model.model.packing import find_head_size, find_windows, why_padded
 from ensemble_plugins.language_model.model.padded import (
     call,
     differs,
@@ -75,6 +75,8 @@ class Classifier:
         The model; with adapters a ``PeftModel``.
     packed
         True where rows are packed; False where the model's attention takes padded batches only.
+    why_padded
+        Why they are not; empty where they are.
     identity
         What it was loaded from, as ``base_weights.identity`` names it; empty where from nothing.
     multiple
@@ -101,7 +103,8 @@ class Classifier:
         self.pad_id = pad_id
         for config in (base.config, base.config.get_text_config()):
             config.pad_token_id = pad_id
-        self.packed, self.multiple, self.alike = can_pack(base), 1, False
+        self.why_padded = why_padded(base)
+        self.packed, self.multiple, self.alike = not self.why_padded, 1, False
         self._adopt(base)
         self.compiled = self.device.type == "cuda" if compiled is None else compiled
         if self.compiled:
@@ -124,6 +127,7 @@ class Classifier:
         }
         if self.packed and not self._pack():
             self._unpack(plain)
+            self.why_padded = "packed logits of it were others than those of rows by themselves"
         if not self.packed:
             found = encoder.patch_forward(self.backbone)
             wide = found and self.device.type == "cuda" and not (find_limit(base) or 0) % MULTIPLE
@@ -148,7 +152,7 @@ class Classifier:
                 found = self.logits(self.batch(tokens, np.arange(len(rows))))
         except Exception:  # whatever it is: this model is no model for packs
             return False
-        with self.as_transformers() as model, self._autocast(), torch.no_grad():
+        with self.as_transformers() as model, self._mixed(), torch.no_grad():
             alone = [call(model, row[None].to(self.device)) for row in rows]
         return not differs(found, torch.cat(alone).float(), self._tolerance)
 
@@ -242,7 +246,11 @@ class Classifier:
             parameter.data.copy_(self._vectors.get(name, drawn))
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self.device.type == "cpu" or (self.packed and self._uniform()):
+        return nullcontext() if self.packed and self._uniform() else self._mixed()
+
+    def _mixed(self) -> AbstractContextManager[Any]:
+        """Compute in the model's dtype what is float32: adapters, and a head by transformers."""
+        if self.dtype is torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 

@@ -16,6 +16,7 @@ from torch import nn
 from ensemble_plugins.language_model.model import attention
 from ensemble_plugins.language_model.model.forward import replace_forward, replacement
 from ensemble_plugins.language_model.model.lora import project
+from ensemble_plugins.language_model.model.packing import find_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
     Rotation = tuple[torch.Tensor, torch.Tensor]
 
-KNOWN = ("LlamaDecoderLayer", "Gemma2DecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer")
+KNOWN = (
+    *("LlamaDecoderLayer", "Gemma2DecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer"),
+    *("Gemma3DecoderLayer", "Qwen3DecoderLayer"),
+)
 """Kinds of layers that this file computes: each is held against transformers by the tests."""
 
 
@@ -63,8 +67,8 @@ def _forward(
     query, key, value = project(normed, [module.q_proj, module.k_proj, module.v_proj])
     out, _weights = attention.packed_attention(
         module,
-        _rotate(_heads(module, query), *position_embeddings).transpose(1, 2),
-        _rotate(_heads(module, key), *position_embeddings).transpose(1, 2),
+        _rotate(_queries(module, query), *position_embeddings).transpose(1, 2),
+        _rotate(_keys(module, key), *position_embeddings).transpose(1, 2),
         _heads(module, value).transpose(1, 2),
         None,
         row_mask=row_mask,
@@ -84,10 +88,10 @@ def _forward_read(
     module, read = layer.self_attn, row_mask.read
     cos, sin = position_embeddings
     normed = layer.input_layernorm(hidden_states)
-    query = _heads(module, module.q_proj(normed[:, read]))
+    query = _queries(module, module.q_proj(normed[:, read]))
     out = attention.read_attention(
         _rotate(query, cos[:, read], sin[:, read]).transpose(1, 2),
-        _rotate(_heads(module, module.k_proj(normed)), cos, sin).transpose(1, 2),
+        _rotate(_keys(module, module.k_proj(normed)), cos, sin).transpose(1, 2),
         _heads(module, module.v_proj(normed)).transpose(1, 2),
         row_mask,
         **_options(module),
@@ -118,11 +122,22 @@ def _heads(module: Any, projected: torch.Tensor) -> torch.Tensor:
     return projected.view(*projected.shape[:-1], -1, module.head_dim)
 
 
+def _queries(module: Any, projected: torch.Tensor) -> torch.Tensor:
+    """Give the heads of queries, with the norm of each where there is one (Gemma-3, Qwen-3)."""
+    heads = _heads(module, projected)
+    return module.q_norm(heads) if hasattr(module, "q_norm") else heads
+
+
+def _keys(module: Any, projected: torch.Tensor) -> torch.Tensor:
+    heads = _heads(module, projected)
+    return module.k_norm(heads) if hasattr(module, "k_norm") else heads
+
+
 def _options(module: Any) -> dict[str, Any]:
     return {
         "scaling": module.scaling,
         "softcap": getattr(module, "attn_logit_softcapping", None),
-        "sliding_window": getattr(module, "sliding_window", None),
+        "sliding_window": find_window(module),
     }
 
 

@@ -51,6 +51,8 @@ def _hint(names: set[str], text: str) -> str:
         return _NOT_CACHED
     if "trust_remote_code" in text:
         return "models with code of their own are not run: use one that transformers itself knows"
+    if "Unrecognized configuration class" in text:
+        return "transformers has no sequence classifier of this architecture: use another model"
     if "does not appear to have a file" in text and is_offline_mode():
         return _NOT_CACHED
     if "safetensors" in text:

@@ -10,27 +10,39 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def can_pack(model: PreTrainedModel) -> bool:
-    """Say whether rows can be packed: a causal model that takes its attention from outside.
+def why_padded(model: PreTrainedModel) -> str:
+    """Say why rows are not packed, as far as the model's parts tell; empty where they may be.
 
-    Packed attention has no dropout: a model that is trained with some is left to padded batches.
+    Packed attention is causal and comes from outside the model. It has no dropout: a model that is
+    trained with some is left to padded batches.
     """
-    return bool(
-        not getattr(model.config.get_text_config(), "attention_dropout", 0.0)
-        and model.is_backend_compatible()
-        and isinstance(getattr(model, "score", None), nn.Linear)
-        and hasattr(getattr(model, model.base_model_prefix), "layers")
-    )
+    if not isinstance(getattr(model, "score", None), nn.Linear):
+        return "the model is no causal one with a linear head"
+    if getattr(model.config.get_text_config(), "attention_dropout", 0.0):
+        return "its attention is trained with dropout"
+    if not model.is_backend_compatible():
+        return "its attention cannot be replaced"
+    if not hasattr(getattr(model, model.base_model_prefix), "layers"):
+        return "its layers lie elsewhere than in most models"
+    return ""
 
 
 def find_windows(backbone: nn.Module) -> set[int | None]:
     """Give the sliding windows of a model's layers, and None for attention without one."""
     modules: list[Any] = list(backbone.modules())
-    return {None} | {getattr(module, "sliding_window", None) for module in modules}
+    return {None, *map(find_window, modules)}
+
+
+def find_window(module: Any) -> int | None:
+    """Give the sliding window of a layer's attention: its own, or that of all (Mistral, Phi-3)."""
+    config = getattr(module, "config", None)
+    window: int | None
+    window = getattr(module, "sliding_window", getattr(config, "sliding_window", None))
+    return window
 
 
 def find_head_size(model: PreTrainedModel) -> int:
     """Give the size of the heads of a model's attention."""
-    config: Any = model.config
+    config: Any = model.config.get_text_config()
     size = getattr(config, "head_dim", None)
     return int(size or config.hidden_size // config.num_attention_heads)

@@ -3,7 +3,7 @@
 Read from the modules that hold the tables, so that each way of counting is met: RoBERTa's positions
 begin after that of padding, BART's after two more, others sum axes or build a table of distances.
 Models that turn states by their position (RoPE) or look at distances alone have no table, and no
-limit.
+limit, but for two kinds of RoPE (Phi-3's long contexts) that treat longer rows in another way.
 """
 
 from __future__ import annotations
@@ -66,12 +66,29 @@ def warn_of_cuts(limit: int | None, lengths: Mapping[str, int], model: str) -> N
 
 def find_limit(model: PreTrainedModel) -> int | None:
     """Give the most tokens of a row that the tables of a classifier hold; None without a table."""
-    sizes = list(_table_sizes(find_backbone(model)))
+    sizes = [*_table_sizes(find_backbone(model)), *_fixed_rotations(model.config)]
     if not sizes:
         return None
     told = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     # Where positions begin later for no reason that the table tells, the config has the number.
     return min([*sizes, told] if isinstance(told, int) and told > 0 else sizes)
+
+
+def _fixed_rotations(config: PreTrainedConfig) -> Iterator[int]:
+    """Give the lengths up to which positions turn states in one way.
+
+    Beyond, these kinds of RoPE turn all rows of a batch by the longest of them, so that logits of
+    a row depend on the rows beside it.
+    """
+    text = config.get_text_config()
+    rope: Any = getattr(text, "rope_parameters", None) or {}
+    # By kind of layer, or of all layers.
+    for part in (
+        rope.values() if rope and all(isinstance(p, dict) for p in rope.values()) else [rope]
+    ):
+        if part.get("rope_type") in ("longrope", "dynamic"):
+            told = part.get("original_max_position_embeddings") or text.max_position_embeddings
+            yield int(told)
 
 
 def _table_sizes(backbone: nn.Module) -> Iterator[int]:

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.errors import LearnerError, unknown_name
+from ensemble.errors import LearnerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
     from numpy.typing import NDArray
-    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 
@@ -53,9 +52,20 @@ class Template:
     special: tuple[str, ...]
 
 
+ROLES = ("cls", "sep", "bos", "eos")
+"""Special tokens of a tokenizer that fixed text may name in braces."""
+_BLANK = " \t\r\n\u2581"
+_BRACKETS = re.compile(r"<[^<>\s]+>|<<[^<>\s]+>>|\[[^\[\]\s]+\]")
+"""How special tokens are spelled."""
+_TAGS = (
+    "a|b|blockquote|body|br|caption|code|div|em|h[1-6]|head|hr|html|i|img|li|ol|p|pre|span|strong"
+    "|sub|sup|table|tbody|td|tfoot|th|thead|title|tr|u|ul"
+)
+_HTML = re.compile(f"</?({_TAGS})>")
+"""Text all the same; ``<s>`` is not among them, which begins a text in other models."""
 _QUESTION = "Which assistant gave the better responses, A or B, or is it a tie?"
 
-_CHAT = Template(
+PLAIN_CHAT = Template(
     start="Two assistants, A and B, answer the same prompts.",
     before_prompt="\n\n### Prompt\n",
     before_a="\n\n### Response A\n",
@@ -64,18 +74,19 @@ _CHAT = Template(
     end=f"\n\n### Question\n{_QUESTION}",
     special=(),
 )
+"""A battle as plain text, which chat templates put into a turn of the user."""
 
 TEMPLATES: dict[str, Template] = {
     "gemma2": replace(
-        _CHAT,
-        start=f"<bos><start_of_turn>user\n{_CHAT.start}",
-        end=f"{_CHAT.end}<end_of_turn>\n<start_of_turn>model\n",
+        PLAIN_CHAT,
+        start=f"<bos><start_of_turn>user\n{PLAIN_CHAT.start}",
+        end=f"{PLAIN_CHAT.end}<end_of_turn>\n<start_of_turn>model\n",
         special=("<bos>", "<start_of_turn>", "<end_of_turn>"),
     ),
     "llama3": replace(
-        _CHAT,
-        start="<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n" + _CHAT.start,
-        end=f"{_CHAT.end}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+        PLAIN_CHAT,
+        start="<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n" + PLAIN_CHAT.start,
+        end=f"{PLAIN_CHAT.end}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
         special=("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
     ),
     "encoder": Template(
@@ -114,23 +125,12 @@ class PromptTokens:
         return before + len(self.after_round)
 
 
-def find_template(template: Template | str) -> Template:
-    """Give the template of a family; a template is given back.
-
-    Raises
-    ------
-    UnknownNameError
-        There is none of that name; says which there are.
-    """
-    if isinstance(template, Template):
-        return template
-    if template not in TEMPLATES:
-        raise unknown_name("template", template, TEMPLATES)
-    return TEMPLATES[template]
-
-
 def find_special(tokenizer: PreTrainedTokenizerBase, template: Template) -> dict[str, int]:
-    """Give the ids of the special tokens: the tokenizer's own, and those of the template.
+    """Give the ids of the tokens that no user may write.
+
+    They are the tokenizer's special tokens, those that the template needs or writes, and added
+    tokens that are spelled as special ones are, such as ``<think>`` and ``[INST]``, whatever the
+    tokenizer calls them. Tags of HTML are text.
 
     Raises
     ------
@@ -138,36 +138,59 @@ def find_special(tokenizer: PreTrainedTokenizerBase, template: Template) -> dict
         The tokenizer does not know one that the template needs.
     """
     backend = tokenizer.backend_tokenizer
+    fixed = "".join(_write_special(text, tokenizer) for text in _texts(template))
     added = backend.get_added_tokens_decoder().values()
-    own = {token.content for token in added if token.special} | set(tokenizer.all_special_tokens)
+    own = {token.content for token in added if token.special or _marks(token.content, fixed)}
     needed = [_write_special(name, tokenizer) for name in template.special]
-    ids = {name: backend.token_to_id(name) for name in sorted(own.union(needed))}
+    ids = {
+        name: backend.token_to_id(name)
+        for name in sorted(own.union(needed, tokenizer.all_special_tokens))
+    }
     if missing := [name for name in needed if ids[name] is None]:
         raise _does_not_fit(", ".join(missing))
     return {name: token for name, token in ids.items() if token is not None}
 
 
+def _marks(token: str, fixed: str) -> bool:
+    """Say whether an added token is no text: spelled as a marker, or one that fixed text has."""
+    name = token.strip(_BLANK)
+    if _BRACKETS.fullmatch(name):
+        return not _HTML.fullmatch(name)
+    # Words and runs of blanks are text, though fixed text has them too.
+    return name in fixed and not name.isalnum() and bool(name)
+
+
 def make_prompt_tokens(
-    template: Template,
-    tokenizer: PreTrainedTokenizerBase,
-    special: Mapping[str, int],
-    plain: Tokenizer,
+    template: Template, tokenizer: PreTrainedTokenizerBase, special: Collection[str]
 ) -> PromptTokens:
-    """Tokenize the fixed text.
+    """Tokenize the fixed text, as the tokenizer itself does.
 
     Parameters
     ----------
     template, tokenizer
-        The fixed text, and what ``{cls}`` and ``{sep}`` in it are.
-    special, plain
-        Ids of special tokens by how they are written, and the tokenizer of what is between them.
+        The fixed text, and what ``{cls}`` and the like in it are.
+    special
+        Names of special tokens.
     """
-    encode = _fixed_text_encoder(special, plain)
-    texts = (getattr(template, field.name) for field in fields(PromptTokens))
-    return PromptTokens(*(encode(_write_special(text, tokenizer)) for text in texts))
+    from tokenizers import AddedToken, Tokenizer
+
+    own = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    own.no_truncation()
+    own.no_padding()
+    added = {token.content for token in own.get_added_tokens_decoder().values()}
+    # A piece of the model alone is a special token in no text: the pre-tokenizer cuts it.
+    lacking = [name for name in special if name not in added]
+    own.add_special_tokens([AddedToken(n, normalized=False, special=True) for n in lacking])
+    texts = (_write_special(text, tokenizer) for text in _texts(template))
+    rows = (own.encode(text, add_special_tokens=False).ids if text else [] for text in texts)
+    return PromptTokens(*(np.array(ids, dtype=np.int32) for ids in rows))
 
 
-def define_plain(definition: str, special: Collection[str]) -> str:
+def _texts(template: Template) -> list[str]:
+    return [getattr(template, field.name) for field in fields(PromptTokens)]
+
+
+def define_plain(definition: str, special: Collection[str], secret: str = "") -> str:
     """Define a tokenizer that gives the same ids, but special tokens for no text whatsoever.
 
     Parameters
@@ -176,6 +199,8 @@ def define_plain(definition: str, special: Collection[str]) -> str:
         A fast tokenizer as JSON.
     special
         Tokens that text must not become.
+    secret
+        Part of the names that those have in the copy: who knows the names could write them.
 
     Returns
     -------
@@ -183,7 +208,7 @@ def define_plain(definition: str, special: Collection[str]) -> str:
         JSON for ``tokenizers.Tokenizer.from_str``. It neither truncates, pads nor adds tokens.
     """
     document: dict[str, Any] = json.loads(definition)
-    names = {token: _unwritable(token) for token in special}
+    names = {token: _unwritable(token + secret) for token in special}
     for added in document["added_tokens"]:
         added["content"] = names.get(added["content"], added["content"])
     _rename_pieces(document["model"], names)
@@ -213,27 +238,8 @@ def _unwritable(token: str) -> str:
     return f"<special token {hashlib.sha256(token.encode()).hexdigest()}>"
 
 
-def _fixed_text_encoder(
-    special: Mapping[str, int], plain: Tokenizer
-) -> Callable[[str], NDArray[np.int32]]:
-    # The longest first: one special token may be the beginning of another.
-    names = sorted(special, key=len, reverse=True)
-    pattern = re.compile(f"({'|'.join(map(re.escape, names)) or '(?!)'})")
-
-    def encode(text: str) -> NDArray[np.int32]:
-        ids: list[int] = []
-        for piece in filter(None, pattern.split(text)):
-            if piece in special:
-                ids.append(special[piece])
-            else:
-                ids += plain.encode(piece, add_special_tokens=False).ids
-        return np.array(ids, dtype=np.int32)
-
-    return encode
-
-
 def _write_special(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    for role in ("cls", "sep"):
+    for role in ROLES:
         place = f"{{{role}}}"
         if place in text:
             token = getattr(tokenizer, f"{role}_token", None)
@@ -244,6 +250,6 @@ def _write_special(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _does_not_fit(what: str) -> LearnerError:
-    hint = "choose the template of the model's own family; there are: "
+    hint = 'set template = "auto", or that of the model\'s own family; there are: '
     message = f"the tokenizer has no {what}, which the template needs"
     return LearnerError(message, hint=hint + ", ".join(sorted(TEMPLATES)))

@@ -7,6 +7,7 @@ may be shared by folds, by rows of every role, and by learners.
 from __future__ import annotations
 
 import hashlib
+import secrets
 from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,12 +16,11 @@ import numpy as np
 from ensemble.errors import LearnerError
 from ensemble.storage.hashing import fingerprint
 from ensemble_plugins.language_model.text.prompts import (
-    Template,
     define_plain,
     find_special,
-    find_template,
     make_prompt_tokens,
 )
+from ensemble_plugins.language_model.text.templates import resolve_template
 from ensemble_plugins.language_model.text.tokens import DIGEST_BYTES, Tokens, TokenStore
 from ensemble_plugins.language_model.text.truncation import find_rule
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
+    from ensemble_plugins.language_model.text.templates import TemplateChoice
     from ensemble_plugins.language_model.text.truncation import Cut
 
     Turns = Sequence[str | None]
@@ -54,7 +55,7 @@ class BattleTokenizer:
     tokenizer
         A fast one. Only its definition is used, at the time of this call.
     template
-        A template, or the name of one in ``TEMPLATES``.
+        As in ``templates.resolve_template``.
     truncation
         A rule's name in ``truncation.RULES``.
     longest
@@ -73,7 +74,7 @@ class BattleTokenizer:
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
-        template: Template | str,
+        template: TemplateChoice,
         *,
         truncation: str,
         longest: int | None = None,
@@ -81,17 +82,18 @@ class BattleTokenizer:
     ) -> None:
         from tokenizers import Tokenizer, __version__
 
-        template = find_template(template)
+        _check_fast(tokenizer)
+        template = resolve_template(template, tokenizer)
         self._rule = find_rule(truncation)
         self.longest = longest
-        _check_fast(tokenizer)
         special = find_special(tokenizer, template)
-        definition = define_plain(tokenizer.backend_tokenizer.to_str(), special)
-        self._plain: Tokenizer = Tokenizer.from_str(definition)
-        self._prompt_tokens = make_prompt_tokens(template, tokenizer, special, self._plain)
+        definition = tokenizer.backend_tokenizer.to_str()
+        plain = define_plain(definition, special, secrets.token_hex())
+        self._plain: Tokenizer = Tokenizer.from_str(plain)
+        self._prompt_tokens = make_prompt_tokens(template, tokenizer, special)
         self._store: TokenStore | None = None
         if cache_directory is not None:
-            key = fingerprint([VERSION, __version__, definition])
+            key = fingerprint([VERSION, __version__, definition, sorted(special)])
             self._store = TokenStore(cache_directory / key)
         self._memory: tuple[list[bytes], Tokens] = ([], Tokens.from_rows([]))
 

@@ -1,0 +1,48 @@
+"""The names of templates and the keys of a table of one, as a config may give them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ensemble.errors import nearest
+
+AUTO, PLAIN = "auto", "plain"
+NAMES = (AUTO, PLAIN, "gemma2", "llama3", "encoder")
+TEXTS = ("start", "before_prompt", "before_a", "before_b", "after_round", "end")
+"""Texts around the parts of a battle."""
+BASE, CHAT, SPECIAL = "base", "chat", "special"
+"""What the texts that a table lacks are taken from, which chat template, and tokens that the
+tokenizer must have."""
+
+
+def check_template(template: str | Mapping[str, Any]) -> None:
+    """Check a name, or the keys of a table and their types, without a tokenizer.
+
+    Raises
+    ------
+    ValueError
+        There is no template of that name; or the table has an unknown key, or a value of another
+        type.
+    """
+    if isinstance(template, str):
+        if template not in NAMES:
+            raise ValueError(f'template "{template}" is unknown: {nearest(template, NAMES)}')
+        return
+    for key, value in template.items():
+        _check_key(key, value)
+    base = template.get(BASE, AUTO)
+    check_template(base)
+    if CHAT in template and base != AUTO:
+        raise ValueError(f'template.{CHAT} names a chat template, which base = "{base}" has not')
+
+
+def _check_key(key: str, value: Any) -> None:
+    known = (*TEXTS, SPECIAL, BASE, CHAT)
+    if key not in known:
+        raise ValueError(f'template has no key "{key}": {nearest(key, known)}')
+    if key == SPECIAL:
+        right = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+    else:
+        right = isinstance(value, str)
+    if not right:
+        kind = "a list of texts" if key == SPECIAL else "text"
+        raise ValueError(f"template.{key} must be {kind}, got {value!r}")

@@ -1,0 +1,70 @@
+"""Which template is in force: named, a tokenizer's own, or written out in the config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ensemble_plugins.language_model.text.chat import chat_template, find_chat, plain_template
+from ensemble_plugins.language_model.text.prompts import TEMPLATES, Template
+from ensemble_plugins.language_model.text.template_names import (
+    AUTO,
+    BASE,
+    CHAT,
+    SPECIAL,
+    TEXTS,
+    check_template,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TemplateChoice = Template | str | Mapping[str, Any]
+"""A template, the name of one, or a table of its texts."""
+
+
+def resolve_template(template: TemplateChoice, tokenizer: PreTrainedTokenizerBase) -> Template:
+    """Give the template in force.
+
+    Parameters
+    ----------
+    template
+        A template; the name of one in ``TEMPLATES``; ``"plain"``, without turns; ``"auto"``, the
+        tokenizer's own chat template, or plain where it has none; or a table of texts, by the
+        names of ``Template``. Those that a table lacks are of its ``base``, a name; its ``chat``
+        says which of several chat templates.
+    tokenizer
+        Of the model.
+
+    Raises
+    ------
+    LearnerError
+        The chat template cannot be put around a battle; says why.
+    ValueError
+        As in ``check_template``.
+    """
+    if isinstance(template, Template):
+        return template
+    check_template(template)
+    if isinstance(template, str):
+        return _named(template, tokenizer, None)
+    texts = {key: value for key, value in template.items() if key not in (BASE, CHAT)}
+    if SPECIAL in texts:
+        texts[SPECIAL] = tuple(texts[SPECIAL])
+    if {*TEXTS} <= texts.keys():
+        return Template(**{SPECIAL: (), **texts})
+    base = _named(template.get(BASE, AUTO), tokenizer, template.get(CHAT))
+    return replace(base, **texts)
+
+
+def _named(name: str, tokenizer: PreTrainedTokenizerBase, chat: str | None) -> Template:
+    if name in TEMPLATES:
+        return TEMPLATES[name]
+    written = find_chat(tokenizer, chat) if name == AUTO else None
+    return plain_template(tokenizer) if written is None else chat_template(tokenizer, written)
+
+
+def stored_template(texts: Mapping[str, Any]) -> Template:
+    """Give back a template from its texts, as ``dataclasses.asdict`` gives them."""
+    return Template(**{**texts, SPECIAL: tuple(texts[SPECIAL])})

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytest.importorskip("transformers")
+pytest.importorskip("tokenizers")
+from transformers import AutoTokenizer
+
+from ensemble import errors
+from ensemble_plugins.language_model.text.prompts import PLAIN_CHAT, TEMPLATES
+from ensemble_plugins.language_model.text.template_names import NAMES, check_template
+from ensemble_plugins.language_model.text.templates import resolve_template, stored_template
+from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+zoo: Any = importlib.import_module("tests.plugins.language_model.tokenizer_zoo")
+
+LOOP = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + CONTENT + '<|im_end|>' }}"
+    "{% endfor %}"
+)
+
+
+def qwen(chat: Any) -> Any:
+    tokenizer = zoo.qwen_like()
+    tokenizer.chat_template = chat
+    return tokenizer
+
+
+def written(chat: Any, choice: Any = "auto") -> tuple[str, str]:
+    """Give what a chat template writes before a battle and after it."""
+    found = resolve_template(choice, qwen(chat))
+    assert found.start.endswith(PLAIN_CHAT.start)
+    assert found.end.startswith(PLAIN_CHAT.end)
+    assert (found.before_prompt, found.before_a) == (PLAIN_CHAT.before_prompt, PLAIN_CHAT.before_a)
+    before = found.start.removesuffix(PLAIN_CHAT.start)
+    return before, found.end.removeprefix(PLAIN_CHAT.end)
+
+
+SYSTEM = (
+    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}"
+)
+THINKS = (
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
+)
+STRICT = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}{{ m['content'] }}{% endfor %}"
+)
+PARTS = (
+    "{% for m in messages %}<|user|>{% for part in m['content'] %}{% if part['type'] == 'text' %}"
+    "{{ part['text'] }}{% endif %}{% endfor %}<|end|>{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("chat", "before", "after"),
+    [
+        (zoo.CHATML, "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"),
+        (LOOP.replace("CONTENT", "m['content'] | trim"), "<|im_start|>user\n", "<|im_end|>"),
+        (SYSTEM + LOOP.replace("CONTENT", "m['content'].strip()"), None, "<|im_end|>"),
+        (zoo.CHATML + THINKS, "<|im_start|>user\n", None),
+        (STRICT, "", ""),
+        (PARTS, "<|user|>", "<|end|>"),
+        ("{{ strftime_now('%d %b %Y') }}" + STRICT, "26 Jul 2024", ""),
+    ],
+)
+def test_a_chat_template_stands_around_a_battle(
+    chat: str, before: str | None, after: str | None
+) -> None:
+    found = written(chat)
+    if before is None:
+        before = "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n"
+    if after is None:
+        after = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    assert found == (before, after)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "m['content'] | upper",
+        "m['content'] | e",
+        "m['content'] | tojson",
+        "m['content'][:2000]",
+        "m['content'].replace('<', '&lt;')",
+        "m['content'].split('</think>')[-1]",
+        "m['content'].split('[INST]') | join('')",
+        "m['content'] | wordwrap(60)",
+        "m['content'] + m['content']",
+        "'something else'",
+        "m['content'].replace('\n\n', '\n')",
+        "m['content'] + (range(100000) | random | string)",
+    ],
+)
+def test_a_chat_template_that_changes_text_is_refused(content: str) -> None:
+    with pytest.raises(errors.LearnerError, match="changes what users write") as caught:
+        written(LOOP.replace("CONTENT", content))
+    assert 'set `template` to "plain", or to a table' in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    "chat", ["{{ raise_exception('only with tools') }}", "{% for %}", "{{ messages[3]['role'] }}"]
+)
+def test_a_chat_template_that_fails_is_named(chat: str) -> None:
+    with pytest.raises(errors.LearnerError, match="fails with one turn of the user: .+"):
+        written(chat)
+
+
+def test_of_several_chat_templates_the_default_or_a_named_one_is_taken() -> None:
+    both = {"default": STRICT, "rag": PARTS}
+    assert written(both) == ("", "")
+    assert written({"rag": PARTS}) == ("<|user|>", "<|end|>")
+    assert written(both, {"chat": "rag"}) == ("<|user|>", "<|end|>")
+    with pytest.raises(errors.LearnerError, match="2 chat templates, none of which") as caught:
+        written({"rag": PARTS, "tool_use": STRICT})
+    assert 'template = {chat = "rag"}' in str(caught.value.hint)
+    with pytest.raises(errors.UnknownNameError, match='unknown chat template "rga"'):
+        written(both, {"chat": "rga"})
+    with pytest.raises(errors.LearnerError, match="no chat templates by name, nor 'rag'"):
+        written(STRICT, {"chat": "rag"})
+
+
+def test_a_tokenizer_without_a_chat_template_has_a_plain_one() -> None:
+    assert written(None) == ("", "")
+    llama2 = zoo.llama2_like()
+    found = resolve_template("auto", llama2)
+    assert found.start == f"<s>{PLAIN_CHAT.start}"
+    assert found.end == PLAIN_CHAT.end
+    assert resolve_template("plain", qwen(zoo.CHATML)) == PLAIN_CHAT
+    for make in (zoo.bert_like, zoo.xlmr_like, zoo.modernbert_like):
+        assert resolve_template("auto", make()) is TEMPLATES["encoder"]
+
+
+@pytest.mark.parametrize("family", ["gemma", "mistral"])
+def test_the_first_token_is_not_doubled(family: str) -> None:
+    tokenizer = zoo.MAKERS[family]()
+    row = BattleTokenizer(tokenizer, "auto", truncation="left").encode(
+        [["one"]], [["yes"]], [["no"]], max_length=500
+    )
+    assert row.row(0).tolist().count(tokenizer.bos_token_id) == 1
+    assert row.row(0)[0] == tokenizer.bos_token_id
+
+
+def test_a_table_overrides_texts_of_its_base() -> None:
+    tokenizer = qwen(zoo.CHATML)
+    auto = resolve_template("auto", tokenizer)
+    found = resolve_template({"before_a": "\nFirst: ", "before_b": "\nSecond: "}, tokenizer)
+    assert (found.start, found.end) == (auto.start, auto.end)
+    assert (found.before_a, found.before_b) == ("\nFirst: ", "\nSecond: ")
+    gemma = resolve_template({"base": "gemma2", "end": "?"}, tokenizer)
+    assert (gemma.start, gemma.end) == (TEMPLATES["gemma2"].start, "?")
+    whole = dict.fromkeys(("start", "before_prompt", "before_a", "before_b", "end"), "x")
+    broken = qwen("{{ raise_exception('no') }}")
+    assert resolve_template({**whole, "after_round": ""}, broken).start == "x"
+    made = BattleTokenizer(tokenizer, {**whole, "after_round": "{eos}"}, truncation="left")
+    assert made._prompt_tokens.after_round.tolist() == [tokenizer.eos_token_id]
+    with pytest.raises(errors.LearnerError, match="has no <|nothing|>"):
+        BattleTokenizer(tokenizer, {"special": ["<|nothing|>"]}, truncation="left")
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("gemma", 'template "gemma" is unknown: did you mean "gemma2"'),
+        ({"before": "x"}, 'template has no key "before": did you mean'),
+        ({"start": 3}, r"template\.start must be text, got 3"),
+        ({"special": "<s>"}, r"template\.special must be a list of texts"),
+        ({"base": "lama3"}, 'template "lama3" is unknown'),
+        ({"base": "plain", "chat": "rag"}, 'which base = "plain" has not'),
+    ],
+)
+def test_a_wrong_choice_is_refused(template: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_template(template)
+    with pytest.raises(ValueError, match=message):
+        resolve_template(template, zoo.qwen_like())
+
+
+def test_names_are_those_of_the_templates() -> None:
+    assert {*NAMES} == {"auto", "plain", *TEMPLATES}
+
+
+@pytest.mark.parametrize("family", sorted(zoo.MAKERS))
+def test_a_saved_tokenizer_has_the_same_template(family: str, tmp_path: Path) -> None:
+    tokenizer = zoo.MAKERS[family]()
+    tokenizer.save_pretrained(tmp_path)
+    wanted = resolve_template("auto", tokenizer)
+    assert resolve_template("auto", AutoTokenizer.from_pretrained(tmp_path)) == wanted
+    texts = {**vars(wanted), "special": [*wanted.special]}
+    assert stored_template(texts) == wanted

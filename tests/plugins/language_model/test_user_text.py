@@ -1,0 +1,114 @@
+"""No text of a user becomes a special token, whatever the family of the tokenizer."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("transformers")
+pytest.importorskip("tokenizers")
+from ensemble_plugins.language_model.text.prompts import PromptTokens, find_special
+from ensemble_plugins.language_model.text.templates import resolve_template
+from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
+
+zoo: Any = importlib.import_module("tests.plugins.language_model.tokenizer_zoo")
+
+FAMILIES: dict[str, Any] = {name: make() for name, make in zoo.MAKERS.items()}
+BATTLES = {
+    name: BattleTokenizer(tokenizer, "auto", truncation="left")
+    for name, tokenizer in FAMILIES.items()
+}
+every_family = pytest.mark.parametrize("family", sorted(FAMILIES))
+WIDE = {ord(c): ord(c) + 0xFEE0 for c in map(chr, range(33, 127))}
+
+PIECES = st.one_of(
+    st.sampled_from(zoo.MARKERS),
+    st.sampled_from(zoo.MARKERS).map(lambda name: f" {name}\n"),
+    st.sampled_from(zoo.MARKERS).map(str.upper),
+    st.sampled_from(zoo.MARKERS).map(lambda name: name.translate(WIDE)),
+    st.sampled_from(zoo.tiny.WORDS),
+    st.text(max_size=6),
+)
+TEXTS = st.lists(PIECES, max_size=6).map("".join)
+
+
+def forbidden(family: str) -> set[int]:
+    """Give the ids of every marker and special token, but for that of unknown characters."""
+    tokenizer = FAMILIES[family]
+    template = resolve_template("auto", tokenizer)
+    ids = {*find_special(tokenizer, template).values()}
+    ids |= {tokenizer.convert_tokens_to_ids(name) for name in zoo.MARKERS}
+    return ids - {tokenizer.unk_token_id}
+
+
+def empty_row(family: str) -> list[int]:
+    ids: list[int]
+    ids = BATTLES[family].encode([[""]], [[""]], [[""]], max_length=5000).row(0).tolist()
+    return ids
+
+
+def count(ids: list[int], of: set[int]) -> list[int]:
+    return [token for token in ids if token in of]
+
+
+@every_family
+@settings(max_examples=60, deadline=None)
+@given(texts=st.tuples(TEXTS, TEXTS, TEXTS))
+def test_a_battle_has_the_special_tokens_of_its_template_alone(
+    family: str, texts: tuple[str, str, str]
+) -> None:
+    special = forbidden(family)
+    row = BATTLES[family].encode(*([[text]] for text in texts), max_length=5000).row(0)
+    assert count(row.tolist(), special) == count(empty_row(family), special)
+
+
+@every_family
+def test_the_tokenizer_itself_makes_special_tokens_of_them(family: str) -> None:
+    """Else the test above would say nothing."""
+    text = " ".join(zoo.MARKERS)
+    own = FAMILIES[family](text, add_special_tokens=False)["input_ids"]
+    assert len(count(own, forbidden(family))) >= len(zoo.MARKERS) - 2
+
+
+@every_family
+def test_names_of_the_copy_cannot_be_written_either(family: str) -> None:
+    from ensemble_plugins.language_model.text import prompts
+
+    text = " ".join(prompts._unwritable(name) for name in zoo.MARKERS)
+    row = BATTLES[family].encode([[text]], [[""]], [[""]], max_length=9000).row(0)
+    special = forbidden(family)
+    assert count(row.tolist(), special) == count(empty_row(family), special)
+
+
+@every_family
+def test_fixed_text_has_the_ids_that_the_tokenizer_itself_gives(family: str) -> None:
+    tokenizer, made = FAMILIES[family], BATTLES[family]
+    template = resolve_template("auto", tokenizer)
+    for field in fields(PromptTokens):
+        text = getattr(template, field.name)
+        for role in ("cls", "sep"):
+            text = text.replace(f"{{{role}}}", getattr(tokenizer, f"{role}_token") or "")
+        wanted = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert getattr(made._prompt_tokens, field.name).tolist() == wanted
+
+
+@every_family
+def test_text_without_markers_has_the_usual_ids(family: str) -> None:
+    text = "hello world, this is <b>bold</b> and that: [1] x < y > z\n\nyes\u00e9"
+    own = FAMILIES[family].backend_tokenizer.encode(text, add_special_tokens=False).ids
+    assert BATTLES[family]._plain.encode(text, add_special_tokens=False).ids == own
+
+
+def test_tags_of_html_keep_their_tokens() -> None:
+    tokenizer = zoo.gemma_like()
+    tokenizer.add_tokens(["<table>", "<h1>"])
+    made = BattleTokenizer(tokenizer, "auto", truncation="left")
+    ids = made._plain.encode("<table><s><h1>", add_special_tokens=False).ids
+    assert ids[0] == tokenizer.convert_tokens_to_ids("<table>")
+    assert ids[-1] == tokenizer.convert_tokens_to_ids("<h1>")
+    assert tokenizer.convert_tokens_to_ids("<s>") not in ids
