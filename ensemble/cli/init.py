@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ensemble.cli.shared import cli, echo_json, json_option, only_results, path_type
+from ensemble.run_dir.layout import CONFIG
 
 if TYPE_CHECKING:
     from ensemble.setup.questions import Question
@@ -22,7 +23,7 @@ _OPEN = 2
 @click.option(
     "--output",
     type=path_type,
-    default=Path("config.toml"),
+    default=Path(CONFIG),
     show_default=True,
     help="Where the config goes.",
 )

@@ -35,8 +35,8 @@ from ensemble.storage.hashing import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-AFTER_FIT = frozenset({"predict_logits", "load", "check", "preflight"})
-"""Methods that a model is asked by when it is fitted."""
+AFTER_FIT = frozenset({"predict_logits", "load", "check", "preflight", "suggest"})
+"""Methods that a model is asked by when it is fitted, or a class before there is a config."""
 
 
 def fit_digest(kind: type[Any], after: frozenset[str] = AFTER_FIT) -> str:

@@ -15,6 +15,7 @@ from ensemble_plugins.prediction_files import KIND_COLUMNS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from ensemble.plugin.suggestion import DataSummary, RowTable
 
@@ -79,19 +80,21 @@ def _suggestion(
     data: DataSummary,
     make: Callable[..., Any],
 ) -> Suggestion:
-    parameters: dict[str, object] = {"oof": oof.files[0]}
+    parameters: dict[str, object] = {"oof": _given(oof)}
     if test is not None:
-        parameters["test"] = test.files[0]
+        parameters["test"] = _given(test)
     if kind != "logits":
         parameters["kind"] = kind
     name = "-".join(_model(oof)) or "precomputed"
     files = (*oof.files, *(test.files if test is not None else ()))
-    if len(files) > 1 + (test is not None):
-        unfit: str | None = "its rows are in several files: put them into one"
-    else:
-        unfit = _fault(make(**parameters), test, data)
+    unfit = _fault(make(**parameters), test, data)
     minutes = 0 if unfit is None else None
     return Suggestion(parameters, note=_NOTE, name=name, minutes=minutes, unfit=unfit, files=files)
+
+
+def _given(table: RowTable) -> Path | list[Path]:
+    """Give a file, or files whose rows belong together."""
+    return table.files[0] if len(table.files) == 1 else list(table.files)
 
 
 def _fault(learner: Any, test: RowTable | None, data: DataSummary) -> str | None:
@@ -120,7 +123,7 @@ def _are_certain(logits: Any) -> bool:
 
 def _test_alone(table: RowTable) -> Suggestion:
     return Suggestion(
-        {"test": table.files[0]},
+        {"test": _given(table)},
         note=_NOTE,
         name="-".join(_model(table)) or "precomputed",
         unfit="they are of the test rows, and out-of-fold predictions go with them: give `oof =`",

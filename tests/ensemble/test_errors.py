@@ -20,7 +20,8 @@ def test_input_errors_exit_with_2_and_others_with_1() -> None:
         if isinstance(kind, type) and issubclass(kind, EnsembleError)
     }
     two = {name for name, code in codes.items() if code == 2}
-    assert two == {"InputError", "ConfigError", "DataError", "FoldError", "UnknownNameError"}
+    named = {"InputError", "ConfigError", "DataError", "FoldError", "UnknownNameError"}
+    assert two == named | {"AmbiguousError"}
     assert set(codes.values()) == {1, 2}
 
 

@@ -86,7 +86,7 @@ def test_rows_with_nan_logits_are_missing_not_zero(run: Run) -> None:
     write_json(directory / "manifest.json", manifest)
     run.drop("stack")
     html = run.report()
-    assert "1 target rows have no prediction" in html
+    assert "Learner learner-0 has no prediction of 1 target rows" in html
     assert "learner-0 3 of 3 folds, 149 rows" in section(html, "learners")
 
 

@@ -34,6 +34,7 @@ OTHER_FILES = {
     "battles/files/packed.py": "a source of the user",
     "battles/files/refused.py": "a source of the user",
     "battles/given_folds.py": "folds of the user",
+    "cli/init.py": "a config for the user",
     "cli/demo.py": "the config that the demo gives",
     "config/load.py": "a config of the user, and its copy in the run",
     "datasets/battles.py": "generated data sets",

@@ -284,5 +284,8 @@ def test_the_verb_takes_a_config_for_the_test_files_columns(tmp_path: Path) -> N
     )
     asked = ["validate", str(path), "--test", str(test)]
     done = CliRunner().invoke(cli, [*asked, "--config", str(tmp_path / "config.toml")])
-    assert (done.exit_code, done.output) == (0, f"{path}: valid, 1 rows\n")
+    assert (done.exit_code, done.output) == (
+        0,
+        f"{path}: valid, 1 rows of probabilities of three classes\n",
+    )
     assert CliRunner().invoke(cli, asked).exit_code != 0

@@ -280,6 +280,4 @@ def test_a_stored_model_keeps_the_template_that_it_was_trained_with(
     templates = importlib.import_module(f"{PACKAGE}.model.templates")
     monkeypatch.setattr(templates, "find_template", lambda *_: pytest.fail("it is stored"))
     again = make_learner("causal-lora", source, **options).load(stored)
-    np.testing.assert_allclose(
-        again.predict_logits(NEW), learner.predict_logits(NEW), atol=1e-5
-    )
+    np.testing.assert_allclose(again.predict_logits(NEW), learner.predict_logits(NEW), atol=1e-5)
