@@ -77,6 +77,8 @@ def _tokens(found: Any, order: int) -> Tokens:
 
 def fit(out: Path, model: str, seed: int, folds: list[int] | None, *, plain: bool) -> None:
     """Train and predict fold by fold; logits are the mean of both orders."""
+    import torch
+
     rows = Rows(out)
     for fold in folds or sorted({*rows.folds.tolist()}):
         place = out / f"{'plain' if plain else 'engine'}-seed-{seed}-fold-{fold}.npz"
@@ -86,6 +88,7 @@ def fit(out: Path, model: str, seed: int, folds: list[int] | None, *, plain: boo
         began = time.perf_counter()
         make = _plain if plain else _engine
         logits, seconds = make(rows, learned, held_out, model, seed)
+        torch.compiler.reset()  # another fold may have another width
         both = (logits[0] + logits[1][:, [1, 0, 2]]) / 2
         np.savez(place, rows=held_out, logits=both, one_order=logits[0], seconds=seconds)
         loss = log_loss(rows.labels[held_out], both).mean()
