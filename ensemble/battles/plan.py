@@ -72,7 +72,7 @@ def make_plan(
     ------
     FoldError
         No target rows, or fewer clusters of them than folds; an assignment, a column of times or of
-        groups, or the hold-out cannot be had.
+        groups, or the hold-out cannot be had; nothing is left to train on without some fold.
     """
     columns = ["id", "source", "role", *LABEL_COLUMNS]
     table = battles.select(columns).join(clusters, on="id", how="left", maintain_order="left")
@@ -88,7 +88,21 @@ def make_plan(
     schema = {**PLAN_SCHEMA, **({TIME: pl.Float64()} if TIME in table.columns else {})}
     frame = table.with_columns(fold=fold).select(*schema).cast(schema)  # type: ignore[arg-type]
     rules = PlanRules(settings.allow_split_clusters, settings.undated)
-    return Planned(FoldPlan(frame, len(names) or settings.n_splits, rules), names)
+    plan = FoldPlan(frame, len(names) or settings.n_splits, rules)
+    _refuse_unlearnable(plan)
+    return Planned(plan, names)
+
+
+def _refuse_unlearnable(plan: FoldPlan) -> None:
+    """Refuse folds that nothing is left to train on: a model of no rows is no model."""
+    for fold in range(plan.n_splits):
+        if not plan.training(fold).any():
+            raise FoldError(
+                f"no row is left to train on without fold {fold}: all that could be share a "
+                "cluster with it, or are not earlier",
+                where="folds",
+                hint="set n_splits lower, or leave out the group column that joins nearly all rows",
+            )
 
 
 def _with_holdout(table: pl.DataFrame, settings: Folds, seed: int) -> pl.DataFrame:

@@ -75,6 +75,25 @@ def _fits(plan: FoldPlan) -> list[tuple[Any, pl.DataFrame, pl.DataFrame]]:
     return found
 
 
+def test_a_fold_without_training_rows_is_refused() -> None:
+    count = 12
+    ids = [f"r{i}" for i in range(count)]
+    labels = np.eye(3)[np.arange(count) % 3]
+    battles = pl.DataFrame(
+        {
+            "id": ids,
+            "source": ["arena"] * count,
+            "role": ["target"] * count,
+            **{name: labels[:, k] for k, name in enumerate(("label_a", "label_b", "label_tie"))},
+        }
+    )
+    clusters = pl.DataFrame({"id": ids, "cluster": [i % 2 for i in range(count)]})
+    metadata = pl.DataFrame({"id": ids, "tstamp": range(count), "judge": ["x"] * count})
+    time = {"n_splits": 2, "scheme": "time", "time_column": "tstamp"}
+    with pytest.raises(errors.FoldError, match="no row is left to train on without fold 0"):
+        _planned((battles, clusters, metadata), **time, group_columns=["judge"])
+
+
 @given(worlds())
 def test_columns_join_clusters_transitively_and_no_group_is_torn(world: Any) -> None:
     try:
