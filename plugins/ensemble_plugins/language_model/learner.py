@@ -225,7 +225,8 @@ class LanguageModel(Parameters, BaseLearner):
             pad_id=self._pad_id(),
             tolerance=self.parity_tolerance,
         )
-        return found | {"template": asdict(self._template())}
+        template = self._template()
+        return found | {"template": f"{template.start!r} ... {template.end!r}"}
 
     @property
     def resources(self) -> Resources:  # type: ignore[override]
