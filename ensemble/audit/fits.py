@@ -157,7 +157,6 @@ def _check_trained(
     name: str, trained: pl.Series, folds: HeldOut, truth: pl.DataFrame, ledger: CheckList
 ) -> None:
     held_out = _held_out(truth, folds)
-    kept = truth.filter(pl.col("role") == HOLDOUT_ROLE)
     seen = truth.filter(pl.col("id").is_in(trained.implode()))
     # What the user's own folds may split is said of the plan, and leaves the run unproven.
     allowed = pl.col("may_split") & (pl.col("role") == "target")
@@ -168,8 +167,7 @@ def _check_trained(
         "training rows that leak",
         f"{len(trained)} training rows",
     )
-    _check_kept_apart(name, seen, kept, ledger)
-    _check_earlier(name, seen, pl.concat([held_out, kept]), ledger)
+    _check_kept(name, seen, folds, truth, ledger)
     odd = set(trained) - set(seen["id"]) | set(
         seen.filter(~pl.col("role").is_in(["target", "train", "pseudo", "pretrain"]))["id"]
     )
@@ -186,6 +184,15 @@ def _like(rows: pl.DataFrame) -> pl.Expr:
     return pl.any_horizontal(
         pl.col(name).is_in(rows[name].implode()) for name in ("cluster", "swap")
     )
+
+
+def _check_kept(
+    name: str, seen: pl.DataFrame, folds: HeldOut, truth: pl.DataFrame, ledger: CheckList
+) -> None:
+    """Check that a model saw nothing of what folds keep from it beside their own clusters."""
+    kept = truth.filter(pl.col("role") == HOLDOUT_ROLE)
+    _check_kept_apart(name, seen, kept, ledger)
+    _check_earlier(name, seen, pl.concat([_held_out(truth, folds), kept]), ledger)
 
 
 def _check_kept_apart(name: str, seen: pl.DataFrame, kept: pl.DataFrame, ledger: CheckList) -> None:
@@ -296,6 +303,10 @@ def _check_provenance(
     if unproven := told.get("unproven") or judged.unproven:
         ledger.note(ledger.unknown, fit.learner)
         ledger.note(ledger.unproven, f"training rows of {fit.learner}: {unproven}")
+        return
+    trained = stored.filter(pl.col("use") == "trained")["id"]
+    learned = truth.filter(pl.col("id").is_in(trained.implode()))
+    _check_kept(f"{fit.name}, in the other run", learned, fit.held_out, truth, ledger)
 
 
 def _check_labeled(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ensemble.battles.held_out import HeldOut
-from ensemble.battles.schema import HOLDOUT_ROLE
 from ensemble.errors import LearnerError
 from ensemble.oof.checkpoints import checkpoint_directory
 from ensemble.oof.dependencies import check_offset, resolve_sources
@@ -117,7 +116,7 @@ class _FoldJob:
         with atomic_directory(directory, manifest) as place:
             rows = FoldRows.of(teaching.label(), self.held_out)
             context = self._context(progress, teaching.teach(rows.train.battles))
-            ids, stored = self._target_ids(), self._stored()
+            ids, stored = self.workspace.target_ids(), self._stored()
             fit = SeedFit(self.spec, self.where, rows, ids, self.key, stored, made_by)
             facts = fit_seeds(fit, place, context, self._seeds(), checkpoint)
             pretrained = pretraining(self.spec, rows)
@@ -141,10 +140,6 @@ class _FoldJob:
         if not self.held_out.is_pair:
             return frozenset({OOF, TEST, MODEL})
         return frozenset({OOF, MODEL} if self.parts["keeps_model"] else {OOF})
-
-    def _target_ids(self) -> list[str]:
-        own = pl.col("role").is_in(["target", HOLDOUT_ROLE])
-        return self.workspace.battles.filter(own)["id"].to_list()
 
     def _fit_key(self) -> str | None:
         """Name what the fit depends on; None where a fit costs less than to keep it."""

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.schema import labels_of, learner_view
-from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.errors import ArtifactError, DataError, EnsembleError
 from ensemble.oof.calls import predict_validated
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.provenance import check_brought_folds
@@ -142,7 +142,7 @@ def _checks(
     target, test = target_rows(workspace), workspace.test_rows()
     if not type(learner).trains:
         if hasattr(learner, "check_ids"):
-            yield lambda: learner.check_ids(target["id"].to_list())
+            yield lambda: learner.check_ids(workspace.target_ids())
         if hasattr(learner, "check_test_ids") and len(test):
             yield lambda: learner.check_test_ids(test["id"].to_list())
         yield lambda: check_brought_folds(workspace, learner, spec.where)
@@ -175,12 +175,15 @@ def _place(spec: LearnerSpec, learner: BaseLearner, where: str) -> str:
 
 
 def _brought(workspace: Workspace, spec: LearnerSpec) -> LogitArray:
-    """Ask a learner that learns nothing for its predictions of the target, ``(n, 3)``."""
+    """Ask a learner that learns nothing for its predictions of the target, ``(n, 3)``.
+
+    NaN where it has none, and where no fold asks for any.
+    """
     learner: Any = spec.make()
-    target = target_rows(workspace)
+    target, ids = target_rows(workspace), workspace.target_ids()
     few = sample(target)
     if hasattr(learner, "check_ids"):
-        call_plugin("check_ids", spec.where, lambda: learner.check_ids(target["id"].to_list()))
+        call_plugin("check_ids", spec.where, lambda: learner.check_ids(ids))
     with TemporaryDirectory() as cache:
         context = quiet_context(workspace, spec, Path(cache), len(few))
         call_plugin(
@@ -188,7 +191,26 @@ def _brought(workspace: Workspace, spec: LearnerSpec) -> LogitArray:
             spec.where,
             lambda: learner.fit(learner_view(few), labels_of(few), context=context),
         )
-        return predict_validated(learner, learner_view(target), spec.where, may_lack=True)
+        _check_holdout(workspace, learner, spec)
+        asked = ~target["id"].is_in(workspace.plan.frame.filter(workspace.plan.unscored())["id"])
+        logits = np.full((len(target), 3), np.nan, dtype=np.float32)
+        rows = learner_view(target.filter(asked))
+        logits[asked] = predict_validated(learner, rows, spec.where, may_lack=True)
+        return logits
+
+
+def _check_holdout(workspace: Workspace, learner: BaseLearner, spec: LearnerSpec) -> None:
+    """Refuse predictions that lack rows of the hold-out: the last score needs all of them."""
+    kept = learner_view(workspace.holdout_rows())
+    logits = predict_validated(learner, kept, spec.where, may_lack=True)
+    lacking = kept["id"].filter(pl.Series(np.isnan(logits).any(axis=1)))
+    if len(lacking):
+        shown = ", ".join(lacking.head(5))
+        raise DataError(
+            f"{len(lacking):,} rows of the hold-out have no prediction: {shown}",
+            where=spec.where,
+            hint="give predictions of them too, or set folds.holdout = 0",
+        )
 
 
 def target_rows(workspace: Workspace) -> pl.DataFrame:

@@ -155,11 +155,12 @@ def judged_here(
     table, battles = provenance_table(found), workspace.battles
     clusters = workspace.plan.frame.select("id", "cluster")
     rows = once((texts_of, workspace.data_key), lambda: texts_of(battles)).join(clusters, on="id")
-    target = battles.filter(pl.col("role") == "target")["id"]
+    target = workspace.eval_set.ids
     judged = judge_provenance(table, target, rows, ["cluster"])
     if judged.leaks:
         _refuse(judged.leaks, where)
     unproven = found.unknown or judged.unproven or _other_folds(table, workspace)
+    unproven = unproven or _kept_from(table, workspace)
     told = {**found.origin, "unproven": unproven}
     return table, {"training_rows": "unknown" if unproven else "recorded", "provenance": told}
 
@@ -204,15 +205,39 @@ def _other_folds(table: pl.DataFrame, workspace: Workspace) -> str:
     The test for labels that leak through logits compares rows of one fold: it takes for granted
     that none of them was learned from by the model that predicted the others.
     """
-    folds = workspace.plan.frame.drop_nulls("fold").select("id", "fold")
-    predicted = table.filter(pl.col("use") == "predicted").select("model", "id")
-    pairs = folds.join(predicted, on="id").select("model", "fold").unique()
+    pairs = _models(table, workspace)
     if pairs["model"].is_unique().all() and pairs["fold"].is_unique().all():
         return ""
     return (
         "its models held out other folds than this run does, so that what a stack gains by labels "
         "in its logits cannot be bounded (give both runs the same [[sources]], [folds] and seed)"
     )
+
+
+def _models(table: pl.DataFrame, workspace: Workspace) -> pl.DataFrame:
+    """Give each ``model`` with each ``fold`` of this run that it predicted rows of."""
+    folds = workspace.plan.frame.drop_nulls("fold").select("id", "fold")
+    predicted = table.filter(pl.col("use") == "predicted").select("model", "id")
+    return folds.join(predicted, on="id").select("model", "fold").unique().sort("fold")
+
+
+def _kept_from(table: pl.DataFrame, workspace: Workspace) -> str:
+    """Say that models have seen rows which this run keeps from its own; empty if none has.
+
+    Models of folds that are blocks of time elsewhere may have learned from later rows, and models
+    of a run without a hold-out from that of this one.
+    """
+    trained = table.filter(pl.col("use") == "trained")
+    for model, fold in _models(table, workspace).rows():
+        cut = workspace.plan.frame["id"].filter(workspace.plan.cut(fold))
+        seen = trained.filter((pl.col("model") == model) & pl.col("id").is_in(cut.implode()))
+        if len(seen):
+            return (
+                f"{len(seen):,} rows that its model {model} was trained on are kept from the same "
+                "fold here: they are not earlier, or are the hold-out or near it (give both runs "
+                "the same [folds])"
+            )
+    return ""
 
 
 def of_rows(table: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:

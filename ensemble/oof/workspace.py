@@ -175,6 +175,11 @@ class Workspace:
         """Battles of the test set."""
         return self.battles.filter(pl.col("is_test"))
 
+    def target_ids(self) -> list[str]:
+        """Ids of all rows of the target, those that are kept for the last score among them."""
+        own = pl.col("role").is_in(["target", HOLDOUT_ROLE])
+        return self.battles.filter(own)["id"].to_list()
+
     def holdout_rows(self) -> pl.DataFrame:
         """Battles that are kept for the last score, without their labels."""
         return self.battles.filter(pl.col("role") == HOLDOUT_ROLE)

@@ -44,7 +44,8 @@ class OtherLearner:
     place
         Names run and learner in errors.
     oof, test
-        ``STORED_SCHEMA``: predictions of its target rows and of its test rows.
+        ``STORED_SCHEMA``: predictions of its target rows, its hold-out among them, and of its
+        test rows.
     provenance
         Which of its models made them, and the rows that these have seen.
     """
@@ -54,8 +55,8 @@ class OtherLearner:
     test: pl.DataFrame
     provenance: Provenance
 
-    def check_ids(self, table: pl.DataFrame, expected_ids: Sequence[str], what: str) -> None:
-        """Refuse a run that has no predictions for some rows of this one; it may have others.
+    def check_test_ids(self, expected_ids: Sequence[str]) -> None:
+        """Refuse a run that lacks test rows of this one; it may have others.
 
         Raises
         ------
@@ -63,13 +64,13 @@ class OtherLearner:
             Ids are missing; some are named, all are counted.
         """
         expected = pl.Series("id", expected_ids, dtype=pl.String)
-        missing = expected.filter(~expected.is_in(table["id"].implode())).to_list()
+        missing = expected.filter(~expected.is_in(self.test["id"].implode())).to_list()
         if missing:
             raise DataError(
-                f"the other run has no predictions for {what} rows {some_ids(missing)}",
+                f"the other run has no predictions for test rows {some_ids(missing)}",
                 where=self.place,
-                hint=f"give both runs the same {what} rows, spelled the same, and run the other "
-                "one again",
+                hint="give both runs the same test rows, spelled the same, and run the other one "
+                "again",
             )
 
 
@@ -156,18 +157,19 @@ def _read(run: Path, learner: str) -> OtherLearner:
     eval_set = EvalSet.of(battles, plan)
     texts = battles.select("id", text=row_keys(battles))
     oof = prediction_frame(eval_set.ids, store.oof(learner, eval_set))
+    kept = plan.frame["id"].filter(pl.Series(plan.kept_to_the_end()))
+    test = battles["id"].filter(battles["is_test"])
+    of_models = [_of_all_models(store, config, learner, ids) for ids in (kept, test)]
     return OtherLearner(
         place,
-        oof.join(texts, on="id", how="left", maintain_order="left"),
-        _test_rows(store, config, learner, battles).join(texts, on="id", maintain_order="left"),
+        pl.concat([oof, of_models[0]]).join(texts, on="id", how="left", maintain_order="left"),
+        of_models[1].join(texts, on="id", maintain_order="left"),
         _provenance(store, learner, manifests, eval_set.rows, texts),
     )
 
 
-def _test_rows(
-    store: FoldStore, config: Config, learner: str, battles: pl.DataFrame
-) -> pl.DataFrame:
-    ids = battles.filter(pl.col("is_test"))["id"]
+def _of_all_models(store: FoldStore, config: Config, learner: str, ids: pl.Series) -> pl.DataFrame:
+    """Give predictions of rows that no fold holds out: the test set, and the hold-out."""
     if not len(ids):
         return pl.DataFrame(schema=PREDICTION_SCHEMA)
     if config.predict.models == "refit":

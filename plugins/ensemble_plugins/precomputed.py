@@ -172,22 +172,22 @@ class Precomputed(BaseLearner):
     def check_ids(self, expected_ids: Sequence[str]) -> None:
         """Refuse OOF files with ids that are not the target's; files may lack some of the target.
 
+        What another run lacks shows when it is asked for it: it need not have rows that no fold
+        scores.
+
         Raises
         ------
         DataError
-            Ids are foreign, or none is the target's; of another run, ids are missing. Some are
-            named, all are counted.
+            Ids are foreign, or none is the target's. Some are named, all are counted.
         """
-        if (other := self._other()) is not None:
-            other.check_ids(other.oof, expected_ids, "target")
-        else:
+        if self.run is None:
             self._files().check_ids(expected_ids)
             self._targets = list(expected_ids)
 
     def check_test_ids(self, expected_ids: Sequence[str]) -> None:
         """Refuse a test file whose ids are not exactly the test set's, as ``check_ids``."""
         if (other := self._other()) is not None:
-            other.check_ids(other.test, expected_ids, "test")
+            other.check_test_ids(expected_ids)
         else:
             self._files().check_test_ids(expected_ids)
 

@@ -49,6 +49,59 @@ def test_predictions_of_a_run_with_the_same_plan_are_proven(project: Project, ot
     assert _manifest(run)["training_rows"] == "recorded"
 
 
+HOLDOUT = {"n_splits": 3, "holdout": 0.2}
+
+
+def test_a_hold_out_that_both_runs_have_stays_proven(project: Project) -> None:
+    other = ensemble.run(project.config(run_dir="other", folds=HOLDOUT))
+    run = ensemble.run(project.config([MINE, THEIRS], folds=HOLDOUT))
+    assert not run.holdout["unproven"]
+    mine, theirs = ({o["name"]: o for o in one.holdout["learners"]} for one in (run, other))
+    assert mine["theirs"]["log_loss"] == pytest.approx(theirs["p"]["log_loss"])
+    assert run.audit().state == "passed"
+
+
+def test_models_that_were_taught_the_hold_out_are_unproven(project: Project, other: Run) -> None:
+    run = ensemble.run(project.config([MINE, THEIRS], folds=HOLDOUT))
+    audit = run.audit()
+    assert (audit.ok, audit.state) == (True, "unproven")
+    assert run.holdout["unproven"] == ("theirs",)
+
+
+TIME = {"n_splits": 2, "scheme": "time", "time_column": "tstamp"}
+
+
+def _write_times(project: Project) -> None:
+    """Give all rows of a cluster one time, so that no block parts a cluster."""
+    plain = ensemble.run(project.config([MINE], run_dir="plain")).folds
+    table = pl.read_csv(project.path / "train.csv", infer_schema=False)
+    times = table.join(plain.select("id", tstamp="cluster"), on="id", maintain_order="left")
+    times.write_csv(project.path / "train.csv")
+
+
+def test_blocks_of_time_that_both_runs_have_stay_proven(project: Project) -> None:
+    _write_times(project)
+    ensemble.run(project.config(run_dir="other", folds=TIME))
+    run = ensemble.run(project.config([MINE, THEIRS], folds=TIME))
+    assert run.audit().state == "passed"
+    scored = run.oof("theirs").drop_nulls("fold")
+    assert 0 < len(scored) < len(run.oof("theirs"))
+    assert scored["logit_a"].is_finite().all()
+
+
+def test_models_that_were_taught_later_rows_are_unproven(project: Project) -> None:
+    _write_times(project)
+    planned = ensemble.run(project.config([MINE], run_dir="planned", folds=TIME)).folds
+    # The same blocks without their order; the rows before the first are a fold of their own.
+    folds = planned.filter(pl.col("role") == "target").select("id", pl.col("fold").fill_null(2))
+    folds.write_csv(project.path / "folds.csv")
+    ensemble.run(project.config(run_dir="other", folds={"file": "folds.csv"}))
+    run = ensemble.run(project.config([MINE, THEIRS], folds=TIME))
+    audit = run.audit()
+    assert (audit.ok, audit.state) == (True, "unproven")
+    assert "are not earlier" in " ".join(audit.unproven)
+
+
 def test_other_folds_are_judged_row_by_row_and_stay_unproven(project: Project, other: Run) -> None:
     run = ensemble.run(project.config([THEIRS], seed=8, folds={"n_splits": 4}))
     mine = run.folds.select("id", "fold").join(other.folds.select("id", "fold"), on="id")
@@ -221,7 +274,7 @@ def test_rows_without_predictions_there_are_named(project: Project, other: Run) 
     rows = pl.read_csv(project.path / "train.csv", infer_schema=False)
     added = rows.head(1).with_columns(id=pl.lit("new"), prompt=pl.lit('["something new here"]'))
     pl.concat([rows, added]).write_csv(project.path / "train.csv")
-    with pytest.raises(Exception, match=r"no predictions for target rows 'new' \(1\)"):
+    with pytest.raises(Exception, match=r"no stored predictions for 'new' \(1\)"):
         ensemble.run(project.config([THEIRS]))
 
 

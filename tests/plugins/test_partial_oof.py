@@ -285,3 +285,39 @@ def test_a_learner_of_some_folds_ends_in_a_verdict_on_the_rows_that_all_have(
     assert (audit.ok, audit.state) == (True, "unproven"), audit
     report = (done.directory / "report.html").read_text()
     assert f"outside-oof has no prediction of {lacking:,} target rows" in report
+
+
+def _with_holdout(project: Project, ids: Callable[[list[str]], list[str]]) -> Any:
+    """Make a run with a hold-out, and predictions from outside of some of the target's rows."""
+    table = pl.read_csv(project.path / "train.csv", infer_schema=False)
+    chosen = ids(table["id"].to_list())
+    noise = np.random.default_rng(0).normal(size=(len(chosen), 3))
+    _table(chosen, noise).write_csv(project.path / "whole.csv")
+    tests = pl.read_csv(project.path / "test.csv", infer_schema=False)["id"].to_list()
+    _table(tests, np.tile([0.1, 0, 0], (len(tests), 1))).write_csv(project.path / "outside.csv")
+    outside = {"name": "o", "plugin": "precomputed", "oof": "whole.csv", "test": "outside.csv"}
+    learners = [{"name": "p", "plugin": "prior"}, outside]
+    return project.config(learners, folds={"n_splits": 3, "holdout": 0.2})
+
+
+def test_predictions_of_the_hold_out_are_looked_up_for_the_last_score(project: Project) -> None:
+    done = run(_with_holdout(project, lambda ids: ids))
+    kept = done.folds.filter(pl.col("role") == "holdout")["id"]
+    assert len(kept)
+    assert done.holdout["rows"] == len(kept)
+    assert [one["name"] for one in done.holdout["learners"]] == ["p", "o"]
+    assert done.holdout["unproven"] == ("o",)
+    assert not done.oof("o")["id"].is_in(kept.implode()).any()
+    audit = done.audit(deep=True)
+    assert (audit.ok, audit.state) == (True, "unproven"), audit
+
+
+def test_predictions_that_lack_rows_of_the_hold_out_are_refused(project: Project) -> None:
+    config = _with_holdout(project, lambda ids: ids)
+    with pytest.raises(errors.ConfigError, match=r"rows of the hold-out have no prediction"):
+        run(_with_holdout(project, lambda ids: [i for i in ids if i not in _kept(config)]))
+
+
+def _kept(config: Any) -> set[str]:
+    done = run(config)
+    return set(done.folds.filter(pl.col("role") == "holdout")["id"])
