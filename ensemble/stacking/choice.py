@@ -37,6 +37,7 @@ def make_verdict(
     metric: Metric = "log_loss",
     choose: str = AUTO,
     parts: Mapping[str, Any],
+    unproven: Sequence[str] = (),
     tries: TryStore | None = None,
     replicates: FloatArray | None = None,
     resamples: int = RESAMPLES,
@@ -61,6 +62,8 @@ def make_verdict(
         ``"auto"`` or a candidate's name.
     parts
         ``key_parts`` of the stack's manifest.
+    unproven
+        Learners of which nobody knows what their models were trained on.
     tries
         Where what was scored is remembered; None remembers nothing.
     replicates
@@ -88,20 +91,21 @@ def make_verdict(
         known = tries.read(data.ids, metric) | known
     metas = sum(one.kind == META_LEARNER for one in known)
     flattered = _flattery(data, seed, metric)
+    nesting = nesting_record(data, unproven)
     verdict = decide(
         candidates,
         measured[metric],
         data.clusters,
         metric=metric,
         choose=choose,
-        leakage=_leakage(candidates, data, seed, threads),
+        leakage=_leakage(candidates, data, nesting["plain"], seed, threads),
         flattery=flattered.excess,
         attempts=max(metas, 1),
         replicates=replicates,
         resamples=resamples,
         seed=seed,
     )
-    verdict["nesting"] = nesting_record(data)
+    verdict["nesting"] = nesting
     verdict["tries"] = _describe_tries(verdict, known, data, seed, metric)
     verdict["stratification"] = flattered._asdict()
     more = [describe_tries(verdict["tries"]), describe_stratification(flattered, metric)]
@@ -120,10 +124,9 @@ def _flattery(data: StackData, seed: int, metric: Metric) -> Stratified:
 
 
 def _leakage(
-    candidates: Sequence[Candidate], data: StackData, seed: int, threads: int
+    candidates: Sequence[Candidate], data: StackData, tested: list[str], seed: int, threads: int
 ) -> Leakage | None:
     """Test the learners without pair fits, where there is a meta-learner to hold it against."""
-    tested = nesting_record(data)["plain"]
     if not tested or all(candidate.simple for candidate in candidates):
         return None
     return find_leakage(

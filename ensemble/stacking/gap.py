@@ -14,12 +14,21 @@ if TYPE_CHECKING:
     from ensemble.stacking.data import StackData
 
 
-def nesting_record(data: StackData) -> dict[str, list[str]]:
-    """Name learners whose logits saw no row of an outer fold, ``exact``, and ``plain`` others."""
-    # Of folds in the order of time, no model that a fold is fitted with has seen a later one.
-    every = data.rules.is_ordered
-    exact = list(data.meta.learners if every else data.nested_learners)
-    return {"exact": exact, "plain": [n for n in data.meta.learners if n not in exact]}
+def nesting_record(data: StackData, unproven: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Name learners whose logits saw no row of an outer fold, ``exact``, and ``plain`` others.
+
+    Parameters
+    ----------
+    data
+        What is scored.
+    unproven
+        Learners of which nobody knows what their models were trained on.
+    """
+    learners, exact = data.meta.learners, list(data.nested_learners)
+    if data.rules.is_ordered:
+        # No model that a fold is fitted with has seen a later one, as far as its rows are known.
+        exact = [name for name in learners if name not in unproven]
+    return {"exact": exact, "plain": [name for name in learners if name not in exact]}
 
 
 def nesting_gaps(

@@ -164,6 +164,7 @@ def run_stack(
         metric=metric,
         choose=choose,
         parts=manifest.get("key_parts", {}),
+        unproven=manifest.get("unproven", ()),
         tries=tries,
         replicates=replicates_of(scored, metric),
         resamples=resamples,

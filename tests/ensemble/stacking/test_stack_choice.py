@@ -11,6 +11,7 @@ from ensemble import MetaFeatures
 from ensemble.stacking.candidates import Blend, Candidate, simple_candidates
 from ensemble.stacking.choice import make_verdict
 from ensemble.stacking.data import StackData
+from ensemble.stacking.nested import NestingRules
 from ensemble.stacking.tries import TryStore
 from ensemble.storage.hashing import canonical_json
 
@@ -63,6 +64,16 @@ def test_the_same_gain_on_exact_logits_chooses_it(data: StackData, losses: np.nd
     assert found["bias_bound"]["nats"] == 0.0
     assert found["nesting"] == {"exact": ["shares"], "plain": []}
     assert "leaked labels" not in found["sentence"]
+
+
+@pytest.mark.parametrize("unproven", [(), ("shares",)])
+def test_blocks_of_time_are_nested_exactly_as_far_as_training_rows_are_known(
+    data: StackData, losses: np.ndarray, unproven: tuple[str, ...]
+) -> None:
+    ordered = replace(data, rules=NestingRules(is_ordered=True))
+    found = make_verdict(CANDIDATES, losses, ordered, parts=PARTS, unproven=unproven, resamples=300)
+    assert found["nesting"]["plain"] == list(unproven)
+    assert (found["bias_bound"]["nats"] > 0.03) is bool(unproven)
 
 
 def test_nothing_is_tested_where_there_is_no_meta_learner(
