@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ensemble.audit.checks import CheckList
-    from ensemble.battles.folds import FoldPlan
+    from ensemble.battles.fold_plan import FoldPlan
     from ensemble.config.settings import Config
 
 _TOLERANCE = 1e-6

@@ -24,7 +24,7 @@ from ensemble.errors import ArtifactError, EnsembleError, FoldError
 
 if TYPE_CHECKING:
     from ensemble.audit.checks import CheckList
-    from ensemble.battles.folds import FoldPlan
+    from ensemble.battles.fold_plan import FoldPlan
     from ensemble.config.settings import Config, Folds
 
 _SEED = 20_261

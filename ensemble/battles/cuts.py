@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.battles.folds import TIME
+from ensemble.battles.fold_plan import TIME
 from ensemble.battles.partition import connect_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ensemble.battles.folds import FoldPlan
+    from ensemble.battles.fold_plan import FoldPlan
     from ensemble.plugin.base import BoolArray, IntArray
 
 LINKED = "linked through other rows"

@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from ensemble.battles.folds import (
-    PLAN_SCHEMA,
-    TIME,
-    FoldPlan,
-    PlanRules,
-    SourceAwareGroupKFold,
-)
+from ensemble.battles.fold_plan import PLAN_SCHEMA, TIME, FoldPlan, PlanRules
+from ensemble.battles.folds import SourceAwareGroupKFold
 from ensemble.battles.given_folds import GivenFolds, given_folds, refuse_split
 from ensemble.battles.group_columns import join_groups
 from ensemble.battles.holdout import choose_holdout

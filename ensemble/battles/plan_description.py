@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ensemble.battles.cuts import count_cuts
-from ensemble.battles.folds import CUT_ROLES, TIME, FoldPlan, overlap_with_test
+from ensemble.battles.fold_plan import CUT_ROLES, TIME, FoldPlan, overlap_with_test
 from ensemble.battles.given_folds import split_clusters
 from ensemble.battles.group_columns import describe_groups
 from ensemble.battles.schema import HOLDOUT_ROLE, LABEL_COLUMNS, TEST_ROLE

@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ensemble.battles.folds import (
-    FoldPlan,
-    PlanRules,
-    read_plan,
-)
+from ensemble.battles.fold_plan import FoldPlan, PlanRules, read_plan
 from ensemble.battles.given_folds import refuse_other_number
 from ensemble.battles.group_columns import group_pairs
 from ensemble.battles.plan import NO_METADATA, make_plan

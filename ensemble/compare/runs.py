@@ -14,7 +14,7 @@ from ensemble.oof.store import FoldStore
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ensemble.battles.folds import FoldPlan
+    from ensemble.battles.fold_plan import FoldPlan
     from ensemble.run_dir.battles_record import BattlesRecord
     from ensemble.run_dir.folds_record import FoldsRecord
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.battles.folds import CUT_ROLES
+from ensemble.battles.fold_plan import CUT_ROLES
 from ensemble.battles.frames import read_table
 from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.battles.split_inputs import clusters_of, read_roles

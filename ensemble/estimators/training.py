@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from ensemble.battles.folds import TRAINING_ROLES
+from ensemble.battles.fold_plan import TRAINING_ROLES
 from ensemble.battles.schema import learner_view
 from ensemble.battles.split_inputs import clusters_of, of_length, read_roles
 from ensemble.errors import DataError, InputError

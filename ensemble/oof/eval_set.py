@@ -11,7 +11,7 @@ import polars as pl
 from ensemble.battles.schema import LABEL_COLUMNS, labels_of
 
 if TYPE_CHECKING:
-    from ensemble.battles.folds import FoldPlan
+    from ensemble.battles.fold_plan import FoldPlan
     from ensemble.plugin.base import FloatArray, IntArray
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ensemble.battles.corrections import excluded
-from ensemble.battles.folds import TRAINING_ROLES
+from ensemble.battles.fold_plan import TRAINING_ROLES
 from ensemble.battles.prepare import read_battles, read_stored_corrections
 from ensemble.battles.schema import HOLDOUT_ROLE, LABEL_COLUMNS, PSEUDO_ROLE
 from ensemble.battles.source_rows import used_rows
@@ -27,7 +27,7 @@ from ensemble.storage.hashing import FileVersion, settled_version
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ensemble.battles.folds import FoldPlan
+    from ensemble.battles.fold_plan import FoldPlan
     from ensemble.battles.held_out import FoldLike
     from ensemble.config.settings import Config, Execution
     from ensemble.config.source_settings import SourceSettings

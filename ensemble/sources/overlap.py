@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ensemble.battles.folds import FoldPlan
+    from ensemble.battles.fold_plan import FoldPlan
     from ensemble.plugin.base import IntArray
 
     Mask = NDArray[np.bool_]

@@ -21,7 +21,7 @@ from ensemble.config.source_settings import SourceSettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ensemble.battles.folds import FoldPlan
+    from ensemble.battles.fold_plan import FoldPlan
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import BoolArray
 

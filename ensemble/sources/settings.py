@@ -13,7 +13,7 @@ from ensemble.sources.variants import variants_of
 from ensemble.stacking.settings import learner_specs
 
 if TYPE_CHECKING:
-    from ensemble.battles.folds import FoldPlan
+    from ensemble.battles.fold_plan import FoldPlan
     from ensemble.config.settings import Config
 
 PROXY = "proxy"

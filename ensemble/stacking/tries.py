@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from ensemble.battles.folds import FoldPlan
+    from ensemble.battles.fold_plan import FoldPlan
     from ensemble.plugin.base import FloatArray
 
 _FOLD = re.compile(r"fold-\d+")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from ensemble.battles.folds import FoldPlan
+    from ensemble.battles.fold_plan import FoldPlan
     from ensemble.config.settings import Config
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import FloatArray

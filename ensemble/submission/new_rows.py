@@ -41,7 +41,7 @@ from ensemble.submission.write import submission_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ensemble.battles.folds import FoldPlan
+    from ensemble.battles.fold_plan import FoldPlan
     from ensemble.battles.turns import TextFormat
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from ensemble import BaseLearner, errors, hookimpl, run
-from ensemble.battles.folds import FoldPlan
+from ensemble.battles.fold_plan import FoldPlan
 from ensemble.config.load import load_config
 
 if TYPE_CHECKING:

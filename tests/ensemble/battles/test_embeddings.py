@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ensemble import errors, find_duplicates, run
 from ensemble.audit.audit import audit_run
 from ensemble.battles.embeddings import _BLOCK, PARAPHRASE, Embeddings, read_embeddings
-from ensemble.battles.folds import FoldPlan
+from ensemble.battles.fold_plan import FoldPlan
 from ensemble.battles.partition import Partition
 from ensemble.battles.split import read_split
 from ensemble.stages.fit import fit_stage

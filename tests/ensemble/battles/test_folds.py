@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensemble import SourceAwareGroupKFold, errors
-from ensemble.battles.folds import PLAN_SCHEMA, FoldPlan, overlap_with_test
+from ensemble.battles.fold_plan import PLAN_SCHEMA, FoldPlan, overlap_with_test
 from ensemble.battles.plan import make_plan
 from ensemble.config.settings import Folds
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble.battles.folds import PLAN_SCHEMA, FoldPlan
+from ensemble.battles.fold_plan import PLAN_SCHEMA, FoldPlan
 from ensemble.battles.held_out import REFIT, HeldOut, fold_pairs
 
 

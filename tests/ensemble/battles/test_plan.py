@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ensemble import errors
-from ensemble.battles.folds import TRAINING_ROLES, FoldPlan
+from ensemble.battles.fold_plan import TRAINING_ROLES, FoldPlan
 from ensemble.battles.plan import make_plan
 from ensemble.battles.schema import BATTLE_SCHEMA
 from ensemble.config.settings import Folds

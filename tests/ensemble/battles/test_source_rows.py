@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble.battles.folds import PLAN_SCHEMA
+from ensemble.battles.fold_plan import PLAN_SCHEMA
 from ensemble.battles.groups import cluster_fractions
 from ensemble.battles.source_rows import rows_within, used_rows
 from ensemble.config.source_settings import SourceSettings

@@ -14,7 +14,7 @@ import polars as pl
 from ensemble import CLASSES
 from ensemble.audit.audit import Audit, subject_of
 from ensemble.battles import prepare
-from ensemble.battles.folds import FoldPlan
+from ensemble.battles.fold_plan import FoldPlan
 from ensemble.battles.schema import (
     BATTLE_SCHEMA,
     LABEL_COLUMNS,

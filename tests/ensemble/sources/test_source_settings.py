@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from ensemble import errors
-from ensemble.battles.folds import FoldPlan
+from ensemble.battles.fold_plan import FoldPlan
 from ensemble.sources.settings import (
     ENOUGH_ROWS,
     StudySettings,
