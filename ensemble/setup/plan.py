@@ -202,7 +202,7 @@ def _has_ties(target: NamedSource, forms: Sequence[str], ask: Ask) -> bool:
     facts = target.placed.look.facts
     if facts is None or facts.shares is None or facts.ties or "probabilities" in forms:
         return True
-    if "winner" in forms or facts.rows >= _MANY:
+    if forms or facts.rows >= _MANY:
         return False
     asked = f"none of the {facts.rows:,} battles of the target is a tie. Can there be ties?"
     return ask(Question(asked, ("yes", "no"), "no")) == "yes"

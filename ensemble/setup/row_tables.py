@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ensemble.setup.look import Look
 
-Form = Literal["probabilities", "winner"]
+Form = Literal["probabilities", "two probabilities", "winner"]
 _ID = ID_COLUMNS[0]
 
 
@@ -106,6 +106,8 @@ def _form(look: Look) -> Form | None:
     others = set(look.columns) - {_ID}
     if others == set(CLASSES):
         return "probabilities"
+    if others == set(CLASSES[:2]):
+        return "two probabilities"
     return "winner" if others == {WINNER_COLUMN} else None
 
 

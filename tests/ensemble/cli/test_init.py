@@ -96,6 +96,31 @@ def test_each_file_has_its_place_in_the_config(tmp_path: Path, config: Path) -> 
     assert load_config(config).base_dir == str(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("sample", "task"),
+    [
+        ({"winner_model_a": 0.5, "winner_model_b": 0.5}, {"ties": False}),
+        ({"winner": "model_a"}, {"ties": False, "metric": "accuracy", "submission": "winner"}),
+        (dict.fromkeys(CLASSES, 1 / 3), None),
+    ],
+)
+def test_a_sample_submission_says_what_the_task_is(
+    tmp_path: Path, config: Path, sample: dict[str, Any], task: dict[str, Any] | None
+) -> None:
+    sides: dict[str, Any] = {
+        "winner_model_a": [1, 0] * 30,
+        "winner_model_b": [0, 1] * 30,
+        "winner_tie": [0] * 60,
+    }
+    train = write_train(tmp_path / "train.csv", **sides)
+    test = write_test(tmp_path / "test.csv")
+    rows = write_rows(tmp_path / "sample_submission.csv", range(1000, 1009), **sample)
+    code, output = init(train, test, rows, "--output", config, "--yes")
+    assert code == 0, output
+    assert "sample_submission.csv: a sample submission" in output
+    assert settings(config).get("task") == task
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["competition", "pairs", "oof"])
 def test_the_config_runs_as_it_stands(
