@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,6 +90,9 @@ def writing(config: Config, display: ProgressDisplay | None = None) -> Iterator[
         sweep_checkpoints(directory)
         yield Reporter(directory, display)
     finally:
+        # Workers that were ended in the midst of a fit could not put away what they wrote.
+        with suppress(EnsembleError, OSError):
+            sweep_temporary(directory)
         lock.release()
 
 

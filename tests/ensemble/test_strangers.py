@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -40,6 +41,18 @@ def test_an_empty_directory_or_a_run_is_taken(there: tuple[str, ...], project: P
         (place / name).write_text("")
     with writing(config):
         pass
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt, errors.LearnerError("it failed")])
+def test_what_a_worker_that_was_ended_left_is_put_away(error: Any, project: Project) -> None:
+    config = project.config()
+    fold = Path(config.run_dir) / "learners/p" / f".tmp-{'0' * 32}-fold-0"
+    with suppress(KeyboardInterrupt, errors.LearnerError), writing(config):
+        fold.mkdir(parents=True)
+        (fold / "oof.parquet").write_text("half")
+        if error is not None:
+            raise error
+    assert not fold.exists()
 
 
 @pytest.mark.parametrize("name", ["config.toml", "train.csv", "data/train.csv"])
