@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEVICE = torch.device("cuda")
-SHAPES = {256: (16, 8, 50.0), 128: (32, 8, None)}
-"""By the size of heads: query heads, key heads and soft cap, as Gemma-2-9B and Llama-3-8B."""
+SHAPES = {256: (16, 8, 50.0), 128: (32, 8, None), 64: (9, 3, None)}
+"""By the size of heads: query heads, key heads and soft cap, as Gemma-2-9B, Llama-3-8B and
+SmolLM2-135M."""
 
 _PACK = 5
 """Which pack of a stream is measured: not the first, which begins with room for everything."""
@@ -64,7 +65,7 @@ def choices(size: int, *, training: bool) -> Iterator[Kernel]:
     if training:
         forward = forward_options(64, 64, num_warps=4, num_stages=3)
         for mask, (m, n), warps, stages in itertools.product(
-            masks, ((64, 64), (32, 64), (32, 32)), (8, 4), (2, 3)
+            masks, ((64, 64), (64, 128), (32, 128), (32, 64), (32, 32)), (8, 4), (2, 3)
         ):
             backward = backward_options(m, n, num_warps=warps, num_stages=stages)
             yield Kernel(mask, forward | backward)

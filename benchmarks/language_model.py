@@ -359,6 +359,7 @@ def kernels(label: str, action: Callable[[], object], most: int = 14) -> None:
     spent: collections.Counter[str] = collections.Counter()
     for event in events:
         spent[event.name] += event.device_time
+    calls = collections.Counter(event.name for event in events)
     total = sum(spent.values())
     ends = itertools.accumulate((event.time_range.end for event in events), max)
     gaps = [
@@ -370,7 +371,8 @@ def kernels(label: str, action: Callable[[], object], most: int = 14) -> None:
     for gap, before, after in sorted(gaps, reverse=True)[:3]:
         print(f"    {gap / 1e3:8.1f} ms between {before[:50]} and {after[:50]}")
     for kernel, microseconds in spent.most_common(most):
-        print(f"    {microseconds / 1e3:8.1f} ms {microseconds / total:5.1%} {kernel[:100]}")
+        share = f"{microseconds / total:5.1%} {calls[kernel]:5d} x"
+        print(f"    {microseconds / 1e3:8.1f} ms {share} {kernel[:100]}")
 
 
 def drifts(name: str, classifier: Classifier, probe: Tokens, budget: int) -> None:

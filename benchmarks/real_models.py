@@ -1,14 +1,17 @@
 """Real pretrained models on real battles: OOF log loss of LoRA, on a machine that has only torch.
 
     python benchmarks/real_models.py prepare RUN MODEL OUT --plugin causal-lora   # needs polars
-    python benchmarks/real_models.py fit OUT MODEL --seed 1                      # needs a GPU
+    python benchmarks/real_models.py fit OUT MODEL --seeds 1 2 3                # needs a GPU
     python benchmarks/real_models.py fit OUT MODEL --plain --folds 0             # Trainer and PEFT
+    python benchmarks/real_models.py compare OUT                                 # one of the other
     python benchmarks/real_models.py score OUT
 
 ``prepare`` takes battles and folds of a run (``ensemble prepare`` and ``ensemble split``) and
 writes token ids. ``fit`` trains a model for each fold with the engine, or in a plain loop with the
-defaults of transformers' Trainer and PEFT, under the same settings, and keeps what is done.
-``score`` prints log losses with 95% intervals over clusters, and writes OOF logits.
+defaults of transformers' Trainer and PEFT, under the same settings, and keeps what is done; its
+batches are computed in parts of about one length, which saves padding and changes no gradient.
+``score`` prints log losses with 95% intervals over clusters, and writes OOF logits. ``compare``
+prints the difference of both on the folds and seeds that both have fitted.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ BATCH = 16
 EPOCHS = 2
 RATE = 2e-4
 RANK, ALPHA = 16, 32.0
+PART = 8
+"""Rows that the plain loop computes at once."""
 
 
 def prepare(run: Path, model: str, out: Path, plugin: str) -> None:
@@ -121,7 +126,6 @@ def _engine(
         epochs=EPOCHS,
         batch_size=BATCH,
         swap_augmentation=True,
-        token_budget=33792,
         learning_rate=RATE,
         head_learning_rate=RATE,
     )
@@ -151,8 +155,9 @@ def _plain(
     for parameter in trained:
         parameter.data = parameter.data.float()
 
-    def logits(order: int, chosen: Any) -> Any:
-        parts = [torch.from_numpy(rows.orders[order].row(int(i)).astype(np.int64)) for i in chosen]
+    def logits(items: Any) -> Any:
+        """Compute the logits of pairs of order and row, padded to the longest."""
+        parts = [torch.from_numpy(rows.orders[o].row(int(i)).astype(np.int64)) for o, i in items]
         pad = torch.nn.utils.rnn.pad_sequence
         mask = pad([torch.ones_like(part) for part in parts], batch_first=True).to("cuda")
         # Another id than 0 where a row has it: the head reads the last one that is none.
@@ -162,6 +167,12 @@ def _plain(
         last = mask.sum(dim=1) - 1
         return made.base_model.model.score(hidden[torch.arange(len(ids)), last].float())
 
+    def by_length(chosen: Any) -> list[Any]:
+        """Divide rows in both orders among parts of about one length."""
+        items = [(order, int(row)) for row in chosen for order in (0, 1)]
+        items.sort(key=lambda item: rows.orders[item[0]].lengths[item[1]])
+        return [items[start : start + PART] for start in range(0, len(items), PART)]
+
     steps = EPOCHS * -(-len(learned) // BATCH)
     optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.01, fused=True)
     schedule = get_cosine_schedule_with_warmup(optimizer, steps // 10, steps)
@@ -169,11 +180,13 @@ def _plain(
     made.train()
     for _ in range(EPOCHS):
         for batch in np.array_split(draw.permutation(learned), steps // EPOCHS):
-            for order in (0, 1):
-                labels = rows.labels[batch][:, [1, 0, 2] if order else [0, 1, 2]]
-                wanted = torch.from_numpy(labels.astype(np.float32)).to("cuda")
-                loss = torch.nn.functional.cross_entropy(logits(order, batch), wanted)
-                (loss / 2).backward()
+            for part in by_length(batch):
+                labels = [
+                    rows.labels[row][[1, 0, 2] if order else [0, 1, 2]] for order, row in part
+                ]
+                wanted = torch.from_numpy(np.array(labels, dtype=np.float32)).to("cuda")
+                losses = torch.nn.functional.cross_entropy(logits(part), wanted, reduction="sum")
+                (losses / (2 * len(batch))).backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             schedule.step()
@@ -181,12 +194,12 @@ def _plain(
     torch.cuda.synchronize()
     seconds = time.perf_counter() - began
     made.eval()
+    found = np.full((2, len(rows.labels), 3), np.nan, dtype=np.float32)
     with torch.no_grad():
-        found = [
-            torch.cat([logits(o, held_out[i : i + 32]) for i in range(0, len(held_out), 32)])
-            for o in (0, 1)
-        ]
-    return [each.float().cpu().numpy() for each in found], seconds
+        for part in by_length(held_out):
+            orders, places = np.array(part).T
+            found[orders, places] = logits(part).float().cpu().numpy()
+    return list(found[:, held_out]), seconds
 
 
 def log_loss(labels: FloatArray, logits: FloatArray) -> FloatArray:
@@ -215,6 +228,27 @@ def score(out: Path) -> None:
         np.save(out / f"{name}.npy", every)
 
 
+def compare(out: Path) -> None:
+    """Print how much lower the engine's log loss is than the plain loop's, row by row."""
+    from ensemble.evaluation.bootstrap import bootstrap_means
+
+    rows = Rows(out)
+    gains, clusters = [], []
+    for place in sorted(out.glob("plain-*.npz")):
+        other = out / place.name.replace("plain", "engine")
+        if not other.exists():
+            continue
+        plain, engine = np.load(place), np.load(other)
+        labels = rows.labels[plain["rows"]]
+        gains.append(log_loss(labels, plain["logits"]) - log_loss(labels, engine["logits"]))
+        clusters.append(rows.clusters[plain["rows"]])
+        print(f"{place.stem}: {gains[-1].mean():+.4f}")
+    every = np.concatenate(gains)
+    means = bootstrap_means(every[:, None], np.concatenate(clusters))
+    low, high = np.quantile(means, (0.025, 0.975))
+    print(f"the engine's log loss is lower by {every.mean():.4f} [{low:.4f}, {high:.4f}]")
+
+
 def main() -> None:
     """Do what is asked for."""
     parser = argparse.ArgumentParser(
@@ -229,17 +263,21 @@ def main() -> None:
     second = verbs.add_parser("fit")
     second.add_argument("out", type=Path)
     second.add_argument("model")
-    second.add_argument("--seed", type=int, default=1)
+    second.add_argument("--seeds", type=int, nargs="+", default=[1])
     second.add_argument("--folds", type=int, nargs="*")
     second.add_argument("--plain", action="store_true")
     verbs.add_parser("score").add_argument("out", type=Path)
+    verbs.add_parser("compare").add_argument("out", type=Path)
     asked = parser.parse_args()
     if asked.verb == "prepare":
         prepare(asked.run, asked.model, asked.out, asked.plugin)
     elif asked.verb == "fit":
-        fit(asked.out, asked.model, asked.seed, asked.folds, plain=asked.plain)
-    else:
+        for seed in asked.seeds:
+            fit(asked.out, asked.model, seed, asked.folds, plain=asked.plain)
+    elif asked.verb == "score":
         score(asked.out)
+    else:
+        compare(asked.out)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, get_args, get_origin
 from ensemble_plugins.language_model.recipes import RECIPES, Recipe
 from ensemble_plugins.language_model.settings import (
     Bits,
+    Budget,
     ModelSettings,
     Precision,
     PredictionSettings,
@@ -25,8 +26,8 @@ Truncation = Literal["left", "proportional", "rounds", "middle", "responses-equa
 PretrainHead = Literal["drop", "keep"]
 
 _ONE_OR_MORE = (
-    *("train_length", "predict_length", "epochs", "batch_size", "token_budget", "rank"),
-    *("patience", "evaluations", "pretrain_epochs", "predict_token_budget", "gpus"),
+    *("train_length", "predict_length", "epochs", "batch_size", "rank", "gpus"),
+    *("patience", "evaluations", "pretrain_epochs", "predict_token_budget"),
 )
 _ZERO_OR_MORE = ("weight_decay", "max_grad_norm", "checkpoint_minutes")
 _ABOVE_ZERO = (
@@ -68,7 +69,7 @@ class Parameters:
     epochs: int = TrainingSettings.epochs
     batch_size: int = TrainingSettings.batch_size
     swap_augmentation: bool = TrainingSettings.swap_augmentation
-    token_budget: int = TrainingSettings.token_budget
+    token_budget: Budget = TrainingSettings.token_budget
     learning_rate: float = TrainingSettings.learning_rate
     head_learning_rate: float | None = None
     weight_decay: float = TrainingSettings.weight_decay
@@ -173,6 +174,8 @@ class Parameters:
     def _check_numbers(self) -> None:
         for name in _ONE_OR_MORE:
             self._require(name, "1 or more", getattr(self, name) >= 1)
+        budget = self.token_budget
+        self._require("token_budget", '1 or more, or "auto"', budget == "auto" or budget >= 1)
         for name in _ZERO_OR_MORE:
             self._require(name, "0 or more", getattr(self, name) >= 0)
         for name in _ABOVE_ZERO:

@@ -9,6 +9,7 @@ Tuning = Literal["lora", "full"]
 Bits = Literal[4, 8, 16]
 Schedule = Literal["cosine", "linear", "constant"]
 Precision = Literal["native", "fp8", "int8"]
+Budget = int | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class TrainingSettings:
         Whether a step sees each of its battles a second time with A and B exchanged.
     token_budget
         Most tokens computed at once; a step accumulates gradients over as many packs as it takes.
-        Multiples of 8448 fill an H100 or H200 (132 multiprocessors) with whole tiles: up to 3%.
+        ``"auto"`` is what the GPU has memory for, by the model's size; out of memory halves it.
     learning_rate, head_learning_rate
         Of adapters or backbone, and of the head.
     weight_decay
@@ -90,7 +91,7 @@ class TrainingSettings:
     epochs: int = 1
     batch_size: int = 16
     swap_augmentation: bool = False
-    token_budget: int = 8448
+    token_budget: Budget = "auto"  # noqa: S105
     learning_rate: float = 1e-4
     head_learning_rate: float = 1e-4
     weight_decay: float = 0.01

@@ -69,7 +69,7 @@ def test_a_key_knows_weights_by_content_alone(tmp_path: Path) -> None:
     [
         ("epochs", 0, "epochs must be 1 or more, got 0"),
         ("rank", 0, "rank must be 1 or more, got 0"),
-        ("token_budget", -5, "token_budget must be 1 or more, got -5"),
+        ("token_budget", -5, 'token_budget must be 1 or more, or "auto", got -5'),
         ("patience", 0, "patience must be 1 or more, got 0"),
         ("patience", 3, "patience has no effect without early_stopping = true"),
         ("max_grad_norm", -0.5, "max_grad_norm must be 0 or more, got -0.5"),

@@ -12,7 +12,11 @@ pytest.importorskip("peft")
 
 import torch
 
-from ensemble_plugins.language_model.train.optimizer import make_optimizer, make_scheduler
+from ensemble_plugins.language_model.train.optimizer import (
+    add_gradients,
+    make_optimizer,
+    make_scheduler,
+)
 
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 
@@ -93,3 +97,15 @@ def test_the_rate_rises_and_falls_as_the_schedule_says(schedule: str, wanted: li
 def test_without_warmup_the_first_step_has_the_whole_rate() -> None:
     assert _shares(3, schedule="constant", warmup_ratio=0.0) == [1.0, 1.0, 1.0]
     assert _shares(4, schedule="linear", warmup_ratio=0.0) == pytest.approx([1.0, 0.75, 0.5, 0.25])
+
+
+def test_gradients_add_up_as_backward_adds_them() -> None:
+    used, other, unused = (torch.nn.Parameter(torch.randn(4)) for _ in range(3))
+    ((used * other).sum() + (used**2).sum()).backward()
+    wanted = [used.grad, other.grad]
+    used.grad = other.grad = None
+    add_gradients((used * other).sum(), [used, other, unused])
+    add_gradients((used**2).sum(), [used, other, unused])
+    for parameter, gradient in zip((used, other), wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
+    assert unused.grad is None  # nothing decays that no loss depends on

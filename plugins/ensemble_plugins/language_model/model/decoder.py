@@ -2,8 +2,9 @@
 
 Layers of the kinds listed here are computed by the functions of this file, which read transformers'
 modules and weights, so that adapters and checkpoints stay what they are. Other models are computed
-by transformers. (One product for query, key and value, or for gate and up, was tried: the library's
-kernels for the wider matrices are slower.)
+by transformers. (One product for query, key and value, or for gate and up, was tried: of large
+models the library's kernels for the wider matrices are slower, of small ones what the compiler
+makes of putting the gradients together.)
 """
 
 from __future__ import annotations

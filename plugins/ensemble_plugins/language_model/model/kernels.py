@@ -50,6 +50,8 @@ def backward_options(m: int, n: int, **options: int | bool) -> Options:
 
 
 _HOPPER = {
+    (64, False): Kernel((64, 64), forward_options(64, 64, num_warps=4, num_stages=3)),
+    (64, True): Kernel(options=forward_options(64, 64, num_warps=4, num_stages=3)),
     (128, False): Kernel((64, 64), forward_options(64, 64, num_warps=4, num_stages=3)),
     # FlexAttention knows no backward pass of such heads with blocks of fewer keys in the mask.
     (128, True): Kernel(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ensemble.errors import LearnerError
+from ensemble_plugins.language_model.train.memory import token_budget
 from ensemble_plugins.language_model.train.optimizer import make_optimizer, make_scheduler
 from ensemble_plugins.language_model.train.rows import Items, LabeledRows, holdout_split
 from ensemble_plugins.language_model.train.steps import plan_steps, useful_budget
@@ -67,7 +68,7 @@ class TrainingState:
         self.items = Items.of(self.rows)
         self.lengths = self.items.battle_lengths(classifier.multiple)
         self.planned_budget = useful_budget(
-            self.lengths, settings.batch_size, settings.token_budget
+            self.lengths, settings.batch_size, token_budget(classifier, settings)
         )
         self.token_budget = self.planned_budget
         self.steps = [step for epoch in range(settings.epochs) for step in self._plan_epoch(epoch)]

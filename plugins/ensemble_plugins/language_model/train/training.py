@@ -16,6 +16,7 @@ import torch
 from ensemble.errors import LearnerError
 from ensemble_plugins.language_model.model.attention import on_device
 from ensemble_plugins.language_model.train.losses import row_losses
+from ensemble_plugins.language_model.train.optimizer import add_gradients
 from ensemble_plugins.language_model.train.recorded import (
     Inputs,
     Recording,
@@ -219,8 +220,14 @@ class Training(TrainingState):
             temperature=self.settings.temperature,
         )
         share = (losses * inputs.weight).sum()
-        self.scaler.scale(share).backward()
+        self._add_gradient(self.scaler.scale(share))
         return share.detach()
+
+    def _add_gradient(self, loss: torch.Tensor) -> None:
+        if self.classifier.settings.tuning == "lora":
+            add_gradients(loss, list(self.trained.values()))
+        else:  # a second copy of all gradients would be as large as the model
+            loss.backward()
 
     def _inputs(self, items: IntArray, count: int) -> Inputs:
         """Put some items of a step of ``count`` on the device."""
