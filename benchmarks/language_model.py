@@ -1,6 +1,7 @@
 """Language models at their true size, with random weights, on one GPU: the share of its rate.
 
     python benchmarks/language_model.py --models gemma2 llama3 deberta
+    python benchmarks/language_model.py --models gemma2 --parts train train-fp8
 
 Rows have the lengths of real battles (log-normal, median 700 tokens, mean about 900, cap 2048). The
 share is the model's floating-point operations, as if every layer computed every token, over the
@@ -55,6 +56,7 @@ from ensemble_plugins.language_model.settings import (
     TrainingSettings,
 )
 from ensemble_plugins.language_model.text.tokens import Tokens
+from ensemble_plugins.language_model.train.memory import TILES
 from ensemble_plugins.language_model.train.rows import LabeledRows
 from ensemble_plugins.language_model.train.training import Training
 
@@ -488,6 +490,21 @@ def encoder(name: str, report: Report, options: argparse.Namespace) -> None:
             kernels(f"{name} inference", lambda: compute_logits(classifier, rows, options.budget))
 
 
+def train_in_fp8(name: str, report: Report, options: argparse.Namespace) -> None:
+    """Measure training over frozen weights in FP8."""
+    free()
+    classifier = build(name, ModelSettings(name, rank=16, train_precision="fp8"))
+    settings = TrainingSettings(batch_size=64, token_budget=options.train_budget, warmup_ratio=0.0)
+    training = train(name, classifier, settings, f"{name} LoRA r16, packed, FP8", report)
+    if options.profile:
+        classifier.model.train()
+        kernels(f"{name} training in FP8", lambda: training._step(training.steps[0]), 30)
+
+
+def _budget(told: str) -> Any:
+    return told if told == "auto" else int(told)
+
+
 def main() -> None:
     """Run what is asked for, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -495,7 +512,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=["drift", "train", "infer"])
     parser.add_argument("--rows", type=int, default=1024)
     parser.add_argument("--budget", type=int, default=PredictionSettings.token_budget)
-    parser.add_argument("--train-budget", type=int, default=TrainingSettings.token_budget)
+    parser.add_argument("--train-budget", type=_budget, default=TILES, help="tokens, or auto")
     parser.add_argument("--baseline", action="store_true", help="measure the notebooks' way too")
     parser.add_argument("--profile", action="store_true", help="print kernels by time")
     parser.add_argument("--layers", type=int, help="fewer layers, for a quick look at the kernels")
@@ -509,6 +526,8 @@ def main() -> None:
     say(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {rate / 1e12:.0f} TFLOP/s")
     for name in options.models:
         (encoder if name == "deberta" else decoder)(name, Report(rate), options)
+        if "train-fp8" in options.parts:
+            train_in_fp8(name, Report(rate), options)
         free()
     if options.output:
         options.output.write_text(json.dumps(ROWS, indent=2))

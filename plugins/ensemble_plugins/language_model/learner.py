@@ -44,7 +44,7 @@ class LanguageModel(Parameters, BaseLearner):
 
     Parameters
     ----------
-    model, revision, tuning, bits, rank, alpha, dropout, modules, soft_capping
+    model, revision, tuning, bits, rank, alpha, dropout, modules, soft_capping, train_precision
         See ``ModelSettings``.
     recipe
         Parameters of a public solution, for those that are not given; see

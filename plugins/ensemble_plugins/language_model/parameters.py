@@ -18,6 +18,7 @@ from ensemble_plugins.language_model.settings import (
     PredictionSettings,
     Schedule,
     TrainingSettings,
+    TrainPrecision,
     Tuning,
 )
 from ensemble_plugins.language_model.text.template_names import check_template
@@ -66,6 +67,7 @@ class Parameters:
     dropout: float = ModelSettings.dropout
     modules: tuple[str, ...] = ModelSettings.modules
     soft_capping: bool = ModelSettings.soft_capping
+    train_precision: TrainPrecision = ModelSettings.train_precision
     epochs: int = TrainingSettings.epochs
     batch_size: int = TrainingSettings.batch_size
     swap_augmentation: bool = TrainingSettings.swap_augmentation
@@ -108,6 +110,11 @@ class Parameters:
         self._check_numbers()
         if self.tuning == "full" and self.bits < 16:
             raise ValueError(f'weights of {self.bits} bits cannot be trained: set tuning = "lora"')
+        if self.train_precision == "fp8" and (self.tuning == "full" or self.bits < 16):
+            raise ValueError(
+                'train_precision = "fp8" computes frozen weights of 16 bits in FP8: set '
+                'tuning = "lora" and bits = 16, or train_precision = "native"'
+            )
         self._check_early_stopping()
         if bool(self.distillation) is not bool(self.teachers):
             raise ValueError(

@@ -9,6 +9,7 @@ Tuning = Literal["lora", "full"]
 Bits = Literal[4, 8, 16]
 Schedule = Literal["cosine", "linear", "constant"]
 Precision = Literal["native", "fp8", "int8"]
+TrainPrecision = Literal["native", "fp8"]
 Budget = int | Literal["auto"]
 
 
@@ -32,6 +33,9 @@ class ModelSettings:
         Names of the linear layers with an adapter; ``("all-linear",)`` for all of them.
     soft_capping
         False computes without the bound on attention scores that Gemma-2 was trained with.
+    train_precision
+        ``"fp8"`` trains adapters over weights and activations in FP8; ``"native"`` over the
+        weights as they are, as prediction does whatever this says.
     """
 
     model: str
@@ -43,6 +47,7 @@ class ModelSettings:
     dropout: float = 0.0
     modules: tuple[str, ...] = ("all-linear",)
     soft_capping: bool = True
+    train_precision: TrainPrecision = "native"
 
 
 @dataclass(frozen=True)

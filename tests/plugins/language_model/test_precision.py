@@ -212,7 +212,7 @@ def test_a_gpu_without_fp8_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A100")
     with pytest.raises(errors.LearnerError, match="this GPU computes no FP8: A100") as error:
         precision._dtype("fp8", torch.device("cuda"))
-    assert error.value.hint == 'set precision = "int8" or "native"'
+    assert error.value.hint == 'set precision = "int8" or "native", and train_precision = "native"'
     assert precision._dtype("int8", torch.device("cuda")) is torch.int8
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
     assert precision._dtype("fp8", torch.device("cuda")) is FP8

@@ -64,7 +64,8 @@ def check_model(
     Raises
     ------
     LearnerError
-        The engine's logits differ by more than rounding explains, in any of them but the last.
+        The engine's logits differ by more than rounding explains, in any of them that is not
+        computed in 8 bits.
     ArtifactError
         The stored weights do not come back.
     """
@@ -76,7 +77,8 @@ def check_model(
     )
     reference = reference_logits(classifier, tokens)
     training = drift_in_training(classifier, tokens, reference, budget)
-    parity.require(training, "as training computes", tolerance)
+    if settings.train_precision == "native":
+        parity.require(training, "as training computes", tolerance)
     with TemporaryDirectory() as directory:
         write_state(classifier, trained_state(classifier), Path(directory))
         del classifier  # before the next is loaded: two may not fit into memory

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ensemble.errors import LearnerError
 from ensemble_plugins.language_model.model import attention, decoder, devices, encoder
 from ensemble_plugins.language_model.model.batches import (
     Pack,
@@ -22,10 +23,16 @@ from ensemble_plugins.language_model.model.batches import (
 from ensemble_plugins.language_model.model.compiled import compile_layers, not_compiled
 from ensemble_plugins.language_model.model.encoder import MULTIPLE
 from ensemble_plugins.language_model.model.forward import plain_forwards, restore_forward
+from ensemble_plugins.language_model.model.fp8_training import keep_fp8_weights
 from ensemble_plugins.language_model.model.heads import find_backbone, find_head, is_head
 from ensemble_plugins.language_model.model.implementation import attention_of, eager_attention
 from ensemble_plugins.language_model.model.kernels import prepare_kernel
-from ensemble_plugins.language_model.model.lora import add_adapters, fuse_adapters, merge_adapters
+from ensemble_plugins.language_model.model.lora import (
+    add_adapters,
+    fuse_adapters,
+    merge_adapters,
+    plain_adapters,
+)
 from ensemble_plugins.language_model.model.packing import find_head_size, find_windows, why_padded
 from ensemble_plugins.language_model.model.padded import (
     call,
@@ -83,6 +90,11 @@ class Classifier:
         What a padded row's length is rounded up to, on this device.
     alike
         Whether rows are computed with rows of the same length alone, since the model reads padding.
+
+    Raises
+    ------
+    LearnerError
+        It was to be trained in FP8, and cannot be.
     """
 
     def __init__(
@@ -128,6 +140,8 @@ class Classifier:
         if self.packed and not self._pack():
             self._unpack(plain)
             self.why_padded = "packed logits of it were others than those of rows by themselves"
+        if self.settings.train_precision == "fp8":
+            self._train_in_fp8()
         if not self.packed:
             found = encoder.patch_forward(self.backbone)
             wide = found and self.device.type == "cuda" and not (find_limit(base) or 0) % MULTIPLE
@@ -143,6 +157,16 @@ class Classifier:
         self._windows = find_windows(self.backbone)
         self._head_size = find_head_size(self.base)
         return known or self._packs_rightly()
+
+    def _train_in_fp8(self) -> None:
+        reason = self.why_padded and f"its rows are padded: {self.why_padded}"
+        if not reason and not keep_fp8_weights(plain_adapters(self.backbone)):
+            reason = "it has no plain adapter (dropout, or no linear layer of such sizes)"
+        if reason:
+            raise LearnerError(
+                f"the model cannot be trained in FP8: {reason}",
+                hint='set train_precision = "native"',
+            )
 
     def _packs_rightly(self) -> bool:
         rows = [probe_ids(self.base, length, self.pad_id, seed=length) for length in _PROBES]

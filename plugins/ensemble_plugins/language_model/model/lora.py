@@ -17,6 +17,7 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch import nn
 
 from ensemble_plugins.language_model.model.forward import replace_forward
+from ensemble_plugins.language_model.model.fp8_training import computes_in_fp8, fp8_products
 from ensemble_plugins.language_model.model.heads import adapted_names, saved_names
 
 if TYPE_CHECKING:
@@ -138,6 +139,11 @@ def fuse_adapters(model: nn.Module) -> None:
             replace_forward(module, _forward)
 
 
+def plain_adapters(model: nn.Module) -> list[tuple[nn.Module, nn.Linear]]:
+    """Give the LoRA layers that the product above computes, each with what it adapts."""
+    return [(m, m.get_base_layer()) for m in model.modules() if is_plain_adapter(m)]  # type: ignore[operator]
+
+
 def is_plain_adapter(module: Any) -> bool:
     """Say whether a module is a LoRA layer that the product above computes."""
     return (
@@ -176,7 +182,10 @@ def project(x: torch.Tensor, modules: list[Any]) -> Tensors:
     flat = x.reshape(-1, x.shape[-1]).to(dtype)
     a = torch.cat([module.lora_A[ADAPTER].weight for module in modules]).to(dtype)
     bs = [(m.lora_B[ADAPTER].weight * m.scaling[ADAPTER]).to(dtype) for m in modules]
-    *outs, _reduced = _adapted(flat, [base.weight for base in bases], a, bs)
+    if computes_in_fp8(modules):
+        outs = fp8_products(flat, modules, a, bs)
+    else:
+        *outs, _reduced = _adapted(flat, [base.weight for base in bases], a, bs)
     biased = [
         out if base.bias is None else out + base.bias for out, base in zip(outs, bases, strict=True)
     ]

@@ -1,12 +1,12 @@
-"""Matrix products in 8 bits for prediction: FP8 where the GPU has it, or int8.
+"""Matrix products in 8 bits: FP8 where the GPU has it, or int8; layers of them for prediction.
 
 Weights are quantized once, with a scale for each output; activations as they come, with a scale for
 each token. Scales absorb the range of a row, so that no calibration data is needed.
 
 The products are PyTorch's private ``torch._int_mm`` and ``torch._scaled_mm``: ``torch.mm`` adds up
 int8 in int8. ``torch.nn.functional.scaled_mm``, public in PyTorch 2.13, gives the same bits on a
-CPU; on a GPU it has not been measured. Should either product go or change, predictions with
-``precision`` "int8" or "fp8" fail or drift; training and "native" do not use them.
+CPU; on a GPU it has not been measured. Should either product go or change, what is asked for in
+"int8" or "fp8" fails or drifts; "native" does not use them.
 
 torchao 0.18 has such layers. Compiled, on an H100, they reach 94 to 99% of the rate of these, with
 the same error (``benchmarks/eight_bit.py``). They call the same private products, their FP8 takes
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ensemble_plugins.language_model.settings import Precision
 
-_MULTIPLE = 16
+MULTIPLE = 16
 """8-bit matrix products take sizes that are multiples of it."""
 _FEWEST_ROWS = 32
 """On CUDA int8 products take no fewer than 17 rows."""
@@ -63,7 +63,7 @@ class EightBitLinear(nn.Module):
         if self.dtype is torch.int8:
             out = _int_product(flat, self.weight).float() * scale * self.scale
         else:
-            out = _scaled_product(flat, self.weight, scale, self.scale)
+            out = scaled_product(flat, self.weight, scale, self.scale)
         out = out.to(x.dtype)
         if self.bias is not None:
             out = out + self.bias
@@ -78,17 +78,25 @@ def _int_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return torch._int_mm(x, weight.T)[:n]
 
 
-def _scaled_product(
-    x: torch.Tensor, weight: torch.Tensor, scale_x: torch.Tensor, scale: torch.Tensor
+def scaled_product(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    scale_x: torch.Tensor,
+    scale: torch.Tensor,
+    *,
+    fast: bool = True,
 ) -> torch.Tensor:
-    """Compute ``x @ weight.T`` of FP8, times ``(n, 1)`` and ``(1, outputs)`` scales."""
+    """Compute ``x @ weight.T`` of FP8 in bfloat16, times ``(n, 1)`` and ``(1, outputs)`` scales.
+
+    ``fast`` adds up in fewer bits.
+    """
     return torch._scaled_mm(
         x,
         weight.T,
         scale_a=scale_x,
         scale_b=scale,
         out_dtype=torch.bfloat16,  # the only one on CUDA with a scale for each row
-        use_fast_accum=True,
+        use_fast_accum=fast,
     )
 
 
@@ -147,18 +155,27 @@ def _replaceable(backbone: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linea
         for name, child in list(parent.named_children()):
             if (
                 type(child) is nn.Linear
-                and not any(size % _MULTIPLE for size in child.weight.shape)
+                and not any(size % MULTIPLE for size in child.weight.shape)
                 and not _EXACT & {*path.split("."), name}
             ):
                 yield parent, name, child
 
 
 def _dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    if precision == "int8":
-        return torch.int8
+    return torch.int8 if precision == "int8" else fp8_dtype(device)
+
+
+def fp8_dtype(device: torch.device) -> torch.dtype:
+    """Give the dtype of FP8.
+
+    Raises
+    ------
+    LearnerError
+        The GPU has no such products.
+    """
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 9):
         raise LearnerError(
             f"this GPU computes no FP8: {torch.cuda.get_device_name(device)}",
-            hint='set precision = "int8" or "native"',
+            hint='set precision = "int8" or "native", and train_precision = "native"',
         )
     return torch.float8_e4m3fn
