@@ -83,6 +83,9 @@ def take_rows(
 ) -> SourceRows:
     """Take the target's rows, and those of a source, out of a run.
 
+    Rows of the hold-out's clusters are left out: the plan of these rows has no hold-out that could
+    cut them from training, and no study may know what they say.
+
     Parameters
     ----------
     workspace
@@ -102,6 +105,8 @@ def take_rows(
         (frame[column] == value).to_numpy()
         for column, value in (("role", "target"), ("source", source or ""))
     )
+    apart = ~workspace.plan.linked(workspace.plan.kept_to_the_end())
+    target, own = target & apart, own & apart
     without = own & workspace.battles[LABEL_COLUMNS[0]].is_null().to_numpy()
     wanted = own & ~without if labeled else own
     kept = pl.Series(np.any([rows_within(frame, s, budget, "budget") for s in (target, wanted)], 0))

@@ -66,6 +66,24 @@ def test_the_plan_cuts_a_row_in_the_fold_that_holds_its_like() -> None:
     assert cut["per_fold"] == [[folds[t] for t in ("t1", "t2", "t3")].count(k) for k in (0, 1)]
 
 
+def test_rows_of_a_cluster_in_several_blocks_of_time_are_cut_from_each() -> None:
+    rows = [
+        _row("t1", "arena", _LETTER),
+        _row("t2", "arena", "Name seven rivers of Siberia"),
+        _row("t3", "arena", _LETTER + ", no"),
+        _row("t4", "arena", "Explain monads to a plumber"),
+        _row("t5", "arena", _LETTER),
+        _row("e1", "extra", _LETTER),
+    ]
+    battles = pl.DataFrame(rows, schema=BATTLE_SCHEMA)
+    found = find_duplicates(battles)
+    times = pl.DataFrame({"id": battles["id"], "day": [2, 1, 3, 4, 5, 0]})
+    settings = Folds(n_splits=4, scheme="time", time_column="day")
+    planned = make_plan(battles, found.clusters, settings, seed=0, metadata=times)
+    cut = overlap(Links.of(planned.plan, found.pairs), "extra")["cut"]
+    assert cut == {"per_fold": [1, 1, 0, 1], "rows": 1}
+
+
 def test_a_test_set_that_is_not_there_is_not_clean() -> None:
     assert overlap(_links(_ROWS[:-1]), "extra")["test"] is None
 

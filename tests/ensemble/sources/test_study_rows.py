@@ -97,3 +97,14 @@ def test_rows_without_a_label_are_counted_and_left_out(workspace: Workspace) -> 
     assert material.rows_without_label == 2
     assert len(material.part(of_source=True)) == 18
     assert len(take_rows(workspace, "extra", None, labeled=False).part(of_source=True)) == 20
+
+
+def test_nothing_that_says_the_same_as_the_hold_out_is_studied(project: Project) -> None:
+    workspace = _open(project, folds={"n_splits": 3, "holdout": 0.3})
+    kept = workspace.plan.frame.filter(pl.Series(workspace.plan.kept_to_the_end()))
+    linked = workspace.plan.frame.filter(pl.col("cluster").is_in(kept["cluster"].implode()))
+    assert "extra" in linked["source"].to_list()
+    for labeled in (True, False):
+        taken = take_rows(workspace, "extra", None, labeled=labeled).workspace.battles
+        assert not taken["id"].is_in(linked["id"].implode()).any()
+        assert taken["source"].unique().sort().to_list() == ["arena", "extra"]
