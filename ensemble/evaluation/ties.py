@@ -1,7 +1,7 @@
 """What becomes of a tie's logit and probability in a task without ties.
 
 Learners give three logits in any task, so that none has to know of two. The tie's is left out
-where logits are read for scoring or stacking, and nowhere else.
+where logits are read for scoring or stacking, and where learners teach others.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TIE = 2
 """The tie's place in ``CLASSES``."""
+IMPROBABLE = 100
+"""How far below the others the logit of what is not to happen is."""
 
 
 def number_of_classes(*, ties: bool) -> int:
@@ -64,6 +66,25 @@ def neutral_tie(logits: NDArray[Scalar], *, ties: bool) -> NDArray[Scalar]:
         return logits
     half = (logits[..., 0] - logits[..., 1]) / 2
     return np.stack([half, -half, half * 0], axis=-1)
+
+
+def improbable_tie(logits: NDArray[Scalar], *, ties: bool) -> NDArray[Scalar]:
+    """Give finite logits in which a tie is as good as impossible, for learners that others teach.
+
+    Without ties that of the tie is ``IMPROBABLE`` below the lesser of the others: softmax gives it
+    nothing, at any temperature that teachers are softened by, and no product of it is NaN.
+
+    Parameters
+    ----------
+    logits
+        ``(..., 3)``.
+    ties
+        Whether the task has ties.
+    """
+    if ties:
+        return logits
+    sides = logits[..., :TIE]
+    return np.concatenate([sides, sides.min(axis=-1, keepdims=True) - IMPROBABLE], axis=-1)
 
 
 def with_no_tie(probabilities: FloatArray) -> FloatArray:

@@ -162,6 +162,7 @@ class _FoldJob:
             device=self.workspace.device,
             threads=self.workspace.threads,
             teachers=teachers,
+            ties=self.workspace.ties,
         )
         return replace(context, progress=progress) if progress else context
 

@@ -124,6 +124,7 @@ def quiet_context(workspace: Workspace, spec: LearnerSpec, cache: Path, rows: in
         device=workspace.device,
         threads=workspace.threads,
         teachers={name: np.zeros((rows, 3), dtype=np.float32) for name in names},
+        ties=workspace.ties,
     )
 
 

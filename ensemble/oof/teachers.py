@@ -15,7 +15,7 @@ from scipy.special import softmax
 
 from ensemble.battles.schema import LABEL_COLUMNS, learner_view
 from ensemble.errors import ArtifactError
-from ensemble.evaluation.ties import leave_out_tie
+from ensemble.evaluation.ties import improbable_tie, leave_out_tie
 from ensemble.oof.calls import predict_validated
 from ensemble.oof.dependencies import labelers
 from ensemble.oof.store import is_complete, prediction_frame, read_logits
@@ -55,13 +55,17 @@ class SoftLabels:
     def teach(self, battles: pl.DataFrame) -> dict[str, LogitArray]:
         """Give the logits of each of the learner's ``teachers`` for its rows, one after the other.
 
+        In a task without ties they give nothing to a tie, whatever the teacher said of it.
+
         Parameters
         ----------
         battles
             ``LEARNER_COLUMNS`` of the ``n`` rows of ``fit``.
         """
         return {
-            teacher.name: self._ask(teacher, battles, self.kept / "teachers")
+            teacher.name: improbable_tie(
+                self._ask(teacher, battles, self.kept / "teachers"), ties=self.workspace.ties
+            )
             for teacher in self.spec.teachers()
         }
 

@@ -87,7 +87,8 @@ class FitContext:
     progress
         ``progress(done, message)`` with ``done`` in [0, 1].
     teachers
-        For each of the learner's ``teachers`` its logits ``(n, 3)`` of the rows of ``fit``.
+        For each of the learner's ``teachers`` its logits ``(n, 3)`` of the rows of ``fit``. In a
+        task without ties that of the tie is 100 below the lesser of the others.
     offset
         ``(n, 3)``, to be added to the model's logits of each row in training and left out at
         prediction; None where there is nothing to add. Where A and B are exchanged, so are its
@@ -95,6 +96,9 @@ class FitContext:
     eval_mask
         ``(n,)`` mask of the rows that are like those that the learner is evaluated on; None where
         all are. Early stopping should look at no others.
+    ties
+        Whether the task has ties. If not, no label has one, and the logit of the tie is left out of
+        all that is predicted.
     """
 
     seed: int = 0
@@ -106,6 +110,7 @@ class FitContext:
     teachers: Mapping[str, LogitArray] = field(default_factory=dict, compare=False)
     offset: FloatArray | None = field(default=None, compare=False)
     eval_mask: BoolArray | None = field(default=None, compare=False)
+    ties: bool = True
 
 
 class BaseLearner(ABC):

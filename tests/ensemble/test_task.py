@@ -198,12 +198,19 @@ class Tied(Prior):
         return np.tile(np.array([0.5, 0.0, 3.0], np.float32), (len(battles), 1))
 
 
+class Pupil(Prior):
+    """A prior that another learner teaches."""
+
+    teachers = ("teacher",)
+
+
 class TiedPlugin:
-    """Registers it."""
+    """Registers them."""
 
     @hookimpl
     def register_base_learners(self, register: Any) -> None:
         register("tied", Tied)
+        register("pupil", Pupil)
 
 
 def test_pseudo_labels_leave_ties_out(project: Project, use_plugins: UsePlugins) -> None:
@@ -230,3 +237,24 @@ def test_pseudo_labels_leave_ties_out(project: Project, use_plugins: UsePlugins)
         assert all(np.isclose(sum(label), 1) for label in soft)
         expected = softmax([0.5, 0.0, 3.0]) if ties else [*softmax([0.5, 0.0]), 0.0]
         assert all(np.allclose(label, expected) for label in soft)
+
+
+@pytest.mark.parametrize("ties", [True, False])
+def test_teachers_say_nothing_of_ties_where_there_are_none(
+    project: Project, use_plugins: UsePlugins, ties: bool
+) -> None:
+    use_plugins(tied=TiedPlugin())
+    without_ties(project)
+    learners = [{"name": "teacher", "plugin": "tied"}, {"name": "pupil", "plugin": "pupil"}]
+    Prior.seen.clear()
+    run_pipeline(project.config(learners, task={"ties": ties}))
+    taught = [each["context"] for each in Prior.seen if each["context"].teachers]
+    assert len(taught) == 3
+    assert {context.ties for context in taught} == {ties}
+    logits = np.concatenate([context.teachers["teacher"] for context in taught])
+    assert np.isfinite(logits).all()
+    expected = softmax([0.5, 0.0, 3.0]) if ties else [*softmax([0.5, 0.0]), 0.0]
+    shares = softmax(logits, axis=1)
+    np.testing.assert_allclose(shares, np.tile(expected, (len(logits), 1)), rtol=1e-5, atol=1e-9)
+    softened = softmax(logits / 5, axis=1)[:, 2].max()  # as distillation does
+    assert (softened < 1e-6) is not ties
