@@ -105,6 +105,24 @@ class BroughtFiles:
             )
         check_same_ids(self.read_test().table, expected_ids, _places(self.test))
 
+    def check_classes(self, *, ties: bool) -> None:
+        """Refuse files without a tie where the task has ties.
+
+        Raises
+        ------
+        DataError
+            There are some; the first is named.
+        """
+        read = [self.read_oof(), *([self.read_test()] if self.test else [])]
+        without = [file for one in read for file in one.without_tie]
+        if ties and without:
+            raise DataError(
+                "the file has columns of A and B alone, and the task has ties",
+                where=str(without[0]),
+                hint="give a column of the tie too (`columns` maps another name), or set ties = false "
+                "in [task]",
+            )
+
     def check_folds(self, plan: pl.DataFrame) -> str | None:
         """Hold the folds that files name against a plan, as ``prediction_folds.check_folds``."""
         return check_folds(self.read_oof().folds, plan, _places(self.oof))

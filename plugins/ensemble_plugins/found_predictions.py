@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from ensemble.errors import EnsembleError
+from ensemble.evaluation.ties import number_of_classes
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.suggestion import Suggestion
 from ensemble_plugins.prediction_files import KIND_COLUMNS, Kind
@@ -40,7 +41,9 @@ def suggestions(data: DataSummary, make: Callable[..., Any]) -> list[Suggestion]
     make
         Makes the learner that reads them.
     """
-    found = [(table, kind) for table in data.tables if (kind := kind_of(table.columns))]
+    found = [
+        (table, kind) for table in data.tables if (kind := kind_of(table.columns, ties=data.ties))
+    ]
     tests = {table: kind for table, kind in found if table.of == "test"}
     oofs = [(table, kind) for table, kind in found if table.of == "target"]
     pairs = dict(_pairs([table for table, _ in oofs], list(tests)))
@@ -49,10 +52,11 @@ def suggestions(data: DataSummary, make: Callable[..., Any]) -> list[Suggestion]
     return made + [_test_alone(table) for table in tests if not used & {*table.files}]
 
 
-def kind_of(columns: Iterable[str]) -> Kind | None:
+def kind_of(columns: Iterable[str], *, ties: bool = True) -> Kind | None:
     """Say what the columns of a file of predictions hold; None where it is none."""
-    names = set(columns)
-    return next((kind for kind, needed in KIND_COLUMNS.items() if {"id", *needed} <= names), None)
+    names, classes = set(columns), number_of_classes(ties=ties)
+    kinds = KIND_COLUMNS.items()
+    return next((kind for kind, needed in kinds if {"id", *needed[:classes]} <= names), None)
 
 
 def _pairs(oofs: Sequence[RowTable], tests: list[RowTable]) -> Iterator[tuple[RowTable, RowTable]]:
@@ -101,7 +105,7 @@ def _fault(learner: Any, test: RowTable | None, data: DataSummary) -> str | None
     """Say why files of predictions cannot be used; None where they can."""
     try:
         learner.check_ids(data.target_ids.to_list())
-        learner.fit(pl.DataFrame(), np.empty((0, 3)), context=FitContext())
+        learner.fit(pl.DataFrame(), np.empty((0, 3)), context=FitContext(ties=data.ties))
         if _are_certain(learner.predict_logits(data.target_ids.rename("id").to_frame())):
             return "every row is certain: these are labels"
         if test is not None:

@@ -54,7 +54,8 @@ class Precomputed(BaseLearner):
     such rows where they are new. What comes from another run is given for the same texts alone.
 
     Files may be partial, as of one fold of several: target rows that they lack are NaN, and are
-    counted; no candidate is scored on them. Test rows must all be there.
+    counted; no candidate is scored on them. Rows without any number count as lacking. Test rows
+    must all be there. In a task without ties, files may have the columns of A and B alone.
 
     Parameters
     ----------
@@ -62,8 +63,8 @@ class Precomputed(BaseLearner):
         Predictions of target rows, each by a model that saw neither the row nor its cluster: a
         file, a pattern (``"oof-fold*.csv"``) or a list, such as one a fold or one a seed. A table
         of any kind that battles can come in, with a column ``id``; or ``.npy`` or ``.npz``, an
-        array (rows, 3) in the order A, B, tie. A row that is in several files gets their mean. A
-        column ``fold`` is held against the run's folds.
+        array (rows, 3) in the order A, B, tie, or (rows, 2) without ties. A row that is in several
+        files gets their mean. A column ``fold`` is held against the run's folds.
     test
         The same for the test rows; None where there are none.
     kind
@@ -145,15 +146,18 @@ class Precomputed(BaseLearner):
         *,
         sample_weight: FloatArray | None = None,  # noqa: ARG002
         groups: IntArray | None = None,  # noqa: ARG002
-        context: FitContext,  # noqa: ARG002
+        context: FitContext,
     ) -> Self:
         """Read and check the files; the battles are not learned from.
 
         Raises
         ------
         DataError
-            A file is missing or wrong, or an id is in both.
+            A file is missing or wrong, an id is in both, or a file says nothing of ties in a task
+            that has them.
         """
+        if self.run is None:
+            self._files().check_classes(ties=context.ties)
         self._table = self._with_missing(self._read_all())
         return self
 

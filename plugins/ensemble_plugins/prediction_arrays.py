@@ -10,6 +10,7 @@ import polars as pl
 
 from ensemble.battles.files.raw import reading
 from ensemble.errors import DataError
+from ensemble.evaluation.ties import TIE
 from ensemble.plugin.base import CLASSES
 from ensemble_plugins.prediction_tables import read_columns
 
@@ -28,7 +29,7 @@ _DAMAGE = (ValueError, EOFError, OSError, zipfile.BadZipFile, MemoryError, Synta
 def read_arrays(
     path: Path, ids: Path | None, columns: Mapping[str, str]
 ) -> tuple[pl.Series, NDArray[Any]]:
-    """Read the ids and the values ``(n, 3)`` of a file of arrays.
+    """Read the ids and the values of a file of arrays: ``(n, 3)``, or ``(n, 2)`` without ties.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ def read_ids(path: Path, columns: Mapping[str, str]) -> pl.Series:
         return _id_series(arrays[wanted[0]], path)
     if suffix == ".txt":
         with reading(path):
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
         return pl.Series("id", [line.strip() for line in lines], dtype=pl.String)
     return read_columns(path, {"id": columns.get("id", "id")})["id"].cast(pl.String)
 
@@ -141,11 +142,12 @@ def _values(arrays: Mapping[str, NDArray[Any]], path: Path) -> NDArray[Any]:
             hint="keep one array (n, 3), and the ids under the name `id`",
         )
     (values,) = arrays.values()
-    if values.ndim != 2 or values.shape[1] != len(CLASSES):
+    if values.ndim != 2 or values.shape[1] not in (TIE, len(CLASSES)):
         raise DataError(
             f"the array has the shape {values.shape}, not (rows, {len(CLASSES)})",
             where=str(path),
-            hint=f"give a row for each battle, and a column for each of {', '.join(CLASSES)}",
+            hint=f"give a row for each battle, and a column for each of {', '.join(CLASSES)} (the "
+            "first two where the task has no ties)",
         )
     if values.dtype.kind not in "fiu":
         raise DataError(f"the array holds {values.dtype}, not numbers", where=str(path))

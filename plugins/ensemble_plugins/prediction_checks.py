@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from ensemble.errors import DataError
+from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _SUM_TOLERANCE = 1e-3 + 1e-9
 _SHOWN = 5
+_BLANK = 0.05
+"""Share of rows of zeros from which on they are no predictions."""
 _FLOAT = r"^-?\d+\.0$"
 
 
@@ -55,6 +58,38 @@ def check_ids(ids: pl.Series, path: Path) -> None:
         raise DataError(f"ids stand twice: {some_ids(twice)}", where=str(path))
 
 
+def predicted_rows(table: pl.DataFrame, columns: Sequence[str], path: Path) -> pl.DataFrame:
+    """Leave out rows that hold no number at all, as a whole array has them where no fold was run.
+
+    Raises
+    ------
+    DataError
+        No row is left.
+    """
+    number = [pl.col(name).is_not_nan().fill_null(value=False) for name in columns]
+    kept = table.filter(pl.any_horizontal(number))
+    if not len(kept):
+        raise DataError("no row of the file has a prediction", where=str(path))
+    return kept
+
+
+def refuse_blanks(table: pl.DataFrame, columns: Sequence[str], path: Path) -> None:
+    """Refuse logits many of whose rows are three zeros: an array that was filled in part.
+
+    Raises
+    ------
+    DataError
+        They are, and others are not.
+    """
+    blank = table["id"].filter(table.select(pl.all_horizontal(pl.col(columns) == 0)).to_series())
+    if len(columns) == len(CLASSES) and _BLANK * len(table) < len(blank) < len(table):
+        raise DataError(
+            f"all logits are 0 in some rows: {some_ids(blank.to_list())}",
+            where=str(path),
+            hint="leave out rows that were not predicted, or write NaN in them",
+        )
+
+
 def check_finite(table: pl.DataFrame, columns: Sequence[str], path: Path) -> None:
     """Refuse rows that lack a finite number.
 
@@ -69,8 +104,8 @@ def check_finite(table: pl.DataFrame, columns: Sequence[str], path: Path) -> Non
         raise DataError(
             f"predictions are empty, NaN or infinite: {some_ids(broken)}",
             where=str(path),
-            hint="give a finite number in each column of each row, and leave out rows that were "
-            "not predicted",
+            hint="give a finite number in each column of a row, or in none where it was not "
+            "predicted",
         )
 
 

@@ -11,6 +11,7 @@ import polars as pl
 from ensemble.battles.files.paths import files_of
 from ensemble.battles.schema import LOGIT_COLUMNS
 from ensemble.errors import DataError, nearest
+from ensemble.evaluation.ties import IMPROBABLE, TIE
 from ensemble.plugin.base import CLASSES
 from ensemble_plugins.prediction_arrays import ARRAYS, read_arrays
 from ensemble_plugins.prediction_checks import (
@@ -18,7 +19,9 @@ from ensemble_plugins.prediction_checks import (
     check_distributions,
     check_finite,
     check_ids,
+    predicted_rows,
     recognized_kind,
+    refuse_blanks,
     refuse_probabilities,
 )
 from ensemble_plugins.prediction_means import LEAST_PROBABILITY, averaged
@@ -32,6 +35,7 @@ Kind = Literal["logits", "probabilities"]
 KIND_COLUMNS: dict[Kind, tuple[str, ...]] = {"logits": LOGIT_COLUMNS, "probabilities": CLASSES}
 """The columns that a kind of file has, beside ``id``."""
 FOLD = "fold"
+_TOLD = "tells of ties"
 MAPPED = ("id", FOLD, *LOGIT_COLUMNS, *CLASSES)
 """What ``columns`` may say the name of."""
 
@@ -68,11 +72,14 @@ class Predictions:
         folds together: all files where no row is in two of them, else one file each.
     files
         How many there are.
+    without_tie
+        Those that have columns of A and B alone; the tie is then as good as impossible.
     """
 
     table: pl.DataFrame
     folds: pl.DataFrame
     files: int
+    without_tie: tuple[Path, ...] = ()
 
 
 def read_predictions(
@@ -86,7 +93,8 @@ def read_predictions(
         A file, a pattern, or a list of both; a table of any kind that battles can come in, ``.npy``
         or ``.npz``.
     form
-        What they hold; probabilities become ``log(max(p, LEAST_PROBABILITY))``.
+        What they hold; probabilities become ``log(max(p, LEAST_PROBABILITY))``. Rows without any
+        number are left out: they were not predicted.
     ids
         Of arrays without ids: a file for all of them, or one for each.
 
@@ -105,8 +113,9 @@ def read_predictions(
         table.select(pl.lit(part if repeated else 0).alias("part"), "id", FOLD)
         for part, table in enumerate(tables)
     ]
+    without = tuple(file for file, t in zip(files, tables, strict=True) if not t[_TOLD].all())
     return Predictions(
-        averaged(tables, form.average), pl.concat(folds).drop_nulls(FOLD), len(files)
+        averaged(tables, form.average), pl.concat(folds).drop_nulls(FOLD), len(files), without
     )
 
 
@@ -188,23 +197,30 @@ def _ids_of(files: Sequence[Path], ids: Path | Sequence[Path] | None) -> dict[Pa
 
 
 def _read(path: Path, form: FileForm, ids: Path | None) -> pl.DataFrame:
-    """Read one file: ``PREDICTION_SCHEMA`` in float64, and ``fold``."""
+    """Read one file: ``PREDICTION_SCHEMA`` in float64, ``fold``, and whether it tells of ties."""
     if path.suffix.lower() in ARRAYS:
         names, values = read_arrays(path, ids, form.columns)
-        raw = pl.DataFrame({"id": names, **dict(zip(CLASSES, values.T, strict=True))})
+        columns: tuple[str, ...] = CLASSES[: values.shape[1]]
+        raw = pl.DataFrame({"id": names, **dict(zip(columns, values.T, strict=True))})
         raw, kind = raw.with_columns(pl.lit(None, pl.String).alias(FOLD)), form.kind
-        columns: tuple[str, ...] = CLASSES
     else:
         raw, columns, kind = _read_table(path, form)
     check_ids(raw["id"], path)
+    raw = predicted_rows(raw, columns, path)
     check_finite(raw, columns, path)
     kind = kind or recognized_kind(raw, columns, path)
     if kind == "logits":
         refuse_probabilities(raw, columns, path)
+        refuse_blanks(raw, columns, path)
     else:
         check_distributions(raw, columns, path)
         raw = raw.with_columns(pl.col(columns).clip(lower_bound=LEAST_PROBABILITY).log())
-    return raw.rename(dict(zip(columns, LOGIT_COLUMNS, strict=True)))
+    told = len(columns) == len(CLASSES)
+    raw = raw.rename(dict(zip(columns, LOGIT_COLUMNS, strict=False)))
+    if not told:
+        least = pl.min_horizontal(LOGIT_COLUMNS[:TIE])
+        raw = raw.with_columns((least - IMPROBABLE).alias(LOGIT_COLUMNS[TIE]))
+    return raw.with_columns(pl.lit(value=told).alias(_TOLD))
 
 
 def _read_table(path: Path, form: FileForm) -> tuple[pl.DataFrame, tuple[str, ...], Kind | None]:
@@ -226,25 +242,32 @@ def _columns(
     present: Sequence[str], names: Mapping[str, str], form: FileForm, path: Path
 ) -> tuple[Kind | None, tuple[str, ...]]:
     """Choose between the columns of logits and those of probabilities."""
-    whole: list[Kind] = [
-        kind
-        for kind, columns in KIND_COLUMNS.items()
-        if all(names[column] in present for column in columns)
-    ]
-    if form.kind in whole:
-        whole = [form.kind]
-    if len(whole) == 2:
+    found = _present(present, names, form, len(CLASSES)) or _present(present, names, form, TIE)
+    if len(found) == 2:
         raise DataError(
             "the file has both logits and probabilities",
             where=str(path),
             hint='choose: kind = "logits" or kind = "probabilities"',
         )
-    if whole:
-        return whole[0], KIND_COLUMNS[whole[0]]
+    if found:
+        return next(iter(found.items()))
     mapped: list[Kind] = [k for k, columns in KIND_COLUMNS.items() if {*columns} & {*form.columns}]
     kind: Kind = (form.kind or (mapped or ["logits"])[0]) if len(mapped) != 1 else mapped[0]
     wanted = [names["id"], *(names[column] for column in KIND_COLUMNS[kind])]
     raise missing_columns([n for n in wanted if n not in present], present, path, _hint(names))
+
+
+def _present(
+    present: Sequence[str], names: Mapping[str, str], form: FileForm, classes: int
+) -> dict[Kind, tuple[str, ...]]:
+    """Find the kinds whose first columns are there; a tie's that is mapped is meant to be."""
+    found = {
+        kind: columns[:classes]
+        for kind, columns in KIND_COLUMNS.items()
+        if all(names[column] in present for column in columns[:classes])
+        and not {*columns[classes:]} & {*form.columns}
+    }
+    return {form.kind: found[form.kind]} if form.kind in found else found
 
 
 def _hint(names: Mapping[str, str]) -> str:

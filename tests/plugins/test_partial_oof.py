@@ -142,6 +142,95 @@ def test_rows_of_several_seeds_are_averaged_by_id(tmp_path: Path, average: Any) 
     assert told == {"oof": {"files": 3, "rows": 3, "rows_by_files": {"2": 1, "3": 2}}}
 
 
+@pytest.mark.parametrize("name", ["oof.csv", "oof.parquet", "oof.npz"])
+def test_rows_without_any_number_were_not_predicted(tmp_path: Path, name: str) -> None:
+    values = np.array([LOGITS[0], [np.nan] * 3, LOGITS[2]])
+    FORMS[name](_table(values=values), tmp_path / name)
+    found = _predicted(oof=tmp_path / name)
+    np.testing.assert_allclose(found[[0, 2]], LOGITS[[0, 2]], atol=1e-6)
+    assert np.isnan(found[1]).all()
+    FORMS[name](_table(values=values * np.nan), tmp_path / name)
+    with pytest.raises(errors.DataError, match="no row of the file has a prediction"):
+        _predicted(oof=tmp_path / name)
+    values[1, 1] = 0.5
+    FORMS[name](_table(values=values), tmp_path / name)
+    with pytest.raises(errors.DataError, match=r"empty, NaN or infinite: 'b' \(1\)"):
+        _predicted(oof=tmp_path / name)
+
+
+def test_an_array_that_was_filled_in_part_is_refused_where_its_zeros_would_count(
+    tmp_path: Path,
+) -> None:
+    for values, kind, told in (
+        (LOGITS * [[1], [0], [1]], "logits", "all logits are 0 in some rows: 'b'"),
+        (HARMLESS * [[1], [0], [1]], "probabilities", "do not sum to 1: 'b'"),
+    ):
+        np.savez(tmp_path / "oof.npz", id=np.array(IDS), oof=values)
+        with pytest.raises(errors.DataError, match=told):
+            _predicted(oof=tmp_path / "oof.npz", kind=kind)
+
+
+def test_a_text_file_of_ids_may_begin_with_a_mark_and_end_with_blank_lines(tmp_path: Path) -> None:
+    np.save(tmp_path / "oof.npy", LOGITS)
+    (tmp_path / "ids.txt").write_text("\ufeff" + "\n".join(IDS) + "\n\n", encoding="utf-8")
+    np.testing.assert_array_equal(
+        _predicted(oof=tmp_path / "oof.npy", ids=tmp_path / "ids.txt"), LOGITS
+    )
+
+
+TWO = {"logits": ("logit_a", "logit_b"), "probabilities": CLASSES[:2]}
+
+
+def _two(name: str, kind: str, path: Path) -> None:
+    """Write predictions of A and B alone, each kind in either form."""
+    values = LOGITS[:, :2] if kind == "logits" else np.array([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])
+    FORMS[name](_table(values=values, names=TWO[kind]), path / name)
+
+
+@pytest.mark.parametrize("kind", TWO)
+@pytest.mark.parametrize("name", ["oof.csv", "oof.npz"])
+def test_files_of_two_classes_serve_a_task_without_ties_alone(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    _two(name, kind, tmp_path)
+    learner = Precomputed(oof=tmp_path / name)
+    learner.check_ids(IDS)
+    learner.fit(_battles(["x"]), np.eye(3)[:1], context=FitContext(ties=False))
+    found = learner.predict_logits(_battles(IDS))
+    expected = LOGITS[:, :2] if kind == "logits" else np.log([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])
+    np.testing.assert_allclose(found[:, :2], expected, atol=1e-6)
+    assert (found[:, 2] < found[:, :2].min(axis=1) - 50).all()
+    with pytest.raises(errors.DataError, match="A and B alone, and the task has ties") as error:
+        _predicted(oof=tmp_path / name)
+    assert "ties = false" in str(error.value)
+
+
+def test_a_tie_that_is_mapped_has_to_be_there(tmp_path: Path) -> None:
+    _two("oof.csv", "probabilities", tmp_path)
+    with pytest.raises(errors.DataError, match="columns are missing: p_tie"):
+        _predicted(oof=tmp_path / "oof.csv", columns={"winner_tie": "p_tie"})
+
+
+def test_files_of_two_classes_are_scored_as_they_are(project: Project) -> None:
+    path = project.path / "train.csv"
+    table = pl.read_csv(path, infer_schema=False).filter(pl.col("winner_tie").cast(float) == 0)
+    table.write_csv(path)
+    shares = np.tile([0.75, 0.25], (len(table), 1))
+    _table(table["id"].to_list(), shares, CLASSES[:2]).write_csv(project.path / "two.csv")
+    tests = pl.read_csv(project.path / "test.csv", infer_schema=False)["id"].to_list()
+    np.savez(project.path / "two.npz", id=np.array(tests), p=np.tile([0.6, 0.4], (len(tests), 1)))
+    outside = {"name": "o", "plugin": "precomputed", "oof": "two.csv", "test": "two.npz"}
+    learners = [outside, {"name": "p", "plugin": "prior"}]
+    with pytest.raises(errors.EnsembleError, match="A and B alone, and the task has ties"):
+        run(project.config(learners, run_dir="with-ties"))
+    config = project.config(learners, task={"ties": False}, stack={"meta_learner": "none"})
+    done = run(config)
+    a = table["winner_model_a"].cast(float).to_numpy()
+    loss = -(a * np.log(0.75) + (1 - a) * np.log(0.25)).mean()
+    scores = {row["name"]: row["log_loss"] for row in done.scores().iter_rows(named=True)}
+    assert scores["o"] == pytest.approx(loss, abs=1e-6)
+
+
 def _pickled(path: Path) -> None:
     np.save(path, np.array([{"a": 1}, None], dtype=object), allow_pickle=True)
 
@@ -150,7 +239,7 @@ def _pickled(path: Path) -> None:
     ("write", "message"),
     [
         (_pickled, "Python objects"),
-        (lambda path: np.save(path, LOGITS[:, :2]), r"shape \(3, 2\), not \(rows, 3\)"),
+        (lambda path: np.save(path, LOGITS[:, :1]), r"shape \(3, 1\), not \(rows, 3\)"),
         (lambda path: np.save(path, LOGITS[0]), r"shape \(3,\)"),
         (lambda path: np.save(path, LOGITS[:2]), "3 ids for 2 rows"),
         (
