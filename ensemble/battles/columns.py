@@ -78,10 +78,11 @@ def check_label_columns(present: Sequence[str], where: str, *, required: bool) -
     Raises
     ------
     DataError
-        Some of the three label columns are missing, or all label columns where ``required``.
+        That of A or of B is missing beside others of the label, or all label columns are where
+        ``required``. A file without ties may lack their column.
     """
     absent = [name for name in CLASSES if name not in present]
-    if WINNER_COLUMN in present or not absent:
+    if WINNER_COLUMN in present or not {*absent} - {CLASSES[2]}:
         return
     if required or len(absent) < len(CLASSES):
         raise _missing(absent, present, where)

@@ -56,7 +56,8 @@ def label_of(cells: Mapping[str, Any], winners: Winners | None = None) -> Label 
     ----------
     cells
         The row by column name. The three columns of ``CLASSES`` are used where one of them is
-        filled, else the ``winner`` column.
+        filled, else the ``winner`` column. A file without a column of ties has none: the two others
+        must sum to 1.
     winners
         What the values of ``winner`` mean, as ``winner_of``.
 
@@ -76,7 +77,7 @@ def label_of(cells: Mapping[str, Any], winners: Winners | None = None) -> Label 
     named = winner_of(winner, winners)
     if all(is_missing(share) for share in shares):
         return named
-    label = _distribution(shares)
+    label = _distribution(shares) if CLASSES[2] in cells else _without_tie(shares[:2])
     if named is not None and label[named.index(1.0)] < max(label):  # soft ones have a winner too
         told = ", ".join(f"{share:g}" for share in label)
         raise BadCell(
@@ -100,6 +101,13 @@ def _distribution(shares: list[Any]) -> Label:
     if abs(total - 1.0) <= _EXACT:
         return a, b, tie
     return a / total, b / total, tie / total
+
+
+def _without_tie(sides: list[Any]) -> Label:
+    try:
+        return _distribution([*sides, 0.0])
+    except BadCell as error:
+        raise BadCell(f"{error}, and there is no column {CLASSES[2]}") from error
 
 
 def _share(cell: object, name: str) -> float:

@@ -47,7 +47,7 @@ def _uses(sheet: Sheet) -> frozenset[str]:
 def _has_labels(sheet: Sheet) -> bool:
     """Say whether labels are there, where every row needs one."""
     there = sheet.among((*CLASSES, WINNER_COLUMN))
-    whole = WINNER_COLUMN in there or set(CLASSES) <= set(there)
+    whole = WINNER_COLUMN in there or set(CLASSES[:2]) <= set(there)
     return whole or not (sheet.required or (sheet.labeled and there))
 
 

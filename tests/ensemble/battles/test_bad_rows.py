@@ -227,7 +227,7 @@ def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
             r'a column is missing: prompt \(nearest present: "promt"\)',
         ),
         (["id", "conversation_a", "winner"], "missing: conversation_b"),
-        (HEADER[:-1], "missing: winner_tie"),
+        (HEADER[:-2], "missing: winner_model_b, winner_tie"),
         (HEADER[:-3], "columns are missing: winner_model_a, winner_model_b, winner_tie"),
     ],
 )

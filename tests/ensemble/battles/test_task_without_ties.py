@@ -152,3 +152,25 @@ def test_a_task_that_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(errors.ConfigError, match=rf"task\.{fault}|task.*{fault}"):
         project.config(task=task)
+
+
+TWO = "id,prompt,response_a,response_b,winner_model_a,winner_model_b\n"
+
+
+@pytest.mark.parametrize("ties", [True, False])
+def test_labels_of_two_columns_are_of_battles_without_ties(tmp_path: Path, ties: bool) -> None:
+    rows = "a,q one,x,y,1,0\nb,q two,x,y,0.25,0.75\nc,q three,x,y,0,1.0\n"
+    path = write(tmp_path / "two.csv", TWO + rows)
+    found = load_battles(path, source="s", role="target", ties=ties)
+    assert found.battles.select(LABEL_COLUMNS).rows() == [(1, 0, 0), (0.25, 0.75, 0), (0, 1, 0)]
+
+
+def test_a_column_of_ties_that_got_lost_is_noticed(tmp_path: Path) -> None:
+    rows = "".join(f"r{i},q {i},x,y,{int(i % 3 == 0)},{int(i % 3 == 1)}\n" for i in range(60))
+    path = write(tmp_path / "lost.csv", TWO + rows)
+    with pytest.raises(
+        errors.DataError, match="20 of 60 rows(.|\n)*0, 0, 0 do not sum to 1, and there is no col"
+    ):
+        load_battles(path, source="s", role="target")
+    with pytest.raises(errors.DataError, match="no row with winner_tie is left"):
+        load_battles(path, source="s", role="target", on_bad_rows="drop")
