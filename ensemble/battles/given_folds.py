@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from ensemble.battles.fold_files import read_folds
 from ensemble.battles.group_columns import group_values, values_of
 from ensemble.errors import FoldError
 
@@ -132,7 +133,7 @@ def refuse_split(ids: Sequence[str], clusters: IntArray, given: GivenFolds) -> N
 
 
 def _of_file(path: Path, column: str, target: pl.Series, others: pl.Series) -> pl.Series:
-    table = _read(path, column)
+    table = read_folds(path, column)
     faults = []
     if blank := int(table["id"].is_null().sum()):
         faults.append(f"{blank:,} rows have no id")
@@ -154,32 +155,6 @@ def _of_file(path: Path, column: str, target: pl.Series, others: pl.Series) -> p
         raise FoldError("; ".join(faults), where=str(path), hint=_HINT)
     ordered = pl.DataFrame({"id": target}).join(table, on="id", how="left", maintain_order="left")
     return ordered["fold"]
-
-
-def _read(path: Path, column: str) -> pl.DataFrame:
-    """Read ``id`` and ``fold``, as text, of a CSV, TSV or Parquet file."""
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            table = pl.read_parquet(path, glob=False)
-        else:
-            separator = "\t" if path.suffix.lower() == ".tsv" else ","
-            table = pl.read_csv(path, infer_schema=False, glob=False, separator=separator)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        hint = "fix folds.file in the config: a CSV or Parquet file with the columns id and fold"
-        raise FoldError(f"the folds cannot be read: {error}", where=str(path), hint=hint) from error
-    lacking = [name for name in ("id", column) if name not in table.columns]
-    if lacking:
-        raise FoldError(
-            f'no column "{lacking[0]}"',
-            where=str(path),
-            hint=f"it has {', '.join(table.columns)}; folds.column names the one with the fold",
-        )
-    return table.select(id=group_ids(table["id"]), fold=group_values(table[column]))
-
-
-def group_ids(ids: pl.Series) -> pl.Series:
-    """Write ids as the run has them: as text, whole numbers without a point."""
-    return ids.cast(pl.String) if not ids.dtype.is_float() else group_values(ids)
 
 
 def _plain_integers(values: pl.Series) -> pl.Series:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.base import IntArray
 
+NOTHING = ("", "nan", "nat", "<na>", "none", "null")
+"""What programs write where there is no value, in lower case."""
 _SHOWN = 100
 
 
@@ -49,10 +51,41 @@ def values_of(ids: pl.Series, metadata: pl.DataFrame, column: str) -> pl.Series:
 
 
 def group_values(values: pl.Series) -> pl.Series:
-    """Write values as text, so that equal ones are equal: ``1`` is ``1.0``; nothing is null."""
-    text = values.fill_nan(None) if values.dtype.is_float() else values
-    text = text.cast(pl.String).str.strip_chars().str.replace(r"^(-?\d+)\.0+$", "$1")
-    return pl.select(pl.when(text != "").then(text)).to_series()
+    """Write values as text, so that equal ones are equal: ``1`` is ``1.0``, ``True`` is ``true``.
+
+    What stands for nothing is null.
+
+    Raises
+    ------
+    FoldError
+        Values are lists or records.
+    """
+    if values.dtype.is_nested() or values.dtype == pl.Object:
+        raise FoldError(
+            f'values of the column "{values.name}" are lists or records',
+            hint="name a column with one number or text in each row",
+        )
+    text = filled(_texts(values)).str.replace(r"^(-?\d+)\.0+$", "$1")
+    lower = text.str.to_lowercase()
+    return pl.select(
+        pl.when(lower.is_in(["true", "false"])).then(lower).otherwise(text)
+    ).to_series()
+
+
+def filled(texts: pl.Series) -> pl.Series:
+    """Strip texts, and give null for those that stand for nothing, as programs write it."""
+    text = texts.str.strip_chars()
+    return pl.select(pl.when(~text.str.to_lowercase().is_in(list(NOTHING))).then(text)).to_series()
+
+
+def _texts(values: pl.Series) -> pl.Series:
+    if not values.dtype.is_float():
+        return values.cast(pl.String)
+    known = values.fill_nan(None)
+    whole = known.cast(pl.Int64, strict=False)  # 1e+16 is how a float would be written
+    is_whole = whole.cast(values.dtype) == known
+    written = pl.when(is_whole).then(whole.cast(pl.String)).otherwise(known.cast(pl.String))
+    return pl.select(written).to_series()
 
 
 def codes_of(values: pl.Series) -> IntArray:

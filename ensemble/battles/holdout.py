@@ -43,13 +43,21 @@ def choose_holdout(
         return np.zeros(len(clusters), dtype=bool)
     chosen = _drawn_clusters(clusters, share, seed) if times is None else latest_rows(times, share)
     if not chosen.any():
-        what = "cluster that was drawn" if times is None else "rows of the latest time"
+        what = f"{_fewest(clusters)} of the smallest cluster"
+        what = what if times is None else f"{_fewest(times, last=True)} of the latest time"
         raise FoldError(
             f"a hold-out of {share:.2%} of {len(clusters):,} target rows is less than the {what}",
             where="folds.holdout",
             hint="set holdout higher, or 0 for none",
         )
     return chosen
+
+
+def _fewest(values: IntArray | FloatArray, *, last: bool = False) -> str:
+    """Count the rows of the value with the fewest, or of the last."""
+    counts = np.unique(values, return_counts=True)[1]
+    rows = int(counts[-1] if last else counts.min())
+    return "one row" if rows == 1 else f"{rows:,} rows"
 
 
 def _drawn_clusters(clusters: IntArray, share: float, seed: int) -> BoolArray:

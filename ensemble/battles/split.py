@@ -42,7 +42,7 @@ _SETTINGS = (
 )
 """Settings of ``[folds]`` that decide the plan, beside the number of folds and a file's content."""
 
-VERSION = 3
+VERSION = 4
 """Raise it when the same battles come to give another plan, or it is recorded otherwise."""
 
 _HINT = "run `ensemble split CONFIG`"

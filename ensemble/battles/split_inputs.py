@@ -44,7 +44,7 @@ def said_of_rows(
     Raises
     ------
     FoldError
-        There are neither groups nor battles, or the table lacks a column.
+        There are neither groups nor battles, the table lacks a column, or one holds lists.
     """
     roles = _column(table, "role") if roles is None else roles
     sources = _column(table, "source") if sources is None else sources
@@ -64,9 +64,17 @@ def _joined(groups: NDArray[Any], table: Any, columns: Sequence[str]) -> NDArray
         if values is None:
             known = [str(one) for one in getattr(table, "columns", ())]
             raise FoldError(f'the table has no column "{name}"', hint=nearest(name, known))
-        series = pl.Series(of_length(values, len(groups), name).tolist(), strict=False)
-        codes.append(codes_of(group_values(series)))
+        codes.append(codes_of(group_values(_cells(of_length(values, len(groups), name), name))))
     return joined(codes)
+
+
+def _cells(values: NDArray[Any], name: str) -> pl.Series:
+    """Write the cells of a column as texts; those of pandas are of any kind, NaN among them."""
+    cells = values.tolist()
+    if any(isinstance(cell, list | tuple | dict | set | np.ndarray) for cell in cells):
+        return pl.Series(name, [[]])
+    texts = [None if cell is None else str(cell) for cell in cells]
+    return pl.Series(name, texts, dtype=pl.String)
 
 
 def clusters_of(battles: pl.DataFrame) -> IntArray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from ensemble.battles.group_columns import values_of
+from ensemble.battles.group_columns import filled, values_of
 from ensemble.errors import FoldError
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _HINT = "times are numbers, dates, or ISO texts such as 2024-05-01T12:30:00Z"
 _SHOWN = 3
+_UNITS = {"seconds": 1.0, "milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
+_THIS_CENTURY = (946_684_800.0, 4_102_444_800.0)
+"""Seconds since 1970, of which a thousandth or a thousandfold is far away."""
 
 
 def times_of(
@@ -37,20 +40,18 @@ def times_of(
     Raises
     ------
     FoldError
-        There is no such column; a target row has no time; or a value is none, with its row.
+        There is no such column; a target row has no time; a value is none, with its row; or numbers
+        are in several units.
     """
     values = values_of(ids, metadata, column)
     if values.dtype == pl.String:
-        values = _written(values)
+        values = filled(values)
+    elif values.dtype.is_float():
+        values = values.fill_nan(None)
     missing = ids.filter(values.is_null() & is_target)
     if len(missing):
         _refuse(f"{len(missing):,} target rows have no time", missing, column)
     return _numbers(values, ids, column)
-
-
-def _written(texts: pl.Series) -> pl.Series:
-    stripped = texts.str.strip_chars()
-    return pl.select(pl.when(stripped.str.len_bytes() > 0).then(stripped)).to_series()
 
 
 def _numbers(values: pl.Series, ids: pl.Series, column: str) -> pl.Series:
@@ -62,7 +63,7 @@ def _numbers(values: pl.Series, ids: pl.Series, column: str) -> pl.Series:
         parse = _parser(values)
         parsed = [None if value is None else parse(value) for value in values]
         numbers = pl.Series(parsed, dtype=pl.Float64)
-    elif kind.is_integer() or kind.is_float():
+    elif kind.is_numeric():
         numbers = values.cast(pl.Float64)
     else:
         raise FoldError(f'values of "{column}" are no times', where="folds", hint=_HINT)
@@ -70,7 +71,24 @@ def _numbers(values: pl.Series, ids: pl.Series, column: str) -> pl.Series:
     if len(odd):
         first = values.filter(ids == odd[0])[0]
         _refuse(f"{len(odd):,} rows have a time that is none, such as {first!r}", odd, column)
+    _refuse_units(numbers, ids, column)
     return numbers
+
+
+def _refuse_units(numbers: pl.Series, ids: pl.Series, column: str) -> None:
+    """Refuse numbers of which some are seconds since 1970, others milliseconds: none is earlier."""
+    found = []
+    for unit, scale in _UNITS.items():
+        rows = ids.filter((numbers / scale).is_between(*_THIS_CENTURY).fill_null(value=False))
+        found += (
+            [f"{len(rows):,} rows look like {unit} (such as id {rows[0]})"] if len(rows) else []
+        )
+    if len(found) > 1:
+        raise FoldError(
+            f"times are in several units: {', '.join(found)}",
+            where=f'column "{column}"',
+            hint="write all of them in one unit, in whatever source they stand",
+        )
 
 
 def _parser(texts: pl.Series) -> Callable[[str], float]:

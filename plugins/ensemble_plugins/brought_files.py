@@ -119,8 +119,8 @@ class BroughtFiles:
             raise DataError(
                 "the file has columns of A and B alone, and the task has ties",
                 where=str(without[0]),
-                hint="give a column of the tie too (`columns` maps another name), or set ties = false "
-                "in [task]",
+                hint="give a column of the tie too (`columns` maps another name), or set "
+                "ties = false in [task]",
             )
 
     def check_folds(self, plan: pl.DataFrame) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from typing import TYPE_CHECKING, Any, Self
@@ -12,9 +13,13 @@ import pytest
 
 from ensemble import BaseLearner, errors, hookimpl, run
 from ensemble.battles.fold_plan import FoldPlan
+from ensemble.battles.given_folds import given_folds
+from ensemble.battles.plan import NO_METADATA
 from ensemble.config.load import load_config
+from ensemble.config.settings import Folds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from ensemble import Config, Run
@@ -345,3 +350,45 @@ def test_a_time_that_is_none_is_named_with_its_row(place: Path, value: str, told
 def test_settings_of_folds_that_contradict_are_refused(place: Path, folds: str, told: str) -> None:
     with pytest.raises(errors.ConfigError, match=told):
         _config(place, folds)
+
+
+FORMS: dict[str, Callable[[pl.DataFrame], bytes]] = {
+    "folds.csv": lambda t: b"\xef\xbb\xbf" + t.write_csv().encode(),
+    "folds.tab": lambda t: t.write_csv(separator="\t").encode(),
+    "folds.csv.gz": lambda t: gzip.compress(t.write_csv().encode()),
+    "folds.jsonl": lambda t: t.write_ndjson().encode(),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("kind", [pl.Int64, pl.Float64, pl.String])
+def test_a_file_of_folds_may_be_any_table_and_write_its_ids_and_folds_as_it_likes(
+    tmp_path: Path, name: str, kind: type[pl.DataType]
+) -> None:
+    ids = [str(i) for i in range(12)]
+    table = pl.DataFrame({"id": range(12), "fold": [1, 2, 3, 10] * 3}).cast(kind)
+    (tmp_path / name).write_bytes(FORMS[name](table))
+    found = given_folds(
+        Folds(file=str(tmp_path / name)),
+        pl.Series("id", ids[::-1]),
+        pl.Series("id", [], dtype=pl.String),
+        NO_METADATA,
+    )
+    assert found.names == ("1", "2", "3", "10")
+    assert found.folds.tolist() == [0, 1, 2, 3][::-1] * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("id,fold\n1,a\n2,b\n3,nan\n4,\n", r"2 of 4 target rows have no fold \(3, 4\)"),
+        ("id,fold\n1,a\n2,b,c\n3,a\n4,b\n", "1 rows cannot be read, such as .*folds.csv:3"),
+        ("id;fold\n1;a\n", 'separated by ";"'),
+        ("id,fold\n1,a\n2,b\n3,a\n4,b\n,a\n", "1 rows have no id"),
+    ],
+)
+def test_a_file_of_folds_with_gaps_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "folds.csv").write_text(text)
+    ids = pl.Series("id", ["1", "2", "3", "4"])
+    with pytest.raises(errors.FoldError, match=told):
+        given_folds(Folds(file=str(tmp_path / "folds.csv")), ids, ids.clear(), NO_METADATA)

@@ -142,7 +142,7 @@ def test_an_id_in_both_files_is_an_error(oof: Path) -> None:
     [
         (_table(["a", "a", "c"]), r"ids stand twice: 'a' \(1\)"),
         (_table([None, "b", "c"]), "1 rows have no id"),
-        (_table(values=LOGITS + [[0, 0, 0], [0, np.nan, 0], [0, 0, 0]]), r"infinite: 'b' \(1\)"),
+        (_table(values=LOGITS + np.diag([0, np.nan, 0])), r"infinite: 'b' \(1\)"),
         (_table(values=LOGITS + np.array([[0], [0], [np.inf]])), r"NaN or infinite: 'c' \(1\)"),
         (_table().with_columns(logit_b=pl.Series([None, 1.0, 2.0])), r"infinite: '07' \(1\)"),
         (_table().with_columns(logit_b=pl.lit("x")), 'column "logit_b" holds String, not numbers'),

@@ -7,6 +7,7 @@ import pytest
 
 from ensemble import SourceAwareGroupKFold, errors
 from ensemble.battles.group_columns import describe_groups, group_values, join_groups
+from ensemble.battles.split_inputs import said_of_rows
 
 IDS = pl.Series("id", ["a", "b", "c", "d", "e"])
 ALONE = np.arange(5)
@@ -26,6 +27,8 @@ def _joined(**columns: list[object]) -> list[int]:
         ([1.0, float("nan"), float("nan"), 1.0, None], [0, 1, 2, 0, 3]),
         (["1", "1.0", "1.00", "1.5", "01"], [0, 0, 0, 1, 2]),
         ([True, False, True, None, False], [0, 1, 0, 2, 1]),
+        (["True", "true", "False", "FALSE", "x"], [0, 0, 1, 1, 2]),
+        (["nan", "NaN", "None", "<NA>", "null"], [0, 1, 2, 3, 4]),
     ],
 )
 def test_equal_values_join_and_empty_ones_do_not(values: list[object], expected: list[int]) -> None:
@@ -57,6 +60,9 @@ def test_a_missing_column_names_what_there_is() -> None:
 def test_values_of_any_type_are_written_as_text() -> None:
     assert group_values(pl.Series([3, None])).to_list() == ["3", None]
     assert group_values(pl.Series([3.0, float("nan")])).to_list() == ["3", None]
+    assert group_values(pl.Series([1e16, -2.5])).to_list() == [str(10**16), "-2.5"]
+    with pytest.raises(errors.FoldError, match='"tags" are lists or records'):
+        group_values(pl.Series("tags", [["a"], ["b"]]))
 
 
 @pytest.mark.parametrize("frame", [pl.DataFrame, pd.DataFrame])
@@ -67,3 +73,13 @@ def test_the_splitter_joins_groups_by_columns_of_a_table(frame: type) -> None:
         assert ({0, 2} <= set(train.tolist())) or ({0, 2} <= set(valid.tolist()))
     with pytest.raises(errors.FoldError, match='no column "session"'):
         next(iter(SourceAwareGroupKFold(2, group_columns=["session"]).split(table)))
+
+
+def test_cells_of_pandas_that_hold_nothing_join_nothing() -> None:
+    judge = pd.Series(["x", np.nan, np.nan, None, pd.NA, "x", 3, 3.0, "3"], dtype=object)
+    table = pd.DataFrame({"cluster": range(9), "judge": judge})
+    groups = said_of_rows(table, None, None, None, "plain", ["judge"]).groups
+    assert groups.tolist() == [0, 1, 2, 3, 4, 0, 5, 5, 5]
+    table["judge"] = [["x"]] * 9
+    with pytest.raises(errors.FoldError, match='"judge" are lists'):
+        said_of_rows(table, None, None, None, "plain", ["judge"])

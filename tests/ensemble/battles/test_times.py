@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 
 import numpy as np
 import polars as pl
@@ -33,6 +34,7 @@ def _times(values: list[object], *, is_target: bool = True) -> list[float | None
         ([dt.date(1970, 1, 3), dt.date(1970, 1, 1)], [2 * DAY, 0.0]),
         ([dt.datetime(1970, 1, 2), dt.datetime(1970, 1, 1, 0, 0, 1)], [DAY, 1.0]),
         ([dt.datetime(1970, 1, 2, tzinfo=dt.UTC)], [DAY]),
+        ([Decimal("1700000000.25"), Decimal("-7")], [1_700_000_000.25, -7.0]),
     ],
 )
 def test_times_are_read_in_whatever_form(values: list[object], expected: list[float]) -> None:
@@ -47,6 +49,8 @@ def test_times_are_read_in_whatever_form(values: list[object], expected: list[fl
         ([1.0, float("inf")], "1 rows have a time that is none"),
         ([1, None], "1 target rows have no time"),
         (["2024-01-01", " "], "1 target rows have no time"),
+        ([1.0, float("nan")], "1 target rows have no time"),
+        (["2024-01-01", "NaN"], "1 target rows have no time"),
         ([True, False], "are no times"),
         ([dt.time(1), dt.time(2)], "are no times"),
     ],
@@ -54,6 +58,17 @@ def test_times_are_read_in_whatever_form(values: list[object], expected: list[fl
 def test_what_is_no_time_is_refused_with_its_row(values: list[object], told: str) -> None:
     with pytest.raises(errors.FoldError, match=told):
         _times(values)
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_seconds_among_milliseconds_are_told(as_text: bool) -> None:
+    values: list[object] = [1_714_521_600_000, 1_714_521_601_000, 1_714_521_602]
+    told = r"2 rows look like milliseconds \(such as id r0\)"
+    with pytest.raises(
+        errors.FoldError, match=r"1 rows look like seconds \(such as id r2\), " + told
+    ):
+        _times([str(value) for value in values] if as_text else values)
+    assert _times([1, 10**6, 1_714_521_600]) == [1.0, 1e6, 1_714_521_600.0]
 
 
 def test_rows_of_other_sources_may_have_no_time() -> None:
