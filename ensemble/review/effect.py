@@ -108,9 +108,10 @@ def measure_shares(config: Config, learner: str | None, tell: Told) -> dict[str,
     -------
     dict[str, Any]
         ``shares``: for each of ``SHARES`` its ``gain``, whose intervals hold all at once with 95%;
-        ``exact`` (true); ``learner``, ``seeds``.
+        ``exact`` (true); ``learner``, ``seeds``. Where folds are blocks of time, the first is not
+        scored: nobody has predicted the rows that it learns from.
     """
-    bench = _Bench.of(config, learner, tell)
+    bench = _Bench.of(config, learner, tell, with_suspects=True)
     suspects = {fold: bench.suspects(fold) for fold in bench.folds}
 
     def without(share: float) -> Callable[[int, int], Workspace]:
@@ -136,25 +137,26 @@ class _Bench:
     alone: Workspace
     spec: LearnerSpec
     tell: Told
+    folds: tuple[int, ...]
 
     @classmethod
-    def of(cls, config: Config, learner: str | None, tell: Told) -> _Bench:
+    def of(
+        cls, config: Config, learner: str | None, tell: Told, *, with_suspects: bool = False
+    ) -> _Bench:
         workspace = replace(open_workspace(config), corrections=None)
-        return cls(workspace, learner_of(config, learner), tell)
+        first = int(with_suspects and workspace.plan.is_ordered)
+        folds = tuple(range(first, workspace.plan.n_splits))
+        return cls(workspace, learner_of(config, learner), tell, folds)
 
     @property
     def scored(self) -> pl.DataFrame:
         """Rows that are scored: ``id``, ``cluster``, ``fold``."""
         frame = self.alone.plan.frame
-        return frame.filter(pl.col("fold").is_not_null()).select("id", "cluster", "fold")
+        return frame.filter(pl.col("fold").is_in(self.folds)).select("id", "cluster", "fold")
 
     @property
     def clusters(self) -> Any:
         return self.scored["cluster"].to_numpy()
-
-    @property
-    def folds(self) -> list[int]:
-        return list(range(self.alone.plan.n_splits))
 
     def facts(self) -> dict[str, Any]:
         return {"learner": self.spec.name, "seeds": SEEDS, "scored_rows": len(self.scored)}
@@ -178,16 +180,19 @@ class _Bench:
     def suspects(self, fold: int) -> list[str]:
         """Order a fold's training rows of the target, the most contradicted first.
 
-        The models that say so have seen neither the fold nor the row.
+        The models that say so have seen neither the fold nor the row. Rows that no fold holds out,
+        the first of time, are not among them.
         """
         place, doubts = self._at(self.alone, "pairs", 0), []
-        for other in self.folds:
-            if other == fold:
+        learned = self.alone.training(fold, ("target",))
+        for other in range(self.alone.plan.n_splits):
+            asked = self.alone.plan.held_out(other) & learned
+            if not asked.any():
                 continue
             pair = HeldOut.of(sorted((fold, other)))
             self.tell(f"{pair.label}")
             fit_fold(place, self.spec, pair)
-            rows = self.alone.battles.filter(self.alone.plan.held_out(other))
+            rows = self.alone.battles.filter(asked)
             logits = place.store.predicted(self.spec.name, pair, rows["id"])
             losses = row_log_loss(labels_of(rows), softmax(logits))
             doubts.append(pl.DataFrame({"id": rows["id"], "doubt": losses}))

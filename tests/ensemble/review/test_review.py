@@ -122,6 +122,31 @@ def test_rows_that_a_fold_leaves_out_are_chosen_without_it(project: Project, pla
             assert not trained & (folds[one] | folds[other])
 
 
+def test_in_time_only_what_a_fold_learns_from_is_left_out(project: Project) -> None:
+    path = project.path / "train.csv"
+    table = pl.read_csv(path, infer_schema=False)
+    table.with_columns(day=pl.int_range(pl.len()) % 10).write_csv(path)
+    time = {"n_splits": 3, "scheme": "time", "time_column": "day"}
+    sources = [{"name": "arena", "path": "train.csv", "role": "target"}]
+    config = project.config(folds=time, sources=sources)
+    run(config)
+    found = measure_shares(config, "p", lambda _: None)
+    frame = open_workspace(config).plan.frame
+    assert found["scored_rows"] == len(frame.filter(pl.col("fold") >= 1))
+    fits = project.path / "run" / "review"
+    for fold in (1, 2):
+        trained = {
+            name: len(read_table(fits / name / f"seed-0/learners/p/fold-{fold}/train_ids.parquet"))
+            for name in ("as-they-are", "share-0.1")
+        }
+        # Rows of the block before the first fold are learned from, and nobody has predicted them.
+        plan = open_workspace(config).plan
+        known = int((plan.training(fold) & frame["fold"].is_not_null()).sum())
+        assert known
+        assert trained["as-they-are"] - trained["share-0.1"] == round(0.1 * known)
+    assert not (fits / "share-0.1" / "seed-0/learners/p/fold-0").exists()
+
+
 def test_a_list_is_scored_on_all_rows_with_their_own_labels(
     project: Project, place: Path, make_battles: Make
 ) -> None:
