@@ -19,7 +19,9 @@ import polars as pl
 from ensemble.audit.audit import audit_run
 from ensemble.audit.checks import CheckList
 from ensemble.audit.fits import fits_of, pair_fits_of
+from ensemble.audit.holdout import ask_holdout
 from ensemble.battles.labels import WINNER_COLUMN
+from ensemble.battles.prepare import read_battles
 from ensemble.battles.schema import learner_view
 from ensemble.config.load import load_run_config
 from ensemble.errors import ArtifactError, ConfigError, EnsembleError
@@ -198,6 +200,7 @@ def _ask_stack(config: Config, workspace: Workspace, rows: int, ledger: CheckLis
         ledger.settle(title, "; ".join(faults), "scores, verdict and predictions of all candidates")
     if (workspace.run / SUBMISSION).exists():
         _ask_submission(config, workspace, rows, ledger)
+    ask_holdout(config, workspace, read_battles(workspace.run)[0], ledger)
 
 
 def _made_anew(config: Config, workspace: Workspace) -> list[str]:

@@ -53,21 +53,9 @@ def score_holdout(config: Config, workspace: Workspace, battles: pl.DataFrame) -
     ArtifactError
         The stack or predictions are missing, damaged or of other settings.
     """
-    run, rows, specs = workspace.run, workspace.holdout_rows(), stacked_specs(config)
-    models = config.predict.models
-    check_folds(workspace, specs, models)
-    logits = [workspace.store.test_logits(spec.name, models, rows["id"]) for spec in specs]
-    names = [spec.name for spec in specs]
-    meta = meta_features(
-        rows, names, logits, config.stack.features, run / CACHE / STACK, ties=workspace.ties
-    )
-    verdict, made = read_verdict(run / STACK), meta_learner_factory(config)
-    predicted = {
-        one["name"]: predict_validated(
-            load_stack(run / STACK, made, one["name"]), meta, f"{one['name']}, on the hold-out"
-        )
-        for one in verdict["candidates"]
-    }
+    run, rows, models = workspace.run, workspace.holdout_rows(), config.predict.models
+    check_folds(workspace, stacked_specs(config), models)
+    predicted, by_learner = predict_holdout(config, workspace, run / CACHE / STACK)
     frames = [
         probability_frame(rows["id"], each).select(pl.lit(name).alias("candidate"), pl.all())
         for name, each in predicted.items()
@@ -79,19 +67,50 @@ def score_holdout(config: Config, workspace: Workspace, battles: pl.DataFrame) -
         made_from=origin_of_predictions(run, config),
         sha256=hash_file(run / HOLDOUT),
         models=models,
-        chosen=verdict["chosen"],
+        chosen=read_verdict(run / STACK)["chosen"],
         rows=len(own),
         clusters=own["cluster"].n_unique(),
         class_prior=_class_prior(workspace, own),
         candidates=score_each(predicted, own),
-        learners=score_each(
-            {name: softmax(each) for name, each in zip(names, logits, strict=True)}, own
-        ),
+        learners=score_each(by_learner, own),
         looks=earlier,
         unproven=tuple(peek_manifest(run / STACK)["unproven"]),
     )
     record.write(run / HOLDOUT_RECORD)
     return record
+
+
+def predict_holdout(
+    config: Config, workspace: Workspace, cache: Path | None = None
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+    """Predict the hold-out with every candidate's final model, and with every learner.
+
+    Parameters
+    ----------
+    config, workspace
+        As in ``score_holdout``.
+    cache
+        Where features are kept; None computes them.
+
+    Returns
+    -------
+    tuple
+        Probabilities ``(n, 3)`` in the order of ``workspace.holdout_rows()``, by candidate and by
+        learner.
+    """
+    run, rows = workspace.run, workspace.holdout_rows()
+    names = [spec.name for spec in stacked_specs(config)]
+    models = config.predict.models
+    logits = [workspace.store.test_logits(name, models, rows["id"]) for name in names]
+    meta = meta_features(rows, names, logits, config.stack.features, cache, ties=workspace.ties)
+    made = meta_learner_factory(config)
+    candidates = {
+        one["name"]: predict_validated(
+            load_stack(run / STACK, made, one["name"]), meta, f"{one['name']}, on the hold-out"
+        )
+        for one in read_verdict(run / STACK)["candidates"]
+    }
+    return candidates, {name: softmax(each) for name, each in zip(names, logits, strict=True)}
 
 
 def holdout_rows(battles: pl.DataFrame, plan: FoldPlan) -> pl.DataFrame:

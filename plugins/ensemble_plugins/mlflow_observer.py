@@ -31,7 +31,7 @@ _PARENT = "mlflow.parentRunId"
 
 
 class MlflowObserver:
-    """Logs parameters, log losses, verdict and files of a run to MLflow.
+    """Logs parameters, log losses, accuracies, verdict and files of a run to MLflow.
 
     Parameters
     ----------
@@ -83,13 +83,18 @@ class MlflowObserver:
 
     @hookimpl
     def stack_decided(self, run_dir: Path, verdict: Mapping[str, Any]) -> None:
-        """Log every candidate's log loss, and the verdict as tags."""
+        """Log every candidate's log loss and accuracy, and the verdict as tags."""
         run = self._run(run_dir)
         for candidate in verdict["candidates"]:
-            self._log(run, f"candidates/{candidate['name']}", candidate["log_loss"])
+            accuracy = (candidate.get("accuracy") or {}).get("mean")
+            scores = {"log_loss": candidate["log_loss"], "accuracy": accuracy}
+            # In a file store a metric cannot be a directory of others.
+            self._log(run, f"candidates/{candidate['name']}", scores["log_loss"])
+            self._log(run, f"candidates_accuracy/{candidate['name']}", scores["accuracy"])
             if candidate["name"] == verdict["chosen"]:
-                self._log(run, "log_loss", candidate["log_loss"])
-        for tag in ("chosen", "rule"):
+                for name, value in scores.items():
+                    self._log(run, name, value)
+        for tag in ("chosen", "rule", "metric"):
             self._client.set_tag(run, tag, verdict[tag])
         self._client.set_tag(run, "mlflow.note.content", verdict["sentence"])
 

@@ -15,8 +15,13 @@ from ensemble import BaseLearner, errors, hookimpl, run
 from ensemble.battles.fold_plan import FoldPlan
 from ensemble.battles.given_folds import given_folds
 from ensemble.battles.plan import NO_METADATA
+from ensemble.battles.schema import LABEL_COLUMNS, probability_frame
 from ensemble.config.load import load_config
 from ensemble.config.settings import Folds
+from ensemble.oof.workspace import open_workspace
+from ensemble.run_dir.holdout_record import HoldoutRecord
+from ensemble.storage.hashing import hash_file
+from ensemble.submission.holdout import holdout_rows, score_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -223,6 +228,40 @@ def test_another_look_at_the_hold_out_is_counted(place: Path) -> None:
     record = place / "run" / "holdout.json"
     record.write_text(record.read_text().replace('"accuracy": ', '"accuracy": 1'))
     assert done.audit().state == "failed"
+
+
+def test_a_deep_audit_asks_for_the_hold_out_again(place: Path) -> None:
+    done = run(_config(place, "n_splits = 3\nholdout = 0.2"))
+    title = "hold-out: the stored stack and learners predict it"
+    assert title in [check.name for check in done.audit(deep=True).checks if check.ok]
+    directory = place / "run"
+    whole = HoldoutRecord.read_checksummed(directory / "holdout.json")
+    learner = whole.learners[0]
+    better = learner.model_copy(update={"log_loss": learner.log_loss / 2})
+    whole.model_copy(update={"learners": (better, *whole.learners[1:])}).write(
+        directory / "holdout.json"
+    )
+    assert done.audit().state == "passed"
+    failed = [check for check in done.audit(deep=True).checks if not check.ok]
+    assert [check.name for check in failed] == [title]
+    # Predictions that are too good, with scores and hashes that hold.
+    rows = holdout_rows(done.battles, open_workspace(done.config).plan)
+    sure = np.clip(rows.select(LABEL_COLUMNS).to_numpy(), 0.01, 0.98)
+    table = pl.read_parquet(directory / "holdout.parquet")
+    forged = probability_frame(rows["id"], sure)
+    names = table["candidate"].unique(maintain_order=True)
+    pl.concat([forged.select(pl.lit(name).alias("candidate"), pl.all()) for name in names]).cast(
+        table.schema
+    ).write_parquet(directory / "holdout.parquet")
+    update = {
+        "candidates": score_each(dict.fromkeys(names, sure), rows),
+        "sha256": hash_file(directory / "holdout.parquet"),
+    }
+    whole.model_copy(update=update).write(directory / "holdout.json")
+    assert done.audit().state == "passed"
+    (check,) = [check for check in done.audit(deep=True).checks if not check.ok]
+    assert check.name == title
+    assert "mean" in check.detail
 
 
 def test_an_audit_finds_that_the_hold_out_was_learned_from(

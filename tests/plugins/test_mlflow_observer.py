@@ -63,8 +63,12 @@ def test_a_run_is_in_mlflow_with_a_run_inside_for_each_learner(
     for candidate in verdict["candidates"]:
         logged = whole.data.metrics[f"candidates/{candidate['name']}"]
         assert logged == pytest.approx(candidate["log_loss"])
+        accuracy = whole.data.metrics[f"candidates_accuracy/{candidate['name']}"]
+        assert accuracy == pytest.approx(candidate["accuracy"]["mean"])
         if candidate["name"] == verdict["chosen"]:
             assert whole.data.metrics["log_loss"] == logged
+            assert whole.data.metrics["accuracy"] == accuracy
+    assert whole.data.tags["metric"] == "log_loss"
     assert whole.data.tags["chosen"] == verdict["chosen"]
     assert whole.data.tags["status"] == "complete" and whole.info.status == "FINISHED"
     assert found["q"].data.params == {"shift": "0.3"}
