@@ -56,7 +56,7 @@ class HoldoutRecord(Record):
     candidates, learners
         In the order of the stack.
     looks
-        Earlier scores on the same hold-out, by other stacks.
+        Earlier scores on the same hold-out, or on one that shares rows with it.
     unproven
         Learners of the stack that may have seen it: nobody knows what they were trained on.
     """
@@ -85,8 +85,8 @@ class HoldoutRecord(Record):
         ends = _ends(one.low, one.high, ".4f")
         share = _ends(one.accuracy_low, one.accuracy_high, ".1%")
         looks = (
-            f" It has been looked at {len(self.looks)} times before, with other stacks: a choice "
-            "made after a look flatters it."
+            f" It, or a part of it, has been looked at {_times(len(self.looks))} before, with "
+            "other stacks or folds: a choice made after a look flatters it."
             if self.looks
             else ""
         )
@@ -99,6 +99,10 @@ class HoldoutRecord(Record):
             f"hold-out: {one.name} scores {one.log_loss:.4f}{ends}, accuracy {one.accuracy:.1%}"
             f"{share}, on {self.rows:,} rows in {self.clusters:,} clusters {seen}{looks}"
         )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def _ends(low: float | None, high: float | None, form: str) -> str:

@@ -151,15 +151,14 @@ def _finite(value: float) -> float | None:
 
 
 def _looks(run: Path, config: Config) -> tuple[Look, ...]:
-    """Give what has been seen of this hold-out before, the last score among it."""
+    """Give what has been seen of this hold-out before, or of a part, the last score among it."""
     try:
         before = HoldoutRecord.read_checksummed(run / HOLDOUT_RECORD)
-        same = read_table(run / HOLDOUT, ["id"])["id"].unique()
+        seen = read_table(run / HOLDOUT, ["id"])["id"].unique()
     except ArtifactError:
         return ()
-    rows = _ids_now(run)
-    if set(same) != rows:
-        return ()  # another hold-out: nobody has seen it
+    if not set(seen) & _ids_now(run):
+        return ()  # another hold-out: nobody has seen a row of it
     if before.made_from == origin_of_predictions(run, config):
         return before.looks
     score = before.score

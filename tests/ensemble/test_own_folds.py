@@ -224,7 +224,12 @@ def test_another_look_at_the_hold_out_is_counted(place: Path) -> None:
     (place / "x").mkdir()
     done = run(_config(place, folds, stack="lightgbm"))
     assert len(done.holdout["looks"]) == 1
-    assert "looked at 1 times before" in done.holdout["sentence"]
+    assert "looked at once before" in done.holdout["sentence"]
+    # A larger one has rows that have been seen: another seed or share makes it no fresh one.
+    larger = run(_config(place, "n_splits = 3\nholdout = 0.4", stack="lightgbm"))
+    assert len(larger.holdout["looks"]) == 2
+    assert "looked at 2 times before" in larger.holdout["sentence"]
+    done = run(_config(place, folds, stack="lightgbm"))
     record = place / "run" / "holdout.json"
     record.write_text(record.read_text().replace('"accuracy": ', '"accuracy": 1'))
     assert done.audit().state == "failed"
