@@ -109,8 +109,10 @@ def split_clusters(clusters: IntArray, folds: IntArray) -> BoolArray:
     return np.asarray(np.isin(clusters, numbers[counts > 1]))
 
 
-def refuse_split(ids: Sequence[str], clusters: IntArray, given: GivenFolds) -> None:
-    """Refuse an assignment that splits clusters.
+def refuse_split(
+    ids: Sequence[str], clusters: IntArray, given: GivenFolds, columns: Sequence[str] = ()
+) -> None:
+    """Refuse an assignment that splits clusters, which columns of groups may have joined.
 
     Raises
     ------
@@ -124,12 +126,16 @@ def refuse_split(ids: Sequence[str], clusters: IntArray, given: GivenFolds) -> N
     members = np.flatnonzero(clusters == numbers[0])[:_SHOWN]
     shown = ", ".join(f"{ids[i]} in fold {given.names[given.folds[i]]}" for i in members)
     raise FoldError(
-        f"the assignment splits {len(numbers):,} clusters of near duplicates "
+        f"the assignment splits {len(numbers):,} clusters of near duplicates{_joined_by(columns)} "
         f"({int(torn.sum()):,} rows) between folds, such as {shown}",
         where="folds",
         hint="give the rows of a cluster one fold, or leave the assignment out; with "
         "allow_split_clusters = true in [folds] it is used as it is, and no score is proven",
     )
+
+
+def _joined_by(columns: Sequence[str]) -> str:
+    return f", or of the same {' or '.join(columns)}," if columns else ""
 
 
 def _of_file(path: Path, column: str, target: pl.Series, others: pl.Series) -> pl.Series:

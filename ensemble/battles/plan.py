@@ -144,7 +144,8 @@ def _given(
     target, mask = table.filter(pl.Series(wanted)), pl.Series(wanted)
     given = given_folds(settings, target["id"], table.filter(~mask)["id"], metadata)
     if not settings.allow_split_clusters:
-        refuse_split(target["id"].to_list(), target["cluster"].to_numpy(), given)
+        ids, clusters = target["id"].to_list(), target["cluster"].to_numpy()
+        refuse_split(ids, clusters, given, settings.group_columns)
     return given
 
 

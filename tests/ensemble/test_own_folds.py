@@ -333,6 +333,8 @@ def test_own_folds_that_split_clusters_are_used_only_where_allowed_and_never_pro
     pl.DataFrame({"id": ids, "fold": torn}).write_csv(place / "folds.csv")
     with pytest.raises(errors.FoldError, match="splits 80 clusters .* .160 rows"):
         run(_config(place, 'file = "folds.csv"'))
+    with pytest.raises(errors.FoldError, match="of near duplicates, or of the same session, "):
+        run(_config(place, 'file = "folds.csv"\ngroup_columns = ["session"]'))
     done = run(_config(place, 'file = "folds.csv"\nallow_split_clusters = true'))
     assert _log_loss_of_memory(done) < 0.1  # it leaks, as asked
     audit = done.audit()
