@@ -79,7 +79,7 @@ def _times(table: pl.DataFrame, folds: Folds, metadata: pl.DataFrame) -> pl.Seri
     """Read the time of each row; null where folds are no blocks of time."""
     if folds.scheme != "time":
         return pl.Series([None] * len(table), dtype=pl.Float64)
-    return times_of(table["id"], table["role"] == "target", metadata, str(folds.time_column))
+    return times_of(table["id"], table["role"], metadata, str(folds.time_column))
 
 
 def _joined(clusters: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:

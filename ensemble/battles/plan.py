@@ -74,8 +74,7 @@ def make_plan(
     groups = join_groups(table["id"], table["cluster"].to_numpy(), metadata, settings.group_columns)
     table = table.with_columns(cluster=pl.Series(groups))
     if settings.scheme == "time":
-        is_target = table["role"] == "target"
-        times = times_of(table["id"], is_target, metadata, str(settings.time_column))
+        times = times_of(table["id"], table["role"], metadata, str(settings.time_column))
         table = table.with_columns(times.alias(TIME))
     table = _with_holdout(table, settings, seed)
     names, folds = _assigned(table, settings, seed, metadata)

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.group_columns import filled, values_of
+from ensemble.battles.schema import TARGET_ROLE, TEST_ROLE
 from ensemble.errors import FoldError
 
 if TYPE_CHECKING:
@@ -24,15 +25,14 @@ _THIS_CENTURY = (946_684_800.0, 4_102_444_800.0)
 """Seconds since 1970, of which a thousandth or a thousandfold is far away."""
 
 
-def times_of(
-    ids: pl.Series, is_target: pl.Series, metadata: pl.DataFrame, column: str
-) -> pl.Series:
+def times_of(ids: pl.Series, roles: pl.Series, metadata: pl.DataFrame, column: str) -> pl.Series:
     """Give the time of each row: ``(n,)`` float64, in the unit of its column or in seconds.
 
     Parameters
     ----------
-    ids, is_target
-        ``(n,)`` id of each row, and whether it must have a time.
+    ids, roles
+        ``(n,)`` id of each row, and its role: target rows must have a time, and nobody asks for
+        those of test rows, which are null.
     metadata, column
         As in ``values_of``. Numbers are taken as they are; dates and ISO texts without a zone are
         UTC.
@@ -43,12 +43,13 @@ def times_of(
         There is no such column; a target row has no time; a value is none, with its row; or numbers
         are in several units.
     """
-    values = values_of(ids, metadata, column)
+    asked = roles != TEST_ROLE
+    values = values_of(ids, metadata, column).set(~asked, None)
     if values.dtype == pl.String:
         values = filled(values)
     elif values.dtype.is_float():
         values = values.fill_nan(None)
-    missing = ids.filter(values.is_null() & is_target)
+    missing = ids.filter(values.is_null() & (roles == TARGET_ROLE))
     if len(missing):
         _refuse(f"{len(missing):,} target rows have no time", missing, column)
     return _numbers(values, ids, column)

@@ -15,11 +15,11 @@ from ensemble.battles.times import latest_rows, time_blocks, times_of
 DAY = 86_400.0
 
 
-def _times(values: list[object], *, is_target: bool = True) -> list[float | None]:
+def _times(values: list[object], *roles: str) -> list[float | None]:
     ids = pl.Series([f"r{i}" for i in range(len(values))])
     metadata = pl.DataFrame({"id": ids, "t": pl.Series(values, strict=False)})
-    targets = pl.Series([is_target] * len(values))
-    return times_of(ids, targets, metadata, "t").to_list()
+    named = pl.Series(roles or ["target"] * len(values))
+    return times_of(ids, named, metadata, "t").to_list()
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,12 @@ def test_seconds_among_milliseconds_are_told(as_text: bool) -> None:
 
 
 def test_rows_of_other_sources_may_have_no_time() -> None:
-    assert _times([1, None], is_target=False) == [1.0, None]
+    assert _times([1, None], "train", "train") == [1.0, None]
+
+
+def test_nobody_asks_for_times_of_test_rows() -> None:
+    assert _times(["1", "2", "soon"], "target", "train", "test") == [1.0, 2.0, None]
+    assert _times([1_714_521_600, 1_714_521_600_000], "target", "test") == [1_714_521_600.0, None]
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=80), st.integers(2, 6))
