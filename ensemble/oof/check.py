@@ -109,7 +109,10 @@ def _own(
     where = f'learner "{spec.name}" (plugin "{spec.plugin_name}"), own check'
     with TemporaryDirectory() as cache:
         context = FitContext(
-            cache_directory=Path(cache), device=workspace.device, threads=workspace.threads
+            cache_directory=Path(cache),
+            device=workspace.device,
+            threads=workspace.threads,
+            ties=workspace.ties,
         )
         try:
             measured = call_plugin("check", where, lambda: dict(own(battles, context=context)))

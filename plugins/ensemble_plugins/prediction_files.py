@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from ensemble.battles.files.paths import files_of
+from ensemble.battles.group_columns import group_values
 from ensemble.battles.schema import LOGIT_COLUMNS
 from ensemble.errors import DataError, nearest
 from ensemble.evaluation.ties import IMPROBABLE, TIE
@@ -233,7 +234,7 @@ def _read_table(path: Path, form: FileForm) -> tuple[pl.DataFrame, tuple[str, ..
     table = raw.select(
         pl.col("id").cast(pl.String),
         *as_numbers(raw, columns, path),
-        (pl.col(FOLD).cast(pl.String) if fold else pl.lit(None, pl.String)).alias(FOLD),
+        (group_values(raw[FOLD]) if fold else pl.lit(None, pl.String)).alias(FOLD),
     )
     return table, columns, form.kind or named
 

@@ -29,8 +29,10 @@ def check_folds(named: pl.DataFrame, plan: pl.DataFrame, place: str) -> str | No
     ------
     DataError
         Rows that the plan holds out together for their cluster are in several folds of the files:
-        the model of one fold was trained on rows of the other.
+        the model of one fold was trained on rows of the other. Or files of one fold each share
+        rows: only one of these models can have been fitted without them.
     """
+    _refuse_shared(named, place)
     both = named.join(plan.rename({"fold": "planned"}), on="id").drop_nulls("planned")
     if not len(both):
         return None
@@ -47,3 +49,18 @@ def check_folds(named: pl.DataFrame, plan: pl.DataFrame, place: str) -> str | No
     pairs = both.select("part", "fold", "planned").unique()
     one_to_one = all(pairs.select("part", name).is_unique().all() for name in ("fold", "planned"))
     return "as the run" if one_to_one else "other"
+
+
+def _refuse_shared(named: pl.DataFrame, place: str) -> None:
+    """Refuse files of one fold each that have predicted the same rows, in different folds."""
+    if (named.group_by("part").agg(pl.col("fold").n_unique())["fold"] > 1).any():
+        return  # seeds with folds of their own
+    shared = named.filter(pl.col("fold").n_unique().over("id") > 1)
+    if len(shared):
+        ids = shared["id"].unique(maintain_order=True).to_list()
+        raise DataError(
+            "rows stand in files of several folds, as the column `fold` says, and at most one of "
+            f"their models has not seen them: {some_ids(ids)}",
+            where=place,
+            hint="keep of each file the rows that its fold holds out",
+        )

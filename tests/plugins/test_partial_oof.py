@@ -326,6 +326,21 @@ def test_folds_that_a_file_names_are_held_against_the_runs(tmp_path: Path) -> No
     assert Precomputed(oof=tmp_path / "oof.csv").check_folds(plan) is None
 
 
+def test_files_of_one_fold_that_hold_all_rows_are_refused(tmp_path: Path) -> None:
+    plan = pl.DataFrame({"id": IDS, "cluster": [1, 2, 3], "fold": [0, 0, 1]})
+    paths = [tmp_path / f"fold{k}.csv" for k in range(2)]
+    for fold, path in enumerate(paths):
+        _table().with_columns(fold=pl.lit(float(fold))).write_csv(path)
+    with pytest.raises(errors.DataError, match=r"files of several folds.*'07', 'b', 'c' \(3\)"):
+        Precomputed(oof=paths).check_folds(plan)
+    # Fold 0 of another split of the data is another seed; and so are files with folds of their own.
+    _table(["07", "b"], LOGITS[:2]).with_columns(fold=pl.lit("0")).write_csv(paths[1])
+    assert Precomputed(oof=paths).check_folds(plan) is not None
+    for order, path in zip(([0, 0, 1], [1, 0, 0]), paths, strict=True):
+        _table().with_columns(fold=pl.Series(order)).write_csv(path)
+    assert Precomputed(oof=paths).check_folds(plan) is not None
+
+
 def _of_fold(project: Project, folds: list[int], name: str) -> dict[str, Any]:
     """Write what an outside model would say of the rows of some folds of the project's plan."""
     first = run(project.config([FULL], run_dir="first"))
