@@ -13,7 +13,7 @@ from ensemble.battles.folds import SourceAwareGroupKFold
 from ensemble.battles.given_folds import GivenFolds, given_folds, refuse_split
 from ensemble.battles.group_columns import join_groups
 from ensemble.battles.holdout import choose_holdout
-from ensemble.battles.schema import HOLDOUT_ROLE, LABEL_COLUMNS
+from ensemble.battles.schema import HOLDOUT_ROLE, LABEL_COLUMNS, TARGET_ROLE
 from ensemble.battles.times import time_blocks, times_of
 from ensemble.errors import FoldError
 
@@ -77,7 +77,11 @@ def make_plan(
         times = times_of(table["id"], table["role"], metadata, str(settings.time_column))
         table = table.with_columns(times.alias(TIME))
     table = _with_holdout(table, settings, seed)
-    names, folds = _assigned(table, settings, seed, metadata)
+    try:
+        names, folds = _assigned(table, settings, seed, metadata)
+    except FoldError as error:
+        error.hint = _with_holdout_hint(error.hint, table)
+        raise
     fold = pl.select(pl.when(pl.Series(folds) >= 0).then(pl.Series(folds))).to_series()
     schema = {**PLAN_SCHEMA, **({TIME: pl.Float64()} if TIME in table.columns else {})}
     frame = table.with_columns(fold=fold).select(*schema).cast(schema)  # type: ignore[arg-type]
@@ -97,6 +101,21 @@ def _refuse_unlearnable(plan: FoldPlan) -> None:
                 where="folds",
                 hint="set n_splits lower, or leave out the group column that joins nearly all rows",
             )
+
+
+def _with_holdout_hint(hint: str | None, table: pl.DataFrame) -> str | None:
+    """Say what the hold-out has left, where it may be why there are too few rows for folds."""
+    kept = table["role"] == HOLDOUT_ROLE
+    linked = table["cluster"].is_in(table["cluster"].filter(kept).implode())
+    out = int((linked & (kept | (table["role"] == TARGET_ROLE))).sum())
+    if not out:
+        return hint
+    told = f"the hold-out and its clusters are {out:,} of {_targets(table):,} target rows"
+    return f"{hint}; {told}" if hint else told
+
+
+def _targets(table: pl.DataFrame) -> int:
+    return int(table["role"].is_in([TARGET_ROLE, HOLDOUT_ROLE]).sum())
 
 
 def _with_holdout(table: pl.DataFrame, settings: Folds, seed: int) -> pl.DataFrame:

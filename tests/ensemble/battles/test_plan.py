@@ -184,3 +184,15 @@ def test_own_folds_are_kept_and_split_a_cluster_only_where_allowed(world: Any) -
     else:
         with pytest.raises(errors.FoldError, match="splits .* clusters"):
             _planned(world, column="own")
+
+
+def test_what_a_hold_out_leaves_is_said_where_folds_cannot_be_filled() -> None:
+    rows = 10
+    battles = pl.DataFrame(
+        {"id": [f"r{i}" for i in range(rows)], "source": "arena", "role": "target"}
+        | {name: [1 / 3] * rows for name in ("label_a", "label_b", "label_tie")}
+    )
+    clusters = pl.DataFrame({"id": battles["id"], "cluster": [i // 2 for i in range(rows)]})
+    with pytest.raises(errors.FoldError, match="3 clusters of target rows cannot fill 4") as caught:
+        make_plan(battles, clusters, Folds(n_splits=4, holdout=0.4), seed=0)
+    assert "the hold-out and its clusters are 4 of 10 target rows" in str(caught.value.hint)
