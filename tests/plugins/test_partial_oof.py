@@ -161,13 +161,17 @@ def test_rows_without_any_number_were_not_predicted(tmp_path: Path, name: str) -
 def test_an_array_that_was_filled_in_part_is_refused_where_its_zeros_would_count(
     tmp_path: Path,
 ) -> None:
+    ids = [f"{name}{i}" for i in range(20) for name in IDS]
     for values, kind, told in (
-        (LOGITS * [[1], [0], [1]], "logits", "all logits are 0 in some rows: 'b'"),
-        (HARMLESS * [[1], [0], [1]], "probabilities", "do not sum to 1: 'b'"),
+        (LOGITS * [[1], [0], [1]], "logits", "all logits are 0 in some rows: 'b0', 'b1'"),
+        (HARMLESS * [[1], [0], [1]], "probabilities", "do not sum to 1: 'b0', 'b1'"),
     ):
-        np.savez(tmp_path / "oof.npz", id=np.array(IDS), oof=values)
+        np.savez(tmp_path / "oof.npz", id=np.array(ids), oof=np.tile(values, (20, 1)))
         with pytest.raises(errors.DataError, match=told):
-            _predicted(oof=tmp_path / "oof.npz", kind=kind)
+            _predicted(ids, oof=tmp_path / "oof.npz", kind=kind)
+    # A few of them may well be meant: even odds.
+    np.savez(tmp_path / "oof.npz", id=np.array(IDS), oof=LOGITS * [[1], [0], [1]])
+    assert (_predicted(oof=tmp_path / "oof.npz", kind="logits")[1] == 0).all()
 
 
 def test_a_text_file_of_ids_may_begin_with_a_mark_and_end_with_blank_lines(tmp_path: Path) -> None:
