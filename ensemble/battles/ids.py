@@ -73,7 +73,9 @@ def told_apart(battles: pl.DataFrame, judges: pl.DataFrame) -> pl.Series:
     names = [
         f"{identifier}-{name}"
         for identifier, name in zip(
-            some["id"], content_names(some, judges[places], size=4), strict=True
+            some["id"],
+            content_names(some, judges[places] if judges.width else judges, size=4),
+            strict=True,
         )
     ]
     ids = battles["id"].to_list()

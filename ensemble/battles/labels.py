@@ -15,7 +15,7 @@ from ensemble.battles.turns import BadCell
 from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     Label = tuple[float, float, float]
     Winners = Mapping[str, str]
@@ -73,7 +73,8 @@ def label_of(cells: Mapping[str, Any], winners: Winners | None = None) -> Label 
     """
     shares = [cells.get(name) for name in CLASSES]
     winner = cells.get(WINNER_COLUMN)
-    named = winner_of(winner, winners)
+    models = () if winners else (cells.get("model_a"), cells.get("model_b"))
+    named = winner_of(winner, winners) if winners else winner_among(winner, models)
     if all(is_missing(share) for share in shares):
         return named
     label = _distribution(shares)
@@ -140,6 +141,37 @@ def winner_of(cell: object, winners: Winners | None = None) -> Label | None:
         known = "known are model_a, model_b, tie, both bad"
         raise BadCell(f"{UNKNOWN_WINNER} {cell!r:.40}; {known}")
     return label
+
+
+def winner_among(cell: object, models: Sequence[object]) -> Label | None:
+    """Read who wins from a word that everyone uses, or from the name of one of the two models.
+
+    Raises
+    ------
+    BadCell
+        It is neither, or means one side as a word and the other as a name.
+    """
+    named = _by_model(cell, models)
+    try:
+        label = winner_of(cell)
+    except BadCell:
+        if named is None:
+            raise
+        return named
+    if named is not None and named != label:
+        what = "is a word for one side and the model of the other"
+        raise BadCell(f"{UNKNOWN_WINNER} {cell!r:.40}; it {what}")
+    return label
+
+
+def _by_model(cell: object, models: Sequence[object]) -> Label | None:
+    """Say which side's model a text names; None for neither, and for the model of both."""
+    if not isinstance(cell, str) or len(models) != 2 or cell not in models:
+        return None
+    first, second = models
+    if first == second:
+        return None
+    return _A if cell == first else _B
 
 
 def spelled(cell: object) -> str:

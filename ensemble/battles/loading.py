@@ -50,6 +50,8 @@ OnBadRows = Literal["error", "drop"]
 _SHOWN = 5
 _LISTED = 20
 """Unknown values of a label that an error lists."""
+_FLOAT_ID = r"^-?\d+(\.0|(\.\d+)?[eE]\+\d+)$"
+"""An id as a program writes a float, or a spreadsheet a number that is too long for it."""
 _SEVERAL = 3
 """Rows whose label cannot be read, for which it is no slip of a pen."""
 
@@ -349,11 +351,12 @@ def _check_no_float_ids(ids: pl.Series, file: str) -> None:
     DataError
         All ids are floats.
     """
-    if len(ids) and ids.str.contains(r"^-?\d+\.0$").all():
+    if len(ids) and ids.str.contains(_FLOAT_ID).all():
         raise DataError(
             f'the ids are floats: "{ids[0]}"',
             where=file,
-            hint="write them as whole numbers: a column with gaps has become one of floats",
+            hint="write them as whole numbers: a column with gaps has become one of floats; or make "
+            "ids from what the battles say: make_ids = true",
         )
 
 

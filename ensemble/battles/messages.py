@@ -20,6 +20,7 @@ _ROLES = {
     **dict.fromkeys(("user", "human", "prompter"), "user"),
     **dict.fromkeys(("assistant", "gpt", "model", "bot", "chatbot"), "assistant"),
 }
+_SYSTEM = ("system", "developer")
 _KEYS = (("role", "content"), ("from", "value"))
 _MARKER = re.compile(r"\n\n(Human|Assistant):")
 _TEXT_PARTS = ("text", "input_text", "output_text")
@@ -50,9 +51,18 @@ def dialogue_of(cell: object, name: str) -> Dialogue:
     """
     if isinstance(cell, str) and is_transcript(cell):
         return _transcript(cell, name)
-    messages = list_of(cell, name, "messages")
+    messages = _spoken(list_of(cell, name, "messages"))
     turns = [_message(message, place, name) for place, message in enumerate(messages)]
     return turns[::2], turns[1::2]
+
+
+def _spoken(messages: list[Any]) -> list[Any]:
+    """Leave out a message of the system that says nothing."""
+    first = messages[0] if messages else None
+    if not isinstance(first, dict) or first.get("role", first.get("from")) not in _SYSTEM:
+        return messages
+    said = first.get("content", first.get("value"))
+    return messages if said else messages[1:]
 
 
 def conversations(cell_a: object, cell_b: object) -> tuple[Turns, Turns, Turns]:
@@ -137,7 +147,9 @@ def _message(message: object, place: int, name: str) -> str | None:
         raise BadCell(f'{name}: message {place + 1} has no "role" and "content"')
     due, role, content = _SPEAKERS[place % 2], message[speaker], message[said]
     if role != due and _ROLES.get(str(role).lower()) != due:
-        raise BadCell(f'{name}: message {place + 1} is from {role!r:.40}, not "{due}"')
+        told = f'{name}: message {place + 1} is from {role!r:.40}, not "{due}"'
+        hint = "; put its text before the user's, or leave it out" if role in _SYSTEM else ""
+        raise BadCell(f"{told}{hint}")
     return content if isinstance(content, str) else content_of(content, place + 1, name)
 
 

@@ -30,6 +30,7 @@ PAIRS = (
     ("response_chosen", "response_rejected"),
     ("chosen_answer", "rejected_answer"),
 )
+_SAY = 'say which column it is, columns = { prompt = "..." }'
 _NAMES = ("{side}_model", "model_{side}", "{side}-model")
 _SCORES = ("score_{side}", "{side}_score", "{side}-rating", "{side}_rating", "rating_{side}")
 
@@ -124,7 +125,7 @@ def _dialogue(cell: Any, name: str, prompt: Any) -> tuple[Turns, Turns]:
         raise BadCell(f"{name} holds no message")
     answer = answer_of(cell, name)
     if prompt is None:
-        raise BadCell(f"{name} is an answer alone, and there is no prompt")
+        raise BadCell(f"{name} is an answer alone, and there is no prompt: {_SAY}")
     return prompt_of(prompt, "prompt").answered(answer)
 
 

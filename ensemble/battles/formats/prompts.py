@@ -108,12 +108,23 @@ def prompt_of(cell: object, name: str) -> Prompt:
         return Prompt([cell], [])
     if isinstance(cell, list) and len(cell) == 1 and isinstance(cell[0], str):
         return Prompt([cell[0]], [])
+    if isinstance(cell, dict):
+        raise _record(cell, name)
     asked, said = dialogue_of(cell, name)
     if said and len(said) == len(asked) and not (said[-1] or "").strip() and isinstance(cell, str):
         said = said[:-1]  # a transcript ends with the mark after which the answer is to come
     if len(asked) != len(said) + 1:
         raise BadCell(f"{name} does not end with a turn of the user")
     return Prompt(asked, said)
+
+
+def _record(cell: dict[str, Any], name: str) -> BadCell:
+    """Build the reason for a record, and name the longest text in it, which may be the prompt."""
+    texts = {key: value for key, value in cell.items() if isinstance(value, str)}
+    if not texts:
+        return BadCell(f"{name} is a record without a text")
+    key = max(texts, key=lambda one: len(texts[one]))
+    return BadCell(f'{name} is a record: say columns = {{ prompt = "{name}.{key}" }}')
 
 
 def answer_of(cell: Any, name: str) -> str | None:

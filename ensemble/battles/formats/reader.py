@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ensemble.battles.columns import BASE_IDS, base_id_column
+from ensemble.battles.columns import BASE_IDS, ID_COLUMNS, base_id_column
 from ensemble.battles.formats.layout import FormatOptions, Sheet
 from ensemble.battles.formats.mapping import ColumnNames
 from ensemble.battles.formats.registry import recognize
+from ensemble.battles.labels import is_missing
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -21,10 +22,15 @@ if TYPE_CHECKING:
     from ensemble.battles.formats.layout import Layout
 
 _ANSWERS = re.compile(
-    "winner|label|prefer|chosen|reject|score|rating|rank|better|choice|verdict|vote|model", re.I
+    "winner|label|prefer|chosen|reject|score|rating|rank|better|choice|verdict|vote|model|safe|harm"
+    "|sever|strength|helpful|reward|quality|correct|outcome|result|elo_|_elo",
+    re.I,
 )
 """Names of columns that may tell who won: they are kept nowhere where labels are not read."""
 _ALSO_KEPT = {"question_id", "turn", *BASE_IDS}
+_IDS = frozenset((*ID_COLUMNS, *BASE_IDS))
+_SYSTEM = ("system", "system_prompt", "system_message", "custom_system_prompt")
+"""Columns of what is said before the user speaks, which battles have no place for."""
 _NESTED = (pl.List, pl.Array, pl.Struct, pl.Object, pl.Binary)
 
 
@@ -48,6 +54,7 @@ class FormatReader:
     ) -> None:
         self._names = ColumnNames(options.columns)
         self._sheet = Sheet((), options, labeled, required)
+        self._hidden = _IDS if options.make_ids else frozenset()
         self._where = where
         self.layout: Layout | None = None
 
@@ -97,7 +104,8 @@ class FormatReader:
     def _layout(self, names: tuple[str, ...]) -> Layout:
         if self.layout is None:
             self._names.check(names, self._where)
-            self._sheet = replace(self._sheet, present=self._names.named(names))
+            present = tuple(n for n in self._names.named(names) if n not in self._hidden)
+            self._sheet = replace(self._sheet, present=present)
             self.layout = recognize(self._sheet, self._where)
         return self.layout
 
@@ -105,10 +113,22 @@ class FormatReader:
         """Part the cells of battles from those that are kept beside them."""
         if not chunk.present:
             return chunk
-        hidden = set(self._layout(chunk.present).columns) - _ALSO_KEPT
+        layout = self._layout(chunk.present)
+        self._count_system(chunk, layout)
+        hidden = set(layout.columns) - _ALSO_KEPT
         kept: dict[str, list[Any]] = {
             name: cells
             for name, cells in chunk.columns.items()
             if name not in hidden and (self._sheet.labeled or not _ANSWERS.search(name))
         }
-        return replace(chunk, metadata=kept)
+        read = {name: cells for name, cells in chunk.columns.items() if name not in self._hidden}
+        present = tuple(name for name in chunk.present if name not in self._hidden)
+        return replace(chunk, present=present, columns=read, metadata=kept)
+
+    def _count_system(self, chunk: Chunk, layout: Layout) -> None:
+        """Count the rows whose system prompt is in a column that is not read."""
+        for name in _SYSTEM:
+            cells = chunk.columns.get(name, ()) if name not in layout.columns else ()
+            if count := sum(not is_missing(cell) for cell in cells):
+                told = f"rows have a system prompt, and the column {name} is not read"
+                self._sheet.notes[told] += count
