@@ -355,7 +355,7 @@ def _check_no_float_ids(ids: pl.Series, file: str) -> None:
         raise DataError(
             f'the ids are floats: "{ids[0]}"',
             where=file,
-            hint="write them as whole numbers: a column with gaps has become one of floats; or make "
+            hint="write whole numbers: a column with gaps has become one of floats; or make "
             "ids from what the battles say: make_ids = true",
         )
 

@@ -93,6 +93,12 @@ def _open_member(path: Path, stack: ExitStack) -> tuple[BinaryIO, str]:
             where=str(path),
             hint="unpack it and give the path of a table",
         )
+    if members[0].lower().endswith(PACKED):
+        raise DataError(
+            f"the archive holds {members[0]}, which is packed again",
+            where=str(path),
+            hint="unpack the archive",
+        )
     return cast("BinaryIO", stack.enter_context(archive.open(members[0]))), members[0]
 
 

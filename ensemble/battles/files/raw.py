@@ -175,6 +175,12 @@ def text_lines(file: BinaryIO, path: Path) -> Iterator[str]:
     """
     for number, raw in enumerate(file, 1):
         line = raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw
+        if number == 1 and b"\0" in line[:4]:
+            raise DataError(
+                "the file is not UTF-8: it has NUL bytes, as UTF-16 has",
+                where=f"{path}:1",
+                hint="save the file as UTF-8",
+            )
         try:
             yield line.decode()
         except UnicodeDecodeError as error:

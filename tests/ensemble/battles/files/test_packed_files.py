@@ -125,7 +125,7 @@ def test_an_array_is_read_whatever_its_blocks_cut(
         ("t.jsonl", b'{"id": 1, "id": 2}', '"id" is there twice'),
         ("t.arrow", b"ARROW1\x00\x00 and no more", "not sound Arrow"),
         ("t.arrow", b"", "the file is empty"),
-        ("t.tar.gz", gzip.compress(b"x", mtime=0), r'ending in "\.gz" have no reader'),
+        ("t.tar.gz", gzip.compress(b"x", mtime=0), "a tar archive"),
         ("t.xlsx", b"PK\x03\x04", r'ending in "\.xlsx" have no reader'),
         ("t.csv.zip", b"PK\x03\x04 and no more", "damaged, or was not copied"),
     ],
