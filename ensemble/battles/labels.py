@@ -93,6 +93,17 @@ def is_missing(cell: object) -> bool:
     return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
+def whole_number(cell: object) -> int | None:
+    """Read a whole number, also where a program has written it as a float or as text."""
+    if isinstance(cell, bool) or is_missing(cell):
+        return None
+    try:
+        number = float(cell)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return int(number) if number.is_integer() else None
+
+
 def _distribution(shares: list[Any]) -> Label:
     a, b, tie = (_share(share, name) for share, name in zip(shares, CLASSES, strict=True))
     total = a + b + tie

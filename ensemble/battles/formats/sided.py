@@ -60,7 +60,7 @@ class _Two:
 
 def recognize(sheet: Sheet) -> Layout | None:
     """Recognize a file by two columns of answers that differ in their ends alone, and a label."""
-    pairs = _pairs(sheet)
+    pairs = answer_pairs(sheet)
     if not pairs or _is_battles(sheet, pairs) or (prompt := prompt_column(sheet)) is None:
         return None
     if len(pairs) > 1:
@@ -89,7 +89,8 @@ def _uses(sheet: Sheet, two: _Two, used: tuple[str, ...]) -> frozenset[str]:
 _MAP = 'columns = { response_a = "...", response_b = "..." }'
 
 
-def _pairs(sheet: Sheet) -> list[_Two]:
+def answer_pairs(sheet: Sheet) -> list[_Two]:
+    """List the pairs of columns that may hold two answers."""
     two = (_Two(stem, gap, ends) for stem in _STEMS for gap in ("_", "") for ends in _ENDS)
     return [one for one in two if sheet.has(*one.names)]
 

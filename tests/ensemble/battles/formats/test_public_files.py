@@ -139,8 +139,101 @@ def test_a_score_of_unknown_sign_is_no_label(tmp_path: Path) -> None:
 
 def test_a_test_file_keeps_nothing_that_tells_who_won(tmp_path: Path) -> None:
     names = ("safer_response_id", "is_response_0_safe", "response_1_severity_level", "upvotes")
-    row = {"prompt": "p", "response_0": "a", "response_1": "b", "session": "s"}
+    row: Row = {"prompt": "p", "response_0": "a", "response_1": "b", "session": "s"}
     row |= dict.fromkeys((*names, "elo_a", "helpfulness_gap", "strength", "outcome"), 1)
     path = write(tmp_path / "t.jsonl", [row])
     loaded = load_battles(path, source="s", role="test", is_test=True)
     assert loaded.metadata.columns == ["id", "session"]
+
+
+# Answers that are named, not given
+
+
+@pytest.mark.parametrize(
+    ("answers", "chosen", "rejected"),
+    [
+        ({"response_a": "x", "response_b": "y"}, "response_a", "response_b"),
+        ({"answer_1": "x", "answer_2": "y"}, "1", "2"),
+        ({"answer_a": "x", "answer_b": "y"}, "A", "B"),
+        ({"responses": ["x", "y"]}, "0", "1"),
+        ({"response_a": "x", "response_b": "y"}, "gpt-4", "claude"),
+    ],
+)
+def test_chosen_that_names_an_answer_is_none(
+    tmp_path: Path, answers: Row, chosen: str, rejected: str
+) -> None:
+    row = {"prompt": "p", "chosen": chosen, "rejected": rejected, "model": "m"} | answers
+    said = refusal(write(tmp_path / "t.jsonl", [row] * 3))
+    assert "are none of the answers" in said and next(iter(answers)) in said
+
+
+def test_chosen_may_be_said_to_name_the_winner(tmp_path: Path) -> None:
+    row = {"prompt": "p", "answer_1": "x", "answer_2": "y", "chosen": "answer_2", "rejected": "x"}
+    path = write(tmp_path / "t.jsonl", [row])
+    check(load(path, columns={"winner": "chosen"}), [(["p"], ["x"], ["y"], B)])
+
+
+def test_chosen_that_repeats_an_answer_is_read(tmp_path: Path) -> None:
+    row = {"prompt": "p", "response_1": "x", "response_2": "y", "chosen": "y", "rejected": "x"}
+    check(load(write(tmp_path / "t.jsonl", [row])), [(["p"], ["y"], ["x"], A)])
+    talks = row | {"chosen": chat("p", "v"), "rejected": chat("p", "w")}
+    check(load(write(tmp_path / "m.jsonl", [talks])), [(["p"], ["v"], ["w"], A)])
+    own = write(tmp_path / "f.jsonl", [row | {"chosen": "another", "rejected": "one"}])
+    check(load(own, format="chosen-rejected"), [(["p"], ["another"], ["one"], A)])
+
+
+def test_a_prompt_of_messages_that_the_conversations_do_not_have(tmp_path: Path) -> None:
+    row = {"prompt": chat("z"), "chosen": chat("q", "a"), "rejected": chat("q", "b")}
+    path = write(tmp_path / "t.jsonl", [row])
+    assert "prompt differs from what the user says" in refusal(path)
+    good = row | {"prompt": chat("q")}
+    check(load(write(tmp_path / "g.jsonl", [good])), [(["q"], ["a"], ["b"], A)])
+
+
+# Turns
+
+
+@pytest.mark.parametrize("turn", [1, 1.0, "1", "1.0"])
+def test_the_judged_turn_is_read_however_it_is_written(tmp_path: Path, turn: Any) -> None:
+    talks = {"conversation_a": chat("p", "a", "q", "c"), "conversation_b": chat("p", "b", "q", "d")}
+    path = write(tmp_path / "t.jsonl", [talks | {"winner": "model_a", "turn": turn}])
+    check(load(path), [(["p"], ["a"], ["b"], A)])
+
+
+def test_turns_that_count_from_zero_are_refused(tmp_path: Path) -> None:
+    talks = {"conversation_a": chat("p", "a", "q", "c"), "conversation_b": chat("p", "b", "q", "d")}
+    path = write(tmp_path / "t.jsonl", [talks | {"winner": "model_a", "turn": 0}])
+    assert "turns count from 1" in refusal(path)
+
+
+def test_rows_that_make_no_battle_are_told_of(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", [{"prompt": "p", "response": "a", "score": 1}])
+    assert "1 prompts have one answer alone" in refusal(path)
+
+
+# A task without ties
+
+
+def test_two_shares_are_labels_of_a_task_without_ties(tmp_path: Path) -> None:
+    def load_two(path: Path, **more: Any) -> list[Any]:
+        battles = load_battles(path, source="s", role="target", **more).battles
+        return battles.select("label_a", "label_b", "label_tie").rows()
+
+    texts = {"prompt": "p", "response_a": "a", "response_b": "b"}
+    rows = [
+        texts | {"id": str(at), "winner_model_a": share, "winner_model_b": 1 - share}
+        for at, share in enumerate((0.25, 1, 0))
+    ]
+    path = write(tmp_path / "t.jsonl", rows)
+    assert load_two(path, ties=False) == [(0.25, 0.75, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)]
+    with pytest.raises(DataError, match="missing: winner_tie") as caught:
+        load_two(path)
+    assert "ties = false" in str(caught.value.hint)
+    other = write(tmp_path / "o.jsonl", [rows[0] | {"winner_model_b": 0.5}])
+    with pytest.raises(DataError, match="do not sum to 1"):
+        load_two(other, ties=False)
+    blank = write(
+        tmp_path / "b.jsonl", [rows[0] | dict.fromkeys(["winner_model_a", "winner_model_b"])]
+    )
+    with pytest.raises(DataError, match="no label"):
+        load_two(blank, ties=False)
