@@ -72,6 +72,8 @@ def label_of(cells: Mapping[str, Any], winners: Winners | None = None) -> Label 
         The shares are no distribution, the winner is an unknown word, or the two differ.
     """
     shares = [cells.get(name) for name in CLASSES]
+    if is_exact(shares) and cells.get(WINNER_COLUMN) is None:
+        return (shares[0], shares[1], shares[2])
     winner = cells.get(WINNER_COLUMN)
     models = () if winners else (cells.get("model_a"), cells.get("model_b"))
     named = winner_of(winner, winners) if winners else winner_among(winner, models)
@@ -86,11 +88,21 @@ def label_of(cells: Mapping[str, Any], winners: Winners | None = None) -> Label 
     return label
 
 
+def is_exact(shares: Sequence[Any]) -> bool:
+    """Say whether shares are a distribution as they stand, as those that formats make are."""
+    a, b, tie = shares
+    if not type(a) is type(b) is type(tie) is float:
+        return False
+    return bool(a >= 0.0 and b >= 0.0 and tie >= 0.0 and abs(a + b + tie - 1.0) <= _EXACT)
+
+
 def is_missing(cell: object) -> bool:
     """Say whether a cell holds nothing: null, blank text, or NaN."""
+    if cell is None:
+        return True
     if isinstance(cell, float):
         return math.isnan(cell)
-    return cell is None or (isinstance(cell, str) and not cell.strip())
+    return isinstance(cell, str) and (not cell or cell.isspace())
 
 
 def whole_number(cell: object) -> int | None:

@@ -22,7 +22,8 @@ _ROLES = {
 }
 _SYSTEM = ("system", "developer")
 _KEYS = (("role", "content"), ("from", "value"))
-_MARKER = re.compile(r"\n\n(Human|Assistant):")
+_MARKER = re.compile(r"\n\n(Human|Assistant): ?")
+_BEGINS = "\n\nHuman:"
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _PART_BREAK = "\n"
 """Between the text parts of one message."""
@@ -86,13 +87,16 @@ def conversations(cell_a: object, cell_b: object) -> tuple[Turns, Turns, Turns]:
 def holds_messages(cell: object) -> bool:
     """Say whether a cell is a list of messages, or text that looks like one."""
     if isinstance(cell, str):
+        first = cell[:1]
+        if first != "[" and not first.isspace():
+            return False
         return re.match(r"\s*\[\s*\{", cell) is not None and cell.rstrip().endswith("]")
     return isinstance(cell, list) and bool(cell) and isinstance(cell[0], dict)
 
 
 def is_transcript(text: str) -> bool:
     """Say whether a text is a whole conversation, as Anthropic's files write it."""
-    if text.startswith("\n\nHuman:"):
+    if text.startswith(_BEGINS):
         return True
     return text.lstrip().startswith("Human:") and "\n\nAssistant:" in text
 
@@ -155,10 +159,10 @@ def _message(message: object, place: int, name: str) -> str | None:
 
 def _transcript(text: str, name: str) -> Dialogue:
     """Split at its markers; one space after each belongs to it."""
-    _, *parts = _MARKER.split("\n\n" + text.lstrip())
+    begun = text if text.startswith(_BEGINS) else "\n\n" + text.lstrip()
+    _, *parts = _MARKER.split(begun)
     for place, who in enumerate(parts[::2]):
         due = ("Human", "Assistant")[place % 2]
         if who != due:
             raise BadCell(f'{name}: turn {place + 1} is from "{who}", not "{due}"')
-    turns: Turns = [part.removeprefix(" ") for part in parts[1::2]]
-    return turns[::2], turns[1::2]
+    return [*parts[1::4]], [*parts[3::4]]

@@ -36,7 +36,7 @@ def texts_of(cells: Mapping[str, Any], text_format: TextFormat) -> tuple[Turns, 
         A text cannot be read, or the numbers of turns differ.
     """
     if TEXT_COLUMNS[0] in cells:
-        prompt, a, b = (turns_of(cells[name], name, text_format) for name in TEXT_COLUMNS)
+        prompt, a, b = [turns_of(cells[name], name, text_format) for name in TEXT_COLUMNS]
     if CONVERSATION_COLUMNS[0] in cells:
         told = conversations(*(cells[name] for name in CONVERSATION_COLUMNS))
         if TEXT_COLUMNS[0] in cells and told != (prompt, a, b):
@@ -46,7 +46,10 @@ def texts_of(cells: Mapping[str, Any], text_format: TextFormat) -> tuple[Turns, 
         raise BadCell(
             f"turn counts differ: prompt {len(prompt)}, response_a {len(a)}, response_b {len(b)}"
         )
-    judged = _judged_turn(cells.get("turn"), len(prompt))
+    turn = cells.get("turn")
+    if turn is None:
+        return prompt, a, b
+    judged = _judged_turn(turn, len(prompt))
     return prompt[:judged], a[:judged], b[:judged]
 
 

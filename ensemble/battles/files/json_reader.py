@@ -184,11 +184,10 @@ _LOOKED_THROUGH = 2_000
 
 def _records(lines: Iterable[str], path: Path) -> Items:
     for number, line in enumerate(lines, 1):
-        text = line.strip()
-        if not text:
+        if not line or line.isspace():
             continue
         try:
-            record = (_JSON if number <= _LOOKED_THROUGH else _LAX).decode(text)
+            record = _row(line, _JSON if number <= _LOOKED_THROUGH else _LAX)
         except (ValueError, RecursionError) as error:
             yield BadRow(str(path), number, f"not JSON: {error}")
             continue
@@ -196,6 +195,15 @@ def _records(lines: Iterable[str], path: Path) -> Items:
             yield number, record
         else:
             yield BadRow(str(path), number, "not a JSON object")
+
+
+def _row(line: str, decoder: json.JSONDecoder) -> Any:
+    """Decode one line, which most often is an object and nothing else."""
+    if line[0] == "{":
+        record, end = decoder.raw_decode(line)
+        if end == len(line) or line[end:] == "\n":
+            return record
+    return decoder.decode(line.strip())
 
 
 def _elements(text: Iterator[str], path: Path) -> Items:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble.battles.messages import (
     content_of,
@@ -22,11 +21,11 @@ if TYPE_CHECKING:
     from ensemble.battles.formats.layout import Sheet
     from ensemble.battles.turns import Turns
 
+_OF_TRANSCRIPT = "H"
 PROMPT_COLUMNS = ("prompt", "instruction", "question", "query", "context")
 
 
-@dataclass(frozen=True)
-class Prompt:
+class Prompt(NamedTuple):
     """What was said before an answer: the user's turns, and the assistant's between them."""
 
     asked: Turns
@@ -93,6 +92,8 @@ def three_texts(
 
 
 def _is_plain(cell: object) -> bool:
+    if isinstance(cell, str) and cell[:1].isalpha() and cell[0] != _OF_TRANSCRIPT:
+        return True  # most texts begin with another letter than transcripts and lists of messages
     return isinstance(cell, str) and not is_transcript(cell) and not holds_messages(cell)
 
 
