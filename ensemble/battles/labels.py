@@ -72,8 +72,9 @@ def label_of(cells: Mapping[str, Any], winners: Winners | None = None) -> Label 
         The shares are no distribution, the winner is an unknown word, or the two differ.
     """
     shares = [cells.get(name) for name in CLASSES]
-    if is_exact(shares) and cells.get(WINNER_COLUMN) is None:
-        return (shares[0], shares[1], shares[2])
+    exact = exact_label(shares)
+    if exact is not None and cells.get(WINNER_COLUMN) is None:
+        return exact
     winner = cells.get(WINNER_COLUMN)
     models = () if winners else (cells.get("model_a"), cells.get("model_b"))
     named = winner_of(winner, winners) if winners else winner_among(winner, models)
@@ -88,12 +89,13 @@ def label_of(cells: Mapping[str, Any], winners: Winners | None = None) -> Label 
     return label
 
 
-def is_exact(shares: Sequence[Any]) -> bool:
-    """Say whether shares are a distribution as they stand, as those that formats make are."""
+def exact_label(shares: Sequence[Any]) -> Label | None:
+    """Give shares that are a distribution as they stand, as those that formats make are."""
     a, b, tie = shares
     if not type(a) is type(b) is type(tie) is float:
-        return False
-    return bool(a >= 0.0 and b >= 0.0 and tie >= 0.0 and abs(a + b + tie - 1.0) <= _EXACT)
+        return None
+    adds_up = a >= 0.0 and b >= 0.0 and tie >= 0.0 and abs(a + b + tie - 1.0) <= _EXACT
+    return (a, b, tie) if adds_up else None
 
 
 def is_missing(cell: object) -> bool:

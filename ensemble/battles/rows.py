@@ -15,7 +15,7 @@ from ensemble.battles.columns import (
     text_columns,
 )
 from ensemble.battles.files.raw import BadRow
-from ensemble.battles.labels import WINNER_COLUMN, is_exact, is_missing, label_of
+from ensemble.battles.labels import WINNER_COLUMN, exact_label, is_missing, label_of
 from ensemble.battles.schema import (
     BATTLE_SCHEMA,
     LABEL_COLUMNS,
@@ -150,7 +150,7 @@ def _is_whole(values: tuple[Any, ...]) -> bool:
     lists = type(prompt) is type(a) is type(b) is list and 0 < len(prompt) == len(a) == len(b)
     if not lists or set(map(type, [*prompt, *a, *b])) != {str}:
         return False
-    if None in names or not is_exact(values[-5:-2]):
+    if None in names or exact_label(values[-5:-2]) is None:
         return False
     return all(map(_is_plain_name, (*names, *values[-2:])))
 
