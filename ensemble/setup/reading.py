@@ -12,7 +12,7 @@ from ensemble.battles.columns import ID_COLUMNS
 from ensemble.battles.files.paths import files_of
 from ensemble.battles.files.raw import kinds_of
 from ensemble.battles.files.read import read_all
-from ensemble.battles.labels import LABEL_FAULTS
+from ensemble.battles.labels import LABEL_FAULTS, UNKNOWN_WINNER
 from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE, TEST_SOURCE, TEXT_COLUMNS
 from ensemble.battles.source_files import load_source
 from ensemble.config.settings import Source
@@ -230,7 +230,8 @@ class _Reading:
                 usable[name] = values
         self.settings = known
         if not usable:
-            return self._refused(error) if found else self._found("unlabeled", loaded=bare)
+            has_labels = found or UNKNOWN_WINNER in error.message
+            return self._refused(error) if has_labels else self._found("unlabeled", loaded=bare)
         return self._labeled_by(usable, bare)
 
     def _labeled_by(self, usable: dict[str, dict[str, int]], bare: Loaded) -> Look:

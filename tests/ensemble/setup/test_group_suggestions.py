@@ -99,3 +99,14 @@ def test_two_shares_are_prepared_as_they_are_planned(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     battles = pl.read_parquet(Path(load_config(config).run_dir) / "battles.parquet")
     assert battles["label_tie"].sum() == 0 and battles["label_a"].sum() == 30
+
+
+def test_labels_of_many_values_do_not_make_a_test_of_a_file(tmp_path: Path) -> None:
+    target = write_train(tmp_path / "train.csv", 60)
+    said = texts(60, 500)
+    rows = {"instruction": said["prompt"], "output_1": said["response_a"]}
+    rows |= {"output_2": said["response_b"], "preference": [1 + i / 60 for i in range(60)]}
+    other = write(tmp_path / "annotations.jsonl", rows)
+    found = plan([target, other], tmp_path / "config.toml")
+    assert [one.placed.role for one in found.sources] == ["target"]
+    assert any("unknown winner" in one.reason for one in found.left)
