@@ -40,6 +40,7 @@ _WORDS: dict[str, Label] = {
     ),
 }
 """Winners by their letters alone: case, spaces, underscores and brackets do not count."""
+_TRUTH = {"true": 1.0, "false": 0.0}
 _EXACT = 1e-6
 """How far it may be for the shares to count as they are given."""
 UNKNOWN_WINNER = "unknown winner"
@@ -134,6 +135,9 @@ def _share(cell: object, name: str) -> float:
     try:
         share = float(cell)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError) as error:
+        truth = _TRUTH.get(str(cell).strip().lower())
+        if truth is not None:
+            return truth
         raise BadCell(f"the label is not a distribution: {name} is {cell!r:.40}") from error
     if not (math.isfinite(share) and 0.0 <= share <= 1.0 + TOLERANCE):
         raise BadCell(f"the label is not a distribution: {name} is {share:g}")

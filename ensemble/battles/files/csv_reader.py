@@ -95,9 +95,15 @@ def _header(reader: Reader, path: Path) -> tuple[str, ...]:
         raise DataError("the file is empty", where=str(path)) from error
     except csv.Error as error:
         raise _no_header(error, path) from error
+    if not header:
+        raise DataError(
+            "the first line is empty, and the header is to be there",
+            where=f"{path}:1",
+            hint="take out the empty lines before the header",
+        )
     repeated = sorted(name for name, count in Counter(header).items() if count > 1)
     if repeated:
-        shown = ", ".join(f"{name:.60}" for name in repeated[:_SHOWN])
+        shown = ", ".join(f"{name:.60}" or '""' for name in repeated[:_SHOWN])
         more = f" and {len(repeated) - _SHOWN:,} more" if len(repeated) > _SHOWN else ""
         raise DataError(f"the header repeats {shown}{more}", where=f"{path}:1")
     return header

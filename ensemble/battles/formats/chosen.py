@@ -12,6 +12,7 @@ from ensemble.battles.formats.preference import A_WINS, label_of_difference, num
 from ensemble.battles.formats.prompts import (
     ambiguous,
     answer_of,
+    is_plain,
     prompt_column,
     prompt_of,
     three_texts,
@@ -138,10 +139,9 @@ def _battle(
     names = (row.get(models[0]), row.get(models[1]))
     label = _label(row, scores, sheet.options) if sheet.labeled else None
     cells = [prompt_cell, *(row[name] for name in pair)]
-    if all(isinstance(cell, str) and not is_transcript(cell) for cell in cells):
+    if all(map(is_plain, cells)):
         texts = three_texts(cells[0], cells[1], cells[2], ("prompt", *pair))
-        if isinstance(texts[0], str):
-            return [Battle(*texts, label, names, named(row, base))]
+        return [Battle(*texts, label, names, named(row, base))]
     (asked, better), (other, worse) = (_dialogue(row[name], name, prompt_cell) for name in pair)
     if asked != other:
         raise BadCell(f"the user's turns differ between {pair[0]} and {pair[1]}")

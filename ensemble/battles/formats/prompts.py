@@ -84,14 +84,15 @@ def three_texts(
     BadCell
         As ``prompt_of`` and ``answer_of``.
     """
-    if all(map(_is_plain, (prompt, first, second))):
+    if all(map(is_plain, (prompt, first, second))):
         return prompt, first, second
     told = prompt_of(prompt, names[0])
     asked, said = told.answered(answer_of(first, names[1]))
     return asked, said, told.answered(answer_of(second, names[2]))[1]
 
 
-def _is_plain(cell: object) -> bool:
+def is_plain(cell: object) -> bool:
+    """Say whether a cell is text, and neither a transcript nor a list of messages."""
     if isinstance(cell, str) and cell[:1].isalpha() and cell[0] != _OF_TRANSCRIPT:
         return True  # most texts begin with another letter than transcripts and lists of messages
     return isinstance(cell, str) and not is_transcript(cell) and not holds_messages(cell)
@@ -105,7 +106,7 @@ def prompt_of(cell: object, name: str) -> Prompt:
     BadCell
         It is missing, or does not end with a turn of the user.
     """
-    if isinstance(cell, str) and _is_plain(cell):
+    if isinstance(cell, str) and is_plain(cell):
         return Prompt([cell], [])
     if isinstance(cell, list) and len(cell) == 1 and isinstance(cell[0], str):
         return Prompt([cell[0]], [])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from ensemble.battles.loading import load_battles
@@ -237,3 +239,40 @@ def test_two_shares_are_labels_of_a_task_without_ties(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="no label"):
         load_two(blank, ties=False)
+
+
+# CSV as pandas writes it
+
+
+def test_messages_in_cells_beside_a_prompt_are_read(tmp_path: Path) -> None:
+    rows = [("q", chat("q", "it's"), chat("q", 'a "b"'))]
+    for name, spell in (("python", str), ("json", json.dumps)):
+        path = tmp_path / f"{name}.csv"
+        cells = {"prompt": ["q"], "chosen": [spell(rows[0][1])], "rejected": [spell(rows[0][2])]}
+        pl.DataFrame(cells).write_csv(path)
+        check(load(path), [(["q"], ["it's"], ['a "b"'], A)])
+    alone = [{"role": "assistant", "content": "a"}]
+    cells = {
+        "prompt": ["q"],
+        "chosen": [str(alone)],
+        "rejected": [str(alone).replace("'a'", "'b'")],
+    }
+    pl.DataFrame(cells).write_csv(tmp_path / "alone.csv")
+    check(load(tmp_path / "alone.csv"), [(["q"], ["a"], ["b"], A)])
+
+
+def test_truth_values_as_text_are_shares(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    head = "id,prompt,response_a,response_b,winner_model_a,winner_model_b,winner_tie\n"
+    path.write_text(f"{head}1,p,a,b,True,False,False\n2,p,a,b,false,FALSE,true\n")
+    assert [label for *_, label in told(load(path).battles)] == [A, TIE]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("\nid,prompt\n1,p\n", "the first line is empty"), ("id,,\n1,p,x\n", 'the header repeats ""')],
+)
+def test_headers_without_names_say_so(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    assert reason in refusal(path)
