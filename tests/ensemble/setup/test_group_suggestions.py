@@ -104,7 +104,7 @@ def test_two_shares_are_prepared_as_they_are_planned(tmp_path: Path) -> None:
 def test_labels_of_many_values_do_not_make_a_test_of_a_file(tmp_path: Path) -> None:
     target = write_train(tmp_path / "train.csv", 60)
     said = texts(60, 500)
-    rows = {"instruction": said["prompt"], "output_1": said["response_a"]}
+    rows: dict[str, Any] = {"instruction": said["prompt"], "output_1": said["response_a"]}
     rows |= {"output_2": said["response_b"], "preference": [1 + i / 60 for i in range(60)]}
     other = write(tmp_path / "annotations.jsonl", rows)
     found = plan([target, other], tmp_path / "config.toml")
