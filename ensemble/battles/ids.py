@@ -30,26 +30,31 @@ def content_names(battles: pl.DataFrame, judges: pl.DataFrame, size: int = 8) ->
     size
         Bytes of the hash.
     """
-    told = judges.rows() if judges.width else [()] * len(battles)
-    rows = zip(battles.select(_SAID).rows(), told, strict=True)
-    return [blake2b(_spelled((*row, *judge)), digest_size=size).hexdigest() for row, judge in rows]
+    columns = [battles[name] for name in _SAID]
+    columns += [_as_text(judges[name]) for name in judges.columns]
+    spelled = [_spelled(pl.col(column.name), column.dtype) for column in columns]
+    rows = pl.DataFrame(columns).select(pl.concat_str(spelled).cast(pl.Binary)).to_series()
+    return [blake2b(row, digest_size=size).hexdigest() for row in rows]
 
 
-def _spelled(cells: Sequence[Any]) -> bytes:
-    """Write cells so that no two rows are written alike; JSON's escapes take three times as long.
+def _as_text(column: pl.Series) -> pl.Series:
+    """Write the values of a column as Python does."""
+    if column.dtype == pl.String:
+        return column
+    texts = [None if cell is None else repr(cell) for cell in column]
+    return pl.Series(column.name, texts, dtype=pl.String)
+
+
+def _spelled(cells: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    """Write cells so that no two rows are written alike.
 
     A value stands behind its length; null has none. A list stands in brackets.
     """
-    parts: list[bytes] = []
-    for cell in cells:
-        if isinstance(cell, list):
-            parts += (b"[", _spelled(cell), b"]")
-        elif cell is None:
-            parts.append(b"-")
-        else:
-            text = (cell if isinstance(cell, str) else repr(cell)).encode()
-            parts += (b"%d:" % len(text), text)
-    return b"".join(parts)
+    if isinstance(kind, pl.List):
+        items = cells.list.eval(_spelled(pl.element(), pl.String())).list.join("")
+        return pl.lit("[") + items + pl.lit("]")
+    length = cells.str.len_bytes().cast(pl.String)
+    return (length + pl.lit(":") + cells).fill_null("-")
 
 
 def made_ids(battles: pl.DataFrame, judges: pl.DataFrame) -> pl.Series:
@@ -73,7 +78,9 @@ def told_apart(battles: pl.DataFrame, judges: pl.DataFrame) -> pl.Series:
     names = [
         f"{identifier}-{name}"
         for identifier, name in zip(
-            some["id"], content_names(some, judges[places], size=4), strict=True
+            some["id"],
+            content_names(some, judges[places] if judges.width else judges, size=4),
+            strict=True,
         )
     ]
     ids = battles["id"].to_list()

@@ -15,7 +15,7 @@ from ensemble.battles.turns import BadCell
 from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     Label = tuple[float, float, float]
     Winners = Mapping[str, str]
@@ -40,6 +40,7 @@ _WORDS: dict[str, Label] = {
     ),
 }
 """Winners by their letters alone: case, spaces, underscores and brackets do not count."""
+_TRUTH = {"true": 1.0, "false": 0.0}
 _EXACT = 1e-6
 """How far it may be for the shares to count as they are given."""
 UNKNOWN_WINNER = "unknown winner"
@@ -73,8 +74,12 @@ def label_of(cells: Mapping[str, Any], winners: Winners | None = None) -> Label 
         The shares are no distribution, the winner is an unknown word, or the two differ.
     """
     shares = [cells.get(name) for name in CLASSES]
+    exact = exact_label(shares)
+    if exact is not None and cells.get(WINNER_COLUMN) is None:
+        return exact
     winner = cells.get(WINNER_COLUMN)
-    named = winner_of(winner, winners)
+    models = () if winners else (cells.get("model_a"), cells.get("model_b"))
+    named = winner_of(winner, winners) if winners else winner_among(winner, models)
     if all(is_missing(share) for share in shares):
         return named
     label = _distribution(shares) if CLASSES[2] in cells else _without_tie(shares[:2])
@@ -86,11 +91,33 @@ def label_of(cells: Mapping[str, Any], winners: Winners | None = None) -> Label 
     return label
 
 
+def exact_label(shares: Sequence[Any]) -> Label | None:
+    """Give shares that are a distribution as they stand, as those that formats make are."""
+    a, b, tie = shares
+    if not type(a) is type(b) is type(tie) is float:
+        return None
+    adds_up = a >= 0.0 and b >= 0.0 and tie >= 0.0 and abs(a + b + tie - 1.0) <= _EXACT
+    return (a, b, tie) if adds_up else None
+
+
 def is_missing(cell: object) -> bool:
     """Say whether a cell holds nothing: null, blank text, or NaN."""
+    if cell is None:
+        return True
     if isinstance(cell, float):
         return math.isnan(cell)
-    return cell is None or (isinstance(cell, str) and not cell.strip())
+    return isinstance(cell, str) and (not cell or cell.isspace())
+
+
+def whole_number(cell: object) -> int | None:
+    """Read a whole number, also where a program has written it as a float or as text."""
+    if isinstance(cell, bool) or is_missing(cell):
+        return None
+    try:
+        number = float(cell)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return int(number) if number.is_integer() else None
 
 
 def _distribution(shares: list[Any]) -> Label:
@@ -116,6 +143,9 @@ def _share(cell: object, name: str) -> float:
     try:
         share = float(cell)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError) as error:
+        truth = _TRUTH.get(str(cell).strip().lower())
+        if truth is not None:
+            return truth
         raise BadCell(f"the label is not a distribution: {name} is {cell!r:.40}") from error
     if not (math.isfinite(share) and 0.0 <= share <= 1.0 + TOLERANCE):
         raise BadCell(f"the label is not a distribution: {name} is {share:g}")
@@ -148,6 +178,37 @@ def winner_of(cell: object, winners: Winners | None = None) -> Label | None:
         known = "known are model_a, model_b, tie, both bad"
         raise BadCell(f"{UNKNOWN_WINNER} {cell!r:.40}; {known}")
     return label
+
+
+def winner_among(cell: object, models: Sequence[object]) -> Label | None:
+    """Read who wins from a word that everyone uses, or from the name of one of the two models.
+
+    Raises
+    ------
+    BadCell
+        It is neither, or means one side as a word and the other as a name.
+    """
+    named = _by_model(cell, models)
+    try:
+        label = winner_of(cell)
+    except BadCell:
+        if named is None:
+            raise
+        return named
+    if named is not None and named != label:
+        what = "is a word for one side and the model of the other"
+        raise BadCell(f"{UNKNOWN_WINNER} {cell!r:.40}; it {what}")
+    return label
+
+
+def _by_model(cell: object, models: Sequence[object]) -> Label | None:
+    """Say which side's model a text names; None for neither, and for the model of both."""
+    if not isinstance(cell, str) or len(models) != 2 or cell not in models:
+        return None
+    first, second = models
+    if first == second:
+        return None
+    return _A if cell == first else _B
 
 
 def spelled(cell: object) -> str:

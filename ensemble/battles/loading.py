@@ -50,6 +50,8 @@ OnBadRows = Literal["error", "drop"]
 _SHOWN = 5
 _LISTED = 20
 """Unknown values of a label that an error lists."""
+_FLOAT_ID = r"^-?\d+(\.0|(\.\d+)?[eE]\+\d+)$"
+"""An id as a program writes a float, or a spreadsheet a number that is too long for it."""
 _SEVERAL = 3
 """Rows whose label cannot be read, for which it is no slip of a pen."""
 
@@ -142,7 +144,8 @@ def load_battles(
     where = str(path) if isinstance(path, os.PathLike) else ", ".join(path)
     files = files_of(path) if loader is None else ()
     labeled = role not in (TEST_ROLE, PSEUDO_ROLE)
-    reader = FormatReader(options, where, labeled=labeled, required=role not in UNLABELED_ROLES)
+    required = role not in UNLABELED_ROLES
+    reader = FormatReader(options, where, labeled=labeled, required=required, ties=ties)
     if loader is None:
         chunks = read_all(files, reader.wanted)
     else:
@@ -153,7 +156,8 @@ def load_battles(
         rows = read_rows(
             reader.battles(chunks), role=role, text_format=text_format, file=where, winners=winners
         )
-    _check_bad_rows(rows, where, drop=on_bad_rows == "drop" and not is_test, is_test=is_test)
+    drop = on_bad_rows == "drop" and not is_test
+    _check_bad_rows(rows, where, reader.told_notes(), drop=drop, is_test=is_test)
     battles = pl.concat(rows.frames)
     _check_classes(battles, rows.bad, where, CLASSES if ties else CLASSES[:2])
     found = _Found(reader, rows, battles, options)
@@ -173,7 +177,7 @@ class _Found:
         self.reader, self.rows, self.battles, self.options = reader, rows, battles, options
         counts = [len(frame) for frame in rows.frames]
         self.metadata = metadata_of(rows.metadata, counts)
-        self.notes = [f"{count:,} {note}" for note, count in reader.notes.items()]
+        self.notes = reader.told_notes()
 
     def complete_ids(self, unit: str, where: str) -> None:
         """Make ids where there are none, and tell battles apart that share one.
@@ -284,8 +288,13 @@ def _call(loader: Loader, name: str, path: Path, options: Mapping[str, Any]) -> 
     return frame
 
 
-def _check_bad_rows(rows: Rows, file: str, *, drop: bool, is_test: bool) -> None:
+def _check_bad_rows(
+    rows: Rows, file: str, notes: Sequence[str], *, drop: bool, is_test: bool
+) -> None:
     if not rows.seen:
+        if notes:
+            told = "; ".join(notes)
+            raise DataError(f"the file has no battle: {told}", where=file)
         raise DataError("the file has no rows", where=file)
     if not rows.bad or (drop and rows.lines):
         return
@@ -349,11 +358,12 @@ def _check_no_float_ids(ids: pl.Series, file: str) -> None:
     DataError
         All ids are floats.
     """
-    if len(ids) and ids.str.contains(r"^-?\d+\.0$").all():
+    if len(ids) and ids.str.contains(_FLOAT_ID).all():
         raise DataError(
             f'the ids are floats: "{ids[0]}"',
             where=file,
-            hint="write them as whole numbers: a column with gaps has become one of floats",
+            hint="write whole numbers: a column with gaps has become one of floats; or make "
+            "ids from what the battles say: make_ids = true",
         )
 
 

@@ -20,8 +20,10 @@ _ROLES = {
     **dict.fromkeys(("user", "human", "prompter"), "user"),
     **dict.fromkeys(("assistant", "gpt", "model", "bot", "chatbot"), "assistant"),
 }
+_SYSTEM = ("system", "developer")
 _KEYS = (("role", "content"), ("from", "value"))
-_MARKER = re.compile(r"\n\n(Human|Assistant):")
+_MARKER = re.compile(r"\n\n(Human|Assistant): ?")
+_BEGINS = "\n\nHuman:"
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _PART_BREAK = "\n"
 """Between the text parts of one message."""
@@ -50,9 +52,18 @@ def dialogue_of(cell: object, name: str) -> Dialogue:
     """
     if isinstance(cell, str) and is_transcript(cell):
         return _transcript(cell, name)
-    messages = list_of(cell, name, "messages")
+    messages = _spoken(list_of(cell, name, "messages"))
     turns = [_message(message, place, name) for place, message in enumerate(messages)]
     return turns[::2], turns[1::2]
+
+
+def _spoken(messages: list[Any]) -> list[Any]:
+    """Leave out a message of the system that says nothing."""
+    first = messages[0] if messages else None
+    if not isinstance(first, dict) or first.get("role", first.get("from")) not in _SYSTEM:
+        return messages
+    said = first.get("content", first.get("value"))
+    return messages if said else messages[1:]
 
 
 def conversations(cell_a: object, cell_b: object) -> tuple[Turns, Turns, Turns]:
@@ -76,13 +87,16 @@ def conversations(cell_a: object, cell_b: object) -> tuple[Turns, Turns, Turns]:
 def holds_messages(cell: object) -> bool:
     """Say whether a cell is a list of messages, or text that looks like one."""
     if isinstance(cell, str):
+        first = cell[:1]
+        if first != "[" and not first.isspace():
+            return False
         return re.match(r"\s*\[\s*\{", cell) is not None and cell.rstrip().endswith("]")
     return isinstance(cell, list) and bool(cell) and isinstance(cell[0], dict)
 
 
 def is_transcript(text: str) -> bool:
     """Say whether a text is a whole conversation, as Anthropic's files write it."""
-    if text.startswith("\n\nHuman:"):
+    if text.startswith(_BEGINS):
         return True
     return text.lstrip().startswith("Human:") and "\n\nAssistant:" in text
 
@@ -137,16 +151,18 @@ def _message(message: object, place: int, name: str) -> str | None:
         raise BadCell(f'{name}: message {place + 1} has no "role" and "content"')
     due, role, content = _SPEAKERS[place % 2], message[speaker], message[said]
     if role != due and _ROLES.get(str(role).lower()) != due:
-        raise BadCell(f'{name}: message {place + 1} is from {role!r:.40}, not "{due}"')
+        told = f'{name}: message {place + 1} is from {role!r:.40}, not "{due}"'
+        hint = "; put its text before the user's, or leave it out" if role in _SYSTEM else ""
+        raise BadCell(f"{told}{hint}")
     return content if isinstance(content, str) else content_of(content, place + 1, name)
 
 
 def _transcript(text: str, name: str) -> Dialogue:
     """Split at its markers; one space after each belongs to it."""
-    _, *parts = _MARKER.split("\n\n" + text.lstrip())
+    begun = text if text.startswith(_BEGINS) else "\n\n" + text.lstrip()
+    _, *parts = _MARKER.split(begun)
     for place, who in enumerate(parts[::2]):
         due = ("Human", "Assistant")[place % 2]
         if who != due:
             raise BadCell(f'{name}: turn {place + 1} is from "{who}", not "{due}"')
-    turns: Turns = [part.removeprefix(" ") for part in parts[1::2]]
-    return turns[::2], turns[1::2]
+    return [*parts[1::4]], [*parts[3::4]]

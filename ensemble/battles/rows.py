@@ -15,7 +15,7 @@ from ensemble.battles.columns import (
     text_columns,
 )
 from ensemble.battles.files.raw import BadRow
-from ensemble.battles.labels import WINNER_COLUMN, is_missing, label_of
+from ensemble.battles.labels import WINNER_COLUMN, exact_label, is_missing, label_of
 from ensemble.battles.schema import (
     BATTLE_SCHEMA,
     LABEL_COLUMNS,
@@ -122,7 +122,13 @@ def _add(rows: Rows, chunk: Chunk, role: str, file: str, winners: Mapping[str, s
     _refuse_lists(chunk, file, text_format)
     cells = [chunk.columns[raw] for raw in names.values()]
     good, at = [], []
+    made = tuple(names) if "id" in names else ("id", *names)
+    is_made = made == (*_ROW_COLUMNS[:4], *CLASSES, *MODEL_COLUMNS)
     for place, values in enumerate(zip(*cells, strict=True)):
+        if is_made and _is_whole(values):
+            good.append(values if "id" in names else (None, *values))
+            at.append(place)
+            continue
         row = dict(zip(names, values, strict=True))
         try:
             good.append(_battle(row, role, text_format, winners))
@@ -136,6 +142,21 @@ def _add(rows: Rows, chunk: Chunk, role: str, file: str, winners: Mapping[str, s
     named = {name: [row[at] for row in good] for at, name in enumerate(_ROW_COLUMNS)}
     texts = {name: turns_column(named[name]) for name in TEXT_COLUMNS}
     rows.frames.append(pl.DataFrame(named | texts, schema=_ROW_SCHEMA))
+
+
+def _is_whole(values: tuple[Any, ...]) -> bool:
+    """Say whether a row is one already, as formats make most: lists of texts, exact shares."""
+    *names, prompt, a, b = values[:-5]
+    lists = type(prompt) is type(a) is type(b) is list and 0 < len(prompt) == len(a) == len(b)
+    if not lists or set(map(type, [*prompt, *a, *b])) != {str}:
+        return False
+    if None in names or exact_label(values[-5:-2]) is None:
+        return False
+    return all(map(_is_plain_name, (*names, *values[-2:])))
+
+
+def _is_plain_name(cell: object) -> bool:
+    return cell is None or (isinstance(cell, str) and cell.isascii() and cell.strip() != "")
 
 
 def _refuse_lists(chunk: Chunk, file: str, text_format: TextFormat) -> None:
@@ -204,7 +225,8 @@ def _battle(
     label = label_of(cells, winners)
     if label is None and role not in UNLABELED_ROLES:
         raise BadCell("no label")
-    models = (_model_name(cells.get(name)) for name in MODEL_COLUMNS)
+    first, second = MODEL_COLUMNS
+    models = _model_name(cells.get(first)), _model_name(cells.get(second))
     return (identifier, *texts, *(label or (None, None, None)), *models)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ensemble.battles.labels import whole_number
 from ensemble.battles.messages import CONVERSATION_COLUMNS, conversations
 from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.battles.turns import BadCell, looks_like_list, turns_of
@@ -35,7 +36,7 @@ def texts_of(cells: Mapping[str, Any], text_format: TextFormat) -> tuple[Turns, 
         A text cannot be read, or the numbers of turns differ.
     """
     if TEXT_COLUMNS[0] in cells:
-        prompt, a, b = (turns_of(cells[name], name, text_format) for name in TEXT_COLUMNS)
+        prompt, a, b = [turns_of(cells[name], name, text_format) for name in TEXT_COLUMNS]
     if CONVERSATION_COLUMNS[0] in cells:
         told = conversations(*(cells[name] for name in CONVERSATION_COLUMNS))
         if TEXT_COLUMNS[0] in cells and told != (prompt, a, b):
@@ -45,7 +46,10 @@ def texts_of(cells: Mapping[str, Any], text_format: TextFormat) -> tuple[Turns, 
         raise BadCell(
             f"turn counts differ: prompt {len(prompt)}, response_a {len(a)}, response_b {len(b)}"
         )
-    judged = _judged_turn(cells.get("turn"))
+    turn = cells.get("turn")
+    if turn is None:
+        return prompt, a, b
+    judged = _judged_turn(turn, len(prompt))
     return prompt[:judged], a[:judged], b[:judged]
 
 
@@ -76,13 +80,17 @@ def told_text_format(columns: Mapping[str, Sequence[Any]]) -> TextFormat:
     return "plain" if not lists[3] and lists[0] > lists[1] + lists[2] else "json"
 
 
-def _judged_turn(cell: object) -> int | None:
+def _judged_turn(cell: object, turns: int) -> int | None:
     """Read which turn was judged: what comes after it has no part in the label; None is the last.
 
     Where a file means something else by the name of the column, it is left alone.
+
+    Raises
+    ------
+    BadCell
+        It is 0 of several turns: who counts from 0 means another turn by 1 too.
     """
-    if isinstance(cell, str) and cell.strip().isdecimal():
-        cell = int(cell)
-    if isinstance(cell, bool) or not isinstance(cell, int) or cell < 1:
-        return None
-    return cell
+    number = whole_number(cell)
+    if number == 0 and turns > 1:
+        raise BadCell("turn is 0 of several, and turns count from 1")
+    return number if number is not None and number > 0 else None

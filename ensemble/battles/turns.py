@@ -88,9 +88,12 @@ def holds_list(cell: object) -> bool:
 
 def turns_column(cells: Sequence[Turns]) -> pl.Series:
     """Make a column of lists, ``(n,)``: by far faster than Polars makes one out of lists."""
-    rows = pl.DataFrame({"row": np.arange(len(cells), dtype=np.int64)})
     lengths = np.fromiter(map(len, cells), np.int64, len(cells))
-    each = pl.DataFrame({"row": np.repeat(rows["row"], lengths), "turn": _texts(cells)})
+    texts = _texts(cells)
+    if len(texts) and lengths.min() == lengths.max():
+        return texts.reshape((len(cells), int(lengths[0]))).arr.to_list()
+    rows = pl.DataFrame({"row": np.arange(len(cells), dtype=np.int64)})
+    each = pl.DataFrame({"row": np.repeat(rows["row"], lengths), "turn": texts})
     lists = each.group_by("row", maintain_order=True).agg("turn")
     found = rows.join(lists, on="row", how="left", maintain_order="left")
     return found["turn"].fill_null(pl.Series([[]], dtype=pl.List(pl.String)))
@@ -125,6 +128,8 @@ def turns_of(cell: object, name: str, text_format: TextFormat) -> Turns:
     """
     if isinstance(cell, str) and text_format == "plain":
         return [cell]
+    if isinstance(cell, list) and set(map(type, cell)) == {str}:
+        return cell  # most cells are that by now
     # Only a string can be meant as plain text; a native list is what it is.
     plain = isinstance(cell, str) and not _BEGINS_LIST.match(cell)
     hint = f" (for text as it stands set {PLAIN_HINT})" if plain else ""

@@ -34,6 +34,7 @@ def config_text(
     run_dir: str,
     sources: Sequence[NamedSource],
     n_splits: int,
+    groups: Sequence[str],
     ties: bool,
     form: str,
     machine: Machine,
@@ -52,6 +53,8 @@ def config_text(
         The target first, the test last.
     n_splits
         Number of folds.
+    groups
+        Comments about columns that may join rows.
     ties, form
         What is predicted, and what a submission holds.
     machine
@@ -65,7 +68,7 @@ def config_text(
         _head(run_dir),
         *(_source(one, directory) for one in sources),
         task_part(ties=ties, form=form),
-        [*toml_table("[folds]", {"n_splits": n_splits})],
+        [*toml_table("[folds]", {"n_splits": n_splits}), *groups],
         _comments([f"Learners. This machine: {told_machine(machine)}."]),
         *(_learner(one, directory) for one in learners),
         _execution(machine),

@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
+from ensemble.battles.labels import WINNER_COLUMN
+from ensemble.plugin.base import CLASSES
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from ensemble.battles.loading import Loaded
     from ensemble.setup.facts import Facts
     from ensemble.setup.files import Table
 
 Kind = Literal["labeled", "unlabeled", "undecided", "rows", "refused"]
+
+
+def has_two_shares(columns: Collection[str]) -> bool:
+    """Say whether labels are the shares of A and B alone."""
+    return set(CLASSES[:2]) <= set(columns) and not {CLASSES[2], WINNER_COLUMN} & set(columns)
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,11 @@ class Look:
     def read_as(self) -> str:
         """The format that it was recognized as, in words."""
         return self.loaded.read_as if self.loaded is not None else ""
+
+    @property
+    def has_two_shares(self) -> bool:
+        """Whether its labels are the shares of A and B alone, as of a task without ties."""
+        return has_two_shares(self.columns)
 
     def told(self) -> str:
         """Describe its battles on one line; empty where it has none."""

@@ -14,6 +14,7 @@ from ensemble.plugin.suggestion import DataSummary
 from ensemble.setup.advice import advise, told_time
 from ensemble.setup.config_text import config_text
 from ensemble.setup.files import LeftOut, Table, find_tables, path_from
+from ensemble.setup.groups import find_group_columns, group_lines
 from ensemble.setup.machine import find_machine, told_machine
 from ensemble.setup.questions import Question
 from ensemble.setup.reading import look_at
@@ -146,6 +147,8 @@ def _completed(
     forms = [one.form for one in rows.samples]
     form = forms[0] if forms else "probabilities"
     ties = _has_ties(target, forms, ask)
+    sources, odd = _without_odd(sources, ties=ties)
+    left += odd
     n_splits = _n_splits(target)
     data = DataSummary(
         target_ids=target.ids(),
@@ -170,6 +173,7 @@ def _completed(
         run_dir=_run_dir(sources, output),
         sources=sources,
         n_splits=n_splits,
+        groups=_groups(target, n_splits),
         ties=ties,
         form=form,
         machine=machine,
@@ -190,6 +194,25 @@ def _completed(
     )
 
 
+def _without_odd(
+    sources: Sequence[NamedSource], *, ties: bool
+) -> tuple[list[NamedSource], list[LeftOut]]:
+    """Leave out files without a share of ties, where the task has them."""
+    labeled = [one for one in sources if one.placed.role != "test"]
+    odd = [one for one in labeled if ties and one.placed.look.has_two_shares]
+    reason = "its labels have no column winner_tie, and the task has ties"
+    left = [LeftOut(one.placed.look.table.named, reason) for one in odd]
+    return [one for one in sources if one not in odd], left
+
+
+def _groups(target: NamedSource, n_splits: int) -> list[str]:
+    loaded = target.placed.look.loaded
+    if loaded is None:
+        return []
+    columns = find_group_columns(loaded.metadata)
+    return group_lines(columns, rows=len(loaded.battles), n_splits=n_splits)
+
+
 def _n_splits(target: NamedSource) -> int:
     """Choose so many folds that each has a few prompts."""
     facts = target.placed.look.facts
@@ -200,6 +223,8 @@ def _n_splits(target: NamedSource) -> int:
 def _has_ties(target: NamedSource, forms: Sequence[str], ask: Ask) -> bool:
     """Say whether the task has ties: the target has, or a submission has a column for them."""
     facts = target.placed.look.facts
+    if target.placed.look.has_two_shares:
+        return False
     if facts is None or facts.shares is None or facts.ties or "probabilities" in forms:
         return True
     if forms or facts.rows >= _MANY:

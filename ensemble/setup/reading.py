@@ -12,7 +12,7 @@ from ensemble.battles.columns import ID_COLUMNS
 from ensemble.battles.files.paths import files_of
 from ensemble.battles.files.raw import kinds_of
 from ensemble.battles.files.read import read_all
-from ensemble.battles.labels import LABEL_FAULTS
+from ensemble.battles.labels import LABEL_FAULTS, UNKNOWN_WINNER
 from ensemble.battles.schema import LABEL_COLUMNS, TEST_ROLE, TEST_SOURCE, TEXT_COLUMNS
 from ensemble.battles.source_files import load_source
 from ensemble.config.settings import Source
@@ -27,7 +27,7 @@ from ensemble.setup.labels import (
     label_columns,
     winner_settings,
 )
-from ensemble.setup.look import Look
+from ensemble.setup.look import Look, has_two_shares
 from ensemble.setup.questions import Question
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class _Reading:
         if isinstance(bare, DataError):
             lacks_labels = f"missing: {CLASSES[0]}" in whole.message
             return self._no_battles(bare if lacks_labels else whole)
-        if set(CLASSES) <= set(self.columns):
+        if set(CLASSES) <= set(self.columns) or has_two_shares(self.columns):
             return (
                 self._found("unlabeled", loaded=bare) if self._is_blank() else self._refused(whole)
             )
@@ -170,7 +170,9 @@ class _Reading:
         files = [str(file) for file in self.table.files]
         asked = {"name": "x", "path": files[0] if len(files) == 1 else files, "role": "ignore"}
         reading = Source.model_validate(asked | self.settings)
-        return load_source(reading, TEST_SOURCE if role == TEST_ROLE else "x", role, **more)
+        ties = not has_two_shares(self.columns)
+        source = TEST_SOURCE if role == TEST_ROLE else "x"
+        return load_source(reading, source, role, ties=ties, **more)
 
     def _settle(self, error: AmbiguousError) -> None:
         lines = tuple(", ".join(toml_lines(way)) for way in error.ways)
@@ -228,7 +230,8 @@ class _Reading:
                 usable[name] = values
         self.settings = known
         if not usable:
-            return self._refused(error) if found else self._found("unlabeled", loaded=bare)
+            has_labels = found or UNKNOWN_WINNER in error.message
+            return self._refused(error) if has_labels else self._found("unlabeled", loaded=bare)
         return self._labeled_by(usable, bare)
 
     def _labeled_by(self, usable: dict[str, dict[str, int]], bare: Loaded) -> Look:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ensemble.battles.files.raw import Wanted
 
 _ARROW_FILE = b"ARROW1"
+_STREAM_BEGINS = b"\xff\xff\xff\xff"
+_STREAM_ENDS = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+"""Streams begin so since 2019, and end so where they were written to their end."""
 
 
 def frame_chunks(
@@ -70,6 +73,8 @@ def arrow_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterator[
     """Read an Arrow file, Feather, or a stream, as libraries keep data sets; errors as above."""
     _refuse_empty(file, path)
     whole = _rewound(file).read()
+    if whole.startswith(_STREAM_BEGINS) and not whole.endswith(_STREAM_ENDS):
+        raise _damaged("the stream has no end: rows may be missing", path)
     read = pl.read_ipc if whole.startswith(_ARROW_FILE) else pl.read_ipc_stream
     frame = _sound(lambda: read(io.BytesIO(whole)), path, "Arrow")
     yield from frame_chunks(frame, wanted, file=str(path))
@@ -88,7 +93,11 @@ def _rewound(file: BinaryIO) -> BinaryIO:
 def _sound(read: Callable[[], Any], path: Path, kind: str) -> Any:
     try:
         return read()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise DataError(
-            f"the file is not sound {kind}: {str(error).splitlines()[0]}", where=str(path)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise _damaged(
+            f"the file is not sound {kind}: {str(error).splitlines()[0]}", path
         ) from error
+
+
+def _damaged(what: str, path: Path) -> DataError:
+    return DataError(what, where=str(path), hint="fetch the file again, or write it anew")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from ensemble.errors import DataError
 
 if TYPE_CHECKING:
     from _csv import Reader
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _CELL_LIMIT = 2**31 - 1
 _SHOWN = 5
+_TABS = re.compile(r"\.(tsv|tab)\b", re.IGNORECASE)
 _SEPARATORS = {";": '";"', "|": '"|"'}
 
 
@@ -55,8 +57,15 @@ def delimited_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Itera
     csv.field_size_limit(_CELL_LIMIT)
     lines = text_lines(file, path)
     first = next(lines, "")
+    _refuse_other_separators(first, path)
+    mark = _mark(first, path)
     # Strict: a stray quote is an error on its own line, in place of cells that run together.
-    reader = csv.reader(chain([first] if first else [], lines), strict=True, delimiter=_mark(first))
+    reader = csv.reader(
+        chain([first] if first else [], lines),
+        strict=True,
+        delimiter=mark,
+        skipinitialspace=_is_spaced(first, mark),
+    )
     header = _header(reader, path)
     chosen = set(header if wanted is None else wanted(dict.fromkeys(header)))
     places = {name: place for place, name in enumerate(header) if name in chosen}
@@ -67,9 +76,16 @@ def delimited_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Itera
         yield Chunk(header, lines_, columns, bad_rows, str(path))
 
 
-def _mark(header: str) -> str:
-    """Say what separates the columns: tabs where the header has some, and no comma."""
-    return "\t" if "\t" in header and "," not in header else ","
+def _mark(header: str, path: Path) -> str:
+    """Say what separates the columns: tabs where the header has some, and no comma or a name."""
+    is_named = _TABS.search(path.name) is not None
+    return "\t" if "\t" in header and (is_named or "," not in header) else ","
+
+
+def _is_spaced(header: str, mark: str) -> bool:
+    """Say whether a program puts a space behind every separator, which is part of no cell."""
+    names = header.split(mark)[1:]
+    return bool(names) and all(name.startswith(" ") for name in names)
 
 
 def _header(reader: Reader, path: Path) -> tuple[str, ...]:
@@ -79,10 +95,15 @@ def _header(reader: Reader, path: Path) -> tuple[str, ...]:
         raise DataError("the file is empty", where=str(path)) from error
     except csv.Error as error:
         raise _no_header(error, path) from error
-    _refuse_other_separators(header, path)
+    if not header:
+        raise DataError(
+            "the first line is empty, and the header is to be there",
+            where=f"{path}:1",
+            hint="take out the empty lines before the header",
+        )
     repeated = sorted(name for name, count in Counter(header).items() if count > 1)
     if repeated:
-        shown = ", ".join(f"{name:.60}" for name in repeated[:_SHOWN])
+        shown = ", ".join(f"{name:.60}" or '""' for name in repeated[:_SHOWN])
         more = f" and {len(repeated) - _SHOWN:,} more" if len(repeated) > _SHOWN else ""
         raise DataError(f"the header repeats {shown}{more}", where=f"{path}:1")
     return header
@@ -98,10 +119,10 @@ def _no_header(error: csv.Error, path: Path) -> DataError:
     return DataError(f"the header cannot be read: {error}", where=f"{path}:1")
 
 
-def _refuse_other_separators(header: Sequence[str], path: Path) -> None:
-    """Refuse a header of one name that holds what other programs put between columns."""
-    used = [name for mark, name in _SEPARATORS.items() if len(header) == 1 and mark in header[0]]
-    if used:
+def _refuse_other_separators(header: str, path: Path) -> None:
+    """Refuse a header without comma and tab that holds what other programs put between columns."""
+    used = [name for mark, name in _SEPARATORS.items() if mark in header]
+    if used and not {",", "\t"} & set(header):
         raise DataError(
             f"the columns are separated by {used[0]}",
             where=f"{path}:1",

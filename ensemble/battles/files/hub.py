@@ -41,9 +41,9 @@ def hub_files(name: str, revision: str | None, pattern: str | Sequence[str]) -> 
     if not chosen:
         listed = ", ".join(file.relative_to(root).as_posix() for file in tables[:10]) or "none"
         raise DataError("no file matches", where=where, hint=f"its tables here: {listed}")
-    if any(patterns):
-        return one_table(chosen, root, where, several=True)
-    return one_table(chosen, root, where)
+    # A folder may hold the shards of several splits; only who writes a pattern has asked for them.
+    asked = len(patterns) > 1 or any(mark in patterns[0] for mark in "*?[")
+    return one_table(chosen, root, where, several=asked)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

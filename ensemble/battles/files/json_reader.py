@@ -24,6 +24,11 @@ _LARGEST_ROW = 1 << 28
 """Characters after which a row of an array is thought to have no end."""
 _SPACE = " \t\r\n"
 _COMPLETE = "}"
+_OF_ROWS = (
+    *("train", "test", "validation", "valid", "val", "dev", "eval"),
+    *("data", "rows", "records", "examples", "instances", "items", "dataset"),
+)
+"""Under what a file may hold its rows, split by split or as a whole."""
 
 
 def line_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterator[Chunk]:
@@ -41,9 +46,19 @@ def line_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterator[C
     Raises
     ------
     DataError
-        Not UTF-8.
+        Not UTF-8, or one object that holds a whole table.
     """
-    yield from _chunks(_records(text_lines(file, path), path), path, wanted)
+    lines = text_lines(file, path)
+    begins = []
+    for line in lines:
+        begins.append(line)
+        if line.strip():
+            break
+    first = begins[-1].lstrip() if begins else ""
+    if first.startswith("["):
+        yield from _chunks(_elements(chain([first], lines), path), path, wanted)
+    else:
+        yield from _chunks(_rows(chain(begins, lines), path), path, wanted)
 
 
 def json_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterator[Chunk]:
@@ -69,12 +84,76 @@ def json_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterator[C
     lines = _lines(text)
     first = next(lines)
     if not first.rstrip().endswith(_COMPLETE):
+        _refuse_table_in_object(_object(chain([first], lines)), path)
         raise DataError(
             "the file is no list of rows, nor one object a line",
             where=str(path),
             hint="write it as [{...}, {...}] or as JSON Lines",
         )
-    yield from _chunks(_records(chain([first], lines), path), path, wanted)
+    yield from _chunks(_rows(chain([first], lines), path), path, wanted)
+
+
+def _object(lines: Iterable[str]) -> dict[str, Any]:
+    """Decode what may be one object on several lines; an empty one where it is none."""
+    try:
+        found = _LAX.decode("\n".join(lines))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _rows(lines: Iterable[str], path: Path) -> Items:
+    """Give the rows of lines, of which one alone may be no row, but a whole table.
+
+    Raises
+    ------
+    DataError
+        It is.
+    """
+    records = _records(lines, path)
+    first = list(islice(records, 2))
+    if len(first) == 1 and not isinstance(first[0], BadRow):
+        _refuse_table_in_object(first[0][1], path)
+    yield from chain(first, records)
+
+
+def _refuse_table_in_object(found: dict[str, Any], path: Path) -> None:
+    """Refuse an object that is no row: it has columns, or lists of rows, or rows by name.
+
+    Raises
+    ------
+    DataError
+        It is one of them.
+    """
+    lists = [name for name, cells in found.items() if name in _OF_ROWS and _is_rows(cells)]
+    if _are_columns(found):
+        what = "the file is one object of columns, and not a list of rows"
+    elif lists:
+        what = f"the file has lists of rows within one object: {', '.join(lists)}"
+    elif len(found) > 1 and all(isinstance(value, dict) for value in found.values()):
+        what = "the file is one object of rows by name, and not a list of rows"
+    else:
+        return
+    raise DataError(what, where=str(path), hint="write it as [{...}, {...}] or as JSON Lines")
+
+
+def _is_rows(cells: object) -> bool:
+    return isinstance(cells, list) and bool(cells) and all(isinstance(one, dict) for one in cells)
+
+
+def _are_columns(found: dict[str, Any]) -> bool:
+    """Say whether an object holds columns: lists of one length, or records by row number."""
+    if {"columns", "data"} <= set(found):
+        return True
+    values = list(found.values())
+    if len(values) < 2:
+        return False
+    if all(isinstance(cells, dict) and cells for cells in values):
+        return all(name.isdecimal() for cells in values for name in cells)
+    if not all(isinstance(cells, list) and len(cells) > 1 for cells in values):
+        return False
+    # A single row of messages has lists as well, whose items are records.
+    return len(set(map(len, values))) == 1 and not any(map(_is_rows, values))
 
 
 def _chunks(items: Items, path: Path, wanted: Wanted) -> Iterator[Chunk]:
@@ -105,11 +184,10 @@ _LOOKED_THROUGH = 2_000
 
 def _records(lines: Iterable[str], path: Path) -> Items:
     for number, line in enumerate(lines, 1):
-        text = line.strip()
-        if not text:
+        if not line or line.isspace():
             continue
         try:
-            record = (_JSON if number <= _LOOKED_THROUGH else _LAX).decode(text)
+            record = _row(line, _JSON if number <= _LOOKED_THROUGH else _LAX)
         except (ValueError, RecursionError) as error:
             yield BadRow(str(path), number, f"not JSON: {error}")
             continue
@@ -117,6 +195,15 @@ def _records(lines: Iterable[str], path: Path) -> Items:
             yield number, record
         else:
             yield BadRow(str(path), number, "not a JSON object")
+
+
+def _row(line: str, decoder: json.JSONDecoder) -> Any:
+    """Decode one line, which most often is an object and nothing else."""
+    if line[0] == "{":
+        record, end = decoder.raw_decode(line)
+        if end == len(line) or line[end:] == "\n":
+            return record
+    return decoder.decode(line.strip())
 
 
 def _elements(text: Iterator[str], path: Path) -> Items:

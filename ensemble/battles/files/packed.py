@@ -10,17 +10,19 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
 
+from ensemble.battles.files.read_ahead import read_ahead
 from ensemble.battles.files.suffixes import PACKED, suffixes_of
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
 _GZIP, _ZSTD, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
 _SPREADSHEETS = (".xlsx", ".xlsm", ".ods", ".docx", ".npz", ".pt", ".pth")
 _SHOWN = 5
 _CHUNK = 1 << 20
+_PIECE = 1 << 18
 
 
 def is_packed(path: Path) -> bool:
@@ -49,7 +51,10 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, str]]:
     """
     try:
         with ExitStack() as stack:
-            yield _open(path, stack)
+            file, name = _open(path, stack)
+            if is_packed(path):
+                file = stack.enter_context(read_ahead(file))
+            yield file, name
     except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
         raise _damaged(path, error) from error
     except RuntimeError as error:  # what zipfile raises for a password
@@ -73,8 +78,8 @@ def _open(path: Path, stack: ExitStack) -> tuple[BinaryIO, str]:
     end = next((end for end in PACKED if name.lower().endswith(end)), "")
     name = name[: len(name) - len(end)]
     if mark == _GZIP:
-        return cast("BinaryIO", stack.enter_context(gzip.GzipFile(fileobj=file))), name
-    return stack.enter_context(_zstd_reader(file, path)), name
+        return _reader(_gzip_frame, file), name
+    return _reader(_zstd_frames(path), file), name
 
 
 def _open_member(path: Path, stack: ExitStack) -> tuple[BinaryIO, str]:
@@ -93,6 +98,12 @@ def _open_member(path: Path, stack: ExitStack) -> tuple[BinaryIO, str]:
             where=str(path),
             hint="unpack it and give the path of a table",
         )
+    if members[0].lower().endswith(PACKED):
+        raise DataError(
+            f"the archive holds {members[0]}, which is packed again",
+            where=str(path),
+            hint="unpack the archive",
+        )
     return cast("BinaryIO", stack.enter_context(archive.open(members[0]))), members[0]
 
 
@@ -101,7 +112,15 @@ def _is_table(name: str) -> bool:
     return not hidden and not name.endswith("/") and suffixes_of(Path(name)) is not None
 
 
-def _zstd_reader(file: BinaryIO, path: Path) -> BinaryIO:
+def _reader(frame: Callable[[], Any], file: BinaryIO) -> BinaryIO:
+    return cast("BinaryIO", io.BufferedReader(_Frames(frame, file), _CHUNK))
+
+
+def _gzip_frame() -> Any:
+    return zlib.decompressobj(wbits=31)
+
+
+def _zstd_frames(path: Path) -> Callable[[], Any]:
     try:
         import zstandard
     except ImportError as error:
@@ -110,39 +129,49 @@ def _zstd_reader(file: BinaryIO, path: Path) -> BinaryIO:
             where=str(path),
             hint="pip install zstandard, or unpack it with unzstd",
         ) from error
-    raw = _Zstd(zstandard.ZstdDecompressor(), file)
-    return cast("BinaryIO", io.BufferedReader(raw, _CHUNK))
+    frames: Callable[[], Any] = zstandard.ZstdDecompressor().decompressobj
+    return frames
 
 
-class _Zstd(io.RawIOBase):
-    """The content of a zstd file, frame after frame; one that ends too early is an error."""
+class _Frames(io.RawIOBase):
+    """The content of a packed file, frame after frame; one that ends too early is an error.
 
-    def __init__(self, frames: Any, file: BinaryIO) -> None:
-        self._frames, self._file = frames, file
+    Large pieces are unpacked at a time, since other threads run meanwhile: see ``read_ahead``.
+    """
+
+    def __init__(self, new_frame: Callable[[], Any], file: BinaryIO) -> None:
+        self._new_frame, self._file = new_frame, file
         self._frame: Any = None
-        self._content = b""
+        self._packed = b""
+        self._content = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         while not self._content:
-            packed = self._rest() or self._file.read(_CHUNK)
+            packed = self._packed or self._file.read(_PIECE)
+            self._packed = b""
             if not packed:
                 if self._frame is not None and not self._frame.eof:
                     raise EOFError("it ends in the middle of a frame")
                 return 0
-            if self._frame is None or self._frame.eof:
-                self._frame = self._frames.decompressobj()
-            self._content = self._frame.decompress(packed)
+            self._content = memoryview(self._unpacked(packed))
         size = min(len(buffer), len(self._content))
         buffer[:size] = self._content[:size]
         self._content = self._content[size:]
         return size
 
-    def _rest(self) -> bytes:
-        """Give what follows the frame that has just ended."""
-        return self._frame.unused_data if self._frame is not None and self._frame.eof else b""
+    def _unpacked(self, packed: bytes) -> bytes:
+        """Unpack a piece, and keep what follows the frame that ends in it."""
+        if self._frame is None or self._frame.eof:
+            packed = packed.lstrip(b"\0") if self._frame is not None else packed  # padding
+            if not packed:
+                return b""
+            self._frame = self._new_frame()
+        content: bytes = self._frame.decompress(packed)
+        self._packed = self._frame.unused_data if self._frame.eof else b""
+        return content
 
 
 def _mark_of(path: Path) -> bytes | None:

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ensemble.errors import DataError
@@ -173,8 +173,14 @@ def text_lines(file: BinaryIO, path: Path) -> Iterator[str]:
     DataError
         The file is not UTF-8.
     """
-    for number, raw in enumerate(file, 1):
-        line = raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw
+    first = file.readline().removeprefix(_BYTE_ORDER_MARK)
+    if b"\0" in first[:4]:
+        raise DataError(
+            "the file is not UTF-8: it has NUL bytes, as UTF-16 has",
+            where=f"{path}:1",
+            hint="save the file as UTF-8",
+        )
+    for number, line in enumerate(chain([first] if first else [], file), 1):
         try:
             yield line.decode()
         except UnicodeDecodeError as error:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from ensemble.battles.files.columnar import arrow_chunks, parquet_chunks
 from ensemble.battles.files.csv_reader import delimited_chunks
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from ensemble.battles.files.raw import Chunk, Wanted
 
+_TAR_NAME = re.compile(r"\.(tar(\.\w+)?|tgz|tbz2?|txz)$", re.IGNORECASE)
+_TAR_MARK, _TAR_MARK_END = b"ustar", 262
 _WHOLE = ("parquet", "arrow")
 """Tables whose end is read first: what is packed comes into memory whole."""
 
@@ -51,6 +54,7 @@ def read_chunks(path: Path, wanted: Wanted = None) -> Iterator[Chunk]:
         if suffixes_of(path) is None:
             raise _unknown_kind(path, path.suffix)
         with opened(path) as (file, name):
+            _refuse_tar(file, path)
             kind = suffixes_of(Path(name))
             if kind not in _READERS:
                 raise _unknown_kind(path, Path(name).suffix)
@@ -69,7 +73,24 @@ def counts_lines(path: Path) -> bool:
     return suffixes_of(path) in ("csv", "lines")
 
 
+def _refuse_tar(file: BinaryIO, path: Path) -> None:
+    """Refuse a tar archive under the name of a table."""
+    begins = cast("io.BufferedReader", file).peek(_TAR_MARK_END)
+    if begins[_TAR_MARK_END - len(_TAR_MARK) : _TAR_MARK_END] == _TAR_MARK:
+        raise _tar_archive(path)
+
+
+def _tar_archive(path: Path) -> DataError:
+    return DataError(
+        "the file is a tar archive",
+        where=str(path),
+        hint="unpack it (tar xf), and give the path of a table in it",
+    )
+
+
 def _unknown_kind(path: Path, suffix: str) -> DataError:
+    if _TAR_NAME.search(path.name):
+        return _tar_archive(path)
     return DataError(
         f'files ending in "{suffix}" have no reader; there are: {", ".join(table_suffixes())}',
         where=str(path),

@@ -6,20 +6,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ensemble.battles.columns import MODEL_COLUMNS, base_id_column
-from ensemble.battles.formats.layout import Battle, Format, Layout, Sheet, by_row, named
+from ensemble.battles.formats.answers import LISTS
+from ensemble.battles.formats.layout import Battle, Format, Layout, Sheet, by_row, named, rows_of
 from ensemble.battles.formats.preference import A_WINS, label_of_difference, number_of, told_rule
 from ensemble.battles.formats.prompts import (
     ambiguous,
     answer_of,
+    is_plain,
     prompt_column,
     prompt_of,
     three_texts,
 )
+from ensemble.battles.formats.sided import answer_pairs
 from ensemble.battles.messages import dialogue_of, holds_messages, is_transcript, role_of
 from ensemble.battles.turns import BadCell, list_of
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
+    from ensemble.battles.files.raw import Chunk
     from ensemble.battles.formats.layout import FormatOptions, Row
     from ensemble.battles.labels import Label
     from ensemble.battles.turns import Turns
@@ -30,6 +34,8 @@ PAIRS = (
     ("response_chosen", "response_rejected"),
     ("chosen_answer", "rejected_answer"),
 )
+_LONGEST_NAME = 40
+_SAY = 'say which column it is, columns = { prompt = "..." }'
 _NAMES = ("{side}_model", "model_{side}", "{side}-model")
 _SCORES = ("score_{side}", "{side}_score", "{side}-rating", "{side}_rating", "rating_{side}")
 
@@ -66,7 +72,49 @@ def recognize(sheet: Sheet) -> Layout | None:
     uses = frozenset({"tie_below", "temperature"} if scores else ())
     rule = told_rule(sheet.options) if ruled else ""
     told = f"chosen and rejected answers ({', '.join(pair)}){rule}"
-    return Layout(told, columns, by_row(make, columns), True, uses)
+    others = () if sheet.options.format else _other_answers(sheet, pair)
+    look = partial(_refuse_names, pair=pair, others=others) if others else None
+    return Layout(told, (*columns, *others), by_row(make, columns, look), True, uses)
+
+
+def _other_answers(sheet: Sheet, pair: tuple[str, str]) -> tuple[str, ...]:
+    """Name other columns that hold the answers, so that a pair may only say which are meant."""
+    two = next((one.names for one in answer_pairs(sheet) if one.names != pair), ())
+    return two or tuple(sheet.among(LISTS)[:1])
+
+
+def _refuse_names(chunk: Chunk, *, pair: tuple[str, str], others: tuple[str, ...]) -> None:
+    """Refuse names and numbers of answers, which would be read as their texts.
+
+    Raises
+    ------
+    DataError
+        No cell of the pair is one of the other answers, and all of them are short.
+    """
+    rows = rows_of(chunk, (*pair, *others))
+    named = [row for row in rows if not any(_is_among(row[one], row, others) for one in pair)]
+    short = [row for row in named if all(_is_short(row[one]) for one in pair)]
+    if rows and len(short) == len(rows):
+        raise DataError(
+            f"{' and '.join(pair)} are none of the answers in {', '.join(others)}, and as short as "
+            "names or numbers of them",
+            where=chunk.file,
+            hint='if they name the answers, say columns = { winner = "chosen" }; if they are the '
+            'answers, format = "chosen-rejected"',
+        )
+
+
+def _is_among(cell: Any, row: Row, others: tuple[str, ...]) -> bool:
+    answers = [item for one in others for item in _items(row[one])]
+    return any(cell == answer for answer in answers)
+
+
+def _items(cell: Any) -> list[Any]:
+    return cell if isinstance(cell, list) else [cell]
+
+
+def _is_short(cell: Any) -> bool:
+    return not isinstance(cell, list | dict) and len(str(cell)) <= _LONGEST_NAME
 
 
 def _sided(sheet: Sheet, forms: tuple[str, ...]) -> tuple[str, str] | None:
@@ -91,14 +139,13 @@ def _battle(
     names = (row.get(models[0]), row.get(models[1]))
     label = _label(row, scores, sheet.options) if sheet.labeled else None
     cells = [prompt_cell, *(row[name] for name in pair)]
-    if all(isinstance(cell, str) and not is_transcript(cell) for cell in cells):
+    if all(map(is_plain, cells)):
         texts = three_texts(cells[0], cells[1], cells[2], ("prompt", *pair))
-        if isinstance(texts[0], str):
-            return [Battle(*texts, label, names, named(row, base))]
+        return [Battle(*texts, label, names, named(row, base))]
     (asked, better), (other, worse) = (_dialogue(row[name], name, prompt_cell) for name in pair)
     if asked != other:
         raise BadCell(f"the user's turns differ between {pair[0]} and {pair[1]}")
-    if isinstance(prompt_cell, str) and not _agrees(prompt_cell, asked):
+    if prompt_cell is not None and not _agrees(prompt_cell, asked):
         raise BadCell(f"{prompt} differs from what the user says in {pair[0]}")
     return [Battle(asked, better, worse, label, names, named(row, base))]
 
@@ -124,12 +171,16 @@ def _dialogue(cell: Any, name: str, prompt: Any) -> tuple[Turns, Turns]:
         raise BadCell(f"{name} holds no message")
     answer = answer_of(cell, name)
     if prompt is None:
-        raise BadCell(f"{name} is an answer alone, and there is no prompt")
+        raise BadCell(f"{name} is an answer alone, and there is no prompt: {_SAY}")
     return prompt_of(prompt, "prompt").answered(answer)
 
 
-def _agrees(prompt: str, asked: Turns) -> bool:
+def _agrees(prompt: Any, asked: Turns) -> bool:
     """Say whether a column of prompts says what a conversation says: all of it, or one turn."""
+    if holds_messages(prompt):
+        return set(dialogue_of(prompt, "prompt")[0]) <= set(asked)
+    if not isinstance(prompt, str):
+        return True
     text = prompt.strip()
     turns = [turn.strip() for turn in asked if turn]
     return not text or any(turn and (turn in text or text in turn) for turn in turns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ensemble.battles.labels import UNKNOWN_WINNER, is_missing
+from ensemble.battles.labels import UNKNOWN_WINNER, is_missing, whole_number
 from ensemble.battles.turns import BadCell
 from ensemble.errors import DataError
 
@@ -38,7 +38,7 @@ class Start:
         """
         if self.first is not None:
             return
-        found = (_whole(cell) for cell in chunk.columns.get(self.name, ()))
+        found = (whole_number(cell) for cell in chunk.columns.get(self.name, ()))
         values = {value for value in found if value is not None}
         if not values:
             return
@@ -78,21 +78,10 @@ class Start:
         """
         if is_missing(cell):
             raise BadCell(f"{self.name} is missing")
-        number = _whole(cell)
+        number = whole_number(cell)
         place = None if number is None else number - (self.first or 0)
         if place is None or not 0 <= place < count:
             first = self.first or 0
             known = f"known are {first} to {first + count - 1}"
             raise BadCell(f"{UNKNOWN_WINNER} {cell!r:.40} in {self.name}; {known}")
         return place
-
-
-def _whole(cell: object) -> int | None:
-    """Read a whole number, also where a program has written it as a float or as text."""
-    if isinstance(cell, bool) or is_missing(cell):
-        return None
-    try:
-        number = float(cell)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return int(number) if number.is_integer() else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ensemble.battles.columns import MODEL_COLUMNS
 from ensemble.battles.files.raw import BadRow, Chunk
@@ -160,8 +160,7 @@ class Format:
     recognize: Callable[[Sheet], Layout | None]
 
 
-@dataclass(frozen=True)
-class Battle:
+class Battle(NamedTuple):
     """One battle that a format has made of a row.
 
     Parameters

@@ -55,9 +55,10 @@ class ColumnNames:
         return {self._root(self.ours.get(name, name), present) for name in names}
 
     def apply(self, chunk: Chunk) -> Chunk:
-        """Give a chunk under our names."""
+        """Give a chunk under our names; errors as ``check``, since files of a source may differ."""
         if not self.ours or not chunk.present:
             return chunk
+        self.check(chunk.present, chunk.file)
         names = self.named(chunk.present)
         columns = {name: self._cells(chunk, name) for name in names}
         kept = {name: cells for name, cells in columns.items() if cells is not None}

@@ -25,6 +25,8 @@ def number_of(cell: Any, name: str) -> float:
     BadCell
         It is missing, or no finite number.
     """
+    if type(cell) is float and math.isfinite(cell):
+        return cell
     if is_missing(cell):
         raise BadCell(f"{name} is missing")
     try:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble.battles.messages import (
     content_of,
@@ -22,11 +21,11 @@ if TYPE_CHECKING:
     from ensemble.battles.formats.layout import Sheet
     from ensemble.battles.turns import Turns
 
+_OF_TRANSCRIPT = "H"
 PROMPT_COLUMNS = ("prompt", "instruction", "question", "query", "context")
 
 
-@dataclass(frozen=True)
-class Prompt:
+class Prompt(NamedTuple):
     """What was said before an answer: the user's turns, and the assistant's between them."""
 
     asked: Turns
@@ -85,14 +84,17 @@ def three_texts(
     BadCell
         As ``prompt_of`` and ``answer_of``.
     """
-    if all(map(_is_plain, (prompt, first, second))):
+    if all(map(is_plain, (prompt, first, second))):
         return prompt, first, second
     told = prompt_of(prompt, names[0])
     asked, said = told.answered(answer_of(first, names[1]))
     return asked, said, told.answered(answer_of(second, names[2]))[1]
 
 
-def _is_plain(cell: object) -> bool:
+def is_plain(cell: object) -> bool:
+    """Say whether a cell is text, and neither a transcript nor a list of messages."""
+    if isinstance(cell, str) and cell[:1].isalpha() and cell[0] != _OF_TRANSCRIPT:
+        return True  # most texts begin with another letter than transcripts and lists of messages
     return isinstance(cell, str) and not is_transcript(cell) and not holds_messages(cell)
 
 
@@ -104,16 +106,27 @@ def prompt_of(cell: object, name: str) -> Prompt:
     BadCell
         It is missing, or does not end with a turn of the user.
     """
-    if isinstance(cell, str) and _is_plain(cell):
+    if isinstance(cell, str) and is_plain(cell):
         return Prompt([cell], [])
     if isinstance(cell, list) and len(cell) == 1 and isinstance(cell[0], str):
         return Prompt([cell[0]], [])
+    if isinstance(cell, dict):
+        raise _record(cell, name)
     asked, said = dialogue_of(cell, name)
     if said and len(said) == len(asked) and not (said[-1] or "").strip() and isinstance(cell, str):
         said = said[:-1]  # a transcript ends with the mark after which the answer is to come
     if len(asked) != len(said) + 1:
         raise BadCell(f"{name} does not end with a turn of the user")
     return Prompt(asked, said)
+
+
+def _record(cell: dict[str, Any], name: str) -> BadCell:
+    """Build the reason for a record, and name the longest text in it, which may be the prompt."""
+    texts = {key: value for key, value in cell.items() if isinstance(value, str)}
+    if not texts:
+        return BadCell(f"{name} is a record without a text")
+    key = max(texts, key=lambda one: len(texts[one]))
+    return BadCell(f'{name} is a record: say columns = {{ prompt = "{name}.{key}" }}')
 
 
 def answer_of(cell: Any, name: str) -> str | None:

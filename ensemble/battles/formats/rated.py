@@ -73,7 +73,6 @@ def _turning(
 ) -> Iterator[Chunk]:
     """Read all rows, then pair those of a prompt: they may be anywhere in the file."""
     groups: defaultdict[Key, Group] = defaultdict(list)
-    prompts: dict[Key, tuple[Prompt, Any]] = {}
     origins: list[tuple[str, int]] = []
     metadata: defaultdict[str, list[Any]] = defaultdict(list)
     columns = tuple(name for name in (*names, base, "model") if name)
@@ -90,12 +89,11 @@ def _turning(
                 continue
             key = (tuple(prompt.asked), tuple(prompt.said), name)
             groups[key].append((place, answer))
-            prompts.setdefault(key, (prompt, name))
         for column, cells in chunk.metadata.items():
             metadata[column] += [None] * (len(origins) - len(cells) - len(metadata[column]))
             metadata[column] += cells
         yield standard_chunk(chunk, [], [], bad)
-    gathered = _Gathered(groups, prompts, origins, metadata)
+    gathered = _Gathered(groups, origins, metadata)
     yield from gathered.chunks(sheet)
 
 
@@ -115,12 +113,10 @@ class _Gathered:
     def __init__(
         self,
         groups: dict[Key, Group],
-        prompts: dict[Key, tuple[Prompt, Any]],
         origins: list[tuple[str, int]],
         metadata: dict[str, list[Any]],
     ) -> None:
-        self.groups, self.prompts = groups, prompts
-        self.origins, self.metadata = origins, metadata
+        self.groups, self.origins, self.metadata = groups, origins, metadata
 
     def chunks(self, sheet: Sheet) -> Iterator[Chunk]:
         """Make the battles, file by file of their first row."""
@@ -130,7 +126,8 @@ class _Gathered:
                 sheet.notes["prompts have one answer alone, and make no battle"] += 1
                 continue
             place = group[0][0]
-            prompt, name = self.prompts[key]
+            asked, said, name = key
+            prompt = Prompt(list(asked), list(said))
             answers = [answer for _, answer in group]
             by_file[self.origins[place][0]] += [
                 (place, battle) for battle in battles_of(prompt, answers, name, sheet)

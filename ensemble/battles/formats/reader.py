@@ -8,23 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ensemble.battles.columns import BASE_IDS, base_id_column
+from ensemble.battles.columns import BASE_IDS, ID_COLUMNS, base_id_column
 from ensemble.battles.formats.layout import FormatOptions, Sheet
 from ensemble.battles.formats.mapping import ColumnNames
 from ensemble.battles.formats.registry import recognize
+from ensemble.battles.labels import is_missing
+from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from ensemble.battles.files.raw import Chunk
     from ensemble.battles.formats.layout import Layout
 
 _ANSWERS = re.compile(
-    "winner|label|prefer|chosen|reject|score|rating|rank|better|choice|verdict|vote|model", re.I
+    "winner|label|prefer|chosen|reject|score|rating|rank|better|choice|verdict|vote|model|safe|harm"
+    "|sever|strength|helpful|reward|quality|correct|outcome|result|elo_|_elo",
+    re.I,
 )
 """Names of columns that may tell who won: they are kept nowhere where labels are not read."""
 _ALSO_KEPT = {"question_id", "turn", *BASE_IDS}
+_TIE = CLASSES[2]
+_IDS = frozenset((*ID_COLUMNS, *BASE_IDS))
+_SYSTEM = ("system", "system_prompt", "system_message", "custom_system_prompt")
+"""Columns of what is said before the user speaks, which battles have no place for."""
 _NESTED = (pl.List, pl.Array, pl.Struct, pl.Object, pl.Binary)
 
 
@@ -41,13 +48,23 @@ class FormatReader:
         Whether labels are read.
     required
         Whether every row needs one.
+    ties
+        Whether the task has ties; if not, the shares of A and B alone are labels too.
     """
 
     def __init__(
-        self, options: FormatOptions, where: str, *, labeled: bool, required: bool
+        self,
+        options: FormatOptions,
+        where: str,
+        *,
+        labeled: bool,
+        required: bool,
+        ties: bool = True,
     ) -> None:
         self._names = ColumnNames(options.columns)
         self._sheet = Sheet((), options, labeled, required)
+        self._hidden = _IDS if options.make_ids else frozenset()
+        self._ties = ties
         self._where = where
         self.layout: Layout | None = None
 
@@ -56,10 +73,9 @@ class FormatReader:
         """The file's own name of the column that ids come from, by our names where it is mapped."""
         return base_id_column(self._sheet.present)
 
-    @property
-    def notes(self) -> Counter[str]:
-        """What the format has to say, with counts."""
-        return self._sheet.notes
+    def told_notes(self) -> list[str]:
+        """Tell what the format has to say, with counts."""
+        return [f"{count:,} {note}" for note, count in self._sheet.notes.items()]
 
     def wanted(self, present: Mapping[str, pl.DataType | None]) -> Collection[str]:
         """Choose the columns whose cells are needed, by the file's own names."""
@@ -97,7 +113,8 @@ class FormatReader:
     def _layout(self, names: tuple[str, ...]) -> Layout:
         if self.layout is None:
             self._names.check(names, self._where)
-            self._sheet = replace(self._sheet, present=self._names.named(names))
+            present = self._present(self._names.named(names))
+            self._sheet = replace(self._sheet, present=present)
             self.layout = recognize(self._sheet, self._where)
         return self.layout
 
@@ -105,10 +122,36 @@ class FormatReader:
         """Part the cells of battles from those that are kept beside them."""
         if not chunk.present:
             return chunk
-        hidden = set(self._layout(chunk.present).columns) - _ALSO_KEPT
+        layout = self._layout(chunk.present)
+        self._count_system(chunk, layout)
+        hidden = set(layout.columns) - _ALSO_KEPT
         kept: dict[str, list[Any]] = {
             name: cells
             for name, cells in chunk.columns.items()
             if name not in hidden and (self._sheet.labeled or not _ANSWERS.search(name))
         }
-        return replace(chunk, metadata=kept)
+        read = {name: cells for name, cells in chunk.columns.items() if name not in self._hidden}
+        present = self._present(chunk.present)
+        if _TIE in present and _TIE not in chunk.present:
+            read[_TIE] = _no_ties(read)
+        return replace(chunk, present=present, columns=read, metadata=kept)
+
+    def _present(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Give the columns that formats see: without hidden ones, with the share of ties."""
+        kept = tuple(name for name in names if name not in self._hidden)
+        adds = not self._ties and self._sheet.labeled and _TIE not in kept
+        return (*kept, _TIE) if adds and set(CLASSES[:2]) <= set(kept) else kept
+
+    def _count_system(self, chunk: Chunk, layout: Layout) -> None:
+        """Count the rows whose system prompt is in a column that is not read."""
+        for name in _SYSTEM:
+            cells = chunk.columns.get(name, ()) if name not in layout.columns else ()
+            if count := sum(not is_missing(cell) for cell in cells):
+                told = f"rows have a system prompt, and the column {name} is not read"
+                self._sheet.notes[told] += count
+
+
+def _no_ties(columns: Mapping[str, list[Any]]) -> list[float | None]:
+    """Give a share of 0 where a row has a label."""
+    pairs = zip(*(columns[name] for name in CLASSES[:2]), strict=True)
+    return [None if is_missing(a) and is_missing(b) else 0.0 for a, b in pairs]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble.battles.formats.layout import Battle
 from ensemble.battles.formats.preference import label_of_difference
@@ -23,8 +22,7 @@ SEVERAL = frozenset({"pairs", "tie_below", "temperature", "score"})
 """The options that several answers leave something to do."""
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """One of several answers.
 
     Parameters

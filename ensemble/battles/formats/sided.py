@@ -12,7 +12,7 @@ from ensemble.battles.formats.index import Start
 from ensemble.battles.formats.layout import Battle, Format, Layout, Sheet, by_row, named
 from ensemble.battles.formats.preference import label_of_difference, number_of, told_rule
 from ensemble.battles.formats.prompts import ambiguous, prompt_column, three_texts
-from ensemble.battles.labels import WINNER_COLUMN, is_missing, spelled, winner_of
+from ensemble.battles.labels import WINNER_COLUMN, is_missing, spelled, winner_among, winner_of
 from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.battles.turns import BadCell
 from ensemble.errors import DataError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _STEMS = ("response", "answer", "output", "completion", "candidate", "reply", "summary")
 _ENDS = (("0", "1"), ("1", "2"), ("a", "b"), ("A", "B"), ("left", "right"), ("first", "second"))
 _THIRD = {"0": "2", "1": "3", "a": "c", "A": "C", "first": "third"}
-_STRENGTHS = ("preference_strength", "overall_preference", "preference_score")
+_STRENGTHS = ("preference_strength", "overall_preference")
 _WORDS = ("choice", "label", "labels", "preference", "preferred", "better", "verdict", "vote")
 _INDEXES = (
     *(name for name in BEST if name != "choice"),
@@ -60,7 +60,7 @@ class _Two:
 
 def recognize(sheet: Sheet) -> Layout | None:
     """Recognize a file by two columns of answers that differ in their ends alone, and a label."""
-    pairs = _pairs(sheet)
+    pairs = answer_pairs(sheet)
     if not pairs or _is_battles(sheet, pairs) or (prompt := prompt_column(sheet)) is None:
         return None
     if len(pairs) > 1:
@@ -89,7 +89,8 @@ def _uses(sheet: Sheet, two: _Two, used: tuple[str, ...]) -> frozenset[str]:
 _MAP = 'columns = { response_a = "...", response_b = "..." }'
 
 
-def _pairs(sheet: Sheet) -> list[_Two]:
+def answer_pairs(sheet: Sheet) -> list[_Two]:
+    """List the pairs of columns that may hold two answers."""
     two = (_Two(stem, gap, ends) for stem in _STEMS for gap in ("_", "") for ends in _ENDS)
     return [one for one in two if sheet.has(*one.names)]
 
@@ -148,7 +149,8 @@ def _named_label(
     if name in _INDEXES:
         start = Start(name, 0 if two.ends == ("0", "1") else None)
         return partial(_by_index, start=start), f" and {name}", (name,), start.look
-    return partial(_by_word, name=name, two=two), f" and {name}", (name,), None
+    models = _models(sheet, two)
+    return partial(_by_word, name=name, two=two, models=models), f" and {name}", (name,), None
 
 
 def _refuse_one_sided(chunk: Chunk, *, name: str) -> None:
@@ -220,14 +222,14 @@ def _by_map(row: Row, *, name: str, sheet: Sheet) -> Label | None:
     return winner_of(row[name], sheet.options.winner)
 
 
-def _by_word(row: Row, *, name: str, two: _Two) -> Label | None:
-    """Read a word: the name of a column of answers, or what everyone calls the two."""
+def _by_word(row: Row, *, name: str, two: _Two, models: tuple[str, ...]) -> Label | None:
+    """Read a word: the name of a column of answers, of a model, or what everyone calls the two."""
     value = spelled(row[name])
     for column, label in zip(two.names, ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), strict=True):
         if value.lower() == column.lower():
             return label
     try:
-        return winner_of(row[name])
+        return winner_among(row[name], [row[one] for one in models])
     except BadCell as error:
         reason = str(error).partition(";")[0]
         raise BadCell(f"{reason} in {name}; say what it means with `winner`") from error

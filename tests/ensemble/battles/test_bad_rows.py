@@ -160,7 +160,7 @@ def test_a_file_of_bad_rows_alone_is_refused_even_when_dropping(tmp_path: Path, 
     if name == "t.csv":
         write_csv(path, [make_row(winner_tie="1")])
     else:
-        path.write_text("[]\n{\n")
+        path.write_text("7\n{\n")
     with pytest.raises(errors.DataError, match="no row can be read"):
         load(path, on_bad_rows="drop")
 
@@ -193,7 +193,7 @@ def test_unreadable_files_say_why(tmp_path: Path) -> None:
         ("t.parquet", b"", "the file is empty"),
         ("t.jsonl", b"\n\n", "the file has no rows"),
         ("t.csv", ",".join(HEADER).encode(), "the file has no rows"),
-        ("t.csv", b"\xff\xfei\x00d\x00", "not UTF-8: byte 0xff\n.*:1"),
+        ("t.csv", b"\xff\xfei\x00d\x00", "not UTF-8: it has NUL bytes.*\n.*:1"),
         ("t.jsonl", b'{"id": 1}\n{"id": "\xe4"}', "not UTF-8: byte 0xe4\n.*:2"),
         ("t.csv", b'"id', "the header cannot be read"),
         ("t.csv", b"id,id,prompt", "the header repeats id"),

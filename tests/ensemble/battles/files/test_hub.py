@@ -51,6 +51,8 @@ def test_shards_of_the_cache_are_one_source(path: str, cached: Path) -> None:
 def test_several_tables_are_named(cached: Path) -> None:
     with pytest.raises(DataError, match="several tables: data/t.*(.|\n)*train"):
         load_source(source(), "s", "train")
+    with pytest.raises(DataError, match="several tables: data/t"):
+        load_source(source(path="data"), "s", "train")
     with pytest.raises(DataError, match=r"no file matches(.|\n)*data/train-00000-of-00002.parquet"):
         load_source(source(path="data/dev*"), "s", "train")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
+import threading
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
+from ensemble.battles.files.packed import opened
 from ensemble.battles.files.paths import files_of
+from ensemble.battles.files.read import read_chunks
 from ensemble.battles.loading import Loaded, load_battles
 from ensemble.errors import DataError
 
@@ -125,7 +129,7 @@ def test_an_array_is_read_whatever_its_blocks_cut(
         ("t.jsonl", b'{"id": 1, "id": 2}', '"id" is there twice'),
         ("t.arrow", b"ARROW1\x00\x00 and no more", "not sound Arrow"),
         ("t.arrow", b"", "the file is empty"),
-        ("t.tar.gz", gzip.compress(b"x", mtime=0), r'ending in "\.gz" have no reader'),
+        ("t.tar.gz", gzip.compress(b"x", mtime=0), "a tar archive"),
         ("t.xlsx", b"PK\x03\x04", r'ending in "\.xlsx" have no reader'),
         ("t.csv.zip", b"PK\x03\x04 and no more", "damaged, or was not copied"),
     ],
@@ -247,3 +251,32 @@ def test_a_name_with_brackets_goes_before_a_pattern(tmp_path: Path) -> None:
     FRAME[:1].write_csv(tmp_path / "t[1].csv")
     FRAME[1:2].write_csv(tmp_path / "t1.csv")
     assert files_of(tmp_path / "t[1].csv") == (tmp_path / "t[1].csv",)
+
+
+@pytest.mark.parametrize("tail", [b"", b"\0" * 700_000, b"\0" * 9])
+def test_gzip_of_several_members_with_padding_is_read_whole(tmp_path: Path, tail: bytes) -> None:
+    """As tapes and parallel packers write it."""
+    rows = [f'{{"id": "{at}", "text": "{"x" * 3_000}{at}"}}\n'.encode() for at in range(900)]
+    members = [gzip.compress(b"".join(rows[at : at + 300])) for at in (0, 300, 600)]
+    path = tmp_path / "t.jsonl.gz"
+    path.write_bytes(b"".join(members) + tail)
+    chunks = list(read_chunks(path))
+    assert [i for chunk in chunks for i in chunk.columns["id"]] == [str(at) for at in range(900)]
+
+
+@pytest.mark.parametrize("tail", [b"more", b"\0\0more", b"\x1f\x8b\x08"])
+def test_gzip_with_something_else_behind_it_is_refused(tmp_path: Path, tail: bytes) -> None:
+    path = tmp_path / "t.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"id": 1}\n') + tail)
+    with pytest.raises(DataError, match="damaged, or was not copied whole"):
+        list(read_chunks(path))
+
+
+def test_a_packed_file_that_is_not_read_to_its_end_leaves_no_thread(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl.gz"
+    path.write_bytes(gzip.compress(os.urandom(8_000_000).hex().encode()))
+    before = threading.active_count()
+    with opened(path) as (file, _):
+        assert len(file.read(10)) == 10
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
