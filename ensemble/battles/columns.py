@@ -85,10 +85,7 @@ def check_label_columns(present: Sequence[str], where: str, *, required: bool) -
     if WINNER_COLUMN in present or not {*absent} - {CLASSES[2]}:
         return
     if required or len(absent) < len(CLASSES):
-        error = _missing(absent, present, where)
-        if absent == [CLASSES[2]]:
-            error.hint = f"for a task without ties set ties = false in [task]; else {error.hint}"
-        raise error
+        raise _missing(absent, present, where)
 
 
 _PAIRS = (

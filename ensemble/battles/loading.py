@@ -145,7 +145,7 @@ def load_battles(
     files = files_of(path) if loader is None else ()
     labeled = role not in (TEST_ROLE, PSEUDO_ROLE)
     required = role not in UNLABELED_ROLES
-    reader = FormatReader(options, where, labeled=labeled, required=required, ties=ties)
+    reader = FormatReader(options, where, labeled=labeled, required=required)
     if loader is None:
         chunks = read_all(files, reader.wanted)
     else:

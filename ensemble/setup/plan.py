@@ -147,8 +147,6 @@ def _completed(
     forms = [one.form for one in rows.samples]
     form = forms[0] if forms else "probabilities"
     ties = _has_ties(target, forms, ask)
-    sources, odd = _without_odd(sources, ties=ties)
-    left += odd
     n_splits = _n_splits(target)
     data = DataSummary(
         target_ids=target.ids(),
@@ -192,17 +190,6 @@ def _completed(
         machine=told_machine(machine),
         ties=ties,
     )
-
-
-def _without_odd(
-    sources: Sequence[NamedSource], *, ties: bool
-) -> tuple[list[NamedSource], list[LeftOut]]:
-    """Leave out files without a share of ties, where the task has them."""
-    labeled = [one for one in sources if one.placed.role != "test"]
-    odd = [one for one in labeled if ties and one.placed.look.has_two_shares]
-    reason = "its labels have no column winner_tie, and the task has ties"
-    left = [LeftOut(one.placed.look.table.named, reason) for one in odd]
-    return [one for one in sources if one not in odd], left
 
 
 def _groups(target: NamedSource, n_splits: int) -> list[str]:

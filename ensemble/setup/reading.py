@@ -170,9 +170,8 @@ class _Reading:
         files = [str(file) for file in self.table.files]
         asked = {"name": "x", "path": files[0] if len(files) == 1 else files, "role": "ignore"}
         reading = Source.model_validate(asked | self.settings)
-        ties = not has_two_shares(self.columns)
         source = TEST_SOURCE if role == TEST_ROLE else "x"
-        return load_source(reading, source, role, ties=ties, **more)
+        return load_source(reading, source, role, **more)
 
     def _settle(self, error: AmbiguousError) -> None:
         lines = tuple(", ".join(toml_lines(way)) for way in error.ways)

@@ -13,7 +13,6 @@ from ensemble.battles.formats.layout import FormatOptions, Sheet
 from ensemble.battles.formats.mapping import ColumnNames
 from ensemble.battles.formats.registry import recognize
 from ensemble.battles.labels import is_missing
-from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -28,7 +27,6 @@ _ANSWERS = re.compile(
 )
 """Names of columns that may tell who won: they are kept nowhere where labels are not read."""
 _ALSO_KEPT = {"question_id", "turn", *BASE_IDS}
-_TIE = CLASSES[2]
 _IDS = frozenset((*ID_COLUMNS, *BASE_IDS))
 _SYSTEM = ("system", "system_prompt", "system_message", "custom_system_prompt")
 """Columns of what is said before the user speaks, which battles have no place for."""
@@ -48,23 +46,14 @@ class FormatReader:
         Whether labels are read.
     required
         Whether every row needs one.
-    ties
-        Whether the task has ties; if not, the shares of A and B alone are labels too.
     """
 
     def __init__(
-        self,
-        options: FormatOptions,
-        where: str,
-        *,
-        labeled: bool,
-        required: bool,
-        ties: bool = True,
+        self, options: FormatOptions, where: str, *, labeled: bool, required: bool
     ) -> None:
         self._names = ColumnNames(options.columns)
         self._sheet = Sheet((), options, labeled, required)
         self._hidden = _IDS if options.make_ids else frozenset()
-        self._ties = ties
         self._where = where
         self.layout: Layout | None = None
 
@@ -132,15 +121,11 @@ class FormatReader:
         }
         read = {name: cells for name, cells in chunk.columns.items() if name not in self._hidden}
         present = self._present(chunk.present)
-        if _TIE in present and _TIE not in chunk.present:
-            read[_TIE] = _no_ties(read)
         return replace(chunk, present=present, columns=read, metadata=kept)
 
     def _present(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Give the columns that formats see: without hidden ones, with the share of ties."""
-        kept = tuple(name for name in names if name not in self._hidden)
-        adds = not self._ties and self._sheet.labeled and _TIE not in kept
-        return (*kept, _TIE) if adds and set(CLASSES[:2]) <= set(kept) else kept
+        """Give the columns that formats see."""
+        return tuple(name for name in names if name not in self._hidden)
 
     def _count_system(self, chunk: Chunk, layout: Layout) -> None:
         """Count the rows whose system prompt is in a column that is not read."""
@@ -149,9 +134,3 @@ class FormatReader:
             if count := sum(not is_missing(cell) for cell in cells):
                 told = f"rows have a system prompt, and the column {name} is not read"
                 self._sheet.notes[told] += count
-
-
-def _no_ties(columns: Mapping[str, list[Any]]) -> list[float | None]:
-    """Give a share of 0 where a row has a label."""
-    pairs = zip(*(columns[name] for name in CLASSES[:2]), strict=True)
-    return [None if is_missing(a) and is_missing(b) else 0.0 for a, b in pairs]

@@ -83,12 +83,12 @@ def test_two_shares_make_a_task_without_ties(tmp_path: Path, suffix: str) -> Non
     assert shares is not None and shares.shares == (0.5, 0.5, 0.0)
 
 
-def test_two_shares_beside_a_target_with_ties_are_left_out(tmp_path: Path) -> None:
+def test_two_shares_beside_a_target_with_ties_are_a_source_without_any(tmp_path: Path) -> None:
     target = write_train(tmp_path / "train.csv", 60)
     other = two_shares(tmp_path / "extra.csv")
     found = plan([target, other], tmp_path / "config.toml")
-    assert found.ties and [one.name for one in found.sources] == ["train"]
-    assert any("no column winner_tie" in one.reason for one in found.left)
+    assert found.ties and [one.name for one in found.sources] == ["train", "extra"]
+    assert "it has no ties, and the target has" in found.sources[1].placed.why
 
 
 def test_two_shares_are_prepared_as_they_are_planned(tmp_path: Path) -> None:

@@ -213,12 +213,13 @@ def test_rows_that_make_no_battle_are_told_of(tmp_path: Path) -> None:
     assert "1 prompts have one answer alone" in refusal(path)
 
 
-# A task without ties
+# Labels without ties
 
 
-def test_two_shares_are_labels_of_a_task_without_ties(tmp_path: Path) -> None:
-    def load_two(path: Path, **more: Any) -> list[Any]:
-        battles = load_battles(path, source="s", role="target", **more).battles
+@pytest.mark.parametrize("ties", [True, False])
+def test_two_shares_are_labels_without_ties(ties: bool, tmp_path: Path) -> None:
+    def load_two(path: Path) -> list[Any]:
+        battles = load_battles(path, source="s", role="target", ties=ties).battles
         return battles.select("label_a", "label_b", "label_tie").rows()
 
     texts = {"prompt": "p", "response_a": "a", "response_b": "b"}
@@ -227,18 +228,15 @@ def test_two_shares_are_labels_of_a_task_without_ties(tmp_path: Path) -> None:
         for at, share in enumerate((0.25, 1, 0))
     ]
     path = write(tmp_path / "t.jsonl", rows)
-    assert load_two(path, ties=False) == [(0.25, 0.75, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)]
-    with pytest.raises(DataError, match="missing: winner_tie") as caught:
-        load_two(path)
-    assert "ties = false" in str(caught.value.hint)
+    assert load_two(path) == [(0.25, 0.75, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)]
     other = write(tmp_path / "o.jsonl", [rows[0] | {"winner_model_b": 0.5}])
-    with pytest.raises(DataError, match="do not sum to 1"):
-        load_two(other, ties=False)
+    with pytest.raises(DataError, match="do not sum to 1, and there is no column winner_tie"):
+        load_two(other)
     blank = write(
         tmp_path / "b.jsonl", [rows[0] | dict.fromkeys(["winner_model_a", "winner_model_b"])]
     )
     with pytest.raises(DataError, match="no label"):
-        load_two(blank, ties=False)
+        load_two(blank)
 
 
 # CSV as pandas writes it
