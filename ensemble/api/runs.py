@@ -28,7 +28,7 @@ from ensemble.stages.compare import compare_stage
 from ensemble.stages.report import report_stage
 from ensemble.stages.review import review_stage
 from ensemble.stages.work import writing
-from ensemble.submission.holdout import read_holdout
+from ensemble.submission.holdout import read_holdout, told_of
 from ensemble.submission.new_rows import predict_battles, read_test, reading_options
 from ensemble.submission.record import submission_fault
 from ensemble.submission.write import read_submission
@@ -146,8 +146,7 @@ class Run:
         ArtifactError
             There is no hold-out, or no score of it by the run as it is.
         """
-        record = read_holdout(self.directory, self.config)
-        return {**record.model_dump(), "sentence": record.sentence}
+        return told_of(read_holdout(self.directory, self.config))
 
     def scores(self) -> pl.DataFrame:
         """Give log loss and accuracy of each learner that has been fitted and of each candidate.
@@ -256,7 +255,7 @@ class Run:
         return self._with_unscored(found)
 
     def test(self, learner: str) -> pl.DataFrame:
-        """Give a learner's logits of the test rows, averaged over its folds' models or the refit.
+        """Give a learner's logits of the test rows: of its folds' models, its refit or its soup.
 
         Returns
         -------
@@ -266,7 +265,7 @@ class Run:
         asked, store = self.config.learner(learner), self._store
         read_manifests(store, asked)
         ids = self.battles.filter(pl.col("is_test"))["id"]
-        logits = store.test_logits(asked.name, self.config.predict.models, ids)
+        logits = store.test_logits(asked.name, self.config.models_of(asked.name), ids)
         return pl.DataFrame({"id": ids, **{c: logits[:, i] for i, c in enumerate(LOGIT_COLUMNS)}})
 
     def probabilities(self, candidate: str = CHOSEN) -> pl.DataFrame:

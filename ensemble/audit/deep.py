@@ -298,7 +298,7 @@ def _ask_submission(config: Config, workspace: Workspace, rows: int, ledger: Che
     names = [spec.name for spec in stacked_specs(config)]
     try:
         logits = [
-            workspace.store.test_logits(name, config.predict.models, asked["id"]) for name in names
+            workspace.store.test_logits(name, config.models_of(name), asked["id"]) for name in names
         ]
         meta = meta_features(
             asked, names, logits, config.stack.features, None, ties=config.task.ties
