@@ -28,6 +28,7 @@ from ensemble.stages.compare import compare_stage
 from ensemble.stages.report import report_stage
 from ensemble.stages.review import review_stage
 from ensemble.stages.work import writing
+from ensemble.submission.export import export_fit, which_model
 from ensemble.submission.holdout import read_holdout, told_of
 from ensemble.submission.new_rows import predict_battles, read_test, reading_options
 from ensemble.submission.record import submission_fault
@@ -319,6 +320,47 @@ class Run:
                 battles, source=TEST_SOURCE, role=TEST_ROLE, text_format=reading.text_format
             )
         return probability_frame(rows["id"], predict_battles(config, rows, keep))
+
+    def export(
+        self,
+        learner: str,
+        output: str | Path,
+        *,
+        fold: int | None = None,
+        soup: bool = False,
+        refit: bool = False,
+        seed: int | None = None,
+    ) -> dict[str, Any]:
+        """Write a learner's model as a directory that other programs load.
+
+        Parameters
+        ----------
+        learner
+            Its name.
+        output
+            A directory that is not there yet, or is empty.
+        fold, soup, refit
+            Which of its models: one of the three is given.
+        seed
+            Which of several seeds.
+
+        Returns
+        -------
+        dict
+            ``output``, ``learner``, ``fit``; ``rows`` on which its logits were held against the
+            run's, their ``max_difference`` and what of it is ``allowed``.
+
+        Raises
+        ------
+        ConfigError
+            No learner is called so, or its plugin exports nothing.
+        ArtifactError
+            The run has no such model, or it is damaged.
+        LearnerError
+            The exported model gives other logits than the run has; nothing is written then.
+        """
+        asked = which_model(fold=fold, soup=soup, refit=refit)
+        return export_fit(self.config, learner, asked, Path(output), seed=seed)
 
     def audit(self, *, deep: bool = False) -> Audit:
         """Prove the run anew, and write the report that shows it.

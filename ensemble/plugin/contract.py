@@ -34,7 +34,7 @@ _CALLED: dict[str, tuple[int, tuple[str, ...]]] = {
     "check": (1, ("context",)),
     "preflight": (1, ("context",)),
     "average": (1, ()),
-    "export": (3, ()),
+    "export": (3, ("about",)),
     "check_ids": (1, ()),
     "check_test_ids": (1, ()),
     "check_folds": (1, ()),

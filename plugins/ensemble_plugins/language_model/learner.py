@@ -20,7 +20,7 @@ from ensemble_plugins.language_model.advice import Measured, advise
 from ensemble_plugins.language_model.parameters import Parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import polars as pl
     import torch
@@ -215,6 +215,38 @@ class LanguageModel(Parameters, BaseLearner):
         put_state(self.classifier_, self.state_, where=f"the mean of {directories[0]} and others")
         self._prepare(merge=self.facts_["merged"])
         return self
+
+    def export(
+        self,
+        directory: Path,
+        battles: pl.DataFrame,
+        logits: LogitArray,
+        *,
+        about: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Write the merged model for others, and hold it against the logits that the run has."""
+        from ensemble_plugins.language_model.export.export import Trained, export_model
+
+        self.classifier_ = None  # the export loads the weights anew: two may not fit into memory
+        text, length = self._tokenizer(), self.predict_length
+        trained = Trained(
+            self.model_settings(),
+            self.prediction_settings(),
+            lambda: self._load_classifier("auto", seed=0),
+            self.state_,
+            self.facts_,
+            text,
+            self._template(),
+            self.truncation,
+            min(length, text.longest or length),
+        )
+        orders = [
+            self._tokens(battles, length, swapped=swapped)
+            for swapped in (False, True)[: 1 + self.swap_tta]
+        ]
+        texts = (battles[name].to_list() for name in ("prompt", "response_a", "response_b"))
+        rows = list(zip(*texts, strict=True))
+        return export_model(trained, directory, rows, orders, logits, about)
 
     def preflight(self, battles: pl.DataFrame, *, context: FitContext) -> None:
         """Read config and tokenizer, find the head, and lay a few battles out; no weights."""

@@ -112,8 +112,9 @@ def test_adapters_that_are_not_merged_are_those_of_all_models(
     each = [load_file(one / "adapter_model.safetensors") for one in directories]
     name = next(n for n in state if "q_proj.lora_A" in n)
     other = name.replace("lora_A", "lora_B")
-    wrong = sum(s[other] for s in each) @ sum(s[name] for s in each) / 9  # type: ignore[operator]
-    exact = sum(s[other] @ s[name] for s in each) / 3
+    means = [torch.stack([one[n] for one in each]).mean(dim=0) for n in (other, name)]
+    wrong = means[0] @ means[1]
+    exact = torch.stack([one[other] @ one[name] for one in each]).mean(dim=0)
     torch.testing.assert_close(state[other] @ state[name], exact, rtol=1e-4, atol=1e-7)
     assert not torch.allclose(wrong, exact, rtol=1e-2)
 
