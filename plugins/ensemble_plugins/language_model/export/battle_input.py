@@ -98,6 +98,7 @@ class BattleClassifier:
     def logits(self, battles: Iterable[Battle], batch_size: int = 8) -> list[list[float]]:
         """Give the logits of model_a, model_b and tie, over both orders where the run did so."""
         rows, both = list(battles), self.input.facts["swap_tta"]
+        batch_size = 1 if self.input.facts["alone"] else batch_size
         forward = self._logits([self.input.ids(row) for row in rows], batch_size)
         if not both:
             return forward

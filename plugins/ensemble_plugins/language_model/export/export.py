@@ -107,6 +107,7 @@ def export_model(
     base, device = classifier.identity, str(pick_device("auto"))
     tokenizer = load_tokenizer(trained.settings)
     write_model(classifier, tokenizer, trained.text, directory, dtype_of(trained.facts))
+    alone = classifier.alike or bool(classifier.base.config.is_encoder_decoder)
     del classifier
     free_memory()
     write_input_files(
@@ -116,6 +117,7 @@ def export_model(
         truncation_rule=trained.truncation,
         max_length=trained.max_length,
         swap_tta=len(orders) > 1,
+        alone=alone,
         about={**about, "base": base["model"], "base_sha256": base["sha256"]},
     )
     wanted, more = logits, {}

@@ -68,6 +68,7 @@ def write_input_files(
     truncation_rule: str,
     max_length: int,
     swap_tta: bool,
+    alone: bool,
     about: Mapping[str, Any],
 ) -> None:
     """Write ``ensemble.json``, ``README.md`` and the package that builds the input.
@@ -82,6 +83,8 @@ def write_input_files(
         What is cut of long battles.
     swap_tta
         Whether the run averages both orders.
+    alone
+        Whether the model gives a row other logits beside others: it reads what fills batches.
     about
         What is said of the model: ``learner``, ``fit``, ``ties``, ``base``.
     """
@@ -95,6 +98,7 @@ def write_input_files(
         "truncation": truncation_rule,
         "max_length": max_length,
         "swap_tta": swap_tta,
+        "alone": alone,
     }
     write_json(directory / "ensemble.json", content)
     _write_package(directory / PACKAGE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ensemble_plugins.language_model.export.files import load_package
 from ensemble_plugins.language_model.model.base_weights import CONFIG
 from ensemble_plugins.language_model.model.lora import merge_adapters
 from ensemble_plugins.language_model.model.parity import TOLERANCES
-from ensemble_plugins.language_model.model.weights import quiet
+from ensemble_plugins.language_model.model.weights import load_config, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,18 +68,23 @@ def write_model(
     tokenizer
         Of the base weights.
     text
-        How battles become ids: no row may end with the token that fills batches.
+        How battles become ids.
     directory
         Where to.
     dtype
         Of the weights.
+
+    Raises
+    ------
+    LearnerError
+        Each row ends with the only token that could fill batches.
     """
     if classifier.settings.tuning == "lora":
         classifier.base = classifier.model = merge_adapters(classifier.model)
-    pad = _pad_token(tokenizer, text)
-    tokenizer.pad_token, tokenizer.padding_side = pad, "right"
+    pad = _pad_token(classifier, tokenizer, text)
+    tokenizer.padding_side = "right"
     with classifier.as_transformers() as model, quiet():
-        _set_config(model, text.special[pad])
+        _set_config(model, pad)
         whole: Any = model
         whole.to(dtype)
         model.save_pretrained(directory)
@@ -88,17 +94,29 @@ def write_model(
         _ask_for_eager(directory / CONFIG)
 
 
-def _pad_token(tokenizer: PreTrainedTokenizerBase, text: BattleTokenizer) -> str:
-    """Choose the token that fills batches: one that no row ends with, since the last one is read.
+def _ask_for_eager(path: Path) -> None:
+    """Have transformers compute the bound on attention scores: its default kernel leaves it out."""
+    write_json(path, {**read_json(path), "attn_implementation": "eager"})
 
-    transformers reads the last token that is not this one.
+
+def _pad_token(
+    classifier: Classifier, tokenizer: PreTrainedTokenizerBase, text: BattleTokenizer
+) -> int:
+    """Choose the token that fills batches.
+
+    Classifiers that read the last token read the last that is not this one: no row may end with it.
+    Others may count positions from that of their own config.
     """
+    own = load_config(classifier.settings).get_text_config().pad_token_id
+    if own is not None and not _reads_last(classifier.base):
+        return int(own)
     tokens = text.prompt_tokens
     last = [*tokens.before_b, *tokens.after_round, *tokens.end][-1:]
     known = [getattr(tokenizer, f"{role}_token") for role in ("pad", "unk", "eos", "bos")]
     for name in (*known, *sorted(text.special)):
         if name in text.special and text.special[name] not in last:
-            return str(name)
+            tokenizer.pad_token = name
+            return int(text.special[name])
     raise LearnerError(
         "the tokenizer has no token that could fill batches: each row ends with its only special "
         "token, and classifiers of transformers read the last token that fills none",
@@ -106,9 +124,9 @@ def _pad_token(tokenizer: PreTrainedTokenizerBase, text: BattleTokenizer) -> str
     )
 
 
-def _ask_for_eager(path: Path) -> None:
-    """Have transformers compute the bound on attention scores: its default kernel leaves it out."""
-    write_json(path, {**read_json(path), "attn_implementation": "eager"})
+def _reads_last(model: PreTrainedModel) -> bool:
+    """Say whether a classifier looks for the last token that fills no batch."""
+    return "pad_token_id" in inspect.getsource(type(model).forward)
 
 
 def _set_config(model: PreTrainedModel, pad_id: int) -> None:
