@@ -16,10 +16,11 @@ import polars as pl
 from ensemble.battles.held_out import SOUP, HeldOut, model_fits
 from ensemble.battles.schema import learner_view
 from ensemble.errors import ArtifactError, ConfigError
+from ensemble.oof.calls import predict_validated
 from ensemble.oof.checkpoints import checkpoint_directory
 from ensemble.oof.fitting import SeedFit
 from ensemble.oof.fold_key import fold_key
-from ensemble.oof.models import seed_name
+from ensemble.oof.models import mean_logits, seed_name
 from ensemble.oof.rows import FoldRows, no_rows
 from ensemble.oof.seeds import fit_seeds
 from ensemble.oof.soup_check import check_soup
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 
     from ensemble.oof.kept_fit import KeptFit
     from ensemble.oof.spec import LearnerSpec
+    from ensemble.oof.store import FoldStore
     from ensemble.oof.workspace import Workspace
-    from ensemble.plugin.base import BaseLearner
+    from ensemble.plugin.base import BaseLearner, LogitArray
     from ensemble.run_dir.soup_record import SoupCheck
 
 METHOD = "average"
@@ -93,6 +95,47 @@ def make_soup(
     """
     refuse_unaveraged(spec)
     _SoupJob(workspace, spec, key, parts).run(progress)
+
+
+def averaged_logits(store: FoldStore, spec: LearnerSpec, battles: pl.DataFrame) -> LogitArray:
+    """Average the models of a learner's folds once more, and predict: ``(n, 3)``.
+
+    Parameters
+    ----------
+    store
+        Where the folds are; they are read and verified.
+    spec
+        The learner.
+    battles
+        What is predicted.
+
+    Raises
+    ------
+    ArtifactError
+        A fold is missing, damaged, or of another plan.
+    LearnerError
+        The learner raised.
+    """
+    where = f'learner "{spec.name}", averaged once more'
+    folds = model_fits("folds", store.n_splits)
+    for fold in folds:
+        store.read(spec.name, fold)
+    each = []
+    for seed in range(spec.seeds):
+        learner: Any = spec.make()
+        directories = [_model(store, spec, fold, seed) for fold in folds]
+        _call_average(learner, directories, where)
+        each.append(predict_validated(learner, battles, where))
+    return mean_logits(each)
+
+
+def _model(store: FoldStore, spec: LearnerSpec, fold: HeldOut, seed: int) -> Path:
+    model = store.directory(spec.name, fold) / MODEL
+    return model / seed_name(seed) if spec.seeds > 1 else model
+
+
+def _call_average(learner: Any, directories: Sequence[Path], where: str) -> None:
+    call_plugin(METHOD, where, lambda: learner.average(list(directories)))
 
 
 @dataclass(frozen=True)
@@ -152,15 +195,12 @@ class _SoupJob:
     ) -> Mapping[str, Any]:
         """Fill a directory with the soup of each seed, and the mean of their logits."""
         seeds = list(range(self.spec.seeds))
-        models = {seed: [self._model(fold, seed) for fold in folds] for seed in seeds}
+        store = self.workspace.store
+        models = {s: [_model(store, self.spec, fold, s) for fold in folds] for s in seeds}
         fit = _SoupFit(self.spec, self.where, rows, [], self.key, models=models)
         context = FitContext(device=self.workspace.device, threads=self.workspace.threads)
         context = replace(context, progress=progress) if progress else context
         return fit_seeds(fit, place, context, seeds, checkpoint)
-
-    def _model(self, fold: HeldOut, seed: int) -> Path:
-        model = self._directory(fold) / MODEL
-        return model / seed_name(seed) if self.spec.seeds > 1 else model
 
     def _check(
         self, folds: Sequence[HeldOut], rows: FoldRows, place: Path, tolerance: float
@@ -227,6 +267,5 @@ class _SoupFit(SeedFit):
     def _fitted(self, context: FitContext, kept: KeptFit | None) -> tuple[BaseLearner, float]:  # noqa: ARG002
         learner: Any = self.spec.make()
         clock = perf_counter()
-        directories = list(self.models[context.seed])
-        call_plugin(METHOD, self.where, lambda: learner.average(directories))
+        _call_average(learner, self.models[context.seed], self.where)
         return learner, perf_counter() - clock

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ensemble.battles.held_out import REFIT, SOUP, HeldOut, fold_pairs
 from ensemble.battles.split import n_splits_of
 from ensemble.errors import ConfigError
+from ensemble.oof.dependencies import fitted_before
 from ensemble.oof.executors import execute
 from ensemble.oof.preflight import unfinished
 from ensemble.oof.refits import Decisions, made_again, refuse_undecided, told_again
@@ -129,12 +130,24 @@ def _tasks(
     names = {spec.name for spec in specs}
     nested = [spec for spec in pair_specs(config) if spec.name in names]
     pairs = fold_pairs(len(every))
-    refitted = {spec.name: [REFIT] if config.wants_refit(spec.name) else [] for spec in specs}
+    refitted = _refitted(config)
+    fits = {name: [*every, *([REFIT] if name in refitted else [])] for name in names}
     return (
-        [(spec, held_out) for spec in specs for held_out in (*every, *refitted[spec.name])],
+        [(spec, held_out) for spec in specs for held_out in fits[spec.name]],
         [(spec, SOUP) for spec in specs if config.models_of(spec.name) == "soup"],
         [(spec, pair) for spec in nested for pair in pairs],
     )
+
+
+def _refitted(config: Config) -> set[str]:
+    """Name the learners that are fitted on everything: those wanted, and whom these ask."""
+    found: set[str] = set()
+    asked = [spec for spec in learner_specs(config) if config.wants_refit(spec.name)]
+    while asked:
+        spec = asked.pop()
+        found.add(spec.name)
+        asked += fitted_before(spec, config.source_uses())
+    return found
 
 
 def _say_again_fits(

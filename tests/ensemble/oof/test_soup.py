@@ -20,6 +20,7 @@ from ensemble.storage.directories import atomic_directory, read_manifest
 from ensemble.submission.new_rows import predict_file
 from ensemble.submission.write import read_submission
 from tests.ensemble.oof.averaged_learners import Averaged, AveragedPlugin
+from tests.ensemble.oof.cheap_learners import CheapPlugin
 from tests.ensemble.report.pages import section
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ SOUP, LOGITS = {"models": "soup"}, ["logit_a", "logit_b", "logit_tie"]
 
 @pytest.fixture(autouse=True)
 def plugins(project: Project, use_plugins: UsePlugins) -> None:
-    use_plugins(averaged=AveragedPlugin())
+    use_plugins(averaged=AveragedPlugin(), cheap=CheapPlugin())
     Averaged.fitted.clear()
 
 
@@ -217,3 +218,45 @@ def test_the_rule_is_that_a_fold_alone_would_be_as_near() -> None:
     assert check_soup(rounded, same, **options).kl > 0
     with pytest.raises(errors.LearnerError, match="no row that the soup could be checked on"):
         check_soup(near[:0], [one[:0] for one in each], **options)
+
+
+def test_a_task_without_ties_is_checked_by_its_two_classes() -> None:
+    draw = np.random.default_rng(1).normal
+    each = [draw(size=(50, 3)).astype(np.float32) for _ in range(3)]
+    for one in each:
+        one[:, 2] = -np.inf
+    soup = np.mean(each, axis=0).astype(np.float32)
+    found = check_soup(soup, each, of="test", tolerance=1e-3, where="x")
+    assert found.kl < 1e-9 < found.typical_kl < np.inf
+
+
+def test_a_deep_audit_averages_anew(project: Project) -> None:
+    place = run(_config(project, [{**ONE[0], "seeds": 2}])).directory
+    (check,) = [one for one in audit_deep(place).checks if "soup: its model" in one.name]
+    assert check.ok
+    assert "averaged anew" in check.detail
+    # Model and table changed alike belong together, and are the mean of nothing.
+    directory = place / "learners/flat/soup"
+    manifest, copy = read_manifest(directory), project.path / "copy"
+    shutil.copytree(directory, copy)
+    with atomic_directory(directory, manifest) as forged:
+        shutil.copytree(copy, forged, dirs_exist_ok=True)
+        (forged / "manifest.json").unlink()
+        for path in forged.rglob("weights.json"):
+            weights = json.loads(path.read_text())
+            weights["outer"][0] = [one + 0.25 for one in weights["outer"][0]]
+            path.write_text(json.dumps(weights))
+        table = pl.read_parquet(forged / "test.parquet")
+        table.with_columns(pl.col(LOGITS) + 0.25).write_parquet(forged / "test.parquet")
+    (check,) = [one for one in audit_deep(place).checks if "soup: its model" in one.name]
+    assert "averaged anew differs by up to 0.25" in check.detail
+
+
+def test_who_is_asked_by_a_refit_is_refitted_too(project: Project) -> None:
+    learners = [
+        {"name": "teacher", "plugin": "cheap", "models": "folds"},
+        {"name": "pupil", "plugin": "cheap", "teachers": ["teacher"], "models": "refit"},
+    ]
+    place = run(_config(project, learners)).directory
+    assert (place / "learners/teacher/refit/model").is_dir()
+    assert audit_run(place).ok
