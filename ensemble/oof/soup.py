@@ -161,7 +161,7 @@ class _SoupJob:
         with atomic_directory(directory, manifest) as place:
             rows = _asked_rows(self.workspace)
             facts = self._average(folds, rows, place, checkpoint, progress)
-            check = self._check(folds, rows, place, facts["batch_tolerance"])
+            check = self._check(folds, rows, place)
             trained = self._trained(folds)
             write_table(place / TRAIN_IDS, trained)
             manifest.update(self._manifest(rows, trained, origins), **facts)
@@ -202,16 +202,14 @@ class _SoupJob:
         context = replace(context, progress=progress) if progress else context
         return fit_seeds(fit, place, context, seeds, checkpoint)
 
-    def _check(
-        self, folds: Sequence[HeldOut], rows: FoldRows, place: Path, tolerance: float
-    ) -> SoupCheck:
+    def _check(self, folds: Sequence[HeldOut], rows: FoldRows, place: Path) -> SoupCheck:
         of, asked = ("test", rows.test) if len(rows.test) else ("hold-out", rows.holdout)
         store = self.workspace.store
         each = [
             store.task_logits(read_logits(path / TEST, asked["id"]))
             for path in (place, *map(self._directory, folds))
         ]
-        return check_soup(each[0], each[1:], of=of, tolerance=tolerance, where=self.where)
+        return check_soup(each[0], each[1:], of=of, where=self.where)
 
     def _trained(self, folds: Sequence[HeldOut]) -> pl.DataFrame:
         """Give the rows that any of the folds' models was trained on."""

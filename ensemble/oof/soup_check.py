@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import FloatArray, LogitArray
 
 
-def check_soup(
-    soup: LogitArray, folds: Sequence[LogitArray], *, of: str, tolerance: float, where: str
-) -> SoupCheck:
+def check_soup(soup: LogitArray, folds: Sequence[LogitArray], *, of: str, where: str) -> SoupCheck:
     """Hold a soup against the folds' models.
 
     Parameters
@@ -29,8 +27,6 @@ def check_soup(
         The same rows by each fold's model.
     of
         Which rows they are, as ``SoupCheck`` names them.
-    tolerance
-        How far logits may differ by rounding.
     where
         Names the learner in errors.
 
@@ -55,8 +51,6 @@ def check_soup(
         changed=changed,
         fold_kl=tuple(one for one, _ in each),
         fold_changed=tuple(one for _, one in each),
-        # Logits that differ by at most t have a divergence of at most t^2 / 2, to second order.
-        rounding=tolerance**2 / 2,
     )
     if found.is_too_far:
         raise _too_far(found, where)
