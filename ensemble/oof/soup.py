@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import BaseLearner, LogitArray
     from ensemble.run_dir.soup_record import SoupCheck
 
-METHOD = "average"
+METHOD = "average_models"
 """What a learner's class has whose models can be averaged."""
 
 
@@ -135,7 +135,7 @@ def _model(store: FoldStore, spec: LearnerSpec, fold: HeldOut, seed: int) -> Pat
 
 
 def _call_average(learner: Any, directories: Sequence[Path], where: str) -> None:
-    call_plugin(METHOD, where, lambda: learner.average(list(directories)))
+    call_plugin(METHOD, where, lambda: learner.average_models(list(directories)))
 
 
 @dataclass(frozen=True)

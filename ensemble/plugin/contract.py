@@ -33,7 +33,7 @@ _CALLED: dict[str, tuple[int, tuple[str, ...]]] = {
     "load": (1, ()),
     "check": (1, ("context",)),
     "preflight": (1, ("context",)),
-    "average": (1, ()),
+    "average_models": (1, ()),
     "export": (3, ("about",)),
     "check_ids": (1, ()),
     "check_test_ids": (1, ()),
@@ -180,7 +180,7 @@ def _signature_hint(name: str, first: str) -> str:
         "check_ids": "ids",
         "check_test_ids": "ids",
         "check_folds": "plan",
-        "average": "directories",
+        "average_models": "directories",
         "export": "directory, battles, logits",
     }
     shown = others.get(name, f"{first}, labels" if places > 1 else first) if places else ""

@@ -84,10 +84,14 @@ def averaged(trial: LearnerTrial) -> dict[str, Any]:
     directory = saved(trial)
     learner = trial.subject.make()
     with restoring():
-        found = call_plugin("average", trial.where, lambda: learner.average([directory, directory]))
+        found = call_plugin(
+            "average_models", trial.where, lambda: learner.average_models([directory, directory])
+        )
     if found is not learner:
-        raise trial.fault("average returned another object", "end average with `return self`")
-    hint = "average must give the mean of the weights that save wrote"
+        raise trial.fault(
+            "average_models returned another object", "end average_models with `return self`"
+        )
+    hint = "average_models must give the mean of the weights that save wrote"
     asked = trial.material.asked
     told = trial.same(
         trial.predict(learner, asked), "as the mean of twice one model", hint, trial.tolerance

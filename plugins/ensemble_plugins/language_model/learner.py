@@ -200,7 +200,7 @@ class LanguageModel(Parameters, BaseLearner):
         self._prepare(merge=self.facts_["merged"])
         return self
 
-    def average(self, directories: Sequence[Path]) -> Self:
+    def average_models(self, directories: Sequence[Path]) -> Self:
         """Become the mean of models that ``save`` wrote; see ``averaging.average_states``."""
         _require_extra()
         from ensemble_plugins.language_model.model.adapters import put_state

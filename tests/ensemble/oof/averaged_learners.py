@@ -55,9 +55,9 @@ class Averaged(BaseLearner):
         (directory / _FILE).write_text(json.dumps(content))
 
     def load(self, directory: Path) -> Self:
-        return self.average([directory])
+        return self.average_models([directory])
 
-    def average(self, directories: Sequence[Path]) -> Self:
+    def average_models(self, directories: Sequence[Path]) -> Self:
         read = [json.loads((one / _FILE).read_text()) for one in directories]
         self.inner, self.outer = (
             np.mean([one[name] for one in read], axis=0) for name in ("inner", "outer")

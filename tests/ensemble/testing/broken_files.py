@@ -60,8 +60,8 @@ class LoadsForPredictionAlone(Sound):
 
 @broken("average", "as the mean of twice one model")
 class AddsUp(Averages):
-    def average(self, directories: Sequence[Path]) -> Self:
-        super().average(directories)
+    def average_models(self, directories: Sequence[Path]) -> Self:
+        super().average_models(directories)
         self.state_["slope"] *= len(directories)
         return self
 

@@ -80,7 +80,7 @@ class Sound(BaseLearner):
 
 
 class Averages(Sound):
-    def average(self, directories: Sequence[Path]) -> Self:
+    def average_models(self, directories: Sequence[Path]) -> Self:
         read = [json.loads((one / "state.json").read_text()) for one in directories]
         self.state_ = {
             name: np.mean([state[name] for state in read], axis=0).tolist() for name in read[0]

@@ -62,7 +62,7 @@ def test_every_weight_is_the_mean_of_those_of_the_models(
     checkpoint: Callable[[str], Path], tmp_path: Path, kind: str
 ) -> None:
     make, directories = _fitted(kind, checkpoint, tmp_path)
-    soup = make().average(directories)
+    soup = make().average_models(directories)
     each = [_weights(make().load(directory)) for directory in directories]
     found = _weights(soup)
     moved = [n for n in found if not torch.equal(each[0][n], each[1][n])]
@@ -78,7 +78,7 @@ def test_a_soup_comes_back_from_its_files(
     checkpoint: Callable[[str], Path], tmp_path: Path, kind: str
 ) -> None:
     make, directories = _fitted(kind, checkpoint, tmp_path, models=2)
-    soup = make().average(directories)
+    soup = make().average_models(directories)
     place = tmp_path / "soup"
     place.mkdir()
     soup.save(place)
@@ -87,9 +87,11 @@ def test_a_soup_comes_back_from_its_files(
     np.testing.assert_allclose(again.predict_logits(NEW), logits, atol=1e-5)
     assert json.loads((place / "facts.json").read_text())["averaged"] == 2
     # The mean of one model is that model, and of a soup too.
-    np.testing.assert_allclose(make().average([place]).predict_logits(NEW), logits, atol=1e-5)
+    np.testing.assert_allclose(
+        make().average_models([place]).predict_logits(NEW), logits, atol=1e-5
+    )
     one = make().load(directories[0]).predict_logits(NEW)
-    same = make().average([directories[0]] * 3).predict_logits(NEW)
+    same = make().average_models([directories[0]] * 3).predict_logits(NEW)
     np.testing.assert_allclose(same, one, atol=1e-5)
 
 
@@ -97,11 +99,11 @@ def test_adapters_that_are_not_merged_are_those_of_all_models(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
     make, directories = _fitted("gemma2", checkpoint, tmp_path)
-    merged = make().average(directories).predict_logits(NEW)
+    merged = make().average_models(directories).predict_logits(NEW)
     for one in directories:
         facts = json.loads((one / "facts.json").read_text())
         (one / "facts.json").write_text(json.dumps(facts | {"merged": False}))
-    apart = make(merge=False).average(directories)
+    apart = make(merge=False).average_models(directories)
     np.testing.assert_allclose(apart.predict_logits(NEW), merged, atol=1e-4)
     place = tmp_path / "soup"
     place.mkdir()
@@ -126,19 +128,19 @@ def test_models_that_do_not_belong_together_are_refused(
     base = json.loads((second / "base.json").read_text())
     (second / "base.json").write_text(json.dumps(base | {"sha256": "0" * 64}))
     with pytest.raises(errors.ArtifactError, match="stand on other base weights"):
-        make().average([first, second])
+        make().average_models([first, second])
     (second / "base.json").write_text(json.dumps(base))
     facts = json.loads((second / "facts.json").read_text())
     other = facts | {"template": facts["template"] | {"end": "?"}}
     (second / "facts.json").write_text(json.dumps(other))
     with pytest.raises(errors.LearnerError, match="models of another template"):
-        make().average([first, second])
+        make().average_models([first, second])
     shutil.copy(first / "facts.json", second / "facts.json")
     weights = second / "adapter_model.safetensors"
     state = load_file(weights)
     save_file({n: t for n, t in state.items() if "layers.1." not in n}, weights)
     with pytest.raises(errors.ArtifactError, match="other tensors"):
-        make().average([first, second])
+        make().average_models([first, second])
 
 
 def test_folds_may_begin_alike(checkpoint: Callable[[str], Path]) -> None:

@@ -255,7 +255,7 @@ def test_a_soup_is_exported_as_one_model(checkpoint: Callable[[str], Path], tmp_
         places.append(tmp_path / f"fold-{seed}")
         places[-1].mkdir()
         learner.save(places[-1])
-    soup = make_learner("llama3-lora", base).average(places)
+    soup = make_learner("llama3-lora", base).average_models(places)
     logits, found = _exported(soup, tmp_path / "model")
     assert found["max_difference"] < 1e-4
     np.testing.assert_allclose(_classifier(tmp_path / "model").logits(_rows()), logits, atol=1e-4)

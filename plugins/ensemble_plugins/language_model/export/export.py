@@ -42,7 +42,7 @@ class Trained:
     ----------
     settings, prediction
         Of the model, and of how it predicts.
-    load
+    make_classifier
         Loads the base weights, with new adapters and a new head.
     state
         What was trained.
@@ -56,7 +56,7 @@ class Trained:
 
     settings: ModelSettings
     prediction: PredictionSettings
-    load: Callable[[], Classifier]
+    make_classifier: Callable[[], Classifier]
     state: dict[str, torch.Tensor]
     facts: Mapping[str, Any]
     text: BattleTokenizer
@@ -102,7 +102,7 @@ def export_model(
         The model cannot be exported, or what was written gives other tokens or logits.
     """
     refuse_unexportable(trained.settings)
-    classifier = trained.load()
+    classifier = trained.make_classifier()
     put_state(classifier, trained.state, where=str(directory))
     base, device = classifier.identity, str(pick_device("auto"))
     tokenizer = load_tokenizer(trained.settings)
@@ -131,7 +131,7 @@ def export_model(
 
 def _unquantized(trained: Trained, directory: Path, orders: Sequence[Tokens]) -> LogitArray:
     """Compute the logits of a model that the run computes in 8 bits, without these."""
-    classifier = trained.load()
+    classifier = trained.make_classifier()
     put_state(classifier, trained.state, where=str(directory))
     each = [compute_logits(classifier, one, trained.prediction.token_budget) for one in orders]
     sides = [each[0], *(swap_classes(one) for one in each[1:])]

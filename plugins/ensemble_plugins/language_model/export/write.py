@@ -89,6 +89,8 @@ def write_model(
         whole.to(dtype)
         model.save_pretrained(directory)
         tokenizer.save_pretrained(directory)
+        for weights in directory.glob("*.safetensors"):  # who may read the config may read these
+            weights.chmod((directory / CONFIG).stat().st_mode)
         bounded = getattr(model.config.get_text_config(), "attn_logit_softcapping", None)
     if bounded is not None:
         _ask_for_eager(directory / CONFIG)
