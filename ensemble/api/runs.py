@@ -28,7 +28,8 @@ from ensemble.stages.compare import compare_stage
 from ensemble.stages.report import report_stage
 from ensemble.stages.review import review_stage
 from ensemble.stages.work import writing
-from ensemble.submission.holdout import read_holdout
+from ensemble.submission.export import export_fit, which_model
+from ensemble.submission.holdout import read_holdout, told_of
 from ensemble.submission.new_rows import predict_battles, read_test, reading_options
 from ensemble.submission.record import submission_fault
 from ensemble.submission.write import read_submission
@@ -146,8 +147,7 @@ class Run:
         ArtifactError
             There is no hold-out, or no score of it by the run as it is.
         """
-        record = read_holdout(self.directory, self.config)
-        return {**record.model_dump(), "sentence": record.sentence}
+        return told_of(read_holdout(self.directory, self.config))
 
     def scores(self) -> pl.DataFrame:
         """Give log loss and accuracy of each learner that has been fitted and of each candidate.
@@ -256,7 +256,7 @@ class Run:
         return self._with_unscored(found)
 
     def test(self, learner: str) -> pl.DataFrame:
-        """Give a learner's logits of the test rows, averaged over its folds' models or the refit.
+        """Give a learner's logits of the test rows: of its folds' models, its refit or its soup.
 
         Returns
         -------
@@ -266,7 +266,7 @@ class Run:
         asked, store = self.config.learner(learner), self._store
         read_manifests(store, asked)
         ids = self.battles.filter(pl.col("is_test"))["id"]
-        logits = store.test_logits(asked.name, self.config.predict.models, ids)
+        logits = store.test_logits(asked.name, self.config.models_of(asked.name), ids)
         return pl.DataFrame({"id": ids, **{c: logits[:, i] for i, c in enumerate(LOGIT_COLUMNS)}})
 
     def probabilities(self, candidate: str = CHOSEN) -> pl.DataFrame:
@@ -320,6 +320,47 @@ class Run:
                 battles, source=TEST_SOURCE, role=TEST_ROLE, text_format=reading.text_format
             )
         return probability_frame(rows["id"], predict_battles(config, rows, keep))
+
+    def export(
+        self,
+        learner: str,
+        output: str | Path,
+        *,
+        fold: int | None = None,
+        soup: bool = False,
+        refit: bool = False,
+        seed: int | None = None,
+    ) -> dict[str, Any]:
+        """Write a learner's model as a directory that other programs load.
+
+        Parameters
+        ----------
+        learner
+            Its name.
+        output
+            A directory that is not there yet, or is empty.
+        fold, soup, refit
+            Which of its models: one of the three is given.
+        seed
+            Which of several seeds.
+
+        Returns
+        -------
+        dict
+            ``output``, ``learner``, ``fit``; ``rows`` on which its logits were held against the
+            run's, their ``max_difference`` and what of it is ``allowed``.
+
+        Raises
+        ------
+        ConfigError
+            No learner is called so, or its plugin exports nothing.
+        ArtifactError
+            The run has no such model, or it is damaged.
+        LearnerError
+            The exported model gives other logits than the run has; nothing is written then.
+        """
+        asked = which_model(fold=fold, soup=soup, refit=refit)
+        return export_fit(self.config, learner, asked, Path(output), seed=seed)
 
     def audit(self, *, deep: bool = False) -> Audit:
         """Prove the run anew, and write the report that shows it.

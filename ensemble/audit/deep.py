@@ -27,6 +27,7 @@ from ensemble.config.load import load_run_config
 from ensemble.errors import ArtifactError, ConfigError, EnsembleError
 from ensemble.failure import Failure
 from ensemble.oof.calls import predict_validated
+from ensemble.oof.soup import averaged_logits
 from ensemble.oof.store import read_logits
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.base import CLASSES
@@ -135,6 +136,10 @@ def _ask_again(
             if len(battles)
         }
         tolerance = tolerance_of(model, fit.name)
+        if fit.held_out.is_soup:
+            del model  # before the folds' models come into memory
+            found = averaged_logits(store, spec, samples[TEST])
+            gaps["averaged anew"] = _gap(read_logits(directory / TEST, samples[TEST]["id"]), found)
     except EnsembleError as error:
         ledger.note(ledger.unproven, f"{fit.name}, model: {error.message}")
         return
@@ -142,7 +147,8 @@ def _ask_again(
         f"{name} differs by up to {gap:.3g}" for name, gap in gaps.items() if not gap <= tolerance
     ]
     told = f"{', '.join(odd)} (allowed: {tolerance:.3g})" if odd else None
-    asked = ", ".join(f"{len(samples[name])} rows of {name}" for name in gaps)
+    asked = ", ".join(f"{len(rows)} rows of {name}" for name, rows in samples.items() if len(rows))
+    asked += "; averaged anew" if fit.held_out.is_soup else ""
     ledger.settle(title, told, asked)
 
 
@@ -298,7 +304,7 @@ def _ask_submission(config: Config, workspace: Workspace, rows: int, ledger: Che
     names = [spec.name for spec in stacked_specs(config)]
     try:
         logits = [
-            workspace.store.test_logits(name, config.predict.models, asked["id"]) for name in names
+            workspace.store.test_logits(name, config.models_of(name), asked["id"]) for name in names
         ]
         meta = meta_features(
             asked, names, logits, config.stack.features, None, ties=config.task.ties

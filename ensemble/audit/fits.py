@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ensemble.battles.held_out import REFIT, HeldOut, fold_pairs
+from ensemble.audit.soups import check_averaged
+from ensemble.battles.held_out import REFIT, SOUP, HeldOut, fold_pairs
 from ensemble.battles.schema import HOLDOUT_ROLE
 from ensemble.config.plugin_files import split_reference
 from ensemble.errors import ArtifactError, EnsembleError
@@ -38,7 +39,7 @@ class Fit:
         Its name.
     held_out
         The fold, or the pair of folds, whose rows it predicts and may not have seen; none for the
-        refit.
+        refit and for the soup.
     """
 
     learner: str
@@ -53,8 +54,10 @@ class Fit:
 def fits_of(learner: str, config: Config, n_splits: int) -> Iterator[Fit]:
     """Give the fits of a learner that a run has to have, beside those without a pair of folds."""
     yield from (Fit(learner, HeldOut((fold,))) for fold in range(n_splits))
-    if config.wants_refit():
+    if config.wants_refit(learner):
         yield Fit(learner, REFIT)
+    if config.models_of(learner) == SOUP.name:
+        yield Fit(learner, SOUP)
 
 
 def pair_fits_of(learner: str, n_splits: int) -> Iterator[Fit]:
@@ -103,7 +106,10 @@ def check_fit(
         return
     _check_trained(name, trained, fit.held_out, truth, ledger)
     _check_labeled(name, manifest, trained, truth, ledger)
-    _check_taught(store, fit, name, manifest, truth, ledger)
+    if fit.held_out.is_soup:  # who taught its models is checked of each
+        check_averaged(store, fit.learner, manifest, trained, ledger)
+    else:
+        _check_taught(store, fit, name, manifest, truth, ledger)
     recorded = manifest["rows"]["train"] + manifest["rows"]["pretrain"]
     if len(trained) != recorded or not recorded:
         detail = f"{len(trained)} ids are stored, and the manifest says {recorded}"

@@ -26,6 +26,7 @@ from ensemble.cli.shared import (
     print_summary,
     quiet_option,
     refit_option,
+    run_argument,
     terminal,
 )
 from ensemble.errors import printable
@@ -226,6 +227,48 @@ def _score(
         text, rows = score_file(config, test, output, asked, keep)
     write_output(output, text)
     return rows
+
+
+@cli.command()
+@run_argument
+@click.argument("learner")
+@click.option("--fold", type=click.IntRange(min=0), help="The model of this fold.")
+@click.option("--soup", is_flag=True, help="The mean of the models of all folds.")
+@click.option("--refit", is_flag=True, help="The model that was fitted on everything.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of a learner with several.")
+@click.option("--output", type=path_type, required=True, help="A directory that is not there yet.")
+@json_option
+def export(
+    run: Path,
+    learner: str,
+    fold: int | None,
+    soup: bool,
+    refit: bool,
+    seed: int | None,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Write a language model of a run for other programs.
+
+    Weights with the adapters merged, head, tokenizer, template and the code that builds the input:
+    transformers loads the directory as a sequence classifier, and vLLM in its classify mode. Its
+    logits are held against the run's on up to 64 rows; where they are others, nothing is written.
+    """
+    from ensemble.config.load import load_run_config
+    from ensemble.submission.export import export_fit, which_model
+
+    with only_results():
+        asked = which_model(fold=fold, soup=soup, refit=refit)
+        outcome = export_fit(load_run_config(run), learner, asked, output, seed=seed)
+    if as_json:
+        echo_json(outcome)
+    else:
+        told = (
+            f"{learner}, {outcome['fit']}: {outcome['output']}\n"
+            f"logits of {outcome['rows']} rows differ from the run's by up to "
+            f"{outcome['max_difference']:.2g} (allowed: {outcome['allowed']:.2g})"
+        )
+        click.echo(printable(told))
 
 
 @cli.command()

@@ -82,7 +82,8 @@ def show_summary(outcome: dict[str, Any]) -> None:
     if outcome["rows_missing"]:
         console.print(_unscored(outcome), markup=False)
     if outcome["holdout"]:
-        console.print(outcome["holdout"]["sentence"], markup=False)
+        for told in (outcome["holdout"], *outcome["holdout"]["soups"]):
+            console.print(told["sentence"], markup=False)
     for key in ("submission", "report"):
         if outcome[key]:
             console.print(f"{key}: {outcome[key]}", markup=False)

@@ -26,7 +26,7 @@ Name = Annotated[str, StringConstraints(pattern=_NAME, strip_whitespace=False)]
 Device = Annotated[str, StringConstraints(pattern=_DEVICE)]
 """Where a learner computes."""
 
-LEARNER_KEYS = ("name", "plugin", "seeds", "time_limit")
+LEARNER_KEYS = ("name", "plugin", "seeds", "time_limit", "models")
 """Keys of ``[[learners]]`` that are no parameters of the plugin."""
 
 
@@ -38,6 +38,9 @@ Metric = Literal["log_loss", "accuracy"]
 
 Seconds = Annotated[float, Field(gt=0, le=1e9)]
 """A time limit."""
+
+Models = Literal["folds", "refit", "soup"]
+"""Which models of a learner predict rows that no fold holds out."""
 
 
 class _Table(BaseModel):
@@ -143,13 +146,15 @@ class Folds(_Table):
 class Learner(_Table):
     """One ``[[learners]]`` table; keys beside these are the plugin's parameters.
 
-    ``time_limit`` is in seconds, for each fold; without it that of ``[execution]`` counts.
+    ``time_limit`` is in seconds, for each fold; without it that of ``[execution]`` counts. Without
+    ``models`` those of ``[predict]`` count.
     """
 
     name: Name
     plugin: str
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
     time_limit: Seconds | None = None
+    models: Models | None = None
     parameters: dict[str, Any] = {}
 
 
@@ -172,11 +177,12 @@ class Stack(_Table):
 class Predict(_Table):
     """The ``[predict]`` table: which models give the test logits.
 
-    ``refit`` makes the models that are fitted on everything even where the folds' are used, so that
-    both are on record.
+    ``"folds"`` averages the logits of the folds' models, ``"soup"`` is one model, the mean of their
+    weights, and ``"refit"`` one that is fitted on everything. ``refit`` makes the last even where
+    others are used, so that both are on record.
     """
 
-    models: Literal["folds", "refit"] = "folds"
+    models: Models = "folds"
     refit: bool = False
 
 
@@ -272,6 +278,11 @@ class Config(_Table):
         changed = {"learners": remaining, **({"choose": "auto"} if alone else {})}
         return self.model_copy(update={"stack": self.stack.model_copy(update=changed)})
 
-    def wants_refit(self) -> bool:
-        """Whether learners are fitted once more on everything."""
-        return self.predict.refit or self.predict.models == "refit"
+    def models_of(self, learner: str) -> Models:
+        """Say which models of a learner predict: by its own table, or by ``[predict]``."""
+        own = {one.name: one.models for one in self.learners}.get(learner)
+        return own or self.predict.models
+
+    def wants_refit(self, learner: str) -> bool:
+        """Whether a learner is fitted once more on everything."""
+        return self.predict.refit or self.models_of(learner) == "refit"

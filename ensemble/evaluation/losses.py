@@ -57,6 +57,23 @@ def row_log_loss(labels: FloatArray, probabilities: FloatArray) -> FloatArray:
     return np.asarray(-over_classes(np.add, labels * logarithms)[..., 0], dtype=np.float64)
 
 
+def row_divergence(reference: FloatArray, probabilities: FloatArray) -> FloatArray:
+    """Give the Kullback-Leibler divergence of each row from a reference, in nats.
+
+    Parameters
+    ----------
+    reference, probabilities
+        ``(n, 3)`` distributions; a class that the reference gives 0 adds nothing.
+
+    Returns
+    -------
+    FloatArray
+        ``(n,)`` float64, 0 where the two are the same.
+    """
+    own = row_log_loss(reference, probabilities) - row_log_loss(reference, reference)
+    return np.maximum(own, 0.0)  # below 0 by rounding alone
+
+
 def row_errors(labels: FloatArray, probabilities: FloatArray) -> FloatArray:
     """Score each row by what its label has beside the likeliest class: 1 minus its accuracy.
 

@@ -17,6 +17,7 @@ from ensemble.failure import Failure
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.dependencies import fitted_before
 from ensemble.oof.fold_key import fold_key
+from ensemble.oof.soup_check import told_check
 from ensemble.oof.store import is_complete
 from ensemble.oof.worker_process import label_of
 from ensemble.oof.workers import Outcome
@@ -105,18 +106,19 @@ class Attempt:
         """Tell of a task that has ended; a failure is kept, or raised."""
         spec, held_out, fitted, seconds, error = outcome
         kind = "pair" if held_out.is_pair else "fold"
+        done = "averaged" if held_out.is_soup else "fitted"
         told: dict[str, Any] = {"learner": spec.name, kind: held_out.to_json()}
         if error is not None:
             self._fail(outcome, error, f"{kind} failed", told)
             return
-        what = f"{kind} {'fitted' if fitted else 'kept'}"
+        what = f"{kind} {done if fitted else 'kept'}"
         self.reporter.event(what, **told, seconds=round(seconds, 3))
         if not fitted:
             return
         self.fitted += 1
-        lacks = self._lacking(spec, held_out)
-        self.reporter.log(f"{label_of(spec, held_out)}  fitted in {seconds:.1f} s{lacks}")
-        if not held_out.is_pair:
+        more = self._more(spec, held_out)
+        self.reporter.log(f"{label_of(spec, held_out)}  {done} in {seconds:.1f} s{more}")
+        if not (held_out.is_pair or held_out.is_soup):
             self._notify(spec, held_out, seconds)
 
     def _fail(self, outcome: Outcome, error: Exception, what: str, told: dict[str, Any]) -> None:
@@ -171,9 +173,12 @@ class Attempt:
             },
         )
 
-    def _lacking(self, spec: LearnerSpec, held_out: HeldOut) -> str:
-        """Say how many rows a learner that brings its predictions has none for."""
-        rows = peek_manifest(self._workspace.store.directory(spec.name, held_out))["rows"]
+    def _more(self, spec: LearnerSpec, held_out: HeldOut) -> str:
+        """Say what there is to say of a fit: rows without a prediction, the check of a soup."""
+        manifest = peek_manifest(self._workspace.store.directory(spec.name, held_out))
+        if held_out.is_soup:
+            return f": {told_check(manifest).sentence}"
+        rows = manifest["rows"]
         missing, due = rows.get("missing", 0), rows["held_out"]
         return f"; {missing:,} of {due:,} rows have no prediction" if missing else ""
 

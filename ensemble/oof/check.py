@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from ensemble.battles.held_out import REFIT, SOUP, HeldOut
 from ensemble.battles.schema import TEXT_COLUMNS, learner_view
 from ensemble.errors import EnsembleError
 from ensemble.oof.calls import check_same, predict_validated
-from ensemble.oof.fold_key import fold_key, fold_name
+from ensemble.oof.fold_key import fold_key
 from ensemble.oof.store import is_complete, read_logits
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.contract import tolerance_of
@@ -26,6 +27,7 @@ from ensemble.run_dir.layout import OOF, TEST
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ensemble.battles.held_out import FoldLike
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
 
@@ -77,7 +79,7 @@ def _short(value: Any) -> str:
 
 
 def stored_findings(workspace: Workspace, spec: LearnerSpec, rows: int) -> Iterator[Finding]:
-    """Ask stored models for what they predicted, each fold's and the refit's.
+    """Ask stored models for what they predicted: each fold's, the refit's and the soup.
 
     Parameters
     ----------
@@ -90,9 +92,10 @@ def stored_findings(workspace: Workspace, spec: LearnerSpec, rows: int) -> Itera
     """
     for fold in range(workspace.plan.n_splits):
         yield _stored(workspace, spec, fold, rows)
-    refit = _stored(workspace, spec, None, rows)
-    if refit.ok is not None:
-        yield refit
+    for whole in (REFIT, SOUP):
+        found = _stored(workspace, spec, whole, rows)
+        if found.ok is not None:
+            yield found
 
 
 def own_finding(workspace: Workspace, spec: LearnerSpec, rows: int) -> Finding | None:
@@ -121,17 +124,19 @@ def _own(
     return Finding(spec.name, OWN, True, measured=measured)
 
 
-def _stored(workspace: Workspace, spec: LearnerSpec, fold: int | None, rows: int) -> Finding:
+def _stored(workspace: Workspace, spec: LearnerSpec, fold: FoldLike, rows: int) -> Finding:
     """Predict a few battles with a stored model, as they were predicted when it was fitted."""
-    what = fold_name(fold).replace("-", " ")
+    held_out = HeldOut.of(fold)
+    what = held_out.label
     directory = workspace.store.directory(spec.name, fold)
     key, _ = fold_key(spec, fold, workspace.shared_key())
     if not is_complete(directory, key):
         return Finding(spec.name, what, None, "not fitted with these settings")
-    asked = workspace.test_rows() if fold is None else _held_out(workspace, fold)
+    is_whole = not held_out.folds
+    asked = workspace.test_rows() if is_whole else _held_out(workspace, held_out)
     if not len(asked):
         return Finding(spec.name, what, None, "there is no row that it has predicted")
-    path = directory / (TEST if fold is None else OOF)
+    path = directory / (TEST if is_whole else OOF)
     known = np.isfinite(read_logits(path, asked["id"])).all(axis=1)
     if not known.any():
         return Finding(spec.name, what, None, "there is no row that it has predicted")
@@ -148,7 +153,7 @@ def _stored(workspace: Workspace, spec: LearnerSpec, fold: int | None, rows: int
     return Finding(spec.name, what, True, measured={"rows": len(battles), "difference": gap})
 
 
-def _held_out(workspace: Workspace, fold: int) -> pl.DataFrame:
+def _held_out(workspace: Workspace, fold: HeldOut) -> pl.DataFrame:
     return workspace.battles.filter(workspace.plan.held_out(fold))
 
 

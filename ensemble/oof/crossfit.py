@@ -18,6 +18,7 @@ from ensemble.oof.kept_fit import fit_key, forget_spare
 from ensemble.oof.provenance import describe_brought, judged_here, of_rows
 from ensemble.oof.rows import FoldRows
 from ensemble.oof.seeds import fit_seeds
+from ensemble.oof.soup import make_soup
 from ensemble.oof.store import count_missing, is_complete
 from ensemble.oof.teachers import SoftLabels, check_fitted
 from ensemble.plugin.base import FitContext
@@ -46,6 +47,8 @@ def fit_fold(
 ) -> bool:
     """Fit a learner without a fold, predict that fold and the test set, and store it all.
 
+    A soup is not fitted: it is made of the folds, as ``make_soup`` says.
+
     Parameters
     ----------
     workspace
@@ -54,7 +57,7 @@ def fit_fold(
         The learner.
     fold
         What is held out: a fold; a pair of folds, for their rows alone; nothing (None), for test
-        logits alone.
+        logits alone; or the soup of all folds.
     progress
         ``progress(done, message)``.
 
@@ -76,6 +79,9 @@ def fit_fold(
     directory = workspace.store.directory(spec.name, held_out)
     if is_complete(directory, key):
         return False
+    if held_out.is_soup:
+        make_soup(workspace, spec, key, parts, progress)
+        return True
     check_offset(spec, workspace.uses)
     check_fitted(workspace, spec, held_out, parts["teachers"], "teaches")
     for source, keys in parts["labelers"].items():

@@ -19,6 +19,7 @@ from ensemble.errors import ArtifactError, DataError, EnsembleError
 from ensemble.oof.calls import predict_validated
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.provenance import check_brought_folds
+from ensemble.oof.store import other_models
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.contract import resources_of, teachers_of
 from ensemble.plugin.faults import call_plugin
@@ -129,12 +130,13 @@ def quiet_context(workspace: Workspace, spec: LearnerSpec, cache: Path, rows: in
 
 
 def _is_there(workspace: Workspace, spec: LearnerSpec, fold: FoldLike) -> bool:
+    directory = workspace.store.directory(spec.name, fold)
     try:
-        manifest = peek_manifest(workspace.store.directory(spec.name, fold))
+        manifest = peek_manifest(directory)
     except ArtifactError:
         return False
     key, _ = fold_key(spec, fold, workspace.shared_key())
-    return manifest.get("key") == key
+    return manifest.get("key") == key and not list(other_models(directory, manifest))
 
 
 def _checks(

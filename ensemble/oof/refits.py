@@ -16,6 +16,7 @@ from ensemble.oof.dependencies import dependency_depth
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.kept import forget, keep, read_kept, restore
 from ensemble.oof.staleness import compare_key
+from ensemble.oof.store import other_models
 from ensemble.plugin.code import told_difference
 from ensemble.storage.directories import read_manifest
 from ensemble.storage.hashing import fingerprint
@@ -212,7 +213,9 @@ def _again(workspace: Workspace, spec: LearnerSpec, held_out: HeldOut) -> Again 
         return Again(spec, held_out, f"{error.message} ({error.where})")
     key, parts = fold_key(spec, held_out, workspace.shared_key())
     if manifest.get("key") == key:
-        return None
+        other = list(other_models(directory, manifest))
+        why = f"models that it is the mean of are others now: {', '.join(other)}"
+        return Again(spec, held_out, why) if other else None
     made_by: dict[str, Any] = manifest.get("key_parts", {})
     if fingerprint({**made_by, "code": parts["code"]}) == key:
         told = told_difference(made_by["code"], spec.code())

@@ -10,9 +10,10 @@ import polars as pl
 
 from ensemble.battles.corrections import corrected
 from ensemble.battles.held_out import HeldOut
-from ensemble.battles.schema import labels_of, learner_view
+from ensemble.battles.schema import BATTLE_SCHEMA, labels_of, learner_view
 from ensemble.errors import EnsembleError
 from ensemble.oof.row_weights import LabeledBattles, weigh_rows
+from ensemble.plugin.base import LEARNER_COLUMNS
 
 if TYPE_CHECKING:
     from ensemble.battles.held_out import FoldLike
@@ -118,6 +119,13 @@ class FoldRows:
             test=learner_view(test.clear() if is_pair else test),
             holdout=learner_view(kept.clear() if is_pair else kept),
         )
+
+
+def no_rows() -> TrainingRows:
+    """Give the rows of what learns nothing."""
+    battles = pl.DataFrame(schema={name: BATTLE_SCHEMA[name] for name in LEARNER_COLUMNS})
+    numbers = np.zeros(0)
+    return TrainingRows(battles, np.zeros((0, 3)), numbers, numbers.astype(np.int64))
 
 
 def _take(workspace: Workspace, mask: pl.Series) -> LabeledBattles:

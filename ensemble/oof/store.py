@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.battles.held_out import HeldOut, fold_pairs
+from ensemble.battles.held_out import HeldOut, fold_pairs, model_fits
 from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
 from ensemble.config.plugin_files import short_name
 from ensemble.errors import ArtifactError, EnsembleError
@@ -32,7 +32,7 @@ from ensemble.storage.directories import MANIFEST, read_manifest
 from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from ensemble.battles.held_out import FoldLike
     from ensemble.oof.eval_set import EvalSet
@@ -46,12 +46,16 @@ def is_complete(directory: Path, key: str) -> bool:
 
 
 def complete_origin(directory: Path, key: str) -> dict[str, str] | None:
-    """Give the origin of a fold that is there, whole, and made under this key; else None."""
+    """Give the origin of a fold that is there, whole, and made under this key; else None.
+
+    A soup is no longer whole where a fold that it is the mean of is not there, or another one.
+    """
     try:
         manifest = read_manifest(directory)
     except ArtifactError:
         return None
-    return origin_of(manifest) if manifest.get("key") == key else None
+    is_current = manifest.get("key") == key and not list(other_models(directory, manifest))
+    return origin_of(manifest) if is_current else None
 
 
 def origin_of(manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -60,6 +64,39 @@ def origin_of(manifest: Mapping[str, Any]) -> dict[str, str]:
     The key alone does not name the logits: not every learner gives the same ones twice.
     """
     return {"key": manifest["key"], "oof": manifest["files"][OOF]}
+
+
+def model_origin(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Name a fold's model for what is made from it: its origin, and ``model``, of all its files."""
+    files = {name: digest for name, digest in manifest["files"].items() if _is_of_model(name)}
+    return origin_of(manifest) | {"model": fingerprint(files)}
+
+
+def _is_of_model(name: str) -> bool:
+    return name.partition("/")[0] == MODEL
+
+
+def other_models(
+    directory: Path, manifest: Mapping[str, Any], *, may_lack: bool = False
+) -> Iterator[str]:
+    """Name the folds of a soup whose models are not those that it is the mean of.
+
+    Parameters
+    ----------
+    directory
+        Of the soup, beside those of the folds; of other fits nothing is named.
+    manifest
+        Its manifest.
+    may_lack
+        Whether folds that are not there are passed over.
+    """
+    for name, origin in manifest.get("models", {}).items():
+        try:
+            if model_origin(peek_manifest(directory.parent / name)) != origin:
+                yield name
+        except (ArtifactError, LookupError, TypeError, AttributeError):
+            if not may_lack or (directory.parent / name).exists():
+                yield name
 
 
 @dataclass(frozen=True)
@@ -87,7 +124,7 @@ class FoldStore:
     ties: bool = True
 
     def directory(self, learner: str, fold: FoldLike) -> Path:
-        """Give the place of a learner's fold or pair, or of its refit (``fold`` None)."""
+        """Give the place of a learner's fold or pair, of its refit (``fold`` None) or its soup."""
         return self.run / LEARNERS / learner / fold_name(fold)
 
     def origins(self, learner: str) -> dict[str, dict[str, str]]:
@@ -122,6 +159,12 @@ class FoldStore:
                 )
         if fingerprint(manifest.get("key_parts")) != manifest.get("key"):
             raise ArtifactError("a manifest does not hold its own key", where=str(directory))
+        if other := list(other_models(directory, manifest, may_lack=True)):
+            raise ArtifactError(
+                f"it is the mean of models that are others now: {', '.join(other)}",
+                where=str(directory),
+                hint="run `ensemble run CONFIG`: the soup is made anew",
+            )
         return manifest
 
     def load(self, spec: LearnerSpec, fold: FoldLike, *, any_code: bool = False) -> BaseLearner:
@@ -172,12 +215,12 @@ class FoldStore:
         """
         self.read(learner, fold)
         logits = read_held_out(self.directory(learner, fold) / OOF, fold, eval_set)
-        return leave_out_tie(logits, ties=self.ties)
+        return self.task_logits(logits)
 
     def predicted(self, learner: str, fold: FoldLike, ids: pl.Series) -> LogitArray:
         """Read what a fold or pair predicted of some rows: ``(len(ids), 3)``, NaN where nothing."""
         logits = read_logits(self.directory(learner, fold) / OOF, ids)
-        return leave_out_tie(logits, ties=self.ties)
+        return self.task_logits(logits)
 
     def fitted_folds(self, learner: str) -> list[int]:
         """List the folds of a learner that have been fitted."""
@@ -259,7 +302,7 @@ class FoldStore:
             for seed in range(seeds):
                 path = self.directory(learner, fold) / OOF_SEEDS
                 logits[seed, held_out] = read_logits(path, eval_set.ids, seed=seed)[held_out]
-        return leave_out_tie(logits, ties=self.ties)
+        return self.task_logits(logits)
 
     def test_logits(self, learner: str, models: str, ids: pl.Series) -> LogitArray:
         """Give a learner's test logits, ``(len(ids), 3)``, by id.
@@ -269,7 +312,7 @@ class FoldStore:
         learner
             Its name.
         models
-            ``"folds"``: averaged over the folds' models; ``"refit"``: of the refit.
+            ``"folds"``: averaged over the folds' models; ``"refit"``, ``"soup"``: of that model.
         ids
             The test rows wanted.
 
@@ -288,11 +331,15 @@ class FoldStore:
                 raise ArtifactError("test rows are missing", where=str(path))
             total += logits
         mean: LogitArray = (total / len(folds)).astype(np.float32)
-        return leave_out_tie(mean, ties=self.ties)
+        return self.task_logits(mean)
 
-    def folds(self, models: str) -> list[int | None]:
-        """Say which fitted models stand behind ``"folds"`` or ``"refit"``."""
-        return [None] if models == "refit" else list(range(self.n_splits))
+    def task_logits(self, logits: LogitArray) -> LogitArray:
+        """Leave the tie out of logits ``(..., 3)`` where the task has none."""
+        return leave_out_tie(logits, ties=self.ties)
+
+    def folds(self, models: str) -> list[HeldOut]:
+        """Say which fitted models stand behind ``"folds"``, ``"refit"`` or ``"soup"``."""
+        return model_fits(models, self.n_splits)
 
 
 def _by_its_source(run: Path, manifest: Mapping[str, Any], spec: LearnerSpec) -> LearnerSpec:

@@ -134,6 +134,17 @@ class BaseLearner(ABC):
     is not fitted, with a few battles of different lengths: it raises what is wrong, or returns what
     it measured, as JSON by name.
 
+    It may define ``average_models(directories)``, which is called on an instance that is not
+    fitted, with directories that ``save`` has filled, one for each fold: the instance becomes the
+    model whose weights are exactly the mean of theirs, and predicts and saves as if it had been
+    fitted. Configs then may ask for ``models = "soup"``.
+
+    It may define ``export(directory, battles, logits, *, about)``, which ``ensemble export`` calls
+    on a loaded instance: it fills an empty directory with a model that other programs load,
+    computes the logits of these battles anew from there, raises where they are others than
+    ``logits`` ``(n, 3)``, and returns what it measured, as JSON by name: ``max_difference`` and
+    ``allowed`` are told. ``about`` says as JSON what the model is of, for its files.
+
     It may define the class method ``suggest(data, machine)``, which ``ensemble init`` calls for a
     config that it writes: it gives a ``Suggestion`` for each learner that the plugin would have
     there; see ``ensemble.plugin.suggestion``.

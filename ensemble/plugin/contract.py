@@ -33,6 +33,8 @@ _CALLED: dict[str, tuple[int, tuple[str, ...]]] = {
     "load": (1, ()),
     "check": (1, ("context",)),
     "preflight": (1, ("context",)),
+    "average_models": (1, ()),
+    "export": (3, ("about",)),
     "check_ids": (1, ()),
     "check_test_ids": (1, ()),
     "check_folds": (1, ()),
@@ -178,6 +180,8 @@ def _signature_hint(name: str, first: str) -> str:
         "check_ids": "ids",
         "check_test_ids": "ids",
         "check_folds": "plan",
+        "average_models": "directories",
+        "export": "directory, battles, logits",
     }
     shown = others.get(name, f"{first}, labels" if places > 1 else first) if places else ""
     defaults = {"sample_weight": "sample_weight=None", "groups": "groups=None"}

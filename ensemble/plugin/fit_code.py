@@ -35,7 +35,9 @@ from ensemble.storage.hashing import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-AFTER_FIT = frozenset({"predict_logits", "load", "check", "preflight", "suggest"})
+AFTER_FIT = frozenset(
+    {"predict_logits", "load", "average_models", "export", "check", "preflight", "suggest"}
+)
 """Methods that a model is asked by when it is fitted, or a class before there is a config."""
 
 

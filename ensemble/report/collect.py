@@ -21,6 +21,7 @@ from ensemble.report.configured import read_config
 from ensemble.report.data import Report, Submission
 from ensemble.report.learners import compare_learners, read_learners, score_learners
 from ensemble.report.selected import collect_selected, read_chosen
+from ensemble.report.soups import read_soups
 from ensemble.report.source_studies import collect_studies
 from ensemble.report.staleness import Asked, RunKey
 from ensemble.run_dir.battles_record import BattlesRecord
@@ -113,6 +114,7 @@ def collect(run: Path) -> Report:
         damaged=damaged,
         left_out=(*left_out, *stale, *outdated),
         holdout=_unless_damaged(HOLDOUT_RECORD, lambda: _read_holdout(run, asked), damaged),
+        soups=read_soups(run, asked),
     )
 
 

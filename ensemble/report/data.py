@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ensemble.battles.split_text import plan_doubt, told_of
 from ensemble.stacking.doubt import doubt_sentence, doubted_candidates
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ensemble.audit.result import Audit
     from ensemble.evaluation.calibration import Reliability
     from ensemble.evaluation.intervals import Estimate
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from ensemble.run_dir.folds_record import FoldsRecord
     from ensemble.run_dir.holdout_record import HoldoutRecord
     from ensemble.run_dir.review_record import ReviewRecord
+    from ensemble.run_dir.soup_record import SoupCheck
     from ensemble.run_dir.stack_records import Candidates, Interval, Verdict
     from ensemble.run_dir.truth_record import Truth
 
@@ -219,6 +222,8 @@ class Report:
     damaged: dict[str, str]
     left_out: tuple[str, ...]
     holdout: HoldoutRecord | None = None
+    soups: Mapping[str, SoupCheck | None] = field(default_factory=dict)
+    """Of the learners whose soup predicts; None where there is none of the run as it is."""
 
     @property
     def plan_doubt(self) -> str:

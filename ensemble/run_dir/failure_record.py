@@ -25,7 +25,7 @@ class FailureRecord(Record):
     """
 
     key: str
-    held_out: int | list[int] | None = None
+    held_out: int | list[int] | str | None = None
     name: str
     at: str
     reason: str
@@ -40,7 +40,9 @@ class FailureRecord(Record):
         return Failure(**told)
 
 
-def write_failure(run: Path, failure: Failure, key: str, held_out: int | list[int] | None) -> None:
+def write_failure(
+    run: Path, failure: Failure, key: str, held_out: int | list[int] | str | None
+) -> None:
     """Keep a learner's failure beside its folds; a former one is replaced."""
     told = failure.to_json()
     del told["is_meta_learner"]

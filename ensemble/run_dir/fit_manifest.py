@@ -48,10 +48,10 @@ class UsedSource(Record):
 
 
 class FitManifest(Record):
-    """``learners/<name>/fold-<k>/manifest.json``; that of a pair or of the refit likewise."""
+    """``learners/<name>/fold-<k>/manifest.json``; that of a pair, a refit or a soup likewise."""
 
     plan: str
-    fold: int | tuple[int, int] | None
+    fold: int | tuple[int, int] | str | None
     data: str | None = None
     key: str | None = None
     key_parts: dict[str, Any] = Field(default_factory=dict)

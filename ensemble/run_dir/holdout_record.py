@@ -29,6 +29,34 @@ class HoldoutScore(Record):
     accuracy_high: float | None = None
 
 
+class SoupScore(Record):
+    """A soup beside the mean of the folds' models that it stands for.
+
+    Parameters
+    ----------
+    soup, folds
+        How the two do on the hold-out.
+    difference, low, high
+        Log loss of the soup minus that of the mean, on the same rows, with the ends of its 95%
+        interval; None where there are too few clusters.
+    """
+
+    soup: HoldoutScore
+    folds: HoldoutScore
+    difference: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def sentence(self) -> str:
+        """Say it for a reader."""
+        ends = _ends(self.low, self.high, "+.4f")
+        return (
+            f"hold-out: the soup of {self.soup.name} scores {self.soup.log_loss:.4f}, the mean of "
+            f"its folds' models {self.folds.log_loss:.4f}: {self.difference:+.4f}{ends}."
+        )
+
+
 class Look(Record):
     """A former score: whoever changes a run after it has chosen by the hold-out."""
 
@@ -46,7 +74,7 @@ class HoldoutRecord(Record):
     sha256
         Of ``holdout.parquet``: each candidate's probabilities.
     models
-        ``"folds"`` or ``"refit"``: whose predictions are combined.
+        By learner, ``"folds"``, ``"refit"`` or ``"soup"``: whose predictions are combined.
     chosen
         The candidate that the verdict chose, without the hold-out.
     rows, clusters
@@ -59,11 +87,13 @@ class HoldoutRecord(Record):
         Earlier scores on the same hold-out, or on one that shares rows with it.
     unproven
         Learners of the stack that may have seen it: nobody knows what they were trained on.
+    soups
+        Of the learners whose soup is used.
     """
 
     made_from: dict[str, Any]
     sha256: str
-    models: str
+    models: dict[str, str]
     chosen: str
     rows: int
     clusters: int
@@ -72,6 +102,7 @@ class HoldoutRecord(Record):
     learners: tuple[HoldoutScore, ...] = ()
     looks: tuple[Look, ...] = ()
     unproven: tuple[str, ...] = ()
+    soups: tuple[SoupScore, ...] = ()
 
     @property
     def score(self) -> HoldoutScore:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ensemble.battles.features import compute_features
-from ensemble.battles.held_out import HeldOut, fold_pairs
+from ensemble.battles.held_out import fold_pairs
 from ensemble.errors import ArtifactError
 from ensemble.evaluation.ties import neutral_tie
 from ensemble.oof.fold_key import fold_key
@@ -25,15 +25,28 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ensemble.battles.fold_plan import FoldPlan
+    from ensemble.battles.held_out import HeldOut
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import LogitArray
 
 
 def check_folds(
-    workspace: Workspace, specs: Sequence[LearnerSpec], models: str = "folds"
+    workspace: Workspace,
+    specs: Sequence[LearnerSpec],
+    models: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, dict[str, str]]]:
-    """Check that every fold (or the refit) of every learner is there, whole and current.
+    """Check that every fold of every learner is there, whole and current.
+
+    Parameters
+    ----------
+    workspace
+        The run's battles and plan.
+    specs
+        The learners.
+    models
+        By learner, whether ``"refit"`` or ``"soup"`` is asked for in the place of ``"folds"``;
+        None asks for folds alone.
 
     Returns
     -------
@@ -45,7 +58,8 @@ def check_folds(
     ArtifactError
         Some are not; says which, and the command that makes them.
     """
-    fits = [HeldOut.of(fold) for fold in workspace.store.folds(models)]
+    asked = models or {}
+    fits = {spec.name: workspace.store.folds(asked.get(spec.name, "folds")) for spec in specs}
     return _origins(workspace, specs, fits)
 
 
@@ -66,16 +80,17 @@ def check_pairs(
     ArtifactError
         As ``check_folds`` does.
     """
-    return _origins(workspace, specs, fold_pairs(workspace.plan.n_splits))
+    pairs = fold_pairs(workspace.plan.n_splits)
+    return _origins(workspace, specs, {spec.name: pairs for spec in specs})
 
 
 def _origins(
-    workspace: Workspace, specs: Sequence[LearnerSpec], fits: Sequence[HeldOut]
+    workspace: Workspace, specs: Sequence[LearnerSpec], fits: Mapping[str, Sequence[HeldOut]]
 ) -> dict[str, dict[str, dict[str, str]]]:
     missing = []
     origins: dict[str, dict[str, dict[str, str]]] = {spec.name: {} for spec in specs}
     for spec in specs:
-        for fit in fits:
+        for fit in fits[spec.name]:
             key, _ = fold_key(spec, fit, workspace.shared_key())
             origin = complete_origin(workspace.store.directory(spec.name, fit), key)
             if origin is None:

@@ -27,7 +27,7 @@ def failed_learners(config: Config, workspace: Workspace) -> dict[str, Failure]:
     found = {}
     for spec in learner_specs(config):
         record = read_failure(workspace.run, spec.name)
-        if record is None:
+        if record is None or not _is_wanted(config, spec.name, HeldOut.of(record.held_out)):
             continue
         try:
             key, _ = fold_key(spec, HeldOut.of(record.held_out), workspace.shared_key())
@@ -36,6 +36,13 @@ def failed_learners(config: Config, workspace: Workspace) -> dict[str, Failure]:
         if key == record.key:
             found[spec.name] = record.failure
     return found
+
+
+def _is_wanted(config: Config, learner: str, held_out: HeldOut) -> bool:
+    """Say whether the config still asks for what failed."""
+    if held_out.is_soup:
+        return config.models_of(learner) == "soup"
+    return not held_out.is_refit or config.wants_refit(learner)
 
 
 def as_stacked(config: Config, manifest: Mapping[str, Any]) -> Config:

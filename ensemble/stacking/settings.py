@@ -12,6 +12,7 @@ from ensemble.config.secrets import resolved_secrets, with_secrets
 from ensemble.errors import ConfigError, EnsembleError, LearnerError, unknown_name
 from ensemble.oof.dependencies import check_labels_are_learned, check_offset, fitted_before
 from ensemble.oof.kept import NOTHING_KEPT, read_kept
+from ensemble.oof.soup import refuse_unaveraged
 from ensemble.oof.spec import LearnerSpec
 from ensemble.plugin.code import as_known
 from ensemble.plugin.contract import contract_faults, resources_of
@@ -196,6 +197,7 @@ def _check_learner(spec: LearnerSpec, config: Config) -> None:
     fitted_before(spec, uses)
     check_offset(spec, uses)
     _check_seeds(spec)
+    _check_soup(spec, config)
     _check_devices(spec, config.execution)
     _check_workers(spec, config.execution)
 
@@ -212,11 +214,25 @@ def _check_seeds(spec: LearnerSpec) -> None:
     where = spec.where
     if spec.seeds > 1 and not type(learner).trains:
         raise ConfigError("seeds = 1 is all that predictions from outside can have", where=where)
-    for key in sorted({"seeds", "time_limit"} & plain_parameters(learner).keys()):
+    own = {"seeds", "time_limit", "models"}
+    for key in sorted(own & plain_parameters(learner).keys()):
         raise ConfigError(
             f'the plugin has a parameter "{key}", which is a key of every [[learners]] table',
             where=where,
             hint="the plugin's author must give its parameter another name",
+        )
+
+
+def _check_soup(spec: LearnerSpec, config: Config) -> None:
+    """Refuse a soup that cannot be made, or that nothing could be checked on."""
+    if config.models_of(spec.name) != "soup":
+        return
+    refuse_unaveraged(spec)
+    if config.test is None and not config.folds.holdout:
+        raise ConfigError(
+            'models = "soup" is checked on rows that no fold was trained on, and there are none',
+            where=f'learner "{spec.name}"',
+            hint='give a [test], set folds.holdout, or set models = "folds"',
         )
 
 

@@ -6,9 +6,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble.battles.held_out import REFIT, HeldOut, fold_pairs
+from ensemble.battles.held_out import REFIT, SOUP, HeldOut, fold_pairs
 from ensemble.battles.split import n_splits_of
 from ensemble.errors import ConfigError
+from ensemble.oof.dependencies import fitted_before
 from ensemble.oof.executors import execute
 from ensemble.oof.preflight import unfinished
 from ensemble.oof.refits import Decisions, made_again, refuse_undecided, told_again
@@ -56,8 +57,8 @@ def fit_stage(
     learners
         Names of the learners to fit; None fits all.
     folds
-        Folds to fit; None fits all, the refit where the config wants it, and after them what the
-        config wants to be fitted without each pair of folds.
+        Folds to fit; None fits all, the refit where the config wants it, and after them makes the
+        soups and fits what the config wants to be fitted without each pair of folds.
     decided
         What becomes of fits that other code has made.
     fail_fast
@@ -66,8 +67,8 @@ def fit_stage(
     Returns
     -------
     dict[str, Any]
-        How many folds were ``fitted`` and how many ``kept``; the same of ``pairs``, where there are
-        any; and ``failed``, a list of ``Failure`` as JSON, where learners failed.
+        How many folds were ``fitted`` and how many ``kept``; the same of ``soups`` and ``pairs``,
+        where there are any; and ``failed``, a list of ``Failure`` as JSON, where learners failed.
 
     Raises
     ------
@@ -92,15 +93,19 @@ def fit_stage(
             lambda: [*chain(*_tasks(config, chosen_specs(config, learners), folds))],
         )
         specs = chosen_specs(config, learners)  # which know now what is kept
-        tasks, pairs = _tasks(config, specs, folds)
-        _say_again_fits(config, [*tasks, *pairs], decided, reporter)
-        refuse_faults(config, open_workspace(config), [*tasks, *pairs])
+        tasks, soups, pairs = _tasks(config, specs, folds)
+        every = [*tasks, *soups, *pairs]
+        _say_again_fits(config, every, decided, reporter)
+        refuse_faults(config, open_workspace(config), every)
         failures: dict[str, Failure] | None = None if fail_fast else {}
-        check_contracts(config, [*tasks, *pairs], reporter, failures)
+        check_contracts(config, every, reporter, failures)
         outcome: dict[str, Any] = _fitted(config, tasks, reporter, failures)
         reporter.log(f"folds  {outcome['fitted']} fitted, {outcome['kept']} kept")
         for doubt in record_learners(open_workspace(config), specs):
             reporter.warn(doubt)
+        if soups:  # of folds that are all there by now
+            found = outcome["soups"] = _fitted(config, soups, reporter, failures)
+            reporter.log(f"soups  {found['fitted']} averaged, {found['kept']} kept")
         if pairs:
             found = outcome["pairs"] = _fitted(config, pairs, reporter, failures)
             reporter.log(f"pairs of folds  {found['fitted']} fitted, {found['kept']} kept")
@@ -114,19 +119,35 @@ def fit_stage(
 
 def _tasks(
     config: Config, specs: Sequence[LearnerSpec], folds: Sequence[int] | None
-) -> tuple[list[Fit], list[Fit]]:
-    """List the folds to fit, with refits, and the pairs of folds: none where folds are named."""
+) -> tuple[list[Fit], list[Fit], list[Fit]]:
+    """List the folds to fit, with refits; the soups of folds; and pairs of folds.
+
+    The last two are none where folds are named.
+    """
     if folds is not None:
-        return [(spec, HeldOut.of(fold)) for spec in specs for fold in folds], []
+        return [(spec, HeldOut.of(fold)) for spec in specs for fold in folds], [], []
     every = [HeldOut.of(fold) for fold in range(n_splits_of(config))]
-    chosen = [*every, *([REFIT] if config.wants_refit() else [])]
     names = {spec.name for spec in specs}
     nested = [spec for spec in pair_specs(config) if spec.name in names]
     pairs = fold_pairs(len(every))
+    refitted = _refitted(config)
+    fits = {name: [*every, *([REFIT] if name in refitted else [])] for name in names}
     return (
-        [(spec, held_out) for spec in specs for held_out in chosen],
+        [(spec, held_out) for spec in specs for held_out in fits[spec.name]],
+        [(spec, SOUP) for spec in specs if config.models_of(spec.name) == "soup"],
         [(spec, pair) for spec in nested for pair in pairs],
     )
+
+
+def _refitted(config: Config) -> set[str]:
+    """Name the learners that are fitted on everything: those wanted, and whom these ask."""
+    found: set[str] = set()
+    asked = [spec for spec in learner_specs(config) if config.wants_refit(spec.name)]
+    while asked:
+        spec = asked.pop()
+        found.add(spec.name)
+        asked += fitted_before(spec, config.source_uses())
+    return found
 
 
 def _say_again_fits(

@@ -35,5 +35,6 @@ def holdout_stage(config: Config, reporter: Reporter) -> HoldoutRecord | None:
             stacked = as_stacked(config, read_stack_manifest(workspace.run))
             record = score_holdout(stacked, workspace, read_battles(workspace.run)[0])
             reporter.event("hold-out", chosen=record.chosen, log_loss=record.score.log_loss)
-    reporter.log(record.sentence)
+    for sentence in (record.sentence, *(soup.sentence for soup in record.soups)):
+        reporter.log(sentence)
     return record

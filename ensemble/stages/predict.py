@@ -21,12 +21,15 @@ from ensemble.stacking.stack import load_stack
 from ensemble.submission.forms import form_for, submission_frame
 from ensemble.submission.record import (
     is_current,
+    models_compared,
+    models_used,
     record_submission,
     remove_submission,
 )
 from ensemble.submission.write import write_submission
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ensemble.config.settings import Config
@@ -51,10 +54,11 @@ def predict_stage(config: Config, reporter: Reporter) -> Path | None:
         reporter.log(f"submission  {submission} (kept)")
         return submission
     with reporter.stage("predict"):
-        used = _test_probabilities(config, workspace, config.predict.models)
-        if config.wants_refit():
-            other = "folds" if config.predict.models == "refit" else "refit"
-            gap = float(np.abs(used - _test_probabilities(config, workspace, other)).mean())
+        models = models_used(config)
+        used = _test_probabilities(config, workspace, models)
+        if other := models_compared(config):
+            compared = _test_probabilities(config, workspace, models | other)
+            gap = float(np.abs(used - compared).mean())
             reporter.event("folds against refit", mean_absolute_difference=gap)
         form = form_for(config.task)
         frame = submission_frame(form, test["id"], used)
@@ -64,12 +68,14 @@ def predict_stage(config: Config, reporter: Reporter) -> Path | None:
     return submission
 
 
-def _test_probabilities(config: Config, workspace: Workspace, models: str) -> FloatArray:
-    """Combine the stored test logits of the folds' models, or of the refits."""
+def _test_probabilities(
+    config: Config, workspace: Workspace, models: Mapping[str, str]
+) -> FloatArray:
+    """Combine the stored test logits of each learner's folds, refit or soup."""
     specs = stacked_specs(config)
     check_folds(workspace, specs, models)
     test, names = workspace.test_rows(), [spec.name for spec in specs]
-    logits = [workspace.store.test_logits(name, models, test["id"]) for name in names]
+    logits = [workspace.store.test_logits(name, models[name], test["id"]) for name in names]
     cache = workspace.run / CACHE / STACK
     meta = meta_features(test, names, logits, config.stack.features, cache, ties=config.task.ties)
     chosen = load_stack(workspace.run / STACK, meta_learner_factory(config))

@@ -13,7 +13,7 @@ from ensemble.errors import ArtifactError
 from ensemble.evaluation.losses import row_errors, row_log_loss, softmax
 from ensemble.evaluation.scores import scores
 from ensemble.plugin.base import CLASSES
-from ensemble.run_dir.holdout_record import HoldoutRecord, HoldoutScore, Look
+from ensemble.run_dir.holdout_record import HoldoutRecord, HoldoutScore, Look, SoupScore
 from ensemble.run_dir.layout import CACHE, HOLDOUT, HOLDOUT_RECORD, STACK
 from ensemble.run_dir.stack_files import peek_manifest, read_verdict
 from ensemble.run_dir.tables import read_table, write_table
@@ -22,7 +22,7 @@ from ensemble.stacking.calls import predict_validated
 from ensemble.stacking.settings import meta_learner_factory, stacked_specs
 from ensemble.stacking.stack import load_stack
 from ensemble.storage.hashing import hash_file
-from ensemble.submission.record import origin_of_predictions
+from ensemble.submission.record import models_used, origin_of_predictions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ def score_holdout(config: Config, workspace: Workspace, battles: pl.DataFrame) -
     ArtifactError
         The stack or predictions are missing, damaged or of other settings.
     """
-    run, rows, models = workspace.run, workspace.holdout_rows(), config.predict.models
+    run, rows, models = workspace.run, workspace.holdout_rows(), models_used(config)
     check_folds(workspace, stacked_specs(config), models)
     predicted, by_learner = predict_holdout(config, workspace, run / CACHE / STACK)
     frames = [
@@ -75,6 +75,7 @@ def score_holdout(config: Config, workspace: Workspace, battles: pl.DataFrame) -
         learners=score_each(by_learner, own),
         looks=earlier,
         unproven=tuple(peek_manifest(run / STACK)["unproven"]),
+        soups=_score_soups(workspace, models, own),
     )
     record.write(run / HOLDOUT_RECORD)
     return record
@@ -100,8 +101,8 @@ def predict_holdout(
     """
     run, rows = workspace.run, workspace.holdout_rows()
     names = [spec.name for spec in stacked_specs(config)]
-    models = config.predict.models
-    logits = [workspace.store.test_logits(name, models, rows["id"]) for name in names]
+    models = models_used(config)
+    logits = [workspace.store.test_logits(name, models[name], rows["id"]) for name in names]
     meta = meta_features(rows, names, logits, config.stack.features, cache, ties=workspace.ties)
     made = meta_learner_factory(config)
     candidates = {
@@ -135,6 +136,32 @@ def score_each(predicted: Mapping[str, FloatArray], rows: pl.DataFrame) -> tuple
                 accuracy=accuracy.log_loss,
                 accuracy_low=_finite(accuracy.low),
                 accuracy_high=_finite(accuracy.high),
+            )
+        )
+    return tuple(found)
+
+
+def _score_soups(
+    workspace: Workspace, models: Mapping[str, str], rows: pl.DataFrame
+) -> tuple[SoupScore, ...]:
+    """Score each soup beside the mean of its folds' models, which have seen none of the rows."""
+    labels, clusters = labels_of(rows), rows["cluster"].to_numpy()
+    found = []
+    for name in [name for name, used in models.items() if used == "soup"]:
+        both = {
+            used: softmax(workspace.store.test_logits(name, used, rows["id"]))
+            for used in ("soup", "folds")
+        }
+        losses = [row_log_loss(labels, each) for each in both.values()]
+        (gap,) = scores((losses[0] - losses[1])[:, None], clusters)
+        soup, folds = score_each(both, rows)
+        found.append(
+            SoupScore(
+                soup=soup.model_copy(update={"name": name}),
+                folds=folds.model_copy(update={"name": name}),
+                difference=gap.log_loss,
+                low=_finite(gap.low),
+                high=_finite(gap.high),
             )
         )
     return tuple(found)
@@ -238,4 +265,10 @@ def summary_of(run: Path, config: Config) -> dict[str, Any] | None:
     if not config.folds.holdout or holdout_fault(run, config):
         return None
     record = read_holdout(run, config)
-    return {**record.model_dump(), "sentence": record.sentence}
+    return told_of(record)
+
+
+def told_of(record: HoldoutRecord) -> dict[str, Any]:
+    """Give a last score as JSON, with sentences for a reader."""
+    soups = [{**one.model_dump(), "sentence": one.sentence} for one in record.soups]
+    return {**record.model_dump(), "soups": soups, "sentence": record.sentence}

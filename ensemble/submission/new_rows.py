@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from ensemble.battles.held_out import HeldOut
 from ensemble.battles.schema import HOLDOUT_ROLE, TEST_ROLE, TEST_SOURCE, learner_view
 from ensemble.battles.source_files import load_source
 from ensemble.battles.split import read_split
@@ -188,7 +189,7 @@ def predict_battles(config: Config, battles: pl.DataFrame, keep: Sequence[str] =
     _refuse_target_ids(battles["id"], plan, specs)
     made_from = stack["key_parts"]["folds"]
     logits = [
-        _mean_logits(store, spec, config.predict.models, made_from[spec.name], view, keep)
+        _mean_logits(store, spec, config.models_of(spec.name), made_from[spec.name], view, keep)
         for spec in specs
     ]
     meta = meta_features(view, stack["learners"], logits, config.stack.features, None, ties=ties)
@@ -271,16 +272,33 @@ def _check_origin(
     made_from: Mapping[str, Mapping[str, str]],
     where: str,
 ) -> None:
-    """Check that a fold is one that the stack was made from; a refit, that it is their like."""
-    origin = origin_of(manifest)
-    like = {_key_on(store, manifest, fold) for fold in range(len(made_from))}
-    is_its_like = like == {known["key"] for known in made_from.values()}
-    if made_from.get(fold_name(manifest["fold"]), origin) != origin or not is_its_like:
+    """Check that a model is of the folds that the stack was made from.
+
+    A fold is one of them, a refit is their like, and a soup is the mean of all of them.
+    """
+    is_soup = HeldOut.of(manifest["fold"]).is_soup
+    known = _averaged(manifest) == made_from if is_soup else _is_like(store, manifest, made_from)
+    if not known:
         raise ArtifactError(
             "a model is not one that the stack was made from",
             where=where,
             hint="run `ensemble run CONFIG` to its end",
         )
+
+
+def _averaged(manifest: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Name the folds that a soup is the mean of, as a stack names them."""
+    models = manifest["models"].items()
+    return {name: {part: one[part] for part in ("key", "oof")} for name, one in models}
+
+
+def _is_like(
+    store: FoldStore, manifest: Mapping[str, Any], made_from: Mapping[str, Mapping[str, str]]
+) -> bool:
+    origin = origin_of(manifest)
+    like = {_key_on(store, manifest, fold) for fold in range(len(made_from))}
+    is_its_like = like == {known["key"] for known in made_from.values()}
+    return made_from.get(fold_name(manifest["fold"]), origin) == origin and is_its_like
 
 
 def _key_on(store: FoldStore, manifest: Mapping[str, Any], fold: int) -> str:

@@ -59,7 +59,7 @@ def check_output(output: Path, inputs: Iterable[Path], what: str = "") -> None:
     for path in inputs:
         if _is_at(target, path):
             raise _refused(f"would replace {what or f'what is read from {path}'}", output)
-    if (run := _run_around(target)) is not None:
+    if (run := run_around(target)) is not None:
         raise _refused(
             f"lies in a run directory, {run}, whose files belong together",
             output,
@@ -136,7 +136,8 @@ def _is_at(target: Path, path: Path) -> bool:
     return False
 
 
-def _run_around(target: Path) -> Path | None:
+def run_around(target: Path) -> Path | None:
+    """Give the run directory that a place lies in; None where it lies in none."""
     for directory in target.parents:
         begun = (directory / EVENTS).exists() and (directory / CONFIG).exists()
         if begun or (directory / BATTLES_RECORD).exists():

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from ensemble.battles.held_out import model_fits
 from ensemble.errors import ArtifactError
-from ensemble.oof.fold_key import fold_name
 from ensemble.run_dir.folds_record import FoldsRecord
 from ensemble.run_dir.layout import (
     FOLDS_RECORD,
@@ -27,7 +27,7 @@ from ensemble.storage.json_files import read_checksummed, write_checksummed
 from ensemble.submission.forms import form_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ensemble.config.settings import Config
@@ -94,12 +94,26 @@ def _n_folds(run: Path) -> int:
     return FoldsRecord.read_checksummed(run / FOLDS_RECORD).n_splits
 
 
+def models_used(config: Config) -> dict[str, str]:
+    """Say which models of each stacked learner predict rows that no fold holds out."""
+    return {one.name: config.models_of(one.name) for one in config.stacked_learners()}
+
+
+def models_compared(config: Config) -> dict[str, str]:
+    """Say of learners that are refitted too what they are held against: the refit, or the folds."""
+    return {
+        name: "folds" if models == "refit" else "refit"
+        for name, models in models_used(config).items()
+        if config.wants_refit(name)
+    }
+
+
 def _origin(run: Path, config: Config, n_folds: int) -> dict[str, Any]:
-    models = config.predict.models
+    models = models_used(_as_stacked(run, config))
     return {
         "stack": hash_file(run / STACK / MANIFEST),
         "models": models,
-        "test": _test_logits(run, config, [None] if models == "refit" else [*range(n_folds)]),
+        "test": _test_logits(run, models, n_folds),
     }
 
 
@@ -116,21 +130,19 @@ def _form(config: Config) -> list[str]:
 
 def _compared(run: Path, config: Config, n_folds: int) -> dict[str, Any]:
     """Name the test logits of the models that the submission is not from, but held against."""
-    if not config.wants_refit():
-        return {}
-    other: list[int | None] = [*range(n_folds)] if config.predict.models == "refit" else [None]
-    return _test_logits(run, config, other)
+    return _test_logits(run, models_compared(_as_stacked(run, config)), n_folds)
 
 
-def _test_logits(run: Path, config: Config, folds: Sequence[int | None]) -> dict[str, Any]:
-    """Give the hash of each stacked learner's test logits, by fold."""
-    left_out = peek_manifest(run / STACK).get("left_out", ())
+def _as_stacked(run: Path, config: Config) -> Config:
+    return config.without(peek_manifest(run / STACK).get("left_out", ()))
+
+
+def _test_logits(run: Path, models: Mapping[str, str], n_folds: int) -> dict[str, Any]:
+    """Give the hash of each learner's test logits, by fold."""
     return {
-        learner.name: {
-            fold_name(fold): peek_manifest(run / LEARNERS / learner.name / fold_name(fold))[
-                "files"
-            ][TEST]
-            for fold in folds
+        name: {
+            fit.name: peek_manifest(run / LEARNERS / name / fit.name)["files"][TEST]
+            for fit in model_fits(asked, n_folds)
         }
-        for learner in config.without(left_out).stacked_learners()
+        for name, asked in models.items()
     }

@@ -40,7 +40,7 @@ def learner_checks(subject: Subject) -> tuple[Check, ...]:
         return (*parameters.CHECKS, *OWN)
     if not getattr(subject.kind, "trains", True):
         return parameters.CHECKS
-    return GENERAL
+    return (*GENERAL, stored.AVERAGE) if hasattr(subject.kind, "average_models") else GENERAL
 
 
 def learner_findings(trial: LearnerTrial, *, own: bool = True) -> Iterator[Finding]:

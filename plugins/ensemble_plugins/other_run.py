@@ -116,12 +116,12 @@ def check_same_texts(found: pl.DataFrame, battles: pl.DataFrame, place: str) -> 
         )
 
 
-def is_refitted(run: Path) -> bool:
-    """Say whether a run's test logits are those of its refit; not where it is gone."""
+def models_of(run: Path, learner: str) -> str:
+    """Say which models a learner's test logits are of; ``"folds"`` where the run is gone."""
     try:
-        return load_run_config(run).predict.models == "refit"
+        return load_run_config(run).models_of(learner)
     except EnsembleError:
-        return False
+        return "folds"
 
 
 def read_other(run: Path, learner: str) -> OtherLearner:
@@ -172,19 +172,21 @@ def _of_all_models(store: FoldStore, config: Config, learner: str, ids: pl.Serie
     """Give predictions of rows that no fold holds out: the test set, and the hold-out."""
     if not len(ids):
         return pl.DataFrame(schema=PREDICTION_SCHEMA)
-    if config.predict.models == "refit":
-        _check_refit(store, learner)
-    return prediction_frame(ids, store.test_logits(learner, config.predict.models, ids))
+    models = config.models_of(learner)
+    if models != "folds":
+        _check_like_folds(store, learner, models)
+    return prediction_frame(ids, store.test_logits(learner, models, ids))
 
 
-def _check_refit(store: FoldStore, learner: str) -> None:
-    """Refuse a refit that was made with other settings than the folds."""
-    fold, refit = (store.read(learner, one)["key_parts"] for one in (0, None))
+def _check_like_folds(store: FoldStore, learner: str, models: str) -> None:
+    """Refuse a refit, or a soup, that was made with other settings than the folds."""
+    (asked,) = store.folds(models)
+    fold, whole = (store.read(learner, one)["key_parts"] for one in (0, asked))
     own = ("fold", "teachers", "labelers", "keeps_model")
-    other = [name for name in fold if name not in own and refit.get(name) != fold[name]]
+    other = [name for name in fold if name not in own and whole.get(name) != fold[name]]
     if other:
         raise ArtifactError(
-            f"its refit was made with other {', '.join(other)} than its folds",
+            f"its {models} was made with other {', '.join(other)} than its folds",
             where=f'learner "{learner}" of {store.run}',
             hint=f"run `ensemble run {store.run / 'config.toml'}` to its end",
         )

@@ -20,8 +20,8 @@ from ensemble_plugins.found_predictions import suggestions
 from ensemble_plugins.other_run import (
     STORED_SCHEMA,
     check_same_texts,
-    is_refitted,
     learner_directory,
+    models_of,
     read_other,
 )
 from ensemble_plugins.prediction_checks import some_ids
@@ -165,7 +165,8 @@ class Precomputed(BaseLearner):
         """Name the prediction files, or the other run's learner: their content is in the key."""
         if self.run is not None and self.learner is not None:
             place = learner_directory(self.run, self.learner)
-            return {"run": place} | ({"models": "refit"} if is_refitted(self.run) else {})
+            models = models_of(self.run, self.learner)
+            return {"run": place} | ({} if models == "folds" else {"models": models})
         return self._files().dependencies()
 
     def provenance(self) -> Provenance | None:

@@ -79,6 +79,31 @@ def saved_again(trial: LearnerTrial) -> dict[str, Any]:
     )
 
 
+def averaged(trial: LearnerTrial) -> dict[str, Any]:
+    """Average a model with itself: of equal weights the mean is that weight."""
+    directory = saved(trial)
+    learner = trial.subject.make()
+    with restoring():
+        found = call_plugin(
+            "average_models", trial.where, lambda: learner.average_models([directory, directory])
+        )
+    if found is not learner:
+        raise trial.fault(
+            "average_models returned another object", "end average_models with `return self`"
+        )
+    hint = "average_models must give the mean of the weights that save wrote"
+    asked = trial.material.asked
+    told = trial.same(
+        trial.predict(learner, asked), "as the mean of twice one model", hint, trial.tolerance
+    )
+    place = trial.directory("mean")
+    with restoring():
+        call_plugin("save of a mean", trial.where, lambda: learner.save(place))
+    again = trial.predict(loaded(trial, place), asked)
+    trial.same(again, "after save and load of a mean", _ALL, trial.tolerance)
+    return told
+
+
 def nothing_pickled(trial: LearnerTrial) -> dict[str, Any]:
     """Look into every file that the learner has written."""
     model = saved(trial)
@@ -195,6 +220,8 @@ def _values(trial: LearnerTrial, reply: dict[str, Any], what: str) -> Any:
     )
 
 
+AVERAGE = Check("average", averaged)
+"""Asked of learners whose models can be averaged."""
 CHECKS = (
     Check("save and load", save_and_load, fast=True),
     Check("save and load again", saved_again),

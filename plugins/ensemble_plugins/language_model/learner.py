@@ -20,7 +20,7 @@ from ensemble_plugins.language_model.advice import Measured, advise
 from ensemble_plugins.language_model.parameters import Parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import polars as pl
     import torch
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
     from ensemble.plugin.suggestion import DataSummary, Machine, Suggestion
     from ensemble_plugins.language_model.model.classifier import Classifier
-    from ensemble_plugins.language_model.settings import TrainingSettings
+    from ensemble_plugins.language_model.settings import ModelSettings, TrainingSettings
     from ensemble_plugins.language_model.text.prompts import Template
     from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
     from ensemble_plugins.language_model.text.tokens import Tokens
@@ -88,6 +88,9 @@ class LanguageModel(Parameters, BaseLearner):
         See ``PredictionSettings``.
     merge
         Whether adapters are merged into the weights for prediction.
+    init_seed
+        Seed of the new head and the new adapters, for all folds alike; None draws others for each
+        fold. Models that begin alike are closer together: see ``models = "soup"``.
     parity_tolerance
         Greatest drift from transformers' float32 logits; None for that of the dtype.
     gpus
@@ -155,7 +158,7 @@ class LanguageModel(Parameters, BaseLearner):
         if not self.pretrained_:
             self._start(context)
         elif self.pretrain_head == "drop":
-            self._classifier.new_head(context.seed)
+            self._classifier.new_head(self._init_seed(context))
         rows = self._rows(battles, labels, sample_weight, groups, context)
         taught = replace(rows, teacher=self._teacher(context))
         self._train("fit", self.training_settings(), taught, context)
@@ -196,6 +199,54 @@ class LanguageModel(Parameters, BaseLearner):
         self.state_ = trained_state(self.classifier_)
         self._prepare(merge=self.facts_["merged"])
         return self
+
+    def average_models(self, directories: Sequence[Path]) -> Self:
+        """Become the mean of models that ``save`` wrote; see ``averaging.average_states``."""
+        _require_extra()
+        from ensemble_plugins.language_model.model.adapters import put_state
+        from ensemble_plugins.language_model.model.averaging import average_states, common_facts
+        from ensemble_plugins.language_model.text.templates import stored_template
+
+        self.facts_ = common_facts([read_json(one / _FACTS) for one in directories])
+        self.template_ = stored_template(self.facts_["template"])
+        self.tokenizer_ = None
+        self.state_ = average_states(directories)
+        self.classifier_ = self._load_classifier("auto", seed=0)
+        put_state(self.classifier_, self.state_, where=f"the mean of {directories[0]} and others")
+        self._prepare(merge=self.facts_["merged"])
+        return self
+
+    def export(
+        self,
+        directory: Path,
+        battles: pl.DataFrame,
+        logits: LogitArray,
+        *,
+        about: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Write the merged model for others, and hold it against the logits that the run has."""
+        from ensemble_plugins.language_model.export.export import Trained, export_model
+
+        self.classifier_ = None  # the export loads the weights anew: two may not fit into memory
+        text, length = self._tokenizer(), self.predict_length
+        trained = Trained(
+            self.model_settings(),
+            self.prediction_settings(),
+            lambda: self._load_classifier("auto", seed=0),
+            self.state_,
+            self.facts_,
+            text,
+            self._template(),
+            self.truncation,
+            min(length, text.longest or length),
+        )
+        orders = [
+            self._tokens(battles, length, swapped=swapped)
+            for swapped in (False, True)[: 1 + self.swap_tta]
+        ]
+        texts = (battles[name].to_list() for name in ("prompt", "response_a", "response_b"))
+        rows = list(zip(*texts, strict=True))
+        return export_model(trained, directory, rows, orders, logits, about)
 
     def preflight(self, battles: pl.DataFrame, *, context: FitContext) -> None:
         """Read config and tokenizer, find the head, and lay a few battles out; no weights."""
@@ -258,9 +309,12 @@ class LanguageModel(Parameters, BaseLearner):
 
         torch.set_num_threads(context.threads)
         self.cache_ = context.cache_directory
-        self.tokenizer_ = None
+        self.tokenizer_, self.facts_ = None, {}
         self.classifier_ = None  # before the new one is loaded: two may not fit into memory
-        self.classifier_ = self._load_classifier(context.device, context.seed)
+        self.classifier_ = self._load_classifier(context.device, self._init_seed(context))
+
+    def _init_seed(self, context: FitContext) -> int:
+        return context.seed if self.init_seed is None else self.init_seed
 
     def _train(
         self, stage: str, settings: TrainingSettings, rows: LabeledRows, context: FitContext
@@ -350,8 +404,17 @@ class LanguageModel(Parameters, BaseLearner):
         from ensemble_plugins.language_model.model.loading import load_classifier
 
         return load_classifier(
-            self.model_settings(), device=pick_device(device), seed=seed, pad_id=self._pad_id()
+            self._settings_of_weights(),
+            device=pick_device(device),
+            seed=seed,
+            pad_id=self._pad_id(),
         )
+
+    def _settings_of_weights(self) -> ModelSettings:
+        """Give the model's settings, with adapters of as many models as are in it."""
+        models = self.facts_.get("averaged", 1)
+        settings = self.model_settings()
+        return replace(settings, rank=settings.rank * models, alpha=settings.alpha * models)
 
     def _pad_id(self) -> int:
         from ensemble_plugins.language_model.model.weights import load_tokenizer

@@ -94,6 +94,7 @@ class Parameters:
     predict_token_budget: int = PredictionSettings.token_budget
     precision: Precision = PredictionSettings.precision
     merge: bool = True
+    init_seed: int | None = None
     parity_tolerance: float | None = None
     gpus: int = 1
 
@@ -188,6 +189,7 @@ class Parameters:
         for name in _ABOVE_ZERO:
             value = getattr(self, name)
             self._require(name, "above 0", value is None or value > 0)
+        self._require("init_seed", "0 or more", self.init_seed is None or self.init_seed >= 0)
         for name in ("distillation", "warmup_ratio"):
             self._require(name, "in [0, 1]", 0 <= getattr(self, name) <= 1)
         self._require("dropout", "in [0, 1)", 0 <= self.dropout < 1)

@@ -7,6 +7,7 @@ import os
 import pickle
 import tempfile
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +15,14 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
-from tests.ensemble.testing.sound_learner import Noisy, Shifted, Sound, broken, characters
+from tests.ensemble.testing.sound_learner import (
+    Averages,
+    Noisy,
+    Shifted,
+    Sound,
+    broken,
+    characters,
+)
 
 # Files.
 
@@ -48,6 +56,14 @@ class LoadsForPredictionAlone(Sound):
 
     def save(self, directory: Path) -> None:
         (directory / "state.json").write_text(json.dumps(self.full_))
+
+
+@broken("average", "as the mean of twice one model")
+class AddsUp(Averages):
+    def average_models(self, directories: Sequence[Path]) -> Self:
+        super().average_models(directories)
+        self.state_["slope"] *= len(directories)
+        return self
 
 
 MODELS: dict[str, Any] = {}

@@ -79,6 +79,15 @@ class Sound(BaseLearner):
         return self
 
 
+class Averages(Sound):
+    def average_models(self, directories: Sequence[Path]) -> Self:
+        read = [json.loads((one / "state.json").read_text()) for one in directories]
+        self.state_ = {
+            name: np.mean([state[name] for state in read], axis=0).tolist() for name in read[0]
+        }
+        return self
+
+
 class Noisy(Sound):
     def fit(self, battles: Any, labels: Any, **options: Any) -> Self:
         super().fit(battles, labels, **options)

@@ -14,6 +14,7 @@ from ensemble.testing.checks import closing
 from ensemble.testing.subjects import subject_of
 from ensemble.testing.trial import LearnerTrial
 from tests.ensemble.testing.broken_learners import BROKEN, Sound
+from tests.ensemble.testing.sound_learner import Averages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,8 +42,10 @@ def test_a_broken_learner_is_caught_by_its_check(name: str) -> None:
     assert name in found.detail or found.warning
 
 
-def test_a_sound_learner_passes_all() -> None:
-    report = check_base_learner(Sound)
+@pytest.mark.parametrize("kind", [Sound, Averages])
+def test_a_sound_learner_passes_all(kind: type[Sound]) -> None:
+    report = check_base_learner(kind)
+    assert ("average" in {one.what for one in report.findings}) is (kind is Averages)
     assert report.ok
     assert [one.line() for one in report.warnings] == []
     unasked = {one.what for one in report.findings if one.ok is None}

@@ -160,7 +160,7 @@ def test_a_table_overrides_texts_of_its_base() -> None:
     broken = qwen("{{ raise_exception('no') }}")
     assert resolve_template({**whole, "after_round": ""}, broken).start == "x"
     made = BattleTokenizer(tokenizer, {**whole, "after_round": "{eos}"}, truncation="left")
-    assert made._prompt_tokens.after_round.tolist() == [tokenizer.eos_token_id]
+    assert made.prompt_tokens.after_round.tolist() == [tokenizer.eos_token_id]
     with pytest.raises(errors.LearnerError, match="has no <|nothing|>"):
         BattleTokenizer(tokenizer, {"special": ["<|nothing|>"]}, truncation="left")
 

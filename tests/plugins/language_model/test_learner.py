@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from ensemble import FitContext, errors
 from ensemble.battles.swap import swap_battles
 from tests.plugins.language_model.quick_learners import FAMILIES, make_learner
+from tests.plugins.language_model.worded_battles import make_battles, make_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,32 +35,12 @@ tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 pytestmark = pytest.mark.filterwarnings(
     "ignore:`torch.jit.script` is deprecated:DeprecationWarning"
 )
-WORDS = ["hello", "world", "good", "bad", "long", "short", "yes", "no", "one", "two", "three"]
-
-
-def _battles(count: int, seed: int = 0, *, turns: int = 1) -> pl.DataFrame:
-    rng = np.random.default_rng(seed)
-
-    def text(longest: int) -> list[str]:
-        words = rng.choice(WORDS, rng.integers(1, longest))
-        return [" ".join(words)] * turns
-
-    rows = [(f"b{i}", text(6), text(20), text(20)) for i in range(count)]
-    return pl.DataFrame(rows, ["id", "prompt", "response_a", "response_b"], orient="row")
-
-
-def _labels(battles: pl.DataFrame) -> Any:
-    """Let the longer response win, and equal ones tie."""
-    a, b = (battles[f"response_{s}"].list.first().str.len_chars().to_numpy() for s in "ab")
-    return np.eye(3)[np.where(np.abs(a - b) < 5, 2, np.where(a > b, 0, 1))]
-
-
-TRAIN, NEW = _battles(18), _battles(9, seed=1, turns=2)
+TRAIN, NEW = make_battles(18), make_battles(9, seed=1, turns=2)
 
 
 def _fit(learner: Any, battles: pl.DataFrame = TRAIN, **options: Any) -> Any:
     context: dict[str, Any] = {"seed": 5, "device": "cpu", **options}
-    return learner.fit(battles, _labels(battles), context=FitContext(**context))
+    return learner.fit(battles, make_labels(battles), context=FitContext(**context))
 
 
 @pytest.mark.parametrize("plugin", sorted(FAMILIES))
@@ -155,7 +136,7 @@ def test_a_preflight_reads_tokenizer_and_config_but_no_weights(
 def test_teachers_are_followed(checkpoint: Callable[[str], Path]) -> None:
     source = checkpoint("llama3")
     options = {"teachers": ["one", "two"], "distillation": 1.0, "epochs": 6}
-    learner, earlier = make_learner("llama3-lora", source, **options), _battles(6, seed=7)
+    learner, earlier = make_learner("llama3-lora", source, **options), make_battles(6, seed=7)
     # Together they say that the first class wins, whatever the labels say.
     one, two = (
         np.tile(np.array(row, dtype=np.float32), (18, 1)) for row in ([0, 6, 0], [9, -6, 0])
@@ -163,7 +144,7 @@ def test_teachers_are_followed(checkpoint: Callable[[str], Path]) -> None:
     with pytest.raises(errors.LearnerError, match="no logits of the teachers two"):
         _fit(learner, teachers={"one": one})
     context = FitContext(seed=5, device="cpu")
-    learner.pretrain(earlier, _labels(earlier), context=context)
+    learner.pretrain(earlier, make_labels(earlier), context=context)
     _fit(learner, teachers={"one": one, "two": two})
     learner.swap_tta = False
     assert learner.predict_logits(TRAIN).argmax(axis=1).tolist() == [0] * 18
@@ -174,14 +155,14 @@ def test_teachers_are_followed(checkpoint: Callable[[str], Path]) -> None:
 def test_pretraining_counts_and_its_head_is_dropped_or_kept(
     checkpoint: Callable[[str], Path], plugin: str
 ) -> None:
-    earlier = _battles(12, seed=7)
+    earlier = make_battles(12, seed=7)
     ends = {}
     for head in ("none", "drop", "keep"):
         options = {} if head == "none" else {"pretrain_head": head, "pretrain_epochs": 2}
         learner = make_learner(plugin, checkpoint(FAMILIES[plugin]), **options)
         if head != "none":
             context = FitContext(seed=5, device="cpu")
-            assert learner.pretrain(earlier, _labels(earlier), context=context) is learner
+            assert learner.pretrain(earlier, make_labels(earlier), context=context) is learner
             head_before = _head(learner.classifier_)
         # At a rate of 0 the fit leaves everything as it finds it.
         learner.learning_rate = learner.head_learning_rate = 1e-12
@@ -259,10 +240,10 @@ def test_a_second_fit_starts_from_the_pretrained_weights_again(
 @pytest.mark.slow
 def test_two_processes_fit_what_one_fits(checkpoint: Callable[[str], Path]) -> None:
     # The second stage starts from the weights of the first, and with a new head.
-    plugin, earlier = "gemma2-lora", _battles(12, seed=7)
+    plugin, earlier = "gemma2-lora", make_battles(12, seed=7)
     learners = [make_learner(plugin, checkpoint(FAMILIES[plugin]), gpus=count) for count in (1, 2)]
     for learner in learners:
-        learner.pretrain(earlier, _labels(earlier), context=FitContext(seed=5, device="cpu"))
+        learner.pretrain(earlier, make_labels(earlier), context=FitContext(seed=5, device="cpu"))
         _fit(learner)
     assert learners[1].resources.gpus == 2
     one, two = (learner.predict_logits(NEW) for learner in learners)
@@ -292,7 +273,7 @@ def test_seed_weights_both_orders_and_lengths_count(checkpoint: Callable[[str], 
         assert changed is (name != "soft_capping"), name  # Llama-3 has none
     weighted = make_learner("llama3-lora", source).fit(
         TRAIN,
-        _labels(TRAIN),
+        make_labels(TRAIN),
         sample_weight=np.where(np.arange(18) < 9, 0.1, 1.9),
         context=FitContext(seed=5, device="cpu"),
     )
@@ -303,7 +284,7 @@ def test_seed_weights_both_orders_and_lengths_count(checkpoint: Callable[[str], 
 def test_fit_resumes_from_its_checkpoint_directory(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    source, earlier = checkpoint("llama3"), _battles(12, seed=7)
+    source, earlier = checkpoint("llama3"), make_battles(12, seed=7)
     options = {
         "checkpoint_minutes": 0.0,
         "dropout": 0.2,
@@ -314,8 +295,8 @@ def test_fit_resumes_from_its_checkpoint_directory(
 
     def learn(learner: Any, place: Path | None) -> Any:
         context = FitContext(seed=5, device="cpu", checkpoint_directory=place)
-        learner.pretrain(earlier, _labels(earlier), context=context)
-        return learner.fit(TRAIN, _labels(TRAIN), context=context).predict_logits(NEW)
+        learner.pretrain(earlier, make_labels(earlier), context=context)
+        return learner.fit(TRAIN, make_labels(TRAIN), context=context).predict_logits(NEW)
 
     whole = learn(make_learner("llama3-lora", source, **options), None)
     for batch in (1, 2, 3):

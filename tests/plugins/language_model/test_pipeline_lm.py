@@ -4,6 +4,7 @@ import importlib
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -11,13 +12,14 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
-from ensemble import Config, errors, make_battles, run
+from ensemble import CLASSES, Config, errors, make_battles, run
 from ensemble.audit.audit import audit_run
 from ensemble.battles.loading import load_battles
 from ensemble.config.load import load_config, load_run_config
 from ensemble.datasets.battles import write_battles
 from ensemble.stages.check import check_stage
 from ensemble.stages.work import writing
+from ensemble.storage.directories import read_manifest
 from ensemble.submission.new_rows import predict_battles
 from ensemble_plugins.language_model.train.training import Training
 
@@ -226,3 +228,31 @@ def _read(project: Path) -> pl.DataFrame:
     return load_battles(
         project / "data" / "test.csv", source="test", role="test", is_test=True
     ).battles
+
+
+def test_a_soup_predicts_in_the_place_of_the_folds_and_is_exported(project: Path) -> None:
+    with_folds = _config(project, "soup", ("llama3", "deberta"), llama3="seeds = 2")
+    plain = {learner.name: learner.models for learner in with_folds.learners}
+    assert set(plain.values()) == {None}
+    learners = [
+        one.model_copy(update={"models": None if one.name in PLUGINS else "folds"})
+        for one in with_folds.learners
+    ]
+    predict = with_folds.predict.model_copy(update={"models": "soup"})
+    config = with_folds.model_copy(update={"learners": learners, "predict": predict})
+    found = run(config)
+    assert found.audit(deep=True).ok
+    for name in ("llama3", "deberta"):
+        check = read_manifest(found.directory / f"learners/{name}/soup")["check"]
+        assert check["rows"] == 20
+        assert check["kl"] < 1e-3
+    new = load_battles(project / "data" / "test.csv", source="test", role="test", is_test=True)
+    again = predict_battles(load_run_config(found.directory), new.battles)
+    expected = found.submission.select(CLASSES).to_numpy()
+    np.testing.assert_allclose(again, expected, atol=1e-4)
+    told = found.export("llama3", project / "exported", soup=True, seed=1)
+    assert told["rows"] == 20
+    assert told["max_difference"] <= told["allowed"]
+    assert (project / "exported" / "model.safetensors").exists()
+    told = found.export("deberta", project / "exported-fold", fold=1)
+    assert told["max_difference"] <= told["allowed"]

@@ -11,10 +11,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ensemble import errors
+from ensemble_plugins.language_model.text.plain_text import define_plain
 from ensemble_plugins.language_model.text.prompts import (
     TEMPLATES,
     PromptTokens,
-    define_plain,
     find_special,
     make_prompt_tokens,
 )

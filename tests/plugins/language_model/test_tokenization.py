@@ -135,7 +135,7 @@ def test_rows_keep_to_the_length_and_to_their_prompt_tokens(
     length = len(empty) + spare
     tokens = model.encode(*_columns(battles), max_length=length)
     assert len(tokens) == len(battles)
-    start, end = model._prompt_tokens.start, model._prompt_tokens.end
+    start, end = model.prompt_tokens.start, model.prompt_tokens.end
     for i, row in enumerate(_rows(tokens)):
         assert len(row) <= length
         assert row[: len(start)] == start.tolist()
@@ -174,7 +174,7 @@ def test_columns_of_different_lengths_are_refused() -> None:
 
 def test_a_length_below_the_scaffold_is_refused() -> None:
     model = _make()
-    least = model._prompt_tokens.around + model._prompt_tokens.per_round
+    least = model.prompt_tokens.around + model.prompt_tokens.per_round
     assert len(model.encode(*TWO_ROUNDS, max_length=least).row(0)) == least
     with pytest.raises(
         errors.LearnerError, match=f"a length of {least - 1} tokens does not hold"

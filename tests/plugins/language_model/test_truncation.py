@@ -8,12 +8,12 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ensemble import errors
+from ensemble_plugins.language_model.text.tokenization import find_rule
 from ensemble_plugins.language_model.text.truncation import (
     LEAST_ROUND,
     PROMPT_TOKENS,
     RULES,
     RoundCut,
-    find_rule,
 )
 
 if TYPE_CHECKING:

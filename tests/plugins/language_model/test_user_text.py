@@ -77,9 +77,9 @@ def test_the_tokenizer_itself_makes_special_tokens_of_them(family: str) -> None:
 
 @every_family
 def test_names_of_the_copy_cannot_be_written_either(family: str) -> None:
-    from ensemble_plugins.language_model.text import prompts
+    from ensemble_plugins.language_model.text import plain_text
 
-    text = " ".join(prompts._unwritable(name) for name in zoo.MARKERS)
+    text = " ".join(plain_text._unwritable(name) for name in zoo.MARKERS)
     row = BATTLES[family].encode([[text]], [[""]], [[""]], max_length=9000).row(0)
     special = forbidden(family)
     assert count(row.tolist(), special) == count(empty_row(family), special)
@@ -94,7 +94,7 @@ def test_fixed_text_has_the_ids_that_the_tokenizer_itself_gives(family: str) -> 
         for role in ("cls", "sep"):
             text = text.replace(f"{{{role}}}", getattr(tokenizer, f"{role}_token") or "")
         wanted = tokenizer(text, add_special_tokens=False)["input_ids"]
-        assert getattr(made._prompt_tokens, field.name).tolist() == wanted
+        assert getattr(made.prompt_tokens, field.name).tolist() == wanted
 
 
 @every_family

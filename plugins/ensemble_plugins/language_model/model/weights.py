@@ -82,7 +82,7 @@ def load_model(
     weight_files(find_base(settings).directory)
     # Without safetensors transformers would unpickle.
     model: PreTrainedModel
-    with _quiet():
+    with quiet():
         model, report = _from(
             AutoModelForSequenceClassification,
             settings,
@@ -117,7 +117,7 @@ def load_model(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep transformers from warning of the new head, and from drawing bars into files."""
     from transformers.utils import logging as told
 

@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ensemble.errors import LearnerError
+from ensemble.errors import LearnerError, unknown_name
 from ensemble.storage.hashing import fingerprint
-from ensemble_plugins.language_model.text.prompts import (
-    define_plain,
-    find_special,
-    make_prompt_tokens,
-)
+from ensemble_plugins.language_model.text.plain_text import define_plain
+from ensemble_plugins.language_model.text.prompts import find_special, make_prompt_tokens
 from ensemble_plugins.language_model.text.templates import resolve_template
 from ensemble_plugins.language_model.text.tokens import DIGEST_BYTES, Tokens, TokenStore
-from ensemble_plugins.language_model.text.truncation import find_rule
+from ensemble_plugins.language_model.text.truncation import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from ensemble_plugins.language_model.text.templates import TemplateChoice
-    from ensemble_plugins.language_model.text.truncation import Cut
+    from ensemble_plugins.language_model.text.truncation import Cut, Rule
 
     Turns = Sequence[str | None]
 
@@ -63,6 +60,13 @@ class BattleTokenizer:
     cache_directory
         Where the ids of texts are stored; None stores nothing. Several processes may share it.
 
+    Attributes
+    ----------
+    special
+        Ids of the tokens that no text becomes, by name.
+    prompt_tokens
+        The template in ids.
+
     Raises
     ------
     LearnerError
@@ -86,11 +90,11 @@ class BattleTokenizer:
         template = resolve_template(template, tokenizer)
         self._rule = find_rule(truncation)
         self.longest = longest
-        special = find_special(tokenizer, template)
+        self.special = special = find_special(tokenizer, template)
         definition = tokenizer.backend_tokenizer.to_str()
         plain = define_plain(definition, special, secrets.token_hex())
         self._plain: Tokenizer = Tokenizer.from_str(plain)
-        self._prompt_tokens = make_prompt_tokens(template, tokenizer, special)
+        self.prompt_tokens = make_prompt_tokens(template, tokenizer, special)
         self._store: TokenStore | None = None
         if cache_directory is not None:
             key = fingerprint([VERSION, __version__, definition, sorted(special)])
@@ -136,10 +140,10 @@ class BattleTokenizer:
             responses_a, responses_b = responses_b, responses_a
         rounds = _number_texts(prompts, responses_a, responses_b)
         texts = self._tokenize(rounds.texts)
-        return self._assemble(rounds, texts, max_length - self._prompt_tokens.around)
+        return self._assemble(rounds, texts, max_length - self.prompt_tokens.around)
 
     def _check_length(self, max_length: int) -> None:
-        least = self._prompt_tokens.around + self._prompt_tokens.per_round
+        least = self.prompt_tokens.around + self.prompt_tokens.per_round
         if max_length < least:
             raise LearnerError(
                 f"a length of {max_length} tokens does not hold the template's own text, which "
@@ -181,7 +185,7 @@ class BattleTokenizer:
         return Tokens.from_rows([np.array(encoding.ids, dtype=np.int32) for encoding in encodings])
 
     def _assemble(self, rounds: _Rounds, texts: Tokens, budget: int) -> Tokens:
-        prompt_tokens = self._prompt_tokens
+        prompt_tokens = self.prompt_tokens
         before = (prompt_tokens.before_prompt, prompt_tokens.before_a, prompt_tokens.before_b)
         lengths = texts.lengths[rounds.parts].tolist()
         rows = []
@@ -194,6 +198,19 @@ class BattleTokenizer:
                 pieces.append(prompt_tokens.after_round)
             rows.append(np.concatenate([*pieces, prompt_tokens.end]))
         return Tokens.from_rows(rows)
+
+
+def find_rule(name: str) -> Rule:
+    """Give the rule of a name.
+
+    Raises
+    ------
+    UnknownNameError
+        There is none; says which there are.
+    """
+    if name not in RULES:
+        raise unknown_name("truncation rule", name, RULES)
+    return RULES[name]
 
 
 class _Rounds(NamedTuple):

@@ -14,13 +14,13 @@ rounds that are kept at all. Of every rule holds:
 
 Where the middle is cut nothing marks the gap: "..." would be read as the author's own, and each
 mark would take tokens from the text.
+
+Exported models take this file along: it knows no other of the toolkit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-
-from ensemble.errors import unknown_name
 
 Cut = tuple[int, int]
 """Tokens kept of a part: so many of its head, so many of its tail. Together at most its length."""
@@ -118,19 +118,6 @@ RULES: dict[str, Rule] = {
     "responses-equal": cut_responses_equally,
 }
 """Rules by the names that options use."""
-
-
-def find_rule(name: str) -> Rule:
-    """Give the rule of a name.
-
-    Raises
-    ------
-    UnknownNameError
-        There is none; says which there are.
-    """
-    if name not in RULES:
-        raise unknown_name("truncation rule", name, RULES)
-    return RULES[name]
 
 
 def _newest_first(

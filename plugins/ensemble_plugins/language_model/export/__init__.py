@@ -1,0 +1,1 @@
+"""A trained model as files that transformers and vLLM load by themselves."""

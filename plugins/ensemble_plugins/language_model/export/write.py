@@ -1,0 +1,211 @@
+"""From a trained classifier to a directory that transformers loads, which gives the same logits."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ensemble.errors import LearnerError
+from ensemble.storage.json_files import read_json, write_json
+from ensemble_plugins.language_model.export.files import load_package
+from ensemble_plugins.language_model.model.base_weights import CONFIG
+from ensemble_plugins.language_model.model.lora import merge_adapters
+from ensemble_plugins.language_model.model.parity import TOLERANCES
+from ensemble_plugins.language_model.model.weights import load_config, quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from ensemble_plugins.language_model.model.classifier import Classifier
+    from ensemble_plugins.language_model.settings import ModelSettings
+    from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
+
+LABELS = ("model_a", "model_b", "tie")
+_ROUNDINGS = 2.0
+"""Times the drift by rounding that is allowed: what is compared has rounded on both sides."""
+_MOST = 0.5
+"""Greatest difference allowed over 1 + the greatest logit; beyond, no fault would show."""
+
+
+def refuse_unexportable(settings: ModelSettings) -> None:
+    """Refuse what plain transformers would not compute as the run did.
+
+    Raises
+    ------
+    LearnerError
+        The base weights are quantized.
+    """
+    if settings.bits < 16:
+        raise LearnerError(
+            f"a model on weights of {settings.bits} bits cannot be exported: its adapters were "
+            "trained on what quantization left of the weights, and merged into the full weights "
+            "they give another model",
+            hint="train it with bits = 16; or load base and adapters by PEFT, with the same "
+            "quantization: the fold's model/ has them",
+        )
+
+
+def write_model(
+    classifier: Classifier,
+    tokenizer: PreTrainedTokenizerBase,
+    text: BattleTokenizer,
+    directory: Path,
+    dtype: torch.dtype,
+) -> None:
+    """Merge what was trained, and write weights, config and tokenizer.
+
+    Parameters
+    ----------
+    classifier
+        As it was trained; its adapters are merged.
+    tokenizer
+        Of the base weights.
+    text
+        How battles become ids.
+    directory
+        Where to.
+    dtype
+        Of the weights.
+
+    Raises
+    ------
+    LearnerError
+        Each row ends with the only token that could fill batches.
+    """
+    if classifier.settings.tuning == "lora":
+        classifier.base = classifier.model = merge_adapters(classifier.model)
+    pad = _pad_token(classifier, tokenizer, text)
+    tokenizer.padding_side = "right"
+    with classifier.as_transformers() as model, quiet():
+        _set_config(model, pad)
+        whole: Any = model
+        whole.to(dtype)
+        model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+        for weights in directory.glob("*.safetensors"):  # who may read the config may read these
+            weights.chmod((directory / CONFIG).stat().st_mode)
+        bounded = getattr(model.config.get_text_config(), "attn_logit_softcapping", None)
+    if bounded is not None:
+        _ask_for_eager(directory / CONFIG)
+
+
+def _ask_for_eager(path: Path) -> None:
+    """Have transformers compute the bound on attention scores: its default kernel leaves it out."""
+    write_json(path, {**read_json(path), "attn_implementation": "eager"})
+
+
+def _pad_token(
+    classifier: Classifier, tokenizer: PreTrainedTokenizerBase, text: BattleTokenizer
+) -> int:
+    """Choose the token that fills batches.
+
+    Classifiers that read the last token read the last that is not this one: no row may end with it.
+    Others may count positions from that of their own config.
+    """
+    own = load_config(classifier.settings).get_text_config().pad_token_id
+    if own is not None and not _reads_last(classifier.base):
+        return int(own)
+    tokens = text.prompt_tokens
+    last = [*tokens.before_b, *tokens.after_round, *tokens.end][-1:]
+    known = [getattr(tokenizer, f"{role}_token") for role in ("pad", "unk", "eos", "bos")]
+    for name in (*known, *sorted(text.special)):
+        if name in text.special and text.special[name] not in last:
+            tokenizer.pad_token = name
+            return int(text.special[name])
+    raise LearnerError(
+        "the tokenizer has no token that could fill batches: each row ends with its only special "
+        "token, and classifiers of transformers read the last token that fills none",
+        hint="give the tokenizer a pad token, or the template another end",
+    )
+
+
+def _reads_last(model: PreTrainedModel) -> bool:
+    """Say whether a classifier looks for the last token that fills no batch."""
+    return "pad_token_id" in inspect.getsource(type(model).forward)
+
+
+def _set_config(model: PreTrainedModel, pad_id: int) -> None:
+    for config in (model.config, model.config.get_text_config()):
+        config.pad_token_id = pad_id
+        config.use_cache = True
+        config.id2label = dict(enumerate(LABELS))
+        config.label2id = {label: number for number, label in enumerate(LABELS)}
+        config.problem_type = "single_label_classification"
+
+
+def check_export(
+    directory: Path,
+    battles: Sequence[tuple[Any, Any, Any]],
+    ids: Sequence[Sequence[Sequence[int]]],
+    logits: NDArray[np.float32],
+    *,
+    device: str,
+    facts: Mapping[str, Any],
+) -> dict[str, float | int | str]:
+    """Load what was written as anyone would, and hold it against the logits that it has to give.
+
+    Parameters
+    ----------
+    directory
+        Of the exported model.
+    battles
+        Prompts, responses A and responses B of ``n`` rows.
+    ids
+        Their tokens, in one or both orders of A and B.
+    logits
+        ``(n, 3)``.
+    device
+        Where it computes.
+    facts
+        Of the trained model: its dtype, and how far rounding went.
+
+    Raises
+    ------
+    LearnerError
+        Tokens or logits are others.
+    """
+    with quiet():
+        model = load_package(directory).BattleClassifier(directory, device)
+        built = [
+            [model.input.ids(battle, swapped=swapped) for battle in battles]
+            for swapped in (False, True)[: len(ids)]
+        ]
+        if built != [[list(row) for row in order] for order in ids]:
+            raise LearnerError("the exported files build other token ids than the run did")
+        found = np.array(model.logits(battles), dtype=np.float32).reshape(-1, 3)
+    gap = float(np.abs(found - logits).max(initial=0.0))
+    allowed = _allowed(logits, facts)
+    if not gap <= allowed:
+        raise LearnerError(
+            f"the exported model gives other logits: they differ by up to {gap:.3g} on "
+            f"{len(logits)} rows, and {allowed:.3g} is allowed",
+            hint="report it with the model's name",
+        )
+    return {
+        "rows": len(logits),
+        "max_difference": gap,
+        "allowed": allowed,
+        "dtype": str(facts["dtype"]),
+        "device": device,
+    }
+
+
+def _allowed(logits: NDArray[np.float32], facts: Mapping[str, Any]) -> float:
+    """Give the greatest difference that rounding explains in the dtype of the trained model."""
+    names = ("drift_in_prediction", "drift_of_transformers")
+    drift = sum(float(facts.get(name, 0.0)) for name in names)
+    share = _ROUNDINGS * max(TOLERANCES[dtype_of(facts)], drift)
+    return min(share, _MOST) * (1.0 + float(np.abs(logits).max(initial=0.0)))
+
+
+def dtype_of(facts: Mapping[str, Any]) -> torch.dtype:
+    """Give the dtype that a model was computed in."""
+    found: torch.dtype = getattr(torch, str(facts["dtype"]))
+    return found

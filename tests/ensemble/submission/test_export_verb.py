@@ -1,0 +1,175 @@
+"""``ensemble export``: which model, where to, and what is written where something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+from ensemble import Run, errors, hookimpl, run
+from ensemble.cli import cli
+from ensemble.oof.store import read_logits
+from tests.ensemble.oof.averaged_learners import Averaged
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ensemble.plugin.base import LogitArray, Register
+    from tests.fixture_types import Project, UsePlugins
+
+
+class Exported(Averaged):
+    """Writes what it was asked, and refuses logits that are not its own."""
+
+    def export(
+        self, directory: Path, battles: pl.DataFrame, logits: LogitArray, *, about: Any
+    ) -> dict[str, Any]:
+        (directory / "model.json").write_text(json.dumps(about))
+        found = self.predict_logits(battles) + float(os.environ.get("EXPORTED_SHIFT", "0"))
+        gap = float(np.abs(found - logits).max())
+        if gap > 1e-5:
+            raise errors.LearnerError(f"other logits: {gap}")
+        return {"rows": len(battles), "max_difference": gap, "allowed": 1e-5}
+
+
+class _Plugin:
+    @hookimpl
+    def register_base_learners(self, register: Register) -> None:
+        register("exported", Exported)
+
+
+ONE: list[dict[str, Any]] = [{"name": "flat", "plugin": "exported"}]
+
+
+@pytest.fixture(autouse=True)
+def plugins(project: Project, use_plugins: UsePlugins) -> None:
+    use_plugins(exported=_Plugin())
+
+
+def _run(project: Project, learners: Sequence[dict[str, Any]] = ONE, **changes: Any) -> Run:
+    execution = {"executor": "in-process", "threads": 1}
+    predict = {"models": "soup", "refit": True}
+    return run(project.config(learners, **{"execution": execution, "predict": predict} | changes))
+
+
+def test_folds_soup_and_refit_are_held_against_their_own_test_logits(project: Project) -> None:
+    place = _run(project).directory
+    for options, fit in ((["--fold", "1"], "fold 1"), (["--soup"], "soup"), (["--refit"], "refit")):
+        output = project.path / f"out-{fit.replace(' ', '-')}"
+        asked = ["export", str(place), "flat", *options, "--output", str(output), "--json"]
+        done = CliRunner().invoke(cli, asked)
+        assert done.exit_code == 0, done.output
+        told = json.loads(done.stdout)
+        assert told["fit"] == fit
+        assert told["rows"] == 9
+        assert told["max_difference"] < 1e-5
+        assert json.loads((output / "model.json").read_text()) == {
+            "learner": "flat",
+            "fit": fit,
+            "ties": True,
+        }
+        manifest = json.loads((output / "manifest.json").read_text())
+        fitted = json.loads(
+            (place / f"learners/flat/{fit.replace(' ', '-')}/manifest.json").read_text()
+        )
+        assert manifest["key"] == fitted["key"]
+        assert manifest["checked"]["rows"] == 9
+    assert not list(project.path.glob(".tmp*"))
+
+
+def test_the_verb_tells_the_greatest_difference(project: Project) -> None:
+    place = _run(project).directory
+    asked = ["export", str(place), "flat", "--soup", "--output", str(project.path / "out")]
+    done = CliRunner().invoke(cli, asked)
+    assert done.exit_code == 0
+    assert "logits of 9 rows differ from the run's by up to" in done.stdout
+
+
+def test_where_logits_are_others_nothing_is_written(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, output = _run(project), project.path / "out"
+    monkeypatch.setenv("EXPORTED_SHIFT", "0.5")
+    with pytest.raises(errors.LearnerError, match="other logits: 0.5"):
+        found.export("flat", output, fold=0)
+    assert not output.exists()
+    assert not list(project.path.glob(".tmp*"))
+    monkeypatch.delenv("EXPORTED_SHIFT")
+    path = found.directory / "learners/flat/fold-0/model/weights.json"
+    path.write_text(path.read_text().replace("0", "1", 1))
+    with pytest.raises(errors.ArtifactError, match="damaged"):
+        found.export("flat", output, fold=0)
+
+
+def test_of_several_seeds_one_is_exported_and_their_mean_is_the_run_s(project: Project) -> None:
+    found = _run(project, [{**ONE[0], "seeds": 2}])
+    with pytest.raises(
+        errors.InputError, match=r"2 models, one for each seed(.|\n)*--seed, 0 to 1"
+    ):
+        found.export("flat", project.path / "out", soup=True)
+    told = found.export("flat", project.path / "out", soup=True, seed=1)
+    assert told["fit"] == "soup, seed 1"
+    assert told["max_difference"] < 1e-5
+    table = found.directory / "learners/flat/soup/test.parquet"
+    assert len(read_logits(table, pl.read_parquet(table)["id"])) == 9
+    with pytest.raises(errors.InputError, match="one for each seed"):
+        found.export("flat", project.path / "other", soup=True, seed=2)
+
+
+def test_without_test_rows_others_are_compared(project: Project) -> None:
+    config = project.config(ONE, execution={"executor": "in-process", "threads": 1})
+    found = run(config.model_copy(update={"test": None}))
+    told = found.export("flat", project.path / "fold", fold=2)
+    held_out = found.folds.filter(pl.col("fold") == 2)
+    assert told["rows"] == min(64, len(held_out))
+
+
+def test_a_model_that_is_not_there_or_not_meant_is_refused(project: Project) -> None:
+    found = _run(project, predict={"models": "folds"})
+    output = project.path / "out"
+    with pytest.raises(errors.ArtifactError, match=r'no soup of it; it has fold-0(.|\n)*"soup" in'):
+        found.export("flat", output, soup=True)
+    with pytest.raises(errors.ArtifactError, match=r'no refit of it(.|\n)*models = "refit"'):
+        found.export("flat", output, refit=True)
+    with pytest.raises(errors.ArtifactError, match="no fold 7 of it"):
+        found.export("flat", output, fold=7)
+    with pytest.raises(errors.InputError, match="name one(.|\n)*--fold K, --soup and --refit"):
+        found.export("flat", output)
+    with pytest.raises(errors.InputError, match="name one"):
+        found.export("flat", output, fold=0, refit=True)
+    with pytest.raises(errors.ConfigError, match='no learner is called "flut"'):
+        found.export("flut", output, fold=0)
+    assert not output.exists()
+
+
+def test_learners_that_nobody_else_can_read_are_refused(project: Project) -> None:
+    found = _run(project, [{"name": "p", "plugin": "prior"}], predict={"models": "folds"})
+    with pytest.raises(errors.ConfigError, match='plugin "prior" exports no model'):
+        found.export("p", project.path / "out", fold=0)
+    words = {"name": "words", "plugin": "tfidf", "min_df": 1}
+    found = _run(project, [words], predict={"models": "folds"}, run_dir="other")
+    with pytest.raises(errors.ConfigError, match='plugin "tfidf" exports no model'):
+        found.export("words", project.path / "out", fold=0)
+
+
+def test_an_output_that_is_there_or_in_a_run_is_refused(project: Project) -> None:
+    found = _run(project, predict={"models": "folds"})
+    there = project.path / "there"
+    there.mkdir()
+    found.export("flat", there, fold=0)  # it was empty
+    with pytest.raises(errors.InputError, match="not empty"):
+        found.export("flat", there, fold=0)
+    (project.path / "file").write_text("mine")
+    with pytest.raises(errors.InputError, match="is no directory"):
+        found.export("flat", project.path / "file", fold=0)
+    with pytest.raises(errors.InputError, match="lies in a run directory"):
+        found.export("flat", found.directory / "models" / "mine", fold=0)
+    assert (project.path / "file").read_text() == "mine"
+    shutil.rmtree(there)
