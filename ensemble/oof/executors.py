@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ensemble.battles.held_out import HeldOut
 from ensemble.oof.attempt import Attempt
+from ensemble.oof.cluster.driver import fit_on_cluster
+from ensemble.oof.cluster.session import connection
 from ensemble.oof.dependencies import dependency_depth, fitted_before
 from ensemble.oof.workers import Crew, Outcome, Task
 from ensemble.plugin.manager import DISTRIBUTION, GIVEN, get_manager
@@ -73,14 +76,16 @@ def execute(
         ),
         by_depth,
     )
-    run = {
-        "processes": _each_in_a_process,
-        "in-process": _one_after_the_other,
-        "auto": _beside_each_other,
-    }[config.execution.executor]
     attempt = Attempt(config, reporter, failures)
-    for _, wave in waves:  # teachers before their pupils
-        run(config, attempt.startable([task for _, task in wave]), attempt)
+    with connection(config.execution, reporter) as cluster:
+        run: Callable[[Config, Sequence[Task], Attempt], None] = {
+            "processes": _each_in_a_process,
+            "in-process": _one_after_the_other,
+            "auto": _beside_each_other,
+            "ray": partial(fit_on_cluster, cluster),
+        }[config.execution.executor]
+        for _, wave in waves:  # teachers before their pupils
+            run(config, attempt.startable([task for _, task in wave]), attempt)
     return attempt.fitted
 
 

@@ -19,7 +19,7 @@ from ensemble.oof.worker_process import PROGRAM, Variant, label_of, rebuilt, req
 from ensemble.plugin.time_limit import took_too_long
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -71,10 +71,17 @@ class Worker:
         Of the run.
     device
         The only device that it may use, such as ``cuda:1``; None leaves it to the config.
+    environment
+        Variables that it has beside those of this process, or in their place.
     """
 
-    def __init__(self, config: Config, device: str | None = None) -> None:
-        environment = dict(os.environ)
+    def __init__(
+        self,
+        config: Config,
+        device: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        environment = {**os.environ, **(environment or {})}
         if device is not None:
             kind = _only_visible(device, environment)
             execution = config.execution.model_copy(update={"device": kind})
@@ -95,6 +102,11 @@ class Worker:
     def is_alive(self) -> bool:
         """Whether it can be asked for more."""
         return not self._expired and self._process.poll() is None
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether it was ended because its time was over."""
+        return self._expired
 
     def fit(self, task: Task, progress: Callable[..., None] | None = None) -> Outcome:
         """Have one fold fitted, within the learner's time limit.
