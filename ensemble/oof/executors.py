@@ -78,12 +78,7 @@ def execute(
     )
     attempt = Attempt(config, reporter, failures)
     with connection(config.execution, reporter) as cluster:
-        run: Callable[[Config, Sequence[Task], Attempt], None] = {
-            "processes": _each_in_a_process,
-            "in-process": _one_after_the_other,
-            "auto": _beside_each_other,
-            "ray": partial(fit_on_cluster, cluster),
-        }[config.execution.executor]
+        run = _RUN.get(config.execution.executor) or partial(fit_on_cluster, cluster)
         for _, wave in waves:  # teachers before their pupils
             run(config, attempt.startable([task for _, task in wave]), attempt)
     return attempt.fitted
@@ -159,6 +154,13 @@ def _fit_elsewhere(
         crew.start(devices)
         for outcome in crew.all_ended():
             attempt.tell(outcome)
+
+
+_RUN: dict[str, Callable[[Config, Sequence[Task], Attempt], None]] = {
+    "processes": _each_in_a_process,
+    "in-process": _one_after_the_other,
+    "auto": _beside_each_other,
+}
 
 
 def share_out(

@@ -274,7 +274,7 @@ class _Fits:
         if job.died < DEATHS and job.lost < LOSSES:
             self._attempt.reporter.event("fit lost", **about)
             self._attempt.reporter.log(f"{job.label}  is tried again: {why}")
-            self._waiting.append(job)
+            self._waiting.appendleft(job)
             return
         times = f"{job.died} times" if not is_loss else f"with {job.lost} nodes"
         error = LearnerError(

@@ -197,7 +197,7 @@ class JobMaker:
         return config.model_dump(mode="json")
 
     def _plugin_place(self, path: str) -> str:
-        """Give the place of a plugin's file in a node's depot; its source travels as it was read."""
+        """Give the place of a plugin's file in a node's depot; its source travels as read."""
         if path not in self._plugins:
             snapshot = current_snapshot(Path(path))
             files = {
