@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,10 @@ import click
 
 from ensemble.cli.shared import (
     cli,
+    config_argument,
     echo_json,
     json_option,
+    load,
     only_results,
     path_type,
     quiet_option,
@@ -48,3 +51,40 @@ def merge(run: Path, others: tuple[Path, ...], dry_run: bool, quiet: bool, as_js
         show_offers([offer.to_json() for offer in offers])
     if refused(offers):
         sys.exit(1)
+
+
+@cli.command()
+@config_argument
+@click.option("--output", type=path_type, metavar="DIR", help="Of the scripts; RUN/slurm.")
+@click.option("--learner", "learners", multiple=True, help="Only this learner; may be repeated.")
+@click.option(
+    "--option", "options", multiple=True, help='Of sbatch, for every job: "--partition=gpu".'
+)
+@click.option("--setup", multiple=True, help='A line every job begins with: "module load cuda".')
+@json_option
+def slurm(
+    config: Path,
+    output: Path | None,
+    learners: tuple[str, ...],
+    options: tuple[str, ...],
+    setup: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Write scripts that have Slurm fit what is missing.
+
+    The run must be prepared and split. Each job fits into a copy of the run, by the resources that
+    the learner declares, and a last job merges the copies. Then `ensemble run CONFIG` goes on.
+    """
+    from ensemble.once import one_verb
+    from ensemble.stages.slurm import slurm_stage
+
+    with only_results(), one_verb():
+        told = slurm_stage(load(config), config, output, learners or None, options, setup)
+    if as_json:
+        echo_json(told)
+    elif told["submit"] is None:
+        click.echo("nothing is to be fitted")
+    else:
+        for learner, jobs in told["jobs"].items():
+            click.echo(f"{learner}: {len(jobs)} jobs")
+        click.echo(f"submit with: bash {shlex.quote(told['submit'])}")

@@ -26,6 +26,7 @@ from ensemble.stages.shared import check_and_record
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ensemble.battles.held_out import FoldLike
     from ensemble.config.settings import Config
     from ensemble.failure import Failure
     from ensemble.oof.spec import LearnerSpec
@@ -38,7 +39,7 @@ def fit_stage(
     config: Config,
     reporter: Reporter,
     learners: Sequence[str] | None = None,
-    folds: Sequence[int] | None = None,
+    folds: Sequence[FoldLike] | None = None,
     decided: Decisions = Decisions(),  # noqa: B008 - frozen
     *,
     fail_fast: bool = False,
@@ -56,8 +57,9 @@ def fit_stage(
     learners
         Names of the learners to fit; None fits all.
     folds
-        Folds to fit; None fits all, the refit where the config wants it, and after them what the
-        config wants to be fitted without each pair of folds.
+        What to fit: folds, pairs of folds, the refit (None). Without it all is fitted: folds, the
+        refit where the config wants it, and after them what the config wants to be fitted without
+        each pair of folds.
     decided
         What becomes of fits that other code has made.
     fail_fast
@@ -81,7 +83,8 @@ def fit_stage(
     decided.check(config)
     specs = chosen_specs(config, learners)
     n_splits = n_splits_of(config)
-    foreign = sorted(set(folds or ()) - set(range(n_splits)))
+    named = {number for fold in folds or () for number in HeldOut.of(fold).folds}
+    foreign = sorted(named - set(range(n_splits)))
     if foreign:
         raise ConfigError(f"there is no fold {foreign[0]}: folds are 0 to {n_splits - 1}")
     with reporter.stage("fit"):
@@ -113,11 +116,12 @@ def fit_stage(
 
 
 def _tasks(
-    config: Config, specs: Sequence[LearnerSpec], folds: Sequence[int] | None
+    config: Config, specs: Sequence[LearnerSpec], folds: Sequence[FoldLike] | None
 ) -> tuple[list[Fit], list[Fit]]:
-    """List the folds to fit, with refits, and the pairs of folds: none where folds are named."""
+    """List the folds to fit, with refits, and the pairs of folds: those that are named, or all."""
     if folds is not None:
-        return [(spec, HeldOut.of(fold)) for spec in specs for fold in folds], []
+        fits = [(spec, HeldOut.of(fold)) for spec in specs for fold in folds]
+        return [fit for fit in fits if not fit[1].is_pair], [fit for fit in fits if fit[1].is_pair]
     every = [HeldOut.of(fold) for fold in range(n_splits_of(config))]
     chosen = [*every, *([REFIT] if config.wants_refit() else [])]
     names = {spec.name for spec in specs}
@@ -127,6 +131,11 @@ def _tasks(
         [(spec, held_out) for spec in specs for held_out in chosen],
         [(spec, pair) for spec in nested for pair in pairs],
     )
+
+
+def fits_of(config: Config, specs: Sequence[LearnerSpec]) -> list[Fit]:
+    """List all fits of learners that a config wants: folds, refits, pairs of folds."""
+    return [*chain(*_tasks(config, specs, None))]
 
 
 def _say_again_fits(
