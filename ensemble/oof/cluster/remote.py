@@ -165,6 +165,7 @@ def _fit(
     events: SimpleQueue[Message] = SimpleQueue()
     Thread(target=_ask, args=(worker, job, request, events), daemon=True).start()
     watch = _Watch(run / job["checkpoint"]["place"], run.parent / "outgoing", job["every"])
+    is_busy = True
     try:
         while True:
             try:
@@ -172,11 +173,12 @@ def _fit(
             except Empty:
                 yield from watch.messages()
                 continue
+            is_busy = event["what"] == "progress"
             if event["what"] == "failed":
                 watch.due_at = 0.0
                 yield from watch.messages()  # a fit that is done, say, and could not predict
             yield from _last(event, run / job["result"])
-            if event["what"] != "progress":
+            if not is_busy:
                 return
             if watch.due_in() <= 0:
                 yield from watch.messages()
@@ -184,7 +186,7 @@ def _fit(
         remove(run / job["result"])
         remove(run / job["checkpoint"]["place"])
         remove(run.parent / "outgoing")
-        if not job["lasting"] or not worker.is_alive:
+        if is_busy or not job["lasting"] or not worker.is_alive:
             worker.end()
 
 
