@@ -10,6 +10,7 @@ from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.staleness import compare_key
 from ensemble.oof.worker_process import read_request
+from ensemble.storage.atomic import without_flushing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,7 +60,8 @@ def fit_as_asked(
         )
     start()
     began = time.perf_counter()
-    fit_fold(workspace, spec, held_out, progress)
+    with without_flushing():  # what lies in a node's directory is sent on and removed
+        fit_fold(workspace, spec, held_out, progress)
     return time.perf_counter() - began
 
 
