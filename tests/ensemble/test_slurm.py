@@ -66,7 +66,7 @@ print(f"{{os.getpid()}};cluster")
 
 def _config(project: Project, run: str) -> Any:
     (project.path / "mean.py").write_text(PLUGIN)
-    learners = [
+    learners: list[dict[str, Any]] = [
         {"name": "pupil", "plugin": "mean.py:Mean", "teachers": ["teacher"]},
         {"name": "teacher", "plugin": "mean.py:Mean", "shift": 0.5},
     ]

@@ -12,18 +12,19 @@ import platform
 import socket
 import time
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-import ensemble
 from ensemble.config.settings import Config
 from ensemble.errors import EnsembleError
 from ensemble.oof.cluster.depot import Depot, depot_place
 from ensemble.oof.cluster.messages import copy_settled, pieces
 from ensemble.oof.worker_process import call_of, told_error
 from ensemble.oof.workers import Worker
+from ensemble.plugin.manager import DISTRIBUTION
 from ensemble.storage.atomic import remove
 from ensemble.storage.hashing import files_below, fingerprint, hash_file
 
@@ -46,13 +47,21 @@ class _Lasting:
     config = ""
 
 
+def distribution_version() -> str:
+    """Give the version of the toolkit that is installed."""
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:  # a checkout on the module path
+        return "not installed"
+
+
 @cache
 def toolkit() -> dict[str, str]:
     """Name the toolkit's code and the Python that runs it, which all nodes must have alike."""
-    home = Path(ensemble.__file__).parent
+    home = Path(__file__).parents[2]
     names = (name for name in files_below(home) if name.endswith(".py"))
     return {
-        "version": ensemble.__version__,
+        "version": distribution_version(),
         "code": fingerprint({name: hash_file(home / name) for name in names}),
         "python": ".".join(platform.python_version_tuple()[:2]),
     }

@@ -194,7 +194,7 @@ def _events(config: Config) -> list[dict[str, Any]]:
 def test_a_node_that_shares_no_disk_gives_the_bytes_that_this_process_gives(
     project: Project, node: Path
 ) -> None:
-    learners = [{"name": "t"}, {"name": "p", "teachers": ["t"]}]
+    learners: list[dict[str, Any]] = [{"name": "t"}, {"name": "p", "teachers": ["t"]}]
     here = _config(project, learners, run_dir="here")
     space = prepared(here)
     for spec in learner_specs(here):
@@ -395,9 +395,10 @@ def test_a_checkpoint_comes_in_pieces_and_keeps_what_has_not_changed(
     large = os.urandom(5500)
     (source / "large").write_bytes(large)
     (source / "deep" / "small").write_bytes(b"")
+    listing: dict[str, str] = {}
     for _ in range(2):
-        listing = copy_settled(source, copy)
-        assert listing is not None and set(listing) == {"large", "deep/small"}
+        listing = copy_settled(source, copy) or {}
+        assert set(listing) == {"large", "deep/small"}
         changed = [n for n in listing if not (place / n).exists() or n == "deep/small"]
         incoming = Incoming(place, "x")
         cut = list(pieces("checkpoint", copy, changed, listing=listing))

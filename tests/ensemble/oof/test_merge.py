@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 @pytest.fixture
 def runs(project: Project) -> tuple[Path, Path]:
     """This run, with folds and no fits; and another one of the same config, all fitted."""
-    learners = [{"name": "p", "plugin": "prior"}, {"name": "q", "plugin": "prior", "seeds": 2}]
+    learners: list[dict[str, Any]] = [
+        {"name": "p", "plugin": "prior"},
+        {"name": "q", "plugin": "prior", "seeds": 2},
+    ]
     found = []
     for name in ("own", "other"):
         config = project.config(learners, run_dir=name)
@@ -104,10 +107,6 @@ def test_what_is_no_run_is_an_error_of_the_user(runs: tuple[Path, Path], tmp_pat
     (own / "learners").mkdir()
     with pytest.raises(errors.ConfigError, match="into itself"):
         merge_stage(own, [own])
-
-
-def _other_parameters(project: Project) -> dict[str, Any]:
-    return {"learners": [{"name": "p", "plugin": "prior", "shift": 1.0}]}
 
 
 @pytest.mark.parametrize(
@@ -207,7 +206,7 @@ def _many_rows(place: Path) -> None:
     reseal(place, files=True)
 
 
-DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a flipped byte": (lambda p: _flip(p / "oof.parquet"), "not what its manifest says"),
     "a missing table": (lambda p: (p / "test.parquet").unlink(), "missing or foreign files"),
     "no manifest": (lambda p: (p / "manifest.json").unlink(), "has no manifest"),
