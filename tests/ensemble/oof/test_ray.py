@@ -124,10 +124,10 @@ nodes = [
 ]
 
 def kill():
-    started = place / "ray" / "events.jsonl"
-    def count(what):
-        return started.read_text().count(what) if started.exists() else 0
-    while count("fold fitted") < 1 or count("fit started") < 5:
+    def count(file, what):
+        return file.read_text().count(what) if file.exists() else 0
+    events = place / "ray" / "events.jsonl"
+    while count(events, "fold fitted") < 1 or count(place / "log", " from ") < 5:
         time.sleep(0.1)
     time.sleep(4)
     for node in nodes[:1]:
