@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from threading import Thread
@@ -64,6 +65,44 @@ def _left_in_container() -> int:
     except OSError:
         return sys.maxsize
     return sys.maxsize if limit == "max" else int(limit) - used
+
+
+_QUERY = ("--query-gpu=index,uuid,name,memory.total,compute_cap", "--format=csv,noheader,nounits")
+_SECONDS = 20
+"""A driver that hangs is as good as none."""
+
+
+def gpu_table() -> str:
+    """Ask the driver's own program which GPUs there are, one a line; empty where it is not there.
+
+    Each line is index, UUID, name, memory in MiB and compute capability, after commas.
+    """
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", *_QUERY],  # noqa: S607 - the driver's program, wherever it lies
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ""
+    return done.stdout
+
+
+def is_visible(index: str, uuid: str) -> bool:
+    """Say whether ``CUDA_VISIBLE_DEVICES`` leaves this process a GPU."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return True
+    wanted = [one.strip() for one in visible.split(",")]
+    return index in wanted or any(one and uuid.startswith(one) for one in wanted)
+
+
+def visible_gpus() -> list[str]:
+    """Name the GPUs that this process may use, by UUID: their numbers depend on who counts."""
+    rows = [[cell.strip() for cell in line.split(",")] for line in gpu_table().splitlines()]
+    return [row[1] for row in rows if len(row) == 5 and row[0].isdigit() and is_visible(*row[:2])]
 
 
 def exit_with_parent(alive: Connection) -> None:

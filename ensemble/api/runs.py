@@ -25,6 +25,7 @@ from ensemble.run_dir.layout import REPORT, STACK, SUBMISSION
 from ensemble.run_dir.stack_files import read_verdict
 from ensemble.stages.audit import prove_stage
 from ensemble.stages.compare import compare_stage
+from ensemble.stages.merge import merge_stage
 from ensemble.stages.report import report_stage
 from ensemble.stages.review import review_stage
 from ensemble.stages.work import writing
@@ -440,6 +441,32 @@ class Run:
             learner=learner,
         )
         return Reviewed(found.rows, record.told())
+
+    def merge(self, *others: str | Path, dry_run: bool = False) -> pl.DataFrame:
+        """Take folds that were fitted elsewhere, each with proof, as ``ensemble merge`` does.
+
+        Parameters
+        ----------
+        others
+            Directories of other runs of the same battles and folds.
+        dry_run
+            Whether to say what would be taken, and write nothing.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``run``, ``learner``, ``fit``, ``outcome`` (``taken``, ``would be taken``,
+            ``there already`` or ``refused``) and ``reason``, one row for each fit.
+
+        Raises
+        ------
+        ConfigError
+            A directory is no run, or it is this one.
+        """
+        offers = merge_stage(self.directory, [Path(one) for one in others], dry_run=dry_run)
+        names = ("run", "learner", "fit", "outcome", "reason")
+        schema = dict.fromkeys(names, pl.String)
+        return pl.DataFrame([offer.to_json() for offer in offers], schema=schema)
 
     def report(self) -> Path:
         """Write ``report.html`` of all that is there; gives its path."""

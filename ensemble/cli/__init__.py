@@ -11,11 +11,12 @@ from ensemble.cli import init as setting_up
 from ensemble.cli import inspect as asking
 from ensemble.cli import new_plugin as beginning
 from ensemble.cli import run as making
+from ensemble.cli import several
 from ensemble.cli.shared import cli
 from ensemble.errors import EnsembleError, printable
 from ensemble.redact import redact
 
-__all__ = ["asking", "beginning", "cli", "main", "making", "setting_up"]
+__all__ = ["asking", "beginning", "cli", "main", "making", "setting_up", "several"]
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""

@@ -14,7 +14,7 @@ from ensemble.cli.shared import (
     config_argument,
     echo_json,
     fail_fast_option,
-    fold_numbers,
+    fit_names,
     is_standard_output,
     json_option,
     keep_option,
@@ -52,11 +52,16 @@ def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def verb(config: Path, quiet: bool, as_json: bool, **options: Any) -> None:
         from ensemble.run_dir.record import Record
+        from ensemble.stages.copies import copied, fill_copy
         from ensemble.stages.work import working
 
+        into = options.pop("into", None)
         with only_results(), naming(config):
-            settings = load(config)
+            of_run = load(config)
+            settings = of_run if into is None else copied(of_run, into)
             with working(settings, terminal(quiet=quiet)) as reporter:
+                if into is not None:
+                    fill_copy(of_run, settings)
                 outcome = function(settings, reporter, **options)
         if as_json:
             echo_json(outcome.model_dump() if isinstance(outcome, Record) else outcome)
@@ -128,7 +133,13 @@ def split(config: Config, reporter: Any) -> FoldsRecord:
 
 @_stage
 @click.option("--learner", "learners", multiple=True, help="Only this learner; may be repeated.")
-@click.option("--folds", help="Only these folds, and no refit: 0,1")
+@click.option("--folds", help="Only these: folds, a refit, pairs of folds: 0,1,refit,0-1")
+@click.option(
+    "--into",
+    type=path_type,
+    metavar="DIR",
+    help="Fit in a copy of the run, which `ensemble merge` takes folds from.",
+)
 @refit_option
 @keep_option
 @fail_fast_option
@@ -147,7 +158,7 @@ def fit(
 
     decided = Decisions(refit, keep)
     chosen = learners or None
-    return fit_stage(config, reporter, chosen, fold_numbers(folds), decided, fail_fast=fail_fast)
+    return fit_stage(config, reporter, chosen, fit_names(folds), decided, fail_fast=fail_fast)
 
 
 @_stage

@@ -146,6 +146,21 @@ def fold_numbers(text: str | None) -> list[int] | None:
         raise click.BadParameter(f"{text!r} is not a list of folds like 0,1") from error
 
 
+def fit_names(text: str | None) -> list[Any] | None:
+    """Read fits as ``0,1,refit,0-1``; None where none are given."""
+    if text is None:
+        return None
+    from ensemble.battles.held_out import REFIT, HeldOut
+
+    try:
+        return [
+            REFIT if part == "refit" else HeldOut(tuple(int(one) for one in part.split("-")))
+            for part in text.split(",")
+        ]
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a list of folds like 0,1") from error
+
+
 def option_values(pairs: Sequence[str]) -> dict[str, Any]:
     """Read ``KEY=VALUE``: what is a value of TOML counts as one, anything else as a string."""
     import tomllib

@@ -193,3 +193,13 @@ def _score(found: dict[str, Any]) -> str:
     if found["low"] is None:
         return f"{found['mean']:.4f} small sample"
     return _with_ends(found, "{:.4f}".format)
+
+
+def show_offers(offers: list[dict[str, str]]) -> None:
+    """Print what became of the fits of other runs."""
+    table = Table(box=SIMPLE, title="fits of other runs" if offers else "there are no fits")
+    for name in ("run", "learner", "fit", "outcome", "reason"):
+        table.add_column(name, overflow="fold")
+    for offer in offers:
+        table.add_row(*(escape(offer[name]) for name in offer))
+    Console().print(table)

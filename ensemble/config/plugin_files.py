@@ -42,7 +42,7 @@ def short_name(name: str) -> str:
 
 def short_names(value: Any) -> Any:
     """Leave out where files lie in all strings of nested tables and lists that name a plugin."""
-    return _mapped(value, short_name)
+    return changed_names(value, short_name)
 
 
 def with_files(config: Config, change: Callable[[str], str]) -> Config:
@@ -66,13 +66,15 @@ def with_files(config: Config, change: Callable[[str], str]) -> Config:
 
     learners = [
         one.model_copy(
-            update={"plugin": named(one.plugin), "parameters": _mapped(one.parameters, named)}
+            update={"plugin": named(one.plugin), "parameters": changed_names(one.parameters, named)}
         )
         for one in config.learners
     ]
     stack = config.stack
     asked = {"meta_learner": stack.meta_learner and named(stack.meta_learner)}
-    others = {name: _mapped(getattr(stack, name), named) for name in ("features", "parameters")}
+    others = {
+        name: changed_names(getattr(stack, name), named) for name in ("features", "parameters")
+    }
     others["choose"] = short_name(stack.choose)  # the candidate that a meta-learner is
     return config.model_copy(
         update={
@@ -97,12 +99,17 @@ def plugin_files(config: Config) -> list[Path]:
     return list(found)
 
 
-def _mapped(value: Any, change: Callable[[str], str]) -> Any:
+def changed_names(value: Any, change: Callable[[str], str]) -> Any:
+    """Change all strings of nested tables and lists, where names of plugins may stand."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
-        return {key: _mapped(item, change) for key, item in value.items()}
-    return [_mapped(item, change) for item in value] if isinstance(value, list | tuple) else value
+        return {key: changed_names(item, change) for key, item in value.items()}
+    return (
+        [changed_names(item, change) for item in value]
+        if isinstance(value, list | tuple)
+        else value
+    )
 
 
 class _Named:

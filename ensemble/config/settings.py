@@ -190,11 +190,14 @@ class Execution(_Table):
     """The ``[execution]`` table.
 
     With ``devices`` each worker process has one of them to itself, in place of ``device``. Workers
-    of 0 are one for each core with ``auto``, and a single one with ``processes``. ``time_limit`` is
-    in seconds, for each fold of a learner that has none of its own, and for the meta-learner.
+    of 0 are one for each core with ``auto``, a single one with ``processes``, and with ``ray`` as
+    many as the cluster has room for. ``time_limit`` is in seconds, for each fold of a learner that
+    has none of its own, and for the meta-learner. ``address`` is that of a Ray cluster; without it
+    ``ray`` starts one on this machine.
     """
 
-    executor: Literal["auto", "in-process", "processes"] = "auto"
+    executor: Literal["auto", "in-process", "processes", "ray"] = "auto"
+    address: Annotated[str, StringConstraints(min_length=1, max_length=300)] | None = None
     workers: Annotated[int, Field(ge=0, le=1024)] = 0
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     device: Device = "auto"

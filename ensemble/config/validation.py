@@ -24,7 +24,7 @@ from ensemble.run_dir.layout import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ensemble.config.settings import Config, Folds, Reading, Source
+    from ensemble.config.settings import Config, Execution, Folds, Reading, Source
 
 _RESERVED_SOURCES = {"test"}
 
@@ -32,7 +32,7 @@ _RESERVED_SOURCES = {"test"}
 def faults_of(config: Config) -> list[str]:
     """Find what is wrong in a config, whatever lies on the disk."""
     faults = [*_source_faults(config), *_learner_faults(config), *_stack_faults(config)]
-    faults += _fold_faults(config.folds)
+    faults += [*_fold_faults(config.folds), *_execution_faults(config.execution)]
     folds = config.folds
     usual = type(folds).model_fields["embedding_threshold"].default
     if folds.embeddings is None and folds.embedding_threshold != usual:
@@ -62,6 +62,16 @@ def _fold_faults(folds: Folds) -> Iterator[str]:
     yield from (
         f'folds.group_columns names "{name}" twice' for name in _repeated(folds.group_columns)
     )
+
+
+def _execution_faults(execution: Execution) -> Iterator[str]:
+    """Find settings that the executor does not look at."""
+    if execution.executor != "ray":
+        if execution.address is not None:
+            yield 'execution.address is of a Ray cluster, and executor is not "ray"'
+        return
+    if execution.devices or ":" in execution.device:
+        yield 'execution: with executor = "ray" the cluster gives each fit its GPUs; name none'
 
 
 def _reading_faults(place: str, reading: Reading) -> Iterator[str]:

@@ -97,6 +97,20 @@ def fit_fold(
     return True
 
 
+def fold_checkpoint(workspace: Workspace, spec: LearnerSpec, fold: FoldLike) -> Path:
+    """Give the place of the checkpoint that a fit has until it is complete.
+
+    Parameters
+    ----------
+    workspace, spec, fold
+        As for ``fit_fold``.
+    """
+    held_out = HeldOut.of(fold)
+    key, parts = fold_key(spec, held_out, workspace.shared_key())
+    own = replace(workspace, uses=resolve_sources(spec, workspace.uses))
+    return _FoldJob(own, spec, held_out, key, parts).checkpoint()
+
+
 @dataclass(frozen=True)
 class _FoldJob:
     workspace: Workspace
@@ -112,7 +126,7 @@ class _FoldJob:
 
     def run(self, directory: Path, progress: Callable[..., None] | None) -> None:
         made_by = self._fit_key()
-        checkpoint = self._checkpoint_directory(made_by or self.key)
+        checkpoint = self.checkpoint()
         checkpoint.mkdir(parents=True, exist_ok=True)
         outside = self.spec.make()
         brought = judged_here(self.workspace, outside, self.where)
@@ -153,8 +167,10 @@ class _FoldJob:
         dear = kind.trains and not kind.cheap and MODEL in self._stored()
         return fit_key(self.spec, self.parts) if dear else None
 
-    def _checkpoint_directory(self, key: str) -> Path:
-        return checkpoint_directory(self.workspace.run, self.spec.name, self.held_out.name, key)
+    def checkpoint(self) -> Path:
+        """Give the place of the checkpoint: code that runs after a fit does not part it."""
+        run, key = self.workspace.run, self._fit_key() or self.key
+        return checkpoint_directory(run, self.spec.name, self.held_out.name, key)
 
     def _context(
         self,

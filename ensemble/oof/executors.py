@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ensemble.battles.held_out import HeldOut
 from ensemble.oof.attempt import Attempt
+from ensemble.oof.cluster.driver import fit_on_cluster
+from ensemble.oof.cluster.session import connection
 from ensemble.oof.dependencies import dependency_depth, fitted_before
+from ensemble.oof.room import Room
 from ensemble.oof.workers import Crew, Outcome, Task
+from ensemble.plugin.contract import resources_of
 from ensemble.plugin.manager import DISTRIBUTION, GIVEN, get_manager
-from ensemble.processes import affordable_copies, available_cores
+from ensemble.processes import affordable_copies, available_cores, visible_gpus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -73,14 +78,11 @@ def execute(
         ),
         by_depth,
     )
-    run = {
-        "processes": _each_in_a_process,
-        "in-process": _one_after_the_other,
-        "auto": _beside_each_other,
-    }[config.execution.executor]
     attempt = Attempt(config, reporter, failures)
-    for _, wave in waves:  # teachers before their pupils
-        run(config, attempt.startable([task for _, task in wave]), attempt)
+    with connection(config.execution, reporter) as cluster:
+        run = _RUN.get(config.execution.executor) or partial(fit_on_cluster, cluster)
+        for _, wave in waves:  # teachers before their pupils
+            run(config, attempt.startable([task for _, task in wave]), attempt)
     return attempt.fitted
 
 
@@ -94,15 +96,22 @@ def _one_after_the_other(
 
 
 def _each_in_a_process(config: Config, tasks: Sequence[Task], attempt: Attempt) -> None:
-    """One fresh process a fold: what a learner leaves in memory ends with it."""
-    waiting, execution = attempt.without_kept(tasks), config.execution
-    _fit_elsewhere(
-        config,
-        waiting,
-        attempt,
-        execution.devices or [None] * min(execution.slots(), len(waiting)),
-        lasting=False,
-    )
+    """One fresh process a fold: what a learner leaves in memory ends with it.
+
+    A fold begins while the memory that its learner declares is free. Where the config names no
+    devices, each has the GPUs that its learner asks for to itself.
+    """
+    waiting = attempt.without_kept(tasks)
+    is_open = not config.execution.devices and config.execution.device in ("auto", "cuda")
+    gpus = visible_gpus() if is_open and any(_gpus_of(task.spec) for task in waiting) else []
+    if gpus and not config.execution.workers:
+        execution = config.execution.model_copy(update={"workers": len(gpus)})
+        config = config.model_copy(update={"execution": execution})
+    execution = config.execution
+    shared: list[str | None] = [None] * min(execution.slots(), len(waiting))
+    devices = execution.devices or shared
+    room = Room(gpus, attempt.reporter.warn)
+    _fit_elsewhere(config, waiting, attempt, devices, lasting=False, room=room)
 
 
 def _beside_each_other(config: Config, tasks: Sequence[Task], attempt: Attempt) -> None:
@@ -128,8 +137,10 @@ def _beside_each_other(config: Config, tasks: Sequence[Task], attempt: Attempt) 
     for task in groups.get((False, False), []):
         attempt.fit_here(task)
     for _, heavy in groupby(groups.get((True, False), []), lambda task: task.spec.name):
-        # A worker for each learner: what it leaves in memory, of a GPU too, ends with it.
-        _fit_elsewhere(config, attempt.without_kept([*heavy]), attempt, [None])
+        # A worker for each learner: what it leaves in memory ends with it. Of a GPU, with the fold.
+        waiting = attempt.without_kept([*heavy])
+        lasting = not any(_gpus_of(task.spec) for task in waiting)
+        _fit_elsewhere(config, waiting, attempt, [None], lasting=lasting)
 
 
 def _fit_elsewhere(
@@ -139,6 +150,7 @@ def _fit_elsewhere(
     devices: Sequence[str | None],
     *,
     lasting: bool = True,
+    room: Room | None = None,
 ) -> None:
     """Have tasks fitted in workers alone."""
     if not tasks:
@@ -150,10 +162,18 @@ def _fit_elsewhere(
         forgiving=attempt.goes_on,
         failed=attempt.failed,
         progress=attempt.reporter.progress if len(devices) == 1 else None,
+        room=room,
     ) as crew:
         crew.start(devices)
         for outcome in crew.all_ended():
             attempt.tell(outcome)
+
+
+_RUN: dict[str, Callable[[Config, Sequence[Task], Attempt], None]] = {
+    "processes": _each_in_a_process,
+    "in-process": _one_after_the_other,
+    "auto": _beside_each_other,
+}
 
 
 def share_out(
@@ -200,6 +220,10 @@ def _shares(config: Config, tasks: int) -> tuple[Config, int, int]:
     threads = config.execution.threads or max(1, cores // max(1, beside))
     execution = config.execution.model_copy(update={"threads": threads})
     return config.model_copy(update={"execution": execution}), beside, threads
+
+
+def _gpus_of(spec: LearnerSpec) -> int:
+    return resources_of(spec.prototype, spec.where).gpus
 
 
 def is_light(spec: LearnerSpec) -> bool:

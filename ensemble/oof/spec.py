@@ -49,6 +49,9 @@ class LearnerSpec:
         Code of its plugin that counts as the code which made its folds: ``ensemble.oof.kept``.
     time_limit
         Seconds that one fold may take; None sets no limit.
+    local
+        Parameters with paths as they are on this machine, where the fit is on another than the
+        config's.
     """
 
     name: str
@@ -59,6 +62,7 @@ class LearnerSpec:
     seeds: int = 1
     kept: Kept = field(default=NOTHING_KEPT, compare=False, repr=False)
     time_limit: float | None = field(default=None, compare=False)
+    local: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def make(self) -> BaseLearner:
         """Make an instance that is not fitted; secrets that are not set are masks in it.
@@ -73,7 +77,8 @@ class LearnerSpec:
             Its parameters are wrong.
         """
         kind = get_manager().base_learners.get(self.plugin)
-        values = resolved_secrets(self.parameters, self.where, needed=False)
+        here = {**self.parameters, **self.local}
+        values = resolved_secrets(here, self.where, needed=False)
         return build(kind, values, where=self.where, anchor=self.base_directory)
 
     @cached_property
@@ -86,7 +91,7 @@ class LearnerSpec:
         """Give the prototype, and its parameters as they are before any code of it has run."""
         kind = get_manager().base_learners.get(self.plugin)
         try:
-            settings = canonical_json(dict(self.parameters))
+            settings = canonical_json([dict(self.parameters), dict(self.local)])
         except (TypeError, ValueError):  # no JSON: whoever makes it says what is wrong
             return self._newly_asked()
         return once((kind, self.base_directory, self.where, settings), self._newly_asked)

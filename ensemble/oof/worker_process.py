@@ -35,7 +35,7 @@ from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.faults import plugin_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import TextIO
 
     from ensemble.oof.workspace import Workspace
@@ -140,10 +140,21 @@ def request_of(
                 str(one.base_directory),
                 one.seeds,
                 one.kept.to_json(),
+                dict(one.local),
             ]
             for one in known.values()
         ],
     }
+
+
+def read_request(request: Mapping[str, Any]) -> tuple[LearnerSpec, HeldOut]:
+    """Read what ``request_of`` wrote: a learner that knows all others, and what is held out."""
+    peers: dict[str, LearnerSpec] = {}
+    for name, plugin, parameters, place, seeds, kept, local in request["specs"]:
+        peers[name] = LearnerSpec(
+            name, plugin, parameters, Path(place), peers, seeds, Kept.of(kept), local=local
+        )
+    return peers[request["learner"]], HeldOut.of(request["held_out"])
 
 
 def call_of(function: str, details: dict[str, Any]) -> dict[str, Any]:
@@ -152,7 +163,8 @@ def call_of(function: str, details: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     function
-        ``"module:name"``; it calls ``start()`` where the clock of a time limit starts.
+        ``"module:name"``; it calls ``start()`` where the clock of a time limit starts. What it
+        gives, JSON, is the ``value`` of the answer.
     details
         JSON.
     """
@@ -200,11 +212,7 @@ def _answer(
 ) -> dict[str, Any]:
     if "call" in request:
         return _called(opened, request, send)
-    peers: dict[str, LearnerSpec] = {}
-    for name, plugin, parameters, place, seeds, kept in request["specs"]:
-        known = Kept.of(kept)
-        peers[name] = LearnerSpec(name, plugin, parameters, Path(place), peers, seeds, known)
-    spec, held_out = peers[request["learner"]], HeldOut.of(request["held_out"])
+    spec, held_out = read_request(request)
     variant = None if request["variant"] is None else Variant(*request["variant"])
     try:
         workspace = opened.workspace(variant)
@@ -212,7 +220,7 @@ def _answer(
         started = time.perf_counter()
         done = fit_fold(workspace, spec, held_out, _progress(send))
     except plugin_errors() as error:
-        return {"error": _told(error, label_of(spec, held_out))}
+        return {"error": told_error(error, label_of(spec, held_out))}
     return {"done": done, "seconds": time.perf_counter() - started}
 
 
@@ -221,7 +229,7 @@ def _called(
 ) -> dict[str, Any]:
     module, _, name = request["call"].partition(":")
     try:
-        getattr(import_module(module), name)(
+        value = getattr(import_module(module), name)(
             opened.workspace(None),
             opened.config,
             request["details"],
@@ -229,8 +237,8 @@ def _called(
             _progress(send),
         )
     except plugin_errors() as error:
-        return {"error": _told(error, request["call"])}
-    return {"done": True}
+        return {"error": told_error(error, request["call"])}
+    return {"done": True, "value": value}
 
 
 def _progress(send: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
@@ -246,7 +254,7 @@ def _progress(send: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
     return update
 
 
-def _told(error: BaseException, where: str) -> dict[str, Any]:
+def told_error(error: BaseException, where: str) -> dict[str, Any]:
     """Write down an error so that another process can make it again.
 
     A plugin's own class may be unknown there; it becomes what it is a kind of.

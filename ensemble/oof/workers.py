@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from ensemble.errors import EnsembleError, LearnerError
 from ensemble.oof.worker_process import PROGRAM, Variant, label_of, rebuilt, request_of
+from ensemble.plugin.contract import resources_of
 from ensemble.plugin.time_limit import took_too_long
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
 
     from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
+    from ensemble.oof.room import Room
     from ensemble.oof.spec import LearnerSpec
 
     ProgressBar = Callable[[str], AbstractContextManager[Callable[..., None]]]
@@ -71,10 +73,17 @@ class Worker:
         Of the run.
     device
         The only device that it may use, such as ``cuda:1``; None leaves it to the config.
+    environment
+        Variables that it has beside those of this process, or in their place.
     """
 
-    def __init__(self, config: Config, device: str | None = None) -> None:
-        environment = dict(os.environ)
+    def __init__(
+        self,
+        config: Config,
+        device: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        environment = {**os.environ, **(environment or {})}
         if device is not None:
             kind = _only_visible(device, environment)
             execution = config.execution.model_copy(update={"device": kind})
@@ -95,6 +104,11 @@ class Worker:
     def is_alive(self) -> bool:
         """Whether it can be asked for more."""
         return not self._expired and self._process.poll() is None
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether it was ended because its time was over."""
+        return self._expired
 
     def fit(self, task: Task, progress: Callable[..., None] | None = None) -> Outcome:
         """Have one fold fitted, within the learner's time limit.
@@ -238,6 +252,8 @@ class Crew:
         are added. None lets the tasks of one learner fail one by one.
     progress
         ``progress(label)`` opens a progress bar for a task; None shows none.
+    room
+        What tasks have to wait for: memory, GPUs; None lets each begin.
     """
 
     def __init__(
@@ -249,9 +265,10 @@ class Crew:
         forgiving: bool = False,
         failed: set[str] | None = None,
         progress: ProgressBar | None = None,
+        room: Room | None = None,
     ) -> None:
         self._config, self._lasting, self._forgiving = config, lasting, forgiving
-        self._failed, self._progress = failed, progress
+        self._failed, self._progress, self._room = failed, progress, room
         self._waiting = deque(tasks)
         self._ended: SimpleQueue[Outcome | BaseException | None] = SimpleQueue()
         self._workers: list[Worker] = []
@@ -330,21 +347,29 @@ class Crew:
         worker: Worker | None = None
         try:
             while not self._stopped and (task := self.take()):
-                if worker is None:
-                    worker = Worker(self._config, device)
-                    self._workers.append(worker)
-                    if self._stopped:  # meanwhile: nobody else would end it
-                        break
-                self._ended.put(self._outcome(worker, task))
-                if not self._lasting or not worker.is_alive:
-                    worker.end()
-                    worker = None
+                with self._room_for(task) as gpus:
+                    if worker is None:
+                        worker = Worker(self._config, device, visible_only(gpus))
+                        self._workers.append(worker)
+                        if self._stopped:  # meanwhile: nobody else would end it
+                            break
+                    self._ended.put(self._outcome(worker, task))
+                    if not self._lasting or not worker.is_alive:
+                        worker.end()
+                        worker = None
         except BaseException as error:  # told to whoever waits
             self._ended.put(error)
         finally:
             if worker is not None:
                 worker.end()
             self._ended.put(None)
+
+    def _room_for(self, task: Task) -> AbstractContextManager[tuple[str, ...]]:
+        if self._room is None:
+            return nullcontext(())
+        need = resources_of(task.spec.prototype, task.spec.where)
+        label = label_of(task.spec, task.held_out)
+        return self._room.taken(need, label, lambda: self._stopped)
 
     def _outcome(self, worker: Worker, task: Task) -> Outcome:
         began = time.perf_counter()
@@ -375,6 +400,11 @@ def _how(code: int) -> str:
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
     memory = ", which the system sends where memory runs out" if name == "SIGKILL" else ""
     return f"it was killed by {name}{memory}"
+
+
+def visible_only(gpus: Sequence[str]) -> dict[str, str]:
+    """Give the variable that leaves a process some GPUs alone; nothing where none are named."""
+    return {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
 
 
 def _only_visible(device: str, environment: dict[str, str]) -> str:

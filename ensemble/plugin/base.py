@@ -54,12 +54,15 @@ class Resources:
         Expected time of one fold, minutes; None where unknown.
     disk_gib
         What the model of one fit takes on the disk, its checkpoints included, GiB.
+    threads
+        CPU threads that a fit has use for; 0 where it takes what it is given.
     """
 
     gpus: int = 0
     memory_gib: float = 1.0
     minutes: float | None = None
     disk_gib: float = 0.0
+    threads: int = 0
 
 
 def _no_progress(_done: float, _message: str = "") -> None:

@@ -60,10 +60,11 @@ def resources_of(learner: BaseLearner, where: str) -> Resources:
         "gpus": found.gpus,
         "memory_gib": found.memory_gib,
         "disk_gib": found.disk_gib,
+        "threads": found.threads,
         **{name: value for name, value in optional.items() if value is not None},
     }
     for name, value in numbers.items():
-        if not _is_size(value) or (name == "gpus" and not isinstance(value, int)):
+        if not _is_size(value) or (name in ("gpus", "threads") and not isinstance(value, int)):
             raise _nonsense("resources", f"{name} {value!r:.60}", where)
     return found
 

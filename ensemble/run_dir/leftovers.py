@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ensemble.errors import ArtifactError
-from ensemble.run_dir.layout import CACHE, COMPARISONS, LEARNERS, PLUGINS
+from ensemble.run_dir.layout import CACHE, CHECKPOINTS, COMPARISONS, LEARNERS, PLUGINS
 from ensemble.storage.atomic import flush, place_of, remove, wrap_os_errors
 from ensemble.storage.directories import MANIFEST, read_manifest
 
@@ -29,9 +29,10 @@ def sweep_temporary(run: Path) -> None:
     ----------
     run
         The run directory. Looked at are itself, ``comparisons``, ``plugins``, ``learners``, each
-        learner's directory, and all of ``cache``, ``sources``, ``tries`` and ``review``. Links to
-        directories are followed, and only names that writing here makes are touched. Runs may
-        share a cache: in one that is a link, what another run may just be writing is left alone.
+        learner's directory there and among ``checkpoints``, and all of ``cache``, ``sources``,
+        ``tries`` and ``review``. Links to directories are followed, and only names that writing
+        here makes are touched. Runs may share a cache: in one that is a link, what another run may
+        just be writing is left alone.
 
     Raises
     ------
@@ -49,6 +50,7 @@ def _written_directories(run: Path) -> Iterator[Path]:
     """Give the directories that the toolkit writes to, each before those inside it."""
     learners = run / LEARNERS
     yield from (run, run / COMPARISONS, run / PLUGINS, learners, *_entries(learners))
+    yield from _entries(run / CHECKPOINTS)
     for name in ("cache", "sources", "tries", "review"):
         yield from _directories_below(run / name)
 

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from typing import TYPE_CHECKING
 
 from ensemble.plugin.suggestion import Gpu, Machine
-from ensemble.processes import available_cores, free_memory
+from ensemble.processes import available_cores, free_memory, gpu_table, is_visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_QUERY = ("--query-gpu=index,uuid,name,memory.total,compute_cap", "--format=csv,noheader,nounits")
-_SECONDS = 20
-"""A driver that hangs is as good as none."""
 
 
 def find_machine() -> Machine:
@@ -28,7 +22,7 @@ def find_machine() -> Machine:
     return Machine(
         cores=available_cores(),
         memory_gib=None if free is None else free / 2**30,
-        gpus=tuple(_gpus(_driver_output())),
+        gpus=tuple(_gpus(gpu_table())),
     )
 
 
@@ -40,30 +34,14 @@ def told_machine(machine: Machine) -> str:
     return ", ".join([cores, *memory, *gpus])
 
 
-def _driver_output() -> str:
-    try:
-        done = subprocess.run(
-            ["nvidia-smi", *_QUERY],  # noqa: S607 - the driver's program, wherever it lies
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return ""
-    return done.stdout
-
-
 def _gpus(output: str) -> Iterator[Gpu]:
     """Read the driver's table; a line that says something else is no GPU."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    wanted = None if visible is None else [one.strip() for one in visible.split(",")]
     for line in output.splitlines():
         cells = [cell.strip() for cell in line.split(",")]
         if len(cells) != 5 or not cells[3].replace(".", "", 1).isdigit():
             continue
         index, uuid, name, memory, capability = cells
-        if wanted is None or index in wanted or any(w and uuid.startswith(w) for w in wanted):
+        if is_visible(index, uuid):
             yield Gpu(name, float(memory) / 1024, _capability(capability))
 
 

@@ -27,6 +27,7 @@ from ensemble.stages.shared import check_and_record
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ensemble.battles.held_out import FoldLike
     from ensemble.config.settings import Config
     from ensemble.failure import Failure
     from ensemble.oof.spec import LearnerSpec
@@ -39,7 +40,7 @@ def fit_stage(
     config: Config,
     reporter: Reporter,
     learners: Sequence[str] | None = None,
-    folds: Sequence[int] | None = None,
+    folds: Sequence[FoldLike] | None = None,
     decided: Decisions = Decisions(),  # noqa: B008 - frozen
     *,
     fail_fast: bool = False,
@@ -57,8 +58,9 @@ def fit_stage(
     learners
         Names of the learners to fit; None fits all.
     folds
-        Folds to fit; None fits all, the refit where the config wants it, and after them makes the
-        soups and fits what the config wants to be fitted without each pair of folds.
+        What to fit: folds, pairs of folds, the refit (None). Without it all is fitted: folds, the
+        refit where the config wants it, and after them the soups, and what the config wants to be
+        fitted without each pair of folds.
     decided
         What becomes of fits that other code has made.
     fail_fast
@@ -82,7 +84,8 @@ def fit_stage(
     decided.check(config)
     specs = chosen_specs(config, learners)
     n_splits = n_splits_of(config)
-    foreign = sorted(set(folds or ()) - set(range(n_splits)))
+    named = {number for fold in folds or () for number in HeldOut.of(fold).folds}
+    foreign = sorted(named - set(range(n_splits)))
     if foreign:
         raise ConfigError(f"there is no fold {foreign[0]}: folds are 0 to {n_splits - 1}")
     with reporter.stage("fit"):
@@ -118,14 +121,16 @@ def fit_stage(
 
 
 def _tasks(
-    config: Config, specs: Sequence[LearnerSpec], folds: Sequence[int] | None
+    config: Config, specs: Sequence[LearnerSpec], folds: Sequence[FoldLike] | None
 ) -> tuple[list[Fit], list[Fit], list[Fit]]:
     """List the folds to fit, with refits; the soups of folds; and pairs of folds.
 
-    The last two are none where folds are named.
+    Where folds are named there are no soups, and no others.
     """
     if folds is not None:
-        return [(spec, HeldOut.of(fold)) for spec in specs for fold in folds], [], []
+        named = [(spec, HeldOut.of(fold)) for spec in specs for fold in folds]
+        plain = [fit for fit in named if not fit[1].is_pair]
+        return plain, [], [fit for fit in named if fit[1].is_pair]
     every = [HeldOut.of(fold) for fold in range(n_splits_of(config))]
     names = {spec.name for spec in specs}
     nested = [spec for spec in pair_specs(config) if spec.name in names]
@@ -148,6 +153,11 @@ def _refitted(config: Config) -> set[str]:
         found.add(spec.name)
         asked += fitted_before(spec, config.source_uses())
     return found
+
+
+def fits_of(config: Config, specs: Sequence[LearnerSpec]) -> list[Fit]:
+    """List all fits of learners that a config wants: folds, refits, soups, pairs of folds."""
+    return [*chain(*_tasks(config, specs, None))]
 
 
 def _say_again_fits(

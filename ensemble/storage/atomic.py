@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 TEMPORARY = ".tmp-"
 """Prefix of what is being written; a process that dies leaves it, the next writer sweeps it."""
 
+_FLUSHES: ContextVar[bool] = ContextVar("_FLUSHES", default=True)
 _OURS = re.compile(re.escape(TEMPORARY) + "[0-9a-f]{32}-(?:old-)?(?P<name>.+)", re.DOTALL)
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 """Errors that say that the disk takes nothing, whoever writes to it."""
@@ -98,8 +100,20 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+@contextmanager
+def without_flushing() -> Iterator[None]:
+    """Write what need not outlive a power cut: what is soon sent elsewhere and removed."""
+    token = _FLUSHES.set(False)
+    try:
+        yield
+    finally:
+        _FLUSHES.reset(token)
+
+
 def flush(path: Path) -> None:
     """Ask the operating system to put a file or directory on the disk."""
+    if not _FLUSHES.get():
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,9 @@ from ensemble import errors, processes
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
 from ensemble.oof.executors import execute
+from ensemble.oof.room import Room
 from ensemble.oof.spec import LearnerSpec
+from ensemble.plugin.base import Resources
 from ensemble.plugin.manager import use_manager
 from ensemble.run_dir.reporter import Reporter
 from ensemble.stacking.settings import learner_specs
@@ -31,7 +34,7 @@ import os
 import time
 from pathlib import Path
 import numpy as np
-from ensemble import BaseLearner, hookimpl
+from ensemble import BaseLearner, Resources, hookimpl
 from ensemble.errors import LearnerError
 
 class Own(LearnerError):
@@ -44,8 +47,13 @@ class Odd(Exception):
 
 class Beats(BaseLearner):
     cheap = True
-    def __init__(self, file: str = "", fails: str = "", wait: float = 0.0) -> None:
-        self.file, self.fails, self.wait = file, fails, wait
+    def __init__(
+        self, file: str = "", fails: str = "", wait: float = 0.0, gpus: int = 0
+    ) -> None:
+        self.file, self.fails, self.wait, self.gpus = file, fails, wait, gpus
+    @property
+    def resources(self):
+        return Resources(gpus=self.gpus)
     def dependencies(self):
         if self.fails == "odd":
             raise Odd("this", "that")
@@ -137,6 +145,62 @@ def test_each_worker_has_a_device_to_itself(
         ["cuda of 3", "cuda of 3", "cuda of 5"],
         ["cuda of 3", "cuda of 5", "cuda of 5"],
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("gpus", "seen"), [(1, {"GPU-1", "GPU-4"}), (2, {"GPU-1,GPU-4", "GPU-4,GPU-1"}), (0, {"1,4"})]
+)
+def test_gpus_that_the_driver_tells_of_are_given_to_one_fold_each(
+    gpus: int,
+    seen: set[str],
+    project: Project,
+    installed: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    lines = "".join(f"{i}, GPU-{i}, Model, 80000, 9.0\n" for i in range(6))
+    monkeypatch.setattr("ensemble.processes.gpu_table", lambda: lines)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,4")
+    config, spec, reporter = _prepared(project, "processes", gpus=gpus)
+    execute(config, [(spec, fold) for fold in range(3)], reporter)
+    places = [reporter.run / f"learners/x/fold-{fold}/model" for fold in range(3)]
+    found = {(place / "device").read_text() for place in places}
+    assert found <= {f"auto of {names}" for names in seen}
+    assert len({(place / "process").read_text() for place in places}) == 3, "fresh processes"
+
+
+def test_a_fit_waits_for_the_memory_that_it_declares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ensemble.oof.room.free_memory", lambda: 10 << 30)
+    monkeypatch.setattr("ensemble.oof.room._GLANCE", 0.01)
+    warned: list[str] = []
+    room, together, most = Room(["0"], warned.append), 0, 0
+    lock, used = Lock(), []
+
+    def fit(need: Resources) -> None:
+        nonlocal together, most
+        with room.taken(need, "x  fold 0", lambda: False) as gpus:
+            with lock:
+                together += int(need.memory_gib)
+                most = max(most, together)
+                used.append(gpus)
+            time.sleep(0.02)
+            with lock:
+                together -= int(need.memory_gib)
+
+    needs = [Resources(memory_gib=4.0, gpus=i % 2) for i in range(8)]
+    threads = [Thread(target=fit, args=(need,)) for need in needs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 8 and sorted(used) == [()] * 4 + [("0",)] * 4
+    assert not warned
+    fit(Resources(memory_gib=16.0, gpus=3))
+    assert used[-1] == ("0",), "more than there is, it has all"
+    assert warned == [
+        "x  fold 0 declares 16 GiB of memory, and 10 GiB are free: nothing is fitted beside it"
+    ]
 
 
 def test_an_error_of_a_worker_comes_as_it_was_raised(project: Project, installed: None) -> None:

@@ -1,0 +1,377 @@
+"""Has fits made on the nodes of a cluster, and commits what comes back.
+
+This process alone writes to the run. It keeps what a node says of a checkpoint, so that the fit of
+a node that is lost goes on elsewhere; and it gives up on a fit that ends its process again and
+again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ensemble.battles.held_out import HeldOut
+from ensemble.errors import ArtifactError, EnsembleError, LearnerError
+from ensemble.oof.adopt import adopt, refuse_other_fit
+from ensemble.oof.cluster.jobs import Job, JobMaker, Need
+from ensemble.oof.cluster.messages import Incoming
+from ensemble.oof.cluster.shipment import Shipment
+from ensemble.oof.worker_process import rebuilt
+from ensemble.oof.workers import Elsewhere, Outcome
+from ensemble.oof.workspace import open_workspace
+from ensemble.plugin.manager import GIVEN, get_manager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from ensemble.config.settings import Config
+    from ensemble.oof.attempt import Attempt
+    from ensemble.oof.cluster.session import Connection
+    from ensemble.oof.workers import Task
+
+DEATHS = 3
+"""Times that a fit may end its process before it is no longer tried."""
+LOSSES = 5
+"""Times that the node of a fit may be lost."""
+_WAITING = 120.0
+"""Seconds that a fit waits for a node that has enough for it, once there was one."""
+_GLANCE = 1.0
+"""Seconds between two looks at what is not told."""
+_AHEAD = 64
+"""Jobs that may wait for room, so that one that needs much does not keep others back."""
+
+
+class Running(NamedTuple):
+    """A job that the cluster has: its messages, what has come of it, and since when."""
+
+    job: Job
+    messages: Any
+    result: Incoming
+    checkpoint: Incoming
+
+
+def fit_on_cluster(
+    cluster: Connection, config: Config, tasks: Sequence[Task], attempt: Attempt
+) -> None:
+    """Fit on the nodes of a cluster.
+
+    What learns nothing and comes with the toolkit, what was given in Python, and soups are made
+    here: the first read files of this machine, no other process knows the second, and the models
+    of all folds are here.
+
+    Parameters
+    ----------
+    cluster
+        Joined where there is something to fit.
+    config
+        Of the run.
+    tasks
+        In the order wanted.
+    attempt
+        Told of each.
+    """
+    for task in tasks:
+        if _is_fitted_here(task):
+            attempt.fit_here(task)
+    waiting = attempt.without_kept([task for task in tasks if not _is_fitted_here(task)])
+    if waiting:
+        ray = cluster.ray()
+        maker = JobMaker(config, open_workspace(config), Shipment(ray.put))
+        _Fits(ray, maker, attempt, config.execution.workers).run(waiting)
+
+
+def _is_fitted_here(task: Task) -> bool:
+    entry = get_manager().base_learners.entry(task.spec.plugin)
+    reads = not type(task.spec.prototype).trains and entry.is_builtin
+    return reads or entry.distribution == GIVEN or task.held_out.is_soup
+
+
+class _Fits:
+    """Fits on their way.
+
+    Parameters
+    ----------
+    ray
+        Connected.
+    maker
+        Makes jobs.
+    attempt
+        Told of each fit that ends.
+    most
+        How many may be on their way; 0 sets no limit.
+    """
+
+    def __init__(self, ray: Any, maker: JobMaker, attempt: Attempt, most: int) -> None:
+        self._ray, self._maker, self._attempt, self._most = ray, maker, attempt, most
+        self._waiting: deque[Job] = deque()
+        self._running: list[Running] = []
+        self._unfit_since: dict[Need, float] = {}
+        self._known: set[Need] = set()
+        self._seen: tuple[float, list[dict[str, Any]]] = (-_GLANCE * 2, [])
+        self._remote = ray.remote(max_retries=0, num_returns="streaming")(_entry())
+
+    def run(self, tasks: Sequence[Task]) -> None:
+        """Have them fitted."""
+        queue = deque(tasks)
+        try:
+            while queue or self._waiting or self._running:
+                self._fill(queue)
+                self._take()
+        except self._ray.exceptions.RayError as error:
+            raise _disconnected(error) from error
+        finally:
+            self._cancel()
+
+    def _fill(self, queue: deque[Task]) -> None:
+        """Give the cluster as much as it has room for, and as much again to go on with."""
+        while queue and len(self._waiting) < _AHEAD:
+            made = self._made(queue.popleft())
+            self._waiting.extend([made] if made is not None else [])
+        for _ in range(len(self._waiting)):
+            job = self._waiting.popleft()
+            if job.task.spec.name in self._attempt.failed:
+                continue
+            if self._may_start(job):
+                self._submit(job)
+            else:
+                self._waiting.append(job)
+
+    def _made(self, task: Task) -> Job | None:
+        if task.spec.name in self._attempt.failed:
+            return None
+        try:
+            return self._maker.job(task)
+        except EnsembleError as error:
+            self._fail(task, error)
+            return None
+
+    def _may_start(self, job: Job) -> bool:
+        if self._most and len(self._running) >= self._most:
+            return False
+        places = self._places(job.need)
+        if not places:
+            self._give_up_on(job)
+            return False
+        self._known.add(job.need)
+        self._unfit_since.pop(job.need, None)
+        alike = sum(one.job.need == job.need for one in self._running)
+        return alike < 2 * places
+
+    def _places(self, need: Need) -> int:
+        """Say how many fits that need so much the nodes have room for at a time."""
+        return sum(_room(node["Resources"], need) for node in self._nodes())
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        seen, nodes = self._seen
+        if time.monotonic() - seen > _GLANCE:
+            nodes = [node for node in self._ray.nodes() if node["Alive"]]
+            self._seen = time.monotonic(), nodes
+        return nodes
+
+    def _give_up_on(self, job: Job) -> None:
+        """Fail a fit that no node has enough for: at once, or a while after the last one left."""
+        since = self._unfit_since.setdefault(job.need, time.monotonic())
+        if job.need in self._known and time.monotonic() - since < _WAITING:
+            return
+        self._fail(
+            job.task,
+            LearnerError(
+                f"no node of the cluster has what it needs: {job.need.told()}",
+                where=job.label,
+                hint=f"the nodes have {_told_nodes(self._nodes())}; add a larger one, or set fewer "
+                "threads under [execution]",
+            ),
+        )
+
+    def _submit(self, job: Job) -> None:
+        try:
+            told, digests = self._maker.described(job)
+        except EnsembleError as error:
+            self._fail(job.task, error)
+            return
+        options = {"num_cpus": job.need.cpus, "num_gpus": job.need.gpus, "memory": job.need.memory}
+        messages = self._remote.options(name=job.label, **options).remote(
+            told, self._maker.shipment.parts(digests)
+        )
+        mark = job.key[:16]
+        self._running.append(
+            Running(job, messages, Incoming(job.directory, mark), Incoming(job.checkpoint, mark))
+        )
+
+    def _take(self) -> None:
+        """Take a message of each fit that has one."""
+        if not self._running:
+            time.sleep(_GLANCE if self._waiting else 0.0)
+            return
+        by_messages = {one.messages: one for one in self._running}
+        ready, _ = self._ray.wait(
+            list(by_messages), num_returns=len(by_messages), timeout=0.0, fetch_local=False
+        )
+        if not ready:
+            ready, _ = self._ray.wait(
+                list(by_messages), num_returns=1, timeout=_GLANCE, fetch_local=False
+            )
+        for messages in ready:
+            self._take_one(by_messages[messages])
+
+    def _take_one(self, running: Running) -> None:
+        job = running.job
+        try:
+            message = self._ray.get(next(running.messages))
+        except StopIteration:
+            self._retry(running, "its messages ended", is_loss=True)
+            return
+        except self._ray.exceptions.RayError as error:
+            self._retry(running, *_reason(self._ray, error))
+            return
+        what = message["what"]
+        if what == "started":
+            told = {"learner": job.task.spec.name, "held_out": job.task.held_out.to_json()}
+            self._attempt.reporter.event("fit started", **told, node=message["node"])
+        elif what == "checkpoint":
+            if running.checkpoint.take(message):
+                running.checkpoint.put_checkpoint(message["listing"])
+        elif what == "result":
+            if running.result.take(message):
+                self._commit(running, message["seconds"])
+        elif what == "failed":
+            self._failed(running, message)
+
+    def _commit(self, running: Running, seconds: float) -> None:
+        """Put a fold in its place, once it is seen to be what was asked for."""
+        job, stage = running.job, running.result.stage
+        spec, held_out, _ = job.task
+        try:
+            refuse_other_fit(stage, self._maker.workspace.store, spec.name, held_out, job.key)
+        except ArtifactError as error:
+            self._retry(running, error.message, is_loss=False)
+            return
+        self._running.remove(running)
+        adopt(stage, job.directory)
+        running.checkpoint.abandon()
+        Incoming(job.checkpoint, job.key[:16]).remove()
+        self._attempt.tell(Outcome(spec, held_out, fitted=True, seconds=seconds))
+
+    def _failed(self, running: Running, message: Mapping[str, Any]) -> None:
+        told = message["error"]
+        if message["died"]:
+            self._retry(running, told["message"], is_loss=False, told=told)
+            return
+        self._drop(running)
+        self._fail(running.job.task, _rebuilt(told))
+
+    def _retry(
+        self, running: Running, why: str, is_loss: bool, told: Mapping[str, Any] | None = None
+    ) -> None:
+        """Try a fit again, unless it has ended its process too often."""
+        self._drop(running)
+        job = running.job
+        job.lost += is_loss
+        job.died += not is_loss
+        spec, held_out, _ = job.task
+        about = {"learner": spec.name, "held_out": held_out.to_json(), "why": why}
+        if job.died < DEATHS and job.lost < LOSSES:
+            self._attempt.reporter.event("fit lost", **about)
+            self._attempt.reporter.log(f"{job.label}  is tried again: {why}")
+            self._waiting.appendleft(job)
+            return
+        times = f"{job.died} times" if not is_loss else f"with {job.lost} nodes"
+        error = LearnerError(
+            f"it ended {times}, at last: {why}",
+            where=(told or {}).get("where") or job.label,
+            hint="see whether it takes more memory than its `resources` say; complete folds are "
+            "kept",
+        )
+        self._fail(job.task, error)
+
+    def _drop(self, running: Running) -> None:
+        self._running.remove(running)
+        running.result.abandon()
+        running.checkpoint.abandon()
+
+    def _fail(self, task: Task, error: EnsembleError) -> None:
+        self._attempt.tell(
+            Outcome(task.spec, HeldOut.of(task.held_out), fitted=False, seconds=0.0, error=error)
+        )
+        # Without a place for failures the first has been raised.
+
+    def _cancel(self) -> None:
+        """End what is still on its way; checkpoints that came of it stay."""
+        for running in self._running:
+            with suppress(Exception):  # the cluster may be gone
+                self._ray.cancel(running.messages, force=True)
+            running.result.abandon()
+            running.checkpoint.abandon()
+        self._running.clear()
+
+
+def _entry() -> Callable[..., Iterator[dict[str, Any]]]:
+    """Make what Ray runs on a node: it says so where the toolkit is not there."""
+
+    def fit(job: dict[str, Any], parts: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
+        import socket
+
+        try:
+            from ensemble.oof.cluster.remote import run_job
+        except ImportError as error:
+            told = f"a node cannot import preference-ensemble: {error}"
+            hint = "install the same version on every node of the cluster"
+            where = f"node {socket.gethostname()}"
+            failed = {"kind": "EnsembleError", "message": told, "where": where, "hint": hint}
+            yield {"what": "failed", "error": {**failed, "traceback": ""}, "died": False}
+            return
+        import ray
+
+        yield from run_job(job, parts, ray.get)
+
+    # Ray carries what is of the main module by value: a node without the toolkit can run that.
+    fit.__module__ = "__main__"
+    return fit
+
+
+def _room(resources: Mapping[str, float], need: Need) -> int:
+    shares = [resources.get("CPU", 0.0) / need.cpus]
+    shares += [resources.get("GPU", 0.0) / need.gpus] if need.gpus else []
+    shares += [resources.get("memory", 0.0) / need.memory] if need.memory else []
+    return int(min(shares))
+
+
+def _told_nodes(nodes: Sequence[Mapping[str, Any]]) -> str:
+    needs = [
+        Need(
+            int(node["Resources"].get("CPU", 0)),
+            int(node["Resources"].get("GPU", 0)),
+            int(node["Resources"].get("memory", 0)),
+        )
+        for node in nodes
+    ]
+    return "; ".join(dict.fromkeys(need.told() for need in needs)) or "nothing"
+
+
+def _reason(ray: Any, error: Exception) -> tuple[str, bool]:
+    """Say why a job ended without a word, and whether its node was lost."""
+    kinds = ray.exceptions
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, kinds.OutOfMemoryError):
+        return "the node ran out of memory, and Ray ended it", False
+    if isinstance(error, kinds.WorkerCrashedError):
+        return "Ray's worker process died", False
+    if isinstance(error, kinds.RayTaskError):
+        last = (str(error).strip().splitlines() or [first])[-1]
+        return f"the node raised {last:.300}", False
+    return f"its node was lost ({type(error).__name__})", True
+
+
+def _rebuilt(told: Mapping[str, Any]) -> EnsembleError:
+    error = rebuilt(dict(told))
+    error.__cause__ = Elsewhere(told["traceback"]) if told["traceback"] else None
+    return error
+
+
+def _disconnected(error: Exception) -> EnsembleError:
+    return EnsembleError(
+        f"the connection to the cluster is lost: {type(error).__name__}",
+        hint="run the same command again; complete folds and checkpoints are kept",
+    )

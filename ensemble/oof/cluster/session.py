@@ -1,0 +1,168 @@
+"""The cluster that fits go to: one that is there, or one of this machine alone.
+
+Ray carries what it is given by pickle, so whoever reaches a cluster can run code on it. One that is
+started here is reached from this machine alone, asks for a token, has no dashboard, tells nobody
+that it is used, and ends with the fits.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ensemble.errors import ConfigError, EnsembleError
+from ensemble.processes import available_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ensemble.config.settings import Execution
+    from ensemble.run_dir.reporter import Reporter
+
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""As on systems where Ray has no clusters: it then listens on the loopback address alone."""
+_MODE, _TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
+
+
+class Connection:
+    """A cluster that is joined when it is first asked for.
+
+    Parameters
+    ----------
+    execution
+        Names its address; None is a cluster of this machine's own.
+    reporter
+        Told of it.
+    """
+
+    def __init__(self, execution: Execution, reporter: Reporter) -> None:
+        self._execution, self._reporter = execution, reporter
+        self._ray: Any = None
+        self._is_ours = False
+        self._before: dict[str, str | None] = {}
+        self._place: Path | None = None
+
+    def ray(self) -> Any:
+        """Give Ray, connected.
+
+        Raises
+        ------
+        ConfigError
+            Ray is not installed, or the address is of a kind that does not serve.
+        EnsembleError
+            The cluster cannot be reached or started.
+        """
+        if self._ray is None:
+            self._ray = self._join()
+        return self._ray
+
+    def leave(self) -> None:
+        """Leave the cluster; one of our own ends."""
+        if self._ray is not None and self._is_ours:
+            with suppress(Exception):  # it may be gone already
+                self._ray.shutdown()
+        self._ray = None
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        self._before.clear()
+        if self._place is not None:
+            shutil.rmtree(self._place, ignore_errors=True)
+
+    def _join(self) -> Any:
+        address = self._execution.address
+        _refuse_client(address)
+        is_new = "ray" not in sys.modules
+        self._set(_QUIET)
+        if address is None and is_new:
+            self._set(_LOOPBACK)
+            if _MODE not in os.environ:
+                self._set({_MODE: "token", _TOKEN: secrets.token_hex(32)})
+        try:
+            import ray
+        except ImportError as error:
+            raise ConfigError(
+                'executor = "ray" needs Ray, which is not installed',
+                hint="pip install 'preference-ensemble[ray]'",
+            ) from error
+        if ray.is_initialized():
+            return ray  # whoever started it ends it
+        options = self._local_options(ray) if address is None else {"address": address}
+        try:
+            ray.init(
+                log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options
+            )
+        except Exception as error:
+            raise _unreachable(address, error) from error
+        self._is_ours = True
+        self._tell(ray, address)
+        return ray
+
+    def _local_options(self, ray: Any) -> dict[str, Any]:
+        # A package that was imported before has read the variables: then what it is bound to is
+        # set where it keeps it.
+        ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+        base = "/tmp" if Path("/tmp").is_dir() else None  # noqa: S108 - sockets need short paths
+        self._place = Path(tempfile.mkdtemp(prefix="ray-", dir=base))
+        return {
+            "address": "local",
+            "num_cpus": available_cores(),
+            "include_dashboard": False,
+            "_node_ip_address": "127.0.0.1",
+            "_temp_dir": str(self._place),
+        }
+
+    def _tell(self, ray: Any, address: str | None) -> None:
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        cpus = sum(node["Resources"].get("CPU", 0) for node in nodes)
+        gpus = sum(node["Resources"].get("GPU", 0) for node in nodes)
+        self._reporter.event("cluster joined", nodes=len(nodes), cpus=cpus, gpus=gpus)
+        if address is not None and os.environ.get(_MODE) != "token":
+            self._reporter.warn(
+                "the cluster is joined without token authentication: whoever reaches it can run "
+                "code there (start it with RAY_AUTH_MODE=token, and set that here)"
+            )
+
+    def _set(self, variables: dict[str, str]) -> None:
+        for name, value in variables.items():
+            self._before.setdefault(name, os.environ.get(name))
+            os.environ[name] = value
+
+
+@contextmanager
+def connection(execution: Execution, reporter: Reporter) -> Iterator[Connection]:
+    """Give a cluster that is joined when it is asked for, and left at the end."""
+    found = Connection(execution, reporter)
+    try:
+        yield found
+    finally:
+        found.leave()
+
+
+def _refuse_client(address: str | None) -> None:
+    if address is not None and "://" in address:
+        raise ConfigError(
+            "a cluster is joined from one of its nodes, not by a client's address",
+            where="[execution], address",
+            hint='run this on a node, with address = "auto" or "HOST:6379"',
+        )
+
+
+def _unreachable(address: str | None, error: Exception) -> EnsembleError:
+    what = "a Ray cluster could not be started" if address is None else "no cluster was joined"
+    told = str(error).strip().splitlines() or [type(error).__name__]
+    return EnsembleError(
+        f"{what}: {told[0]:.300}",
+        where=f"[execution], address = {address!r}" if address else "[execution]",
+        hint="see that `ray status` answers on this machine" if address else None,
+    )

@@ -1,0 +1,318 @@
+"""Folds that were fitted elsewhere, taken into a run with proof: by a teammate, on another machine.
+
+A fold is taken where it is what this run would fit itself: made under the same key, so of the same
+battles, fold plan, parameters and code, and whole; where it predicts just the rows that it should,
+and has learned from just those that this run's plan says. Its own word on all that is not enough:
+the key is made here, and rows are counted against this run's plan. Who computed the numbers, nobody
+can see from files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ensemble.battles.held_out import SOUP, HeldOut
+from ensemble.errors import ArtifactError, EnsembleError, printable
+from ensemble.oof.adopt import adopt, refuse_other_fit
+from ensemble.oof.dependencies import resolve_sources
+from ensemble.oof.fold_key import fold_key
+from ensemble.oof.rows import FoldRows
+from ensemble.oof.staleness import compare_key
+from ensemble.oof.store import is_complete, read_logits
+from ensemble.plugin.manager import get_manager
+from ensemble.run_dir.layout import LEARNERS, MODEL, OOF, OOF_SEEDS, TEST, TRAIN_IDS
+from ensemble.run_dir.tables import read_table
+from ensemble.storage.atomic import temp_path, wrap_os_errors
+from ensemble.storage.directories import MANIFEST
+from ensemble.storage.foreign import copy_plain, directories, is_pickle, plain_files, read_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from ensemble.oof.spec import LearnerSpec
+    from ensemble.oof.workspace import Workspace
+
+TAKEN, WOULD_TAKE, THERE, REFUSED = "taken", "would be taken", "there already", "refused"
+_FIT = re.compile(r"refit|fold-(\d{1,3})|pair-(\d{1,3})-(\d{1,3})")
+_MOST_MANIFEST = 64 << 20
+_MOST_TABLE, _MOST_OF_ROW = 16 << 20, 4 << 10
+"""Bytes of a table that says nothing, and of a row of it."""
+_ODD = (AttributeError, LookupError, TypeError, ValueError, RecursionError)
+"""What comes of a manifest that holds something else than ours do."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What became of one fit of another run.
+
+    Parameters
+    ----------
+    run
+        Name of the other run's directory.
+    learner, fit
+        Of which learner, and which fit.
+    outcome
+        ``TAKEN``, ``WOULD_TAKE``, ``THERE`` or ``REFUSED``.
+    reason
+        Why it is refused.
+    """
+
+    run: str
+    learner: str
+    fit: str
+    outcome: str
+    reason: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """Give it as JSON."""
+        return {
+            name: printable(getattr(self, name))
+            for name in ("run", "learner", "fit", "outcome", "reason")
+        }
+
+
+def merge_run(
+    workspace: Workspace, specs: Sequence[LearnerSpec], other: Path, *, dry_run: bool = False
+) -> Iterator[Offer]:
+    """Take what another run offers.
+
+    Parameters
+    ----------
+    workspace
+        Of this run; its lock is held, unless it is a dry run.
+    specs
+        This run's learners.
+    other
+        The other run's directory. Of it fits alone are read, not its config.
+    dry_run
+        Whether to say what would be taken, and write nothing.
+
+    Yields
+    ------
+    Offer
+        One for each fit that is there.
+
+    Raises
+    ------
+    EnsembleError
+        This run's disk takes nothing.
+    """
+    known = {spec.name: spec for spec in specs}
+    for learner in directories(other / LEARNERS):
+        fits = directories(other / LEARNERS / learner)
+        if learner not in known:
+            reason = "no learner of this run is called so"
+            yield Offer(other.name, learner, f"{len(fits)} fits", REFUSED, reason)
+            continue
+        for fit in fits:
+            if not fit.startswith(".") and fit != SOUP.name:  # written just now; made of folds here
+                place = other / LEARNERS / learner / fit
+                yield _offer(workspace, known[learner], place, other.name, dry_run=dry_run)
+
+
+def _offer(
+    workspace: Workspace, spec: LearnerSpec, place: Path, run: str, *, dry_run: bool
+) -> Offer:
+    fit = place.name
+    try:
+        held_out = _held_out(fit, workspace.plan.n_splits)
+        key, own = _own_key(workspace, spec, held_out)
+        target = workspace.store.directory(spec.name, held_out)
+        if is_complete(target, key):
+            return Offer(run, spec.name, fit, THERE)
+        candidate = _Candidate(own, spec, held_out, key)
+        with candidate.copied(place, target, dry_run=dry_run) as copy:
+            candidate.prove(copy)
+            if not dry_run:
+                adopt(copy, target)
+    except ArtifactError as error:
+        return Offer(run, spec.name, fit, REFUSED, error.message)
+    return Offer(run, spec.name, fit, WOULD_TAKE if dry_run else TAKEN)
+
+
+def _own_key(workspace: Workspace, spec: LearnerSpec, held_out: HeldOut) -> tuple[str, Workspace]:
+    """Make the key that the fit has here, and give the workspace as the learner uses it."""
+    try:
+        key, _ = fold_key(spec, held_out, workspace.shared_key())
+        return key, replace(workspace, uses=resolve_sources(spec, workspace.uses))
+    except EnsembleError as error:
+        told = f"what it should be made with cannot be told here: {error.message}"
+        raise ArtifactError(told) from error
+
+
+def _held_out(name: str, n_splits: int) -> HeldOut:
+    """Read the name of a fit's directory."""
+    found = _FIT.fullmatch(name)
+    folds = tuple(int(number) for number in found.groups() if number) if found else None
+    try:
+        held_out = HeldOut(folds) if folds is not None else None
+    except ValueError:
+        held_out = None
+    if held_out is None or held_out.name != name or any(k >= n_splits for k in held_out.folds):
+        raise ArtifactError("no fit of this run is called so")
+    return held_out
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A fit that is offered, and what it has to be.
+
+    Parameters
+    ----------
+    workspace
+        Of this run, with the learner's own uses of its sources.
+    spec, held_out, key
+        What it has to be of, and the key that it has to have.
+    """
+
+    workspace: Workspace
+    spec: LearnerSpec
+    held_out: HeldOut
+    key: str
+
+    @contextmanager
+    def copied(self, place: Path, target: Path, *, dry_run: bool) -> Iterator[Path]:
+        """Give a copy beside its place, which nobody else can change; in a dry run, itself."""
+        files = plain_files(place)
+        self._refuse_by_word(place, files)
+        if dry_run:
+            yield place
+            return
+        if sum(files.values()) > shutil.disk_usage(self.workspace.run).free:
+            raise ArtifactError("the disk has no room for it")
+        with temp_path(target) as copy:
+            with wrap_os_errors(target):
+                copy.mkdir()
+                copy_plain(place, files, copy)
+            yield copy
+
+    def prove(self, directory: Path) -> None:
+        """See that it is what this run would fit itself.
+
+        Raises
+        ------
+        ArtifactError
+            It is not; says why.
+        """
+        store, spec = self.workspace.store, self.spec
+        manifest = refuse_other_fit(directory, store, spec.name, self.held_out, self.key)
+        self._check_files(directory, manifest)
+        rows = FoldRows.of(self._with_labels(), self.held_out)
+        self._check_predicted(directory / OOF, rows.held_out["id"])
+        if not self.held_out.is_pair:
+            self._check_predicted(directory / TEST, rows.asked["id"])
+        self._check_seeds(directory, rows.held_out["id"])
+        self._check_trained(directory / TRAIN_IDS, rows, manifest)
+
+    def _with_labels(self) -> Workspace:
+        """Give pseudo rows some label, since which rows are learned from is all that is asked."""
+        rows = self.workspace.battles.filter(pl.col("role") == "pseudo").select("id")
+        if not len(rows):
+            return self.workspace
+        names = [name for name in self.workspace.battles.columns if name.startswith("label_")]
+        return self.workspace.with_pseudo_labels(
+            rows.with_columns(pl.lit(1 / 3).alias(name) for name in names)
+        )
+
+    def _refuse_by_word(self, place: Path, files: dict[str, int]) -> None:
+        """Refuse, before anything is copied, what says itself that it is something else."""
+        if MANIFEST not in files:
+            raise ArtifactError("it is not complete: it has no manifest")
+        try:
+            manifest = json.loads(read_plain(place / MANIFEST, _MOST_MANIFEST))
+            if manifest["key"] != self.key:
+                raise ArtifactError(self._difference(manifest))
+        except _ODD as error:
+            raise ArtifactError(f"its manifest cannot be read: {type(error).__name__}") from error
+
+    def _difference(self, manifest: dict[str, Any]) -> str:
+        store, parts = self.workspace.store, manifest["key_parts"]
+        if parts["data"] != store.data:
+            return "it is of other battles than this run's"
+        if parts["plan"] != store.plan:
+            return "it is of another fold plan than this run's"
+        found = compare_key(parts, self.spec, self.workspace.shared_key())
+        absent = [f"{name} is not here" for name in found.absent]
+        told = [*found.different, found.code, *absent, found.unproven]
+        return "; ".join(filter(None, told)) or "it, or what it learns from, was made otherwise"
+
+    def _check_files(self, directory: Path, manifest: dict[str, Any]) -> None:
+        """Refuse files that no fit writes, and pickles, which run code when they are read."""
+        kind = type(self.spec.prototype)
+        if not kind.trains and get_manager().base_learners.entry(self.spec.plugin).is_builtin:
+            raise ArtifactError("it brings predictions from outside: give this run their files")
+        tables = {OOF, TRAIN_IDS, *([] if self.held_out.is_pair else [TEST])}
+        tables |= {OOF_SEEDS} if self.spec.seeds > 1 else set()
+        names = set(manifest["files"])
+        models = {name for name in names if name.startswith(f"{MODEL}/")}
+        odd = sorted((names - models) ^ tables)
+        if odd:
+            raise ArtifactError(f"files are missing, or such as no fit writes: {', '.join(odd)}")
+        for name in sorted(models):
+            if is_pickle(directory / name):
+                raise ArtifactError(f"{name} is a pickle, which runs code when it is read")
+        recorded = "recorded" if kind.trains else "unknown"
+        if manifest.get("training_rows") != recorded:
+            raise ArtifactError("it says something else of its training rows than the plugin does")
+
+    def _check_predicted(self, path: Path, ids: pl.Series) -> None:
+        stored = _ids(path, len(ids))["id"]
+        if stored.is_duplicated().any() or set(stored) != set(ids):
+            raise ArtifactError(f"{path.name} does not predict just the rows that it should")
+        logits = read_logits(path, ids)
+        bad = np.isinf(logits) if not type(self.spec.prototype).trains else ~np.isfinite(logits)
+        if bad.any():
+            raise ArtifactError(f"{path.name} has logits that are no numbers")
+
+    def _check_seeds(self, directory: Path, ids: pl.Series) -> None:
+        if self.spec.seeds == 1:
+            return
+        rows = _ids(directory / OOF_SEEDS, len(ids) * self.spec.seeds, "seed")
+        asked = {(one, seed) for one in ids for seed in range(self.spec.seeds)}
+        if len(rows) != len(asked) or set(rows.iter_rows()) != asked:
+            raise ArtifactError(f"{OOF_SEEDS} does not predict just the rows that it should")
+
+    def _check_trained(self, path: Path, rows: FoldRows, manifest: dict[str, Any]) -> None:
+        """Hold the ids that it says to have learned from against this run's plan."""
+        stages = {"train": rows.train.battles["id"]}
+        if hasattr(self.spec.prototype, "pretrain") and len(rows.pretrain.battles):
+            stages["pretrain"] = rows.pretrain.battles["id"]
+        asked = {(one, stage) for stage, ids in stages.items() for one in ids}
+        stored = _ids(path, len(asked), "stage")
+        found = set(stored.iter_rows())
+        if len(stored) != len(found) or found != asked:
+            foreign, missing = len(found - asked), len(asked - found)
+            raise ArtifactError(
+                f"it was not trained on the rows that this run's plan says: {foreign:,} that it "
+                f"may not see, {missing:,} are missing"
+            )
+        counts = {name: manifest["rows"].get(name, 0) for name in ("train", "pretrain")}
+        if counts != {"train": 0, "pretrain": 0} | {n: len(ids) for n, ids in stages.items()}:
+            raise ArtifactError("its manifest counts other training rows than it lists")
+
+
+def _ids(path: Path, rows: int, *more: str) -> pl.DataFrame:
+    """Read the ids of a table that may have so many rows, and is seen to before it is read."""
+    if path.stat().st_size > _MOST_TABLE + rows * _MOST_OF_ROW:
+        raise ArtifactError(f"{path.name} is larger than {rows:,} rows can be")
+    try:
+        stored = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise ArtifactError(f"{path.name} cannot be read: {error}") from error
+    if stored != rows:
+        raise ArtifactError(f"{path.name} has {stored:,} rows, and should have {rows:,}")
+    return read_table(path, ["id", *more])
+
+
+def refused(offers: Sequence[Offer]) -> bool:
+    """Say whether anything was refused."""
+    return any(offer.outcome == REFUSED for offer in offers)

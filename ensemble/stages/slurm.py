@@ -1,0 +1,251 @@
+"""Scripts that have a run's fits made by Slurm: an array of jobs a learner, and what joins them.
+
+Each job fits into a copy of the run, so that no two write to one directory; a job after them merges
+the copies. Learners that teach others come before these. A job that is killed and queued again goes
+on at its checkpoint, and the scripts may be submitted again at any time.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ensemble.errors import ConfigError
+from ensemble.oof.dependencies import dependency_depth
+from ensemble.oof.preflight import unfinished
+from ensemble.oof.workspace import open_workspace
+from ensemble.plugin.contract import resources_of
+from ensemble.stages.fit import chosen_specs, fits_of
+from ensemble.storage.json_files import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ensemble.battles.held_out import HeldOut
+    from ensemble.config.settings import Config
+    from ensemble.oof.spec import LearnerSpec
+
+_LEAST_MEMORY = 2.0
+"""GiB that a job has in any case: the toolkit itself takes some."""
+_SPARE_MINUTES, _TIMES_AS_LONG = 10, 2
+
+
+class Array(NamedTuple):
+    """The jobs of one learner.
+
+    Parameters
+    ----------
+    spec
+        The learner.
+    depth
+        How many learners have to be fitted before it, one after the other.
+    jobs
+        What each job fits, as ``--folds`` has it.
+    threads
+        That the config sets for a fit; 0 where it sets none.
+    """
+
+    spec: LearnerSpec
+    depth: int
+    jobs: tuple[str, ...]
+    threads: int = 0
+
+
+def slurm_stage(
+    config: Config,
+    path: Path,
+    output: Path | None = None,
+    learners: Sequence[str] | None = None,
+    options: Sequence[str] = (),
+    setup: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write scripts for the fits that a run lacks.
+
+    Parameters
+    ----------
+    config
+        The config; its run is prepared and split.
+    path
+        The config's file, for the jobs to read.
+    output
+        Directory of the scripts and of the jobs' copies of the run; None is ``slurm`` in the run.
+    learners
+        Names of the learners; None takes all.
+    options
+        Of ``sbatch``, for every job: ``--partition=gpu``.
+    setup
+        Lines of shell that every job begins with: ``module load cuda``.
+
+    Returns
+    -------
+    dict
+        ``submit``, the script to run, or None where nothing is to be fitted; ``jobs`` by learner.
+
+    Raises
+    ------
+    ConfigError
+        An option is no option, a path cannot stand in a script, or the config names devices.
+    """
+    place = (output or Path(config.run_dir) / "slurm").resolve()
+    _refuse(config, [str(path.resolve()), str(place), config.run_dir], options, setup)
+    arrays = list(_arrays(config, learners))
+    if not arrays:
+        return {"submit": None, "jobs": {}}
+    (place / "logs").mkdir(parents=True, exist_ok=True)
+    for array in arrays:
+        text = array_script(array, path.resolve(), place, options, setup)
+        write_text(place / f"{array.spec.name}.sh", text)
+    write_text(place / "merge.sh", merge_script(config, place, options, setup))
+    write_text(place / "submit.sh", submit_script(arrays, place))
+    return {
+        "submit": str(place / "submit.sh"),
+        "jobs": {array.spec.name: list(array.jobs) for array in arrays},
+    }
+
+
+def _refuse(
+    config: Config, paths: Sequence[str], options: Sequence[str], setup: Sequence[str]
+) -> None:
+    if config.execution.devices:
+        raise ConfigError(
+            "[execution] names devices, and each job of Slurm has GPUs of its own",
+            where="execution.devices",
+            hint="leave devices out",
+        )
+    for option in options:
+        if not option.startswith("-") or not option.isprintable():
+            raise ConfigError(f"{option!r:.100} is no option of sbatch", hint="--partition=gpu")
+    for text in (*paths, *setup):
+        if not text.isprintable():
+            raise ConfigError(f"{text!r:.200} cannot stand in a script: it breaks the line")
+
+
+def _arrays(config: Config, learners: Sequence[str] | None) -> Iterator[Array]:
+    workspace, uses = open_workspace(config), config.source_uses()
+    specs = chosen_specs(config, learners)
+    # Soups are made in no time by whoever has all folds.
+    fits = [fit for fit in fits_of(config, specs) if not fit[1].is_soup]
+    for spec in specs:
+        own = unfinished(workspace, [fit for fit in fits if fit[0].name == spec.name])
+        names = [_folds_option(held_out) for _, held_out in own]  # type: ignore[arg-type]
+        kind = type(spec.prototype)
+        if names and (kind.cheap or not kind.trains):  # a job costs more than such a fit
+            names = [",".join(names)]
+        if names:
+            depth = dependency_depth(spec, uses)
+            yield Array(spec, depth, tuple(names), config.execution.threads)
+
+
+def _folds_option(held_out: HeldOut) -> str:
+    return "refit" if held_out.is_refit else "-".join(map(str, held_out.folds))
+
+
+def array_script(
+    array: Array, config: Path, place: Path, options: Sequence[str], setup: Sequence[str]
+) -> str:
+    """Write the script of one learner's jobs.
+
+    Parameters
+    ----------
+    array
+        The jobs.
+    config
+        The config's file.
+    place
+        Directory of scripts and copies.
+    options, setup
+        As in ``slurm_stage``.
+    """
+    name = array.spec.name
+    asked = [
+        f"--job-name=ensemble-{name}",
+        f"--array=0-{len(array.jobs) - 1}",
+        *_resources(array),
+        "--requeue",
+        "--open-mode=append",
+        f"--output={_pattern(place / 'logs', '%x-%A_%a.log')}",
+        *options,
+    ]
+    command = shlex.join([sys.executable, "-m", "ensemble", "fit", str(config)])
+    into = shlex.quote(str(place / "runs" / name))
+    return _script(
+        asked,
+        setup,
+        f"fits=({' '.join(shlex.quote(job) for job in array.jobs)})",
+        f"exec {command} --learner {shlex.quote(name)} \\",
+        f'    --folds "${{fits[$SLURM_ARRAY_TASK_ID]}}" --into {into}-"$SLURM_ARRAY_TASK_ID" '
+        "--quiet",
+    )
+
+
+def _resources(array: Array) -> Iterator[str]:
+    declared = resources_of(array.spec.prototype, array.spec.where)
+    memory = math.ceil(max(declared.memory_gib, _LEAST_MEMORY) * 1024)
+    threads = array.threads or declared.threads or max(1, declared.gpus)
+    yield f"--cpus-per-task={threads}"
+    yield f"--mem={memory}M"
+    if declared.gpus:
+        yield f"--gres=gpu:{declared.gpus}"
+    if declared.minutes is not None:
+        fits = max(job.count(",") + 1 for job in array.jobs)
+        minutes = math.ceil(declared.minutes * fits * _TIMES_AS_LONG) + _SPARE_MINUTES
+        yield f"--time={minutes}"
+
+
+def merge_script(config: Config, place: Path, options: Sequence[str], setup: Sequence[str]) -> str:
+    """Write the script that takes what the jobs have fitted into the run."""
+    asked = [
+        "--job-name=ensemble-merge",
+        "--cpus-per-task=1",
+        f"--mem={int(_LEAST_MEMORY * 1024)}M",
+        f"--output={_pattern(place / 'logs', '%x-%A.log')}",
+        *options,
+    ]
+    command = shlex.join([sys.executable, "-m", "ensemble", "merge", config.run_dir])
+    runs = shlex.quote(str(place / "runs"))
+    return _script(
+        asked,
+        setup,
+        "shopt -s nullglob",
+        "runs=()",
+        f"for learners in {runs}/*/learners; do",
+        '    runs+=("${learners%/learners}")',
+        "done",
+        'if [ "${#runs[@]}" -gt 0 ]; then',
+        f'    {command} "${{runs[@]}}"',
+        "fi",
+    )
+
+
+def submit_script(arrays: Sequence[Array], place: Path) -> str:
+    """Write the script that queues all: teachers, a merge, those they teach, and so on."""
+    lines = ["after="]
+    by_depth = sorted(arrays, key=itemgetter(1))
+    for _, wave in groupby(by_depth, itemgetter(1)):
+        lines.append("jobs=")
+        for array in wave:
+            script = shlex.quote(str(place / f"{array.spec.name}.sh"))
+            lines.append(f"jobs+=:$(sbatch --parsable $after {script} | cut -d';' -f1)")
+        script = shlex.quote(str(place / "merge.sh"))
+        lines.append(
+            f"merged=$(sbatch --parsable --dependency=afterany$jobs {script} | cut -d';' -f1)"
+        )
+        lines.append("after=--dependency=afterany:$merged")
+    lines.append('echo "the last job is $merged; then: ensemble run CONFIG"')
+    return "\n".join(["#!/bin/bash", "set -euo pipefail", *lines, ""])
+
+
+def _script(options: Sequence[str], setup: Sequence[str], *lines: str) -> str:
+    asked = [f"#SBATCH {option}" for option in options]
+    return "\n".join(["#!/bin/bash", *asked, "set -euo pipefail", *setup, *lines, ""])
+
+
+def _pattern(directory: Path, name: str) -> str:
+    """Write a path where Slurm reads ``%`` as the beginning of a name of its own."""
+    text = f"{directory}/".replace("%", "%%") + name
+    return f'"{text}"' if " " in text else text

@@ -1,0 +1,311 @@
+"""Folds of other runs: what is taken, and what is refused and why."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+
+from ensemble import errors
+from ensemble.api.runs import Run
+from ensemble.oof import merge as merging
+from ensemble.oof.crossfit import fit_fold
+from ensemble.stacking.settings import learner_specs
+from ensemble.stages.merge import merge_stage
+from ensemble.stages.shared import record_config
+from ensemble.storage import foreign
+from ensemble.storage.directories import read_manifest
+from ensemble.storage.hashing import hash_file
+from ensemble.storage.json_files import write_checksummed
+from tests.ensemble.oof.prepared import prepared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.fixture_types import Project
+
+
+@pytest.fixture
+def runs(project: Project) -> tuple[Path, Path]:
+    """This run, with folds and no fits; and another one of the same config, all fitted."""
+    learners: list[dict[str, Any]] = [
+        {"name": "p", "plugin": "prior"},
+        {"name": "q", "plugin": "prior", "seeds": 2},
+    ]
+    found = []
+    for name in ("own", "other"):
+        config = project.config(learners, run_dir=name)
+        space = prepared(config)
+        record_config(config)
+        (space.run / "events.jsonl").touch()
+        if name == "other":
+            for spec in learner_specs(config):
+                for held_out in (0, 1, 2, None, (0, 1)):
+                    fit_fold(space, spec, held_out)
+        found.append(space.run)
+    return found[0], found[1]
+
+
+def told(run: Path, *others: Path, dry_run: bool = False) -> dict[tuple[str, str], tuple[str, str]]:
+    offers = merge_stage(run, others, dry_run=dry_run)
+    return {(one.learner, one.fit): (one.outcome, one.reason) for one in offers}
+
+
+def listing(run: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(run).as_posix(): path.read_bytes()
+        for path in sorted(run.rglob("*"))
+        if path.is_file() and path.name not in ("events.jsonl", ".lock")
+    }
+
+
+def reseal(directory: Path, **changes: Any) -> None:
+    """Make a manifest that holds for what is there, as whoever forges a fold would."""
+    manifest = read_manifest(directory) if not changes.pop("files", None) else None
+    if manifest is None:
+        import json
+
+        manifest = json.loads((directory / "manifest.json").read_text())
+        names = [p for p in directory.rglob("*") if p.is_file() and p.name != "manifest.json"]
+        manifest["files"] = {p.relative_to(directory).as_posix(): hash_file(p) for p in names}
+    write_checksummed(directory / "manifest.json", {**manifest, **changes})
+
+
+def test_fits_of_another_run_are_taken_as_they_are_and_only_once(runs: tuple[Path, Path]) -> None:
+    own, other = runs
+    fits = {(name, fit) for name in "pq" for fit in _FITS}
+    assert told(own, other, dry_run=True) == dict.fromkeys(fits, ("would be taken", ""))
+    assert not (own / "learners").exists(), "a dry run writes nothing"
+    assert told(own, other) == dict.fromkeys(fits, ("taken", ""))
+    assert listing(own / "learners") == listing(other / "learners")
+    before = listing(own)
+    assert told(own, other) == dict.fromkeys(fits, ("there already", ""))
+    assert listing(own) == before
+    assert not list(own.rglob(".tmp-*"))
+
+
+_FITS = ("fold-0", "fold-1", "fold-2", "refit", "pair-0-1")
+
+
+def test_python_gives_a_frame(runs: tuple[Path, Path]) -> None:
+    own, other = runs
+    found = Run(own).merge(other, dry_run=True)
+    assert found.columns == ["run", "learner", "fit", "outcome", "reason"]
+    assert found["outcome"].unique().to_list() == ["would be taken"]
+    assert Run(own).merge(other)["outcome"].unique().to_list() == ["taken"]
+
+
+def test_what_is_no_run_is_an_error_of_the_user(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    own, _ = runs
+    with pytest.raises(errors.ConfigError, match="no fits in it"):
+        merge_stage(own, [tmp_path])
+    (own / "learners").mkdir()
+    with pytest.raises(errors.ConfigError, match="into itself"):
+        merge_stage(own, [own])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"learners": [{"name": "p", "plugin": "prior", "shift": 1.0}]}, "shift was 1.0, and now"),
+        ({"folds": {"n_splits": 3, "near_duplicate_threshold": 0.9}}, "other battles"),
+        ({"seed": 8}, "another fold plan"),
+    ],
+)
+def test_a_fit_of_another_learner_plan_or_battles_is_refused(
+    changes: dict[str, Any], reason: str, runs: tuple[Path, Path], project: Project
+) -> None:
+    own, _ = runs
+    learners = changes.pop("learners", [{"name": "p", "plugin": "prior"}])
+    config = project.config(learners, run_dir="third", **changes)
+    space = prepared(config)
+    fit_fold(space, learner_specs(config)[0], 0)
+    ((outcome, why),) = told(own, space.run).values()
+    assert outcome == "refused" and reason in why
+    assert not (own / "learners/p/fold-0").exists()
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def _train_ids(place: Path, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+    table = pl.read_parquet(place / "train_ids.parquet")
+    change(table).write_parquet(place / "train_ids.parquet")
+    reseal(place, files=True)
+
+
+def _leak(place: Path) -> None:
+    """Learn from a held-out row, and say so."""
+    held_out = pl.read_parquet(place / "oof.parquet")["id"][:1]
+    row = pl.DataFrame({"id": held_out, "stage": ["train"]})
+    _train_ids(place, lambda table: pl.concat([table[1:], row]).sort("id"))
+
+
+def _fewer(place: Path) -> None:
+    _train_ids(place, lambda table: table[1:])
+
+
+def _other_rows(place: Path) -> None:
+    shutil.copy(place.parent / "fold-2" / "oof.parquet", place / "oof.parquet")
+    reseal(place, files=True)
+
+
+def _no_numbers(place: Path) -> None:
+    table = pl.read_parquet(place / "test.parquet")
+    table.with_columns(logit_a=pl.lit(float("inf")).cast(pl.Float32)).write_parquet(
+        place / "test.parquet"
+    )
+    reseal(place, files=True)
+
+
+def _pickled(place: Path) -> None:
+    (place / "model" / "weights.bin").write_bytes(pickle.dumps({"a": 1}))
+    reseal(place, files=True)
+
+
+def _extra(place: Path) -> None:
+    (place / "run_me.py").write_text("print(1)")
+    reseal(place, files=True)
+
+
+def _link(place: Path) -> None:
+    (place / "model" / "link").symlink_to("/etc/hostname")
+
+
+def _linked_table(place: Path) -> None:
+    (place / "oof.parquet").rename(place.parent / "oof.parquet")
+    (place / "oof.parquet").symlink_to(place.parent / "oof.parquet")
+
+
+def _pipe(place: Path) -> None:
+    os.mkfifo(place / "model" / "pipe")
+
+
+def _code(place: Path) -> None:
+    parts = read_manifest(place)["key_parts"]
+    code = {**parts["code"], "source": "0" * 64}
+    reseal(place, key="0" * 64, key_parts={**parts, "code": code})
+
+
+def _another_learner(place: Path) -> None:
+    reseal(place, learner="q")
+
+
+def _many_rows(place: Path) -> None:
+    pl.DataFrame({"id": ["x"] * 100_000, "stage": ["train"] * 100_000}).write_parquet(
+        place / "train_ids.parquet"
+    )
+    reseal(place, files=True)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a flipped byte": (lambda p: _flip(p / "oof.parquet"), "not what its manifest says"),
+    "a missing table": (lambda p: (p / "test.parquet").unlink(), "missing or foreign files"),
+    "no manifest": (lambda p: (p / "manifest.json").unlink(), "has no manifest"),
+    "a flipped manifest": (lambda p: _flip(p / "manifest.json"), ""),
+    "no object": (lambda p: (p / "manifest.json").write_text("[1]"), "cannot be read: TypeError"),
+    "deep": (lambda p: (p / "manifest.json").write_text("[" * 100_000), "RecursionError"),
+    "odd": (lambda p: (p / "manifest.json").write_text('{"key": 1, "key_parts": 3}'), "cannot be"),
+    "a leak": (_leak, "1 that it may not see, 1 are missing"),
+    "fewer rows": (_fewer, "rows, and should have"),
+    "many rows": (_many_rows, "has 100,000 rows, and should have"),
+    "rows of another fold": (_other_rows, "rows that it should|rows, and should have"),
+    "no numbers": (_no_numbers, "no numbers"),
+    "a pickle": (_pickled, "is a pickle"),
+    "a foreign file": (_extra, "such as no fit writes: run_me.py"),
+    "a link": (_link, "is a link"),
+    "a linked table": (_linked_table, "is a link"),
+    "a pipe": (_pipe, "no plain file"),
+    "other code": (_code, "the plugin's code has changed"),
+    "the name of another": (_another_learner, "of another learner"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_fit_that_is_damaged_or_forged_is_refused_alone(
+    kind: str, dry_run: bool, runs: tuple[Path, Path]
+) -> None:
+    import re
+
+    own, other = runs
+    damage, reason = DAMAGE[kind]
+    damage(other / "learners/p/fold-0")
+    found = told(own, other, dry_run=dry_run)
+    outcome, why = found.pop(("p", "fold-0"))
+    assert outcome == "refused" and re.search(reason, why)
+    assert {one for one, _ in found.values()} == {"would be taken" if dry_run else "taken"}
+    assert not (own / "learners/p/fold-0").exists()
+    assert not list(own.rglob(".tmp-*"))
+
+
+def test_links_on_the_way_and_names_of_nothing_lead_nowhere(runs: tuple[Path, Path]) -> None:
+    own, other = runs
+    learners = other / "learners"
+    shutil.move(learners / "p", other / "elsewhere")
+    (learners / "p").symlink_to(other / "elsewhere")
+    (learners / "q" / "fold-0").rename(learners / "q" / "fold-00")
+    (learners / "q" / "fold-1").rename(learners / "q" / "fold-7")
+    (learners / "q" / "pair-0-1").rename(learners / "q" / "pair-1-0")
+    shutil.copytree(learners / "q", learners / "no\x1b[31m such")
+    found = told(own, other)
+    reasons = {name: why for name, (outcome, why) in found.items() if outcome == "refused"}
+    assert set(reasons) == {
+        ("q", "fold-00"),
+        ("q", "fold-7"),
+        ("q", "pair-1-0"),
+        ("no\x1b[31m such", "5 fits"),
+    }
+    assert {fit for name, fit in found} - {fit for _, fit in reasons} == {"fold-2", "refit"}
+    assert [path.name for path in (own / "learners").iterdir()] == ["q"]
+    (shown,) = (one for one in merge_stage(own, [other]) if one.learner.startswith("no"))
+    assert "\x1b" not in shown.to_json()["learner"]
+
+
+def test_a_soup_is_not_asked_for_since_it_is_made_of_folds(runs: tuple[Path, Path]) -> None:
+    own, other = runs
+    (other / "learners/p/soup").mkdir()
+    assert ("p", "soup") not in told(own, other)
+
+
+def test_a_fit_that_is_there_and_damaged_is_replaced(runs: tuple[Path, Path]) -> None:
+    own, other = runs
+    told(own, other)
+    _flip(own / "learners/p/fold-0/oof.parquet")
+    found = told(own, other)
+    assert [fit for fit, (outcome, _) in found.items() if outcome == "taken"] == [("p", "fold-0")]
+
+
+def test_no_file_is_followed_out_of_a_directory_while_it_is_copied(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "inner").mkdir(parents=True)
+    (source / "inner" / "file").write_text("text")
+    files = foreign.plain_files(source)
+    assert files == {"inner/file": 4}
+    shutil.move(source / "inner", tmp_path / "inner")
+    (source / "inner").symlink_to(tmp_path / "inner")
+    with pytest.raises(errors.ArtifactError, match="cannot be read"):
+        foreign.copy_plain(source, files, target)
+    (source / "inner").unlink()
+    (source / "inner").mkdir()
+    (source / "inner" / "file").write_text("a longer text")
+    with pytest.raises(errors.ArtifactError, match="grew"):
+        foreign.copy_plain(source, files, target)
+
+
+def test_a_large_manifest_is_not_read(
+    runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other = runs
+    monkeypatch.setattr(merging, "_MOST_MANIFEST", 100)
+    assert {why for _, why in told(own, other).values()} == {
+        "manifest.json is larger than 100 bytes"
+    }

@@ -1,0 +1,181 @@
+"""Scripts for Slurm: what they say, and what comes of them where a program stands in for it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+
+from ensemble import errors
+from ensemble.cli.shared import fit_names
+from ensemble.oof.crossfit import fit_fold
+from ensemble.plugin.base import Resources
+from ensemble.plugin.manager import use_manager
+from ensemble.stacking.settings import learner_specs
+from ensemble.stages.copies import copied
+from ensemble.stages.fit import fits_of
+from ensemble.stages.shared import record_config
+from ensemble.stages.slurm import Array, array_script, merge_script, slurm_stage, submit_script
+from tests.ensemble.oof.prepared import prepared
+
+if TYPE_CHECKING:
+    from tests.fixture_types import Project
+
+PLUGIN = """
+import json
+import numpy as np
+from ensemble import BaseLearner
+
+class Mean(BaseLearner):
+    def __init__(self, shift: float = 0.0, teachers: tuple[str, ...] = ()) -> None:
+        self.shift, self.teachers = shift, teachers
+    def fit(self, battles, labels, *, sample_weight=None, groups=None, context):
+        taught = [logits.mean(axis=0) for logits in context.teachers.values()]
+        self.logits_ = np.log(labels.mean(axis=0) + 1e-9) + self.shift + sum(taught)
+        return self
+    def predict_logits(self, battles):
+        return np.tile(self.logits_.astype(np.float32), (len(battles), 1))
+    def save(self, directory):
+        (directory / "mean.json").write_text(json.dumps(self.logits_.tolist()))
+    def load(self, directory):
+        self.logits_ = np.array(json.loads((directory / "mean.json").read_text()))
+        return self
+"""
+
+SBATCH = """#!{python}
+import os, re, subprocess, sys
+script = sys.argv[-1]
+text = open(script).read()
+with open({log!r}, "a") as log:
+    log.write(" ".join(sys.argv[1:]) + "\\n")
+array = re.search(r"--array=0-(\\d+)", text)
+for index in range(int(array[1]) + 1 if array else 1):
+    environment = dict(os.environ, SLURM_ARRAY_TASK_ID=str(index))
+    done = subprocess.run(["bash", script], env=environment, stdout=sys.stderr)
+    if done.returncode:
+        sys.exit(done.returncode)
+print(f"{{os.getpid()}};cluster")
+"""
+
+
+def _config(project: Project, run: str) -> Any:
+    (project.path / "mean.py").write_text(PLUGIN)
+    learners: list[dict[str, Any]] = [
+        {"name": "pupil", "plugin": "mean.py:Mean", "teachers": ["teacher"]},
+        {"name": "teacher", "plugin": "mean.py:Mean", "shift": 0.5},
+    ]
+    return project.config(learners, run_dir=run, folds={"n_splits": 2})
+
+
+def _files(run: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(run).as_posix(): path.read_bytes()
+        for path in sorted((run / "learners").rglob("*"))
+        if path.is_file() and path.name != "manifest.json"
+    }
+
+
+@pytest.mark.slow
+def test_submitted_scripts_fit_what_this_process_would(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_manager(None)
+    here = _config(project, "a run here")
+    space = prepared(here)
+    for spec, held_out in fits_of(here, learner_specs(here)[::-1]):
+        fit_fold(space, spec, held_out)
+    config = _config(project, "a run, by Slurm")
+    run = prepared(config).run
+    record_config(config)
+    (run / "events.jsonl").touch()
+    programs, log = tmp_path / "programs", tmp_path / "log"
+    programs.mkdir()
+    (programs / "sbatch").write_text(SBATCH.format(python=sys.executable, log=str(log)))
+    (programs / "sbatch").chmod(0o700)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    told = slurm_stage(config, project.path / "config.toml")
+    assert told["jobs"] == {"pupil": ["0", "1"], "teacher": ["0", "1"]}
+    subprocess.run(["bash", told["submit"]], check=True, timeout=300)
+    assert _files(run) == _files(space.run)
+    queued = log.read_text().splitlines()
+    scripts = [line.rpartition("/")[2] for line in queued]
+    assert scripts == ["teacher.sh", "merge.sh", "pupil.sh", "merge.sh"]
+    assert ["--dependency=afterany:" in line for line in queued] == [False, True, True, True]
+    again = slurm_stage(config, project.path / "config.toml")
+    assert again == {"submit": None, "jobs": {}}, "all is there"
+
+
+def test_a_script_asks_for_what_the_learner_declares(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = project.config([{"name": "x", "plugin": "prior"}])
+    (spec,) = learner_specs(config)
+    needs = Resources(gpus=2, memory_gib=40.5, minutes=90.0, threads=6)
+    monkeypatch.setattr(type(spec.prototype), "resources", needs)
+    array = Array(spec, 0, ("0", "1", "refit"))
+    place = Path("/shared/100% mine/slurm")
+    text = array_script(array, Path("/a b/config.toml"), place, ["--partition=gpu"], ["module x"])
+    asked = re.findall(r"^#SBATCH (.*)$", text, re.MULTILINE)
+    assert asked == [
+        "--job-name=ensemble-x",
+        "--array=0-2",
+        "--cpus-per-task=6",
+        "--mem=41472M",
+        "--gres=gpu:2",
+        "--time=190",
+        "--requeue",
+        "--open-mode=append",
+        '--output="/shared/100%% mine/slurm/logs/%x-%A_%a.log"',
+        "--partition=gpu",
+    ]
+    assert "\nmodule x\n" in text and "fits=(0 1 refit)" in text
+    assert "'/a b/config.toml' --learner x" in text
+    for script in (text, merge_script(config, place, [], []), submit_script([array], place)):
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_threads_of_the_config_come_before_those_that_a_learner_declares(project: Project) -> None:
+    (spec,) = learner_specs(project.config([{"name": "x", "plugin": "prior"}]))
+    text = array_script(Array(spec, 0, ("0",), 3), Path("c.toml"), Path("s"), [], [])
+    assert "--cpus-per-task=3\n" in text and "--gres" not in text and "--time" not in text
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"options": ["gpu"]}, "no option of sbatch"),
+        ({"options": ["--partition=gpu\nrm -r x"]}, "no option of sbatch"),
+        ({"setup": ["a\nb"]}, "breaks the line"),
+        ({"output": Path("/data/a\nb")}, "breaks the line"),
+    ],
+)
+def test_what_would_break_a_script_is_refused(
+    given: dict[str, Any], message: str, project: Project
+) -> None:
+    config = project.config([{"name": "x", "plugin": "prior"}])
+    with pytest.raises(errors.ConfigError, match=message):
+        slurm_stage(config, project.path / "config.toml", **given)
+
+
+def test_a_copy_is_no_place_around_the_run(project: Project) -> None:
+    config = project.config(execution={"executor": "ray", "address": "auto"})
+    for place in (Path(config.run_dir), project.path):
+        with pytest.raises(errors.ConfigError, match="cannot be where the run is"):
+            copied(config, place)
+    copy = copied(config, project.path / "copy")
+    assert (copy.run_dir, copy.execution.executor) == (str(project.path / "copy"), "auto")
+
+
+def test_fits_are_named_as_folds_pairs_and_refit() -> None:
+    names = [held_out.name for held_out in fit_names("0,refit,0-2") or []]
+    assert names == ["fold-0", "refit", "pair-0-2"]
+    assert fit_names(None) is None
+    for text in ("2-0", "x", "", "1-2-3", "0,,1"):
+        with pytest.raises(click.BadParameter, match="not a list of folds"):
+            fit_names(text)
