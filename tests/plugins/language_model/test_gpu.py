@@ -84,17 +84,19 @@ DEBERTA: dict[str, Any] = {
 }
 
 
-def make_classifier(name: str, directory: Path, *, compiled: bool | None = None) -> Any:
+def make_classifier(
+    name: str, directory: Path, *, compiled: bool | None = None, **options: Any
+) -> Any:
     """Load random weights with adapters and a head that are large enough to show."""
-    kind, options = CONFIGS[name]
+    kind, sizes = CONFIGS[name]
     torch.manual_seed(1)
-    base = transformers.AutoModel.from_config(getattr(transformers, kind)(**SIZES | options))
+    base = transformers.AutoModel.from_config(getattr(transformers, kind)(**SIZES | sizes))
     for parameter in base.parameters():
         if parameter.ndim == 2:
             parameter.data.normal_(0.0, 0.1)
     base.save_pretrained(directory)
     torch.compiler.reset()
-    chosen = settings.ModelSettings(str(directory), rank=16, alpha=32.0)
+    chosen = settings.ModelSettings(str(directory), rank=16, alpha=32.0, **options)
     made = loading.load_classifier(chosen, device=DEVICE, seed=3, compiled=compiled)
     for path, parameter in made.model.named_parameters():
         if "lora_B" in path:
@@ -250,6 +252,24 @@ def test_recorded_passes_train_the_same_weights(
     noise = max(float((again[key] - plain[key]).abs().max()) for key in plain)
     apart = max(float((found[key] - plain[key]).abs().max()) for key in plain)
     assert apart <= 4 * noise + 1e-6, "sums of kernels may come in another order"
+
+
+@pytest.mark.parametrize("name", ["gemma2-64", "llama3-64"])
+def test_training_in_fp8_moves_weights_about_as_training_does(name: str, tmp_path: Path) -> None:
+    if torch.cuda.get_device_capability() < (8, 9):
+        pytest.skip("this GPU computes no FP8")
+    rows, chosen = tiny.labeled_rows(60), tiny.settings(epochs=2, token_budget=256)
+    ended = {}
+    for precision in ("native", "fp8"):
+        classifier = make_classifier(name, tmp_path, train_precision=precision)
+        start = adapters.trained_state(classifier)
+        before = tiny.mean_loss(classifier, rows)
+        training.Training(classifier, rows, chosen, seed=0).run()
+        assert tiny.mean_loss(classifier, rows) < before
+        end = adapters.trained_state(classifier)
+        ended[precision] = torch.cat([(end[key] - start[key]).flatten() for key in sorted(end)])
+    apart = float((ended["fp8"] - ended["native"]).norm() / ended["native"].norm())
+    assert 0.0 < apart < 0.7
 
 
 @pytest.mark.parametrize("bits", [4, 8])
