@@ -262,3 +262,26 @@ def test_who_is_asked_by_a_refit_is_refitted_too(project: Project) -> None:
     place = run(_config(project, learners)).directory
     assert (place / "learners/teacher/refit/model").is_dir()
     assert audit_run(place).ok
+
+
+def test_another_run_takes_over_oof_logits_of_folds_and_test_logits_of_the_soup(
+    project: Project,
+) -> None:
+    first = run(_config(project, folds={"n_splits": 3, "holdout": 0.2}))
+    taken = {"name": "taken", "plugin": "precomputed", "run": "run", "learner": "flat"}
+    second = run(
+        _config(
+            project,
+            [{**taken, "models": "folds"}],
+            run_dir="second",
+            folds={"n_splits": 3, "holdout": 0.2},
+        )
+    )
+    for kind in ("oof", "test"):
+        given, found = (
+            getattr(one, kind)(name).sort("id")[LOGITS]
+            for one, name in ((first, "flat"), (second, "taken"))
+        )
+        np.testing.assert_allclose(found.to_numpy(), given.to_numpy(), atol=1e-6)
+    with pytest.raises(errors.ConfigError, match='"precomputed" cannot'):
+        run(_config(project, [taken], run_dir="third"))
