@@ -108,8 +108,6 @@ def export_fit(
         "ties": config.task.ties,
     }
     written: dict[str, Any] = {**about, "key": manifest["key"], "plan": store.plan}
-    if output.is_dir():
-        output.rmdir()  # it is empty
     with atomic_directory(output, written) as place:
         found = call_plugin(METHOD, where, lambda: _export(model, place, rows, logits, about))
         written["checked"] = found

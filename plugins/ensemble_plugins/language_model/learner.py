@@ -213,6 +213,8 @@ class LanguageModel(Parameters, BaseLearner):
         self.state_ = average_states(directories)
         self.classifier_ = self._load_classifier("auto", seed=0)
         put_state(self.classifier_, self.state_, where=f"the mean of {directories[0]} and others")
+        # Wherever the folds were fitted: the soup predicts here.
+        self.facts_["dtype"] = str(self.classifier_.dtype).removeprefix("torch.")
         self._prepare(merge=self.facts_["merged"])
         return self
 

@@ -85,7 +85,8 @@ def test_a_soup_comes_back_from_its_files(
     again = make().load(place)
     logits = soup.predict_logits(NEW)
     np.testing.assert_allclose(again.predict_logits(NEW), logits, atol=1e-5)
-    assert json.loads((place / "facts.json").read_text())["averaged"] == 2
+    facts = json.loads((place / "facts.json").read_text())
+    assert (facts["averaged"], facts["dtype"]) == (2, "float32")
     # The mean of one model is that model, and of a soup too.
     np.testing.assert_allclose(
         make().average_models([place]).predict_logits(NEW), logits, atol=1e-5

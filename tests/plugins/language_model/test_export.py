@@ -151,6 +151,7 @@ def test_a_directory_says_all_that_other_programs_ask(
     assert "has no ties" in (place / "README.md").read_text()
     facts = json.loads((place / "ensemble.json").read_text())
     assert facts["learner"] == "small"
+    assert facts["base"] == checkpoint("llama3").name
     assert facts["template_ids"]["start"]
     model, info = AutoModelForSequenceClassification.from_pretrained(
         place, output_loading_info=True

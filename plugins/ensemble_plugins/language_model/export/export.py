@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,6 @@ from ensemble_plugins.language_model.model.weights import load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     import torch
 
@@ -118,7 +118,7 @@ def export_model(
         max_length=trained.max_length,
         swap_tta=len(orders) > 1,
         alone=alone,
-        about={**about, "base": base["model"], "base_sha256": base["sha256"]},
+        about={**about, "base": _named(base["model"]), "base_sha256": base["sha256"]},
     )
     wanted, more = logits, {}
     if trained.prediction.precision != "native":
@@ -127,6 +127,11 @@ def export_model(
     ids = [[tokens.row(row).tolist() for row in range(len(tokens))] for tokens in orders]
     found = check_export(directory, battles, ids, wanted, device=device, facts=trained.facts)
     return found | more
+
+
+def _named(model: str) -> str:
+    """Name base weights: the hub id, or a directory without where it lies on this machine."""
+    return Path(model).name if Path(model).is_dir() else model
 
 
 def _unquantized(trained: Trained, directory: Path, orders: Sequence[Tokens]) -> LogitArray:
