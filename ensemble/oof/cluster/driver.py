@@ -242,7 +242,7 @@ class _Fits:
     def _commit(self, running: Running, seconds: float) -> None:
         """Put a fold in its place, once it is seen to be what was asked for."""
         job, stage = running.job, running.result.stage
-        spec, held_out, _ = job.task
+        spec, held_out = job.task.spec, job.task.held_out
         try:
             refuse_other_fit(stage, self._maker.workspace.store, spec.name, held_out, job.key)
         except ArtifactError as error:
@@ -270,7 +270,7 @@ class _Fits:
         job = running.job
         job.lost += is_loss
         job.died += not is_loss
-        spec, held_out, _ = job.task
+        spec, held_out = job.task.spec, job.task.held_out
         about = {"learner": spec.name, "held_out": held_out.to_json(), "why": why}
         if job.died < DEATHS and job.lost < LOSSES:
             self._attempt.reporter.event("fit lost", **about)

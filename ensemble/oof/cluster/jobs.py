@@ -116,7 +116,7 @@ class JobMaker:
 
     def job(self, task: Task) -> Job:
         """Make a job of a fit."""
-        spec, held_out, _ = task
+        spec, held_out = task.spec, task.held_out
         key, parts = fold_key(spec, held_out, self.workspace.shared_key())
         return Job(
             task,
@@ -218,7 +218,7 @@ class JobMaker:
         return place
 
     def _request(self, job: Job) -> dict[str, Any]:
-        spec, held_out, _ = job.task
+        spec, held_out = job.task.spec, job.task.held_out
         needed = {one.name for one in self._asked(spec)} | {spec.name}
         request = request_of(spec, held_out)
         known = {spec.name: spec, **spec.peers}

@@ -32,6 +32,12 @@ _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _MODE, _TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
 
 
+class _Own:
+    """What this process has told Ray, which remembers it for as long as the process lasts."""
+
+    token: str | None = None
+
+
 class Connection:
     """A cluster that is joined when it is first asked for.
 
@@ -82,12 +88,10 @@ class Connection:
     def _join(self) -> Any:
         address = self._execution.address
         _refuse_client(address)
-        is_new = "ray" not in sys.modules
         self._set(_QUIET)
-        if address is None and is_new:
+        if address is None:
             self._set(_LOOPBACK)
-            if _MODE not in os.environ:
-                self._set({_MODE: "token", _TOKEN: secrets.token_hex(32)})
+            self._set(_own_token())
         try:
             import ray
         except ImportError as error:
@@ -103,6 +107,8 @@ class Connection:
                 log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options
             )
         except Exception as error:
+            with suppress(Exception):  # what has been started of it
+                ray.shutdown()
             raise _unreachable(address, error) from error
         self._is_ours = True
         self._tell(ray, address)
@@ -137,6 +143,18 @@ class Connection:
         for name, value in variables.items():
             self._before.setdefault(name, os.environ.get(name))
             os.environ[name] = value
+
+
+def _own_token() -> dict[str, str]:
+    """Give the variables by which a cluster asks for a token, one for the whole process.
+
+    They are the user's where the user has set them. Where Ray was imported before, it has read what
+    there was, and asks for a token of its own.
+    """
+    if _Own.token is None and (_MODE in os.environ or "ray" in sys.modules):
+        return {}
+    _Own.token = _Own.token or secrets.token_hex(32)
+    return {_MODE: "token", _TOKEN: _Own.token}
 
 
 @contextmanager

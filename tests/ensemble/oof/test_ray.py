@@ -6,8 +6,10 @@ Each is a program of its own: Ray leaves threads and variables behind, and warns
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest.importorskip("ray")
+psutil = pytest.importorskip("psutil")
 
 PLUGIN = """
 import json, time
@@ -100,12 +103,17 @@ def tell(self, ray, address):
 session.Connection._tell = tell
 learners = [{"name": "words", "plugin": "tfidf"}, {"name": "own", "plugin": "slow.py:Slow"}]
 seen["ray"] = fit("ray", {"executor": "ray"}, learners)
+seen["again"] = fit("again", {"executor": "ray"}, learners)
 seen["here"] = fit("here", {"executor": "in-process"}, learners)
 seen["left"] = [name for name in os.environ if name.startswith("RAY_")]
 seen["is_there"] = os.path.exists(seen["place"])
 print(json.dumps(seen))
 """
 )
+
+ENDLESS = f"""{COMMON}
+fit("ray", {{"executor": "ray"}}, [{{"name": "a", "plugin": "slow.py:Slow", "wait": 60.0}}])
+"""
 
 NODES = (
     COMMON
@@ -166,6 +174,7 @@ def _run(program: str, place: Path) -> dict[str, Any]:
 def test_a_cluster_of_this_machine_gives_the_bytes_that_one_process_gives(tmp_path: Path) -> None:
     found = _run(LOCAL, tmp_path)
     assert found["ray"] == found["here"] and found["ray"][0] == 6
+    assert found["again"] == found["here"], "a process may start one after another"
     assert found["nodes"] == ["127.0.0.1"]
     assert found["mode"] == ["token", 64] and found["usage"] == "0"
     assert set(found["left"]) <= {"RAY_CLIENT_MODE"} and not found["is_there"]
@@ -184,3 +193,22 @@ def test_a_node_that_dies_costs_no_finished_fit_and_goes_on_elsewhere(tmp_path: 
     assert len(done) == len(set(done)) == 6, "no finished fit was made again"
     again = [(seed, int(at)) for seed, at in begun if int(at)]
     assert len(begun) == 7 and len(again) == 1, "the lost one went on at its checkpoint"
+
+
+@pytest.mark.slow
+def test_interrupting_ends_fits_and_the_cluster_of_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(PLUGIN)
+    program = ENDLESS.replace('"wait"', f'"log": {str(tmp_path / "log")!r}, "wait"')
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "log").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in told and len(children) > 4
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive, "a process outlived the interrupt"
+    assert not list((tmp_path / "ray").glob("learners/*/*"))
