@@ -49,6 +49,9 @@ class LearnerSpec:
         Code of its plugin that counts as the code which made its folds: ``ensemble.oof.kept``.
     time_limit
         Seconds that one fold may take; None sets no limit.
+    privileged
+        Columns that this learner sees beside those of every learner. They do not exist at test
+        time: it teaches and labels, and is neither stacked nor asked for test rows.
     """
 
     name: str
@@ -59,6 +62,7 @@ class LearnerSpec:
     seeds: int = 1
     kept: Kept = field(default=NOTHING_KEPT, compare=False, repr=False)
     time_limit: float | None = field(default=None, compare=False)
+    privileged: tuple[str, ...] = ()
 
     def make(self) -> BaseLearner:
         """Make an instance that is not fitted; secrets that are not set are masks in it.

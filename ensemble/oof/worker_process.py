@@ -140,6 +140,7 @@ def request_of(
                 str(one.base_directory),
                 one.seeds,
                 one.kept.to_json(),
+                one.privileged,
             ]
             for one in known.values()
         ],
@@ -201,9 +202,18 @@ def _answer(
     if "call" in request:
         return _called(opened, request, send)
     peers: dict[str, LearnerSpec] = {}
-    for name, plugin, parameters, place, seeds, kept in request["specs"]:
+    for name, plugin, parameters, place, seeds, kept, privileged in request["specs"]:
         known = Kept.of(kept)
-        peers[name] = LearnerSpec(name, plugin, parameters, Path(place), peers, seeds, known)
+        peers[name] = LearnerSpec(
+            name,
+            plugin,
+            parameters,
+            Path(place),
+            peers,
+            seeds,
+            known,
+            privileged=tuple(privileged),
+        )
     spec, held_out = peers[request["learner"]], HeldOut.of(request["held_out"])
     variant = None if request["variant"] is None else Variant(*request["variant"])
     try:

@@ -22,7 +22,7 @@ def test_each_kind_has_its_name_and_comes_back_from_json(
     assert (held_out.name, held_out.label) == (name, label)
     assert HeldOut.of(json.loads(json.dumps(held_out.to_json()))) == held_out
     assert HeldOut.of(held_out) is held_out
-    assert (held_out.is_refit, held_out.is_pair) == (name == "refit", name == "pair-0-3")
+    assert (held_out.is_refit, held_out.is_joint) == (name == "refit", name == "pair-0-3")
 
 
 @pytest.mark.parametrize("folds", [(1, 0), (2, 2), (0, 1, 2)])
