@@ -291,7 +291,7 @@ class Config(_Table):
         return (own and own.models) or self.predict.models
 
     def wants_refit(self, learner: str) -> bool:
-        """Whether a learner is fitted once more on everything, to predict what no fold holds out."""
+        """Whether a learner is fitted once more on everything, to predict test rows."""
         if any(one.privileged for one in self.learners if one.name == learner):
             return False
         return self.predict.refit or self.models_of(learner) == "refit"
