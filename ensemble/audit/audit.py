@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ensemble.battles.fold_plan import FoldPlan
     from ensemble.config.settings import Config
 
 __all__ = ["AUDIT", "Audit", "audit_run", "read_audit", "store_audit", "stored_audit", "subject_of"]
@@ -95,7 +94,7 @@ def audit_run(run: Path) -> Audit:
     _check_tables(run, ledger)
     check_plan(truth, plan.n_splits, threshold, ledger)
     check_given(config, metadata, truth, ledger)
-    columns = _check_columns(run, config, battles, plan, ledger)
+    columns = _check_columns(run, config, battles, ledger)
     shape = PlanShape(plan.n_splits, plan.is_ordered)
     _check_learners(store, config, truth, ledger, (shape, columns))
     with _readable("stack", ledger):
@@ -153,7 +152,7 @@ def _note_lists(corrections: pl.DataFrame | None, ledger: CheckList) -> None:
 
 
 def _check_columns(
-    run: Path, config: Config, battles: pl.DataFrame, plan: FoldPlan, ledger: CheckList
+    run: Path, config: Config, battles: pl.DataFrame, ledger: CheckList
 ) -> dict[str, str] | None:
     """Check who saw what does not exist at test time; gives what names those columns now."""
     check_privileged(run, config, ledger)
@@ -164,7 +163,7 @@ def _check_columns(
         return None
     if columns is None:
         return {}
-    check_leaks(config, battles, plan.frame["cluster"], columns, ledger)
+    check_leaks(config, battles, columns, ledger)
     return columns.digests
 
 

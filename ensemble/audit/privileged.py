@@ -80,14 +80,13 @@ def _extra(manifest: Mapping[str, Any]) -> set[str]:
 def check_leaks(
     config: Config,
     battles: pl.DataFrame,
-    clusters: pl.Series,
     columns: PrivilegedColumns,
     ledger: CheckList,
 ) -> None:
     """Check that no privileged column is the label in other words."""
     for learner in config.learners:
         if learner.privileged:
-            leaks = label_leaks(battles, clusters, columns.table, learner.privileged)
+            leaks = label_leaks(battles, columns.table, learner.privileged)
             told = [leak.sentence for leak in leaks if leak.is_certain]
             title = f"{learner.name}: its privileged columns do not tell the label"
             ledger.settle(title, "; ".join(told), ", ".join(learner.privileged))

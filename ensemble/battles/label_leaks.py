@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from ensemble.battles.feature_cache import row_keys
 from ensemble.battles.schema import LABEL_COLUMNS, TARGET_ROLE
 from ensemble.battles.swap import side_pairs
 
@@ -59,16 +60,14 @@ class LabelLeak:
 
 
 def label_leaks(
-    battles: pl.DataFrame, clusters: pl.Series, table: pl.DataFrame, columns: Sequence[str]
+    battles: pl.DataFrame, table: pl.DataFrame, columns: Sequence[str]
 ) -> list[LabelLeak]:
     """Find privileged columns that tell the label of target rows.
 
     Parameters
     ----------
     battles
-        ``BATTLE_SCHEMA``.
-    clusters
-        ``(n,)`` the cluster of each: rows that say the same count once.
+        ``BATTLE_SCHEMA``; rows of the same texts count once.
     table
         Of ``PrivilegedColumns``, in the same order.
     columns
@@ -77,12 +76,12 @@ def label_leaks(
     labels = battles.select(LABEL_COLUMNS)
     winner = labels.to_numpy().argmax(axis=1)
     rows = table.select(columns).with_columns(
-        pl.Series("_label", winner), clusters.alias("_cluster")
+        pl.Series("_label", winner), row_keys(battles).alias("_texts")
     )
     known = (battles["role"] == TARGET_ROLE) & ~labels.select(
         pl.any_horizontal(pl.all().is_null())
     ).to_series()
-    rows = rows.filter(known).unique("_cluster", keep="first", maintain_order=True)
+    rows = rows.filter(known).unique("_texts", keep="first", maintain_order=True)
     groups = dict.fromkeys([*((name,) for name in columns), *_pairs(columns), tuple(columns)])
     found = [leak for group in groups if (leak := _leak(rows, group)) is not None]
     return sorted(found, key=lambda leak: (-leak.share, len(leak.columns)))

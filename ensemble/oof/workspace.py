@@ -216,8 +216,7 @@ class Workspace:
         """Find privileged columns of a learner that tell the label of target rows."""
         if self.privileged is None or not columns:
             return []
-        clusters = self.plan.frame["cluster"]
-        return label_leaks(self.battles, clusters, self.privileged.table, columns)
+        return label_leaks(self.battles, self.privileged.table, columns)
 
     def test_rows(self) -> pl.DataFrame:
         """Battles of the test set."""

@@ -70,14 +70,9 @@ def _labels(columns: Sequence[str]) -> list[str]:
 
 
 def _common(first: str, second: str) -> str:
-    """Give what two names have in common at their beginning and at their end."""
-    begin = 0
-    while begin < min(len(first), len(second)) and first[begin] == second[begin]:
-        begin += 1
-    end = 0
-    while end < min(len(first), len(second)) - begin and first[-1 - end] == second[-1 - end]:
-        end += 1
-    return (first[:begin] + first[len(first) - end :]).strip("_ ")
+    """Give the words that two names have in common: ``model`` of ``model_a`` and ``model_b``."""
+    words = zip(first.split("_"), second.split("_"), strict=False)
+    return "_".join(one for one, other in words if one == other)
 
 
 def _line(value: object) -> str:
