@@ -155,9 +155,9 @@ class Run:
         Returns
         -------
         polars.DataFrame
-            ``name``; ``kind``, "learner" or "candidate"; ``log_loss`` with the ends of its 95%
-            interval, ``low`` and ``high``; ``accuracy`` with ``accuracy_low`` and
-            ``accuracy_high``; ``rows`` that they are means of; ``folds`` that are fitted;
+            ``name``; ``kind``, "learner", "candidate" or "teacher" (not stacked); ``log_loss`` with
+            the ends of its 95% interval, ``low`` and ``high``; ``accuracy`` with ``accuracy_low``
+            and ``accuracy_high``; ``rows`` that they are means of; ``folds`` that are fitted;
             ``chosen``; ``proven``, false where nobody knows what a learner was trained on. Null
             where nothing was measured. Candidates are there once they are stacked, and as long as
             the stack is of the run as it is now. Best first, by the metric of ``[task]``.

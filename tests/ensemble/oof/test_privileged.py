@@ -375,3 +375,39 @@ def test_workers_know_of_them_too(project: Project, tmp_path: Path) -> None:
     assert audit.ok
     assert audit.complete
     assert Run(place).predict(project.path / "test.csv").height == 9
+
+
+def test_in_the_order_of_time_a_teacher_is_fitted_on_what_was_before_all(project: Project) -> None:
+    for name in ("train", "extra", "test"):
+        path = project.path / f"{name}.csv"
+        frame = pl.read_csv(path)
+        frame.with_columns(at=pl.int_range(pl.len()) + (0 if name == "train" else -100)).write_csv(
+            path
+        )
+    folds = {"n_splits": 3, "scheme": "time", "time_column": "at"}
+    predict = {"models": "refit"}
+    place = run(_config(project, PUPIL, TEACHER, folds=folds, predict=predict)).directory
+    fits = {path.name for path in (place / "learners/teacher").glob("pair-*")}
+    assert fits == {"pair-0-1", "pair-0-2", "pair-1-2"}
+    counts = [
+        read_json(place / f"learners/pupil/{fit}/manifest.json")["labels"]["soft"]
+        for fit in ("fold-0", "fold-1", "fold-2", "refit")
+    ]
+    assert counts[0] == 0 < counts[1] < counts[2] < counts[3]
+    times = dict(pl.read_csv(project.path / "train.csv").select("id", "at").iter_rows())
+    plan = dict(pl.read_parquet(place / "folds.parquet").select("id", "fold").iter_rows())
+    for fit in fits:
+        first = min(times[i] for i in times if plan[i] == int(fit.split("-")[1]))
+        used = pl.read_parquet(place / f"learners/teacher/{fit}/train_ids.parquet")["id"]
+        assert all(times.get(name, -1) < first for name in used)
+    audit = audit_run(place)
+    assert audit.ok
+    assert Run(place).predict(project.path / "test.csv").height == 9
+
+
+def test_scores_say_who_is_only_a_teacher(project: Project) -> None:
+    done = Run(run(_config(project)).directory)
+    kinds = dict(done.scores().select("name", "kind").iter_rows())
+    assert (kinds["teacher"], kinds["pupil"]) == ("teacher", "learner")
+    page = " ".join((done.directory / "report.html").read_text().split())
+    assert "Learner teacher sees model_a, model_b, language" in page
