@@ -378,12 +378,15 @@ def test_workers_know_of_them_too(project: Project, tmp_path: Path) -> None:
 
 
 def test_in_the_order_of_time_a_teacher_is_fitted_on_what_was_before_all(project: Project) -> None:
+    rng = np.random.default_rng(1)
     for name in ("train", "extra", "test"):
         path = project.path / f"{name}.csv"
         frame = pl.read_csv(path)
-        frame.with_columns(at=pl.int_range(pl.len()) + (0 if name == "train" else -100)).write_csv(
-            path
-        )
+        texts = [json.dumps([" ".join(map(str, rng.integers(10**9, size=9)))]) for _ in frame["id"]]
+        frame.with_columns(
+            prompt=pl.Series(texts),
+            at=pl.int_range(pl.len()) + (0 if name == "train" else -100),
+        ).write_csv(path)
     folds = {"n_splits": 3, "scheme": "time", "time_column": "at"}
     predict = {"models": "refit"}
     place = run(_config(project, PUPIL, TEACHER, folds=folds, predict=predict)).directory
