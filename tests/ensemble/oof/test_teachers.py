@@ -160,7 +160,7 @@ def test_too_few_folds_for_honest_teachers_are_told_before_any_work(project: Pro
     two = project.config(learners=[PUPIL, TEACHER], folds={"n_splits": 2})
     with pytest.raises(errors.ConfigError, match="without 2 folds at once(.|\n)*n_splits to 3"):
         check_plugins(two)
-    chain = [PUPIL | {"name": "last", "teachers": ["pupil"]}, PUPIL, TEACHER]
+    chain: list[dict[str, Any]] = [PUPIL | {"name": "last", "teachers": ["pupil"]}, PUPIL, TEACHER]
     with pytest.raises(errors.ConfigError, match="without 3 folds at once(.|\n)*n_splits to 4"):
         check_plugins(project.config(learners=chain))
     check_plugins(project.config(learners=chain, folds={"n_splits": 4}))
