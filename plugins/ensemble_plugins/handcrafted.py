@@ -223,7 +223,8 @@ class Handcrafted(BaseLearner):
 
     def _taught(self, labels: FloatArray, context: FitContext) -> FloatArray:
         """Mix labels with what teachers say."""
-        return soft_labels(labels, self._teachers().logits(context.teachers), self.distillation)
+        said = self._teachers().logits(context.teachers, ties=context.ties)
+        return soft_labels(labels, said, self.distillation)
 
     def _teachers(self) -> Teachers:
         return Teachers.of(self.teachers, self.teacher_mean, self.teacher_weights)

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import log_softmax, logsumexp, softmax
 
 from ensemble.errors import LearnerError
+from ensemble.evaluation.ties import leave_out_tie
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,13 +55,15 @@ class Teachers(NamedTuple):
             raise ValueError(f"teacher_weights must be finite and above 0, got {list(weights)}")
         return cls(tuple(names), mean, tuple(weights))
 
-    def logits(self, said: Mapping[str, LogitArray]) -> LogitArray | None:
+    def logits(self, said: Mapping[str, LogitArray], *, ties: bool = True) -> LogitArray | None:
         """Average what all say: ``(n, 3)``, NaN in rows of which one says nothing; None of none.
 
         Parameters
         ----------
         said
             Logits ``(n, 3)`` by name, as ``context.teachers``.
+        ties
+            Whether the task has ties. If not, the tie's logit is minus infinity.
 
         Raises
         ------
@@ -71,7 +74,8 @@ class Teachers(NamedTuple):
             return None
         if missing := [name for name in self.names if name not in said]:
             raise LearnerError(f"there are no logits of the teachers {', '.join(missing)}")
-        every = np.stack([said[name] for name in self.names]).astype(np.float64)
+        every = np.stack([leave_out_tie(said[name], ties=ties) for name in self.names])
+        every = every.astype(np.float64)
         weights = np.array(self.weights or [1.0] * len(self.names))
         share = (weights / weights.sum())[:, None, None]
         if self.mean == "logits":

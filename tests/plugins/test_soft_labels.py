@@ -62,6 +62,18 @@ def test_what_is_no_mean_is_refused(mean: Any, weights: tuple[float, ...], messa
         Teachers.of(("one", "two"), mean, weights)
 
 
+@pytest.mark.parametrize("mean", ["logits", "probabilities"])
+def test_without_ties_theirs_is_left_out_before_any_softmax(mean: str) -> None:
+    improbable = {name: said.copy() for name, said in SAID.items()}
+    for said in improbable.values():
+        said[:, 2] = said[:, :2].min(axis=1) - 100
+    found = _voice(mean=mean).logits(improbable, ties=False)
+    assert np.isneginf(found[:, 2]).all()
+    # At any temperature: 100 below the others is not nothing at 50.
+    assert (softmax(found / 50, axis=1)[:, 2] == 0).all()
+    assert (soft_labels(np.eye(3)[[0, 1, 0, 1, 0]], found, 0.5)[:, 2] == 0).all()
+
+
 def test_a_teacher_that_is_not_there_is_named() -> None:
     with pytest.raises(errors.LearnerError, match="no logits of the teachers two"):
         _voice().logits({"one": ONE})

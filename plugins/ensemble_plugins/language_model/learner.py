@@ -369,7 +369,7 @@ class LanguageModel(Parameters, BaseLearner):
     def _teacher(self, context: FitContext) -> LogitArray | None:
         """Average what the teachers say."""
         teachers = Teachers.of(self.teachers, self.teacher_mean, self.teacher_weights)
-        return teachers.logits(context.teachers)
+        return teachers.logits(context.teachers, ties=context.ties)
 
     def _tokens(self, battles: pl.DataFrame, max_length: int, *, swapped: bool = False) -> Tokens:
         texts = [battles[name].to_list() for name in ("prompt", "response_a", "response_b")]
