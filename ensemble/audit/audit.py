@@ -39,7 +39,7 @@ from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.fold_key import shared_parts
 from ensemble.oof.store import FoldStore
 from ensemble.oof.teaching import PlanShape
-from ensemble.oof.workspace import read_privileged
+from ensemble.oof.workspace import read_privileged, without_holdout_labels
 from ensemble.run_dir.layout import AUDIT, STACK, SUBMISSION
 from ensemble.stacking.settings import learner_specs
 from ensemble.stacking.tries import scored_rows
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from ensemble.battles.fold_plan import FoldPlan
     from ensemble.config.settings import Config
 
 __all__ = ["AUDIT", "Audit", "audit_run", "read_audit", "store_audit", "stored_audit", "subject_of"]
@@ -94,7 +95,7 @@ def audit_run(run: Path) -> Audit:
     _check_tables(run, ledger)
     check_plan(truth, plan.n_splits, threshold, ledger)
     check_given(config, metadata, truth, ledger)
-    columns = _check_columns(run, config, battles, ledger)
+    columns = _check_columns(run, config, battles, plan, ledger)
     shape = PlanShape(plan.n_splits, plan.is_ordered)
     _check_learners(store, config, truth, ledger, (shape, columns))
     with _readable("stack", ledger):
@@ -152,7 +153,7 @@ def _note_lists(corrections: pl.DataFrame | None, ledger: CheckList) -> None:
 
 
 def _check_columns(
-    run: Path, config: Config, battles: pl.DataFrame, ledger: CheckList
+    run: Path, config: Config, battles: pl.DataFrame, plan: FoldPlan, ledger: CheckList
 ) -> dict[str, str] | None:
     """Check who saw what does not exist at test time; gives what names those columns now."""
     check_privileged(run, config, ledger)
@@ -163,7 +164,7 @@ def _check_columns(
         return None
     if columns is None:
         return {}
-    check_leaks(config, battles, columns, ledger)
+    check_leaks(config, without_holdout_labels(battles, plan), columns, ledger)
     return columns.digests
 
 

@@ -140,7 +140,7 @@ def _orders(rows: pl.DataFrame, first: str, second: str) -> float:
 
 def _counts(rows: pl.DataFrame, group: Sequence[str]) -> IntArray:
     """Count labels by value: ``(values, 3)``."""
-    told = rows.group_by(list(group)).agg(
+    told = rows.group_by(pl.struct(group).alias("_value")).agg(
         *((pl.col("_label") == y).sum().alias(str(y)) for y in range(len(LABEL_COLUMNS)))
     )
     return told.select("0", "1", "2").to_numpy().astype(np.int64)
