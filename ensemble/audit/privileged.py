@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ensemble.audit.stack import stacked_learners
+from ensemble.battles.held_out import SOUP
 from ensemble.battles.label_leaks import label_leaks
 from ensemble.errors import ArtifactError
 from ensemble.plugin.base import LEARNER_COLUMNS
@@ -43,7 +44,7 @@ def check_privileged(run: Path, config: Config, ledger: CheckList) -> None:
     for path in sorted((run / LEARNERS).glob(f"*/*/{MANIFEST}")):
         learner = path.parent.parent.name
         try:
-            manifest = peek_manifest(path.parent)
+            manifest: Any = peek_manifest(path.parent)
         except ArtifactError:
             continue  # the checks of the fit say so
         if not isinstance(manifest, dict) or "key_parts" not in manifest:
@@ -59,6 +60,10 @@ def _faults(
     manifest: Mapping[str, Any], allowed: tuple[str, ...] | None, *, is_stacked: bool
 ) -> Iterator[str]:
     """Say what is wrong with the columns that a fit saw."""
+    if manifest.get("fold") == SOUP.to_json():  # what its models saw is looked at of each
+        if manifest["key_parts"].get("privileged"):
+            yield "predicts test rows"
+        return
     seen = manifest.get("columns")
     if not isinstance(seen, dict) or not seen.get("fit"):
         yield "does not say which columns it saw"

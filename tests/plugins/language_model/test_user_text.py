@@ -80,7 +80,7 @@ def test_what_is_known_of_a_battle_opens_no_turn_either(family: str, name: str, 
     row = made.row(0).tolist()
     assert count(row, special) == count(empty_row(family), special)
     plain = BATTLES[family].encode([["a"]], [["b"]], [["c"]], max_length=9000).row(0).tolist()
-    start = [*BATTLES[family]._prompt_tokens.start]
+    start = [*BATTLES[family].prompt_tokens.start]
     added = len(row) - len(plain)
     assert added > 0
     assert row[: len(start)] == start
@@ -92,12 +92,12 @@ def test_what_is_known_of_a_battle_opens_no_turn_either(family: str, name: str, 
 def test_what_is_known_takes_a_quarter_of_a_row_at_most(family: str, length: int) -> None:
     words = " ".join(zoo.tiny.WORDS * 9)
     made = BATTLES[family]
-    fixed = made._prompt_tokens.around + made._prompt_tokens.per_round
+    fixed = made.prompt_tokens.around + made.prompt_tokens.per_round
     length += fixed
     row = made.encode([[words]], [[words]], [[words]], max_length=length, known=[words]).row(0)
     assert len(row) <= length
     alone = made.encode([[""]], [[""]], [[""]], max_length=length, known=[words]).row(0)
-    assert 0 < len(alone) - fixed <= (length - made._prompt_tokens.around) / 4
+    assert 0 < len(alone) - fixed <= (length - made.prompt_tokens.around) / 4
 
 
 @every_family
