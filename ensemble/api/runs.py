@@ -17,7 +17,7 @@ from ensemble.battles.split import read_current_split
 from ensemble.compare.folds import read_manifests
 from ensemble.compare.stacked import read_candidate, refuse_stale
 from ensemble.config.load import load_run_config
-from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.errors import ArtifactError, ConfigError, EnsembleError
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.store import FoldStore
 from ensemble.review.review import ROWS
@@ -156,9 +156,9 @@ class Run:
         Returns
         -------
         polars.DataFrame
-            ``name``; ``kind``, "learner" or "candidate"; ``log_loss`` with the ends of its 95%
-            interval, ``low`` and ``high``; ``accuracy`` with ``accuracy_low`` and
-            ``accuracy_high``; ``rows`` that they are means of; ``folds`` that are fitted;
+            ``name``; ``kind``, "learner", "candidate" or "teacher" (not stacked); ``log_loss`` with
+            the ends of its 95% interval, ``low`` and ``high``; ``accuracy`` with ``accuracy_low``
+            and ``accuracy_high``; ``rows`` that they are means of; ``folds`` that are fitted;
             ``chosen``; ``proven``, false where nobody knows what a learner was trained on. Null
             where nothing was measured. Candidates are there once they are stacked, and as long as
             the stack is of the run as it is now. Best first, by the metric of ``[task]``.
@@ -265,6 +265,11 @@ class Run:
             ``id`` and ``LOGIT_COLUMNS``.
         """
         asked, store = self.config.learner(learner), self._store
+        if asked.privileged:
+            raise ConfigError(
+                f'"{learner}" predicts no test rows: it sees {", ".join(asked.privileged)}, which '
+                "do not exist at test time"
+            )
         read_manifests(store, asked)
         ids = self.battles.filter(pl.col("is_test"))["id"]
         logits = store.test_logits(asked.name, self.config.models_of(asked.name), ids)

@@ -89,7 +89,7 @@ def _learner(config: Config, store: FoldStore, eval_set: EvalSet, name: str) -> 
     is_known = all(one.get("training_rows") == "recorded" for one in manifests.values())
     return {
         "name": name,
-        "kind": "learner",
+        "kind": "teacher" if config.learner(name).privileged else "learner",
         **_numbers(found),
         **_accuracy(accuracy),
         "folds": len(manifests),

@@ -18,7 +18,11 @@ _HEADINGS = (
     *("candidate", "log loss", "95% interval", "accuracy", "95% interval"),
     "gain over best simple",
 )
-_KIND = {"learner": "base learner", "candidate": "combination"}
+_KIND = {
+    "learner": "base learner",
+    "teacher": "teacher, not stacked",
+    "candidate": "combination",
+}
 
 
 class Verdict(dict[str, Any]):

@@ -19,6 +19,7 @@ from ensemble.audit.fits import check_fit, fits_of
 from ensemble.audit.holdout import check_holdout
 from ensemble.audit.pairs import check_pair_fits
 from ensemble.audit.plan import check_described, check_given, check_plan, recomputed
+from ensemble.audit.privileged import check_leaks, check_privileged
 from ensemble.audit.result import Audit
 from ensemble.audit.scores import check_scores, check_tries
 from ensemble.audit.stack import check_stack, stacked_learners
@@ -33,10 +34,12 @@ from ensemble.battles.prepare import (
 )
 from ensemble.battles.split import read_split
 from ensemble.config.load import load_run_config
-from ensemble.errors import ArtifactError
+from ensemble.errors import ArtifactError, ConfigError
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.fold_key import shared_parts
 from ensemble.oof.store import FoldStore
+from ensemble.oof.teaching import PlanShape
+from ensemble.oof.workspace import read_privileged, without_holdout_labels
 from ensemble.run_dir.layout import AUDIT, STACK, SUBMISSION
 from ensemble.stacking.settings import learner_specs
 from ensemble.stacking.tries import scored_rows
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from ensemble.battles.fold_plan import FoldPlan
     from ensemble.config.settings import Config
 
 __all__ = ["AUDIT", "Audit", "audit_run", "read_audit", "store_audit", "stored_audit", "subject_of"]
@@ -91,7 +95,9 @@ def audit_run(run: Path) -> Audit:
     _check_tables(run, ledger)
     check_plan(truth, plan.n_splits, threshold, ledger)
     check_given(config, metadata, truth, ledger)
-    _check_learners(store, config, truth, ledger)
+    columns = _check_columns(run, config, battles, plan, ledger)
+    shape = PlanShape(plan.n_splits, plan.is_ordered)
+    _check_learners(store, config, truth, ledger, (shape, columns))
     with _readable("stack", ledger):
         check_stack(store, config, truth, ledger)
     with _readable("stack", ledger):
@@ -146,10 +152,33 @@ def _note_lists(corrections: pl.DataFrame | None, ledger: CheckList) -> None:
         )
 
 
+def _check_columns(
+    run: Path, config: Config, battles: pl.DataFrame, plan: FoldPlan, ledger: CheckList
+) -> dict[str, str] | None:
+    """Check who saw what does not exist at test time; gives what names those columns now."""
+    check_privileged(run, config, ledger)
+    try:
+        columns = read_privileged(config, battles)
+    except (ArtifactError, ConfigError) as error:
+        ledger.fail("privileged columns are there", error.message)
+        return None
+    if columns is None:
+        return {}
+    check_leaks(config, without_holdout_labels(battles, plan), columns, ledger)
+    return columns.digests
+
+
 def _check_learners(
-    store: FoldStore, config: Config, truth: pl.DataFrame, ledger: CheckList
+    store: FoldStore,
+    config: Config,
+    truth: pl.DataFrame,
+    ledger: CheckList,
+    known: tuple[PlanShape, dict[str, str] | None],
 ) -> None:
-    shared = shared_parts(store.data, store.plan, config.source_uses(), config.seed)
+    shape, columns = known
+    shared = shared_parts(
+        store.data, store.plan, config.source_uses(), config.seed, shape=shape, columns=columns
+    )
     asked = {spec.name: (spec, shared) for spec in learner_specs(config)}
     # A learner that was taken out of the config may still be in the stack.
     for name in dict.fromkeys([*asked, *stacked_learners(store.run)]):

@@ -18,8 +18,9 @@ import polars as pl
 
 from ensemble.audit.audit import audit_run
 from ensemble.audit.checks import CheckList
-from ensemble.audit.fits import fits_of, pair_fits_of
+from ensemble.audit.fits import fits_of, joint_fits_of
 from ensemble.audit.holdout import ask_holdout
+from ensemble.audit.privileged import ONLY_TEACHERS
 from ensemble.battles.labels import WINNER_COLUMN
 from ensemble.battles.prepare import read_battles
 from ensemble.battles.schema import learner_view
@@ -102,27 +103,42 @@ def audit_deep(run: Path, rows: int = DEEP_ROWS) -> Audit:
         workspace = open_workspace(config)
     except (ArtifactError, ConfigError):
         return plain  # the config describes other battles: that has failed already
-    for spec in learner_specs(config):
-        n_splits = workspace.plan.n_splits
-        for fit in (*fits_of(spec.name, config, n_splits), *pair_fits_of(spec.name, n_splits)):
-            _ask_again(workspace, spec, fit, rows, ledger)
+    _ask_models(config, workspace, rows, ledger)
     if (run / STACK).exists():
         _ask_stack(config, workspace, rows, ledger)
     return replace(plain.of(ledger, plain.subject), deep=True)
 
 
+def _ask_models(config: Config, workspace: Workspace, rows: int, ledger: CheckList) -> None:
+    """Ask all models; those that may see no privileged column have to do without any."""
+    without: dict[str, bool] = {}
+    for spec in learner_specs(config):
+        joint = joint_fits_of(workspace.store, spec.name)
+        for fit in (*fits_of(spec.name, config, workspace.plan.n_splits), *joint):
+            holds = _ask_again(workspace, spec, fit, rows, ledger)
+            if holds is not None and not spec.privileged:
+                without[fit.name] = holds
+    if workspace.privileged is not None:
+        odd = [name for name, holds in without.items() if not holds]
+        title = f"{ONLY_TEACHERS}: all others predict what is stored without them"
+        ledger.settle(title, ", ".join(odd), f"{len(without)} models")
+
+
 def _ask_again(
     workspace: Workspace, spec: LearnerSpec, fit: Fit, rows: int, ledger: CheckList
-) -> None:
-    """Predict a sample with a stored model, and hold it against what is stored."""
+) -> bool | None:
+    """Predict a sample with a stored model, and hold it against what is stored.
+
+    None where it could not be asked.
+    """
     store = workspace.store
     directory = store.directory(spec.name, fit.held_out)
-    if not directory.exists() or (fit.held_out.is_pair and not _keeps_model(directory)):
-        return  # noted as missing, or no model is kept of it
+    if not directory.exists() or (fit.held_out.is_joint and not _keeps_model(directory)):
+        return None  # noted as missing, or no model is kept of it
     title = f"{fit.name}: its model predicts what is stored"
     held_out = workspace.battles.filter(_is_held_out(workspace, fit))
     samples = {OOF: _sample(_askable(spec, directory, held_out), rows)}
-    if not fit.held_out.is_pair:
+    if not fit.held_out.is_joint and not spec.privileged:
         others = pl.concat([workspace.test_rows(), workspace.holdout_rows()])
         samples[TEST] = _sample(others, rows)
     try:
@@ -130,7 +146,9 @@ def _ask_again(
         gaps = {
             name: _gap(
                 read_logits(directory / name, battles["id"]),
-                predict_validated(model, battles, f"{fit.name}, {name}"),
+                predict_validated(
+                    model, workspace.view(battles, spec.privileged), f"{fit.name}, {name}"
+                ),
             )
             for name, battles in samples.items()
             if len(battles)
@@ -142,7 +160,7 @@ def _ask_again(
             gaps["averaged anew"] = _gap(read_logits(directory / TEST, samples[TEST]["id"]), found)
     except EnsembleError as error:
         ledger.note(ledger.unproven, f"{fit.name}, model: {error.message}")
-        return
+        return None
     odd = [
         f"{name} differs by up to {gap:.3g}" for name, gap in gaps.items() if not gap <= tolerance
     ]
@@ -150,6 +168,7 @@ def _ask_again(
     asked = ", ".join(f"{len(rows)} rows of {name}" for name, rows in samples.items() if len(rows))
     asked += "; averaged anew" if fit.held_out.is_soup else ""
     ledger.settle(title, told, asked)
+    return told is None
 
 
 def _is_held_out(workspace: Workspace, fit: Fit) -> pl.Series:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.registry import Registry
 
-VERSION = 11
+VERSION = 12
 """Raise it when the audit comes to check something else: an audit of before is none."""
 
 FILES = (

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ensemble.audit.origins import check_origins
 from ensemble.audit.soups import check_averaged
 from ensemble.battles.held_out import REFIT, SOUP, HeldOut, fold_pairs
 from ensemble.battles.schema import HOLDOUT_ROLE
@@ -16,7 +18,7 @@ from ensemble.oof.provenance import PROVENANCE_SCHEMA, judge_provenance
 from ensemble.oof.staleness import compare_key
 from ensemble.plugin.kept_sources import kept_plugin
 from ensemble.plugin.manager import get_manager
-from ensemble.run_dir.layout import OOF, PROVENANCE, TRAIN_IDS
+from ensemble.run_dir.layout import LEARNERS, OOF, PROVENANCE, TRAIN_IDS
 from ensemble.run_dir.tables import read_table
 
 if TYPE_CHECKING:
@@ -58,6 +60,13 @@ def fits_of(learner: str, config: Config, n_splits: int) -> Iterator[Fit]:
         yield Fit(learner, REFIT)
     if config.models_of(learner) == SOUP.name:
         yield Fit(learner, SOUP)
+
+
+def joint_fits_of(store: FoldStore, learner: str) -> Iterator[Fit]:
+    """Give the fits of a learner without several folds that are there."""
+    for path in sorted((store.run / LEARNERS / learner).glob("*-*-*")):
+        if re.fullmatch(r"(pair|triple|folds)(-\d+)+", path.name):
+            yield Fit(learner, HeldOut.named(path.name))
 
 
 def pair_fits_of(learner: str, n_splits: int) -> Iterator[Fit]:
@@ -106,9 +115,10 @@ def check_fit(
         return
     _check_trained(name, trained, fit.held_out, truth, ledger)
     _check_labeled(name, manifest, trained, truth, ledger)
-    if fit.held_out.is_soup:  # who taught its models is checked of each
+    if fit.held_out.is_soup:  # who taught its models, and labels, are checked of each
         check_averaged(store, fit.learner, manifest, trained, ledger)
     else:
+        check_origins(directory, name, manifest, truth, ledger)
         _check_taught(store, fit, name, manifest, truth, ledger)
     recorded = manifest["rows"]["train"] + manifest["rows"]["pretrain"]
     if len(trained) != recorded or not recorded:
@@ -244,29 +254,37 @@ def _check_taught(
     *,
     labels: bool = False,
 ) -> None:
-    """Check that who taught a fit, or labeled rows for it, held out the same.
+    """Check that who taught a fit, or labeled rows for it, held out the same, or more.
 
     And what these have seen: nothing held out, and no pseudo-label where they are behind some. So
     on with those that taught them: what a manifest names may no longer be in the config.
     """
-    parts = manifest["key_parts"]
-    part = "pair" if fit.held_out.is_pair else "fold"
-    asked = [
-        (t, key, f"{name}: taught by {t} of the same {part}", f"{name}, teacher {t}", labels)
-        for t, key in parts["teachers"].items()
-    ]
-    for source, keys in parts["labelers"].items():
-        for labeler, key in keys.items():
-            title = f"{name}: {source} labeled by {labeler} of the same {part}"
-            asked.append((labeler, key, title, f"{name}, labeler {labeler} of {source}", True))
-    for learner, key, title, what, behind in asked:
-        found = _check_same_fit(store, title, (learner, fit.held_out, key), ledger)
+    for other, key, title, what, behind in _asked(fit, name, manifest["key_parts"], labels):
+        if not {*fit.held_out.folds} <= {*other.held_out.folds}:
+            ledger.fail(title, f"it has seen what {name} holds out")
+        found = _check_same_fit(store, title, (other.learner, other.held_out, key), ledger)
         if found is not None:
             trained, own = found
-            _check_trained(what, trained, fit.held_out, truth, ledger)
+            _check_trained(what, trained, other.held_out, truth, ledger)
             if behind:
                 _check_no_pseudo(what, trained, truth, ledger)
-            _check_taught(store, fit, what, own, truth, ledger, labels=behind)
+            _check_taught(store, other, what, own, truth, ledger, labels=behind)
+
+
+def _asked(
+    fit: Fit, name: str, parts: Mapping[str, Any], labels: bool
+) -> Iterator[tuple[Fit, str, str, str, bool]]:
+    """Give each fit that one asked, its key, titles, and whether it is behind pseudo-labels."""
+    for teacher, keys in parts["teachers"].items():
+        for one, key in keys.items():
+            other = Fit(teacher, HeldOut.named(one))
+            title, what = f"{name}: taught by {other.name}", f"{name}, teacher {other.name}"
+            yield other, key, title, what, labels
+    for source, keys in parts["labelers"].items():
+        for labeler, key in keys.items():
+            title = f"{name}: {source} labeled by {labeler} of the same {fit.held_out.kind}"
+            what = f"{name}, labeler {labeler} of {source}"
+            yield Fit(labeler, fit.held_out), key, title, what, True
 
 
 def _check_same_fit(

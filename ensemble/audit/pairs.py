@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ensemble.audit.fits import check_fit, pair_fits_of
+from ensemble.audit.fits import Fit, check_fit, fits_of, pair_fits_of
 from ensemble.audit.stack import left_out_of
-from ensemble.battles.held_out import fold_pairs
+from ensemble.battles.held_out import HeldOut, fold_pairs
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.store import origin_of
 from ensemble.run_dir.layout import STACK
@@ -53,22 +53,34 @@ def check_pair_fits(
         _check_wanted(store, wanted, recorded, ledger)
     except EnsembleError:  # a plugin that is not installed here: the stack's word has to do
         wanted = []
-    for learner in _with_asked(store, [*dict.fromkeys([*wanted, *recorded])]):
-        for fit in pair_fits_of(learner, store.n_splits):
-            check_fit(store, fit, truth, ledger, specs.get(learner))
+    singles = [fit for name in specs for fit in fits_of(name, config, store.n_splits)]
+    pairs = [
+        fit
+        for name in dict.fromkeys([*wanted, *recorded])
+        for fit in pair_fits_of(name, store.n_splits)
+    ]
+    for fit in _with_asked(store, [*singles, *pairs]):
+        if fit.held_out.is_joint:
+            check_fit(store, fit, truth, ledger, specs.get(fit.learner))
 
 
-def _with_asked(store: FoldStore, learners: list[str]) -> list[str]:
-    """Add the learners whose pair fits these ask, and so on."""
-    for learner in learners:  # grows by whom they ask
-        for pair in fold_pairs(store.n_splits):
-            try:
-                parts = store.read(learner, pair)["key_parts"]
-            except ArtifactError:
-                continue  # said where the fit is checked
-            asked = [*parts["teachers"], *(n for keys in parts["labelers"].values() for n in keys)]
-            learners += [name for name in dict.fromkeys(asked) if name not in learners]
-    return learners
+def _with_asked(store: FoldStore, fits: list[Fit]) -> list[Fit]:
+    """Add the fits that these ask, and so on; each once."""
+    found: dict[Fit, None] = {}
+    waiting = list(fits)
+    while waiting:
+        fit = waiting.pop(0)
+        if fit in found:
+            continue
+        found[fit] = None
+        try:
+            parts = store.read(fit.learner, fit.held_out)["key_parts"]
+        except ArtifactError:
+            continue  # said where the fit is checked
+        taught = ((name, one) for name, keys in parts["teachers"].items() for one in keys)
+        waiting += [Fit(name, HeldOut.named(one)) for name, one in taught]
+        waiting += [Fit(name, fit.held_out) for keys in parts["labelers"].values() for name in keys]
+    return [*found]
 
 
 def _recorded(store: FoldStore) -> dict[str, dict[str, Any]]:

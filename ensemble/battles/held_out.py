@@ -1,4 +1,4 @@
-"""What a fit leaves out: one fold, a pair of folds, or nothing. And the soup of the folds."""
+"""What a fit leaves out: one fold, several at once, or nothing. And the soup of the folds."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ class HeldOut:
     Parameters
     ----------
     folds
-        Their numbers, ascending. None: a refit on everything. One: a fold of cross-fitting. Two: a
-        pair, for exact nested scores of the stack.
+        Their numbers, ascending. None: a refit on everything. One: a fold of cross-fitting.
+        Several: for exact nested scores of the stack, and for what teachers say of rows that they
+        have not seen.
     is_soup
         Whether it is no fit, but the mean of the folds' models: together these have seen all folds.
     """
@@ -29,8 +30,8 @@ class HeldOut:
     def __post_init__(self) -> None:
         if self.is_soup and self.folds:
             raise ValueError(f"a soup holds nothing out: {self.folds}")
-        if len(self.folds) > 2 or list(self.folds) != sorted(set(self.folds)):
-            raise ValueError(f"held-out folds must be none, one or an ascending pair: {self.folds}")
+        if list(self.folds) != sorted(set(self.folds)):
+            raise ValueError(f"held-out folds must be different and ascending: {self.folds}")
 
     @classmethod
     def of(cls, value: FoldLike) -> HeldOut:
@@ -45,23 +46,36 @@ class HeldOut:
             return cls(() if value is None else (value,))
         return cls(tuple(value))
 
+    @classmethod
+    def named(cls, name: str) -> HeldOut:
+        """Take the name of its directory."""
+        return SOUP if name == _SOUP else cls(tuple(int(part) for part in name.split("-")[1:]))
+
     @property
     def is_refit(self) -> bool:
         """Whether it is a fit that holds nothing out."""
         return not self.folds and not self.is_soup
 
     @property
-    def is_pair(self) -> bool:
-        """Whether two folds are held out."""
-        return len(self.folds) == 2
+    def is_joint(self) -> bool:
+        """Whether several folds are held out at once: their rows alone are then predicted."""
+        return len(self.folds) > 1
+
+    @property
+    def kind(self) -> str:
+        """What it is called: ``refit``, ``fold``, ``pair``, ``triple``, ``folds`` or ``soup``."""
+        if self.is_soup:
+            return _SOUP
+        return ("refit", "fold", "pair", "triple", "folds")[min(len(self.folds), 4)]
 
     @property
     def name(self) -> str:
         """The name of its directory: ``refit``, ``fold-0``, ``pair-0-3``, ``soup``."""
-        if self.is_soup:
-            return _SOUP
-        kind = ("refit", "fold", "pair")[len(self.folds)]
-        return "-".join([kind, *map(str, self.folds)])
+        return "-".join([self.kind, *map(str, self.folds)])
+
+    def joined(self, fold: int) -> HeldOut:
+        """Hold out one fold more."""
+        return HeldOut(tuple(sorted({*self.folds, fold})))
 
     @property
     def label(self) -> str:
@@ -69,10 +83,10 @@ class HeldOut:
         return self.name.replace("-", " ", 1)
 
     def to_json(self) -> int | list[int] | str | None:
-        """Give what manifests and keys hold: a number, a list of two, null, or ``"soup"``."""
+        """Give what manifests and keys hold: a number, a list of several, null, or ``"soup"``."""
         if self.is_soup:
             return _SOUP
-        if self.is_pair:
+        if self.is_joint:
             return list(self.folds)
         return self.folds[0] if self.folds else None
 

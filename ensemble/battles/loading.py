@@ -227,10 +227,11 @@ class _Found:
     def loaded(self, source: str, role: str, id_prefix: str, files: Sequence[Path]) -> Loaded:
         """Complete the battles, and draw their sides where the format asks for it."""
         battles = _complete(self.battles, source, role, id_prefix)
+        metadata = pl.DataFrame([battles["id"], *self.metadata.get_columns()])
         layout = self.reader.layout
         sides = self.options.sides
         if sides == "hash" or (sides == "auto" and layout is not None and layout.one_sided):
-            battles = sides_by_hash(battles)
+            battles, metadata = sides_by_hash(battles), sides_by_hash(metadata)
             self.notes.append("sides are drawn by a hash of the id")
         if len(files) == 1 and (note := shard_note(files[0])):
             self.notes.append(note)
@@ -239,7 +240,6 @@ class _Found:
             told += ", plain text"
         if len(files) > 1:
             told += f", from {len(files):,} files"
-        metadata = pl.DataFrame([battles["id"], *self.metadata.get_columns()])
         return Loaded(battles, tuple(self.rows.bad), told, tuple(self.notes), metadata)
 
 

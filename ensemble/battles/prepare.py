@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ensemble.battles.loading import Loaded
     from ensemble.config.settings import Config, Folds, Reading
 
-VERSION = 10
+VERSION = 11
 """Raise it when the same files come to give other battles or clusters, or another summary."""
 
 _HINT = "run `ensemble prepare CONFIG`"

@@ -9,6 +9,7 @@ import numpy as np
 from ensemble.plugin.base import SWAP
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     import polars as pl
@@ -16,12 +17,31 @@ if TYPE_CHECKING:
 
     Scalar = TypeVar("Scalar", bound=np.generic[Any])
 
-_PAIRS = (("response_a", "response_b"), ("model_a", "model_b"), ("label_a", "label_b"))
+_ENDINGS = (("_a", "_b"), ("_A", "_B"), ("_left", "_right"), ("_1", "_2"))
+_BEGINNINGS = (("a_", "b_"), ("A_", "B_"), ("left_", "right_"))
+
+
+def side_pairs(columns: Iterable[str]) -> list[tuple[str, str]]:
+    """Find columns of side A and side B: two names that differ in nothing but the side.
+
+    Examples
+    --------
+    >>> side_pairs(["model_a", "language", "model_b", "left_judge", "right_judge"])
+    [('model_a', 'model_b'), ('left_judge', 'right_judge')]
+    """
+    known, found = list(columns), []
+    for name in known:
+        partners = [
+            name.removesuffix(a) + b for a, b in _ENDINGS if name.endswith(a) and len(name) > len(a)
+        ]
+        partners += [b + name.removeprefix(a) for a, b in _BEGINNINGS if name.startswith(a)]
+        found += [(name, partner) for partner in partners[:1] if partner in known]
+    return found
 
 
 def swap_battles(battles: pl.DataFrame) -> pl.DataFrame:
     """Exchange the sides in a table of battles, in every column that has a side."""
-    there = [pair for pair in _PAIRS if pair[0] in battles.columns]
+    there = side_pairs(battles.columns)
     names = dict(there) | {b: a for a, b in there}
     return battles.rename(names).select(battles.columns)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ensemble.compare import folds, stacked
 from ensemble.compare.runs import check_same_rows
 from ensemble.config.load import load_run_config
-from ensemble.errors import DataError, unknown_name
+from ensemble.errors import ConfigError, DataError, unknown_name
 from ensemble.stacking.doubt import doubted_candidates
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def _read(compared: ComparedRun, run: Path, config: Config, name: str, label: st
     other = None if run == compared.run else label.rpartition(OTHER)[0]
     store = compared.store_of(run)
     if name in learners:
+        _refuse_privileged(config, name)
         found = folds.read_learner(store, config.learner(name), compared.eval_set)
         made_from = {"kind": "learner", "name": name, "run": other, "folds": found.origins}
         return Candidate(label, found.probabilities, made_from, found.settings, found.training_rows)
@@ -124,3 +125,13 @@ def _read(compared: ComparedRun, run: Path, config: Config, name: str, label: st
     doubted = doubted_candidates({named_by["candidate"]: description}, unknown)
     made_from = {"kind": "candidate", "name": name, "run": other, **named_by}
     return Candidate(label, probabilities, made_from, {}, "unknown" if doubted else "recorded")
+
+
+def _refuse_privileged(config: Config, name: str) -> None:
+    """Refuse a teacher whose predictions nobody could make at test time."""
+    if columns := config.learner(name).privileged:
+        raise ConfigError(
+            f'learner "{name}" sees {", ".join(columns)}, which do not exist at test time: it '
+            "teaches, and is no candidate",
+            hint="compare a learner that it teaches",
+        )

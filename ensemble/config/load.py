@@ -178,7 +178,7 @@ def write_config(config: Config, path: Path) -> None:
         del raw["folds"]["n_splits"]  # the user's folds say how many they are
     references = References(raw)
     raw["learners"] = [
-        {key: v for key in LEARNER_KEYS if (v := getattr(learner, key)) is not None}
+        {key: v for key in LEARNER_KEYS if (v := getattr(learner, key)) not in (None, [])}
         | references.put(learner.parameters, learner.name)
         for learner in config.learners
     ]

@@ -26,7 +26,7 @@ Name = Annotated[str, StringConstraints(pattern=_NAME, strip_whitespace=False)]
 Device = Annotated[str, StringConstraints(pattern=_DEVICE)]
 """Where a learner computes."""
 
-LEARNER_KEYS = ("name", "plugin", "seeds", "time_limit", "models")
+LEARNER_KEYS = ("name", "plugin", "seeds", "time_limit", "models", "privileged")
 """Keys of ``[[learners]]`` that are no parameters of the plugin."""
 
 
@@ -147,7 +147,8 @@ class Learner(_Table):
     """One ``[[learners]]`` table; keys beside these are the plugin's parameters.
 
     ``time_limit`` is in seconds, for each fold; without it that of ``[execution]`` counts. Without
-    ``models`` those of ``[predict]`` count.
+    ``models`` those of ``[predict]`` count. ``privileged`` names columns that do not exist at test
+    time: who has them may teach and label, and is not stacked.
     """
 
     name: Name
@@ -155,6 +156,7 @@ class Learner(_Table):
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
     time_limit: Seconds | None = None
     models: Models | None = None
+    privileged: list[str] = []
     parameters: dict[str, Any] = {}
 
 
@@ -266,7 +268,7 @@ class Config(_Table):
     def stacked_learners(self) -> list[Learner]:
         """Learners that enter the stack, in the order of the config."""
         if self.stack.learners is None:
-            return list(self.learners)
+            return [learner for learner in self.learners if not learner.privileged]
         return [self.learner(name) for name in self.stack.learners]
 
     def without(self, learners: Collection[str]) -> Config:
@@ -282,10 +284,17 @@ class Config(_Table):
         return self.model_copy(update={"stack": self.stack.model_copy(update=changed)})
 
     def models_of(self, learner: str) -> Models:
-        """Say which models of a learner predict: by its own table, or by ``[predict]``."""
-        own = {one.name: one.models for one in self.learners}.get(learner)
-        return own or self.predict.models
+        """Say which models of a learner predict: by its own table, or by ``[predict]``.
+
+        Those with privileged columns predict what their folds hold out, and no more.
+        """
+        own = {one.name: one for one in self.learners}.get(learner)
+        if own is not None and own.privileged:
+            return "folds"
+        return (own and own.models) or self.predict.models
 
     def wants_refit(self, learner: str) -> bool:
-        """Whether a learner is fitted once more on everything."""
+        """Whether a learner is fitted once more on everything, to predict test rows."""
+        if any(one.privileged for one in self.learners if one.name == learner):
+            return False
         return self.predict.refit or self.models_of(learner) == "refit"

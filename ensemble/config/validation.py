@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemble.config.privileged import privileged_faults
 from ensemble.errors import nearest
 from ensemble.run_dir.layout import (
     BATTLES_RECORD,
@@ -32,6 +33,7 @@ _RESERVED_SOURCES = {"test"}
 def faults_of(config: Config) -> list[str]:
     """Find what is wrong in a config, whatever lies on the disk."""
     faults = [*_source_faults(config), *_learner_faults(config), *_stack_faults(config)]
+    faults += privileged_faults(config)
     faults += [*_fold_faults(config.folds), *_execution_faults(config.execution)]
     folds = config.folds
     usual = type(folds).model_fields["embedding_threshold"].default

@@ -105,7 +105,7 @@ class Attempt:
     def tell(self, outcome: Outcome) -> None:
         """Tell of a task that has ended; a failure is kept, or raised."""
         spec, held_out, fitted, seconds, error = outcome
-        kind = "pair" if held_out.is_pair else "fold"
+        kind = held_out.kind if held_out.is_joint else "fold"
         done = "averaged" if held_out.is_soup else "fitted"
         told: dict[str, Any] = {"learner": spec.name, kind: held_out.to_json()}
         if error is not None:
@@ -118,7 +118,7 @@ class Attempt:
         self.fitted += 1
         more = self._more(spec, held_out)
         self.reporter.log(f"{label_of(spec, held_out)}  {done} in {seconds:.1f} s{more}")
-        if not (held_out.is_pair or held_out.is_soup):
+        if not (held_out.is_joint or held_out.is_soup):
             self._notify(spec, held_out, seconds)
 
     def _fail(self, outcome: Outcome, error: Exception, what: str, told: dict[str, Any]) -> None:

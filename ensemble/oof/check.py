@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.held_out import REFIT, SOUP, HeldOut
-from ensemble.battles.schema import TEXT_COLUMNS, learner_view
+from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.errors import EnsembleError
 from ensemble.oof.calls import check_same, predict_validated
 from ensemble.oof.fold_key import fold_key
@@ -92,7 +92,7 @@ def stored_findings(workspace: Workspace, spec: LearnerSpec, rows: int) -> Itera
     """
     for fold in range(workspace.plan.n_splits):
         yield _stored(workspace, spec, fold, rows)
-    for whole in (REFIT, SOUP):
+    for whole in () if spec.privileged else (REFIT, SOUP):
         found = _stored(workspace, spec, whole, rows)
         if found.ok is not None:
             yield found
@@ -108,7 +108,8 @@ def own_finding(workspace: Workspace, spec: LearnerSpec, rows: int) -> Finding |
 def _own(
     workspace: Workspace, spec: LearnerSpec, own: Callable[..., dict[str, Any]], rows: int
 ) -> Finding:
-    battles = _spread(workspace.battles.filter(pl.col("role") == "target"), rows)
+    target = _spread(workspace.battles.filter(pl.col("role") == "target"), rows)
+    battles = workspace.view(target, spec.privileged)
     where = f'learner "{spec.name}" (plugin "{spec.plugin_name}"), own check'
     with TemporaryDirectory() as cache:
         context = FitContext(
@@ -116,6 +117,7 @@ def _own(
             device=workspace.device,
             threads=workspace.threads,
             ties=workspace.ties,
+            privileged=spec.privileged,
         )
         try:
             measured = call_plugin("check", where, lambda: dict(own(battles, context=context)))
@@ -140,7 +142,8 @@ def _stored(workspace: Workspace, spec: LearnerSpec, fold: FoldLike, rows: int) 
     known = np.isfinite(read_logits(path, asked["id"])).all(axis=1)
     if not known.any():
         return Finding(spec.name, what, None, "there is no row that it has predicted")
-    battles = _spread(asked.filter(pl.Series(known)), rows)
+    chosen = _spread(asked.filter(pl.Series(known)), rows)
+    battles = workspace.view(chosen, spec.privileged)
     stored = read_logits(path, battles["id"])
     where = f'learner "{spec.name}" (plugin "{spec.plugin_name}"), {what}'
     try:
@@ -162,4 +165,4 @@ def _spread(battles: pl.DataFrame, rows: int) -> pl.DataFrame:
     lengths = pl.sum_horizontal(pl.col(c).list.join("").str.len_bytes() for c in TEXT_COLUMNS)
     ordered = battles.sort(lengths, "id")
     chosen = np.unique(np.linspace(0, len(battles) - 1, min(rows, len(battles))).astype(int))
-    return learner_view(ordered[chosen])
+    return ordered[chosen]

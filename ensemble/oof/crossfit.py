@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ensemble.battles.held_out import HeldOut
+from ensemble.battles.privileged import missing_by_source
 from ensemble.errors import LearnerError
 from ensemble.oof.checkpoints import checkpoint_directory
 from ensemble.oof.dependencies import check_offset, resolve_sources
 from ensemble.oof.fitting import SeedFit, pretraining
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.kept_fit import fit_key, forget_spare
+from ensemble.oof.label_origins import count_kinds, hard_origins, label_origins
 from ensemble.oof.provenance import describe_brought, judged_here, of_rows
 from ensemble.oof.rows import FoldRows
 from ensemble.oof.seeds import fit_seeds
@@ -24,7 +26,7 @@ from ensemble.oof.teachers import SoftLabels, check_fitted
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.files import source_place
 from ensemble.plugin.manager import get_manager
-from ensemble.run_dir.layout import MODEL, OOF, PROVENANCE, TEST, TRAIN_IDS
+from ensemble.run_dir.layout import LABELS, MODEL, OOF, PROVENANCE, TEST, TRAIN_IDS
 from ensemble.run_dir.tables import write_table
 from ensemble.storage.directories import atomic_directory
 from ensemble.storage.hashing import fingerprint
@@ -83,14 +85,18 @@ def fit_fold(
         make_soup(workspace, spec, key, parts, progress)
         return True
     check_offset(spec, workspace.uses)
-    check_fitted(workspace, spec, held_out, parts["teachers"], "teaches")
+    taught = {
+        (t, HeldOut.named(f)): k for t, keys in parts["teachers"].items() for f, k in keys.items()
+    }
+    check_fitted(workspace, spec, taught, "teaches")
     for source, keys in parts["labelers"].items():
-        check_fitted(workspace, spec, held_out, keys, f'labels source "{source}" for')
+        asked = {(name, held_out): key for name, key in keys.items()}
+        check_fitted(workspace, spec, asked, f'labels source "{source}" for')
     own = replace(workspace, uses=resolve_sources(spec, workspace.uses))
     try:
         _FoldJob(own, spec, held_out, key, parts).run(directory, progress)
     except LearnerError as error:
-        if held_out.is_pair:
+        if held_out.is_joint:
             plain = 'set nesting = "plain" under [stack]'
             error.hint = f"{error.hint}, or {plain}" if error.hint else plain
         raise
@@ -134,14 +140,18 @@ class _FoldJob:
         teaching = SoftLabels(self.workspace, self.spec, self.held_out, checkpoint)
         manifest: dict[str, Any] = {}
         with atomic_directory(directory, manifest) as place:
-            rows = FoldRows.of(teaching.label(), self.held_out)
-            context = self._context(progress, teaching.teach(rows.train.battles))
+            rows = FoldRows.of(teaching.label(), self.held_out, self.spec.privileged)
+            taught = teaching.teach(rows.train.battles)
+            context = self._context(progress, taught)
             ids, stored = self.workspace.target_ids(), self._stored()
             fit = SeedFit(self.spec, self.where, rows, ids, self.key, stored, made_by)
             facts = fit_seeds(fit, place, context, self._seeds(), checkpoint)
             pretrained = pretraining(self.spec, rows)
             write_table(place / TRAIN_IDS, _used_ids(rows, pretrained))
+            origins = self._origins(teaching, rows, taught, pretrained)
+            write_table(place / LABELS, origins)
             manifest.update(self._manifest(rows, pretrained), **facts)
+            manifest["labels"] = count_kinds(origins)
             if described is not None:
                 manifest["brought"] = described
                 manifest["rows"]["missing"] = count_missing(place / OOF)
@@ -156,9 +166,12 @@ class _FoldJob:
                 forget_spare(made_by, seed)
 
     def _stored(self) -> frozenset[str]:
-        """Say what is kept: of a pair its rows' logits, and the model where others ask it."""
-        if not self.held_out.is_pair:
-            return frozenset({OOF, TEST, MODEL})
+        """Say what is kept: of several folds their rows' logits, the model where others ask it.
+
+        With privileged columns there is no test row that could be predicted.
+        """
+        if not self.held_out.is_joint:
+            return frozenset({OOF, MODEL} if self.spec.privileged else {OOF, TEST, MODEL})
         return frozenset({OOF, MODEL} if self.parts["keeps_model"] else {OOF})
 
     def _fit_key(self) -> str | None:
@@ -185,8 +198,29 @@ class _FoldJob:
             threads=self.workspace.threads,
             teachers=teachers,
             ties=self.workspace.ties,
+            privileged=self.spec.privileged,
         )
         return replace(context, progress=progress) if progress else context
+
+    def _origins(
+        self,
+        teaching: SoftLabels,
+        rows: FoldRows,
+        taught: Mapping[str, LogitArray],
+        pretrained: str,
+    ) -> pl.DataFrame:
+        """Say of each row that was learned from what its label was."""
+        labeled_by = {source: [*keys] for source, keys in self.parts["labelers"].items()}
+        origins = label_origins(
+            rows.train,
+            taught,
+            teaching.folds_of(rows.train.battles["id"]),
+            self.held_out,
+            labeled_by,
+        )
+        if pretrained != "used":
+            return origins
+        return pl.concat([origins, hard_origins(rows.pretrain.battles["id"], "pretrain")])
 
     def _seeds(self) -> list[int]:
         """Give a seed for each of the learner's fits; the first is that of a learner with one."""
@@ -219,8 +253,19 @@ class _FoldJob:
                 "test": len(rows.test),
             },
             "pretrain": pretrained,
+            "columns": {
+                "fit": rows.train.battles.columns,
+                "predict": rows.held_out.columns,
+            },
+            "privileged": self._missing(rows),
             "sources": _used_sources(rows, pretrained, self.parts["labelers"]),
         }
+
+    def _missing(self, rows: FoldRows) -> dict[str, dict[str, int]]:
+        """Count the training rows that lack a privileged column, by source."""
+        if not self.spec.privileged or rows.train.source is None:
+            return {}
+        return missing_by_source(rows.train.source, rows.train.battles)
 
 
 def _used_sources(

@@ -104,12 +104,14 @@ def fitted_before(spec: LearnerSpec, uses: Uses) -> list[LearnerSpec]:
     return list(found.values())
 
 
-def is_asked(spec: LearnerSpec, uses: Uses) -> bool:
-    """Say whether another learner may ask this one's models: it teaches, or labels a source."""
-    labels = any(use.role == "pseudo" and spec.name in use.pseudo_labelers for use in uses.values())
-    return labels or any(
-        spec.name in teachers_of(peer.prototype, peer.where) for peer in spec.peers.values()
-    )
+def is_labeler(spec: LearnerSpec, uses: Uses) -> bool:
+    """Say whether another learner may ask this one's models, for labels of a source."""
+    return any(use.role == "pseudo" and spec.name in use.pseudo_labelers for use in uses.values())
+
+
+def is_teacher(spec: LearnerSpec) -> bool:
+    """Say whether another learner learns from what this one predicts."""
+    return any(spec.name in teachers_of(peer.prototype, peer.where) for peer in spec.peers.values())
 
 
 def dependency_depth(spec: LearnerSpec, uses: Uses) -> int:
@@ -137,6 +139,29 @@ def check_offset(spec: LearnerSpec, uses: Uses) -> None:
             where=f'learner "{spec.name}", plugin "{spec.plugin_name}"',
             hint='set logit_adjustment = false (reweight = "labels" serves every learner), or '
             "leave the learner out",
+        )
+
+
+def check_privileged(spec: LearnerSpec, uses: Uses) -> None:
+    """Refuse privileged columns to a learner that nobody learns from, or that learns nothing.
+
+    Raises
+    ------
+    ConfigError
+        It teaches nobody and labels no source, so that nothing would come of it; or it brings its
+        predictions from outside.
+    """
+    if not spec.privileged:
+        return
+    where = f'learner "{spec.name}", privileged'
+    if not type(spec.prototype).trains:
+        raise ConfigError("it brings its predictions from outside, and sees no column", where=where)
+    if not is_teacher(spec) and not is_labeler(spec, uses):
+        raise ConfigError(
+            "it teaches nobody and labels no source: with columns that do not exist at test time "
+            "that is all it can do",
+            where=where,
+            hint=f'name it among the `teachers` of another learner: teachers = ["{spec.name}"]',
         )
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.battles.held_out import HeldOut
 from ensemble.config.source_settings import SourceSettings
-from ensemble.oof.dependencies import is_asked, labelers, resolve_sources
+from ensemble.oof.dependencies import is_labeler, labelers, resolve_sources
+from ensemble.oof.teaching import PlanShape, teaching_fits
 from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
     from ensemble.battles.held_out import FoldLike
     from ensemble.oof.spec import LearnerSpec
 
-VERSION = 6
+VERSION = 7
 """Raise it when cross-fitting comes to hand a learner other rows, weights or seeds, or to store
 something else of what it predicts: folds of before are then made anew."""
+
+
+APART = "apart"
+"""Of what all learners share, what enters the keys of some alone."""
 
 
 def fold_name(fold: FoldLike) -> str:
@@ -31,7 +36,13 @@ def fold_name(fold: FoldLike) -> str:
 
 
 def shared_parts(
-    data: str | None, plan: str | None, uses: Mapping[str, SourceSettings], seed: int
+    data: str | None,
+    plan: str | None,
+    uses: Mapping[str, SourceSettings],
+    seed: int,
+    *,
+    shape: PlanShape = PlanShape(0, is_ordered=False),  # noqa: B008 - immutable
+    columns: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Give what the keys of all learners of a run share.
 
@@ -43,8 +54,13 @@ def shared_parts(
         How the rows of each source are used.
     seed
         Of the run.
+    shape
+        Of the fold plan; no key is made without it of who has teachers.
+    columns
+        What names the content of each privileged column; None where unknown.
     """
     return {
+        APART: {"shape": shape, "columns": columns},
         "data": data,
         "plan": plan,
         "uses": {name: asdict(use) for name, use in uses.items()},
@@ -74,16 +90,26 @@ def fold_key(
     held_out = HeldOut.of(fold)
     own: dict[str, Any] = {"crossfit": VERSION, "learner": spec.name, "fold": held_out.to_json()}
     uses = {name: SourceSettings(**use) for name, use in shared["uses"].items()}
+    shape = shared[APART]["shape"]
     learned = {
-        **shared,
+        **{name: part for name, part in shared.items() if name != APART},
         "uses": {name: asdict(use) for name, use in resolve_sources(spec, uses).items()},
-        "teachers": _keys(spec.teachers(), fold, shared),
+        "teachers": {
+            teacher.name: {
+                fit.name: fold_key(teacher, fit, shared)[0]
+                for fit in teaching_fits(held_out, shape).values()
+            }
+            for teacher in spec.teachers()
+        },
         "labelers": {
             source: _keys(named, fold, shared) for source, named in labelers(spec, uses).items()
         },
     }
-    if held_out.is_pair:  # the other kinds keep it always
-        own["keeps_model"] = is_asked(spec, uses)
+    if held_out.is_joint:  # the other kinds keep it always
+        own["keeps_model"] = is_labeler(spec, uses)
+    if spec.privileged:
+        digests = shared[APART]["columns"] or {}
+        own["privileged"] = {name: digests.get(name) for name in spec.privileged}
     parts = {**own, **spec.key_parts(), **learned}
     return fingerprint(parts), parts
 

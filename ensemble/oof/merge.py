@@ -28,7 +28,7 @@ from ensemble.oof.rows import FoldRows
 from ensemble.oof.staleness import compare_key
 from ensemble.oof.store import is_complete, read_logits
 from ensemble.plugin.manager import get_manager
-from ensemble.run_dir.layout import LEARNERS, MODEL, OOF, OOF_SEEDS, TEST, TRAIN_IDS
+from ensemble.run_dir.layout import LABELS, LEARNERS, MODEL, OOF, OOF_SEEDS, TEST, TRAIN_IDS
 from ensemble.run_dir.tables import read_table
 from ensemble.storage.atomic import temp_path, wrap_os_errors
 from ensemble.storage.directories import MANIFEST
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ensemble.oof.workspace import Workspace
 
 TAKEN, WOULD_TAKE, THERE, REFUSED = "taken", "would be taken", "there already", "refused"
-_FIT = re.compile(r"refit|fold-(\d{1,3})|pair-(\d{1,3})-(\d{1,3})")
+_FIT = re.compile(r"refit|(?:fold|pair|triple|folds)(?:-\d{1,3})+")
 _MOST_MANIFEST = 64 << 20
 _MOST_TABLE, _MOST_OF_ROW = 16 << 20, 4 << 10
 """Bytes of a table that says nothing, and of a row of it."""
@@ -151,10 +151,8 @@ def _own_key(workspace: Workspace, spec: LearnerSpec, held_out: HeldOut) -> tupl
 
 def _held_out(name: str, n_splits: int) -> HeldOut:
     """Read the name of a fit's directory."""
-    found = _FIT.fullmatch(name)
-    folds = tuple(int(number) for number in found.groups() if number) if found else None
     try:
-        held_out = HeldOut(folds) if folds is not None else None
+        held_out = HeldOut.named(name) if _FIT.fullmatch(name) else None
     except ValueError:
         held_out = None
     if held_out is None or held_out.name != name or any(k >= n_splits for k in held_out.folds):
@@ -206,12 +204,15 @@ class _Candidate:
         store, spec = self.workspace.store, self.spec
         manifest = refuse_other_fit(directory, store, spec.name, self.held_out, self.key)
         self._check_files(directory, manifest)
-        rows = FoldRows.of(self._with_labels(), self.held_out)
+        rows = FoldRows.of(self._with_labels(), self.held_out, spec.privileged)
         self._check_predicted(directory / OOF, rows.held_out["id"])
-        if not self.held_out.is_pair:
+        if self._predicts_test_rows():
             self._check_predicted(directory / TEST, rows.asked["id"])
         self._check_seeds(directory, rows.held_out["id"])
         self._check_trained(directory / TRAIN_IDS, rows, manifest)
+
+    def _predicts_test_rows(self) -> bool:
+        return not (self.held_out.is_joint or self.spec.privileged)
 
     def _with_labels(self) -> Workspace:
         """Give pseudo rows some label, since which rows are learned from is all that is asked."""
@@ -250,7 +251,7 @@ class _Candidate:
         kind = type(self.spec.prototype)
         if not kind.trains and get_manager().base_learners.entry(self.spec.plugin).is_builtin:
             raise ArtifactError("it brings predictions from outside: give this run their files")
-        tables = {OOF, TRAIN_IDS, *([] if self.held_out.is_pair else [TEST])}
+        tables = {OOF, TRAIN_IDS, LABELS, *([TEST] if self._predicts_test_rows() else [])}
         tables |= {OOF_SEEDS} if self.spec.seeds > 1 else set()
         names = set(manifest["files"])
         models = {name for name in names if name.startswith(f"{MODEL}/")}

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from ensemble.battles.privileged import missing_by_source
 from ensemble.battles.schema import labels_of, learner_view
-from ensemble.errors import ArtifactError, DataError, EnsembleError
+from ensemble.errors import ArtifactError, ConfigError, DataError, EnsembleError
 from ensemble.oof.calls import predict_validated
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.provenance import check_brought_folds
@@ -74,10 +75,39 @@ def learner_faults(
     with TemporaryDirectory() as cache:
         checks = list(_checks(workspace, spec, learner, Path(cache)))
         faults = [told for check in checks if (told := _fault(spec, learner, check))]
+        faults += _told_labels(workspace, spec)
         if not faults and not type(learner).trains:
             outside = _fault(spec, learner, lambda: validate(spec.name, _brought(workspace, spec)))
             faults += [outside] if outside else []
     return faults
+
+
+def privileged_doubts(workspace: Workspace, spec: LearnerSpec) -> Iterator[str]:
+    """Say what a user should know of a learner's privileged columns: gaps, and near labels."""
+    rows = workspace.battles.filter(workspace.training(None))
+    view = workspace.view(rows, spec.privileged)
+    for column, counts in missing_by_source(rows["source"], view).items():
+        told = [f"{n:,} rows of {source}" for source, n in counts.items() if n]
+        if told:
+            yield f"{spec.name}: {' and '.join(told)} have no {column}"
+    for leak in workspace.label_leaks(spec.privileged):
+        if not leak.is_certain:
+            yield f"{spec.name}: the privileged {leak.sentence}: is it made from labels?"
+
+
+def _told_labels(workspace: Workspace, spec: LearnerSpec) -> list[str]:
+    """Refuse privileged columns that are the label in other words."""
+    return [
+        str(
+            ConfigError(
+                f"the privileged {leak.sentence}: a teacher that sees it has nothing to teach",
+                where=f'learner "{spec.name}", privileged',
+                hint="leave it out",
+            )
+        )
+        for leak in workspace.label_leaks(spec.privileged)
+        if leak.is_certain
+    ]
 
 
 def disk_faults(workspace: Workspace, tasks: Sequence[Task]) -> list[str]:
@@ -126,6 +156,7 @@ def quiet_context(workspace: Workspace, spec: LearnerSpec, cache: Path, rows: in
         threads=workspace.threads,
         teachers={name: np.zeros((rows, 3), dtype=np.float32) for name in names},
         ties=workspace.ties,
+        privileged=spec.privileged,
     )
 
 
@@ -150,7 +181,8 @@ def _checks(
             yield lambda: learner.check_test_ids(test["id"].to_list())
         yield lambda: check_brought_folds(workspace, learner, spec.where)
     if hasattr(learner, "preflight"):
-        battles = learner_view(pl.concat([sample(target), sample(test)]))
+        few = sample(target) if spec.privileged else pl.concat([sample(target), sample(test)])
+        battles = workspace.view(few, spec.privileged)
         context = quiet_context(workspace, spec, cache, 0)
         yield lambda: learner.preflight(battles, context=context)
 

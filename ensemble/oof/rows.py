@@ -10,12 +10,14 @@ import polars as pl
 
 from ensemble.battles.corrections import corrected
 from ensemble.battles.held_out import HeldOut
-from ensemble.battles.schema import BATTLE_SCHEMA, labels_of, learner_view
+from ensemble.battles.schema import BATTLE_SCHEMA, labels_of
 from ensemble.errors import EnsembleError
 from ensemble.oof.row_weights import LabeledBattles, weigh_rows
 from ensemble.plugin.base import LEARNER_COLUMNS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ensemble.battles.held_out import FoldLike
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import BoolArray, FloatArray, IntArray
@@ -32,7 +34,7 @@ class TrainingRows:
     Parameters
     ----------
     battles
-        ``LEARNER_COLUMNS``.
+        ``LEARNER_COLUMNS``, and the learner's privileged columns.
     labels
         ``(n, 3)`` distributions.
     weight
@@ -43,6 +45,8 @@ class TrainingRows:
         As in ``FitContext``.
     sources
         What the manifest says of each source.
+    source
+        ``(n,)`` the source of each row; None where nobody asks.
     """
 
     battles: pl.DataFrame
@@ -52,9 +56,16 @@ class TrainingRows:
     offset: FloatArray | None = None
     eval_mask: BoolArray | None = None
     sources: dict[str, Any] = field(default_factory=dict)
+    source: pl.Series | None = None
 
     @classmethod
-    def of(cls, workspace: Workspace, stage: pl.Series, target: pl.Series) -> TrainingRows:
+    def of(
+        cls,
+        workspace: Workspace,
+        stage: pl.Series,
+        target: pl.Series,
+        columns: Sequence[str] = (),
+    ) -> TrainingRows:
         """Take the rows of a mask over the plan.
 
         Parameters
@@ -65,18 +76,21 @@ class TrainingRows:
             Mask of the rows that are learned from.
         target
             Mask of the fold's training rows of role ``target``, which the others are fitted to.
+        columns
+            Privileged columns that the learner sees.
         """
         rows = _take(workspace, stage)
         weighed = weigh_rows(rows, _take(workspace, target), workspace.uses)
         is_target = (rows.battles["role"] == "target").to_numpy()
         return cls(
-            learner_view(rows.battles),
+            workspace.view(rows.battles, columns),
             rows.labels,
             weighed.weight,
             rows.clusters,
             weighed.offset,
             is_target if is_target.any() and not is_target.all() else None,
             weighed.record,
+            rows.battles["source"],
         )
 
     def watched_apart_from(self, pretrain: TrainingRows) -> TrainingRows:
@@ -107,17 +121,25 @@ class FoldRows:
         return pl.concat([self.test, self.holdout])
 
     @classmethod
-    def of(cls, workspace: Workspace, fold: FoldLike) -> FoldRows:
-        """Divide the battles as the plan says; a pair of folds predicts its rows alone."""
+    def of(cls, workspace: Workspace, fold: FoldLike, columns: Sequence[str] = ()) -> FoldRows:
+        """Divide the battles as the plan says.
+
+        Several folds at once predict their rows alone, and so does a learner with privileged
+        columns: nobody has these at test time, whatever a test file says.
+        """
         battles, test = workspace.battles, workspace.test_rows()
-        kept, is_pair = workspace.holdout_rows(), HeldOut.of(fold).is_pair
+        kept = workspace.holdout_rows()
+        alone = HeldOut.of(fold).is_joint or bool(columns)
         target = workspace.training(fold, ("target",))
+        stages = [workspace.training(fold), workspace.training(fold, ("pretrain",))]
+        train, pretrain = (TrainingRows.of(workspace, s, target, columns) for s in stages)
+        held_out = battles.filter(workspace.plan.held_out(fold))
         return cls(
-            train=TrainingRows.of(workspace, workspace.training(fold), target),
-            pretrain=TrainingRows.of(workspace, workspace.training(fold, ("pretrain",)), target),
-            held_out=learner_view(battles.filter(workspace.plan.held_out(fold))),
-            test=learner_view(test.clear() if is_pair else test),
-            holdout=learner_view(kept.clear() if is_pair else kept),
+            train=train,
+            pretrain=pretrain,
+            held_out=workspace.view(held_out, columns),
+            test=workspace.view(test.clear() if alone else test, columns),
+            holdout=workspace.view(kept.clear() if alone else kept, columns),
         )
 
 

@@ -52,6 +52,9 @@ class LearnerSpec:
     local
         Parameters with paths as they are on this machine, where the fit is on another than the
         config's.
+    privileged
+        Columns that this learner sees beside those of every learner. They do not exist at test
+        time: it teaches and labels, and is neither stacked nor asked for test rows.
     """
 
     name: str
@@ -63,6 +66,7 @@ class LearnerSpec:
     kept: Kept = field(default=NOTHING_KEPT, compare=False, repr=False)
     time_limit: float | None = field(default=None, compare=False)
     local: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    privileged: tuple[str, ...] = ()
 
     def make(self) -> BaseLearner:
         """Make an instance that is not fitted; secrets that are not set are masks in it.

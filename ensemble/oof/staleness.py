@@ -14,7 +14,7 @@ from ensemble.config.plugin_files import short_name, short_names
 from ensemble.config.source_settings import SourceSettings
 from ensemble.errors import ConfigError, EnsembleError
 from ensemble.oof.dependencies import labelers, resolve_sources
-from ensemble.oof.fold_key import VERSION
+from ensemble.oof.fold_key import APART, VERSION
 from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.contract import dependencies_of
 from ensemble.plugin.parameters import path_parameters
@@ -114,7 +114,7 @@ def _differing(
     own = {name: asdict(use) for name, use in resolve_sources(spec, uses).items()}
     plain = {"crossfit": VERSION, **settings, **shared} | {"uses": {}}
     for name, value in plain.items():
-        if name not in ("uses", "code") and not _same(made_by.get(name), value):
+        if name not in ("uses", "code", APART) and not _same(made_by.get(name), value):
             yield _told(name, made_by.get(name, _NOTHING), value)
     yield from _by_name("", stored, now)
     yield from _by_name("source ", made_by.get("uses", {}), own)
@@ -129,6 +129,15 @@ def _differing(
         "labelers": {name: sorted(k) for name, k in made_by.get("labelers", {}).items()},
     }
     yield from _by_name("", known, asked)
+    columns = shared[APART]["columns"]
+    stored_columns = made_by.get("privileged", {})
+    if columns is None:  # nobody has read them: names are all that can be compared
+        stored_columns = dict.fromkeys(stored_columns)
+    yield from _by_name(
+        "privileged ",
+        stored_columns,
+        {name: (columns or {}).get(name) for name in spec.privileged},
+    )
 
 
 def _code(made_by: Mapping[str, Any], spec: LearnerSpec) -> tuple[str, bool]:

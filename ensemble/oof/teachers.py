@@ -1,7 +1,8 @@
 """What fitted learners of a run say of rows that others learn from: logits, or soft labels.
 
-A fold asks that fold's own models, which have not seen its held-out rows either. What they say is
-kept with the checkpoint: a large model takes hours.
+Teachers speak of labeled rows, each by a fit that has seen neither the row nor what the pupil holds
+out: what is stored of their OOF logits. Labelers speak of rows without a label, by the fit that
+holds out the same; what they say is kept with the checkpoint: a large model takes hours.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import numpy as np
 import polars as pl
 from scipy.special import softmax
 
-from ensemble.battles.schema import LABEL_COLUMNS, learner_view
+from ensemble.battles.schema import LABEL_COLUMNS
 from ensemble.errors import ArtifactError
 from ensemble.evaluation.ties import improbable_tie, leave_out_tie
 from ensemble.oof.calls import predict_validated
 from ensemble.oof.dependencies import labelers
 from ensemble.oof.store import is_complete, prediction_frame, read_logits
+from ensemble.oof.teaching import teaching_fits
 from ensemble.run_dir.tables import write_table
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SoftLabels:
-    """Asks the models of one fold, or one pair, on behalf of one learner.
+    """Asks other learners on behalf of one fit of a learner.
 
     Parameters
     ----------
@@ -53,7 +55,10 @@ class SoftLabels:
     kept: Path
 
     def teach(self, battles: pl.DataFrame) -> dict[str, LogitArray]:
-        """Give the logits of each of the learner's ``teachers`` for its rows, one after the other.
+        """Give the OOF logits of each of the learner's ``teachers`` for its rows.
+
+        Of each row by a fit that has seen neither it nor what the learner's fit holds out; NaN for
+        rows of which no such fit speaks.
 
         In a task without ties they give nothing to a tie, whatever the teacher said of it.
 
@@ -62,12 +67,23 @@ class SoftLabels:
         battles
             ``LEARNER_COLUMNS`` of the ``n`` rows of ``fit``.
         """
-        return {
-            teacher.name: improbable_tie(
-                self._ask(teacher, battles, self.kept / "teachers"), ties=self.workspace.ties
-            )
-            for teacher in self.spec.teachers()
-        }
+        ids = battles["id"]
+        return {teacher.name: self._said(teacher, ids) for teacher in self.spec.teachers()}
+
+    def _said(self, teacher: LearnerSpec, ids: pl.Series) -> LogitArray:
+        folds, store = self.folds_of(ids), self.workspace.store
+        logits = np.full((len(ids), 3), np.nan, dtype=np.float32)
+        for fold, fit in teaching_fits(self.held_out, self.workspace.shape).items():
+            rows = (folds == fold).fill_null(value=False)
+            logits[rows.to_numpy()] = store.predicted(teacher.name, fit, ids.filter(rows))
+        return improbable_tie(logits, ties=self.workspace.ties)
+
+    def folds_of(self, ids: pl.Series) -> pl.Series:
+        """Give the fold of each row, ``(n,)``; null for rows that are in none."""
+        plan = self.workspace.plan.frame.select("id", "fold")
+        return pl.DataFrame({"id": ids}).join(plan, on="id", how="left", maintain_order="left")[
+            "fold"
+        ]
 
     def label(self) -> Workspace:
         """Give a workspace in which the fold's rows of role ``pseudo`` have labels.
@@ -80,8 +96,7 @@ class SoftLabels:
         if not named:
             return self.workspace
         may = self.workspace.training(self.held_out, ("pseudo",))
-        rows = learner_view(self.workspace.battles)
-        sources = self.workspace.battles["source"]
+        rows, sources = self.workspace.battles, self.workspace.battles["source"]
         parts = [
             self._labels(source, each, rows.filter(may & (sources == source)))
             for source, each in named.items()
@@ -102,22 +117,23 @@ class SoftLabels:
         if not kept.exists():
             model = self.workspace.store.load(other, self.held_out)
             where = f'learner "{self.spec.name}", {self.held_out.label}, asking "{other.name}"'
-            logits = predict_validated(model, battles, where)
+            seen = self.workspace.view(battles, other.privileged)
+            logits = predict_validated(model, seen, where)
             write_table(kept, prediction_frame(battles["id"], logits))
         return read_logits(kept, battles["id"])
 
 
 def check_fitted(
-    workspace: Workspace, spec: LearnerSpec, held_out: HeldOut, keys: Mapping[str, str], does: str
+    workspace: Workspace, spec: LearnerSpec, keys: Mapping[tuple[str, HeldOut], str], does: str
 ) -> None:
-    """Refuse to fit a learner before the models that it asks are there.
+    """Refuse to fit a learner before the fits that it asks are there.
 
     Parameters
     ----------
-    workspace, spec, held_out
+    workspace, spec
         What is to be fitted.
     keys
-        Key of the fold of each learner that is asked, by name.
+        Key of each fit that is asked, by learner and what it holds out.
     does
         What these do for the learner, in words that its name follows.
 
@@ -126,10 +142,10 @@ def check_fitted(
     ArtifactError
         One is missing, or was made with other settings.
     """
-    for name, key in keys.items():
-        if not is_complete(workspace.store.directory(name, held_out), key):
+    for (name, fit), key in keys.items():
+        if not is_complete(workspace.store.directory(name, fit), key):
             raise ArtifactError(
-                f'"{name}", which {does} "{spec.name}", is not fitted on {held_out.name}',
+                f'"{name}", which {does} "{spec.name}", is not fitted on {fit.name}',
                 where=f'learner "{spec.name}"',
                 hint=f"run `ensemble fit CONFIG --learner {name}` first",
             )

@@ -141,6 +141,7 @@ def request_of(
                 one.seeds,
                 one.kept.to_json(),
                 dict(one.local),
+                one.privileged,
             ]
             for one in known.values()
         ],
@@ -150,9 +151,17 @@ def request_of(
 def read_request(request: Mapping[str, Any]) -> tuple[LearnerSpec, HeldOut]:
     """Read what ``request_of`` wrote: a learner that knows all others, and what is held out."""
     peers: dict[str, LearnerSpec] = {}
-    for name, plugin, parameters, place, seeds, kept, local in request["specs"]:
+    for name, plugin, parameters, place, seeds, kept, local, privileged in request["specs"]:
         peers[name] = LearnerSpec(
-            name, plugin, parameters, Path(place), peers, seeds, Kept.of(kept), local=local
+            name,
+            plugin,
+            parameters,
+            Path(place),
+            peers,
+            seeds,
+            Kept.of(kept),
+            local=local,
+            privileged=tuple(privileged),
         )
     return peers[request["learner"]], HeldOut.of(request["held_out"])
 

@@ -11,8 +11,10 @@ import polars as pl
 
 from ensemble.battles.corrections import excluded
 from ensemble.battles.fold_plan import TRAINING_ROLES
-from ensemble.battles.prepare import read_battles, read_stored_corrections
-from ensemble.battles.schema import HOLDOUT_ROLE, LABEL_COLUMNS, PSEUDO_ROLE
+from ensemble.battles.label_leaks import LabelLeak, label_leaks
+from ensemble.battles.prepare import read_battles, read_metadata, read_stored_corrections
+from ensemble.battles.privileged import PrivilegedColumns, read_columns
+from ensemble.battles.schema import HOLDOUT_ROLE, LABEL_COLUMNS, PSEUDO_ROLE, learner_view
 from ensemble.battles.source_rows import used_rows
 from ensemble.battles.split import read_current_split
 from ensemble.battles.staleness import check_settings
@@ -21,7 +23,15 @@ from ensemble.once import once
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.fold_key import shared_parts
 from ensemble.oof.store import FoldStore
-from ensemble.run_dir.layout import BATTLES, BATTLES_RECORD, CACHE, FOLDS, FOLDS_RECORD
+from ensemble.oof.teaching import PlanShape
+from ensemble.run_dir.layout import (
+    BATTLES,
+    BATTLES_RECORD,
+    CACHE,
+    FOLDS,
+    FOLDS_RECORD,
+    METADATA,
+)
 from ensemble.storage.hashing import FileVersion, settled_version
 
 if TYPE_CHECKING:
@@ -60,6 +70,9 @@ class Workspace:
         none.
     ties
         Whether the task has ties.
+    privileged
+        The columns that some learner sees and that do not exist at test time; None where no learner
+        has any.
     """
 
     run: Path
@@ -72,6 +85,7 @@ class Workspace:
     cache: Path | None = None
     corrections: pl.DataFrame | None = None
     ties: bool = True
+    privileged: PrivilegedColumns | None = None
 
     def __post_init__(self) -> None:
         # The plan's masks select battles by position; this is what makes that sound.
@@ -105,7 +119,34 @@ class Workspace:
 
     def shared_key(self) -> dict[str, Any]:
         """Parts of the key that every learner of the run shares."""
-        return shared_parts(self.data_key, self.plan.fingerprint, self.uses, self.seed)
+        return shared_parts(
+            self.data_key,
+            self.plan.fingerprint,
+            self.uses,
+            self.seed,
+            shape=self.shape,
+            columns={} if self.privileged is None else self.privileged.digests,
+        )
+
+    @property
+    def shape(self) -> PlanShape:
+        """How many folds there are, and whether they are blocks of time."""
+        return PlanShape(self.plan.n_splits, self.plan.is_ordered)
+
+    def view(self, battles: pl.DataFrame, columns: Sequence[str] = ()) -> pl.DataFrame:
+        """Give what a learner sees of battles.
+
+        Parameters
+        ----------
+        battles
+            Rows of ``battles``.
+        columns
+            The learner's privileged columns.
+        """
+        if not columns:
+            return learner_view(battles)
+        assert self.privileged is not None  # noqa: S101 - read for whoever names columns
+        return self.privileged.view(battles, columns)
 
     @property
     def cache_directory(self) -> Path:
@@ -171,6 +212,12 @@ class Workspace:
         ]
         return replace(self, battles=joined.with_columns(said).select(self.battles.columns))
 
+    def label_leaks(self, columns: Sequence[str]) -> list[LabelLeak]:
+        """Find privileged columns of a learner that tell the label of target rows."""
+        if self.privileged is None or not columns:
+            return []
+        return label_leaks(self.battles, self.privileged.table, columns)
+
     def test_rows(self) -> pl.DataFrame:
         """Battles of the test set."""
         return self.battles.filter(pl.col("is_test"))
@@ -202,7 +249,7 @@ def open_workspace(config: Config) -> Workspace:
 
 def _versions(run: Path) -> tuple[FileVersion, ...] | None:
     """Name battles and plan as they are now; None where they are not there or change just now."""
-    names = (BATTLES, BATTLES_RECORD, FOLDS, FOLDS_RECORD)
+    names = (BATTLES, BATTLES_RECORD, FOLDS, FOLDS_RECORD, METADATA)
     try:
         versions = [settled_version(run / name) for name in names]
     except OSError:
@@ -223,7 +270,22 @@ def _read_workspace(config: Config, run: Path) -> Workspace:
         execution=config.execution,
         corrections=read_stored_corrections(run),
         ties=config.task.ties,
+        privileged=read_privileged(config, battles),
     )
+
+
+def read_privileged(config: Config, battles: pl.DataFrame) -> PrivilegedColumns | None:
+    """Read the columns that some learner of a config sees and that do not exist at test time.
+
+    Raises
+    ------
+    ConfigError
+        There is none of a name, or one of a side without that of the other.
+    """
+    columns = dict.fromkeys(name for one in config.learners for name in one.privileged)
+    if not columns:
+        return None
+    return read_columns(battles, read_metadata(Path(config.run_dir)), [*columns])
 
 
 def without_holdout_labels(battles: pl.DataFrame, plan: FoldPlan) -> pl.DataFrame:

@@ -90,8 +90,10 @@ class FitContext:
     progress
         ``progress(done, message)`` with ``done`` in [0, 1].
     teachers
-        For each of the learner's ``teachers`` its logits ``(n, 3)`` of the rows of ``fit``. In a
-        task without ties that of the tie is 100 below the lesser of the others.
+        For each of the learner's ``teachers`` its logits ``(n, 3)`` of the rows of ``fit``, each by
+        a model that has not seen the row. NaN in rows that no such model knows, of which the label
+        is all that there is to learn. In a task without ties that of the tie is 100 below the
+        lesser of the others.
     offset
         ``(n, 3)``, to be added to the model's logits of each row in training and left out at
         prediction; None where there is nothing to add. Where A and B are exchanged, so are its
@@ -102,6 +104,10 @@ class FitContext:
     ties
         Whether the task has ties. If not, no label has one, and the logit of the tie is left out of
         all that is predicted.
+    privileged
+        Names of columns that ``battles`` has beside ``LEARNER_COLUMNS``, in ``fit`` and in
+        ``predict_logits``: String, null where unknown. Two that differ in their side alone
+        (``model_a``, ``model_b``) are exchanged where A and B are, as ``swap_battles`` does it.
     """
 
     seed: int = 0
@@ -114,6 +120,7 @@ class FitContext:
     offset: FloatArray | None = field(default=None, compare=False)
     eval_mask: BoolArray | None = field(default=None, compare=False)
     ties: bool = True
+    privileged: tuple[str, ...] = ()
 
 
 class BaseLearner(ABC):
@@ -161,8 +168,11 @@ class BaseLearner(ABC):
     the run's, and ``describe()``, which says as JSON what its predictions are made of.
 
     A learner whose parameter ``teachers`` names learners of the run gets their logits of its own
-    training rows as ``context.teachers``. In each fold the teacher is that fold's model, which has
-    not seen the held-out rows either.
+    training rows as ``context.teachers``: out-of-fold logits, by models that have seen neither the
+    row nor anything that the pupil's fit holds out.
+
+    A learner whose config names ``privileged`` columns sees them as ``context.privileged`` says. It
+    can teach and label, and predicts no test row.
     """
 
     version: ClassVar[str] = "1"

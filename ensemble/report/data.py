@@ -99,6 +99,8 @@ class Learner:
         ``"recorded"`` or ``"unknown"``: whether the audit can check what it was trained on.
     pretrain
         What it made of rows of role ``pretrain``.
+    privileged
+        Columns that it sees and that do not exist at test time: it teaches and labels alone.
     source_stats
         What it was taught by each source.
     parameters
@@ -124,6 +126,7 @@ class Learner:
     predict_seconds: float | None
     training_rows: str | None
     pretrain: str | None
+    privileged: tuple[str, ...]
     source_stats: tuple[SourceStats, ...]
     parameters: dict[str, Any]
     wide_batch_tolerance: float | None = None

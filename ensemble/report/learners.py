@@ -159,6 +159,7 @@ def _learner(
         predict_seconds=_total([m.seconds.predict for m in manifests]),
         training_rows=_training_rows(manifests),
         pretrain=_pretrain(manifests),
+        privileged=tuple(first.privileged) if first else (),
         source_stats=source_stats(manifests),
         parameters=first.parameters if first else {},
         wide_batch_tolerance=_wide_tolerance(manifests),

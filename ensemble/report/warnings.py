@@ -70,6 +70,11 @@ def _about_failures(report: Report) -> Iterator[str]:
 
 def _about_learners(report: Report) -> Iterator[str]:
     for learner in report.learners:
+        if learner.privileged:
+            yield (
+                f"Learner {learner.name} sees {', '.join(learner.privileged)}, which do not exist "
+                "at test time: its scores are of a teacher, and nobody has them there."
+            )
         if learner.rows_missing:
             yield _missing_rows(learner)
 

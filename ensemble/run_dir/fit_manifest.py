@@ -51,7 +51,7 @@ class FitManifest(Record):
     """``learners/<name>/fold-<k>/manifest.json``; that of a pair, a refit or a soup likewise."""
 
     plan: str
-    fold: int | tuple[int, int] | str | None
+    fold: int | tuple[int, ...] | str | None
     data: str | None = None
     key: str | None = None
     key_parts: dict[str, Any] = Field(default_factory=dict)
@@ -67,6 +67,9 @@ class FitManifest(Record):
     provenance: dict[str, Any] = Field(default_factory=dict)
     brought: dict[str, Any] = Field(default_factory=dict)
     pretrain: str | None = None
+    columns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    privileged: dict[str, dict[str, int]] = Field(default_factory=dict)
+    labels: dict[str, int] = Field(default_factory=dict)
     rows: Rows = Rows()
     sources: dict[str, UsedSource] = Field(default_factory=dict)
     seconds: Seconds = Seconds()

@@ -10,7 +10,8 @@
       corrections.parquet
       folds.parquet             folds.json
       learners/<name>/          failure.json, where it failed
-      learners/<name>/<fit>/    oof.parquet  test.parquet  train_ids.parquet  model/  manifest.json
+      learners/<name>/<fit>/    oof.parquet  test.parquet  train_ids.parquet  labels.parquet
+                                model/  manifest.json
       stack/                    candidates.json  verdict.json  oof.parquet  model/  manifest.json
       plugins/<digest>/         source of plugins that the config names by a file; manifest.json
       tries/  sources/  comparisons/  review/  review.csv  review.json
@@ -41,6 +42,8 @@ LEARNERS = "learners"
 OOF, TEST, TRAIN_IDS, MODEL = "oof.parquet", "test.parquet", "train_ids.parquet", "model"
 OOF_SEEDS = "oof_seeds.parquet"
 """OOF logits of each seed, where a learner has several: ``PREDICTION_SCHEMA`` and ``seed``."""
+LABELS = "labels.parquet"
+"""Of each training row, what its label was: hard, with what teachers said, or a pseudo-label."""
 PROVENANCE = "provenance.parquet"
 """Of predictions from outside: which model made each, and the rows that it was trained on."""
 FAILURE = "failure.json"

@@ -107,6 +107,12 @@ def learner_of(config: Config, name: str | None) -> LearnerSpec:
             "without a source",
             hint="name a learner that is fitted in this run, or none",
         )
+    if spec.privileged:
+        raise ConfigError(
+            f'learner "{name}" has privileged columns, which do not exist at test time: what a '
+            "source does for it says nothing of test rows",
+            hint="name a learner without them, or none",
+        )
     if learner.teachers:
         raise ConfigError(
             f'learner "{name}" is taught by others, which would have to be fitted with and without '

@@ -10,10 +10,16 @@ from ensemble.battles.split import n_splits_of
 from ensemble.config.plugin_files import short_name, short_names
 from ensemble.config.secrets import resolved_secrets, with_secrets
 from ensemble.errors import ConfigError, EnsembleError, LearnerError, unknown_name
-from ensemble.oof.dependencies import check_labels_are_learned, check_offset, fitted_before
+from ensemble.oof.dependencies import (
+    check_labels_are_learned,
+    check_offset,
+    check_privileged,
+    fitted_before,
+)
 from ensemble.oof.kept import NOTHING_KEPT, read_kept
 from ensemble.oof.soup import refuse_unaveraged
 from ensemble.oof.spec import LearnerSpec
+from ensemble.oof.teaching import PlanShape, check_folds_left, folds_needed
 from ensemble.plugin.code import as_known
 from ensemble.plugin.contract import contract_faults, resources_of
 from ensemble.plugin.manager import GIVEN, get_manager
@@ -45,6 +51,7 @@ def learner_specs(config: Config) -> list[LearnerSpec]:
             item.seeds,
             kept.get(item.name, NOTHING_KEPT),
             item.time_limit or config.execution.time_limit,
+            privileged=tuple(item.privileged),
         )
     return list(peers.values())
 
@@ -61,7 +68,8 @@ def nested_specs(config: Config) -> list[LearnerSpec]:
     """Specs of the stacked learners that are also fitted without each pair of folds.
 
     With ``nesting = "auto"`` those that are cheap, and so is whoever teaches them or labels rows
-    for them; none where there are only two folds, since a pair would leave nothing to learn from.
+    for them; none where a pair, or what a teacher holds out beside it, would leave nothing to learn
+    from.
 
     Raises
     ------
@@ -75,7 +83,8 @@ def nested_specs(config: Config) -> list[LearnerSpec]:
         return []
     specs, uses = stacked_specs(config), config.source_uses()
     if nesting == "auto":
-        return [spec for spec in specs if folds > 2 and _is_affordable(spec, uses)]
+        affordable = [spec for spec in specs if _is_affordable(spec, uses)]
+        return [spec for spec in affordable if folds > 1 + folds_needed(spec, uses)]
     outside = [spec.name for spec in specs if not type(spec.prototype).trains]
     if outside:
         raise ConfigError(
@@ -84,24 +93,20 @@ def nested_specs(config: Config) -> list[LearnerSpec]:
             where='stack.nesting = "full"',
             hint='use nesting = "auto", or leave it out of stack.learners',
         )
-    if folds < 3:
+    needed = 1 + max(folds_needed(spec, uses) for spec in specs)
+    if folds <= needed:
+        what = "a pair of two folds" if needed == 2 else f"{needed} folds, as teachers have to be,"
         raise ConfigError(
-            "without a pair of two folds nothing is left to learn from",
+            f"without {what} nothing is left to learn from",
             where='stack.nesting = "full"',
-            hint="set folds.n_splits to 3 or more",
+            hint=f"set folds.n_splits to {needed + 1} or more",
         )
     return specs
 
 
-def pair_specs(config: Config) -> list[LearnerSpec]:
-    """Specs of all learners that are fitted without each pair: nested ones, and whom they ask."""
-    uses, found = config.source_uses(), dict[str, LearnerSpec]()
-    asked = nested_specs(config)
-    while asked:
-        spec = asked.pop(0)
-        found[spec.name] = spec
-        asked += fitted_before(spec, uses)
-    return list(found.values())
+def shape_of(config: Config) -> PlanShape:
+    """Say how many folds the config asks for, and whether they are blocks of time."""
+    return PlanShape(n_splits_of(config), config.folds.scheme == "time")
 
 
 def _is_affordable(spec: LearnerSpec, uses: Mapping[str, SourceSettings]) -> bool:
@@ -196,6 +201,8 @@ def _check_learner(spec: LearnerSpec, config: Config) -> None:
     uses = config.source_uses()
     fitted_before(spec, uses)
     check_offset(spec, uses)
+    check_folds_left(spec, uses, shape_of(config))
+    check_privileged(spec, uses)
     _check_seeds(spec)
     _check_soup(spec, config)
     _check_devices(spec, config.execution)
@@ -214,7 +221,7 @@ def _check_seeds(spec: LearnerSpec) -> None:
     where = spec.where
     if spec.seeds > 1 and not type(learner).trains:
         raise ConfigError("seeds = 1 is all that predictions from outside can have", where=where)
-    own = {"seeds", "time_limit", "models"}
+    own = {"seeds", "time_limit", "models", "privileged"}
     for key in sorted(own & plain_parameters(learner).keys()):
         raise ConfigError(
             f'the plugin has a parameter "{key}", which is a key of every [[learners]] table',

@@ -11,16 +11,16 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ensemble.battles.held_out import REFIT, HeldOut, fold_pairs
 from ensemble.battles.prepare import read_summary
-from ensemble.battles.split import n_splits_of, read_split
+from ensemble.battles.split import read_split
 from ensemble.errors import ArtifactError, ConfigError
-from ensemble.oof.dependencies import is_asked
+from ensemble.oof.dependencies import is_labeler, is_teacher
 from ensemble.oof.kept_fit import link
 from ensemble.run_dir.layout import BATTLES_RECORD, CACHE, FOLDS, FOLDS_RECORD, KEPT, LEARNERS
 from ensemble.stacking.settings import learner_specs
 from ensemble.storage.atomic import replace_directory, temp_path, wrap_os_errors
 from ensemble.storage.directories import MANIFEST, read_manifest
+from ensemble.storage.foreign import directories
 from ensemble.storage.hashing import hash_file
 
 if TYPE_CHECKING:
@@ -84,13 +84,12 @@ def fill_copy(config: Config, copy: Config) -> None:
         (run / CACHE).mkdir(exist_ok=True)
         if not os.path.lexists(place / CACHE):
             (place / CACHE).symlink_to(run / CACHE)
-    folds = range(n_splits_of(config))
-    fits = [*(HeldOut((fold,)) for fold in folds), REFIT, *fold_pairs(len(folds))]
     for spec in learner_specs(config):
-        if is_asked(spec, config.source_uses()):
-            for fit in fits:
-                inside = Path(LEARNERS, spec.name, fit.name)
-                _share_fit(run / inside, place / inside)
+        if is_teacher(spec) or is_labeler(spec, config.source_uses()):
+            for fit in directories(run / LEARNERS / spec.name):
+                if not fit.startswith("."):
+                    inside = Path(LEARNERS, spec.name, fit)
+                    _share_fit(run / inside, place / inside)
 
 
 def _share(source: Path, target: Path) -> None:

@@ -9,23 +9,20 @@ from typing import TYPE_CHECKING, Any
 from ensemble.battles.held_out import REFIT, SOUP, HeldOut, fold_pairs
 from ensemble.battles.split import n_splits_of
 from ensemble.errors import ConfigError
-from ensemble.oof.dependencies import fitted_before
 from ensemble.oof.executors import execute
-from ensemble.oof.preflight import unfinished
+from ensemble.oof.preflight import privileged_doubts, unfinished
 from ensemble.oof.refits import Decisions, made_again, refuse_undecided, told_again
+from ensemble.oof.teaching import with_asked
 from ensemble.oof.workspace import open_workspace
 from ensemble.run_dir.failure_record import forget_failure
 from ensemble.stacking.preflight import refuse_faults
 from ensemble.stacking.remember import record_learners
-from ensemble.stacking.settings import (
-    learner_specs,
-    pair_specs,
-)
+from ensemble.stacking.settings import learner_specs, nested_specs, shape_of
 from ensemble.stages.contracts import check_contracts
 from ensemble.stages.shared import check_and_record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from ensemble.battles.held_out import FoldLike
     from ensemble.config.settings import Config
@@ -69,8 +66,9 @@ def fit_stage(
     Returns
     -------
     dict[str, Any]
-        How many folds were ``fitted`` and how many ``kept``; the same of ``soups`` and ``pairs``,
-        where there are any; and ``failed``, a list of ``Failure`` as JSON, where learners failed.
+        How many folds were ``fitted`` and how many ``kept``; the same of ``soups``, of ``pairs``,
+        which the stack needs, and of ``teaching``, fits of teachers without several folds, where
+        there are any; and ``failed``, a list of ``Failure`` as JSON, where learners failed.
 
     Raises
     ------
@@ -93,18 +91,24 @@ def fit_stage(
         _warn_of_unused_pretraining(config, specs, reporter)
         decided.remember(
             open_workspace(config),
-            lambda: [*chain(*_tasks(config, chosen_specs(config, learners), folds))],
+            lambda: [*chain(*_tasks(config, learners, folds))],
         )
         specs = chosen_specs(config, learners)  # which know now what is kept
-        tasks, soups, pairs = _tasks(config, specs, folds)
-        every = [*tasks, *soups, *pairs]
+        teaching, tasks, soups, pairs = _tasks(config, learners, folds)
+        every = [*teaching, *tasks, *soups, *pairs]
         _say_again_fits(config, every, decided, reporter)
         refuse_faults(config, open_workspace(config), every)
+        _warn_of_privileged(config, [spec for spec, _ in every], reporter)
         failures: dict[str, Failure] | None = None if fail_fast else {}
         check_contracts(config, every, reporter, failures)
+        taught = _fitted(config, teaching, reporter, failures)
         outcome: dict[str, Any] = _fitted(config, tasks, reporter, failures)
+        candidates = [spec for spec in specs if not spec.privileged]
+        if teaching:
+            outcome["teaching"] = taught
+            reporter.log(f"fits of teachers  {taught['fitted']} fitted, {taught['kept']} kept")
         reporter.log(f"folds  {outcome['fitted']} fitted, {outcome['kept']} kept")
-        for doubt in record_learners(open_workspace(config), specs):
+        for doubt in record_learners(open_workspace(config), candidates):
             reporter.warn(doubt)
         if soups:  # of folds that are all there by now
             found = outcome["soups"] = _fitted(config, soups, reporter, failures)
@@ -121,43 +125,49 @@ def fit_stage(
 
 
 def _tasks(
-    config: Config, specs: Sequence[LearnerSpec], folds: Sequence[FoldLike] | None
-) -> tuple[list[Fit], list[Fit], list[Fit]]:
-    """List the folds to fit, with refits; the soups of folds; and pairs of folds.
+    config: Config, learners: Sequence[str] | None, folds: Sequence[FoldLike] | None
+) -> tuple[list[Fit], list[Fit], list[Fit], list[Fit]]:
+    """List what is fitted, in this order.
 
-    Where folds are named there are no soups, and no others.
+    Returns
+    -------
+    tuple
+        Fits of teachers without several folds, for pupils' folds; the folds, with refits; soups of
+        folds; and pairs of folds for the stack with what they ask. Where folds are named there are
+        no soups, and no other pairs.
     """
-    if folds is not None:
-        named = [(spec, HeldOut.of(fold)) for spec in specs for fold in folds]
-        plain = [fit for fit in named if not fit[1].is_pair]
-        return plain, [], [fit for fit in named if fit[1].is_pair]
-    every = [HeldOut.of(fold) for fold in range(n_splits_of(config))]
-    names = {spec.name for spec in specs}
-    nested = [spec for spec in pair_specs(config) if spec.name in names]
-    pairs = fold_pairs(len(every))
-    refitted = _refitted(config)
-    fits = {name: [*every, *([REFIT] if name in refitted else [])] for name in names}
-    return (
-        [(spec, held_out) for spec in specs for held_out in fits[spec.name]],
-        [(spec, SOUP) for spec in specs if config.models_of(spec.name) == "soup"],
-        [(spec, pair) for spec in nested for pair in pairs],
-    )
+    specs = learner_specs(config)
+    wanted = {spec.name for spec in chosen_specs(config, learners)}
+    singles = [HeldOut.of(fold) for fold in range(n_splits_of(config))]
+    named = [*singles] if folds is None else [HeldOut.of(fold) for fold in folds]
+    chosen = [held_out for held_out in named if not held_out.is_joint]
+    uses, shape = config.source_uses(), shape_of(config)
+    every = [(spec, held_out) for spec in specs for held_out in chosen]
+    pairs = [(spec, held_out) for spec in specs for held_out in named if held_out.is_joint]
+    if folds is None:
+        refits = [(spec, REFIT) for spec in specs if config.wants_refit(spec.name)]
+        # And of whoever labels rows for a refit.
+        every += [fit for fit in with_asked(refits, uses, shape) if fit[1].is_refit]
+        pairs = [(spec, pair) for spec in nested_specs(config) for pair in fold_pairs(len(singles))]
+    mine = [fit for fit in with_asked(every, uses, shape) if fit[1].is_joint]
+    known = {(spec.name, held_out) for spec, held_out in mine}
+    others = [
+        (spec, held_out)
+        for spec, held_out in with_asked(pairs, uses, shape)
+        if (spec.name, held_out) not in known
+    ]
+    souped = [spec for spec in specs if config.models_of(spec.name) == "soup"]
+    soups = [(spec, SOUP) for spec in souped if folds is None]
+    return _of(mine, wanted), _of(every, wanted), _of(soups, wanted), _of(others, wanted)
 
 
-def _refitted(config: Config) -> set[str]:
-    """Name the learners that are fitted on everything: those wanted, and whom these ask."""
-    found: set[str] = set()
-    asked = [spec for spec in learner_specs(config) if config.wants_refit(spec.name)]
-    while asked:
-        spec = asked.pop()
-        found.add(spec.name)
-        asked += fitted_before(spec, config.source_uses())
-    return found
+def _of(fits: Sequence[Fit], names: Collection[str]) -> list[Fit]:
+    return [(spec, held_out) for spec, held_out in fits if spec.name in names]
 
 
 def fits_of(config: Config, specs: Sequence[LearnerSpec]) -> list[Fit]:
-    """List all fits of learners that a config wants: folds, refits, soups, pairs of folds."""
-    return [*chain(*_tasks(config, specs, None))]
+    """List all fits of learners that a config wants: folds, refits, soups, and several folds."""
+    return [*chain(*_tasks(config, [spec.name for spec in specs], None))]
 
 
 def _say_again_fits(
@@ -184,6 +194,14 @@ def chosen_specs(config: Config, learners: Sequence[str] | None) -> list[Learner
     """Give the learners of some names, all without names; an unknown name is a ConfigError."""
     wanted = [config.learner(name).name for name in learners] if learners else None
     return [spec for spec in learner_specs(config) if wanted is None or spec.name in wanted]
+
+
+def _warn_of_privileged(config: Config, specs: Sequence[LearnerSpec], reporter: Reporter) -> None:
+    """Say what privileged columns lack, and what is odd about them."""
+    workspace = open_workspace(config)
+    for spec in {spec.name: spec for spec in specs if spec.privileged}.values():
+        for doubt in privileged_doubts(workspace, spec):
+            reporter.warn(doubt)
 
 
 def _warn_of_unused_pretraining(

@@ -296,33 +296,48 @@ def _is_like(
     store: FoldStore, manifest: Mapping[str, Any], made_from: Mapping[str, Mapping[str, str]]
 ) -> bool:
     origin = origin_of(manifest)
-    like = {_key_on(store, manifest, fold) for fold in range(len(made_from))}
-    is_its_like = like == {known["key"] for known in made_from.values()}
-    return made_from.get(fold_name(manifest["fold"]), origin) == origin and is_its_like
+    folds = [store.read(manifest["learner"], fold) for fold in range(store.n_splits)]
+    known = {name: one["key"] for name, one in made_from.items()}
+    is_there = {fold_name(one["fold"]): one["key"] for one in folds} == known
+    is_of_stack = made_from.get(fold_name(manifest["fold"]), origin) == origin
+    return is_of_stack and is_there and _are_alike(store, [manifest, *folds])
 
 
-def _key_on(store: FoldStore, manifest: Mapping[str, Any], fold: int) -> str:
-    """Give the key that a model would have, made on another fold with what others say there."""
-    parts, at = manifest["key_parts"], manifest["fold"]
-    asked = {
-        "teachers": _keys_on(store, parts["teachers"], at, fold),
-        "labelers": {
-            source: _keys_on(store, keys, at, fold) for source, keys in parts["labelers"].items()
-        },
-    }
-    return fingerprint(parts | {"fold": fold} | asked)
+def _are_alike(store: FoldStore, manifests: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether fits differ in nothing but what they hold out, and so do those that they asked.
+
+    Not every fit asks a teacher: in the order of time, there may be nobody to speak of its rows.
+    """
+    bases: dict[tuple[str, ...], set[str]] = {}
+    for manifest in manifests:
+        for asked, base in _bases(store, manifest, ()):
+            bases.setdefault(asked, set()).add(base)
+    return all(len(found) == 1 for found in bases.values())
 
 
-def _keys_on(
-    store: FoldStore, keys: Mapping[str, str], at: int | None, fold: int
-) -> dict[str, str]:
-    """Give the keys on another fold of those that were asked on this one, by name."""
-    there = {name: store.read(name, at) for name in keys}
-    # One that is no longer the one that was asked keeps the key that it had: like no other.
-    return {
-        name: _key_on(store, there[name], fold) if there[name]["key"] == key else key
+def _bases(
+    store: FoldStore, manifest: Mapping[str, Any], asked: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Name what a fit was made from, and what each of those that it asked was, whoever did."""
+    parts, at = manifest["key_parts"], HeldOut.of(manifest["fold"])
+    apart = ("fold", "keeps_model", "teachers", "labelers")
+    yield asked, fingerprint({name: part for name, part in parts.items() if name not in apart})
+    others = [
+        (("teacher", name), HeldOut.named(fit), key)
+        for name, keys in parts["teachers"].items()
+        for fit, key in keys.items()
+    ]
+    others += [
+        ((source, name), at, key)
+        for source, keys in parts["labelers"].items()
         for name, key in keys.items()
-    }
+    ]
+    for what, fit, key in others:
+        there = store.read(what[1], fit)
+        if there["key"] == key:
+            yield from _bases(store, there, (*asked, *what))
+        else:  # one that is no longer the one that was asked is like no other
+            yield (*asked, *what), key
 
 
 def read_test(path: Path, reading: Reading) -> pl.DataFrame:

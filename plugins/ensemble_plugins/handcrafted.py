@@ -23,6 +23,8 @@ from ensemble_plugins.boosted_trees import BoostedTrees
 from ensemble_plugins.estimates import BASIS, cheap_minutes
 from ensemble_plugins.group_split import group_split
 from ensemble_plugins.priors import smoothed_prior
+from ensemble_plugins.privileged_levels import Levels
+from ensemble_plugins.soft_labels import TeacherMean, Teachers, check_share, soft_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,6 +68,15 @@ class Handcrafted(BaseLearner):
         Rounds without gain on the held-out groups after which a model stops.
     learning_rate, num_leaves, min_child_samples, feature_fraction, bagging_fraction, lambda_l2
         As LightGBM has them. ``min_child_samples`` counts a battle twice, once in each order.
+    teachers
+        Names of learners of the run that this one learns from, beside the labels.
+    distillation
+        Share of the teachers in soft labels, in [0, 1], where there are teachers. Their temperature
+        is 1, and there is no cosine: see `docs/language_models.md`.
+    teacher_mean
+        What is averaged of several teachers: ``"logits"`` or ``"probabilities"``.
+    teacher_weights
+        Weight of each teacher in that mean; empty counts all alike.
 
     Raises
     ------
@@ -91,6 +102,10 @@ class Handcrafted(BaseLearner):
         feature_fraction: float = 0.15,
         bagging_fraction: float = 0.7,
         lambda_l2: float = 3.0,
+        teachers: Sequence[str] = (),
+        distillation: float = 0.5,
+        teacher_mean: TeacherMean = "logits",
+        teacher_weights: Sequence[float] = (),
     ) -> None:
         self.features = features
         self.n_models = n_models
@@ -102,6 +117,11 @@ class Handcrafted(BaseLearner):
         self.feature_fraction = feature_fraction
         self.bagging_fraction = bagging_fraction
         self.lambda_l2 = lambda_l2
+        self.teachers = teachers
+        self.distillation = distillation
+        self.teacher_mean: TeacherMean = teacher_mean
+        self.teacher_weights = teacher_weights
+        self.levels_ = Levels()
         self._cache_directory: Path | None = None
         self._before: BoostedTrees | None = None
         self._check_ranges()
@@ -135,6 +155,8 @@ class Handcrafted(BaseLearner):
         """
         matrix, before = self._prepare(battles, context), self._before
         base = np.zeros_like(labels) if before is None else before.scores(matrix)
+        self.levels_ = Levels.of(battles, context.privileged)
+        matrix, labels = self.levels_.beside(matrix, battles), self._taught(labels, context)
         trees = self._learn(matrix, base, labels, sample_weight, groups, context)
         self.stages_ = (
             {"model": trees} if before is None else {"pretrained": before, "model": trees}
@@ -151,7 +173,10 @@ class Handcrafted(BaseLearner):
         groups: IntArray | None = None,
         context: FitContext,
     ) -> Self:
-        """Learn trees whose scores are where those of ``fit`` start; see ``BaseLearner.fit``."""
+        """Learn trees whose scores are where those of ``fit`` start; see ``BaseLearner.fit``.
+
+        They see no privileged columns: other sources may have other ones.
+        """
         matrix, base = self._prepare(battles, context), np.zeros_like(labels)
         self._before = self._learn(matrix, base, labels, sample_weight, groups, context)
         return self
@@ -164,13 +189,16 @@ class Handcrafted(BaseLearner):
                 "the feature sets have other columns than those that were learned from",
                 hint="fit the learner again, or install the version that it was fitted with",
             )
-        total = np.sum([trees.scores(matrix) for trees in self.stages_.values()], axis=0)
+        seen = {"model": self.levels_.beside(matrix, battles)}
+        scores = [trees.scores(seen.get(name, matrix)) for name, trees in self.stages_.items()]
+        total = np.sum(scores, axis=0)
         return np.asarray(total, dtype=np.float32)
 
     def save(self, directory: Path) -> None:
         """Write LightGBM's text format, and JSON with the columns and the hash of each model."""
         stages = {name: trees.save(directory, name) for name, trees in self.stages_.items()}
         write_json(directory / _FACTS, {"columns": self.columns_, "stages": stages})
+        self.levels_.save(directory)
 
     def load(self, directory: Path) -> Self:
         """Restore what ``save`` wrote; errors as ``BoostedTrees.load``."""
@@ -180,6 +208,7 @@ class Handcrafted(BaseLearner):
             for name, stage in facts["stages"].items()
         }
         self.columns_ = tuple(facts["columns"])
+        self.levels_ = Levels.load(directory)
         return self
 
     def preflight(self, battles: pl.DataFrame, *, context: FitContext) -> None:  # noqa: ARG002
@@ -192,7 +221,17 @@ class Handcrafted(BaseLearner):
         """Name the feature sets as they are installed: their versions are part of the key."""
         return {name: get_manager().feature_identity(name) for name in self.features}
 
+    def _taught(self, labels: FloatArray, context: FitContext) -> FloatArray:
+        """Mix labels with what teachers say."""
+        said = self._teachers().logits(context.teachers, ties=context.ties)
+        return soft_labels(labels, said, self.distillation)
+
+    def _teachers(self) -> Teachers:
+        return Teachers.of(self.teachers, self.teacher_mean, self.teacher_weights)
+
     def _check_ranges(self) -> None:
+        check_share(self.distillation)
+        self._teachers()
         if not self.features:
             raise ValueError("features must name at least one feature set")
         for name, most in (("n_models", 100), ("num_leaves", 131_072), ("n_estimators", 100_000)):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ensemble.battles.feature_cache import row_keys
+from ensemble.battles.held_out import HeldOut
 from ensemble.battles.prepare import read_battles
 from ensemble.battles.schema import PREDICTION_SCHEMA
 from ensemble.battles.split import read_current_split
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from ensemble.battles.held_out import FoldLike
     from ensemble.config.settings import Config
 
 STORED_SCHEMA: dict[str, Any] = {**PREDICTION_SCHEMA, "text": pl.String()}
@@ -144,6 +146,13 @@ def read_other(run: Path, learner: str) -> OtherLearner:
 def _read(run: Path, learner: str) -> OtherLearner:
     config, place = load_run_config(run), f'learner "{learner}" of {run}'
     asked = config.learner(learner)
+    if asked.privileged:
+        raise DataError(
+            "it saw privileged columns, which do not exist at test time: it can teach in its own "
+            "run, and be stacked in none",
+            where=place,
+            hint="name a learner that it has taught",
+        )
     battles, data = read_battles(run)
     plan = read_current_split(config, data)
     store = FoldStore(run, plan.fingerprint, data, plan.n_splits)
@@ -235,19 +244,21 @@ def _handed_on(store: FoldStore, learner: str, origin: Mapping[str, Any]) -> Pro
     return Provenance(predicted, trained, origin)
 
 
-def _seen(store: FoldStore, learner: str, fold: int) -> Iterator[pl.Series]:
+def _seen(store: FoldStore, learner: str, fold: FoldLike) -> Iterator[pl.Series]:
     """Give the training rows of a fold's model, and of those that taught it or labeled for it."""
     manifest = store.read(learner, fold)
     yield read_table(store.directory(learner, fold) / TRAIN_IDS, ["id"])["id"]
     parts = manifest["key_parts"]
-    asked = dict(parts["teachers"])
-    for keys in parts["labelers"].values():
-        asked |= keys
-    for name, key in asked.items():
-        if store.read(name, fold)["key"] != key:
+    own = HeldOut.of(fold)
+    asked = [
+        (n, HeldOut.named(f), k) for n, keys in parts["teachers"].items() for f, k in keys.items()
+    ]
+    asked += [(n, own, k) for keys in parts["labelers"].values() for n, k in keys.items()]
+    for name, fit, key in asked:
+        if store.read(name, fit)["key"] != key:
             raise ArtifactError(
                 f'"{name}", which taught it or labeled rows for it, was fitted anew since',
                 where=str(store.directory(learner, fold)),
                 hint="run the other run's config again",
             )
-        yield from _seen(store, name, fold)
+        yield from _seen(store, name, fit)

@@ -9,8 +9,11 @@ import polars as pl
 
 from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.battles.swap import swap_battles
+from ensemble_plugins.privileged_levels import column
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ensemble.battles.features import FeatureMatrix
     from ensemble.plugin.base import FloatArray, IntArray
 
@@ -27,26 +30,34 @@ def feature_rows(matrix: FeatureMatrix, *, swapped: bool) -> FloatArray:
     return values.astype(np.float64)
 
 
-def text_columns(battles: pl.DataFrame, *, swapped: bool) -> pl.DataFrame:
-    """Give ``prompt``, ``response_a`` and ``response_b`` as one string each.
+def text_columns(
+    battles: pl.DataFrame, privileged: Sequence[str] = (), *, swapped: bool
+) -> pl.DataFrame:
+    """Give prompt and responses as one string each, and privileged columns.
 
-    Turns stand one below the other; a null turn is empty.
+    Turns stand one below the other; a null turn is empty, and so is a value that is missing.
     """
     rows = swap_battles(battles) if swapped else battles
+    said = [column(rows, name).fill_null("") for name in privileged]
     turns = pl.col(TEXT_COLUMNS).cast(pl.List(pl.String)).list.eval(pl.element().fill_null(""))
-    return rows.select(turns.list.join("\n").fill_null(""))
+    return rows.select(turns.list.join("\n").fill_null("")).with_columns(said)
 
 
-def marked_texts(battles: pl.DataFrame, *, swapped: bool) -> Any:
+def marked_texts(battles: pl.DataFrame, privileged: Sequence[str] = (), *, swapped: bool) -> Any:
     r"""Give one text a battle, ``(n,)`` objects, whose words tell where they stand.
 
     Prompt, response A and response B stand one below the other. Each word (``\w+``) of response A
-    begins with ``a_``, each of B with ``b_``: what counts words sees who said them.
+    begins with ``a_``, each of B with ``b_``: what counts words sees who said them. A privileged
+    value is one word more, such as ``model_a_is_gpt_4``.
     """
-    texts = text_columns(battles, swapped=swapped)
+    texts = text_columns(battles, privileged, swapped=swapped)
     marked = [
         pl.col(column) if mark == "prompt" else pl.col(column).str.replace_all(_WORD, f"{mark}_$1")
         for column, mark in zip(TEXT_COLUMNS, _MARKED, strict=True)
+    ]
+    marked += [
+        pl.concat_str(pl.lit(f"{name}_is_"), pl.col(name).str.replace_all(r"\W+", "_"))
+        for name in privileged
     ]
     joined = texts.select(pl.concat_str(marked, separator="\n")).to_series()
     return np.array([*joined, None], dtype=object)[:-1]  # an array of texts alone has other widths

@@ -16,6 +16,7 @@ from ensemble.storage.atomic import atomic_path
 from ensemble.storage.json_files import read_json, write_json
 from ensemble_features.catalog import FAMILIES
 from ensemble_plugins.prediction_means import LEAST_PROBABILITY
+from ensemble_plugins.privileged_levels import Levels
 from ensemble_plugins.sklearn_fitting import (
     Told,
     class_probabilities,
@@ -30,6 +31,7 @@ from ensemble_plugins.sklearn_inputs import (
     text_columns,
 )
 from ensemble_plugins.sklearn_references import check_reference, module_of_file
+from ensemble_plugins.soft_labels import TeacherMean, Teachers, check_share, soft_labels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,6 +94,15 @@ class SklearnLearner(BaseLearner):
     trusted
         Types outside scikit-learn that the stored estimator may hold, such as
         ``"my_pipelines.MyTransformer"``.
+    teachers
+        Names of learners of the run that this one learns from, beside the labels.
+    distillation
+        Share of the teachers in soft labels, in [0, 1], where there are teachers. Their temperature
+        is 1, and there is no cosine: see `docs/language_models.md`.
+    teacher_mean
+        What is averaged of several teachers: ``"logits"`` or ``"probabilities"``.
+    teacher_weights
+        Weight of each teacher in that mean; empty counts all alike.
 
     Raises
     ------
@@ -114,6 +125,10 @@ class SklearnLearner(BaseLearner):
         swap_augmentation: bool = True,
         swap_tta: bool = True,
         trusted: Sequence[str] = (),
+        teachers: Sequence[str] = (),
+        distillation: float = 0.5,
+        teacher_mean: TeacherMean = "logits",
+        teacher_weights: Sequence[float] = (),
     ) -> None:
         self.estimator = estimator
         self.parameters = parameters
@@ -124,6 +139,12 @@ class SklearnLearner(BaseLearner):
         self.swap_augmentation = swap_augmentation
         self.swap_tta = swap_tta
         self.trusted = trusted
+        self.teachers = teachers
+        self.distillation = distillation
+        self.teacher_mean: TeacherMean = teacher_mean
+        self.teacher_weights = teacher_weights
+        self.levels_ = Levels()
+        self.privileged_: tuple[str, ...] = ()
         self._cache_directory: Path | None = None
         self._check_values()
 
@@ -147,7 +168,9 @@ class SklearnLearner(BaseLearner):
         self._cache_directory = context.cache_directory
         orders = 1 + self.swap_augmentation
         weight = np.ones(len(battles)) if sample_weight is None else sample_weight
+        labels = self._taught(labels, context)
         rows = hard_rows(stack_orders(labels, orders), np.tile(weight / weight.mean(), orders))
+        self._learn_levels(battles, context)
         inputs, self.columns_ = self._inputs(battles, orders)
         made = self._made(context)
         self.estimator_ = fit_estimator(made, inputs, rows, self._told(), context.threads)
@@ -188,7 +211,9 @@ class SklearnLearner(BaseLearner):
         data = self._dumped(self.estimator_)
         with atomic_path(directory / _ESTIMATOR) as path:
             path.write_bytes(data)
-        write_json(directory / _FACTS, {"columns": self.columns_, "versions": _versions()})
+        facts = {"columns": self.columns_, "versions": _versions(), "privileged": self.privileged_}
+        write_json(directory / _FACTS, facts)
+        self.levels_.save(directory)
 
     def load(self, directory: Path) -> Self:
         """Restore what ``save`` wrote.
@@ -208,6 +233,8 @@ class SklearnLearner(BaseLearner):
                 hint="install these versions, or fit the learner again",
             )
         self.columns_ = tuple(facts["columns"])
+        self.privileged_ = tuple(facts["privileged"])
+        self.levels_ = Levels.load(directory)
         trusted = trusted_names(self.trusted, self._file_module())
         self.estimator_ = load_estimator(directory / _ESTIMATOR, trusted)
         return self
@@ -220,6 +247,7 @@ class SklearnLearner(BaseLearner):
         from ensemble_plugins.sklearn_estimators import shortened
 
         orders = 1 + self.swap_augmentation
+        self._learn_levels(battles, context)
         inputs, self.columns_ = self._inputs(battles, orders)
         made = shortened(self._made(context))
         try_estimator(made, inputs, orders * len(battles), self._told())
@@ -237,7 +265,23 @@ class SklearnLearner(BaseLearner):
             "feature sets": {name: get_manager().feature_identity(name) for name in sets},
         }
 
+    def _taught(self, labels: FloatArray, context: FitContext) -> FloatArray:
+        """Mix labels with what teachers say."""
+        said = self._teachers().logits(context.teachers, ties=context.ties)
+        return soft_labels(labels, said, self.distillation)
+
+    def _teachers(self) -> Teachers:
+        return Teachers.of(self.teachers, self.teacher_mean, self.teacher_weights)
+
+    def _learn_levels(self, battles: pl.DataFrame, context: FitContext) -> None:
+        """Learn the values of privileged columns, where the estimator sees columns of numbers."""
+        self.privileged_ = context.privileged
+        columns = context.privileged if self.inputs == "features" else ()
+        self.levels_ = Levels.of(battles, columns)
+
     def _check_values(self) -> None:
+        check_share(self.distillation)
+        self._teachers()
         check_reference(str(self.estimator))
         if self.inputs == "features" and not self.features:
             raise ValueError("features must name at least one feature set")
@@ -277,10 +321,12 @@ class SklearnLearner(BaseLearner):
             sets = [get_manager().feature_sets.get(name) for name in self.features]
             cache = self._cache_directory if len(battles) > _SOONER_COMPUTED else None
             matrix = compute_features(battles, sets, cache_directory=cache)
+            matrix = self.levels_.beside(matrix, battles)
             stacked = stack_inputs([feature_rows(matrix, swapped=side) for side in sides])
             return stacked, matrix.names
         texts = marked_texts if self.inputs == "text" else text_columns
-        return stack_inputs([texts(battles, swapped=side) for side in sides]), ()
+        said = self.privileged_
+        return stack_inputs([texts(battles, said, swapped=side) for side in sides]), ()
 
     def _told(self) -> Told:
         undefined = self.columns_ if self.impute == "none" else ()

@@ -16,6 +16,8 @@ from ensemble.plugin.suggestion import Suggestion
 from ensemble.storage.json_files import read_json, write_json
 from ensemble_plugins.estimates import BASIS, cheap_minutes
 from ensemble_plugins.ngrams import BUCKET_BITS, count_char_ngrams, count_word_ngrams
+from ensemble_plugins.privileged_levels import Levels
+from ensemble_plugins.soft_labels import TeacherMean, Teachers, check_share, soft_labels
 from ensemble_plugins.symmetric_logistic import SymmetricLogistic, fit_symmetric_logistic
 
 if TYPE_CHECKING:
@@ -59,6 +61,15 @@ class Tfidf(BaseLearner):
     ridge
         Strength of the penalty, above 0: the inverse of scikit-learn's ``C``. Sample weights are
         scaled to a mean of 1 first.
+    teachers
+        Names of learners of the run that this one learns from, beside the labels.
+    distillation
+        Share of the teachers in soft labels, in [0, 1], where there are teachers. Their temperature
+        is 1, and there is no cosine: see `docs/language_models.md`.
+    teacher_mean
+        What is averaged of several teachers: ``"logits"`` or ``"probabilities"``.
+    teacher_weights
+        Weight of each teacher in that mean; empty counts all alike.
 
     Raises
     ------
@@ -79,6 +90,10 @@ class Tfidf(BaseLearner):
         min_df: int = 5,
         max_features: int = 50_000,
         ridge: float = _RIDGE,
+        teachers: Sequence[str] = (),
+        distillation: float = 0.5,
+        teacher_mean: TeacherMean = "logits",
+        teacher_weights: Sequence[float] = (),
     ) -> None:
         if not (char_ngrams or word_ngrams):
             raise ValueError("char_ngrams and word_ngrams are both empty: give one of them")
@@ -91,6 +106,13 @@ class Tfidf(BaseLearner):
         self.min_df = min_df
         self.max_features = max_features
         self.ridge = ridge
+        self.teachers = teachers
+        self.distillation = distillation
+        self.teacher_mean: TeacherMean = teacher_mean
+        self.teacher_weights = teacher_weights
+        check_share(distillation)
+        self._teachers()
+        self.levels_ = Levels()
         self.columns_: IntArray
         self.idf_: FloatArray
         self.model_: SymmetricLogistic
@@ -117,6 +139,9 @@ class Tfidf(BaseLearner):
         context.progress(0.5, "n-grams counted")
         # Counts are let go one by one: with 55,000 battles each is hundreds of megabytes.
         odd, even = _pair_features([self._weigh(counts.pop(0)) for _ in range(3)])
+        self.levels_ = Levels.of(battles, context.privileged)
+        odd, even = self._beside(odd, even, battles)
+        labels = self._taught(labels, context)
         weight = np.ones(len(battles)) if sample_weight is None else sample_weight
         rows = _Rows(odd, even, labels, weight / weight.mean(), context.offset)
         rows = rows.smoothed(self.ridge / _RIDGE)
@@ -128,7 +153,8 @@ class Tfidf(BaseLearner):
     def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
         """Give logits ``(n, 3)`` float32; a row's do not depend on the rows beside it."""
         rows = [self._weigh(self._count(battles[name])) for name in _TEXTS]
-        return self.model_.logits(*_pair_features(rows)).astype(np.float32)
+        seen = self._beside(*_pair_features(rows), battles)
+        return self.model_.logits(*seen).astype(np.float32)
 
     def save(self, directory: Path) -> None:
         """Write the kept n-grams' buckets, their idf and the weights."""
@@ -143,6 +169,7 @@ class Tfidf(BaseLearner):
         }
         save_file(arrays, directory / _WEIGHTS)
         write_json(directory / _FACTS, self._facts())
+        self.levels_.save(directory)
 
     def load(self, directory: Path) -> Self:
         """Restore what ``save`` wrote.
@@ -160,12 +187,34 @@ class Tfidf(BaseLearner):
                 where=str(directory / _FACTS),
                 hint=f"load it with the parameters it was made with; these are {self._facts()}",
             )
+        self.levels_ = Levels.load(directory)
         arrays = load_file(directory / _WEIGHTS)
         self.columns_, self.idf_ = arrays["columns"], arrays["idf"]
         self.model_ = SymmetricLogistic(
             arrays["odd"], arrays["even"], float(arrays["intercept"][0])
         )
         return self
+
+    def _beside(
+        self, odd: csr_array, even: csr_array, battles: pl.DataFrame
+    ) -> tuple[csr_array, csr_array]:
+        """Put privileged columns beside n-grams."""
+        from scipy.sparse import csr_array, hstack
+
+        if not len(self.levels_):
+            return odd, even
+        added = csr_array(self.levels_.odd(battles)), csr_array(self.levels_.even(battles))
+        parts = ((odd, added[0]), (even, added[1]))
+        one, other = (csr_array(hstack(part, format="csr")) for part in parts)
+        return one, other
+
+    def _taught(self, labels: FloatArray, context: FitContext) -> FloatArray:
+        """Mix labels with what teachers say."""
+        said = self._teachers().logits(context.teachers, ties=context.ties)
+        return soft_labels(labels, said, self.distillation)
+
+    def _teachers(self) -> Teachers:
+        return Teachers.of(self.teachers, self.teacher_mean, self.teacher_weights)
 
     def _facts(self) -> dict[str, Any]:
         return {

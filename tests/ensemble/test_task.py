@@ -252,6 +252,8 @@ def test_teachers_say_nothing_of_ties_where_there_are_none(
     assert len(taught) == 3
     assert {context.ties for context in taught} == {ties}
     logits = np.concatenate([context.teachers["teacher"] for context in taught])
+    logits = logits[~np.isnan(logits).all(axis=1)]  # of rows in no fold nobody speaks
+    assert len(logits)
     assert np.isfinite(logits).all()
     expected = softmax([0.5, 0.0, 3.0]) if ties else [*softmax([0.5, 0.0]), 0.0]
     shares = softmax(logits, axis=1)

@@ -19,11 +19,19 @@ from ensemble.oof.cluster.shipment import NODE, tree_place
 from ensemble.oof.crossfit import fold_checkpoint
 from ensemble.oof.dependencies import fitted_before
 from ensemble.oof.fold_key import fold_key
+from ensemble.oof.teaching import asked_fits
 from ensemble.oof.worker_process import label_of, request_of
 from ensemble.plugin.contract import resources_of
 from ensemble.plugin.files import current_snapshot
 from ensemble.plugin.parameters import path_parameters, plain
-from ensemble.run_dir.layout import BATTLES, BATTLES_RECORD, CORRECTIONS, FOLDS, FOLDS_RECORD
+from ensemble.run_dir.layout import (
+    BATTLES,
+    BATTLES_RECORD,
+    CORRECTIONS,
+    FOLDS,
+    FOLDS_RECORD,
+    METADATA,
+)
 from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
@@ -170,6 +178,7 @@ class JobMaker:
         run = self.workspace.run
         names = [BATTLES, BATTLES_RECORD, FOLDS, FOLDS_RECORD]
         names += [CORRECTIONS] if self.workspace.corrections is not None else []
+        names += [METADATA] if self.workspace.privileged is not None else []
         return {name: self.shipment.file(run / name) for name in names}
 
     @cached_property
@@ -271,9 +280,10 @@ class JobMaker:
     def _folds(self, spec: LearnerSpec, task: Task) -> dict[str, str]:
         """Give the fits of the learners that this one asks."""
         files: dict[str, str] = {}
-        for one in fitted_before(spec, self.workspace.uses):
-            place = self.workspace.store.directory(one.name, task.held_out)
-            prefix = f"{place.relative_to(self.workspace.run).as_posix()}/"
+        workspace = self.workspace
+        for one, held_out in asked_fits(spec, task.held_out, workspace.uses, workspace.shape):
+            place = workspace.store.directory(one.name, held_out)
+            prefix = f"{place.relative_to(workspace.run).as_posix()}/"
             files |= self.shipment.directory(place, prefix)
         return files
 

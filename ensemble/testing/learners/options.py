@@ -128,10 +128,15 @@ def teachers(trial: LearnerTrial) -> dict[str, Any]:
             raise NotAskedError("it has no parameter teachers")
         subject, names = subject.with_parameters(teachers=["teacher"]), ("teacher",)
     found = []
-    with Expecting("context.teachers must be taken", trial.where, "it has the logits by name"):
+    with Expecting(
+        "context.teachers must be taken",
+        trial.where,
+        "it has the logits by name; rows of NaN have their labels alone",
+    ):
         for seed in (0, 1):
             rng = np.random.default_rng(seed)
             logits = rng.normal(size=(len(trial.material.train), 3)).astype(np.float32) * 3
+            logits[::4] = np.nan  # rows of which no teacher speaks
             learner = trial.fit(subject=subject, teachers=dict.fromkeys(names, logits))
             found.append(_predicted(trial, learner))
     if gap(*found) <= 1e-6:

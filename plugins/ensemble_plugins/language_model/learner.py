@@ -18,6 +18,8 @@ from ensemble.plugin.base import BaseLearner, Resources
 from ensemble.storage.json_files import read_json, write_json
 from ensemble_plugins.language_model.advice import Measured, advise
 from ensemble_plugins.language_model.parameters import Parameters
+from ensemble_plugins.language_model.text.privileged import privileged_texts
+from ensemble_plugins.soft_labels import Teachers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,13 +69,19 @@ class LanguageModel(Parameters, BaseLearner):
         head move at one pace.
     max_grad_norm, early_stopping, patience, validation_fraction, evaluations
         See ``TrainingSettings``.
-    distillation, temperature
+    distillation
+        Share of the teachers in the loss, in [0, 1], or a preset of it, ``temperature`` and
+        ``cosine``: ``"self"`` (0.9, 5, 0) or ``"1st"`` (0.5, 1, 0.5).
+    temperature, cosine
         See ``TrainingSettings``.
     activation_checkpointing
         See ``TrainingSettings``.
     teachers
-        Names of learners of the run whose mean logits are distilled, by a share of
-        ``distillation``.
+        Names of learners of the run that are distilled, by a share of ``distillation``.
+    teacher_mean
+        What is averaged of several teachers: ``"logits"`` or ``"probabilities"``.
+    teacher_weights
+        Weight of each teacher in that mean; empty counts all alike.
     pretrain_epochs, pretrain_learning_rate
         Of the stage on rows of role ``pretrain``; a rate of None is ``learning_rate``.
     pretrain_head
@@ -119,6 +127,7 @@ class LanguageModel(Parameters, BaseLearner):
         self.state_: dict[str, torch.Tensor] = {}
         self.facts_: dict[str, Any] = {}
         self.template_: Template | None = None
+        self.privileged_: tuple[str, ...] = ()
 
     def dependencies(self) -> dict[str, Any]:
         """Name weights, tokenizer and template by content: no place, hub id nor revision counts."""
@@ -193,6 +202,7 @@ class LanguageModel(Parameters, BaseLearner):
         self.facts_ = read_json(directory / _FACTS)
         # As it was trained with: another version of transformers may write another one.
         self.template_ = stored_template(self.facts_["template"])
+        self.privileged_ = tuple(self.facts_["privileged"])
         self.tokenizer_ = None
         self.classifier_ = self._load_classifier("auto", seed=0)
         read_state(self.classifier_, directory)
@@ -257,7 +267,7 @@ class LanguageModel(Parameters, BaseLearner):
         from ensemble_plugins.language_model.model.weights import load_config
 
         find_head(empty_classifier(load_config(self.model_settings())))
-        self.cache_ = context.cache_directory
+        self.cache_, self.privileged_ = context.cache_directory, context.privileged
         for length in {self.train_length, self.predict_length}:
             self._tokens(battles, length)
 
@@ -267,7 +277,7 @@ class LanguageModel(Parameters, BaseLearner):
         from ensemble_plugins.language_model.model.checks import check_model
         from ensemble_plugins.language_model.model.devices import pick_device
 
-        self.cache_ = context.cache_directory
+        self.cache_, self.privileged_ = context.cache_directory, context.privileged
         self.classifier_ = None
         found = check_model(
             self.model_settings(),
@@ -311,6 +321,7 @@ class LanguageModel(Parameters, BaseLearner):
 
         torch.set_num_threads(context.threads)
         self.cache_ = context.cache_directory
+        self.privileged_ = context.privileged
         self.tokenizer_, self.facts_ = None, {}
         self.classifier_ = None  # before the new one is loaded: two may not fit into memory
         self.classifier_ = self._load_classifier(context.device, self._init_seed(context))
@@ -358,18 +369,14 @@ class LanguageModel(Parameters, BaseLearner):
         )
 
     def _teacher(self, context: FitContext) -> LogitArray | None:
-        """Average the logits of the teachers."""
-        if not self.teachers:
-            return None
-        missing = [name for name in self.teachers if name not in context.teachers]
-        if missing:
-            raise LearnerError(f"there are no logits of the teachers {', '.join(missing)}")
-        logits = [context.teachers[name] for name in self.teachers]
-        return np.asarray(np.mean(logits, axis=0), dtype=np.float32)
+        """Average what the teachers say."""
+        teachers = Teachers.of(self.teachers, self.teacher_mean, self.teacher_weights)
+        return teachers.logits(context.teachers, ties=context.ties)
 
     def _tokens(self, battles: pl.DataFrame, max_length: int, *, swapped: bool = False) -> Tokens:
         texts = [battles[name].to_list() for name in ("prompt", "response_a", "response_b")]
-        return self._tokenizer().encode(*texts, max_length=max_length, swapped=swapped)
+        known = privileged_texts(battles, self.privileged_, swapped=swapped)
+        return self._tokenizer().encode(*texts, max_length=max_length, swapped=swapped, known=known)
 
     def _tokenizer(self) -> BattleTokenizer:
         if self.tokenizer_ is None:
@@ -447,6 +454,7 @@ class LanguageModel(Parameters, BaseLearner):
             "precision": self.precision,
             "longest_row": self._tokenizer().longest,
             "template": asdict(self._template()),
+            "privileged": list(self.privileged_),
         }
 
     @property

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin
 
-from ensemble_plugins.language_model.recipes import RECIPES, Recipe
+from ensemble_plugins.language_model.recipes import DISTILLATIONS, RECIPES, Recipe
 from ensemble_plugins.language_model.settings import (
     Bits,
     Budget,
@@ -22,6 +22,7 @@ from ensemble_plugins.language_model.settings import (
     Tuning,
 )
 from ensemble_plugins.language_model.text.template_names import check_template
+from ensemble_plugins.soft_labels import TeacherMean, Teachers
 
 Truncation = Literal["left", "proportional", "rounds", "middle", "responses-equal"]
 PretrainHead = Literal["drop", "keep"]
@@ -30,7 +31,7 @@ _ONE_OR_MORE = (
     *("train_length", "predict_length", "epochs", "batch_size", "rank", "gpus"),
     *("patience", "evaluations", "pretrain_epochs", "predict_token_budget"),
 )
-_ZERO_OR_MORE = ("weight_decay", "max_grad_norm", "checkpoint_minutes")
+_ZERO_OR_MORE = ("weight_decay", "max_grad_norm", "checkpoint_minutes", "cosine")
 _ABOVE_ZERO = (
     *("alpha", "learning_rate", "head_learning_rate", "pretrain_learning_rate", "temperature"),
     "parity_tolerance",
@@ -83,8 +84,11 @@ class Parameters:
     validation_fraction: float = TrainingSettings.validation_fraction
     evaluations: int = TrainingSettings.evaluations
     teachers: Sequence[str] = ()
-    distillation: float = TrainingSettings.distillation
+    teacher_mean: TeacherMean = "logits"
+    teacher_weights: Sequence[float] = ()
+    distillation: float | str = TrainingSettings.distillation
     temperature: float = TrainingSettings.temperature
+    cosine: float = TrainingSettings.cosine
     activation_checkpointing: bool = TrainingSettings.activation_checkpointing
     pretrain_epochs: int = 1
     pretrain_learning_rate: float | None = None
@@ -117,11 +121,7 @@ class Parameters:
                 'tuning = "lora" and bits = 16, or train_precision = "native"'
             )
         self._check_early_stopping()
-        if bool(self.distillation) is not bool(self.teachers):
-            raise ValueError(
-                "teachers and distillation need one another: name learners of the run, and give "
-                f"their share in the loss; got {list(self.teachers)} and {self.distillation}"
-            )
+        self._check_teachers()
 
     def model_settings(self) -> ModelSettings:
         """Give what concerns the model."""
@@ -136,18 +136,34 @@ class Parameters:
         rate = self.learning_rate
         if self.pretrain_learning_rate is not None:
             rate = self.pretrain_learning_rate
-        return self._training(rate, {"epochs": self.pretrain_epochs, "distillation": 0.0})
+        return self._training(
+            rate, {"epochs": self.pretrain_epochs, "distillation": 0.0, "cosine": 0.0}
+        )
 
     def prediction_settings(self) -> PredictionSettings:
         """Give what concerns prediction."""
         return PredictionSettings(self.predict_token_budget, self.precision)
+
+    def distilled(self) -> dict[str, float]:
+        """Give share, temperature and cosine of the teachers; what is given is no preset's."""
+        names = ("distillation", "temperature", "cosine")
+        own: dict[str, float] = {name: getattr(self, name) for name in names}
+        if not isinstance(self.distillation, str):
+            return own
+        given = vars(self)[_GIVEN] - {"distillation"}
+        preset: Any = DISTILLATIONS
+        return {
+            n: own[n] if n in given else value for n, value in preset[self.distillation].items()
+        }
 
     def _training(self, rate: float, changes: dict[str, Any]) -> TrainingSettings:
         head_rate = self.head_learning_rate
         if head_rate is None:
             head_rate = rate * (self.rank / self.alpha if self.tuning == "lora" else 1.0)
         rates = {"learning_rate": rate, "head_learning_rate": head_rate}
-        return TrainingSettings(**self._chosen(TrainingSettings) | rates | changes)
+        return TrainingSettings(
+            **self._chosen(TrainingSettings) | self.distilled() | rates | changes
+        )
 
     def _chosen(self, kind: type) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(kind)}
@@ -162,6 +178,21 @@ class Parameters:
         for name, value in RECIPES[self.recipe].items():
             if name not in vars(self)[_GIVEN]:
                 setattr(self, name, value)
+
+    def _check_teachers(self) -> None:
+        """Refuse teachers without a share, a share without teachers, and presets that are none."""
+        if isinstance(self.distillation, str) and self.distillation not in DISTILLATIONS:
+            known = ", ".join(map(repr, DISTILLATIONS))
+            raise ValueError(
+                f"distillation must be a share in [0, 1] or one of {known}, got "
+                f"{self.distillation!r}"
+            )
+        if bool(self.distillation or self.cosine) is not bool(self.teachers):
+            raise ValueError(
+                "teachers and distillation need one another: name learners of the run, and give "
+                f"their share in the loss; got {list(self.teachers)} and {self.distillation}"
+            )
+        Teachers.of(self.teachers, self.teacher_mean, self.teacher_weights)
 
     def _check_early_stopping(self) -> None:
         """Refuse what early stopping alone reads where there is none."""
@@ -190,8 +221,9 @@ class Parameters:
             value = getattr(self, name)
             self._require(name, "above 0", value is None or value > 0)
         self._require("init_seed", "0 or more", self.init_seed is None or self.init_seed >= 0)
-        for name in ("distillation", "warmup_ratio"):
-            self._require(name, "in [0, 1]", 0 <= getattr(self, name) <= 1)
+        self._require("warmup_ratio", "in [0, 1]", 0 <= self.warmup_ratio <= 1)
+        share = self.distillation
+        self._require("distillation", "in [0, 1]", isinstance(share, str) or 0 <= share <= 1)
         self._require("dropout", "in [0, 1)", 0 <= self.dropout < 1)
         self._require("validation_fraction", "in (0, 0.5]", 0 < self.validation_fraction <= 0.5)
 

@@ -84,9 +84,12 @@ class TrainingSettings:
     evaluations
         How often an epoch is evaluated, for early stopping.
     distillation
-        Share of the teacher in the loss: ``(1 - d) * cross-entropy + d * T² * KL``.
+        Share ``d`` of the teachers in the loss, in rows of which they speak:
+        ``(1 - d) * cross-entropy + d * T² * KL + c * (1 - cosine)``.
     temperature
-        ``T`` of distillation.
+        ``T``: both sides' logits are divided by it.
+    cosine
+        ``c``: weight of the cosine between both sides' probabilities at that temperature.
     activation_checkpointing
         Whether activations are computed anew in the backward pass, to save memory.
     checkpoint_minutes
@@ -109,6 +112,7 @@ class TrainingSettings:
     evaluations: int = 1
     distillation: float = 0.0
     temperature: float = 1.0
+    cosine: float = 0.0
     activation_checkpointing: bool = False
     checkpoint_minutes: float = 10.0
 

@@ -49,6 +49,11 @@ def add_training_row(fold: Path, name: str) -> None:
     rewrite_table(
         fold, "train_ids.parquet", lambda f: pl.concat([f, pl.DataFrame(row, schema=f.schema)])
     )
+    label = {**row, "kind": ["hard"], "by": [[]], "fit": [None]}
+    rewrite_table(
+        fold, "labels.parquet", lambda f: pl.concat([f, pl.DataFrame(label, schema=f.schema)])
+    )
     manifest = json.loads((fold / "manifest.json").read_text())
     manifest["rows"]["train"] += 1
+    manifest["labels"]["hard"] += 1
     seal_manifest(fold / "manifest.json", manifest)

@@ -22,13 +22,22 @@ def test_each_kind_has_its_name_and_comes_back_from_json(
     assert (held_out.name, held_out.label) == (name, label)
     assert HeldOut.of(json.loads(json.dumps(held_out.to_json()))) == held_out
     assert HeldOut.of(held_out) is held_out
-    assert (held_out.is_refit, held_out.is_pair) == (name == "refit", name == "pair-0-3")
+    assert (held_out.is_refit, held_out.is_joint) == (name == "refit", name == "pair-0-3")
 
 
-@pytest.mark.parametrize("folds", [(1, 0), (2, 2), (0, 1, 2)])
-def test_other_folds_than_an_ascending_pair_are_refused(folds: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="none, one or an ascending pair"):
+@pytest.mark.parametrize("folds", [(1, 0), (2, 2), (0, 2, 1)])
+def test_folds_that_are_not_ascending_are_refused(folds: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="different and ascending"):
         HeldOut(folds)
+
+
+def test_several_folds_have_a_name_that_says_which() -> None:
+    pair = HeldOut.of(3).joined(0)
+    assert pair == HeldOut((0, 3))
+    assert pair.joined(1).name == "triple-0-1-3"
+    assert pair.joined(1).joined(7).name == "folds-0-1-3-7"
+    for each in (HeldOut(), HeldOut.of(3), pair, pair.joined(1), pair.joined(1).joined(7)):
+        assert HeldOut.named(each.name) == each
 
 
 def test_every_pair_is_listed_once() -> None:

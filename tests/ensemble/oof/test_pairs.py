@@ -23,7 +23,6 @@ from ensemble.stacking.settings import (
     check_plugins,
     learner_specs,
     nested_specs,
-    pair_specs,
 )
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.stack import stack_stage
@@ -137,6 +136,7 @@ def test_a_pair_sees_neither_fold_nor_their_clusters_and_stores_what_is_needed(
         assert {path.name for path in directory.iterdir()} == {
             "oof.parquet",
             "train_ids.parquet",
+            "labels.parquet",
             "manifest.json",
         }
         used = pl.read_parquet(directory / "train_ids.parquet")["id"]
@@ -149,26 +149,37 @@ def test_a_pair_sees_neither_fold_nor_their_clusters_and_stores_what_is_needed(
         assert read_json(directory / "manifest.json")["fold"] == list(pair.folds)
 
 
-def test_a_pair_is_taught_by_the_same_pair(project: Project, cheap: type[Cheap]) -> None:
+def test_a_pair_is_taught_by_fits_that_hold_out_a_fold_more(
+    project: Project, cheap: type[Cheap]
+) -> None:
     learners: Learners = [
         {"name": "pupil", "plugin": "cheap", "teachers": ["teacher"]},
         {"name": "teacher", "plugin": "cheap", "shift": 1.0},
     ]
-    config = project.config(learners, stack={"meta_learner": "none", "learners": ["pupil"]})
+    stack = {"meta_learner": "none", "learners": ["pupil"]}
+    config = project.config(learners, stack=stack, folds={"n_splits": 4})
     place = run(config).directory
-    specs = {spec.name: spec for spec in learner_specs(config)}
     space = open_workspace(config)
-    for pair in fold_pairs(3):
+    folds = dict(space.plan.frame.select("id", "fold").iter_rows())
+    for pair in fold_pairs(4):
         manifest = read_json(place / "learners/pupil" / pair.name / "manifest.json")
-        key = read_json(place / "learners/teacher" / pair.name / "manifest.json")["key"]
-        assert manifest["key_parts"]["teachers"] == {"teacher": key}
-        model = space.store.load(specs["teacher"], pair)
+        asked = {pair.joined(fold).name for fold in {*range(4)} - {*pair.folds}}
+        keys = {
+            name: read_json(place / "learners/teacher" / name / "manifest.json")["key"]
+            for name in asked
+        }
+        assert manifest["key_parts"]["teachers"] == {"teacher": keys}
         used = pl.read_parquet(place / "learners/pupil" / pair.name / "train_ids.parquet")["id"]
-        asked = next(t for t in cheap.taught if t["teachers"] and set(t["ids"]) == set(used))
-        rows = space.battles.filter(pl.col("id").is_in(used.implode()))
-        np.testing.assert_array_equal(
-            asked["teachers"]["teacher"][:1], model.predict_logits(rows)[:1]
-        )
+        told = next(t for t in cheap.taught if t["teachers"] and set(t["ids"]) == set(used))
+        for number, name in list(enumerate(told["ids"]))[::5]:
+            said = told["teachers"]["teacher"][number]
+            if folds[name] is None:
+                assert np.isnan(said).all()
+            else:
+                stored = space.store.predicted(
+                    "teacher", pair.joined(folds[name]), pl.Series("id", [name])
+                )
+                np.testing.assert_array_equal(said, stored[0])
         assert not (place / "learners/pupil" / pair.name / "model").exists()
 
 
@@ -262,15 +273,19 @@ def test_who_is_nested_is_what_the_config_says(project: Project, cheap: type[Che
     # A teacher that is dear makes its pupil dear.
     assert _names(nested_specs(config("auto"))) == ["one"]
     assert _names(nested_specs(config("auto", folds=2))) == []
-    assert _names(nested_specs(config("full"))) == ["one", "taught", "dear"]
+    assert _names(nested_specs(config("full", folds=4))) == ["one", "taught", "dear"]
     assert _names(nested_specs(config("plain"))) == []
-    only = project.config(learners, stack={"learners": ["taught"], "nesting": "full"})
-    assert sorted(_names(pair_specs(only))) == ["dear", "taught"]
-    outside = config("full", more=({"name": "file", "plugin": "outside"},))
+    short = config("full", folds=3)
+    with pytest.raises(errors.ConfigError, match=r"without 3 folds(.|\n)*n_splits to 4"):
+        check_plugins(short)
+    outside = config("full", 4, more=({"name": "file", "plugin": "outside"},))
     with pytest.raises(errors.ConfigError, match='file cannot be fitted(.|\n)*nesting = "full"'):
         check_plugins(outside)
+    untaught = project.config(
+        [learners[0]], stack={"meta_learner": "none", "nesting": "full"}, folds={"n_splits": 2}
+    )
     with pytest.raises(errors.ConfigError, match=r"two folds nothing is left(.|\n)*n_splits"):
-        check_plugins(config("full", folds=2))
+        check_plugins(untaught)
 
 
 def test_built_in_learners_say_what_they_cost() -> None:

@@ -26,7 +26,7 @@ def _run_of_two(project: Project) -> Path:
         {"name": "teacher", "plugin": "cheap", "shift": 1.0},
     ]
     stack = {"meta_learner": "none", "learners": ["pupil"], "resamples": 200}
-    return run(project.config(learners, stack=stack)).directory
+    return run(project.config(learners, stack=stack, folds={"n_splits": 4})).directory
 
 
 def _forge(directory: Path, name: str, frame: pl.DataFrame, **changes: Any) -> None:
@@ -48,13 +48,13 @@ def test_the_audit_proves_pairs_and_says_which_are_missing(
     assert (
         "pupil pair 0-2: rule 2, saw neither a held-out row, nor its cluster, nor its swap" in names
     )
-    assert "pupil pair 0-2: taught by teacher of the same pair" in names
+    assert "pupil pair 0-2: taught by teacher triple 0-1-2" in names
     assert "teacher pair 1-2: predicts its held-out rows, each once" in names
     assert "stack: nested on the pairs of folds that are there" in names
     shutil.rmtree(place / "learners/teacher/pair-0-1")
     after = audit_run(place)
     assert after.missing == ("teacher pair 0-1",)
-    assert "pupil pair 0-1: taught by teacher of the same pair" in _failed(after)
+    assert "pupil fold 0: taught by teacher pair 0-1" in _failed(after)
 
 
 def _failed(audit: Audit) -> list[str]:
@@ -87,7 +87,8 @@ def test_the_audit_catches_a_pair_that_was_trained_on_a_row_of_either_fold(
     _forge(directory, "train_ids.parquet", swapped)
     found = [check for check in audit_run(place).checks if not check.ok]
     assert [check.name for check in found] == [
-        "pupil pair 0-2: rule 2, saw neither a held-out row, nor its cluster, nor its swap"
+        "pupil pair 0-2: rule 2, saw neither a held-out row, nor its cluster, nor its swap",
+        "pupil pair 0-2: what each label was is recorded",
     ]
     assert found[0].ids == (leaked,)
 

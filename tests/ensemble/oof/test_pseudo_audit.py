@@ -85,17 +85,17 @@ def test_the_audit_follows_the_chain_to_its_end(project: Project) -> None:
     folds = {name: place / "learners" / name / "fold-0" for name in ("pupil", "teacher", "behind")}
     shutil.copytree(folds["teacher"], folds["behind"])
     behind = _forge(folds["behind"], learner="behind")
-    teacher = _forge(folds["teacher"], teachers={"behind": behind})
+    teacher = _forge(folds["teacher"], teachers={"behind": {"fold-0": behind}})
     _forge(folds["pupil"], labelers={"extra": {"teacher": teacher}})
     name = "pupil fold 0, labeler teacher of extra"
     held = [check.name for check in audit_run(place).checks if check.ok]
-    assert f"{name}: taught by behind of the same fold" in held
-    assert f"{name}, teacher behind: learned from no pseudo-labels" in held
+    assert f"{name}: taught by behind fold 0" in held
+    assert f"{name}, teacher behind fold 0: learned from no pseudo-labels" in held
     add_training_row(folds["behind"], "extra-19")
     add_training_row(folds["behind"], pl.read_parquet(folds["pupil"] / "oof.parquet")["id"][0])
     failed = [check.name for check in audit_run(place).checks if not check.ok]
-    assert f"{name}, teacher behind: learned from no pseudo-labels" in failed
-    assert any(each.startswith(f"{name}, teacher behind: rule 2") for each in failed)
+    assert f"{name}, teacher behind fold 0: learned from no pseudo-labels" in failed
+    assert any(each.startswith(f"{name}, teacher behind fold 0: rule 2") for each in failed)
 
 
 def _forge(fold: Path, learner: str | None = None, **parts: Any) -> str:

@@ -49,8 +49,11 @@ class Sound(BaseLearner):
     ) -> Self:
         weight = np.ones(len(battles)) if sample_weight is None else sample_weight
         for teacher in context.teachers.values():
-            soft = np.exp(teacher - teacher.max(axis=1, keepdims=True))
-            labels = (labels + soft / soft.sum(axis=1, keepdims=True)) / 2
+            spoken = np.isfinite(teacher).any(axis=1, keepdims=True)
+            said = np.where(spoken, teacher, 0.0)
+            soft = np.exp(said - said.max(axis=1, keepdims=True))
+            soft /= soft.sum(axis=1, keepdims=True)
+            labels = np.where(spoken, (labels + soft) / 2, labels)
         weight = weight / weight.mean()
         shares = (weight @ labels + 1) / (weight.sum() + 3)
         lean = self._lean(battles) * weight

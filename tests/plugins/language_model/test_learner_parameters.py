@@ -82,6 +82,12 @@ def test_a_key_knows_weights_by_content_alone(tmp_path: Path) -> None:
         ("distillation", 2.0, r"distillation must be in \[0, 1\], got 2.0"),
         ("distillation", 0.5, r"teachers and distillation need one another: .* got \[\] and 0.5"),
         ("teachers", ("tfidf",), "teachers and distillation need one another"),
+        ("cosine", 0.5, "teachers and distillation need one another"),
+        ("cosine", -0.5, "cosine must be 0 or more, got -0.5"),
+        ("distillation", "slef", "distillation must be a share in .* or one of 'self', '1st'"),
+        ("distillation", "self", "teachers and distillation need one another"),
+        ("teacher_mean", "median", "teacher_mean must be one of 'logits', 'probabilities'"),
+        ("teacher_weights", (1.0,), "teacher_weights must be one for each of 0 teachers, got 1"),
         ("tuning", "lroa", "tuning must be one of 'lora', 'full', got 'lroa'"),
         ("bits", 5, "bits must be one of 4, 8, 16, got 5"),
         ("precision", "fp4", "precision must be one of 'native', 'fp8', 'int8', got 'fp4'"),
@@ -152,3 +158,22 @@ def test_rates_of_the_head_follow_those_of_their_stage() -> None:
     kind = get_manager().base_learners.get("deberta")
     whole = kind(learning_rate=2e-5)
     assert whole.training_settings().head_learning_rate == 2e-5
+
+
+def test_a_preset_of_distillation_is_share_temperature_and_cosine(tmp_path: Path) -> None:
+    def settings(**options: Any) -> Any:
+        learner = make_learner("llama3-lora", tmp_path, teachers=["t"], **options)
+        found = learner.training_settings()
+        assert learner.pretraining_settings().distillation == 0.0
+        assert learner.pretraining_settings().cosine == 0.0
+        return found.distillation, found.temperature, found.cosine
+
+    assert settings(distillation="self") == (0.9, 5.0, 0.0)
+    assert settings(distillation="1st") == (0.5, 1.0, 0.5)
+    assert settings(distillation="self", temperature=2.0) == (0.9, 2.0, 0.0)
+    assert settings(distillation="self", cosine=0.25, recipe="16th") == (0.9, 5.0, 0.25)
+    assert settings(distillation=0.3) == (0.3, 1.0, 0.0)
+    assert settings(cosine=0.3) == (0.0, 1.0, 0.3)
+    # Stored as given: a key says which preset it was.
+    learner = make_learner("llama3-lora", tmp_path, teachers=["t"], distillation="self")
+    assert plain_parameters(learner)["distillation"] == "self"

@@ -6,12 +6,14 @@ import importlib
 from dataclasses import fields
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
+from ensemble_plugins.language_model.text.privileged import privileged_texts
 from ensemble_plugins.language_model.text.prompts import PromptTokens, find_special
 from ensemble_plugins.language_model.text.templates import resolve_template
 from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
@@ -65,6 +67,37 @@ def test_a_battle_has_the_special_tokens_of_its_template_alone(
     special = forbidden(family)
     row = BATTLES[family].encode(*([[text]] for text in texts), max_length=5000).row(0)
     assert count(row.tolist(), special) == count(empty_row(family), special)
+
+
+@every_family
+@settings(max_examples=40, deadline=None)
+@given(name=TEXTS, value=TEXTS)
+def test_what_is_known_of_a_battle_opens_no_turn_either(family: str, name: str, value: str) -> None:
+    """Neither the name of a privileged column nor its value becomes a special token."""
+    special, column = forbidden(family), f"{name}x"
+    known = privileged_texts(pl.DataFrame({column: [value]}), [column])
+    made = BATTLES[family].encode([["a"]], [["b"]], [["c"]], max_length=9000, known=known)
+    row = made.row(0).tolist()
+    assert count(row, special) == count(empty_row(family), special)
+    plain = BATTLES[family].encode([["a"]], [["b"]], [["c"]], max_length=9000).row(0).tolist()
+    start = [*BATTLES[family].prompt_tokens.start]
+    added = len(row) - len(plain)
+    assert added > 0
+    assert row[: len(start)] == start
+    assert row[len(start) + added :] == plain[len(start) :]
+
+
+@every_family
+@pytest.mark.parametrize("length", [60, 90, 400])
+def test_what_is_known_takes_a_quarter_of_a_row_at_most(family: str, length: int) -> None:
+    words = " ".join(zoo.tiny.WORDS * 9)
+    made = BATTLES[family]
+    fixed = made.prompt_tokens.around + made.prompt_tokens.per_round
+    length += fixed
+    row = made.encode([[words]], [[words]], [[words]], max_length=length, known=[words]).row(0)
+    assert len(row) <= length
+    alone = made.encode([[""]], [[""]], [[""]], max_length=length, known=[words]).row(0)
+    assert 0 < len(alone) - fixed <= (length - made.prompt_tokens.around) / 4
 
 
 @every_family

@@ -109,6 +109,7 @@ class BattleTokenizer:
         *,
         max_length: int,
         swapped: bool = False,
+        known: Sequence[str] | None = None,
     ) -> Tokens:
         """Give a row of ids for each battle.
 
@@ -121,6 +122,9 @@ class BattleTokenizer:
             Most tokens of a row.
         swapped
             Whether A and B are exchanged.
+        known
+            ``n`` texts that stand before the first round, as they are; special tokens in them are
+            plain text. Each takes at most a quarter of the row. None for none.
 
         Returns
         -------
@@ -139,8 +143,11 @@ class BattleTokenizer:
         if swapped:
             responses_a, responses_b = responses_b, responses_a
         rounds = _number_texts(prompts, responses_a, responses_b)
-        texts = self._tokenize(rounds.texts)
-        return self._assemble(rounds, texts, max_length - self.prompt_tokens.around)
+        numbers = {text: number for number, text in enumerate(rounds.texts)}
+        first = [numbers.setdefault(_to_utf8(text), len(numbers)) for text in known or ()]
+        texts = self._tokenize(list(numbers))
+        before = None if known is None else [texts.row(number) for number in first]
+        return self._assemble(rounds, texts, max_length - self.prompt_tokens.around, before)
 
     def _check_length(self, max_length: int) -> None:
         least = self.prompt_tokens.around + self.prompt_tokens.per_round
@@ -184,14 +191,23 @@ class BattleTokenizer:
         encodings = self._plain.encode_batch_fast(texts, add_special_tokens=False)
         return Tokens.from_rows([np.array(encoding.ids, dtype=np.int32) for encoding in encodings])
 
-    def _assemble(self, rounds: _Rounds, texts: Tokens, budget: int) -> Tokens:
+    def _assemble(
+        self,
+        rounds: _Rounds,
+        texts: Tokens,
+        budget: int,
+        known: Sequence[NDArray[np.int32]] | None,
+    ) -> Tokens:
         prompt_tokens = self.prompt_tokens
         before = (prompt_tokens.before_prompt, prompt_tokens.before_a, prompt_tokens.before_b)
         lengths = texts.lengths[rounds.parts].tolist()
         rows = []
-        for first, end in pairwise(rounds.bounds):
-            cuts = self._rule(lengths[first:end], budget, prompt_tokens.per_round)
-            pieces = [prompt_tokens.start]
+        most = min(budget // 4, budget - prompt_tokens.per_round)
+        for battle, (first, end) in enumerate(pairwise(rounds.bounds)):
+            said = [] if known is None else [known[battle][:most]]
+            room = budget - sum(map(len, said))
+            cuts = self._rule(lengths[first:end], room, prompt_tokens.per_round)
+            pieces = [prompt_tokens.start, *said]
             for parts, cut in zip(rounds.parts[end - len(cuts) : end], cuts, strict=True):
                 for fixed, part, kept in zip(before, parts, cut, strict=True):
                     pieces += [fixed, *_keep(texts.row(part), kept)]

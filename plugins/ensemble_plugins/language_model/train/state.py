@@ -96,7 +96,7 @@ class TrainingState:
 def _check(rows: LabeledRows, settings: TrainingSettings) -> None:
     if not len(rows):
         raise LearnerError("there are no battles to learn from")
-    if settings.distillation and rows.teacher is None:
+    if (settings.distillation or settings.cosine) and rows.teacher is None:
         raise LearnerError(
             "distillation needs the teacher's logits, and the rows have none",
             hint="name learners as teachers, or set distillation = 0",

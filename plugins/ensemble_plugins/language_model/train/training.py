@@ -218,6 +218,7 @@ class Training(TrainingState):
             offset=inputs.offset,
             share=self.settings.distillation,
             temperature=self.settings.temperature,
+            cosine=self.settings.cosine,
         )
         share = (losses * inputs.weight).sum()
         self._add_gradient(self.scaler.scale(share))
