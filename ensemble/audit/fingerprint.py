@@ -32,6 +32,7 @@ from ensemble.run_dir.layout import (
     SUBMISSION,
     SUBMISSION_RECORD,
     TRIES,
+    UNFINISHED,
 )
 from ensemble.storage.atomic import TEMPORARY
 from ensemble.storage.hashing import fingerprint, hash_file
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     from ensemble.plugin.registry import Registry
 
-VERSION = 11
+VERSION = 12
 """Raise it when the audit comes to check something else: an audit of before is none."""
 
 FILES = (
@@ -60,6 +61,7 @@ FILES = (
     SUBMISSION_RECORD,
     HOLDOUT,
     HOLDOUT_RECORD,
+    UNFINISHED,
 )
 TREES = (LEARNERS, STACK, TRIES, PLUGINS)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,8 @@ class Workspace:
         none.
     ties
         Whether the task has ties.
+    only
+        Of learners that are not fitted on all folds, the folds that count.
     """
 
     run: Path
@@ -72,6 +74,7 @@ class Workspace:
     cache: Path | None = None
     corrections: pl.DataFrame | None = None
     ties: bool = True
+    only: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # The plan's masks select battles by position; this is what makes that sound.
@@ -101,7 +104,13 @@ class Workspace:
     def store(self) -> FoldStore:
         """The folds of this run's learners."""
         plan = self.plan
-        return FoldStore(self.run, plan.fingerprint, self.data_key, plan.n_splits, self.ties)
+        return FoldStore(
+            self.run, plan.fingerprint, self.data_key, plan.n_splits, self.ties, self.only
+        )
+
+    def with_folds(self, only: Mapping[str, frozenset[int]]) -> Workspace:
+        """Give the workspace in which of some learners these folds alone count."""
+        return replace(self, only={**self.only, **only})
 
     def shared_key(self) -> dict[str, Any]:
         """Parts of the key that every learner of the run shares."""
@@ -223,6 +232,7 @@ def _read_workspace(config: Config, run: Path) -> Workspace:
         execution=config.execution,
         corrections=read_stored_corrections(run),
         ties=config.task.ties,
+        only=config.some_folds(plan.n_splits),
     )
 
 
