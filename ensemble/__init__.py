@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ensemble import errors, testing
-    from ensemble.api import Run, load_battles, run
+    from ensemble.api import Run, load_battles, plan, run
     from ensemble.battles.duplicates import find_duplicates
     from ensemble.battles.folds import SourceAwareGroupKFold
     from ensemble.config.settings import Config
@@ -52,6 +52,7 @@ __all__ = [
     "load_battles",
     "make_battles",
     "make_source",
+    "plan",
     "run",
     "testing",
 ]
@@ -78,6 +79,7 @@ _HOME = {
     "load_battles": "ensemble.api",
     "make_battles": "ensemble.datasets.battles",
     "make_source": "ensemble.datasets.sources",
+    "plan": "ensemble.api",
     "run": "ensemble.api",
 }
 

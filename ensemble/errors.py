@@ -11,9 +11,10 @@
     │   └── UnknownNameError      a plugin, a learner, a candidate that is not there
     ├── PluginError               a plugin is broken or clashes with another
     │   └── LearnerError          a learner raised, or returned what the contract forbids
+    │       └── TimeLimitError    it was stopped: its time was over
     ├── ArtifactError             a stored file is missing, damaged or belongs to another plan
     ├── AuditError                the run breaks an honesty rule
-    ├── IncompleteRunError        learners failed; the rest is done
+    ├── IncompleteRunError        learners failed, or time was short; the rest is done
     └── RunLockedError            another process writes to the same run
 """
 
@@ -23,7 +24,7 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ensemble.failure import Failure, failure_table
+from ensemble.failure import Failure, failure_table, unfinished_table
 from ensemble.redact import redact
 
 if TYPE_CHECKING:
@@ -144,6 +145,10 @@ class LearnerError(PluginError):
     """A learner raised, or returned what the contract forbids."""
 
 
+class TimeLimitError(LearnerError):
+    """A learner was stopped, since its time was over."""
+
+
 class ArtifactError(EnsembleError):
     """A stored file is missing, damaged or belongs to another plan."""
 
@@ -153,7 +158,7 @@ class AuditError(EnsembleError):
 
 
 class IncompleteRunError(EnsembleError):
-    """Some learners, or the meta-learner, failed; everything else is done and stored.
+    """Learners or the meta-learner failed, or time was short; all else is done and stored.
 
     Parameters
     ----------
@@ -161,6 +166,8 @@ class IncompleteRunError(EnsembleError):
         How much is missing, in one sentence.
     failures
         What failed, each with its reason; the error's text has them as a table.
+    unfinished
+        Fits that a time limit has left undone, by learner.
     config
         The config, as the commands that retry should name it.
     where, hint
@@ -182,26 +189,39 @@ class IncompleteRunError(EnsembleError):
         message: str,
         failures: Sequence[Failure] = (),
         *,
+        unfinished: Mapping[str, Sequence[str]] | None = None,
         config: str = "CONFIG",
         where: str | None = None,
         hint: str | None = None,
     ) -> None:
         super().__init__(message, where=where, hint=hint)
         self.failures, self.config = tuple(failures), config
+        self.unfinished = {name: tuple(fits) for name, fits in (unfinished or {}).items()}
 
     def __str__(self) -> str:
-        lines = [super().__str__(), *failure_table(self.failures, self.config)]
+        lines = [
+            super().__str__(),
+            *failure_table(self.failures, self.config),
+            *unfinished_table(self.unfinished, self.config),
+        ]
         return "\n".join(_shortened(line) for line in printable("\n".join(lines)).split("\n"))
 
     def __reduce__(self) -> tuple[object, ...]:
-        told = (self.message, self.failures, self.config, self.where, self.hint)
+        told = (self.message, self.failures, self.unfinished, self.config, self.where, self.hint)
         return (_rebuild_incomplete, told)
 
 
 def _rebuild_incomplete(
-    message: str, failures: Sequence[Failure], config: str, where: str | None, hint: str | None
+    message: str,
+    failures: Sequence[Failure],
+    unfinished: Mapping[str, Sequence[str]],
+    config: str,
+    where: str | None,
+    hint: str | None,
 ) -> IncompleteRunError:
-    return IncompleteRunError(message, failures, config=config, where=where, hint=hint)
+    return IncompleteRunError(
+        message, failures, unfinished=unfinished, config=config, where=where, hint=hint
+    )
 
 
 class RunLockedError(EnsembleError):

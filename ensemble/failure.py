@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _LONGEST = 300
 """Characters of a reason that a table shows."""
@@ -74,6 +74,25 @@ def failure_table(failures: Sequence[Failure], config: str) -> Iterator[str]:
         yield f"  hint:  {_line(hint)}"
     yield "  retry:"
     yield from (f"    {command}" for command in retry_commands(failures, config))
+
+
+def unfinished_table(unfinished: Mapping[str, Sequence[str]], config: str) -> Iterator[str]:
+    """Give the lines of a table: what a time limit has left undone, and the command that goes on.
+
+    Parameters
+    ----------
+    unfinished
+        Labels of fits by learner.
+    config
+        The config, as the command should name it.
+    """
+    if not unfinished:
+        return
+    width = max(map(len, unfinished))
+    yield "  not fitted, for want of time:"
+    yield from (f"    {name:<{width}}  {', '.join(fits)}" for name, fits in unfinished.items())
+    yield "  go on:"
+    yield f"    ensemble run {shlex.quote(config) if config != 'CONFIG' else config}"
 
 
 def retry_commands(failures: Sequence[Failure], config: str) -> list[str]:

@@ -27,6 +27,7 @@ from ensemble.stages.work import working
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ensemble.oof.budget import Budget
     from ensemble.run_dir.reporter import ProgressDisplay
 
 
@@ -37,6 +38,7 @@ def run(
     refit: Sequence[str] = (),
     keep: Sequence[str] = (),
     fail_fast: bool = False,
+    budget: Budget | None = None,
 ) -> Path:
     """Do all of it: from the sources to submission and report.
 
@@ -50,6 +52,9 @@ def run(
         Learners whose fits, where other code of their plugin has made them, are made anew or kept.
     fail_fast
         Whether the first learner that fails ends the run.
+    budget
+        How long all of it may take; None sets no limit. Fits for which there is no time are left
+        undone, and the stack is made of what is complete.
 
     Returns
     -------
@@ -61,8 +66,8 @@ def run(
     EnsembleError
         What went wrong, where, and how to fix it. Everything complete by then is kept.
     IncompleteRunError
-        Learners or the meta-learner failed. All else is done first, down to submission and report,
-        with the learners that are complete; the same call again tries them again.
+        Learners or the meta-learner failed, or time was short. All else is done first, down to
+        submission and report, with what is complete; the same call again goes on.
     """
     config = config if isinstance(config, Config) else load_config(Path(config))
     decided = Decisions(tuple(refit), tuple(keep))
@@ -70,7 +75,9 @@ def run(
     with working(config, display) as reporter, finishing(config, reporter):
         prepare_stage(config, reporter)
         split_stage(config, reporter)
-        fit_stage(config, reporter, decided=decided, fail_fast=fail_fast)
+        fit_stage(
+            config, reporter, decided=decided, fail_fast=fail_fast, budget=budget, stacks=True
+        )
         with reported(config, reporter):
             stack_stage(config, reporter)
         predict_stage(config, reporter)

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from ensemble.api.frames import load_battles
 from ensemble.api.runs import CHOSEN, Run
-from ensemble.api.start import run
+from ensemble.api.start import plan, run
 
-__all__ = ["CHOSEN", "Run", "load_battles", "run"]
+__all__ = ["CHOSEN", "Run", "load_battles", "plan", "run"]

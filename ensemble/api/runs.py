@@ -23,6 +23,7 @@ from ensemble.oof.store import FoldStore
 from ensemble.review.review import ROWS
 from ensemble.run_dir.layout import REPORT, STACK, SUBMISSION
 from ensemble.run_dir.stack_files import read_verdict
+from ensemble.run_dir.status import run_status
 from ensemble.stages.audit import prove_stage
 from ensemble.stages.compare import compare_stage
 from ensemble.stages.merge import merge_stage
@@ -170,6 +171,10 @@ class Run:
         """
         return score_table(self.config, self._store, self._eval_set)
 
+    def status(self) -> dict[str, Any]:
+        """Say how far it is, as ``ensemble status --json`` does; nothing is locked or written."""
+        return run_status(self.directory)
+
     def plot(self, kind: str = "forest", name: str | None = None) -> Figure:
         """Draw a figure of the report.
 
@@ -219,9 +224,9 @@ class Run:
         facts = [f"{len(eval_set):,} target battles", f"{store.n_splits} folds"]
         done = {name: len(store.fitted_folds(name)) for name in self.learners}
         lacking = [
-            f"{name} ({count} of {store.n_splits} folds)"
+            f"{name} ({count} of {len(store.planned(name))} folds)"
             for name, count in done.items()
-            if count < store.n_splits
+            if count < len(store.planned(name))
         ]
         notes = [f"Not fitted yet: {', '.join(lacking)}."] if lacking else []
         return facts, notes
@@ -501,8 +506,9 @@ class Run:
     @property
     def _store(self) -> FoldStore:
         plan, data = self._plan, read_battles(self.directory)[1]
-        ties = self.config.task.ties
-        return FoldStore(self.directory, plan.fingerprint, data, plan.n_splits, ties)
+        config, n_splits = self.config, plan.n_splits
+        only = config.some_folds(n_splits)
+        return FoldStore(self.directory, plan.fingerprint, data, n_splits, config.task.ties, only)
 
 
 def _warn_unstored(what: str, fault: str | None) -> None:

@@ -12,9 +12,12 @@ from ensemble.api.runs import Run
 from ensemble.battles.frames import is_table
 from ensemble.config.load import check_config, load_config, parse_config
 from ensemble.config.settings import Config
+from ensemble.config.time_limit import parse_time_limit
 from ensemble.errors import IncompleteRunError, InputError
+from ensemble.oof.budget import Budget
 from ensemble.plugin.given import named_plugins
 from ensemble.run_dir.layout import CONFIG
+from ensemble.stages.plan import Plan, make_plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +31,7 @@ def run(
     refit: Sequence[str] = (),
     keep: Sequence[str] = (),
     fail_fast: bool = False,
+    time_limit: str | float | None = None,
     progress: bool | None = None,
 ) -> Run:
     """Do all of it: from the sources to submission and report.
@@ -44,6 +48,9 @@ def run(
         Learners whose fits, where other code of their plugin has made them, are made anew or kept.
     fail_fast
         Whether the first learner that fails ends the run.
+    time_limit
+        How long all of it may take, as ``"90m"`` or in seconds; None sets no limit. Fits for which
+        there is no time are left undone, and the stack is made of what is complete.
     progress
         Whether progress is shown; None shows it in a notebook and on a terminal.
 
@@ -57,8 +64,9 @@ def run(
     EnsembleError
         What went wrong, where, and how to fix it. Everything complete by then is kept.
     IncompleteRunError
-        Learners or the meta-learner failed, and all else is done: its ``failures`` say which and
-        why, and its ``run`` is the run with the stack and the submission of the others.
+        Learners or the meta-learner failed, or time was short, and all else is done: its
+        ``failures`` say which and why, ``unfinished`` which fits are undone, and its ``run`` is the
+        run with the stack and the submission of what is complete.
 
     Examples
     --------
@@ -66,15 +74,40 @@ def run(
     >>> run = ensemble.run("config.toml")  # doctest: +SKIP
     >>> run.verdict["sentence"]  # doctest: +SKIP
     """
+    budget = None if time_limit is None else Budget(parse_time_limit(time_limit))
     settings, display = _settings(config), _display(progress)
     try:
-        place = pipeline.run(settings, display, refit=refit, keep=keep, fail_fast=fail_fast)
+        place = pipeline.run(
+            settings, display, refit=refit, keep=keep, fail_fast=fail_fast, budget=budget
+        )
     except IncompleteRunError as error:
         error.run = Run(settings.run_dir)
         if isinstance(config, str | Path):
             error.config = str(config)
         raise
     return Run(place)
+
+
+def plan(config: str | Path | Mapping[str, Any] | Config) -> Plan:
+    """Say what a config asks for before any of it starts: fits, minutes, hours, disk.
+
+    Parameters
+    ----------
+    config
+        As for ``run``.
+
+    Returns
+    -------
+    Plan
+        ``learners``, each with its fits, what is complete, and how long a fold takes, measured,
+        estimated or unknown; ``wall_seconds``; ``to_json()``.
+
+    Raises
+    ------
+    ConfigError
+        Faults of the config or of plugins, all reported together.
+    """
+    return make_plan(_settings(config))
 
 
 def _settings(config: str | Path | Mapping[str, Any] | Config) -> Config:

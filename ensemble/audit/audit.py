@@ -41,15 +41,18 @@ from ensemble.oof.store import FoldStore
 from ensemble.oof.teaching import PlanShape
 from ensemble.oof.workspace import read_privileged, without_holdout_labels
 from ensemble.run_dir.layout import AUDIT, STACK, SUBMISSION
+from ensemble.run_dir.stack_files import peek_manifest
+from ensemble.run_dir.unfinished_record import read_unfinished
 from ensemble.stacking.settings import learner_specs
 from ensemble.stacking.tries import scored_rows
 from ensemble.storage.json_files import read_checksummed, write_checksummed
 from ensemble.submission.record import submission_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from ensemble.audit.fits import Fit
     from ensemble.battles.fold_plan import FoldPlan
     from ensemble.config.settings import Config
 
@@ -89,7 +92,8 @@ def audit_run(run: Path) -> Audit:
     threshold = config.folds.near_duplicate_threshold
     metadata = _metadata(run)
     truth = recomputed(battles, plan, config.folds, _paraphrases(run), metadata)
-    store = FoldStore(run, plan.fingerprint, data, plan.n_splits, config.task.ties)
+    only = config.some_folds(plan.n_splits)
+    store = FoldStore(run, plan.fingerprint, data, plan.n_splits, config.task.ties, only)
     ledger = CheckList()
     check_described(config, data, ledger)
     _check_tables(run, ledger)
@@ -180,13 +184,25 @@ def _check_learners(
         store.data, store.plan, config.source_uses(), config.seed, shape=shape, columns=columns
     )
     asked = {spec.name: (spec, shared) for spec in learner_specs(config)}
+    unfinished = read_unfinished(store.run).fits
     # A learner that was taken out of the config may still be in the stack.
     for name in dict.fromkeys([*asked, *stacked_learners(store.run)]):
         for fit in fits_of(name, config, store.n_splits):
             with _readable(fit.name, ledger):
+                if _is_undone(store, fit, unfinished.get(name, {})):
+                    ledger.missing.append(fit.name)
+                    continue
                 check_fit(store, fit, truth, ledger, asked.get(name))
     with _readable("pairs of folds", ledger):
         check_pair_fits(store, config, truth, ledger, asked)
+
+
+def _is_undone(store: FoldStore, fit: Fit, unfinished: Mapping[str, str]) -> bool:
+    """Say whether a fit is still undone, and what lies in its place is of former settings."""
+    key, directory = unfinished.get(fit.held_out.name), store.directory(fit.learner, fit.held_out)
+    if key is None or not directory.exists():
+        return False
+    return bool(peek_manifest(directory).get("key") != key)
 
 
 def _check_submission(run: Path, config: Config, ledger: CheckList) -> None:

@@ -49,7 +49,7 @@ from ensemble.stacking.assemble import meta_features
 from ensemble.stacking.build import make_stack
 from ensemble.stacking.calls import predict_validated as predict_stack
 from ensemble.stacking.left_out import as_stacked
-from ensemble.stacking.made_from import read_stack_manifest
+from ensemble.stacking.made_from import read_stack_manifest, stacked_folds
 from ensemble.stacking.remember import scored_by
 from ensemble.stacking.settings import learner_specs, meta_learner_factory, stacked_specs
 from ensemble.stacking.stack import load_stack
@@ -215,7 +215,8 @@ def _ask_stack(config: Config, workspace: Workspace, rows: int, ledger: CheckLis
     """Make the stack anew beside the stored one, and ask the stored one for the submission."""
     title = "stack: made anew from the stored logits, it is the stored one"
     try:
-        config = as_stacked(config, read_stack_manifest(workspace.run))
+        stack = read_stack_manifest(workspace.run)
+        config, workspace = as_stacked(config, stack), workspace.with_folds(stacked_folds(stack))
         faults = _made_anew(config, workspace)
     except EnsembleError as error:
         ledger.note(ledger.unproven, f"stack: {error.message}")

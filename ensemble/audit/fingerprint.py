@@ -32,6 +32,7 @@ from ensemble.run_dir.layout import (
     SUBMISSION,
     SUBMISSION_RECORD,
     TRIES,
+    UNFINISHED,
 )
 from ensemble.storage.atomic import TEMPORARY
 from ensemble.storage.hashing import fingerprint, hash_file
@@ -60,6 +61,7 @@ FILES = (
     SUBMISSION_RECORD,
     HOLDOUT,
     HOLDOUT_RECORD,
+    UNFINISHED,
 )
 TREES = (LEARNERS, STACK, TRIES, PLUGINS)
 

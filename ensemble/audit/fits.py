@@ -55,7 +55,9 @@ class Fit:
 
 def fits_of(learner: str, config: Config, n_splits: int) -> Iterator[Fit]:
     """Give the fits of a learner that a run has to have, beside those without a pair of folds."""
-    yield from (Fit(learner, HeldOut((fold,))) for fold in range(n_splits))
+    some = config.some_folds(n_splits)
+    folds = sorted(some.get(learner, range(n_splits)))
+    yield from (Fit(learner, HeldOut((fold,))) for fold in folds)
     if config.wants_refit(learner):
         yield Fit(learner, REFIT)
     if config.models_of(learner) == SOUP.name:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ensemble.audit.fits import Fit, check_fit, fits_of, pair_fits_of
-from ensemble.audit.stack import left_out_of
+from ensemble.audit.stack import left_out_of, plain_of
 from ensemble.battles.held_out import HeldOut, fold_pairs
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.store import origin_of
@@ -49,7 +49,8 @@ def check_pair_fits(
     recorded = _recorded(store)
     _check_recorded(store, recorded, ledger)
     try:
-        wanted = [spec.name for spec in nested_specs(config.without(left_out_of(store.run)))]
+        asked = [spec.name for spec in nested_specs(config.without(left_out_of(store.run)))]
+        wanted = [name for name in asked if name not in _plain_of(store)]
         _check_wanted(store, wanted, recorded, ledger)
     except EnsembleError:  # a plugin that is not installed here: the stack's word has to do
         wanted = []
@@ -62,6 +63,13 @@ def check_pair_fits(
     for fit in _with_asked(store, [*singles, *pairs]):
         if fit.held_out.is_joint:
             check_fit(store, fit, truth, ledger, specs.get(fit.learner))
+
+
+def _plain_of(store: FoldStore) -> list[str]:
+    try:
+        return plain_of(peek_manifest(store.run / STACK))
+    except (ArtifactError, AttributeError, TypeError):
+        return []  # `check_stack` says so
 
 
 def _with_asked(store: FoldStore, fits: list[Fit]) -> list[Fit]:

@@ -10,10 +10,12 @@ import polars as pl
 
 from ensemble.audit.plan import is_ordered
 from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.oof.fold_key import fold_name
 from ensemble.oof.store import read_logits
 from ensemble.run_dir.layout import OOF, STACK
 from ensemble.run_dir.stack_files import peek_manifest
 from ensemble.run_dir.tables import read_table
+from ensemble.stacking.lacking import UNFINISHED
 from ensemble.stacking.made_from import (
     other_basis,
     other_folds,
@@ -23,6 +25,7 @@ from ensemble.stacking.made_from import (
 from ensemble.stacking.outputs import ids_fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ensemble.audit.checks import CheckList
@@ -44,6 +47,11 @@ def left_out_of(run: Path) -> list[str]:
         return [str(name) for name in peek_manifest(run / STACK).get("left_out", ())]
     except (ArtifactError, AttributeError, TypeError):
         return []  # as in ``stacked_learners``
+
+
+def plain_of(manifest: Mapping[str, Any]) -> list[str]:
+    """Name the learners that a stack says to be nested plainly, since pairs are not fitted yet."""
+    return [str(name) for name in manifest.get("plain", ())]
 
 
 def check_stack(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: CheckList) -> None:
@@ -82,9 +90,17 @@ def check_stack(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: C
 
 def _note_gaps(manifest: dict[str, Any], ledger: CheckList) -> None:
     """Note what the stack was made without: a run without it is not complete."""
+    reasons = manifest.get("why_left_out", {})
     ledger.missing += [
-        f"{name} in the stack, since it failed" for name in manifest.get("left_out", ())
+        f"{name} in the stack" + (f": {why}" if (why := reasons.get(name)) else ", since it failed")
+        for name in manifest.get("left_out", ())
     ]
+    ledger.missing += [
+        f"{name} {fit} in the stack"
+        for name, fits in manifest.get(UNFINISHED, {}).items()
+        for fit in fits
+    ]
+    ledger.missing += [f"pairs of folds of {name} in the stack" for name in plain_of(manifest)]
     ledger.missing += [
         f"candidate {one['name']}, which failed" for one in manifest.get("failed", ())
     ]
@@ -163,7 +179,7 @@ def _check_nested(
     if scored["part"].is_not_null().any():
         _check_parts(manifest, scored, truth, ledger)
         return
-    folds, ordered = _common_folds(store, manifest["learners"], truth), is_ordered(truth)
+    folds, ordered = _common_folds(store, _due_folds(store, manifest), truth), is_ordered(truth)
     recorded = sorted(nested["fold"] for nested in manifest["nested"])
     name = "stack: scored by a fit of its own for each fold"
     there = sorted(scored["fold"].drop_nulls().unique())
@@ -216,14 +232,25 @@ def _check_parts(
             ledger.fail(name, "the recorded rows are not those of the other parts")
 
 
-def _common_folds(store: FoldStore, learners: list[str], truth: pl.DataFrame) -> list[int]:
-    """Give the folds in which all learners have predictions of some row."""
+def _due_folds(store: FoldStore, manifest: Mapping[str, Any]) -> dict[str, frozenset[int]]:
+    """Give the folds of each learner that a stack has to be made from: all but those it lacks."""
+    lacking = manifest.get(UNFINISHED, {})
+    return {
+        name: frozenset(k for k in store.planned(name) if fold_name(k) not in lacking.get(name, {}))
+        for name in manifest["learners"]
+    }
+
+
+def _common_folds(
+    store: FoldStore, due: Mapping[str, frozenset[int]], truth: pl.DataFrame
+) -> list[int]:
+    """Give the folds, of those that a stack is due to be made from, that all learners predict."""
     target = truth.filter((pl.col("role") == "target") & pl.col("fold").is_not_null())
     ids, folds = target["id"], target["fold"].to_numpy()
     known = np.ones(len(target), dtype=bool)
-    for learner in learners:
+    for learner, own in due.items():
         found = np.zeros(len(target), dtype=bool)
-        for fold in range(store.n_splits):
+        for fold in sorted(own):
             with suppress(ArtifactError):  # the checks of its folds say what is wrong
                 logits = read_logits(store.directory(learner, fold) / OOF, ids)
                 found |= np.isfinite(logits).all(axis=1) & (folds == fold)

@@ -419,6 +419,17 @@ def _hash_rows(frame: pl.DataFrame) -> str:
     return digest.hexdigest()
 
 
+def load_all(config: Config) -> pl.DataFrame:
+    """Load all battles that a config names, ``BATTLE_SCHEMA``, and write nothing.
+
+    Raises
+    ------
+    DataError
+        A file is missing or has rows that cannot be used.
+    """
+    return combine([_load(reading, config.task.ties) for reading in config.readings()])
+
+
 def _load(reading: Reading, ties: bool) -> Loaded:
     if not isinstance(reading, Source):
         # A test row that is dropped would be missing from the submission.

@@ -10,13 +10,25 @@ import click
 from ensemble.cli import init as setting_up
 from ensemble.cli import inspect as asking
 from ensemble.cli import new_plugin as beginning
+from ensemble.cli import plan as planning
 from ensemble.cli import run as making
 from ensemble.cli import several
+from ensemble.cli import status as watching
 from ensemble.cli.shared import cli
 from ensemble.errors import EnsembleError, printable
 from ensemble.redact import redact
 
-__all__ = ["asking", "beginning", "cli", "main", "making", "setting_up", "several"]
+__all__ = [
+    "asking",
+    "beginning",
+    "cli",
+    "main",
+    "making",
+    "planning",
+    "setting_up",
+    "several",
+    "watching",
+]
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ensemble.cli.shared import (
+    budget_of,
     cli,
     config_argument,
     echo_json,
@@ -28,6 +29,7 @@ from ensemble.cli.shared import (
     refit_option,
     run_argument,
     terminal,
+    time_limit_option,
 )
 from ensemble.errors import printable
 
@@ -79,6 +81,7 @@ def _stage(function: Callable[..., Any]) -> Callable[..., Any]:
 @refit_option
 @keep_option
 @fail_fast_option
+@time_limit_option
 @quiet_option
 @json_option
 def run(
@@ -86,6 +89,7 @@ def run(
     refit: tuple[str, ...],
     keep: tuple[str, ...],
     fail_fast: bool,
+    time_limit: str | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -94,7 +98,12 @@ def run(
     The same command again resumes the run, and makes anew only what a change of the config touches.
     A learner that fails fails alone: the stack is made of the others, the exit code is 1, and a
     table says what failed, why, and how to retry it.
+
+    With --time-limit no fit is started that would not be done in time, by what others have taken
+    here, and what still runs then is stopped. Stack and submission are made of what is complete;
+    the exit code is 1 where fits are left, and the same command goes on.
     """
+    budget = budget_of(time_limit)
     from ensemble.errors import AuditError, IncompleteRunError
     from ensemble.pipeline import run as run_pipeline
 
@@ -102,7 +111,12 @@ def run(
     try:
         with only_results(), naming(config):
             place = run_pipeline(
-                settings, terminal(quiet=quiet), refit=refit, keep=keep, fail_fast=fail_fast
+                settings,
+                terminal(quiet=quiet),
+                refit=refit,
+                keep=keep,
+                fail_fast=fail_fast,
+                budget=budget,
             )
     except IncompleteRunError as error:
         if error.is_stacked:
@@ -143,6 +157,7 @@ def split(config: Config, reporter: Any) -> FoldsRecord:
 @refit_option
 @keep_option
 @fail_fast_option
+@time_limit_option
 def fit(
     config: Config,
     reporter: Any,
@@ -151,14 +166,20 @@ def fit(
     refit: tuple[str, ...],
     keep: tuple[str, ...],
     fail_fast: bool,
+    time_limit: str | None,
 ) -> dict[str, Any]:
-    """Fit learners fold by fold; store OOF and test logits."""
+    """Fit learners fold by fold; store OOF and test logits.
+
+    One fold of every learner comes first. With --time-limit no fit is started that would not be
+    done in time, and what still runs then is stopped; the same command goes on.
+    """
     from ensemble.oof.refits import Decisions
     from ensemble.stages.fit import fit_stage
 
     decided = Decisions(refit, keep)
     chosen = learners or None
-    return fit_stage(config, reporter, chosen, fit_names(folds), decided, fail_fast=fail_fast)
+    budget, wanted = budget_of(time_limit), fit_names(folds)
+    return fit_stage(config, reporter, chosen, wanted, decided, fail_fast=fail_fast, budget=budget)
 
 
 @_stage

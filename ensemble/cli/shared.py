@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ensemble.config.settings import Config
+    from ensemble.oof.budget import Budget
     from ensemble.run_dir.progress import Terminal
+
+_STARTED = time.monotonic()
+"""When the program started, or nearly so."""
 
 path_type = click.Path(path_type=Path)
 config_argument = click.argument("config", type=path_type)
@@ -38,6 +43,11 @@ keep_option = click.option(
     multiple=True,
     metavar="LEARNER",
     help="Keep what other code of its plugin has made; may be repeated.",
+)
+time_limit_option = click.option(
+    "--time-limit",
+    metavar="TIME",
+    help="How long all of it may take: 90m, 1.5h, 5400 (s). Starts no fit that would take longer.",
 )
 fail_fast_option = click.option(
     "--fail-fast", is_flag=True, help="End with the first learner that fails."
@@ -134,6 +144,18 @@ def print_summary(run: Path, *, as_json: bool) -> None:
         echo_json(outcome)
     else:
         show_summary(outcome)
+
+
+def budget_of(text: str | None) -> Budget | None:
+    """Read ``--time-limit``, which starts with the program; None where there is none."""
+    if text is None:
+        return None
+    from ensemble.config.time_limit import parse_time_limit
+
+    limit = parse_time_limit(text)
+    from ensemble.oof.budget import Budget
+
+    return Budget(limit, time.monotonic() - _STARTED)
 
 
 def fold_numbers(text: str | None) -> list[int] | None:

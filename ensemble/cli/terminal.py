@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ensemble.config.settings import Config
+
 
 def summary(run: Path) -> dict[str, Any]:
     """Gather the outcome of a run: what the table shows and ``--json`` prints."""
@@ -30,6 +32,7 @@ def summary(run: Path) -> dict[str, Any]:
             _scores(item) | ({"seeds": item["seeds"]} if "seeds" in item else {})
             for item in candidates["learners"]
         ],
+        "not_stacked": _not_stacked(run, config, {one["name"] for one in candidates["learners"]}),
         "candidates": [_scores(item) for item in candidates["candidates"]],
         "chosen": verdict["chosen"],
         "metric": verdict.get("metric", "log_loss"),
@@ -47,6 +50,25 @@ def summary(run: Path) -> dict[str, Any]:
         "report": str(run / REPORT),
         "submission": str(run / SUBMISSION) if (run / SUBMISSION).exists() else None,
     }
+
+
+def _not_stacked(run: Path, config: Config, stacked: set[str]) -> list[dict[str, Any]]:
+    """Score the learners that take no part in the stack, on the rows that they have predicted."""
+    if {learner.name for learner in config.learners} <= stacked:
+        return []
+    from ensemble.api import Run
+    from ensemble.errors import EnsembleError
+
+    try:
+        scores = Run(run).scores().to_dicts()
+    except EnsembleError:  # a learner that failed, say, has folds of former settings
+        return []
+    keys = ("name", "log_loss", "low", "high", "rows", "folds")
+    return [
+        {key: one[key] for key in keys}
+        for one in scores
+        if one["kind"] == "learner" and one["name"] not in stacked
+    ]
 
 
 def show_summary(outcome: dict[str, Any]) -> None:
@@ -79,6 +101,8 @@ def show_summary(outcome: dict[str, Any]) -> None:
     console.print(outcome["sentence"], markup=False)
     for doubt in outcome["doubts"]:
         console.print(f"warning: {doubt}", markup=False)
+    for one in outcome["not_stacked"]:
+        console.print(_told_apart(one), markup=False)
     if outcome["rows_missing"]:
         console.print(_unscored(outcome), markup=False)
     if outcome["holdout"]:
@@ -87,6 +111,13 @@ def show_summary(outcome: dict[str, Any]) -> None:
     for key in ("submission", "report"):
         if outcome[key]:
             console.print(f"{key}: {outcome[key]}", markup=False)
+
+
+def _told_apart(one: dict[str, Any]) -> str:
+    """Say how good a learner is that takes no part in the stack."""
+    score = _score({"mean": one["log_loss"], "low": one["low"], "high": one["high"]})
+    folds = f"{one['folds']} fold{'s' * (one['folds'] != 1)}"
+    return f"{one['name']}, not in the stack: log loss {score} on {one['rows']:,} rows of {folds}"
 
 
 def _unscored(outcome: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ Name = Annotated[str, StringConstraints(pattern=_NAME, strip_whitespace=False)]
 Device = Annotated[str, StringConstraints(pattern=_DEVICE)]
 """Where a learner computes."""
 
-LEARNER_KEYS = ("name", "plugin", "seeds", "time_limit", "models", "privileged")
+LEARNER_KEYS = ("name", "plugin", "seeds", "time_limit", "models", "folds", "privileged")
 """Keys of ``[[learners]]`` that are no parameters of the plugin."""
 
 
@@ -41,6 +41,13 @@ Seconds = Annotated[float, Field(gt=0, le=1e9)]
 
 Models = Literal["folds", "refit", "soup"]
 """Which models of a learner predict rows that no fold holds out."""
+
+
+SomeFolds = (
+    Annotated[int, Field(ge=1, le=100)]
+    | Annotated[list[Annotated[int, Field(ge=0, lt=100)]], Field(min_length=1)]
+)
+"""How many folds, or which."""
 
 
 class _Table(BaseModel):
@@ -147,8 +154,10 @@ class Learner(_Table):
     """One ``[[learners]]`` table; keys beside these are the plugin's parameters.
 
     ``time_limit`` is in seconds, for each fold; without it that of ``[execution]`` counts. Without
-    ``models`` those of ``[predict]`` count. ``privileged`` names columns that do not exist at test
-    time: who has them may teach and label, and is not stacked.
+    ``models`` those of ``[predict]`` count. ``folds`` fits so many folds, the first ones, or those
+    in a list: enough to see how good the learner is. It then enters the stack only where
+    ``[stack] learners`` names it. ``privileged`` names columns that do not exist at test time: who
+    has them may teach and label, and is not stacked.
     """
 
     name: Name
@@ -156,8 +165,15 @@ class Learner(_Table):
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
     time_limit: Seconds | None = None
     models: Models | None = None
+    folds: SomeFolds | None = None
     privileged: list[str] = []
     parameters: dict[str, Any] = {}
+
+    def planned_folds(self, n_splits: int) -> list[int]:
+        """Give the folds that it is fitted on, ascending."""
+        if isinstance(self.folds, list):
+            return sorted({fold for fold in self.folds if fold < n_splits})
+        return list(range(n_splits if self.folds is None else min(self.folds, n_splits)))
 
 
 class Stack(_Table):
@@ -266,10 +282,20 @@ class Config(_Table):
         raise ConfigError(f'no learner is called "{name}"', hint=nearest(name, names))
 
     def stacked_learners(self) -> list[Learner]:
-        """Learners that enter the stack, in the order of the config."""
+        """Learners that enter the stack, in the order of the config.
+
+        Those that ``stack.learners`` names; else those that are fitted on all folds, or all
+        learners where there is none.
+        """
         if self.stack.learners is None:
-            return [learner for learner in self.learners if not learner.privileged]
+            known = [one for one in self.learners if not one.privileged]
+            return [one for one in known if one.folds is None] or known
         return [self.learner(name) for name in self.stack.learners]
+
+    def some_folds(self, n_splits: int) -> dict[str, frozenset[int]]:
+        """Give the folds of the learners that are not fitted on all of them."""
+        some = (one for one in self.learners if one.folds is not None)
+        return {one.name: frozenset(one.planned_folds(n_splits)) for one in some}
 
     def without(self, learners: Collection[str]) -> Config:
         """Give the config whose stack leaves some learners out; itself where it has none of them.
@@ -293,8 +319,18 @@ class Config(_Table):
             return "folds"
         return (own and own.models) or self.predict.models
 
+    def wants_soup(self, learner: str) -> bool:
+        """Whether the mean of a learner's models is made; it takes those of all folds."""
+        return self.models_of(learner) == "soup" and self.learner(learner).folds is None
+
     def wants_refit(self, learner: str) -> bool:
-        """Whether a learner is fitted once more on everything, to predict test rows."""
+        """Whether a learner is fitted once more on everything, to predict test rows.
+
+        One with ``folds`` is only where it enters the stack.
+        """
         if any(one.privileged for one in self.learners if one.name == learner):
             return False
-        return self.predict.refit or self.models_of(learner) == "refit"
+        some = [one.name for one in self.learners if one.folds is not None]
+        stacked = [one.name for one in self.stacked_learners()]
+        wanted = self.predict.refit or self.models_of(learner) == "refit"
+        return wanted and (learner not in some or learner in stacked)

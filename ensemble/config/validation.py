@@ -25,7 +25,7 @@ from ensemble.run_dir.layout import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ensemble.config.settings import Config, Execution, Folds, Reading, Source
+    from ensemble.config.settings import Config, Execution, Folds, Learner, Reading, Source
 
 _RESERVED_SOURCES = {"test"}
 
@@ -192,6 +192,23 @@ def _learner_faults(config: Config) -> Iterator[str]:
     for one in _repeated(lower):
         alike = " and ".join(f'"{name}"' for name in different if name.lower() == one)
         yield f"learners {alike} differ in case alone: some systems keep them in one directory"
+    for learner in config.learners:
+        yield from _some_folds_faults(config, learner)
+
+
+def _some_folds_faults(config: Config, learner: Learner) -> Iterator[str]:
+    """Say which folds of a learner there will not be; of given ones nobody knows yet."""
+    folds, n_splits = learner.folds, config.folds.n_splits
+    if folds is None:
+        return
+    named = folds if isinstance(folds, list) else [folds - 1]
+    if len(set(named)) != len(named):
+        yield f'learner "{learner.name}", folds names a fold twice'
+    if max(named) >= n_splits and not config.folds.are_given:
+        yield (
+            f'learner "{learner.name}", folds = {folds}: there are {n_splits} folds, '
+            f"0 to {n_splits - 1}"
+        )
 
 
 def _stack_faults(config: Config) -> Iterator[str]:

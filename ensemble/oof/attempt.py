@@ -9,10 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ensemble.errors import LearnerError
-from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.failure import Failure
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.dependencies import fitted_before
@@ -20,7 +17,7 @@ from ensemble.oof.fold_key import fold_key
 from ensemble.oof.soup_check import told_check
 from ensemble.oof.store import is_complete
 from ensemble.oof.worker_process import label_of
-from ensemble.oof.workers import Outcome
+from ensemble.oof.workers import Outcome, Task, without_fit
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.faults import failure_of, plugin_errors
 from ensemble.plugin.observers import observe
@@ -30,12 +27,13 @@ from ensemble.run_dir.reporter import traceback_of
 from ensemble.run_dir.stack_files import peek_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
+    from ensemble.oof.budget import Budget
     from ensemble.oof.spec import LearnerSpec
-    from ensemble.oof.workers import Task
     from ensemble.run_dir.reporter import Reporter
 
 
@@ -50,17 +48,24 @@ class Attempt:
         Told of each fold.
     failures
         Takes what fails, by learner; None raises the first.
+    budget
+        How long all of it may take; None sets no limit.
     """
 
     def __init__(
-        self, config: Config, reporter: Reporter, failures: dict[str, Failure] | None
+        self,
+        config: Config,
+        reporter: Reporter,
+        failures: dict[str, Failure] | None,
+        budget: Budget | None = None,
     ) -> None:
-        self.reporter, self.fitted = reporter, 0
+        self.reporter, self.fitted, self._budget = reporter, 0, budget
         self.goes_on = failures is not None
         self._config, self._failures = config, {} if failures is None else failures
         self.failed: set[str] = set(self._failures)
         """Names of the learners whose folds nobody starts any more."""
         self._workspace = open_workspace(config)
+        self.shape = self._workspace.shape
 
     def startable(self, tasks: Sequence[Task]) -> list[Task]:
         """Give the tasks of learners that have not failed, and that need none that has."""
@@ -84,30 +89,70 @@ class Attempt:
                 waiting.append(task)
         return waiting
 
+    def admit(self, task: Task) -> Task | None:
+        """Give a task as it may be started now; None where time is too short for it.
+
+        Whoever starts tasks asks before each, just before it starts.
+        """
+        if self._budget is None or task.cut or self._is_kept(task):
+            return task
+        if self._budget.admits(task, self._config.source_uses(), self.shape):
+            return self._budget.within(task)
+        return None
+
+    def watch(
+        self, task: Task, where: str | None = None, *, shown: bool = True
+    ) -> AbstractContextManager[Callable[..., None]]:
+        """Open what is told of the progress of a task: ``progress(done, message)``.
+
+        Parameters
+        ----------
+        task
+            It is going on while the context is open.
+        where
+            What does it: a process, a device, a node. None is this process.
+        shown
+            Whether it has a progress bar, of which a terminal shows one at a time.
+        """
+        told = {"where": where} if where else {}
+        return self.reporter.progress(
+            label_of(task.spec, task.held_out),
+            shown=shown,
+            learner=task.spec.name,
+            fit=task.held_out.name,
+            **told,
+        )
+
     def fit_here(self, task: Task, threads: int | None = None) -> None:
         """Fit in this process, with so many threads where it is not the config that says it."""
-        spec, held_out, _ = task
-        if spec.name in self.failed:
+        if task.spec.name in self.failed or (admitted := self.admit(task)) is None:
             return
+        self._warn_if_unlimited(task.spec)
+        task = admitted
+        spec, held_out = task.spec, task.held_out
         label, started = label_of(spec, held_out), time.perf_counter()
         workspace = self._workspace if threads is None else self._workspace.with_threads(threads)
-        self._warn_if_unlimited(spec)
-        error, fitted = None, False
         try:
-            with self.reporter.progress(label) as progress, time_limit(spec.time_limit, label):
+            with self.watch(task) as progress, time_limit(spec.time_limit, label):
                 fitted = fit_fold(workspace, spec, held_out, progress)
         except plugin_errors() as caught:
-            if not self.goes_on:
-                raise
             error = caught if isinstance(caught, Exception) else LearnerError(str(caught))
-        self.tell(Outcome(spec, held_out, fitted, time.perf_counter() - started, error))
+            outcome = without_fit(task, error, time.perf_counter() - started)
+            if not (self.goes_on or outcome.stopped):
+                raise
+            self.tell(outcome)
+        else:
+            self.tell(Outcome(spec, held_out, fitted, time.perf_counter() - started))
 
     def tell(self, outcome: Outcome) -> None:
         """Tell of a task that has ended; a failure is kept, or raised."""
-        spec, held_out, fitted, seconds, error = outcome
+        spec, held_out, fitted, seconds, error, stopped = outcome
         kind = held_out.kind if held_out.is_joint else "fold"
         done = "averaged" if held_out.is_soup else "fitted"
         told: dict[str, Any] = {"learner": spec.name, kind: held_out.to_json()}
+        if stopped:
+            self._stop(outcome, f"{kind} stopped", told)
+            return
         if error is not None:
             self._fail(outcome, error, f"{kind} failed", told)
             return
@@ -131,6 +176,14 @@ class Attempt:
         self.reporter.log(f"{label_of(spec, held_out)}  failed: {failure.sentence}")
         if spec.name not in self._failures:
             self._keep(spec, outcome, failure)
+
+    def _stop(self, outcome: Outcome, what: str, told: dict[str, Any]) -> None:
+        spec, held_out = outcome.spec, outcome.held_out
+        if self._budget is not None:
+            self._budget.leave(Task(spec, held_out))
+            self._budget.hold(spec)
+        self.reporter.event(what, **told, seconds=round(outcome.seconds, 3))
+        self.reporter.log(f"{label_of(spec, held_out)}  stopped: the time limit is reached")
 
     def _skip(self, task: Task, missing: str) -> None:
         """Leave out a learner, since one that it needs has failed."""
@@ -160,6 +213,7 @@ class Attempt:
     def _notify(self, spec: LearnerSpec, held_out: HeldOut, seconds: float) -> None:
         """Tell observers of a fold or refit."""
         directory = self._workspace.store.directory(spec.name, held_out)
+        score = peek_manifest(directory).get("score") or {}
         observe(
             self.reporter,
             "fold_fitted",
@@ -168,7 +222,7 @@ class Attempt:
                 "fold": None if held_out.is_refit else held_out.folds[0],
                 "directory": directory,
                 "seconds": seconds,
-                "score": None if held_out.is_refit else self._score(spec.name, held_out.folds[0]),
+                "score": score.get("log_loss"),
                 "parameters": spec.all_parameters(),
             },
         )
@@ -181,12 +235,3 @@ class Attempt:
         rows = manifest["rows"]
         missing, due = rows.get("missing", 0), rows["held_out"]
         return f"; {missing:,} of {due:,} rows have no prediction" if missing else ""
-
-    def _score(self, learner: str, fold: int) -> float | None:
-        """Log loss on the rows of the held-out fold that are predicted; None where none is."""
-        target = self._workspace.eval_set
-        rows = target.folds == fold
-        logits = self._workspace.store.predicted(learner, fold, target.ids.filter(rows))
-        known = ~np.isnan(logits).any(axis=1)
-        losses = row_log_loss(target.labels[rows][known], softmax(logits[known]))
-        return float(losses.mean()) if known.any() else None

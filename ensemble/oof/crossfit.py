@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from ensemble.battles.held_out import HeldOut
 from ensemble.battles.privileged import missing_by_source
 from ensemble.errors import LearnerError
+from ensemble.evaluation.losses import row_log_loss, softmax
+from ensemble.evaluation.ties import leave_out_tie
+from ensemble.oof import clock
 from ensemble.oof.checkpoints import checkpoint_directory
 from ensemble.oof.dependencies import check_offset, resolve_sources
 from ensemble.oof.fitting import SeedFit, pretraining
@@ -21,7 +26,7 @@ from ensemble.oof.provenance import describe_brought, judged_here, of_rows
 from ensemble.oof.rows import FoldRows
 from ensemble.oof.seeds import fit_seeds
 from ensemble.oof.soup import make_soup
-from ensemble.oof.store import count_missing, is_complete
+from ensemble.oof.store import count_missing, is_complete, read_logits
 from ensemble.oof.teachers import SoftLabels, check_fitted
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.files import source_place
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ensemble.battles.held_out import FoldLike
+    from ensemble.oof.eval_set import EvalSet
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import LogitArray
@@ -94,7 +100,7 @@ def fit_fold(
         check_fitted(workspace, spec, asked, f'labels source "{source}" for')
     own = replace(workspace, uses=resolve_sources(spec, workspace.uses))
     try:
-        _FoldJob(own, spec, held_out, key, parts).run(directory, progress)
+        _FoldJob(own, spec, held_out, key, parts, workspace.eval_set).run(directory, progress)
     except LearnerError as error:
         if held_out.is_joint:
             plain = 'set nesting = "plain" under [stack]'
@@ -114,7 +120,7 @@ def fold_checkpoint(workspace: Workspace, spec: LearnerSpec, fold: FoldLike) -> 
     held_out = HeldOut.of(fold)
     key, parts = fold_key(spec, held_out, workspace.shared_key())
     own = replace(workspace, uses=resolve_sources(spec, workspace.uses))
-    return _FoldJob(own, spec, held_out, key, parts).checkpoint()
+    return _FoldJob(own, spec, held_out, key, parts, workspace.eval_set).checkpoint()
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,7 @@ class _FoldJob:
     held_out: HeldOut
     key: str
     parts: dict[str, Any]
+    target: EvalSet
 
     @property
     def where(self) -> str:
@@ -131,8 +138,9 @@ class _FoldJob:
         return f'learner "{self.spec.name}" (plugin "{self.spec.plugin_name}"), {what}'
 
     def run(self, directory: Path, progress: Callable[..., None] | None) -> None:
-        made_by = self._fit_key()
+        made_by, began = self._fit_key(), clock.seconds()
         checkpoint = self.checkpoint()
+        resumed = checkpoint.is_dir() and any(checkpoint.iterdir())
         checkpoint.mkdir(parents=True, exist_ok=True)
         outside = self.spec.make()
         brought = judged_here(self.workspace, outside, self.where)
@@ -160,10 +168,25 @@ class _FoldJob:
                 write_table(place / PROVENANCE, of_rows(table, rows.held_out["id"]))
                 manifest.update(told)
             manifest["checkpoint"] = checkpoint.name
+            manifest["score"] = self._score(place / OOF)
+            # What a resumed fit took before, nobody knows: as a measure it is no good.
+            job = None if resumed else clock.seconds() - began
+            manifest["seconds"] = {**manifest["seconds"], "job": job}
         shutil.rmtree(checkpoint, ignore_errors=True)
         if made_by is not None:
             for seed in self._seeds():
                 forget_spare(made_by, seed)
+
+    def _score(self, oof: Path) -> dict[str, Any] | None:
+        """Score a fold's predictions on its labeled rows; None where it predicts none of them."""
+        if self.held_out.is_joint or self.held_out.is_refit:
+            return None
+        rows = self.target.folds == self.held_out.folds[0]
+        logits = read_logits(oof, self.target.ids.filter(pl.Series(rows)))
+        logits = leave_out_tie(logits, ties=self.workspace.ties)
+        known = ~np.isnan(logits).any(axis=1)
+        losses = row_log_loss(self.target.labels[rows][known], softmax(logits[known]))
+        return {"rows": len(losses), "log_loss": float(losses.mean())} if len(losses) else None
 
     def _stored(self) -> frozenset[str]:
         """Say what is kept: of several folds their rows' logits, the model where others ask it.
@@ -245,6 +268,7 @@ class _FoldJob:
             "data": self.workspace.data_key,
             "key": self.key,
             "key_parts": self.parts,
+            "machine": {"host": platform.node(), "device": self.workspace.device},
             "training_rows": "recorded" if kind.trains else "unknown",
             "rows": {
                 "train": len(rows.train.battles),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from functools import partial
 from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ensemble.battles.held_out import HeldOut
 from ensemble.oof.attempt import Attempt
 from ensemble.oof.cluster.driver import fit_on_cluster
 from ensemble.oof.cluster.session import connection
-from ensemble.oof.dependencies import dependency_depth, fitted_before
+from ensemble.oof.dependencies import fitted_before
+from ensemble.oof.order import in_waves, is_dear
 from ensemble.oof.room import Room
 from ensemble.oof.workers import Crew, Outcome, Task
 from ensemble.plugin.contract import resources_of
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ensemble.config.settings import Config
     from ensemble.config.source_settings import SourceSettings
     from ensemble.failure import Failure
+    from ensemble.oof.budget import Budget
+    from ensemble.oof.order import Wave
     from ensemble.oof.spec import LearnerSpec
     from ensemble.run_dir.reporter import Reporter
 
@@ -39,27 +41,30 @@ def execute(
     tasks: Sequence[tuple[LearnerSpec, FoldLike]],
     reporter: Reporter,
     failures: dict[str, Failure] | None = None,
+    budget: Budget | None = None,
 ) -> int:
-    """Fit every task that is not complete yet.
+    """Fit every task that is not complete yet, one of every learner first (``ensemble.oof.order``).
 
     Parameters
     ----------
     config
         Says which executor, how many workers and threads.
     tasks
-        Learners and what is held out, in the order wanted, but for teachers, which come before
-        their pupils; one that is named twice is fitted once.
+        Learners and what is held out, those of one learner in the order wanted; one that is named
+        twice is fitted once.
     reporter
         Told of each fold.
     failures
         Takes, by learner, what fails: the other learners go on, no further fold of it is started,
         nor any of a learner that needs it. Learners that are in it are not fitted. None ends it all
         with the first failure.
+    budget
+        How long all of it may take, and what was left undone for it; None sets no limit.
 
     Returns
     -------
     int
-        How many were fitted; the rest was there, or failed.
+        How many were fitted; the rest was there, failed, or was left undone.
 
     Raises
     ------
@@ -71,19 +76,26 @@ def execute(
     different = {
         (spec.name, HeldOut.of(fold)): Task(spec, HeldOut.of(fold)) for spec, fold in tasks
     }
-    by_depth, uses = itemgetter(0), config.source_uses()
-    waves = groupby(
-        sorted(
-            ((dependency_depth(task.spec, uses), task) for task in different.values()), key=by_depth
-        ),
-        by_depth,
-    )
-    attempt = Attempt(config, reporter, failures)
+    attempt = Attempt(config, reporter, failures, budget)
+    uses, by_fold = config.source_uses(), budget is not None
+    waves = in_waves([*different.values()], uses, attempt.shape, by_fold=by_fold)
     with connection(config.execution, reporter) as cluster:
         run = _RUN.get(config.execution.executor) or partial(fit_on_cluster, cluster)
-        for _, wave in waves:  # teachers before their pupils
-            run(config, attempt.startable([task for _, task in wave]), attempt)
+        for wave in waves:
+            for part in _in_rounds(config, wave, by_cost=budget is not None):
+                run(config, attempt.startable(part), attempt)
     return attempt.fitted
+
+
+def _in_rounds(config: Config, wave: Wave, *, by_cost: bool) -> list[list[Task]]:
+    """Part a wave where ``auto`` would change its order: some fits go another way than others."""
+    uses, tasks = config.source_uses(), wave.tasks
+    ways = {(runs_apart(task.spec, uses), is_light(task.spec)) for task in tasks}
+    if config.execution.executor != "auto" or len(ways) < 2:
+        return [tasks]
+    cheap = [task for task in tasks if by_cost and not is_dear(task)]
+    parts = (cheap, *([t for t in part if t not in cheap] for part in (wave.first, wave.rest)))
+    return [part for part in parts if part]
 
 
 def _one_after_the_other(
@@ -130,6 +142,7 @@ def _beside_each_other(config: Config, tasks: Sequence[Task], attempt: Attempt) 
         lambda task, threads: attempt.fit_here(task, threads),
         attempt.tell,
         failed=attempt.failed,
+        attempt=attempt,
     )
     light = attempt.without_kept(groups.get((True, True), []))
     own, slots, _ = _shares(config, len(light))
@@ -161,7 +174,8 @@ def _fit_elsewhere(
         lasting=lasting,
         forgiving=attempt.goes_on,
         failed=attempt.failed,
-        progress=attempt.reporter.progress if len(devices) == 1 else None,
+        watch=partial(attempt.watch, shown=len(devices) == 1),
+        admit=attempt.admit,
         room=room,
     ) as crew:
         crew.start(devices)
@@ -184,6 +198,7 @@ def share_out(
     *,
     forgiving: bool = False,
     failed: set[str] | None = None,
+    attempt: Attempt | None = None,
 ) -> None:
     """Have light tasks fitted on all cores, in this process and in workers.
 
@@ -199,10 +214,20 @@ def share_out(
         Told of what workers have ended.
     forgiving, failed
         As in ``Crew``; with ``failed`` the others go on too.
+    attempt
+        Admits tasks and watches them in workers; None admits all and watches none.
     """
     its_own, beside, threads = _shares(config, len(tasks))
     began, goes_on = time.perf_counter(), forgiving or failed is not None
-    with Crew(its_own, tasks, lasting=True, forgiving=goes_on, failed=failed) as crew:
+    with Crew(
+        its_own,
+        tasks,
+        lasting=True,
+        forgiving=goes_on,
+        failed=failed,
+        watch=None if attempt is None else partial(attempt.watch, shown=False),
+        admit=None if attempt is None else attempt.admit,
+    ) as crew:
         while task := crew.take():
             fit(task, threads)
             if not crew.working and len(crew) and time.perf_counter() - began > WORTH_A_WORKER:

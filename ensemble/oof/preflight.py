@@ -115,7 +115,7 @@ def disk_faults(workspace: Workspace, tasks: Sequence[Task]) -> list[str]:
 
     Counted are predictions, and what learners say that a model takes (``Resources.disk_gib``).
     """
-    needed = sum(_bytes_of(workspace, spec, fold) for spec, fold in tasks)
+    needed = sum(fit_bytes(workspace, spec, fold) for spec, fold in tasks)
     free = shutil.disk_usage(workspace.run).free
     if needed <= free:
         return []
@@ -253,7 +253,8 @@ def target_rows(workspace: Workspace) -> pl.DataFrame:
     return workspace.battles.filter(pl.col("role") == "target")
 
 
-def _bytes_of(workspace: Workspace, spec: LearnerSpec, fold: FoldLike) -> float:
+def fit_bytes(workspace: Workspace, spec: LearnerSpec, fold: FoldLike) -> float:
+    """Say how many bytes a fit takes on the disk: predictions, and what it says of its model."""
     held_out = int(workspace.plan.held_out(fold).sum())
     asked = len(workspace.test_rows()) + len(workspace.holdout_rows())
     rows = (held_out + asked) * _ROW_BYTES

@@ -7,7 +7,7 @@ predicted come back as NaN.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +115,8 @@ class FoldStore:
         Number of folds.
     ties
         Whether the task has ties. If not, the tie's logit is left out of all that is read here.
+    only
+        Of learners that are not read on all folds, the folds that count.
     """
 
     run: Path
@@ -122,6 +124,11 @@ class FoldStore:
     data: str
     n_splits: int
     ties: bool = True
+    only: Mapping[str, frozenset[int]] = field(default_factory=dict)
+
+    def planned(self, learner: str) -> frozenset[int]:
+        """Give the folds of a learner that count, fitted or not."""
+        return self.only.get(learner, frozenset(range(self.n_splits)))
 
     def directory(self, learner: str, fold: FoldLike) -> Path:
         """Give the place of a learner's fold or pair, of its refit (``fold`` None) or its soup."""
@@ -130,7 +137,7 @@ class FoldStore:
     def origins(self, learner: str) -> dict[str, dict[str, str]]:
         """Name the folds that a learner has, by their manifests alone: nothing is verified."""
         found = {}
-        for fold in range(self.n_splits):
+        for fold in sorted(self.planned(learner)):
             with suppress(ArtifactError, KeyError, TypeError):  # not there, or none
                 manifest = peek_manifest(self.directory(learner, fold))
                 found[fold_name(fold)] = origin_of(manifest)
@@ -224,7 +231,7 @@ class FoldStore:
 
     def fitted_folds(self, learner: str) -> list[int]:
         """List the folds of a learner that have been fitted."""
-        folds = range(self.n_splits)
+        folds = sorted(self.planned(learner))
         return [k for k in folds if (self.directory(learner, k) / MANIFEST).exists()]
 
     def oof(self, learner: str, eval_set: EvalSet) -> LogitArray:
@@ -321,7 +328,7 @@ class FoldStore:
         ArtifactError
             A fold is missing, damaged, of another plan, or lacks a test row.
         """
-        folds = self.folds(models)
+        folds = self.folds(models, learner)
         total = np.zeros((len(ids), 3))
         for fold in folds:
             self.read(learner, fold)
@@ -337,9 +344,11 @@ class FoldStore:
         """Leave the tie out of logits ``(..., 3)`` where the task has none."""
         return leave_out_tie(logits, ties=self.ties)
 
-    def folds(self, models: str) -> list[HeldOut]:
-        """Say which fitted models stand behind ``"folds"``, ``"refit"`` or ``"soup"``."""
-        return model_fits(models, self.n_splits)
+    def folds(self, models: str, learner: str) -> list[HeldOut]:
+        """Say which models of a learner stand behind ``"folds"``, ``"refit"`` or ``"soup"``."""
+        planned = self.planned(learner)
+        fits = model_fits(models, self.n_splits)
+        return [fit for fit in fits if not fit.folds or fit.folds[0] in planned]
 
 
 def _by_its_source(run: Path, manifest: Mapping[str, Any], spec: LearnerSpec) -> LearnerSpec:

@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread, Timer
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from ensemble.errors import EnsembleError, LearnerError
+from ensemble.errors import EnsembleError, LearnerError, TimeLimitError
 from ensemble.oof.worker_process import PROGRAM, Variant, label_of, rebuilt, request_of
 from ensemble.plugin.contract import resources_of
 from ensemble.plugin.time_limit import took_too_long
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ensemble.oof.room import Room
     from ensemble.oof.spec import LearnerSpec
 
-    ProgressBar = Callable[[str], AbstractContextManager[Callable[..., None]]]
+    Watch = Callable[["Task", str], AbstractContextManager[Callable[..., None]]]
 
 _DEATH_HINT = "run the same command again; complete folds are kept"
 _MEMORY_HINT = (
@@ -43,21 +43,35 @@ def _no_progress(_done: float, _message: str = "") -> None:
 
 
 class Task(NamedTuple):
-    """A learner, what is held out, and the workspace where it is not the run's own."""
+    """A learner, what is held out, and the workspace where it is not the run's own.
+
+    Of one that is ``cut`` the time limit is not the learner's own, but what a run has left.
+    """
 
     spec: LearnerSpec
     held_out: HeldOut
     variant: Variant | None = None
+    cut: bool = False
 
 
 class Outcome(NamedTuple):
-    """A task that has ended: whether it was fitted (or there already), in which time, or failed."""
+    """A task that has ended: whether it was fitted (or there already), in which time, or failed.
+
+    One that is ``stopped`` has not failed: the time that the run may take was over.
+    """
 
     spec: LearnerSpec
     held_out: HeldOut
     fitted: bool
     seconds: float
     error: Exception | None = None
+    stopped: bool = False
+
+
+def without_fit(task: Task, error: Exception, seconds: float) -> Outcome:
+    """Say how a task ended that raised: it failed, or it was stopped."""
+    stopped = task.cut and isinstance(error, TimeLimitError)
+    return Outcome(task.spec, task.held_out, False, seconds, error, stopped)
 
 
 class Elsewhere(Exception):  # noqa: N818 - it carries a traceback, and is never raised by itself
@@ -83,7 +97,7 @@ class Worker:
         device: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        environment = {**os.environ, **(environment or {})}
+        environment, self._device = {**os.environ, **(environment or {})}, device
         if device is not None:
             kind = _only_visible(device, environment)
             execution = config.execution.model_copy(update={"device": kind})
@@ -99,6 +113,12 @@ class Worker:
         self._first = json.dumps(config.model_dump(mode="json"))
         self._expired = False
         Thread(target=self._end_children, daemon=True).start()
+
+    @property
+    def where(self) -> str:
+        """Name it for whoever watches: its process, and the device that it has to itself."""
+        device = f", {self._device}" if self._device else ""
+        return f"process {self._process.pid}{device}"
 
     @property
     def is_alive(self) -> bool:
@@ -125,9 +145,9 @@ class Worker:
         EnsembleError
             What the worker told of; or that it died, or was ended because its time was over.
         """
-        spec, held_out, _ = task
+        spec, held_out = task.spec, task.held_out
         where = label_of(spec, held_out)
-        told = self.ask(request_of(*task), where, spec.time_limit, progress)
+        told = self.ask(request_of(spec, held_out, task.variant), where, spec.time_limit, progress)
         return Outcome(spec, held_out, told["done"], told["seconds"])
 
     def ask(
@@ -250,8 +270,10 @@ class Crew:
     failed
         Names of learners that have failed, whose tasks nobody takes any more; those that fail here
         are added. None lets the tasks of one learner fail one by one.
-    progress
-        ``progress(label)`` opens a progress bar for a task; None shows none.
+    watch
+        ``watch(task, where)`` opens what is told of the progress of a task; None tells nobody.
+    admit
+        Gives a task as it may be started now, or None where it may not; None admits all.
     room
         What tasks have to wait for: memory, GPUs; None lets each begin.
     """
@@ -264,11 +286,12 @@ class Crew:
         lasting: bool,
         forgiving: bool = False,
         failed: set[str] | None = None,
-        progress: ProgressBar | None = None,
+        watch: Watch | None = None,
+        admit: Callable[[Task], Task | None] | None = None,
         room: Room | None = None,
     ) -> None:
         self._config, self._lasting, self._forgiving = config, lasting, forgiving
-        self._failed, self._progress, self._room = failed, progress, room
+        self._failed, self._watch, self._admit, self._room = failed, watch, admit, room
         self._waiting = deque(tasks)
         self._ended: SimpleQueue[Outcome | BaseException | None] = SimpleQueue()
         self._workers: list[Worker] = []
@@ -313,8 +336,10 @@ class Crew:
         """Take the next task; None where there is none left."""
         with suppress(IndexError):
             while task := self._waiting.popleft():
-                if task.spec.name not in (self._failed or ()):
-                    return task
+                if task.spec.name in (self._failed or ()):
+                    continue
+                if admitted := self._admit(task) if self._admit else task:
+                    return admitted
         return None
 
     def ended(self) -> Iterator[Outcome]:
@@ -373,18 +398,20 @@ class Crew:
 
     def _outcome(self, worker: Worker, task: Task) -> Outcome:
         began = time.perf_counter()
-        show = self._progress or (lambda _label: nullcontext(_no_progress))
+        watch = self._watch or (lambda _task, _where: nullcontext(_no_progress))
         try:
-            with show(label_of(task.spec, task.held_out)) as progress:
+            with watch(task, worker.where) as progress:
                 return worker.fit(task, progress)
         except EnsembleError as error:
             worker.end()  # what failed may have left memory full, or a thread that computes
+            outcome = without_fit(task, error, time.perf_counter() - began)
+            if outcome.stopped:
+                return outcome
             if not self._forgiving:
                 raise
             if self._failed is not None:
                 self._failed.add(task.spec.name)
-            seconds = time.perf_counter() - began
-            return Outcome(task.spec, task.held_out, fitted=False, seconds=seconds, error=error)
+            return outcome
 
 
 def _unless_failed(outcome: Outcome | BaseException) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,6 +73,8 @@ class Workspace:
     privileged
         The columns that some learner sees and that do not exist at test time; None where no learner
         has any.
+    only
+        Of learners that are not fitted on all folds, the folds that count.
     """
 
     run: Path
@@ -86,6 +88,7 @@ class Workspace:
     corrections: pl.DataFrame | None = None
     ties: bool = True
     privileged: PrivilegedColumns | None = None
+    only: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # The plan's masks select battles by position; this is what makes that sound.
@@ -115,7 +118,13 @@ class Workspace:
     def store(self) -> FoldStore:
         """The folds of this run's learners."""
         plan = self.plan
-        return FoldStore(self.run, plan.fingerprint, self.data_key, plan.n_splits, self.ties)
+        return FoldStore(
+            self.run, plan.fingerprint, self.data_key, plan.n_splits, self.ties, self.only
+        )
+
+    def with_folds(self, only: Mapping[str, frozenset[int]]) -> Workspace:
+        """Give the workspace in which of some learners these folds alone count."""
+        return replace(self, only={**self.only, **only})
 
     def shared_key(self) -> dict[str, Any]:
         """Parts of the key that every learner of the run shares."""
@@ -271,6 +280,7 @@ def _read_workspace(config: Config, run: Path) -> Workspace:
         corrections=read_stored_corrections(run),
         ties=config.task.ties,
         privileged=read_privileged(config, battles),
+        only=config.some_folds(plan.n_splits),
     )
 
 

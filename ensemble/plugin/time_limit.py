@@ -12,7 +12,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ensemble.errors import LearnerError
+from ensemble.errors import TimeLimitError
 from ensemble.plugin.faults import own_line
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class _Expired(BaseException):
 
 @contextmanager
 def time_limit(
-    seconds: float | None, where: str, *, kind: type[PluginError] = LearnerError
+    seconds: float | None, where: str, *, kind: type[PluginError] = TimeLimitError
 ) -> Iterator[None]:
     """Stop the body when its time is over.
 
@@ -71,7 +71,7 @@ def can_limit() -> bool:
 
 
 def took_too_long(
-    seconds: float, where: str, kind: type[PluginError] = LearnerError
+    seconds: float, where: str, kind: type[PluginError] = TimeLimitError
 ) -> PluginError:
     """Make the error for a time limit that is over."""
     return kind(

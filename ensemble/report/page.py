@@ -16,6 +16,9 @@ from ensemble.report.plots import agreement, draw_all, reliability
 from ensemble.report.source_studies import draw_studies
 from ensemble.report.warnings import cautions
 
+MOST_DRAWN = 20
+"""Learners with figures of their own, and in the tables of all pairs: more nobody compares."""
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -38,8 +41,9 @@ def render_page(report: Report) -> str:
             comparisons=list(draw_comparisons(report)),
             cuts=_cuts(report),
             pictures=draw_all(report),
-            alike=agreement(report),
-            reliability=reliability(report),
+            alike=agreement(report, MOST_DRAWN),
+            reliability=reliability(report, MOST_DRAWN),
+            drawn=min(MOST_DRAWN, len(report.learners)),
             studies=list(draw_studies(report)),
             importance=list(draw_importance(report)),
             limits=LIMITS,

@@ -172,26 +172,49 @@ def _gain_rows(candidates: Sequence[ScoredCandidate]) -> Iterator[Row]:
         )
 
 
-def agreement(report: Report) -> list[Drawing]:
-    """Draw how alike the learners are, by their logits and by their losses."""
+def best_learners(report: Report, most: int | None) -> list[Learner]:
+    """Give the learners with the lowest log loss, in the config's order; None gives all."""
+    if most is None or len(report.learners) <= most:
+        return list(report.learners)
+    losses = {
+        one.name: one.overall.log_loss if one.rows_predicted else float("inf")
+        for one in report.learners
+    }
+    best = sorted(report.learners, key=lambda one: losses[one.name])[:most]
+    return [one for one in report.learners if one in best]
+
+
+def agreement(report: Report, most: int | None = None) -> list[Drawing]:
+    """Draw how alike the learners are, by their logits and by their losses.
+
+    Of more than ``most``, the best are shown.
+    """
     if report.agreement is None:
         return []
-    names, found = report.agreement.names, report.agreement
+    found, shown = report.agreement, {one.name for one in best_learners(report, most)}
+    kept = [i for i, name in enumerate(found.names) if name in shown]
+    names = [found.names[i] for i in kept]
     parts = {"centered logits": found.logits, "row losses": found.losses}
     return [
         figures.heat_map(
-            names, matrix, name=f"agreement-{i}", label=f"Correlation of {what}, {', '.join(names)}"
+            names,
+            matrix[np.ix_(kept, kept)],
+            name=f"agreement-{i}",
+            label=f"Correlation of {what}, {', '.join(names)}",
         )
         for i, (what, matrix) in enumerate(parts.items())
     ]
 
 
-def reliability(report: Report) -> list[dict[str, Any]]:
-    """Draw curves of the lead, then of each learner; each with one picture a class."""
+def reliability(report: Report, most: int | None = None) -> list[dict[str, Any]]:
+    """Draw curves of the lead, then of each learner; each with one picture a class.
+
+    Of more learners than ``most``, the best are shown.
+    """
     models = []
     if report.selected is not None and report.selected.is_chosen:
         models.append((report.selected.name, report.selected.reliability))
-    models += [(learner.name, learner.reliability) for learner in report.learners]
+    models += [(one.name, one.reliability) for one in best_learners(report, most)]
     return [
         {"name": name, "curves": curves, "pictures": _curves(name, curves, f"reliability-{i}")}
         for i, (name, curves) in enumerate(models)

@@ -76,7 +76,9 @@ def _about_learners(report: Report) -> Iterator[str]:
                 "at test time: its scores are of a teacher, and nobody has them there."
             )
         if learner.rows_missing:
-            yield _missing_rows(learner)
+            stacked = {one.name for one in report.candidates.learners} if report.candidates else ()
+            apart = report.candidates is not None and learner.name not in stacked
+            yield _missing_rows(learner) + (" It takes no part in the stack." if apart else "")
 
 
 def _missing_rows(learner: Learner) -> str:

@@ -10,10 +10,33 @@ from ensemble.run_dir.record import Record
 
 
 class Seconds(Record):
-    """How long a learner took on one fold."""
+    """How long a learner took on one fold.
+
+    Parameters
+    ----------
+    fit, predict
+        Its own methods, over all seeds.
+    job
+        All of it, from reading the rows to checking what was saved; None where it was resumed.
+    """
 
     fit: float | None = None
     predict: float | None = None
+    job: float | None = None
+
+
+class Score(Record):
+    """Log loss of a fold's predictions, on the rows that have some."""
+
+    rows: int
+    log_loss: float
+
+
+class MadeOn(Record):
+    """The machine that fitted, and the device that it was told to use."""
+
+    host: str | None = None
+    device: str | None = None
 
 
 class Rows(Record):
@@ -73,6 +96,8 @@ class FitManifest(Record):
     rows: Rows = Rows()
     sources: dict[str, UsedSource] = Field(default_factory=dict)
     seconds: Seconds = Seconds()
+    score: Score | None = None
+    machine: MadeOn = MadeOn()
     batch_tolerance: float | None = None
     checkpoint: str | None = None
     files: dict[str, str] = Field(default_factory=dict)

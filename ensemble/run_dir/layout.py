@@ -18,6 +18,7 @@
       submission.csv            submission.json
       holdout.parquet           holdout.json
       audit.json  report.html  kept.json  truth.json  events.jsonl
+      jobs.json  unfinished.json  running.json, while a process writes to it
       cache/  checkpoints/  observers/  .lock
 """
 
@@ -26,6 +27,12 @@ from __future__ import annotations
 CONFIG = "config.toml"
 LOCK = ".lock"
 EVENTS = "events.jsonl"
+JOBS = "jobs.json"
+"""All fits that the config asks for, with their keys: what ``status`` counts."""
+RUNNING = "running.json"
+"""What the process that holds the lock does right now; gone with it."""
+UNFINISHED = "unfinished.json"
+"""Fits that a time limit has left undone: a stack may be made without them."""
 INPUTS = "inputs"
 """Tables that were given in Python in place of files, one a source."""
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import platform
+import time
 import traceback
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ensemble.errors import EnsembleError
 from ensemble.redact import redact, redacted
 from ensemble.run_dir.layout import EVENTS
+from ensemble.run_dir.running import Running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,10 +54,17 @@ class Reporter:
         The run directory.
     display
         Where a person looks.
+    running
+        Where what goes on is written down for whoever watches from elsewhere.
     """
 
-    def __init__(self, run: Path, display: ProgressDisplay | None = None) -> None:
-        self.run = run
+    def __init__(
+        self,
+        run: Path,
+        display: ProgressDisplay | None = None,
+        running: Running | None = None,
+    ) -> None:
+        self.run, self.running = run, running or Running()
         self.display: ProgressDisplay = display or Silent()
         self.observers: Any = None  # of ``ensemble.plugin.observers``; None before anyone is told
 
@@ -85,8 +95,10 @@ class Reporter:
     def stage(self, name: str) -> Iterator[None]:
         """Record that a stage starts, and how it ends: done, failed or interrupted."""
         self.event("stage started", stage=name)
+        began = time.monotonic()
         try:
-            yield
+            with self.running.stage(name):
+                yield
         except BaseException as error:
             what = "stage failed" if isinstance(error, Exception) else "stage interrupted"
             # On a full disk this fails too, and must not stand in for the error that matters.
@@ -94,7 +106,8 @@ class Reporter:
                 told = f"{type(error).__name__}: {error}"
                 self.event(what, stage=name, error=told, **traceback_of(error))
             raise
-        self.event("stage done", stage=name)
+        seconds = round(time.monotonic() - began, 3)
+        self.event("stage done", stage=name, seconds=seconds, host=platform.node())
 
     def log(self, text: str) -> None:
         """Show one line."""
@@ -105,9 +118,33 @@ class Reporter:
         self.event("warning", text=text)
         self.log(f"warning: {text}")
 
-    def progress(self, label: str) -> AbstractContextManager[Callable[..., None]]:
-        """Show a progress bar."""
-        return self.display.progress(label)
+    @contextmanager
+    def progress(
+        self, label: str, *, shown: bool = True, **job: Any
+    ) -> Iterator[Callable[..., None]]:
+        """Have something going on: written down, and shown by a progress bar.
+
+        Parameters
+        ----------
+        label
+            Names it for a reader.
+        shown
+            Whether there is a bar: a terminal has one at a time.
+        **job
+            What it is, as JSON: ``learner``, ``fit``, ``where``.
+        """
+        bar = self.display.progress(label) if shown else nullcontext(_no_bar)
+        with self.running.job(label, **job) as going_on, bar as show:
+
+            def update(done: float, message: str = "") -> None:
+                going_on.update(done, message)
+                show(done, message)
+
+            yield update
+
+
+def _no_bar(_done: float, _message: str = "") -> None:
+    """Show nothing."""
 
 
 def traceback_of(error: BaseException) -> dict[str, str]:

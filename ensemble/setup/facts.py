@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import polars as pl
-
 from ensemble.battles.schema import TEXT_COLUMNS
+from ensemble.battles.tokens import estimated_tokens
 from ensemble.sources.describe import describe, label_shares
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ _LOOKED_AT = 2_000
 """Rows whose languages and lengths are looked at."""
 _NAMED = 0.005
 """Share of the battles from which on a language is named."""
-BYTES_PER_TOKEN = 4
-"""Of UTF-8, about: English has fewer letters a token and others more bytes a letter."""
 
 
 @dataclass(frozen=True)
@@ -92,15 +89,7 @@ def facts_of(loaded: Loaded) -> Facts:
         turns=told["turns"]["mean"],
         several=told["turns"]["several"],
         characters=(prompt, first, second),
-        tokens=tuple(sorted(_tokens(some).to_list())),
+        tokens=tuple(sorted(estimated_tokens(some).to_list())),
         languages=told["languages"],
         prompts=battles["prompt"].n_unique(),
     )
-
-
-def _tokens(battles: pl.DataFrame) -> pl.Series:
-    """Estimate the tokens of a battle from its bytes."""
-    lengths = pl.sum_horizontal(
-        pl.col(name).list.join("", ignore_nulls=True).str.len_bytes() for name in TEXT_COLUMNS
-    )
-    return battles.select((lengths // BYTES_PER_TOKEN).cast(pl.Int64).alias("tokens")).to_series()

@@ -58,8 +58,8 @@ def check_folds(
     ArtifactError
         Some are not; says which, and the command that makes them.
     """
-    asked = models or {}
-    fits = {spec.name: workspace.store.folds(asked.get(spec.name, "folds")) for spec in specs}
+    asked, store = models or {}, workspace.store
+    fits = {s.name: store.folds(asked.get(s.name, "folds"), s.name) for s in specs}
     return _origins(workspace, specs, fits)
 
 

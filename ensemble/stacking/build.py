@@ -11,6 +11,7 @@ from ensemble.oof.workers import Worker
 from ensemble.plugin.faults import failure_of
 from ensemble.plugin.manager import DISTRIBUTION, GIVEN, get_manager
 from ensemble.stacking.assemble import stack_data
+from ensemble.stacking.made_from import stacked_folds
 from ensemble.stacking.remember import open_tries
 from ensemble.stacking.settings import meta_learner_factory, meta_learner_name, stacked_specs
 from ensemble.stacking.stack import run_stack
@@ -134,7 +135,7 @@ def make_stack(
     return run_stack(
         directory,
         stack_data(
-            workspace,
+            workspace.with_folds(stacked_folds(manifest)),
             manifest["learners"],
             config.stack.features,
             nested=list(manifest["key_parts"]["pairs"]),

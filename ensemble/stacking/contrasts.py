@@ -160,6 +160,10 @@ def figures_at(
     """
     neighbors = _Neighbors.of(x, battles)
     usable = neighbors.there.min(axis=1) > 0
+    if not usable.any():  # each fold is one cluster: nothing can be compared
+        nothing = np.zeros(len(tested.learner))
+        yield from (Figures(nothing, nothing, nothing) for _ in SIZES)
+        return
     lines = _Lines.of(battles, battles.asked[usable])
     step = max(1, -(-len(lines.surprise) // SAMPLE))
     few = lines.every(step)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.run_dir.stack_files import peek_manifest
 from ensemble.stacking.candidates import simple_candidates
+from ensemble.stacking.lacking import PLAIN, UNFINISHED
+from ensemble.stacking.lacking import sentences as unfinished_sentences
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,8 +34,12 @@ def unproven_learners(store: FoldStore, specs: Sequence[LearnerSpec]) -> list[st
     return [
         name
         for name in outside_learners(specs)
-        if peek_manifest(store.directory(name, 0))["training_rows"] != "recorded"
+        if _first_manifest(store, name)["training_rows"] != "recorded"
     ]
+
+
+def _first_manifest(store: FoldStore, learner: str) -> dict[str, Any]:
+    return peek_manifest(store.directory(learner, min(store.planned(learner))))
 
 
 def doubted_candidates(
@@ -104,7 +110,7 @@ def with_doubt(
 
 
 def with_gaps(
-    verdict: Mapping[str, Any], left_out: Sequence[str], failed: Sequence[Failure]
+    verdict: Mapping[str, Any], manifest: Mapping[str, Any], failed: Sequence[Failure]
 ) -> dict[str, Any]:
     """Add to a verdict what it was made without: ``left_out``, ``failed``, and a sentence.
 
@@ -112,15 +118,20 @@ def with_gaps(
     ----------
     verdict
         The content of ``verdict.json``.
-    left_out
-        Learners that failed.
+    manifest
+        Of the stack: learners that it is made ``without``, and what it lacks of others.
     failed
         Meta-learners that failed.
     """
-    if not left_out and not failed:
+    left_out, lacking = list(manifest.get("left_out", ())), manifest.get(UNFINISHED, {})
+    plain, reasons = manifest.get(PLAIN, ()), manifest.get("why_left_out", {})
+    if not (left_out or failed or lacking or plain):
         return dict(verdict)
-    said = [f"Made without {', '.join(left_out)}, which failed."] if left_out else []
+    broken = [name for name in left_out if name not in reasons]
+    said = [f"Made without {', '.join(broken)}, which failed."] if broken else []
+    said += unfinished_sentences(reasons, lacking, plain)
     said += [f"The meta-learner {one.name} failed: {one.sentence}." for one in failed]
     sentences = {key: " ".join([verdict[key], *said]) for key in ("sentence", "evidence")}
-    told = {"left_out": list(left_out), "failed": [one.to_json() for one in failed]}
-    return {**verdict, **sentences, **told}
+    told = {"left_out": left_out, "failed": [one.to_json() for one in failed]}
+    more = {UNFINISHED: {name: list(fits) for name, fits in lacking.items()}} if lacking else {}
+    return {**verdict, **sentences, **told, **more}

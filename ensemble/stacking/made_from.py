@@ -11,8 +11,10 @@ from ensemble.oof.fold_key import fold_name
 from ensemble.run_dir.layout import STACK
 from ensemble.stacking.assemble import check_folds, check_pairs
 from ensemble.stacking.doubt import unproven_learners
+from ensemble.stacking.lacking import PLAIN, UNFINISHED
 from ensemble.stacking.left_out import failed_learners
 from ensemble.stacking.settings import nested_specs, stack_key_parts, stacked_specs
+from ensemble.stacking.unfinished import available, undone
 from ensemble.storage.directories import read_manifest
 from ensemble.storage.hashing import fingerprint
 
@@ -32,7 +34,8 @@ LEFT_OUT, FAILED = "left_out", "failed"
 def stack_manifest(config: Config, workspace: Workspace) -> dict[str, Any]:
     """Say what the stack is made from now: keys and logits of folds and pairs, its settings.
 
-    Learners that failed are left out, and named under ``left_out``.
+    Learners that failed are left out, and named under ``left_out``; so are those that a time limit
+    has left without a fold to be stacked. Others take part with the folds that they have.
 
     Raises
     ------
@@ -42,21 +45,33 @@ def stack_manifest(config: Config, workspace: Workspace) -> dict[str, Any]:
         No learner is left to be stacked.
     """
     failures = failed_learners(config, workspace)
-    stacked = [learner.name for learner in config.stacked_learners()]
-    left_out = [name for name in stacked if name in failures]
-    if left_out and len(left_out) == len(stacked):
+    specs = stacked_specs(config) if config.learners else []
+    there = available(config, workspace, [one for one in specs if one.name not in failures])
+    left_out = [s.name for s in specs if s.name in failures or s.name in there.left_out]
+    if left_out and len(left_out) == len(specs):
+        left = undone(workspace, specs)
         error = IncompleteRunError(
-            "no learner is complete: there is nothing to stack", tuple(failures.values())
+            "no learner is complete: there is nothing to stack",
+            tuple(failures.values()),
+            unfinished={name: [fit.label for fit in fits] for name, fits in left.items()},
         )
         error.is_stacked = False
         raise error
-    config = config.without(left_out)
-    specs = stacked_specs(config)
+    config, workspace = config.without(left_out), workspace.with_folds(there.folds)
+    specs, nested = stacked_specs(config), nested_specs(config)
+    lacking_pairs = {
+        name
+        for name, fits in undone(workspace, nested).items()
+        if any(fit.is_joint for fit in fits)
+    }
+    plain = [spec.name for spec in nested if spec.name in lacking_pairs]
+    gaps = {LEFT_OUT: left_out, UNFINISHED: there.lacking, PLAIN: plain}
+    gaps = {name: gap for name, gap in gaps.items() if gap}
     parts = {
         "folds": check_folds(workspace, specs),
-        "pairs": check_pairs(workspace, nested_specs(config)),
+        "pairs": check_pairs(workspace, [one for one in nested if one.name not in lacking_pairs]),
         **stack_key_parts(config),
-        **({LEFT_OUT: left_out} if left_out else {}),
+        **gaps,
     }
     return {
         "key": fingerprint(parts),
@@ -66,7 +81,16 @@ def stack_manifest(config: Config, workspace: Workspace) -> dict[str, Any]:
         "learners": [spec.name for spec in specs],
         "unproven": unproven_learners(workspace.store, specs),
         "plan_doubt": plan_doubt(read_split_summary(workspace.run)),
-        **({LEFT_OUT: left_out} if left_out else {}),
+        **gaps,
+        **({"why_left_out": there.left_out} if there.left_out else {}),
+    }
+
+
+def stacked_folds(manifest: Mapping[str, Any]) -> dict[str, frozenset[int]]:
+    """Give the folds that a stack was made from, by learner."""
+    return {
+        learner: frozenset(int(name.removeprefix("fold-")) for name in origins)
+        for learner, origins in manifest["key_parts"]["folds"].items()
     }
 
 
@@ -119,7 +143,9 @@ def why_stacked_again(
     if before - now:
         return f"it was made without {', '.join(sorted(before - now))}"
     if now - before:
-        return f"{', '.join(sorted(now - before))} failed"
+        return f"{', '.join(sorted(now - before))} cannot be stacked now"
+    if stored.get(UNFINISHED) or stored.get(PLAIN):
+        return "more folds or pairs of folds are fitted than it was made from"
     return f"other {', '.join(_other(stored['key_parts'], manifest['key_parts']))}"
 
 
@@ -172,14 +198,23 @@ def other_folds(store: FoldStore, manifest: Mapping[str, Any]) -> list[tuple[str
     """
     found = []
     for learner, made_from in manifest["key_parts"]["folds"].items():
-        now = store.origins(learner)
-        planned = {fold_name(fold) for fold in range(store.n_splits)}
+        now, lacking = store.origins(learner), manifest.get(UNFINISHED, {}).get(learner, {})
+        planned = {fold_name(fold) for fold in store.planned(learner)}
         found += [
             (learner, name)
             for name in sorted({*planned, *now, *made_from})
-            if name not in now or made_from.get(name) != now[name]
+            if not _is_as_made(now.get(name), made_from.get(name), lacking.get(name))
         ]
     return found
+
+
+def _is_as_made(
+    now: Mapping[str, str] | None, made_from: Mapping[str, str] | None, lacking: str | None
+) -> bool:
+    """Say whether a fold is the one that a stack has, or still not the one that it lacks."""
+    if lacking is not None:
+        return now is None or now["key"] != lacking
+    return now is not None and now == made_from
 
 
 def other_basis(store: FoldStore, manifest: Mapping[str, Any]) -> list[str]:

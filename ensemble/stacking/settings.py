@@ -74,17 +74,25 @@ def nested_specs(config: Config) -> list[LearnerSpec]:
     Raises
     ------
     ConfigError
-        ``nesting = "full"``, and a learner brings its predictions from outside, or there are only
-        two folds.
+        ``nesting = "full"``, and a learner brings its predictions from outside or is fitted on some
+        folds alone, or there are only two folds.
     """
     nesting, folds = config.stack.nesting, n_splits_of(config)
     # Of folds in the order of time no model has seen a later one: plain nesting is exact there.
     if nesting == "plain" or config.folds.scheme == "time" or not config.learners:
         return []
     specs, uses = stacked_specs(config), config.source_uses()
+    some = config.some_folds(folds)
     if nesting == "auto":
         affordable = [spec for spec in specs if _is_affordable(spec, uses)]
-        return [spec for spec in affordable if folds > 1 + folds_needed(spec, uses)]
+        whole = [spec for spec in affordable if spec.name not in some]
+        return [spec for spec in whole if folds > 1 + folds_needed(spec, uses)]
+    if partly := [spec.name for spec in specs if spec.name in some]:
+        raise ConfigError(
+            f"{', '.join(partly)} cannot be fitted without pairs of folds: it has `folds`",
+            where='stack.nesting = "full"',
+            hint='use nesting = "auto", or leave it out of stack.learners',
+        )
     outside = [spec.name for spec in specs if not type(spec.prototype).trains]
     if outside:
         raise ConfigError(
@@ -193,6 +201,25 @@ def _check_names(config: Config) -> None:
             )
 
 
+def _check_some_folds(spec: LearnerSpec, config: Config) -> None:
+    """Refuse a learner whose folds need those of a learner that has fewer."""
+    n_splits = config.folds.n_splits
+    if config.learner(spec.name).folds is not None and config.models_of(spec.name) == "soup":
+        raise ConfigError(
+            'models = "soup" is the mean of the models of all folds, and it has `folds`',
+            where=spec.where,
+            hint='set models = "folds" for it, or leave `folds` out',
+        )
+    own = set(config.learner(spec.name).planned_folds(n_splits))
+    for needed in fitted_before(spec, config.source_uses()):
+        if lacking := own - set(config.learner(needed.name).planned_folds(n_splits)):
+            raise ConfigError(
+                f'it learns from "{needed.name}", whose `folds` lacks {min(lacking)}',
+                where=spec.where,
+                hint=f'give both the same `folds`, or leave it out of "{needed.name}"',
+            )
+
+
 def _check_learner(spec: LearnerSpec, config: Config) -> None:
     faults = list(contract_faults(spec.prototype, spec.where))
     if faults:
@@ -205,6 +232,7 @@ def _check_learner(spec: LearnerSpec, config: Config) -> None:
     check_privileged(spec, uses)
     _check_seeds(spec)
     _check_soup(spec, config)
+    _check_some_folds(spec, config)
     _check_devices(spec, config.execution)
     _check_workers(spec, config.execution)
 
@@ -221,7 +249,7 @@ def _check_seeds(spec: LearnerSpec) -> None:
     where = spec.where
     if spec.seeds > 1 and not type(learner).trains:
         raise ConfigError("seeds = 1 is all that predictions from outside can have", where=where)
-    own = {"seeds", "time_limit", "models", "privileged"}
+    own = {"seeds", "time_limit", "models", "folds", "privileged"}
     for key in sorted(own & plain_parameters(learner).keys()):
         raise ConfigError(
             f'the plugin has a parameter "{key}", which is a key of every [[learners]] table',

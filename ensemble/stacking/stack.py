@@ -203,7 +203,7 @@ def run_stack(
     }
     doubted = manifest.get("unproven", ()), manifest.get("plan_doubt", "")
     verdict = with_doubt(verdict, tables, *doubted) | {"doubts": doubts}
-    verdict = with_gaps(verdict, manifest.get("left_out", ()), failures)
+    verdict = with_gaps(verdict, manifest, failures)
     stored = {**manifest, "nested": nested_record(fitted_data)}
     if failures:
         stored["failed"] = [one.to_json() for one in failures]

@@ -36,8 +36,8 @@ _FOLD = re.compile(r"fold-\d+")
 BEST_SINGLE = "best_single"
 LEARNER, SIMPLE, META_LEARNER = "learner", "candidate", "meta-learner"
 INCOMPLETE = "incomplete meta-learner"
-"""A meta-learner on a stack without learners that failed: the next one takes its place whatever
-their scores, so that nobody has chosen between them."""
+"""A meta-learner on a stack that lacks learners or folds, which failed or for which time was short:
+the next one takes its place whatever their scores, so that nobody has chosen between them."""
 
 
 @dataclass(frozen=True)
@@ -229,5 +229,6 @@ def candidate_try(name: str, parts: Mapping[str, Any], *, simple: bool) -> Try:
     ignored = ("choose", "resamples")
     settings = {k: v for k, v in parts.get("settings", {}).items() if k not in ignored}
     made = {k: v for k, v in parts.items() if k not in ("settings", "folds", "task")}
-    kind = INCOMPLETE if parts.get("left_out") else META_LEARNER
+    lacks = any(parts.get(name) for name in ("left_out", "unfinished", "plain"))
+    kind = INCOMPLETE if lacks else META_LEARNER
     return Try(fingerprint([META_LEARNER, origins, settings, made]), kind, name)

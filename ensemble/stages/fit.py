@@ -9,24 +9,30 @@ from typing import TYPE_CHECKING, Any
 from ensemble.battles.held_out import REFIT, SOUP, HeldOut, fold_pairs
 from ensemble.battles.split import n_splits_of
 from ensemble.errors import ConfigError
+from ensemble.oof.dependencies import dependency_depth, fitted_before
 from ensemble.oof.executors import execute
-from ensemble.oof.preflight import privileged_doubts, unfinished
+from ensemble.oof.fold_key import fold_key
+from ensemble.oof.preflight import privileged_doubts
+from ensemble.oof.preflight import unfinished as unfinished_fits
 from ensemble.oof.refits import Decisions, made_again, refuse_undecided, told_again
 from ensemble.oof.teaching import with_asked
 from ensemble.oof.workspace import open_workspace
 from ensemble.run_dir.failure_record import forget_failure
+from ensemble.run_dir.jobs_record import LearnerJobs, write_jobs
 from ensemble.stacking.preflight import refuse_faults
 from ensemble.stacking.remember import record_learners
 from ensemble.stacking.settings import learner_specs, nested_specs, shape_of
-from ensemble.stages.contracts import check_contracts
+from ensemble.stages.budget import note_undone, open_budget
+from ensemble.stages.contracts import check_contracts, unchecked_names
 from ensemble.stages.shared import check_and_record
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from ensemble.battles.held_out import FoldLike
     from ensemble.config.settings import Config
     from ensemble.failure import Failure
+    from ensemble.oof.budget import Budget
     from ensemble.oof.spec import LearnerSpec
     from ensemble.run_dir.reporter import Reporter
 
@@ -41,6 +47,8 @@ def fit_stage(
     decided: Decisions = Decisions(),  # noqa: B008 - frozen
     *,
     fail_fast: bool = False,
+    budget: Budget | None = None,
+    stacks: bool = False,
 ) -> dict[str, Any]:
     """Fit learner by fold, and store OOF and test logits.
 
@@ -62,13 +70,18 @@ def fit_stage(
         What becomes of fits that other code has made.
     fail_fast
         Whether the first failure ends it.
+    budget
+        How long the command may take; None sets no limit.
+    stacks
+        Whether a stack and a submission come after it, for which time is set aside.
 
     Returns
     -------
     dict[str, Any]
         How many folds were ``fitted`` and how many ``kept``; the same of ``soups``, of ``pairs``,
         which the stack needs, and of ``teaching``, fits of teachers without several folds, where
-        there are any; and ``failed``, a list of ``Failure`` as JSON, where learners failed.
+        there are any; ``failed``, a list of ``Failure`` as JSON, where learners failed; and
+        ``unfinished``, labels of fits by learner, where there was no time for them.
 
     Raises
     ------
@@ -96,32 +109,100 @@ def fit_stage(
         specs = chosen_specs(config, learners)  # which know now what is kept
         teaching, tasks, soups, pairs = _tasks(config, learners, folds)
         every = [*teaching, *tasks, *soups, *pairs]
+        record_jobs(config)
+        if budget is not None:
+            open_budget(budget, config, open_workspace(config), pairs, stacks=stacks)
         _say_again_fits(config, every, decided, reporter)
         refuse_faults(config, open_workspace(config), every)
         _warn_of_privileged(config, [spec for spec, _ in every], reporter)
         failures: dict[str, Failure] | None = None if fail_fast else {}
-        check_contracts(config, every, reporter, failures)
-        taught = _fitted(config, teaching, reporter, failures)
-        outcome: dict[str, Any] = _fitted(config, tasks, reporter, failures)
         candidates = [spec for spec in specs if not spec.privileged]
+        outcome: dict[str, Any] = {}
+        early = [
+            _fit_early(config, some, reporter, failures, budget)
+            for some in (teaching, tasks, pairs)
+        ]
+        if not teaching:
+            early[1] += _check_and_begin(config, tasks, reporter, failures, budget)
+        check_contracts(config, every, reporter, failures, budget)
         if teaching:
+            taught = _fitted(config, teaching, reporter, failures, budget, early[0])
             outcome["teaching"] = taught
             reporter.log(f"fits of teachers  {taught['fitted']} fitted, {taught['kept']} kept")
+        outcome |= _fitted(config, tasks, reporter, failures, budget, early[1])
         reporter.log(f"folds  {outcome['fitted']} fitted, {outcome['kept']} kept")
         for doubt in record_learners(open_workspace(config), candidates):
             reporter.warn(doubt)
         if soups:  # of folds that are all there by now
-            found = outcome["soups"] = _fitted(config, soups, reporter, failures)
+            found = outcome["soups"] = _fitted(config, soups, reporter, failures, budget)
             reporter.log(f"soups  {found['fitted']} averaged, {found['kept']} kept")
         if pairs:
-            found = outcome["pairs"] = _fitted(config, pairs, reporter, failures)
+            if budget is not None:
+                budget.later_is_now()
+            found = _fitted(config, pairs, reporter, failures, budget, early[2])
+            outcome["pairs"] = found
             reporter.log(f"pairs of folds  {found['fitted']} fitted, {found['kept']} kept")
         for spec in specs:
             if spec.name not in (failures or {}):
                 forget_failure(Path(config.run_dir), spec.name)
+        if unfinished := note_undone(config, open_workspace(config), budget, every):
+            outcome["unfinished"] = unfinished
+            _tell_unfinished(unfinished, reporter)
     if failures:
         outcome["failed"] = [failure.to_json() for failure in failures.values()]
     return outcome
+
+
+def _fit_early(
+    config: Config,
+    tasks: Sequence[Fit],
+    reporter: Reporter,
+    failures: dict[str, Failure] | None,
+    budget: Budget | None,
+) -> int:
+    """Fit cheap learners before others are checked, where time is short: they can be stacked then.
+
+    Gives how many fits there were.
+    """
+    if budget is None:
+        return 0
+    specs = {spec.name: spec for spec, _ in tasks if type(spec.prototype).cheap}
+    asked = unchecked_names(open_workspace(config), specs.values())
+    early = [task for task in tasks if task[0].name in {*specs} - asked]
+    needs = {one.name for s, _ in early for one in fitted_before(s, config.source_uses())}
+    if not needs <= {*specs} - asked:
+        return 0  # they wait for others
+    return execute(config, early, reporter, failures, budget)
+
+
+def _check_and_begin(
+    config: Config,
+    tasks: Sequence[Fit],
+    reporter: Reporter,
+    failures: dict[str, Failure] | None,
+    budget: Budget | None,
+) -> int:
+    """Check a learner and fit its first fold, then the next, where time is short.
+
+    The check of the last must not take the time of all. Where several fits go on at a time, all
+    are checked first: devices would wait. Gives how many fits there were.
+    """
+    specs = {spec.name: spec for spec, _ in tasks}
+    asked = unchecked_names(open_workspace(config), specs.values()) if budget else set()
+    if not asked or config.execution.slots() > 1:
+        return 0
+    uses, fitted = config.source_uses(), 0
+    for name in sorted(specs, key=lambda one: dependency_depth(specs[one], uses)):
+        own = [task for task in tasks if task[0].name == name]
+        check_contracts(config, own, reporter, failures, budget)
+        fitted += execute(config, own[:1], reporter, failures, budget)
+    return fitted
+
+
+def _tell_unfinished(unfinished: Mapping[str, Sequence[str]], reporter: Reporter) -> None:
+    reporter.event("time limit reached", unfinished=unfinished)
+    count = sum(map(len, unfinished.values()))
+    reporter.log(f"time limit reached: {count} fit{'s are' if count > 1 else ' is'} left undone")
 
 
 def _tasks(
@@ -138,17 +219,18 @@ def _tasks(
     """
     specs = learner_specs(config)
     wanted = {spec.name for spec in chosen_specs(config, learners)}
-    singles = [HeldOut.of(fold) for fold in range(n_splits_of(config))]
-    named = [*singles] if folds is None else [HeldOut.of(fold) for fold in folds]
-    chosen = [held_out for held_out in named if not held_out.is_joint]
     uses, shape = config.source_uses(), shape_of(config)
-    every = [(spec, held_out) for spec in specs for held_out in chosen]
-    pairs = [(spec, held_out) for spec in specs for held_out in named if held_out.is_joint]
     if folds is None:
         refits = [(spec, REFIT) for spec in specs if config.wants_refit(spec.name)]
         # And of whoever labels rows for a refit.
-        every += [fit for fit in with_asked(refits, uses, shape) if fit[1].is_refit]
-        pairs = [(spec, pair) for spec in nested_specs(config) for pair in fold_pairs(len(singles))]
+        refitted = {spec.name for spec, fit in with_asked(refits, uses, shape) if fit.is_refit}
+        every = [(spec, fit) for spec in specs for fit in _folds_and_refit(config, spec, refitted)]
+        couples = fold_pairs(n_splits_of(config))
+        pairs = [(spec, pair) for spec in nested_specs(config) for pair in couples]
+    else:
+        named = _named(config, specs, [HeldOut.of(fold) for fold in folds])
+        every = [fit for fit in named if not fit[1].is_joint]
+        pairs = [fit for fit in named if fit[1].is_joint]
     mine = [fit for fit in with_asked(every, uses, shape) if fit[1].is_joint]
     known = {(spec.name, held_out) for spec, held_out in mine}
     others = [
@@ -156,9 +238,15 @@ def _tasks(
         for spec, held_out in with_asked(pairs, uses, shape)
         if (spec.name, held_out) not in known
     ]
-    souped = [spec for spec in specs if config.models_of(spec.name) == "soup"]
+    souped = [spec for spec in specs if config.wants_soup(spec.name)]
     soups = [(spec, SOUP) for spec in souped if folds is None]
     return _of(mine, wanted), _of(every, wanted), _of(soups, wanted), _of(others, wanted)
+
+
+def _named(config: Config, specs: Sequence[LearnerSpec], fits: Sequence[HeldOut]) -> list[Fit]:
+    """List what is asked for of learners; those with few folds have no others."""
+    planned = {spec.name: set(_planned(config, spec)) for spec in specs}
+    return [(s, fit) for s in specs for fit in fits if set(fit.folds) <= planned[s.name]]
 
 
 def _of(fits: Sequence[Fit], names: Collection[str]) -> list[Fit]:
@@ -168,6 +256,32 @@ def _of(fits: Sequence[Fit], names: Collection[str]) -> list[Fit]:
 def fits_of(config: Config, specs: Sequence[LearnerSpec]) -> list[Fit]:
     """List all fits of learners that a config wants: folds, refits, soups, and several folds."""
     return [*chain(*_tasks(config, [spec.name for spec in specs], None))]
+
+
+def _planned(config: Config, spec: LearnerSpec) -> list[int]:
+    return config.learner(spec.name).planned_folds(n_splits_of(config))
+
+
+def _folds_and_refit(config: Config, spec: LearnerSpec, refitted: set[str]) -> list[HeldOut]:
+    """List a learner's folds and its refit: last, or second where nothing can be stacked without.
+
+    However soon the time is over, a learner then has what the stack needs of it, or nearly so.
+    """
+    folds = [HeldOut.of(fold) for fold in _planned(config, spec)]
+    if spec.name not in refitted:
+        return folds
+    at = 1 if config.models_of(spec.name) == "refit" else len(folds)
+    return [*folds[:at], REFIT, *folds[at:]]
+
+
+def record_jobs(config: Config) -> None:
+    """Write down all fits that the config asks for, whichever are asked for now."""
+    workspace, specs = open_workspace(config), learner_specs(config)
+    fits: dict[str, dict[str, str]] = {spec.name: {} for spec in specs}
+    shared = workspace.shared_key()
+    for spec, held_out in fits_of(config, specs):
+        fits[spec.name][held_out.name] = fold_key(spec, held_out, shared)[0]
+    write_jobs(workspace.run, [LearnerJobs(name, own) for name, own in fits.items()])
 
 
 def _say_again_fits(
@@ -182,11 +296,20 @@ def _say_again_fits(
 
 
 def _fitted(
-    config: Config, tasks: Sequence[Fit], reporter: Reporter, failures: dict[str, Failure] | None
+    config: Config,
+    tasks: Sequence[Fit],
+    reporter: Reporter,
+    failures: dict[str, Failure] | None,
+    budget: Budget | None,
+    early: int = 0,
 ) -> dict[str, int]:
-    """Fit, and count what was fitted and what was there; the rest failed, or was not started."""
-    fitted = execute(config, tasks, reporter, failures)
-    missing = len(unfinished(open_workspace(config), tasks)) if failures else 0
+    """Fit, and count what was fitted and what was there; the rest failed, or was not started.
+
+    So many of them have been fitted before.
+    """
+    fitted = early + execute(config, tasks, reporter, failures, budget)
+    some_miss = failures or (budget is not None and budget.undone)
+    missing = len(unfinished_fits(open_workspace(config), tasks)) if some_miss else 0
     return {"fitted": fitted, "kept": len(tasks) - fitted - missing}
 
 

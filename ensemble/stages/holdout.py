@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ensemble.battles.prepare import read_battles
 from ensemble.oof.workspace import open_workspace
 from ensemble.stacking.left_out import as_stacked
-from ensemble.stacking.made_from import check_stack, read_stack_manifest
+from ensemble.stacking.made_from import check_stack, read_stack_manifest, stacked_folds
 from ensemble.submission.holdout import (
     holdout_fault,
     read_holdout,
@@ -32,8 +32,9 @@ def holdout_stage(config: Config, reporter: Reporter) -> HoldoutRecord | None:
         record = read_holdout(workspace.run, config)
     else:
         with reporter.stage("holdout"):
-            stacked = as_stacked(config, read_stack_manifest(workspace.run))
-            record = score_holdout(stacked, workspace, read_battles(workspace.run)[0])
+            stack = read_stack_manifest(workspace.run)
+            stacked, made_of = as_stacked(config, stack), workspace.with_folds(stacked_folds(stack))
+            record = score_holdout(stacked, made_of, read_battles(workspace.run)[0])
             reporter.event("hold-out", chosen=record.chosen, log_loss=record.score.log_loss)
     for sentence in (record.sentence, *(soup.sentence for soup in record.soups)):
         reporter.log(sentence)

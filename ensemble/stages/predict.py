@@ -12,12 +12,13 @@ from ensemble.run_dir.layout import CACHE, STACK, SUBMISSION
 from ensemble.stacking.assemble import check_folds, meta_features
 from ensemble.stacking.calls import predict_validated
 from ensemble.stacking.left_out import as_stacked
-from ensemble.stacking.made_from import check_stack, read_stack_manifest
+from ensemble.stacking.made_from import check_stack, read_stack_manifest, stacked_folds
 from ensemble.stacking.settings import (
     meta_learner_factory,
     stacked_specs,
 )
 from ensemble.stacking.stack import load_stack
+from ensemble.stacking.unfinished import lacks_refits
 from ensemble.submission.forms import form_for, submission_frame
 from ensemble.submission.record import (
     is_current,
@@ -48,7 +49,8 @@ def predict_stage(config: Config, reporter: Reporter) -> Path | None:
         reporter.log("no [test] in the config: no submission")
         return None
     check_stack(config, workspace)
-    config = as_stacked(config, read_stack_manifest(workspace.run))
+    stack = read_stack_manifest(workspace.run)
+    config, workspace = as_stacked(config, stack), workspace.with_folds(stacked_folds(stack))
     test = workspace.test_rows()
     if is_current(workspace.run, config):
         reporter.log(f"submission  {submission} (kept)")
@@ -56,7 +58,8 @@ def predict_stage(config: Config, reporter: Reporter) -> Path | None:
     with reporter.stage("predict"):
         models = models_used(config)
         used = _test_probabilities(config, workspace, models)
-        if other := models_compared(config):
+        other = models_compared(config)
+        if other and not lacks_refits(workspace, stacked_specs(config)):
             compared = _test_probabilities(config, workspace, models | other)
             gap = float(np.abs(used - compared).mean())
             reporter.event("folds against refit", mean_absolute_difference=gap)

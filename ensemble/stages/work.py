@@ -21,6 +21,7 @@ from ensemble.run_dir.layout import (
 )
 from ensemble.run_dir.leftovers import sweep_temporary
 from ensemble.run_dir.reporter import Reporter
+from ensemble.run_dir.running import Running
 from ensemble.stacking.settings import check_plugins
 from ensemble.stages.observed import observers_of
 from ensemble.storage.strays import is_stray
@@ -88,7 +89,8 @@ def writing(config: Config, display: ProgressDisplay | None = None) -> Iterator[
     try:
         sweep_temporary(directory)
         sweep_checkpoints(directory)
-        yield Reporter(directory, display)
+        with Running(directory) as running:
+            yield Reporter(directory, display, running)
     finally:
         # Workers that were ended in the midst of a fit could not put away what they wrote.
         with suppress(EnsembleError, OSError):

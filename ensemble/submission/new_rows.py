@@ -25,7 +25,7 @@ from ensemble.run_dir.layout import STACK
 from ensemble.stacking.assemble import meta_features
 from ensemble.stacking.calls import predict_validated as predict_stack
 from ensemble.stacking.left_out import as_stacked
-from ensemble.stacking.made_from import other_settings, read_stack_manifest
+from ensemble.stacking.made_from import other_settings, read_stack_manifest, stacked_folds
 from ensemble.stacking.settings import (
     learner_specs,
     meta_learner_factory,
@@ -184,7 +184,8 @@ def predict_battles(config: Config, battles: pl.DataFrame, keep: Sequence[str] =
     stack = _read_stack(run, config, keep)
     plan = read_split(run)
     ties = config.task.ties
-    store = FoldStore(run, plan.fingerprint, stack["data"], plan.n_splits, ties)
+    only = stacked_folds(stack)
+    store = FoldStore(run, plan.fingerprint, stack["data"], plan.n_splits, ties, only)
     view, specs = learner_view(battles), stacked_specs(as_stacked(config, stack))
     _refuse_target_ids(battles["id"], plan, specs)
     made_from = stack["key_parts"]["folds"]
@@ -256,7 +257,7 @@ def _mean_logits(
 ) -> LogitArray:
     """Average a learner's logits over its models, one model in memory at a time."""
     total = np.zeros((len(battles), 3))
-    folds = store.folds(models)
+    folds = store.folds(models, spec.name)
     for fold in folds:
         where = f'learner "{spec.name}", {fold_name(fold)}'
         _check_origin(store, store.read(spec.name, fold), made_from, where)
@@ -296,7 +297,7 @@ def _is_like(
     store: FoldStore, manifest: Mapping[str, Any], made_from: Mapping[str, Mapping[str, str]]
 ) -> bool:
     origin = origin_of(manifest)
-    folds = [store.read(manifest["learner"], fold) for fold in range(store.n_splits)]
+    folds = [store.read(manifest["learner"], HeldOut.named(name)) for name in made_from]
     known = {name: one["key"] for name, one in made_from.items()}
     is_there = {fold_name(one["fold"]): one["key"] for one in folds} == known
     is_of_stack = made_from.get(fold_name(manifest["fold"]), origin) == origin

@@ -9,11 +9,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ensemble.battles.held_out import model_fits
 from ensemble.errors import ArtifactError
-from ensemble.run_dir.folds_record import FoldsRecord
 from ensemble.run_dir.layout import (
-    FOLDS_RECORD,
     LEARNERS,
     STACK,
     SUBMISSION,
@@ -39,9 +36,9 @@ def record_submission(run: Path, config: Config) -> None:
     """Say what the submission that lies in a run was made from."""
     record = {
         "sha256": hash_file(run / SUBMISSION),
-        "made_from": _origin(run, config, _n_folds(run)),
+        "made_from": origin_of_predictions(run, config),
         "form": _form(config),
-        "compared_with": _compared(run, config, _n_folds(run)),
+        "compared_with": _compared(run, config),
     }
     write_checksummed(run / SUBMISSION_RECORD, record)
 
@@ -60,7 +57,7 @@ def submission_fault(run: Path, config: Config) -> str | None:
         return f"nobody recorded what {SUBMISSION} was made from: {SUBMISSION_RECORD} is not there"
     try:
         record = read_checksummed(run / SUBMISSION_RECORD, hint=_HINT)
-        made_from = _origin(run, config, _n_folds(run))
+        made_from = origin_of_predictions(run, config)
     except (ArtifactError, AttributeError, KeyError, TypeError, OSError) as error:
         return f"what {SUBMISSION} was made from cannot be read: {error}".splitlines()[0]
     if hash_file(run / SUBMISSION) != record["sha256"]:
@@ -79,7 +76,7 @@ def is_current(run: Path, config: Config) -> bool:
         return False
     record = read_checksummed(run / SUBMISSION_RECORD, hint=_HINT)
     try:
-        return bool(record.get("compared_with") == _compared(run, config, _n_folds(run)))
+        return bool(record.get("compared_with") == _compared(run, config))
     except (ArtifactError, KeyError):
         return False  # not there yet
 
@@ -88,10 +85,6 @@ def remove_submission(run: Path) -> None:
     """Take away a submission and what is recorded of it."""
     for name in (SUBMISSION, SUBMISSION_RECORD):
         (run / name).unlink(missing_ok=True)
-
-
-def _n_folds(run: Path) -> int:
-    return FoldsRecord.read_checksummed(run / FOLDS_RECORD).n_splits
 
 
 def models_used(config: Config) -> dict[str, str]:
@@ -108,18 +101,14 @@ def models_compared(config: Config) -> dict[str, str]:
     }
 
 
-def _origin(run: Path, config: Config, n_folds: int) -> dict[str, Any]:
+def origin_of_predictions(run: Path, config: Config) -> dict[str, Any]:
+    """Name what a run's test rows, and its hold-out, are predicted from: stack and logits."""
     models = models_used(_as_stacked(run, config))
     return {
         "stack": hash_file(run / STACK / MANIFEST),
         "models": models,
-        "test": _test_logits(run, models, n_folds),
+        "test": _test_logits(run, models),
     }
-
-
-def origin_of_predictions(run: Path, config: Config) -> dict[str, Any]:
-    """Name what a run's test rows, and its hold-out, are predicted from: stack and logits."""
-    return _origin(run, config, _n_folds(run))
 
 
 def _form(config: Config) -> list[str]:
@@ -128,21 +117,25 @@ def _form(config: Config) -> list[str]:
     return [*form.columns, *(form.winners if form.is_winner else ())]
 
 
-def _compared(run: Path, config: Config, n_folds: int) -> dict[str, Any]:
+def _compared(run: Path, config: Config) -> dict[str, Any]:
     """Name the test logits of the models that the submission is not from, but held against."""
-    return _test_logits(run, models_compared(_as_stacked(run, config)), n_folds)
+    try:
+        return _test_logits(run, models_compared(_as_stacked(run, config)))
+    except ArtifactError:
+        return {}  # not all of them are there
 
 
 def _as_stacked(run: Path, config: Config) -> Config:
     return config.without(peek_manifest(run / STACK).get("left_out", ()))
 
 
-def _test_logits(run: Path, models: Mapping[str, str], n_folds: int) -> dict[str, Any]:
-    """Give the hash of each learner's test logits, by fold."""
+def _test_logits(run: Path, models: Mapping[str, str]) -> dict[str, Any]:
+    """Give the hash of each learner's test logits, by the fits that the stack is of."""
+    folds = peek_manifest(run / STACK)["key_parts"]["folds"]
     return {
         name: {
-            fit.name: peek_manifest(run / LEARNERS / name / fit.name)["files"][TEST]
-            for fit in model_fits(asked, n_folds)
+            fit: peek_manifest(run / LEARNERS / name / fit)["files"][TEST]
+            for fit in (folds[name] if asked == "folds" else [asked])
         }
         for name, asked in models.items()
     }

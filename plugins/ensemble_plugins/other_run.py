@@ -189,7 +189,7 @@ def _of_all_models(store: FoldStore, config: Config, learner: str, ids: pl.Serie
 
 def _check_like_folds(store: FoldStore, learner: str, models: str) -> None:
     """Refuse a refit, or a soup, that was made with other settings than the folds."""
-    (asked,) = store.folds(models)
+    (asked,) = store.folds(models, learner)
     fold, whole = (store.read(learner, one)["key_parts"] for one in (0, asked))
     own = ("fold", "teachers", "labelers", "keeps_model")
     other = [name for name in fold if name not in own and whole.get(name) != fold[name]]

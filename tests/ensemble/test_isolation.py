@@ -206,7 +206,7 @@ def test_pupils_of_a_learner_that_fails_are_skipped_with_the_reason(
         {"name": "pupil", "plugin": "faulty", "teachers": ["bad"]},
         {"name": "second", "plugin": "faulty", "teachers": ["pupil"]},
     ]
-    config = project.config(learners, stack=PLAIN)
+    config = project.config(learners, stack=PLAIN, folds={"n_splits": 4})
     with pytest.raises(IncompleteRunError, match="3 of 5 learners failed") as caught:
         run(config)
     told = {failure.name: failure for failure in caught.value.failures}

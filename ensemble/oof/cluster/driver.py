@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ensemble.battles.held_out import HeldOut
 from ensemble.errors import ArtifactError, EnsembleError, LearnerError
 from ensemble.oof.adopt import adopt, refuse_other_fit
 from ensemble.oof.cluster.jobs import Job, JobMaker, Need
 from ensemble.oof.cluster.messages import Incoming
 from ensemble.oof.cluster.shipment import Shipment
 from ensemble.oof.worker_process import rebuilt
-from ensemble.oof.workers import Elsewhere, Outcome
+from ensemble.oof.workers import Elsewhere, Outcome, without_fit
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.manager import GIVEN, get_manager
 
@@ -107,6 +106,7 @@ class _Fits:
         self._ray, self._maker, self._attempt, self._most = ray, maker, attempt, most
         self._waiting: deque[Job] = deque()
         self._running: list[Running] = []
+        self._watched: dict[int, ExitStack] = {}
         self._unfit_since: dict[Need, float] = {}
         self._known: set[Need] = set()
         self._seen: tuple[float, list[dict[str, Any]]] = (-_GLANCE * 2, [])
@@ -186,6 +186,10 @@ class _Fits:
         )
 
     def _submit(self, job: Job) -> None:
+        admitted = self._attempt.admit(job.task)
+        if admitted is None:
+            return
+        job.task = admitted
         try:
             told, digests = self._maker.described(job)
         except EnsembleError as error:
@@ -230,6 +234,9 @@ class _Fits:
         if what == "started":
             told = {"learner": job.task.spec.name, "held_out": job.task.held_out.to_json()}
             self._attempt.reporter.event("fit started", **told, node=message["node"])
+            self._watched.setdefault(id(job), ExitStack()).enter_context(
+                self._attempt.watch(job.task, f"node {message['node']}", shown=False)
+            )
         elif what == "checkpoint":
             if running.checkpoint.take(message):
                 running.checkpoint.put_checkpoint(message["listing"])
@@ -249,6 +256,7 @@ class _Fits:
             self._retry(running, error.message, is_loss=False)
             return
         self._running.remove(running)
+        self._unwatch(job)
         adopt(stage, job.directory)
         running.checkpoint.abandon()
         Incoming(job.checkpoint, job.key[:16]).remove()
@@ -286,20 +294,24 @@ class _Fits:
         )
         self._fail(job.task, error)
 
+    def _unwatch(self, job: Job) -> None:
+        if (watched := self._watched.pop(id(job), None)) is not None:
+            watched.close()
+
     def _drop(self, running: Running) -> None:
         self._running.remove(running)
+        self._unwatch(running.job)
         running.result.abandon()
         running.checkpoint.abandon()
 
     def _fail(self, task: Task, error: EnsembleError) -> None:
-        self._attempt.tell(
-            Outcome(task.spec, HeldOut.of(task.held_out), fitted=False, seconds=0.0, error=error)
-        )
+        self._attempt.tell(without_fit(task, error, 0.0))
         # Without a place for failures the first has been raised.
 
     def _cancel(self) -> None:
         """End what is still on its way; checkpoints that came of it stay."""
         for running in self._running:
+            self._unwatch(running.job)
             with suppress(Exception):  # the cluster may be gone
                 self._ray.cancel(running.messages, force=True)
             running.result.abandon()

@@ -70,6 +70,7 @@ def test_what_nobody_touched_has_passed(place: Path) -> None:
     apart = (
         "cache/",
         "checkpoints/",
+        "jobs.json",
         "events.jsonl",
         "report.html",
         "audit.json",

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,7 +104,7 @@ def test_changing_a_held_out_label_changes_nothing_of_the_fold(
     flipped = space.battles.with_columns(
         label_a=pl.when(space.plan.held_out(0)).then(1.0 - pl.col("label_a")).otherwise("label_a")
     )
-    poisoned = Workspace(**{**vars(space), "battles": flipped, "data_key": "other"})
+    poisoned = replace(space, battles=flipped, data_key="other")
     fit_fold(poisoned, spec, 0)
     after = fake_learners.seen[-1]
     assert before["ids"] == after["ids"]

@@ -254,13 +254,14 @@ def test_a_deep_audit_averages_anew(project: Project) -> None:
     assert "averaged anew differs by up to 0.25" in check.detail
 
 
-def test_who_is_asked_by_a_refit_is_refitted_too(project: Project) -> None:
+def test_a_refit_learns_from_the_folds_of_its_teachers(project: Project) -> None:
     learners = [
         {"name": "teacher", "plugin": "cheap", "models": "folds"},
         {"name": "pupil", "plugin": "cheap", "teachers": ["teacher"], "models": "refit"},
     ]
     place = run(_config(project, learners)).directory
-    assert (place / "learners/teacher/refit/model").is_dir()
+    assert (place / "learners/pupil/refit/model").is_dir()
+    assert not (place / "learners/teacher/refit").exists()
     assert audit_run(place).ok
 
 

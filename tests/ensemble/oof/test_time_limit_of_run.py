@@ -1,0 +1,157 @@
+"""A time limit for a whole run: what is started, what is left, and that it goes on from there."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+
+import ensemble
+from ensemble.errors import IncompleteRunError
+from ensemble.run_dir.unfinished_record import read_unfinished
+from tests.ensemble.oof.slow_learners import Clock, SlowPlugin
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.fixture_types import Learners, Project, UsePlugins
+
+AFTER = 5.0
+"""Seconds that are set aside for the stack."""
+DEAR = {"name": "dear", "plugin": "slow", "takes": 100.0, "shift": 0.3}
+PLAIN = {"name": "plain", "plugin": "slow", "takes": 2.0}
+QUICK = {"name": "quick", "plugin": "quick", "takes": 1.0, "shift": 0.1}
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch, use_plugins: UsePlugins, project: Project) -> None:
+    use_plugins(slow=SlowPlugin())
+    monkeypatch.setattr("ensemble.oof.clock.seconds", Clock.seconds)
+    monkeypatch.setattr("ensemble.stages.budget.seconds_after_fits", lambda *_: AFTER)
+    monkeypatch.setattr(Clock, "now", 0.0)
+
+
+def _events(run: Path, *names: str) -> list[tuple[str, Any]]:
+    lines = (run / "events.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    return [(e["learner"], e.get("fold", e.get("pair"))) for e in found if e["event"] in names]
+
+
+def _cut(project: Project, learners: Learners, limit: float, **changes: Any) -> IncompleteRunError:
+    with pytest.raises(IncompleteRunError, match="the time limit left") as caught:
+        ensemble.run(project.config(learners, **changes), time_limit=limit)
+    return caught.value
+
+
+def _manifests(run: Path) -> dict[str, int]:
+    found = run.glob("learners/*/*/manifest.json")
+    return {str(path): path.stat().st_mtime_ns for path in found}
+
+
+@pytest.mark.parametrize("executor", ["auto", "in-process"])
+def test_one_fold_of_every_learner_is_fitted_first(executor: str, project: Project) -> None:
+    config = project.config([PLAIN, QUICK, DEAR], execution={"executor": executor, "threads": 1})
+    ensemble.run(config)
+    fitted = _events(project.path / "run", "fold fitted")
+    assert sorted(fitted[:3]) == [("dear", 0), ("plain", 0), ("quick", 0)]
+    assert len(fitted) == 9
+
+
+def test_what_would_take_longer_is_not_started_and_what_is_complete_is_stacked(
+    project: Project,
+) -> None:
+    error = _cut(project, [PLAIN, DEAR], 150)
+    run = project.path / "run"
+    # Plain 0, dear 0 as a probe; then plain 1 and 2; for dear 1 there are 41 seconds left.
+    assert _events(run, "fold fitted") == [("plain", 0), ("dear", 0), ("plain", 1), ("plain", 2)]
+    assert error.unfinished == {"dear": ("fold 1", "fold 2")}
+    assert Clock.now == 106
+    assert "ensemble run" in str(error)
+    assert pl.read_csv(run / "submission.csv").height == 9
+    verdict = json.loads((run / "stack/verdict.json").read_text())
+    assert "dear is not finished: fold 1, fold 2 are not fitted yet" in verdict["sentence"]
+    tables = json.loads((run / "stack/candidates.json").read_text())
+    oof = pl.read_parquet(run / "learners/dear/fold-0/oof.parquet")
+    assert tables["rows_scored"] == oof.height
+    assert tables["missing_by_learner"] == {"dear": 60 - oof.height}
+    audit = json.loads((run / "audit.json").read_text())
+    assert all(one["ok"] for one in audit["checks"])
+    assert {"dear fold 1", "dear fold-1 in the stack"} <= set(audit["missing"])
+
+
+@pytest.mark.parametrize("models", ["folds", "refit"])
+def test_the_same_command_goes_on_and_ends_as_without_a_limit(
+    models: str, project: Project
+) -> None:
+    learners = [PLAIN, QUICK, DEAR]
+    _cut(project, learners, 150, predict={"models": models})
+    run, before = project.path / "run", _manifests(project.path / "run")
+    ensemble.run(project.config(learners, predict={"models": models}))
+    after = _manifests(run)
+    assert before.items() <= after.items()
+    assert not (run / "unfinished.json").exists()
+    config = project.config(learners, predict={"models": models}, run_dir="whole")
+    whole = ensemble.run(config).directory
+    assert (run / "submission.csv").read_bytes() == (whole / "submission.csv").read_bytes()
+    assert json.loads((run / "audit.json").read_text())["missing"] == []
+
+
+def test_with_measured_times_the_next_limit_starts_nothing_that_is_too_long(
+    project: Project,
+) -> None:
+    _cut(project, [PLAIN, DEAR], 150)
+    Clock.now = 0.0
+    _cut(project, [PLAIN, DEAR], 100)
+    assert Clock.now == 0.0
+    _cut(project, [PLAIN, DEAR], 120)
+    assert Clock.now == 100.0
+
+
+def test_a_learner_that_says_how_long_it_takes_is_believed(project: Project) -> None:
+    error = _cut(project, [PLAIN, DEAR | {"says": 100.0}], 60)
+    assert error.unfinished["dear"] == ("fold 0", "fold 1", "fold 2")
+    run = project.path / "run"
+    assert ("dear", 0) not in _events(run, "fold fitted")
+    verdict = json.loads((run / "stack/verdict.json").read_text())
+    assert verdict["left_out"] == ["dear"]
+    assert "Made without dear: no fold of it is fitted yet." in verdict["sentence"]
+
+
+def test_what_still_runs_at_the_end_is_stopped_and_has_not_failed(project: Project) -> None:
+    error = _cut(project, [PLAIN, DEAR | {"takes": 0.0, "hangs": True}], AFTER + 2.4)
+    run = project.path / "run"
+    assert _events(run, "fold stopped") == [("dear", 0)]
+    assert error.failures == ()
+    assert not (run / "learners/dear/failure.json").exists()
+    assert error.unfinished["dear"] == ("fold 0", "fold 1", "fold 2")
+
+
+def test_a_learner_s_own_time_limit_is_still_a_failure(project: Project) -> None:
+    learners = [PLAIN, DEAR | {"takes": 0.0, "hangs": True, "time_limit": 0.2}]
+    with pytest.raises(IncompleteRunError, match="1 of 2 learners failed") as caught:
+        ensemble.run(project.config(learners), time_limit=1000)
+    assert caught.value.unfinished == {}
+
+
+def test_nothing_is_left_undone_where_there_is_time(project: Project) -> None:
+    run = ensemble.run(project.config([PLAIN, DEAR]), time_limit="1h")
+    assert read_unfinished(run.directory).fits == {}
+    assert len(run.oof("dear").drop_nans()) == 60
+
+
+def test_pairs_of_cheap_learners_come_before_dear_ones(project: Project) -> None:
+    _cut(project, [DEAR, QUICK], 120, stack={"meta_learner": "lightgbm", "resamples": 200})
+    run = project.path / "run"
+    assert len(_events(run, "pair fitted")) == 3
+    assert _events(run, "fold fitted")[:3] == [("quick", 0), ("quick", 1), ("quick", 2)]
+    assert ("dear", 0) in _events(run, "fold fitted")
+
+
+def test_without_any_complete_fold_there_is_no_stack_and_that_is_said(project: Project) -> None:
+    with pytest.raises(IncompleteRunError, match="no learner is complete") as caught:
+        ensemble.run(project.config([DEAR | {"says": 900.0}]), time_limit=60)
+    assert not caught.value.is_stacked
+    assert caught.value.unfinished == {"dear": ("fold 0", "fold 1", "fold 2")}
+    assert (project.path / "run/report.html").exists()
