@@ -97,7 +97,7 @@ class Connection:
         except ImportError as error:
             raise ConfigError(
                 'executor = "ray" needs Ray, which is not installed',
-                hint="pip install 'preference-ensemble[ray]'",
+                hint="in a clone of the repository: pip install -c constraints.txt '.[ray]'",
             ) from error
         if ray.is_initialized():
             return ray  # whoever started it ends it
