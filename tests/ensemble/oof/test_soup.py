@@ -265,6 +265,18 @@ def test_a_refit_learns_from_the_folds_of_its_teachers(project: Project) -> None
     assert audit_run(place).ok
 
 
+def test_who_labels_for_a_refit_is_refitted_too(project: Project) -> None:
+    learners = [
+        {"name": "labeler", "plugin": "cheap", "models": "folds"},
+        {"name": "pupil", "plugin": "cheap", "models": "refit"},
+    ]
+    sources = [one.model_dump(exclude_none=True) for one in _config(project, learners).sources]
+    sources[1] |= {"role": "pseudo", "pseudo_labelers": ["labeler"]}
+    place = run(_config(project, learners, sources=sources)).directory
+    assert (place / "learners/labeler/refit/model").is_dir()
+    assert audit_run(place).ok
+
+
 def test_another_run_takes_over_oof_logits_of_folds_and_test_logits_of_the_soup(
     project: Project,
 ) -> None:
