@@ -49,7 +49,7 @@ class Budget:
         self._later: list[tuple[LearnerSpec, HeldOut]] = []
         self._splits, self._beside = 2, 1
 
-    def open(
+    def begin(
         self,
         durations: Durations,
         *,

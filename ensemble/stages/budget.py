@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import platform
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ensemble.oof.budget import MARGIN
 from ensemble.oof.durations import Durations
 from ensemble.oof.fold_key import fold_key
 from ensemble.processes import available_cores
-from ensemble.run_dir.layout import EVENTS
+from ensemble.run_dir.stage_times import stage_seconds
 from ensemble.run_dir.unfinished_record import write_unfinished
 from ensemble.setup.durations import suggestions, summary_of
 from ensemble.stacking.settings import learner_specs
@@ -51,7 +48,7 @@ def open_budget(
     stacks
         Whether a stack and a submission come after all fits.
     """
-    budget.open(
+    budget.begin(
         Durations(
             config,
             workspace.plan.n_splits,
@@ -74,27 +71,10 @@ def cheap_at_a_time(config: Config) -> int:
 
 def seconds_after_fits(run: Path, rows: int) -> float:
     """Say how long stack, submission, audit and report take: as last time here, or a guess."""
-    measured = stage_seconds(run)
+    measured = stage_seconds(run, AFTER_FITS)
     if "stack" in measured:
         return MARGIN * sum(measured.values())
     return _SECONDS + _SECONDS_A_ROW * rows
-
-
-def stage_seconds(run: Path) -> dict[str, float]:
-    """Give how long each of these stages took when it last ran in a run, on this machine."""
-    found: dict[str, float] = {}
-    try:
-        lines = (run / EVENTS).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return found
-    for line in lines:
-        if '"stage done"' not in line:
-            continue
-        with suppress(ValueError, LookupError, TypeError):
-            told = json.loads(line)
-            if told["stage"] in AFTER_FITS and told["host"] == platform.node():
-                found[told["stage"]] = float(told["seconds"])
-    return found
 
 
 def note_undone(

@@ -26,8 +26,9 @@ def test_every_fold_stack_and_end_is_a_line(project: Project) -> None:
     lines = _lines(place / "observers/events.jsonl")
     events = [line["event"] for line in lines]
     assert events == ["fold_fitted"] * 6 + ["stack_decided", "run_finished"]
-    assert lines[3]["learner"] == "q" and lines[3]["parameters"] == {"shift": 0.3}
-    assert 0.5 < lines[3]["score"] < 3
+    assert [line["learner"] for line in lines[:6]] == [*"pqppqq"]
+    assert lines[1]["parameters"] == {"shift": 0.3}
+    assert 0.5 < lines[1]["score"] < 3
     assert lines[-2]["verdict"] == json.loads((place / "stack/verdict.json").read_text())
     assert lines[-1]["status"] == "complete"
     run(config)

@@ -12,11 +12,8 @@ pytest.importorskip("peft")
 
 import torch
 
-from ensemble_plugins.language_model.train.optimizer import (
-    add_gradients,
-    make_optimizer,
-    make_scheduler,
-)
+from ensemble_plugins.language_model.model.gradients import add_gradients
+from ensemble_plugins.language_model.train.optimizer import make_optimizer, make_scheduler
 
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 

@@ -21,6 +21,7 @@ MODULES = {
     "_int_mm": "precision.py",
     "_scaled_mm": "precision.py",
     "_inductor": "soft_capping.py",
+    "_foreach_add_": "gradients.py",
 }
 """Where each private name may stand, and nowhere else."""
 LIBRARIES = {"torch", "transformers", "peft"}

@@ -1,4 +1,4 @@
-"""The optimizer, its schedule and what it follows: rates of their own for head and backbone."""
+"""The optimizer and its schedule: rates of their own for head and backbone, decay of matrices."""
 
 from __future__ import annotations
 
@@ -42,23 +42,6 @@ def make_scheduler(
         num_training_steps=steps,
     )
     return scheduler
-
-
-def add_gradients(loss: torch.Tensor, parameters: list[torch.nn.Parameter]) -> None:
-    """Add the gradient of a loss to those of parameters: of many small ones in few kernels.
-
-    ``loss.backward()`` adds each by itself.
-    """
-    found: tuple[torch.Tensor | None, ...]
-    found = torch.autograd.grad(loss, parameters, allow_unused=True)
-    sums, gradients = [], []
-    for parameter, gradient in zip(parameters, found, strict=True):
-        if gradient is not None:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(gradient)
-            sums.append(parameter.grad)
-            gradients.append(gradient)
-    torch._foreach_add_(sums, gradients)
 
 
 def _parameter_groups(
