@@ -36,7 +36,7 @@ class Mean(BaseLearner):
     def __init__(self, shift: float = 0.0, teachers: tuple[str, ...] = ()) -> None:
         self.shift, self.teachers = shift, teachers
     def fit(self, battles, labels, *, sample_weight=None, groups=None, context):
-        taught = [logits.mean(axis=0) for logits in context.teachers.values()]
+        taught = [np.nanmean(logits, axis=0) for logits in context.teachers.values()]
         self.logits_ = np.log(labels.mean(axis=0) + 1e-9) + self.shift + sum(taught)
         return self
     def predict_logits(self, battles):
@@ -70,7 +70,7 @@ def _config(project: Project, run: str) -> Any:
         {"name": "pupil", "plugin": "mean.py:Mean", "teachers": ["teacher"]},
         {"name": "teacher", "plugin": "mean.py:Mean", "shift": 0.5},
     ]
-    return project.config(learners, run_dir=run, folds={"n_splits": 2})
+    return project.config(learners, run_dir=run, folds={"n_splits": 3})
 
 
 def _files(run: Path) -> dict[str, bytes]:
@@ -100,7 +100,9 @@ def test_submitted_scripts_fit_what_this_process_would(
     (programs / "sbatch").chmod(0o700)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     told = slurm_stage(config, project.path / "config.toml")
-    assert told["jobs"] == {"pupil": ["0", "1"], "teacher": ["0", "1"]}
+    jobs = {name: set(folds) for name, folds in told["jobs"].items()}
+    folds = {"0", "1", "2"}
+    assert jobs == {"pupil": folds, "teacher": folds | {"0-1", "0-2", "1-2"}}
     subprocess.run(["bash", told["submit"]], check=True, timeout=300)
     assert _files(run) == _files(space.run)
     queued = log.read_text().splitlines()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemble.plugin.contract import teachers_of
+from ensemble.plugin.parameters import constructor_parameters
 from ensemble.testing.checks import CautionError, Check, Expecting, NotAskedError
 from ensemble.testing.trial import gap
 
@@ -124,7 +125,7 @@ def teachers(trial: LearnerTrial) -> dict[str, Any]:
     names = teachers_of(made, trial.where)
     subject = trial.subject
     if not names:
-        if "teachers" not in vars(made):
+        if "teachers" not in constructor_parameters(type(made)):
             raise NotAskedError("it has no parameter teachers")
         subject, names = subject.with_parameters(teachers=["teacher"]), ("teacher",)
     found = []

@@ -62,7 +62,7 @@ class Mean(BaseLearner):
         if self.fails == "waits":
             time.sleep(1.5)
         shift = json.loads((self.weights / "shift.json").read_text())
-        taught = [logits.mean(axis=0) for logits in context.teachers.values()]
+        taught = [np.nanmean(logits, axis=0) for logits in context.teachers.values()]
         self.logits_ = np.log(labels.mean(axis=0) + SMALL) + shift + sum(taught)
         self.seen_ = [os.environ.get("CUDA_VISIBLE_DEVICES"), context.threads]
         return self
@@ -164,13 +164,14 @@ def _config(project: Project, learners: list[dict[str, Any]], **changes: Any) ->
 def _fit(
     config: Config,
     ray: FakeRay,
-    fits: Sequence[Any] = (0,),
+    fits: Sequence[Any] | dict[str, Sequence[Any]] = (0,),
     failures: dict[str, Failure] | None = None,
 ) -> int:
     space = prepared(config)
     attempt = Attempt(config, Reporter(space.run), failures)
     for spec in learner_specs(config):
-        tasks = attempt.startable([Task(spec, HeldOut.of(fit)) for fit in fits])
+        own = fits[spec.name] if isinstance(fits, dict) else fits
+        tasks = attempt.startable([Task(spec, HeldOut.of(fit)) for fit in own])
         connected: Any = SimpleNamespace(ray=lambda: ray)
         driver.fit_on_cluster(connected, config, tasks, attempt)
     return attempt.fitted
@@ -197,12 +198,13 @@ def test_a_node_that_shares_no_disk_gives_the_bytes_that_this_process_gives(
     learners: list[dict[str, Any]] = [{"name": "t"}, {"name": "p", "teachers": ["t"]}]
     here = _config(project, learners, run_dir="here")
     space = prepared(here)
+    fits: dict[str, Any] = {"t": ((0, 1), (0, 2), 0), "p": (0,)}
     for spec in learner_specs(here):
-        for fit in (0, None):
+        for fit in fits[spec.name]:
             fit_fold(space, spec, fit)
     config = _config(project, learners)
     ray = FakeRay([SMALL_NODE])
-    assert _fit(config, ray, (0, None)) == 4
+    assert _fit(config, ray, fits) == 4
     run = Path(config.run_dir)
     assert _files(run) == _files(space.run)
     manifests = [
