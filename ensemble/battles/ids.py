@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from hashlib import blake2b
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 JUDGES = ("judge", "judge_hash", "user_id", "annotator", "annotator_id", "worker")
 """Columns of metadata that tell votes on the same answers apart."""
 _SAID = (*TEXT_COLUMNS, "model_a", "model_b")
+_AT_A_TIME = 10_000
 
 
 def content_names(battles: pl.DataFrame, judges: pl.DataFrame, size: int = 8) -> list[str]:
@@ -33,7 +35,10 @@ def content_names(battles: pl.DataFrame, judges: pl.DataFrame, size: int = 8) ->
     columns = [battles[name] for name in _SAID]
     columns += [_as_text(judges[name]) for name in judges.columns]
     spelled = [_spelled(pl.col(column.name), column.dtype) for column in columns]
-    rows = pl.DataFrame(columns).select(pl.concat_str(spelled).cast(pl.Binary)).to_series()
+    whole = pl.concat_str(spelled).cast(pl.Binary)
+    # Some rows at a time: all texts would be in memory once more.
+    parts = (part.select(whole) for part in pl.DataFrame(columns).iter_slices(_AT_A_TIME))
+    rows = chain.from_iterable(part.to_series() for part in parts)
     return [blake2b(row, digest_size=size).hexdigest() for row in rows]
 
 
