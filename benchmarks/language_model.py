@@ -501,7 +501,8 @@ def train_in_fp8(name: str, report: Report, options: argparse.Namespace) -> None
         kernels(f"{name} training in FP8", lambda: training._step(training.steps[0]), 30)
 
 
-def _budget(told: str) -> Any:
+def token_budget(told: str) -> Any:
+    """Read the tokens of a budget, or ``auto``."""
     return told if told == "auto" else int(told)
 
 
@@ -512,7 +513,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=["drift", "train", "infer"])
     parser.add_argument("--rows", type=int, default=1024)
     parser.add_argument("--budget", type=int, default=PredictionSettings.token_budget)
-    parser.add_argument("--train-budget", type=_budget, default=TILES, help="tokens, or auto")
+    parser.add_argument("--train-budget", type=token_budget, default=TILES, help="tokens, or auto")
     parser.add_argument("--baseline", action="store_true", help="measure the notebooks' way too")
     parser.add_argument("--profile", action="store_true", help="print kernels by time")
     parser.add_argument("--layers", type=int, help="fewer layers, for a quick look at the kernels")

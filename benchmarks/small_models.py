@@ -2,6 +2,7 @@
 
     python benchmarks/small_models.py                     # SmolLM2-135M and Gemma-3-270M
     python benchmarks/small_models.py --models smollm2 --profile
+    python benchmarks/small_models.py --models smollm2 --budgets auto auto   # start again
 
 Rows have the lengths of real battles in SmolLM2's tokens (log-normal, median 362, cut at 1,536),
 each in both orders, 16 battles a step. Beside the engine stands a plain loop with the defaults of
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from language_model import DEVICE, kernels, matrix_rate, say
+from language_model import DEVICE, kernels, matrix_rate, say, token_budget
 from peft import LoraConfig, get_peft_model
 from transformers import (
     Gemma3TextConfig,
@@ -184,7 +185,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--models", nargs="*", choices=list(SHAPES), default=list(SHAPES))
-    parser.add_argument("--budgets", nargs="*", type=int, default=[8448, 33792])
+    parser.add_argument("--budgets", nargs="*", type=token_budget, default=[8448, "auto"])
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
