@@ -52,8 +52,11 @@ def _table(learners: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _cells(one: Mapping[str, Any]) -> Iterator[str]:
-    kinds = ((one["folds"], "fold"), (one["pairs"], "pair"), (one["refits"], "refit"))
-    fits = " + ".join(f"{n} {name}{'s' * (n != 1)}" for n, name in kinds if n)
+    kinds = {"folds": "fold", "pairs": "pair", "refits": "refit", "soups": "soup"}
+    told = {name: one[key] for key, name in kinds.items() if one[key]}
+    counts = [f"{n} {name}{'s' * (n != 1)}" for name, n in told.items()]
+    counts += [f"{one['larger']} without 3 folds or more"] if one["larger"] else []
+    fits = " + ".join(counts)
     seeds = f", {one['seeds']} seeds each" if one["seeds"] > 1 else ""
     each = "unknown" if one["seconds"] is None else f"{_told(one['seconds'])} ({one['kind']})"
     yield from (one["name"], f"{fits}{seeds}", str(one["complete"]), str(one["missing"]), each)

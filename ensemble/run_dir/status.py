@@ -12,6 +12,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ensemble.battles.held_out import HeldOut
 from ensemble.errors import ArtifactError, ConfigError
 from ensemble.failure import Failure, retry_commands
 from ensemble.run_dir.jobs_record import LearnerJobs, read_jobs
@@ -221,10 +222,11 @@ def _failure(run: Path, jobs: LearnerJobs) -> Failure | None:
 
 
 def _name_of(held_out: Any) -> str:
-    """Name a fit as its directory is called."""
-    if isinstance(held_out, list):
-        return "-".join(["pair", *map(str, held_out)])
-    return "refit" if held_out is None else f"fold-{held_out}"
+    """Name a fit as its directory is called; empty where what is told is no fit."""
+    try:
+        return HeldOut.of(held_out).name
+    except (TypeError, ValueError):
+        return ""
 
 
 def _told_failure(failure: Failure, command: str) -> dict[str, Any]:

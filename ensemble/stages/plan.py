@@ -45,8 +45,10 @@ class LearnerPlan:
     ----------
     name, plugin
         Which one.
-    folds, pairs, refits, seeds
+    folds, pairs, refits, soups, seeds
         Fits of each kind, and how often each is made.
+    larger
+        Fits without three folds or more at once, which teachers of teachers need.
     complete, missing
         Fits that are there, and that are not.
     seconds
@@ -69,7 +71,9 @@ class LearnerPlan:
     plugin: str
     folds: int
     pairs: int
+    larger: int
     refits: int
+    soups: int
     seeds: int
     complete: int
     missing: int
@@ -122,7 +126,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Give it as JSON."""
-        whole = ("folds", "pairs", "refits", "complete", "missing", "disk_gib")
+        whole = ("folds", "pairs", "larger", "refits", "soups", "complete", "missing", "disk_gib")
         known = ("cpu_hours", "gpu_hours")
         total: dict[str, Any] = {
             key: sum(getattr(one, key) for one in self.learners) for key in whole
@@ -192,9 +196,12 @@ def _learner(
 ) -> LearnerPlan:
     own = [held_out for other, held_out in fits if other.name == spec.name]
     missing = [held_out for other, held_out in left if other.name == spec.name]
-    kinds = Counter(len(held_out.folds) for held_out in own)
+    kinds = Counter(held_out.kind for held_out in own)
+    fitted = [
+        held_out for held_out in missing if not held_out.is_soup
+    ]  # a mean costs next to nothing
     needs, cheap = resources_of(spec.prototype, spec.where), type(spec.prototype).cheap
-    seconds = _sum(duration.of(held_out, n_splits_of(config)) for held_out in missing)
+    seconds = _sum(duration.of(held_out, n_splits_of(config)) for held_out in fitted)
     execution = config.execution
     threads = execution.threads or (
         1 if cheap and execution.executor == "auto" else execution.threads_per_fit()
@@ -206,9 +213,11 @@ def _learner(
     return LearnerPlan(
         name=spec.name,
         plugin=spec.plugin_name,
-        folds=kinds[1],
-        pairs=kinds[2],
-        refits=kinds[0],
+        folds=kinds["fold"],
+        pairs=kinds["pair"],
+        larger=kinds["triple"] + kinds["folds"],
+        refits=kinds["refit"],
+        soups=kinds["soup"],
         seeds=spec.seeds,
         complete=len(own) - len(missing),
         missing=len(missing),

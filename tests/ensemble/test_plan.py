@@ -50,6 +50,20 @@ def test_nothing_is_written_and_what_nobody_knows_is_called_unknown(project: Pro
     assert plan.wall_seconds >= (says.seconds_left or 0.0) > 0
 
 
+def test_fits_without_several_folds_and_soups_are_counted_apart(project: Project) -> None:
+    learners: list[dict[str, Any]] = [
+        {"name": "first", "plugin": "tfidf"},
+        {"name": "second", "plugin": "tfidf", "teachers": ["first"], "distillation": 0.5},
+        {"name": "third", "plugin": "tfidf", "teachers": ["second"], "distillation": 0.5},
+    ]
+    config = project.config(learners, folds={"n_splits": 4}, stack={"nesting": "plain"})
+    plan = ensemble.plan(config)
+    first, second, third = (_of(plan, name) for name in ("first", "second", "third"))
+    assert (first.folds, first.pairs, first.larger, first.missing) == (4, 6, 4, 14)
+    assert (second.folds, second.pairs, second.larger) == (4, 6, 0)
+    assert (third.pairs, third.refits, third.soups) == (0, 0, 0)
+
+
 def test_after_a_run_times_are_measured_and_complete_fits_cost_nothing(project: Project) -> None:
     ensemble.run(project.config([SLOW, QUICK]))
     plan = ensemble.plan(project.config([SLOW, QUICK]))
