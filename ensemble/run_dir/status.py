@@ -12,7 +12,6 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ensemble.battles.held_out import HeldOut
 from ensemble.errors import ArtifactError, ConfigError
 from ensemble.failure import Failure, retry_commands
 from ensemble.run_dir.jobs_record import LearnerJobs, read_jobs
@@ -213,20 +212,11 @@ def _longest(fits: Any) -> float | None:
 def _failure(run: Path, jobs: LearnerJobs) -> Failure | None:
     """Read why a learner failed; a failure under other settings is none any more."""
     told = _read(run / LEARNERS / jobs.name / FAILURE)
-    held_out = told.get("held_out")
-    if jobs.fits.get(_name_of(held_out)) != told.get("key") or not told:
+    if not told or told.get("key") not in jobs.fits.values():
         return None
     line, hint, needs = (told.get(key) for key in ("line", "hint", "needs"))
     at, reason = (str(told.get(key)) for key in ("at", "reason"))
     return Failure(jobs.name, at, reason, line, hint, needs)
-
-
-def _name_of(held_out: Any) -> str:
-    """Name a fit as its directory is called; empty where what is told is no fit."""
-    try:
-        return HeldOut.of(held_out).name
-    except (TypeError, ValueError):
-        return ""
 
 
 def _told_failure(failure: Failure, command: str) -> dict[str, Any]:

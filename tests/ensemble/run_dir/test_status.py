@@ -15,7 +15,6 @@ import pytest
 
 import ensemble
 from ensemble import errors, hookimpl
-from ensemble.run_dir import status
 from ensemble.run_dir.jobs_record import LearnerJobs, write_jobs
 from ensemble.run_dir.process_mark import own_mark, state_of
 from ensemble.run_dir.running import Running
@@ -276,12 +275,3 @@ def test_a_run_that_was_killed_is_dead_and_goes_on(project: Project) -> None:
     subprocess.run(ensemble_run, check=True, stdout=subprocess.DEVNULL)
     found = run_status(run)
     assert (found["state"], found["jobs"]["done"]) == ("finished", 3)
-
-
-@pytest.mark.parametrize(
-    ("told", "name"),
-    [(None, "refit"), (2, "fold-2"), ([0, 3], "pair-0-3"), ([0, 1, 2], "triple-0-1-2")],
-)
-def test_a_failure_is_of_any_fit(told: Any, name: str) -> None:
-    assert status._name_of(told) == name
-    assert status._name_of([2, 0]) == ""
