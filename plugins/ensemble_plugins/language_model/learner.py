@@ -204,7 +204,7 @@ class LanguageModel(Parameters, BaseLearner):
         self.template_ = stored_template(self.facts_["template"])
         self.privileged_ = tuple(self.facts_["privileged"])
         self.tokenizer_ = None
-        self.classifier_ = self._load_classifier("auto", seed=0)
+        self.classifier_ = self._load_trained()
         read_state(self.classifier_, directory)
         self.state_ = trained_state(self.classifier_)
         self._prepare(merge=self.facts_["merged"])
@@ -221,7 +221,7 @@ class LanguageModel(Parameters, BaseLearner):
         self.template_ = stored_template(self.facts_["template"])
         self.tokenizer_ = None
         self.state_ = average_states(directories)
-        self.classifier_ = self._load_classifier("auto", seed=0)
+        self.classifier_ = self._load_trained()
         put_state(self.classifier_, self.state_, where=f"the mean of {directories[0]} and others")
         # Wherever the folds were fitted: the soup predicts here.
         self.facts_["dtype"] = str(self.classifier_.dtype).removeprefix("torch.")
@@ -244,7 +244,7 @@ class LanguageModel(Parameters, BaseLearner):
         trained = Trained(
             self.model_settings(),
             self.prediction_settings(),
-            lambda: self._load_classifier("auto", seed=0),
+            lambda: self._load_trained(),
             self.state_,
             self.facts_,
             text,
@@ -324,7 +324,9 @@ class LanguageModel(Parameters, BaseLearner):
         self.privileged_ = context.privileged
         self.tokenizer_, self.facts_ = None, {}
         self.classifier_ = None  # before the new one is loaded: two may not fit into memory
-        self.classifier_ = self._load_classifier(context.device, self._init_seed(context))
+        self.classifier_ = self._load_classifier(
+            self.model_settings(), context.device, self._init_seed(context)
+        )
 
     def _init_seed(self, context: FitContext) -> int:
         return context.seed if self.init_seed is None else self.init_seed
@@ -408,22 +410,24 @@ class LanguageModel(Parameters, BaseLearner):
             self.template_ = find_template(self.model_settings(), self.template)
         return self.template_
 
-    def _load_classifier(self, device: str, seed: int) -> Classifier:
+    def _load_classifier(self, settings: ModelSettings, device: str, seed: int) -> Classifier:
         from ensemble_plugins.language_model.model.devices import pick_device
         from ensemble_plugins.language_model.model.loading import load_classifier
 
         return load_classifier(
-            self._settings_of_weights(),
-            device=pick_device(device),
-            seed=seed,
-            pad_id=self._pad_id(),
+            settings, device=pick_device(device), seed=seed, pad_id=self._pad_id()
         )
 
-    def _settings_of_weights(self) -> ModelSettings:
-        """Give the model's settings, with adapters of as many models as are in it."""
-        models = self.facts_.get("averaged", 1)
-        settings = self.model_settings()
-        return replace(settings, rank=settings.rank * models, alpha=settings.alpha * models)
+    def _load_trained(self) -> Classifier:
+        """Load the model for weights that were trained: adapters of all models that are in it.
+
+        It is not trained any more, so that no FP8 is needed.
+        """
+        models, settings = self.facts_.get("averaged", 1), self.model_settings()
+        own = {"rank": settings.rank * models, "alpha": settings.alpha * models}
+        return self._load_classifier(
+            replace(settings, train_precision="native", **own), "auto", seed=0
+        )
 
     def _pad_id(self) -> int:
         from ensemble_plugins.language_model.model.weights import load_tokenizer

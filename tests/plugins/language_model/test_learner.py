@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ensemble_plugins.language_model.text.tokens import Tokens
 
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
+fp8_training = importlib.import_module("ensemble_plugins.language_model.model.fp8_training")
 
 
 # What transformers does where it defines DeBERTa.
@@ -67,6 +68,25 @@ def test_a_learner_comes_back_from_its_files(
     assert 0 <= facts["drift_from_float32"] < 1e-4
     assert 0 <= facts["drift_in_prediction"] < 1e-4
     assert any((tmp_path / "cache").rglob("*.safetensors"))
+
+
+def test_what_was_trained_in_fp8_is_loaded_where_there_is_none(
+    checkpoint: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make() -> Any:
+        return make_learner("llama3-lora", checkpoint("llama3"), train_precision="fp8")
+
+    learner = _fit(make())
+    logits = learner.predict_logits(NEW)
+    learner.save(tmp_path)
+
+    def none_here(_device: Any) -> Any:
+        raise errors.LearnerError("this GPU computes no FP8")
+
+    monkeypatch.setattr(fp8_training, "fp8_dtype", none_here)
+    np.testing.assert_allclose(make().load(tmp_path).predict_logits(NEW), logits, atol=1e-5)
+    with pytest.raises(errors.LearnerError, match="computes no FP8"):
+        _fit(make())
 
 
 @pytest.mark.parametrize("plugin", sorted(FAMILIES))
