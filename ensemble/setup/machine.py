@@ -27,11 +27,10 @@ def find_machine() -> Machine:
 
 
 def told_machine(machine: Machine) -> str:
-    """Describe a machine in a few words."""
+    """Describe a machine in a few words: what of it stays as it is, as free memory does not."""
     cores = f"{machine.cores} core" + "s" * (machine.cores != 1)
-    memory = [] if machine.memory_gib is None else [f"{machine.memory_gib:.0f} GiB free"]
     gpus = [f"{gpu.name} with {gpu.memory_gib:.0f} GiB" for gpu in machine.gpus] or ["no GPU"]
-    return ", ".join([cores, *memory, *gpus])
+    return ", ".join([cores, *gpus])
 
 
 def _gpus(output: str) -> Iterator[Gpu]:

@@ -68,4 +68,5 @@ def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_machine_is_told_in_a_line() -> None:
     assert told_machine(Machine(1)) == "1 core, no GPU"
-    assert told_machine(Machine(8, 60.2, (T4,))) == "8 cores, 60 GiB free, Tesla T4 with 15 GiB"
+    assert told_machine(Machine(8, 60.2, (T4,))) == "8 cores, Tesla T4 with 15 GiB"
+    assert told_machine(Machine(8, 31.0)) == told_machine(Machine(8, 60.2)), "a config is the same"
