@@ -83,8 +83,8 @@ def fit_on_cluster(
 
 def _is_fitted_here(task: Task) -> bool:
     entry = get_manager().base_learners.entry(task.spec.plugin)
-    reads = not type(task.spec.prototype).trains and entry.is_builtin
-    return reads or entry.distribution == GIVEN or task.held_out.is_soup
+    is_given = entry.distribution == GIVEN
+    return task.spec.reads_files or is_given or task.held_out.is_soup
 
 
 class _Fits:

@@ -25,6 +25,7 @@ from ensemble.plugin.manager import use_manager
 from ensemble.run_dir.reporter import Reporter
 from ensemble.stacking.settings import learner_specs
 from ensemble.storage.hashing import hash_file
+from tests.ensemble.oof.plugin_text import PREDICTS_LOGITS
 from tests.ensemble.oof.prepared import prepared
 
 if TYPE_CHECKING:
@@ -65,13 +66,6 @@ class Mean(BaseLearner):
         taught = [np.nanmean(logits, axis=0) for logits in context.teachers.values()]
         self.logits_ = np.log(labels.mean(axis=0) + SMALL) + shift + sum(taught)
         self.seen_ = [os.environ.get("CUDA_VISIBLE_DEVICES"), context.threads]
-        return self
-    def predict_logits(self, battles):
-        return np.tile(self.logits_.astype(np.float32), (len(battles), 1))
-    def save(self, directory):
-        (directory / "mean.json").write_text(json.dumps(self.logits_.tolist()))
-    def load(self, directory):
-        self.logits_ = np.array(json.loads((directory / "mean.json").read_text()))
         return self
 '''
 
@@ -150,7 +144,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _config(project: Project, learners: list[dict[str, Any]], **changes: Any) -> Config:
-    (project.path / "mean.py").write_text(PLUGIN)
+    (project.path / "mean.py").write_text(PLUGIN + PREDICTS_LOGITS)
     (project.path / "mean_helper.py").write_text("SMALL = 1e-9\n")
     (project.path / "weights" / "deep").mkdir(parents=True, exist_ok=True)
     (project.path / "weights" / "shift.json").write_text("0.25")
