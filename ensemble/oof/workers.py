@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread, Timer
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from ensemble.errors import EnsembleError, LearnerError, TimeLimitError
+from ensemble.errors import ConfigError, EnsembleError, LearnerError, TimeLimitError
 from ensemble.oof.worker_process import PROGRAM, Variant, label_of, rebuilt, request_of
 from ensemble.plugin.contract import resources_of
 from ensemble.plugin.time_limit import took_too_long
@@ -334,13 +334,20 @@ class Crew:
 
     def take(self) -> Task | None:
         """Take the next task; None where there is none left."""
+        while task := self._next():
+            if admitted := self._admitted(task):
+                return admitted
+        return None
+
+    def _next(self) -> Task | None:
         with suppress(IndexError):
             while task := self._waiting.popleft():
-                if task.spec.name in (self._failed or ()):
-                    continue
-                if admitted := self._admit(task) if self._admit else task:
-                    return admitted
+                if task.spec.name not in (self._failed or ()):
+                    return task
         return None
+
+    def _admitted(self, task: Task) -> Task | None:
+        return self._admit(task) if self._admit else task
 
     def ended(self) -> Iterator[Outcome]:
         """Give what workers have ended by now.
@@ -371,8 +378,11 @@ class Crew:
         """Have tasks fitted until there are none, in a thread for each worker."""
         worker: Worker | None = None
         try:
-            while not self._stopped and (task := self.take()):
-                with self._room_for(task) as gpus:
+            while not self._stopped and (waiting := self._next()):
+                with self._room_for(waiting) as gpus:
+                    task = self._admitted(waiting)  # now: it may have waited for long
+                    if task is None:
+                        continue
                     if worker is None:
                         worker = Worker(self._config, device, visible_only(gpus))
                         self._workers.append(worker)
@@ -438,11 +448,34 @@ def _only_visible(device: str, environment: dict[str, str]) -> str:
     """Hide all GPUs but one from a process to come; gives the name that it has there.
 
     A model that is loaded back knows no device, and goes to the first that it sees.
+
+    Raises
+    ------
+    ConfigError
+        There is no such device.
     """
     kind, _, number = device.partition(":")
     if not number:
         return device
-    seen = environment.get("CUDA_VISIBLE_DEVICES", "")
-    names = seen.split(",") if seen else []
-    environment["CUDA_VISIBLE_DEVICES"] = names[int(number)] if names else number
+    seen = environment.get("CUDA_VISIBLE_DEVICES")
+    names = None if seen is None else [name.strip() for name in seen.split(",") if name.strip()]
+    if names is not None and int(number) >= len(names):
+        raise ConfigError(
+            f"there is no {device}: CUDA_VISIBLE_DEVICES={seen!r} leaves {len(names)}",
+            where="execution.devices",
+            hint='leave devices out, or count from "cuda:0" among those that are visible',
+        )
+    environment["CUDA_VISIBLE_DEVICES"] = number if names is None else names[int(number)]
     return kind
+
+
+def refuse_hidden(devices: Sequence[str]) -> None:
+    """Refuse devices that the environment hides, before anything is started.
+
+    Raises
+    ------
+    ConfigError
+        There is no such device.
+    """
+    for device in devices:
+        _only_visible(device, dict(os.environ))
