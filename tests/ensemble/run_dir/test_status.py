@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,6 +215,15 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
         run_status(tmp_path)
     told = subprocess.run([*STATUS, str(tmp_path / "no")], capture_output=True, text=True)
     assert told.returncode == 2
+
+
+def test_the_config_of_a_copy_is_of_the_copy(project: Project) -> None:
+    run = ensemble.run(project.config()).directory
+    shutil.copytree(run, project.path / "copy")
+    for place in ("copy", "run"):
+        config = str(project.path / place / "config.toml")
+        told = subprocess.run([*STATUS, config, "--json"], capture_output=True, check=True)
+        assert json.loads(told.stdout)["run"] == str(project.path / place)
 
 
 def test_this_process_is_alive() -> None:
