@@ -18,15 +18,23 @@ from ensemble.errors import ArtifactError, EnsembleError, LearnerError
 from ensemble.oof.adopt import adopt, refuse_other_fit
 from ensemble.oof.cluster.jobs import Job, JobMaker, Need
 from ensemble.oof.cluster.messages import Incoming
+from ensemble.oof.cluster.nodes import (
+    disconnected,
+    job_entry,
+    most_on,
+    room_on,
+    told_nodes,
+    told_on_node,
+    why_ended,
+)
 from ensemble.oof.cluster.shipment import Shipment
-from ensemble.oof.worker_process import rebuilt
-from ensemble.oof.workers import Elsewhere, Outcome, without_fit
+from ensemble.oof.workers import Outcome, without_fit
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.manager import GIVEN, get_manager
 from ensemble.storage.atomic import remove
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ensemble.config.settings import Config
     from ensemble.oof.attempt import Attempt
@@ -129,7 +137,7 @@ class _Fits:
         self._unfit_since: dict[Need, float] = {}
         self._known: set[Need] = set()
         self._seen: tuple[float, list[dict[str, Any]]] = (-_GLANCE * 2, [])
-        self._remote = ray.remote(max_retries=0, num_returns="streaming")(_entry())
+        self._remote = ray.remote(max_retries=0, num_returns="streaming")(job_entry())
 
     def run(self, tasks: Sequence[Task]) -> None:
         """Have them fitted."""
@@ -140,7 +148,7 @@ class _Fits:
                 self._take()
                 self._stop_late()
         except self._ray.exceptions.RayError as error:
-            raise _disconnected(error) from error
+            raise disconnected(error) from error
         finally:
             self._cancel()
 
@@ -184,12 +192,12 @@ class _Fits:
     def _has_room_now(self, need: Need) -> bool:
         """Say whether a fit begins as soon as it is asked for, beside all that are on their way."""
         asked = [*(one.job.need for one in self._running), need]
-        had = [_needed(node) for node in self._nodes()]
+        had = [most_on(node) for node in self._nodes()]
         return all(sum(map(of, asked)) <= sum(map(of, had)) for of in map(itemgetter, range(3)))
 
     def _places(self, need: Need) -> int:
         """Say how many fits that need so much the nodes have room for at a time."""
-        return sum(_room(node["Resources"], need) for node in self._nodes())
+        return sum(room_on(node, need) for node in self._nodes())
 
     def _nodes(self) -> list[dict[str, Any]]:
         seen, nodes = self._seen
@@ -208,7 +216,7 @@ class _Fits:
             LearnerError(
                 f"no node of the cluster has what it needs: {job.need.told()}",
                 where=job.label,
-                hint=f"the nodes have {_told_nodes(self._nodes())}; add a larger one, or set fewer "
+                hint=f"the nodes have {told_nodes(self._nodes())}; add a larger one, or set fewer "
                 "threads under [execution]",
             ),
         )
@@ -254,7 +262,7 @@ class _Fits:
             self._retry(running, "its messages ended", is_loss=True)
             return
         except self._ray.exceptions.RayError as error:
-            self._retry(running, *_reason(self._ray, error))
+            self._retry(running, *why_ended(self._ray, error))
             return
         what = message["what"]
         if what == "started":
@@ -330,7 +338,7 @@ class _Fits:
             self._retry(running, told["message"], is_loss=False, told=told)
             return
         self._drop(running)
-        self._fail(running.job.task, _rebuilt(told))
+        self._fail(running.job.task, told_on_node(told))
 
     def _retry(
         self, running: Running, why: str, is_loss: bool, told: Mapping[str, Any] | None = None
@@ -375,72 +383,3 @@ class _Fits:
             running.result.abandon()
             running.checkpoint.abandon()
         self._running.clear()
-
-
-def _entry() -> Callable[..., Iterator[dict[str, Any]]]:
-    """Make what Ray runs on a node: it says so where the toolkit is not there."""
-
-    def fit(job: dict[str, Any], parts: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
-        import socket
-
-        try:
-            from ensemble.oof.cluster.remote import run_job
-        except ImportError as error:
-            told = f"a node cannot import preference-ensemble: {error}"
-            hint = "install the same version on every node of the cluster"
-            where = f"node {socket.gethostname()}"
-            failed = {"kind": "EnsembleError", "message": told, "where": where, "hint": hint}
-            yield {"what": "failed", "error": {**failed, "traceback": ""}, "died": False}
-            return
-        import ray
-
-        yield from run_job(job, parts, ray.get)
-
-    # Ray carries what is of the main module by value: a node without the toolkit can run that.
-    fit.__module__ = "__main__"
-    return fit
-
-
-def _room(resources: Mapping[str, float], need: Need) -> int:
-    shares = [resources.get("CPU", 0.0) / need.cpus]
-    shares += [resources.get("GPU", 0.0) / need.gpus] if need.gpus else []
-    shares += [resources.get("memory", 0.0) / need.memory] if need.memory else []
-    return int(min(shares))
-
-
-def _needed(node: Mapping[str, Any]) -> Need:
-    """Say what a fit could need at most, to fit on a node."""
-    has = node["Resources"]
-    return Need(int(has.get("CPU", 0)), int(has.get("GPU", 0)), int(has.get("memory", 0)))
-
-
-def _told_nodes(nodes: Sequence[Mapping[str, Any]]) -> str:
-    needs = map(_needed, nodes)
-    return "; ".join(dict.fromkeys(need.told() for need in needs)) or "nothing"
-
-
-def _reason(ray: Any, error: Exception) -> tuple[str, bool]:
-    """Say why a job ended without a word, and whether its node was lost."""
-    kinds = ray.exceptions
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if isinstance(error, kinds.OutOfMemoryError):
-        return "the node ran out of memory, and Ray ended it", False
-    if isinstance(error, kinds.WorkerCrashedError):
-        return "Ray's worker process died", False
-    if isinstance(error, kinds.RayTaskError):
-        last = (str(error).strip().splitlines() or [first])[-1]
-        return f"the node raised {last:.300}", False
-    return f"its node was lost ({type(error).__name__})", True
-
-
-def _rebuilt(told: Mapping[str, Any]) -> EnsembleError:
-    error = rebuilt(dict(told))
-    error.__cause__ = Elsewhere(told["traceback"]) if told["traceback"] else None
-    return error
-
-
-def _disconnected(error: Exception) -> EnsembleError:
-    return EnsembleError(
-        f"the connection to the cluster is lost: {type(error).__name__}",
-        hint="run the same command again; complete folds and checkpoints are kept",
-    )
