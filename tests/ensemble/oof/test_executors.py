@@ -16,13 +16,14 @@ from ensemble import errors, processes
 from ensemble.battles.held_out import HeldOut
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
-from ensemble.oof import clock, workers
+from ensemble.oof import clock, crew
 from ensemble.oof.attempt import Attempt
 from ensemble.oof.budget import Budget
+from ensemble.oof.crew import Crew
 from ensemble.oof.executors import execute
 from ensemble.oof.room import Room
 from ensemble.oof.spec import LearnerSpec
-from ensemble.oof.workers import Crew, Outcome, Task
+from ensemble.oof.workers import Outcome, Task
 from ensemble.plugin.base import Resources
 from ensemble.plugin.manager import use_manager
 from ensemble.processes import visible_gpus
@@ -234,15 +235,15 @@ def test_a_fit_that_has_waited_for_room_has_no_more_time_for_it(
 
         def end(self) -> None: ...
 
-    monkeypatch.setattr(workers, "Worker", Idle)
+    monkeypatch.setattr(crew, "Worker", Idle)
     config = project.config([{"name": "x", "plugin": "prior"}])
     space, budget = prepared(config), Budget(100.0)
     (spec,) = learner_specs(config)
     attempt = Attempt(config, Reporter(space.run), {}, budget)
     tasks = [Task(spec, HeldOut((fold,))) for fold in range(3)]
-    with Crew(config, tasks, lasting=False, admit=attempt.admit, room=Waiting()) as crew:
-        crew.start([None])
-        assert len(list(crew.all_ended())) == 1
+    with Crew(config, tasks, lasting=False, admit=attempt.admit, room=Waiting()) as working:
+        working.start([None])
+        assert len(list(working.all_ended())) == 1
     assert limits == [40.0]
     assert [fit.folds for _, fit in budget.undone] == [(1,), (2,)]
 
