@@ -10,6 +10,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from multiprocessing.connection import Connection
 
 _USABLE = 0.8
@@ -90,19 +91,36 @@ def gpu_table() -> str:
     return done.stdout
 
 
-def is_visible(index: str, uuid: str) -> bool:
-    """Say whether ``CUDA_VISIBLE_DEVICES`` leaves this process a GPU."""
+def visible_among(gpus: Mapping[str, str]) -> list[str]:
+    """Say which GPUs ``CUDA_VISIBLE_DEVICES`` leaves this process, as CUDA reads it.
+
+    Parameters
+    ----------
+    gpus
+        UUIDs by index.
+
+    Returns
+    -------
+    list of str
+        UUIDs in its order; a part of a GPU (MIG) is named as it stands there.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return True
-    wanted = [one.strip() for one in visible.split(",")]
-    return index in wanted or any(one and uuid.startswith(one) for one in wanted)
+    if visible is None or not gpus:
+        return [*gpus.values()]
+    found: list[str] = []
+    for name in map(str.strip, visible.split(",")):
+        alike = [uuid for uuid in gpus.values() if name and uuid.startswith(name)]
+        known = [gpus[name]] if name in gpus else [name] if name.startswith("MIG-") else alike
+        if len(known) != 1:
+            break  # what comes after a name that is none is hidden
+        found += [one for one in known if one not in found]
+    return found
 
 
 def visible_gpus() -> list[str]:
     """Name the GPUs that this process may use, by UUID: their numbers depend on who counts."""
     rows = [[cell.strip() for cell in line.split(",")] for line in gpu_table().splitlines()]
-    return [row[1] for row in rows if len(row) == 5 and row[0].isdigit() and is_visible(*row[:2])]
+    return visible_among({row[0]: row[1] for row in rows if len(row) == 5 and row[0].isdigit()})
 
 
 def exit_with_parent(alive: Connection) -> None:

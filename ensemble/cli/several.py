@@ -75,10 +75,9 @@ def slurm(
     The run must be prepared and split. Each job fits into a copy of the run, by the resources that
     the learner declares, and a last job merges the copies. Then `ensemble run CONFIG` goes on.
     """
-    from ensemble.once import one_verb
     from ensemble.stages.slurm import slurm_stage
 
-    with only_results(), one_verb():
+    with only_results():
         told = slurm_stage(load(config), config, output, learners or None, options, setup)
     if as_json:
         echo_json(told)

@@ -51,16 +51,23 @@ def status(run: Path, follow: bool, as_json: bool) -> None:
 
 
 def _run_directory(path: Path) -> Path:
-    """Give the run directory of a config; a directory is one itself."""
+    """Give the run directory of a config; a directory is one itself.
+
+    The config that a run keeps is of the run that it lies in, which may be a copy.
+    """
     if not path.is_file():
         return path
     import tomllib
 
     from ensemble.errors import ConfigError
+    from ensemble.run_dir.layout import CONFIG, RUN_MARKS
 
+    place = path.resolve()
+    if place.name == CONFIG and any((place.parent / mark).exists() for mark in RUN_MARKS):
+        return path.parent
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        place = tomllib.loads(path.read_text(encoding="utf-8"))["run_dir"]
-        return path.parent / Path(place).expanduser()
+        run = tomllib.loads(path.read_text(encoding="utf-8"))["run_dir"]
+        return path.parent / Path(run).expanduser()
     raise ConfigError("it names no run_dir", where=str(path), hint="give the run directory")
 
 

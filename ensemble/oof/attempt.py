@@ -100,6 +100,10 @@ class Attempt:
             return self._budget.within(task)
         return None
 
+    def seconds_left(self) -> float | None:
+        """Give the seconds that fits still have; None where nothing limits them."""
+        return None if self._budget is None else self._budget.left()
+
     def watch(
         self, task: Task, where: str | None = None, *, shown: bool = True
     ) -> AbstractContextManager[Callable[..., None]]:

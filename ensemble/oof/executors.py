@@ -11,10 +11,11 @@ from ensemble.battles.held_out import HeldOut
 from ensemble.oof.attempt import Attempt
 from ensemble.oof.cluster.driver import fit_on_cluster
 from ensemble.oof.cluster.session import connection
+from ensemble.oof.crew import Crew
 from ensemble.oof.dependencies import fitted_before
 from ensemble.oof.order import in_waves, is_dear
 from ensemble.oof.room import Room
-from ensemble.oof.workers import Crew, Outcome, Task
+from ensemble.oof.workers import Outcome, Task, refuse_hidden
 from ensemble.plugin.contract import resources_of
 from ensemble.plugin.manager import DISTRIBUTION, GIVEN, get_manager
 from ensemble.processes import affordable_copies, available_cores, visible_gpus
@@ -114,6 +115,7 @@ def _each_in_a_process(config: Config, tasks: Sequence[Task], attempt: Attempt) 
     devices, each has the GPUs that its learner asks for to itself.
     """
     waiting = attempt.without_kept(tasks)
+    refuse_hidden(config.execution.devices)
     is_open = not config.execution.devices and config.execution.device in ("auto", "cuda")
     gpus = visible_gpus() if is_open and any(_gpus_of(task.spec) for task in waiting) else []
     if gpus and not config.execution.workers:

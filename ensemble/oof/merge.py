@@ -27,7 +27,6 @@ from ensemble.oof.fold_key import fold_key
 from ensemble.oof.rows import FoldRows
 from ensemble.oof.staleness import compare_key
 from ensemble.oof.store import is_complete, read_logits
-from ensemble.plugin.manager import get_manager
 from ensemble.run_dir.layout import LABELS, LEARNERS, MODEL, OOF, OOF_SEEDS, TEST, TRAIN_IDS
 from ensemble.run_dir.tables import read_table
 from ensemble.storage.atomic import temp_path, wrap_os_errors
@@ -249,7 +248,7 @@ class _Candidate:
     def _check_files(self, directory: Path, manifest: dict[str, Any]) -> None:
         """Refuse files that no fit writes, and pickles, which run code when they are read."""
         kind = type(self.spec.prototype)
-        if not kind.trains and get_manager().base_learners.entry(self.spec.plugin).is_builtin:
+        if self.spec.reads_files:
             raise ArtifactError("it brings predictions from outside: give this run their files")
         tables = {OOF, TRAIN_IDS, LABELS, *([TEST] if self._predicts_test_rows() else [])}
         tables |= {OOF_SEEDS} if self.spec.seeds > 1 else set()

@@ -25,7 +25,7 @@ class Room:
     gpus
         Names of the GPUs, as ``CUDA_VISIBLE_DEVICES`` has them; each is given to one fit.
     warn
-        Told of a fit that declares more memory than there is.
+        Told of a fit that declares more memory, or more GPUs, than there are.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Room:
             while not self._fits(memory, count) and not is_over():
                 self._changed.wait(_GLANCE)
             self._tell_too_large(memory, label)
+            self._tell_too_many(need.gpus, label)
             gpus = tuple(self._gpus[:count])
             del self._gpus[:count]
             self._taken += memory
@@ -91,3 +92,7 @@ class Room:
                 f"{label} declares {memory / 2**30:.3g} GiB of memory, and "
                 f"{self._most / 2**30:.3g} GiB are free: nothing is fitted beside it"
             )
+
+    def _tell_too_many(self, gpus: int, label: str) -> None:
+        if gpus > self._most_gpus > 0:
+            self._warn(f"{label} declares {gpus} GPUs, and has the {self._most_gpus} there are")

@@ -121,6 +121,12 @@ class LearnerSpec:
             return self.plugin
         return re.sub(r"[^\w.-]+", "-", f"{self.plugin_name}-{self.code()['source'][:12]}")
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether it is the toolkit's own, and reads its predictions from files of this machine."""
+        entry = get_manager().base_learners.entry(self.plugin)
+        return entry.is_builtin and not type(self.prototype).trains
+
     def check_secrets(self) -> None:
         """See that its secrets are set, before it is put to work.
 

@@ -1,4 +1,4 @@
-"""Worker processes, as their parent sees them, and the tasks that they take from one queue."""
+"""Worker processes, as their parent sees them, and the tasks that they are given."""
 
 from __future__ import annotations
 
@@ -8,25 +8,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
-from contextlib import nullcontext, suppress
-from queue import Empty, SimpleQueue
+from contextlib import suppress
 from threading import Thread, Timer
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ensemble.errors import EnsembleError, LearnerError, TimeLimitError
+from ensemble.errors import ConfigError, EnsembleError, LearnerError, TimeLimitError
 from ensemble.oof.worker_process import PROGRAM, Variant, label_of, rebuilt, request_of
-from ensemble.plugin.contract import resources_of
 from ensemble.plugin.time_limit import took_too_long
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from types import TracebackType
 
     from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
-    from ensemble.oof.room import Room
     from ensemble.oof.spec import LearnerSpec
 
     Watch = Callable[["Task", str], AbstractContextManager[Callable[..., None]]]
@@ -38,7 +33,7 @@ _MEMORY_HINT = (
 )
 
 
-def _no_progress(_done: float, _message: str = "") -> None:
+def no_progress(_done: float, _message: str = "") -> None:
     """Show nothing."""
 
 
@@ -178,7 +173,7 @@ class Worker:
         began = time.perf_counter()
         with suppress(OSError):  # a pipe that nobody reads: the worker has died
             self._send(request)
-        told = self._answer(time_limit, progress or _no_progress)
+        told = self._answer(time_limit, progress or no_progress)
         if told is None:
             raise self._death(where, time_limit, time.perf_counter() - began)
         if "error" in told:
@@ -253,173 +248,6 @@ class Worker:
                     pipe.close()
 
 
-class Crew:
-    """Workers that take tasks from one queue; whoever made it may take some too.
-
-    Parameters
-    ----------
-    config
-        Of the run.
-    tasks
-        In the order wanted.
-    lasting
-        Whether a worker fits one task after the other, or only one, so that what a model leaves in
-        memory ends with it.
-    forgiving
-        Whether the others go on where a task fails, which is told with its error.
-    failed
-        Names of learners that have failed, whose tasks nobody takes any more; those that fail here
-        are added. None lets the tasks of one learner fail one by one.
-    watch
-        ``watch(task, where)`` opens what is told of the progress of a task; None tells nobody.
-    admit
-        Gives a task as it may be started now, or None where it may not; None admits all.
-    room
-        What tasks have to wait for: memory, GPUs; None lets each begin.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        tasks: Sequence[Task],
-        *,
-        lasting: bool,
-        forgiving: bool = False,
-        failed: set[str] | None = None,
-        watch: Watch | None = None,
-        admit: Callable[[Task], Task | None] | None = None,
-        room: Room | None = None,
-    ) -> None:
-        self._config, self._lasting, self._forgiving = config, lasting, forgiving
-        self._failed, self._watch, self._admit, self._room = failed, watch, admit, room
-        self._waiting = deque(tasks)
-        self._ended: SimpleQueue[Outcome | BaseException | None] = SimpleQueue()
-        self._workers: list[Worker] = []
-        self._threads: list[Thread] = []
-        self._serving = 0
-        self._stopped = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        # Nobody may go on writing once the run's lock is free, nor the user wait for hours.
-        self._stopped = True
-        self._waiting.clear()
-        for worker in list(self._workers):
-            worker.end()
-        for thread in self._threads:
-            thread.join()
-
-    @property
-    def working(self) -> bool:
-        """Whether workers have been started."""
-        return bool(self._threads)
-
-    def __len__(self) -> int:
-        """Say how many tasks nobody has taken."""
-        return len(self._waiting)
-
-    def start(self, devices: Sequence[str | None]) -> None:
-        """Start a worker for each device (None: as the config says)."""
-        for device in devices:
-            self._threads.append(Thread(target=self._serve, args=(device,), daemon=True))
-            self._serving += 1
-            self._threads[-1].start()
-
-    def take(self) -> Task | None:
-        """Take the next task; None where there is none left."""
-        with suppress(IndexError):
-            while task := self._waiting.popleft():
-                if task.spec.name in (self._failed or ()):
-                    continue
-                if admitted := self._admit(task) if self._admit else task:
-                    return admitted
-        return None
-
-    def ended(self) -> Iterator[Outcome]:
-        """Give what workers have ended by now.
-
-        Raises
-        ------
-        EnsembleError
-            The first task that failed.
-        """
-        with suppress(Empty):
-            while True:
-                outcome = self._ended.get_nowait()
-                if outcome is None:
-                    self._serving -= 1
-                else:
-                    yield _unless_failed(outcome)
-
-    def all_ended(self) -> Iterator[Outcome]:
-        """Give the rest, as it ends; raises as ``ended`` does."""
-        while self._serving:
-            outcome = self._ended.get()
-            if outcome is None:
-                self._serving -= 1
-            else:
-                yield _unless_failed(outcome)
-
-    def _serve(self, device: str | None) -> None:
-        """Have tasks fitted until there are none, in a thread for each worker."""
-        worker: Worker | None = None
-        try:
-            while not self._stopped and (task := self.take()):
-                with self._room_for(task) as gpus:
-                    if worker is None:
-                        worker = Worker(self._config, device, visible_only(gpus))
-                        self._workers.append(worker)
-                        if self._stopped:  # meanwhile: nobody else would end it
-                            break
-                    self._ended.put(self._outcome(worker, task))
-                    if not self._lasting or not worker.is_alive:
-                        worker.end()
-                        worker = None
-        except BaseException as error:  # told to whoever waits
-            self._ended.put(error)
-        finally:
-            if worker is not None:
-                worker.end()
-            self._ended.put(None)
-
-    def _room_for(self, task: Task) -> AbstractContextManager[tuple[str, ...]]:
-        if self._room is None:
-            return nullcontext(())
-        need = resources_of(task.spec.prototype, task.spec.where)
-        label = label_of(task.spec, task.held_out)
-        return self._room.taken(need, label, lambda: self._stopped)
-
-    def _outcome(self, worker: Worker, task: Task) -> Outcome:
-        began = time.perf_counter()
-        watch = self._watch or (lambda _task, _where: nullcontext(_no_progress))
-        try:
-            with watch(task, worker.where) as progress:
-                return worker.fit(task, progress)
-        except EnsembleError as error:
-            worker.end()  # what failed may have left memory full, or a thread that computes
-            outcome = without_fit(task, error, time.perf_counter() - began)
-            if outcome.stopped:
-                return outcome
-            if not self._forgiving:
-                raise
-            if self._failed is not None:
-                self._failed.add(task.spec.name)
-            return outcome
-
-
-def _unless_failed(outcome: Outcome | BaseException) -> Outcome:
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return outcome
-
-
 def _how(code: int) -> str:
     """Say how a process ended."""
     if code >= 0:
@@ -438,11 +266,34 @@ def _only_visible(device: str, environment: dict[str, str]) -> str:
     """Hide all GPUs but one from a process to come; gives the name that it has there.
 
     A model that is loaded back knows no device, and goes to the first that it sees.
+
+    Raises
+    ------
+    ConfigError
+        There is no such device.
     """
     kind, _, number = device.partition(":")
     if not number:
         return device
-    seen = environment.get("CUDA_VISIBLE_DEVICES", "")
-    names = seen.split(",") if seen else []
-    environment["CUDA_VISIBLE_DEVICES"] = names[int(number)] if names else number
+    seen = environment.get("CUDA_VISIBLE_DEVICES")
+    names = None if seen is None else [name.strip() for name in seen.split(",") if name.strip()]
+    if names is not None and int(number) >= len(names):
+        raise ConfigError(
+            f"there is no {device}: CUDA_VISIBLE_DEVICES={seen!r} leaves {len(names)}",
+            where="execution.devices",
+            hint='leave devices out, or count from "cuda:0" among those that are visible',
+        )
+    environment["CUDA_VISIBLE_DEVICES"] = number if names is None else names[int(number)]
     return kind
+
+
+def refuse_hidden(devices: Sequence[str]) -> None:
+    """Refuse devices that the environment hides, before anything is started.
+
+    Raises
+    ------
+    ConfigError
+        There is no such device.
+    """
+    for device in devices:
+        _only_visible(device, dict(os.environ))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import tomllib
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,11 +26,13 @@ from ensemble.run_dir.layout import (
     RUNNING,
     STACK,
     SUBMISSION,
+    SUBMISSION_RECORD,
     UNFINISHED,
     VERDICT,
 )
 from ensemble.run_dir.process_mark import state_of
 from ensemble.storage.directories import MANIFEST
+from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
@@ -86,7 +89,7 @@ def run_status(run: Path, command: str | None = None) -> dict[str, Any]:
     running = [_told_job(job, seconds) for job in going_on]
     return {
         "run": str(run),
-        "state": alive or _state_at_rest(run, counts, failed),
+        "state": alive or _state_at_rest(run, planned, counts, failed),
         "process": _process(now, age, alive),
         "stage": _stage(now) if alive in ("running", "silent") else None,
         "jobs": counts,
@@ -369,13 +372,45 @@ def _unfinished(run: Path, done: Mapping[str, Mapping[str, _Fit]]) -> dict[str, 
     return {name: own for name, own in left.items() if own}
 
 
-def _state_at_rest(run: Path, counts: Mapping[str, int], failed: Sequence[Failure]) -> str:
+def _state_at_rest(
+    run: Path,
+    planned: Sequence[LearnerJobs],
+    counts: Mapping[str, int],
+    failed: Sequence[Failure],
+) -> str:
     if failed:
         return "failed"
     is_done = counts["total"] > 0 and counts["done"] == counts["total"]
-    if is_done and (run / STACK / MANIFEST).exists():
+    if is_done and _is_stacked(run, planned) and _is_submitted(run):
         return "finished"
-    return "unfinished" if (run / UNFINISHED).exists() else "incomplete"
+    return "unfinished" if not is_done and (run / UNFINISHED).exists() else "incomplete"
+
+
+def _is_stacked(run: Path, planned: Sequence[LearnerJobs]) -> bool:
+    """Say whether the stack is of the fits that the config asks for now, and lacks none."""
+    keys = {one.name: one.fits for one in planned}
+    with suppress(LookupError, TypeError, ValueError, AttributeError):
+        parts = _read(run / STACK / MANIFEST)["key_parts"]
+        made_from = [
+            (keys[learner][fit], made["key"])
+            for kind in ("folds", "pairs")
+            for learner, fits in parts[kind].items()
+            for fit, made in fits.items()
+        ]
+        whole = not any(map(parts.get, ("left_out", "unfinished", "plain")))
+        return whole and all(now == then for now, then in made_from)
+    return False
+
+
+def _is_submitted(run: Path) -> bool:
+    """Say whether the submission is of the stack that is there, where there are test rows."""
+    with suppress(LookupError, TypeError, ValueError, OSError):
+        if "test" not in tomllib.loads((run / CONFIG).read_text(encoding="utf-8")):
+            return True
+        made_from = _read(run / SUBMISSION_RECORD)["made_from"]
+        is_ours: bool = made_from["stack"] == hash_file(run / STACK / MANIFEST)
+        return is_ours and (run / SUBMISSION).exists()
+    return False
 
 
 def lines(status: Mapping[str, Any]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ensemble.plugin.suggestion import Gpu, Machine
-from ensemble.processes import available_cores, free_memory, gpu_table, is_visible
+from ensemble.processes import available_cores, free_memory, gpu_table, visible_among
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,12 +35,11 @@ def told_machine(machine: Machine) -> str:
 
 def _gpus(output: str) -> Iterator[Gpu]:
     """Read the driver's table; a line that says something else is no GPU."""
-    for line in output.splitlines():
-        cells = [cell.strip() for cell in line.split(",")]
-        if len(cells) != 5 or not cells[3].replace(".", "", 1).isdigit():
-            continue
-        index, uuid, name, memory, capability = cells
-        if is_visible(index, uuid):
+    rows = [[cell.strip() for cell in line.split(",")] for line in output.splitlines()]
+    known = [row for row in rows if len(row) == 5 and row[3].replace(".", "", 1).isdigit()]
+    visible = visible_among({row[0]: row[1] for row in known})
+    for _, uuid, name, memory, capability in known:
+        if uuid in visible:
             yield Gpu(name, float(memory) / 1024, _capability(capability))
 
 

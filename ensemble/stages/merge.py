@@ -15,6 +15,7 @@ from ensemble.oof.workspace import open_workspace
 from ensemble.run_dir.failure_record import forget_failure, read_failure
 from ensemble.run_dir.layout import LEARNERS
 from ensemble.stacking.settings import learner_specs
+from ensemble.stages.fit import record_jobs
 from ensemble.stages.work import working
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def merge_stage(
                     reporter.event("fit merged", learner=offer.learner, fit=offer.fit)
         if not dry_run:
             _forget_failures(workspace, specs)
+            record_jobs(config)
     return found
 
 

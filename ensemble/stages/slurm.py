@@ -8,6 +8,7 @@ on at its checkpoint, and the scripts may be submitted again at any time.
 from __future__ import annotations
 
 import math
+import re
 import shlex
 import sys
 from itertools import groupby
@@ -20,7 +21,10 @@ from ensemble.oof.dependencies import dependency_depth
 from ensemble.oof.preflight import unfinished
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.contract import resources_of
-from ensemble.stages.fit import chosen_specs, fits_of
+from ensemble.stages.fit import chosen_specs, fits_of, record_jobs
+from ensemble.stages.shared import check_and_record
+from ensemble.stages.work import working
+from ensemble.storage.atomic import wrap_os_errors
 from ensemble.storage.json_files import write_text
 
 if TYPE_CHECKING:
@@ -90,22 +94,34 @@ def slurm_stage(
     ------
     ConfigError
         An option is no option, a path cannot stand in a script, or the config names devices.
+    RunLockedError
+        Another process writes to the run.
     """
     place = (output or Path(config.run_dir) / "slurm").resolve()
     _refuse(config, [str(path.resolve()), str(place), config.run_dir], options, setup)
-    arrays = list(_arrays(config, learners))
+    with working(config):
+        # The last job merges by what the run has recorded, and `status` counts its fits.
+        check_and_record(config)
+        record_jobs(config)
+        arrays = list(_arrays(config, learners))
     if not arrays:
         return {"submit": None, "jobs": {}}
-    (place / "logs").mkdir(parents=True, exist_ok=True)
+    with wrap_os_errors(place):
+        (place / "logs").mkdir(parents=True, exist_ok=True)
     for array in arrays:
         text = array_script(array, path.resolve(), place, options, setup)
-        write_text(place / f"{array.spec.name}.sh", text)
+        write_text(_script_place(place, array), text)
     write_text(place / "merge.sh", merge_script(config, place, options, setup))
     write_text(place / "submit.sh", submit_script(arrays, place))
     return {
         "submit": str(place / "submit.sh"),
         "jobs": {array.spec.name: list(array.jobs) for array in arrays},
     }
+
+
+def _script_place(place: Path, array: Array) -> Path:
+    """Name the script of a learner, which may be called as another script is."""
+    return place / f"fit-{array.spec.name}.sh"
 
 
 def _refuse(
@@ -128,9 +144,9 @@ def _refuse(
 def _arrays(config: Config, learners: Sequence[str] | None) -> Iterator[Array]:
     workspace, uses = open_workspace(config), config.source_uses()
     specs = chosen_specs(config, learners)
-    # Soups are made in no time by whoever has all folds.
+    # Soups are made in no time by whoever has all folds, and files are read by the run itself.
     fits = [fit for fit in fits_of(config, specs) if not fit[1].is_soup]
-    for spec in specs:
+    for spec in (one for one in specs if not one.reads_files):
         own = unfinished(workspace, [fit for fit in fits if fit[0].name == spec.name])
         names = [_folds_option(held_out) for _, held_out in own]  # type: ignore[arg-type]
         kind = type(spec.prototype)
@@ -168,7 +184,7 @@ def array_script(
         *_resources(array),
         "--requeue",
         "--open-mode=append",
-        f"--output={_pattern(place / 'logs', '%x-%A_%a.log')}",
+        f"--output={_plain(place / 'logs')}/%x-%A_%a.log",
         *options,
     ]
     command = shlex.join([sys.executable, "-m", "ensemble", "fit", str(config)])
@@ -193,7 +209,8 @@ def _resources(array: Array) -> Iterator[str]:
         yield f"--gres=gpu:{declared.gpus}"
     if declared.minutes is not None:
         fits = max(job.count(",") + 1 for job in array.jobs)
-        minutes = math.ceil(declared.minutes * fits * _TIMES_AS_LONG) + _SPARE_MINUTES
+        each = declared.minutes * array.spec.seeds
+        minutes = math.ceil(each * fits * _TIMES_AS_LONG) + _SPARE_MINUTES
         yield f"--time={minutes}"
 
 
@@ -203,7 +220,7 @@ def merge_script(config: Config, place: Path, options: Sequence[str], setup: Seq
         "--job-name=ensemble-merge",
         "--cpus-per-task=1",
         f"--mem={int(_LEAST_MEMORY * 1024)}M",
-        f"--output={_pattern(place / 'logs', '%x-%A.log')}",
+        f"--output={_plain(place / 'logs')}/%x-%A.log",
         *options,
     ]
     command = shlex.join([sys.executable, "-m", "ensemble", "merge", config.run_dir])
@@ -229,7 +246,7 @@ def submit_script(arrays: Sequence[Array], place: Path) -> str:
     for _, wave in groupby(by_depth, itemgetter(1)):
         lines.append("jobs=")
         for array in wave:
-            script = shlex.quote(str(place / f"{array.spec.name}.sh"))
+            script = shlex.quote(str(_script_place(place, array)))
             lines.append(f"jobs+=:$(sbatch --parsable $after {script} | cut -d';' -f1)")
         script = shlex.quote(str(place / "merge.sh"))
         lines.append(
@@ -241,11 +258,18 @@ def submit_script(arrays: Sequence[Array], place: Path) -> str:
 
 
 def _script(options: Sequence[str], setup: Sequence[str], *lines: str) -> str:
-    asked = [f"#SBATCH {option}" for option in options]
+    asked = [f"#SBATCH {_quoted(option)}" for option in options]
     return "\n".join(["#!/bin/bash", *asked, "set -euo pipefail", *setup, *lines, ""])
 
 
-def _pattern(directory: Path, name: str) -> str:
+def _quoted(option: str) -> str:
+    """Write an option as sbatch reads it: it parts words, drops quotes, and knows comments."""
+    if re.fullmatch(r"[^\s\"'\\#]+", option):
+        return option
+    escaped = option.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _plain(directory: Path) -> str:
     """Write a path where Slurm reads ``%`` as the beginning of a name of its own."""
-    text = f"{directory}/".replace("%", "%%") + name
-    return f'"{text}"' if " " in text else text
+    return str(directory).replace("%", "%%")

@@ -61,7 +61,7 @@ def temp_path(target: Path) -> Iterator[Path]:
     """
     with wrap_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(target)
+    temporary = temporary_name(target)
     try:
         yield temporary
     finally:
@@ -76,7 +76,7 @@ def place_of(path: Path) -> Path | None:
 
 def replace_directory(source: Path, target: Path) -> None:
     """Rename a directory into place; one that is there steps aside, and back on any error."""
-    aside = _temporary(target, "old-")
+    aside = temporary_name(target, "old-")
     try:
         if os.path.lexists(target):
             if not target.is_dir():
@@ -152,7 +152,8 @@ def is_disk_error(error: BaseException) -> bool:
     return _error_number(error) in _DISK_ERRORS
 
 
-def _temporary(target: Path, mark: str = "") -> Path:
+def temporary_name(target: Path, mark: str = "") -> Path:
+    """Give a free path beside the target for what is not whole yet; the next writer sweeps it."""
     return target.with_name(f"{TEMPORARY}{uuid4().hex}-{mark}{target.name}")
 
 

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import polars as pl
 import pytest
 
 from ensemble import errors
 from ensemble.cli.shared import fit_names
+from ensemble.config.load import load_run_config
 from ensemble.oof.crossfit import fit_fold
 from ensemble.plugin.base import Resources
 from ensemble.plugin.manager import use_manager
+from ensemble.run_dir.status import run_status
 from ensemble.stacking.settings import learner_specs
 from ensemble.stages.copies import copied
 from ensemble.stages.fit import fits_of
 from ensemble.stages.shared import record_config
 from ensemble.stages.slurm import Array, array_script, merge_script, slurm_stage, submit_script
+from tests.ensemble.oof.plugin_text import PREDICTS_LOGITS
 from tests.ensemble.oof.prepared import prepared
 
 if TYPE_CHECKING:
@@ -38,13 +44,6 @@ class Mean(BaseLearner):
     def fit(self, battles, labels, *, sample_weight=None, groups=None, context):
         taught = [np.nanmean(logits, axis=0) for logits in context.teachers.values()]
         self.logits_ = np.log(labels.mean(axis=0) + 1e-9) + self.shift + sum(taught)
-        return self
-    def predict_logits(self, battles):
-        return np.tile(self.logits_.astype(np.float32), (len(battles), 1))
-    def save(self, directory):
-        (directory / "mean.json").write_text(json.dumps(self.logits_.tolist()))
-    def load(self, directory):
-        self.logits_ = np.array(json.loads((directory / "mean.json").read_text()))
         return self
 """
 
@@ -65,7 +64,7 @@ print(f"{{os.getpid()}};cluster")
 
 
 def _config(project: Project, run: str) -> Any:
-    (project.path / "mean.py").write_text(PLUGIN)
+    (project.path / "mean.py").write_text(PLUGIN + PREDICTS_LOGITS)
     learners: list[dict[str, Any]] = [
         {"name": "pupil", "plugin": "mean.py:Mean", "teachers": ["teacher"]},
         {"name": "teacher", "plugin": "mean.py:Mean", "shift": 0.5},
@@ -107,8 +106,10 @@ def test_submitted_scripts_fit_what_this_process_would(
     assert _files(run) == _files(space.run)
     queued = log.read_text().splitlines()
     scripts = [line.rpartition("/")[2] for line in queued]
-    assert scripts == ["teacher.sh", "merge.sh", "pupil.sh", "merge.sh"]
+    assert scripts == ["fit-teacher.sh", "merge.sh", "fit-pupil.sh", "merge.sh"]
     assert ["--dependency=afterany:" in line for line in queued] == [False, True, True, True]
+    counts = run_status(run)["jobs"]
+    assert (counts["done"], counts["total"]) == (9, 9), "though no process has fitted in the run"
     again = slurm_stage(config, project.path / "config.toml")
     assert again == {"submit": None, "jobs": {}}, "all is there"
 
@@ -118,8 +119,9 @@ def test_a_script_asks_for_what_the_learner_declares(
 ) -> None:
     config = project.config([{"name": "x", "plugin": "prior"}])
     (spec,) = learner_specs(config)
-    needs = Resources(gpus=2, memory_gib=40.5, minutes=90.0, threads=6)
+    needs = Resources(gpus=2, memory_gib=40.5, minutes=45.0, threads=6)
     monkeypatch.setattr(type(spec.prototype), "resources", needs)
+    spec = replace(spec, seeds=2)
     array = Array(spec, 0, ("0", "1", "refit"))
     place = Path("/shared/100% mine/slurm")
     text = array_script(array, Path("/a b/config.toml"), place, ["--partition=gpu"], ["module x"])
@@ -133,13 +135,62 @@ def test_a_script_asks_for_what_the_learner_declares(
         "--time=190",
         "--requeue",
         "--open-mode=append",
-        '--output="/shared/100%% mine/slurm/logs/%x-%A_%a.log"',
+        '"--output=/shared/100%% mine/slurm/logs/%x-%A_%a.log"',
         "--partition=gpu",
     ]
     assert "\nmodule x\n" in text and "fits=(0 1 refit)" in text
     assert "'/a b/config.toml' --learner x" in text
     for script in (text, merge_script(config, place, [], []), submit_script([array], place)):
         subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_options_come_to_sbatch_as_they_were_given(project: Project) -> None:
+    config = project.config([{"name": "x", "plugin": "prior"}])
+    (spec,) = learner_specs(config)
+    given = ["--comment=two words", "--mail-user=a#b", """--wckey=it's "\\x\"""", "--nice"]
+    place = Path("/data of mine/#1")
+    for text in (
+        array_script(Array(spec, 0, ("0",)), Path("c.toml"), place, given, []),
+        merge_script(config, place, given, []),
+    ):
+        lines = re.findall(r"^#SBATCH (.*)$", text, re.MULTILINE)
+        # As sbatch reads them: words part, quotes and backslashes go, # begins a comment.
+        asked = [word for line in lines for word in shlex.split(line, comments=True)]
+        assert asked[-4:] == given
+        assert any(one.startswith("--output=/data of mine/#1/logs/") for one in asked)
+
+
+def test_learners_may_be_called_as_scripts_are(project: Project) -> None:
+    learners: list[dict[str, Any]] = [{"name": n, "plugin": "prior"} for n in ("merge", "submit")]
+    config = project.config(learners)
+    prepared(config)
+    told = slurm_stage(config, project.path / "config.toml")
+    place = Path(told["submit"]).parent
+    assert {path.name for path in place.glob("*.sh")} == {
+        *("fit-merge.sh", "fit-submit.sh", "merge.sh", "submit.sh")
+    }
+    queued = re.findall(r"[\w-]+\.sh", Path(told["submit"]).read_text())
+    assert queued == ["fit-merge.sh", "fit-submit.sh", "merge.sh"]
+
+
+def test_predictions_from_files_are_left_to_the_run_itself(project: Project) -> None:
+    ids = [f"{source}-{row}" for source, rows in (("arena", 60), ("t", 9)) for row in range(rows)]
+    logits = {f"logit_{side}": [0.0] * len(ids) for side in ("a", "b", "tie")}
+    pl.DataFrame({"id": ids, **logits}).write_parquet(project.path / "brought.parquet")
+    brought = {"plugin": "precomputed", "oof": "brought.parquet", "test": "brought.parquet"}
+    config = project.config([{"name": "brought", **brought}, {"name": "x", "plugin": "prior"}])
+    prepared(config)
+    told = slurm_stage(config, project.path / "config.toml")
+    assert list(told["jobs"]) == ["x"], "merging would refuse what a job makes of files"
+
+
+def test_a_learner_that_the_config_has_since_is_merged_too(project: Project) -> None:
+    prepared(first := project.config([{"name": "x", "plugin": "prior"}]))
+    record_config(first)
+    config = project.config([{"name": "x", "plugin": "prior"}, {"name": "y", "plugin": "prior"}])
+    slurm_stage(config, project.path / "config.toml")
+    recorded = load_run_config(Path(config.run_dir))
+    assert [one.name for one in recorded.learners] == ["x", "y"]
 
 
 def test_threads_of_the_config_come_before_those_that_a_learner_declares(project: Project) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from ensemble.errors import EnsembleError
+from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.cluster.shipment import NODE, tree_name
 from ensemble.oof.kept_fit import link
 from ensemble.storage.atomic import remove, temp_path
@@ -154,12 +154,12 @@ def inside(name: str) -> Path:
 
     Raises
     ------
-    EnsembleError
+    ArtifactError
         It does not.
     """
     path = Path(name)
     if path.is_absolute() or not path.parts or ".." in path.parts or "\0" in name:
-        raise EnsembleError(f"{name!r:.200} is no path inside a directory")
+        raise ArtifactError(f"{name!r:.200} is no path inside a directory")
     return path
 
 

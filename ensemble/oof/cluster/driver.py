@@ -10,20 +10,31 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ArtifactError, EnsembleError, LearnerError
 from ensemble.oof.adopt import adopt, refuse_other_fit
 from ensemble.oof.cluster.jobs import Job, JobMaker, Need
 from ensemble.oof.cluster.messages import Incoming
+from ensemble.oof.cluster.nodes import (
+    disconnected,
+    job_entry,
+    most_on,
+    room_on,
+    told_nodes,
+    told_on_node,
+    why_ended,
+)
 from ensemble.oof.cluster.shipment import Shipment
-from ensemble.oof.worker_process import rebuilt
-from ensemble.oof.workers import Elsewhere, Outcome, without_fit
+from ensemble.oof.workers import Outcome, without_fit
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.manager import GIVEN, get_manager
+from ensemble.storage.atomic import remove
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ensemble.config.settings import Config
     from ensemble.oof.attempt import Attempt
@@ -38,17 +49,34 @@ _WAITING = 120.0
 """Seconds that a fit waits for a node that has enough for it, once there was one."""
 _GLANCE = 1.0
 """Seconds between two looks at what is not told."""
+_GRACE = 15.0
+"""Seconds that a node has, after the time is over, to end a fit and send its checkpoint."""
 _AHEAD = 64
 """Jobs that may wait for room, so that one that needs much does not keep others back."""
 
 
-class Running(NamedTuple):
-    """A job that the cluster has: its messages, what has come of it, and since when."""
+@dataclass(eq=False)
+class Running:
+    """A job that the cluster has: its messages, and what has come of it.
+
+    Parameters
+    ----------
+    job, messages
+        The job, and what its messages are asked for by.
+    result, checkpoint
+        The fold, and its checkpoint, as they come.
+    watched
+        Open while it is being fitted.
+    progress
+        Told how far it is; None while it waits for its turn.
+    """
 
     job: Job
     messages: Any
     result: Incoming
     checkpoint: Incoming
+    watched: ExitStack = field(default_factory=ExitStack)
+    progress: Callable[..., None] | None = None
 
 
 def fit_on_cluster(
@@ -83,8 +111,8 @@ def fit_on_cluster(
 
 def _is_fitted_here(task: Task) -> bool:
     entry = get_manager().base_learners.entry(task.spec.plugin)
-    reads = not type(task.spec.prototype).trains and entry.is_builtin
-    return reads or entry.distribution == GIVEN or task.held_out.is_soup
+    is_given = entry.distribution == GIVEN
+    return task.spec.reads_files or is_given or task.held_out.is_soup
 
 
 class _Fits:
@@ -106,11 +134,10 @@ class _Fits:
         self._ray, self._maker, self._attempt, self._most = ray, maker, attempt, most
         self._waiting: deque[Job] = deque()
         self._running: list[Running] = []
-        self._watched: dict[int, ExitStack] = {}
         self._unfit_since: dict[Need, float] = {}
         self._known: set[Need] = set()
         self._seen: tuple[float, list[dict[str, Any]]] = (-_GLANCE * 2, [])
-        self._remote = ray.remote(max_retries=0, num_returns="streaming")(_entry())
+        self._remote = ray.remote(max_retries=0, num_returns="streaming")(job_entry())
 
     def run(self, tasks: Sequence[Task]) -> None:
         """Have them fitted."""
@@ -119,8 +146,9 @@ class _Fits:
             while queue or self._waiting or self._running:
                 self._fill(queue)
                 self._take()
+                self._stop_late()
         except self._ray.exceptions.RayError as error:
-            raise _disconnected(error) from error
+            raise disconnected(error) from error
         finally:
             self._cancel()
 
@@ -156,12 +184,20 @@ class _Fits:
             return False
         self._known.add(job.need)
         self._unfit_since.pop(job.need, None)
+        if self._attempt.seconds_left() is not None:
+            return self._has_room_now(job.need)  # what waited would not end when it should
         alike = sum(one.job.need == job.need for one in self._running)
         return alike < 2 * places
 
+    def _has_room_now(self, need: Need) -> bool:
+        """Say whether a fit begins as soon as it is asked for, beside all that are on their way."""
+        asked = [*(one.job.need for one in self._running), need]
+        had = [most_on(node) for node in self._nodes()]
+        return all(sum(map(of, asked)) <= sum(map(of, had)) for of in map(itemgetter, range(3)))
+
     def _places(self, need: Need) -> int:
         """Say how many fits that need so much the nodes have room for at a time."""
-        return sum(_room(node["Resources"], need) for node in self._nodes())
+        return sum(room_on(node, need) for node in self._nodes())
 
     def _nodes(self) -> list[dict[str, Any]]:
         seen, nodes = self._seen
@@ -180,13 +216,13 @@ class _Fits:
             LearnerError(
                 f"no node of the cluster has what it needs: {job.need.told()}",
                 where=job.label,
-                hint=f"the nodes have {_told_nodes(self._nodes())}; add a larger one, or set fewer "
+                hint=f"the nodes have {told_nodes(self._nodes())}; add a larger one, or set fewer "
                 "threads under [execution]",
             ),
         )
 
     def _submit(self, job: Job) -> None:
-        admitted = self._attempt.admit(job.task)
+        admitted = self._attempt.admit(job.asked)
         if admitted is None:
             return
         job.task = admitted
@@ -199,9 +235,8 @@ class _Fits:
         messages = self._remote.options(name=job.label, **options).remote(
             told, self._maker.shipment.parts(digests)
         )
-        mark = job.key[:16]
         self._running.append(
-            Running(job, messages, Incoming(job.directory, mark), Incoming(job.checkpoint, mark))
+            Running(job, messages, Incoming(job.directory), Incoming(job.checkpoint))
         )
 
     def _take(self) -> None:
@@ -221,30 +256,65 @@ class _Fits:
             self._take_one(by_messages[messages])
 
     def _take_one(self, running: Running) -> None:
-        job = running.job
         try:
             message = self._ray.get(next(running.messages))
         except StopIteration:
             self._retry(running, "its messages ended", is_loss=True)
             return
         except self._ray.exceptions.RayError as error:
-            self._retry(running, *_reason(self._ray, error))
+            self._retry(running, *why_ended(self._ray, error))
             return
         what = message["what"]
         if what == "started":
-            told = {"learner": job.task.spec.name, "held_out": job.task.held_out.to_json()}
-            self._attempt.reporter.event("fit started", **told, node=message["node"])
-            self._watched.setdefault(id(job), ExitStack()).enter_context(
-                self._attempt.watch(job.task, f"node {message['node']}", shown=False)
-            )
+            self._started(running, message["node"])
+        elif what == "progress" and running.progress is not None:
+            running.progress(message["done"], message["message"])
         elif what == "checkpoint":
-            if running.checkpoint.take(message):
-                running.checkpoint.put_checkpoint(message["listing"])
+            self._keep_checkpoint(running, message)
         elif what == "result":
-            if running.result.take(message):
-                self._commit(running, message["seconds"])
+            self._take_result(running, message)
         elif what == "failed":
             self._failed(running, message)
+
+    def _started(self, running: Running, node: str) -> None:
+        task = running.job.task
+        told = {"learner": task.spec.name, "held_out": task.held_out.to_json()}
+        self._attempt.reporter.event("fit started", **told, node=node)
+        running.progress = running.watched.enter_context(
+            self._attempt.watch(task, f"node {node}", shown=False)
+        )
+
+    def _keep_checkpoint(self, running: Running, message: Mapping[str, Any]) -> None:
+        """Keep a checkpoint; one that came damaged is not worth the fit that goes on."""
+        try:
+            if running.checkpoint.take(message):
+                running.checkpoint.put_checkpoint(message["listing"])
+        except ArtifactError as error:
+            running.checkpoint.abandon()
+            told = {"learner": running.job.task.spec.name, "why": error.message}
+            self._attempt.reporter.event("checkpoint refused", **told)
+
+    def _take_result(self, running: Running, message: Mapping[str, Any]) -> None:
+        try:
+            is_whole = running.result.take(message)
+        except ArtifactError as error:
+            self._retry(running, error.message, is_loss=False)
+            return
+        if is_whole:
+            self._commit(running, message["seconds"])
+
+    def _stop_late(self) -> None:
+        """Stop what should have been done by now: it waits for a node, or its node is silent."""
+        left = self._attempt.seconds_left()
+        if left is None or left > 0:
+            return
+        late = [one for one in self._running if one.progress is None or left < -_GRACE]
+        for one in late:
+            with suppress(Exception):  # its node may be gone
+                self._ray.cancel(one.messages, force=True)
+            self._drop(one)
+            task = one.job.task
+            self._attempt.tell(Outcome(task.spec, task.held_out, False, 0.0, stopped=True))
 
     def _commit(self, running: Running, seconds: float) -> None:
         """Put a fold in its place, once it is seen to be what was asked for."""
@@ -256,10 +326,10 @@ class _Fits:
             self._retry(running, error.message, is_loss=False)
             return
         self._running.remove(running)
-        self._unwatch(job)
+        running.watched.close()
         adopt(stage, job.directory)
         running.checkpoint.abandon()
-        Incoming(job.checkpoint, job.key[:16]).remove()
+        remove(job.checkpoint)
         self._attempt.tell(Outcome(spec, held_out, fitted=True, seconds=seconds))
 
     def _failed(self, running: Running, message: Mapping[str, Any]) -> None:
@@ -268,7 +338,7 @@ class _Fits:
             self._retry(running, told["message"], is_loss=False, told=told)
             return
         self._drop(running)
-        self._fail(running.job.task, _rebuilt(told))
+        self._fail(running.job.task, told_on_node(told))
 
     def _retry(
         self, running: Running, why: str, is_loss: bool, told: Mapping[str, Any] | None = None
@@ -294,13 +364,9 @@ class _Fits:
         )
         self._fail(job.task, error)
 
-    def _unwatch(self, job: Job) -> None:
-        if (watched := self._watched.pop(id(job), None)) is not None:
-            watched.close()
-
     def _drop(self, running: Running) -> None:
         self._running.remove(running)
-        self._unwatch(running.job)
+        running.watched.close()
         running.result.abandon()
         running.checkpoint.abandon()
 
@@ -311,79 +377,9 @@ class _Fits:
     def _cancel(self) -> None:
         """End what is still on its way; checkpoints that came of it stay."""
         for running in self._running:
-            self._unwatch(running.job)
+            running.watched.close()
             with suppress(Exception):  # the cluster may be gone
                 self._ray.cancel(running.messages, force=True)
             running.result.abandon()
             running.checkpoint.abandon()
         self._running.clear()
-
-
-def _entry() -> Callable[..., Iterator[dict[str, Any]]]:
-    """Make what Ray runs on a node: it says so where the toolkit is not there."""
-
-    def fit(job: dict[str, Any], parts: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
-        import socket
-
-        try:
-            from ensemble.oof.cluster.remote import run_job
-        except ImportError as error:
-            told = f"a node cannot import preference-ensemble: {error}"
-            hint = "install the same version on every node of the cluster"
-            where = f"node {socket.gethostname()}"
-            failed = {"kind": "EnsembleError", "message": told, "where": where, "hint": hint}
-            yield {"what": "failed", "error": {**failed, "traceback": ""}, "died": False}
-            return
-        import ray
-
-        yield from run_job(job, parts, ray.get)
-
-    # Ray carries what is of the main module by value: a node without the toolkit can run that.
-    fit.__module__ = "__main__"
-    return fit
-
-
-def _room(resources: Mapping[str, float], need: Need) -> int:
-    shares = [resources.get("CPU", 0.0) / need.cpus]
-    shares += [resources.get("GPU", 0.0) / need.gpus] if need.gpus else []
-    shares += [resources.get("memory", 0.0) / need.memory] if need.memory else []
-    return int(min(shares))
-
-
-def _told_nodes(nodes: Sequence[Mapping[str, Any]]) -> str:
-    needs = [
-        Need(
-            int(node["Resources"].get("CPU", 0)),
-            int(node["Resources"].get("GPU", 0)),
-            int(node["Resources"].get("memory", 0)),
-        )
-        for node in nodes
-    ]
-    return "; ".join(dict.fromkeys(need.told() for need in needs)) or "nothing"
-
-
-def _reason(ray: Any, error: Exception) -> tuple[str, bool]:
-    """Say why a job ended without a word, and whether its node was lost."""
-    kinds = ray.exceptions
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if isinstance(error, kinds.OutOfMemoryError):
-        return "the node ran out of memory, and Ray ended it", False
-    if isinstance(error, kinds.WorkerCrashedError):
-        return "Ray's worker process died", False
-    if isinstance(error, kinds.RayTaskError):
-        last = (str(error).strip().splitlines() or [first])[-1]
-        return f"the node raised {last:.300}", False
-    return f"its node was lost ({type(error).__name__})", True
-
-
-def _rebuilt(told: Mapping[str, Any]) -> EnsembleError:
-    error = rebuilt(dict(told))
-    error.__cause__ = Elsewhere(told["traceback"]) if told["traceback"] else None
-    return error
-
-
-def _disconnected(error: Exception) -> EnsembleError:
-    return EnsembleError(
-        f"the connection to the cluster is lost: {type(error).__name__}",
-        hint="run the same command again; complete folds and checkpoints are kept",
-    )

@@ -73,7 +73,7 @@ class Job:
     Parameters
     ----------
     task
-        The fit.
+        The fit, with the time that it has.
     key, parts
         Of the fold.
     need
@@ -94,6 +94,11 @@ class Job:
     checkpoint: Path
     died: int = 0
     lost: int = 0
+    asked: Task = field(init=False)
+    """The fit as it was asked for: each time that it is tried, less time is left."""
+
+    def __post_init__(self) -> None:
+        self.asked = self.task
 
     @property
     def label(self) -> str:

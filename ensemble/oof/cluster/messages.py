@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 from ensemble.errors import ArtifactError
 from ensemble.oof.cluster.depot import inside
 from ensemble.oof.kept_fit import link
-from ensemble.storage.atomic import TEMPORARY, remove, replace_directory
+from ensemble.storage.atomic import (
+    TEMPORARY,
+    remove,
+    replace_directory,
+    temporary_name,
+    wrap_os_errors,
+)
 from ensemble.storage.hashing import hash_file
 
 if TYPE_CHECKING:
@@ -58,29 +64,30 @@ class Incoming:
     Parameters
     ----------
     place
-        Where it will be. It is put together beside that.
-    name
-        Tells it from others that come to the same place.
+        Where it will be. It is put together beside that, under a name that whoever writes to the
+        run next sweeps.
     """
 
-    def __init__(self, place: Path, name: str) -> None:
-        self.place = place
-        self.stage = place.with_name(f"{TEMPORARY}{name}-{place.name}")
+    def __init__(self, place: Path) -> None:
+        self.place, self.stage = place, temporary_name(place)
 
     def take(self, piece: Mapping[str, Any]) -> bool:
         """Take a piece; says whether it is the last.
 
         Raises
         ------
-        EnsembleError
+        ArtifactError
             A name leads out of the directory.
+        EnsembleError
+            The disk takes nothing.
         """
-        self.stage.mkdir(parents=True, exist_ok=True)
-        for name, content in piece["files"]:
-            target = self.stage / inside(name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("ab") as file:
-                file.write(content)
+        with wrap_os_errors(self.place):
+            self.stage.mkdir(parents=True, exist_ok=True)
+            for name, content in piece["files"]:
+                target = self.stage / inside(name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("ab") as file:
+                    file.write(content)
         return bool(piece["end"])
 
     def put_checkpoint(self, listing: Mapping[str, str]) -> None:
@@ -95,26 +102,25 @@ class Incoming:
         ------
         ArtifactError
             A file is not what the node says.
+        EnsembleError
+            The disk takes nothing.
         """
-        self.stage.mkdir(parents=True, exist_ok=True)
-        for name, digest in listing.items():
-            target = self.stage / inside(name)
-            if not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with suppress(FileNotFoundError):
-                    link(str(self.place / name), str(target))
-            if not target.is_file() or hash_file(target) != digest:
-                self.abandon()
-                raise ArtifactError("a checkpoint came back damaged", where=str(target))
-        replace_directory(self.stage, self.place)
+        with wrap_os_errors(self.place):
+            self.stage.mkdir(parents=True, exist_ok=True)
+            for name, digest in listing.items():
+                target = self.stage / inside(name)
+                if not target.exists():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with suppress(FileNotFoundError):
+                        link(str(self.place / name), str(target))
+                if not target.is_file() or hash_file(target) != digest:
+                    self.abandon()
+                    raise ArtifactError("a checkpoint came back damaged", where=str(target))
+            replace_directory(self.stage, self.place)
 
     def abandon(self) -> None:
         """Forget what has come so far."""
         remove(self.stage)
-
-    def remove(self) -> None:
-        """Remove what is in its place."""
-        remove(self.place)
 
 
 def copy_settled(directory: Path, target: Path) -> dict[str, str] | None:

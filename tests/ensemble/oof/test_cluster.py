@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ import pytest
 
 from ensemble import errors
 from ensemble.battles.held_out import HeldOut
+from ensemble.oof import clock
 from ensemble.oof.attempt import Attempt
+from ensemble.oof.budget import Budget
 from ensemble.oof.cluster import driver, jobs, remote
 from ensemble.oof.cluster.depot import Depot
 from ensemble.oof.cluster.messages import Incoming, copy_settled, pieces
@@ -22,9 +25,11 @@ from ensemble.oof.crossfit import fit_fold, fold_checkpoint
 from ensemble.oof.workers import Task
 from ensemble.plugin.base import Resources
 from ensemble.plugin.manager import use_manager
+from ensemble.run_dir.leftovers import sweep_temporary
 from ensemble.run_dir.reporter import Reporter
 from ensemble.stacking.settings import learner_specs
 from ensemble.storage.hashing import hash_file
+from tests.ensemble.oof.plugin_text import PREDICTS_LOGITS
 from tests.ensemble.oof.prepared import prepared
 
 if TYPE_CHECKING:
@@ -65,13 +70,6 @@ class Mean(BaseLearner):
         taught = [np.nanmean(logits, axis=0) for logits in context.teachers.values()]
         self.logits_ = np.log(labels.mean(axis=0) + SMALL) + shift + sum(taught)
         self.seen_ = [os.environ.get("CUDA_VISIBLE_DEVICES"), context.threads]
-        return self
-    def predict_logits(self, battles):
-        return np.tile(self.logits_.astype(np.float32), (len(battles), 1))
-    def save(self, directory):
-        (directory / "mean.json").write_text(json.dumps(self.logits_.tolist()))
-    def load(self, directory):
-        self.logits_ = np.array(json.loads((directory / "mean.json").read_text()))
         return self
 '''
 
@@ -150,15 +148,15 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _config(project: Project, learners: list[dict[str, Any]], **changes: Any) -> Config:
-    (project.path / "mean.py").write_text(PLUGIN)
+    (project.path / "mean.py").write_text(PLUGIN + PREDICTS_LOGITS)
     (project.path / "mean_helper.py").write_text("SMALL = 1e-9\n")
     (project.path / "weights" / "deep").mkdir(parents=True, exist_ok=True)
     (project.path / "weights" / "shift.json").write_text("0.25")
     (project.path / "weights" / "deep" / "more.txt").write_text("more")
     usual = {"plugin": "mean.py:Mean", "weights": "weights"}
     named = [one if "plugin" in one else {**usual, **one} for one in learners]
-    execution = {"executor": "ray", "address": "auto"}
-    return project.config(named, execution=execution, **changes)
+    changes = {"execution": {"executor": "ray", "address": "auto"}, **changes}
+    return project.config(named, **changes)
 
 
 def _fit(
@@ -166,9 +164,10 @@ def _fit(
     ray: FakeRay,
     fits: Sequence[Any] | dict[str, Sequence[Any]] = (0,),
     failures: dict[str, Failure] | None = None,
+    budget: Budget | None = None,
 ) -> int:
     space = prepared(config)
-    attempt = Attempt(config, Reporter(space.run), failures)
+    attempt = Attempt(config, Reporter(space.run), failures, budget)
     for spec in learner_specs(config):
         own = fits[spec.name] if isinstance(fits, dict) else fits
         tasks = attempt.startable([Task(spec, HeldOut.of(fit)) for fit in own])
@@ -380,9 +379,124 @@ def test_interrupting_ends_what_is_on_its_way(project: Project, node: Path) -> N
     assert ray.cancelled == 2
 
 
+BOOM = {"kind": "LearnerError", "message": "boom", "where": None, "hint": None, "traceback": ""}
+STARTED, FAILED = {"what": "started", "node": "n"}, {"what": "failed", "error": BOOM, "died": False}
+
+
+@pytest.fixture
+def hands(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The clock of limits; a test moves its hands."""
+    now = [0.0]
+    monkeypatch.setattr(clock, "seconds", lambda: now[0])
+    return now
+
+
+def test_how_far_a_fit_is_is_told_to_whoever_watches(
+    project: Project, node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+
+    @contextmanager
+    def watch(_self: Attempt, _task: Task, where: str, **_: Any) -> Iterator[Any]:
+        told.append(where)
+        yield lambda *news: told.append(news)
+        told.append("over")
+
+    monkeypatch.setattr(Attempt, "watch", watch)
+    half = {"what": "progress", "done": 0.5, "message": "step 5"}
+    failures: dict[str, Failure] = {}
+    _fit(_config(project, [{"name": "t"}]), _says(STARTED, half, FAILED), (0,), failures)
+    assert told == ["node n", (0.5, "step 5"), "over"]
+    assert failures["t"].reason == "boom"
+
+
+def test_a_fit_that_is_tried_again_has_the_time_that_is_left(
+    project: Project, node: Path, hands: list[float]
+) -> None:
+    def fate(_messages: Iterator[Any]) -> Iterator[Any]:
+        hands[0] += 30
+        raise _LostError
+        yield
+
+    ray, budget = FakeRay([SMALL_NODE], fate), Budget(100.0)
+    config = _config(project, [{"name": "t"}])
+    _fit(config, ray, (0,), {}, budget)
+    assert [job["time_limit"] for job in ray.jobs] == [100.0, 70.0, 40.0, 10.0]
+    assert list(budget.undone) == [("t", HeldOut((0,)))], "not failed: the time was over"
+
+
+@pytest.mark.parametrize(("limit", "most"), [(None, 4), (100.0, 2)])
+def test_with_a_limit_no_fit_waits_on_the_cluster(
+    limit: float | None, most: int, project: Project, node: Path, hands: list[float]
+) -> None:
+    under_way: list[Any] = []
+    counts: list[int] = []
+
+    def fate(messages: Iterator[Any]) -> Iterator[Any]:
+        under_way.append(messages)
+
+        def told() -> Iterator[Any]:
+            counts.append(len(under_way))
+            yield STARTED
+            under_way.remove(messages)
+            yield FAILED
+
+        return told()
+
+    config = _config(
+        project, [{"name": name} for name in "abcdef"], execution={"executor": "ray", "threads": 1}
+    )
+    space, failures = prepared(config), dict[str, Any]()
+    budget = None if limit is None else Budget(limit)
+    attempt = Attempt(config, Reporter(space.run), failures, budget)
+    tasks = [Task(spec, HeldOut((0,))) for spec in learner_specs(config)]
+    connected: Any = SimpleNamespace(ray=lambda: FakeRay([SMALL_NODE], fate))
+    driver.fit_on_cluster(connected, config, tasks, attempt)
+    assert len(failures) == 6
+    assert max(counts) == most, "as many as there is room for; and as many again without a limit"
+
+
+def test_what_waits_for_a_node_when_the_time_is_over_is_stopped(
+    project: Project, node: Path, hands: list[float]
+) -> None:
+    def fate(_messages: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            hands[0] += 9
+            yield {"what": "progress", "done": 0.0, "message": ""}
+
+    ray, budget, failures = FakeRay([SMALL_NODE], fate), Budget(20.0), dict[str, Any]()
+    assert _fit(_config(project, [{"name": "t"}]), ray, (0, 1, 2), failures, budget) == 0
+    assert (ray.cancelled, len(budget.undone), failures) == (2, 3, {})
+
+
+def test_a_damaged_checkpoint_does_not_end_the_fit(project: Project, node: Path) -> None:
+    listing = {"state.json": "0" * 64}
+    damaged = {"what": "checkpoint", "files": [("state.json", b"x")], "end": True}
+    foreign = {"what": "checkpoint", "files": [("../x", b"x")], "end": True, "listing": {}}
+    config, failures = _config(project, [{"name": "t"}]), dict[str, Any]()
+    ray = _says(STARTED, {**damaged, "listing": listing}, foreign, FAILED)
+    _fit(config, ray, (0,), failures)
+    assert failures["t"].reason == "boom", "which came after"
+    assert sum(event["event"] == "checkpoint refused" for event in _events(config)) == 2
+    assert not [one for one in Path(config.run_dir).rglob("*") if one.name == "x"]
+
+
+def test_what_a_killed_driver_has_received_in_part_is_swept(project: Project) -> None:
+    run = prepared(project.config()).run
+    for place in ("learners/t/fold-0", "checkpoints/t/fold-0-0123456789abcdef"):
+        Incoming(run / place).take({"files": [("part", b"x")], "end": False})
+    assert len(list(run.rglob("part"))) == 2
+    sweep_temporary(run)
+    assert not list(run.rglob("part"))
+
+
+def _says(*messages: dict[str, Any]) -> FakeRay:
+    return FakeRay([SMALL_NODE], lambda _job: iter(messages))
+
+
 def test_names_from_a_node_stay_in_their_directory(tmp_path: Path) -> None:
     for name in ("../out", "/etc/out", "a/../../out", ""):
-        incoming = Incoming(tmp_path / "place", "x")
+        incoming = Incoming(tmp_path / "place")
         with pytest.raises(errors.EnsembleError, match="no path inside"):
             incoming.take({"files": [(name, b"x")], "end": True})
     assert not (tmp_path / "out").exists()
@@ -402,7 +516,7 @@ def test_a_checkpoint_comes_in_pieces_and_keeps_what_has_not_changed(
         listing = copy_settled(source, copy) or {}
         assert set(listing) == {"large", "deep/small"}
         changed = [n for n in listing if not (place / n).exists() or n == "deep/small"]
-        incoming = Incoming(place, "x")
+        incoming = Incoming(place)
         cut = list(pieces("checkpoint", copy, changed, listing=listing))
         ends = [incoming.take(json_less) for json_less in cut]
         assert ends == [False] * (len(cut) - 1) + [True]
@@ -410,7 +524,7 @@ def test_a_checkpoint_comes_in_pieces_and_keeps_what_has_not_changed(
         assert (place / "large").read_bytes() == large
         assert {n: hash_file(place / n) for n in listing} == listing
         (source / "deep" / "small").write_bytes(b"more")
-    damaged = Incoming(place, "x")
+    damaged = Incoming(place)
     with pytest.raises(errors.ArtifactError, match="came back damaged"):
         damaged.put_checkpoint({**listing, "large": "0" * 64})
     assert (place / "large").read_bytes() == large and not damaged.stage.exists()

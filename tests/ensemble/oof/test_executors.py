@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
@@ -12,19 +13,26 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ensemble import errors, processes
+from ensemble.battles.held_out import HeldOut
 from ensemble.battles.prepare import prepare
 from ensemble.battles.split import split
+from ensemble.oof import clock, crew
+from ensemble.oof.attempt import Attempt
+from ensemble.oof.budget import Budget
+from ensemble.oof.crew import Crew
 from ensemble.oof.executors import execute
 from ensemble.oof.room import Room
 from ensemble.oof.spec import LearnerSpec
+from ensemble.oof.workers import Outcome, Task
 from ensemble.plugin.base import Resources
 from ensemble.plugin.manager import use_manager
+from ensemble.processes import visible_gpus
 from ensemble.run_dir.reporter import Reporter
 from ensemble.stacking.settings import learner_specs
 from tests.ensemble.oof.prepared import prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ensemble import Config
     from tests.fixture_types import Project
@@ -199,8 +207,83 @@ def test_a_fit_waits_for_the_memory_that_it_declares(monkeypatch: pytest.MonkeyP
     fit(Resources(memory_gib=16.0, gpus=3))
     assert used[-1] == ("0",), "more than there is, it has all"
     assert warned == [
-        "x  fold 0 declares 16 GiB of memory, and 10 GiB are free: nothing is fitted beside it"
+        "x  fold 0 declares 16 GiB of memory, and 10 GiB are free: nothing is fitted beside it",
+        "x  fold 0 declares 3 GPUs, and has the 1 there are",
     ]
+
+
+def test_a_fit_that_has_waited_for_room_has_no_more_time_for_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hands, limits = [0.0], []
+    monkeypatch.setattr(clock, "seconds", lambda: hands[0])
+
+    class Waiting(Room):
+        @contextmanager
+        def taken(self, *_: Any) -> Iterator[tuple[str, ...]]:
+            hands[0] += 60.0
+            yield ()
+
+    class Idle:
+        where, is_alive = "here", True
+
+        def __init__(self, *_: Any) -> None: ...
+
+        def fit(self, task: Task, _progress: Any) -> Outcome:
+            limits.append(task.spec.time_limit)
+            return Outcome(task.spec, task.held_out, fitted=True, seconds=0.0)
+
+        def end(self) -> None: ...
+
+    monkeypatch.setattr(crew, "Worker", Idle)
+    config = project.config([{"name": "x", "plugin": "prior"}])
+    space, budget = prepared(config), Budget(100.0)
+    (spec,) = learner_specs(config)
+    attempt = Attempt(config, Reporter(space.run), {}, budget)
+    tasks = [Task(spec, HeldOut((fold,))) for fold in range(3)]
+    with Crew(config, tasks, lasting=False, admit=attempt.admit, room=Waiting()) as working:
+        working.start([None])
+        assert len(list(working.all_ended())) == 1
+    assert limits == [40.0]
+    assert [fit.folds for _, fit in budget.undone] == [(1,), (2,)]
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus"),
+    [
+        (None, ["GPU-ab0", "GPU-ab1", "GPU-c2"]),
+        ("", []),
+        ("-1", []),
+        ("2, 0", ["GPU-c2", "GPU-ab0"]),
+        ("GPU-c,1", ["GPU-c2", "GPU-ab1"]),
+        ("GPU-ab,1", []),  # two begin so
+        ("1,-1,0", ["GPU-ab1"]),
+        ("7,0", []),
+        ("0,0,GPU-ab0", ["GPU-ab0"]),
+        ("MIG-11,MIG-22", ["MIG-11", "MIG-22"]),
+    ],
+)
+def test_visible_gpus_are_those_that_cuda_sees(
+    visible: str | None, gpus: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "0, GPU-ab0, M, 8, 9.0\n1, GPU-ab1, M, 8, 9.0\n2, GPU-c2, M, 8, 9.0\nNo device\n"
+    monkeypatch.setattr("ensemble.processes.gpu_table", lambda: lines)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert visible_gpus() == gpus
+
+
+@pytest.mark.parametrize("visible", ["", "3", " 3 "])
+def test_a_device_that_the_environment_hides_is_refused(
+    visible: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    execution = {"executor": "processes", "devices": ["cuda:0", "cuda:1"]}
+    config = project.config([{"name": "x", "plugin": "prior"}], execution=execution)
+    space = prepared(config)
+    with pytest.raises(errors.ConfigError, match=r"there is no cuda:\d(.|\n)*execution.devices"):
+        execute(config, [(spec, 0) for spec in learner_specs(config)], Reporter(space.run))
 
 
 def test_an_error_of_a_worker_comes_as_it_was_raised(project: Project, installed: None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from ensemble.run_dir.jobs_record import LearnerJobs, write_jobs
 from ensemble.run_dir.process_mark import own_mark, state_of
 from ensemble.run_dir.running import Running
 from ensemble.run_dir.status import lines, run_status
+from ensemble.stages.fit import fit_stage
+from ensemble.stages.work import writing
 from tests.fakes import Prior
 
 if TYPE_CHECKING:
@@ -214,6 +217,39 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
         run_status(tmp_path)
     told = subprocess.run([*STATUS, str(tmp_path / "no")], capture_output=True, text=True)
     assert told.returncode == 2
+
+
+def test_a_stack_or_submission_of_former_fits_is_not_the_end(project: Project) -> None:
+    def state() -> str:
+        return str(run_status(run)["state"])
+
+    plain = {"meta_learner": "none", "resamples": 200}
+    config = project.config([{"name": "p", "plugin": "prior"}], stack=plain)
+    run = ensemble.run(config).directory
+    assert state() == "finished"
+    (run / "submission.csv").unlink()
+    assert state() == "incomplete", "interrupted before the submission"
+    again = project.config([{"name": "p", "plugin": "prior", "shift": 0.5}], stack=plain)
+    with writing(again) as reporter:
+        fit_stage(again, reporter)
+        assert run_status(run)["jobs"]["done"] == 3
+    assert state() == "incomplete", "the stack is of fits with other parameters"
+    ensemble.run(again)
+    assert state() == "finished"
+    manifest = run / "stack" / "manifest.json"
+    told = json.loads(manifest.read_text())
+    told["key_parts"]["unfinished"] = {"p": {"fold-1": "key"}}
+    manifest.write_text(json.dumps(told))
+    assert state() == "incomplete", "it was made without a fold that has come since"
+
+
+def test_the_config_of_a_copy_is_of_the_copy(project: Project) -> None:
+    run = ensemble.run(project.config()).directory
+    shutil.copytree(run, project.path / "copy")
+    for place in ("copy", "run"):
+        config = str(project.path / place / "config.toml")
+        told = subprocess.run([*STATUS, config, "--json"], capture_output=True, check=True)
+        assert json.loads(told.stdout)["run"] == str(project.path / place)
 
 
 def test_this_process_is_alive() -> None:
