@@ -131,8 +131,8 @@ def _refuse_unexported(spec: LearnerSpec) -> None:
         )
     if spec.privileged:
         raise ConfigError(
-            f"it sees {', '.join(spec.privileged)}, which new battles do not have: nobody could ask "
-            "an exported model of it",
+            f"it sees {', '.join(spec.privileged)}, which new battles do not have: nobody could "
+            "ask an exported model of it",
             where=f'learner "{spec.name}"',
             hint="export a learner that it teaches",
         )

@@ -184,7 +184,9 @@ _TURNS = ["<|user|>", "<|end|>", "<|assistant|>"]
 def pieces_of_unigram() -> Any:
     """Unigram whose template writes markers that are pieces, and no added tokens."""
     pieces = [("<unk>", 0.0), ("\n", -3.0), *((name, -2.0) for name in _TURNS)]
-    tokenizer = Tokenizer(models.Unigram([*pieces, *((c, -9.0) for c in ["\u2581", *_ASCII[1:]])], 0))
+    tokenizer = Tokenizer(
+        models.Unigram([*pieces, *((c, -9.0) for c in ["\u2581", *_ASCII[1:]])], 0)
+    )
     tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token="<unk>", chat_template=TURNS

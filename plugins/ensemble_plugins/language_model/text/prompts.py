@@ -151,7 +151,7 @@ def find_special(tokenizer: PreTrainedTokenizerBase, template: Template) -> dict
 
 
 def _written_pieces(fixed: str) -> list[str]:
-    """Give the markers of fixed text as a model may have them: with what stands for a blank, too."""
+    """Give the markers of fixed text as a model may have them: after what is a blank, too."""
     markers = [name for name in _BRACKETS.findall(fixed) if not _HTML.fullmatch(name)]
     return [blank + name for name in markers for blank in ("", "\u2581", "\u0120")]
 
