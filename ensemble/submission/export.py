@@ -82,7 +82,7 @@ def export_fit(
     Raises
     ------
     ConfigError
-        There is no such learner, or its plugin exports nothing.
+        There is no such learner, its plugin exports nothing, or it sees privileged columns.
     InputError
         The output is there, or lies in a run; or no seed, or an unknown one, is named.
     ArtifactError
@@ -128,6 +128,13 @@ def _refuse_unexported(spec: LearnerSpec) -> None:
             where=f'learner "{spec.name}"',
             hint="language models can be exported; `ensemble predict RUN --test FILE` scores new "
             "rows by any learner",
+        )
+    if spec.privileged:
+        raise ConfigError(
+            f"it sees {', '.join(spec.privileged)}, which new battles do not have: nobody could "
+            "ask an exported model of it",
+            where=f'learner "{spec.name}"',
+            hint="export a learner that it teaches",
         )
 
 

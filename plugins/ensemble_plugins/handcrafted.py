@@ -24,7 +24,7 @@ from ensemble_plugins.estimates import BASIS, cheap_minutes
 from ensemble_plugins.group_split import group_split
 from ensemble_plugins.priors import smoothed_prior
 from ensemble_plugins.privileged_levels import Levels
-from ensemble_plugins.soft_labels import TeacherMean, Teachers, check_share, soft_labels
+from ensemble_plugins.soft_labels import LearnsSoftLabels, TeacherMean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ _SOONER_COMPUTED = 8
 """Rows that take less time to compute than to look up."""
 
 
-class Handcrafted(BaseLearner):
+class Handcrafted(LearnsSoftLabels, BaseLearner):
     """Boosted trees on the columns of feature sets.
 
     Each of ``n_models`` models holds other groups out for early stopping; their scores are
@@ -68,15 +68,8 @@ class Handcrafted(BaseLearner):
         Rounds without gain on the held-out groups after which a model stops.
     learning_rate, num_leaves, min_child_samples, feature_fraction, bagging_fraction, lambda_l2
         As LightGBM has them. ``min_child_samples`` counts a battle twice, once in each order.
-    teachers
-        Names of learners of the run that this one learns from, beside the labels.
-    distillation
-        Share of the teachers in soft labels, in [0, 1], where there are teachers. Their temperature
-        is 1, and there is no cosine: see `docs/language_models.md`.
-    teacher_mean
-        What is averaged of several teachers: ``"logits"`` or ``"probabilities"``.
-    teacher_weights
-        Weight of each teacher in that mean; empty counts all alike.
+    teachers, distillation, teacher_mean, teacher_weights
+        See ``LearnsSoftLabels``.
 
     Raises
     ------
@@ -221,17 +214,8 @@ class Handcrafted(BaseLearner):
         """Name the feature sets as they are installed: their versions are part of the key."""
         return {name: get_manager().feature_identity(name) for name in self.features}
 
-    def _taught(self, labels: FloatArray, context: FitContext) -> FloatArray:
-        """Mix labels with what teachers say."""
-        said = self._teachers().logits(context.teachers, ties=context.ties)
-        return soft_labels(labels, said, self.distillation)
-
-    def _teachers(self) -> Teachers:
-        return Teachers.of(self.teachers, self.teacher_mean, self.teacher_weights)
-
     def _check_ranges(self) -> None:
-        check_share(self.distillation)
-        self._teachers()
+        self._check_teachers()
         if not self.features:
             raise ValueError("features must name at least one feature set")
         for name, most in (("n_models", 100), ("num_leaves", 131_072), ("n_estimators", 100_000)):

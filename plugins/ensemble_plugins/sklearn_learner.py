@@ -31,7 +31,7 @@ from ensemble_plugins.sklearn_inputs import (
     text_columns,
 )
 from ensemble_plugins.sklearn_references import check_reference, module_of_file
-from ensemble_plugins.soft_labels import TeacherMean, Teachers, check_share, soft_labels
+from ensemble_plugins.soft_labels import LearnsSoftLabels, TeacherMean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ _SOONER_COMPUTED = 8
 """Rows that take less time to compute than to look up."""
 
 
-class SklearnLearner(BaseLearner):
+class SklearnLearner(LearnsSoftLabels, BaseLearner):
     """A classifier of scikit-learn, or of whatever has its interface.
 
     Battles are learned in both orders, and a prediction is the mean of both orders' probabilities,
@@ -94,15 +94,8 @@ class SklearnLearner(BaseLearner):
     trusted
         Types outside scikit-learn that the stored estimator may hold, such as
         ``"my_pipelines.MyTransformer"``.
-    teachers
-        Names of learners of the run that this one learns from, beside the labels.
-    distillation
-        Share of the teachers in soft labels, in [0, 1], where there are teachers. Their temperature
-        is 1, and there is no cosine: see `docs/language_models.md`.
-    teacher_mean
-        What is averaged of several teachers: ``"logits"`` or ``"probabilities"``.
-    teacher_weights
-        Weight of each teacher in that mean; empty counts all alike.
+    teachers, distillation, teacher_mean, teacher_weights
+        See ``LearnsSoftLabels``.
 
     Raises
     ------
@@ -265,14 +258,6 @@ class SklearnLearner(BaseLearner):
             "feature sets": {name: get_manager().feature_identity(name) for name in sets},
         }
 
-    def _taught(self, labels: FloatArray, context: FitContext) -> FloatArray:
-        """Mix labels with what teachers say."""
-        said = self._teachers().logits(context.teachers, ties=context.ties)
-        return soft_labels(labels, said, self.distillation)
-
-    def _teachers(self) -> Teachers:
-        return Teachers.of(self.teachers, self.teacher_mean, self.teacher_weights)
-
     def _learn_levels(self, battles: pl.DataFrame, context: FitContext) -> None:
         """Learn the values of privileged columns, where the estimator sees columns of numbers."""
         self.privileged_ = context.privileged
@@ -280,8 +265,7 @@ class SklearnLearner(BaseLearner):
         self.levels_ = Levels.of(battles, columns)
 
     def _check_values(self) -> None:
-        check_share(self.distillation)
-        self._teachers()
+        self._check_teachers()
         check_reference(str(self.estimator))
         if self.inputs == "features" and not self.features:
             raise ValueError("features must name at least one feature set")

@@ -13,7 +13,7 @@ from ensemble.evaluation.ties import leave_out_tie
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ensemble.plugin.base import FloatArray, LogitArray
+    from ensemble.plugin.base import FitContext, FloatArray, LogitArray
 
 TeacherMean = Literal["logits", "probabilities"]
 MEANS: tuple[TeacherMean, ...] = ("logits", "probabilities")
@@ -84,6 +84,41 @@ class Teachers(NamedTuple):
             with np.errstate(invalid="ignore"):  # rows of NaN stay so
                 mean = logsumexp(log_softmax(every, axis=2) + np.log(share), axis=0)
         return np.asarray(mean, dtype=np.float32)
+
+
+class LearnsSoftLabels:
+    """A learner that takes labels alone, and so learns from teachers by way of soft ones.
+
+    Parameters
+    ----------
+    teachers
+        Names of learners of the run that this one learns from, beside the labels.
+    distillation
+        Share of the teachers in soft labels, in [0, 1], where there are teachers. Their temperature
+        is 1, and there is no cosine: see `docs/language_models.md`.
+    teacher_mean
+        What is averaged of several teachers: ``"logits"`` or ``"probabilities"``.
+    teacher_weights
+        Weight of each teacher in that mean; empty counts all alike.
+    """
+
+    teachers: Sequence[str]
+    distillation: float
+    teacher_mean: TeacherMean
+    teacher_weights: Sequence[float]
+
+    def _check_teachers(self) -> None:
+        """Refuse a share, a mean or weights that there are not; see ``Teachers.of``."""
+        check_share(self.distillation)
+        self._teachers()
+
+    def _taught(self, labels: FloatArray, context: FitContext) -> FloatArray:
+        """Mix labels with what teachers say."""
+        said = self._teachers().logits(context.teachers, ties=context.ties)
+        return soft_labels(labels, said, self.distillation)
+
+    def _teachers(self) -> Teachers:
+        return Teachers.of(self.teachers, self.teacher_mean, self.teacher_weights)
 
 
 def soft_labels(labels: FloatArray, teacher: LogitArray | None, share: float) -> FloatArray:

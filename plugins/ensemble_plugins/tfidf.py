@@ -17,7 +17,7 @@ from ensemble.storage.json_files import read_json, write_json
 from ensemble_plugins.estimates import BASIS, cheap_minutes
 from ensemble_plugins.ngrams import BUCKET_BITS, count_char_ngrams, count_word_ngrams
 from ensemble_plugins.privileged_levels import Levels
-from ensemble_plugins.soft_labels import TeacherMean, Teachers, check_share, soft_labels
+from ensemble_plugins.soft_labels import LearnsSoftLabels, TeacherMean
 from ensemble_plugins.symmetric_logistic import SymmetricLogistic, fit_symmetric_logistic
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _COSINE_SCALE = 3.0
 """One dense column among thousands of sparse ones: scaled up, so that the ridge spares it."""
 
 
-class Tfidf(BaseLearner):
+class Tfidf(LearnsSoftLabels, BaseLearner):
     """Logistic regression on tf-idf of hashed n-grams.
 
     Term counts enter as ``1 + log(count)``, times the inverse document frequency among the training
@@ -61,15 +61,8 @@ class Tfidf(BaseLearner):
     ridge
         Strength of the penalty, above 0: the inverse of scikit-learn's ``C``. Sample weights are
         scaled to a mean of 1 first.
-    teachers
-        Names of learners of the run that this one learns from, beside the labels.
-    distillation
-        Share of the teachers in soft labels, in [0, 1], where there are teachers. Their temperature
-        is 1, and there is no cosine: see `docs/language_models.md`.
-    teacher_mean
-        What is averaged of several teachers: ``"logits"`` or ``"probabilities"``.
-    teacher_weights
-        Weight of each teacher in that mean; empty counts all alike.
+    teachers, distillation, teacher_mean, teacher_weights
+        See ``LearnsSoftLabels``.
 
     Raises
     ------
@@ -110,8 +103,7 @@ class Tfidf(BaseLearner):
         self.distillation = distillation
         self.teacher_mean: TeacherMean = teacher_mean
         self.teacher_weights = teacher_weights
-        check_share(distillation)
-        self._teachers()
+        self._check_teachers()
         self.levels_ = Levels()
         self.columns_: IntArray
         self.idf_: FloatArray
@@ -207,14 +199,6 @@ class Tfidf(BaseLearner):
         parts = ((odd, added[0]), (even, added[1]))
         one, other = (csr_array(hstack(part, format="csr")) for part in parts)
         return one, other
-
-    def _taught(self, labels: FloatArray, context: FitContext) -> FloatArray:
-        """Mix labels with what teachers say."""
-        said = self._teachers().logits(context.teachers, ties=context.ties)
-        return soft_labels(labels, said, self.distillation)
-
-    def _teachers(self) -> Teachers:
-        return Teachers.of(self.teachers, self.teacher_mean, self.teacher_weights)
 
     def _facts(self) -> dict[str, Any]:
         return {

@@ -219,6 +219,7 @@ class LanguageModel(Parameters, BaseLearner):
 
         self.facts_ = common_facts([read_json(one / _FACTS) for one in directories])
         self.template_ = stored_template(self.facts_["template"])
+        self.privileged_ = tuple(self.facts_["privileged"])
         self.tokenizer_ = None
         self.state_ = average_states(directories)
         self.classifier_ = self._load_trained()

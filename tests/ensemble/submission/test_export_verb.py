@@ -159,6 +159,22 @@ def test_learners_that_nobody_else_can_read_are_refused(project: Project) -> Non
         found.export("words", project.path / "out", fold=0)
 
 
+def test_a_teacher_that_sees_privileged_columns_is_refused(project: Project) -> None:
+    path = project.path / "train.csv"
+    frame = pl.read_csv(path)
+    names = [("one", "two")[number % 2] for number in range(len(frame))]
+    columns = {"model_a": pl.Series(names), "model_b": pl.Series(names[::-1])}
+    frame.with_columns(**columns).write_csv(path)
+    learners: list[dict[str, Any]] = [
+        {**ONE[0], "privileged": ["model_a", "model_b"]},
+        {"name": "words", "plugin": "tfidf", "min_df": 1, "teachers": ["flat"]},
+    ]
+    found = _run(project, learners, predict={"models": "folds"})
+    with pytest.raises(errors.ConfigError, match="it sees model_a, model_b, which new battles"):
+        found.export("flat", project.path / "out", fold=0)
+    assert not (project.path / "out").exists()
+
+
 def test_an_output_that_is_there_or_in_a_run_is_refused(project: Project) -> None:
     found = _run(project, predict={"models": "folds"})
     there = project.path / "there"

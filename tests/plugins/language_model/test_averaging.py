@@ -136,7 +136,17 @@ def test_models_that_do_not_belong_together_are_refused(
     (second / "facts.json").write_text(json.dumps(other))
     with pytest.raises(errors.LearnerError, match="models of another template"):
         make().average_models([first, second])
+    other = facts | {"privileged": ["model_a"]}
+    (second / "facts.json").write_text(json.dumps(other))
+    with pytest.raises(errors.LearnerError, match="models of another privileged"):
+        make().average_models([first, second])
     shutil.copy(first / "facts.json", second / "facts.json")
+    adapters = json.loads((second / "adapter_config.json").read_text())
+    twice = adapters | {"lora_alpha": 2 * adapters["lora_alpha"]}
+    (second / "adapter_config.json").write_text(json.dumps(twice))
+    with pytest.raises(errors.LearnerError, match=r"count 4\.0 times .* that count 2\.0 times"):
+        make().average_models([first, second])
+    shutil.copy(first / "adapter_config.json", second / "adapter_config.json")
     weights = second / "adapter_model.safetensors"
     state = load_file(weights)
     save_file({n: t for n, t in state.items() if "layers.1." not in n}, weights)

@@ -199,9 +199,8 @@ def test_more_is_allowed_where_rounding_alone_does_more(
     with pytest.raises(
         errors.LearnerError, match=r"drift by 0.0\d+ \(0.0001 is allowed; transformers' own"
     ):
-        monkeypatch.setattr(parity, "rounded_logits", parity.reference_logits)
         check(classifier)
-    monkeypatch.setattr(parity, "rounded_logits", exact)
+    monkeypatch.setattr(parity, "rounding_drift", lambda *_: 0.03)
     check(classifier)  # transformers' own are as far away
     with pytest.raises(errors.LearnerError, match=LOUD):
         check(classifier, tolerance=1e-3)
@@ -211,10 +210,17 @@ def test_more_is_allowed_where_rounding_alone_does_more(
 def test_no_rounding_explains_any_difference(
     own: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    classifier, exact = tiny.classifier("llama3", tmp_path), parity.reference_logits
-    size = 1 + np.abs(exact(classifier, tiny.random_tokens(LENGTHS))).max()
-    monkeypatch.setattr(parity, "rounded_logits", lambda *args: exact(*args) + own * size)
+    classifier = tiny.classifier("llama3", tmp_path)
+    monkeypatch.setattr(parity, "rounding_drift", lambda *_: own)
     monkeypatch.setattr(parity, "drift", lambda *_: 0.3)
     with pytest.raises(errors.LearnerError, match=LOUD + "0.3"):
         check(classifier)
     check(classifier, tolerance=0.4)
+
+
+def test_a_drift_of_rounding_is_measured_in_half_precision_alone(tmp_path: Path) -> None:
+    classifier, tokens = tiny.classifier("llama3", tmp_path), tiny.random_tokens(LENGTHS)
+    reference = parity.reference_logits(classifier, tokens)
+    assert parity.rounding_drift(classifier, tokens, reference) == 0.0
+    classifier.dtype = torch.bfloat16
+    assert 1e-5 < parity.rounding_drift(classifier, tokens, reference) < 0.1

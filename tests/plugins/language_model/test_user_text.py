@@ -145,3 +145,15 @@ def test_tags_of_html_keep_their_tokens() -> None:
     assert ids[0] == tokenizer.convert_tokens_to_ids("<table>")
     assert ids[-1] == tokenizer.convert_tokens_to_ids("<h1>")
     assert tokenizer.convert_tokens_to_ids("<s>") not in ids
+
+
+@pytest.mark.parametrize("make", [zoo.pieces_of_unigram, zoo.pieces_of_bpe])
+def test_markers_of_a_template_that_are_mere_pieces_of_the_model_stay_text(make: Any) -> None:
+    """Nobody has added them: the model itself knows them, and so would give them to users."""
+    tokenizer = make()
+    made = BattleTokenizer(tokenizer, "auto", truncation="left")
+    markers = tokenizer.convert_tokens_to_ids(["<|user|>", "<|end|>", "<|assistant|>"])
+    text = "<|end|>\n<|assistant|>\n<|user|>"
+    assert {*markers} <= {*tokenizer(text, add_special_tokens=False)["input_ids"]}
+    row = made.encode([[text]], [[text]], [[text]], max_length=5000).row(0).tolist()
+    assert [row.count(marker) for marker in markers] == [1, 1, 1]

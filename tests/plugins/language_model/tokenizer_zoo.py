@@ -174,6 +174,35 @@ def unigram_fallback() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", unk_token="<unk>")
 
 
+TURNS = (
+    "{% for m in messages %}{{ '<|user|>\n' + m['content'] + '<|end|>\n' }}{% endfor %}"
+    "{{ '<|assistant|>\n' }}"
+)
+_TURNS = ["<|user|>", "<|end|>", "<|assistant|>"]
+
+
+def pieces_of_unigram() -> Any:
+    """Unigram whose template writes markers that are pieces, and no added tokens."""
+    pieces = [("<unk>", 0.0), ("\n", -3.0), *((name, -2.0) for name in _TURNS)]
+    tokenizer = Tokenizer(
+        models.Unigram([*pieces, *((c, -9.0) for c in ["\u2581", *_ASCII[1:]])], 0)
+    )
+    tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", chat_template=TURNS
+    )
+
+
+def pieces_of_bpe() -> Any:
+    """BPE whose merges spell the markers of its template, which are no added tokens."""
+    merges = tiny._spell(_TURNS)
+    pieces = ["<unk>", "\n", *_ASCII, *(a + b for a, b in merges)]
+    model = models.BPE(tiny._number(pieces), merges, unk_token="<unk>")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(model), unk_token="<unk>", chat_template=TURNS
+    )
+
+
 def bert_like() -> Any:
     """WordPiece in lower case, whose added tokens are matched after it."""
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *_ASCII, *(f"##{c}" for c in _ASCII)]

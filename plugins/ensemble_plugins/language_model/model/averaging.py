@@ -17,6 +17,7 @@ from safetensors import safe_open
 from ensemble.errors import ArtifactError, LearnerError
 from ensemble.storage.json_files import read_json
 from ensemble_plugins.language_model.model.adapters import BASE, WEIGHTS
+from ensemble_plugins.language_model.model.base_weights import ADAPTERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _STACKED = {"lora_A": 0, "lora_B": 1, "lora_embedding_A": 0, "lora_embedding_B": 1}
 """Where the parts of an adapter have its rank."""
 _DIVIDED = {"lora_B", "lora_embedding_B"}
-_FACTS_ALIKE = ("merged", "precision", "template")
+_FACTS_ALIKE = ("merged", "precision", "template", "privileged")
 
 
 def average_states(directories: Sequence[Path]) -> dict[str, torch.Tensor]:
@@ -41,9 +42,11 @@ def average_states(directories: Sequence[Path]) -> dict[str, torch.Tensor]:
     ArtifactError
         They stand on other base weights than the first, or hold other tensors.
     LearnerError
-        A tensor is of an adapter that nobody here knows to average.
+        A tensor is of an adapter that nobody here knows to average; or adapters count otherwise
+        than those of the first.
     """
     _check_bases(directories)
+    _check_scales(directories)
     with ExitStack() as stack:
         files = [
             stack.enter_context(safe_open(directory / WEIGHTS, framework="pt"))
@@ -99,6 +102,28 @@ def _check_bases(directories: Sequence[Path]) -> None:
                 where=str(directory),
                 hint="fit all folds on the same files",
             )
+
+
+def _check_scales(directories: Sequence[Path]) -> None:
+    """Refuse adapters of another ``s`` than the first: their weights alone do not tell it."""
+    scales = [_scale(directory) for directory in directories]
+    for scale, directory in zip(scales, directories, strict=True):
+        if scale != scales[0]:
+            raise LearnerError(
+                f"adapters that count {scale} times cannot be averaged with those that count "
+                f"{scales[0]} times",
+                where=str(directory),
+                hint="fit all folds with the same rank and alpha",
+            )
+
+
+def _scale(directory: Path) -> float | None:
+    """Give alpha over rank, which ``LoraConfig`` stores; None without adapters."""
+    path = directory / ADAPTERS
+    if not path.exists():
+        return None
+    stored = read_json(path)
+    return float(stored["lora_alpha"]) / float(stored["r"])
 
 
 def common_facts(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ensemble_plugins.language_model.model.adapters import read_state, trained_state, write_state
+from ensemble_plugins.language_model.model.inference import compute_logits
 from ensemble_plugins.language_model.model.loading import load_classifier
 from ensemble_plugins.language_model.model.parity import (
     check_parity,
     distance,
     drift,
     drift_in_training,
-    reference_logits,
 )
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def check_model(
     parity = check_parity(
         classifier, tokens, where="before training", tolerance=tolerance, budget=budget
     )
-    reference = reference_logits(classifier, tokens)
+    reference = parity.reference
     training = drift_in_training(classifier, tokens, reference, budget)
     if settings.train_precision == "native":
         parity.require(training, "as training computes", tolerance)
@@ -84,14 +84,13 @@ def check_model(
         del classifier  # before the next is loaded: two may not fit into memory
         classifier = _load(settings, device, pad_id, seed=1)
         read_state(classifier, Path(directory))
-    loaded = drift(classifier, tokens, reference, budget)
+    loaded = distance(compute_logits(classifier, tokens, budget), reference)
     parity.require(loaded, "after save and load", tolerance)
-    unchanged = distance(reference_logits(classifier, tokens), reference)
     classifier.prepare(prediction, merge=merge)
     return {
         **_named(classifier, parity),
         "drift_in_training": training,
-        "drift_after_load": max(loaded, unchanged),
+        "drift_after_load": loaded,
         "drift_in_prediction": drift(classifier, tokens, reference, budget),
     }
 
@@ -130,11 +129,10 @@ def measure_fitted(
     parity = check_parity(
         classifier, probe, where="after training", tolerance=tolerance, budget=budget
     )
-    reference = reference_logits(classifier, probe)
     prepare()
     return {
         **_named(classifier, parity),
-        "drift_in_prediction": drift(classifier, probe, reference, budget),
+        "drift_in_prediction": drift(classifier, probe, parity.reference, budget),
     }
 
 

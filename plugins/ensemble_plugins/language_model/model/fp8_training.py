@@ -15,6 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ensemble_plugins.language_model.model.adapted import (
+    adapter_gradients,
+    empty_gradients,
+    empty_outputs,
+)
 from ensemble_plugins.language_model.model.precision import (
     MULTIPLE,
     fp8_dtype,
@@ -116,7 +121,7 @@ def _(
     a: torch.Tensor,
     bs: Tensors,  # noqa: ARG001
 ) -> Tensors:
-    return [x.new_empty(len(x), len(weight)) for weight in [*weights, a]]
+    return empty_outputs(x, weights, a)
 
 
 @torch.library.custom_op("preference_ensemble::adapted_fp8_backward", mutates_args=())
@@ -132,15 +137,12 @@ def _adapted_backward(
     reduced: torch.Tensor,
 ) -> Tensors:
     """Give the gradients of ``x``, of ``a`` and of each ``b``."""
-    inner = torch.cat([grad @ b for grad, b in zip(grads, bs, strict=True)], dim=1)
-    grad_x = inner @ a
+    grad_x, *others = adapter_gradients(grads, x, a, bs, reduced)
     for grad, scale, weight, of_weight in zip(
         quantized, scales, turned, turned_scales, strict=True
     ):
         grad_x += scaled_product(grad, weight, scale, of_weight, fast=False)
-    parts = reduced.chunk(len(bs), dim=1)
-    grad_bs = [grad.T @ part for grad, part in zip(grads, parts, strict=True)]
-    return [grad_x, inner.T @ x, *grad_bs]
+    return [grad_x, *others]
 
 
 @_adapted_backward.register_fake
@@ -155,7 +157,7 @@ def _(
     bs: Tensors,
     reduced: torch.Tensor,  # noqa: ARG001
 ) -> Tensors:
-    return [torch.empty_like(x), torch.empty_like(a), *(torch.empty_like(b) for b in bs)]
+    return empty_gradients(x, a, bs)
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:

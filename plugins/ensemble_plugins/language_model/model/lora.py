@@ -16,6 +16,11 @@ from peft import LoraConfig, TaskType, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
 from torch import nn
 
+from ensemble_plugins.language_model.model.adapted import (
+    adapter_gradients,
+    empty_gradients,
+    empty_outputs,
+)
 from ensemble_plugins.language_model.model.forward import replace_forward
 from ensemble_plugins.language_model.model.fp8_training import computes_in_fp8, fp8_products
 from ensemble_plugins.language_model.model.heads import adapted_names, saved_names
@@ -56,7 +61,7 @@ def _adapted(x: torch.Tensor, weights: Tensors, a: torch.Tensor, bs: Tensors) ->
 
 @_adapted.register_fake
 def _(x: torch.Tensor, weights: Tensors, a: torch.Tensor, bs: Tensors) -> Tensors:  # noqa: ARG001
-    return [x.new_empty(len(x), len(weight)) for weight in [*weights, a]]
+    return empty_outputs(x, weights, a)
 
 
 @torch.library.custom_op("preference_ensemble::adapted_backward", mutates_args=())
@@ -69,13 +74,10 @@ def _adapted_backward(
     reduced: torch.Tensor,
 ) -> Tensors:
     """Give the gradients of ``x``, of ``a`` and of each ``b``."""
-    inner = torch.cat([grad @ b for grad, b in zip(grads, bs, strict=True)], dim=1)
-    grad_x = inner @ a
+    grad_x, *others = adapter_gradients(grads, x, a, bs, reduced)
     for grad, weight in zip(grads, weights, strict=True):
         grad_x.addmm_(grad, weight)
-    parts = reduced.chunk(len(bs), dim=1)
-    grad_bs = [grad.T @ part for grad, part in zip(grads, parts, strict=True)]
-    return [grad_x, inner.T @ x, *grad_bs]
+    return [grad_x, *others]
 
 
 @_adapted_backward.register_fake
@@ -87,7 +89,7 @@ def _(
     bs: Tensors,
     reduced: torch.Tensor,  # noqa: ARG001
 ) -> Tensors:
-    return [torch.empty_like(x), torch.empty_like(a), *(torch.empty_like(b) for b in bs)]
+    return empty_gradients(x, a, bs)
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:

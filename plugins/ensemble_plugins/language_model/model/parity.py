@@ -7,7 +7,7 @@ far rounding goes depends on the model: transformers' own logits in the same dty
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +38,9 @@ TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 _ROUNDINGS = 2.0
 """Times transformers' own drift in that dtype that is allowed, where it is more."""
 
+_PADDING = 8
+"""Tokens that fill a row of the reference: it is padded, and more of them say no more."""
+
 _MOST = 0.25
 """Greatest drift allowed, whatever transformers' own: beyond, no fault would show, and logits are
 worth little whoever computes them."""
@@ -55,11 +58,14 @@ class Parity:
         Of transformers' own in the same dtype: what rounding alone does to this model.
     dtype
         That dtype.
+    reference
+        ``(n, 3)`` logits of transformers in float32.
     """
 
     packed: float
     transformers: float
     dtype: torch.dtype
+    reference: LogitArray = field(repr=False, compare=False)
 
     def require(self, found: float, where: str, tolerance: float | None = None) -> None:
         """Refuse a drift above the tolerance, or above what rounding explains where it is None.
@@ -104,19 +110,25 @@ def rounded_logits(classifier: Classifier, tokens: Tokens) -> LogitArray:
         return _padded_logits(classifier, model, tokens)
 
 
+def rounding_drift(classifier: Classifier, tokens: Tokens, reference: LogitArray) -> float:
+    """Give how far transformers' own logits are from the reference in the classifier's dtype."""
+    if classifier.dtype is torch.float32:
+        return 0.0  # they are the reference
+    return distance(rounded_logits(classifier, tokens), reference)
+
+
 def _padded_logits(classifier: Classifier, model: PreTrainedModel, tokens: Tokens) -> LogitArray:
     rows = np.arange(len(tokens), dtype=np.int64)
     padded = make_padded(tokens, rows, device=classifier.device, pad_id=classifier.pad_id)
+    out = []
     with torch.no_grad():
-        out = [
+        for ids, mask, length in zip(
+            padded.ids, padded.attended, tokens.lengths.tolist(), strict=True
+        ):
             # A row's own tokens tell where it ends, and its padding must not look like them.
-            call(model, ids[None, :length], attended[None, :length])
-            if not classifier.packed or (ids[:length] == classifier.pad_id).any()
-            else call(model, ids[None], attended[None])
-            for ids, attended, length in zip(
-                padded.ids, padded.attended, tokens.lengths.tolist(), strict=True
-            )
-        ]
+            alone = not classifier.packed or bool((ids[:length] == classifier.pad_id).any())
+            width = length if alone else length + _PADDING
+            out.append(call(model, ids[None, :width], mask[None, :width]))
     return torch.cat(out).float().cpu().numpy()
 
 
@@ -186,8 +198,9 @@ def check_parity(
         The two differ by more than rounding explains.
     """
     reference = reference_logits(classifier, tokens)
-    own = distance(rounded_logits(classifier, tokens), reference)
-    parity = Parity(drift(classifier, tokens, reference, budget), own, classifier.dtype)
+    own = rounding_drift(classifier, tokens, reference)
+    found = drift(classifier, tokens, reference, budget)
+    parity = Parity(found, own, classifier.dtype, reference)
     parity.require(parity.packed, where, tolerance)
     return parity
 

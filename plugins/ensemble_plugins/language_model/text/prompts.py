@@ -128,7 +128,8 @@ def find_special(tokenizer: PreTrainedTokenizerBase, template: Template) -> dict
 
     They are the tokenizer's special tokens, those that the template needs or writes, and added
     tokens that are spelled as special ones are, such as ``<think>`` and ``[INST]``, whatever the
-    tokenizer calls them. Tags of HTML are text.
+    tokenizer calls them; what the template writes so may be a mere piece of the model. Tags of HTML
+    are text.
 
     Raises
     ------
@@ -142,11 +143,17 @@ def find_special(tokenizer: PreTrainedTokenizerBase, template: Template) -> dict
     needed = [_write_special(name, tokenizer) for name in template.special]
     ids = {
         name: backend.token_to_id(name)
-        for name in sorted(own.union(needed, tokenizer.all_special_tokens))
+        for name in sorted(own.union(needed, tokenizer.all_special_tokens, _written_pieces(fixed)))
     }
     if missing := [name for name in needed if ids[name] is None]:
         raise _does_not_fit(", ".join(missing))
     return {name: token for name, token in ids.items() if token is not None}
+
+
+def _written_pieces(fixed: str) -> list[str]:
+    """Give the markers of fixed text as a model may have them: after what is a blank, too."""
+    markers = [name for name in _BRACKETS.findall(fixed) if not _HTML.fullmatch(name)]
+    return [blank + name for name in markers for blank in ("", "\u2581", "\u0120")]
 
 
 def _marks(token: str, fixed: str) -> bool:
