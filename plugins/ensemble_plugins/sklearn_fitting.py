@@ -72,7 +72,8 @@ def fit_estimator(estimator: Any, inputs: Any, rows: HardRows, told: Told, threa
     learned = take_inputs(inputs, rows.row)
     with (
         parallel_config(backend="threading", n_jobs=threads),
-        threadpool_limits(threads),
+        # One thread of BLAS: it adds up in another order on each number of cores.
+        threadpool_limits({"blas": 1, "openmp": threads}),
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("error", message=_IGNORED_WEIGHTS)
@@ -115,10 +116,13 @@ def class_probabilities(estimator: Any, inputs: Any, rows: int, reference: str) 
     LearnerError
         The estimator gives what is no distribution.
     """
+    from threadpoolctl import threadpool_limits
+
     probability = np.zeros((rows, len(CLASSES)))
     if not rows:
         return probability
-    given = np.asarray(estimator.predict_proba(inputs), dtype=np.float64)
+    with threadpool_limits(1, user_api="blas"):
+        given = np.asarray(estimator.predict_proba(inputs), dtype=np.float64)
     known = np.asarray(estimator.classes_, dtype=np.int64)
     if given.shape != (rows, len(known)) or not (
         (given >= -_SUM_TOLERANCE).all()

@@ -79,6 +79,7 @@ def fit_symmetric_logistic(
         The descent ended in numbers that are not finite.
     """
     from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits
 
     n_odd = odd.shape[1]
     by_column = odd.T, even.T
@@ -100,7 +101,10 @@ def fit_symmetric_logistic(
 
     options = {"maxiter": _MOST_ITERATIONS, "ftol": _TOLERANCE}
     start = np.zeros(n_odd + even.shape[1] + 1)
-    found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
+    # BLAS adds up long vectors in another order on each number of cores: one thread, so that every
+    # machine and executor finds the same weights.
+    with threadpool_limits(1, user_api="blas"):
+        found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
     theta = found.x
     # Where the loss is NaN from the start, L-BFGS gives the start back.
     if not (np.isfinite(found.fun) and np.isfinite(theta).all()):

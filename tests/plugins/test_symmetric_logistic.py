@@ -5,6 +5,7 @@ import pytest
 from scipy.sparse import csr_array, vstack
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from ensemble import errors
 from ensemble_plugins.symmetric_logistic import fit_symmetric_logistic
@@ -81,3 +82,19 @@ def test_labels_that_are_not_finite_are_an_error() -> None:
     labels[0] = np.nan
     with pytest.raises(errors.LearnerError, match="did not converge to finite weights"):
         fit_symmetric_logistic(odd, even, labels, np.ones(10), ridge=1.0)
+
+
+def test_the_weights_are_the_same_on_any_number_of_cores() -> None:
+    # OpenBLAS divides vectors of more than 10,000 elements among its threads.
+    draw = np.random.default_rng(0)
+    columns = draw.integers(0, 24_000, (60, 400))
+    rows = np.repeat(np.arange(60), 400)
+    values = draw.normal(size=columns.size)
+    odd = csr_array((values, (rows, columns.ravel())), shape=(60, 24_000))
+    labels = np.eye(3)[draw.integers(0, 3, 60)]
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            found.append(fit_symmetric_logistic(odd, abs(odd), labels, np.ones(60), ridge=0.5))
+    assert found[0].odd.tobytes() == found[1].odd.tobytes()
+    assert found[0].even.tobytes() == found[1].even.tobytes()
