@@ -89,6 +89,10 @@ class Attempt:
                 waiting.append(task)
         return waiting
 
+    def incomplete(self, tasks: Sequence[Task]) -> list[Task]:
+        """Give the tasks that are not complete yet."""
+        return [task for task in tasks if not self._is_kept(task)]
+
     def admit(self, task: Task) -> Task | None:
         """Give a task as it may be started now; None where time is too short for it.
 
@@ -151,6 +155,8 @@ class Attempt:
     def tell(self, outcome: Outcome) -> None:
         """Tell of a task that has ended; a failure is kept, or raised."""
         spec, held_out, fitted, seconds, error, stopped = outcome
+        if self._budget is not None:
+            self._budget.ended(spec, held_out)
         kind = held_out.kind if held_out.is_joint else "fold"
         done = "averaged" if held_out.is_soup else "fitted"
         told: dict[str, Any] = {"learner": spec.name, kind: held_out.to_json()}

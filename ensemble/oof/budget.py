@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from ensemble.battles.held_out import HeldOut
 from ensemble.oof import clock
+from ensemble.oof.order import closures, is_dear
 from ensemble.oof.teaching import asked_fits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from ensemble.config.source_settings import SourceSettings
     from ensemble.oof.durations import Durations
@@ -47,7 +48,9 @@ class Budget:
         self._held: set[str] = set()
         self._durations: Durations | None = None
         self._later: list[tuple[LearnerSpec, HeldOut]] = []
-        self._splits, self._beside = 2, 1
+        self._splits, self._beside, self._slots = 2, 1, 1
+        self._waiting: dict[tuple[str, HeldOut], Task] = {}
+        self._pupils: list[set[tuple[str, HeldOut]]] = []
 
     def begin(
         self,
@@ -57,6 +60,7 @@ class Budget:
         aside: float = 0.0,
         later: Sequence[tuple[LearnerSpec, HeldOut]] = (),
         beside: int = 1,
+        slots: int = 1,
     ) -> None:
         """Take what is known once there is a fold plan.
 
@@ -72,10 +76,28 @@ class Budget:
             Fits that come after those that are asked for first; time for cheap ones is set aside.
         beside
             How many of them run at a time.
+        slots
+            How many other fits run at a time.
         """
         self._durations, self._splits, self.aside = durations, n_splits, aside
         self._later = [(spec, fit) for spec, fit in later if type(spec.prototype).cheap]
-        self._beside = max(1, beside)
+        self._beside, self._slots = max(1, beside), max(1, slots)
+
+    def expect(
+        self, tasks: Sequence[Task], uses: Mapping[str, SourceSettings], shape: PlanShape
+    ) -> None:
+        """Take the fits that are to be started now, none of which is complete.
+
+        Fits of teachers without several folds are for pupils alone: they are started only while
+        there is time for some pupil's fold with all that it still waits for.
+        """
+        self._waiting = {(task.spec.name, task.held_out): task for task in tasks}
+        behind = closures(tasks, uses, shape)
+        self._pupils = [names for (_, held_out), names in behind.items() if not held_out.is_joint]
+
+    def ended(self, spec: LearnerSpec, held_out: HeldOut) -> None:
+        """Note that a fit has ended, however it did."""
+        self._waiting.pop((spec.name, held_out), None)
 
     def later_is_now(self) -> None:
         """Have no time set aside any more for fits that come later: it is their turn."""
@@ -100,7 +122,7 @@ class Budget:
             needed = [*folds]
         left, takes = self.left(), self._seconds(task.spec, task.held_out)
         takes = 0.0 if task.held_out.is_soup else takes  # it is a mean, and no fit
-        too_long = left <= 0 or (takes or 0.0) * MARGIN > left
+        too_long = left <= 0 or (takes or 0.0) * MARGIN > left or self._is_in_vain(task, left)
         if held or too_long or any(one in self.undone for one in needed):
             self.leave(task)
             return False
@@ -121,6 +143,25 @@ class Budget:
     def leave(self, task: Task) -> None:
         """Note that a fit is left undone."""
         self.undone[task.spec.name, task.held_out] = task.spec
+
+    def seconds(self, task: Task) -> float | None:
+        """Say how long a fit takes; None where nobody knows."""
+        return self._seconds(task.spec, task.held_out)
+
+    def _is_in_vain(self, task: Task, left: float) -> bool:
+        """Say whether a fit is for pupils alone, and there is time for none of their folds."""
+        name = task.spec.name, task.held_out
+        pupils = [names for names in self._pupils if name in names and len(names) > 1]
+        if not task.held_out.is_joint or not pupils:
+            return False
+        return all(MARGIN * self._together(names) > left for names in pupils)
+
+    def _together(self, names: Collection[tuple[str, HeldOut]]) -> float:
+        """Seconds that fits take which have not ended, as many at a time as may run."""
+        waiting = [self._waiting[name] for name in names if name in self._waiting]
+        takes = [(task, self.seconds(task) or 0.0) for task in waiting]
+        shares = (each / (self._slots if is_dear(task) else self._beside) for task, each in takes)
+        return max(sum(shares), max((each for _, each in takes), default=0.0))
 
     def _seconds(self, spec: LearnerSpec, held_out: HeldOut) -> float | None:
         if self._durations is None:

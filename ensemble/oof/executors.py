@@ -78,14 +78,24 @@ def execute(
         (spec.name, HeldOut.of(fold)): Task(spec, HeldOut.of(fold)) for spec, fold in tasks
     }
     attempt = Attempt(config, reporter, failures, budget)
-    uses, by_fold = config.source_uses(), budget is not None
-    waves = in_waves([*different.values()], uses, attempt.shape, by_fold=by_fold)
+    waves = _in_waves([*different.values()], config, attempt, budget)
     with connection(config.execution, reporter) as cluster:
         run = _RUN.get(config.execution.executor) or partial(fit_on_cluster, cluster)
         for wave in waves:
             for part in _in_rounds(config, wave, by_cost=budget is not None):
                 run(config, attempt.startable(part), attempt)
     return attempt.fitted
+
+
+def _in_waves(
+    tasks: Sequence[Task], config: Config, attempt: Attempt, budget: Budget | None
+) -> list[Wave]:
+    """Put fits in order; a time limit is told what is to be started."""
+    uses, shape = config.source_uses(), attempt.shape
+    if budget is None:
+        return in_waves(tasks, uses, shape)
+    budget.expect(attempt.incomplete(tasks), uses, shape)
+    return in_waves(tasks, uses, shape, by_fold=True, seconds=budget.seconds)
 
 
 def _in_rounds(config: Config, wave: Wave, *, by_cost: bool) -> list[list[Task]]:

@@ -11,7 +11,7 @@ from ensemble.oof.dependencies import dependency_depth
 from ensemble.oof.teaching import asked_fits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ensemble.battles.held_out import HeldOut
     from ensemble.config.source_settings import SourceSettings
@@ -47,6 +47,7 @@ def in_waves(
     shape: PlanShape,
     *,
     by_fold: bool = False,
+    seconds: Callable[[Task], float | None] = lambda _: None,
 ) -> list[Wave]:
     """Put fits in order: the first of every learner, then the rest; teachers before their pupils.
 
@@ -60,19 +61,23 @@ def in_waves(
         Of the fold plan.
     by_fold
         Whether cheap learners come before dear ones, and then one fold of these after the other, so
-        that whenever it ends all have about the same folds. Otherwise the rest goes learner by
-        learner, so that a worker process keeps what it has loaded.
+        that whenever it ends all have about the same folds. What a fold needs of teachers comes
+        just before it and counts with it: a cheap learner of a dear teacher is dear, and of each
+        round the learner comes first that takes the shortest time. Otherwise the rest goes learner
+        by learner, so that a worker process keeps what it has loaded.
+    seconds
+        How long a fit takes; None where nobody knows, which counts as the longest that is known.
 
     Returns
     -------
     list of Wave
         A fit that needs another one comes in a later wave; there are no more waves than that.
     """
-    order = _sorted(tasks, uses, by_fold=by_fold)
+    needed = {_name(task): _needs(task, uses, shape) for task in tasks}
+    order = _by_round(tasks, needed, seconds) if by_fold else _by_learner(tasks, uses)
     firsts = {_name(task) for task in _firsts(tasks)}
     waves: list[Wave] = []
     current: set[Name] = set()
-    needed = {_name(task): _needs(task, uses, shape) for task in order}
     for task in _teachers_first(order, needed):
         if not waves or needed[_name(task)] & current:
             waves.append(Wave([], []))
@@ -84,22 +89,62 @@ def in_waves(
     return waves
 
 
-def _sorted(
-    tasks: Sequence[Task], uses: Mapping[str, SourceSettings], *, by_fold: bool
-) -> list[Task]:
-    """Sort by round, and what is taught a round later than its teachers."""
-    learners = {name: i for i, name in enumerate(dict.fromkeys(t.spec.name for t in tasks))}
+def _by_learner(tasks: Sequence[Task], uses: Mapping[str, SourceSettings]) -> list[Task]:
+    """Sort by learner after the first of each, and what is taught a round later than its teachers."""
+    learners, turns = _learners(tasks), _turns(tasks)
     depth = {task.spec.name: dependency_depth(task.spec, uses) for task in tasks}
-    seen = dict.fromkeys(learners, 0)
-    keys: dict[Name, tuple[int, ...]] = {}
-    for task in tasks:
-        name, turn = task.spec.name, seen[task.spec.name]
-        seen[name] += 1
+
+    def key(task: Task) -> tuple[int, ...]:
+        name, turn = task.spec.name, turns[_name(task)]
         later = int(turn > 0)
-        place = (turn, learners[name]) if by_fold else (learners[name], turn)
-        dear = int(by_fold and is_dear(task))
-        keys[_name(task)] = (dear, depth[name] + later, later, *place)
-    return sorted(tasks, key=lambda task: keys[_name(task)])
+        return depth[name] + later, later, learners[name], turn
+
+    return sorted(tasks, key=key)
+
+
+def _by_round(
+    tasks: Sequence[Task],
+    needed: Mapping[Name, set[Name]],
+    seconds: Callable[[Task], float | None],
+) -> list[Task]:
+    """Sort cheap ones first, then by round; in each, what is soonest done with all that it needs."""
+    learners, turns = _learners(tasks), _turns(tasks)
+    by_name = {_name(task): task for task in tasks}
+    behind = {name: [by_name[one] for one in _closure(name, needed)] for name in by_name}
+    known = {name: seconds(task) for name, task in by_name.items()}
+    longest = max((each for each in known.values() if each is not None), default=1.0)
+
+    def key(task: Task) -> tuple[float, ...]:
+        every = behind[_name(task)]
+        times = [known[_name(one)] for one in every]
+        takes = sum(longest if one is None else one for one in times)
+        dear = any(map(is_dear, every))
+        return dear, turns[_name(task)], takes, learners[task.spec.name]
+
+    return sorted(tasks, key=key)
+
+
+def _closure(name: Name, needed: Mapping[Name, set[Name]]) -> set[Name]:
+    """Name a fit and all among the others that it waits for, directly or not."""
+    found, waiting = {name}, [name]
+    while waiting:
+        new = {one for one in needed[waiting.pop()] if one in needed} - found
+        found |= new
+        waiting += new
+    return found
+
+
+def _learners(tasks: Sequence[Task]) -> dict[str, int]:
+    return {name: i for i, name in enumerate(dict.fromkeys(t.spec.name for t in tasks))}
+
+
+def _turns(tasks: Sequence[Task]) -> dict[Name, int]:
+    """Number the fits of each learner."""
+    seen: dict[str, int] = {}
+    turns: dict[Name, int] = {}
+    for task in tasks:
+        turns[_name(task)] = seen[task.spec.name] = seen.get(task.spec.name, -1) + 1
+    return turns
 
 
 def _teachers_first(order: Sequence[Task], needed: Mapping[Name, set[Name]]) -> Iterator[Task]:
@@ -115,6 +160,14 @@ def _teachers_first(order: Sequence[Task], needed: Mapping[Name, set[Name]]) -> 
     for task in order:
         if waiting.pop(_name(task), None) is not None:
             yield from ready(task)
+
+
+def closures(
+    tasks: Sequence[Task], uses: Mapping[str, SourceSettings], shape: PlanShape
+) -> dict[Name, set[Name]]:
+    """Name, for each fit, itself and all others of these that it waits for, directly or not."""
+    needed = {_name(task): _needs(task, uses, shape) for task in tasks}
+    return {name: _closure(name, needed) for name in needed}
 
 
 def is_dear(task: Task) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from ensemble.oof.budget import MARGIN
@@ -58,6 +59,7 @@ def open_budget(
         aside=seconds_after_fits(workspace.run, len(workspace.battles)) if stacks else 0.0,
         later=pairs,
         beside=cheap_at_a_time(config),
+        slots=_dear_at_a_time(config),
     )
 
 
@@ -67,6 +69,12 @@ def cheap_at_a_time(config: Config) -> int:
     if execution.executor == "auto":
         return execution.workers or available_cores()
     return execution.slots()
+
+
+def _dear_at_a_time(config: Config) -> int:
+    """Say how many fits of other learners go on at a time; on a cluster, as many as there are."""
+    execution = config.execution
+    return execution.workers or sys.maxsize if execution.executor == "ray" else execution.slots()
 
 
 def seconds_after_fits(run: Path, rows: int) -> float:

@@ -15,7 +15,9 @@ from ensemble.oof.fold_key import fold_key
 from ensemble.oof.preflight import privileged_doubts
 from ensemble.oof.preflight import unfinished as unfinished_fits
 from ensemble.oof.refits import Decisions, made_again, refuse_undecided, told_again
+from ensemble.oof.store import is_complete
 from ensemble.oof.teaching import with_asked
+from ensemble.oof.workers import Task
 from ensemble.oof.workspace import open_workspace
 from ensemble.run_dir.failure_record import forget_failure
 from ensemble.run_dir.jobs_record import LearnerJobs, write_jobs
@@ -118,18 +120,17 @@ def fit_stage(
         failures: dict[str, Failure] | None = None if fail_fast else {}
         candidates = [spec for spec in specs if not spec.privileged]
         outcome: dict[str, Any] = {}
-        early = [
-            _fit_early(config, some, reporter, failures, budget)
-            for some in (teaching, tasks, pairs)
-        ]
-        if not teaching:
-            early[1] += _check_and_begin(config, tasks, reporter, failures, budget)
+        folds = [*tasks, *teaching]  # a pupil's fold comes right after what teachers say of it
+        before = _complete(config, teaching)
+        early = [_fit_early(config, some, reporter, failures, budget) for some in (folds, pairs)]
+        early[0] += _check_and_begin(config, tasks, teaching, reporter, failures, budget)
         check_contracts(config, every, reporter, failures, budget)
+        outcome |= _fitted(config, folds, reporter, failures, budget, early[0])
         if teaching:
-            taught = _fitted(config, teaching, reporter, failures, budget, early[0])
+            taught = {"fitted": len(_complete(config, teaching) - before), "kept": len(before)}
+            outcome |= {name: outcome[name] - count for name, count in taught.items()}
             outcome["teaching"] = taught
             reporter.log(f"fits of teachers  {taught['fitted']} fitted, {taught['kept']} kept")
-        outcome |= _fitted(config, tasks, reporter, failures, budget, early[1])
         reporter.log(f"folds  {outcome['fitted']} fitted, {outcome['kept']} kept")
         for doubt in record_learners(open_workspace(config), candidates):
             reporter.warn(doubt)
@@ -139,7 +140,7 @@ def fit_stage(
         if pairs:
             if budget is not None:
                 budget.later_is_now()
-            found = _fitted(config, pairs, reporter, failures, budget, early[2])
+            found = _fitted(config, pairs, reporter, failures, budget, early[1])
             outcome["pairs"] = found
             reporter.log(f"pairs of folds  {found['fitted']} fitted, {found['kept']} kept")
         for spec in specs:
@@ -167,36 +168,60 @@ def _fit_early(
     if budget is None:
         return 0
     specs = {spec.name: spec for spec, _ in tasks if type(spec.prototype).cheap}
-    asked = unchecked_names(open_workspace(config), specs.values())
-    early = [task for task in tasks if task[0].name in {*specs} - asked]
-    needs = {one.name for s, _ in early for one in fitted_before(s, config.source_uses())}
-    if not needs <= {*specs} - asked:
-        return 0  # they wait for others
+    ready = {*specs} - unchecked_names(open_workspace(config), specs.values())
+    uses = config.source_uses()
+    while waiting := {
+        name for name in ready if {one.name for one in fitted_before(specs[name], uses)} - ready
+    }:
+        ready -= waiting
+    early = [task for task in tasks if task[0].name in ready]
     return execute(config, early, reporter, failures, budget)
 
 
 def _check_and_begin(
     config: Config,
     tasks: Sequence[Fit],
+    teaching: Sequence[Fit],
     reporter: Reporter,
     failures: dict[str, Failure] | None,
     budget: Budget | None,
 ) -> int:
     """Check a learner and fit its first fold, then the next, where time is short.
 
-    The check of the last must not take the time of all. Where several fits go on at a time, all
-    are checked first: devices would wait. Gives how many fits there were.
+    With a fold goes what it needs of teachers; learners with the fewest such fits come first. The
+    check of the last must not take the time of all. Where several fits go on at a time, all are
+    checked first: devices would wait. Gives how many fits there were.
     """
     specs = {spec.name: spec for spec, _ in tasks}
     asked = unchecked_names(open_workspace(config), specs.values()) if budget else set()
     if not asked or config.execution.slots() > 1:
         return 0
-    uses, fitted = config.source_uses(), 0
-    for name in sorted(specs, key=lambda one: dependency_depth(specs[one], uses)):
+    uses, shape, fitted = config.source_uses(), shape_of(config), 0
+    asked_for = {(spec.name, held_out) for spec, held_out in [*tasks, *teaching]}
+    first = {spec.name: with_asked([(spec, fit)], uses, shape) for spec, fit in reversed(tasks)}
+
+    def cost(name: str) -> tuple[float, ...]:
+        spec, held_out = first[name][0]
+        seconds = budget.seconds(Task(spec, held_out)) if budget else None
+        return len(first[name]), dependency_depth(spec, uses), seconds or 0.0
+
+    for name in sorted(specs, key=cost):
         own = [task for task in tasks if task[0].name == name]
         check_contracts(config, own, reporter, failures, budget)
-        fitted += execute(config, own[:1], reporter, failures, budget)
+        begun = [task for task in first[name] if (task[0].name, task[1]) in asked_for]
+        fitted += execute(config, begun, reporter, failures, budget)
     return fitted
+
+
+def _complete(config: Config, tasks: Sequence[Fit]) -> set[tuple[str, HeldOut]]:
+    """Name the fits that are there, whole."""
+    workspace = open_workspace(config)
+    shared, store = workspace.shared_key(), workspace.store
+    return {
+        (spec.name, held_out)
+        for spec, held_out in tasks
+        if is_complete(store.directory(spec.name, held_out), fold_key(spec, held_out, shared)[0])
+    }
 
 
 def _tell_unfinished(unfinished: Mapping[str, Sequence[str]], reporter: Reporter) -> None:

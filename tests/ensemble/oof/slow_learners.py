@@ -53,8 +53,31 @@ class Quick(Slow):
     cheap = True
 
 
+class Taught(Slow):
+    """Asks for teachers, and learns nothing of what they say."""
+
+    def __init__(
+        self,
+        shift: float = 0.0,
+        takes: float = 1.0,
+        says: float = 0.0,
+        hangs: bool = False,
+        teachers: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(shift, takes, says, hangs)
+        self.teachers = teachers
+
+
+class QuickTaught(Taught):
+    """The same, and cheap itself."""
+
+    cheap = True
+
+
 class SlowPlugin:
     @hookimpl
     def register_base_learners(self, register: Register) -> None:
         register("slow", Slow)
         register("quick", Quick)
+        register("taught", Taught)
+        register("quick-taught", QuickTaught)

@@ -124,3 +124,30 @@ def test_a_pupil_s_first_fold_waits_for_one_fold_of_its_teacher_alone() -> None:
     assert _names(waves[0].tasks) == [("teacher", "fold-0")]
     assert _names(waves[1].tasks)[0] == ("pupil", "fold-0")
     assert len(waves) == 3
+
+
+def test_with_a_limit_a_cheap_pupil_of_a_dear_teacher_is_as_dear() -> None:
+    teacher, dear = [_task("teacher", fold) for fold in range(2)], _task("dear", 0)
+    pupils = [_task("pupil", fold, teacher[0].spec, cheap=True) for fold in range(2)]
+    waves = in_waves([*pupils, *teacher, dear], {}, SHAPE, by_fold=True)
+    order = [task.held_out.folds[0] for wave in waves for task in wave.tasks]
+    assert order == sorted(order)
+    assert _names(waves[0].tasks) == [("teacher", "fold-0"), ("dear", "fold-0")]
+
+
+def test_with_a_limit_a_pupil_s_pupil_has_its_first_fold_before_the_second_of_any() -> None:
+    teacher = [_task("teacher", fold) for fold in range(2)]
+    pupils = [_task("pupil", fold, teacher[0].spec) for fold in range(2)]
+    last = [_task("last", fold, pupils[0].spec) for fold in range(2)]
+    waves = in_waves([*last, *pupils, *teacher], {}, SHAPE, by_fold=True)
+    flat = _names([task for wave in waves for task in wave.tasks])
+    assert flat[:3] == [(name, "fold-0") for name in ("teacher", "pupil", "last")]
+
+
+def test_with_a_limit_what_is_soonest_done_comes_first() -> None:
+    wanted = [_task(name, fold) for name in "abc" for fold in range(2)]
+    takes = {"a": 3.0, "b": 1.0}
+    (wave,) = in_waves(
+        wanted, {}, SHAPE, by_fold=True, seconds=lambda task: takes.get(task.spec.name)
+    )
+    assert _names(wave.tasks) == [(n, f"fold-{k}") for k in (0, 1) for n in "bac"]

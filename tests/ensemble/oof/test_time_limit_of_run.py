@@ -22,6 +22,8 @@ AFTER = 5.0
 """Seconds that are set aside for the stack."""
 DEAR = {"name": "dear", "plugin": "slow", "takes": 100.0, "shift": 0.3}
 PLAIN = {"name": "plain", "plugin": "slow", "takes": 2.0}
+TEACHER = {"name": "teacher", "plugin": "slow", "takes": 100.0, "shift": 0.2}
+PUPIL = {"name": "pupil", "plugin": "taught", "teachers": ["teacher"], "takes": 2.0}
 QUICK = {"name": "quick", "plugin": "quick", "takes": 1.0, "shift": 0.1}
 
 
@@ -155,3 +157,37 @@ def test_without_any_complete_fold_there_is_no_stack_and_that_is_said(project: P
     assert not caught.value.is_stacked
     assert caught.value.unfinished == {"dear": ("fold 0", "fold 1", "fold 2")}
     assert (project.path / "run/report.html").exists()
+
+
+def test_a_fold_of_every_learner_comes_first_with_what_it_needs_of_teachers(
+    project: Project,
+) -> None:
+    error = _cut(project, [PLAIN | {"takes": 30.0}, PUPIL, TEACHER], 380)
+    run = project.path / "run"
+    # 30 and 100; two pairs of 100 and 2; then plain 1, and no more is done in time.
+    folds = _events(run, "fold fitted")
+    assert folds == [("plain", 0), ("teacher", 0), ("pupil", 0), ("plain", 1)]
+    assert [sorted(pair) for _, pair in _events(run, "pair fitted")] == [[0, 1], [0, 2]]
+    assert Clock.now == 362
+    assert error.unfinished["pupil"] == ("fold 1", "fold 2")
+    whole = ensemble.run(project.config([PLAIN | {"takes": 30.0}, PUPIL, TEACHER]))
+    assert len(whole.oof("pupil").drop_nans()) == 60
+
+
+def test_no_teacher_is_fitted_for_pupils_that_would_not_be_done_in_time(project: Project) -> None:
+    learners = [PUPIL | {"says": 100.0}, TEACHER | {"says": 100.0}]
+    learners.append(PLAIN | {"takes": 30.0, "says": 30.0})
+    error = _cut(project, learners, 290)
+    run = project.path / "run"
+    assert _events(run, "pair fitted") == []
+    folds = _events(run, "fold fitted")
+    assert folds == [("plain", 0), ("teacher", 0), ("plain", 1), ("plain", 2)]
+    assert error.unfinished["pupil"] == ("fold 0", "fold 1", "fold 2")
+
+
+def test_a_cheap_pupil_of_a_dear_teacher_waits_for_the_first_folds_of_others(
+    project: Project,
+) -> None:
+    pupil = PUPIL | {"plugin": "quick-taught"}
+    _cut(project, [pupil, TEACHER, DEAR | {"takes": 110.0}], 230)
+    assert _events(project.path / "run", "fold fitted") == [("teacher", 0), ("dear", 0)]
