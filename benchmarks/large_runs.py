@@ -14,7 +14,6 @@ other work on the machine prolongs. Python's own start is in all of them.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -29,7 +28,6 @@ from machine import describe_machine
 from ensemble.datasets.battles import make_battles, write_battles
 
 TRIVIAL = '''
-import json
 import numpy as np
 from ensemble import BaseLearner
 

@@ -308,11 +308,12 @@ def export(
 @json_option
 def report(config_or_run: Path, as_json: bool) -> None:
     """Write the HTML report of what there is so far."""
+    from ensemble.once import one_verb
     from ensemble.stages.report import report_stage
     from ensemble.stages.work import writing
 
     config = load(config_or_run)
-    with writing(config) as reporter:
+    with one_verb(), writing(config) as reporter:
         path = report_stage(config, reporter)
     click.echo(json.dumps({"report": str(path)}) if as_json else str(path))
 

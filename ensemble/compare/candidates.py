@@ -42,6 +42,8 @@ class Candidate:
         JSON: plugin, version and parameters; empty for a candidate.
     training_rows
         ``"recorded"`` or ``"unknown"``: whether anybody knows what it was trained on.
+    planned_folds
+        The folds that the config has for it; None where that is all, and of a candidate.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Candidate:
     made_from: dict[str, Any]
     settings: dict[str, Any]
     training_rows: str
+    planned_folds: list[int] | None = None
 
 
 def read_candidates(compared: ComparedRun, config: Config, names: Sequence[str]) -> list[Candidate]:
@@ -109,12 +112,15 @@ def _read(compared: ComparedRun, run: Path, config: Config, name: str, label: st
     """Read a learner, or else a candidate of the stack."""
     learners = [learner.name for learner in config.learners]
     other = None if run == compared.run else label.rpartition(OTHER)[0]
-    store = compared.store_of(run)
+    store = compared.store_of(run, config)
     if name in learners:
         _refuse_privileged(config, name)
         found = folds.read_learner(store, config.learner(name), compared.eval_set)
         made_from = {"kind": "learner", "name": name, "run": other, "folds": found.origins}
-        return Candidate(label, found.probabilities, made_from, found.settings, found.training_rows)
+        planned = sorted(store.only[name]) if name in store.only else None
+        return Candidate(
+            label, found.probabilities, made_from, found.settings, found.training_rows, planned
+        )
     candidates = stacked.candidate_names(run)
     if name not in candidates:
         kind = "learner" if other is None else f"learner of {run}"

@@ -136,6 +136,7 @@ def _about_rows(
                 "made_from": one.made_from,
                 "settings": one.settings,
                 "training_rows": one.training_rows,
+                "planned_folds": one.planned_folds,
             }
             for one, rows in zip(candidates, predicted.T, strict=True)
         ],

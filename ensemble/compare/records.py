@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-VERSION = 3
+VERSION = 4
 """Raise it when the same predictions come to give another comparison: one of before is none."""
 
 _LONGEST = 120
@@ -56,7 +56,7 @@ def file_name(names: Sequence[str]) -> str:
 
 
 def read_comparisons(
-    run: Path, plan: str, data: str, n_splits: int
+    run: Path, plan: str, data: str, n_splits: int, only: Mapping[str, frozenset[int]]
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Read the comparisons that are of the run as it is now.
 
@@ -68,6 +68,8 @@ def read_comparisons(
         Fingerprint of its fold plan and key of its battles.
     n_splits
         Number of folds.
+    only
+        Of learners that are not read on all folds, the folds that count.
 
     Returns
     -------
@@ -81,7 +83,7 @@ def read_comparisons(
         except ArtifactError as error:
             left_out.append(f"Comparison {path.stem}: it is damaged: {error.message}")
             continue
-        reason = stale(FoldStore(run, plan, data, n_splits), result)
+        reason = stale(FoldStore(run, plan, data, n_splits, only=only), result)
         if reason:
             left_out.append(f"Comparison {path.stem}: {reason}")
         else:

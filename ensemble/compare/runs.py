@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ensemble.battles.fold_plan import FoldPlan
+    from ensemble.config.settings import Config
     from ensemble.run_dir.battles_record import BattlesRecord
     from ensemble.run_dir.folds_record import FoldsRecord
 
@@ -43,14 +44,14 @@ class ComparedRun:
     eval_set: EvalSet
     ties: bool = True
 
-    @property
-    def store(self) -> FoldStore:
-        """The folds of the run's learners."""
-        return self.store_of(self.run)
+    def store_of(self, run: Path, config: Config) -> FoldStore:
+        """Give the folds of a run that has this plan and these battles: those that count there.
 
-    def store_of(self, run: Path) -> FoldStore:
-        """Give the folds of a run that has this plan and these battles."""
-        return FoldStore(run, self.plan.fingerprint, self.data, self.plan.n_splits, self.ties)
+        Of a learner with ``folds`` others may lie there from before; its scores are not of them.
+        """
+        n_splits = self.plan.n_splits
+        only = config.some_folds(n_splits)
+        return FoldStore(run, self.plan.fingerprint, self.data, n_splits, self.ties, only)
 
 
 def read_compared(run: Path) -> ComparedRun:

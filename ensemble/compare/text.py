@@ -77,6 +77,9 @@ def _cautions(result: dict[str, Any]) -> Iterator[str]:
             f"since not all have predicted them ({counts})."
         )
     for one in result["learners"]:
+        if (planned := one["planned_folds"]) is not None:
+            folds = f"fold{'s' * (len(planned) > 1)} {', '.join(map(str, planned))}"
+            yield f"{one['name']} is compared on {folds} alone: the config has `folds` for it."
         candidate = one["made_from"].get("candidate")
         if candidate not in (None, one["made_from"]["name"]):
             yield f"{one['name']} is the candidate {candidate}."

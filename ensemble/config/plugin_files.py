@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 _IN_FILE = re.compile(r"(.+\.py):([^\W\d]\w*(?:\.[^\W\d]\w*)*)")
 
 
+@lru_cache(maxsize=4096)  # every key of every fit asks
 def split_reference(name: str) -> tuple[Path, str] | None:
     """Take ``"file.py:Name"`` apart; None where a name is of another form."""
     found = _IN_FILE.fullmatch(name)

@@ -144,10 +144,22 @@ def correlations(columns: FloatArray) -> FloatArray:
     """
     m = columns.shape[1]
     result = np.full((m, m), np.nan)
+    if len(columns) > 1 and np.isfinite(columns).all():
+        return _whole_correlations(columns)
     for i in range(m):
         for j in range(i, m):
             result[i, j] = result[j, i] = _correlation(columns[:, i], columns[:, j])
     return result
+
+
+def _whole_correlations(columns: FloatArray) -> FloatArray:
+    """Correlate columns without gaps, all pairs at once."""
+    centered = columns - columns.mean(axis=0)
+    products = centered.T @ centered
+    scales = np.sqrt(np.outer(products.diagonal(), products.diagonal()))
+    known = scales > 0
+    found = np.clip(products / np.where(known, scales, 1.0), -1.0, 1.0)
+    return np.asarray(np.where(known, found, np.nan))
 
 
 def _correlation(first: FloatArray, second: FloatArray) -> float:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
     from ensemble.oof.budget import Budget
+    from ensemble.oof.fold_key import FitKeys
     from ensemble.oof.spec import LearnerSpec
     from ensemble.run_dir.reporter import Reporter
 
@@ -79,11 +80,11 @@ class Attempt:
 
     def without_kept(self, tasks: Sequence[Task]) -> list[Task]:
         """Tell of the tasks that are complete, and give the others: only these need a worker."""
-        waiting = []
+        waiting, keys = [], self._workspace.fit_keys()
         for task in tasks:
             if task.spec.name in self.failed:
                 continue
-            if self._is_kept(task):
+            if self._is_kept(task, keys):
                 self.tell(Outcome(task.spec, task.held_out, fitted=False, seconds=0.0))
             else:
                 waiting.append(task)
@@ -91,7 +92,8 @@ class Attempt:
 
     def incomplete(self, tasks: Sequence[Task]) -> list[Task]:
         """Give the tasks that are not complete yet."""
-        return [task for task in tasks if not self._is_kept(task)]
+        keys = self._workspace.fit_keys()
+        return [task for task in tasks if not self._is_kept(task, keys)]
 
     def admit(self, task: Task) -> Task | None:
         """Give a task as it may be started now; None where time is too short for it.
@@ -210,8 +212,8 @@ class Attempt:
         key, _ = fold_key(spec, of.held_out, self._workspace.shared_key())
         write_failure(self._workspace.run, failure, key, of.held_out.to_json())
 
-    def _is_kept(self, task: Task) -> bool:
-        key, _ = fold_key(task.spec, task.held_out, self._workspace.shared_key())
+    def _is_kept(self, task: Task, keys: FitKeys | None = None) -> bool:
+        key, _ = (keys or self._workspace.fit_keys()).of(task.spec, task.held_out)
         return is_complete(self._workspace.store.directory(task.spec.name, task.held_out), key)
 
     def _warn_if_unlimited(self, spec: LearnerSpec) -> None:

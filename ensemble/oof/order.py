@@ -90,7 +90,7 @@ def in_waves(
 
 
 def _by_learner(tasks: Sequence[Task], uses: Mapping[str, SourceSettings]) -> list[Task]:
-    """Sort by learner after the first of each, and what is taught a round later than its teachers."""
+    """Sort by learner after the first of each; what is taught comes a round after its teachers."""
     learners, turns = _learners(tasks), _turns(tasks)
     depth = {task.spec.name: dependency_depth(task.spec, uses) for task in tasks}
 
@@ -107,7 +107,7 @@ def _by_round(
     needed: Mapping[Name, set[Name]],
     seconds: Callable[[Task], float | None],
 ) -> list[Task]:
-    """Sort cheap ones first, then by round; in each, what is soonest done with all that it needs."""
+    """Sort cheap ones first, then by round; in each, what is soonest done with what it needs."""
     learners, turns = _learners(tasks), _turns(tasks)
     by_name = {_name(task): task for task in tasks}
     behind = {name: [by_name[one] for one in _closure(name, needed)] for name in by_name}
@@ -139,7 +139,7 @@ def _learners(tasks: Sequence[Task]) -> dict[str, int]:
 
 
 def _turns(tasks: Sequence[Task]) -> dict[Name, int]:
-    """Number the fits of each learner."""
+    """Give the number of each fit among those of its learner, from 0."""
     seen: dict[str, int] = {}
     turns: dict[Name, int] = {}
     for task in tasks:

@@ -18,7 +18,6 @@ from ensemble.battles.privileged import missing_by_source
 from ensemble.battles.schema import labels_of, learner_view
 from ensemble.errors import ArtifactError, ConfigError, DataError, EnsembleError
 from ensemble.oof.calls import predict_validated
-from ensemble.oof.fold_key import fold_key
 from ensemble.oof.provenance import check_brought_folds
 from ensemble.oof.store import other_models
 from ensemble.plugin.base import FitContext
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ensemble.battles.held_out import FoldLike
+    from ensemble.oof.fold_key import FitKeys
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import BaseLearner, LogitArray
@@ -46,7 +46,8 @@ _GIB = 2**30
 
 def unfinished(workspace: Workspace, tasks: Iterable[Task]) -> list[Task]:
     """Give the fits that are not there under their keys; the hashes of files are not looked at."""
-    return [task for task in tasks if not _is_there(workspace, *task)]
+    keys = workspace.fit_keys()
+    return [task for task in tasks if not _is_there(workspace, keys, *task)]
 
 
 def learner_faults(
@@ -160,13 +161,13 @@ def quiet_context(workspace: Workspace, spec: LearnerSpec, cache: Path, rows: in
     )
 
 
-def _is_there(workspace: Workspace, spec: LearnerSpec, fold: FoldLike) -> bool:
+def _is_there(workspace: Workspace, keys: FitKeys, spec: LearnerSpec, fold: FoldLike) -> bool:
     directory = workspace.store.directory(spec.name, fold)
     try:
         manifest = peek_manifest(directory)
     except ArtifactError:
         return False
-    key, _ = fold_key(spec, fold, workspace.shared_key())
+    key, _ = keys.of(spec, fold)
     return manifest.get("key") == key and not list(other_models(directory, manifest))
 
 

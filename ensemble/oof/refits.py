@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ArtifactError, ConfigError, EnsembleError
 from ensemble.oof.dependencies import dependency_depth
-from ensemble.oof.fold_key import fold_key
 from ensemble.oof.kept import forget, keep, read_kept, restore
 from ensemble.oof.staleness import compare_key
 from ensemble.oof.store import other_models
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
+    from ensemble.oof.fold_key import FitKeys
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
 
@@ -149,8 +149,9 @@ def _why_nothing(workspace: Workspace, fits: Sequence[Fit], again: Sequence[Agai
 
 def made_again(workspace: Workspace, fits: Iterable[Fit]) -> Iterator[Again]:
     """Find the fits that are there, and that will be made anew."""
+    keys = workspace.fit_keys()
     for spec, held_out in fits:
-        found = _again(workspace, spec, held_out)
+        found = _again(workspace, keys, spec, held_out)
         if found is not None:
             yield found
 
@@ -196,14 +197,17 @@ def _is_cheap(spec: LearnerSpec) -> bool:
 
 def _has_current(workspace: Workspace, fits: Iterable[Fit]) -> bool:
     """Say whether a fit is there that the present code has made."""
+    keys = workspace.fit_keys()
     return any(
         (workspace.store.directory(spec.name, held_out)).exists()
-        and _again(workspace, spec, held_out) is None
+        and _again(workspace, keys, spec, held_out) is None
         for spec, held_out in fits
     )
 
 
-def _again(workspace: Workspace, spec: LearnerSpec, held_out: HeldOut) -> Again | None:
+def _again(
+    workspace: Workspace, keys: FitKeys, spec: LearnerSpec, held_out: HeldOut
+) -> Again | None:
     directory = workspace.store.directory(spec.name, held_out)
     if not directory.exists():
         return None
@@ -211,7 +215,7 @@ def _again(workspace: Workspace, spec: LearnerSpec, held_out: HeldOut) -> Again 
         manifest = read_manifest(directory)
     except ArtifactError as error:
         return Again(spec, held_out, f"{error.message} ({error.where})")
-    key, parts = fold_key(spec, held_out, workspace.shared_key())
+    key, parts = keys.of(spec, held_out)
     if manifest.get("key") == key:
         other = list(other_models(directory, manifest))
         why = f"models that it is the mean of are others now: {', '.join(other)}"

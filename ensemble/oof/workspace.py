@@ -21,7 +21,7 @@ from ensemble.battles.staleness import check_settings
 from ensemble.errors import ConfigError, EnsembleError, nearest
 from ensemble.once import once
 from ensemble.oof.eval_set import EvalSet
-from ensemble.oof.fold_key import shared_parts
+from ensemble.oof.fold_key import FitKeys, shared_parts
 from ensemble.oof.store import FoldStore
 from ensemble.oof.teaching import PlanShape
 from ensemble.run_dir.layout import (
@@ -136,6 +136,10 @@ class Workspace:
             shape=self.shape,
             columns={} if self.privileged is None else self.privileged.digests,
         )
+
+    def fit_keys(self) -> FitKeys:
+        """Give the keys of fits as they are now, for one look at many of them."""
+        return FitKeys(self.shared_key())
 
     @property
     def shape(self) -> PlanShape:

@@ -80,7 +80,7 @@ def collect(run: Path) -> Report:
     names = config.learners if config else None
     ties = sources is None or sources.ties
     predictions, left_out = read_learners(run, names, target, basis, asked, ties=ties)
-    comparisons, stale = collect_comparisons(run, plan, sources)
+    comparisons, stale = collect_comparisons(run, plan, sources, asked.config)
     studies, outdated = collect_studies(run, plan, sources)
     damaged: dict[str, str] = {}
     candidates, verdict, stacked, fault = _read_stack(run, target, basis, predictions, asked)

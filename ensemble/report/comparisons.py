@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from ensemble.config.settings import Config
     from ensemble.report.data import Report
     from ensemble.report.svg import Drawing
     from ensemble.run_dir.battles_record import BattlesRecord
@@ -24,12 +25,13 @@ _NOT_SET = "not set"
 
 
 def collect_comparisons(
-    run: Path, plan: FoldsRecord | None, sources: BattlesRecord | None
+    run: Path, plan: FoldsRecord | None, sources: BattlesRecord | None, config: Config | None
 ) -> tuple[tuple[dict[str, Any], ...], list[str]]:
     """Read the comparisons that are of the run as it is now, and say which are left out and why."""
     if plan is None or sources is None or sources.data is None:
         return (), []
-    found, left_out = read_comparisons(run, plan.fingerprint, sources.data, plan.n_splits)
+    only = config.some_folds(plan.n_splits) if config else {}
+    found, left_out = read_comparisons(run, plan.fingerprint, sources.data, plan.n_splits, only)
     return tuple(found), left_out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ensemble.battles.split import read_current_split
@@ -13,12 +14,14 @@ from ensemble.oof.fold_key import shared_parts
 from ensemble.oof.staleness import compare_key, given_differences
 from ensemble.stacking.made_from import other_settings
 from ensemble.stacking.settings import learner_specs
+from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ensemble.config.settings import Config
+    from ensemble.oof.spec import LearnerSpec
     from ensemble.report.configured import Configured
     from ensemble.run_dir.battles_record import BattlesRecord
     from ensemble.run_dir.fit_manifest import FitManifest
@@ -92,12 +95,17 @@ class Asked:
             return list(given_differences(made_by, plugin, parameters)) if plugin else []
         if fault := self.plan_fault():
             return [fault]
-        spec = next((one for one in learner_specs(self.config) if one.name == name), None)
+        spec = self._specs.get(name)
         if spec is None:
             return []
-        found = compare_key(made_by, spec, self._shared(), files=False)
-        is_stale = found.code and not found.kept
-        return (*found.different, found.code) if is_stale else found.different
+        # What a fit holds out is compared elsewhere: the folds of a learner differ in nothing else.
+        asked = name, fingerprint({key: part for key, part in made_by.items() if key != "fold"})
+        if asked not in self._compared:
+            found = compare_key(made_by, spec, self._shared(), files=False)
+            is_stale = found.code and not found.kept
+            told = (*found.different, found.code) if is_stale else found.different
+            self._compared[asked] = told
+        return self._compared[asked]
 
     def of_stack(self, made_by: Mapping[str, Any]) -> str | None:
         """Say in what the parts of the stack's key differ from what is asked; None in nothing."""
@@ -113,6 +121,10 @@ class Asked:
 
     def plan_fault(self) -> str | None:
         """Say where the battles or the fold plan are not those that the config describes."""
+        return self._plan_fault
+
+    @cached_property
+    def _plan_fault(self) -> str | None:  # once: battles and plan are read for it
         if self.config is None or self.basis.data is None or self.basis.plan is None:
             return None
         try:
@@ -121,6 +133,14 @@ class Asked:
         except ArtifactError as error:
             return error.message
         return None
+
+    @cached_property
+    def _specs(self) -> dict[str, LearnerSpec]:
+        return {} if self.config is None else {s.name: s for s in learner_specs(self.config)}
+
+    @cached_property
+    def _compared(self) -> dict[tuple[str, str], Sequence[str]]:
+        return {}
 
     def _shared(self) -> dict[str, Any]:
         assert self.config is not None  # noqa: S101 - both callers have looked

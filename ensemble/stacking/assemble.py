@@ -10,7 +10,6 @@ from ensemble.battles.features import compute_features
 from ensemble.battles.held_out import fold_pairs
 from ensemble.errors import ArtifactError
 from ensemble.evaluation.ties import neutral_tie
-from ensemble.oof.fold_key import fold_key
 from ensemble.oof.store import complete_origin
 from ensemble.plugin.base import MetaFeatures
 from ensemble.plugin.manager import get_manager
@@ -87,11 +86,11 @@ def check_pairs(
 def _origins(
     workspace: Workspace, specs: Sequence[LearnerSpec], fits: Mapping[str, Sequence[HeldOut]]
 ) -> dict[str, dict[str, dict[str, str]]]:
-    missing = []
+    missing, keys = [], workspace.fit_keys()
     origins: dict[str, dict[str, dict[str, str]]] = {spec.name: {} for spec in specs}
     for spec in specs:
         for fit in fits[spec.name]:
-            key, _ = fold_key(spec, fit, workspace.shared_key())
+            key, _ = keys.of(spec, fit)
             origin = complete_origin(workspace.store.directory(spec.name, fit), key)
             if origin is None:
                 missing.append(f"{spec.name} {fit.name}")

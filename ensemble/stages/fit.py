@@ -11,7 +11,6 @@ from ensemble.battles.split import n_splits_of
 from ensemble.errors import ConfigError
 from ensemble.oof.dependencies import dependency_depth, fitted_before
 from ensemble.oof.executors import execute
-from ensemble.oof.fold_key import fold_key
 from ensemble.oof.preflight import privileged_doubts
 from ensemble.oof.preflight import unfinished as unfinished_fits
 from ensemble.oof.refits import Decisions, made_again, refuse_undecided, told_again
@@ -216,11 +215,11 @@ def _check_and_begin(
 def _complete(config: Config, tasks: Sequence[Fit]) -> set[tuple[str, HeldOut]]:
     """Name the fits that are there, whole."""
     workspace = open_workspace(config)
-    shared, store = workspace.shared_key(), workspace.store
+    keys, store = workspace.fit_keys(), workspace.store
     return {
         (spec.name, held_out)
         for spec, held_out in tasks
-        if is_complete(store.directory(spec.name, held_out), fold_key(spec, held_out, shared)[0])
+        if is_complete(store.directory(spec.name, held_out), keys.of(spec, held_out)[0])
     }
 
 
@@ -303,9 +302,9 @@ def record_jobs(config: Config) -> None:
     """Write down all fits that the config asks for, whichever are asked for now."""
     workspace, specs = open_workspace(config), learner_specs(config)
     fits: dict[str, dict[str, str]] = {spec.name: {} for spec in specs}
-    shared = workspace.shared_key()
+    keys = workspace.fit_keys()
     for spec, held_out in fits_of(config, specs):
-        fits[spec.name][held_out.name] = fold_key(spec, held_out, shared)[0]
+        fits[spec.name][held_out.name] = keys.of(spec, held_out)[0]
     write_jobs(workspace.run, [LearnerJobs(name, own) for name, own in fits.items()])
 
 

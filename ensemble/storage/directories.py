@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 
-_VERIFIED: dict[Path, dict[Path, FileVersion | None]] = {}
+_VERIFIED: dict[Path, dict[str, FileVersion | None]] = {}
 """Directories that this process has verified, with the versions of all that they hold."""
 _HINT = "run the same command again: what is damaged is made anew"
 
@@ -123,12 +123,12 @@ def _is_verified(directory: Path) -> bool:
         return False
 
 
-def _versions(directory: Path, recorded: Iterable[str]) -> dict[Path, FileVersion | None]:
+def _versions(directory: Path, recorded: Iterable[str]) -> dict[str, FileVersion | None]:
     """Give the versions of a directory, all below it, its manifest and the files that it names."""
     inner = (path for path in directory.rglob("*") if path.is_dir())
     files = (directory / name for name in (MANIFEST, *recorded))
     found = dict.fromkeys((directory, *inner, *files))
-    return {path: settled_version(path) for path in found if path.exists()}
+    return {str(path): settled_version(path) for path in found if path.exists()}
 
 
 def _complete(directory: Path, manifest: Mapping[str, Any]) -> None:

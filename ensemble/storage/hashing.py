@@ -43,12 +43,13 @@ def hash_file(path: Path) -> str:
     OSError
         It is not there or cannot be read, or is a device or a pipe, which may never end.
     """
-    if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
+    found = os.stat(path)  # noqa: PTH116 - of thousands of files, several times
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
         raise OSError(errno.EINVAL, "it is a device or a pipe, and no file", str(path))
+    if (known := _HASHES.get(_version(found))) is not None:
+        return known
     with path.open("rb") as file:
         version = _version(os.fstat(file.fileno()))
-        if version in _HASHES:
-            return _HASHES[version]
         digest = hashlib.sha256()
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
@@ -57,7 +58,7 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def settled_version(path: Path) -> FileVersion | None:
+def settled_version(path: Path | str) -> FileVersion | None:
     """Name a file or directory as it is now: while the version stands, so does the content.
 
     Returns
@@ -70,7 +71,7 @@ def settled_version(path: Path) -> FileVersion | None:
     OSError
         It is not there.
     """
-    version = _version(path.stat())
+    version = _version(os.stat(path))  # noqa: PTH116 - of thousands of files, several times
     return version if _is_settled(version) else None
 
 

@@ -12,13 +12,18 @@ import polars as pl
 import pytest
 
 from ensemble import errors
+from ensemble.battles.prepare import read_summary
 from ensemble.battles.schema import BATTLE_SCHEMA, LABEL_COLUMNS
+from ensemble.battles.split import read_split_summary
 from ensemble.compare.columns import _varying, column_slices
-from ensemble.compare.compare import compare
+from ensemble.compare.compare import compare, store_comparison
 from ensemble.compare.runs import ComparedRun, read_compared
 from ensemble.compare.slices import builtin_slices, by_number, numbers
-from ensemble.config.load import load_config
+from ensemble.config.load import load_config, load_run_config, write_config
 from ensemble.oof.eval_set import EvalSet
+from ensemble.report.comparisons import collect_comparisons
+from ensemble.stages.stack import stack_stage
+from ensemble.stages.work import writing
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import write_checksummed
 from tests.ensemble.compare.given_learners import (
@@ -111,6 +116,37 @@ def test_rows_that_not_both_have_predicted_are_left_out_and_counted(place: Path)
     shutil.rmtree(place / "run" / "learners" / "a" / "fold-0")
     with pytest.raises(errors.DataError, match="no target row has been predicted by all of 2"):
         compare(place / "run", ["a", "b"])
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["b", "stack"]])
+def test_a_learner_with_folds_of_its_own_is_compared_on_these_alone(
+    place: Path, names: list[str]
+) -> None:
+    config = load_run_config(place / "run")
+    learners = [
+        one.model_copy(update={"folds": 1}) if one.name == "b" else one for one in config.learners
+    ]
+    config = config.model_copy(update={"learners": learners})
+    write_config(config, place / "run" / "config.toml")
+    if "stack" in names:
+        with pytest.raises(errors.ArtifactError, match="other predictions of learner b"):
+            compare(place / "run", names)
+        with writing(config) as reporter:
+            stack_stage(config, reporter)
+    result = compare(place / "run", names)
+    held_out = pl.read_parquet(place / "run" / "folds.parquet").filter(pl.col("fold") == 0)
+    assert result["rows"] == len(held_out) < ROWS
+    said = " ".join(result["sentences"])
+    assert "b is compared on fold 0 alone: the config has `folds` for it." in said
+    assert said.count("the config has `folds`") == 1
+    store_comparison(place / "run", result)
+    kept, left_out = collect_comparisons(
+        place / "run",
+        read_split_summary(place / "run"),
+        read_summary(place / "run"),
+        config,
+    )
+    assert ([one["rows"] for one in kept], left_out) == ([len(held_out)], [])
 
 
 def test_a_learner_of_another_run_with_the_same_plan(place: Path) -> None:

@@ -41,7 +41,8 @@ def test_files_of_different_comparisons_have_different_names() -> None:
 
 def _read(run: Path) -> tuple[list[dict[str, Any]], list[str]]:
     compared = read_compared(run)
-    return read_comparisons(run, compared.plan.fingerprint, compared.data, compared.plan.n_splits)
+    plan = compared.plan
+    return read_comparisons(run, plan.fingerprint, compared.data, plan.n_splits, {})
 
 
 def test_a_stored_comparison_is_read_back_until_its_predictions_change(place: Path) -> None:
