@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ensemble import errors
+from ensemble.battles.held_out import HeldOut
 from ensemble.config.source_settings import SourceSettings
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.fold_key import fold_key
@@ -123,3 +124,21 @@ def test_a_file_that_a_learner_needs_is_part_of_the_key(space: Workspace, tmp_pa
     before, _ = fold_key(spec, 0, space.shared_key())
     oof.write_text("id,logit_a,logit_b,logit_tie\na,0,0,0\n")
     assert fold_key(spec, 0, space.shared_key())[0] != before
+
+
+def test_what_fits_of_a_learner_share_is_asked_once_for_all_of_them(
+    space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    key_parts = LearnerSpec.key_parts
+
+    def counted(spec: LearnerSpec) -> dict[str, Any]:
+        asked.append(spec.name)
+        return key_parts(spec)
+
+    spec, fits = make_spec("prior", space.run), (0, 1, None, HeldOut((0, 1)))
+    alone = [fold_key(spec, fit, space.shared_key()) for fit in fits]
+    monkeypatch.setattr(LearnerSpec, "key_parts", counted)
+    keys = space.fit_keys()
+    assert [keys.of(spec, fit) for fit in fits] == alone
+    assert asked == [spec.name]
