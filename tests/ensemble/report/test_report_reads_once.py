@@ -20,10 +20,18 @@ def test_the_plan_is_read_once_however_many_fits_there_are(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learners = [
-        {"name": f"words{n}", "plugin": "handcrafted", "features": ["length"], "n_estimators": 2 + n}
+        {
+            "name": f"words{n}",
+            "plugin": "handcrafted",
+            "features": ["length"],
+            "n_models": 1,
+            "n_estimators": 2 + n,
+        }
         for n in range(2)
     ]
-    run = ensemble.run(project.config(learners)).directory
+    run = ensemble.run(
+        project.config(learners, stack={"nesting": "plain", "resamples": 100})
+    ).directory
     reads: list[str] = []
     compared: list[str] = []
     for name, calls in (("read_current_split", reads), ("compare_key", compared)):
