@@ -119,12 +119,12 @@ def fit_stage(
         failures: dict[str, Failure] | None = None if fail_fast else {}
         candidates = [spec for spec in specs if not spec.privileged]
         outcome: dict[str, Any] = {}
-        folds = [*tasks, *teaching]  # a pupil's fold comes right after what teachers say of it
+        fits = [*tasks, *teaching]  # a pupil's fold comes right after what teachers say of it
         before = _complete(config, teaching)
-        early = [_fit_early(config, some, reporter, failures, budget) for some in (folds, pairs)]
+        early = [_fit_early(config, some, reporter, failures, budget) for some in (fits, pairs)]
         early[0] += _check_and_begin(config, tasks, teaching, reporter, failures, budget)
         check_contracts(config, every, reporter, failures, budget)
-        outcome |= _fitted(config, folds, reporter, failures, budget, early[0])
+        outcome |= _fitted(config, fits, reporter, failures, budget, early[0])
         if teaching:
             taught = {"fitted": len(_complete(config, teaching) - before), "kept": len(before)}
             outcome |= {name: outcome[name] - count for name, count in taught.items()}

@@ -181,7 +181,7 @@ def test_no_teacher_is_fitted_for_pupils_that_would_not_be_done_in_time(project:
     run = project.path / "run"
     assert _events(run, "pair fitted") == []
     folds = _events(run, "fold fitted")
-    assert folds == [("plain", 0), ("teacher", 0), ("plain", 1), ("plain", 2)]
+    assert folds == [("plain", 0), ("teacher", 0), ("plain", 1), ("teacher", 1)]
     assert error.unfinished["pupil"] == ("fold 0", "fold 1", "fold 2")
 
 

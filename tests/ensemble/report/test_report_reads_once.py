@@ -24,7 +24,7 @@ def test_the_plan_is_read_once_however_many_fits_there_are(
             "name": f"words{n}",
             "plugin": "handcrafted",
             "features": ["length"],
-            "n_models": 1,
+            "n_models": 2,
             "n_estimators": 2 + n,
         }
         for n in range(2)
