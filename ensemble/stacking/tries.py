@@ -100,7 +100,6 @@ class TryStore:
         new = {one: losses for one, losses in tries.items() if one.key not in known}
         if not new:
             return
-        self.directory.mkdir(parents=True, exist_ok=True)
         name = f"{len({entry['file'] for entry in entries}):04d}.parquet"
         columns = {
             _column(one.key, metric): np.asarray(values[one], np.float32)

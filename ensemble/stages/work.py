@@ -18,12 +18,14 @@ from ensemble.run_dir.layout import (
     INPUTS,
     LEARNERS,
     LOCK,
+    RUNNING,
 )
 from ensemble.run_dir.leftovers import sweep_temporary
 from ensemble.run_dir.reporter import Reporter
 from ensemble.run_dir.running import Running
 from ensemble.stacking.settings import check_plugins
 from ensemble.stages.observed import observers_of
+from ensemble.storage.atomic import how_to_mend
 from ensemble.storage.strays import is_stray
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from ensemble.config.settings import Config
     from ensemble.run_dir.reporter import ProgressDisplay
 
-_MARKS_OF_A_RUN = {EVENTS, BATTLES_RECORD, FOLDS_RECORD, INPUTS, LEARNERS}
+_MARKS_OF_A_RUN = {EVENTS, BATTLES_RECORD, FOLDS_RECORD, INPUTS, LEARNERS, RUNNING}
 """Files of which a run has one at least, however early it ended or however it was copied."""
 
 
@@ -84,7 +86,9 @@ def writing(config: Config, display: ProgressDisplay | None = None) -> Iterator[
         ) from error
     except OSError as error:
         raise EnsembleError(
-            f"the run directory cannot be written: {error.strerror or error}", where=str(directory)
+            f"the run directory cannot be written: {error.strerror or error}",
+            where=str(directory),
+            hint=how_to_mend(error) or "give another directory as run_dir",
         ) from error
     try:
         sweep_temporary(directory)

@@ -21,6 +21,7 @@ from ensemble.stacking.assemble import check_folds, meta_features
 from ensemble.stacking.calls import predict_validated
 from ensemble.stacking.settings import meta_learner_factory, stacked_specs
 from ensemble.stacking.stack import load_stack
+from ensemble.storage.atomic import remove_file
 from ensemble.storage.hashing import hash_file
 from ensemble.submission.record import models_used, origin_of_predictions
 
@@ -257,7 +258,7 @@ def rescored(run: Path, rows: pl.DataFrame) -> dict[str, tuple[float, float]]:
 def remove_holdout(run: Path) -> None:
     """Take away a score of the hold-out, and the predictions of it."""
     for name in (HOLDOUT, HOLDOUT_RECORD):
-        (run / name).unlink(missing_ok=True)
+        remove_file(run / name)
 
 
 def summary_of(run: Path, config: Config) -> dict[str, Any] | None:

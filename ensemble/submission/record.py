@@ -18,6 +18,7 @@ from ensemble.run_dir.layout import (
     TEST,
 )
 from ensemble.run_dir.stack_files import peek_manifest
+from ensemble.storage.atomic import remove_file
 from ensemble.storage.directories import MANIFEST
 from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import read_checksummed, write_checksummed
@@ -84,7 +85,7 @@ def is_current(run: Path, config: Config) -> bool:
 def remove_submission(run: Path) -> None:
     """Take away a submission and what is recorded of it."""
     for name in (SUBMISSION, SUBMISSION_RECORD):
-        (run / name).unlink(missing_ok=True)
+        remove_file(run / name)
 
 
 def models_used(config: Config) -> dict[str, str]:
