@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from ensemble.config.load import config_fault
 from ensemble.errors import ConfigError, EnsembleError, RunLockedError
 from ensemble.once import one_verb
 from ensemble.oof.checkpoints import sweep_checkpoints
+from ensemble.run_dir.damaged import WRITTEN_ANEW, damaged_records
 from ensemble.run_dir.layout import (
     BATTLES_RECORD,
+    CONFIG,
     EVENTS,
     FOLDS_RECORD,
     INPUTS,
@@ -53,7 +56,18 @@ def working(config: Config, display: ProgressDisplay | None = None) -> Iterator[
         check_plugins(config, [lambda: observers_of(config)])
         with writing(config, display) as reporter:
             reporter.observers = observers_of(config)
+            _tell_damage(Path(config.run_dir), reporter)
             yield reporter
+
+
+def _tell_damage(run: Path, reporter: Reporter) -> None:
+    """Name the files that are damaged, and that are written anew, or passed over, without them."""
+    if fault := config_fault(run):
+        reporter.event("damaged", name=CONFIG, why=fault, mended_by=WRITTEN_ANEW)
+        reporter.log(f"{CONFIG} is damaged: {WRITTEN_ANEW}")
+    for found in damaged_records(run):
+        reporter.event("damaged", **found._asdict())
+        reporter.log(found.sentence)
 
 
 @contextmanager

@@ -60,7 +60,8 @@ def submission_fault(run: Path, config: Config) -> str | None:
         record = read_checksummed(run / SUBMISSION_RECORD, hint=_HINT)
         made_from = origin_of_predictions(run, config)
     except (ArtifactError, AttributeError, KeyError, TypeError, OSError) as error:
-        return f"what {SUBMISSION} was made from cannot be read: {error}".splitlines()[0]
+        told = f"what {SUBMISSION} was made from cannot be read: {error}".splitlines()[0]
+        return f"{told} ({error.where})" if isinstance(error, ArtifactError) else told
     if hash_file(run / SUBMISSION) != record["sha256"]:
         return f"{SUBMISSION} is not what was written"
     if record.get("form") != _form(config):

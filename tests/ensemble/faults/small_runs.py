@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EMPTY_FIGURE = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
-BIG = bool(os.environ.get("ENSEMBLE_ALL_FAULTS"))
-"""Whether every fault is tried; else a sample of each kind, which takes minutes at most."""
+ALL = os.environ.get("ENSEMBLE_TEST_FAULTS") == "all"
+"""Whether every fault is tried, for an hour or more; else a sample that has each kind."""
+SEED = int(os.environ.get("ENSEMBLE_TEST_SEED") or 15)
+"""Of the sample."""
 
 
 class Ended(NamedTuple):

@@ -1,7 +1,7 @@
 """Every call that writes, made to fail in turn: a clear error, and the same run in the end.
 
 A sample that has every place of the code and every kind of fault; all of them with
-``ENSEMBLE_ALL_FAULTS=1``.
+``ENSEMBLE_TEST_FAULTS=all``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 
 from ensemble.errors import ArtifactError
 from ensemble.storage.directories import read_manifest
-from tests.ensemble.faults.small_runs import BIG, Ended, SmallRun, cheap
+from tests.ensemble.faults.small_runs import ALL, SEED, Ended, SmallRun
 from tests.ensemble.faults.write_layer import KINDS, Call, Kind, PowerCut, WriteLayer
 from tests.fakes import Prior
 
@@ -24,12 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tests.fixture_types import Project
 
 pytestmark = pytest.mark.slow
 
 FITS = 2
-SEED = 15
 
 
 class Undisturbed(NamedTuple):
@@ -42,29 +40,21 @@ class Undisturbed(NamedTuple):
 
 
 @pytest.fixture
-def undisturbed(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Undisturbed]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(project.path / "xdg"))
-    project.config(
-        folds={"n_splits": FITS},
-        stack={"meta_learner": "none", "resamples": 100},
-        execution={"threads": 1, "executor": "in-process"},
-    )
-    run = SmallRun(project.path)
-    with cheap():
-        with WriteLayer(project.path) as layer:
-            assert run.run().code == 0
-        yield Undisturbed(run, layer.calls, run.submission(), run.files())
+def undisturbed(small_run: SmallRun) -> Undisturbed:
+    with WriteLayer(small_run.place) as layer:
+        assert small_run.run().code == 0
+    return Undisturbed(small_run, layer.calls, small_run.submission(), small_run.files())
 
 
 def chosen(calls: Sequence[Call], kind: Kind) -> list[int]:
     """Choose which calls fail: all, or of each operation and of each caller one."""
     can = [at for at, call in enumerate(calls) if call.can_fail(kind)]
-    if BIG:
+    if ALL:
         return can
     draw, picked = random.Random(f"{SEED} {kind}"), set()
     turn = KINDS.index(kind)
     for number, key in enumerate(sorted({caller(calls[at]) for at in can})):
-        if number % len(KINDS) == turn or kind in ("partial", "unflushed") and number % 3 == 0:
+        if number % len(KINDS) == turn or (kind == "unflushed" and number % 2):
             picked.add(draw.choice([at for at in can if caller(calls[at]) == key]))
     for operation in sorted({calls[at].operation for at in can}):
         picked.add(draw.choice([at for at in can if calls[at].operation == operation]))
@@ -81,7 +71,9 @@ def caller(call: Call) -> tuple[str, str]:
 def test_any_call_that_fails_is_told_and_mended(undisturbed: Undisturbed, kind: Kind) -> None:
     at = chosen(undisturbed.calls, kind)
     assert at
-    faults = [f"{n} {undisturbed.calls[n]}: {f}" for n in at for f in faults_after(undisturbed, n, kind)]
+    faults = [
+        f"{n} {undisturbed.calls[n]}: {f}" for n in at for f in faults_after(undisturbed, n, kind)
+    ]
     assert not faults, f"{len(faults)} of {len(at)}:\n" + "\n".join(faults)
 
 

@@ -26,9 +26,10 @@ import ensemble
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Kind = Literal["full", "broken", "partial", "power cut", "unflushed"]
-KINDS: tuple[Kind, ...] = ("full", "broken", "partial", "power cut", "unflushed")
-"""``full``, ``broken``: the call does nothing and says ENOSPC or EIO; ``partial``: it does half of
+Kind = Literal["full", "stays full", "broken", "partial", "power cut", "unflushed"]
+KINDS: tuple[Kind, ...] = ("full", "stays full", "broken", "partial", "power cut", "unflushed")
+"""``full``, ``broken``: the call does nothing and says ENOSPC or EIO; ``stays full``: so do all
+calls after it that take room; ``partial``: it does half of
 it, then says ENOSPC; ``power cut``: it does nothing, and nothing is done after it; ``unflushed``:
 what it renames has its new name and half of its bytes, and nothing is done after it."""
 
@@ -36,6 +37,7 @@ _CORE = Path(ensemble.__file__).parent
 _PLAIN = ("storage", "run_dir/tables.py", "run_dir/record.py")
 """Code that writes for everybody: who asked it to is the site of a call."""
 _PATHS = ("rename", "replace", "mkdir", "link", "symlink", "unlink", "remove", "rmdir", "utime")
+_TAKE_ROOM = ("open", "write", "fsync", "mkdir", "link", "symlink")
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -64,6 +66,8 @@ class Call(NamedTuple):
         """Say whether a kind of fault is one of this call."""
         if kind == "partial":
             return self.operation in ("open", "write")
+        if kind == "stays full":
+            return self.operation in _TAKE_ROOM
         return kind != "unflushed" or self.operation in ("rename", "replace")
 
 
@@ -115,14 +119,19 @@ class WriteLayer:
         if self.is_off:
             raise PowerCut
         self.calls.append(Call(operation, _steady(path, self.root), _site()))
-        if self.at != len(self.calls) - 1:
+        if not self._fails(operation):
             return False
         if self.kind == "power cut":
             self.is_off = True
             raise PowerCut
-        if self.kind in ("full", "broken"):
+        if self.kind in ("full", "stays full", "broken"):
             raise self.error(path)
         return True
+
+    def _fails(self, operation: str) -> bool:
+        number = len(self.calls) - 1
+        is_later = self.at is not None and number > self.at and operation in _TAKE_ROOM
+        return self.at == number or (self.kind == "stays full" and is_later)
 
     def error(self, path: str | None = None) -> OSError:
         """Give the error of a disk that is full, or broken."""
@@ -146,7 +155,7 @@ class WriteLayer:
             where = first if name != "symlink" else more[0]
             if isinstance(where, int) or named.get("dir_fd") is not None:
                 return real(first, *more, **named)
-            is_odd = self.note(name, os.path.abspath(os.fsdecode(where)))
+            is_odd = self.note(name, _absolute(where))
             result = real(first, *more, **named)
             if is_odd:
                 _halve(Path(os.fsdecode(more[0])))
@@ -159,7 +168,7 @@ class WriteLayer:
         real = os.open
 
         def call(path: Any, flags: int, *more: Any, **named: Any) -> int:
-            name = os.path.abspath(os.fsdecode(path))
+            name = _absolute(path)
             is_odd = bool(flags & _WRITES) and self.note("open", name)
             descriptor = real(path, flags, *more, **named)
             if is_odd:
@@ -204,7 +213,7 @@ class WriteLayer:
         ) -> Any:
             if isinstance(file, int) or not set(mode) & set("wax+"):
                 return real(file, mode, buffering, encoding, errors, newline, **named)
-            path = os.path.abspath(os.fsdecode(file))
+            path = _absolute(file)
             is_odd = self.note("open", path)
             raw = Raw(path, mode.replace("b", "").replace("t", ""))
             if is_odd:
@@ -234,6 +243,11 @@ class WriteLayer:
             return None
 
         return call
+
+
+def _absolute(path: Any) -> str:
+    """Give a path from the root on; a link stays one."""
+    return str(Path(os.fsdecode(path)).absolute())
 
 
 def _halve(path: Path) -> None:
