@@ -192,7 +192,8 @@ def is_named(told: str, name: str) -> bool:
         return True
     if "learners" in parts:
         learner, fit = parts[parts.index("learners") + 1 :][:2]
-        return learner in told and re.search(re.sub("[-]", "[- ]", fit), told) is not None
+        kind, _, folds = fit.partition("-")
+        return learner in told and re.search(f"{kind}[- ]?{folds}|\"{folds}\"", told) is not None
     return parts[0] in ("plugins", "kept.json") and "words" in told
 
 

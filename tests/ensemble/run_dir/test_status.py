@@ -22,6 +22,7 @@ from ensemble.run_dir.running import Running
 from ensemble.run_dir.status import lines, run_status
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.work import writing
+from ensemble.storage.json_files import write_checksummed
 from tests.fakes import Prior
 
 if TYPE_CHECKING:
