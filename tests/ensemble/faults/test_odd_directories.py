@@ -40,19 +40,19 @@ def contents(directory: Path) -> dict[str, bytes]:
 @contextmanager
 def closed(directory: Path) -> Iterator[None]:
     """Let nobody write below a directory, not even root, whom modes do not hold back."""
-    inner = [directory, *(path for path in directory.rglob("*") if path.is_dir())]
+    inner = {path: path.stat().st_mode for path in (directory, *directory.rglob("*"))}
     is_root = os.geteuid() == 0
     if is_root and subprocess.run(["chattr", "+i", *inner], check=False).returncode:
         pytest.skip("root may write everywhere, and this file system knows no attributes")
-    for path in [] if is_root else inner:
-        path.chmod(0o555)
+    for path, mode in [] if is_root else inner.items():
+        path.chmod(mode & 0o555)
     try:
         yield
     finally:
         if is_root:
             subprocess.run(["chattr", "-i", *inner], check=True)
-        for path in [] if is_root else inner:
-            path.chmod(0o755)
+        for path, mode in [] if is_root else inner.items():
+            path.chmod(mode)
 
 
 READING = {
