@@ -193,7 +193,7 @@ def is_named(told: str, name: str) -> bool:
     if "learners" in parts:
         learner, fit = parts[parts.index("learners") + 1 :][:2]
         kind, _, folds = fit.partition("-")
-        return learner in told and re.search(f"{kind}[- ]?{folds}|\"{folds}\"", told) is not None
+        return learner in told and re.search(f'{kind}[- ]?{folds}|"{folds}"', told) is not None
     return parts[0] in ("plugins", "kept.json") and "words" in told
 
 
@@ -205,6 +205,25 @@ def test_a_rerun_names_and_mends_what_is_damaged(rich: Rich) -> None:
         damaged(rich, name, one)
         faults += [f"{name}, {one}: {fault}" for fault in unmended(rich, name, one)]
     assert not faults, "\n".join(faults)
+
+
+def test_what_may_be_deleted_may_be_damaged(rich: Rich) -> None:
+    """Caches, logs and scripts: no verb minds, and nothing is made of them."""
+    draw = random.Random(SEED)
+    free = [name for name in sorted(rich.run.files()) if name.startswith(FREE[:-1])]
+    for name in [name for name in free if name != ".lock"]:
+        can = [one for one in damages.DAMAGES if damages.can_be(rich.copy / name, one)]
+        for one in can if ALL else draw.sample(can, 2):
+            run = damaged(rich, name, one)
+            before = len(events(run))
+            for words in (("status", "run"), ("run", "config.toml"), ("audit", "run", "--json")):
+                ended = verb(*words, cwd=run.place)
+                assert "Traceback" not in ended.err, (name, one, ended)
+                assert "error: " not in ended.err, (name, one, ended)
+            assert run.submission() == (rich.copy / "submission.csv").read_bytes()
+            new = events(run)[before if name != "events.jsonl" else 0 :]
+            since = new if name != "events.jsonl" else new[-20:]
+            assert not list(wrongly_redone(since, "")), (name, one)
 
 
 def unmended(rich: Rich, name: str, one: Damage) -> Iterator[str]:

@@ -219,7 +219,7 @@ class WriteLayer:
             if is_odd:
                 raw.close()
                 raise self.error(path)
-            buffered = io.BufferedWriter(raw)
+            buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
             return (
                 buffered if "b" in mode else io.TextIOWrapper(buffered, encoding, errors, newline)
             )
