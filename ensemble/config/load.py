@@ -117,7 +117,8 @@ def _refuse_damage(path: Path) -> None:
     """
     with suppress(OSError, ValueError):
         seal, _, text = path.read_text(encoding="utf-8").partition("\n")
-        if seal.startswith(_SEAL) and seal != _sealed(text):
+        is_empty = not (seal or text)
+        if is_empty or (seal.startswith(_SEAL) and seal != _sealed(text)):
             raise ArtifactError(
                 "the run's config is not what was written", where=str(path), hint=_HINT
             )

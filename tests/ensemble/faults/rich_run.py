@@ -113,7 +113,9 @@ def _write_config(run: SmallRun) -> None:
 def events(run: SmallRun) -> list[dict[str, Any]]:
     """Read the events that are whole."""
     found = []
-    for line in (run.directory / "events.jsonl").read_text(errors="replace").splitlines():
+    path = run.directory / "events.jsonl"
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    for line in lines:
         try:
             found.append(json.loads(line))
         except ValueError:

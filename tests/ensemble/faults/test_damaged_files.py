@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from ensemble.config.load import config_fault
+from ensemble.run_dir.damaged import damaged_records
 from ensemble.storage.directories import MANIFEST, read_manifest
 from tests.ensemble.faults import damage as damages
 from tests.ensemble.faults.rich_run import PLUGINS, STUDY, events, make_rich_run
@@ -209,6 +211,9 @@ def test_a_rerun_names_and_mends_what_is_damaged(rich: Rich) -> None:
 
 def test_what_may_be_deleted_may_be_damaged(rich: Rich) -> None:
     """Caches, logs and scripts: no verb minds, and nothing is made of them."""
+    assert not list(damaged_records(rich.run.directory))
+    assert config_fault(rich.run.directory) is None
+    assert not json.loads(verb("status", rich.run.directory, "--json").out)["damaged"]
     draw = random.Random(SEED)
     free = [name for name in sorted(rich.run.files()) if name.startswith(FREE[:-1])]
     for name in [name for name in free if name != ".lock"]:
