@@ -83,7 +83,7 @@ def test_a_closed_run_is_read_and_never_changed(finished: SmallRun) -> None:
             ended = verb(*words, cwd=place)
             assert ended.code == open_said[name], (name, ended)
             assert "Traceback" not in ended.told, (name, ended)
-        review = ("review", finished.directory, "--rows", "2", "--output", "review.csv")
+        review = ("review", str(finished.directory), "--rows", "2", "--output", "review.csv")
         for name, words in {**WRITING, "review": review}.items():
             ended = verb(*words, cwd=place)
             assert ended.code == 1, (name, ended)
