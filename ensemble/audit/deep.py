@@ -98,7 +98,7 @@ def audit_deep(run: Path, rows: int = DEEP_ROWS) -> Audit:
     ledger = CheckList(
         list(plain.checks), **{name: list(getattr(plain, name)) for name in plain.LISTS}
     )
-    config = load_run_config(run)
+    config = load_run_config(run, is_judged=True)
     try:
         workspace = open_workspace(config)
     except (ArtifactError, ConfigError):
