@@ -91,7 +91,7 @@ def run_status(run: Path, command: str | None = None) -> dict[str, Any]:
     running = [_told_job(job, seconds) for job in going_on]
     return {
         "run": str(run),
-        "state": alive or _state_at_rest(run, planned, counts, failed),
+        "state": alive or _state_at_rest(files, planned, counts, failed),
         "process": _process(now, age, alive),
         "stage": _stage(now) if alive in ("running", "silent") else None,
         "jobs": counts,
@@ -412,7 +412,7 @@ def _unfinished(files: _Files, done: Mapping[str, Mapping[str, _Fit]]) -> dict[s
 
 
 def _state_at_rest(
-    run: Path,
+    files: _Files,
     planned: Sequence[LearnerJobs],
     counts: Mapping[str, int],
     failed: Sequence[Failure],
@@ -420,16 +420,16 @@ def _state_at_rest(
     if failed:
         return "failed"
     is_done = counts["total"] > 0 and counts["done"] == counts["total"]
-    if is_done and _is_stacked(run, planned) and _is_submitted(run):
+    if is_done and _is_stacked(files, planned) and _is_submitted(files):
         return "finished"
-    return "unfinished" if not is_done and (run / UNFINISHED).exists() else "incomplete"
+    return "unfinished" if not is_done and (files.run / UNFINISHED).exists() else "incomplete"
 
 
-def _is_stacked(run: Path, planned: Sequence[LearnerJobs]) -> bool:
+def _is_stacked(files: _Files, planned: Sequence[LearnerJobs]) -> bool:
     """Say whether the stack is of the fits that the config asks for now, and lacks none."""
     keys = {one.name: one.fits for one in planned}
     with suppress(LookupError, TypeError, ValueError, AttributeError):
-        parts = _read(run / STACK / MANIFEST)["key_parts"]
+        parts = files.read(STACK, MANIFEST)["key_parts"]
         made_from = [
             (keys[learner][fit], made["key"])
             for kind in ("folds", "pairs")
@@ -441,12 +441,13 @@ def _is_stacked(run: Path, planned: Sequence[LearnerJobs]) -> bool:
     return False
 
 
-def _is_submitted(run: Path) -> bool:
+def _is_submitted(files: _Files) -> bool:
     """Say whether the submission is of the stack that is there, where there are test rows."""
+    run = files.run
     with suppress(LookupError, TypeError, ValueError, OSError):
         if "test" not in tomllib.loads((run / CONFIG).read_text(encoding="utf-8")):
             return True
-        made_from = _read(run / SUBMISSION_RECORD)["made_from"]
+        made_from = files.read(SUBMISSION_RECORD)["made_from"]
         is_ours: bool = made_from["stack"] == hash_file(run / STACK / MANIFEST)
         return is_ours and (run / SUBMISSION).exists()
     return False
