@@ -33,14 +33,14 @@ from ensemble.battles.prepare import (
     read_stored_corrections,
 )
 from ensemble.battles.split import read_split
-from ensemble.config.load import load_run_config
+from ensemble.config.load import config_fault, load_run_config
 from ensemble.errors import ArtifactError, ConfigError
 from ensemble.oof.eval_set import EvalSet
 from ensemble.oof.fold_key import shared_parts
 from ensemble.oof.store import FoldStore
 from ensemble.oof.teaching import PlanShape
 from ensemble.oof.workspace import read_privileged, without_holdout_labels
-from ensemble.run_dir.layout import AUDIT, STACK, SUBMISSION
+from ensemble.run_dir.layout import AUDIT, CONFIG, STACK, SUBMISSION
 from ensemble.run_dir.stack_files import peek_manifest
 from ensemble.run_dir.unfinished_record import read_unfinished
 from ensemble.stacking.settings import learner_specs
@@ -85,7 +85,7 @@ def audit_run(run: Path) -> Audit:
     """
     # Before anything is read: what changes while the audit looks is then not taken for audited.
     subject = subject_of(run)
-    config = load_run_config(run)
+    config = load_run_config(run, is_judged=True)
     battles, data = read_battles(run)
     plan = read_split(run)
     # What the config says is what the reader believes: not what a plan says of itself.
@@ -96,6 +96,8 @@ def audit_run(run: Path) -> Audit:
     store = FoldStore(run, plan.fingerprint, data, plan.n_splits, config.task.ties, only)
     ledger = CheckList()
     check_described(config, data, ledger)
+    if fault := config_fault(run):
+        ledger.fail("the config is what was written", f"{fault} ({CONFIG})")
     _check_tables(run, ledger)
     check_plan(truth, plan.n_splits, threshold, ledger)
     check_given(config, metadata, truth, ledger)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ensemble.errors import EnsembleError
+
 _SHOWN_IDS = 20
+
+
+def told_error(error: EnsembleError) -> str:
+    """Say what is wrong, and of which file, without the place of the run."""
+    name = "/".join(Path(error.where).parts[-2:]) if error.where else ""
+    return f"{error.message} ({name})" if name and name not in error.message else error.message
 
 
 @dataclass(frozen=True)

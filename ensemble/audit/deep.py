@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from ensemble.audit.audit import audit_run
-from ensemble.audit.checks import CheckList
+from ensemble.audit.checks import CheckList, told_error
 from ensemble.audit.fits import fits_of, joint_fits_of
 from ensemble.audit.holdout import ask_holdout
 from ensemble.audit.privileged import ONLY_TEACHERS
@@ -98,7 +98,7 @@ def audit_deep(run: Path, rows: int = DEEP_ROWS) -> Audit:
     ledger = CheckList(
         list(plain.checks), **{name: list(getattr(plain, name)) for name in plain.LISTS}
     )
-    config = load_run_config(run)
+    config = load_run_config(run, is_judged=True)
     try:
         workspace = open_workspace(config)
     except (ArtifactError, ConfigError):
@@ -159,7 +159,7 @@ def _ask_again(
             found = averaged_logits(store, spec, samples[TEST])
             gaps["averaged anew"] = _gap(read_logits(directory / TEST, samples[TEST]["id"]), found)
     except EnsembleError as error:
-        ledger.note(ledger.unproven, f"{fit.name}, model: {error.message}")
+        ledger.note(ledger.unproven, f"{fit.name}, model: {told_error(error)}")
         return None
     odd = [
         f"{name} differs by up to {gap:.3g}" for name, gap in gaps.items() if not gap <= tolerance
@@ -219,7 +219,7 @@ def _ask_stack(config: Config, workspace: Workspace, rows: int, ledger: CheckLis
         config, workspace = as_stacked(config, stack), workspace.with_folds(stacked_folds(stack))
         faults = _made_anew(config, workspace)
     except EnsembleError as error:
-        ledger.note(ledger.unproven, f"stack: {error.message}")
+        ledger.note(ledger.unproven, f"stack: {told_error(error)}")
     except (LookupError, TypeError, ValueError) as error:
         ledger.fail(title, f"a file of it says something unexpected: {error}")
     else:
@@ -333,7 +333,7 @@ def _ask_submission(config: Config, workspace: Workspace, rows: int, ledger: Che
         again = predict_stack(model, meta, "the stack, on the test rows")
         written = read_submission(workspace.run / SUBMISSION)
     except EnsembleError as error:
-        ledger.note(ledger.unproven, f"submission: {error.message}")
+        ledger.note(ledger.unproven, f"submission: {told_error(error)}")
         return
     joined = asked.select("id").join(written, on="id", how="left", maintain_order="left")
     fault = _submission_fault(form_for(config.task), joined, again)

@@ -89,7 +89,7 @@ def subject_files(run: Path) -> Iterator[Path]:
 def _codes(run: Path) -> dict[str, Any]:
     """Name the code of what the run's config asks of plugins, as it is here now."""
     try:
-        config = load_run_config(run)
+        config = load_run_config(run, is_judged=True)
     except EnsembleError:  # the audit says so
         return {}
     manager, stack = get_manager(), config.stack

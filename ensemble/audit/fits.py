@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ensemble.audit.checks import told_error
 from ensemble.audit.origins import check_origins
 from ensemble.audit.soups import check_averaged
 from ensemble.battles.held_out import REFIT, SOUP, HeldOut, fold_pairs
@@ -104,7 +105,7 @@ def check_fit(
         manifest = store.read(fit.learner, fit.held_out)
         predicted, trained = _ids(directory / OOF), _ids(directory / TRAIN_IDS)
     except ArtifactError as error:
-        ledger.fail(f"{name}: stored predictions can be trusted", error.message)
+        ledger.fail(f"{name}: stored predictions can be trusted", told_error(error))
         return
     _check_predicted(name, predicted, fit.held_out, truth, ledger)
     if asked is not None:
@@ -298,7 +299,7 @@ def _check_same_fit(
         manifest = store.read(learner, held_out)
         trained = _ids(store.directory(learner, held_out) / TRAIN_IDS)
     except ArtifactError as error:
-        ledger.fail(title, error.message)
+        ledger.fail(title, told_error(error))
         return None
     if manifest["key"] != key or _is_unknown(store, manifest):
         ledger.fail(title, "the fit of it that is there is another, or of unknown rows")
@@ -315,7 +316,7 @@ def _check_provenance(
     try:
         stored = read_table(directory / PROVENANCE, list(PROVENANCE_SCHEMA))
     except ArtifactError as error:
-        ledger.fail(title, error.message)
+        ledger.fail(title, told_error(error))
         return
     held_out = _held_out(truth, fit.held_out)["id"]
     judged = judge_provenance(stored, held_out, truth, ["cluster", "swap"])

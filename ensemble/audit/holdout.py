@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from ensemble.audit.checks import told_error
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.plugin.base import CLASSES
 from ensemble.run_dir.layout import HOLDOUT, HOLDOUT_RECORD, STACK
@@ -67,7 +68,7 @@ def check_holdout(
     try:
         ledger.settle(title, _differences(run, config, rows), f"{len(rows)} rows")
     except ArtifactError as error:
-        ledger.fail(title, error.message)
+        ledger.fail(title, told_error(error))
 
 
 def ask_holdout(
@@ -94,7 +95,7 @@ def ask_holdout(
         again = score_each(learners, holdout_rows(battles, workspace.plan))
         odd += _other_scores(again, read_holdout(run, config).learners)
     except EnsembleError as error:
-        ledger.note(ledger.unproven, f"hold-out: {error.message}")
+        ledger.note(ledger.unproven, f"hold-out: {told_error(error)}")
         return
     told = f"others are stored of {', '.join(odd)}" if odd else None
     ledger.settle(title, told, f"{len(candidates)} candidates and {len(learners)} learners")

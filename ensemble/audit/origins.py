@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ensemble.audit.checks import told_error
 from ensemble.battles.held_out import HeldOut
 from ensemble.errors import ArtifactError
 from ensemble.oof.label_origins import HARD, ORIGIN_SCHEMA, PSEUDO, SOFT, count_kinds
@@ -48,7 +49,7 @@ def check_origins(
         origins = read_table(directory / LABELS, list(ORIGIN_SCHEMA))
         trained = read_table(directory / TRAIN_IDS, ["id", "stage"])
     except ArtifactError as error:
-        ledger.fail(title, error.message)
+        ledger.fail(title, told_error(error))
         return
     rows = origins.join(truth.select("id", "source", "role", "fold"), on="id", how="left")
     odd = rows.filter(~_is_as_said(manifest["key_parts"], HeldOut.of(manifest["fold"])))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ensemble.audit.checks import told_error
 from ensemble.battles.held_out import SOUP, model_fits
 from ensemble.errors import ArtifactError
 from ensemble.oof.soup_check import told_check
@@ -47,7 +48,7 @@ def check_averaged(
         there = {fold.name: model_origin(store.read(learner, fold)) for fold in folds}
         tables = [read_table(store.directory(learner, fold) / TRAIN_IDS, ["id"]) for fold in folds]
     except ArtifactError as error:
-        ledger.fail(title, f"a fold cannot be read: {error.message}")
+        ledger.fail(title, f"a fold cannot be read: {told_error(error)}")
         return
     averaged = manifest.get("models", {})
     other = sorted(n for n in {*there, *averaged} if there.get(n) != averaged.get(n))

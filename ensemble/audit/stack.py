@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from ensemble.audit.checks import told_error
 from ensemble.audit.plan import is_ordered
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.fold_key import fold_name
@@ -76,7 +77,7 @@ def check_stack(store: FoldStore, config: Config, truth: pl.DataFrame, ledger: C
         manifest = read_stack_manifest(store.run)
         scored = read_table(directory / OOF, ["id", "fold", "part"])
     except ArtifactError as error:
-        ledger.fail("stack: what is stored can be trusted", error.message)
+        ledger.fail("stack: what is stored can be trusted", told_error(error))
         return
     _note_gaps(manifest, ledger)
     config = config.without(manifest.get("left_out", ()))

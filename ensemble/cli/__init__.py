@@ -55,8 +55,11 @@ def main() -> None:
         click.echo(printable(f"error: a name is not UTF-8: {error.object}; rename it"), err=True)
         sys.exit(2)
     except OSError as error:
+        from ensemble.storage.atomic import how_to_mend
+
         where = f"\n  where: {error.filename}" if error.filename else ""
-        click.echo(printable(redact(f"error: {error.strerror or error}{where}")), err=True)
+        hint = f"\n  hint:  {mended}" if (mended := how_to_mend(error)) else ""
+        click.echo(printable(redact(f"error: {error.strerror or error}{where}{hint}")), err=True)
         sys.exit(1)
     except SystemExit as error:  # of ours, with a code; or of somebody who ends the program
         if error.code:

@@ -120,7 +120,9 @@ def audit(run: Path, partial: bool, deep: bool, rows: int, as_json: bool) -> Non
     from ensemble.config.load import load_run_config
     from ensemble.stages.audit import prove_stage
 
-    load_run_config(run)  # exits with 2 where there is no run: that is not a dishonest one
+    load_run_config(
+        run, is_judged=True
+    )  # exits with 2 where there is no run: that is not a dishonest one
     with only_results():
         result, report, fault = prove_stage(run, deep=deep, rows=rows)
     stored = {"report": report and str(report), "not_stored": fault}

@@ -68,7 +68,10 @@ def _cells(one: Mapping[str, Any]) -> Iterator[str]:
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     total, unknown = found["total"], found["unknown"]
     if not found["prepared"]:
-        yield "battles and folds are not prepared yet: nothing counts as complete"
+        why = f": {found['damaged'][0]}" if found["damaged"] else ""
+        yield f"battles and folds are not prepared yet{why}: nothing counts as complete"
+    else:
+        yield from found["damaged"]
     missing = [one for one in found["learners"] if one["missing"]]
     yield from dict.fromkeys(f"{one['kind']}: {one['basis']}" for one in missing)
     yield f"stack, submission, audit and report  about {_told(found['seconds_after_fits'])}"

@@ -110,8 +110,11 @@ def stack_fault(store: FoldStore, manifest: dict[str, Any]) -> str | None:
     """Say what a stack was made from that the run does not have now; None where it has all."""
     for name in other_basis(store, manifest):
         return f"the stack belongs to another {name}"
-    for learner, _ in other_folds(store, manifest):
-        return f"the stack was made from other predictions of learner {learner}"
+    for learner, fit in other_folds(store, manifest):
+        return (
+            f"the stack was made from other predictions of learner {learner}: "
+            f"{fit} is missing, damaged or another one now"
+        )
     return None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import stat
 import tomllib
+from contextlib import suppress
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
@@ -15,7 +17,7 @@ from ensemble.config.plugin_files import remember_files
 from ensemble.config.secrets import References
 from ensemble.config.settings import LEARNER_KEYS, OBSERVER_KEYS, Config
 from ensemble.config.validation import faults_of, is_copied_run, place_faults
-from ensemble.errors import ConfigError
+from ensemble.errors import ArtifactError, ConfigError, EnsembleError
 from ensemble.redact import remember_secrets
 from ensemble.run_dir.layout import CONFIG, RUN_MARKS
 from ensemble.storage.json_files import write_text
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+_SEAL = "# sealed: "
+"""How the first line of a config begins that a run keeps; the SHA-256 of all others follows."""
+_HINT = "run `ensemble run CONFIG` again; or this file itself, where you have changed it"
 _LARGEST = 10_000_000
 """Bytes of the largest config that is read."""
 _DEEPEST = 32
@@ -59,7 +64,7 @@ def load_config(path: Path) -> Config:
     return remember_files(config)
 
 
-def load_run_config(run: Path) -> Config:
+def load_run_config(run: Path, *, is_judged: bool = False) -> Config:
     """Read the config that a run directory keeps, for what the directory already holds.
 
     Parameters
@@ -67,11 +72,15 @@ def load_run_config(run: Path) -> Config:
     run
         The run directory. It may have moved: ``run_dir`` is where it is now. Of other paths no
         more is asked than that they are paths.
+    is_judged
+        Whether the caller holds the config against what was made, and says itself where it differs.
 
     Raises
     ------
     ConfigError
         It is no run directory, or its config is one that this version does not understand.
+    ArtifactError
+        Its config is not what was written.
     """
     if not any((run / mark).exists() for mark in RUN_MARKS):
         raise ConfigError(
@@ -80,9 +89,46 @@ def load_run_config(run: Path) -> Config:
             hint="give the `run_dir` of a config that has been run",
         )
     path = run / CONFIG
-    config, faults = _resolved(_read_toml(path), path)
-    _refuse(faults, path)
+    if not is_judged:
+        _refuse_damage(path)
+    try:
+        config, faults = _resolved(_read_toml(path), path)
+        _refuse(faults, path)
+    except ConfigError as error:
+        error.hint = error.hint or _HINT
+        raise
     return remember_files(moved(config, run.resolve()))
+
+
+def config_fault(run: Path) -> str | None:
+    """Say what is wrong with the file that is a run's config; None where nothing is, or no run."""
+    path = run / CONFIG
+    if not any((run / mark).exists() for mark in RUN_MARKS[1:]):
+        return None
+    try:
+        _refuse_damage(path)
+        _read_toml(path)
+    except EnsembleError as error:
+        return error.message
+    return None
+
+
+def _refuse_damage(path: Path) -> None:
+    """Refuse the config of a run that is sealed, and is not what was written.
+
+    A person may write one, or take the seal away. That it is not there, its reader says.
+    """
+    with suppress(OSError, ValueError):
+        seal, _, text = path.read_text(encoding="utf-8").partition("\n")
+        is_empty = not (seal or text)
+        if is_empty or (seal.startswith(_SEAL) and seal != _sealed(text)):
+            raise ArtifactError(
+                "the run's config is not what was written", where=str(path), hint=_HINT
+            )
+
+
+def _sealed(text: str) -> str:
+    return f"{_SEAL}{sha256(text.encode()).hexdigest()}"
 
 
 def parse_config(raw: dict[str, Any], path: Path) -> Config:
@@ -194,7 +240,8 @@ def write_config(config: Config, path: Path) -> None:
     raw["stack"]["parameters"] = references.put(raw["stack"]["parameters"], "stack")
     if config.stack.meta_learner is None:
         raw["stack"]["meta_learner"] = "none"
-    write_text(path, _told(references.names) + tomli_w.dumps(raw))
+    text = _told(references.names) + tomli_w.dumps(raw)
+    write_text(path, f"{_sealed(text)}\n{text}")
 
 
 def _refer(reading: dict[str, Any], owner: str, references: References) -> None:

@@ -33,6 +33,7 @@ from ensemble.plugin.files import source_place
 from ensemble.plugin.manager import get_manager
 from ensemble.run_dir.layout import LABELS, MODEL, OOF, PROVENANCE, TEST, TRAIN_IDS
 from ensemble.run_dir.tables import write_table
+from ensemble.storage.atomic import make_directory
 from ensemble.storage.directories import atomic_directory
 from ensemble.storage.hashing import fingerprint
 
@@ -141,7 +142,7 @@ class _FoldJob:
         made_by, began = self._fit_key(), clock.seconds()
         checkpoint = self.checkpoint()
         resumed = checkpoint.is_dir() and any(checkpoint.iterdir())
-        checkpoint.mkdir(parents=True, exist_ok=True)
+        make_directory(checkpoint)
         outside = self.spec.make()
         brought = judged_here(self.workspace, outside, self.where)
         described = describe_brought(self.workspace, outside, self.where)
@@ -214,7 +215,7 @@ class _FoldJob:
         teachers: dict[str, LogitArray],
     ) -> FitContext:
         cache = self.workspace.cache_directory / self.spec.cache_name
-        cache.mkdir(parents=True, exist_ok=True)
+        make_directory(cache)
         context = FitContext(
             cache_directory=cache,
             device=self.workspace.device,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.plugin.code import as_known
 from ensemble.run_dir.layout import KEPT
+from ensemble.storage.atomic import remove_file
 from ensemble.storage.hashing import fingerprint
 from ensemble.storage.json_files import read_checksummed, write_checksummed
 
@@ -91,7 +92,7 @@ def restore(run: Path, before: Mapping[str, Kept]) -> None:
     if before:
         _write(run, before)
     else:
-        (run / KEPT).unlink(missing_ok=True)
+        remove_file(run / KEPT)
 
 
 def _write(run: Path, kept: Mapping[str, Kept]) -> None:

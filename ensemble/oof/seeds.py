@@ -19,7 +19,7 @@ from ensemble.oof.models import mean_logits, seed_name
 from ensemble.oof.store import prediction_frame, read_logits
 from ensemble.run_dir.layout import MODEL, OOF, OOF_SEEDS
 from ensemble.run_dir.tables import read_table, write_table
-from ensemble.storage.atomic import remove
+from ensemble.storage.atomic import make_directory, remove
 from ensemble.storage.directories import atomic_directory, read_manifest
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def fit_seeds(
     facts = []
     for number, (seed, part) in enumerate(zip(seeds, parts, strict=True)):
         own = checkpoint / seed_name(number)
-        own.mkdir(exist_ok=True)
+        make_directory(own)
         told = _share_of_progress(context.progress, number, len(seeds))
         seeded = replace(context, seed=seed, checkpoint_directory=own, progress=told)
         facts.append(_fit_once(fit, part, seeded))

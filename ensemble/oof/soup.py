@@ -30,6 +30,7 @@ from ensemble.plugin.faults import call_plugin
 from ensemble.plugin.manager import get_manager
 from ensemble.run_dir.layout import MODEL, TEST, TRAIN_IDS
 from ensemble.run_dir.tables import read_table, write_table
+from ensemble.storage.atomic import make_directory
 from ensemble.storage.directories import atomic_directory
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class _SoupJob:
         checkpoint = checkpoint_directory(self.workspace.run, self.spec.name, SOUP.name, self.key)
         # Seeds of a former soup are of other models: they are kept under the key of this one alone.
         shutil.rmtree(checkpoint, ignore_errors=True)
-        checkpoint.mkdir(parents=True)
+        make_directory(checkpoint)
         manifest: dict[str, Any] = {}
         with atomic_directory(directory, manifest) as place:
             rows = _asked_rows(self.workspace)

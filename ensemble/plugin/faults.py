@@ -15,14 +15,12 @@ from threading import get_ident
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ensemble.errors import EnsembleError, LearnerError
+from ensemble.errors import EnsembleError, LearnerError, PluginError
 from ensemble.failure import Failure
 from ensemble.storage.atomic import is_disk_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from ensemble.errors import PluginError
 
 _NO_PLUGINS = {__name__.partition(".")[0], "pluggy", "polars", *sys.stdlib_module_names}
 """What stands between the toolkit and a plugin, which is called by hooks and from expressions."""
@@ -148,6 +146,8 @@ def failure_of(
     """
     own = error if isinstance(error, EnsembleError) else None
     told = own.message if own else f"{type(error).__name__}: {error}"
+    if own and own.where and not isinstance(own, PluginError):  # no fault of its code: of a file
+        told = f"{told} ({own.where})"
     found = _OWN_LINE.search((own.where or "").splitlines()[-1] if own and own.where else "")
     hint = own.hint if own else None
     if "MemoryError" in told or "OutOfMemoryError" in told:

@@ -40,6 +40,15 @@ def is_current_report(run: Path) -> bool:
         return False
 
 
+def is_altered(run: Path) -> bool:
+    """Say whether the report is another one than was written, or gone; False where none was."""
+    try:
+        record = read_checksummed(run / REPORT_RECORD, hint="run `ensemble report RUN`")
+    except ArtifactError:
+        return False
+    return not (run / REPORT).is_file() or record.get("sha256") != hash_file(run / REPORT)
+
+
 def _made_from(run: Path) -> str:
     """Name all that a report shows, and who writes it: 64 hex digits."""
     shown = {path.relative_to(run).as_posix(): hash_file(path) for path in _beside_subject(run)}

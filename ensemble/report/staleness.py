@@ -80,7 +80,7 @@ class Asked:
     def of(cls, run: Path, configured: Configured | None, basis: RunKey) -> Asked:
         """Read what a run's config asks for."""
         try:
-            config = load_run_config(run)
+            config = load_run_config(run, is_judged=True)
         except EnsembleError:
             config = None
         return cls(config, configured.written if configured else {}, basis)

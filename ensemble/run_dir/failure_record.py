@@ -8,6 +8,7 @@ from ensemble.errors import ArtifactError
 from ensemble.failure import Failure
 from ensemble.run_dir.layout import FAILURE, LEARNERS
 from ensemble.run_dir.record import Record
+from ensemble.storage.atomic import remove_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,4 +61,4 @@ def read_failure(run: Path, learner: str) -> FailureRecord | None:
 
 def forget_failure(run: Path, learner: str) -> None:
     """Take a learner's failure away: it has been fitted since."""
-    (run / LEARNERS / learner / FAILURE).unlink(missing_ok=True)
+    remove_file(run / LEARNERS / learner / FAILURE)

@@ -36,7 +36,6 @@ def store_input(run: Path, name: str, table: pl.DataFrame) -> None:
             where=f'the table of source "{name}"',
             hint="give texts, lists of texts or numbers, and leave other columns out",
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_table(path, table)
 
 

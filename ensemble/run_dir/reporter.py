@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import time
 import traceback
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from ensemble.errors import EnsembleError
 from ensemble.redact import redact, redacted
@@ -81,8 +82,9 @@ class Reporter:
         line = json.dumps(told, ensure_ascii=False)
         try:
             # A lone surrogate, as in file names that are not UTF-8, becomes its escape in JSON.
-            with (self.run / EVENTS).open("a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(line + "\n")
+            content = f"{line}\n".encode(errors="backslashreplace")
+            with (self.run / EVENTS).open("a+b") as file:
+                file.write(b"\n" + content if _is_torn(file) else content)
         except OSError as error:
             raise EnsembleError(
                 f"cannot write: {error.strerror or error}",
@@ -141,6 +143,14 @@ class Reporter:
                 show(done, message)
 
             yield update
+
+
+def _is_torn(file: BinaryIO) -> bool:
+    """Say whether a file ends within a line: whoever wrote it had no room, or no time, for all."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
 
 
 def _no_bar(_done: float, _message: str = "") -> None:

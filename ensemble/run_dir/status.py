@@ -20,6 +20,7 @@ from ensemble.run_dir.layout import (
     CONFIG,
     EVENTS,
     FAILURE,
+    JOBS,
     LEARNERS,
     LOCK,
     RUN_MARKS,
@@ -33,7 +34,7 @@ from ensemble.run_dir.layout import (
 from ensemble.run_dir.process_mark import state_of
 from ensemble.storage.directories import MANIFEST
 from ensemble.storage.hashing import hash_file
-from ensemble.storage.json_files import read_json
+from ensemble.storage.json_files import read_checksummed, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -68,7 +69,7 @@ def run_status(run: Path, command: str | None = None) -> dict[str, Any]:
         ``state``: ``running``, ``silent`` (its process is on another machine, and gives no sign of
         life), ``dead`` (its process is gone), ``finished``, ``failed``, ``unfinished`` or
         ``incomplete``; ``jobs``, their numbers; ``learners``; ``running``, ``failed``; ``best``;
-        ``disk_bytes``; all as JSON.
+        ``damaged``, files that are not what was written; ``disk_bytes``; all as JSON.
 
     Raises
     ------
@@ -76,11 +77,12 @@ def run_status(run: Path, command: str | None = None) -> dict[str, Any]:
         There is no run.
     """
     _refuse_others(run)
-    now = _read(run / RUNNING)
+    files = _Files(run)
+    now = _unsealed(run / RUNNING)
     age = _age(run / RUNNING)
-    planned = read_jobs(run) or []
-    done = {one.name: _done(run, one) for one in planned}
-    failed = [found for one in planned if (found := _failure(run, one)) is not None]
+    planned = _planned(files)
+    done = {one.name: _done(files, one) for one in planned}
+    failed = [found for one in planned if (found := _failure(files, one)) is not None]
     alive = _state_of_process(now, age)
     going_on = _jobs_of(now, age) if alive in ("running", "silent") else []
     seconds = {name: _longest(fits.values()) for name, fits in done.items()}
@@ -89,17 +91,18 @@ def run_status(run: Path, command: str | None = None) -> dict[str, Any]:
     running = [_told_job(job, seconds) for job in going_on]
     return {
         "run": str(run),
-        "state": alive or _state_at_rest(run, planned, counts, failed),
+        "state": alive or _state_at_rest(files, planned, counts, failed),
         "process": _process(now, age, alive),
         "stage": _stage(now) if alive in ("running", "silent") else None,
         "jobs": counts,
         "learners": [_learner(one, done[one.name], failed) for one in planned],
         "running": running,
         "failed": [_told_failure(one, command or str(run)) for one in failed],
-        "unfinished": _unfinished(run, done),
+        "unfinished": _unfinished(files, done),
         "seconds_left": left,
         "expected_end": _in(left) if alive == "running" else None,
-        "best": _best(run, planned, done),
+        "best": _best(files, planned, done),
+        "damaged": sorted(files.damaged),
         "submission": str(run / SUBMISSION) if (run / SUBMISSION).exists() else None,
         "disk_bytes": disk_bytes(run),
     }
@@ -131,7 +134,34 @@ def _refuse_others(run: Path) -> None:
         )
 
 
-def _read(path: Path) -> dict[str, Any]:
+class _Files:
+    """Reads the sealed files of a run; one that is damaged counts as not there, and is named."""
+
+    def __init__(self, run: Path) -> None:
+        self.run, self.damaged = run, set[str]()
+
+    def read(self, *names: str) -> dict[str, Any]:
+        path = self.run.joinpath(*names)
+        with suppress(OSError):
+            if path.exists():
+                try:
+                    return read_checksummed(path, hint="", exact=False)
+                except ArtifactError:
+                    self.damaged.add(path.relative_to(self.run).as_posix())
+        return {}
+
+    def of_manifest(self, manifest: Mapping[str, Any], *names: str) -> dict[str, Any]:
+        """Read a file that has no seal, and whose hash the manifest beside it holds."""
+        path = self.run.joinpath(*names)
+        with suppress(OSError, AttributeError):
+            if hash_file(path) == manifest.get("files", {}).get(names[-1]):
+                return _unsealed(path)
+        if manifest:
+            self.damaged.add(path.relative_to(self.run).as_posix())
+        return {}
+
+
+def _unsealed(path: Path) -> dict[str, Any]:
     """Read an object of JSON; nothing where it is not there, half written or something else."""
     with suppress(ArtifactError):
         content = read_json(path)
@@ -186,11 +216,19 @@ def _jobs_of(now: Mapping[str, Any], age: float) -> list[dict[str, Any]]:
     return [{**job, "seconds": _elapsed(job, age)} for job in found]
 
 
-def _done(run: Path, jobs: LearnerJobs) -> dict[str, _Fit]:
+def _planned(files: _Files) -> list[LearnerJobs]:
+    """Read which fits the config asks for; that nobody can tell any more is said."""
+    planned = read_jobs(files.run)
+    if planned is None and ((files.run / JOBS).exists() or (files.run / LEARNERS).is_dir()):
+        files.damaged.add(JOBS)
+    return planned or []
+
+
+def _done(files: _Files, jobs: LearnerJobs) -> dict[str, _Fit]:
     """Find the complete fits of a learner, by name; hashes of files are not looked at."""
     found = {}
     for name, key in jobs.fits.items():
-        manifest = _read(run / LEARNERS / jobs.name / name / MANIFEST)
+        manifest = files.read(LEARNERS, jobs.name, name, MANIFEST)
         if manifest.get("key") == key:
             found[name] = _Fit(_seconds_of(manifest), _score_of(manifest))
     return found
@@ -212,9 +250,9 @@ def _longest(fits: Any) -> float | None:
     return max((fit.seconds for fit in fits if fit.seconds is not None), default=None)
 
 
-def _failure(run: Path, jobs: LearnerJobs) -> Failure | None:
+def _failure(files: _Files, jobs: LearnerJobs) -> Failure | None:
     """Read why a learner failed; a failure under other settings is none any more."""
-    told = _read(run / LEARNERS / jobs.name / FAILURE)
+    told = files.read(LEARNERS, jobs.name, FAILURE)
     if not told or told.get("key") not in jobs.fits.values():
         return None
     line, hint, needs = (told.get(key) for key in ("line", "hint", "needs"))
@@ -334,10 +372,10 @@ def _mean_score(done: Mapping[str, _Fit]) -> tuple[int, float] | None:
 
 
 def _best(
-    run: Path, planned: Sequence[LearnerJobs], done: Mapping[str, Mapping[str, _Fit]]
+    files: _Files, planned: Sequence[LearnerJobs], done: Mapping[str, Mapping[str, _Fit]]
 ) -> dict[str, Any] | None:
     """Give the lowest log loss so far: of the stack's choice, or of a learner on the most folds."""
-    if (chosen := _chosen(run, done)) is not None:
+    if (chosen := _chosen(files, done)) is not None:
         return chosen
     found: list[tuple[int, float, int, str]] = []
     for one in planned:
@@ -351,9 +389,10 @@ def _best(
     return {"name": name, "kind": "learner", "log_loss": loss, "rows": rows, "folds": -folds}
 
 
-def _chosen(run: Path, done: Mapping[str, Mapping[str, _Fit]]) -> dict[str, Any] | None:
+def _chosen(files: _Files, done: Mapping[str, Mapping[str, _Fit]]) -> dict[str, Any] | None:
     """Give the score of what the stack chose, where it is of fits that are there."""
-    verdict, manifest = _read(run / STACK / VERDICT), _read(run / STACK / MANIFEST)
+    manifest = files.read(STACK, MANIFEST)
+    verdict = files.of_manifest(manifest, STACK, VERDICT)
     with suppress(LookupError, TypeError, ValueError, AttributeError):
         made_from = manifest["key_parts"]["folds"]
         if any(fold not in done.get(name, {}) for name, own in made_from.items() for fold in own):
@@ -364,16 +403,16 @@ def _chosen(run: Path, done: Mapping[str, Mapping[str, _Fit]]) -> dict[str, Any]
     return None
 
 
-def _unfinished(run: Path, done: Mapping[str, Mapping[str, _Fit]]) -> dict[str, list[str]]:
+def _unfinished(files: _Files, done: Mapping[str, Mapping[str, _Fit]]) -> dict[str, list[str]]:
     """Give the fits that a time limit has left undone."""
-    fits = _read(run / UNFINISHED).get("fits")
+    fits = files.read(UNFINISHED).get("fits")
     found = fits.items() if isinstance(fits, dict) else ()
     left = {name: [one for one in own if one not in done.get(name, {})] for name, own in found}
     return {name: own for name, own in left.items() if own}
 
 
 def _state_at_rest(
-    run: Path,
+    files: _Files,
     planned: Sequence[LearnerJobs],
     counts: Mapping[str, int],
     failed: Sequence[Failure],
@@ -381,16 +420,16 @@ def _state_at_rest(
     if failed:
         return "failed"
     is_done = counts["total"] > 0 and counts["done"] == counts["total"]
-    if is_done and _is_stacked(run, planned) and _is_submitted(run):
+    if is_done and _is_stacked(files, planned) and _is_submitted(files):
         return "finished"
-    return "unfinished" if not is_done and (run / UNFINISHED).exists() else "incomplete"
+    return "unfinished" if not is_done and (files.run / UNFINISHED).exists() else "incomplete"
 
 
-def _is_stacked(run: Path, planned: Sequence[LearnerJobs]) -> bool:
+def _is_stacked(files: _Files, planned: Sequence[LearnerJobs]) -> bool:
     """Say whether the stack is of the fits that the config asks for now, and lacks none."""
     keys = {one.name: one.fits for one in planned}
     with suppress(LookupError, TypeError, ValueError, AttributeError):
-        parts = _read(run / STACK / MANIFEST)["key_parts"]
+        parts = files.read(STACK, MANIFEST)["key_parts"]
         made_from = [
             (keys[learner][fit], made["key"])
             for kind in ("folds", "pairs")
@@ -402,12 +441,13 @@ def _is_stacked(run: Path, planned: Sequence[LearnerJobs]) -> bool:
     return False
 
 
-def _is_submitted(run: Path) -> bool:
+def _is_submitted(files: _Files) -> bool:
     """Say whether the submission is of the stack that is there, where there are test rows."""
+    run = files.run
     with suppress(LookupError, TypeError, ValueError, OSError):
         if "test" not in tomllib.loads((run / CONFIG).read_text(encoding="utf-8")):
             return True
-        made_from = _read(run / SUBMISSION_RECORD)["made_from"]
+        made_from = files.read(SUBMISSION_RECORD)["made_from"]
         is_ours: bool = made_from["stack"] == hash_file(run / STACK / MANIFEST)
         return is_ours and (run / SUBMISSION).exists()
     return False
@@ -433,6 +473,8 @@ def lines(status: Mapping[str, Any]) -> Iterator[str]:
         yield f"best so far  {best['name']} ({kind}): log loss {best['log_loss']:.4f}{on}"
     if status["submission"]:
         yield f"submission  {status['submission']}"
+    for name in status["damaged"]:
+        yield f"damaged  {name}: counted as not there; the same command again makes it anew"
     yield f"disk  {_told_bytes(status['disk_bytes'])}"
 
 

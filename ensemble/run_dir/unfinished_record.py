@@ -9,6 +9,7 @@ from pydantic import Field
 from ensemble.errors import ArtifactError
 from ensemble.run_dir.layout import UNFINISHED
 from ensemble.run_dir.record import Record
+from ensemble.storage.atomic import remove_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +34,7 @@ class UnfinishedRecord(Record):
 def write_unfinished(run: Path, fits: Mapping[str, Mapping[str, str]], limit: float | None) -> None:
     """Write down what is undone; nothing undone leaves no file."""
     if not fits:
-        (run / UNFINISHED).unlink(missing_ok=True)
+        remove_file(run / UNFINISHED)
         return
     told = {name: dict(keys) for name, keys in fits.items()}
     UnfinishedRecord(fits=told, limit=limit).write(run / UNFINISHED)

@@ -16,6 +16,7 @@ from ensemble.plugin.manager import get_manager
 from ensemble.run_dir.layout import CACHE, LEARNERS, STACK
 from ensemble.stacking.data import StackData
 from ensemble.stacking.nested import NestingRules
+from ensemble.storage.directories import damage_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,7 +87,7 @@ def check_pairs(
 def _origins(
     workspace: Workspace, specs: Sequence[LearnerSpec], fits: Mapping[str, Sequence[HeldOut]]
 ) -> dict[str, dict[str, dict[str, str]]]:
-    missing, keys = [], workspace.fit_keys()
+    missing, damaged, keys = [], list[str](), workspace.fit_keys()
     origins: dict[str, dict[str, dict[str, str]]] = {spec.name: {} for spec in specs}
     for spec in specs:
         for fit in fits[spec.name]:
@@ -94,6 +95,7 @@ def _origins(
             origin = complete_origin(workspace.store.directory(spec.name, fit), key)
             if origin is None:
                 missing.append(f"{spec.name} {fit.name}")
+                damaged += damage_of(workspace.store.directory(spec.name, fit))
             else:
                 origins[spec.name][fit.name] = origin
     if missing:
@@ -102,7 +104,7 @@ def _origins(
         raise ArtifactError(
             "predictions are missing, damaged or were made with other settings: "
             + ", ".join(missing),
-            where=str(workspace.run / LEARNERS),
+            where=", ".join(damaged) or str(workspace.run / LEARNERS),
             hint="run `ensemble fit CONFIG` (it makes only what is missing)",
         )
     return origins

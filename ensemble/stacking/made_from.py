@@ -158,9 +158,10 @@ def check_stack(config: Config, workspace: Workspace) -> None:
         It is.
     """
     directory = workspace.run / STACK
-    if why_stacked_again(directory, stack_manifest(config, workspace)) is not None:
+    why = why_stacked_again(directory, stack_manifest(config, workspace))
+    if why is not None:
         raise ArtifactError(
-            "the stack is missing or was made with other settings",
+            f"the stack is missing or was made with other settings{f': {why}' if why else ''}",
             where=str(directory),
             hint="run `ensemble stack CONFIG`",
         )

@@ -35,7 +35,7 @@ def record_learners(workspace: Workspace, specs: Sequence[LearnerSpec]) -> list[
     Returns
     -------
     list of str
-        What is odd about their scores, in sentences.
+        What is odd about their scores, and what of them is damaged, in sentences.
 
     Raises
     ------
@@ -43,6 +43,7 @@ def record_learners(workspace: Workspace, specs: Sequence[LearnerSpec]) -> list[
         Predictions from outside are the labels.
     """
     tries, scorer = open_tries(workspace), _Scorer(workspace)
+    forgotten = tries.mend()
     scored: dict[Try, FloatArray] = {}
     errors: dict[Try, FloatArray] = {}
     doubts: dict[Try, list[str]] = {}
@@ -58,7 +59,8 @@ def record_learners(workspace: Workspace, specs: Sequence[LearnerSpec]) -> list[
         doubts[one] = known
     if scored:
         tries.record(workspace.eval_set.ids.to_list(), scored, doubts, errors=errors)
-    return [doubt for each in doubts.values() for doubt in each]
+    found = [doubt for each in doubts.values() for doubt in each]
+    return [forgotten, *found] if forgotten else found
 
 
 class _Scorer:

@@ -20,8 +20,11 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.schema import LABEL_COLUMNS
+from ensemble.errors import ArtifactError
 from ensemble.run_dir.layout import TRIES, TRIES_INDEX
+from ensemble.run_dir.record import HINT
 from ensemble.run_dir.tables import read_table, write_table
+from ensemble.storage.atomic import remove_file
 from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import read_checksummed, write_checksummed
 
@@ -100,8 +103,7 @@ class TryStore:
         new = {one: losses for one, losses in tries.items() if one.key not in known}
         if not new:
             return
-        self.directory.mkdir(parents=True, exist_ok=True)
-        name = f"{len({entry['file'] for entry in entries}):04d}.parquet"
+        name = f"{1 + max((int(each[:4]) for each in files), default=-1):04d}.parquet"
         columns = {
             _column(one.key, metric): np.asarray(values[one], np.float32)
             for metric, values in (("log_loss", new), ("accuracy", errors))
@@ -128,13 +130,50 @@ class TryStore:
         rows = pl.DataFrame({"id": pl.Series(ids, dtype=pl.String)})
         found: dict[Try, FloatArray] = {}
         for name in dict.fromkeys(entry["file"] for entry in entries):
-            stored = read_table(self.directory / name)
+            stored = self._losses(name)
             joined = rows.join(stored, on="id", how="left", maintain_order="left")
             for entry in entries:
                 if entry["file"] == name:
                     one = Try(entry["key"], entry["kind"], entry["name"])
                     found[one] = _values(joined, _column(one.key, metric))
         return found
+
+    def mend(self) -> str | None:
+        """Forget what is damaged, so that what of it is still here is scored anew.
+
+        Returns
+        -------
+        str or None
+            What is forgotten, in words; None where all is as it was written.
+        """
+        try:
+            entries, files = self._entries(), self._files()
+        except ArtifactError:
+            remove_file(self.directory / TRIES_INDEX)
+            return f"{self._name(TRIES_INDEX)} is damaged: what was tried before is forgotten"
+        lost = sorted(name for name, known in files.items() if not self._holds(name, known))
+        if not lost:
+            return None
+        for name in lost:
+            remove_file(self.directory / name)
+        kept = [entry for entry in entries if entry["file"] not in lost]
+        told = f"{', '.join(map(self._name, lost))}: damaged"
+        write_checksummed(
+            self.directory / TRIES_INDEX,
+            {"tries": kept, "files": {n: known for n, known in files.items() if n not in lost}},
+        )
+        return f"{told}, and {len(entries) - len(kept)} tries that were scored before are forgotten"
+
+    def _name(self, name: str) -> str:
+        return f"{TRIES}/{self.directory.name}/{name}"
+
+    def _losses(self, name: str) -> pl.DataFrame:
+        path = self.directory / name
+        if not self._holds(name, self._files().get(name, "")):
+            raise ArtifactError(
+                "losses of what was tried are not what was written", where=str(path), hint=HINT
+            )
+        return read_table(path)
 
     def doubts(self, one: Try) -> list[str] | None:
         """Say what is odd about a try; None where nobody has looked."""
@@ -168,9 +207,7 @@ class TryStore:
         path = self.directory / TRIES_INDEX
         if not path.exists():
             return {}
-        return read_checksummed(
-            path, hint=f"take away {self.directory}: what was tried is then forgotten"
-        )
+        return read_checksummed(path, hint=HINT)
 
 
 def _column(key: str, metric: str) -> str:

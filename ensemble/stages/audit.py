@@ -69,11 +69,11 @@ def prove_stage(
         result = audit_deep(run, rows) if deep else audit_run(run)
     except ArtifactError:
         # Nothing can be proved; a former report must not go on to say otherwise.
-        with suppress(EnsembleError), writing(load_run_config(run)):
+        with suppress(EnsembleError), writing(load_run_config(run, is_judged=True)):
             write_report(run)
         raise
     try:
-        with writing(load_run_config(run)) as reporter:
+        with writing(load_run_config(run, is_judged=True)) as reporter:
             store_audit(run, result)
             reporter.event("audit", state=result.state, deep=deep)
             return result, write_report(run), None

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from ensemble.battles.prepare import read_battles
 from ensemble.oof.workspace import open_workspace
+from ensemble.run_dir.layout import HOLDOUT_RECORD
 from ensemble.stacking.left_out import as_stacked
 from ensemble.stacking.made_from import check_stack, read_stack_manifest, stacked_folds
+from ensemble.stages.shared import say_again
 from ensemble.submission.holdout import (
     holdout_fault,
     read_holdout,
@@ -28,9 +30,12 @@ def holdout_stage(config: Config, reporter: Reporter) -> HoldoutRecord | None:
         remove_holdout(workspace.run)
         return None
     check_stack(config, workspace)
-    if holdout_fault(workspace.run, config) is None:
+    fault = holdout_fault(workspace.run, config)
+    if fault is None:
         record = read_holdout(workspace.run, config)
     else:
+        if (workspace.run / HOLDOUT_RECORD).exists():
+            say_again(reporter, "score of the hold-out", fault)
         with reporter.stage("holdout"):
             stack = read_stack_manifest(workspace.run)
             stacked, made_of = as_stacked(config, stack), workspace.with_folds(stacked_folds(stack))

@@ -16,11 +16,12 @@ from ensemble.oof.preflight import fit_bytes, unfinished
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.contract import resources_of
 from ensemble.processes import available_cores
-from ensemble.run_dir.layout import STACK
+from ensemble.run_dir.layout import BATTLES_RECORD, STACK
 from ensemble.setup.durations import suggestions, summary_of
 from ensemble.stacking.settings import check_plugins, learner_specs
 from ensemble.stages.budget import cheap_at_a_time, seconds_after_fits
 from ensemble.stages.fit import fits_of
+from ensemble.storage.directories import damage_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,6 +100,8 @@ class Plan:
         The run directory.
     prepared
         Whether battles and fold plan are there; without them no fit counts as complete.
+    damaged
+        Why they do not count, where they were there and are damaged; and each fit that is.
     executor
         Of the config.
     learners
@@ -109,6 +112,7 @@ class Plan:
 
     run: str
     prepared: bool
+    damaged: tuple[str, ...]
     executor: str
     learners: tuple[LearnerPlan, ...]
     seconds_after_fits: float
@@ -154,9 +158,13 @@ def make_plan(config: Config) -> Plan:
         Faults of plugins, all reported together.
     """
     check_plugins(config)
-    workspace = _workspace(config)
+    damaged: list[str] = []
+    workspace = _workspace(config, damaged)
     n_splits, fits = n_splits_of(config), fits_of(config, learner_specs(config))
     missing = fits if workspace is None else unfinished(workspace, fits)
+    if workspace is not None:
+        stored = (workspace.store.directory(spec.name, fit) for spec, fit in missing)
+        damaged += [f"damaged: {name}" for each in stored for name in damage_of(each)]
     left = [(spec, HeldOut.of(held_out)) for spec, held_out in missing]
     battles: list[pl.DataFrame] = [] if workspace is None else [workspace.battles]
 
@@ -176,13 +184,15 @@ def make_plan(config: Config) -> Plan:
     is_done = workspace is not None and not left and (run / STACK).exists()
     after = 0.0 if is_done else seconds_after_fits(run, len(battles[0]) if battles else 0)
     executor = config.execution.executor
-    return Plan(config.run_dir, workspace is not None, executor, learners, after)
+    return Plan(config.run_dir, workspace is not None, tuple(damaged), executor, learners, after)
 
 
-def _workspace(config: Config) -> Workspace | None:
+def _workspace(config: Config, damaged: list[str]) -> Workspace | None:
     try:
         return open_workspace(config)
-    except (ArtifactError, ConfigError):  # not prepared yet, or with other settings
+    except (ArtifactError, ConfigError) as error:  # not prepared yet, or with other settings
+        if (Path(config.run_dir) / BATTLES_RECORD).exists():
+            damaged.append(f"{error.message} ({error.where})")
         return None
 
 

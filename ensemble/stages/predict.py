@@ -19,6 +19,7 @@ from ensemble.stacking.settings import (
 )
 from ensemble.stacking.stack import load_stack
 from ensemble.stacking.unfinished import lacks_refits
+from ensemble.stages.shared import say_again
 from ensemble.submission.forms import form_for, submission_frame
 from ensemble.submission.record import (
     is_current,
@@ -26,6 +27,7 @@ from ensemble.submission.record import (
     models_used,
     record_submission,
     remove_submission,
+    submission_fault,
 )
 from ensemble.submission.write import write_submission
 
@@ -55,6 +57,8 @@ def predict_stage(config: Config, reporter: Reporter) -> Path | None:
     if is_current(workspace.run, config):
         reporter.log(f"submission  {submission} (kept)")
         return submission
+    if fault := submission_fault(workspace.run, config):
+        say_again(reporter, "submission", fault)
     with reporter.stage("predict"):
         models = models_used(config)
         used = _test_probabilities(config, workspace, models)

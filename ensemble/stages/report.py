@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ensemble.report.record import is_current_report, record_report
+from ensemble.report.record import is_altered, is_current_report, record_report
 from ensemble.report.write import write_report
 from ensemble.run_dir.layout import REPORT
+from ensemble.stages.shared import say_again
 
 if TYPE_CHECKING:
     from ensemble.config.settings import Config
@@ -25,7 +26,10 @@ def report_stage(config: Config, reporter: Reporter) -> Path:
 
 def keep_report(config: Config, reporter: Reporter) -> bool:
     """Say whether the report is of what is there now, so that it need not be written anew."""
-    kept = is_current_report(Path(config.run_dir))
+    run = Path(config.run_dir)
+    kept = is_current_report(run)
+    if not kept and is_altered(run):
+        say_again(reporter, REPORT, "it is not what was written")
     if kept:
         reporter.log(f"report  {Path(config.run_dir) / REPORT} (kept)")
     return kept

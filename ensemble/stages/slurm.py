@@ -24,7 +24,7 @@ from ensemble.plugin.contract import resources_of
 from ensemble.stages.fit import chosen_specs, fits_of, record_jobs
 from ensemble.stages.shared import check_and_record
 from ensemble.stages.work import working
-from ensemble.storage.atomic import wrap_os_errors
+from ensemble.storage.atomic import make_directory
 from ensemble.storage.json_files import write_text
 
 if TYPE_CHECKING:
@@ -106,8 +106,7 @@ def slurm_stage(
         arrays = list(_arrays(config, learners))
     if not arrays:
         return {"submit": None, "jobs": {}}
-    with wrap_os_errors(place):
-        (place / "logs").mkdir(parents=True, exist_ok=True)
+    make_directory(place / "logs")
     for array in arrays:
         text = array_script(array, path.resolve(), place, options, setup)
         write_text(_script_place(place, array), text)

@@ -39,13 +39,25 @@ def _make(
     )
 
 
+def _forgotten(workspace: Workspace) -> str | None:
+    """Say where a score is corrected for more tries than are there; None where it is for all."""
+    counted = read_verdict(workspace.run / STACK)["tries"]["n"]
+    known = open_tries(workspace).count()
+    return (
+        f"it is corrected for {counted} tries, and {known} are there" if known < counted else None
+    )
+
+
 def stack_stage(config: Config, reporter: Reporter) -> dict[str, Any]:
     """Turn OOF logits into candidates and a verdict."""
     check_and_record(config)
     workspace = open_workspace(config)
     manifest = stack_manifest(config, workspace)
     directory = workspace.run / STACK
+    if forgotten := open_tries(workspace).mend():
+        reporter.warn(forgotten)
     why = why_stacked_again(directory, manifest, retry=True)
+    why = why if why is not None else _forgotten(workspace)
     if why is not None:
         if why:
             say_again(reporter, "stack", why)

@@ -8,22 +8,27 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from ensemble.config.load import config_fault
 from ensemble.errors import ConfigError, EnsembleError, RunLockedError
 from ensemble.once import one_verb
 from ensemble.oof.checkpoints import sweep_checkpoints
+from ensemble.run_dir.damaged import WRITTEN_ANEW, damaged_records
 from ensemble.run_dir.layout import (
     BATTLES_RECORD,
+    CONFIG,
     EVENTS,
     FOLDS_RECORD,
     INPUTS,
     LEARNERS,
     LOCK,
+    RUNNING,
 )
 from ensemble.run_dir.leftovers import sweep_temporary
 from ensemble.run_dir.reporter import Reporter
 from ensemble.run_dir.running import Running
 from ensemble.stacking.settings import check_plugins
 from ensemble.stages.observed import observers_of
+from ensemble.storage.atomic import how_to_mend
 from ensemble.storage.strays import is_stray
 
 if TYPE_CHECKING:
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     from ensemble.config.settings import Config
     from ensemble.run_dir.reporter import ProgressDisplay
 
-_MARKS_OF_A_RUN = {EVENTS, BATTLES_RECORD, FOLDS_RECORD, INPUTS, LEARNERS}
+_MARKS_OF_A_RUN = {EVENTS, BATTLES_RECORD, FOLDS_RECORD, INPUTS, LEARNERS, RUNNING}
 """Files of which a run has one at least, however early it ended or however it was copied."""
 
 
@@ -51,7 +56,18 @@ def working(config: Config, display: ProgressDisplay | None = None) -> Iterator[
         check_plugins(config, [lambda: observers_of(config)])
         with writing(config, display) as reporter:
             reporter.observers = observers_of(config)
+            _tell_damage(Path(config.run_dir), reporter)
             yield reporter
+
+
+def _tell_damage(run: Path, reporter: Reporter) -> None:
+    """Name the files that are damaged, and that are written anew, or passed over, without them."""
+    if fault := config_fault(run):
+        reporter.event("damaged", name=CONFIG, why=fault, mended_by=WRITTEN_ANEW)
+        reporter.log(f"{CONFIG} is damaged: {WRITTEN_ANEW}")
+    for found in damaged_records(run):
+        reporter.event("damaged", **found._asdict())
+        reporter.log(found.sentence)
 
 
 @contextmanager
@@ -84,7 +100,9 @@ def writing(config: Config, display: ProgressDisplay | None = None) -> Iterator[
         ) from error
     except OSError as error:
         raise EnsembleError(
-            f"the run directory cannot be written: {error.strerror or error}", where=str(directory)
+            f"the run directory cannot be written: {error.strerror or error}",
+            where=str(directory),
+            hint=how_to_mend(error) or "give another directory as run_dir",
         ) from error
     try:
         sweep_temporary(directory)

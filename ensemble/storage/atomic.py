@@ -27,8 +27,16 @@ TEMPORARY = ".tmp-"
 
 _FLUSHES: ContextVar[bool] = ContextVar("_FLUSHES", default=True)
 _OURS = re.compile(re.escape(TEMPORARY) + "[0-9a-f]{32}-(?:old-)?(?P<name>.+)", re.DOTALL)
-_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
-"""Errors that say that the disk takes nothing, whoever writes to it."""
+_AGAIN = "then run the same command again; nothing was lost"
+_FREE = f"free space or fix permissions, {_AGAIN}"
+_MENDED_BY = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM), _FREE),
+    errno.EFBIG: f"raise the limit of a file's size, or take another disk, {_AGAIN}",
+    errno.EIO: f"the disk, or the way to it, is failing: see to it, {_AGAIN}",
+}
+"""Errors that say that the disk takes nothing, whoever writes to it, and what helps."""
+_NUMBER = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
+"""How libraries in Rust, and functions that copy several files, name the system's error."""
 
 
 @contextmanager
@@ -66,6 +74,30 @@ def temp_path(target: Path) -> Iterator[Path]:
         yield temporary
     finally:
         remove(temporary)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory, and those that it lies in, where it is not there yet.
+
+    Raises
+    ------
+    EnsembleError
+        It cannot be made.
+    """
+    with wrap_os_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, where there is one, that must not be found there again.
+
+    Raises
+    ------
+    EnsembleError
+        It cannot be removed.
+    """
+    with wrap_os_errors(path):
+        path.unlink(missing_ok=True)
 
 
 def place_of(path: Path) -> Path | None:
@@ -148,8 +180,13 @@ def wrap_disk_errors(target: Path) -> Iterator[None]:
 
 
 def is_disk_error(error: BaseException) -> bool:
-    """Say whether the disk takes nothing: it is full, or closed to us."""
-    return _error_number(error) in _DISK_ERRORS
+    """Say whether the disk takes nothing: it is full, closed to us, or broken."""
+    return _error_number(error) in _MENDED_BY
+
+
+def how_to_mend(error: BaseException) -> str | None:
+    """Say what helps where the disk takes nothing; None for any other error."""
+    return _MENDED_BY.get(_error_number(error) or 0)
 
 
 def temporary_name(target: Path, mark: str = "") -> Path:
@@ -158,20 +195,26 @@ def temporary_name(target: Path, mark: str = "") -> Path:
 
 
 def _error_number(error: BaseException) -> int | None:
-    """Read the operating system's error number; libraries in Rust have it in the message alone."""
+    """Read the operating system's error number; some have it in the message alone."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     found = None
     with suppress(Exception):  # an error of anyone's class may have no text
-        found = re.search(r"\(os error (\d+)\)", str(error))
-    return int(found[1]) if found else None
+        found = _NUMBER.search(str(error))
+    return int(found[1] or found[2]) if found else None
 
 
 def _cannot_write(target: Path, error: Exception) -> EnsembleError:
     number = _error_number(error)
-    hint = "free space or fix permissions" if number in _DISK_ERRORS else "see what is in the way"
     return EnsembleError(
         f"cannot write: {error if number is None else os.strerror(number)}",
-        where=str(target),
-        hint=f"{hint}, then run the same command again; nothing was lost",
+        where=_shown(target),
+        hint=how_to_mend(error) or f"see what is in the way, {_AGAIN}",
     )
+
+
+def _shown(target: Path) -> str:
+    """Name the place that something is for, and not the one where it is being written."""
+    parts = (_OURS.fullmatch(part) for part in target.parts)
+    names = (own["name"] if own else part for own, part in zip(parts, target.parts, strict=True))
+    return str(target.__class__(*names))

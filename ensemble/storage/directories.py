@@ -111,6 +111,15 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     return manifest
 
 
+def damage_of(directory: Path) -> list[str]:
+    """Name the file of a directory that is missing or not what was written, if there is one."""
+    try:
+        read_manifest(directory)
+    except ArtifactError as error:
+        return [str(error.where)] if directory.exists() else []
+    return []
+
+
 def _is_verified(directory: Path) -> bool:
     """Say whether this process has verified a directory, of which nothing has changed since."""
     known = _VERIFIED.get(directory, {})

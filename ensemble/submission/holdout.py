@@ -21,6 +21,7 @@ from ensemble.stacking.assemble import check_folds, meta_features
 from ensemble.stacking.calls import predict_validated
 from ensemble.stacking.settings import meta_learner_factory, stacked_specs
 from ensemble.stacking.stack import load_stack
+from ensemble.storage.atomic import remove_file
 from ensemble.storage.hashing import hash_file
 from ensemble.submission.record import models_used, origin_of_predictions
 
@@ -204,14 +205,18 @@ def holdout_fault(run: Path, config: Config) -> str | None:
 
     Files are compared with what was recorded when it was made; nothing is predicted anew.
     """
-    there = [(run / name).is_file() for name in (HOLDOUT, HOLDOUT_RECORD)]
+    both = (HOLDOUT, HOLDOUT_RECORD)
+    there = [(run / name).is_file() for name in both]
     if not all(there):
-        return "the hold-out has not been scored"
+        gone = [name for name, is_there in zip(both, there, strict=True) if not is_there]
+        told = f", or not any more: there is no {gone[0]}" if any(there) else ""
+        return f"the hold-out has not been scored{told}"
     try:
         record = HoldoutRecord.read_checksummed(run / HOLDOUT_RECORD)
         made_from = origin_of_predictions(run, config)
     except (ArtifactError, AttributeError, KeyError, TypeError, OSError) as error:
-        return f"what the score of the hold-out is from cannot be read: {error}".splitlines()[0]
+        told = f"what the score of the hold-out is from cannot be read: {error}".splitlines()[0]
+        return f"{told} ({error.where})" if isinstance(error, ArtifactError) else told
     if hash_file(run / HOLDOUT) != record.sha256:
         return f"{HOLDOUT} is not what was written"
     if record.made_from != made_from:
@@ -257,7 +262,7 @@ def rescored(run: Path, rows: pl.DataFrame) -> dict[str, tuple[float, float]]:
 def remove_holdout(run: Path) -> None:
     """Take away a score of the hold-out, and the predictions of it."""
     for name in (HOLDOUT, HOLDOUT_RECORD):
-        (run / name).unlink(missing_ok=True)
+        remove_file(run / name)
 
 
 def summary_of(run: Path, config: Config) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from ensemble.run_dir.layout import (
     TEST,
 )
 from ensemble.run_dir.stack_files import peek_manifest
+from ensemble.storage.atomic import remove_file
 from ensemble.storage.directories import MANIFEST
 from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import read_checksummed, write_checksummed
@@ -59,7 +60,8 @@ def submission_fault(run: Path, config: Config) -> str | None:
         record = read_checksummed(run / SUBMISSION_RECORD, hint=_HINT)
         made_from = origin_of_predictions(run, config)
     except (ArtifactError, AttributeError, KeyError, TypeError, OSError) as error:
-        return f"what {SUBMISSION} was made from cannot be read: {error}".splitlines()[0]
+        told = f"what {SUBMISSION} was made from cannot be read: {error}".splitlines()[0]
+        return f"{told} ({error.where})" if isinstance(error, ArtifactError) else told
     if hash_file(run / SUBMISSION) != record["sha256"]:
         return f"{SUBMISSION} is not what was written"
     if record.get("form") != _form(config):
@@ -84,7 +86,7 @@ def is_current(run: Path, config: Config) -> bool:
 def remove_submission(run: Path) -> None:
     """Take away a submission and what is recorded of it."""
     for name in (SUBMISSION, SUBMISSION_RECORD):
-        (run / name).unlink(missing_ok=True)
+        remove_file(run / name)
 
 
 def models_used(config: Config) -> dict[str, str]:

@@ -32,7 +32,9 @@ def test_a_directory_that_is_no_run_is_left_alone(project: Project) -> None:
     assert (place / "submission.csv").read_text() == "mine"
 
 
-@pytest.mark.parametrize("there", [(), (".lock", ".DS_Store"), ("events.jsonl", "notes.txt")])
+@pytest.mark.parametrize(
+    "there", [(), (".lock", ".DS_Store"), ("events.jsonl", "notes.txt"), ("running.json",)]
+)
 def test_an_empty_directory_or_a_run_is_taken(there: tuple[str, ...], project: Project) -> None:
     config = project.config([{"name": "x", "plugin": "prior"}])
     place = Path(config.run_dir)

@@ -158,7 +158,7 @@ def test_a_stack_that_is_not_of_its_own_key_is_found(place: Path) -> None:
     _edit_stack(place, lambda m: m["key_parts"].update(seed=99), seal=False)
     failed = {check.name: check.detail for check in failing_checks(place)}
     assert failed == {
-        "stack: what is stored can be trusted": "the manifest does not hold its own key"
+        "stack: what is stored can be trusted": "the manifest does not hold its own key (run/stack)"
     }
 
 

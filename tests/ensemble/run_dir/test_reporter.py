@@ -131,3 +131,14 @@ def test_a_full_disk_does_not_hide_the_error_of_a_stage(
     with pytest.raises(type(error), match="true error"), Reporter(tmp_path).stage("fit"):
         request.getfixturevalue("full_disk")
         raise error
+
+
+@pytest.mark.parametrize("torn", [b'{"event": "ha', b'{"event": "half"}', b"\xff\x00"])
+def test_an_event_after_a_torn_line_has_a_line_of_its_own(tmp_path: Path, torn: bytes) -> None:
+    (tmp_path / "events.jsonl").write_bytes(b'{"event": "before"}\n' + torn)
+    Reporter(tmp_path).event("after")
+    Reporter(tmp_path).event("later")
+    lines = (tmp_path / "events.jsonl").read_bytes().split(b"\n")
+    assert lines[:2] == [b'{"event": "before"}', torn]
+    assert [json.loads(line)["event"] for line in lines[2:4]] == ["after", "later"]
+    assert lines[4:] == [b""]

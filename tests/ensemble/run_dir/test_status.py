@@ -22,6 +22,7 @@ from ensemble.run_dir.running import Running
 from ensemble.run_dir.status import lines, run_status
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.work import writing
+from ensemble.storage.json_files import write_checksummed
 from tests.fakes import Prior
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ def test_a_finished_run_of_500_fits_is_told_within_a_second(tmp_path: Path) -> N
             place = tmp_path / "learners" / one.name / name
             place.mkdir(parents=True)
             told = {"key": key, "seconds": {"job": 2.0}, "score": {"rows": 9, "log_loss": 1.0}}
-            (place / "manifest.json").write_text(json.dumps({**told, "more": ["x" * 50] * 100}))
+            write_checksummed(place / "manifest.json", {**told, "more": ["x" * 50] * 100})
     began = time.process_time()
     found = run_status(tmp_path)
     assert found["jobs"]["done"] == 500

@@ -308,6 +308,35 @@ def test_a_body_that_the_disk_refuses(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "Input/output error(.|\n)*is failing"),
+        (OSError("Input/output error (os error 5)"), "Input/output error(.|\n)*is failing"),
+        (OSError(errno.EFBIG, "File too large"), "File too large(.|\n)*raise the limit"),
+        (shutil.Error([("a", "b", "[Errno 28] No space left")]), "No space left(.|\n)*free space"),
+    ],
+)
+def test_a_disk_that_fails_is_told_with_what_helps(
+    tmp_path: Path, error: Exception, told: str
+) -> None:
+    with (
+        pytest.raises(errors.EnsembleError, match=f"cannot write: {told}(.|\n)*the same command"),
+        atomic_path(tmp_path / "x"),
+    ):
+        raise error
+
+
+def test_an_error_names_the_place_and_not_where_it_was_being_written(tmp_path: Path) -> None:
+    with (
+        pytest.raises(errors.EnsembleError, match="No space") as raised,
+        atomic_directory(tmp_path / "fold", {}) as place,
+        atomic_path(place / "oof.parquet"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert raised.value.where == str(tmp_path / "fold" / "oof.parquet")
+
+
 @pytest.mark.parametrize("atomic", [atomic_path, lambda path: atomic_directory(path, {})])
 @pytest.mark.parametrize(
     "error",
