@@ -105,15 +105,19 @@ SCALARS = st.one_of(
     st.floats(),
     st.text(st.characters(codec="utf-8"), max_size=20),
     st.sampled_from(
-        ["../../x", "/etc/passwd", "a\0b", "~nobody/x", "~", "", ".", "..", "CON", "a" * 5000]
-        + ["file.py:Class", "os:system", "module:", ":x", "{{7*7}}", "$(id)", "\x1b[2J", "*", "[a"]
+        [
+            *("../../x", "/etc/passwd", "a\0b", "~nobody/x", "~", "", ".", "..", "CON", "a" * 5000),
+            *("file.py:Class", "os:system", "module:", ":x", "{{7*7}}", "$(id)", "\x1b[2J", "[a"),
+        ]
     ),
     st.datetimes(),
 )
 VALUES = st.recursive(
     SCALARS,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=8), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 PLACES: tuple[tuple[str, ...], ...] = (
@@ -166,7 +170,7 @@ def test_any_value_of_a_key_is_taken_or_refused(
     "content",
     [
         b"a = " + b"[" * 100_000,
-        b"a = " + b'{a = ' * 50_000,
+        b"a = " + b"{a = " * 50_000,
         b"[" + b"a." * 50_000 + b"a]",
         b"a." * 50_000 + b"a = 1",
         b"seed = " + b"9" * 1_000_000,
@@ -176,7 +180,7 @@ def test_any_value_of_a_key_is_taken_or_refused(
         b"plugins = [" + b'"a.py",' * 100_000 + b"]",
         CONFIG.replace(b'choose = "auto"', b"learners = [" + b'"length",' * 300_000 + b"]"),
         CONFIG + b"".join(b'[[learners]]\nname = "l%d"\nplugin = "p"\n' % i for i in range(50_000)),
-        CONFIG + b"".join(b'[[sources]]\nname = "s"\npath="a"\nrole = "train"\n' * 50_000),
+        CONFIG + b'[[sources]]\nname = "s"\npath="a"\nrole = "train"\n' * 50_000,
         CONFIG.replace(b'"session"', b'"session",' * 300_000),
         CONFIG.replace(b'"a.jsonl"', b'"a.jsonl",' * 300_000),
         CONFIG + b"x = { " + b", ".join(b"k%d = 1" % i for i in range(200_000)) + b" }",

@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ensemble.battles.corrections import read_list
 from ensemble.battles.embeddings import read_embeddings
 from ensemble.battles.fold_files import read_folds
 from ensemble_plugins.prediction_arrays import load_arrays, read_ids

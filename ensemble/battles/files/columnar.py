@@ -82,7 +82,7 @@ def arrow_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterator[
 
 def _refuse_empty(file: BinaryIO, path: Path) -> None:
     if not file.read(1):
-        raise DataError("the file is empty", where=str(path))
+        raise DataError("the file is empty", where=str(path), hint="fetch it again")
 
 
 def _rewound(file: BinaryIO) -> BinaryIO:
