@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import tomllib
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,11 @@ _LARGEST = 10_000_000
 """Bytes of the largest config that is read."""
 _DEEPEST = 32
 """Tables within tables that a config may have."""
+_LONG_KEY = re.compile(
+    r"""(?:^|[{,])[ \t]*\[{0,2}(?:[ \t]*(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.){32}""",
+    re.MULTILINE,
+)
+"""A key of as many parts: readers of TOML take the square of their number of steps."""
 
 
 def load_config(path: Path) -> Config:
@@ -123,9 +129,16 @@ def _read_toml(path: Path) -> dict[str, Any]:
             raise ValueError("it is a device or a pipe, and no file")
         if status.st_size > _LARGEST:
             raise ValueError(f"it has {status.st_size:,} bytes, and a config at most {_LARGEST:,}")
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
+        if _LONG_KEY.search(text):
+            raise _too_deep(path)
+        raw = tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:  # not UTF-8 and not TOML are ValueErrors
-        raise ConfigError(f"the config cannot be read: {error}", where=str(path)) from error
+        raise ConfigError(
+            f"the config cannot be read: {error}",
+            where=str(path),
+            hint="give a file in TOML; `ensemble init` writes one",
+        ) from error
     _refuse_depth(raw, path)
     return raw
 
@@ -137,7 +150,15 @@ def _refuse_depth(raw: dict[str, Any], path: Path) -> None:
         tables = [item.values() if isinstance(item, dict) else item for item in level]
         level = [x for items in tables for x in items if isinstance(x, dict | list)]
     if level:
-        raise ConfigError(f"tables or lists are nested more than {_DEEPEST} deep", where=str(path))
+        raise _too_deep(path)
+
+
+def _too_deep(path: Path) -> ConfigError:
+    return ConfigError(
+        f"tables or lists are nested more than {_DEEPEST} deep",
+        where=str(path),
+        hint="give what is nested so deep as a file",
+    )
 
 
 def _resolved(raw: dict[str, Any], path: Path) -> tuple[Config, list[str]]:
@@ -165,7 +186,7 @@ def _completed(config: Config, directory: Path) -> tuple[Config, list[str]]:
 
 def _refuse(faults: list[str], path: Path) -> None:
     if faults:
-        raise ConfigError("\n".join(faults), where=str(path))
+        raise ConfigError("\n".join(faults), where=str(path), hint="see docs/config.md")
 
 
 def write_config(config: Config, path: Path) -> None:

@@ -6,6 +6,7 @@ Every function gives sentences, one a fault; ``ensemble.config.settings`` report
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -259,4 +260,4 @@ def _value_faults(place: str, value: Any) -> list[str]:
 
 
 def _repeated(names: list[str]) -> list[str]:
-    return sorted({name for name in names if names.count(name) > 1})
+    return sorted(name for name, count in Counter(names).items() if count > 1)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-SECONDS = 30
+SECONDS = 10
 """CPU seconds after which one small input hangs."""
 _MEGABYTES = 1_500
 """By how much the memory of the process may grow over all mutants of a test."""

@@ -28,12 +28,16 @@ role = "target"
 text_format = "json"
 [[sources]]
 name = "more"
-path = ["a.jsonl", "b-*.jsonl"]
+path = "a.jsonl"
 role = "train"
 weight = 0.5
 columns = { prompt = "question" }
 options = { depth = 2, token = "secret-value" }
 loader = "mine"
+[[sources]]
+name = "shards"
+path = ["a.jsonl", "b-*.jsonl"]
+role = "pretrain"
 
 [test]
 path = "test.csv"
