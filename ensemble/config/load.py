@@ -79,6 +79,14 @@ def load_run_config(run: Path) -> Config:
     ConfigError
         It is no run directory, or its config is one that this version does not understand.
     """
+    return remember_files(load_other_config(run))
+
+
+def load_other_config(run: Path) -> Config:
+    """Read the config of a run that is only looked at; parameters and errors as above.
+
+    No code that it names is taken into this process: its plugins are somebody else's.
+    """
     if not any((run / mark).exists() for mark in RUN_MARKS):
         raise ConfigError(
             "this is not a run directory",
@@ -88,7 +96,7 @@ def load_run_config(run: Path) -> Config:
     path = run / CONFIG
     config, faults = _resolved(_read_toml(path), path)
     _refuse(faults, path)
-    return remember_files(moved(config, run.resolve()))
+    return moved(config, run.resolve())
 
 
 def parse_config(raw: dict[str, Any], path: Path) -> Config:

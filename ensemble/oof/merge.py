@@ -310,7 +310,10 @@ def _ids(path: Path, rows: int, *more: str) -> pl.DataFrame:
         raise ArtifactError(f"{path.name} cannot be read: {error}") from error
     if stored != rows:
         raise ArtifactError(f"{path.name} has {stored:,} rows, and should have {rows:,}")
-    return read_table(path, ["id", *more])
+    table = read_table(path, ["id", *more])
+    if any(kind != pl.String and not kind.is_integer() for kind in table.dtypes):
+        raise ArtifactError(f"{path.name} has ids that are no text")
+    return table
 
 
 def refused(offers: Sequence[Offer]) -> bool:

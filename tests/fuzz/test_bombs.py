@@ -67,14 +67,14 @@ def _same_cell() -> bytes:
 
 
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
-    "t.csv.gz": (lambda: _gzipped(_line(3 << 30)), "no end within|times its own size"),
+    "t.csv.gz": (lambda: _gzipped(_line(1 << 30)), "no end within|times its own size"),
     "lines.csv.gz": (
-        lambda: _gzipped(_line(3 << 30, b"1,[],[],[],a\n" * 80_659)),
+        lambda: _gzipped(_line(1 << 30, (b"1,[" + b" " * 1018 + b"],[]\n") * 1024)),
         "times its own size",
     ),
-    "t.csv.zst": (lambda: _zstd(3 << 30), "no end within|times its own size"),
-    "t.csv.zip": (lambda: _zip(3 << 30), "times its own size"),
-    "t.json.gz": (lambda: _gzipped(_line(3 << 30, b"[" * (1 << 20))), "no list|no end|deep|JSON"),
+    "t.csv.zst": (lambda: _zstd(1 << 30), "no end within|times its own size"),
+    "t.csv.zip": (lambda: _zip(1 << 30), "times its own size"),
+    "t.json.gz": (lambda: _gzipped(_line(1 << 30, b"[" * (1 << 20))), "no list|no end|deep|JSON"),
     "t.parquet": (_rows, "says that it has 40,000,000 rows"),
     "cells.parquet": (_same_cell, "times its own size"),
 }
@@ -105,7 +105,7 @@ def test_a_bomb_is_refused_in_bounded_memory(name: str, tmp_path: Path) -> None:
     path.write_bytes(make())
     assert path.stat().st_size < 20 << 20
     command = [sys.executable, "-c", _READ, str(path), str(_MEMORY)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert re.search(reason, done.stdout), (done.stdout, done.stderr[-2000:])
 
 

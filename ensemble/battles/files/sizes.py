@@ -13,7 +13,7 @@ from ensemble.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
-ALWAYS = 1 << 30
+ALWAYS = 100 << 20
 """Bytes that any file may hold."""
 TIMES = 200
 """How many times its own size a file may hold beyond that."""
@@ -32,8 +32,7 @@ def check_unpacked(path: Path, unpacked: int, packed: int) -> None:
     """
     if unpacked > ALWAYS and unpacked > TIMES * packed:
         raise DataError(
-            f"the file holds more than {TIMES:,} times its own size, {unpacked / 2**30:,.1f} GiB "
-            "and more",
+            f"the file holds more than {TIMES:,} times its own size, {unpacked >> 20:,} MiB and more",
             where=str(path),
             hint="if that is no mistake, write the table as Parquet in several files",
         )
