@@ -11,7 +11,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from ensemble.config.explain import explain
-from ensemble.config.paths import anchored, moved
+from ensemble.config.paths import anchored, from_home, moved
 from ensemble.config.plugin_files import remember_files
 from ensemble.config.secrets import References
 from ensemble.config.settings import LEARNER_KEYS, OBSERVER_KEYS, Config
@@ -198,10 +198,11 @@ def _refuse(faults: list[str], path: Path) -> None:
 
 
 def write_config(config: Config, path: Path) -> None:
-    """Write a config as resolved: every default spelled out, every path absolute.
+    """Write a config as resolved: every default spelled out, every path absolute or from ``~``.
 
     Secrets are replaced by names in the environment.
     """
+    config = from_home(config)
     raw = config.model_dump(exclude_none=True)
     if config.folds.are_given and "n_splits" not in config.folds.model_fields_set:
         del raw["folds"]["n_splits"]  # the user's folds say how many they are

@@ -47,10 +47,12 @@ def _zstd(size: int) -> bytes:
 
 def _zip(size: int) -> bytes:
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open("t.csv", "w", force_zip64=True) as member:
-            for block in _line(size):
-                member.write(block)
+    with (
+        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("t.csv", "w", force_zip64=True) as member,
+    ):
+        for block in _line(size):
+            member.write(block)
     return out.getvalue()
 
 

@@ -32,7 +32,7 @@ def check_unpacked(path: Path, unpacked: int, packed: int) -> None:
     """
     if unpacked > ALWAYS and unpacked > TIMES * packed:
         raise DataError(
-            f"the file holds more than {TIMES:,} times its own size, {unpacked >> 20:,} MiB and more",
+            f"the file holds {unpacked >> 20:,} MiB or more, over {TIMES:,} times its own size",
             where=str(path),
             hint="if that is no mistake, write the table as Parquet in several files",
         )
