@@ -170,6 +170,7 @@ def test_any_value_of_a_key_is_taken_or_refused(
     harmless(content, lambda: read_back(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from tests.fixture_types import Project
 
+pytestmark = pytest.mark.slow
+
 FITS = (0, (0, 1), None)
 
 

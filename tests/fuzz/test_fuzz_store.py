@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from tests.fixture_types import Project
 
+pytestmark = pytest.mark.slow
+
 VERBS: dict[str, Callable[[Path], object]] = {
     "battles": lambda run: Run(run).battles,
     "folds": lambda run: Run(run).folds,
