@@ -70,6 +70,8 @@ _INSIDE = re.compile(rf"(?<![\w-])(?:{_TOKEN.pattern})", _TOKEN.flags)
 _OF_ENVIRONMENT = 8
 """Characters of a secret in the environment that is looked for: shorter ones are words, too."""
 _HOME = "~"
+_DIRECTORY = "PWD"
+"""The current directory, by whose name shells mean no password."""
 _SIGNATURES = ("sig", "signature", "key", "x-amz-signature")
 _KNOWN: set[str] = set()
 """Secrets that this process has read: a library may repeat them in what it says."""
@@ -204,7 +206,7 @@ def _in_environment() -> set[str]:
     return {
         value
         for name, value in os.environ.items()
-        if len(value) >= _OF_ENVIRONMENT and _is_secret_name(name)
+        if len(value) >= _OF_ENVIRONMENT and name != _DIRECTORY and _is_secret_name(name)
     }
 
 

@@ -71,6 +71,11 @@ def test_secrets_of_the_environment_are_masked(name: str, monkeypatch: pytest.Mo
     assert redact("a word") == "a word"
 
 
+def test_the_current_directory_is_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PWD", "/data/project")
+    assert redact("/data/project/x.csv") == "/data/project/x.csv"
+
+
 def test_the_home_directory_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/alice")
     assert redact("/home/alice/x.csv:3, in '/home/alice'") == "~/x.csv:3, in '~'"
