@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,7 +53,7 @@ def finished(project: Project) -> Path:
 
 def ask(run: Path, told: str, chance: random.Random) -> None:
     for name in ("status", "summary", *chance.sample(sorted(VERBS), 3)):
-        harmless(f"{told}: {name}", lambda name=name: VERBS[name](run))
+        harmless(f"{told}: {name}", partial(VERBS[name], run))
 
 
 def files_of(run: Path) -> list[Path]:
