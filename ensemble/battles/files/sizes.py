@@ -34,7 +34,7 @@ def check_unpacked(path: Path, unpacked: int, packed: int) -> None:
         raise DataError(
             f"the file holds {unpacked >> 20:,} MiB or more, over {TIMES:,} times its own size",
             where=str(path),
-            hint="if that is no mistake, write the table as Parquet in several files",
+            hint="if that is no mistake, give it as JSON Lines that are not packed",
         )
 
 
