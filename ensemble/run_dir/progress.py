@@ -15,6 +15,8 @@ from ensemble.run_dir.console import SafeConsole
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from rich.console import Console
+
 _SECONDS_BETWEEN_LINES = 60.0
 
 
@@ -28,7 +30,9 @@ class Terminal:
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.console = SafeConsole(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self.console: Console = SafeConsole(
+            stderr=True, quiet=quiet, highlight=False, soft_wrap=True
+        )
         self._cell = Cell() if self.console.is_jupyter and not quiet else None
 
     @property

@@ -35,6 +35,12 @@ TOKENS = {
 SURROUNDINGS = ("{}", "401 for {} at https://x", "key={}", "'{}'", "token:{},", "<{}>", "a\n{}\nb")
 
 
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the secrets that configs of other tests have told this process."""
+    monkeypatch.setattr("ensemble.redact._KNOWN", set())
+
+
 @pytest.mark.parametrize("text", SURROUNDINGS)
 @pytest.mark.parametrize("kind", TOKENS)
 def test_a_token_is_masked_wherever_it_stands(kind: str, text: str) -> None:
