@@ -7,7 +7,9 @@ token that shows by its form what it is.
 
 from __future__ import annotations
 
+import os
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,11 +57,21 @@ _HEADER = re.compile(
 )
 _QUERY = re.compile(r"(?P<head>[?&](?P<name>[\w.-]+)=)(?P<secret>[^&\s#]+)")
 _TOKEN = re.compile(
-    r"hf_[A-Za-z0-9]{30,}|sk-(?=\S*\d)[\w-]{20,}|gh[opsur]_[A-Za-z0-9]{30,}|github_pat_\w{30,}"
-    r"|glpat-[\w-]{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+",
-    re.ASCII,
+    r"(?:hf|api_org)_[A-Za-z0-9]{30,}|sk-(?=[\w-]*\d)[\w-]{20,}|gh[opsur]_[A-Za-z0-9]{30,}"
+    r"|github_pat_\w{30,}|glpat-[\w-]{20,}|xox[abeprs]-[\w-]{10,}|xapp-[\w-]{20,}"
+    r"|A[KS]IA[0-9A-Z]{16}|AIza[\w-]{35}|ya29\.[\w-]{20,}|npm_[A-Za-z0-9]{36}|pypi-AgE[\w-]{50,}"
+    r"|[rs]k_live_[A-Za-z0-9]{20,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+    re.ASCII | re.DOTALL,
 )
-"""Tokens that show what they are: of Hugging Face, OpenAI, GitHub, GitLab, Slack, AWS; JWTs."""
+"""Tokens that show what they are: of Hugging Face, OpenAI, GitHub, GitLab, Slack, AWS, Google, npm,
+PyPI, Stripe; JWTs; private keys."""
+_INSIDE = re.compile(rf"(?<![\w-])(?:{_TOKEN.pattern})", _TOKEN.flags)
+_OF_ENVIRONMENT = 8
+"""Characters of a secret in the environment that is looked for: shorter ones are words, too."""
+_HOME = "~"
+_DIRECTORY = "PWD"
+"""The current directory, by whose name shells mean no password."""
 _SIGNATURES = ("sig", "signature", "key", "x-amz-signature")
 _KNOWN: set[str] = set()
 """Secrets that this process has read: a library may repeat them in what it says."""
@@ -84,6 +96,10 @@ def is_secret_name(name: str) -> bool:
     if not before and last in _ALONE:
         return True
     return last in _SECRETS or before in _PAIRS.get(last.removesuffix("s"), _PAIRS.get(last, ()))
+
+
+_is_secret_name = lru_cache(maxsize=4096)(is_secret_name)
+"""The environment has the same names each time."""
 
 
 def masked(value: Any, name: str = "") -> Any:
@@ -115,7 +131,7 @@ def _without(value: Any, *, secret: bool) -> Any:
 
 def _is_hidden(value: Any, *, secret: bool) -> bool:
     if isinstance(value, str):
-        return secret or _TOKEN.fullmatch(value) is not None
+        return secret or _INSIDE.search(value) is not None
     return is_reference(value) or (secret and value is None)
 
 
@@ -160,10 +176,38 @@ def remember_secret(secret: str) -> None:
 
 
 def redact(text: str) -> str:
-    """Mask the secrets of a message: those that are known, and those that show what they are."""
-    for secret in sorted(_KNOWN, key=len, reverse=True):
+    """Mask the secrets of a message, and shorten the user's home directory to ``~``.
+
+    Secrets are those that this process has read, those that stand in the environment under the name
+    of one, and those that show what they are.
+    """
+    for secret in sorted(_KNOWN | _in_environment(), key=len, reverse=True):
         text = text.replace(secret, MASK)
-    return mask_text(text)
+    return without_home(_INSIDE.sub(MASK, mask_text(text)))
+
+
+def without_home(text: str) -> str:
+    """Write the user's home directory as ``~``: its name is the user's.
+
+    Examples
+    --------
+    >>> import os
+    >>> without_home(f"cannot read {os.path.expanduser('~')}/x.csv")
+    'cannot read ~/x.csv'
+    """
+    home = os.path.expanduser("~").rstrip("/\\")  # noqa: PTH111 - Path.home() raises without one
+    if len(home) < 2 or home not in text:
+        return text
+    return re.sub(rf"(?<![\w.~/\\-]){re.escape(home)}(?![\w.-])", _HOME, text)
+
+
+def _in_environment() -> set[str]:
+    """Give the secrets of the environment, by the names that they have there."""
+    return {
+        value
+        for name, value in os.environ.items()
+        if len(value) >= _OF_ENVIRONMENT and name != _DIRECTORY and _is_secret_name(name)
+    }
 
 
 def redacted(value: Any) -> Any:
@@ -220,7 +264,7 @@ def _walk(
         ]
     if not isinstance(value, str) or not value:
         return value
-    if secret or _TOKEN.fullmatch(value):
+    if secret or _INSIDE.search(value):
         return edit(value, place, True)
     return mask_text(value, lambda part: edit(part, place, False))
 

@@ -13,7 +13,14 @@ MODULES = sorted(
 )
 FORBIDDEN = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 HARMLESS = {"joblib.cpu_count", "joblib.parallel_config"}
-LOADERS = {"torch.load", "pandas.read_pickle", "pd.read_pickle", "pl.Expr.deserialize"}
+LOADERS = {
+    *("torch.load", "torch.hub.load", "torch.jit.load", "pandas.read_pickle", "pd.read_pickle"),
+    *("pd.read_hdf", "yaml.load", "yaml.unsafe_load", "datasets.load_from_disk"),
+    *(f"pl.{kind}.deserialize" for kind in ("Expr", "DataFrame", "LazyFrame")),
+    *("np.lib.format.read_array", "eval", "exec", "os.system", "builtins.eval", "builtins.exec"),
+}
+TRUSTS = {"allow_pickle": False, "trust_remote_code": False, "weights_only": True, "shell": False}
+"""Options that let a file or a checkpoint bring code, and what they have to be where they stand."""
 
 
 def offences(source: str) -> list[str]:
@@ -35,8 +42,8 @@ def _calls(node: ast.Call) -> list[str]:
     allows = [
         word.arg
         for word in node.keywords
-        if word.arg == "allow_pickle"
-        and not (isinstance(word.value, ast.Constant) and word.value.value is False)
+        if word.arg in TRUSTS
+        and not (isinstance(word.value, ast.Constant) and word.value.value is TRUSTS[word.arg])
     ]
     dynamic = called in {"__import__", "importlib.import_module"} and any(
         isinstance(value, ast.Constant) and _root(str(value.value)) in FORBIDDEN
@@ -66,12 +73,27 @@ def test_no_module_pickles(path: Path) -> None:
         "np.load('a', allow_pickle=True)",
         "numpy.load('a', allow_pickle=flag)",
         "importlib.import_module('shelve')",
+        "AutoModel.from_pretrained('a', trust_remote_code=True)",
+        "AutoModel.from_pretrained('a', trust_remote_code=trusted)",
+        "pl.LazyFrame.deserialize('a')",
+        "eval(text)",
+        "subprocess.run(text, shell=True)",
     ],
 )
 def test_an_offence_is_seen(source: str) -> None:
     assert len(offences(source)) == 1
 
 
-@pytest.mark.parametrize("source", ["np.load('a', allow_pickle=False)", "import json", "load('a')"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "np.load('a', allow_pickle=False)",
+        "import json",
+        "load('a')",
+        "model.eval()",
+        "ast.literal_eval(text)",
+        "AutoModel.from_pretrained('a', trust_remote_code=False)",
+    ],
+)
 def test_what_is_harmless_is_let_through(source: str) -> None:
     assert offences(source) == []

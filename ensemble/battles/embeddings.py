@@ -127,7 +127,11 @@ def read_embeddings(path: Path, threshold: float) -> Embeddings:
     _refuse(frame, frame["id"].is_null(), "has no id", path)
     repeated = frame.filter(pl.col("id").is_duplicated())["id"]
     if len(repeated):
-        raise DataError(f'two vectors have the id "{repeated[0]}"', where=str(path))
+        raise DataError(
+            f'two vectors have the id "{repeated[0]}"',
+            where=str(path),
+            hint="give each battle one vector",
+        )
     lengths = frame["embedding"].list.len()
     size = max(lengths.drop_nulls().to_list(), default=0)
     _refuse(frame, (lengths != size) | (lengths == 0), f"has not {size or 'any'} numbers", path)
@@ -155,7 +159,7 @@ def _read(path: Path) -> pl.DataFrame:
         return frame.select(
             pl.col("id").cast(pl.String), pl.col("embedding").cast(pl.List(pl.Float64))
         )
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise DataError(
             f"the vectors cannot be read: {error}", where=str(path), hint=_HINT
         ) from error

@@ -81,6 +81,9 @@ class Loaded:
     metadata: pl.DataFrame = field(default_factory=lambda: pl.DataFrame({"id": []}))
 
 
+_NO_ROWS = "give a file with battles; docs/data.md says how each kind is read"
+
+
 def load_battles(
     path: Path | Sequence[str],
     *,
@@ -294,8 +297,8 @@ def _check_bad_rows(
     if not rows.seen:
         if notes:
             told = "; ".join(notes)
-            raise DataError(f"the file has no battle: {told}", where=file)
-        raise DataError("the file has no rows", where=file)
+            raise DataError(f"the file has no battle: {told}", where=file, hint=_NO_ROWS)
+        raise DataError("the file has no rows", where=file, hint=_NO_ROWS)
     if not rows.bad or (drop and rows.lines):
         return
     hints = [*_unknown_winners(rows), "fix the rows"]

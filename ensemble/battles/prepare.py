@@ -24,7 +24,7 @@ from ensemble.config.settings import Source
 from ensemble.errors import ArtifactError, DataError
 from ensemble.plugin.code import told_difference
 from ensemble.plugin.manager import get_manager
-from ensemble.redact import mask_text, without_secrets
+from ensemble.redact import mask_text, without_home, without_secrets
 from ensemble.run_dir.battles_record import BadRow, BattlesRecord, SourceRecord, VectorsRecord
 from ensemble.run_dir.layout import (
     BATTLES,
@@ -105,7 +105,9 @@ def prepare(config: Config, tell: Callable[[str], None] = lambda _: None) -> boo
     ]
     embeddings = None
     if told is not None:
-        embeddings = VectorsRecord(**told, path=config.folds.embeddings, sha256=vectors)
+        embeddings = VectorsRecord(
+            **told, path=without_home(config.folds.embeddings or ""), sha256=vectors
+        )
     record = BattlesRecord(
         key=fingerprint(made_by),
         made_by=made_by,
@@ -478,7 +480,7 @@ def _describe(
         name=name,
         corrected=counts_of(corrections, name),
         role=getattr(reading, "role", TEST_ROLE),
-        path=mask_text(reading.named()),
+        path=without_home(mask_text(reading.named())),
         sha256=file_hash,
         table=table,
         rows=len(battles),

@@ -118,6 +118,7 @@ def audit(run: Path, partial: bool, deep: bool, rows: int, as_json: bool) -> Non
     are not installed), or `failed`. All but the first two exit with 1.
     """
     from ensemble.config.load import load_run_config
+    from ensemble.errors import printable
     from ensemble.stages.audit import prove_stage
 
     load_run_config(
@@ -130,10 +131,11 @@ def audit(run: Path, partial: bool, deep: bool, rows: int, as_json: bool) -> Non
         echo_json(result.to_json() | stored)
     else:
         for check in result.checks:
-            click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}")
+            told = f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}"
+            click.echo(printable(told))
         click.echo(result.sentence)
         told = f"report: {report}" if report else f"the report is as it was: {fault}"
-        click.echo(told)
+        click.echo(printable(told))
     if not (result.proved or (partial and result.state == "incomplete")):
         sys.exit(1)
 

@@ -10,7 +10,7 @@ import click
 
 from ensemble.cli.shared import echo_json, only_results
 from ensemble.config.plugin_files import absolute_name
-from ensemble.errors import EnsembleError, UnknownNameError, unknown_name
+from ensemble.errors import EnsembleError, UnknownNameError, printable, unknown_name
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.describe import described_parameters, summary
 from ensemble.plugin.manager import get_manager
@@ -40,7 +40,8 @@ def show_names(*, as_json: bool) -> None:
         echo_json(rows)
         return
     for row in rows:
-        click.echo(f"{row['kind']:<13}  {row['name']:<16}  {row['plugin']} ({row['distribution']})")
+        told = f"{row['kind']:<13}  {row['name']:<16}  {row['plugin']} ({row['distribution']})"
+        click.echo(printable(told))
     if any(one.is_wanted for one in manager.broken):
         click.echo("some plugins were set aside: see `ensemble plugins`", err=True)
 
@@ -61,7 +62,7 @@ def show_parameters(name: str, *, as_json: bool) -> None:
         echo_json(found)
         return
     for number, one in enumerate(found):
-        click.echo(("\n" if number else "") + _text_of(one))
+        click.echo(printable(("\n" if number else "") + _text_of(one)))
 
 
 def show_plugins(*, as_json: bool) -> bool:
@@ -73,7 +74,7 @@ def show_plugins(*, as_json: bool) -> bool:
         echo_json({"plugins": rows})
     else:
         for row in rows:
-            click.echo(_line(row))
+            click.echo(printable(_line(row)))
     return any(row["errors"] for row in rows)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from contextlib import contextmanager, redirect_stdout
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 _STARTED = time.monotonic()
 """When the program started, or nearly so."""
+
+_CURSOR = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What moves a terminal's cursor or turns text around, and JSON leaves as it is."""
 
 path_type = click.Path(path_type=Path)
 config_argument = click.argument("config", type=path_type)
@@ -132,7 +136,8 @@ def terminal(*, quiet: bool) -> Terminal:
 def echo_json(outcome: object) -> None:
     """Print JSON, in ASCII where the output holds no more: nothing of it may be replaced."""
     unicode = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
-    click.echo(json.dumps(outcome, indent=2, ensure_ascii=not unicode))
+    text = json.dumps(outcome, indent=2, ensure_ascii=not unicode)
+    click.echo(_CURSOR.sub(lambda found: f"\\u{ord(found.group()):04x}", text))
 
 
 def print_summary(run: Path, *, as_json: bool) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ensemble.config.load import load_run_config
 from ensemble.evaluation.text import signed
+from ensemble.run_dir.console import SafeConsole
 from ensemble.run_dir.layout import REPORT, STACK, SUBMISSION
 from ensemble.run_dir.stack_files import read_candidates, read_verdict
 from ensemble.submission.holdout import summary_of
@@ -96,7 +96,7 @@ def show_summary(outcome: dict[str, Any]) -> None:
         mark = " ?" if item["name"] in unproven["candidates"] else ""
         mark += " <- chosen" if item["name"] == outcome["chosen"] else ""
         table.add_row(f"{item['name']}{mark}", *_cells(item))
-    console = Console(highlight=False, soft_wrap=True)
+    console = SafeConsole(highlight=False, soft_wrap=True)
     console.print(table)
     console.print(outcome["sentence"], markup=False)
     for doubt in outcome["doubts"]:
@@ -139,7 +139,7 @@ def _named(item: dict[str, Any]) -> str:
 
 def show_comparison(outcome: dict[str, Any]) -> None:
     """Print a comparison on standard output: all rows, then slices candidate by candidate."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = SafeConsole(highlight=False, soft_wrap=True)
     console.print(_overall_table(outcome))
     for name in outcome["overall"]["differences"] if outcome["slices"] else ():
         console.print(_slice_table(outcome, name))
@@ -233,4 +233,4 @@ def show_offers(offers: list[dict[str, str]]) -> None:
         table.add_column(name, overflow="fold")
     for offer in offers:
         table.add_row(*(escape(offer[name]) for name in offer))
-    Console().print(table)
+    SafeConsole().print(table)

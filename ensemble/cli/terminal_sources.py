@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ensemble.evaluation.text import signed
+from ensemble.run_dir.console import SafeConsole
 from ensemble.sources.verdict import is_part
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _NOT_MEASURED = "not measured"
 
 def show_sources(studies: Sequence[dict[str, Any]]) -> None:
     """Print studies of sources, as ``SourceStudy.to_json`` gives them."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = SafeConsole(highlight=False, soft_wrap=True)
     console.print(_holdings(studies))
     console.print(_overlaps(studies))
     console.print(_shifts(studies))

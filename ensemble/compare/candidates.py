@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.compare import folds, stacked
 from ensemble.compare.runs import check_same_rows
-from ensemble.config.load import load_run_config
+from ensemble.config.load import load_other_config
 from ensemble.errors import ConfigError, DataError, unknown_name
 from ensemble.stacking.doubt import doubted_candidates
 
@@ -86,7 +86,7 @@ def _place(compared: ComparedRun, config: Config, text: str) -> tuple[Path, Conf
     if not separator:
         return compared.run, config, text
     other = Path(directory)
-    settings = load_run_config(other)
+    settings = load_other_config(other)
     if other.resolve() == compared.run.resolve():
         return compared.run, config, name
     check_same_rows(compared, other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import tomllib
 from contextlib import suppress
@@ -12,7 +13,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from ensemble.config.explain import explain
-from ensemble.config.paths import anchored, moved
+from ensemble.config.paths import anchored, from_home, moved
 from ensemble.config.plugin_files import remember_files
 from ensemble.config.secrets import References
 from ensemble.config.settings import LEARNER_KEYS, OBSERVER_KEYS, Config
@@ -33,6 +34,11 @@ _LARGEST = 10_000_000
 """Bytes of the largest config that is read."""
 _DEEPEST = 32
 """Tables within tables that a config may have."""
+_LONG_KEY = re.compile(
+    r"""(?:^|[{,])[ \t]*\[{0,2}(?:[ \t]*(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.){32}""",
+    re.MULTILINE,
+)
+"""A key of as many parts: readers of TOML take the square of their number of steps."""
 
 
 def load_config(path: Path) -> Config:
@@ -82,6 +88,14 @@ def load_run_config(run: Path, *, is_judged: bool = False) -> Config:
     ArtifactError
         Its config is not what was written.
     """
+    return remember_files(load_other_config(run, is_judged=is_judged))
+
+
+def load_other_config(run: Path, *, is_judged: bool = False) -> Config:
+    """Read the config of a run that is only looked at; parameters and errors as above.
+
+    No code that it names is taken into this process: its plugins are somebody else's.
+    """
     if not any((run / mark).exists() for mark in RUN_MARKS):
         raise ConfigError(
             "this is not a run directory",
@@ -95,9 +109,9 @@ def load_run_config(run: Path, *, is_judged: bool = False) -> Config:
         config, faults = _resolved(_read_toml(path), path)
         _refuse(faults, path)
     except ConfigError as error:
-        error.hint = error.hint or _HINT
+        error.hint = _HINT
         raise
-    return remember_files(moved(config, run.resolve()))
+    return moved(config, run.resolve())
 
 
 def config_fault(run: Path) -> str | None:
@@ -169,9 +183,16 @@ def _read_toml(path: Path) -> dict[str, Any]:
             raise ValueError("it is a device or a pipe, and no file")
         if status.st_size > _LARGEST:
             raise ValueError(f"it has {status.st_size:,} bytes, and a config at most {_LARGEST:,}")
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
+        if _LONG_KEY.search(text):
+            raise _too_deep(path)
+        raw = tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:  # not UTF-8 and not TOML are ValueErrors
-        raise ConfigError(f"the config cannot be read: {error}", where=str(path)) from error
+        raise ConfigError(
+            f"the config cannot be read: {error}",
+            where=str(path),
+            hint="give a file in TOML; `ensemble init` writes one",
+        ) from error
     _refuse_depth(raw, path)
     return raw
 
@@ -183,7 +204,15 @@ def _refuse_depth(raw: dict[str, Any], path: Path) -> None:
         tables = [item.values() if isinstance(item, dict) else item for item in level]
         level = [x for items in tables for x in items if isinstance(x, dict | list)]
     if level:
-        raise ConfigError(f"tables or lists are nested more than {_DEEPEST} deep", where=str(path))
+        raise _too_deep(path)
+
+
+def _too_deep(path: Path) -> ConfigError:
+    return ConfigError(
+        f"tables or lists are nested more than {_DEEPEST} deep",
+        where=str(path),
+        hint="give what is nested so deep as a file",
+    )
 
 
 def _resolved(raw: dict[str, Any], path: Path) -> tuple[Config, list[str]]:
@@ -211,14 +240,15 @@ def _completed(config: Config, directory: Path) -> tuple[Config, list[str]]:
 
 def _refuse(faults: list[str], path: Path) -> None:
     if faults:
-        raise ConfigError("\n".join(faults), where=str(path))
+        raise ConfigError("\n".join(faults), where=str(path), hint="see docs/config.md")
 
 
 def write_config(config: Config, path: Path) -> None:
-    """Write a config as resolved: every default spelled out, every path absolute.
+    """Write a config as resolved: every default spelled out, every path absolute or from ``~``.
 
     Secrets are replaced by names in the environment.
     """
+    config = from_home(config)
     raw = config.model_dump(exclude_none=True)
     if config.folds.are_given and "n_splits" not in config.folds.model_fields_set:
         del raw["folds"]["n_splits"]  # the user's folds say how many they are

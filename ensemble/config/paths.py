@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ensemble.config.plugin_files import with_files
 from ensemble.config.settings import Source
 from ensemble.errors import ConfigError
+from ensemble.redact import without_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,11 @@ def anchored(config: Config, directory: Path, faults: list[str]) -> Config:
         return path
 
     return with_files(_with_paths(config, absolute), absolute)
+
+
+def from_home(config: Config) -> Config:
+    """Write paths below the user's home directory from ``~``, as ``anchored`` reads them."""
+    return with_files(_with_paths(config, without_home), without_home)
 
 
 def check_utf8(path: Path) -> None:

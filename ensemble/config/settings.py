@@ -36,6 +36,9 @@ OBSERVER_KEYS = ("plugin",)
 Metric = Literal["log_loss", "accuracy"]
 """What candidates are chosen by."""
 
+Many = Field(max_length=1000)
+"""Most entries of a list in a config: more are no setting that a person has written."""
+
 Seconds = Annotated[float, Field(gt=0, le=1e9)]
 """A time limit."""
 
@@ -57,7 +60,7 @@ class _Table(BaseModel):
 class Reading(_Table):
     """How a file of battles is read; shared by sources and the test file."""
 
-    path: str | list[str] = ""
+    path: str | Annotated[list[str], Field(max_length=100_000)] = ""
     loader: str | None = None
     options: dict[str, Any] = {}
     text_format: Literal["auto", "json", "plain"] = "auto"
@@ -99,7 +102,7 @@ class Source(Reading):
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     reweight: Literal["none", "importance", "labels"] = "none"
     logit_adjustment: bool = False
-    pseudo_labelers: list[Name] = []
+    pseudo_labelers: Annotated[list[Name], Many] = []
     id_prefix: str = ""
     sides: Literal["auto", "file", "hash"] = "auto"
     labels: str | None = None
@@ -138,7 +141,7 @@ class Folds(_Table):
     column: str | None = None
     file: str | None = None
     allow_split_clusters: bool = False
-    group_columns: list[str] = []
+    group_columns: Annotated[list[str], Many] = []
     holdout: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     near_duplicate_threshold: Annotated[float, Field(ge=0.5, le=1.0)] = 0.8
     embeddings: str | None = None
@@ -166,7 +169,7 @@ class Learner(_Table):
     time_limit: Seconds | None = None
     models: Models | None = None
     folds: SomeFolds | None = None
-    privileged: list[str] = []
+    privileged: Annotated[list[str], Many] = []
     parameters: dict[str, Any] = {}
 
     def planned_folds(self, n_splits: int) -> list[int]:
@@ -185,8 +188,8 @@ class Stack(_Table):
     meta_learner: str | None = "lightgbm"
     choose: str = "auto"
     nesting: Literal["auto", "full", "plain"] = "auto"
-    features: list[str] = []
-    learners: list[Name] | None = None
+    features: Annotated[list[str], Many] = []
+    learners: Annotated[list[Name], Many] | None = None
     resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
     time_limit: Seconds | None = None
     parameters: dict[str, Any] = {}
@@ -219,7 +222,7 @@ class Execution(_Table):
     workers: Annotated[int, Field(ge=0, le=1024)] = 0
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     device: Device = "auto"
-    devices: list[Device] = []
+    devices: Annotated[list[Device], Many] = []
     time_limit: Seconds | None = None
 
     def slots(self) -> int:
@@ -247,17 +250,17 @@ class Config(_Table):
 
     run_dir: str
     base_dir: str = "."
-    plugins: list[str] = []
+    plugins: Annotated[list[str], Many] = []
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
-    sources: Annotated[list[Source], Field(min_length=1)]
+    sources: Annotated[list[Source], Field(min_length=1, max_length=1000)]
     test: Reading | None = None
     task: Task = Task()
     folds: Folds = Folds()
-    learners: list[Learner] = []
+    learners: Annotated[list[Learner], Many] = []
     stack: Stack = Stack()
     predict: Predict = Predict()
     execution: Execution = Execution()
-    observers: list[Observer] = []
+    observers: Annotated[list[Observer], Many] = []
 
     def readings(self) -> list[Source | Reading]:
         """Give the sources in their order and, where there is one, the test file after them."""

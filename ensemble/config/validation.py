@@ -6,6 +6,8 @@ Every function gives sentences, one a fault; ``ensemble.config.settings`` report
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from ensemble.config.settings import Config, Execution, Folds, Learner, Reading, Source
 
 _RESERVED_SOURCES = {"test"}
+_RESERVED_FILES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?|.*\.", re.IGNORECASE)
 
 
 def faults_of(config: Config) -> list[str]:
@@ -136,9 +139,21 @@ def is_copied_run(config: Config, path: Path) -> bool:
     return kept and any(map(Path.exists, marks)) and Path(config.run_dir) != path.parent
 
 
+def _name_faults(kind: str, names: list[str]) -> Iterator[str]:
+    """Find names that are files or directories, and that not every system keeps apart."""
+    yield from (f'two {kind}s are called "{name}"' for name in _repeated(names))
+    different = sorted(set(names))
+    for one in _repeated([name.lower() for name in different]):
+        alike = " and ".join(f'"{name}"' for name in different if name.lower() == one)
+        yield f"{kind}s {alike} differ in case alone: some systems keep them in one directory"
+    for name in different:
+        if _RESERVED_FILES.fullmatch(name):
+            yield f'no {kind} may be called "{name}": Windows has no file of that name'
+
+
 def _source_faults(config: Config) -> Iterator[str]:
     names = [source.name for source in config.sources]
-    yield from (f'two sources are called "{name}"' for name in _repeated(names))
+    yield from _name_faults("source", names)
     yield from (f'no source may be called "{name}"' for name in _RESERVED_SOURCES & set(names))
     if all(source.role != "target" for source in config.sources):
         yield 'no source has role = "target": folds and scores are made on the target'
@@ -185,13 +200,7 @@ def _labeler_faults(place: str, source: Source, config: Config) -> Iterator[str]
 
 
 def _learner_faults(config: Config) -> Iterator[str]:
-    names = [learner.name for learner in config.learners]
-    yield from (f'two learners are called "{name}"' for name in _repeated(names))
-    different = sorted(set(names))
-    lower = [name.lower() for name in different]
-    for one in _repeated(lower):
-        alike = " and ".join(f'"{name}"' for name in different if name.lower() == one)
-        yield f"learners {alike} differ in case alone: some systems keep them in one directory"
+    yield from _name_faults("learner", [learner.name for learner in config.learners])
     for learner in config.learners:
         yield from _some_folds_faults(config, learner)
 
@@ -259,4 +268,4 @@ def _value_faults(place: str, value: Any) -> list[str]:
 
 
 def _repeated(names: list[str]) -> list[str]:
-    return sorted({name for name in names if names.count(name) > 1})
+    return sorted(name for name, count in Counter(names).items() if count > 1)

@@ -31,7 +31,8 @@ from ensemble.run_dir.layout import LABELS, LEARNERS, MODEL, OOF, OOF_SEEDS, TES
 from ensemble.run_dir.tables import read_table
 from ensemble.storage.atomic import temp_path, wrap_os_errors
 from ensemble.storage.directories import MANIFEST
-from ensemble.storage.foreign import copy_plain, directories, is_pickle, plain_files, read_plain
+from ensemble.storage.foreign import copy_plain, directories, plain_files, read_plain
+from ensemble.storage.pickles import pickle_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -258,8 +259,8 @@ class _Candidate:
         if odd:
             raise ArtifactError(f"files are missing, or such as no fit writes: {', '.join(odd)}")
         for name in sorted(models):
-            if is_pickle(directory / name):
-                raise ArtifactError(f"{name} is a pickle, which runs code when it is read")
+            if what := pickle_of_file(directory / name):
+                raise ArtifactError(f"{name} is {what}: pickles run code when they are read")
         recorded = "recorded" if kind.trains else "unknown"
         if manifest.get("training_rows") != recorded:
             raise ArtifactError("it says something else of its training rows than the plugin does")
@@ -310,7 +311,10 @@ def _ids(path: Path, rows: int, *more: str) -> pl.DataFrame:
         raise ArtifactError(f"{path.name} cannot be read: {error}") from error
     if stored != rows:
         raise ArtifactError(f"{path.name} has {stored:,} rows, and should have {rows:,}")
-    return read_table(path, ["id", *more])
+    table = read_table(path, ["id", *more])
+    if any(kind != pl.String and not kind.is_integer() for kind in table.dtypes):
+        raise ArtifactError(f"{path.name} has ids that are no text")
+    return table
 
 
 def refused(offers: Sequence[Offer]) -> bool:

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import BaseLearner, LogitArray
 
 
+_ANEW = "delete it and run the same command again"
+
+
 def is_complete(directory: Path, key: str) -> bool:
     """Say whether a fold is there, whole, and made under this key."""
     return complete_origin(directory, key) is not None
@@ -418,7 +421,7 @@ def read_held_out(path: Path, fold: int, eval_set: EvalSet) -> LogitArray:
             hint="run `ensemble audit RUN`, and `ensemble fit CONFIG` after deleting it",
         )
     if np.isinf(logits).any():
-        raise ArtifactError("logits are infinite", where=str(path))
+        raise ArtifactError("logits are infinite", where=str(path), hint=_ANEW)
     return logits
 
 
@@ -444,9 +447,15 @@ def read_logits(path: Path, ids: pl.Series, seed: int | None = None) -> LogitArr
         chosen = table if seed is None else table.filter(pl.col("seed") == seed)
         stored = chosen.select(*PREDICTION_SCHEMA)
     except pl.exceptions.PolarsError as error:
-        raise ArtifactError(f"predictions cannot be read: {error}", where=str(path)) from error
+        raise ArtifactError(
+            f"predictions cannot be read: {error}", where=str(path), hint=_ANEW
+        ) from error
+    if dict(stored.schema) != PREDICTION_SCHEMA:
+        raise ArtifactError(
+            "predictions are no table of ids and numbers", where=str(path), hint=_ANEW
+        )
     if stored["id"].is_duplicated().any():
-        raise ArtifactError("a battle is predicted more than once", where=str(path))
+        raise ArtifactError("a battle is predicted more than once", where=str(path), hint=_ANEW)
     wanted = pl.DataFrame({"id": ids}, schema={"id": pl.String})
     joined = wanted.join(stored, on="id", how="left", maintain_order="left")
     filled = joined.select(pl.col(LOGIT_COLUMNS).fill_null(float("nan")))

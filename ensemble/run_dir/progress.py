@@ -6,14 +6,16 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ensemble.errors import printable
 from ensemble.run_dir.cell import Cell
+from ensemble.run_dir.console import SafeConsole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from rich.console import Console
 
 _SECONDS_BETWEEN_LINES = 60.0
 
@@ -28,7 +30,9 @@ class Terminal:
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self.console: Console = SafeConsole(
+            stderr=True, quiet=quiet, highlight=False, soft_wrap=True
+        )
         self._cell = Cell() if self.console.is_jupyter and not quiet else None
 
     @property
@@ -53,7 +57,7 @@ class Terminal:
         if not self.is_watched:
             yield self._by_lines(label)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(label, total=1.0)
 

@@ -140,7 +140,7 @@ class Reporter:
 
             def update(done: float, message: str = "") -> None:
                 going_on.update(done, message)
-                show(done, message)
+                show(done, redact(message))
 
             yield update
 

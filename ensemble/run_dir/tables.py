@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+UNREADABLE = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What Polars raises for a table that is damaged."""
+
 
 def read_table(
     path: Path, columns: Sequence[str] | None = None, *, hint: str | None = HINT
@@ -37,7 +40,7 @@ def read_table(
     try:
         table = pl.read_parquet(path, columns=list(columns) if columns else None, glob=False)
         return table.select(columns) if columns else table
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except UNREADABLE as error:
         raise ArtifactError(
             f"a stored table cannot be read: {error}", where=str(path), hint=hint
         ) from error
@@ -48,7 +51,7 @@ def read_rows(path: Path, ids: Sequence[str], columns: Sequence[str]) -> pl.Data
     try:
         table = pl.scan_parquet(path, glob=False).filter(pl.col("id").is_in(list(ids)))
         return table.select(columns).collect()
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except UNREADABLE as error:
         raise ArtifactError(
             f"a stored table cannot be read: {error}", where=str(path), hint=HINT
         ) from error

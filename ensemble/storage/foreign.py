@@ -21,11 +21,6 @@ _MOST_FILES = 100_000
 _DEEPEST = 32
 _CHUNK = 1 << 20
 _OPEN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-_PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
-_ZIP = b"PK\x03\x04"
-_PICKLED_IN = (b"data.pkl", b".pkl")
-"""Names, within an archive of PyTorch, of what is a pickle."""
-_HEAD = 4_096
 
 
 def directories(place: Path) -> list[str]:
@@ -136,12 +131,3 @@ def _open_inside(directory: Path, name: str) -> int:
         return os.open(last, _OPEN, dir_fd=place)
     finally:
         os.close(place)
-
-
-def is_pickle(path: Path) -> bool:
-    """Say whether a file begins as a pickle does, or as an archive of PyTorch that holds one."""
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
-    if head.startswith(_ZIP):
-        return any(name in head for name in _PICKLED_IN)
-    return head.startswith(_PICKLES)

@@ -13,6 +13,7 @@ from ensemble.evaluation.losses import row_log_loss
 from ensemble.evaluation.ties import renormalized
 from ensemble.plugin.faults import call_plugin
 from ensemble.stacking.calls import describe_validated
+from ensemble.storage.pickles import pickled_files
 from ensemble.testing import parameters
 from ensemble.testing.checks import (
     CautionError,
@@ -24,7 +25,6 @@ from ensemble.testing.checks import (
 from ensemble.testing.class_state import as_before
 from ensemble.testing.fresh_process import write_meta
 from ensemble.testing.meta_trial import copied, one_learner, without_features, without_ties
-from ensemble.testing.pickles import pickled_files
 from ensemble.testing.watch import DIRECTORY, changed, global_state, restoring, stir_random_state
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from ensemble.battles.prepare import read_battles
 from ensemble.battles.schema import PREDICTION_SCHEMA
 from ensemble.battles.split import read_current_split
 from ensemble.compare.folds import read_manifests
-from ensemble.config.load import load_run_config
+from ensemble.config.load import load_other_config
 from ensemble.errors import ArtifactError, DataError, EnsembleError, LearnerError
 from ensemble.once import once
 from ensemble.oof.eval_set import EvalSet
@@ -87,7 +87,7 @@ def learner_directory(run: Path, learner: str) -> Path:
     """
     directory = run / LEARNERS / learner
     if run.is_dir() and not directory.is_dir():
-        load_run_config(run).learner(learner)
+        load_other_config(run).learner(learner)
     return directory
 
 
@@ -121,7 +121,7 @@ def check_same_texts(found: pl.DataFrame, battles: pl.DataFrame, place: str) -> 
 def models_of(run: Path, learner: str) -> str:
     """Say which models a learner's test logits are of; ``"folds"`` where the run is gone."""
     try:
-        return load_run_config(run).models_of(learner)
+        return load_other_config(run).models_of(learner)
     except EnsembleError:
         return "folds"
 
@@ -144,7 +144,7 @@ def read_other(run: Path, learner: str) -> OtherLearner:
 
 
 def _read(run: Path, learner: str) -> OtherLearner:
-    config, place = load_run_config(run), f'learner "{learner}" of {run}'
+    config, place = load_other_config(run), f'learner "{learner}" of {run}'
     asked = config.learner(learner)
     if asked.privileged:
         raise DataError(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from ensemble.battles.files.raw import reading
+from ensemble.battles.files.raw import reading, text_lines
 from ensemble.errors import DataError
 from ensemble.evaluation.ties import TIE
 from ensemble.plugin.base import CLASSES
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 ARRAYS = (".npy", ".npz")
 """Suffixes of files that hold arrays."""
 _IDS = ("id", "ids")
-_DAMAGE = (ValueError, EOFError, OSError, zipfile.BadZipFile, MemoryError, SyntaxError, KeyError)
 
 
 def read_arrays(
@@ -97,8 +95,8 @@ def read_ids(path: Path, columns: Mapping[str, str]) -> pl.Series:
             )
         return _id_series(arrays[wanted[0]], path)
     if suffix == ".txt":
-        with reading(path):
-            lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+        with reading(path), path.open("rb") as file:
+            lines = "".join(text_lines(file, path)).rstrip().splitlines()
         return pl.Series("id", [line.strip() for line in lines], dtype=pl.String)
     return read_columns(path, {"id": columns.get("id", "id")})["id"].cast(pl.String)
 
@@ -114,12 +112,14 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     with reading(path):
         path.open("rb").close()
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"": loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except _DAMAGE as error:
+        # A file that is opened here is closed where NumPy finds it damaged, too.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"": loaded}
+            with loaded:
+                return {name: loaded[name] for name in loaded.files}
+    except Exception as error:  # NumPy, zip and zlib have many for files that are damaged
         if "allow_pickle" in str(error) or "pickle" in str(error):
             raise DataError(
                 "the file holds Python objects (a pickle), which run code and are not read",
@@ -128,8 +128,9 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
                 "np.asarray(ids, dtype=str)",
             ) from error
         raise DataError(
-            f"the file is no sound NumPy file: {str(error) or type(error).__name__}",
+            f"the file is no sound NumPy file: {str(error) or type(error).__name__:.200}",
             where=str(path),
+            hint="fetch it again, or save it anew by np.save or np.savez",
         ) from error
 
 
@@ -161,5 +162,12 @@ def _id_series(ids: NDArray[Any], path: Path) -> pl.Series:
             where=str(path),
             hint="give whole numbers or strings, (rows,)",
         )
-    texts = ids.astype(str).tolist() if ids.dtype.kind != "S" else [one.decode() for one in ids]
-    return pl.Series("id", texts, dtype=pl.String)
+    try:
+        texts = [one.decode() for one in ids] if ids.dtype.kind == "S" else ids.astype(str).tolist()
+        return pl.Series("id", texts, dtype=pl.String)
+    except UnicodeError as error:
+        raise DataError(
+            f"the ids are not UTF-8: {error}",
+            where=str(path),
+            hint="save them as np.asarray(ids, dtype=str)",
+        ) from error

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ensemble.battles.files.arrow_sizes import check_sizes
 from ensemble.battles.files.raw import CHUNK_ROWS, Chunk
+from ensemble.battles.files.sizes import check_rows, check_unpacked
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
@@ -60,12 +63,17 @@ def parquet_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterato
         It is empty or damaged.
     """
     _refuse_empty(file, path)
+    size = file.seek(0, os.SEEK_END)
     schema = _sound(lambda: pl.read_parquet_schema(_rewound(file)), path, "Parquet")
+    rows = _sound(lambda: _count_rows(_rewound(file)), path, "Parquet")
+    check_rows(path, rows, size)
     chosen = set(schema if wanted is None else wanted(dict(schema)))
     columns = [name for name in schema if name in chosen]
     frame = _sound(
         lambda: pl.read_parquet(_rewound(file), columns=columns, glob=False), path, "Parquet"
     )
+    # Cells that are stored once, and said a million times, are as many texts from here on.
+    check_unpacked(path, int(frame.estimated_size()), size)
     yield from frame_chunks(frame, None, schema, str(path))
 
 
@@ -76,13 +84,18 @@ def arrow_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterator[
     if whole.startswith(_STREAM_BEGINS) and not whole.endswith(_STREAM_ENDS):
         raise _damaged("the stream has no end: rows may be missing", path)
     read = pl.read_ipc if whole.startswith(_ARROW_FILE) else pl.read_ipc_stream
+    _sound(lambda: check_sizes(whole, path), path, "Arrow")
     frame = _sound(lambda: read(io.BytesIO(whole)), path, "Arrow")
     yield from frame_chunks(frame, wanted, file=str(path))
 
 
+def _count_rows(file: BinaryIO) -> int:
+    return int(pl.scan_parquet(file).select(pl.len()).collect().item())
+
+
 def _refuse_empty(file: BinaryIO, path: Path) -> None:
     if not file.read(1):
-        raise DataError("the file is empty", where=str(path))
+        raise DataError("the file is empty", where=str(path), hint="fetch it again")
 
 
 def _rewound(file: BinaryIO) -> BinaryIO:
@@ -93,9 +106,10 @@ def _rewound(file: BinaryIO) -> BinaryIO:
 def _sound(read: Callable[[], Any], path: Path, kind: str) -> Any:
     try:
         return read()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
         raise _damaged(
-            f"the file is not sound {kind}: {str(error).splitlines()[0]}", path
+            f"the file is not sound {kind}: {(str(error).splitlines() or ['no reason given'])[0]}",
+            path,
         ) from error
 
 

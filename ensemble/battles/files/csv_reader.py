@@ -9,6 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from ensemble.battles.files.raw import BadRow, Chunk, batches, text_lines
+from ensemble.battles.files.sizes import LONGEST_LINE
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from ensemble.battles.files.raw import Wanted
 
-_CELL_LIMIT = 2**31 - 1
 _SHOWN = 5
 _TABS = re.compile(r"\.(tsv|tab)\b", re.IGNORECASE)
 _SEPARATORS = {";": '";"', "|": '"|"'}
@@ -54,7 +54,7 @@ def delimited_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Itera
         Not UTF-8, or no sound header.
     """
     # The limit is global to the process; raising it only lifts a guard against large cells.
-    csv.field_size_limit(_CELL_LIMIT)
+    csv.field_size_limit(LONGEST_LINE)
     lines = text_lines(file, path)
     first = next(lines, "")
     _refuse_other_separators(first, path)
@@ -92,7 +92,7 @@ def _header(reader: Reader, path: Path) -> tuple[str, ...]:
     try:
         header = tuple(name.strip() for name in next(reader))
     except StopIteration as error:
-        raise DataError("the file is empty", where=str(path)) from error
+        raise DataError("the file is empty", where=str(path), hint="fetch it again") from error
     except csv.Error as error:
         raise _no_header(error, path) from error
     if not header:
@@ -105,7 +105,11 @@ def _header(reader: Reader, path: Path) -> tuple[str, ...]:
     if repeated:
         shown = ", ".join(f"{name:.60}" or '""' for name in repeated[:_SHOWN])
         more = f" and {len(repeated) - _SHOWN:,} more" if len(repeated) > _SHOWN else ""
-        raise DataError(f"the header repeats {shown}{more}", where=f"{path}:1")
+        raise DataError(
+            f"the header repeats {shown}{more}",
+            where=f"{path}:1",
+            hint="give each column a name of its own",
+        )
     return header
 
 
@@ -116,7 +120,11 @@ def _no_header(error: csv.Error, path: Path) -> DataError:
             where=f"{path}:1",
             hint="save the file with line feeds at the end of lines: tr '\\r' '\\n'",
         )
-    return DataError(f"the header cannot be read: {error}", where=f"{path}:1")
+    return DataError(
+        f"the header cannot be read: {error}",
+        where=f"{path}:1",
+        hint="write the names of the columns into the first line, separated by commas",
+    )
 
 
 def _refuse_other_separators(header: str, path: Path) -> None:
@@ -153,4 +161,6 @@ def _quoting_reason(error: csv.Error, first: int, last: int) -> str:
         what = "a quote is opened and never closed"
     elif what.startswith("new-line"):
         what = "a carriage return outside quotes"
+    elif what.startswith("field larger"):
+        what = f"a quote is not closed within {LONGEST_LINE:,} characters"
     return what if last <= first else f"{what} (lines {first} to {last} are lost with it)"

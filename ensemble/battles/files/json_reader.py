@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import codecs
 import json
+from collections import Counter
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from ensemble.battles.files.raw import BadRow, Chunk, batches, text_lines
+from ensemble.battles.files.raw import BadRow, Chunk, batches, text_lines, too_long
+from ensemble.battles.files.sizes import LONGEST_LINE
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     Items = Iterator[tuple[int, dict[str, Any]] | BadRow]
 
 _BLOCK = 1 << 22
-_LARGEST_ROW = 1 << 28
-"""Characters after which a row of an array is thought to have no end."""
 _SPACE = " \t\r\n"
 _COMPLETE = "}"
 _OF_ROWS = (
@@ -81,7 +81,7 @@ def json_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterator[C
     if begins.startswith("["):
         yield from _chunks(_elements(text, path), path, wanted)
         return
-    lines = _lines(text)
+    lines = _lines(text, path)
     first = next(lines)
     if not first.rstrip().endswith(_COMPLETE):
         _refuse_table_in_object(_object(chain([first], lines)), path)
@@ -95,8 +95,15 @@ def json_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterator[C
 
 def _object(lines: Iterable[str]) -> dict[str, Any]:
     """Decode what may be one object on several lines; an empty one where it is none."""
+    whole: list[str] = []
+    size = 0
+    for line in lines:
+        whole.append(line)
+        size += len(line)
+        if size > LONGEST_LINE:
+            return {}
     try:
-        found = _LAX.decode("\n".join(lines))
+        found = _LAX.decode("\n".join(whole))
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -167,8 +174,8 @@ def _chunks(items: Items, path: Path, wanted: Wanted) -> Iterator[Chunk]:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise ValueError(f'"{twice:.40}" is there twice')
     return found
 
@@ -225,7 +232,7 @@ def _elements(text: Iterator[str], path: Path) -> Items:
                 raise _unsound(path, number, "it is nested too deep") from error
             except ValueError as error:
                 more = "".join(islice(text, max(1, (len(buffer) - place) // _BLOCK)))
-                if not more or len(buffer) - place > _LARGEST_ROW:
+                if not more or len(buffer) - place > LONGEST_LINE:
                     raise _unsound(path, number, str(error)) from error
                 buffer, place = buffer[place:] + more, 0
         if isinstance(element, dict):
@@ -253,7 +260,11 @@ def _skip(buffer: str, place: int, text: Iterator[str], mark: str) -> tuple[str,
 
 def _check_end(rest: str, text: Iterator[str], path: Path) -> None:
     if rest.strip(_SPACE) or any(block.strip(_SPACE) for block in text):
-        raise DataError("more follows after the list of rows", where=str(path))
+        raise DataError(
+            "more follows after the list of rows",
+            where=str(path),
+            hint="write one list, or one object a line",
+        )
 
 
 def _decoded(file: BinaryIO, path: Path) -> Iterator[str]:
@@ -270,12 +281,20 @@ def _decoded(file: BinaryIO, path: Path) -> Iterator[str]:
         ) from error
 
 
-def _lines(text: Iterable[str]) -> Iterator[str]:
-    rest = ""
+def _lines(text: Iterable[str], path: Path) -> Iterator[str]:
+    parts: list[str] = []
+    size = 0
     for block in text:
-        *whole, rest = (rest + block).split("\n")
-        yield from whole
-    yield rest
+        first, *others = block.split("\n")
+        parts.append(first)
+        size += len(first)
+        if size > LONGEST_LINE:
+            raise too_long(str(path))
+        if others:
+            yield "".join(parts)
+            yield from others[:-1]
+            parts, size = [others[-1]], len(others[-1])
+    yield "".join(parts)
 
 
 def _unsound(path: Path, number: int, reason: str) -> DataError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import zipfile
 import zlib
@@ -10,7 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
 
-from ensemble.battles.files.read_ahead import read_ahead
+from ensemble.battles.files.read_ahead import UnpackError, read_ahead
+from ensemble.battles.files.sizes import check_unpacked
 from ensemble.battles.files.suffixes import PACKED, suffixes_of
 from ensemble.errors import DataError
 
@@ -23,6 +23,10 @@ _SPREADSHEETS = (".xlsx", ".xlsm", ".ods", ".docx", ".npz", ".pt", ".pth")
 _SHOWN = 5
 _CHUNK = 1 << 20
 _PIECE = 1 << 18
+_LARGEST = 1 << 23
+"""Bytes that are unpacked at a time."""
+_ZSTD_PIECE = 1 << 12
+"""Packed bytes at a time: each may become 32 KiB, and no call says how many it takes at most."""
 
 
 def is_packed(path: Path) -> bool:
@@ -49,22 +53,19 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, str]]:
     DataError
         What is packed is damaged, encrypted, or an archive of several tables.
     """
-    try:
-        with ExitStack() as stack:
+    with ExitStack() as stack:
+        try:
             file, name = _open(path, stack)
-            if is_packed(path):
-                file = stack.enter_context(read_ahead(file))
+        except (DataError, OSError):
+            raise
+        except Exception as error:  # zipfile has many for archives that are damaged
+            raise _damaged(path, error) from error
+        if is_packed(path):
+            file = stack.enter_context(read_ahead(file))
+        try:
             yield file, name
-    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
-        raise _damaged(path, error) from error
-    except RuntimeError as error:  # what zipfile raises for a password
-        if "password" not in str(error) and "encrypted" not in str(error):
-            raise
-        raise DataError("the archive is encrypted", where=str(path), hint="unpack it") from error
-    except Exception as error:
-        if type(error).__name__ != "ZstdError":  # its package may not be there
-            raise
-        raise _damaged(path, error) from error
+        except UnpackError as error:
+            raise _damaged(path, error.cause) from error.cause
 
 
 def _open(path: Path, stack: ExitStack) -> tuple[BinaryIO, str]:
@@ -78,8 +79,8 @@ def _open(path: Path, stack: ExitStack) -> tuple[BinaryIO, str]:
     end = next((end for end in PACKED if name.lower().endswith(end)), "")
     name = name[: len(name) - len(end)]
     if mark == _GZIP:
-        return _reader(_gzip_frame, file), name
-    return _reader(_zstd_frames(path), file), name
+        return _reader(_Frames(_gzip_frame, file, path, _PIECE)), name
+    return _reader(_Frames(_zstd_frames(path), file, path, _ZSTD_PIECE)), name
 
 
 def _open_member(path: Path, stack: ExitStack) -> tuple[BinaryIO, str]:
@@ -104,7 +105,10 @@ def _open_member(path: Path, stack: ExitStack) -> tuple[BinaryIO, str]:
             where=str(path),
             hint="unpack the archive",
         )
-    return cast("BinaryIO", stack.enter_context(archive.open(members[0]))), members[0]
+    info = archive.getinfo(members[0])
+    # No more is read of a member than it says to hold.
+    check_unpacked(path, info.file_size, min(info.compress_size, path.stat().st_size))
+    return cast("BinaryIO", stack.enter_context(archive.open(info))), members[0]
 
 
 def _is_table(name: str) -> bool:
@@ -112,12 +116,30 @@ def _is_table(name: str) -> bool:
     return not hidden and not name.endswith("/") and suffixes_of(Path(name)) is not None
 
 
-def _reader(frame: Callable[[], Any], file: BinaryIO) -> BinaryIO:
-    return cast("BinaryIO", io.BufferedReader(_Frames(frame, file), _CHUNK))
+def _reader(frames: _Frames) -> BinaryIO:
+    return cast("BinaryIO", io.BufferedReader(frames, _CHUNK))
+
+
+class _GzipFrame:
+    """One member of a gzip file, a bounded part of which is unpacked at a time."""
+
+    def __init__(self) -> None:
+        self._frame = zlib.decompressobj(wbits=31)
+
+    @property
+    def eof(self) -> bool:
+        return self._frame.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._frame.unused_data if self.eof else self._frame.unconsumed_tail
+
+    def decompress(self, packed: bytes) -> bytes:
+        return self._frame.decompress(packed, _LARGEST)
 
 
 def _gzip_frame() -> Any:
-    return zlib.decompressobj(wbits=31)
+    return _GzipFrame()
 
 
 def _zstd_frames(path: Path) -> Callable[[], Any]:
@@ -137,10 +159,25 @@ class _Frames(io.RawIOBase):
     """The content of a packed file, frame after frame; one that ends too early is an error.
 
     Large pieces are unpacked at a time, since other threads run meanwhile: see ``read_ahead``.
+
+    Parameters
+    ----------
+    new_frame
+        Makes what unpacks one frame.
+    file
+        What is packed.
+    path
+        Names it in errors.
+    piece
+        Packed bytes that are read at a time.
     """
 
-    def __init__(self, new_frame: Callable[[], Any], file: BinaryIO) -> None:
+    def __init__(
+        self, new_frame: Callable[[], Any], file: BinaryIO, path: Path, piece: int
+    ) -> None:
         self._new_frame, self._file = new_frame, file
+        self._path, self._piece = path, piece
+        self._read, self._unpacked_bytes = 0, 0
         self._frame: Any = None
         self._packed = b""
         self._content = memoryview(b"")
@@ -150,17 +187,23 @@ class _Frames(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._content:
-            packed = self._packed or self._file.read(_PIECE)
+            packed = self._packed or self._next_piece()
             self._packed = b""
-            if not packed:
-                if self._frame is not None and not self._frame.eof:
-                    raise EOFError("it ends in the middle of a frame")
+            if not packed and (self._frame is None or self._frame.eof):
                 return 0
+            # What is left in a frame comes out where nothing more goes in.
             self._content = memoryview(self._unpacked(packed))
+            if not packed and not self._content and not self._frame.eof:
+                raise EOFError("it ends in the middle of a frame")
         size = min(len(buffer), len(self._content))
         buffer[:size] = self._content[:size]
         self._content = self._content[size:]
         return size
+
+    def _next_piece(self) -> bytes:
+        packed = self._file.read(self._piece)
+        self._read += len(packed)
+        return packed
 
     def _unpacked(self, packed: bytes) -> bytes:
         """Unpack a piece, and keep what follows the frame that ends in it."""
@@ -170,7 +213,9 @@ class _Frames(io.RawIOBase):
                 return b""
             self._frame = self._new_frame()
         content: bytes = self._frame.decompress(packed)
-        self._packed = self._frame.unused_data if self._frame.eof else b""
+        self._packed = self._frame.unused_data
+        self._unpacked_bytes += len(content)
+        check_unpacked(self._path, self._unpacked_bytes, self._read)
         return content
 
 
@@ -183,7 +228,16 @@ def _mark_of(path: Path) -> bytes | None:
     return next((mark for mark in (_GZIP, _ZSTD, _ZIP) if begins.startswith(mark)), None)
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
+def _damaged(path: Path, error: BaseException) -> DataError:
+    told = str(error).lower()
+    if isinstance(error, RuntimeError) and ("password" in told or "encrypted" in told):
+        return DataError("the archive is encrypted", where=str(path), hint="unpack it")
+    if isinstance(error, NotImplementedError):
+        return DataError(
+            f"the archive is packed in a way that nothing here unpacks: {error}",
+            where=str(path),
+            hint="unpack it and give the path of a table",
+        )
     return DataError(
         f"the file is damaged, or was not copied whole: {error}",
         where=str(path),

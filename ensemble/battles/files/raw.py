@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ensemble.battles.files.sizes import LONGEST_LINE
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
@@ -171,16 +172,19 @@ def text_lines(file: BinaryIO, path: Path) -> Iterator[str]:
     Raises
     ------
     DataError
-        The file is not UTF-8.
+        The file is not UTF-8, or a line has no end.
     """
-    first = file.readline().removeprefix(_BYTE_ORDER_MARK)
+    lines = iter(lambda: file.readline(LONGEST_LINE + 1), b"")
+    first = next(lines, b"").removeprefix(_BYTE_ORDER_MARK)
     if b"\0" in first[:4]:
         raise DataError(
             "the file is not UTF-8: it has NUL bytes, as UTF-16 has",
             where=f"{path}:1",
             hint="save the file as UTF-8",
         )
-    for number, line in enumerate(chain([first] if first else [], file), 1):
+    for number, line in enumerate(chain([first] if first else [], lines), 1):
+        if len(line) > LONGEST_LINE:
+            raise too_long(f"{path}:{number}")
         try:
             yield line.decode()
         except UnicodeDecodeError as error:
@@ -189,6 +193,15 @@ def text_lines(file: BinaryIO, path: Path) -> Iterator[str]:
                 where=f"{path}:{number}",
                 hint="save the file as UTF-8",
             ) from error
+
+
+def too_long(where: str) -> DataError:
+    """Build the error for a line, a cell or a row that does not end."""
+    return DataError(
+        f"there is no end within {LONGEST_LINE:,} bytes",
+        where=where,
+        hint="see that each row is on a line of its own, and that each quote is closed",
+    )
 
 
 def batches(

@@ -8,12 +8,28 @@ from queue import Queue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from ensemble.errors import EnsembleError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _BLOCK = 1 << 20
 _AHEAD = 8
 """Blocks that may wait to be read."""
+
+
+class UnpackError(Exception):
+    """What is packed cannot be unpacked.
+
+    Parameters
+    ----------
+    cause
+        What the library says that unpacks it.
+    """
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 @contextmanager
@@ -28,7 +44,8 @@ def read_ahead(file: BinaryIO) -> Iterator[BinaryIO]:
     Yields
     ------
     BinaryIO
-        The same bytes. What ``file.read`` raises is raised where they are read.
+        The same bytes. What ``file.read`` raises is raised where they are read, in an
+        ``UnpackError`` if it is neither ours nor the operating system's.
     """
     blocks: Queue[bytes | BaseException] = Queue(_AHEAD)
     stopped = Event()
@@ -52,7 +69,11 @@ def _fill(file: BinaryIO, blocks: Queue[bytes | BaseException], stopped: Event) 
             blocks.put(block)
             if not block:
                 return
-    except BaseException as error:  # whoever reads raises it
+    except (EnsembleError, OSError, MemoryError) as error:  # whoever reads raises it
+        blocks.put(error)
+    except Exception as error:
+        blocks.put(UnpackError(error))
+    except BaseException as error:
         blocks.put(error)
 
 

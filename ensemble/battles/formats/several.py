@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SEVERAL = frozenset({"pairs", "tie_below", "temperature", "score"})
 """The options that several answers leave something to do."""
+_MOST_ANSWERS = 500
+"""Answers to one prompt of which all pairs are made: more would be millions a row."""
 
 
 class Answer(NamedTuple):
@@ -73,19 +75,21 @@ def battles_of(
     """
     if len(answers) < 2:
         raise BadCell(f"{len(answers)} answers are no pair")
-    pairs = list(combinations(answers, 2))
-    if decided_only:
-        pairs = [(first, second) for first, second in pairs if first.score != second.score]
-    chosen = _pairs(prompt, answers, pairs, sheet)
+    chosen = _pairs(prompt, answers, sheet, decided_only=decided_only)
     return [_battle(prompt, first, second, base, sheet) for first, second in chosen]
 
 
 def _pairs(
-    prompt: Prompt, answers: Sequence[Answer], pairs: list[tuple[Answer, Answer]], sheet: Sheet
+    prompt: Prompt, answers: Sequence[Answer], sheet: Sheet, *, decided_only: bool
 ) -> list[tuple[Answer, Answer]]:
     which = sheet.options.pairs
     if which == "best_worst" and sheet.labeled:
         return [_best_and_worst(prompt, answers)]
+    if len(answers) > _MOST_ANSWERS:
+        raise BadCell(f"{len(answers):,} answers make too many pairs, at most {_MOST_ANSWERS} do")
+    pairs = list(combinations(answers, 2))
+    if decided_only:
+        pairs = [(first, second) for first, second in pairs if first.score != second.score]
     if isinstance(which, int) and which < len(pairs):
         by_hash = sorted(range(len(pairs)), key=lambda at: _name_of_pair(prompt, *pairs[at]))
         return [pairs[at] for at in sorted(by_hash[:which])]

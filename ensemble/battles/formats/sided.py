@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -155,7 +156,10 @@ def _named_label(
 
 def _refuse_one_sided(chunk: Chunk, *, name: str) -> None:
     """Refuse strengths that are never below 0: they may count from 1, with the middle elsewhere."""
-    values = [number_of(c, name) for c in chunk.columns.get(name, ()) if not is_missing(c)]
+    values = []
+    for cell in chunk.columns.get(name, ()):
+        with suppress(BadCell):  # its row says so
+            values.append(number_of(cell, name))
     if len(set(values)) > 1 and min(values) >= 0:
         raise DataError(
             f"{name} is never below 0, from {min(values):g} to {max(values):g}: which answer is "

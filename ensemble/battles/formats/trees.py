@@ -21,7 +21,7 @@ from ensemble.battles.formats.prompts import Prompt
 from ensemble.battles.formats.several import SEVERAL, Answer, battles_of, told_pairs
 from ensemble.battles.labels import is_missing, spelled
 from ensemble.battles.messages import role_of
-from ensemble.battles.turns import BadCell, list_of, turn_of
+from ensemble.battles.turns import BadCell, id_of, list_of, turn_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -80,14 +80,25 @@ def _turning(chunks: Iterable[Chunk], *, sheet: Sheet) -> Iterator[Chunk]:
         bad = list(chunk.bad_rows)
         for at, row in enumerate(rows_of(chunk, (*_COLUMNS, *_ALSO))):
             name = row["message_id"]
-            if not isinstance(name, str) or not name or name in messages:
-                what = f"{name!r:.40} is there twice" if name in messages else "is missing"
-                bad.append(BadRow(chunk.file, chunk.lines[at], f"message_id {what}"))
+            if fault := _id_fault(row, messages):
+                bad.append(BadRow(chunk.file, chunk.lines[at], fault))
                 continue
             messages[name], places[name] = row, (chunk.file, chunk.lines[at])
             kept[name] = {column: cells[at] for column, cells in chunk.metadata.items()}
         yield standard_chunk(chunk, [], [], bad)
     yield from _Messages(messages, places, kept).chunks(sheet)
+
+
+def _id_fault(row: Message, messages: Mapping[str, Message]) -> str | None:
+    """Say what is wrong with the ids of a message; None where nothing is."""
+    name, parent = row["message_id"], row["parent_id"]
+    if not isinstance(name, str) or not name:
+        return "message_id is missing" if is_missing(name) else f"message_id is {name!r:.40}"
+    if name in messages:
+        return f"message_id {name!r:.40} is there twice"
+    if not isinstance(parent, str) and not is_missing(parent):
+        return f"parent_id is {parent!r:.40}, and no text"
+    return None
 
 
 class _Messages:
@@ -154,7 +165,7 @@ def _siblings(path: Sequence[Message], replies: Sequence[Message], sheet: Sheet)
             turn_of(reply.get("text"), 1, "text"),
             -number_of(reply.get("rank"), "rank") if sheet.labeled else None,
             None,
-            reply.get("message_id"),
+            None if is_missing(reply.get("message_id")) else id_of(reply["message_id"]),
         )
         for reply in ranked
     ]

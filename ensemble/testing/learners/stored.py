@@ -10,9 +10,9 @@ import numpy as np
 from ensemble.errors import EnsembleError, LearnerError
 from ensemble.oof.calls import check_logits
 from ensemble.plugin.faults import call_plugin
+from ensemble.storage.pickles import pickled_files
 from ensemble.testing.checks import Check, NotAskedError
 from ensemble.testing.class_state import as_before
-from ensemble.testing.pickles import pickled_files
 from ensemble.testing.watch import Watch, restoring, watching
 
 if TYPE_CHECKING:

@@ -69,6 +69,14 @@ LEARNER = '[[learners]]\nname = "one"\nplugin = "p"\n'
         ('[[learners]]\nname = "a"\nplugin = "p"\n' * 2, 'two learners are called "a"'),
         ('[[learners]]\nname = "a"\n', r"missing key learners\[1\].plugin"),
         ('[[sources]]\nname = "arena"\npath = "x"\nrole = "train"\n', "two sources are called"),
+        (
+            '[[sources]]\nname = "Arena"\npath = "x"\nrole = "train"\n',
+            'sources "Arena" and "arena" differ in case alone',
+        ),
+        ('[[learners]]\nname = "NUL"\nplugin = "p"\n', 'no learner may be called "NUL"'),
+        ('[[learners]]\nname = "con.x"\nplugin = "p"\n', "Windows has no file of that name"),
+        ('[[learners]]\nname = "a."\nplugin = "p"\n', "Windows has no file of that name"),
+        ("[" + "a." * 50_000 + "a]\n", "nested more than 32 deep"),
         ('[[sources]]\nname = "test"\npath = "x"\nrole = "train"\n', "no source may be called"),
         (
             '[[sources]]\nname = "b"\npath = "x"\nrole = "trian"\n',

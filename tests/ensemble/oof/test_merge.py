@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import shutil
+import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -171,6 +175,28 @@ def _pickled(place: Path) -> None:
     reseal(place, files=True)
 
 
+def _packed(make: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    def damage(place: Path) -> None:
+        (place / "model" / "weights.bin").write_bytes(make(pickle.dumps({"a": [1, 2]}, 0)))
+        reseal(place, files=True)
+
+    return damage
+
+
+def _in_zip(content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("fine.txt", "text " * 2000)
+        archive.writestr("hidden", content)
+    return buffer.getvalue()
+
+
+def _objects(_: bytes) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.asarray([{}], dtype=object), allow_pickle=True)
+    return buffer.getvalue()
+
+
 def _extra(place: Path) -> None:
     (place / "run_me.py").write_text("print(1)")
     reseal(place, files=True)
@@ -220,6 +246,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "rows of another fold": (_other_rows, "rows that it should|rows, and should have"),
     "no numbers": (_no_numbers, "no numbers"),
     "a pickle": (_pickled, "is a pickle"),
+    "a pickle in text": (_packed(lambda content: content), "is a pickle"),
+    "a packed pickle": (_packed(zlib.compress), "compressed: a pickle"),
+    "a pickle in an archive": (_packed(_in_zip), "member hidden: a pickle"),
+    "objects of NumPy": (_packed(_objects), "array of objects"),
     "a foreign file": (_extra, "such as no fit writes: run_me.py"),
     "a link": (_link, "is a link"),
     "a linked table": (_linked_table, "is a link"),

@@ -62,7 +62,6 @@ OTHER_FILES = {
     "testing/fresh_process.py": "files of a trial",
     "testing/learners/stored.py": "files of a trial",
     "testing/loaders.py": "files of a trial",
-    "testing/pickles.py": "files that a plugin has written",
     "testing/trial.py": "files of a trial",
 }
 

@@ -8,25 +8,29 @@ stands. It is run again on text that programs like to change, and refused if it 
 
 from __future__ import annotations
 
-import datetime
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import LearnerError, unknown_name
+from ensemble_plugins.language_model.text.chat_render import render_chat
 from ensemble_plugins.language_model.text.prompts import PLAIN_CHAT, ROLES, TEMPLATES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from transformers import PreTrainedTokenizerBase
 
     from ensemble_plugins.language_model.text.prompts import Template
 
-_TODAY = datetime.datetime(2024, 7, 26, tzinfo=datetime.UTC)
+_TODAY = "2024-07-26T00:00:00+00:00"
 """The day that templates are told, which is the one that Llama 3.2's own names without a clock."""
 _OPTIONS: dict[str, Any] = {
     # What models that may think write before an answer without thoughts.
     "enable_thinking": False,
     "thinking": False,
-    "strftime_now": _TODAY.strftime,
+    "tools": None,
+    "documents": None,
+    "add_generation_prompt": True,
 }
 _PLACEHOLDERS = tuple(f"\u2039{part} 5f1d8c27\u203a" for part in ("prompt", "A", "B"))
 _DIFFICULT = (
@@ -89,10 +93,15 @@ def chat_template(tokenizer: PreTrainedTokenizerBase, chat: str) -> Template:
     LearnerError
         It fails, writes something else each time, or changes what users write.
     """
-    before, after = _surroundings(tokenizer, chat, _PLACEHOLDERS)
-    for parts in (_PLACEHOLDERS, (_DIFFICULT,) * 3, ("", "", "")):
-        if _surroundings(tokenizer, chat, parts) != (before, after):
-            raise _changes()
+    bodies = [_body(parts) for parts in (_PLACEHOLDERS, (_DIFFICULT,) * 3, ("", "", ""))]
+    found = {
+        around
+        for bodies in (bodies, bodies[:1])
+        for around in _surroundings(tokenizer, chat, bodies)
+    }
+    if len(found) > 1:
+        raise _changes()
+    ((before, after),) = found
     if any(f"{{{role}}}" in before + after for role in ROLES):
         raise _changes()
     return replace(PLAIN_CHAT, start=before + PLAIN_CHAT.start, end=PLAIN_CHAT.end + after)
@@ -121,18 +130,22 @@ def _added_around(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
 
 
 def _surroundings(
-    tokenizer: PreTrainedTokenizerBase, chat: str, parts: tuple[str, ...]
-) -> tuple[str, str]:
-    """Give what a template writes before and after a battle, which stands there as it is."""
-    body = _body(parts)
-    tried = []
-    for content in (body, [{"type": "text", "text": body}]):
-        # Some templates take what is in a turn as a list of parts alone.
-        written = _render(tokenizer, chat, content)
-        if isinstance(written, str) and written.count(body) == 1:
-            before, _, after = written.partition(body)
+    tokenizer: PreTrainedTokenizerBase, chat: str, bodies: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Give what a template writes before and after battles, each of which stands there as it is."""
+    # Some templates take what is in a turn as a list of parts alone.
+    ways = [(body, [{"type": "text", "text": body}]) for body in bodies]
+    contents = [content for way in ways for content in way]
+    variables = {**tokenizer.special_tokens_map, **_OPTIONS}
+    written = render_chat(chat, contents, variables, _TODAY)
+    return [_around(body, written[2 * at : 2 * at + 2]) for at, body in enumerate(bodies)]
+
+
+def _around(body: str, tried: Sequence[str | Exception]) -> tuple[str, str]:
+    for text in tried:
+        if isinstance(text, str) and text.count(body) == 1:
+            before, _, after = text.partition(body)
             return before, after
-        tried.append(written)
     if isinstance(tried[0], str):
         raise _changes()
     raise LearnerError(
@@ -145,18 +158,6 @@ def _body(parts: tuple[str, ...]) -> str:
     t = PLAIN_CHAT
     texts = (t.start, t.before_prompt, prompt, t.before_a, a, t.before_b, b, t.after_round, t.end)
     return "".join(texts)
-
-
-def _render(tokenizer: PreTrainedTokenizerBase, chat: str, content: Any) -> str | Exception:
-    """Run a template; a program of others may fail in any way."""
-    turn = {"role": "user", "content": content}
-    try:
-        written = tokenizer.apply_chat_template(
-            [turn], chat_template=chat, tokenize=False, add_generation_prompt=True, **_OPTIONS
-        )
-    except Exception as error:
-        return error
-    return str(written)
 
 
 def _changes() -> LearnerError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import bz2
-import gzip
 import io
 import lzma
 import pickletools
@@ -18,7 +17,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
+_ZIP = b"PK\x03\x04"
 _MOST = 64 << 20
 """Bytes of a file that are looked at."""
 _DEEPEST = 3
@@ -28,14 +29,22 @@ _FEWEST = 3
 _BASE64 = re.compile(rb"gA[I-X][A-Za-z0-9+/_=-]{6,}")
 _HEX = re.compile(rb"80(?:02|03|0495|0595)(?:[0-9a-fA-F]{2}){4,}")
 _FRAMED = re.compile(rb"\x80[\x04\x05]\x95", re.DOTALL)
+_ALL = 256 << 20
+"""Bytes that are looked at of all members of an archive: more are made to keep somebody busy."""
+
+
+def _inflate(content: bytes) -> bytes:
+    return zlib.decompressobj(wbits=47).decompress(content, _MOST)  # of zlib, or of gzip
+
+
 _EXPAND: dict[bytes, Callable[[bytes], bytes]] = {
-    b"\x1f\x8b": gzip.decompress,
-    b"BZh": bz2.decompress,
-    b"\xfd7zXZ": lzma.decompress,
-    b"x\x01": zlib.decompress,
-    b"x\x5e": zlib.decompress,
-    b"x\x9c": zlib.decompress,
-    b"x\xda": zlib.decompress,
+    b"\x1f\x8b": _inflate,
+    b"BZh": lambda content: bz2.BZ2Decompressor().decompress(content, _MOST),
+    b"\xfd7zXZ": lambda content: lzma.LZMADecompressor().decompress(content, _MOST),
+    b"x\x01": _inflate,
+    b"x\x5e": _inflate,
+    b"x\x9c": _inflate,
+    b"x\xda": _inflate,
 }
 
 
@@ -57,18 +66,42 @@ def pickled_files(directory: Path) -> list[str]:
     return found
 
 
-def pickle_in(content: bytes, depth: int = 0) -> str | None:
-    """Say what pickle some bytes hold; None where they hold none."""
+def pickle_of_file(path: Path) -> str | None:
+    """Say what pickle a file is or packs; None where it is none.
+
+    Bytes in the midst of others are not looked at: among billions of numbers some look like one.
+    """
+    with path.open("rb") as file:
+        content = file.read(_MOST)
+        found = pickle_in(content, embedded=False)
+        if found is None and content.startswith(_ZIP) and len(content) == _MOST:
+            inside = (pickle_in(one, 1, embedded=False) for _, one in _zip_members(file))
+            found = next(filter(None, inside), None)
+    return found
+
+
+def pickle_in(content: bytes, depth: int = 0, *, embedded: bool = True) -> str | None:
+    """Say what pickle some bytes hold; None where they hold none.
+
+    Parameters
+    ----------
+    content
+        The bytes.
+    depth
+        In how many archives they were.
+    embedded
+        Look among other bytes, too.
+    """
     if content.startswith(b"\x93NUMPY"):
         return "a NumPy array of objects, which is a pickle" if _has_objects(content) else None
     if is_pickle(content):
         return "a pickle"
     if depth < _DEEPEST:
         for name, member in _members(content):
-            what = pickle_in(member, depth + 1)
+            what = pickle_in(member, depth + 1, embedded=embedded)
             if what:
                 return f"{name}: {what}"
-    return _embedded(content)
+    return _embedded(content) if embedded else None
 
 
 def is_pickle(content: bytes) -> bool:
@@ -100,17 +133,24 @@ def _members(content: bytes) -> Iterator[tuple[str, bytes]]:
         if content.startswith(mark):
             with suppress(Exception):
                 yield "compressed", expand(content)
-    if content.startswith(b"PK\x03\x04"):
-        with suppress(Exception), zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for info in archive.infolist():
-                with suppress(Exception):
-                    yield f"member {info.filename}", archive.read(info)
+    if content.startswith(_ZIP):
+        yield from _zip_members(io.BytesIO(content))
     if content[257:262] == b"ustar":
         with suppress(Exception), tarfile.open(fileobj=io.BytesIO(content)) as tape:
-            for entry in tape.getmembers():
+            for entry in tape:
                 member = tape.extractfile(entry)
                 if member is not None:
-                    yield f"member {entry.name}", member.read()
+                    yield f"member {entry.name}", member.read(_MOST)
+
+
+def _zip_members(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
+    left = _ALL
+    with suppress(Exception), zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            with suppress(Exception), archive.open(info) as member:
+                content = member.read(min(_MOST, left))
+                left -= len(content)
+                yield f"member {info.filename}", content
 
 
 def _embedded(content: bytes) -> str | None:

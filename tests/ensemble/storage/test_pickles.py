@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ensemble.testing.pickles import pickle_in
+from ensemble.storage.pickles import pickle_in
 
 STATE = {"weights": [0.1, 0.2], "name": "mine", "kind": np.float64}
 
