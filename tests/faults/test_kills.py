@@ -1,0 +1,133 @@
+"""``kill -9`` at random moments of every stage, of the run's own process and of its workers.
+
+There are at least 24 kills; ``ENSEMBLE_TEST_KILLS=300`` asks for more, and ``ENSEMBLE_TEST_SEED``
+repeats the moments of a test that failed, as far as a machine repeats anything.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.faults.killed_run import (
+    KILLS,
+    LEARNERS,
+    SEED,
+    STAGES,
+    Scene,
+    durations,
+    generator,
+    kill,
+    wait_until,
+    workers_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from random import Random
+
+    from tests.fixture_types import Project
+
+pytestmark = pytest.mark.slow
+SLOW: list[dict[str, Any]] = [{**one, "seconds": 0.5} for one in LEARNERS[:2]]
+_STARTING = 1.5
+"""Seconds within which a process starts, on a machine that is not busy."""
+
+
+def _kill_in(scene: Scene, stage: str, seconds: float, random: Random) -> str:
+    """Kill a run at a moment of a stage, or of a later one; says where that was."""
+    offset = scene.events.stat().st_size if scene.events.exists() else 0
+    later = STAGES[STAGES.index(stage) :] if stage in STAGES else ()
+
+    def begun() -> bool:
+        return any(
+            one["event"] == "stage started" and one["stage"] in later
+            for one in scene.events_since(offset)
+        )
+
+    process = scene.start()
+    if later and not wait_until(begun, process):
+        return "end"
+    time.sleep(seconds * random.random())
+    kill(process)
+    return _place(scene.events_since(offset))
+
+
+def _place(events: list[dict[str, Any]]) -> str:
+    """Say in which stage the process was that wrote the events, or between which."""
+    stages = [one for one in events if one["event"].startswith("stage ")]
+    if not stages:
+        return "start"
+    return str(stages[-1]["stage"]) if stages[-1]["event"] == "stage started" else "between"
+
+
+def _killed_all_the_way(
+    scene: Scene, lasting: dict[str, float], random: Random, each: int
+) -> Iterator[str]:
+    """Kill a run from its start to its end, some times in each stage; gives where each kill was."""
+    kept: dict[str, tuple[int, int]] = {}
+    for stage in ("start", *STAGES):
+        for _ in range(each):
+            yield _kill_in(scene, stage, lasting.get(stage, _STARTING), random)
+            scene.check_status()
+            now = scene.complete_fits()
+            assert kept.items() <= now.items(), "a finished fit was made again"
+            kept = now
+    scene.finish()
+    assert kept.items() <= scene.complete_fits().items(), "a finished fit was made again"
+
+
+def test_a_run_that_is_killed_in_every_stage_ends_as_one_that_is_not(project: Project) -> None:
+    random, killed = generator("stages"), list[str]()
+    whole = Scene.of(project, LEARNERS, "whole")
+    whole.finish()
+    lasting = durations(whole)
+    for number in count():
+        if len(killed) >= KILLS:
+            break
+        scene = Scene.of(project, LEARNERS, f"run-{number}")
+        killed += _killed_all_the_way(scene, lasting, random, each=3)
+        assert scene.submission() == whole.submission()
+        assert not list(scene.run.rglob(".tmp-*"))
+        assert not scene.survivors()
+    told = {place: killed.count(place) for place in sorted({*killed})}
+    print(f"{len(killed)} kills: {told}")
+    assert {"start", *STAGES} <= {*told}, f"{told}, seed {SEED}"
+
+
+@pytest.mark.parametrize("executor", ["processes", "auto"])
+def test_workers_that_are_killed_fail_alone_and_the_same_command_goes_on(
+    executor: str, project: Project
+) -> None:
+    random, killed = generator(f"workers {executor}"), 0
+    whole = Scene.of(project, SLOW, "whole", execution={"executor": "in-process", "threads": 1})
+    whole.finish()
+    execution = {"executor": executor, "workers": 2, "threads": 1}
+    scene = Scene.of(project, SLOW, execution=execution)
+    while killed < max(3, KILLS // 8):
+        process, kept = scene.start(), scene.complete_fits()
+        if not wait_until(lambda: workers_of(scene), process):
+            break  # all is fitted
+        time.sleep(2 * random.random())
+        if victims := workers_of(scene):
+            with suppress(ProcessLookupError):
+                os.kill(random.choice(victims), signal.SIGKILL)
+                killed += 1
+        if process.wait(90):
+            said = scene.ended(process, 1)
+            assert "its process died after" in said and "killed by SIGKILL" in said
+            assert "1 of 2 learners failed; everything else is done and stored" in said
+            assert "    ensemble fit" in said, "the command that tries it again"
+        assert kept.items() <= scene.complete_fits().items(), f"made again, seed {SEED}"
+    assert killed
+    kept = scene.complete_fits()
+    scene.finish()
+    assert kept.items() <= scene.complete_fits().items()
+    assert scene.submission() == whole.submission()
+    assert not scene.survivors()
