@@ -112,6 +112,9 @@ LEARNERS: list[dict[str, Any]] = [
 STACK = {"meta_learner": "lightgbm", "resamples": 200, "nesting": "plain"}
 
 
+_UNDISTURBED: dict[str, tuple[bytes, dict[str, float]]] = {}
+
+
 @dataclass
 class Scene:
     """A project, and the processes that were started on its run."""
@@ -217,7 +220,12 @@ def marked(marks: list[str]) -> list[int]:
 
 def workers_of(scene: Scene) -> list[int]:
     """Find the worker processes of what was started last."""
-    return [pid for pid in marked(scene.marks[-1:]) if "worker_process" in _command_of(pid)]
+    return processes_of(scene, "ensemble.oof.worker_process")
+
+
+def processes_of(scene: Scene, words: str) -> list[int]:
+    """Find the processes of what was started last by words of their command lines."""
+    return [pid for pid in marked(scene.marks[-1:]) if words in _command_of(pid)]
 
 
 def _command_of(pid: int) -> str:
@@ -244,10 +252,26 @@ def kill(process: Process) -> None:
     process.wait(timeout=_PATIENCE)
 
 
-def durations(scene: Scene) -> dict[str, float]:
-    """Seconds that the stages of a finished run took."""
-    events = scene.events_since(0)
-    return {one["stage"]: one["seconds"] for one in events if one["event"] == "stage done"}
+def undisturbed(
+    project: Project, learners: list[dict[str, Any]], executor: str = "in-process"
+) -> tuple[bytes, dict[str, float]]:
+    """Give the submission of a run that nothing happens to, and the seconds of its stages.
+
+    It is the same for all tests of these learners: neither their pace nor what happens to them, nor
+    the executor, changes what they predict.
+    """
+    calm = [
+        {k: v for k, v in one.items() if k not in ("how", "seconds", "unless")} for one in learners
+    ]
+    known = json.dumps([calm, executor])
+    if known not in _UNDISTURBED:
+        execution = {"executor": executor, "threads": 1}
+        scene = Scene.of(project, calm, "undisturbed", execution=execution)
+        scene.finish()
+        done = [one for one in scene.events_since(0) if one["event"] == "stage done"]
+        lasting = {one["stage"]: one["seconds"] for one in done}
+        _UNDISTURBED[known] = scene.submission(), lasting
+    return _UNDISTURBED[known]
 
 
 def generator(name: str) -> random.Random:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.faults.killed_run import LEARNERS, Scene, generator, kill, wait_until
+from tests.faults.killed_run import LEARNERS, Scene, generator, kill, undisturbed, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,8 +62,7 @@ def test_a_clock_that_goes_back_changes_nothing(executor: str, project: Project)
     random = generator(f"clock {executor}")
     learners = [{**one, "seconds": 0.5} for one in LEARNERS[:2]]
     execution = {"executor": executor, "workers": 2, "threads": 1}
-    whole = Scene.of(project, learners, "whole", execution=execution)
-    whole.finish()
+    expected, _ = undisturbed(project, learners)
     scene = Scene.of(project, learners, execution=execution)
     process = scene.start(**_clock(scene.place, 2 * random.random(), DAY))
     assert wait_until(scene.complete_fits, process)
@@ -74,7 +73,7 @@ def test_a_clock_that_goes_back_changes_nothing(executor: str, project: Project)
     kept = scene.complete_fits()
     scene.finish(0, "run", "--time-limit", "60s", **_clock(scene.place, 0, 2 * DAY))
     assert kept.items() <= scene.complete_fits().items()
-    assert scene.submission() == whole.submission()
+    assert scene.submission() == expected
     events = scene.events_since(0)
     assert min(one["seconds"] for one in events if "seconds" in one) >= 0
     assert events[0]["time"] > events[-1]["time"], "the clock has gone back"
@@ -84,4 +83,4 @@ def test_a_clock_that_goes_back_changes_nothing(executor: str, project: Project)
         assert scene.complete_fits() == before
         made = {one["stage"] for one in scene.events_since(at) if "stage" in one}
         assert made <= {"fit"}, "what is there is no older for it"
-    assert scene.submission() == whole.submission()
+    assert scene.submission() == expected

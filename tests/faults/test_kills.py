@@ -21,9 +21,9 @@ from tests.faults.killed_run import (
     SEED,
     STAGES,
     Scene,
-    durations,
     generator,
     kill,
+    undisturbed,
     wait_until,
     workers_of,
 )
@@ -85,15 +85,13 @@ def _killed_all_the_way(
 
 def test_a_run_that_is_killed_in_every_stage_ends_as_one_that_is_not(project: Project) -> None:
     random, killed = generator("stages"), list[str]()
-    whole = Scene.of(project, LEARNERS, "whole")
-    whole.finish()
-    lasting = durations(whole)
+    expected, lasting = undisturbed(project, LEARNERS, "auto")
     for number in count():
         if len(killed) >= KILLS:
             break
         scene = Scene.of(project, LEARNERS, f"run-{number}")
         killed += _killed_all_the_way(scene, lasting, random, each=3)
-        assert scene.submission() == whole.submission()
+        assert scene.submission() == expected
         assert not list(scene.run.rglob(".tmp-*"))
         assert not scene.survivors()
     told = {place: killed.count(place) for place in sorted({*killed})}
@@ -106,8 +104,7 @@ def test_workers_that_are_killed_fail_alone_and_the_same_command_goes_on(
     executor: str, project: Project
 ) -> None:
     random, killed = generator(f"workers {executor}"), 0
-    whole = Scene.of(project, SLOW, "whole", execution={"executor": "in-process", "threads": 1})
-    whole.finish()
+    expected, _ = undisturbed(project, SLOW)
     execution = {"executor": executor, "workers": 2, "threads": 1}
     scene = Scene.of(project, SLOW, execution=execution)
     while killed < max(3, KILLS // 8):
@@ -129,5 +126,5 @@ def test_workers_that_are_killed_fail_alone_and_the_same_command_goes_on(
     kept = scene.complete_fits()
     scene.finish()
     assert kept.items() <= scene.complete_fits().items()
-    assert scene.submission() == whole.submission()
+    assert scene.submission() == expected
     assert not scene.survivors()

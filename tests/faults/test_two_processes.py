@@ -44,7 +44,7 @@ def test_a_second_process_is_refused_by_name_and_changes_nothing(project: Projec
     try:
         before = _snapshot(scene)
         for verb in WRITERS:
-            told = scene.finish(2, verb)
+            told = scene.finish(1, verb)
             assert "error: another process writes to this run" in told
             assert f"process {first.pid}" in told and "hint:" in told
         assert _snapshot(scene) == before

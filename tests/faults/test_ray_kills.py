@@ -1,0 +1,73 @@
+"""``kill -9`` of what a cluster of this machine is made of: driver, node and workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.faults.killed_run import (
+    KILLS,
+    LEARNERS,
+    Scene,
+    generator,
+    processes_of,
+    undisturbed,
+    wait_until,
+)
+
+if TYPE_CHECKING:
+    from tests.faults.killed_run import Process
+    from tests.fixture_types import Project
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("ray")
+VICTIMS = {
+    "driver": "-c import ensemble.stages",
+    "node": "raylet/raylet",
+    "Ray's worker": "ray::fit",
+    "worker": "ensemble.oof.worker_process",
+}
+"""What the command line of each holds."""
+SLOW: list[dict[str, Any]] = [{**one, "seconds": 2.0} for one in LEARNERS[:2]]
+
+
+def _kill(scene: Scene, kind: str, process: Process, seconds: float) -> int:
+    """Kill one of a kind, some time after a worker has started; says how many were killed."""
+    if not wait_until(lambda: processes_of(scene, VICTIMS[kind]), process):
+        return 0
+    time.sleep(seconds)
+    for pid in processes_of(scene, VICTIMS[kind])[:1]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            return 1
+    return 0
+
+
+@pytest.mark.parametrize("number", range(max(1, KILLS // 24)))
+def test_whatever_is_killed_the_same_command_ends_in_the_same_bytes(
+    number: int, project: Project
+) -> None:
+    random, cache = generator(f"ray {number}"), {"XDG_CACHE_HOME": str(project.path / "cache")}
+    scene = Scene.of(project, SLOW, execution={"executor": "ray", "threads": 1})
+    for kind in ("driver", "node"):
+        kept, process = scene.complete_fits(), scene.start(**cache)
+        assert wait_until(lambda: processes_of(scene, VICTIMS["worker"]), process)
+        assert _kill(scene, kind, process, 2 * random.random())
+        assert process.wait(120), f"{kind} was killed"
+        assert not scene.survivors(30), f"{kind} was killed"
+        assert kept.items() <= scene.complete_fits().items()
+        scene.check_status()
+    kept, process = scene.complete_fits(), scene.start(**cache)
+    killed = _kill(scene, "worker", process, random.random())
+    killed += _kill(scene, "Ray's worker", process, random.random())
+    said = scene.ended(process)
+    lost = [one for one in scene.events_since(0) if one["event"] == "fit lost"]
+    assert 0 < len(lost) <= killed, said
+    assert kept.items() <= scene.complete_fits().items()
+    assert scene.submission() == undisturbed(project, SLOW)[0]
+    assert not scene.survivors(30)
