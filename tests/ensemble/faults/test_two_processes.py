@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ensemble.run_dir.process_mark import own_mark
-from tests.faults.killed_run import LEARNERS, Scene, kill, wait_until, workers_of
+from tests.ensemble.faults.killed_run import LEARNERS, Scene, kill, wait_until, workers_of
 
 if TYPE_CHECKING:
     from tests.fixture_types import Project

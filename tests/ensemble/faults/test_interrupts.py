@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.faults.killed_run import LEARNERS, SEED, Scene, generator, undisturbed, wait_until
+from tests.ensemble.faults.killed_run import (
+    LEARNERS,
+    SEED,
+    Scene,
+    generator,
+    undisturbed,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from tests.fixture_types import Project

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.faults.killed_run import LEARNERS, Scene, generator, kill, undisturbed, wait_until
+from tests.ensemble.faults.killed_run import (
+    LEARNERS,
+    Scene,
+    generator,
+    kill,
+    undisturbed,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
