@@ -95,5 +95,20 @@ def uninterrupted() -> Iterator[None]:
             former[came[0][0]](*came[0])
 
 
+@contextmanager
+def keeping_handlers() -> Iterator[None]:
+    """Have this process handle signals as before once the body is done, whatever a library sets."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    former = {number: signal.getsignal(number) for number in _numbers()}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            if handler is not None:
+                signal.signal(number, handler)
+
+
 def _numbers() -> list[int]:
     return [getattr(signal, name) for name in ENDINGS if hasattr(signal, name)]

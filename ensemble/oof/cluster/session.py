@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ConfigError, EnsembleError
-from ensemble.interrupts import uninterrupted
+from ensemble.interrupts import keeping_handlers, uninterrupted
 from ensemble.oof.cluster.place import OwnedPlace, remove_ownerless
 from ensemble.processes import available_cores
 
@@ -68,7 +68,8 @@ class Connection:
             The cluster cannot be reached or started.
         """
         if self._ray is None:
-            self._ray = self._join()
+            with keeping_handlers():  # Ray takes SIGTERM
+                self._ray = self._join()
         return self._ray
 
     def leave(self) -> None:

@@ -32,10 +32,13 @@ if TYPE_CHECKING:
 STAGES = ("prepare", "split", "fit", "stack", "predict", "audit", "report")
 """In the order of a run."""
 PROGRAM = (
-    "import ensemble.stages.contracts as contracts; contracts.unchecked = lambda *_: [];"
+    "import os; import ensemble.report.svg as svg; import ensemble.stages.contracts as contracts;"
+    "contracts.unchecked = lambda *_: [];"
+    "os.environ.get('TEST_FIGURES') or setattr(svg, '_painted', lambda *_: '<svg/>');"
     "from ensemble.cli import main; main()"
 )
-"""The command, without the kit: it would fit each learner several times before its first fold."""
+"""The command, without the kit, which would fit each learner several times before its first fold,
+and without the painting of figures, but for tests that ask for it."""
 KILLS = int(os.environ.get("ENSEMBLE_TEST_KILLS", "24"))
 """How many kills there are at least; ``ENSEMBLE_TEST_KILLS=300`` for a long test."""
 SEED = int(os.environ.get("ENSEMBLE_TEST_SEED") or secrets.randbelow(2**32))
@@ -253,7 +256,10 @@ def kill(process: Process) -> None:
 
 
 def undisturbed(
-    project: Project, learners: list[dict[str, Any]], executor: str = "in-process"
+    project: Project,
+    learners: list[dict[str, Any]],
+    executor: str = "in-process",
+    **environment: str,
 ) -> tuple[bytes, dict[str, float]]:
     """Give the submission of a run that nothing happens to, and the seconds of its stages.
 
@@ -267,7 +273,7 @@ def undisturbed(
     if known not in _UNDISTURBED:
         execution = {"executor": executor, "threads": 1}
         scene = Scene.of(project, calm, "undisturbed", execution=execution)
-        scene.finish()
+        scene.finish(**environment)
         done = [one for one in scene.events_since(0) if one["event"] == "stage done"]
         lasting = {one["stage"]: one["seconds"] for one in done}
         _UNDISTURBED[known] = scene.submission(), lasting

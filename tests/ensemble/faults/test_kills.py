@@ -51,7 +51,7 @@ def _kill_in(scene: Scene, stage: str, seconds: float, random: Random) -> str:
             for one in scene.events_since(offset)
         )
 
-    process = scene.start()
+    process = scene.start(TEST_FIGURES="yes")
     if later and not wait_until(begun, process):
         return "end"
     time.sleep(seconds * random.random())
@@ -79,13 +79,13 @@ def _killed_all_the_way(
             now = scene.complete_fits()
             assert kept.items() <= now.items(), "a finished fit was made again"
             kept = now
-    scene.finish()
+    scene.finish(TEST_FIGURES="yes")
     assert kept.items() <= scene.complete_fits().items(), "a finished fit was made again"
 
 
 def test_a_run_that_is_killed_in_every_stage_ends_as_one_that_is_not(project: Project) -> None:
     random, killed = generator("stages"), list[str]()
-    expected, lasting = undisturbed(project, LEARNERS, "auto")
+    expected, lasting = undisturbed(project, LEARNERS, "auto", TEST_FIGURES="yes")
     for number in count():
         if len(killed) >= KILLS:
             break

@@ -36,14 +36,14 @@ VICTIMS = {
 SLOW: list[dict[str, Any]] = [{**one, "seconds": 2.0} for one in LEARNERS[:2]]
 
 
-def _kill(scene: Scene, kind: str, process: Process, seconds: float) -> int:
-    """Kill one of a kind, some time after a worker has started; says how many were killed."""
+def _send(scene: Scene, process: Process, kind: str, number: signal.Signals, seconds: float) -> int:
+    """Send a signal to one of a kind, some time after it has started; says how many got it."""
     if not wait_until(lambda: processes_of(scene, VICTIMS[kind]), process):
         return 0
     time.sleep(seconds)
     for pid in processes_of(scene, VICTIMS[kind])[:1]:
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
             return 1
     return 0
 
@@ -54,17 +54,21 @@ def test_whatever_is_killed_the_same_command_ends_in_the_same_bytes(
 ) -> None:
     random, cache = generator(f"ray {number}"), {"XDG_CACHE_HOME": str(project.path / "cache")}
     scene = Scene.of(project, SLOW, execution={"executor": "ray", "threads": 1})
-    for kind in ("driver", "node"):
+    for kind, name, code in (
+        ("driver", "SIGKILL", -9),
+        ("node", "SIGKILL", None),
+        ("driver", "SIGTERM", 143),
+    ):
         kept, process = scene.complete_fits(), scene.start(**cache)
         assert wait_until(lambda: processes_of(scene, VICTIMS["worker"]), process)
-        assert _kill(scene, kind, process, 2 * random.random())
-        assert process.wait(120), f"{kind} was killed"
-        assert not scene.survivors(30), f"{kind} was killed"
+        assert _send(scene, process, kind, signal.Signals[name], 2 * random.random())
+        assert process.wait(120) == code or (code is None and process.returncode)
+        assert not scene.survivors(30), f"{kind}, {name}"
         assert kept.items() <= scene.complete_fits().items()
         scene.check_status()
     kept, process = scene.complete_fits(), scene.start(**cache)
-    killed = _kill(scene, "worker", process, random.random())
-    killed += _kill(scene, "Ray's worker", process, random.random())
+    killed = _send(scene, process, "worker", signal.SIGKILL, random.random())
+    killed += _send(scene, process, "Ray's worker", signal.SIGKILL, random.random())
     said = scene.ended(process)
     lost = [one for one in scene.events_since(0) if one["event"] == "fit lost"]
     assert 0 < len(lost) <= killed, said
