@@ -34,7 +34,8 @@ STAGES = ("prepare", "split", "fit", "stack", "predict", "audit", "report")
 PROGRAM = (
     "import os; import ensemble.report.svg as svg; import ensemble.stages.contracts as contracts;"
     "contracts.unchecked = lambda *_: [];"
-    "os.environ.get('TEST_FIGURES') or setattr(svg, '_painted', lambda *_: '<svg/>');"
+    'empty = \'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>\';'
+    "os.environ.get('TEST_FIGURES') or setattr(svg, '_painted', lambda *_: empty);"
     "from ensemble.cli import main; main()"
 )
 """The command, without the kit, which would fit each learner several times before its first fold,
@@ -44,7 +45,8 @@ KILLS = int(os.environ.get("ENSEMBLE_TEST_KILLS", "24"))
 SEED = int(os.environ.get("ENSEMBLE_TEST_SEED") or secrets.randbelow(2**32))
 """Of the moments; a failure tells it, and ``ENSEMBLE_TEST_SEED`` takes it."""
 _MARK = "ENSEMBLE_TEST_MARK"
-_PATIENCE = 90.0
+PATIENCE = 300.0
+"""Seconds for what takes a few where the machine is not busy."""
 
 LEARNER = '''
 import json
@@ -166,7 +168,7 @@ class Scene:
 
     def ended(self, process: Process, code: int = 0) -> str:
         """Wait for a process to end by itself with an exit code; gives what it said."""
-        process.wait(timeout=_PATIENCE)
+        process.wait(timeout=PATIENCE)
         assert process.returncode == code, f"{process.returncode}: {self.said.read_text()}"
         return self.said.read_text()
 
@@ -240,7 +242,7 @@ def _command_of(pid: int) -> str:
 
 def wait_until(condition: Callable[[], Any], process: Process) -> bool:
     """Wait for something while a process runs; says whether it came before the process ended."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         if process.poll() is not None:
             return bool(condition())
@@ -252,7 +254,7 @@ def wait_until(condition: Callable[[], Any], process: Process) -> bool:
 def kill(process: Process) -> None:
     """Kill a process as ``kill -9`` does; what it has started may still be there."""
     process.send_signal(signal.SIGKILL)
-    process.wait(timeout=_PATIENCE)
+    process.wait(timeout=PATIENCE)
 
 
 def undisturbed(

@@ -18,6 +18,7 @@ import pytest
 from tests.ensemble.faults.killed_run import (
     KILLS,
     LEARNERS,
+    PATIENCE,
     SEED,
     STAGES,
     Scene,
@@ -116,7 +117,7 @@ def test_workers_that_are_killed_fail_alone_and_the_same_command_goes_on(
             with suppress(ProcessLookupError):
                 os.kill(random.choice(victims), signal.SIGKILL)
                 killed += 1
-        if process.wait(90):
+        if process.wait(PATIENCE):
             said = scene.ended(process, 1)
             assert "its process died after" in said and "killed by SIGKILL" in said
             assert "1 of 2 learners failed; everything else is done and stored" in said

@@ -13,6 +13,7 @@ import pytest
 from tests.ensemble.faults.killed_run import (
     KILLS,
     LEARNERS,
+    PATIENCE,
     Scene,
     generator,
     processes_of,
@@ -62,7 +63,7 @@ def test_whatever_is_killed_the_same_command_ends_in_the_same_bytes(
         kept, process = scene.complete_fits(), scene.start(**cache)
         assert wait_until(lambda: processes_of(scene, VICTIMS["worker"]), process)
         assert _send(scene, process, kind, signal.Signals[name], 2 * random.random())
-        assert process.wait(120) == code or (code is None and process.returncode)
+        assert process.wait(PATIENCE) == code or (code is None and process.returncode)
         assert not scene.survivors(30), f"{kind}, {name}"
         assert kept.items() <= scene.complete_fits().items()
         scene.check_status()
