@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.ensemble.faults.killed_run import (
+from tests.ensemble.kills.killed_run import (
     LEARNERS,
     PATIENCE,
     SEED,

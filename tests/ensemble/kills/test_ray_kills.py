@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.ensemble.faults.killed_run import (
+from tests.ensemble.kills.killed_run import (
     KILLS,
     LEARNERS,
     PATIENCE,
@@ -22,7 +22,7 @@ from tests.ensemble.faults.killed_run import (
 )
 
 if TYPE_CHECKING:
-    from tests.ensemble.faults.killed_run import Process
+    from tests.ensemble.kills.killed_run import Process
     from tests.fixture_types import Project
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.ensemble.faults.killed_run import LEARNERS, Scene, undisturbed
+from tests.ensemble.kills.killed_run import LEARNERS, Scene, undisturbed
 
 if TYPE_CHECKING:
     from tests.fixture_types import Project

@@ -117,6 +117,8 @@ LEARNERS: list[dict[str, Any]] = [
 STACK = {"meta_learner": "lightgbm", "resamples": 200, "nesting": "plain"}
 
 
+MARKS: list[str] = []
+"""Of all that a test has started."""
 _UNDISTURBED: dict[str, tuple[bytes, dict[str, float]]] = {}
 
 
@@ -150,11 +152,13 @@ class Scene:
     def start(self, verb: str = "run", *options: str, **environment: str) -> Process:
         """Start a verb on the config in a process of its own."""
         self.marks.append(secrets.token_hex(8))
+        MARKS.append(self.marks[-1])
+        quiet = [] if verb in ("status", "report") else ["--quiet"]
         config = str(self.place / f"{self.run.name}.toml")
         # No pipes: whoever outlives the process would hold them.
         with self.said.open("w") as said:
             return subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, verb, config, "--quiet", *options],
+                [sys.executable, "-c", PROGRAM, verb, config, *quiet, *options],
                 env={**os.environ, _MARK: self.marks[-1], "OMP_NUM_THREADS": "1", **environment},
                 stdout=said,
                 stderr=subprocess.STDOUT,

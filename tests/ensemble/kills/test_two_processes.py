@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ensemble.run_dir.process_mark import own_mark
-from tests.ensemble.faults.killed_run import LEARNERS, Scene, kill, wait_until, workers_of
+from tests.ensemble.kills.killed_run import LEARNERS, Scene, kill, wait_until, workers_of
 
 if TYPE_CHECKING:
     from tests.fixture_types import Project
@@ -32,7 +32,7 @@ def _snapshot(scene: Scene) -> dict[str, tuple[int, int, int]]:
 def _hanging(scene: Scene) -> Any:
     """Start a run and wait until its second learner hangs."""
     process = scene.start()
-    marks = (scene.run / "learners/one/fold-2/manifest.json", scene.run / "checkpoints/two")
+    marks = (scene.run / "learners/one/fold-0/manifest.json", scene.run / "checkpoints/two")
     assert wait_until(lambda: all(map(os.path.exists, marks)), process)
     return process
 
