@@ -32,8 +32,12 @@ def _snapshot(scene: Scene) -> dict[str, tuple[int, int, int]]:
 def _hanging(scene: Scene) -> Any:
     """Start a run and wait until its second learner hangs."""
     process = scene.start()
-    marks = (scene.run / "learners/one/fold-0/manifest.json", scene.run / "checkpoints/two")
-    assert wait_until(lambda: all(map(os.path.exists, marks)), process)
+
+    def hangs() -> bool:
+        states = (scene.run / "checkpoints/two").rglob("state.json")
+        return bool(scene.complete_fits()) and any(one.read_text() == "5" for one in states)
+
+    assert wait_until(hangs, process)
     return process
 
 
