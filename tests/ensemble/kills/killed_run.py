@@ -146,6 +146,10 @@ class Scene:
         return self.place / f"{self.run.name}-said-{len(self.marks)}.txt"
 
     @property
+    def config(self) -> Path:
+        return self.place / f"{self.run.name}.toml"
+
+    @property
     def events(self) -> Path:
         return self.run / "events.jsonl"
 
@@ -154,11 +158,10 @@ class Scene:
         self.marks.append(secrets.token_hex(8))
         MARKS.append(self.marks[-1])
         quiet = [] if verb in ("status", "report") else ["--quiet"]
-        config = str(self.place / f"{self.run.name}.toml")
         # No pipes: whoever outlives the process would hold them.
         with self.said.open("w") as said:
             return subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, verb, config, *quiet, *options],
+                [sys.executable, "-c", PROGRAM, verb, str(self.config), *quiet, *options],
                 env={**os.environ, _MARK: self.marks[-1], "OMP_NUM_THREADS": "1", **environment},
                 stdout=said,
                 stderr=subprocess.STDOUT,

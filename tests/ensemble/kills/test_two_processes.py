@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ensemble.cli import cli
+from ensemble.config.load import load_config
+from ensemble.errors import RunLockedError
 from ensemble.run_dir.process_mark import own_mark
+from ensemble.stages.work import writing
 from tests.ensemble.kills.killed_run import LEARNERS, Scene, kill, wait_until, workers_of
 
 if TYPE_CHECKING:
@@ -18,7 +22,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 HANGS: list[dict[str, Any]] = [LEARNERS[0], {**LEARNERS[1], "how": "hangs"}]
-WRITERS = ("run", "prepare", "split", "fit", "stack", "predict", "report")
+WRITERS = (
+    *([verb, "--quiet"] for verb in ("run", "prepare", "split", "fit", "stack", "predict")),
+    ["fit", "--quiet", "--learner", "one", "--folds", "1"],
+    ["report"],
+)
 
 
 def _snapshot(scene: Scene) -> dict[str, tuple[int, int, int]]:
@@ -47,10 +55,12 @@ def test_a_second_process_is_refused_by_name_and_changes_nothing(project: Projec
     first.send_signal(signal.SIGSTOP)  # it would write a sign of life
     try:
         before = _snapshot(scene)
-        for verb in WRITERS:
-            told = scene.finish(1, verb)
-            assert "error: another process writes to this run" in told
-            assert f"process {first.pid}" in told and "hint:" in told
+        told = scene.finish(1)
+        assert f"error: another process writes to this run: process {first.pid} of" in told
+        assert "hint:" in told
+        for verb, *options in WRITERS:
+            with pytest.raises(RunLockedError, match=f"process {first.pid} of"):
+                cli.main([verb, str(scene.config), *options], standalone_mode=False)
         assert _snapshot(scene) == before
     finally:
         first.send_signal(signal.SIGCONT)
@@ -71,7 +81,8 @@ def test_the_lock_of_a_dead_process_holds_nobody_up(executor: str, project: Proj
     running = scene.run / "running.json"
     for mark in ({"started": "1"}, {"boot": "before"}, {"host": "elsewhere"}, {"pid": os.getpid()}):
         running.write_text(json.dumps({"process": {**own_mark(), "beat": 2.0, **mark}}))
-        scene.finish(0, "split")
+        with writing(load_config(scene.config)):
+            assert json.loads(running.read_text())["process"]["started"] == own_mark()["started"]
         assert not running.exists()
     scene.finish()
     kinds = {one["event"] for one in scene.events_since(0)}
