@@ -28,21 +28,24 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 pytest.importorskip("ray")
 VICTIMS = {
-    "driver": "-c import ensemble.stages",
     "node": "raylet/raylet",
     "Ray's worker": "ray::fit",
     "worker": "ensemble.oof.worker_process",
 }
-"""What the command line of each holds."""
+"""What the command line of each holds, beside the driver."""
 SLOW: list[dict[str, Any]] = [{**one, "seconds": 2.0} for one in LEARNERS[:2]]
 
 
 def _send(scene: Scene, process: Process, kind: str, number: signal.Signals, seconds: float) -> int:
     """Send a signal to one of a kind, some time after it has started; says how many got it."""
-    if not wait_until(lambda: processes_of(scene, VICTIMS[kind]), process):
+
+    def victims() -> list[int]:
+        return [process.pid] if kind == "driver" else processes_of(scene, VICTIMS[kind])
+
+    if not wait_until(victims, process):
         return 0
     time.sleep(seconds)
-    for pid in processes_of(scene, VICTIMS[kind])[:1]:
+    for pid in victims()[:1]:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
             return 1
