@@ -36,6 +36,7 @@ PROGRAM = (
     "contracts.unchecked = lambda *_: [];"
     'empty = \'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>\';'
     "os.environ.get('TEST_FIGURES') or setattr(svg, '_painted', lambda *_: empty);"
+    "exec(os.environ.get('TEST_PRELUDE', ''));"
     "from ensemble.cli import main; main()"
 )
 """The command, without the kit, which would fit each learner several times before its first fold,

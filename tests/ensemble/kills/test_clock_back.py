@@ -26,25 +26,32 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 CLOCK = """
-import datetime, os, time
+import os, time
 
-_began, _time, _ns, _datetime = time.monotonic(), time.time, time.time_ns, datetime.datetime
+_began, _time, _ns = time.monotonic(), time.time, time.time_ns
 _after, _back = map(float, os.environ["TEST_CLOCK"].split())
 
 
-def _gone_back():
+def gone_back():
     return _back if time.monotonic() - _began > _after else 0.0
 
 
-class _Shifted(_datetime):
+time.time = lambda: _time() - gone_back()
+time.time_ns = lambda: _ns() - int(gone_back() * 10**9)
+"""
+# Libraries in C do not stand another datetime: only modules of ours get one.
+DATES = """
+import datetime, sitecustomize
+import ensemble.run_dir.reporter, ensemble.run_dir.running, ensemble.run_dir.status
+
+class Shifted(datetime.datetime):
     @classmethod
     def now(cls, tz=None):
-        return _datetime.now(tz) - datetime.timedelta(seconds=_gone_back())
+        seconds = sitecustomize.gone_back()
+        return datetime.datetime.now(tz) - datetime.timedelta(seconds=seconds)
 
-
-time.time = lambda: _time() - _gone_back()
-time.time_ns = lambda: _ns() - int(_gone_back() * 10**9)
-datetime.datetime = _Shifted
+for module in (ensemble.run_dir.reporter, ensemble.run_dir.running, ensemble.run_dir.status):
+    module.datetime = Shifted
 """
 DAY = 86_400.0
 
@@ -53,7 +60,8 @@ def _clock(place: Path, after: float, back: float) -> dict[str, str]:
     """Give the variables of a process whose clock goes back after some seconds."""
     (place / "clock").mkdir(exist_ok=True)
     (place / "clock" / "sitecustomize.py").write_text(CLOCK)
-    return {"PYTHONPATH": str(place / "clock"), "TEST_CLOCK": f"{after} {back}"}
+    path = str(place / "clock")
+    return {"PYTHONPATH": path, "TEST_CLOCK": f"{after} {back}", "TEST_PRELUDE": DATES}
 
 
 def _numbers(value: Any) -> list[float]:
@@ -78,7 +86,7 @@ def test_a_clock_that_goes_back_changes_nothing(executor: str, project: Project)
     kill(process)
     scene.check_status()
     kept = scene.complete_fits()
-    scene.finish(0, "run", "--time-limit", "60s", **_clock(scene.place, 0, 2 * DAY))
+    scene.finish(0, "run", "--time-limit", "1h", **_clock(scene.place, 0, 2 * DAY))
     assert kept.items() <= scene.complete_fits().items()
     assert scene.submission() == expected
     events = scene.events_since(0)
