@@ -129,6 +129,8 @@ class Scene:
 
     place: Path
     run: Path
+    variables: dict[str, str] = field(default_factory=dict)
+    """Of the environment of what is started."""
     marks: list[str] = field(default_factory=list)
 
     @classmethod
@@ -154,7 +156,7 @@ class Scene:
     def events(self) -> Path:
         return self.run / "events.jsonl"
 
-    def start(self, verb: str = "run", *options: str, **environment: str) -> Process:
+    def start(self, verb: str = "run", *options: str) -> Process:
         """Start a verb on the config in a process of its own."""
         self.marks.append(secrets.token_hex(8))
         MARKS.append(self.marks[-1])
@@ -163,15 +165,15 @@ class Scene:
         with self.said.open("w") as said:
             return subprocess.Popen(
                 [sys.executable, "-c", PROGRAM, verb, str(self.config), *quiet, *options],
-                env={**os.environ, _MARK: self.marks[-1], "OMP_NUM_THREADS": "1", **environment},
+                env={**os.environ, "OMP_NUM_THREADS": "1", _MARK: self.marks[-1], **self.variables},
                 stdout=said,
                 stderr=subprocess.STDOUT,
                 cwd=self.place,
             )
 
-    def finish(self, code: int = 0, verb: str = "run", *options: str, **environment: str) -> str:
+    def finish(self, code: int = 0, verb: str = "run", *options: str) -> str:
         """Have a verb end by itself with an exit code; gives what it said."""
-        process = self.start(verb, *options, **environment)
+        process = self.start(verb, *options)
         return self.ended(process, code)
 
     def ended(self, process: Process, code: int = 0) -> str:
@@ -269,7 +271,7 @@ def undisturbed(
     project: Project,
     learners: list[dict[str, Any]],
     executor: str = "in-process",
-    **environment: str,
+    variables: dict[str, str] | None = None,
 ) -> tuple[bytes, dict[str, float]]:
     """Give the submission of a run that nothing happens to, and the seconds of its stages.
 
@@ -283,7 +285,8 @@ def undisturbed(
     if known not in _UNDISTURBED:
         execution = {"executor": executor, "threads": 1}
         scene = Scene.of(project, calm, "undisturbed", execution=execution)
-        scene.finish(**environment)
+        scene.variables |= variables or {}
+        scene.finish()
         done = [one for one in scene.events_since(0) if one["event"] == "stage done"]
         lasting = {one["stage"]: one["seconds"] for one in done}
         _UNDISTURBED[known] = scene.submission(), lasting

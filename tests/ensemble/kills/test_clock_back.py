@@ -78,14 +78,17 @@ def test_a_clock_that_goes_back_changes_nothing(project: Project) -> None:
     execution = {"executor": "auto", "workers": 2, "threads": 1}
     expected, _ = undisturbed(project, learners)
     scene = Scene.of(project, learners, execution=execution)
-    process = scene.start(**_clock(scene.place, 2 * random.random(), DAY))
+    scene.variables = _clock(scene.place, 2 * random.random(), DAY)
+    process = scene.start()
     assert wait_until(scene.complete_fits, process)
-    told = json.loads(scene.finish(0, "status", "--json", **_clock(scene.place, 0, 3 * DAY)))
+    scene.variables = _clock(scene.place, 0, 3 * DAY)
+    told = json.loads(scene.finish(0, "status", "--json"))
     assert told["state"] == "running" and min(_numbers(told)) >= 0
     kill(process)
     scene.check_status()
     kept = scene.complete_fits()
-    scene.finish(0, "run", "--time-limit", "1h", **_clock(scene.place, 0, 2 * DAY))
+    scene.variables = _clock(scene.place, 0, 2 * DAY)
+    scene.finish(0, "run", "--time-limit", "1h")
     assert kept.items() <= scene.complete_fits().items()
     assert scene.submission() == expected
     events = scene.events_since(0)
@@ -93,7 +96,8 @@ def test_a_clock_that_goes_back_changes_nothing(project: Project) -> None:
     assert events[0]["time"] > events[-1]["time"], "the clock has gone back"
     for back in (3 * DAY, 0.0):
         before, at = scene.complete_fits(), scene.events.stat().st_size
-        scene.finish(**_clock(scene.place, 0, back))
+        scene.variables = _clock(scene.place, 0, back)
+        scene.finish()
         assert scene.complete_fits() == before
         made = {one["stage"] for one in scene.events_since(at) if "stage" in one}
         assert made.isdisjoint({"stack", "predict", "report"}), "what is there is no older for it"

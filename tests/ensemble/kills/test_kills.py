@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 SLOW: list[dict[str, Any]] = [{**one, "seconds": 0.5} for one in LEARNERS[:2]]
+FIGURES = {"TEST_FIGURES": "yes"}
 _STARTING = 1.5
 """Seconds within which a process starts, on a machine that is not busy."""
 
@@ -52,7 +53,7 @@ def _kill_in(scene: Scene, stage: str, seconds: float, random: Random) -> str:
             for one in scene.events_since(offset)
         )
 
-    process = scene.start(TEST_FIGURES="yes")
+    process = scene.start()
     if later and not wait_until(begun, process):
         return "end"
     time.sleep(seconds * random.random())
@@ -80,17 +81,18 @@ def _killed_all_the_way(
             now = scene.complete_fits()
             assert kept.items() <= now.items(), "a finished fit was made again"
             kept = now
-    scene.finish(TEST_FIGURES="yes")
+    scene.finish()
     assert kept.items() <= scene.complete_fits().items(), "a finished fit was made again"
 
 
 def test_a_run_that_is_killed_in_every_stage_ends_as_one_that_is_not(project: Project) -> None:
     random, killed = generator("stages"), list[str]()
-    expected, lasting = undisturbed(project, LEARNERS, "auto", TEST_FIGURES="yes")
+    expected, lasting = undisturbed(project, LEARNERS, "auto", FIGURES)
     for number in count():
         if len(killed) >= KILLS:
             break
         scene = Scene.of(project, LEARNERS, f"run-{number}")
+        scene.variables |= FIGURES
         killed += _killed_all_the_way(scene, lasting, random, each=3)
         assert scene.submission() == expected
         assert not list(scene.run.rglob(".tmp-*"))

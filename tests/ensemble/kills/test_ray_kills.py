@@ -56,21 +56,22 @@ def _send(scene: Scene, process: Process, kind: str, number: signal.Signals, sec
 def test_whatever_is_killed_the_same_command_ends_in_the_same_bytes(
     number: int, project: Project
 ) -> None:
-    random, cache = generator(f"ray {number}"), {"XDG_CACHE_HOME": str(project.path / "cache")}
+    random = generator(f"ray {number}")
     scene = Scene.of(project, SLOW, execution={"executor": "ray", "threads": 1})
+    scene.variables = {"XDG_CACHE_HOME": str(project.path / "cache")}
     for kind, name, code in (
         ("driver", "SIGKILL", -9),
         ("node", "SIGKILL", None),
         ("driver", "SIGTERM", 143),
     ):
-        kept, process = scene.complete_fits(), scene.start(**cache)
+        kept, process = scene.complete_fits(), scene.start()
         assert wait_until(lambda: processes_of(scene, VICTIMS["worker"]), process)
         assert _send(scene, process, kind, signal.Signals[name], 2 * random.random())
         assert process.wait(PATIENCE) == code or (code is None and process.returncode)
         assert not scene.survivors(30), f"{kind}, {name}"
         assert kept.items() <= scene.complete_fits().items()
         scene.check_status()
-    kept, process = scene.complete_fits(), scene.start(**cache)
+    kept, process = scene.complete_fits(), scene.start()
     killed = _send(scene, process, "worker", signal.SIGKILL, random.random())
     killed += _send(scene, process, "Ray's worker", signal.SIGKILL, random.random())
     said = scene.ended(process)
