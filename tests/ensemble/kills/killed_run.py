@@ -139,7 +139,8 @@ class Scene:
     ) -> Scene:
         """Write a config of a project, and the learner that it names."""
         (project.path / "paced.py").write_text(LEARNER)
-        project.config(learners, **{"stack": STACK, "run_dir": run_dir, **changes})
+        folds = {"n_splits": 2}
+        project.config(learners, **{"stack": STACK, "folds": folds, "run_dir": run_dir, **changes})
         shutil.copy(project.path / "config.toml", project.path / f"{run_dir}.toml")
         return cls(project.path, project.path / run_dir)
 

@@ -30,10 +30,9 @@ LONGEST = 300.0
     ("executor", "kinds"),
     [
         ("processes", MEMORY | HANGS),
-        ("auto", MEMORY | HANGS),
         ("in-process", HANGS | {"memory": MEMORY["memory"]}),
     ],
-    ids=["processes", "auto", "in-process"],
+    ids=["processes", "in-process"],
 )
 def test_each_fails_alone_is_told_and_the_same_command_mends_it(
     executor: str, kinds: dict[str, str], project: Project
@@ -58,7 +57,7 @@ def test_each_fails_alone_is_told_and_the_same_command_mends_it(
     told = scene.finish(0, "status")
     assert "failed" in told and all(reason in told for reason in kinds.values())
     kept = scene.complete_fits()
-    assert len(kept) == 6 and len(scene.submission().splitlines()) == 10
+    assert len(kept) == 4 and len(scene.submission().splitlines()) == 10
     assert not scene.survivors()
     mended.touch()
     scene.finish()
