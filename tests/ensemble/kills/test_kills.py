@@ -7,10 +7,12 @@ repeats the moments of a test that failed, as far as a machine repeats anything.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from contextlib import suppress
 from itertools import count
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +33,7 @@ from tests.ensemble.kills.killed_run import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from random import Random
 
     from tests.fixture_types import Project
@@ -57,6 +60,8 @@ def _kill_in(scene: Scene, stage: str, seconds: float, random: Random) -> str:
     if later and not wait_until(begun, process):
         return "end"
     time.sleep(seconds * random.random())
+    if process.poll() is not None:
+        return "end"
     kill(process)
     return _place(scene.events_since(offset))
 
@@ -73,27 +78,50 @@ def _killed_all_the_way(
     scene: Scene, lasting: dict[str, float], random: Random, each: int
 ) -> Iterator[str]:
     """Kill a run from its start to its end, some times in each stage; gives where each kill was."""
-    kept: dict[str, tuple[int, int]] = {}
     for stage in ("start", *STAGES):
         for _ in range(each):
-            yield _kill_in(scene, stage, lasting.get(stage, _STARTING), random)
-            scene.check_status()
-            now = scene.complete_fits()
-            assert kept.items() <= now.items(), "a finished fit was made again"
-            kept = now
+            yield from _killed_once(scene, stage, lasting.get(stage, _STARTING), random)
+    kept = scene.complete_fits()
     scene.finish()
     assert kept.items() <= scene.complete_fits().items(), "a finished fit was made again"
+
+
+def _killed_once(scene: Scene, stage: str, lasting: float, random: Random) -> Iterator[str]:
+    """Kill a run until it is killed in a stage: one that came further is put back."""
+    before = scene.run.with_name("before")
+    goes_back = stage != "fit"  # where a stage is short, and no worker is about to end
+    if goes_back:
+        assert not scene.survivors()
+        _copy(scene.run, before)
+    for attempt in range(8):
+        kept = scene.complete_fits()
+        place = _kill_in(scene, stage, 0.8 * lasting / 2**attempt, random)
+        scene.check_status()
+        assert kept.items() <= scene.complete_fits().items(), "a finished fit was made again"
+        if place != "end":
+            yield place
+        if place == stage or not goes_back:
+            break
+        assert not scene.survivors()
+        _copy(before, scene.run)
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    if source.exists():
+        shutil.copytree(source, target, symlinks=True)
 
 
 def test_a_run_that_is_killed_in_every_stage_ends_as_one_that_is_not(project: Project) -> None:
     random, killed = generator("stages"), list[str]()
     expected, lasting = undisturbed(project, LEARNERS, "auto", FIGURES)
+    each = min(3, ceil(KILLS / (len(STAGES) + 1)))
     for number in count():
         if len(killed) >= KILLS:
             break
         scene = Scene.of(project, LEARNERS, f"run-{number}")
         scene.variables |= FIGURES
-        killed += _killed_all_the_way(scene, lasting, random, each=3)
+        killed += _killed_all_the_way(scene, lasting, random, each)
         assert scene.submission() == expected
         assert not list(scene.run.rglob(".tmp-*"))
         assert not scene.survivors()

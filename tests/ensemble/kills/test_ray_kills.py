@@ -36,6 +36,16 @@ VICTIMS = {
 SLOW: list[dict[str, Any]] = [{**one, "seconds": 2.0} for one in LEARNERS[:2]]
 
 
+def _fitting(scene: Scene) -> Process:
+    """Start a run, and wait until a worker of it is there."""
+    for _ in range(3):
+        process = scene.start()
+        if wait_until(lambda: processes_of(scene, VICTIMS["worker"]), process):
+            return process
+        assert "could not be started" in scene.said.read_text(), "the machine may be too busy"
+    pytest.skip("the machine is too busy to start a cluster")
+
+
 def _send(scene: Scene, process: Process, kind: str, number: signal.Signals, seconds: float) -> int:
     """Send a signal to one of a kind, some time after it has started; says how many got it."""
 
@@ -64,14 +74,13 @@ def test_whatever_is_killed_the_same_command_ends_in_the_same_bytes(
         ("node", "SIGKILL", None),
         ("driver", "SIGTERM", 143),
     ):
-        kept, process = scene.complete_fits(), scene.start()
-        assert wait_until(lambda: processes_of(scene, VICTIMS["worker"]), process)
+        kept, process = scene.complete_fits(), _fitting(scene)
         assert _send(scene, process, kind, signal.Signals[name], 2 * random.random())
         assert process.wait(PATIENCE) == code or (code is None and process.returncode)
         assert not scene.survivors(30), f"{kind}, {name}"
         assert kept.items() <= scene.complete_fits().items()
         scene.check_status()
-    at, kept, process = scene.events.stat().st_size, scene.complete_fits(), scene.start()
+    at, kept, process = scene.events.stat().st_size, scene.complete_fits(), _fitting(scene)
     killed = _send(scene, process, "worker", signal.SIGKILL, random.random())
     killed += _send(scene, process, "Ray's worker", signal.SIGKILL, random.random())
     said = scene.ended(process)
