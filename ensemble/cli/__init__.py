@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
+from signal import SIGINT
+from typing import NoReturn
 
 import click
 
@@ -16,6 +19,7 @@ from ensemble.cli import several
 from ensemble.cli import status as watching
 from ensemble.cli.shared import cli
 from ensemble.errors import EnsembleError, printable
+from ensemble.interrupts import Endings, exit_code, told
 from ensemble.redact import redact
 
 __all__ = [
@@ -30,15 +34,15 @@ __all__ = [
     "watching",
 ]
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
-
 
 def main() -> None:
     """Run the command line; errors of ours are printed without a traceback.
 
-    Exit codes: 0 done, 1 the run failed, 2 the user's input is wrong, 130 interrupted.
+    Exit codes: 0 done, 1 the run failed, 2 the user's input is wrong, 130 interrupted, 143
+    terminated, 129 hung up.
     """
+    endings = Endings()
+    endings.install()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a minus sign must not end a run whose work is done.
         if isinstance(stream, TextIOWrapper):
@@ -69,14 +73,19 @@ def main() -> None:
     except MemoryError as error:
         _no_memory(error)
     except (KeyboardInterrupt, click.exceptions.Abort):
-        click.echo("interrupted: run the same command again to resume", err=True)
-        sys.exit(INTERRUPTED)
+        _interrupted(endings.received or SIGINT)
+
+
+def _interrupted(number: int) -> NoReturn:
+    with suppress(OSError):  # a terminal that has hung up
+        click.echo(f"{told(number)}: run the same command again to resume", err=True)
+    sys.exit(exit_code(number))
 
 
 def _no_memory(error: MemoryError) -> None:
-    told = f": {error}" if str(error) else ""
+    reason = f": {error}" if str(error) else ""
     click.echo(
-        f"error: there is not enough memory{told}\n"
+        f"error: there is not enough memory{reason}\n"
         "  hint:  set fewer workers under [execution], give less data or a machine with more; run "
         "the same command again: what is complete is kept",
         err=True,

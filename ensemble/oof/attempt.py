@@ -124,7 +124,9 @@ class Attempt:
         shown
             Whether it has a progress bar, of which a terminal shows one at a time.
         """
-        told = {"where": where} if where else {}
+        told: dict[str, Any] = {"where": where} if where else {}
+        if task.spec.time_limit is not None:
+            told["limit"] = round(task.spec.time_limit, 1)
         return self.reporter.progress(
             label_of(task.spec, task.held_out),
             shown=shown,

@@ -10,6 +10,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Self
 
 from ensemble.errors import EnsembleError
+from ensemble.interrupts import uninterrupted
 from ensemble.oof.worker_process import label_of
 from ensemble.oof.workers import Outcome, Worker, no_progress, visible_only, without_fit
 from ensemble.plugin.contract import resources_of
@@ -82,12 +83,13 @@ class Crew:
         trace: TracebackType | None,
     ) -> None:
         # Nobody may go on writing once the run's lock is free, nor the user wait for hours.
-        self._stopped = True
-        self._waiting.clear()
-        for worker in list(self._workers):
-            worker.end()
-        for thread in self._threads:
-            thread.join()
+        with uninterrupted():
+            self._stopped = True
+            self._waiting.clear()
+            for worker in list(self._workers):
+                worker.end()
+            for thread in self._threads:
+                thread.join()
 
     @property
     def working(self) -> bool:

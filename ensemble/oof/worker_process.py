@@ -209,7 +209,9 @@ def _own_pipes() -> tuple[SimpleQueue[str], TextIO]:
         for line in incoming:
             requests.put(line)
         # The parent is done or gone, even by `kill -9`: a process that outlived it would go on
-        # writing to a run whose lock is free.
+        # writing to a run whose lock is free. So would what a plugin has started here.
+        if os.getpgrp() == os.getpid():  # as the parent starts it
+            os.killpg(0, signal.SIGKILL)
         leave(1)
 
     Thread(target=read, name="requests", daemon=True).start()

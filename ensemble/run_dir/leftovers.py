@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ensemble.errors import ArtifactError
 from ensemble.run_dir.layout import CACHE, CHECKPOINTS, COMPARISONS, LEARNERS, PLUGINS
-from ensemble.storage.atomic import flush, place_of, remove, wrap_os_errors
+from ensemble.storage.atomic import flush, is_former, place_of, remove, wrap_os_errors
 from ensemble.storage.directories import MANIFEST, read_manifest
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ def sweep_temporary(run: Path) -> None:
     """Put right what a process that died left in a run; call it with the run's lock held.
 
     Leftovers are removed. A whole directory whose place is empty goes into it: its writer died
-    between moving the former aside and moving the new one in. The newest is taken.
+    between moving the former aside and moving the new one in. The new one is taken, else the
+    newest.
 
     Parameters
     ----------
@@ -96,8 +97,13 @@ def _entries(directory: Path) -> list[Path]:
 
 def _restore(leftovers: Sequence[Path]) -> None:
     """Fill places that are empty by the newest whole directory that belongs there."""
-    finished = [(time, path) for path in leftovers if (time := _finished(path)) is not None]
-    for _, path in sorted(finished, reverse=True):
+    finished = [
+        (not is_former(path), time, path)
+        for path in leftovers
+        if (time := _finished(path)) is not None
+    ]
+    # Times alone do not tell: a clock may have gone back.
+    for *_, path in sorted(finished, reverse=True):
         place = place_of(path)
         if place is not None and not os.path.lexists(place):
             with wrap_os_errors(place):

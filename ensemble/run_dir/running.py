@@ -14,11 +14,13 @@ from datetime import UTC, datetime
 from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING, Any
 
-from ensemble.errors import EnsembleError
+from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.interrupts import uninterrupted
 from ensemble.redact import redact
 from ensemble.run_dir.layout import RUNNING
-from ensemble.run_dir.process_mark import own_mark
+from ensemble.run_dir.process_mark import own_mark, state_of
 from ensemble.storage.atomic import temp_path
+from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,11 +89,12 @@ class Running:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._left.set()
-        self._news.set()
-        with self._lock, suppress(OSError):
-            if self._path is not None:
-                self._path.unlink(missing_ok=True)
+        with uninterrupted():  # or the thread would say for ever that somebody works on the run
+            self._left.set()
+            self._news.set()
+            with self._lock, suppress(OSError):
+                if self._path is not None:
+                    self._path.unlink(missing_ok=True)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -142,6 +145,21 @@ class Running:
             with temp_path(self._path) as temporary:
                 temporary.write_text(json.dumps(told), encoding="utf-8", errors="backslashreplace")
                 temporary.replace(self._path)
+
+
+def told_writer(run: Path) -> str:
+    """Name the process that writes to a run, for the end of a sentence; empty where it is unknown.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    """
+    with suppress(ArtifactError, LookupError, TypeError):
+        mark = read_json(run / RUNNING)["process"]
+        if state_of(mark) != "gone":
+            return f": process {mark['pid']} of {mark['host']}, since {mark['since']}"
+    return ""
 
 
 def _now() -> str:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 _SILENT = 10
 """Signs of life that have to be missing before a process elsewhere counts as gone."""
+_OVERDUE, _TIMES = 60.0, 3.0
+"""Seconds, and times that others of the learner took, after which a job may hang."""
 _SURE = 0.02
 """Progress from which on it tells how long the rest takes."""
 
@@ -302,10 +304,19 @@ def _is_missing(
 
 
 def _told_job(job: Mapping[str, Any], known: Mapping[str, float | None]) -> dict[str, Any]:
-    keys = ("label", "learner", "fit", "where", "since", "seconds", "progress", "message")
+    keys = ("label", "learner", "fit", "where", "since", "seconds", "limit", "progress", "message")
     told = {key: job.get(key) for key in keys}
     left = _job_left(job, known)
-    return told | {"seconds_left": left, "expected_end": _in(left)}
+    overdue = _is_overdue(job, known)
+    return told | {"overdue": overdue, "seconds_left": left, "expected_end": _in(left)}
+
+
+def _is_overdue(job: Mapping[str, Any], known: Mapping[str, float | None]) -> bool:
+    """Say whether a job takes so much longer than others of its learner did that it may hang."""
+    seconds, longest = job.get("seconds"), known.get(str(job.get("learner")))
+    if not isinstance(seconds, int | float) or longest is None:
+        return False
+    return seconds > _OVERDUE + _TIMES * longest
 
 
 def _job_left(job: Mapping[str, Any], known: Mapping[str, float | None]) -> float | None:
@@ -515,6 +526,8 @@ def _running_lines(running: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             None if job["seconds"] is None else f"for {told_seconds(job['seconds'])}",
             None if job["progress"] is None else f"{job['progress']:.0%}",
             None if job["seconds_left"] is None else f"{told_seconds(job['seconds_left'])} left",
+            None if job["limit"] is None else f"limit {told_seconds(job['limit'])}",
+            "far longer than others of this learner took" if job["overdue"] else None,
             job["message"],
         ]
         told = ", ".join(str(part) for part in parts if part)

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from ensemble.config.load import config_fault
 from ensemble.errors import ConfigError, EnsembleError, RunLockedError
+from ensemble.interrupts import uninterrupted
 from ensemble.once import one_verb
 from ensemble.oof.checkpoints import sweep_checkpoints
 from ensemble.run_dir.damaged import WRITTEN_ANEW, damaged_records
@@ -25,7 +26,7 @@ from ensemble.run_dir.layout import (
 )
 from ensemble.run_dir.leftovers import sweep_temporary
 from ensemble.run_dir.reporter import Reporter
-from ensemble.run_dir.running import Running
+from ensemble.run_dir.running import Running, told_writer
 from ensemble.stacking.settings import check_plugins
 from ensemble.stages.observed import observers_of
 from ensemble.storage.atomic import how_to_mend
@@ -94,9 +95,10 @@ def writing(config: Config, display: ProgressDisplay | None = None) -> Iterator[
         lock.acquire()
     except Timeout as error:
         raise RunLockedError(
-            "another process writes to this run",
+            f"another process writes to this run{told_writer(directory)}",
             where=str(directory),
-            hint="wait for it, or give this run another run_dir",
+            hint="wait for it (`ensemble status RUN` says how far it is), or give this run another "
+            "run_dir",
         ) from error
     except OSError as error:
         raise EnsembleError(
@@ -110,10 +112,11 @@ def writing(config: Config, display: ProgressDisplay | None = None) -> Iterator[
         with Running(directory) as running:
             yield Reporter(directory, display, running)
     finally:
-        # Workers that were ended in the midst of a fit could not put away what they wrote.
-        with suppress(EnsembleError, OSError):
-            sweep_temporary(directory)
-        lock.release()
+        with uninterrupted():
+            # Workers that were ended in the midst of a fit could not put away what they wrote.
+            with suppress(EnsembleError, OSError):
+                sweep_temporary(directory)
+            lock.release()
 
 
 def _refuse_strangers(directory: Path) -> None:

@@ -26,7 +26,7 @@ TEMPORARY = ".tmp-"
 """Prefix of what is being written; a process that dies leaves it, the next writer sweeps it."""
 
 _FLUSHES: ContextVar[bool] = ContextVar("_FLUSHES", default=True)
-_OURS = re.compile(re.escape(TEMPORARY) + "[0-9a-f]{32}-(?:old-)?(?P<name>.+)", re.DOTALL)
+_OURS = re.compile(re.escape(TEMPORARY) + "[0-9a-f]{32}-(?P<former>old-)?(?P<name>.+)", re.DOTALL)
 _AGAIN = "then run the same command again; nothing was lost"
 _FREE = f"free space or fix permissions, {_AGAIN}"
 _MENDED_BY = {
@@ -104,6 +104,12 @@ def place_of(path: Path) -> Path | None:
     """Say which place a leftover was meant for, or was moved out of; None where it is not ours."""
     match = _OURS.fullmatch(path.name)
     return path.with_name(match["name"]) if match else None
+
+
+def is_former(path: Path) -> bool:
+    """Say whether a leftover was moved out of its place, for another that was about to take it."""
+    match = _OURS.fullmatch(path.name)
+    return match is not None and match["former"] is not None
 
 
 def replace_directory(source: Path, target: Path) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from ensemble.testing.fresh_process import main; main()"
+    "from ensemble.testing.fresh_process import main; main(int(sys.argv[2]))"
 )
 _LONGEST = 300
 """Seconds that it may take for an answer."""
@@ -43,7 +43,7 @@ class FreshProcess:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, json.dumps(path)],
+            [sys.executable, "-c", _PROGRAM, json.dumps(path), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

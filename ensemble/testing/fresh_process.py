@@ -8,8 +8,10 @@ import json
 import os
 import socket
 import sys
+import time
 from operator import attrgetter
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -21,11 +23,22 @@ from ensemble.plugin.faults import own_line, plugin_errors
 from ensemble.plugin.parameters import build
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
+_GLANCE = 0.5
+"""Seconds between two looks at whether the parent is there."""
 
-def main() -> None:
-    """Answer the one request on standard input; what plugins print goes to standard error."""
+
+def main(parent: int) -> None:
+    """Answer the one request on standard input; what plugins print goes to standard error.
+
+    Parameters
+    ----------
+    parent
+        Number of the process that asks: this one ends with it.
+    """
+    Thread(target=_end_with, args=(parent, os._exit), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     _cut_off()
@@ -41,6 +54,12 @@ def main() -> None:
         reply = {"error": f"{told} ({line})" if line else told}
     answers.write(json.dumps(reply) + "\n")
     answers.flush()
+
+
+def _end_with(parent: int, leave: Callable[[int], NoReturn]) -> None:
+    while os.getppid() == parent:
+        time.sleep(_GLANCE)
+    leave(1)
 
 
 def _cut_off() -> None:

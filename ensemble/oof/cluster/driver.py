@@ -137,6 +137,7 @@ class _Fits:
         self._unfit_since: dict[Need, float] = {}
         self._known: set[Need] = set()
         self._seen: tuple[float, list[dict[str, Any]]] = (-_GLANCE * 2, [])
+        self._own_node = ray.get_runtime_context().get_node_id()
         self._remote = ray.remote(max_retries=0, num_returns="streaming")(job_entry())
 
     def run(self, tasks: Sequence[Task]) -> None:
@@ -148,7 +149,7 @@ class _Fits:
                 self._take()
                 self._stop_late()
         except self._ray.exceptions.RayError as error:
-            raise disconnected(error) from error
+            raise disconnected(type(error).__name__) from error
         finally:
             self._cancel()
 
@@ -202,7 +203,10 @@ class _Fits:
     def _nodes(self) -> list[dict[str, Any]]:
         seen, nodes = self._seen
         if time.monotonic() - seen > _GLANCE:
-            nodes = [node for node in self._ray.nodes() if node["Alive"]]
+            known = self._ray.nodes()
+            if any(one["NodeID"] == self._own_node and not one["Alive"] for one in known):
+                raise disconnected("the node of this process is gone")
+            nodes = [node for node in known if node["Alive"]]
             self._seen = time.monotonic(), nodes
         return nodes
 

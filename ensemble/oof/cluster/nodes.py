@@ -82,9 +82,9 @@ def told_on_node(told: Mapping[str, Any]) -> EnsembleError:
     return error
 
 
-def disconnected(error: Exception) -> EnsembleError:
+def disconnected(why: str) -> EnsembleError:
     """Say that the cluster is gone."""
     return EnsembleError(
-        f"the connection to the cluster is lost: {type(error).__name__}",
+        f"the connection to the cluster is lost: {why}",
         hint="run the same command again; complete folds and checkpoints are kept",
     )

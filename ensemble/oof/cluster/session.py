@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import shutil
 import sys
 import tempfile
 from contextlib import contextmanager, suppress
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ConfigError, EnsembleError
+from ensemble.interrupts import keeping_handlers, uninterrupted
+from ensemble.oof.cluster.place import OwnedPlace, remove_ownerless
 from ensemble.processes import available_cores
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Connection:
         self._ray: Any = None
         self._is_ours = False
         self._before: dict[str, str | None] = {}
-        self._place: Path | None = None
+        self._place: OwnedPlace | None = None
 
     def ray(self) -> Any:
         """Give Ray, connected.
@@ -67,13 +68,14 @@ class Connection:
             The cluster cannot be reached or started.
         """
         if self._ray is None:
-            self._ray = self._join()
+            with keeping_handlers():  # Ray takes SIGTERM
+                self._ray = self._join()
         return self._ray
 
     def leave(self) -> None:
         """Leave the cluster; one of our own ends."""
         if self._ray is not None and self._is_ours:
-            with suppress(Exception):  # it may be gone already
+            with suppress(Exception), uninterrupted():  # it may be gone already
                 self._ray.shutdown()
         self._ray = None
         for name, value in self._before.items():
@@ -83,7 +85,7 @@ class Connection:
                 os.environ[name] = value
         self._before.clear()
         if self._place is not None:
-            shutil.rmtree(self._place, ignore_errors=True)
+            self._place.remove()
 
     def _join(self) -> Any:
         address = self._execution.address
@@ -118,14 +120,16 @@ class Connection:
         # A package that was imported before has read the variables: then what it is bound to is
         # set where it keeps it.
         ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
-        base = "/tmp" if Path("/tmp").is_dir() else None  # noqa: S108 - sockets need short paths
-        self._place = Path(tempfile.mkdtemp(prefix="ray-", dir=base))
+        # Sockets need short paths.
+        base = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())  # noqa: S108
+        remove_ownerless(base)
+        self._place = OwnedPlace(base)
         return {
             "address": "local",
             "num_cpus": available_cores(),
             "include_dashboard": False,
             "_node_ip_address": "127.0.0.1",
-            "_temp_dir": str(self._place),
+            "_temp_dir": str(self._place.path),
         }
 
     def _tell(self, ray: Any, address: str | None) -> None:

@@ -343,31 +343,6 @@ def test_ctrl_c_leaves_a_run_that_resumes(project: Project, command: Command) ->
     assert "s  fold 0" not in err
 
 
-@pytest.mark.slow
-def test_kill_at_any_moment_loses_nothing(project: Project, command: Command) -> None:
-    config = _write_config(project)
-    assert _finish(command("run", config, "--quiet"))[0] == 0
-    run = project.path / "run"
-    names = ["submission.csv", "stack/verdict.json", "folds.parquet"]
-    expected = {name: (run / name).read_bytes() for name in names}
-    run.rename(project.path / "undisturbed")
-    kills = 0
-    for step in range(60):
-        process = command("run", config, "--quiet")
-        time.sleep(0.6 + 0.5 * step)
-        done = process.poll() is not None
-        process.kill()
-        code, _, err = _finish(process)
-        if done:
-            break
-        kills += 1
-    assert code == 0, err
-    assert kills > 3
-    assert (run / "report.html").exists()
-    assert {name: (run / name).read_bytes() for name in names} == expected
-    assert not list(run.rglob(".tmp-*"))
-
-
 def _wait_for(path: Path) -> None:
     end = time.monotonic() + 60
     while not path.exists():

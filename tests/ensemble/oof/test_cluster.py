@@ -101,6 +101,7 @@ class FakeRay:
             RayTaskError=KeyError,
         )
         self.kinds, self.fate = list(nodes), fate or (lambda messages: messages)
+        self.dead: int | None = None
         self.submitted: list[tuple[str, dict[str, Any]]] = []
         self.jobs: list[dict[str, Any]] = []
         self.stored: list[int] = []
@@ -114,7 +115,13 @@ class FakeRay:
         return message
 
     def nodes(self) -> list[dict[str, Any]]:
-        return [{"Alive": True, "Resources": one} for one in self.kinds]
+        return [
+            {"Alive": number != self.dead, "Resources": one, "NodeID": str(number)}
+            for number, one in enumerate(self.kinds)
+        ]
+
+    def get_runtime_context(self) -> Any:
+        return SimpleNamespace(get_node_id=lambda: "0")
 
     def wait(self, waiting: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
         return waiting, []
@@ -278,6 +285,17 @@ def test_nodes_are_not_lost_for_ever(project: Project, node: Path) -> None:
     with pytest.raises(errors.LearnerError, match="with 5 nodes, at last: its node was lost"):
         _fit(config, ray)
     assert len(ray.submitted) == driver.LOSSES
+
+
+def test_without_its_own_node_this_process_does_not_wait_for_others(
+    project: Project, node: Path
+) -> None:
+    config = _config(project, [{"name": "t"}])
+    ray = FakeRay([SMALL_NODE])
+    ray.dead = 0
+    with pytest.raises(errors.EnsembleError, match="cluster is lost: the node of this process"):
+        _fit(config, ray)
+    assert not ray.submitted
 
 
 @pytest.mark.slow

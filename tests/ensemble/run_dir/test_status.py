@@ -312,3 +312,19 @@ def test_a_run_that_was_killed_is_dead_and_goes_on(project: Project) -> None:
     subprocess.run(ensemble_run, check=True, stdout=subprocess.DEVNULL)
     found = run_status(run)
     assert (found["state"], found["jobs"]["done"]) == ("finished", 3)
+
+
+def test_a_job_that_may_hang_is_told_with_the_limit_that_it_has(project: Project) -> None:
+    run = ensemble.run(project.config()).directory
+    _write_running(run)
+    told = json.loads((run / "running.json").read_text())
+    for seconds, overdue in ((30.0, False), (3600.0, True)):
+        told["jobs"] = [{"learner": "p", "fit": "fold-1", "label": "p", "elapsed": seconds}]
+        (run / "running.json").write_text(json.dumps(told))
+        (job,) = run_status(run)["running"]
+        assert (job["overdue"], job["limit"]) == (overdue, None)
+        assert any("far longer" in line for line in lines(run_status(run))) == overdue
+    told["jobs"][0] |= {"limit": 7200.0, "learner": "unknown"}
+    (run / "running.json").write_text(json.dumps(told))
+    (line,) = [one for one in lines(run_status(run)) if one.startswith("running  p")]
+    assert "limit 2.0 h" in line and "far longer" not in line

@@ -124,6 +124,14 @@ def test_sweeping_removes_what_a_dead_process_left(tmp_path: Path, fold: Path) -
     assert _tree(tmp_path) == WHOLE_FOLD
 
 
+def test_sweeping_takes_the_new_one_where_a_clock_has_gone_back(tmp_path: Path, fold: Path) -> None:
+    _write(_leftover(fold, 1), a="new")
+    fold.rename(_leftover(fold, 2, "old-"))
+    os.utime(_leftover(fold, 1) / MANIFEST, (1, 1))
+    sweep_temporary(tmp_path)
+    assert _tree(tmp_path) == WHOLE_FOLD and (fold / "a").read_text() == "new"
+
+
 def test_sweeping_leaves_alone_what_is_not_ours(tmp_path: Path, fold: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
