@@ -124,13 +124,13 @@ def _fit_of(rows: Rows, left_out: list[int], *, staged: bool) -> tuple[Any, Any,
 
 def _taught(out: Path, rows: Rows, teacher: str, seed: int, fold: str, learned: Any) -> FloatArray:
     """Give teacher logits of each learned row, of a fit without its fold and the held-out one."""
-    found = np.full((len(rows.labels), 3), np.nan, dtype=np.float32)
+    found: FloatArray = np.full((len(rows.labels), 3), np.nan, dtype=np.float32)
     for other in {*rows.folds[learned].tolist()}:
         pair = "+".join(sorted((fold, str(other))))
         stored = np.load(out / f"{teacher}-seed-{seed}-fold-{pair}.npz")
         mine = rows.folds[stored["rows"]] == other
         found[stored["rows"][mine]] = stored["logits"][mine]
-    return found[learned]
+    return np.asarray(found[learned])
 
 
 def _engine(one: Fit) -> Logits:
