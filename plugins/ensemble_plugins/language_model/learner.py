@@ -62,7 +62,10 @@ class LanguageModel(Parameters, BaseLearner):
         positions for, of which it warns.
     epochs, batch_size, swap_augmentation, token_budget
         See ``TrainingSettings``.
-    learning_rate, weight_decay, warmup_ratio, schedule
+    learning_rate
+        Of adapters or backbone; None is 2e-4 for adapters on fewer than a billion parameters,
+        and else 1e-4.
+    weight_decay, warmup_ratio, schedule
         See ``TrainingSettings``.
     head_learning_rate
         Rate of the head; None for that of the stage times ``rank / alpha``, at which adapters and
@@ -150,7 +153,7 @@ class LanguageModel(Parameters, BaseLearner):
         """Train on the rows of an earlier stage; see ``BaseLearner.fit``."""
         self._start(context)
         rows = self._rows(battles, labels, sample_weight, groups, context)
-        self._train("pretrain", self.pretraining_settings(), rows, context)
+        self._train("pretrain", self.pretraining_settings(self._classifier.size), rows, context)
         self.pretrained_ = True
         return self
 
@@ -170,7 +173,7 @@ class LanguageModel(Parameters, BaseLearner):
             self._classifier.new_head(self._init_seed(context))
         rows = self._rows(battles, labels, sample_weight, groups, context)
         taught = replace(rows, teacher=self._teacher(context))
-        self._train("fit", self.training_settings(), taught, context)
+        self._train("fit", self.training_settings(self._classifier.size), taught, context)
         self.pretrained_ = False  # what was fitted is no start for another fit
         self._finish(self._probe(battles))
         return self

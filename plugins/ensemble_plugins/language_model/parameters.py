@@ -38,6 +38,9 @@ _ABOVE_ZERO = (
 )
 
 
+_SMALL = 1_000_000_000
+_RATE_OF_SMALL = 2e-4
+"""Of adapters on fewer parameters: at 1e-4 they learn too little (``docs/benchmarks.md``)."""
 _GIVEN = "_given"
 """Where a learner keeps the names of the parameters that it was given."""
 
@@ -73,7 +76,7 @@ class Parameters:
     batch_size: int = TrainingSettings.batch_size
     swap_augmentation: bool = TrainingSettings.swap_augmentation
     token_budget: Budget = TrainingSettings.token_budget
-    learning_rate: float = TrainingSettings.learning_rate
+    learning_rate: float | None = None
     head_learning_rate: float | None = None
     weight_decay: float = TrainingSettings.weight_decay
     warmup_ratio: float = TrainingSettings.warmup_ratio
@@ -127,15 +130,14 @@ class Parameters:
         """Give what concerns the model."""
         return ModelSettings(**self._chosen(ModelSettings) | {"model": str(self.model)})
 
-    def training_settings(self) -> TrainingSettings:
-        """Give what concerns training; the head's rate follows from the other where it is None."""
-        return self._training(self.learning_rate, {"epochs": self.epochs})
+    def training_settings(self, size: int) -> TrainingSettings:
+        """Give what concerns training of a model of so many parameters."""
+        return self._training(self._rate(size), {"epochs": self.epochs})
 
-    def pretraining_settings(self) -> TrainingSettings:
+    def pretraining_settings(self, size: int) -> TrainingSettings:
         """Give what concerns training on rows of role ``pretrain``, of which no teacher speaks."""
-        rate = self.learning_rate
-        if self.pretrain_learning_rate is not None:
-            rate = self.pretrain_learning_rate
+        own = self.pretrain_learning_rate
+        rate = self._rate(size) if own is None else own
         return self._training(
             rate, {"epochs": self.pretrain_epochs, "distillation": 0.0, "cosine": 0.0}
         )
@@ -155,6 +157,12 @@ class Parameters:
         return {
             n: own[n] if n in given else value for n, value in preset[self.distillation].items()
         }
+
+    def _rate(self, size: int) -> float:
+        if self.learning_rate is not None:
+            return self.learning_rate
+        small = self.tuning == "lora" and size < _SMALL
+        return _RATE_OF_SMALL if small else TrainingSettings.learning_rate
 
     def _training(self, rate: float, changes: dict[str, Any]) -> TrainingSettings:
         head_rate = self.head_learning_rate

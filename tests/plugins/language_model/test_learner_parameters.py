@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
+_SMALL, _LARGE = 135_000_000, 9_000_000_000
 
 
 # What transformers does where it defines DeBERTa.
@@ -150,22 +151,34 @@ def test_parameters_are_stored_as_given() -> None:
 def test_rates_of_the_head_follow_those_of_their_stage() -> None:
     kind: Any = get_manager().base_learners.get("gemma2-lora")
     learner = kind(learning_rate=1e-4, pretrain_learning_rate=4e-4, rank=16, alpha=32.0, epochs=3)
-    assert learner.training_settings().head_learning_rate == pytest.approx(5e-5)
-    assert learner.pretraining_settings().learning_rate == 4e-4
-    assert learner.pretraining_settings().head_learning_rate == pytest.approx(2e-4)
-    assert (learner.training_settings().epochs, learner.pretraining_settings().epochs) == (3, 1)
-    assert kind(head_learning_rate=1e-3).training_settings().head_learning_rate == 1e-3
+    assert learner.training_settings(_LARGE).head_learning_rate == pytest.approx(5e-5)
+    assert learner.pretraining_settings(_LARGE).learning_rate == 4e-4
+    assert learner.pretraining_settings(_LARGE).head_learning_rate == pytest.approx(2e-4)
+    assert learner.training_settings(_LARGE).epochs == 3
+    assert learner.pretraining_settings(_LARGE).epochs == 1
+    assert kind(head_learning_rate=1e-3).training_settings(_LARGE).head_learning_rate == 1e-3
     kind = get_manager().base_learners.get("deberta")
     whole = kind(learning_rate=2e-5)
-    assert whole.training_settings().head_learning_rate == 2e-5
+    assert whole.training_settings(_LARGE).head_learning_rate == 2e-5
+
+
+def test_adapters_of_a_small_model_learn_faster_unless_a_rate_is_given() -> None:
+    kind: Any = get_manager().base_learners.get("causal-lora")
+    learner = kind(model="x")
+    assert learner.training_settings(_SMALL).learning_rate == 2e-4
+    assert learner.pretraining_settings(_SMALL).learning_rate == 2e-4
+    assert learner.training_settings(_LARGE).learning_rate == 1e-4
+    assert kind(model="x", learning_rate=1e-4).training_settings(_SMALL).learning_rate == 1e-4
+    assert kind(model="x", tuning="full").training_settings(_SMALL).learning_rate == 1e-4
+    assert kind(model="x", recipe="1st").training_settings(_SMALL).learning_rate == 5e-5
 
 
 def test_a_preset_of_distillation_is_share_temperature_and_cosine(tmp_path: Path) -> None:
     def settings(**options: Any) -> Any:
         learner = make_learner("llama3-lora", tmp_path, teachers=["t"], **options)
-        found = learner.training_settings()
-        assert learner.pretraining_settings().distillation == 0.0
-        assert learner.pretraining_settings().cosine == 0.0
+        found = learner.training_settings(_LARGE)
+        assert learner.pretraining_settings(_LARGE).distillation == 0.0
+        assert learner.pretraining_settings(_LARGE).cosine == 0.0
         return found.distillation, found.temperature, found.cosine
 
     assert settings(distillation="self") == (0.9, 5.0, 0.0)

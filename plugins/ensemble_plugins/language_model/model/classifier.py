@@ -86,6 +86,8 @@ class Classifier:
         Why they are not; empty where they are.
     identity
         What it was loaded from, as ``base_weights.identity`` names it; empty where from nothing.
+    size
+        Number of the model's parameters without adapters, whatever bits they are stored in.
     multiple
         What a padded row's length is rounded up to, on this device.
     alike
@@ -125,6 +127,9 @@ class Classifier:
 
     def _adopt(self, base: PreTrainedModel) -> None:
         plain = attention_of(base)
+        self.size = int(
+            base.num_parameters()
+        )  # before adapters; weights of 4 bits count as they are
         self.model: nn.Module = add_adapters(base, self.settings, self.head)
         self.base: Any = base
         for parameter in self.model.parameters():
