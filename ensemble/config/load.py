@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _SEAL = "# sealed: "
 """How the first line of a config begins that a run keeps; the SHA-256 of all others follows."""
-_HINT = "run `ensemble run CONFIG` again; or this file itself, where you have changed it"
+_HINT = "run `ensemble run CONFIG` again; if you have changed it yourself, remove its first line"
 _LARGEST = 10_000_000
 """Bytes of the largest config that is read."""
 _DEEPEST = 32

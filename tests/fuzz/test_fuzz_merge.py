@@ -87,7 +87,8 @@ def test_a_forged_fit_is_taken_whole_or_refused(runs: tuple[Path, Path], tmp_pat
     chance = random.Random("merge")
     kept = tmp_path / "kept"
     shutil.copytree(other / "learners", kept)
-    allowed = (own / "learners", own / "events.jsonl", own / ".lock", other / "learners")
+    written = ("learners", "events.jsonl", ".lock", "jobs.json")
+    allowed = (*(own / name for name in written), other / "learners")
     for number in range(60 * scale()):
         fit = chance.choice(("p/fold-0", "p/pair-0-1", "p/refit", "q/fold-0"))
         place = other / "learners" / fit

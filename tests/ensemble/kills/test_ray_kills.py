@@ -77,7 +77,7 @@ def test_whatever_is_killed_the_same_command_ends_in_the_same_bytes(
         kept, process = scene.complete_fits(), _fitting(scene)
         assert _send(scene, process, kind, signal.Signals[name], 2 * random.random())
         assert process.wait(PATIENCE) == code or (code is None and process.returncode)
-        assert not scene.survivors(30), f"{kind}, {name}"
+        assert not scene.survivors(PATIENCE), f"{kind}, {name}"
         assert kept.items() <= scene.complete_fits().items()
         scene.check_status()
     at, kept, process = scene.events.stat().st_size, scene.complete_fits(), _fitting(scene)
@@ -88,4 +88,4 @@ def test_whatever_is_killed_the_same_command_ends_in_the_same_bytes(
     assert killed and len(lost) <= killed, said
     assert kept.items() <= scene.complete_fits().items()
     assert scene.submission() == undisturbed(project, SLOW)[0]
-    assert not scene.survivors(30)
+    assert not scene.survivors(PATIENCE)

@@ -204,7 +204,8 @@ def test_moved_weights_fit_nothing_anew_and_other_weights_are_refused(project: P
             run(config)
 
         text = (place / "config.toml").read_text()
-        (place / "config.toml").write_text(text.replace("models/gemma2", str(moved / "gemma2")))
+        _, _, unsealed = text.partition("\n")
+        (place / "config.toml").write_text(unsealed.replace("models/gemma2", str(moved / "gemma2")))
         again = predict_battles(load_run_config(place), _read(project))
         assert len(rows) == len(again)
         assert (again == submitted).all()
