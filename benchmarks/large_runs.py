@@ -28,6 +28,7 @@ from machine import describe_machine
 from ensemble.datasets.battles import make_battles, write_battles
 
 TRIVIAL = '''
+import json
 import numpy as np
 from ensemble import BaseLearner
 
