@@ -12,7 +12,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
 
 from ensemble import errors
-from ensemble_plugins.language_model.text import chat_render
+from ensemble_plugins.language_model.text import chat_process, chat_render
 from ensemble_plugins.language_model.text.chat import chat_template
 from ensemble_plugins.language_model.text.chat_render import render_chat
 
@@ -120,3 +120,13 @@ def test_a_template_writes_what_transformers_writes(template: str) -> None:
         )
         asked = {**tokenizer.special_tokens_map, **variables}
         assert render_chat(template, [content], asked, DAY) == [due], json.dumps(content)
+
+
+def test_a_process_that_cannot_work_is_told_as_such(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise ImportError('no such package')\n")
+    monkeypatch.setattr(chat_process, "__file__", str(broken))
+    with pytest.raises(errors.LearnerError, match="failed: ImportError: no such package"):
+        render("a template that no other test has")

@@ -127,9 +127,7 @@ class Classifier:
 
     def _adopt(self, base: PreTrainedModel) -> None:
         plain = attention_of(base)
-        self.size = int(
-            base.num_parameters()
-        )  # before adapters; weights of 4 bits count as they are
+        self.size = int(base.num_parameters())
         self.model: nn.Module = add_adapters(base, self.settings, self.head)
         self.base: Any = base
         for parameter in self.model.parameters():

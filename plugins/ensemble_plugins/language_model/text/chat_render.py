@@ -22,6 +22,11 @@ _WALL = 6
 _MEMORY = 1 << 30
 _LONGEST = 1 << 20
 """Bytes of memory that it may take, and characters that it may write."""
+_START = (
+    "import json, runpy, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "runpy.run_path(sys.argv[2], run_name='__main__')"
+)
+"""Finds packages where this process does, those of the user's own directory too."""
 
 
 def render_chat(
@@ -48,7 +53,8 @@ def render_chat(
     Raises
     ------
     LearnerError
-        It does not end within ``SECONDS``, or takes all the memory that it may.
+        It does not end within ``SECONDS``, or takes all the memory that it may; or its process
+        cannot work.
     """
     request = {
         "template": template,
@@ -65,19 +71,32 @@ def render_chat(
 
 @lru_cache(maxsize=16)
 def _answer(request: str) -> bytes:
-    command = [sys.executable, "-I", str(Path(chat_process.__file__))]
+    code = str(Path(chat_process.__file__))
+    command = [sys.executable, "-I", "-c", _START, json.dumps(sys.path), code]
     try:
         done = subprocess.run(
             command,
             input=request.encode(),
             capture_output=True,
             timeout=SECONDS * _WALL,
-            check=True,
+            check=False,
         )
-    except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
+    except subprocess.TimeoutExpired as error:
+        raise _endless() from error
+    if done.returncode < 0:  # a limit, which the system keeps by a signal
+        raise _endless()
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise LearnerError(
-            f"the tokenizer's chat template does not end: it takes more than {SECONDS} seconds, or "
-            f"more than {_MEMORY >> 20:,} MiB",
-            hint='set `template` to "plain", or take a checkpoint that you trust',
-        ) from error
+            f"the process that runs the tokenizer's chat template failed: {''.join(said)}",
+            hint="see that Jinja2 can be imported, or set `template`",
+        )
     return done.stdout
+
+
+def _endless() -> LearnerError:
+    return LearnerError(
+        f"the tokenizer's chat template does not end: it takes more than {SECONDS} seconds, or "
+        f"more than {_MEMORY >> 20:,} MiB",
+        hint='set `template` to "plain", or take a checkpoint that you trust',
+    )
