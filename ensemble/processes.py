@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
     from multiprocessing.connection import Connection
 
 _USABLE = 0.8
@@ -25,6 +26,18 @@ def available_cores() -> int:
     from joblib import cpu_count
 
     return int(cpu_count())
+
+
+def one_thread_of_blas() -> AbstractContextManager[Any]:
+    """Have BLAS use one thread, so that every machine and executor finds the same numbers.
+
+    It divides vectors of more than about 10,000 elements among its threads, and adds up in another
+    order on each number of cores. Other libraries keep theirs.
+    """
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
+    return limits
 
 
 def affordable_copies() -> int:

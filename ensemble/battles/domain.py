@@ -15,6 +15,7 @@ import numpy as np
 from ensemble.battles.groups import assign_by_hash, cluster_fractions
 from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.errors import DataError
+from ensemble.processes import one_thread_of_blas
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,11 +124,10 @@ def score_domains(texts: Sequence[str], is_target: BoolArray, clusters: IntArray
 def _fit(rows: csr_array, is_target: BoolArray) -> tuple[FloatArray, float]:
     """Give a weight for each bucket, ``(2**18,)``, and the intercept."""
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
 
     met = np.unique(rows.indices)  # the weights of the others are 0, and would only cost time
     # Vectors are short: BLAS threads only wait for each other, ten times as long on a busy machine.
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_thread_of_blas():
         model = LogisticRegression(class_weight="balanced", max_iter=500)
         model.fit(rows[:, met], is_target)
     weights = np.zeros(rows.shape[1])

@@ -10,6 +10,7 @@ from ensemble.oof.worker_process import call_of
 from ensemble.oof.workers import Worker
 from ensemble.plugin.faults import failure_of
 from ensemble.plugin.manager import DISTRIBUTION, GIVEN, get_manager
+from ensemble.processes import one_thread_of_blas
 from ensemble.stacking.assemble import stack_data
 from ensemble.stacking.made_from import stacked_folds
 from ensemble.stacking.remember import open_tries
@@ -132,25 +133,26 @@ def make_stack(
     dict[str, Any]
         The verdict. Errors as ``run_stack`` raises them.
     """
-    return run_stack(
-        directory,
-        stack_data(
-            workspace.with_folds(stacked_folds(manifest)),
-            manifest["learners"],
-            config.stack.features,
-            nested=list(manifest["key_parts"]["pairs"]),
-            seeds={spec.name: spec.seeds for spec in stacked_specs(config)},
-        ),
-        meta_learner=meta_learner_factory(config),
-        meta_learner_name=meta_learner_name(config),
-        choose=config.without(manifest.get("left_out", ())).stack.choose,
-        seed=config.seed,
-        threads=config.execution.threads_per_fit(),
-        manifest=manifest,
-        resamples=config.stack.resamples,
-        tries=tries,
-        progress=progress,
-        limit=_limit_of(config),
-        failed=failed,
-        metric=config.task.metric,
-    )
+    with one_thread_of_blas():  # a meta-learner's LightGBM keeps its threads
+        return run_stack(
+            directory,
+            stack_data(
+                workspace.with_folds(stacked_folds(manifest)),
+                manifest["learners"],
+                config.stack.features,
+                nested=list(manifest["key_parts"]["pairs"]),
+                seeds={spec.name: spec.seeds for spec in stacked_specs(config)},
+            ),
+            meta_learner=meta_learner_factory(config),
+            meta_learner_name=meta_learner_name(config),
+            choose=config.without(manifest.get("left_out", ())).stack.choose,
+            seed=config.seed,
+            threads=config.execution.threads_per_fit(),
+            manifest=manifest,
+            resamples=config.stack.resamples,
+            tries=tries,
+            progress=progress,
+            limit=_limit_of(config),
+            failed=failed,
+            metric=config.task.metric,
+        )

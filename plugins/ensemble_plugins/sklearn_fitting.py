@@ -10,6 +10,7 @@ import numpy as np
 
 from ensemble.errors import EnsembleError, LearnerError
 from ensemble.plugin.base import CLASSES
+from ensemble.processes import one_thread_of_blas
 from ensemble_plugins.sklearn_estimators import weight_keyword
 from ensemble_plugins.sklearn_inputs import take_inputs
 
@@ -72,8 +73,8 @@ def fit_estimator(estimator: Any, inputs: Any, rows: HardRows, told: Told, threa
     learned = take_inputs(inputs, rows.row)
     with (
         parallel_config(backend="threading", n_jobs=threads),
-        # One thread of BLAS: it adds up in another order on each number of cores.
-        threadpool_limits({"blas": 1, "openmp": threads}),
+        threadpool_limits(threads, user_api="openmp"),
+        one_thread_of_blas(),
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("error", message=_IGNORED_WEIGHTS)
@@ -116,12 +117,10 @@ def class_probabilities(estimator: Any, inputs: Any, rows: int, reference: str) 
     LearnerError
         The estimator gives what is no distribution.
     """
-    from threadpoolctl import threadpool_limits
-
     probability = np.zeros((rows, len(CLASSES)))
     if not rows:
         return probability
-    with threadpool_limits(1, user_api="blas"):
+    with one_thread_of_blas():
         given = np.asarray(estimator.predict_proba(inputs), dtype=np.float64)
     known = np.asarray(estimator.classes_, dtype=np.int64)
     if given.shape != (rows, len(known)) or not (

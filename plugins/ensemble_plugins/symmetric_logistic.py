@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ensemble.errors import LearnerError
+from ensemble.processes import one_thread_of_blas
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -79,7 +80,6 @@ def fit_symmetric_logistic(
         The descent ended in numbers that are not finite.
     """
     from scipy.optimize import minimize
-    from threadpoolctl import threadpool_limits
 
     n_odd = odd.shape[1]
     by_column = odd.T, even.T
@@ -101,9 +101,7 @@ def fit_symmetric_logistic(
 
     options = {"maxiter": _MOST_ITERATIONS, "ftol": _TOLERANCE}
     start = np.zeros(n_odd + even.shape[1] + 1)
-    # BLAS adds up long vectors in another order on each number of cores: one thread, so that every
-    # machine and executor finds the same weights.
-    with threadpool_limits(1, user_api="blas"):
+    with one_thread_of_blas():
         found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
     theta = found.x
     # Where the loss is NaN from the start, L-BFGS gives the start back.
