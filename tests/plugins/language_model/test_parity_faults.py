@@ -81,10 +81,11 @@ def break_mask_of_last_layer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def break_causality(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = decoder.attention._plain
-    monkeypatch.setattr(
-        decoder.attention, "_plain", lambda q, k, v, mask, *rest: plain(q, k, v, mask | True, *rest)
-    )
+    def open_up(query: Any, key: Any, value: Any, scaling: float, softcap: Any, _: Any) -> Any:
+        everywhere = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool)
+        return decoder.attention._written_out(query, key, value, everywhere, scaling, softcap)
+
+    monkeypatch.setattr(decoder.attention, "_of_row", open_up)
 
 
 def break_adapters(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 Registered with transformers under the name ``packed``, so that every model that takes its attention
 from there computes packs. On CUDA it is FlexAttention with a block mask that is known beforehand;
-elsewhere each row is computed by itself, in plain operations.
+elsewhere each row is computed by itself, by torch's own, or in plain operations where scores are
+bounded.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
+from torch.nn.functional import scaled_dot_product_attention
 
 from ensemble_plugins.language_model.model.kernels import PLAIN, Kernel
 from ensemble_plugins.language_model.model.soft_capping import capped
@@ -255,7 +257,7 @@ def read_attention(
     place = torch.arange(key.shape[2], device=key.device)
     lowest = row_mask.lowest[sliding_window][row_mask.read]
     mask = (place >= lowest[:, None]) & (place <= row_mask.read[:, None])
-    return _plain(query, key, value, mask, scaling, softcap)
+    return _written_out(query, key, value, mask, scaling, softcap)
 
 
 def _by_rows(
@@ -269,15 +271,36 @@ def _by_rows(
 ) -> torch.Tensor:
     parts = []
     for start, end in row_mask.bounds():
-        place = torch.arange(end - start, device=query.device)
-        ahead = place[:, None] - place[None, :]
-        mask = (ahead >= 0) & (ahead < (window or end - start))
         q, k, v = (part[:, :, start:end] for part in (query, key, value))
-        parts.append(_plain(q, k, v, mask, scaling, softcap))
+        parts.append(_of_row(q, k, v, scaling, softcap, window))
     return torch.cat(parts, dim=2)
 
 
-def _plain(
+def _of_row(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scaling: float,
+    softcap: float | None,
+    window: int | None,
+) -> torch.Tensor:
+    n = query.shape[2]
+    whole = window is None or n <= window
+    if softcap is None and whole:
+        return scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=scaling, enable_gqa=True
+        )
+    place = torch.arange(n, device=query.device)
+    ahead = place[:, None] - place[None, :]
+    mask = (ahead >= 0) & (ahead < (window or n))
+    if softcap is None:
+        return scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, scale=scaling, enable_gqa=True
+        )
+    return _written_out(query, key, value, mask, scaling, softcap)
+
+
+def _written_out(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
