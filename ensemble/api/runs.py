@@ -23,7 +23,7 @@ from ensemble.oof.store import FoldStore
 from ensemble.review.review import ROWS
 from ensemble.run_dir.layout import REPORT, STACK, SUBMISSION
 from ensemble.run_dir.stack_files import read_verdict
-from ensemble.run_dir.status import run_status
+from ensemble.run_dir.status.status import run_status
 from ensemble.stages.audit import prove_stage
 from ensemble.stages.compare import compare_stage
 from ensemble.stages.merge import merge_stage

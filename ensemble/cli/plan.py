@@ -82,6 +82,6 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _told(seconds: float) -> str:
-    from ensemble.run_dir.status import told_seconds
+    from ensemble.run_dir.status.text import told_seconds
 
     return told_seconds(seconds)

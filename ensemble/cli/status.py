@@ -28,7 +28,7 @@ def status(run: Path, follow: bool, as_json: bool) -> None:
     and waiting; the best log loss so far, and the disk used. Nothing is locked or written. RUN is
     the run directory, or the config. With --follow --json there is one line for each change.
     """
-    from ensemble.run_dir.status import run_status
+    from ensemble.run_dir.status.status import run_status
 
     command = str(run) if run.is_file() else None
     directory = _run_directory(run)
@@ -94,7 +94,7 @@ def _tell(found: dict[str, Any], *, as_json: bool) -> None:
 
 def _show(found: dict[str, Any]) -> None:
     from ensemble.errors import printable
-    from ensemble.run_dir.status import lines
+    from ensemble.run_dir.status.text import lines
 
     for line in lines(found):
         click.echo(printable(line))

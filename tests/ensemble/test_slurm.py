@@ -21,7 +21,7 @@ from ensemble.config.load import load_run_config
 from ensemble.oof.crossfit import fit_fold
 from ensemble.plugin.base import Resources
 from ensemble.plugin.manager import use_manager
-from ensemble.run_dir.status import run_status
+from ensemble.run_dir.status.status import run_status
 from ensemble.stacking.settings import learner_specs
 from ensemble.stages.copies import copied
 from ensemble.stages.fit import fits_of

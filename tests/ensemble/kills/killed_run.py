@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble.run_dir.status import lines, run_status
+from ensemble.run_dir.status.status import run_status
+from ensemble.run_dir.status.text import lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -42,7 +42,8 @@ time.time_ns = lambda: _ns() - int(gone_back() * 10**9)
 # Libraries in C do not stand another datetime: only modules of ours get one.
 DATES = """
 import datetime, sitecustomize
-import ensemble.run_dir.reporter, ensemble.run_dir.running, ensemble.run_dir.status
+from ensemble.run_dir import reporter, running
+from ensemble.run_dir.status import forecast
 
 class Shifted(datetime.datetime):
     @classmethod
@@ -50,7 +51,7 @@ class Shifted(datetime.datetime):
         seconds = sitecustomize.gone_back()
         return datetime.datetime.now(tz) - datetime.timedelta(seconds=seconds)
 
-for module in (ensemble.run_dir.reporter, ensemble.run_dir.running, ensemble.run_dir.status):
+for module in (reporter, running, forecast):
     module.datetime = Shifted
 """
 DAY = 86_400.0

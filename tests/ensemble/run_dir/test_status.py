@@ -19,7 +19,8 @@ from ensemble import errors, hookimpl
 from ensemble.run_dir.jobs_record import LearnerJobs, write_jobs
 from ensemble.run_dir.process_mark import own_mark, state_of
 from ensemble.run_dir.running import Running
-from ensemble.run_dir.status import lines, run_status
+from ensemble.run_dir.status.status import run_status
+from ensemble.run_dir.status.text import lines
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.work import writing
 from ensemble.storage.json_files import write_checksummed

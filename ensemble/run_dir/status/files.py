@@ -1,0 +1,59 @@
+"""Files of a run, read without belief: one that is damaged counts as not there, and is named."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from ensemble.errors import ArtifactError
+from ensemble.storage.hashing import hash_file
+from ensemble.storage.json_files import read_checksummed, read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+class RunFiles:
+    """Reads the sealed files of a run; one that is damaged counts as not there, and is named."""
+
+    def __init__(self, run: Path) -> None:
+        self.run, self.damaged = run, set[str]()
+
+    def read(self, *names: str) -> dict[str, Any]:
+        """Read a sealed file; nothing where it is not there, or damaged."""
+        path = self.run.joinpath(*names)
+        with suppress(OSError):
+            if path.exists():
+                try:
+                    return read_checksummed(path, hint="", exact=False)
+                except ArtifactError:
+                    self.damaged.add(path.relative_to(self.run).as_posix())
+        return {}
+
+    def of_manifest(self, manifest: Mapping[str, Any], *names: str) -> dict[str, Any]:
+        """Read a file that has no seal, and whose hash the manifest beside it holds."""
+        path = self.run.joinpath(*names)
+        with suppress(OSError, AttributeError):
+            if hash_file(path) == manifest.get("files", {}).get(names[-1]):
+                return read_unsealed(path)
+        if manifest:
+            self.damaged.add(path.relative_to(self.run).as_posix())
+        return {}
+
+
+def read_unsealed(path: Path) -> dict[str, Any]:
+    """Read an object of JSON; nothing where it is not there, half written or something else."""
+    with suppress(ArtifactError):
+        content = read_json(path)
+        if isinstance(content, dict):
+            return content
+    return {}
+
+
+def age_of(path: Path) -> float:
+    """Seconds since a file was written; 0 where a clock has gone back."""
+    with suppress(OSError):
+        return max(0.0, time.time() - path.stat().st_mtime)
+    return 0.0
