@@ -31,8 +31,8 @@ from ensemble.config.load import parse_config
 from ensemble.config.settings import Folds
 from ensemble.datasets.battles import make_battles, write_battles
 from ensemble.oof.crossfit import fit_fold
+from ensemble.oof.predictions import read_logits
 from ensemble.oof.rows import TrainingRows
-from ensemble.oof.store import read_logits
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.plugin.base import BaseLearner, FitContext
 from ensemble.plugin.manager import Manager, use_manager

@@ -28,8 +28,8 @@ from ensemble.config.load import load_run_config
 from ensemble.errors import ArtifactError, ConfigError, EnsembleError
 from ensemble.failure import Failure
 from ensemble.oof.calls import predict_validated
+from ensemble.oof.predictions import read_logits
 from ensemble.oof.soup import averaged_logits
-from ensemble.oof.store import read_logits
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.base import CLASSES
 from ensemble.plugin.contract import tolerance_of

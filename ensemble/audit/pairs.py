@@ -8,7 +8,7 @@ from ensemble.audit.fits import Fit, check_fit, fits_of, pair_fits_of
 from ensemble.audit.stack import left_out_of, plain_of
 from ensemble.battles.held_out import HeldOut, fold_pairs
 from ensemble.errors import ArtifactError, EnsembleError
-from ensemble.oof.store import origin_of
+from ensemble.oof.origins import origin_of
 from ensemble.run_dir.layout import STACK
 from ensemble.run_dir.stack_files import peek_manifest
 from ensemble.stacking.settings import nested_specs

@@ -9,8 +9,8 @@ import polars as pl
 from ensemble.audit.checks import told_error
 from ensemble.battles.held_out import SOUP, model_fits
 from ensemble.errors import ArtifactError
+from ensemble.oof.origins import model_origin
 from ensemble.oof.soup_check import told_check
-from ensemble.oof.store import model_origin
 from ensemble.run_dir.layout import TRAIN_IDS
 from ensemble.run_dir.tables import read_table
 

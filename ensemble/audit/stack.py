@@ -12,7 +12,7 @@ from ensemble.audit.checks import told_error
 from ensemble.audit.plan import is_ordered
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.oof.fold_key import fold_name
-from ensemble.oof.store import read_logits
+from ensemble.oof.predictions import read_logits
 from ensemble.run_dir.layout import OOF, STACK
 from ensemble.run_dir.stack_files import peek_manifest
 from ensemble.run_dir.tables import read_table

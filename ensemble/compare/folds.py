@@ -10,7 +10,7 @@ from ensemble.config.plugin_files import short_name, short_names
 from ensemble.errors import ArtifactError
 from ensemble.evaluation.losses import softmax
 from ensemble.oof.fold_key import fold_name
-from ensemble.oof.store import origin_of
+from ensemble.oof.origins import origin_of
 from ensemble.redact import without_secrets
 from ensemble.run_dir.layout import LEARNERS
 from ensemble.run_dir.stack_files import peek_manifest

@@ -14,8 +14,8 @@ from ensemble.failure import Failure
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.dependencies import fitted_before
 from ensemble.oof.fold_key import fold_key
+from ensemble.oof.origins import is_complete
 from ensemble.oof.soup_check import told_check
-from ensemble.oof.store import is_complete
 from ensemble.oof.worker_process import label_of
 from ensemble.oof.workers import Outcome, Task, without_fit
 from ensemble.oof.workspace import open_workspace

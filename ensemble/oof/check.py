@@ -18,7 +18,8 @@ from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.errors import EnsembleError
 from ensemble.oof.calls import check_same, predict_validated
 from ensemble.oof.fold_key import fold_key
-from ensemble.oof.store import is_complete, read_logits
+from ensemble.oof.origins import is_complete
+from ensemble.oof.predictions import read_logits
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.contract import tolerance_of
 from ensemble.plugin.faults import call_plugin

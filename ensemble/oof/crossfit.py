@@ -22,11 +22,12 @@ from ensemble.oof.fitting import SeedFit, pretraining
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.kept_fit import fit_key, forget_spare
 from ensemble.oof.label_origins import count_kinds, hard_origins, label_origins
+from ensemble.oof.origins import is_complete
+from ensemble.oof.predictions import count_missing, read_logits
 from ensemble.oof.provenance import describe_brought, judged_here, of_rows
 from ensemble.oof.rows import FoldRows
 from ensemble.oof.seeds import fit_seeds
 from ensemble.oof.soup import make_soup
-from ensemble.oof.store import count_missing, is_complete, read_logits
 from ensemble.oof.teachers import SoftLabels, check_fitted
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.files import source_place

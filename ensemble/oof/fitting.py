@@ -12,7 +12,7 @@ import polars as pl
 from ensemble.oof.calls import check_same, predict_validated
 from ensemble.oof.kept_fit import KEPT, KeptFit, seed_key
 from ensemble.oof.models import load_one
-from ensemble.oof.store import prediction_frame
+from ensemble.oof.predictions import prediction_frame
 from ensemble.plugin.contract import tolerance_of
 from ensemble.plugin.faults import call_plugin
 from ensemble.run_dir.layout import MODEL, OOF, TEST

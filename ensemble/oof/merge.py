@@ -24,9 +24,10 @@ from ensemble.errors import ArtifactError, EnsembleError, printable
 from ensemble.oof.adopt import adopt, refuse_other_fit
 from ensemble.oof.dependencies import resolve_sources
 from ensemble.oof.fold_key import fold_key
+from ensemble.oof.origins import is_complete
+from ensemble.oof.predictions import read_logits
 from ensemble.oof.rows import FoldRows
 from ensemble.oof.staleness import compare_key
-from ensemble.oof.store import is_complete, read_logits
 from ensemble.run_dir.layout import LABELS, LEARNERS, MODEL, OOF, OOF_SEEDS, TEST, TRAIN_IDS
 from ensemble.run_dir.tables import read_table
 from ensemble.storage.atomic import temp_path, wrap_os_errors

@@ -18,8 +18,8 @@ from ensemble.battles.privileged import missing_by_source
 from ensemble.battles.schema import labels_of, learner_view
 from ensemble.errors import ArtifactError, ConfigError, DataError, EnsembleError
 from ensemble.oof.calls import predict_validated
+from ensemble.oof.origins import other_models
 from ensemble.oof.provenance import check_brought_folds
-from ensemble.oof.store import other_models
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.contract import resources_of, teachers_of
 from ensemble.plugin.faults import call_plugin

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ensemble.errors import ArtifactError, ConfigError, EnsembleError
 from ensemble.oof.dependencies import dependency_depth
 from ensemble.oof.kept import forget, keep, read_kept, restore
+from ensemble.oof.origins import other_models
 from ensemble.oof.staleness import compare_key
-from ensemble.oof.store import other_models
 from ensemble.plugin.code import told_difference
 from ensemble.storage.directories import read_manifest
 from ensemble.storage.hashing import fingerprint

@@ -16,7 +16,7 @@ import polars as pl
 from ensemble.errors import ArtifactError
 from ensemble.oof.kept_fit import KEPT, link
 from ensemble.oof.models import mean_logits, seed_name
-from ensemble.oof.store import prediction_frame, read_logits
+from ensemble.oof.predictions import prediction_frame, read_logits
 from ensemble.run_dir.layout import MODEL, OOF, OOF_SEEDS
 from ensemble.run_dir.tables import read_table, write_table
 from ensemble.storage.atomic import make_directory, remove

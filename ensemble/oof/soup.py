@@ -21,10 +21,11 @@ from ensemble.oof.checkpoints import checkpoint_directory
 from ensemble.oof.fitting import SeedFit
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.models import mean_logits, seed_name
+from ensemble.oof.origins import complete_origin, model_origin
+from ensemble.oof.predictions import read_logits
 from ensemble.oof.rows import FoldRows, no_rows
 from ensemble.oof.seeds import fit_seeds
 from ensemble.oof.soup_check import check_soup
-from ensemble.oof.store import complete_origin, model_origin, read_logits
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.faults import call_plugin
 from ensemble.plugin.manager import get_manager

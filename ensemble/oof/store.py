@@ -7,99 +7,34 @@ predicted come back as NaN.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from ensemble.battles.held_out import HeldOut, fold_pairs, model_fits
-from ensemble.battles.schema import LOGIT_COLUMNS, PREDICTION_SCHEMA
-from ensemble.config.plugin_files import short_name
-from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.errors import ArtifactError
 from ensemble.evaluation.ties import leave_out_tie
 from ensemble.oof.fold_key import fold_name
+from ensemble.oof.model_checks import by_its_source, check_code, check_settings
 from ensemble.oof.models import load_model
-from ensemble.plugin.code import as_known, told_difference
-from ensemble.plugin.contract import dependencies_of
-from ensemble.plugin.kept_sources import kept_plugin
-from ensemble.redact import without_secrets
+from ensemble.oof.origins import origin_of, other_models
+from ensemble.oof.predictions import read_held_out, read_logits
 from ensemble.run_dir.layout import LEARNERS, MODEL, OOF, OOF_SEEDS, TEST
 from ensemble.run_dir.stack_files import peek_manifest
-from ensemble.run_dir.tables import read_table
 from ensemble.storage.directories import MANIFEST, read_manifest
 from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import polars as pl
 
     from ensemble.battles.held_out import FoldLike
     from ensemble.oof.eval_set import EvalSet
     from ensemble.oof.spec import LearnerSpec
     from ensemble.plugin.base import BaseLearner, LogitArray
-
-
-_ANEW = "delete it and run the same command again"
-
-
-def is_complete(directory: Path, key: str) -> bool:
-    """Say whether a fold is there, whole, and made under this key."""
-    return complete_origin(directory, key) is not None
-
-
-def complete_origin(directory: Path, key: str) -> dict[str, str] | None:
-    """Give the origin of a fold that is there, whole, and made under this key; else None.
-
-    A soup is no longer whole where a fold that it is the mean of is not there, or another one.
-    """
-    try:
-        manifest = read_manifest(directory)
-    except ArtifactError:
-        return None
-    is_current = manifest.get("key") == key and not list(other_models(directory, manifest))
-    return origin_of(manifest) if is_current else None
-
-
-def origin_of(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Name a fold for what is made from it: ``key``, and ``oof``, the hash of its OOF logits.
-
-    The key alone does not name the logits: not every learner gives the same ones twice.
-    """
-    return {"key": manifest["key"], "oof": manifest["files"][OOF]}
-
-
-def model_origin(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Name a fold's model for what is made from it: its origin, and ``model``, of all its files."""
-    files = {name: digest for name, digest in manifest["files"].items() if _is_of_model(name)}
-    return origin_of(manifest) | {"model": fingerprint(files)}
-
-
-def _is_of_model(name: str) -> bool:
-    return name.partition("/")[0] == MODEL
-
-
-def other_models(
-    directory: Path, manifest: Mapping[str, Any], *, may_lack: bool = False
-) -> Iterator[str]:
-    """Name the folds of a soup whose models are not those that it is the mean of.
-
-    Parameters
-    ----------
-    directory
-        Of the soup, beside those of the folds; of other fits nothing is named.
-    manifest
-        Its manifest.
-    may_lack
-        Whether folds that are not there are passed over.
-    """
-    for name, origin in manifest.get("models", {}).items():
-        try:
-            if model_origin(peek_manifest(directory.parent / name)) != origin:
-                yield name
-        except (ArtifactError, LookupError, TypeError, AttributeError):
-            if not may_lack or (directory.parent / name).exists():
-                yield name
 
 
 @dataclass(frozen=True)
@@ -198,15 +133,9 @@ class FoldStore:
         directory = self.directory(spec.name, fold)
         manifest = self.read(spec.name, fold)
         if not any_code:
-            spec = _by_its_source(self.run, manifest, spec)
-            _check_code(manifest["key_parts"], spec, directory)
-        if difference := _difference(manifest["key_parts"], spec):
-            raise ArtifactError(
-                f"the model {difference}",
-                where=str(directory),
-                hint=f"install {manifest['distribution']} and what it depends on as they were, or "
-                "run `ensemble run CONFIG` again",
-            )
+            spec = by_its_source(self.run, manifest, spec)
+            check_code(manifest, spec, directory)
+        check_settings(manifest, spec, directory)
         return load_model(spec, directory / MODEL, f'learner "{spec.name}", {directory}')
 
     def fold_logits(self, learner: str, fold: int, eval_set: EvalSet) -> LogitArray:
@@ -352,117 +281,3 @@ class FoldStore:
         planned = self.planned(learner)
         fits = model_fits(models, self.n_splits)
         return [fit for fit in fits if not fit.folds or fit.folds[0] in planned]
-
-
-def _by_its_source(run: Path, manifest: Mapping[str, Any], spec: LearnerSpec) -> LearnerSpec:
-    """Give a learner whose plugin is a file with the source that made the model, as it is kept."""
-    kept, made_by = kept_plugin(run, manifest.get("plugin_source")), manifest["key_parts"]
-    if kept is None or short_name(kept) != spec.plugin_name:
-        return spec
-    try:
-        now = spec.settings()["code"]
-    except EnsembleError:  # the file is gone, or faulty by now
-        now = None
-    is_current = now is not None and made_by.get("code") == as_known(now, made_by.get("code"))
-    return spec if is_current else replace(spec, plugin=kept)
-
-
-def _check_code(made_by: Mapping[str, Any], spec: LearnerSpec, directory: Path) -> None:
-    """Refuse a model that other code has made: what it predicts now may be something else."""
-    stored, now = made_by.get("code"), spec.settings()["code"]
-    if stored != as_known(now, stored):
-        raise ArtifactError(
-            f"other code than that of now has made the model: {told_difference(stored, now)}",
-            where=str(directory),
-            hint=f"put that code back; add `--keep {spec.name}` where the change does not matter; "
-            f"or fit anew: `ensemble run CONFIG --refit {spec.name}`",
-        )
-
-
-def _difference(made_by: Mapping[str, Any], spec: LearnerSpec) -> str | None:
-    """Say in what a stored model differs from what the config and the plugin would make now.
-
-    Files are not looked at: a model goes where they do not.
-    """
-    for name, value in spec.settings().items():
-        if name != "code" and made_by.get(name) != value:
-            return (
-                f"was made with {name} {made_by.get(name)}, and the config or the installed plugin "
-                f"says {value}"
-            )
-    found = dependencies_of(spec.prototype, spec.where)
-    stored, now = made_by["dependencies"], without_secrets(found)
-    for name in sorted({*stored, *now}):
-        value = now.get(name)
-        if not isinstance(value, Path) and fingerprint(value) != fingerprint(stored.get(name)):
-            return f"depends on {name}, which has changed since it was made"
-    return None
-
-
-def count_missing(path: Path) -> int:
-    """Count the rows of a table of predictions that have none.
-
-    Parameters
-    ----------
-    path
-        ``PREDICTION_SCHEMA``; such rows are NaN.
-    """
-    return int(read_table(path, [LOGIT_COLUMNS[0]])[LOGIT_COLUMNS[0]].is_nan().sum())
-
-
-def read_held_out(path: Path, fold: int, eval_set: EvalSet) -> LogitArray:
-    """Read what a fold's file predicts of its rows; the result and errors are ``fold_logits``'."""
-    logits = read_logits(path, eval_set.ids)
-    odd = int((~np.isnan(logits).any(axis=1) & (eval_set.folds != fold)).sum())
-    if odd:
-        raise ArtifactError(
-            f"it predicts {odd:,} rows that the plan holds out in another fold",
-            where=str(path),
-            hint="run `ensemble audit RUN`, and `ensemble fit CONFIG` after deleting it",
-        )
-    if np.isinf(logits).any():
-        raise ArtifactError("logits are infinite", where=str(path), hint=_ANEW)
-    return logits
-
-
-def read_logits(path: Path, ids: pl.Series, seed: int | None = None) -> LogitArray:
-    """Read predictions and put them in the order of ``ids``.
-
-    Parameters
-    ----------
-    path
-        A table of predictions.
-    ids
-        The rows wanted.
-    seed
-        Of a table with several seeds, the one wanted.
-
-    Returns
-    -------
-    LogitArray
-        ``(len(ids), 3)`` float32; NaN for ids that are not in the file.
-    """
-    table = read_table(path, hint=None)
-    try:
-        chosen = table if seed is None else table.filter(pl.col("seed") == seed)
-        stored = chosen.select(*PREDICTION_SCHEMA)
-    except pl.exceptions.PolarsError as error:
-        raise ArtifactError(
-            f"predictions cannot be read: {error}", where=str(path), hint=_ANEW
-        ) from error
-    if dict(stored.schema) != PREDICTION_SCHEMA:
-        raise ArtifactError(
-            "predictions are no table of ids and numbers", where=str(path), hint=_ANEW
-        )
-    if stored["id"].is_duplicated().any():
-        raise ArtifactError("a battle is predicted more than once", where=str(path), hint=_ANEW)
-    wanted = pl.DataFrame({"id": ids}, schema={"id": pl.String})
-    joined = wanted.join(stored, on="id", how="left", maintain_order="left")
-    filled = joined.select(pl.col(LOGIT_COLUMNS).fill_null(float("nan")))
-    return filled.to_numpy().astype(np.float32)
-
-
-def prediction_frame(ids: pl.Series, logits: LogitArray) -> pl.DataFrame:
-    """Put logits beside their ids: ``PREDICTION_SCHEMA``."""
-    columns = {name: logits[:, i] for i, name in enumerate(LOGIT_COLUMNS)}
-    return pl.DataFrame({"id": ids, **columns}, schema=PREDICTION_SCHEMA)

@@ -19,7 +19,8 @@ from ensemble.errors import ArtifactError
 from ensemble.evaluation.ties import improbable_tie, leave_out_tie
 from ensemble.oof.calls import predict_validated
 from ensemble.oof.dependencies import labelers
-from ensemble.oof.store import is_complete, prediction_frame, read_logits
+from ensemble.oof.origins import is_complete
+from ensemble.oof.predictions import prediction_frame, read_logits
 from ensemble.oof.teaching import teaching_fits
 from ensemble.run_dir.tables import write_table
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from ensemble.battles.held_out import SOUP
 from ensemble.errors import ArtifactError
+from ensemble.oof.origins import other_models
 from ensemble.oof.soup_check import told_check
-from ensemble.oof.store import other_models
 from ensemble.run_dir.fit_manifest import FitManifest
 from ensemble.run_dir.layout import LEARNERS
 from ensemble.storage.directories import MANIFEST, read_manifest

@@ -15,7 +15,7 @@ from ensemble.errors import ArtifactError
 from ensemble.evaluation.losses import row_errors, row_log_loss, softmax
 from ensemble.evaluation.ties import leave_out_tie, neutral_tie
 from ensemble.oof.eval_set import EvalSet
-from ensemble.oof.store import read_held_out
+from ensemble.oof.predictions import read_held_out
 from ensemble.plugin.base import CLASSES
 from ensemble.run_dir.fit_manifest import FitManifest
 from ensemble.run_dir.layout import BATTLES, FOLDS, OOF, STACK

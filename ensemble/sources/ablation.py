@@ -19,7 +19,7 @@ from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.executors import is_light, share_out
 from ensemble.oof.fold_key import fold_key
-from ensemble.oof.store import is_complete
+from ensemble.oof.origins import is_complete
 from ensemble.oof.worker_process import Variant
 from ensemble.oof.workers import Task
 from ensemble.sources.evidence import Arm

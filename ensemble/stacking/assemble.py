@@ -10,7 +10,7 @@ from ensemble.battles.features import compute_features
 from ensemble.battles.held_out import fold_pairs
 from ensemble.errors import ArtifactError
 from ensemble.evaluation.ties import neutral_tie
-from ensemble.oof.store import complete_origin
+from ensemble.oof.origins import complete_origin
 from ensemble.plugin.base import MetaFeatures
 from ensemble.plugin.manager import get_manager
 from ensemble.run_dir.layout import CACHE, LEARNERS, STACK

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ensemble.battles.held_out import REFIT, SOUP, HeldOut
 from ensemble.oof.fold_key import fold_key
-from ensemble.oof.store import is_complete
+from ensemble.oof.origins import is_complete
 from ensemble.run_dir.unfinished_record import read_unfinished
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from ensemble.battles.split import n_splits_of
 from ensemble.errors import ConfigError
 from ensemble.oof.dependencies import dependency_depth, fitted_before
 from ensemble.oof.executors import execute
+from ensemble.oof.origins import is_complete
 from ensemble.oof.preflight import privileged_doubts
 from ensemble.oof.preflight import unfinished as unfinished_fits
 from ensemble.oof.refits import Decisions, made_again, refuse_undecided, told_again
-from ensemble.oof.store import is_complete
 from ensemble.oof.teaching import with_asked
 from ensemble.oof.workers import Task
 from ensemble.oof.workspace import open_workspace

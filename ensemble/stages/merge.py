@@ -10,7 +10,7 @@ from ensemble.config.load import load_run_config
 from ensemble.errors import ConfigError
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.merge import TAKEN, merge_run
-from ensemble.oof.store import is_complete
+from ensemble.oof.origins import is_complete
 from ensemble.oof.workspace import open_workspace
 from ensemble.run_dir.failure_record import forget_failure, read_failure
 from ensemble.run_dir.layout import LEARNERS

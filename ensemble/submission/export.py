@@ -14,7 +14,8 @@ from ensemble.battles.split import read_split
 from ensemble.errors import ArtifactError, ConfigError, InputError
 from ensemble.oof.calls import check_same, predict_validated
 from ensemble.oof.models import SeedMean, load_one, mean_logits, seed_name
-from ensemble.oof.store import FoldStore, read_logits
+from ensemble.oof.predictions import read_logits
+from ensemble.oof.store import FoldStore
 from ensemble.plugin.contract import tolerance_of
 from ensemble.plugin.faults import call_plugin
 from ensemble.run_dir.layout import LEARNERS, MODEL, OOF, TEST

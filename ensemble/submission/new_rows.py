@@ -17,7 +17,8 @@ from ensemble.config.settings import Reading
 from ensemble.errors import ArtifactError, ConfigError, DataError
 from ensemble.oof.calls import predict_validated
 from ensemble.oof.fold_key import fold_name
-from ensemble.oof.store import FoldStore, origin_of
+from ensemble.oof.origins import origin_of
+from ensemble.oof.store import FoldStore
 from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.parameters import path_parameters
 from ensemble.redact import remember_secrets

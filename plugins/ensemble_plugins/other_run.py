@@ -17,7 +17,8 @@ from ensemble.config.load import load_other_config
 from ensemble.errors import ArtifactError, DataError, EnsembleError, LearnerError
 from ensemble.once import once
 from ensemble.oof.eval_set import EvalSet
-from ensemble.oof.store import FoldStore, prediction_frame
+from ensemble.oof.predictions import prediction_frame
+from ensemble.oof.store import FoldStore
 from ensemble.plugin.provenance import Provenance
 from ensemble.run_dir.layout import LEARNERS, PROVENANCE, TRAIN_IDS
 from ensemble.run_dir.tables import read_table

@@ -12,8 +12,8 @@ from ensemble.battles.held_out import HeldOut
 from ensemble.config.source_settings import SourceSettings
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.fold_key import fold_key
+from ensemble.oof.origins import is_complete
 from ensemble.oof.spec import LearnerSpec
-from ensemble.oof.store import is_complete
 from ensemble.oof.workspace import Workspace
 from tests.ensemble.oof.named_specs import make_spec
 

@@ -14,7 +14,7 @@ import pytest
 from ensemble import BaseLearner, Run, errors, hookimpl, run
 from ensemble.audit.audit import audit_run
 from ensemble.cli.terminal import show_summary, summary
-from ensemble.oof.store import read_logits
+from ensemble.oof.predictions import read_logits
 from ensemble.oof.workspace import open_workspace
 from ensemble.stacking.seed_spread import REPLICATES, seed_records, seed_replicates
 from ensemble.stacking.settings import check_plugins, learner_specs

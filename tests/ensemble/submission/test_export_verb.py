@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from ensemble import Run, errors, hookimpl, run
 from ensemble.cli import cli
-from ensemble.oof.store import read_logits
+from ensemble.oof.predictions import read_logits
 from tests.ensemble.oof.averaged_learners import Averaged
 
 if TYPE_CHECKING:
