@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ensemble.api.frames import load_battles
-from ensemble.api.runs import CHOSEN, Run
+from ensemble.api.runs import Run
 from ensemble.api.start import plan, run
 
-__all__ = ["CHOSEN", "Run", "load_battles", "plan", "run"]
+__all__ = ["Run", "load_battles", "plan", "run"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ensemble.compare.stacked import CHOSEN
 from ensemble.errors import ArtifactError, InputError, unknown_name
 from ensemble.evaluation.ties import number_of_classes
 from ensemble.report import plots
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from ensemble.report.data import Report
     from ensemble.report.svg import Drawing
-
-CHOSEN = "stack"
 
 _ALONE: dict[str, Callable[[Report], Drawing | None]] = {
     "forest": plots.headline,

@@ -14,6 +14,7 @@ from ensemble.battles.split import read_split_summary
 from ensemble.battles.split_text import plan_doubt
 from ensemble.compare.candidates import read_one
 from ensemble.compare.runs import read_compared
+from ensemble.compare.stacked import CHOSEN
 from ensemble.config.load import load_run_config
 from ensemble.oof.workspace import without_holdout_labels
 from ensemble.review.find import (
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 ROWS = 200
 """Contradicted rows that a list has where no other number is asked for."""
-CHOSEN = "stack"
 _SHOWN = ("id", "source", "role", "reason", "label", "suggestion", "doubt", "others")
 
 
