@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from language_model import battle_rows, say, timed
+from device_time import say, timed
+from model_shapes import battle_rows
 from torch.nn.attention.flex_attention import flex_attention
 
 from ensemble_plugins.language_model.model.attention import DocumentMask

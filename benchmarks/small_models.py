@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from language_model import DEVICE, kernels, matrix_rate, say, token_budget
+from device_time import DEVICE, kernels, matrix_rate, say
+from language_model import token_budget
 from peft import LoraConfig, get_peft_model
 from transformers import (
     Gemma3TextConfig,
