@@ -6,42 +6,31 @@ Every family is this one class with other defaults, such as ``ensemble_plugins.g
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from ensemble.battles.swap import swap_classes
-from ensemble.errors import LearnerError
 from ensemble.plugin.base import BaseLearner, Resources
-from ensemble.storage.json_files import read_json, write_json
 from ensemble_plugins.language_model.advice import Measured, advise
-from ensemble_plugins.language_model.parameters import Parameters
-from ensemble_plugins.language_model.text.privileged import privileged_texts
+from ensemble_plugins.language_model.fitted import FittedModel, require_extra
 from ensemble_plugins.soft_labels import Teachers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import polars as pl
-    import torch
 
     from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
     from ensemble.plugin.suggestion import DataSummary, Machine, Suggestion
     from ensemble_plugins.language_model.model.classifier import Classifier
-    from ensemble_plugins.language_model.settings import ModelSettings, TrainingSettings
-    from ensemble_plugins.language_model.text.prompts import Template
-    from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
-    from ensemble_plugins.language_model.text.tokens import Tokens
+    from ensemble_plugins.language_model.settings import TrainingSettings
     from ensemble_plugins.language_model.train.rows import LabeledRows
-
-_PARITY_ROWS = 4
-_FACTS = "facts.json"
 
 
 @dataclass(kw_only=True, eq=False)
-class LanguageModel(Parameters, BaseLearner):
+class LanguageModel(FittedModel, BaseLearner):
     """A pretrained language model that classifies battles.
 
     Parameters
@@ -123,14 +112,7 @@ class LanguageModel(Parameters, BaseLearner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.classifier_: Classifier | None = None
-        self.tokenizer_: BattleTokenizer | None = None
-        self.cache_: Path | None = None
         self.pretrained_ = False
-        self.state_: dict[str, torch.Tensor] = {}
-        self.facts_: dict[str, Any] = {}
-        self.template_: Template | None = None
-        self.privileged_: tuple[str, ...] = ()
 
     def dependencies(self) -> dict[str, Any]:
         """Name weights, tokenizer and template by content: no place, hub id nor revision counts."""
@@ -189,49 +171,6 @@ class LanguageModel(Parameters, BaseLearner):
             orders.append(swap_classes(logits) if swapped else logits)
         return np.asarray(np.mean(orders, axis=0, dtype=np.float64), dtype=np.float32)
 
-    def save(self, directory: Path) -> None:
-        """Write adapters and head as PEFT does, what they stand on, and what was measured."""
-        from ensemble_plugins.language_model.model.adapters import write_state
-
-        write_state(self._classifier, self.state_, directory)
-        write_json(directory / _FACTS, self.facts_)
-
-    def load(self, directory: Path) -> Self:
-        """Restore what ``save`` wrote; see ``adapters.read_state`` for what is verified."""
-        _require_extra()
-        from ensemble_plugins.language_model.model.adapters import read_state, trained_state
-        from ensemble_plugins.language_model.text.templates import stored_template
-
-        self.facts_ = read_json(directory / _FACTS)
-        # As it was trained with: another version of transformers may write another one.
-        self.template_ = stored_template(self.facts_["template"])
-        self.privileged_ = tuple(self.facts_["privileged"])
-        self.tokenizer_ = None
-        self.classifier_ = self._load_trained()
-        read_state(self.classifier_, directory)
-        self.state_ = trained_state(self.classifier_)
-        self._prepare(merge=self.facts_["merged"])
-        return self
-
-    def average_models(self, directories: Sequence[Path]) -> Self:
-        """Become the mean of models that ``save`` wrote; see ``averaging.average_states``."""
-        _require_extra()
-        from ensemble_plugins.language_model.model.adapters import put_state
-        from ensemble_plugins.language_model.model.averaging import average_states, common_facts
-        from ensemble_plugins.language_model.text.templates import stored_template
-
-        self.facts_ = common_facts([read_json(one / _FACTS) for one in directories])
-        self.template_ = stored_template(self.facts_["template"])
-        self.privileged_ = tuple(self.facts_["privileged"])
-        self.tokenizer_ = None
-        self.state_ = average_states(directories)
-        self.classifier_ = self._load_trained()
-        put_state(self.classifier_, self.state_, where=f"the mean of {directories[0]} and others")
-        # Wherever the folds were fitted: the soup predicts here.
-        self.facts_["dtype"] = str(self.classifier_.dtype).removeprefix("torch.")
-        self._prepare(merge=self.facts_["merged"])
-        return self
-
     def export(
         self,
         directory: Path,
@@ -266,7 +205,7 @@ class LanguageModel(Parameters, BaseLearner):
 
     def preflight(self, battles: pl.DataFrame, *, context: FitContext) -> None:
         """Read config and tokenizer, find the head, and lay a few battles out; no weights."""
-        _require_extra()
+        require_extra()
         from ensemble_plugins.language_model.model.heads import empty_classifier, find_head
         from ensemble_plugins.language_model.model.weights import load_config
 
@@ -277,7 +216,7 @@ class LanguageModel(Parameters, BaseLearner):
 
     def check(self, battles: pl.DataFrame, *, context: FitContext) -> dict[str, Any]:
         """Compute a few battles in every way that the learner will; see ``checks.check_model``."""
-        _require_extra()
+        require_extra()
         from ensemble_plugins.language_model.model.checks import check_model
         from ensemble_plugins.language_model.model.devices import pick_device
 
@@ -312,15 +251,9 @@ class LanguageModel(Parameters, BaseLearner):
             return BaseLearner.batch_tolerance
         return max(BaseLearner.batch_tolerance, 2 * TOLERANCES[self.classifier_.dtype])
 
-    @property
-    def _classifier(self) -> Classifier:
-        if self.classifier_ is None:
-            raise LearnerError("the learner is not fitted")
-        return self.classifier_
-
     def _start(self, context: FitContext) -> None:
         """Load the pretrained model anew, with a new head and new adapters."""
-        _require_extra()
+        require_extra()
         import torch
 
         torch.set_num_threads(context.threads)
@@ -378,110 +311,3 @@ class LanguageModel(Parameters, BaseLearner):
         """Average what the teachers say."""
         teachers = Teachers.of(self.teachers, self.teacher_mean, self.teacher_weights)
         return teachers.logits(context.teachers, ties=context.ties)
-
-    def _tokens(self, battles: pl.DataFrame, max_length: int, *, swapped: bool = False) -> Tokens:
-        texts = [battles[name].to_list() for name in ("prompt", "response_a", "response_b")]
-        known = privileged_texts(battles, self.privileged_, swapped=swapped)
-        return self._tokenizer().encode(*texts, max_length=max_length, swapped=swapped, known=known)
-
-    def _tokenizer(self) -> BattleTokenizer:
-        if self.tokenizer_ is None:
-            self.tokenizer_ = self._make_tokenizer()
-        return self.tokenizer_
-
-    def _make_tokenizer(self) -> BattleTokenizer:
-        from ensemble_plugins.language_model.model.positions import longest_row, warn_of_cuts
-        from ensemble_plugins.language_model.model.weights import load_config, load_tokenizer
-        from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
-
-        settings = self.model_settings()
-        longest = longest_row(load_config(settings))
-        lengths = {name: getattr(self, name) for name in ("train_length", "predict_length")}
-        warn_of_cuts(longest, lengths, settings.model)
-        return BattleTokenizer(
-            load_tokenizer(settings),
-            self._template(),
-            truncation=self.truncation,
-            longest=longest,
-            cache_directory=self.cache_,
-        )
-
-    def _template(self) -> Template:
-        """Give the template in force."""
-        from ensemble_plugins.language_model.model.templates import find_template
-
-        if self.template_ is None:
-            self.template_ = find_template(self.model_settings(), self.template)
-        return self.template_
-
-    def _load_classifier(self, settings: ModelSettings, device: str, seed: int) -> Classifier:
-        from ensemble_plugins.language_model.model.devices import pick_device
-        from ensemble_plugins.language_model.model.loading import load_classifier
-
-        return load_classifier(
-            settings, device=pick_device(device), seed=seed, pad_id=self._pad_id()
-        )
-
-    def _load_trained(self) -> Classifier:
-        """Load the model for weights that were trained: adapters of all models that are in it.
-
-        It is not trained any more, so that no FP8 is needed.
-        """
-        models, settings = self.facts_.get("averaged", 1), self.model_settings()
-        own = {"rank": settings.rank * models, "alpha": settings.alpha * models}
-        return self._load_classifier(
-            replace(settings, train_precision="native", **own), "auto", seed=0
-        )
-
-    def _pad_id(self) -> int:
-        from ensemble_plugins.language_model.model.weights import load_tokenizer
-
-        found: int | None = load_tokenizer(self.model_settings()).pad_token_id
-        return 0 if found is None else found
-
-    def _probe(self, battles: pl.DataFrame) -> Tokens:
-        """Take a few rows from all over the battles."""
-        spread = np.linspace(0, len(battles) - 1, min(_PARITY_ROWS, len(battles)))
-        return self._tokens(battles[np.unique(spread.astype(int))], self.predict_length)
-
-    def _finish(self, probe: Tokens) -> None:
-        """Hold the trained model against transformers; make it ready, and note what was found."""
-        from ensemble_plugins.language_model.model.adapters import trained_state
-        from ensemble_plugins.language_model.model.checks import measure_fitted
-
-        self.state_ = trained_state(self._classifier)
-        self.facts_ = measure_fitted(
-            self._classifier,
-            probe,
-            budget=self.predict_token_budget,
-            tolerance=self.parity_tolerance,
-            prepare=lambda: self._prepare(merge=self._merges),
-        )
-        self.facts_ |= {
-            "merged": self._merges,
-            "precision": self.precision,
-            "longest_row": self._tokenizer().longest,
-            "template": asdict(self._template()),
-            "privileged": list(self.privileged_),
-        }
-
-    @property
-    def _merges(self) -> bool:
-        """Whether adapters go into the weights for prediction."""
-        return self.merge and self.tuning == "lora" and self.bits == 16
-
-    def _prepare(self, *, merge: bool) -> None:
-        classifier = self._classifier
-        config = getattr(classifier.model, "peft_config", None)
-        classifier.prepare(self.prediction_settings(), merge=merge)
-        if merge:  # PEFT drops the adapters' config with them, and `save` writes it
-            classifier.base.peft_config = config
-
-
-def _require_extra() -> None:
-    missing = [name for name in ("torch", "transformers", "peft") if find_spec(name) is None]
-    if missing:
-        raise LearnerError(
-            f"language models need {', '.join(missing)}, which is not installed",
-            hint="in a clone of the repository: pip install -c constraints.txt '.[lm]'",
-        )
