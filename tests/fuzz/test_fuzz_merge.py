@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.merge import REFUSED, TAKEN, THERE
-from ensemble.stacking.settings import learner_specs
 from ensemble.stages.merge import merge_stage
-from ensemble.stages.shared import record_config
-from tests.ensemble.oof.prepared import prepared
+from tests.ensemble.oof.two_runs import own_and_other
 from tests.fuzz.forged import forge
 from tests.fuzz.harmless import bounded_memory, harmless, nothing_else_written
 from tests.fuzz.mutations import mutants, scale
@@ -31,22 +28,7 @@ FITS = (0, (0, 1), None)
 @pytest.fixture
 def runs(project: Project) -> tuple[Path, Path]:
     """This run, with folds and no fits; and another one of the same config with some."""
-    learners: list[dict[str, Any]] = [
-        {"name": "p", "plugin": "prior"},
-        {"name": "q", "plugin": "prior", "seeds": 2},
-    ]
-    found = []
-    for name in ("own", "other"):
-        config = project.config(learners, run_dir=name)
-        space = prepared(config)
-        record_config(config)
-        (space.run / "events.jsonl").touch()
-        if name == "other":
-            for spec in learner_specs(config):
-                for held_out in FITS:
-                    fit_fold(space, spec, held_out)
-        found.append(space.run)
-    return found[0], found[1]
+    return own_and_other(project, FITS)
 
 
 def stored(run: Path) -> dict[str, bytes]:

@@ -12,6 +12,7 @@ from ensemble.plugin.manager import use_manager
 from tests.ensemble.oof.beating_learner import PLUGIN as BEATS
 from tests.ensemble.oof.cheap_learners import Cheap, CheapPlugin
 from tests.ensemble.oof.prepared import prepared
+from tests.installed import install_distribution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,11 +49,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a third-party plugin where this process and all that it starts find it."""
     site = tmp_path / "site"
-    info = site / "beats-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / "beating_learner.py").write_text(BEATS)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: beats\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[ensemble]\nbeats = beating_learner\n")
+    install_distribution(site, "beats", "1.0", "beating_learner", BEATS)
     monkeypatch.setenv("PYTHONPATH", str(site))
     monkeypatch.syspath_prepend(str(site))
     use_manager(None)

@@ -21,12 +21,12 @@ from ensemble.oof import merge as merging
 from ensemble.oof.crossfit import fit_fold
 from ensemble.stacking.settings import learner_specs
 from ensemble.stages.merge import merge_stage
-from ensemble.stages.shared import record_config
 from ensemble.storage import foreign
 from ensemble.storage.directories import read_manifest
 from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import write_checksummed
 from tests.ensemble.oof.prepared import prepared
+from tests.ensemble.oof.two_runs import own_and_other
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,22 +37,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def runs(project: Project) -> tuple[Path, Path]:
     """This run, with folds and no fits; and another one of the same config, all fitted."""
-    learners: list[dict[str, Any]] = [
-        {"name": "p", "plugin": "prior"},
-        {"name": "q", "plugin": "prior", "seeds": 2},
-    ]
-    found = []
-    for name in ("own", "other"):
-        config = project.config(learners, run_dir=name)
-        space = prepared(config)
-        record_config(config)
-        (space.run / "events.jsonl").touch()
-        if name == "other":
-            for spec in learner_specs(config):
-                for held_out in (0, 1, 2, None, (0, 1)):
-                    fit_fold(space, spec, held_out)
-        found.append(space.run)
-    return found[0], found[1]
+    return own_and_other(project, (0, 1, 2, None, (0, 1)))
 
 
 def told(run: Path, *others: Path, dry_run: bool = False) -> dict[tuple[str, str], tuple[str, str]]:
