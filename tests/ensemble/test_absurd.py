@@ -15,24 +15,10 @@ from ensemble.battles.loading import load_battles
 from ensemble.config.load import load_config
 from ensemble.storage.hashing import hash_file, hash_tree
 from ensemble.submission.write import read_submission, read_test_ids
+from tests.ensemble.config.minimal import MINIMAL, load_text
 
 if TYPE_CHECKING:
-    from ensemble import Config
     from tests.fixture_types import Project
-
-BASE = """
-run_dir = "run"
-[[sources]]
-name = "arena"
-path = "train.csv"
-role = "target"
-"""
-
-
-def _load(directory: Path, text: str) -> Config:
-    path = directory / "config.toml"
-    path.write_text(text)
-    return load_config(path)
 
 
 @pytest.mark.parametrize(
@@ -62,9 +48,9 @@ def _load(directory: Path, text: str) -> Config:
     ],
 )
 def test_absurd_values_are_told_shortly(addition: str, match: str, tmp_path: Path) -> None:
-    text = BASE + addition if addition.startswith("[") else addition + BASE
+    text = MINIMAL + addition if addition.startswith("[") else addition + MINIMAL
     with pytest.raises(errors.ConfigError, match=match) as error:
-        _load(tmp_path, text)
+        load_text(tmp_path, text)
     assert len(str(error.value)) < 3_000
 
 
@@ -72,7 +58,7 @@ def test_absurd_values_are_told_shortly(addition: str, match: str, tmp_path: Pat
 def test_weights_that_no_training_stands(weight: str, tmp_path: Path) -> None:
     other = f'[[sources]]\nname = "b"\npath = "x"\nrole = "train"\nweight = {weight}\n'
     with pytest.raises(errors.ConfigError, match=r"sources\[2\].weight"):
-        _load(tmp_path, BASE + other)
+        load_text(tmp_path, MINIMAL + other)
 
 
 def _endless(kind: str, tmp_path: Path) -> Path:

@@ -20,17 +20,14 @@ from ensemble.stages.work import working
 from ensemble.storage.json_files import read_json
 from tests.ensemble.faulty_plugin import PLUGIN
 from tests.fixture_types import Project, UsePlugins
+from tests.installed import install_distribution
 
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Install the plugin, for this process and all that it starts."""
     site = tmp_path / "site"
-    info = site / "faulty-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / "faulty_learner.py").write_text(PLUGIN)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[ensemble]\nfaulty = faulty_learner\n")
+    install_distribution(site, "faulty", "1.0", "faulty_learner", PLUGIN)
     monkeypatch.setenv("PYTHONPATH", str(site))
     monkeypatch.syspath_prepend(str(site))
     sys.modules.pop("faulty_learner", None)

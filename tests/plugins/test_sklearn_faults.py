@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +11,6 @@ from ensemble.plugin.base import FitContext
 from ensemble.plugin.parameters import build
 from ensemble_plugins.sklearn_learner import SklearnLearner
 from tests.plugins.sklearn_pipelines import TREES, fit
-
-if TYPE_CHECKING:
-    pass
 
 
 @pytest.mark.parametrize(

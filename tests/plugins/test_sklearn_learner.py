@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,9 +14,6 @@ from ensemble.errors import LearnerError
 from ensemble.plugin.base import FitContext
 from ensemble_plugins.sklearn_learner import SklearnLearner
 from tests.plugins.sklearn_pipelines import LINEAR, TREES, fit, loss
-
-if TYPE_CHECKING:
-    pass
 
 
 @pytest.mark.parametrize("settings", [TREES, LINEAR], ids=["trees", "linear"])

@@ -15,6 +15,7 @@ import pytest
 from filelock import FileLock
 
 from tests.ensemble.audit.forging import add_training_row
+from tests.installed import install_distribution
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,11 +63,7 @@ LEARNERS: Learners = [
 def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
     """Give a function that starts ``ensemble`` in a process where a third-party plugin is there."""
     site = tmp_path_factory.mktemp("site")
-    (site / "slow_learner.py").write_text(SLOW_LEARNER)
-    info = site / "slow_learner-1.2.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slow-learner\nVersion: 1.2\n")
-    (info / "entry_points.txt").write_text("[ensemble]\nslow = slow_learner\n")
+    install_distribution(site, "slow-learner", "1.2", "slow_learner", SLOW_LEARNER, point="slow")
 
     def start(*arguments: str | Path) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -1,34 +1,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from ensemble import errors
 from ensemble.config.load import load_config, load_run_config, write_config
 from ensemble.config.source_settings import SourceSettings
-
-if TYPE_CHECKING:
-    from ensemble import Config
-
-MINIMAL = """
-run_dir = "run"
-[[sources]]
-name = "arena"
-path = "train.csv"
-role = "target"
-"""
-
-
-def _load(tmp_path: Path, text: str) -> Config:
-    path = tmp_path / "config.toml"
-    path.write_text(text)
-    return load_config(path)
+from tests.ensemble.config.minimal import MINIMAL, load_text
 
 
 def test_defaults_and_anchored_paths(tmp_path: Path) -> None:
-    config = _load(tmp_path, MINIMAL)
+    config = load_text(tmp_path, MINIMAL)
     assert config.run_dir == str(tmp_path / "run")
     assert config.sources[0].path == str(tmp_path / "train.csv")
     assert (config.folds.n_splits, config.folds.near_duplicate_threshold) == (5, 0.8)
@@ -37,7 +20,7 @@ def test_defaults_and_anchored_paths(tmp_path: Path) -> None:
 
 
 def test_learner_parameters_are_gathered(tmp_path: Path) -> None:
-    config = _load(
+    config = load_text(
         tmp_path, MINIMAL + '[[learners]]\nname = "x"\nplugin = "handcrafted"\nnum_leaves = 7\n'
     )
     assert config.learners[0].parameters == {"num_leaves": 7}
@@ -150,25 +133,25 @@ LEARNER = '[[learners]]\nname = "one"\nplugin = "p"\n'
 )
 def test_faults(tmp_path: Path, addition: str, message: str) -> None:
     with pytest.raises(errors.ConfigError, match=message):
-        _load(tmp_path, MINIMAL + addition)
+        load_text(tmp_path, MINIMAL + addition)
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:11"])
 def test_devices(tmp_path: Path, device: str) -> None:
-    config = _load(tmp_path, MINIMAL + f'[execution]\ndevice = "{device}"\n')
+    config = load_text(tmp_path, MINIMAL + f'[execution]\ndevice = "{device}"\n')
     assert config.execution.device == device
 
 
 def test_a_tilde_is_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    config = _load(tmp_path, MINIMAL.replace('"run"', '"~/run"'))
+    config = load_text(tmp_path, MINIMAL.replace('"run"', '"~/run"'))
     assert config.run_dir == str(tmp_path / "home" / "run")
 
 
 @pytest.mark.parametrize("run_dir", ["~nosuch-user/x", "a\\u0000b"])
 def test_a_run_dir_that_is_no_path(tmp_path: Path, run_dir: str) -> None:
     with pytest.raises(errors.ConfigError, match="is no path"):
-        _load(tmp_path, MINIMAL.replace('"run"', f'"{run_dir}"'))
+        load_text(tmp_path, MINIMAL.replace('"run"', f'"{run_dir}"'))
 
 
 @pytest.mark.parametrize(
@@ -192,18 +175,18 @@ def test_a_run_that_would_write_over_its_input_is_refused(
     with pytest.raises(
         errors.ConfigError, match="(.|\n)*".join(f"where {name} lies" for name in names)
     ):
-        _load(tmp_path, text)
+        load_text(tmp_path, text)
 
 
 def test_a_directory_beside_the_input_is_no_fault(tmp_path: Path) -> None:
     text = MINIMAL.replace('"run"', '"train.csv-run"') + '[test]\npath = "data/test.csv"\n'
-    assert _load(tmp_path, text).run_dir == str(tmp_path / "train.csv-run")
+    assert load_text(tmp_path, text).run_dir == str(tmp_path / "train.csv-run")
 
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
     """A run directory with the config that it keeps and what else tells that it is one."""
-    config = _load(tmp_path, MINIMAL)
+    config = load_text(tmp_path, MINIMAL)
     run = Path(config.run_dir)
     run.mkdir()
     write_config(config, run / "config.toml")
@@ -246,12 +229,12 @@ def test_a_directory_without_a_config_is_no_run(tmp_path: Path) -> None:
 
 def test_all_faults_are_reported_together(tmp_path: Path) -> None:
     with pytest.raises(errors.ConfigError, match=r"n_split(.|\n)*choos"):
-        _load(tmp_path, MINIMAL + '[folds]\nn_split = 3\n[stack]\nchoos = "mean"\n')
+        load_text(tmp_path, MINIMAL + '[folds]\nn_split = 3\n[stack]\nchoos = "mean"\n')
 
 
 def test_no_target_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(errors.ConfigError, match='no source has role = "target"'):
-        _load(tmp_path, MINIMAL.replace('"target"', '"train"'))
+        load_text(tmp_path, MINIMAL.replace('"target"', '"train"'))
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
@@ -265,7 +248,7 @@ def test_a_resolved_config_reads_back_the_same(tmp_path: Path) -> None:
         + '[test]\npath = "t.csv"\n[stack]\nmeta_learner = "none"\n'
         + '[[learners]]\nname = "x"\nplugin = "handcrafted"\nfeatures = ["length"]\n'
     )
-    config = _load(tmp_path, text)
+    config = load_text(tmp_path, text)
     assert config.stack.meta_learner is None
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -277,7 +260,7 @@ def test_the_use_of_a_source_is_what_the_config_says(tmp_path: Path) -> None:
     wanted = 'weight = 0.5\nshare = 0.25\nreweight = "importance"\nlogit_adjustment = true'
     text = MINIMAL + SOURCE.format("train", wanted)
     text += SOURCE.replace('"b"', '"c"').format("pseudo", 'pseudo_labelers = ["one"]') + LEARNER
-    assert _load(tmp_path, text).source_uses() == {
+    assert load_text(tmp_path, text).source_uses() == {
         "arena": SourceSettings("target"),
         "b": SourceSettings("train", 0.5, 0.25, "importance", logit_adjustment=True),
         "c": SourceSettings("pseudo", pseudo_labelers=("one",)),
@@ -285,7 +268,7 @@ def test_the_use_of_a_source_is_what_the_config_says(tmp_path: Path) -> None:
 
 
 def test_an_unknown_learner_is_named(tmp_path: Path) -> None:
-    config = _load(tmp_path, MINIMAL + '[[learners]]\nname = "length"\nplugin = "p"\n')
+    config = load_text(tmp_path, MINIMAL + '[[learners]]\nname = "length"\nplugin = "p"\n')
     with pytest.raises(errors.ConfigError, match='no learner is called "lenght"(.|\n)*"length"'):
         config.learner("lenght")
 
@@ -293,8 +276,9 @@ def test_an_unknown_learner_is_named(tmp_path: Path) -> None:
 def test_workers_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ensemble.config.settings.available_cores", lambda: 8)
     side_by_side = '[execution]\nexecutor = "processes"\nworkers = 3\n'
-    assert _load(tmp_path, MINIMAL).execution.threads_per_fit() == 8
-    assert _load(tmp_path, MINIMAL + side_by_side).execution.threads_per_fit() == 2
+    assert load_text(tmp_path, MINIMAL).execution.threads_per_fit() == 8
+    assert load_text(tmp_path, MINIMAL + side_by_side).execution.threads_per_fit() == 2
     assert (
-        _load(tmp_path, MINIMAL + side_by_side + "threads = 5\n").execution.threads_per_fit() == 5
+        load_text(tmp_path, MINIMAL + side_by_side + "threads = 5\n").execution.threads_per_fit()
+        == 5
     )

@@ -13,6 +13,7 @@ from ensemble.errors import InputError, UnknownNameError
 from ensemble.plugin.adoption import check_left_out
 from ensemble.plugin.manager import Manager, use_manager
 from ensemble.plugin.selection import ALLOWED, LEFT_OUT
+from tests.installed import install_distribution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,13 +42,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     def put(distribution: str, *names: str, point: str = "", text: str | None = None) -> None:
         site = tmp_path / distribution
         module = f"plugin_module_{distribution.replace('-', '_')}"
-        info = site / f"{distribution.replace('-', '_')}-1.5.dist-info"
-        info.mkdir(parents=True)
-        (site / f"{module}.py").write_text(HOOKS.format(names=names) if text is None else text)
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n"
-        )
-        (info / "entry_points.txt").write_text(f"[ensemble]\n{point or distribution} = {module}\n")
+        source = HOOKS.format(names=names) if text is None else text
+        install_distribution(site, distribution, "1.5", module, source, point=point)
         monkeypatch.syspath_prepend(str(site))
 
     yield put

@@ -15,6 +15,7 @@ from ensemble.plugin import hookspecs
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.hook_checks import hook_arguments
 from ensemble.plugin.manager import Manager, get_manager, use_manager
+from tests.installed import install_distribution
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -293,11 +294,9 @@ def test_a_plugin_that_raises_while_registering_is_skipped_with_its_error() -> N
 def test_an_installed_plugin_that_fails_to_import_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "broken_plugin_module.py").write_text("raise ImportError('no such GPU')")
-    info = tmp_path / "broken_plugin-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-plugin\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[ensemble]\nbroken = broken_plugin_module\n")
+    text = "raise ImportError('no such GPU')"
+    module = "broken_plugin_module"
+    install_distribution(tmp_path, "broken-plugin", "1.0", module, text, point="broken")
     monkeypatch.syspath_prepend(str(tmp_path))
     manager = Manager()
     assert [(b.name, b.distribution) for b in manager.broken] == [("broken", "broken-plugin 1.0")]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import assume, example, given
@@ -15,10 +14,6 @@ from ensemble_plugins.language_model.text.truncation import (
     RULES,
     RoundCut,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 Lengths = list[tuple[int, int, int]]
 
