@@ -18,7 +18,8 @@ from ensemble.plugin.contract import resources_of
 from ensemble.processes import available_cores
 from ensemble.run_dir.layout import BATTLES_RECORD, STACK
 from ensemble.setup.durations import suggestions, summary_of
-from ensemble.stacking.settings import check_plugins, learner_specs
+from ensemble.stacking.plugin_checks import check_plugins
+from ensemble.stacking.settings import learner_specs
 from ensemble.stages.budget import cheap_at_a_time, seconds_after_fits
 from ensemble.stages.fit import fits_of
 from ensemble.storage.directories import damage_of

@@ -13,10 +13,7 @@ from ensemble.stacking.assemble import check_folds, meta_features
 from ensemble.stacking.calls import predict_validated
 from ensemble.stacking.left_out import as_stacked
 from ensemble.stacking.made_from import check_stack, read_stack_manifest, stacked_folds
-from ensemble.stacking.settings import (
-    meta_learner_factory,
-    stacked_specs,
-)
+from ensemble.stacking.settings import meta_learner_factory, stacked_specs
 from ensemble.stacking.stack import load_stack
 from ensemble.stacking.unfinished import lacks_refits
 from ensemble.stages.shared import say_again

@@ -27,7 +27,7 @@ from ensemble.run_dir.layout import (
 from ensemble.run_dir.leftovers import sweep_temporary
 from ensemble.run_dir.reporter import Reporter
 from ensemble.run_dir.running import Running, told_writer
-from ensemble.stacking.settings import check_plugins
+from ensemble.stacking.plugin_checks import check_plugins
 from ensemble.stages.observed import observers_of
 from ensemble.storage.atomic import how_to_mend
 from ensemble.storage.strays import is_stray

@@ -14,7 +14,7 @@ import pytest
 from ensemble import errors, run
 from ensemble.cli.demo import CONFIG, demo
 from ensemble.run_dir.progress import Terminal
-from ensemble.stacking.settings import check_plugins
+from ensemble.stacking.plugin_checks import check_plugins
 from ensemble.stages.work import writing
 
 if TYPE_CHECKING:

@@ -19,11 +19,8 @@ from ensemble.config.source_settings import SourceSettings
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.stacking.assemble import stack_data
-from ensemble.stacking.settings import (
-    check_plugins,
-    learner_specs,
-    nested_specs,
-)
+from ensemble.stacking.plugin_checks import check_plugins
+from ensemble.stacking.settings import learner_specs, nested_specs
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.stack import stack_stage
 from ensemble.stages.work import writing

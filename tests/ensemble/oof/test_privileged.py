@@ -15,7 +15,7 @@ from ensemble.audit.audit import audit_run
 from ensemble.audit.deep import audit_deep
 from ensemble.oof.rows import FoldRows
 from ensemble.plugin.base import LEARNER_COLUMNS
-from ensemble.stacking.settings import check_plugins
+from ensemble.stacking.plugin_checks import check_plugins
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.work import writing
 from ensemble.storage.json_files import read_json

@@ -22,7 +22,8 @@ from ensemble.oof.rows import FoldRows
 from ensemble.oof.spec import LearnerSpec
 from ensemble.oof.workspace import Workspace
 from ensemble.run_dir.reporter import Reporter
-from ensemble.stacking.settings import check_plugins, learner_specs
+from ensemble.stacking.plugin_checks import check_plugins
+from ensemble.stacking.settings import learner_specs
 from tests.ensemble.oof.prepared import prepared
 from tests.ensemble.oof.pseudo_config import PUPIL, TEACHER, pseudo_config
 

@@ -16,8 +16,9 @@ from ensemble.audit.audit import audit_run
 from ensemble.cli.terminal import show_summary, summary
 from ensemble.oof.predictions import read_logits
 from ensemble.oof.workspace import open_workspace
+from ensemble.stacking.plugin_checks import check_plugins
 from ensemble.stacking.seed_spread import REPLICATES, seed_records, seed_replicates
-from ensemble.stacking.settings import check_plugins, learner_specs
+from ensemble.stacking.settings import learner_specs
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.work import writing
 from ensemble.storage.json_files import read_json

@@ -23,7 +23,8 @@ from ensemble.oof.teaching import teaching_fits, with_asked
 from ensemble.oof.workspace import Workspace
 from ensemble.plugin.base import LEARNER_COLUMNS
 from ensemble.run_dir.reporter import Reporter
-from ensemble.stacking.settings import check_plugins, learner_specs
+from ensemble.stacking.plugin_checks import check_plugins
+from ensemble.stacking.settings import learner_specs
 from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import read_json, write_checksummed
 from tests.ensemble.audit.forging import add_training_row

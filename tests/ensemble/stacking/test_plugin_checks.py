@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ensemble import Resources, errors, run
-from ensemble.stacking.settings import check_plugins
+from ensemble.stacking.plugin_checks import check_plugins
 
 if TYPE_CHECKING:
     from tests.fakes import Prior
@@ -104,7 +104,9 @@ def test_one_device_is_refused_to_a_learner_that_wants_two(
     monkeypatch: pytest.MonkeyPatch,
     execution: dict[str, Any],
 ) -> None:
-    monkeypatch.setattr("ensemble.stacking.settings.GIVEN", "nobody")  # as if it were installed
+    monkeypatch.setattr(
+        "ensemble.stacking.plugin_checks.GIVEN", "nobody"
+    )  # as if it were installed
     config = project.config(ONE, execution=execution)
     check_plugins(config)
     monkeypatch.setattr(fake_learners, "resources", Resources(gpus=2))
