@@ -24,7 +24,8 @@ from ensemble.stages.report import report_stage
 from ensemble.stages.review import review_stage
 from ensemble.stages.work import writing
 from ensemble.submission.export import export_fit, which_model
-from ensemble.submission.new_rows import predict_battles, read_test, reading_options
+from ensemble.submission.new_rows import predict_battles
+from ensemble.submission.reading import read_test, reading_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -295,7 +295,7 @@ def validate(
     model_a, model_b or tie. All ids have to be there once and no other, with finite numbers within
     [0, 1] and rows that sum to 1, or with a winner each.
     """
-    from ensemble.submission.new_rows import reading_options
+    from ensemble.submission.reading import reading_options
     from ensemble.submission.write import validate_file
 
     reading = None if config is None else reading_options(load(config))

@@ -248,8 +248,9 @@ def _score(
     reading: dict[str, Any],
 ) -> int:
     """Score new rows; the table is written when standard output is open for results again."""
-    from ensemble.submission.new_rows import reading_options, score_file
+    from ensemble.submission.new_rows import score_file
     from ensemble.submission.output import check_output, write_output
+    from ensemble.submission.reading import reading_options
 
     if config_file.is_file():
         check_output(output, [config_file], "the config")

@@ -8,20 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.battles.held_out import HeldOut
-from ensemble.battles.schema import HOLDOUT_ROLE, TEST_ROLE, TEST_SOURCE, learner_view
-from ensemble.battles.source_files import load_source
+from ensemble.battles.schema import HOLDOUT_ROLE, learner_view
 from ensemble.battles.split import read_split
 from ensemble.config.secrets import resolved_secrets
-from ensemble.config.settings import Reading
-from ensemble.errors import ArtifactError, ConfigError, DataError
+from ensemble.errors import ArtifactError, DataError
 from ensemble.oof.calls import predict_validated
 from ensemble.oof.fold_key import fold_name
-from ensemble.oof.origins import origin_of
 from ensemble.oof.store import FoldStore
 from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.parameters import path_parameters
-from ensemble.redact import remember_secrets
 from ensemble.run_dir.layout import STACK
 from ensemble.stacking.assemble import meta_features
 from ensemble.stacking.calls import predict_validated as predict_stack
@@ -35,17 +30,17 @@ from ensemble.stacking.settings import (
     stacked_specs,
 )
 from ensemble.stacking.stack import load_stack
-from ensemble.storage.hashing import fingerprint
 from ensemble.submission.forms import form_for, submission_frame
+from ensemble.submission.model_origins import check_model_origin
 from ensemble.submission.output import check_output, write_output
+from ensemble.submission.reading import read_test, reading_options
 from ensemble.submission.write import submission_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ensemble.battles.fold_plan import FoldPlan
-    from ensemble.battles.turns import TextFormat
-    from ensemble.config.settings import Config
+    from ensemble.config.settings import Config, Reading
     from ensemble.oof.spec import LearnerSpec
     from ensemble.plugin.base import FloatArray, LogitArray
 
@@ -105,46 +100,6 @@ def score_file(
     form = form_for(config.task)
     frame = submission_frame(form, battles["id"], predict_battles(config, battles, keep))
     return submission_text(frame, battles["id"].to_list(), form), len(battles)
-
-
-def reading_options(
-    config: Config,
-    *,
-    loader: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    text_format: TextFormat | None = None,
-) -> Reading:
-    """Say how a file of new rows is read: as the run's test file, but for what is given here.
-
-    Parameters
-    ----------
-    config
-        The run's own config.
-    loader
-        Registered name of a loader, or ``"none"`` for the toolkit's own readers. Options of the
-        run's loader are not taken for another one.
-    options
-        For the loader; they are put over those of the run.
-    text_format
-        As in ``[test]``.
-
-    Raises
-    ------
-    ConfigError
-        There are options and no loader.
-    """
-    base = config.test or Reading()
-    named = base.loader if loader is None else (None if loader == "none" else loader)
-    kept = base.options if named is not None and named == base.loader else {}
-    merged = {**kept, **(options or {})}
-    remember_secrets(merged)
-    if merged and named is None:
-        raise ConfigError(
-            f"options are for a loader, and none is given: {', '.join(merged)}",
-            hint="name one with --loader",
-        )
-    given = {"path": "", "hub": None, "revision": None, "loader": named, "options": merged}
-    return base.model_copy(update=given | {"text_format": text_format or base.text_format})
 
 
 def _inputs(config: Config) -> Iterator[Path]:
@@ -261,87 +216,8 @@ def _mean_logits(
     folds = store.folds(models, spec.name)
     for fold in folds:
         where = f'learner "{spec.name}", {fold_name(fold)}'
-        _check_origin(store, store.read(spec.name, fold), made_from, where)
+        check_model_origin(store, store.read(spec.name, fold), made_from, where)
         model = store.load(spec, fold, any_code=spec.name in keep)
         total += predict_validated(model, battles, where)
         del model  # before the next one comes into memory
     return (total / len(folds)).astype(np.float32)
-
-
-def _check_origin(
-    store: FoldStore,
-    manifest: Mapping[str, Any],
-    made_from: Mapping[str, Mapping[str, str]],
-    where: str,
-) -> None:
-    """Check that a model is of the folds that the stack was made from.
-
-    A fold is one of them, a refit is their like, and a soup is the mean of all of them.
-    """
-    is_soup = HeldOut.of(manifest["fold"]).is_soup
-    known = _averaged(manifest) == made_from if is_soup else _is_like(store, manifest, made_from)
-    if not known:
-        raise ArtifactError(
-            "a model is not one that the stack was made from",
-            where=where,
-            hint="run `ensemble run CONFIG` to its end",
-        )
-
-
-def _averaged(manifest: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Name the folds that a soup is the mean of, as a stack names them."""
-    models = manifest["models"].items()
-    return {name: {part: one[part] for part in ("key", "oof")} for name, one in models}
-
-
-def _is_like(
-    store: FoldStore, manifest: Mapping[str, Any], made_from: Mapping[str, Mapping[str, str]]
-) -> bool:
-    origin = origin_of(manifest)
-    folds = [store.read(manifest["learner"], HeldOut.named(name)) for name in made_from]
-    known = {name: one["key"] for name, one in made_from.items()}
-    is_there = {fold_name(one["fold"]): one["key"] for one in folds} == known
-    is_of_stack = made_from.get(fold_name(manifest["fold"]), origin) == origin
-    return is_of_stack and is_there and _are_alike(store, [manifest, *folds])
-
-
-def _are_alike(store: FoldStore, manifests: Sequence[Mapping[str, Any]]) -> bool:
-    """Say whether fits differ in nothing but what they hold out, and so do those that they asked.
-
-    Not every fit asks a teacher: in the order of time, there may be nobody to speak of its rows.
-    """
-    bases: dict[tuple[str, ...], set[str]] = {}
-    for manifest in manifests:
-        for asked, base in _bases(store, manifest, ()):
-            bases.setdefault(asked, set()).add(base)
-    return all(len(found) == 1 for found in bases.values())
-
-
-def _bases(
-    store: FoldStore, manifest: Mapping[str, Any], asked: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Name what a fit was made from, and what each of those that it asked was, whoever did."""
-    parts, at = manifest["key_parts"], HeldOut.of(manifest["fold"])
-    apart = ("fold", "keeps_model", "teachers", "labelers")
-    yield asked, fingerprint({name: part for name, part in parts.items() if name not in apart})
-    others = [
-        (("teacher", name), HeldOut.named(fit), key)
-        for name, keys in parts["teachers"].items()
-        for fit, key in keys.items()
-    ]
-    others += [
-        ((source, name), at, key)
-        for source, keys in parts["labelers"].items()
-        for name, key in keys.items()
-    ]
-    for what, fit, key in others:
-        there = store.read(what[1], fit)
-        if there["key"] == key:
-            yield from _bases(store, there, (*asked, *what))
-        else:  # one that is no longer the one that was asked is like no other
-            yield (*asked, *what), key
-
-
-def read_test(path: Path, reading: Reading) -> pl.DataFrame:
-    """Read a file of new rows; errors as ``load_battles``."""
-    return load_source(reading, TEST_SOURCE, TEST_ROLE, path).battles

@@ -14,8 +14,9 @@ import polars as pl
 import pytest
 
 from ensemble import Config, errors, hookimpl, run
-from ensemble.submission.new_rows import predict_file, reading_options
+from ensemble.submission.new_rows import predict_file
 from ensemble.submission.output import check_output, write_output
+from ensemble.submission.reading import reading_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
