@@ -49,10 +49,10 @@ from ensemble.stacking.assemble import meta_features
 from ensemble.stacking.build import make_stack
 from ensemble.stacking.calls import predict_validated as predict_stack
 from ensemble.stacking.left_out import as_stacked
+from ensemble.stacking.listed import load_stack
 from ensemble.stacking.made_from import read_stack_manifest, stacked_folds
 from ensemble.stacking.remember import scored_by
 from ensemble.stacking.settings import learner_specs, meta_learner_factory, stacked_specs
-from ensemble.stacking.stack import load_stack
 from ensemble.stacking.tries import TryStore
 from ensemble.submission.forms import form_for, submission_frame
 from ensemble.submission.write import read_submission

@@ -19,6 +19,7 @@ from ensemble.plugin.contract import contract_faults, resources_of
 from ensemble.plugin.manager import GIVEN, get_manager
 from ensemble.plugin.parameters import plain_parameters
 from ensemble.stacking.candidates import simple_candidates
+from ensemble.stacking.listed import list_candidates
 from ensemble.stacking.settings import (
     learner_specs,
     meta_learner_factory,
@@ -26,7 +27,6 @@ from ensemble.stacking.settings import (
     nested_specs,
     shape_of,
 )
-from ensemble.stacking.stack import list_candidates
 from ensemble.stacking.verdict import AUTO
 
 if TYPE_CHECKING:

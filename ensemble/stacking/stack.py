@@ -8,34 +8,22 @@ records, under ``nested``, the rows that candidates were fitted on for each oute
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble.errors import ArtifactError, ConfigError, DataError, unknown_name
+from ensemble.errors import DataError, unknown_name
 from ensemble.evaluation.bootstrap import RESAMPLES
-from ensemble.evaluation.losses import METRICS, class_prior_losses, row_log_loss
+from ensemble.evaluation.losses import class_prior_losses, row_log_loss
 from ensemble.evaluation.ties import leave_out_tie
-from ensemble.plugin.base import FitContext
-from ensemble.plugin.faults import failure_of, plugin_errors
-from ensemble.plugin.time_limit import time_limit
 from ensemble.run_dir.layout import MODEL
-from ensemble.run_dir.stack_files import read_verdict, write_stack_tables
-from ensemble.stacking.calls import (
-    describe_validated,
-    fit_validated,
-    load_validated,
-    predict_validated,
-    save_validated,
-)
-from ensemble.stacking.candidates import META_COMPLEXITY, Candidate, simple_candidates
+from ensemble.run_dir.stack_files import write_stack_tables
+from ensemble.stacking.calls import save_validated
 from ensemble.stacking.choice import make_verdict
 from ensemble.stacking.doubt import with_doubt, with_gaps
 from ensemble.stacking.gap import nesting_gaps
-from ensemble.stacking.nested import OuterFold, cross_validate, scored_rows
+from ensemble.stacking.listed import list_candidates
+from ensemble.stacking.nested import scored_rows
 from ensemble.stacking.outputs import (
     ScoredCandidate,
     losses_of,
@@ -47,21 +35,22 @@ from ensemble.stacking.outputs import (
 )
 from ensemble.stacking.parts import in_parts
 from ensemble.stacking.sanity import doubts_about
+from ensemble.stacking.scoring import score_alone
 from ensemble.stacking.seed_spread import seed_replicates
 from ensemble.stacking.verdict import AUTO
-from ensemble.storage.directories import atomic_directory, read_manifest
+from ensemble.storage.directories import atomic_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from ensemble.config.settings import Metric
     from ensemble.failure import Failure
-    from ensemble.plugin.base import FloatArray, MetaFeatures, MetaLearner
+    from ensemble.plugin.base import FloatArray, MetaLearner
     from ensemble.stacking.data import StackData
     from ensemble.stacking.tries import TryStore
-
 
 VERSION = 8
 """Raise it when the same logits come to give other candidates, scores or verdicts."""
@@ -145,7 +134,7 @@ def run_stack(
     failures = list(failed)
     for i, candidate in enumerate(candidates):
         tell(i / len(candidates), f"candidate {candidate.name}")
-        found = _scored_alone(candidate, scored_data, seed, threads, replicates, limit, failures)
+        found = score_alone(candidate, scored_data, seed, threads, replicates, limit, failures)
         scored += [found] if found else []
     candidates = [one.candidate for one in scored]
     fitted_data, everywhere = scored_data, scored
@@ -174,19 +163,6 @@ def run_stack(
     tables = score_tables(scored, scored_data, **bootstrap)
     for entry, measured in zip(verdict["candidates"], tables["candidates"], strict=True):
         entry |= {key: measured[key] for key in ("log_loss", "low", "high", "accuracy")}
-    labels, outer = fitted_data.labels, fitted_data.outer
-    prior = class_prior_losses(labels, outer)[judged].mean()
-    prior_errors = class_prior_losses(labels, outer, "accuracy")[judged]
-    doubts = [
-        doubt
-        for i, name in enumerate(scored_data.meta.learners)
-        for doubt in doubts_about(
-            name,
-            leave_out_tie(scored_data.meta.logits[:, i], ties=scored_data.meta.ties),
-            scored_data.labels,
-            float(prior),
-        )
-    ]
     gaps = _gaps(scored, scored_data, losses, bootstrap)
     for entry in (*verdict["candidates"], *tables["candidates"]):
         entry |= gaps.get(entry["name"], {})
@@ -197,12 +173,10 @@ def run_stack(
         "clusters": verdict["clusters"],
         "resamples": resamples,
         "metric": metric,
-        "class_prior": float(prior),
-        "class_prior_accuracy": 1.0 - float(prior_errors.mean()),
-        "doubts": doubts,
+        **_against_class_prior(fitted_data, scored_data, judged),
     }
     doubted = manifest.get("unproven", ()), manifest.get("plan_doubt", "")
-    verdict = with_doubt(verdict, tables, *doubted) | {"doubts": doubts}
+    verdict = with_doubt(verdict, tables, *doubted) | {"doubts": tables["doubts"]}
     verdict = with_gaps(verdict, manifest, failures)
     stored = {**manifest, "nested": nested_record(fitted_data)}
     if failures:
@@ -214,81 +188,6 @@ def run_stack(
             made, place = one.candidate, path / MODEL / one.candidate.name
             save_validated(made.where, made.make, one.model, place, scored_data.meta)
     return verdict
-
-
-def list_candidates(
-    n_learners: int,
-    meta_learner: Callable[[], MetaLearner] | None,
-    meta_learner_name: str,
-    metric: Metric = "log_loss",
-) -> list[Candidate]:
-    """List the candidates, simplest first, the meta-learner last.
-
-    Raises
-    ------
-    ConfigError
-        The meta-learner's name is that of another candidate, or cannot name a directory.
-    """
-    candidates = simple_candidates(n_learners, metric)
-    if meta_learner is None:
-        return candidates
-    taken = [AUTO, *(candidate.name for candidate in simple_candidates(2))]
-    if meta_learner_name in taken or not _is_plain(meta_learner_name):
-        raise ConfigError(
-            f'"{meta_learner_name}" cannot name a meta-learner',
-            where="stack.meta_learner",
-            hint=f"register it under another name: no path, and none of {', '.join(taken)}",
-        )
-    return [*candidates, Candidate(meta_learner_name, META_COMPLEXITY, meta_learner, simple=False)]
-
-
-def load_stack(
-    directory: Path,
-    meta_learner: Callable[[], MetaLearner] | None,
-    name: str | None = None,
-) -> MetaLearner:
-    """Load the chosen candidate, fitted on all rows, after checking every file's hash.
-
-    Parameters
-    ----------
-    directory
-        The ``stack/`` of a run.
-    meta_learner
-        Makes a meta-learner with the parameters that the stack was fitted with.
-    name
-        Another candidate than the chosen one.
-
-    Raises
-    ------
-    ArtifactError
-        A file is missing or damaged, or the meta-learner's plugin is not given.
-    LearnerError
-        The candidate cannot be loaded.
-    UnknownNameError
-        ``name`` is no candidate of this stack.
-    """
-    read_manifest(directory)
-    verdict = read_verdict(directory)
-    known = [entry["name"] for entry in verdict["candidates"]]
-    wanted = verdict["chosen"] if name is None else name
-    if wanted not in known or not _is_plain(wanted):
-        raise unknown_name("candidate", wanted, known)
-    makers: dict[str, Callable[[], MetaLearner] | None] = {
-        candidate.name: candidate.make for candidate in simple_candidates(2)
-    }
-    make = makers.get(wanted, meta_learner)
-    if make is None:
-        raise ArtifactError(
-            f'the stack uses the meta-learner "{wanted}", but none is given',
-            where=str(directory),
-            hint="install its plugin, or choose another candidate in the config",
-        )
-    return load_validated(f'candidate "{wanted}"', make, directory / MODEL / wanted)
-
-
-def _is_plain(name: str) -> bool:
-    """Say whether a name stays inside the directory that it is joined to."""
-    return bool(name) and not name.startswith(".") and Path(name).name == name and "\\" not in name
 
 
 def _predicted_rows(data: StackData) -> NDArray[np.bool_]:
@@ -313,6 +212,24 @@ def _missing_by_learner(data: StackData) -> dict[str, int]:
     return {name: n for name, n in zip(data.meta.learners, counts, strict=True) if n}
 
 
+def _against_class_prior(
+    data: StackData, scored: StackData, judged: NDArray[np.bool_]
+) -> dict[str, Any]:
+    """Score the class prior on the rows that are judged, and doubt learners by it."""
+    prior = float(class_prior_losses(data.labels, data.outer)[judged].mean())
+    errors = class_prior_losses(data.labels, data.outer, "accuracy")[judged]
+    meta = scored.meta
+    doubts = [
+        doubt
+        for i, name in enumerate(meta.learners)
+        for doubt in doubts_about(
+            name, leave_out_tie(meta.logits[:, i], ties=meta.ties), scored.labels, prior
+        )
+    ]
+    accuracy = 1.0 - float(errors.mean())
+    return {"class_prior": prior, "class_prior_accuracy": accuracy, "doubts": doubts}
+
+
 def _gaps(
     scored: Sequence[ScoredCandidate], data: StackData, exact: FloatArray, bootstrap: dict[str, int]
 ) -> dict[str, dict[str, Any]]:
@@ -323,71 +240,3 @@ def _gaps(
     losses = np.column_stack([row_log_loss(data.labels, each) for each in plain])
     names = [one.candidate.name for one in scored]
     return nesting_gaps(exact, losses, data.clusters, names, **bootstrap)
-
-
-def _scored_alone(
-    candidate: Candidate,
-    data: StackData,
-    seed: int,
-    threads: int,
-    replicates: Sequence[MetaFeatures],
-    limit: float | None,
-    failures: list[Failure],
-) -> ScoredCandidate | None:
-    """Score a candidate; None where it is the meta-learner and fails, which is added to these."""
-    if candidate.simple:
-        return _score(candidate, data, seed, threads, replicates)
-    if failures:
-        return None
-    try:
-        with time_limit(limit, candidate.where):
-            found = _score(candidate, data, seed, threads, replicates)
-            describe_validated(candidate.where, found.model)
-            with TemporaryDirectory() as place:
-                whole = Path(place) / MODEL
-                save_validated(candidate.where, candidate.make, found.model, whole, data.meta)
-    except plugin_errors() as error:
-        failures.append(failure_of(candidate.name, "stack", error, is_meta_learner=True))
-        return None
-    return found
-
-
-def _score(
-    candidate: Candidate,
-    data: StackData,
-    seed: int,
-    threads: int,
-    replicates: Sequence[MetaFeatures],
-) -> ScoredCandidate:
-    began = time.perf_counter()
-    drawn = {metric: np.full((len(replicates), len(data.ids)), np.nan) for metric in METRICS}
-
-    def observe(outer: OuterFold, model: MetaLearner) -> None:
-        where = f"{candidate.where}, other seeds"
-        for i, meta in enumerate(replicates):
-            predicted = predict_validated(model, meta.take(outer.held_out), where)
-            for metric, rows in METRICS.items():
-                drawn[metric][i, outer.held_out] = rows(data.labels[outer.held_out], predicted)
-
-    def nested(**options: Any) -> FloatArray:
-        return cross_validate(
-            {candidate.name: candidate.make},
-            data.meta,
-            data.labels,
-            data.outer,
-            data.clusters,
-            seed=seed,
-            threads=threads,
-            rules=data.rules,
-            **options,
-        )[candidate.name]
-
-    predicted = nested(fitting=data.fitting_meta, observe=observe)
-    plain = nested() if data.nested_logits else None
-    context = FitContext(seed=seed, threads=threads)
-    model = fit_validated(
-        candidate.where, candidate.make, data.meta, data.labels, data.clusters, context
-    )
-    seconds = time.perf_counter() - began
-    spread = drawn if len(replicates) else None
-    return ScoredCandidate(candidate, predicted, model, seconds, plain, spread)

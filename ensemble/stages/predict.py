@@ -12,9 +12,9 @@ from ensemble.run_dir.layout import CACHE, STACK, SUBMISSION
 from ensemble.stacking.assemble import check_folds, meta_features
 from ensemble.stacking.calls import predict_validated
 from ensemble.stacking.left_out import as_stacked
+from ensemble.stacking.listed import load_stack
 from ensemble.stacking.made_from import check_stack, read_stack_manifest, stacked_folds
 from ensemble.stacking.settings import meta_learner_factory, stacked_specs
-from ensemble.stacking.stack import load_stack
 from ensemble.stacking.unfinished import lacks_refits
 from ensemble.stages.shared import say_again
 from ensemble.submission.forms import form_for, submission_frame

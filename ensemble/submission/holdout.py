@@ -19,8 +19,8 @@ from ensemble.run_dir.stack_files import peek_manifest, read_verdict
 from ensemble.run_dir.tables import read_table, write_table
 from ensemble.stacking.assemble import check_folds, meta_features
 from ensemble.stacking.calls import predict_validated
+from ensemble.stacking.listed import load_stack
 from ensemble.stacking.settings import meta_learner_factory, stacked_specs
-from ensemble.stacking.stack import load_stack
 from ensemble.storage.atomic import remove_file
 from ensemble.storage.hashing import hash_file
 from ensemble.submission.record import models_used, origin_of_predictions

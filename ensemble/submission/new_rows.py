@@ -21,6 +21,7 @@ from ensemble.run_dir.layout import STACK
 from ensemble.stacking.assemble import meta_features
 from ensemble.stacking.calls import predict_validated as predict_stack
 from ensemble.stacking.left_out import as_stacked
+from ensemble.stacking.listed import load_stack
 from ensemble.stacking.made_from import other_settings, read_stack_manifest, stacked_folds
 from ensemble.stacking.settings import (
     learner_specs,
@@ -29,7 +30,6 @@ from ensemble.stacking.settings import (
     stack_key_parts,
     stacked_specs,
 )
-from ensemble.stacking.stack import load_stack
 from ensemble.submission.forms import form_for, submission_frame
 from ensemble.submission.model_origins import check_model_origin
 from ensemble.submission.output import check_output, write_output

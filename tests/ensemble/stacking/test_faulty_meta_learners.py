@@ -7,7 +7,7 @@ import pytest
 
 from ensemble import FitContext, MetaFeatures, errors
 from ensemble.stacking.candidates import Mean
-from ensemble.stacking.stack import list_candidates
+from ensemble.stacking.listed import list_candidates
 from ensemble.storage.directories import read_manifest
 from ensemble.storage.json_files import read_json
 from ensemble_plugins.lightgbm_stacker import LightGBMStacker

@@ -14,8 +14,8 @@ from ensemble import CLASSES, FitContext, MetaLearner, errors
 from ensemble.evaluation.losses import row_log_loss, softmax
 from ensemble.stacking.candidates import BestSingle, Mean
 from ensemble.stacking.data import StackData
+from ensemble.stacking.listed import load_stack
 from ensemble.stacking.outputs import OOF_SCHEMA, ids_fingerprint
-from ensemble.stacking.stack import load_stack
 from ensemble.storage.directories import read_manifest
 from ensemble.storage.json_files import read_json
 from ensemble_plugins.lightgbm_stacker import LightGBMStacker

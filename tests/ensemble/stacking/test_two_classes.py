@@ -17,9 +17,9 @@ from ensemble.evaluation.ties import leave_out_tie, neutral_tie
 from ensemble.stacking import fitting
 from ensemble.stacking.calls import predict_validated
 from ensemble.stacking.candidates import Blend, VectorScaling, simple_candidates
+from ensemble.stacking.listed import load_stack
 from ensemble.stacking.logits import logits_of
 from ensemble.stacking.sanity import doubts_about
-from ensemble.stacking.stack import load_stack
 from ensemble_plugins.lightgbm_stacker import LightGBMStacker
 from tests.ensemble.stacking.drawn_stacks import draw_data, small_stacker, stack_data
 
