@@ -10,28 +10,24 @@ from typing import NoReturn
 
 import click
 
-from ensemble.cli import init as setting_up
-from ensemble.cli import inspect as asking
-from ensemble.cli import new_plugin as beginning
-from ensemble.cli import plan as planning
-from ensemble.cli import run as making
-from ensemble.cli import several
-from ensemble.cli import status as watching
+from ensemble.cli import init, inspect, installed, new_plugin, outputs, plan, run, several, status
 from ensemble.cli.shared import cli
 from ensemble.errors import EnsembleError, printable
 from ensemble.interrupts import Endings, exit_code, told
 from ensemble.redact import redact
 
 __all__ = [
-    "asking",
-    "beginning",
     "cli",
+    "init",
+    "inspect",
+    "installed",
     "main",
-    "making",
-    "planning",
-    "setting_up",
+    "new_plugin",
+    "outputs",
+    "plan",
+    "run",
     "several",
-    "watching",
+    "status",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Verbs that ask: of a run, of a config before it is run, of what is installed."""
+"""Verbs that ask: of a run, or of a config before it is run."""
 
 from __future__ import annotations
 
@@ -269,75 +269,3 @@ def review(run: Path, quiet: bool, as_json: bool, **options: Any) -> None:
         echo_json(record.told())
     else:
         show_review(record)
-
-
-@cli.command()
-@click.argument("submission", type=path_type)
-@click.option("--test", type=path_type, required=True, help="The test file that it answers.")
-@click.option(
-    "--config",
-    type=path_type,
-    help="Read --test as the [test] of this config or run says: columns, format, loader.",
-)
-@click.option(
-    "--ties/--no-ties",
-    default=None,
-    help="Whether the task has ties; else the form that the file has is taken.",
-)
-@json_option
-def validate(
-    submission: Path, test: Path, config: Path | None, ties: bool | None, as_json: bool
-) -> None:
-    """Check any submission against its test file.
-
-    The header tells its form, which is printed: id with winner_model_a, winner_model_b,
-    winner_tie; the same without winner_tie, for a task without ties; or id with winner, which is
-    model_a, model_b or tie. All ids have to be there once and no other, with finite numbers within
-    [0, 1] and rows that sum to 1, or with a winner each.
-    """
-    from ensemble.submission.reading import reading_options
-    from ensemble.submission.write import validate_file
-
-    reading = None if config is None else reading_options(load(config))
-    found = validate_file(submission, test, ties=ties, reading_as=reading)
-    told = {"submission": str(submission), "rows": found.rows, "valid": True}
-    told |= {"columns": [*found.form.columns], "form": found.form.told}
-    if found.winners:
-        told["winners"] = found.winners
-    counts = ", ".join(f"{winner} {count:,}" for winner, count in found.winners.items())
-    text = f"{submission}: valid, {found.rows:,} rows of {found.form.told}"
-    click.echo(json.dumps(told) if as_json else f"{text}{f' ({counts})' if counts else ''}")
-
-
-@cli.command()
-@click.argument("name", required=False)
-@json_option
-def learners(name: str | None, as_json: bool) -> None:
-    """List learners, feature sets and what else is installed; of NAME, its parameters.
-
-    NAME is a registered name, or FILE.py:CLASS. Of each parameter its type, its default and what it
-    means are shown, as the class says them.
-    """
-    from ensemble.cli.plugins import show_names, show_parameters
-
-    if name is None:
-        show_names(as_json=as_json)
-    else:
-        show_parameters(name, as_json=as_json)
-
-
-@cli.command()
-@click.option("--strict", is_flag=True, help="Exit with 1 where anything is wrong with one.")
-@json_option
-def plugins(strict: bool, as_json: bool) -> None:
-    """List plugins, with what each brings and what is wrong with it.
-
-    One that something is wrong with is set aside until a config needs it. ENSEMBLE_PLUGINS names
-    the installed plugins that are loaded beside the built-ins (empty: none); `ensemble --no-plugin
-    NAME ...` leaves one out. What other plugins than the built-ins register is imported here, to
-    see whether it can be.
-    """
-    from ensemble.cli.plugins import show_plugins
-
-    if show_plugins(as_json=as_json) and strict:
-        sys.exit(1)
