@@ -17,7 +17,7 @@ import pytest
 
 from ensemble import errors
 from ensemble.api.runs import Run
-from ensemble.oof import merge as merging
+from ensemble.oof import offered_fit
 from ensemble.oof.crossfit import fit_fold
 from ensemble.stacking.settings import learner_specs
 from ensemble.stages.merge import merge_stage
@@ -320,7 +320,7 @@ def test_a_large_manifest_is_not_read(
     runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own, other = runs
-    monkeypatch.setattr(merging, "_MOST_MANIFEST", 100)
+    monkeypatch.setattr(offered_fit, "_MOST_MANIFEST", 100)
     assert {why for _, why in told(own, other).values()} == {
         "manifest.json is larger than 100 bytes"
     }

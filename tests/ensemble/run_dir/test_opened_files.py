@@ -41,7 +41,7 @@ OTHER_FILES = {
     "oof/cluster/depot.py": "what a node of a cluster keeps",
     "oof/cluster/messages.py": "files that travel between nodes",
     "oof/cluster/shipment.py": "files that travel between nodes",
-    "oof/merge.py": "tables of another run, which are proven before they are taken",
+    "oof/offered_fit.py": "tables of another run, which are proven before they are taken",
     "oof/worker_process.py": "pipes between processes",
     "plugin/extract.py": "a plugin's code",
     "plugin/files.py": "a plugin's code",
