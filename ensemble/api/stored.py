@@ -21,8 +21,8 @@ from ensemble.oof.store import FoldStore
 from ensemble.run_dir.layout import STACK, SUBMISSION
 from ensemble.run_dir.stack_files import read_verdict
 from ensemble.submission.holdout import read_holdout, told_of
+from ensemble.submission.parse import read_submission
 from ensemble.submission.record import submission_fault
-from ensemble.submission.write import read_submission
 
 if TYPE_CHECKING:
     from ensemble.battles.fold_plan import FoldPlan

@@ -55,7 +55,7 @@ from ensemble.stacking.remember import scored_by
 from ensemble.stacking.settings import learner_specs, meta_learner_factory, stacked_specs
 from ensemble.stacking.tries import TryStore
 from ensemble.submission.forms import form_for, submission_frame
-from ensemble.submission.write import read_submission
+from ensemble.submission.parse import read_submission
 
 if TYPE_CHECKING:
     from ensemble.audit.fits import Fit

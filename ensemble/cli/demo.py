@@ -20,7 +20,7 @@ from ensemble.run_dir.layout import CONFIG as CONFIG_FILE
 from ensemble.run_dir.layout import SUBMISSION, TRUTH
 from ensemble.storage.json_files import write_checksummed, write_text
 from ensemble.storage.strays import is_stray
-from ensemble.submission.write import read_submission
+from ensemble.submission.parse import read_submission
 
 if TYPE_CHECKING:
     from pathlib import Path

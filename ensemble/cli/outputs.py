@@ -168,7 +168,7 @@ def validate(
     [0, 1] and rows that sum to 1, or with a winner each.
     """
     from ensemble.submission.reading import reading_options
-    from ensemble.submission.write import validate_file
+    from ensemble.submission.validate import validate_file
 
     reading = None if config is None else reading_options(load(config))
     found = validate_file(submission, test, ties=ties, reading_as=reading)

@@ -47,8 +47,8 @@ from ensemble.run_dir.stack_records import Candidates, Verdict
 from ensemble.run_dir.truth_record import Truth
 from ensemble.submission.forms import WINNERS, form_of
 from ensemble.submission.holdout import read_holdout
+from ensemble.submission.parse import read_submission
 from ensemble.submission.record import submission_fault
-from ensemble.submission.write import read_submission
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
+from ensemble.battles.files.raw import BadRow, refuse_bad_rows
 from ensemble.battles.labels import WINNER_COLUMN
 from ensemble.errors import DataError
 from ensemble.submission.forms import PROBABILITIES, SIDES, WINNER, WINNERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from ensemble.submission.forms import Form
 
@@ -167,3 +169,25 @@ def _value_problems(submission: pl.DataFrame, form: Form) -> Iterator[Problem]:
     ):
         if wrong.any():
             yield Problem(f"{what} {id_listing(submission['id'].filter(wrong))}", hint)
+
+
+def refuse_rows(bad: Sequence[BadRow], n_rows: int, path: Path, hint: str) -> None:
+    """Refuse the rows of a file that cannot be read, if there are any."""
+    if bad:
+        raise refuse_bad_rows(bad, n_rows, where=str(path), hint=hint)
+
+
+def check_is_file(path: Path) -> None:
+    """Refuse a path that names no file; it was given on a command line or in Python."""
+    if path.is_dir():
+        raise DataError(
+            "this is a directory, not a file", where=str(path), hint="give the path of a file in it"
+        )
+    if not path.exists():
+        raise DataError(
+            "there is no such file",
+            where=str(path),
+            hint="check the spelling; relative paths start at the current directory",
+        )
+    if not path.is_file():
+        raise DataError("this is a device or a pipe, and no file", where=str(path))

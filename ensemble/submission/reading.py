@@ -1,14 +1,20 @@
-"""How a file of new rows is read."""
+"""How a file of test rows is read: as battles, or for its ids alone."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ensemble.battles.columns import ID_COLUMNS, id_column
+from ensemble.battles.files.raw import BadRow
+from ensemble.battles.files.read import read_chunks
+from ensemble.battles.loading import load_battles
 from ensemble.battles.schema import TEST_ROLE, TEST_SOURCE
 from ensemble.battles.source_files import load_source
+from ensemble.battles.turns import BadCell, id_of
 from ensemble.config.settings import Reading
-from ensemble.errors import ConfigError
+from ensemble.errors import ConfigError, DataError
 from ensemble.redact import remember_secrets
+from ensemble.submission.checks import check_is_file, id_listing, refuse_rows, repeated_ids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,3 +69,57 @@ def reading_options(
 def read_test(path: Path, reading: Reading) -> pl.DataFrame:
     """Read a file of new rows; errors as ``load_battles``."""
     return load_source(reading, TEST_SOURCE, TEST_ROLE, path).battles
+
+
+def read_test_ids(path: Path, reading_as: Reading | None = None) -> list[str]:
+    """Read the ids of a test file, in its order; texts are looked at only where ids are not there.
+
+    Parameters
+    ----------
+    path
+        A file of one kind of table that sources have.
+    reading_as
+        The ``[test]`` of a config, which says how the file is read; None lets its columns tell.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, an id is empty, or one in a column ``id`` occurs more than once.
+    """
+    if reading_as is not None:
+        return load_source(reading_as, TEST_SOURCE, TEST_ROLE, path).battles["id"].to_list()
+    check_is_file(path)
+    found: list[str] = []
+    bad: list[BadRow] = []
+    name: str | None = ID_COLUMNS[0]
+    for chunk in read_chunks(path, lambda present: [n for n in ID_COLUMNS if n in present]):
+        bad.extend(chunk.bad_rows)
+        if not chunk.present:
+            continue
+        name = id_column(chunk.present, str(path))
+        if name not in ID_COLUMNS:
+            return _made_ids(path)
+        cells = chunk.columns[name]
+        for line, cell in zip(chunk.lines, cells, strict=True):
+            try:
+                found.append(id_of(cell))
+            except BadCell as error:
+                bad.append(BadRow(str(path), line, str(error)))
+    refuse_rows(bad, len(found) + len(bad), path, "fix the rows: a submission needs every test row")
+    repeated = repeated_ids(found)
+    if repeated and name != ID_COLUMNS[0]:
+        return _made_ids(path)
+    if repeated:
+        raise DataError(
+            f"repeated test ids {id_listing(repeated)}",
+            where=str(path),
+            hint="give every row an id of its own",
+        )
+    return found
+
+
+def _made_ids(path: Path) -> list[str]:
+    """Give the ids that loading makes of a file that has none, or not one for each row."""
+    return (
+        load_battles(path, source=TEST_SOURCE, role=TEST_ROLE, is_test=True).battles["id"].to_list()
+    )

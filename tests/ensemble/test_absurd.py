@@ -14,7 +14,8 @@ from ensemble import errors, run
 from ensemble.battles.loading import load_battles
 from ensemble.config.load import load_config
 from ensemble.storage.hashing import hash_file, hash_tree
-from ensemble.submission.write import read_submission, read_test_ids
+from ensemble.submission.parse import read_submission
+from ensemble.submission.reading import read_test_ids
 from tests.ensemble.config.minimal import MINIMAL, load_text
 
 if TYPE_CHECKING:

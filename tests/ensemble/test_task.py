@@ -21,7 +21,7 @@ from ensemble.stages.predict import predict_stage
 from ensemble.stages.stack import stack_stage
 from ensemble.stages.work import writing
 from ensemble.submission.record import submission_fault
-from ensemble.submission.write import validate_file
+from ensemble.submission.validate import validate_file
 from tests.fakes import Prior
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from ensemble.oof.soup_check import check_soup
 from ensemble.run_dir.holdout_record import HoldoutRecord
 from ensemble.storage.directories import atomic_directory, read_manifest
 from ensemble.submission.new_rows import predict_file
-from ensemble.submission.write import read_submission
+from ensemble.submission.parse import read_submission
 from tests.ensemble.oof.averaged_learners import Averaged, AveragedPlugin
 from tests.ensemble.oof.cheap_learners import CheapPlugin
 from tests.ensemble.report.pages import section

@@ -25,13 +25,9 @@ from ensemble.submission.forms import (
     form_of,
     submission_frame,
 )
-from ensemble.submission.write import (
-    check_submission,
-    read_submission,
-    validate_file,
-    validate_submission,
-    write_submission,
-)
+from ensemble.submission.parse import read_submission
+from ensemble.submission.validate import validate_file, validate_submission
+from ensemble.submission.write import check_submission, write_submission
 
 if TYPE_CHECKING:
     from pathlib import Path

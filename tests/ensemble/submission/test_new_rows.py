@@ -12,7 +12,7 @@ import pytest
 
 from ensemble import CLASSES, Config, Run, errors, hookimpl, run
 from ensemble.submission.new_rows import predict_file
-from ensemble.submission.write import read_submission
+from ensemble.submission.parse import read_submission
 from ensemble_plugins.tfidf import Tfidf
 
 if TYPE_CHECKING:

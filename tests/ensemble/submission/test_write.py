@@ -15,13 +15,10 @@ from hypothesis import strategies as st
 from ensemble import CLASSES, errors
 from ensemble.cli import cli
 from ensemble.config.settings import Reading
-from ensemble.submission.write import (
-    check_submission,
-    read_submission,
-    read_test_ids,
-    validate_submission,
-    write_submission,
-)
+from ensemble.submission.parse import read_submission
+from ensemble.submission.reading import read_test_ids
+from ensemble.submission.validate import validate_submission
+from ensemble.submission.write import check_submission, write_submission
 
 REAL_DATA = Path(__file__).resolve().parents[4] / "shared/data"
 HEADER = "id,winner_model_a,winner_model_b,winner_tie\n"
