@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import special
 
-from ensemble.stacking.contrasts import SIZES, Battles, Tested, figures_at, within_folds
+from ensemble.stacking.contrasts import Tested, figures_at
 from ensemble.stacking.logits import centered
+from ensemble.stacking.neighbors import SIZES, Battles, within_folds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,6 +6,7 @@ import pytest
 from ensemble import MetaFeatures
 from ensemble.stacking import contrasts
 from ensemble.stacking.leakage import MOST_LOCATIONS, Leakage, _alike, find_leakage
+from ensemble.stacking.neighbors import Battles, Neighbors
 from ensemble.storage.hashing import canonical_json
 
 FOLDS = 5
@@ -267,7 +268,7 @@ def test_neighbors_that_are_equally_near_are_drawn_alike_in_all_folds() -> None:
     rows = np.arange(400)
     x, folds = rng.integers(0, 3, 400).astype(float)[:, None], rows // 100
     labels = np.eye(3)[rng.integers(0, 3, 400)]
-    found = contrasts._Neighbors.of(x, contrasts.Battles(labels, folds, rows, rows, 1)).found
+    found = Neighbors.of(x, Battles(labels, folds, rows, rows, 1)).found
     for fold in range(4):
         for value in range(3):
             alike = x[:, 0] == value
