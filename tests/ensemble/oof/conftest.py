@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import polars as pl
 import pytest
 
 from ensemble.oof.cluster import remote
@@ -12,6 +14,7 @@ from ensemble.plugin.manager import use_manager
 from tests.ensemble.oof.beating_learner import PLUGIN as BEATS
 from tests.ensemble.oof.cheap_learners import Cheap, CheapPlugin
 from tests.ensemble.oof.prepared import prepared
+from tests.ensemble.oof.watching_learner import Watcher, WatcherPlugin
 from tests.installed import install_distribution
 
 if TYPE_CHECKING:
@@ -53,3 +56,34 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(site))
     monkeypatch.syspath_prepend(str(site))
     use_manager(None)
+
+
+@pytest.fixture
+def files_with_columns(project: Project, use_plugins: UsePlugins) -> None:
+    """Give the files columns beside the battles; the source lacks one, and the test has all."""
+    Watcher.seen.clear()
+    use_plugins(watcher=WatcherPlugin())
+    rng = np.random.default_rng(0)
+    for name in ("train", "extra", "test"):
+        path = project.path / f"{name}.csv"
+        frame = pl.read_csv(path)
+        names = rng.choice(["gpt-4", "claude", "llama"], (len(frame), 2))
+        frame = frame.with_columns(
+            model_a=pl.Series(names[:, 0]),
+            model_b=pl.Series(names[:, 1]),
+            language=pl.Series(rng.choice(["English", "German"], len(frame))),
+        )
+        if name == "train":
+            frame = frame.with_columns(
+                strength_a=pl.col("winner_model_a") + rng.random(len(frame)) / 9,
+                strength_b=pl.col("winner_model_b") + rng.random(len(frame)) / 9,
+                drawn=pl.col("winner_tie") > 0,
+                verbal=pl.when(pl.col("winner_model_a") > 0)
+                .then(pl.lit("x"))
+                .when(pl.col("winner_tie") > 0)
+                .then(pl.lit("y"))
+                .otherwise(pl.lit("z")),
+                grade_a=pl.lit("only one side"),
+                grade_b=pl.lit("and the other"),
+            )
+        (frame.drop("language") if name == "extra" else frame).write_csv(path)

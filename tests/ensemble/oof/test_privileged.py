@@ -4,127 +4,38 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from ensemble import BaseLearner, Run, errors, hookimpl, run
+from ensemble import Run, errors, run
 from ensemble.audit.audit import audit_run
 from ensemble.audit.deep import audit_deep
 from ensemble.oof.rows import FoldRows
-from ensemble.plugin.base import LEARNER_COLUMNS
-from ensemble.stacking.plugin_checks import check_plugins
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.work import writing
 from ensemble.storage.json_files import read_json
 from tests.ensemble.oof.prepared import prepared
+from tests.ensemble.oof.watching_learner import (
+    COLUMNS,
+    OWN,
+    PUPIL,
+    TEACHER,
+    Watcher,
+    privileged_config,
+)
 
 if TYPE_CHECKING:
-    from ensemble import Config, FitContext
-    from ensemble.plugin.base import FloatArray, IntArray, LogitArray, Register
-    from tests.fixture_types import Project, UsePlugins
+    from ensemble import FitContext
+    from tests.fixture_types import Project
 
-COLUMNS = ["model_a", "model_b", "language"]
-OWN = list(LEARNER_COLUMNS)
-
-
-class Watcher(BaseLearner):
-    """Remembers the tables that it was given."""
-
-    seen: ClassVar[list[dict[str, Any]]] = []
-    cheap = True
-
-    def __init__(self, tag: str = "", teachers: tuple[str, ...] = ()) -> None:
-        self.tag, self.teachers = tag, teachers
-
-    def _note(self, verb: str, battles: pl.DataFrame) -> None:
-        Watcher.seen.append({"tag": self.tag, "verb": verb, "battles": battles})
-
-    def fit(
-        self,
-        battles: pl.DataFrame,
-        labels: FloatArray,
-        *,
-        sample_weight: FloatArray | None = None,
-        groups: IntArray | None = None,
-        context: FitContext,
-    ) -> Self:
-        assert list(context.privileged) == [c for c in battles.columns if c not in OWN]
-        self._note("fit", battles)
-        self.shares = labels.mean(axis=0)
-        return self
-
-    def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
-        self._note("predict", battles)
-        return np.tile(np.log(self.shares + 0.1), (len(battles), 1)).astype(np.float32)
-
-    def save(self, directory: Path) -> None:
-        (directory / "shares.json").write_text(json.dumps(self.shares.tolist()))
-
-    def load(self, directory: Path) -> Self:
-        self.shares = np.asarray(json.loads((directory / "shares.json").read_text()))
-        return self
-
-
-class _Plugin:
-    @hookimpl
-    def register_base_learners(self, register: Register) -> None:
-        register("watcher", Watcher)
-
-
-TEACHER: dict[str, Any] = {
-    "name": "teacher",
-    "plugin": "watcher",
-    "tag": "teacher",
-    "privileged": COLUMNS,
-}
-PUPIL: dict[str, Any] = {
-    "name": "pupil",
-    "plugin": "watcher",
-    "tag": "pupil",
-    "teachers": ["teacher"],
-}
-
-
-@pytest.fixture(autouse=True)
-def files_with_columns(project: Project, use_plugins: UsePlugins) -> None:
-    """Give the files columns beside the battles; the source lacks one, and the test has all."""
-    Watcher.seen.clear()
-    use_plugins(watcher=_Plugin())
-    rng = np.random.default_rng(0)
-    for name in ("train", "extra", "test"):
-        path = project.path / f"{name}.csv"
-        frame = pl.read_csv(path)
-        names = rng.choice(["gpt-4", "claude", "llama"], (len(frame), 2))
-        frame = frame.with_columns(
-            model_a=pl.Series(names[:, 0]),
-            model_b=pl.Series(names[:, 1]),
-            language=pl.Series(rng.choice(["English", "German"], len(frame))),
-        )
-        if name == "train":
-            frame = frame.with_columns(
-                strength_a=pl.col("winner_model_a") + rng.random(len(frame)) / 9,
-                strength_b=pl.col("winner_model_b") + rng.random(len(frame)) / 9,
-                drawn=pl.col("winner_tie") > 0,
-                verbal=pl.when(pl.col("winner_model_a") > 0)
-                .then(pl.lit("x"))
-                .when(pl.col("winner_tie") > 0)
-                .then(pl.lit("y"))
-                .otherwise(pl.lit("z")),
-                grade_a=pl.lit("only one side"),
-                grade_b=pl.lit("and the other"),
-            )
-        (frame.drop("language") if name == "extra" else frame).write_csv(path)
-
-
-def _config(project: Project, *learners: dict[str, Any], **changes: Any) -> Config:
-    return project.config(learners=list(learners or (PUPIL, TEACHER)), **changes)
+pytestmark = pytest.mark.usefixtures("files_with_columns")
 
 
 def test_a_teacher_sees_them_and_nobody_else_does(project: Project) -> None:
-    place = run(_config(project)).directory
+    place = run(privileged_config(project)).directory
     truth = pl.read_csv(project.path / "train.csv").select("id", *COLUMNS)
     for one in Watcher.seen:
         own = [*OWN, *COLUMNS] if one["tag"] == "teacher" else OWN
@@ -145,7 +56,7 @@ def test_a_teacher_sees_them_and_nobody_else_does(project: Project) -> None:
 
 
 def test_what_a_source_lacks_is_empty_counted_and_said(project: Project) -> None:
-    place = run(_config(project)).directory
+    place = run(privileged_config(project)).directory
     manifest = read_json(place / "learners/teacher/fold-0/manifest.json")
     extra = next(
         one["battles"].filter(pl.col("id").str.starts_with("extra"))
@@ -162,7 +73,7 @@ def test_what_a_source_lacks_is_empty_counted_and_said(project: Project) -> None
 
 
 def test_the_audit_proves_it_and_asks_the_models(project: Project) -> None:
-    place = run(_config(project)).directory
+    place = run(privileged_config(project)).directory
     audit = audit_deep(place)
     held = {check.name: check for check in audit.checks}
     assert audit.ok
@@ -189,7 +100,7 @@ def test_the_audit_finds_a_column_that_reached_a_pupil(
             self, battles.select(OWN), labels, context=_plain(context)
         ),
     )
-    config = _config(project, stack={"meta_learner": "none", "resamples": 200})
+    config = privileged_config(project, stack={"meta_learner": "none", "resamples": 200})
     with writing(config) as reporter:
         prepared(config)
         fit_stage(config, reporter, fail_fast=False)
@@ -218,54 +129,11 @@ def test_the_audit_finds_manifests_that_say_so(
 ) -> None:
     from tests.ensemble.audit.forging import seal_manifest
 
-    place = run(_config(project)).directory
+    place = run(privileged_config(project)).directory
     path = place / "learners/pupil/fold-1/manifest.json"
     seal_manifest(path, read_json(path) | change)
     failed = {c.name: c.detail for c in audit_run(place).checks if not c.ok}
     assert found in failed["privileged columns reached only teachers"]
-
-
-@pytest.mark.parametrize(
-    ("learners", "changes", "message"),
-    [
-        ((TEACHER, PUPIL), {"stack": {"learners": ["teacher", "pupil"]}}, "stack.learners names"),
-        ((TEACHER, PUPIL), {"stack": {"choose": "teacher"}}, 'stack.choose names "teacher"'),
-        ((TEACHER,), {}, "every learner has privileged columns"),
-        ((TEACHER | {"privileged": ["winner"]}, PUPIL), {}, '"winner", which tells of the label'),
-        ((TEACHER | {"privileged": ["is_tie"]}, PUPIL), {}, '"is_tie", which tells of the label'),
-        ((TEACHER | {"privileged": ["voteCount"]}, PUPIL), {}, "which tells of the label"),
-        ((TEACHER | {"privileged": ["reward_a"]}, PUPIL), {}, "which tells of the label"),
-        ((TEACHER | {"privileged": ["label_tie"]}, PUPIL), {}, "which tells of the label"),
-        ((TEACHER | {"privileged": ["prompt"]}, PUPIL), {}, "part of the battle"),
-        ((TEACHER | {"privileged": ["judge", "judge"]}, PUPIL), {}, 'names "judge" twice'),
-    ],
-)
-def test_what_a_config_alone_shows_is_told_at_once(
-    project: Project, learners: Any, changes: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(errors.ConfigError, match=message):
-        _config(project, *learners, **changes)
-
-
-def test_who_teaches_nobody_and_labels_nothing_is_refused(project: Project) -> None:
-    alone = {name: value for name, value in PUPIL.items() if name != "teachers"}
-    with pytest.raises(errors.ConfigError, match="teaches nobody and labels no source"):
-        check_plugins(_config(project, alone, TEACHER))
-    sources = [
-        {"name": "arena", "path": "train.csv", "role": "target"},
-        {
-            "name": "extra",
-            "path": "extra.csv",
-            "role": "pseudo",
-            "pseudo_labelers": ["teacher"],
-        },
-    ]
-    check_plugins(_config(project, alone, TEACHER, sources=sources))
-    (project.path / "x.csv").write_text("id,logit_a,logit_b,logit_tie\n")
-    outside = TEACHER | {"plugin": "precomputed", "oof": str(project.path / "x.csv")}
-    del outside["tag"]
-    with pytest.raises(errors.ConfigError, match="brings its predictions from outside"):
-        check_plugins(_config(project, PUPIL | {"teachers": []}, outside))
 
 
 def test_a_labeler_with_privileged_columns_labels_with_them(project: Project) -> None:
@@ -274,7 +142,7 @@ def test_a_labeler_with_privileged_columns_labels_with_them(project: Project) ->
         {"name": "arena", "path": "train.csv", "role": "target"},
         {"name": "extra", "path": "extra.csv", "role": "pseudo", "pseudo_labelers": ["teacher"]},
     ]
-    place = run(_config(project, alone, TEACHER, sources=sources)).directory
+    place = run(privileged_config(project, alone, TEACHER, sources=sources)).directory
     labeled = [
         one["battles"]
         for one in Watcher.seen
@@ -288,33 +156,8 @@ def test_a_labeler_with_privileged_columns_labels_with_them(project: Project) ->
     assert audit_run(place).ok
 
 
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        (["modle_a"], 'no source has a column "modle_a"(.|\n)*did you mean "model_a"'),
-        (["model_a"], '"model_a" is of one side, and "model_b" is not named'),
-        (["grade_b"], '"grade_b" is of one side, and "grade_a" is not named'),
-        (["drawn"], '"drawn" is settled by the label'),
-        (["language", "verbal"], '"verbal" settles the label of its rows'),
-        (["strength_a", "strength_b"], "is greater on the winner's side"),
-    ],
-)
-def test_what_the_data_show_is_told_before_any_fit(
-    project: Project, columns: list[str], message: str
-) -> None:
-    config = _config(project, PUPIL, TEACHER | {"privileged": columns})
-    with pytest.raises(errors.ConfigError, match=message):
-        run(config)
-    assert not Watcher.seen
-
-
-def test_columns_that_say_something_and_no_more_are_taken(project: Project) -> None:
-    space = prepared(_config(project))
-    assert space.label_leaks(COLUMNS) == []
-
-
 def test_another_value_makes_another_teacher_and_another_pupil(project: Project) -> None:
-    run(_config(project, PUPIL, TEACHER, {"name": "other", "plugin": "watcher"}))
+    run(privileged_config(project, PUPIL, TEACHER, {"name": "other", "plugin": "watcher"}))
     place = project.path / "run"
 
     def keys() -> dict[str, str]:
@@ -329,13 +172,13 @@ def test_another_value_makes_another_teacher_and_another_pupil(project: Project)
     frame.with_columns(
         language=pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("Thai")).otherwise("language")
     ).write_csv(path)
-    run(_config(project, PUPIL, TEACHER, {"name": "other", "plugin": "watcher"}))
+    run(privileged_config(project, PUPIL, TEACHER, {"name": "other", "plugin": "watcher"}))
     changed = {name.split("/")[1] for name, key in keys().items() if key != before[name]}
     assert changed == {"teacher", "pupil"}
 
 
 def test_a_teacher_is_no_candidate_anywhere(project: Project) -> None:
-    done = Run(run(_config(project, PUPIL, TEACHER, PUPIL | {"name": "two"})).directory)
+    done = Run(run(privileged_config(project, PUPIL, TEACHER, PUPIL | {"name": "two"})).directory)
     assert done.oof("teacher").columns[0] == "id"
     with pytest.raises(errors.ConfigError, match='"teacher" predicts no test rows'):
         done.test("teacher")
@@ -360,7 +203,7 @@ def test_workers_know_of_them_too(project: Project, tmp_path: Path) -> None:
         {"name": "pupil", **fast, "teachers": ["teacher"]},
     ]
     place = run(
-        _config(
+        privileged_config(
             project,
             *learners,
             execution={"executor": "processes", "workers": 2, "threads": 1},
@@ -389,7 +232,7 @@ def test_in_the_order_of_time_a_teacher_is_fitted_on_what_was_before_all(project
         ).write_csv(path)
     folds = {"n_splits": 3, "scheme": "time", "time_column": "at"}
     predict = {"models": "refit"}
-    place = run(_config(project, PUPIL, TEACHER, folds=folds, predict=predict)).directory
+    place = run(privileged_config(project, PUPIL, TEACHER, folds=folds, predict=predict)).directory
     fits = {path.name for path in (place / "learners/teacher").glob("pair-*")}
     assert fits == {"pair-0-1", "pair-0-2", "pair-1-2"}
     counts = [
@@ -409,7 +252,7 @@ def test_in_the_order_of_time_a_teacher_is_fitted_on_what_was_before_all(project
 
 
 def test_scores_say_who_is_only_a_teacher(project: Project) -> None:
-    done = Run(run(_config(project)).directory)
+    done = Run(run(privileged_config(project)).directory)
     kinds = dict(done.scores().select("name", "kind").iter_rows())
     assert (kinds["teacher"], kinds["pupil"]) == ("teacher", "learner")
     page = " ".join((done.directory / "report.html").read_text().split())
