@@ -25,7 +25,7 @@ from ensemble.processes import available_cores
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ensemble.battles.shingles import Integers, Shingles
+    from ensemble.battles.shingles import Shingles
 
 PROMPT_LETTERS = 30
 """Bytes of letters and digits that make a prompt a passage: some 38 characters of English."""

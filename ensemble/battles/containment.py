@@ -14,11 +14,11 @@ import polars as pl
 
 from ensemble.battles.coverage import alignment, coverage
 from ensemble.battles.gram_index import LONG_PROMPT, GramIndex
+from ensemble.battles.looked import Looked
 from ensemble.battles.partition import Partition
 from ensemble.battles.passage_keys import NUMBER_BITS, numbers_of
 from ensemble.battles.passages import PROMPT_ONE_IN, keys_of
 from ensemble.battles.shingles import batches, ranges
-from ensemble.battles.templates import Looked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,11 +13,12 @@ import polars as pl
 
 from ensemble.battles.compared import read_compared
 from ensemble.battles.containment import find_contained
+from ensemble.battles.looked import Looked
 from ensemble.battles.minhash import SEED
 from ensemble.battles.near_pairs import near_pairs
 from ensemble.battles.partition import Partition
 from ensemble.battles.passages import PROMPT
-from ensemble.battles.templates import Looked, find_templates
+from ensemble.battles.templates import find_templates
 from ensemble.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ and then sorted, thinned out and rewritten in place, a block at a time.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,25 +47,32 @@ def gathered(parts: list[Shingles], renumbered: list[Integers]) -> Shingles:
     renumbered
         For each part the numbers of its passages among all; -1 leaves the keys of one out.
     """
-    keys = np.empty(sum(map(len, parts)), dtype=np.uint64)
-    size = 0
-    while parts:
-        part, new = parts.pop(), renumbered[len(parts)]
-        number = new[numbers_of(part)]
+    for place, new in enumerate(renumbered):
+        number = new[numbers_of(parts[place])]
         kept = number >= 0
-        moved = with_numbers(part[kept], number[kept])
-        keys[size : size + len(moved)] = moved
-        size += len(moved)
-    keys[:size].sort()
-    keys.resize(_each_once(keys, size), refcheck=False)
+        parts[place] = with_numbers(parts[place][kept], number[kept])
+    keys = in_one(parts)
+    keys.sort()
+    keys.resize(_each_once(keys), refcheck=False)
     return keys
 
 
-def _each_once(keys: Shingles, size: int) -> int:
+def in_one(parts: list[Shingles]) -> Shingles:
+    """Put arrays behind each other; the list is emptied, and what has been taken is freed."""
+    joined = np.empty(sum(map(len, parts)), dtype=np.uint64)
+    end = len(joined)
+    while parts:
+        part = parts.pop()
+        joined[end - len(part) : end] = part
+        end -= len(part)
+    return joined
+
+
+def _each_once(keys: Shingles) -> int:
     """Move the first of equal keys to the front; gives how many there are."""
     kept = 0
-    for start in range(0, size, BLOCK):
-        block = keys[start : min(size, start + BLOCK)]
+    for start in range(0, len(keys), BLOCK):
+        block = keys[start : start + BLOCK]
         new = np.append(kept == 0 or block[0] != keys[kept - 1], block[1:] != block[:-1])
         block = block[new]
         keys[kept : kept + len(block)] = block
@@ -76,7 +84,7 @@ def blocks(keys: Shingles) -> Iterator[Shingles]:
     """Cut ascending keys into blocks; a block begins where a fingerprint does."""
     starts = range(BLOCK, len(keys), BLOCK)
     edges = [0, *(int(np.searchsorted(keys, keys[at] & ~NUMBER)) for at in starts), len(keys)]
-    for first, stop in zip(edges, edges[1:], strict=False):
+    for first, stop in pairwise(edges):
         yield keys[first:stop]
 
 

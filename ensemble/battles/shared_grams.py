@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -88,7 +88,7 @@ def _looked_at(
     pool: ThreadPoolExecutor, keys: Shingles, components: NDArray[np.int32]
 ) -> Iterator[_Shared]:
     """Look at block after block, a few ahead."""
-    waiting = deque([])
+    waiting = deque[Future[_Shared]]()
     for block in blocks(keys):
         waiting.append(pool.submit(_shared, block, components))
         if len(waiting) > available_cores():

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from ensemble import errors, find_duplicates
 from ensemble.battles.coverage import alignment, coverage
-from ensemble.battles.templates import Looked, find_templates
+from ensemble.battles.looked import Looked
+from ensemble.battles.templates import find_templates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
