@@ -20,6 +20,7 @@ from ensemble.battles.passages import PROMPT, WHOLE, Passages, joined_turns, key
 from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.battles.shingles import batches
 from ensemble.errors import DataError
+from ensemble.memory import release_memory
 from ensemble.processes import available_cores
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ in stock phrases) are the same for unrelated prompts."""
 _NUMBERED_TOGETHER = 4_096
 """Rows whose passages are numbered kind by kind: of equal ones the first is the one that counts."""
 _KINDS = 8
-_BYTES_AT_A_TIME = 4_000_000
+_BYTES_AT_A_TIME = 2_000_000
 """Text that is normalized at one time, by each core."""
 
 
@@ -84,6 +85,7 @@ def read_compared(battles: pl.DataFrame) -> Compared:
     keys = [part.keys for part in parts]
     sizes = [len(part.places) for part in parts]
     del parts
+    release_memory()  # that of the texts
     return Compared(prompts, answers, *_each_once(places, keys, sizes))
 
 

@@ -20,6 +20,7 @@ from ensemble.battles.partition import Partition
 from ensemble.battles.passages import PROMPT
 from ensemble.battles.templates import find_templates
 from ensemble.errors import ConfigError
+from ensemble.memory import release_memory
 
 if TYPE_CHECKING:
     from ensemble.battles.embeddings import Embeddings
@@ -122,6 +123,7 @@ def find_duplicates(
         ]
     )
     del documents
+    release_memory()
     rows = Partition(len(battles))
     rows.merge(whole["a"].to_numpy(), whole["b"].to_numpy())
     told = _same_passage(passages, rows)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ensemble.memory import release_memory
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 NUMBER_BITS = 24
 """A fingerprint and the number of its passage share 64 bits."""
 NUMBER = np.uint64((1 << NUMBER_BITS) - 1)
+_FREED_TOGETHER = 1 << 22
 BLOCK = 1 << 20
 """Keys that are looked at together."""
 
@@ -60,11 +63,14 @@ def gathered(parts: list[Shingles], renumbered: list[Integers]) -> Shingles:
 def in_one(parts: list[Shingles]) -> Shingles:
     """Put arrays behind each other; the list is emptied, and what has been taken is freed."""
     joined = np.empty(sum(map(len, parts)), dtype=np.uint64)
-    end = len(joined)
+    end, freed = len(joined), 0
     while parts:
         part = parts.pop()
         joined[end - len(part) : end] = part
-        end -= len(part)
+        end, freed = end - len(part), freed + len(part)
+        if freed > _FREED_TOGETHER:
+            release_memory()
+            freed = 0
     return joined
 
 

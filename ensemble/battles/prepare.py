@@ -22,6 +22,7 @@ from ensemble.config.plugin_files import short_name
 from ensemble.config.secrets import with_secrets
 from ensemble.config.settings import Source
 from ensemble.errors import ArtifactError, DataError
+from ensemble.memory import release_memory
 from ensemble.plugin.code import told_difference
 from ensemble.plugin.manager import get_manager
 from ensemble.redact import mask_text, without_home, without_secrets
@@ -50,7 +51,7 @@ VERSION = 11
 
 _HINT = "run `ensemble prepare CONFIG`"
 _SHOWN_BAD_ROWS = 20
-_ROWS_AT_A_TIME = 8_192
+_ROWS_AT_A_TIME = 1_024
 SEVERAL = 20
 """Battles of a source in which each side should win now and then."""
 
@@ -338,6 +339,7 @@ def _write_tables(
     found = find_duplicates(
         battles, threshold=folds.near_duplicate_threshold, embeddings=embeddings
     )
+    release_memory()
     tables = {
         BATTLES: battles,
         CLUSTERS: found.clusters,
@@ -433,6 +435,13 @@ def load_all(config: Config) -> pl.DataFrame:
 
 
 def _load(reading: Reading, ties: bool) -> Loaded:
+    try:
+        return _load_source(reading, ties)
+    finally:
+        release_memory()  # that of the cells
+
+
+def _load_source(reading: Reading, ties: bool) -> Loaded:
     if not isinstance(reading, Source):
         # A test row that is dropped would be missing from the submission.
         return load_source(reading, TEST_SOURCE, TEST_ROLE)

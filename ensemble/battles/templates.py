@@ -156,7 +156,9 @@ def _in_several(looked: Looked) -> Shingles:
     parts = []
     for hashes, text, _ in looked.grams():
         there = enough[(hashes >> shift).astype(np.int64)]
-        parts.append(np.unique(with_numbers(hashes[there], text[there])))
+        found = with_numbers(hashes[there], text[there])
+        found.sort()
+        parts.append(found[firsts(found)])
     packed = in_one(parts)
     packed.sort()
     return packed
