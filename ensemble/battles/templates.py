@@ -106,7 +106,8 @@ class Templates:
         of_source = self.of_source[known[place]]
         if len(start):
             of_source = np.logical_or.reduceat(of_source, start)
-        first, last = place[start], place[np.append(start[1:], len(place)) - 1]
+        stop = np.append(start[1:], len(place))[: len(start)]
+        first, last = place[start], place[stop - 1]
         kept = of_source | (grams.start[last] - grams.start[first] + GRAM >= LONG)
         before = Edges.before(grams, offsets, first[kept])
         return before, Edges.behind(grams, offsets, last[kept]), of_source[kept]
