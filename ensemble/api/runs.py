@@ -11,7 +11,7 @@ import polars as pl
 from ensemble.api.frames import load_battles
 from ensemble.api.scores import SCORE_SCHEMA, score_table
 from ensemble.api.shown import Comparison, Reviewed, Verdict, run_html
-from ensemble.battles.prepare import read_battles
+from ensemble.battles.prepared import read_battles
 from ensemble.battles.schema import LOGIT_COLUMNS, TEST_ROLE, TEST_SOURCE, probability_frame
 from ensemble.battles.split import read_current_split
 from ensemble.compare.folds import read_manifests

@@ -40,7 +40,7 @@ in stock phrases) are the same for unrelated prompts."""
 _NUMBERED_TOGETHER = 4_096
 """Rows whose passages are numbered kind by kind: of equal ones the first is the one that counts."""
 _KINDS = 8
-_BYTES_AT_A_TIME = 2_000_000
+_BYTES_AT_A_TIME = 8_000_000
 """Text that is normalized at one time, by each core."""
 
 

@@ -80,7 +80,8 @@ class Templates:
         of_source = np.concatenate([np.zeros(0, dtype=np.bool_), *(part[2] for part in parts)])
         if not len(of_source):
             return looked.texts
-        before, behind = (Edges.joined([part[side] for part in parts]) for side in (0, 1))
+        before = Edges.joined([part[0] for part in parts])
+        behind = Edges.joined([part[1] for part in parts])
         first = before.start - before.reach(content, -1)
         stop = behind.start + GRAM + behind.reach(content, 1)
         return cut(looked.texts, offsets, first, stop, of_source)
@@ -137,7 +138,7 @@ def find_templates(looked: Looked, sources: pl.Series) -> Templates:
         known.append(hashes[begin[shared]][kept])
         of_source.append(is_own[kept])
         uses.append(count[shared][kept])
-    return Templates(*map(np.concatenate, (known, of_source, uses)))
+    return Templates(np.concatenate(known), np.concatenate(of_source), np.concatenate(uses))
 
 
 def _in_several(looked: Looked) -> Shingles:

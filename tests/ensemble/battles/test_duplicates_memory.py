@@ -88,7 +88,9 @@ def test_keys_are_gathered_in_order_and_each_once(grams: list[list[int]], bound:
         hashes = np.array(values, dtype=np.uint64) << np.uint64(passage_keys.NUMBER_BITS)
         parts.append(passage_keys.with_numbers(hashes, np.array(values, dtype=np.int64) % 3))
         renumbered.append(np.array([3 * number, -1, number], dtype=np.int64))
-        expected |= {(v << 24) | (3 * number if v % 3 == 0 else number) for v in values if v % 3 - 1}
+        expected |= {
+            (v << 24) | (3 * number if v % 3 == 0 else number) for v in values if v % 3 - 1
+        }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passage_keys, "BLOCK", bound)
         found = passage_keys.gathered(parts, renumbered)
