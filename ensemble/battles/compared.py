@@ -19,6 +19,7 @@ from ensemble.battles.passage_keys import NUMBER, count_keys, gathered, numbers_
 from ensemble.battles.passages import PROMPT, WHOLE, Passages, joined_turns, keys_of, turns_of_cells
 from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.battles.shingles import batches
+from ensemble.battles.text_sizes import text_bytes
 from ensemble.errors import DataError
 from ensemble.memory import release_memory
 from ensemble.processes import available_cores
@@ -91,11 +92,7 @@ def read_compared(battles: pl.DataFrame) -> Compared:
 
 def _slices(battles: pl.DataFrame) -> Iterator[slice]:
     """Cut the rows by the bytes of their text; of none there is one slice."""
-    sizes = np.zeros(len(battles), dtype=np.int64)
-    for column in TEXT_COLUMNS:
-        each = pl.col(column).list.eval(pl.element().str.len_bytes()).list.sum()
-        sizes += battles.select(each.fill_null(0).cast(pl.Int64)).to_series().to_numpy()
-    yield from batches(sizes, _BYTES_AT_A_TIME) if len(battles) else [slice(0, 0)]
+    yield from batches(text_bytes(battles), _BYTES_AT_A_TIME) if len(battles) else [slice(0, 0)]
 
 
 def _check_number(passages: int) -> None:
