@@ -97,7 +97,8 @@ def _text_bytes(frame: pl.DataFrame) -> int:
 def measure(directory: str, answers: Any) -> None:
     """Run the three stages in this process; answers their seconds and the peak memory, GiB."""
     from ensemble.battles.features import compute_features
-    from ensemble.battles.prepare import prepare, read_battles
+    from ensemble.battles.prepare import prepare
+    from ensemble.battles.prepared import read_battles
     from ensemble.battles.split import split
     from ensemble.config.load import parse_config
     from ensemble.config.settings import Folds

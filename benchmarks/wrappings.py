@@ -31,10 +31,10 @@ from near_duplicates import generated_sentences
 from real_battles import read_battles
 
 from ensemble.battles import duplicates
+from ensemble.battles.compared import read_compared
 from ensemble.battles.duplicates import find_duplicates
 from ensemble.battles.minhash import SEED
 from ensemble.battles.partition import Partition
-from ensemble.battles.passages import read_compared
 
 if TYPE_CHECKING:
     from collections.abc import Callable

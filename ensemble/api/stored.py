@@ -9,7 +9,7 @@ import polars as pl
 
 from ensemble.api.scores import score_table
 from ensemble.api.shown import Verdict
-from ensemble.battles.prepare import read_battles
+from ensemble.battles.prepared import read_battles
 from ensemble.battles.schema import LOGIT_COLUMNS, probability_frame
 from ensemble.battles.split import read_current_split
 from ensemble.compare.folds import read_manifests

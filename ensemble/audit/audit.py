@@ -25,7 +25,7 @@ from ensemble.audit.scores import check_scores, check_tries
 from ensemble.audit.stack import check_stack, stacked_learners
 from ensemble.battles.embeddings import PARAPHRASE
 from ensemble.battles.plan import NO_METADATA
-from ensemble.battles.prepare import (
+from ensemble.battles.prepared import (
     read_battles,
     read_clusters,
     read_metadata,

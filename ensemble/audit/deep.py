@@ -22,7 +22,7 @@ from ensemble.audit.fits import fits_of, joint_fits_of
 from ensemble.audit.holdout import ask_holdout
 from ensemble.audit.privileged import ONLY_TEACHERS
 from ensemble.battles.labels import WINNER_COLUMN
-from ensemble.battles.prepare import read_battles
+from ensemble.battles.prepared import read_battles
 from ensemble.battles.schema import learner_view
 from ensemble.config.load import load_run_config
 from ensemble.errors import ArtifactError, ConfigError, EnsembleError

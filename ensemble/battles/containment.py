@@ -7,20 +7,22 @@ told by what few passages have (``gram_index``); each such pair is then compared
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from ensemble.battles.coverage import alignment, coverage
-from ensemble.battles.fingerprints import fingerprints, letters
 from ensemble.battles.gram_index import LONG_PROMPT, GramIndex
+from ensemble.battles.looked import Looked
 from ensemble.battles.partition import Partition
-from ensemble.battles.passages import NUMBER_BITS, PROMPT_ONE_IN
+from ensemble.battles.passage_keys import NUMBER_BITS, numbers_of
+from ensemble.battles.passages import PROMPT_ONE_IN, keys_of
 from ensemble.battles.shingles import batches, ranges
-from ensemble.battles.templates import Looked
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ensemble.battles.passages import Passages
     from ensemble.battles.shingles import Integers, Shingles
     from ensemble.battles.templates import Templates
@@ -36,6 +38,7 @@ its letters in long runs leave some three quarters of its fingerprints whole."""
 
 _LETTERS_AT_A_TIME = 4_000_000
 _GRAMS_AT_A_TIME = 1 << 20
+_TEXTS_AT_A_TIME = 1 << 10
 _PAIR_BITS = np.uint64(64 - NUMBER_BITS)
 _NOWHERE = np.uint64((1 << 64) - 1)
 
@@ -57,7 +60,11 @@ class Contained(NamedTuple):
 
 
 def find_contained(
-    battles: pl.DataFrame, passages: Passages, templates: Templates, components: Integers
+    battles: pl.DataFrame,
+    passages: Passages,
+    keys: Shingles,
+    templates: Templates,
+    components: Integers,
 ) -> Contained:
     """Find pairs of passages of different components, most of one of which stands in the other.
 
@@ -65,17 +72,25 @@ def find_contained(
     ----------
     battles
         The table that the passages were found in.
-    passages
-        As :func:`ensemble.battles.passages.read_compared` gives them.
+    passages, keys
+        As :func:`ensemble.battles.compared.read_compared` gives them; the keys are rewritten in
+        place, and not to be used afterwards.
     templates
         Left out of a prompt that may stand in another text.
     components
         ``(len(passages),)`` number of the component that each belongs to; -1 leaves it out.
     """
-    left, right = GramIndex.of(passages, components).candidates()
+    index = GramIndex.of(passages, keys, components)
+    left, right = index.candidates()
     own = _OwnTexts.of(battles, passages, templates, left)
-    left, right = _that_share(own, left, right)
-    sizes = passages.letters
+    left, right = _that_share(own, index, left, right)
+    del index
+    return _compared(own, components, left, right)
+
+
+def _compared(own: _OwnTexts, components: Integers, left: Integers, right: Integers) -> Contained:
+    """Compare pairs letter by letter, as long as nothing else has connected them."""
+    sizes = own.passages.letters
     parts = Partition(int(components.max(initial=-1)) + 1)
     found: list[Contained] = []
     while len(left):
@@ -132,47 +147,77 @@ class _OwnTexts:
 class _Grams(NamedTuple):
     """Fingerprints of some texts: text ``i`` has ``values[offsets[i]:offsets[i + 1]]``."""
 
-    values: Shingles
+    values: NDArray[Any]
     offsets: Integers
+
+    @classmethod
+    def of(cls, texts: pl.Series, is_prompt: bool) -> _Grams:
+        """Take the fingerprints of texts, repeats included."""
+        keys = keys_of(texts, is_prompt)
+        ends = np.searchsorted(numbers_of(keys), np.arange(len(texts) + 1))
+        return cls(keys >> np.uint64(NUMBER_BITS), ends)
 
     def listed(self, wanted: Integers) -> tuple[Shingles, Integers]:
         """List those of some texts, each under its text's place in the list, and these places."""
         counts = np.diff(self.offsets)[wanted]
         place = np.repeat(np.arange(len(wanted)), counts)
-        values = self.values[ranges(self.offsets[wanted], counts)]
+        values = self.values[ranges(self.offsets[wanted], counts)].astype(np.uint64)
         return (place.astype(np.uint64) << _PAIR_BITS) | values, place
 
 
-def _that_share(texts: _OwnTexts, left: Integers, right: Integers) -> tuple[Integers, Integers]:
+def _that_share(
+    texts: _OwnTexts, index: GramIndex, left: Integers, right: Integers
+) -> tuple[Integers, Integers]:
     """Keep the pairs that share most of the fingerprints of the left one, where it is long."""
     passages = texts.passages
-    wanted = np.zeros(len(passages), dtype=np.bool_)
-    wanted[left] = wanted[right] = True
-    whole = _Grams(*passages.fingerprints_of(wanted))
-    found = fingerprints(letters(texts.own), PROMPT_ONE_IN)
-    ends = np.searchsorted(found.text, np.arange(len(texts.own) + 1))
-    own = _Grams(found.hashes >> np.uint64(NUMBER_BITS), ends)
-    prompts = np.flatnonzero(passages.is_prompt[left])
-    number = np.searchsorted(texts.prompts, left[prompts])
-    long = np.diff(ends)[number] * PROMPT_ONE_IN > LONG_PROMPT
-    prompts, number = prompts[long], number[long]
-    answers = np.flatnonzero(~passages.is_prompt[left])
     able = np.ones(len(left), dtype=np.bool_)
-    able[prompts] = _share(own, number, whole, right[prompts]) >= LEAST_SHARED
-    able[answers] = _share(whole, left[answers], whole, right[answers]) >= LEAST_SHARED
+    prompts = np.flatnonzero(passages.is_prompt[left])
+    own = _Grams.of(texts.own, is_prompt=True)
+    number = np.searchsorted(texts.prompts, left[prompts])
+    counts = np.diff(own.offsets)[number]
+    long = counts * PROMPT_ONE_IN > LONG_PROMPT
+    prompts, number, counts = prompts[long], number[long], counts[long]
+    hits = _hits_in_texts(texts, own, number, right[prompts])
+    able[prompts] = hits / np.maximum(1, counts) >= LEAST_SHARED
+    # What two components share is in the index.
+    answers = np.flatnonzero(~passages.is_prompt[left])
+    whole = _Grams(index.grams, index.offsets)
+    hits = _hits(whole, left[answers], whole, right[answers])
+    counts = passages.counts[left[answers]]
+    able[answers] = hits / np.maximum(1, counts) >= LEAST_SHARED
     return left[able], right[able]
 
 
-def _share(one: _Grams, left: Integers, other: _Grams, right: Integers) -> FloatArray:
-    """Give the share of each left text's fingerprints that the right one has."""
+def _hits_in_texts(texts: _OwnTexts, own: _Grams, left: Integers, right: Integers) -> Integers:
+    """Count the fingerprints of left texts that whole passages have, which are read again.
+
+    Where a template is left out, what stood before and behind it makes fingerprints that its own
+    passage does not have.
+    """
+    hits = np.zeros(len(left), dtype=np.int64)
+    for kind in (True, False):
+        of_kind = np.flatnonzero(texts.passages.is_prompt[right] == kind)
+        order = of_kind[np.argsort(right[of_kind], kind="stable")]
+        wanted, place = np.unique(right[order], return_inverse=True)
+        for start in range(0, len(wanted), _TEXTS_AT_A_TIME):
+            some = wanted[start : start + _TEXTS_AT_A_TIME]
+            pairs = slice(*np.searchsorted(place, [start, start + len(some)]))
+            there = _Grams.of(texts.whole(some), kind)
+            hits[order[pairs]] = _hits(own, left[order[pairs]], there, place[pairs] - start)
+    return hits
+
+
+def _hits(one: _Grams, left: Integers, other: _Grams, right: Integers) -> Integers:
+    """Count the fingerprints of each left text that the right one has."""
     counts, others = np.diff(one.offsets)[left], np.diff(other.offsets)[right]
     hits = np.zeros(len(left), dtype=np.int64)
     for part in batches(counts + others, _GRAMS_AT_A_TIME):
         wanted, pair = one.listed(left[part])
-        there, _ = other.listed(right[part])  # ascending, as those of a passage are
+        there, _ = other.listed(right[part])
+        there.sort()
         same = np.append(there, _NOWHERE)[np.searchsorted(there, wanted)] == wanted
         hits[part] = np.bincount(pair[same], minlength=part.stop - part.start)
-    return np.asarray(hits / np.maximum(1, counts))
+    return hits
 
 
 def _compare(texts: _OwnTexts, left: Integers, right: Integers) -> Contained:

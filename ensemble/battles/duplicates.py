@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from ensemble.battles.compared import read_compared
 from ensemble.battles.containment import find_contained
+from ensemble.battles.looked import Looked
 from ensemble.battles.minhash import SEED
 from ensemble.battles.near_pairs import near_pairs
 from ensemble.battles.partition import Partition
-from ensemble.battles.passages import PROMPT, read_compared
-from ensemble.battles.templates import Looked, find_templates
+from ensemble.battles.passages import PROMPT
+from ensemble.battles.templates import find_templates
 from ensemble.errors import ConfigError
+from ensemble.memory import release_memory
 
 if TYPE_CHECKING:
     from ensemble.battles.embeddings import Embeddings
     from ensemble.battles.passages import Passages
-    from ensemble.battles.shingles import Integers
+    from ensemble.battles.shingles import Integers, Shingles
     from ensemble.battles.templates import Templates
 
 LOWEST_THRESHOLD = 0.1
@@ -104,13 +107,13 @@ def find_duplicates(
         The threshold is out of range.
     """
     _check(threshold)
-    compared = read_compared(battles)
-    passages = compared.passages
-    answers = _same_responses(compared.answers)
-    documents = _documents(battles, _telling(compared.prompts, answers, len(battles)))
+    prompts, keys_of_answers, passages, keys = read_compared(battles)
+    answers = _same_responses(keys_of_answers)
+    documents = _documents(battles, _telling(prompts, answers, len(battles)))
+    del prompts, keys_of_answers
     looked = Looked.at(documents["text"])
     templates = find_templates(looked, documents["source"])
-    documents = documents.with_columns(own=templates.left_by(looked))
+    documents = documents.with_columns(own=templates.left_by(looked)).drop("text")
     del looked  # as large as all prompts
     whole = pl.concat(
         [
@@ -119,11 +122,13 @@ def find_duplicates(
             answers,
         ]
     )
+    del documents
+    release_memory()
     rows = Partition(len(battles))
     rows.merge(whole["a"].to_numpy(), whole["b"].to_numpy())
     told = _same_passage(passages, rows)
     rows.merge(told["a"].to_numpy(), told["b"].to_numpy())
-    wrapped = _contained(battles, passages, templates, rows)
+    wrapped = _contained(battles, passages, keys, templates, rows)
     rows.merge(wrapped["a"].to_numpy(), wrapped["b"].to_numpy())
     meant = [] if embeddings is None else [embeddings.pairs(battles["id"], rows)]
     edges = _unique(pl.concat([whole, told, wrapped, *meant]))
@@ -238,10 +243,14 @@ def _same_passage(passages: Passages, rows: Partition) -> pl.DataFrame:
 
 
 def _contained(
-    battles: pl.DataFrame, passages: Passages, templates: Templates, rows: Partition
+    battles: pl.DataFrame,
+    passages: Passages,
+    keys: Shingles,
+    templates: Templates,
+    rows: Partition,
 ) -> pl.DataFrame:
     """Link battles where most of a passage of one stands in a passage of the other."""
-    found = find_contained(battles, passages, templates, _components(passages, rows))
+    found = find_contained(battles, passages, keys, templates, _components(passages, rows))
     one, other = passages.columns[found.left] == PROMPT, passages.columns[found.right] == PROMPT
     kinds = np.where(
         one,

@@ -17,6 +17,7 @@ import polars as pl
 from ensemble.battles.feature_cache import FeatureCache
 from ensemble.battles.feature_plan import check_sets, stages
 from ensemble.battles.schema import TEXT_COLUMNS
+from ensemble.battles.text_sizes import text_bytes
 from ensemble.errors import PluginError
 from ensemble.plugin.faults import own_line, plugin_errors, staying
 
@@ -237,9 +238,7 @@ def _fails(texts: pl.DataFrame, feature_set: FeatureSet) -> bool:
 
 def _batches(battles: pl.DataFrame) -> Iterator[tuple[int, int]]:
     """Cut rows into consecutive ranges of about ``_BATCH_BYTES`` of text."""
-    lengths = [pl.col(c).list.join("", ignore_nulls=True).str.len_bytes() for c in TEXT_COLUMNS]
-    size = battles.lazy().select(pl.sum_horizontal(lengths)).collect(engine="streaming")
-    upto = np.cumsum(size.to_series().fill_null(0).to_numpy().astype(np.int64))
+    upto = np.cumsum(text_bytes(battles))
     start = 0
     while start < battles.height:
         done = upto[start - 1] if start else 0

@@ -32,7 +32,9 @@ _WORDS[128:] = True
 _OTHERS = bytes(np.flatnonzero(~_WORDS).tolist())
 
 _ODD = tuple(np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93))
-_PADDING = 16
+PADDING = 16
+"""Bytes of 0 behind the letters."""
+_TEXTS_AT_A_TIME = 4_096
 _BLOCK = 1 << 17
 """Letters that are looked at together: as many as a processor's cache holds."""
 
@@ -78,10 +80,20 @@ def letters(texts: pl.Series) -> Letters:
     texts
         ``n`` normalized texts.
     """
-    parts = [text.encode().translate(None, _OTHERS) for text in texts.to_list()]
-    offsets = np.zeros(len(parts) + 1, dtype=np.int64)
-    np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)), out=offsets[1:])
-    return Letters(np.frombuffer(b"".join([*parts, bytes(_PADDING)]), dtype=np.uint8), offsets)
+    content = np.empty(int(texts.str.len_bytes().sum()) + PADDING, dtype=np.uint8)
+    offsets = np.zeros(len(texts) + 1, dtype=np.int64)
+    size = 0
+    for start in range(0, len(texts), _TEXTS_AT_A_TIME):
+        some = texts[start : start + _TEXTS_AT_A_TIME].to_list()
+        parts = [text.encode().translate(None, _OTHERS) for text in some]
+        offsets[start + 1 : start + 1 + len(parts)] = list(map(len, parts))
+        found = np.frombuffer(b"".join(parts), dtype=np.uint8)
+        content[size : size + len(found)] = found
+        size += len(found)
+    content[size : size + PADDING] = 0
+    content.resize(size + PADDING, refcheck=False)
+    np.cumsum(offsets, out=offsets)
+    return Letters(content, offsets)
 
 
 def places_of_letters(text: bytes) -> Integers:
@@ -117,7 +129,7 @@ def fingerprints(found: Letters, one_in: int, *, ends: int = 0) -> Fingerprints:
 
 def _sampled(content: NDArray[np.uint8], one_in: int) -> NDArray[np.bool_]:
     """Say of each letter whether the gram that it begins is kept, by the first bytes of it."""
-    count = len(content) - _PADDING
+    count = len(content) - PADDING
     kept = np.empty(count, dtype=np.bool_)
     limit = np.uint64((1 << 64) // one_in)
     for begin in range(0, count, _BLOCK):
@@ -129,7 +141,7 @@ def _sampled(content: NDArray[np.uint8], one_in: int) -> NDArray[np.bool_]:
 
 def gram_hashes(content: NDArray[np.uint8], start: Integers) -> Shingles:
     """Hash the grams that begin at some letters, by multiplying and shifting."""
-    count = len(content) - _PADDING + 1
+    count = len(content) - PADDING + 1
     head = np.ndarray((count,), dtype="<u8", buffer=content, strides=(1,))[start]
     tail = np.ndarray((count,), dtype="<u4", buffer=content, offset=8, strides=(1,))[start]
     mixed: Shingles = head * _ODD[1]

@@ -37,7 +37,7 @@ at the threshold in 37 million, by the binomial distribution."""
 
 SEED = 20_241_123
 """Of the random orders, where no other is asked for."""
-_BATCH_BYTES = 8_000_000
+_BATCH_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,7 @@ def read_rows(
             if rows.text_format == "auto":
                 rows.text_format = told_text_format(chunk.columns)
             _add(rows, chunk, role, chunk.file or file, winners)
+        del chunk  # before the next is read
     rows.bad.sort(key=lambda row: (order.get(row.file, 0), row.line or 0))
     return rows
 

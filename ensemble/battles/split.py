@@ -13,7 +13,7 @@ from ensemble.battles.given_folds import refuse_other_number
 from ensemble.battles.group_columns import group_pairs
 from ensemble.battles.plan import NO_METADATA, make_plan
 from ensemble.battles.plan_description import describe, describe_settings
-from ensemble.battles.prepare import (
+from ensemble.battles.prepared import (
     read_battles,
     read_clusters,
     read_metadata,

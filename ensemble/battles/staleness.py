@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ensemble.battles.prepare import hash_table, prepared_by, prepared_settings, read_summary
+from ensemble.battles.prepare_key import hash_table, prepared_by, prepared_settings
+from ensemble.battles.prepared import read_summary
 from ensemble.battles.source_files import hash_source
 from ensemble.errors import ArtifactError, EnsembleError
 from ensemble.plugin.code import as_known

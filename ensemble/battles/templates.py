@@ -6,26 +6,24 @@ similar; so near duplicates are looked for in what is left without it.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from ensemble.battles.fingerprints import (
-    GRAM,
-    fingerprints,
-    gram_hashes,
-    letters,
-    places_of_letters,
-)
+from ensemble.battles.fingerprints import GRAM
+from ensemble.battles.passage_keys import NUMBER, blocks, in_one, numbers_of, with_numbers
+from ensemble.battles.shared_grams import firsts
 from ensemble.battles.shingles import ranges
+from ensemble.battles.template_cuts import cut
+from ensemble.battles.template_runs import Edges, most_in_runs, starts_of_runs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ensemble.battles.fingerprints import Fingerprints, Letters
+    from ensemble.battles.fingerprints import Fingerprints
+    from ensemble.battles.looked import Looked
     from ensemble.battles.shingles import Integers, Shingles
 
 TEMPLATE_SHARE = 0.05
@@ -40,39 +38,6 @@ LONG = 100
 
 PART_OF_TEMPLATE = 0.1
 """A gram is part of a template where at least so many of those share it that share its core."""
-LEAST_LEFT = 12
-"""Letters and digits that a text needs beside its template."""
-
-_ONE_IN = 6
-_TEXT = np.uint64((1 << 24) - 1)
-_ENDS = 32
-"""Letters at either end of a text where every gram is looked at: short templates stand there."""
-_FARTHEST = 40
-"""Letters that a run is followed for beyond its last kept gram; the next is nearer as a rule."""
-
-
-class Looked(NamedTuple):
-    """Texts with what is compared of them.
-
-    Parameters
-    ----------
-    texts
-        ``n`` normalized texts.
-    letters
-        Theirs.
-    grams
-        Some of their grams.
-    """
-
-    texts: pl.Series
-    letters: Letters
-    grams: Fingerprints
-
-    @classmethod
-    def at(cls, texts: pl.Series) -> Looked:
-        """Look at texts."""
-        found = letters(texts)
-        return cls(texts, found, fingerprints(found, _ONE_IN, ends=_ENDS))
 
 
 @dataclass(frozen=True)
@@ -104,43 +69,49 @@ class Templates:
         Returns
         -------
         pl.Series
-            ``(n,)`` texts without templates. Where fewer than :data:`LEAST_LEFT` letters and digits
-            are left, which say too little to be compared: empty beside a source's template, and
-            whole beside what else many prompts share.
+            ``(n,)`` texts without templates. Where too few letters and digits are left to say much,
+            fewer than ``template_cuts.LEAST_LEFT``: empty beside a source's template, and whole
+            beside what else many prompts share.
         """
-        texts, found, grams = looked
         if not len(self.hashes):
-            return texts
-        first, last, of_source = self._runs(grams)
-        if not len(first):
-            return texts
-        begin = grams.start[first] - _reach(found, grams, first, -1)
-        end = grams.start[last] + GRAM + _reach(found, grams, last, 1)
-        return _cut(texts, found, begin, end, of_source)
+            return looked.texts
+        content, offsets = looked.letters
+        parts = [self._runs(grams, offsets) for grams in looked.grams()]
+        of_source = np.concatenate([np.zeros(0, dtype=np.bool_), *(part[2] for part in parts)])
+        if not len(of_source):
+            return looked.texts
+        before = Edges.joined([part[0] for part in parts])
+        behind = Edges.joined([part[1] for part in parts])
+        first = before.start - before.reach(content, -1)
+        stop = behind.start + GRAM + behind.reach(content, 1)
+        return cut(looked.texts, offsets, first, stop, of_source)
 
-    def _runs(self, grams: Fingerprints) -> tuple[Integers, Integers, NDArray[np.bool_]]:
+    def _runs(
+        self, grams: Fingerprints, offsets: Integers
+    ) -> tuple[Edges, Edges, NDArray[np.bool_]]:
         """Join neighbouring grams of templates.
 
         Returns
         -------
         tuple
-            The first and the last gram of each run, and whether it is of a source's template.
+            Where each run begins and where it ends, and whether it is of a source's template.
         """
         hashes = _short(grams.hashes)
         known = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
         place = np.flatnonzero(self.hashes[known] == hashes)
         uses = self.uses[known[place]]
         # Many texts go on in the same way behind a template: what they ask is none of it.
-        core = _most_in_runs(uses, _starts(grams, place))
+        core = most_in_runs(uses, starts_of_runs(grams, place))
         place = place[uses >= PART_OF_TEMPLATE * core]
-        start = _starts(grams, place)
-        if not len(start):
-            return start, start, np.zeros(0, dtype=np.bool_)
-        first, last = place[start], place[np.append(start[1:], len(place)) - 1]
-        of_source = np.logical_or.reduceat(self.of_source[known[place]], start)
-        long = grams.start[last] - grams.start[first] + GRAM >= LONG
-        kept = of_source | long
-        return first[kept], last[kept], of_source[kept]
+        start = starts_of_runs(grams, place)
+        of_source = self.of_source[known[place]]
+        if len(start):
+            of_source = np.logical_or.reduceat(of_source, start)
+        stop = np.append(start[1:], len(place))[: len(start)]
+        first, last = place[start], place[stop - 1]
+        kept = of_source | (grams.start[last] - grams.start[first] + GRAM >= LONG)
+        before = Edges.before(grams, offsets, first[kept])
+        return before, Edges.behind(grams, offsets, last[kept]), of_source[kept]
 
 
 def find_templates(looked: Looked, sources: pl.Series) -> Templates:
@@ -153,139 +124,70 @@ def find_templates(looked: Looked, sources: pl.Series) -> Templates:
     sources
         ``(n,)`` lists: the sources that have the text.
     """
-    grams = looked.grams
-    # A gram and its text in one number: each once, and equal grams in the order of their texts.
-    packed = _short(grams.hashes) | grams.text.astype(np.uint64)
+    packed = _in_several(looked)
+    own = _owners(sources)
+    known, of_source, uses = [np.empty(0, np.uint64)], [np.zeros(0, np.bool_)], [np.empty(0, int)]
+    for block in blocks(packed):
+        hashes, text = block & ~NUMBER, numbers_of(block)
+        begin = firsts(hashes)
+        count = np.diff(np.append(begin, len(hashes)))
+        shared = np.flatnonzero(count >= FEWEST_PROMPTS)
+        text = text[ranges(begin[shared], count[shared])]
+        is_own = _templates_of_sources(text, count[shared], own)
+        kept = is_own | (count[shared] >= MANY_PROMPTS)
+        known.append(hashes[begin[shared]][kept])
+        of_source.append(is_own[kept])
+        uses.append(count[shared][kept])
+    return Templates(np.concatenate(known), np.concatenate(of_source), np.concatenate(uses))
+
+
+def _in_several(looked: Looked) -> Shingles:
+    """Give the grams that some texts may share, each once with each text's number, ascending.
+
+    Most grams stand in one text alone. Hashes are counted first, in as many bytes as there are
+    grams, so that only those are kept whose count, with that of others that fall together with
+    them, is enough.
+    """
+    bits = max(10, (looked.most_grams // 4).bit_length())
+    shift = np.uint64(64 - bits)
+    counts = np.zeros(1 << bits, dtype=np.uint32)
+    for grams in looked.grams():
+        np.add.at(counts, (grams.hashes >> shift).astype(np.int64), np.uint32(1))
+    enough = counts >= FEWEST_PROMPTS
+    del counts
+    parts = []
+    for hashes, text, _ in looked.grams():
+        there = enough[(hashes >> shift).astype(np.int64)]
+        found = with_numbers(hashes[there], text[there])
+        found.sort()
+        parts.append(found[firsts(found)])
+    packed = in_one(parts)
     packed.sort()
-    packed = packed[np.append(True, packed[1:] != packed[:-1])[: len(packed)]]
-    hashes, text = packed & ~_TEXT, (packed & _TEXT).astype(np.int64)
-    begin = np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1])[: len(hashes)])
-    uses = np.diff(np.append(begin, len(hashes)))
-    shared = np.flatnonzero(uses >= FEWEST_PROMPTS)
-    known, uses = hashes[begin[shared]], uses[shared]
-    text = text[ranges(begin[shared], uses)]
-    of_source = _templates_of_sources(text, np.repeat(np.arange(len(known)), uses), sources)
-    kept = of_source | (uses >= MANY_PROMPTS)
-    return Templates(known[kept], of_source[kept], uses[kept])
+    return packed
 
 
 def _short(hashes: Shingles) -> Shingles:
     """Keep 40 bits of each hash, and leave room for the number of a text."""
-    return hashes & ~_TEXT
+    return hashes & ~NUMBER
 
 
-def _templates_of_sources(text: Integers, gram: Integers, sources: pl.Series) -> NDArray[np.bool_]:
-    """Say which grams enough texts of one source share."""
+def _owners(sources: pl.Series) -> list[tuple[NDArray[np.bool_], float]]:
+    """Say of each source which texts it has, and how many have to share its template."""
     owners = pl.DataFrame({"source": sources}).with_row_index("text").explode("source")
-    found = np.zeros(len(np.unique(gram)), dtype=np.bool_)
+    found = []
     for (_,), part in owners.group_by("source"):
         own = np.zeros(len(sources), dtype=np.bool_)
         own[part["text"]] = True
-        counts = np.bincount(gram[own[text]], minlength=len(found))
-        found |= counts >= max(FEWEST_PROMPTS, TEMPLATE_SHARE * len(part))
+        found.append((own, max(FEWEST_PROMPTS, TEMPLATE_SHARE * len(part))))
     return found
 
 
-def _starts(grams: Fingerprints, place: Integers) -> Integers:
-    """Say where each run of neighbouring grams of one text begins."""
-    begins = np.ones(len(place), dtype=np.bool_)
-    begins[1:] = (np.diff(place) > 1) | (np.diff(grams.text[place]) > 0)
-    return np.flatnonzero(begins)
-
-
-def _most_in_runs(values: Integers, start: Integers) -> Integers:
-    """Give every value the greatest of its run."""
-    if not len(start):
-        return values
-    lengths = np.diff(np.append(start, len(values)))
-    return np.asarray(np.repeat(np.maximum.reduceat(values, start), lengths), dtype=np.int64)
-
-
-def _reach(found: Letters, grams: Fingerprints, edge: Integers, step: int) -> Integers:
-    """Count the letters that a template goes on for, up to the next gram that was kept.
-
-    Parameters
-    ----------
-    found, grams
-        The texts' letters and kept grams.
-    edge
-        ``(m,)`` the last gram of each run (``step`` 1), or the first (``step`` -1).
-    step
-        Where to go from there.
-
-    Returns
-    -------
-    ndarray of int64, shape (m,)
-        It goes on while half of those that have the same gram at the edge go on in the same way,
-        and two at least: what a single text goes on with is its own.
-    """
-    start, text = grams.start, grams.text
-    if step > 0:
-        limit = found.offsets[text[edge] + 1] - GRAM + 1
-        inner = (edge + 1 < len(start)) & (text[np.minimum(edge + 1, len(start) - 1)] == text[edge])
-        limit[inner] = start[edge[inner] + 1]
-        room = np.minimum(limit - start[edge] - 1, _FARTHEST)
-    else:
-        limit = found.offsets[text[edge]] - 1
-        inner = (edge > 0) & (text[np.maximum(edge - 1, 0)] == text[edge])
-        limit[inner] = start[edge[inner] - 1]
-        room = np.minimum(start[edge] - limit - 1, _FARTHEST)
-    room = np.maximum(room, 0)
-    run = np.repeat(np.arange(len(edge)), room)
-    far = ranges(np.zeros(len(edge), dtype=np.int64), room) + 1
-    place = start[edge][run] + step * far
-    hashes = gram_hashes(found.content, place)
-    ways = pl.DataFrame({"edge": grams.hashes[edge][run], "far": far, "hash": hashes})
-    usual = pl.len().over("edge", "far", "hash")
-    everyone = pl.DataFrame({"edge": grams.hashes[edge]}).group_by("edge").len("all")
-    goes_on = (
-        ways.with_columns(same=usual)
-        .join(everyone, on="edge", how="left", maintain_order="left")
-        .select((pl.col("same") > 1) & (pl.col("same") * 2 >= pl.col("all")))
-        .to_series()
-        .to_numpy()
-    )
-    stops = np.where(goes_on, _FARTHEST + 1, far)
-    reach = room + 1
-    np.minimum.at(reach, run, stops)
-    return np.asarray(reach - 1, dtype=np.int64)
-
-
-def _cut(
-    texts: pl.Series,
-    found: Letters,
-    first: Integers,
-    stop: Integers,
-    of_source: NDArray[np.bool_],
-) -> pl.Series:
-    """Take the runs out of the texts, with the punctuation inside them.
-
-    A text that has too little beside them is empty where one is of its source's template, and else
-    stays whole.
-    """
-    owner = np.searchsorted(found.offsets, first, side="right") - 1
-    begin, last = first - found.offsets[owner], stop - 1 - found.offsets[owner]
-    edges: dict[int, list[int]] = defaultdict(list)
-    for number, *cut in np.column_stack([owner, begin, last]).tolist():
-        edges[number].extend(cut)
-    rest = [
-        _without(text, cuts) for text, cuts in zip(texts[list(edges)], edges.values(), strict=True)
-    ]
-    own, places = pl.Series(rest, dtype=pl.String), list(edges)
-    enough = pl.Series(np.diff(letters(own).offsets) >= LEAST_LEFT)
-    sure = pl.Series(np.isin(places, owner[of_source]))
-    little = pl.when(sure).then(pl.lit("")).otherwise(texts.gather(places))
-    kept = texts.clone()  # ``scatter`` changes the series that it is called on
-    return kept.scatter(places, pl.select(pl.when(enough).then(own).otherwise(little)).to_series())
-
-
-def _without(text: str, edges: list[int]) -> str:
-    """Keep what lies before, between and behind the runs.
-
-    ``edges`` are the first and the last letter of each run, by their number among the letters.
-    """
-    content = text.encode()
-    places = places_of_letters(content)
-    begins, ends = places[edges[::2]].tolist(), (places[edges[1::2]] + 1).tolist()
-    pieces = [content[a:b].strip() for a, b in zip([0, *ends], [*begins, None], strict=True)]
-    return b" ".join(piece for piece in pieces if piece).decode("utf-8", "ignore")
+def _templates_of_sources(
+    text: Integers, uses: Integers, sources: list[tuple[NDArray[np.bool_], float]]
+) -> NDArray[np.bool_]:
+    """Say which grams enough texts of one source share; ``text`` has those of each in turn."""
+    gram = np.repeat(np.arange(len(uses)), uses)
+    found = np.zeros(len(uses), dtype=np.bool_)
+    for own, least in sources:
+        found |= np.bincount(gram[own[text]], minlength=len(uses)) >= least
+    return found

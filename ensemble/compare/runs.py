@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ensemble.battles.prepare import read_battles, read_summary
+from ensemble.battles.prepared import read_battles, read_summary
 from ensemble.battles.split import read_split, read_split_summary
 from ensemble.errors import DataError
 from ensemble.oof.eval_set import EvalSet

@@ -12,7 +12,7 @@ import polars as pl
 from ensemble.battles.corrections import excluded
 from ensemble.battles.fold_plan import TRAINING_ROLES
 from ensemble.battles.label_leaks import LabelLeak, label_leaks
-from ensemble.battles.prepare import read_battles, read_metadata, read_stored_corrections
+from ensemble.battles.prepared import read_battles, read_metadata, read_stored_corrections
 from ensemble.battles.privileged import PrivilegedColumns, read_columns
 from ensemble.battles.schema import HOLDOUT_ROLE, LABEL_COLUMNS, PSEUDO_ROLE, learner_view
 from ensemble.battles.source_rows import used_rows

@@ -9,7 +9,7 @@ import numpy as np
 
 from ensemble.audit.audit import read_audit
 from ensemble.battles.labels import WINNER_COLUMN
-from ensemble.battles.prepare import read_battles
+from ensemble.battles.prepared import read_battles
 from ensemble.battles.split import read_split
 from ensemble.errors import ArtifactError, DataError
 from ensemble.evaluation.losses import class_prior_losses

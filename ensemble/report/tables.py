@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from ensemble.battles.prepare import read_battles
+from ensemble.battles.prepared import read_battles
 from ensemble.battles.schema import LABEL_COLUMNS, TEXT_COLUMNS, labels_of
 from ensemble.battles.split import read_split
 from ensemble.errors import ArtifactError

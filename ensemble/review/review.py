@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.corrections import read_list, refuse_contradictions
-from ensemble.battles.prepare import read_battles, read_clusters
+from ensemble.battles.prepared import read_battles, read_clusters
 from ensemble.battles.split import read_split_summary
 from ensemble.battles.split_text import plan_doubt
 from ensemble.compare.candidates import read_one

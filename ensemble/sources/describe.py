@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.language import languages
-from ensemble.battles.prepare import SEVERAL
+from ensemble.battles.prepare_record import SEVERAL
 from ensemble.battles.schema import LABEL_COLUMNS, TEXT_COLUMNS, labels_of
 
 _SHOWN_LANGUAGES = 8

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.battles.prepare import read_pairs
+from ensemble.battles.prepared import read_pairs
 from ensemble.battles.split import read_split_summary
 from ensemble.battles.split_text import plan_doubt
 from ensemble.errors import ArtifactError

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ensemble.battles.prepare import read_summary
+from ensemble.battles.prepared import read_summary
 from ensemble.battles.split import read_split
 from ensemble.errors import ArtifactError, ConfigError
 from ensemble.oof.dependencies import is_labeler, is_teacher

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ensemble.battles.prepare import read_battles
+from ensemble.battles.prepared import read_battles
 from ensemble.oof.workspace import open_workspace
 from ensemble.run_dir.layout import HOLDOUT_RECORD
 from ensemble.stacking.left_out import as_stacked

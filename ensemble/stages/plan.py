@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.battles.held_out import HeldOut
-from ensemble.battles.prepare import load_all
+from ensemble.battles.load_reading import load_all
 from ensemble.battles.split import n_splits_of
 from ensemble.errors import ArtifactError, ConfigError
 from ensemble.oof.durations import Duration, Durations

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ensemble.battles.prepare import prepare, read_summary
+from ensemble.battles.prepare import prepare
+from ensemble.battles.prepared import read_summary
 from ensemble.stages.shared import made_or_kept, record_config, say_again
 
 if TYPE_CHECKING:

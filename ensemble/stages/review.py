@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble.battles.prepare import read_summary
+from ensemble.battles.prepared import read_summary
 from ensemble.battles.split import read_split, read_split_summary
 from ensemble.battles.split_text import plan_doubt
 from ensemble.config.load import load_run_config

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ensemble.battles.held_out import REFIT, SOUP, HeldOut
-from ensemble.battles.prepare import read_battles
+from ensemble.battles.prepared import read_battles
 from ensemble.battles.schema import learner_view
 from ensemble.battles.split import read_split
 from ensemble.errors import ArtifactError, ConfigError, InputError

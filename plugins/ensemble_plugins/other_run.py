@@ -9,7 +9,7 @@ import polars as pl
 
 from ensemble.battles.feature_cache import row_keys
 from ensemble.battles.held_out import HeldOut
-from ensemble.battles.prepare import read_battles
+from ensemble.battles.prepared import read_battles
 from ensemble.battles.schema import PREDICTION_SCHEMA
 from ensemble.battles.split import read_current_split
 from ensemble.compare.folds import read_manifests

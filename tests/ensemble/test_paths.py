@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ensemble import run
-from ensemble.battles.prepare import read_battles
+from ensemble.battles.prepared import read_battles
 
 if TYPE_CHECKING:
     from tests.fixture_types import Project

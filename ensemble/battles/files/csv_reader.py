@@ -73,7 +73,9 @@ def delimited_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Itera
     yield Chunk(header, (), {name: [] for name in places}, file=str(path))
     for lines_, rows, bad_rows in batches(records):
         columns = {name: [row[place] for row in rows] for name, place in places.items()}
+        del rows
         yield Chunk(header, lines_, columns, bad_rows, str(path))
+        del columns  # before the next rows are read
 
 
 def _mark(header: str, path: Path) -> str:

@@ -168,7 +168,9 @@ def _chunks(items: Items, path: Path, wanted: Wanted) -> Iterator[Chunk]:
         present = tuple(dict.fromkeys(name for row in rows for name in row))
         chosen = set(present if wanted is None else wanted(dict.fromkeys(present)))
         columns = {n: [row.get(n) for row in rows] for n in present if n in chosen}
+        del rows
         yield Chunk(present, lines, columns, bad_rows, str(path))
+        del columns  # before the next rows are read
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ensemble.battles.files.sizes import LONGEST_LINE
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -92,6 +92,14 @@ class Chunk:
     bad_rows: tuple[BadRow, ...] = ()
     file: str = ""
     metadata: dict[str, list[Any]] = field(default_factory=dict)
+
+
+def one_by_one(chunks: Iterable[Chunk], change: Callable[[Chunk], Chunk]) -> Iterator[Chunk]:
+    """Change chunk by chunk, and hold none of them while the next is read."""
+    for chunk in chunks:
+        changed = [change(chunk)]
+        del chunk
+        yield changed.pop()
 
 
 def kinds_of(bad_rows: Sequence[BadRow]) -> dict[str, int]:
@@ -211,4 +219,6 @@ def batches(
     while batch := list(islice(items, CHUNK_ROWS)):
         good = [item for item in batch if not isinstance(item, BadRow)]
         bad = tuple(item for item in batch if isinstance(item, BadRow))
+        del batch
         yield [line for line, _ in good], [record for _, record in good], bad
+        del good  # before the next batch is read

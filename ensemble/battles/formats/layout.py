@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ensemble.battles.columns import MODEL_COLUMNS
-from ensemble.battles.files.raw import BadRow, Chunk
+from ensemble.battles.files.raw import BadRow, Chunk, one_by_one
 from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.battles.turns import BadCell, id_of
 from ensemble.plugin.base import CLASSES
@@ -216,13 +216,12 @@ def by_row(
         Sees each chunk before its rows are made.
     """
 
-    def turning(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-        for chunk in chunks:
-            if look is not None:
-                look(chunk)
-            yield turned(chunk, rows_of(chunk, columns), make)
+    def change(chunk: Chunk) -> Chunk:
+        if look is not None:
+            look(chunk)
+        return turned(chunk, rows_of(chunk, columns), make)
 
-    return turning
+    return partial(one_by_one, change=change)
 
 
 def rows_of(chunk: Chunk, columns: Sequence[str]) -> list[dict[str, Any]]:

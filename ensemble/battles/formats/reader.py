@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ensemble.battles.columns import BASE_IDS, ID_COLUMNS, base_id_column
+from ensemble.battles.files.raw import one_by_one
 from ensemble.battles.formats.layout import FormatOptions, Sheet
 from ensemble.battles.formats.mapping import ColumnNames
 from ensemble.battles.formats.registry import recognize
@@ -84,19 +85,24 @@ class FormatReader:
         DataError
             The columns fit no format, or several.
         """
-        named = (self._with_metadata(self._names.apply(chunk)) for chunk in chunks)
-        first = []
-        for chunk in named:
-            first.append(chunk)
-            if chunk.present:
-                break
-        ahead = self._chained(first, named)
+        named = one_by_one(chunks, lambda chunk: self._with_metadata(self._names.apply(chunk)))
+        ahead = self._chained(self._until_columns(named), named)
         layout = self.layout
         yield from ahead if layout is None or layout.turning is None else layout.turning(ahead)
 
     @staticmethod
+    def _until_columns(chunks: Iterator[Chunk]) -> list[Chunk]:
+        first = []
+        for chunk in chunks:
+            first.append(chunk)
+            if chunk.present:
+                break
+        return first
+
+    @staticmethod
     def _chained(first: list[Chunk], rest: Iterator[Chunk]) -> Iterator[Chunk]:
-        yield from first
+        while first:
+            yield first.pop(0)
         yield from rest
 
     def _layout(self, names: tuple[str, ...]) -> Layout:

@@ -11,7 +11,7 @@ import pytest
 from ensemble import errors, run
 from ensemble.audit.audit import audit_run, stored_audit
 from ensemble.battles.fold_plan import FoldPlan
-from ensemble.battles.prepare import read_battles
+from ensemble.battles.prepared import read_battles
 from ensemble.storage.hashing import hash_file
 from ensemble.submission.record import remove_submission
 from tests.ensemble.audit.forging import (

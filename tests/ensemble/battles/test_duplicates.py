@@ -4,9 +4,9 @@ import polars as pl
 import pytest
 
 from ensemble import errors, find_duplicates
+from ensemble.battles.compared import MIN_RESPONSE_CHARACTERS
 from ensemble.battles.duplicates import STOCK_PHRASE
 from ensemble.battles.near_pairs import near_pairs
-from ensemble.battles.passages import MIN_RESPONSE_CHARACTERS
 from tests.ensemble.battles.alike_battles import (
     LONG_A,
     LONG_B,

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from ensemble import errors, hookimpl
-from ensemble.battles import prepare as module
-from ensemble.battles.prepare import prepare, read_battles, read_summary
+from ensemble.battles import prepared as module
+from ensemble.battles.prepare import prepare
+from ensemble.battles.prepared import read_battles, read_summary
 from ensemble.plugin.manager import Manager, use_manager
 from ensemble.storage import hashing, json_files
 

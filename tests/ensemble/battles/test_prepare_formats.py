@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ensemble.battles.prepare import prepare, read_battles, read_metadata, read_summary
+from ensemble.battles.prepare import prepare
+from ensemble.battles.prepared import read_battles, read_metadata, read_summary
 from ensemble.battles.staleness import check_sources, compare_sources
 from ensemble.errors import ArtifactError, ConfigError
 from tests.fixture_types import Project

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from ensemble import errors
-from ensemble.battles.prepare import prepare, read_battles, read_summary
+from ensemble.battles.prepare import prepare
+from ensemble.battles.prepared import read_battles, read_summary
 from ensemble.battles.split import read_split, read_split_summary, split, split_key
 from ensemble.config.settings import Folds
 

@@ -13,7 +13,7 @@ import pytest
 
 from ensemble import errors, run
 from ensemble.audit.audit import audit_run
-from ensemble.battles.prepare import read_summary
+from ensemble.battles.prepared import read_summary
 from ensemble.stages.fit import fit_stage
 from ensemble.stages.predict import predict_stage
 from ensemble.stages.split import split_stage

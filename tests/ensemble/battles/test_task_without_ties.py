@@ -11,7 +11,8 @@ import pytest
 from ensemble import errors
 from ensemble.battles.corrections import corrections_of
 from ensemble.battles.loading import load_battles
-from ensemble.battles.prepare import prepare, read_battles, read_summary
+from ensemble.battles.prepare import prepare
+from ensemble.battles.prepared import read_battles, read_summary
 from ensemble.battles.schema import LABEL_COLUMNS
 from ensemble.battles.staleness import check_settings
 from ensemble.battles.ties import without_ties

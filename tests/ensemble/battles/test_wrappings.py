@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from ensemble import errors, find_duplicates
 from ensemble.battles.coverage import alignment, coverage
-from ensemble.battles.templates import Looked, find_templates
+from ensemble.battles.looked import Looked
+from ensemble.battles.templates import find_templates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -235,7 +236,7 @@ def test_alignment_bears_wrong_letters() -> None:
 
 
 def test_more_passages_than_can_be_numbered_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ensemble.battles.passages._NUMBER", 3)
+    monkeypatch.setattr("ensemble.battles.compared.NUMBER", 3)
     with pytest.raises(errors.DataError, match="more than the 3 that can be compared"):
         find_duplicates(table("people", single()))
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from ensemble import errors
-from ensemble.battles.prepare import read_summary
+from ensemble.battles.prepared import read_summary
 from ensemble.battles.schema import BATTLE_SCHEMA, LABEL_COLUMNS
 from ensemble.battles.split import read_split_summary
 from ensemble.compare.columns import _varying, column_slices

@@ -13,7 +13,7 @@ import polars as pl
 
 from ensemble import CLASSES
 from ensemble.audit.audit import Audit, subject_of
-from ensemble.battles import prepare
+from ensemble.battles import prepared
 from ensemble.battles.fold_plan import FoldPlan
 from ensemble.battles.schema import (
     BATTLE_SCHEMA,
@@ -286,7 +286,7 @@ def _write_rest(run: Path, battles: pl.DataFrame, learners: int) -> None:
         run / "battles.json",
         {
             "key": "k" * 64,
-            "made_by": {"version": prepare.VERSION},
+            "made_by": {"version": prepared.VERSION},
             "settings": {},
             "sources": [
                 {
