@@ -70,6 +70,19 @@ def free_memory() -> int | None:
         return None
 
 
+def total_memory() -> int | None:
+    """Say how many bytes there are, here and in the container; None where the system is silent."""
+    try:
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return whole
+    return min(whole, int(limit)) if limit.isdigit() else whole
+
+
 def _left_in_container() -> int:
     """Say how many bytes a container may still use; beyond all bounds where it has no limit."""
     place = Path("/sys/fs/cgroup")

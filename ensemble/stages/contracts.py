@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 from ensemble.battles.held_out import HeldOut
 from ensemble.errors import LearnerError, TimeLimitError
 from ensemble.oof.executors import runs_apart
-from ensemble.oof.fold_key import fold_key
 from ensemble.oof.preflight import unfinished
 from ensemble.oof.worker_process import call_of
 from ensemble.oof.workers import Task, Worker
 from ensemble.oof.workspace import open_workspace
-from ensemble.plugin.faults import failure_of
 from ensemble.plugin.time_limit import time_limit, took_too_long
-from ensemble.run_dir.failure_record import write_failure
+from ensemble.stages.shared import fail_early
 from ensemble.testing.of_run import check_before_fit, unchecked
 
 if TYPE_CHECKING:
@@ -63,7 +61,8 @@ def check_contracts(
         All checks that a learner fails, without ``failures``.
     """
     workspace = open_workspace(config)
-    waiting = unfinished(workspace, tasks)
+    asked = [task for task in tasks if task[0].name not in (failures or {})]
+    waiting = unfinished(workspace, asked)
     first = dict(reversed([(spec.name, HeldOut.of(fold)) for spec, fold in waiting]))
 
     def log(line: str) -> None:
@@ -83,11 +82,10 @@ def check_contracts(
                 continue
             if failures is None:
                 raise
-            failure = failures[spec.name] = failure_of(spec.name, AT, error)
+            failure = fail_early(workspace, spec, first[spec.name], AT, error)
+            failures[spec.name] = failure
             reporter.event("contract failed", learner=spec.name, error=str(error))
             reporter.log(f"{spec.name}  fails its contract: {failure.sentence}")
-            key, _ = fold_key(spec, first[spec.name], workspace.shared_key())
-            write_failure(workspace.run, failure, key, first[spec.name].to_json())
 
 
 def unchecked_names(workspace: Workspace, specs: Iterable[LearnerSpec]) -> set[str]:
