@@ -60,6 +60,15 @@ def _largest_so_far() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def resident_bytes(process: int) -> int | None:
+    """Say how much main memory a process has; None where the system is silent, or it is gone."""
+    try:
+        pages = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError, IndexError):
+        return None
+
+
 def free_memory() -> int | None:
     """Say how many bytes are free, here and in the container; None where the system is silent."""
     try:
@@ -68,6 +77,19 @@ def free_memory() -> int | None:
         return min(int(sizes["MemAvailable"].split()[0]) * 1024, _left_in_container())
     except (OSError, ValueError, KeyError, IndexError):
         return None
+
+
+def total_memory() -> int | None:
+    """Say how many bytes there are, here and in the container; None where the system is silent."""
+    try:
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return whole
+    return min(whole, int(limit)) if limit.isdigit() else whole
 
 
 def _left_in_container() -> int:

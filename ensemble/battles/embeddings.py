@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from ensemble.battles.files.parquet_columns import check_parquet
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
@@ -155,11 +156,12 @@ _HINT = (
 
 def _read(path: Path) -> pl.DataFrame:
     try:
+        check_parquet(path, COLUMNS)
         frame = pl.read_parquet(path, columns=list(COLUMNS), glob=False)
         return frame.select(
             pl.col("id").cast(pl.String), pl.col("embedding").cast(pl.List(pl.Float64))
         )
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+    except (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise DataError(
             f"the vectors cannot be read: {error}", where=str(path), hint=_HINT
         ) from error

@@ -72,6 +72,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"battles and folds are not prepared yet{why}: nothing counts as complete"
     else:
         yield from found["damaged"]
+    yield from (f"warning: {one}" for one in found["too_large"])
     missing = [one for one in found["learners"] if one["missing"]]
     yield from dict.fromkeys(f"{one['kind']}: {one['basis']}" for one in missing)
     yield f"stack, submission, audit and report  about {_told(found['seconds_after_fits'])}"

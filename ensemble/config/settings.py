@@ -214,7 +214,8 @@ class Execution(_Table):
     of 0 are one for each core with ``auto``, a single one with ``processes``, and with ``ray`` as
     many as the cluster has room for. ``time_limit`` is in seconds, for each fold of a learner that
     has none of its own, and for the meta-learner. ``address`` is that of a Ray cluster; without it
-    ``ray`` starts one on this machine.
+    ``ray`` starts one on this machine. A fit for which no node is large enough waits
+    ``wait_for_nodes`` seconds for one that joins later; without it, its learner fails at once.
     """
 
     executor: Literal["auto", "in-process", "processes", "ray"] = "auto"
@@ -224,6 +225,7 @@ class Execution(_Table):
     device: Device = "auto"
     devices: Annotated[list[Device], Many] = []
     time_limit: Seconds | None = None
+    wait_for_nodes: Annotated[float, Field(ge=0, le=7 * 86_400, allow_inf_nan=False)] = 0.0
 
     def slots(self) -> int:
         """How many folds are fitted at a time: one for each of ``devices`` where there are some."""

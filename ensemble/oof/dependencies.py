@@ -13,7 +13,7 @@ from ensemble.errors import ConfigError, nearest
 from ensemble.plugin.contract import teachers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from ensemble.oof.spec import LearnerSpec
 
@@ -102,6 +102,15 @@ def fitted_before(spec: LearnerSpec, uses: Uses) -> list[LearnerSpec]:
     for named in labelers(spec, uses).values():
         found |= {labeler.name: labeler for labeler in named}
     return list(found.values())
+
+
+def with_dependents(names: Collection[str], specs: Sequence[LearnerSpec], uses: Uses) -> set[str]:
+    """Give the names of some learners, and of all that need one of them, directly or not."""
+    found = set(names)
+    needs = {spec.name: {one.name for one in fitted_before(spec, uses)} for spec in specs}
+    while more := {name for name, needed in needs.items() if needed & found} - found:
+        found |= more
+    return found
 
 
 def is_labeler(spec: LearnerSpec, uses: Uses) -> bool:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ensemble.errors import ArtifactError
+from ensemble.battles.files.parquet_columns import check_parquet
+from ensemble.errors import ArtifactError, DataError
 from ensemble.oof.adopt import refuse_other_fit
 from ensemble.oof.predictions import read_logits
 from ensemble.oof.rows import FoldRows
@@ -184,8 +185,11 @@ def _ids(path: Path, rows: int, *more: str) -> pl.DataFrame:
     if path.stat().st_size > _MOST_TABLE + rows * _MOST_OF_ROW:
         raise ArtifactError(f"{path.name} is larger than {rows:,} rows can be")
     try:
+        check_parquet(path, ["id", *more])
         stored = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+    except DataError as error:
+        raise ArtifactError(f"{path.name} cannot be read: {error.message}") from error
+    except (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise ArtifactError(f"{path.name} cannot be read: {error}") from error
     if stored != rows:
         raise ArtifactError(f"{path.name} has {stored:,} rows, and should have {rows:,}")

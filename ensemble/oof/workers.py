@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ensemble.errors import ConfigError, EnsembleError, LearnerError, TimeLimitError
 from ensemble.oof.worker_process import PROGRAM, Variant, label_of, rebuilt, request_of
 from ensemble.plugin.time_limit import took_too_long
+from ensemble.processes import resident_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -119,6 +120,11 @@ class Worker:
     def is_alive(self) -> bool:
         """Whether it can be asked for more."""
         return not self._expired and self._process.poll() is None
+
+    @property
+    def memory(self) -> int:
+        """Bytes of main memory that it has; 0 where the system is silent."""
+        return resident_bytes(self._process.pid) or 0
 
     @property
     def has_expired(self) -> bool:

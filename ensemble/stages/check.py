@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ensemble.errors import EnsembleError
 from ensemble.oof.check import PREFLIGHT, Finding, own_finding, stored_findings
 from ensemble.oof.workspace import open_workspace
 from ensemble.stacking.preflight import faults_of, stack_faults
-from ensemble.stages.fit import chosen_specs
+from ensemble.stages.fit import chosen_specs, fits_of
 from ensemble.stages.prepare import prepare_stage
+from ensemble.stages.resources import AT as RESOURCES
+from ensemble.stages.resources import known_shortages
 from ensemble.stages.split import split_stage
 from ensemble.testing.of_run import spec_findings
 
@@ -56,6 +59,7 @@ def check_stage(
 def _findings(
     config: Config, workspace: Workspace, specs: Sequence[LearnerSpec], rows: int
 ) -> Iterator[Finding]:
+    yield from _too_large(config, specs)
     for spec in specs:
         faults = faults_of(workspace, spec)
         yield Finding(spec.name, PREFLIGHT, not faults, "\n".join(faults))
@@ -64,6 +68,19 @@ def _findings(
     faults = stack_faults(config, workspace)
     if config.stack.features:
         yield Finding("stack", PREFLIGHT, not faults, "\n".join(faults))
+
+
+def _too_large(config: Config, specs: Sequence[LearnerSpec]) -> Iterator[Finding]:
+    """Tell of learners that declare more than there is; that a cluster is there, too."""
+    try:
+        found = known_shortages(config, fits_of(config, specs))
+    except EnsembleError as error:
+        yield Finding("cluster", RESOURCES, False, str(error))
+        return
+    for one in found:
+        yield Finding(
+            one.spec.name, RESOURCES, not one.is_fatal, str(one.error), warning=not one.is_fatal
+        )
 
 
 def _asked(workspace: Workspace, spec: LearnerSpec, rows: int) -> Iterator[Finding]:

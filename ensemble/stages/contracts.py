@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from ensemble.battles.held_out import HeldOut
 from ensemble.errors import LearnerError, TimeLimitError
-from ensemble.oof.executors import runs_apart
-from ensemble.oof.fold_key import fold_key
+from ensemble.oof.executors import is_light, runs_apart
 from ensemble.oof.preflight import unfinished
 from ensemble.oof.worker_process import call_of
 from ensemble.oof.workers import Task, Worker
 from ensemble.oof.workspace import open_workspace
-from ensemble.plugin.faults import failure_of
+from ensemble.plugin.contract import resources_of
 from ensemble.plugin.time_limit import time_limit, took_too_long
-from ensemble.run_dir.failure_record import write_failure
+from ensemble.stages.shared import fail_early
 from ensemble.testing.of_run import check_before_fit, unchecked
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 AT = "contract"
 """What a learner failed at that never came to be fitted."""
 _APART = "ensemble.testing.of_run:check_in_worker"
+_LARGEST = 2 << 30
+"""Bytes of memory with which a process is not asked for another learner."""
 
 
 def check_contracts(
@@ -63,6 +64,7 @@ def check_contracts(
         All checks that a learner fails, without ``failures``.
     """
     workspace = open_workspace(config)
+    tasks = [task for task in tasks if task[0].name not in (failures or {})]
     waiting = unfinished(workspace, tasks)
     first = dict(reversed([(spec.name, HeldOut.of(fold)) for spec, fold in waiting]))
 
@@ -70,24 +72,24 @@ def check_contracts(
         reporter.event("checked", what=line)
         reporter.log(line)
 
-    for spec in unchecked(workspace, {spec.name: spec for spec, _ in waiting}.values()):
-        asked = spec if budget is None else budget.within(Task(spec, first[spec.name])).spec
-        try:
-            if budget is not None and budget.left() <= 0:
-                raise took_too_long(budget.limit, spec.where)
-            _check(config, asked, reporter, log)
-        except LearnerError as error:
-            if isinstance(error, TimeLimitError) and budget is not None and asked is not spec:
-                budget.hold(spec)
-                reporter.log(f"{spec.name}  there is no time to check its contract")
-                continue
-            if failures is None:
-                raise
-            failure = failures[spec.name] = failure_of(spec.name, AT, error)
-            reporter.event("contract failed", learner=spec.name, error=str(error))
-            reporter.log(f"{spec.name}  fails its contract: {failure.sentence}")
-            key, _ = fold_key(spec, first[spec.name], workspace.shared_key())
-            write_failure(workspace.run, failure, key, first[spec.name].to_json())
+    with _Checker(config, reporter, log) as checker:
+        for spec in unchecked(workspace, {spec.name: spec for spec, _ in waiting}.values()):
+            asked = spec if budget is None else budget.within(Task(spec, first[spec.name])).spec
+            try:
+                if budget is not None and budget.left() <= 0:
+                    raise took_too_long(budget.limit, spec.where)
+                checker.ask(asked, once=asked is not spec)
+            except LearnerError as error:
+                if isinstance(error, TimeLimitError) and budget is not None and asked is not spec:
+                    budget.hold(spec)
+                    reporter.log(f"{spec.name}  there is no time to check its contract")
+                    continue
+                if failures is None:
+                    raise
+                failure = fail_early(workspace, spec, first[spec.name], AT, error)
+                failures[spec.name] = failure
+                reporter.event("contract failed", learner=spec.name, error=str(error))
+                reporter.log(f"{spec.name}  fails its contract: {failure.sentence}")
 
 
 def unchecked_names(workspace: Workspace, specs: Iterable[LearnerSpec]) -> set[str]:
@@ -95,22 +97,87 @@ def unchecked_names(workspace: Workspace, specs: Iterable[LearnerSpec]) -> set[s
     return {spec.name for spec in unchecked(workspace, specs)}
 
 
-def _check(config: Config, spec: LearnerSpec, reporter: Reporter, log: Log) -> None:
-    workspace = open_workspace(config)
-    label = f"{spec.name}  {AT}"
-    if config.execution.executor == "in-process" or not runs_apart(spec, config.source_uses()):
-        with reporter.progress(label, shown=False), time_limit(spec.time_limit, label):
-            check_before_fit(workspace, spec, log)
-        return
+class _Checker:
+    """Asks learners where they would be fitted.
 
-    def told(_done: float, line: str = "") -> None:
-        if line:
-            log(line)
+    Light ones that are fitted elsewhere are asked one after the other in one process, to start
+    which takes longer than to ask. What fails there is asked again in a fresh one, so that no
+    learner pays for what another left behind. All others have a process each.
 
-    worker = Worker(config)
-    try:
+    Parameters
+    ----------
+    config
+        The config.
+    reporter, log
+        Told of each learner.
+    """
+
+    def __init__(self, config: Config, reporter: Reporter, log: Log) -> None:
+        self._config, self._reporter, self._log = config, reporter, log
+        self._worker: Worker | None = None
+        """The one that light learners share, while it is as good as new."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def ask(self, spec: LearnerSpec, *, once: bool) -> None:
+        """Ask a learner.
+
+        Parameters
+        ----------
+        spec
+            The learner.
+        once
+            Whether there is no time to ask again.
+
+        Raises
+        ------
+        LearnerError
+            As ``check_before_fit``; or its process died, or took too long.
+        """
+        config, label = self._config, f"{spec.name}  {AT}"
+        if config.execution.executor == "in-process" or not runs_apart(spec, config.source_uses()):
+            with self._reporter.progress(label, shown=False), time_limit(spec.time_limit, label):
+                check_before_fit(open_workspace(config), spec, self._log)
+        elif is_light(spec) and not resources_of(spec.prototype, spec.where).gpus:
+            is_used = self._worker is not None
+            try:
+                self._ask_in_shared(spec, label)
+            except LearnerError:
+                if once or not is_used:
+                    raise
+                self._ask_in_shared(spec, label)
+        else:
+            worker = Worker(config)
+            try:
+                self._ask_in(worker, spec, label)
+            finally:
+                worker.end()
+
+    def _ask_in_shared(self, spec: LearnerSpec, label: str) -> None:
+        worker = self._worker = self._worker or Worker(self._config)
+        is_clean = False
+        try:
+            is_clean = self._ask_in(worker, spec, label)
+        finally:
+            if not is_clean or worker.memory > _LARGEST:
+                self._end()
+
+    def _ask_in(self, worker: Worker, spec: LearnerSpec, label: str) -> bool:
+        """Ask in a process; gives whether that is as it was."""
+
+        def told(_done: float, line: str = "") -> None:
+            if line:
+                self._log(line)
+
         request = call_of(_APART, {"learner": spec.name})
-        with reporter.progress(label, shown=False, where=worker.where):
-            worker.ask(request, label, spec.time_limit, told)
-    finally:
-        worker.end()
+        with self._reporter.progress(label, shown=False, where=worker.where):
+            return bool(worker.ask(request, label, spec.time_limit, told)["value"])
+
+    def _end(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.end()

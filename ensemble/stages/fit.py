@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ensemble.battles.held_out import REFIT, SOUP, HeldOut, fold_pairs
 from ensemble.battles.split import n_splits_of
 from ensemble.errors import ConfigError
-from ensemble.oof.dependencies import dependency_depth, fitted_before
+from ensemble.oof.cluster.session import connection
+from ensemble.oof.dependencies import dependency_depth, fitted_before, with_dependents
 from ensemble.oof.executors import execute
 from ensemble.oof.origins import is_complete
 from ensemble.oof.preflight import privileged_doubts
@@ -25,6 +26,7 @@ from ensemble.stacking.remember import record_learners
 from ensemble.stacking.settings import learner_specs, nested_specs, shape_of
 from ensemble.stages.budget import note_undone, open_budget
 from ensemble.stages.contracts import check_contracts, unchecked_names
+from ensemble.stages.resources import refuse_too_large
 from ensemble.stages.shared import check_and_record
 
 if TYPE_CHECKING:
@@ -100,7 +102,7 @@ def fit_stage(
     foreign = sorted(named - set(range(n_splits)))
     if foreign:
         raise ConfigError(f"there is no fold {foreign[0]}: folds are 0 to {n_splits - 1}")
-    with reporter.stage("fit"):
+    with reporter.stage("fit"), connection(config.execution, reporter) as cluster:
         check_and_record(config)
         _warn_of_unused_pretraining(config, specs, reporter)
         decided.remember(
@@ -117,6 +119,8 @@ def fit_stage(
         refuse_faults(config, open_workspace(config), every)
         _warn_of_privileged(config, [spec for spec, _ in every], reporter)
         failures: dict[str, Failure] | None = None if fail_fast else {}
+        refuse_too_large(config, every, cluster, reporter, failures)
+        teaching, tasks, soups, pairs = _tasks(config, learners, folds, failures or ())
         candidates = [spec for spec in specs if not spec.privileged]
         outcome: dict[str, Any] = {}
         fits = [*tasks, *teaching]  # a pupil's fold comes right after what teachers say of it
@@ -124,6 +128,9 @@ def fit_stage(
         early = [_fit_early(config, some, reporter, failures, budget) for some in (fits, pairs)]
         early[0] += _check_and_begin(config, tasks, teaching, reporter, failures, budget)
         check_contracts(config, every, reporter, failures, budget)
+        if failures and budget is None:  # else some of it may have been fitted by now
+            teaching, tasks, soups, pairs = _tasks(config, learners, folds, failures)
+            fits, before = [*tasks, *teaching], _complete(config, teaching)
         outcome |= _fitted(config, fits, reporter, failures, budget, early[0])
         if teaching:
             taught = {"fitted": len(_complete(config, teaching) - before), "kept": len(before)}
@@ -230,9 +237,14 @@ def _tell_unfinished(unfinished: Mapping[str, Sequence[str]], reporter: Reporter
 
 
 def _tasks(
-    config: Config, learners: Sequence[str] | None, folds: Sequence[FoldLike] | None
+    config: Config,
+    learners: Sequence[str] | None,
+    folds: Sequence[FoldLike] | None,
+    failed: Collection[str] = (),
 ) -> tuple[list[Fit], list[Fit], list[Fit], list[Fit]]:
     """List what is fitted, in this order.
+
+    For learners that have failed, and those that need them, nothing is fitted of others.
 
     Returns
     -------
@@ -244,10 +256,13 @@ def _tasks(
     specs = learner_specs(config)
     wanted = {spec.name for spec in chosen_specs(config, learners)}
     uses, shape = config.source_uses(), shape_of(config)
+    able = {spec.name for spec in specs} - with_dependents(failed, specs, uses)
     if folds is None:
         refits = [(spec, REFIT) for spec in specs if config.wants_refit(spec.name)]
+        refitted = {spec.name for spec, _ in refits}
         # And of whoever labels rows for a refit.
-        refitted = {spec.name for spec, fit in with_asked(refits, uses, shape) if fit.is_refit}
+        asked = with_asked(_of(refits, able), uses, shape)
+        refitted |= {spec.name for spec, fit in asked if fit.is_refit}
         every = [(spec, fit) for spec in specs for fit in _folds_and_refit(config, spec, refitted)]
         couples = fold_pairs(n_splits_of(config))
         pairs = [(spec, pair) for spec in nested_specs(config) for pair in couples]
@@ -255,11 +270,11 @@ def _tasks(
         named = _named(config, specs, [HeldOut.of(fold) for fold in folds])
         every = [fit for fit in named if not fit[1].is_joint]
         pairs = [fit for fit in named if fit[1].is_joint]
-    mine = [fit for fit in with_asked(every, uses, shape) if fit[1].is_joint]
+    mine = [fit for fit in with_asked(_of(every, able), uses, shape) if fit[1].is_joint]
     known = {(spec.name, held_out) for spec, held_out in mine}
     others = [
         (spec, held_out)
-        for spec, held_out in with_asked(pairs, uses, shape)
+        for spec, held_out in with_asked(_of(pairs, able), uses, shape)
         if (spec.name, held_out) not in known
     ]
     souped = [spec for spec in specs if config.wants_soup(spec.name)]

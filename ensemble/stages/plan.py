@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ensemble.battles.held_out import HeldOut
 from ensemble.battles.load_reading import load_all
 from ensemble.battles.split import n_splits_of
-from ensemble.errors import ArtifactError, ConfigError
+from ensemble.errors import ArtifactError, ConfigError, EnsembleError
 from ensemble.oof.durations import Duration, Durations
 from ensemble.oof.preflight import fit_bytes, unfinished
 from ensemble.oof.workspace import open_workspace
@@ -22,10 +22,11 @@ from ensemble.stacking.plugin_checks import check_plugins
 from ensemble.stacking.settings import learner_specs
 from ensemble.stages.budget import cheap_at_a_time, seconds_after_fits
 from ensemble.stages.fit import fits_of
+from ensemble.stages.resources import known_shortages, told
 from ensemble.storage.directories import damage_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import polars as pl
 
@@ -109,6 +110,8 @@ class Plan:
         In its order.
     seconds_after_fits
         Of stack, submission, audit and report.
+    too_large
+        Learners that declare more than any node, or this machine, has; or why that is not known.
     """
 
     run: str
@@ -117,6 +120,7 @@ class Plan:
     executor: str
     learners: tuple[LearnerPlan, ...]
     seconds_after_fits: float
+    too_large: tuple[str, ...] = ()
 
     @property
     def unknown(self) -> list[str]:
@@ -185,7 +189,22 @@ def make_plan(config: Config) -> Plan:
     is_done = workspace is not None and not left and (run / STACK).exists()
     after = 0.0 if is_done else seconds_after_fits(run, len(battles[0]) if battles else 0)
     executor = config.execution.executor
-    return Plan(config.run_dir, workspace is not None, tuple(damaged), executor, learners, after)
+    return Plan(
+        config.run_dir,
+        workspace is not None,
+        tuple(damaged),
+        executor,
+        learners,
+        after,
+        tuple(_too_large(config, left)),
+    )
+
+
+def _too_large(config: Config, left: Sequence[Fit]) -> Iterator[str]:
+    try:
+        yield from map(told, known_shortages(config, left))
+    except EnsembleError as error:  # a plan needs no cluster
+        yield f"nobody knows whether a node has what learners declare: {error.message}"
 
 
 def _workspace(config: Config, damaged: list[str]) -> Workspace | None:

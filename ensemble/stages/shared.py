@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING
 
 from ensemble.battles.staleness import check_sources
 from ensemble.config.load import write_config
+from ensemble.oof.fold_key import fold_key
+from ensemble.plugin.faults import failure_of
 from ensemble.plugin.files import keep_sources
+from ensemble.run_dir.failure_record import write_failure
 from ensemble.run_dir.layout import CONFIG
 
 if TYPE_CHECKING:
+    from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
+    from ensemble.errors import EnsembleError
+    from ensemble.failure import Failure
+    from ensemble.oof.spec import LearnerSpec
+    from ensemble.oof.workspace import Workspace
     from ensemble.run_dir.reporter import Reporter
 
 
@@ -33,6 +41,16 @@ def record_config(config: Config) -> None:
     The source of plugins that are files goes with it, and is what the run's own config names.
     """
     write_config(keep_sources(config), Path(config.run_dir) / CONFIG)
+
+
+def fail_early(
+    workspace: Workspace, spec: LearnerSpec, held_out: HeldOut, at: str, error: EnsembleError
+) -> Failure:
+    """Write down that a learner failed before it came to be fitted, and at what."""
+    failure = failure_of(spec.name, at, error)
+    key, _ = fold_key(spec, held_out, workspace.shared_key())
+    write_failure(workspace.run, failure, key, held_out.to_json())
+    return failure
 
 
 def made_or_kept(made: bool) -> str:

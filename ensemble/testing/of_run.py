@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -129,11 +132,26 @@ def check_in_worker(
     details: Mapping[str, Any],
     start: Callable[[], None],
     progress: Callable[..., None],
-) -> None:
-    """Do as ``check_before_fit`` in a worker process; ``details`` names the learner."""
+) -> bool:
+    """Do as ``check_before_fit`` in a worker process; ``details`` names the learner.
+
+    Returns
+    -------
+    bool
+        Whether the process is as it was, so that another learner can be asked in it: the same
+        threads, module path and variables, but for new ones, as libraries set.
+    """
     (spec,) = (one for one in learner_specs(config) if one.name == details["learner"])
+    before = _surroundings()
     start()
     check_before_fit(workspace, spec, lambda line: progress(0.0, line))
+    after = _surroundings()
+    return all(after.get(name) == value for name, value in before.items())
+
+
+def _surroundings() -> dict[str, str]:
+    threads = " ".join(sorted(str(one.ident) for one in threading.enumerate()))
+    return {**os.environ, " path": repr(sys.path), " threads": threads}
 
 
 def _in_one_line(text: str) -> str:

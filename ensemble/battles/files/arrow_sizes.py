@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 _ARROW_FILE = b"ARROW1\x00\x00"
 _MARK = 0xFFFFFFFF
-_DICTIONARY, _BATCH = 2, 3
+_SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
 _MOST_ROWS = 1 << 31
 _LARGEST = 1 << 40
 """Bytes of one buffer: no machine has more, and sums of it stay numbers."""
+MOST_COLUMNS, DEEPEST = 10_000, 32
+"""Columns with all that lies in them, and how deep: Polars goes into each by a call in a call."""
 
 
 def check_sizes(content: bytes, path: Path) -> None:
@@ -44,11 +46,59 @@ def check_sizes(content: bytes, path: Path) -> None:
     """
     unpacked = 0
     try:
+        _check_columns(content, _fields_of(content))
         for header, body in _messages(content):
             unpacked += _batch_size(content, header, body)
             check_unpacked(path, unpacked, len(content))
     except (struct.error, IndexError) as error:
         raise ValueError("a message leads out of the file") from error
+
+
+def check_schema(content: bytes) -> None:
+    """Refuse the columns of one message, as other formats keep it, where they have no end.
+
+    Raises
+    ------
+    ValueError
+        They are too many, lie in each other too deep, or lead out of the message.
+    """
+    try:
+        _check_columns(content, _fields_of(content))
+    except (struct.error, IndexError) as error:
+        raise ValueError("what it says of its columns leads out of the file") from error
+
+
+def _fields_of(content: bytes) -> list[int]:
+    """Give the places of the columns: of the list at the end of a file, or the first message."""
+    if content.startswith(_ARROW_FILE):
+        schema = _reference(content, _footer(content), 1)
+    else:
+        message = _root(content, 8)
+        is_schema = _number(content, message, 1, "<B") == _SCHEMA
+        schema = _reference(content, message, 2) if is_schema else None
+    if schema is None:
+        raise ValueError("it does not say which columns it has")
+    return [_root(content, item) for item in _items(content, schema, 1, 4)]
+
+
+def _check_columns(content: bytes, fields: list[int]) -> None:
+    """See that columns, with all that lies in them, are not too many, nor too deep.
+
+    Several may share what lies in them, so that few bytes say more than a memory holds.
+    """
+    waiting, seen = [(field, 1) for field in fields], 0
+    while waiting:
+        field, depth = waiting.pop()
+        seen += 1
+        if seen > MOST_COLUMNS or depth > DEEPEST:
+            raise ValueError(
+                f"it has more than {MOST_COLUMNS:,} columns, or they lie in each other more than "
+                f"{DEEPEST} deep"
+            )
+        inside = _items(content, field, 5, 4)
+        if len(inside) > MOST_COLUMNS:
+            raise ValueError(f"it has more than {MOST_COLUMNS:,} columns")
+        waiting += [(_root(content, item), depth + 1) for item in inside]
 
 
 def _messages(content: bytes) -> Iterator[tuple[int, tuple[int, int]]]:
@@ -81,12 +131,7 @@ def _of_stream(content: bytes) -> Iterator[tuple[int, int]]:
 
 def _of_file(content: bytes) -> Iterator[tuple[int, int]]:
     """Give the same by the list at the end of a file."""
-    if not content.endswith(_ARROW_FILE[:6]):
-        raise ValueError("it has no end")
-    (size,) = struct.unpack_from("<i", content, len(content) - 10)
-    if not 0 < size <= len(content) - 18:
-        raise ValueError("its list of batches leads out of the file")
-    footer = _root(content, len(content) - 10 - size)
+    footer = _footer(content)
     for field in (2, 3):
         for block in _items(content, footer, field, 24):
             at, length = struct.unpack_from("<qi", content, block)
@@ -94,6 +139,15 @@ def _of_file(content: bytes) -> Iterator[tuple[int, int]]:
                 raise ValueError("a batch leads out of the file")
             marked = struct.unpack_from("<I", content, at)[0] == _MARK
             yield _root(content, at + (8 if marked else 4)), at + length
+
+
+def _footer(content: bytes) -> int:
+    if not content.endswith(_ARROW_FILE[:6]):
+        raise ValueError("it has no end")
+    (size,) = struct.unpack_from("<i", content, len(content) - 10)
+    if not 0 < size <= len(content) - 18:
+        raise ValueError("its list of batches leads out of the file")
+    return _root(content, len(content) - 10 - size)
 
 
 def _header_of_batch(content: bytes, message: int) -> int | None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from ensemble.battles.files.arrow_sizes import check_sizes
+from ensemble.battles.files.parquet_columns import check_columns
+from ensemble.battles.files.parquet_sizes import read_end
 from ensemble.battles.files.raw import CHUNK_ROWS, Chunk
-from ensemble.battles.files.sizes import check_rows, check_unpacked
+from ensemble.battles.files.sizes import check_unpacked
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
@@ -63,17 +64,16 @@ def parquet_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterato
         It is empty or damaged.
     """
     _refuse_empty(file, path)
-    size = file.seek(0, os.SEEK_END)
+    end = _sound(lambda: read_end(file, path), path, "Parquet")
     schema = _sound(lambda: pl.read_parquet_schema(_rewound(file)), path, "Parquet")
-    rows = _sound(lambda: _count_rows(_rewound(file)), path, "Parquet")
-    check_rows(path, rows, size)
     chosen = set(schema if wanted is None else wanted(dict(schema)))
     columns = [name for name in schema if name in chosen]
+    _sound(lambda: check_columns(file, path, end, columns), path, "Parquet")
     frame = _sound(
         lambda: pl.read_parquet(_rewound(file), columns=columns, glob=False), path, "Parquet"
     )
     # Cells that are stored once, and said a million times, are as many texts from here on.
-    check_unpacked(path, int(frame.estimated_size()), size)
+    check_unpacked(path, int(frame.estimated_size()), end.size)
     yield from frame_chunks(frame, None, schema, str(path))
 
 
@@ -87,10 +87,6 @@ def arrow_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Iterator[
     _sound(lambda: check_sizes(whole, path), path, "Arrow")
     frame = _sound(lambda: read(io.BytesIO(whole)), path, "Arrow")
     yield from frame_chunks(frame, wanted, file=str(path))
-
-
-def _count_rows(file: BinaryIO) -> int:
-    return int(pl.scan_parquet(file).select(pl.len()).collect().item())
 
 
 def _refuse_empty(file: BinaryIO, path: Path) -> None:

@@ -20,6 +20,7 @@ TIMES = 200
 LONGEST_LINE = 1 << 28
 """Bytes of one line, one cell or one row: more have no end, or are no text of a conversation."""
 _ROWS, _ROWS_PER_BYTE = 1_000_000, 8
+_VALUES = 10_000_000
 
 
 def check_unpacked(path: Path, unpacked: int, packed: int) -> None:
@@ -51,4 +52,20 @@ def check_rows(path: Path, rows: int, packed: int) -> None:
             f"the file says that it has {rows:,} rows, in {packed:,} bytes",
             where=str(path),
             hint="fetch it again: rows of battles differ from each other",
+        )
+
+
+def check_values(path: Path, values: int, packed: int) -> None:
+    """Refuse more values of one column, turns of lists counted each, in the same way.
+
+    Raises
+    ------
+    DataError
+        There are more.
+    """
+    if values > _VALUES and values > _ROWS_PER_BYTE * packed:
+        raise DataError(
+            f"the file says that a column has {values:,} values, in {packed:,} bytes",
+            where=str(path),
+            hint="fetch it again: lists in it would have no end",
         )

@@ -19,12 +19,13 @@ from ensemble.oof.adopt import adopt, refuse_other_fit
 from ensemble.oof.cluster.jobs import Job, JobMaker, Need
 from ensemble.oof.cluster.messages import Incoming
 from ensemble.oof.cluster.nodes import (
+    ask_for_nodes,
     disconnected,
     job_entry,
     most_on,
     room_on,
-    told_nodes,
     told_on_node,
+    too_large,
     why_ended,
 )
 from ensemble.oof.cluster.shipment import Shipment
@@ -36,7 +37,7 @@ from ensemble.storage.atomic import remove
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ensemble.config.settings import Config
+    from ensemble.config.settings import Config, Execution
     from ensemble.oof.attempt import Attempt
     from ensemble.oof.cluster.session import Connection
     from ensemble.oof.workers import Task
@@ -100,16 +101,17 @@ def fit_on_cluster(
         Told of each.
     """
     for task in tasks:
-        if _is_fitted_here(task):
+        if is_fitted_here(task):
             attempt.fit_here(task)
-    waiting = attempt.without_kept([task for task in tasks if not _is_fitted_here(task)])
+    waiting = attempt.without_kept([task for task in tasks if not is_fitted_here(task)])
     if waiting:
         ray = cluster.ray()
         maker = JobMaker(config, open_workspace(config), Shipment(ray.put))
-        _Fits(ray, maker, attempt, config.execution.workers).run(waiting)
+        _Fits(ray, maker, attempt, config.execution).run(waiting)
 
 
-def _is_fitted_here(task: Task) -> bool:
+def is_fitted_here(task: Task) -> bool:
+    """Say whether a fit is made in this process, whatever the cluster has."""
     entry = get_manager().base_learners.entry(task.spec.plugin)
     is_given = entry.distribution == GIVEN
     return task.spec.reads_files or is_given or task.held_out.is_soup
@@ -126,12 +128,13 @@ class _Fits:
         Makes jobs.
     attempt
         Told of each fit that ends.
-    most
-        How many may be on their way; 0 sets no limit.
+    execution
+        Says how many may be on their way, and how long one waits for a node.
     """
 
-    def __init__(self, ray: Any, maker: JobMaker, attempt: Attempt, most: int) -> None:
-        self._ray, self._maker, self._attempt, self._most = ray, maker, attempt, most
+    def __init__(self, ray: Any, maker: JobMaker, attempt: Attempt, execution: Execution) -> None:
+        self._ray, self._maker, self._attempt = ray, maker, attempt
+        self._most, self._patience = execution.workers, execution.wait_for_nodes
         self._waiting: deque[Job] = deque()
         self._running: list[Running] = []
         self._unfit_since: dict[Need, float] = {}
@@ -155,14 +158,17 @@ class _Fits:
 
     def _fill(self, queue: deque[Task]) -> None:
         """Give the cluster as much as it has room for, and as much again to go on with."""
-        while queue and len(self._waiting) < _AHEAD:
+        stuck = sum(job.need in self._unfit_since for job in self._waiting)
+        while queue and len(self._waiting) - stuck < _AHEAD:
             made = self._made(queue.popleft())
             self._waiting.extend([made] if made is not None else [])
         for _ in range(len(self._waiting)):
             job = self._waiting.popleft()
             if job.task.spec.name in self._attempt.failed:
                 continue
-            if self._may_start(job):
+            if not self._places(job.need):
+                self._waiting.extend([] if self._is_given_up(job) else [job])
+            elif self._may_start(job):
                 self._submit(job)
             else:
                 self._waiting.append(job)
@@ -179,16 +185,13 @@ class _Fits:
     def _may_start(self, job: Job) -> bool:
         if self._most and len(self._running) >= self._most:
             return False
-        places = self._places(job.need)
-        if not places:
-            self._give_up_on(job)
-            return False
         self._known.add(job.need)
-        self._unfit_since.pop(job.need, None)
+        if self._unfit_since.pop(job.need, None) is not None and self._patience:
+            ask_for_nodes([*self._unfit_since])
         if self._attempt.seconds_left() is not None:
             return self._has_room_now(job.need)  # what waited would not end when it should
         alike = sum(one.job.need == job.need for one in self._running)
-        return alike < 2 * places
+        return alike < 2 * self._places(job.need)
 
     def _has_room_now(self, need: Need) -> bool:
         """Say whether a fit begins as soon as it is asked for, beside all that are on their way."""
@@ -210,20 +213,20 @@ class _Fits:
             self._seen = time.monotonic(), nodes
         return nodes
 
-    def _give_up_on(self, job: Job) -> None:
-        """Fail a fit that no node has enough for: at once, or a while after the last one left."""
-        since = self._unfit_since.setdefault(job.need, time.monotonic())
-        if job.need in self._known and time.monotonic() - since < _WAITING:
-            return
-        self._fail(
-            job.task,
-            LearnerError(
-                f"no node of the cluster has what it needs: {job.need.told()}",
-                where=job.label,
-                hint=f"the nodes have {told_nodes(self._nodes())}; add a larger one, or set fewer "
-                "threads under [execution]",
-            ),
-        )
+    def _is_given_up(self, job: Job) -> bool:
+        """Say whether nobody waits any more for a node that has enough for a fit; then it fails.
+
+        One may come back where there was one, and join where the config says to wait for it.
+        """
+        if job.need not in self._unfit_since:
+            self._unfit_since[job.need] = time.monotonic()
+            if self._patience:
+                ask_for_nodes([*self._unfit_since])
+        patience = max(self._patience, _WAITING if job.need in self._known else 0.0)
+        if time.monotonic() - self._unfit_since[job.need] >= patience:
+            self._fail(job.task, too_large(job.need, self._nodes(), job.label))
+            return True
+        return self._attempt.admit(job.asked) is None  # the time of all is over
 
     def _submit(self, job: Job) -> None:
         admitted = self._attempt.admit(job.asked)

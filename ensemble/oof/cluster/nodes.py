@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ensemble.errors import EnsembleError
+from ensemble.errors import EnsembleError, LearnerError
 from ensemble.oof.cluster.jobs import Need
 from ensemble.oof.worker_process import rebuilt
 from ensemble.oof.workers import Elsewhere
@@ -55,10 +55,28 @@ def most_on(node: Node) -> Need:
     return Need(int(has.get("CPU", 0)), int(has.get("GPU", 0)), int(has.get("memory", 0)))
 
 
-def told_nodes(nodes: Sequence[Node]) -> str:
-    """Say in words what nodes have."""
-    needs = map(most_on, nodes)
-    return "; ".join(dict.fromkeys(need.told() for need in needs)) or "nothing"
+def too_large(need: Need, nodes: Sequence[Node], where: str) -> LearnerError:
+    """Say that no node has what a fit needs, what they have, and how to mend it."""
+    has = [most_on(node) for node in nodes]
+    most = Need(*(max(values) for values in zip(*has, strict=True))) if has else Need(0, 0, 0)
+    largest = max(has, key=lambda one: (one.gpus, one.memory, one.cpus), default=None)
+    found = f"the largest of {len(nodes)} has {largest.told()}" if largest else "it has none"
+    mends = ["add a node that has it"]
+    mends += ["set fewer `threads` under [execution]"] if need.cpus > most.cpus else []
+    return LearnerError(
+        f"no node of the cluster has what it needs: {need.told()}; {found}",
+        where=where,
+        hint=f"{', '.join(mends)}, or have the learner declare less in its `resources`; where "
+        "nodes join later, set `wait_for_nodes` (seconds) under [execution]",
+    )
+
+
+def ask_for_nodes(needs: Sequence[Need]) -> None:
+    """Ask a cluster that scales by itself for nodes that are large enough; any other ignores it."""
+    from ray.autoscaler.sdk import request_resources
+
+    bundles = [{"CPU": one.cpus, "GPU": one.gpus, "memory": one.memory} for one in needs]
+    request_resources(bundles=[{name: n for name, n in one.items() if n} for one in bundles])
 
 
 def why_ended(ray: Any, error: Exception) -> tuple[str, bool]:

@@ -37,6 +37,7 @@ class _Own:
     """What this process has told Ray, which remembers it for as long as the process lasts."""
 
     token: str | None = None
+    connection: Connection | None = None
 
 
 class Connection:
@@ -47,11 +48,11 @@ class Connection:
     execution
         Names its address; None is a cluster of this machine's own.
     reporter
-        Told of it.
+        Told of it; None tells nobody.
     """
 
-    def __init__(self, execution: Execution, reporter: Reporter) -> None:
-        self._execution, self._reporter = execution, reporter
+    def __init__(self, execution: Execution, reporter: Reporter | None) -> None:
+        self.execution, self._reporter = execution, reporter
         self._ray: Any = None
         self._is_ours = False
         self._before: dict[str, str | None] = {}
@@ -72,6 +73,10 @@ class Connection:
                 self._ray = self._join()
         return self._ray
 
+    def nodes(self) -> list[dict[str, Any]]:
+        """Give the nodes that are there, as Ray describes them; errors as ``ray``."""
+        return [node for node in self.ray().nodes() if node["Alive"]]
+
     def leave(self) -> None:
         """Leave the cluster; one of our own ends."""
         if self._ray is not None and self._is_ours:
@@ -88,7 +93,7 @@ class Connection:
             self._place.remove()
 
     def _join(self) -> Any:
-        address = self._execution.address
+        address = self.execution.address
         _refuse_client(address)
         self._set(_QUIET)
         if address is None:
@@ -133,6 +138,8 @@ class Connection:
         }
 
     def _tell(self, ray: Any, address: str | None) -> None:
+        if self._reporter is None:
+            return
         nodes = [node for node in ray.nodes() if node["Alive"]]
         cpus = sum(node["Resources"].get("CPU", 0) for node in nodes)
         gpus = sum(node["Resources"].get("GPU", 0) for node in nodes)
@@ -162,12 +169,20 @@ def _own_token() -> dict[str, str]:
 
 
 @contextmanager
-def connection(execution: Execution, reporter: Reporter) -> Iterator[Connection]:
-    """Give a cluster that is joined when it is asked for, and left at the end."""
-    found = Connection(execution, reporter)
+def connection(execution: Execution, reporter: Reporter | None) -> Iterator[Connection]:
+    """Give a cluster that is joined when it is asked for, and left at the end.
+
+    Within another of the same settings it is that one: to start a cluster takes seconds.
+    """
+    outer = _Own.connection
+    if outer is not None and outer.execution == execution:
+        yield outer
+        return
+    found = _Own.connection = Connection(execution, reporter)
     try:
         yield found
     finally:
+        _Own.connection = outer
         found.leave()
 
 

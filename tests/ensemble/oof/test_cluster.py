@@ -198,7 +198,7 @@ def test_what_no_node_has_enough_for_fails_at_once_and_alone(project: Project, n
     large = {**SMALL_NODE, "GPU": 1.0}
     assert fit_on(config, FakeRay([SMALL_NODE, large]), (0, 1), failures) == 0
     assert "no node of the cluster has what it needs: 1 CPUs, 2 GPUs" in failures["t"].reason
-    assert "1 GPU, 8 GiB" in str(failures["t"].hint)
+    assert "the largest of 2 has 2 CPUs, 1 GPU, 8 GiB" in failures["t"].reason
 
 
 @pytest.mark.slow
