@@ -5,7 +5,7 @@
     python benchmarks/real_models.py fit OUT MODEL --name fp8 --set train_precision=fp8
     python benchmarks/real_models.py fit OUT MODEL --name plain --plain --folds 0
     python benchmarks/real_models.py score OUT                # log losses, and OOF files
-    python benchmarks/real_models.py compare OUT plain engine  # paired, row by row
+    python benchmarks/real_models.py compare OUT plain engine  # paired, battle by battle
 
 ``prepare`` takes battles and folds of a run (``ensemble prepare`` and ``ensemble split``) and
 writes token ids; with ``--sources`` also those of its other sources. ``fit`` trains a model for
@@ -14,7 +14,8 @@ what is done; ``--set`` changes settings of the engine by their names. ``--stage
 other sources first, without clusters of the held-out fold. ``--teacher NAME`` distils from the
 logits of ``NAME`` for each row of another fold, by fits without both folds (``--folds 0+1 0+2``).
 ``score`` prints log losses with 95% intervals over clusters, and writes OOF logits. ``compare``
-prints the difference of two names on the folds and seeds that both have fitted.
+prints the difference of two names on the folds and seeds that both have fitted, also of two
+directories (rows of another length, other sources) whose folds are the same.
 """
 
 from __future__ import annotations
@@ -124,32 +125,42 @@ def _write(out: Path, name: str, logits: FloatArray) -> None:
     import polars as pl
 
     rows = Rows(out)
-    ids = np.array((out / "ids.txt").read_text(encoding="utf-8").split())[rows.folds >= 0]
+    ids = np.array(_ids(out))[rows.folds >= 0]
     columns = dict(zip(("logit_a", "logit_b", "logit_tie"), logits.T, strict=True))
     pl.DataFrame({"id": ids.tolist(), **columns}).write_parquet(out / f"{name}.parquet")
 
 
-def compare(out: Path, first: str, second: str) -> None:
-    """Print how much lower the second's log loss is than the first's, row by row."""
+def compare(out: Path, first: str, second: str, other: Path) -> None:
+    """Print how much lower the second's log loss is than the first's, battle by battle."""
     from ensemble.evaluation.bootstrap import bootstrap_means
 
-    rows = Rows(out)
-    ones, others = Fits(out, first).parts, Fits(out, second).parts
+    clusters = dict(zip(_ids(out), Rows(out).clusters.tolist(), strict=True))
+    ones, others = _losses(out, first), _losses(other, second)
     shared = sorted({*ones} & {*others})
     if not shared:
         print(f"{first} and {second} have fitted no fold and seed that are the same")
         return
-    gains, clusters = [], []
-    for key in shared:
-        labels = rows.labels[ones[key]["rows"]]
-        losses = [log_loss(labels, each[key]["logits"]) for each in (ones, others)]
-        gains.append(losses[0] - losses[1])
-        clusters.append(rows.clusters[ones[key]["rows"]])
-    every = np.concatenate(gains)
-    means = bootstrap_means(every[:, None], np.concatenate(clusters))
+    gains = [(each, ones[key][each] - others[key][each]) for key in shared for each in ones[key]]
+    ids, values = zip(*gains, strict=True)
+    of_rows = np.array([clusters[each] for each in ids])
+    means = bootstrap_means(np.array(values)[:, None], of_rows)
     low, high = np.quantile(means, (0.025, 0.975))
-    told = f"{every.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+    told = f"{np.mean(values):+.4f} [{low:+.4f}, {high:+.4f}]"
     print(f"{second} is better than {first} by {told}, {len(shared)} fits")
+
+
+def _losses(out: Path, name: str) -> dict[str, dict[str, float]]:
+    """Give the log loss of each battle by its id, for each fit."""
+    rows, ids = Rows(out), np.array(_ids(out))
+    found = {}
+    for key, part in Fits(out, name).parts.items():
+        losses = log_loss(rows.labels[part["rows"]], part["logits"])
+        found[key] = dict(zip(ids[part["rows"]].tolist(), losses.tolist(), strict=True))
+    return found
+
+
+def _ids(out: Path) -> list[str]:
+    return (out / "ids.txt").read_text(encoding="utf-8").split()
 
 
 def _settings(given: list[str]) -> dict[str, Any]:
@@ -191,6 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     third.add_argument("out", type=Path)
     third.add_argument("first")
     third.add_argument("second")
+    third.add_argument("--other", type=Path, help="where the second is, if not in OUT")
     return parser
 
 
@@ -216,7 +228,7 @@ def main() -> None:
     elif asked.verb == "score":
         score(asked.out)
     else:
-        compare(asked.out, asked.first, asked.second)
+        compare(asked.out, asked.first, asked.second, asked.other or asked.out)
 
 
 if __name__ == "__main__":

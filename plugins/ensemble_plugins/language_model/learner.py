@@ -52,8 +52,8 @@ class LanguageModel(FittedModel, BaseLearner):
     epochs, batch_size, swap_augmentation, token_budget
         See ``TrainingSettings``.
     learning_rate
-        Of adapters or backbone; None is 2e-4 for adapters on fewer than a billion parameters,
-        and else 1e-4.
+        Of adapters or backbone; None is 1e-4, but for adapters on fewer than a billion
+        parameters 2e-4, and on fewer than 200 million 4e-4.
     weight_decay, warmup_ratio, schedule
         See ``TrainingSettings``.
     head_learning_rate

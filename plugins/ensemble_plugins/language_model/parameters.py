@@ -38,9 +38,9 @@ _ABOVE_ZERO = (
 )
 
 
-_SMALL = 1_000_000_000
-_RATE_OF_SMALL = 2e-4
-"""Of adapters on fewer parameters: at 1e-4 they learn too little (``docs/benchmarks.md``)."""
+_RATES = ((200_000_000, 4e-4), (1_000_000_000, 2e-4))
+"""Of adapters on fewer parameters than so many: at lower rates they learn too little
+(``docs/benchmarks.md``)."""
 _GIVEN = "_given"
 """Where a learner keeps the names of the parameters that it was given."""
 
@@ -161,8 +161,8 @@ class Parameters:
     def _rate(self, size: int) -> float:
         if self.learning_rate is not None:
             return self.learning_rate
-        small = self.tuning == "lora" and size < _SMALL
-        return _RATE_OF_SMALL if small else TrainingSettings.learning_rate
+        sizes = _RATES if self.tuning == "lora" else ()
+        return next((rate for most, rate in sizes if size < most), TrainingSettings.learning_rate)
 
     def _training(self, rate: float, changes: dict[str, Any]) -> TrainingSettings:
         head_rate = self.head_learning_rate
