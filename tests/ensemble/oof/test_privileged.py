@@ -189,6 +189,7 @@ def test_a_teacher_is_no_candidate_anywhere(project: Project) -> None:
     assert done.predict(project.path / "test.csv").height == 9
 
 
+@pytest.mark.slow
 def test_workers_know_of_them_too(project: Project, tmp_path: Path) -> None:
     """A process of its own gets the columns, and a refit asks no teacher for test rows."""
     fast = {

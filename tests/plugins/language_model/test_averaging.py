@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ensemble import FitContext, errors
+from tests.mostly_slow import mostly_slow
 from tests.plugins.language_model.quick_learners import make_learner
 from tests.plugins.language_model.worded_battles import make_battles, make_labels
 
@@ -57,7 +58,7 @@ def _weights(learner: Any) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", mostly_slow(sorted(KINDS), "gemma2"))
 def test_every_weight_is_the_mean_of_those_of_the_models(
     checkpoint: Callable[[str], Path], tmp_path: Path, kind: str
 ) -> None:
@@ -73,7 +74,7 @@ def test_every_weight_is_the_mean_of_those_of_the_models(
         torch.testing.assert_close(tensor, mean, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", mostly_slow(sorted(KINDS), "gemma2"))
 def test_a_soup_comes_back_from_its_files(
     checkpoint: Callable[[str], Path], tmp_path: Path, kind: str
 ) -> None:

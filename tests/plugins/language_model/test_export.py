@@ -22,6 +22,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from ensemble import FitContext, errors
 from ensemble_plugins.language_model.export import files, write
 from ensemble_plugins.language_model.text.truncation import RULES
+from tests.mostly_slow import mostly_slow
 from tests.plugins.language_model.quick_learners import make_learner
 from tests.plugins.language_model.worded_battles import make_battles, make_labels
 
@@ -172,7 +173,9 @@ def _classifier(place: Path) -> Any:
     return files.load_package(place).BattleClassifier(place)
 
 
-@pytest.mark.parametrize("family", [*tiny.DECODERS, *tiny.ENCODERS])
+@pytest.mark.parametrize(
+    "family", mostly_slow([*tiny.DECODERS, *tiny.ENCODERS], "llama", "deberta")
+)
 def test_every_family_is_exported(tmp_path: Path, family: str) -> None:
     checkpoint = tiny.save(family, tmp_path / "base")
     learner = _fitted(checkpoint, "encoder" if family in tiny.ENCODERS else "causal-lora")

@@ -21,6 +21,7 @@ import torch
 import transformers
 
 from ensemble import FitContext, errors
+from tests.mostly_slow import mostly_slow
 from tests.plugins.language_model.quick_learners import make_learner
 
 PACKAGE = "ensemble_plugins.language_model"
@@ -80,7 +81,7 @@ def test_every_decoder_is_packed_and_gives_the_logits_of_transformers(
     assert windows == ({expected} if expected else set())
 
 
-@pytest.mark.parametrize("family", [*DECODERS, *ENCODERS])
+@pytest.mark.parametrize("family", mostly_slow([*DECODERS, *ENCODERS], "gemma3", "deberta"))
 def test_bfloat16_is_no_further_from_float32_than_that_of_transformers(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
