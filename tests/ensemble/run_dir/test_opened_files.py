@@ -30,6 +30,8 @@ OTHER_FILES = {
     "battles/embeddings.py": "vectors of the user",
     "battles/feature_cache.py": "a table in memory, which the store of shards keeps",
     "battles/files/columnar.py": "a source of the user",
+    "battles/files/columnar_process.py": "the same, in a process of its own",
+    "battles/files/parquet_columns.py": "the same, to look at its sizes",
     "battles/files/csv_reader.py": "a source of the user",
     "battles/files/packed.py": "a source of the user",
     "battles/files/refused.py": "a source of the user",
