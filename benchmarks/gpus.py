@@ -38,8 +38,6 @@ devices = [{devices}]
 name = "small"
 plugin = "causal-lora"
 model = "{model}"
-epochs = 1
-swap_augmentation = false
 train_length = 1536
 predict_length = 1536
 """

@@ -12,7 +12,6 @@ import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,9 +24,11 @@ from ensemble.storage.atomic import remove
 from ensemble.storage.directories import atomic_directory, read_manifest
 from ensemble.storage.hashing import fingerprint
 from ensemble.storage.json_files import read_checksummed, write_checksummed
+from ensemble.storage.user_cache import user_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     import polars as pl
 
@@ -68,8 +69,7 @@ def forget_spare(key: str, seed: int) -> None:
 
 def _spare(key: str) -> Path:
     """Give a place on what is often another disk than the run's: the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "preference-ensemble" / "fits" / key
+    return user_cache("fits", key)
 
 
 @dataclass(frozen=True)

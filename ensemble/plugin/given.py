@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import os
 import re
 import sys
 import warnings
 from functools import reduce
-from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +20,11 @@ from ensemble.plugin.parameters import constructor_parameters, plain, plain_para
 from ensemble.plugin.referred import give
 from ensemble.storage.hashing import fingerprint
 from ensemble.storage.json_files import write_text
+from ensemble.storage.user_cache import user_cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 _LEARNERS = (BaseLearner, MetaLearner)
 
@@ -199,8 +199,7 @@ def _of_main(target: Any, name: str) -> str:
         if not isinstance(target, type | FunctionType):
             raise UnportableError("its source is not known")
         files = extracted(target)
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        place = cache / "preference-ensemble" / "sources" / fingerprint(files)[:16]
+        place = user_cache("sources", fingerprint(files)[:16])
         for file, text in files.items():
             if not _holds(place / file, text):
                 write_text(place / file, text)

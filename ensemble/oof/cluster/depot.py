@@ -28,6 +28,7 @@ from ensemble.oof.cluster.shipment import NODE, tree_name
 from ensemble.oof.kept_fit import link
 from ensemble.storage.atomic import remove, temp_path
 from ensemble.storage.hashing import hash_file
+from ensemble.storage.user_cache import user_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,8 +43,7 @@ _KEPT_DAYS = 7
 
 def depot_place() -> Path:
     """Say where this node keeps what jobs need."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "preference-ensemble" / "cluster"
+    return user_cache("cluster")
 
 
 class Depot:

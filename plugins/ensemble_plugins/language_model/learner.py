@@ -245,10 +245,10 @@ class LanguageModel(FittedModel, BaseLearner):
     @property
     def batch_tolerance(self) -> float:  # type: ignore[override]
         """How far logits may differ between batches: rounding of the dtype that is computed in."""
-        from ensemble_plugins.language_model.model.parity import TOLERANCES
-
         if self.classifier_ is None:
             return BaseLearner.batch_tolerance
+        from ensemble_plugins.language_model.model.parity import TOLERANCES
+
         return max(BaseLearner.batch_tolerance, 2 * TOLERANCES[self.classifier_.dtype])
 
     def _start(self, context: FitContext) -> None:
