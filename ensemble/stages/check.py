@@ -8,7 +8,7 @@ from ensemble.errors import EnsembleError
 from ensemble.oof.check import PREFLIGHT, Finding, own_finding, stored_findings
 from ensemble.oof.workspace import open_workspace
 from ensemble.stacking.preflight import faults_of, stack_faults
-from ensemble.stages.fit import chosen_specs, fits_of
+from ensemble.stages.fit_list import chosen_specs, fits_of
 from ensemble.stages.prepare import prepare_stage
 from ensemble.stages.resources import AT as RESOURCES
 from ensemble.stages.resources import known_shortages

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble.battles.held_out import REFIT, SOUP, HeldOut, fold_pairs
+from ensemble.battles.held_out import HeldOut
 from ensemble.battles.split import n_splits_of
 from ensemble.errors import ConfigError
 from ensemble.oof.cluster.session import connection
-from ensemble.oof.dependencies import dependency_depth, fitted_before, with_dependents
-from ensemble.oof.executors import execute
-from ensemble.oof.origins import is_complete
 from ensemble.oof.preflight import privileged_doubts
-from ensemble.oof.preflight import unfinished as unfinished_fits
 from ensemble.oof.refits import Decisions, made_again, refuse_undecided, told_again
-from ensemble.oof.teaching import with_asked
-from ensemble.oof.workers import Task
 from ensemble.oof.workspace import open_workspace
 from ensemble.run_dir.failure_record import forget_failure
-from ensemble.run_dir.jobs_record import LearnerJobs, write_jobs
 from ensemble.stacking.preflight import refuse_faults
-from ensemble.stacking.remember import record_learners
-from ensemble.stacking.settings import learner_specs, nested_specs, shape_of
 from ensemble.stages.budget import note_undone, open_budget
-from ensemble.stages.contracts import check_contracts, unchecked_names
+from ensemble.stages.fit_list import chosen_specs, list_fits, record_jobs
+from ensemble.stages.fitting import Fitting
 from ensemble.stages.resources import refuse_too_large
 from ensemble.stages.shared import check_and_record
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from ensemble.battles.held_out import FoldLike
     from ensemble.config.settings import Config
@@ -38,6 +30,7 @@ if TYPE_CHECKING:
     from ensemble.oof.budget import Budget
     from ensemble.oof.spec import LearnerSpec
     from ensemble.run_dir.reporter import Reporter
+    from ensemble.stages.fit_list import FitList
 
     Fit = tuple[LearnerSpec, HeldOut]
 
@@ -96,63 +89,23 @@ def fit_stage(
         The first failure, with ``fail_fast``.
     """
     decided.check(config)
-    specs = chosen_specs(config, learners)
-    n_splits = n_splits_of(config)
-    named = {number for fold in folds or () for number in HeldOut.of(fold).folds}
-    foreign = sorted(named - set(range(n_splits)))
-    if foreign:
-        raise ConfigError(f"there is no fold {foreign[0]}: folds are 0 to {n_splits - 1}")
+    chosen_specs(config, learners)  # an unknown name is told before anything is done
+    _refuse_unknown_folds(config, folds)
+    listed = partial(list_fits, config, learners, folds)
     with reporter.stage("fit"), connection(config.execution, reporter) as cluster:
         check_and_record(config)
-        _warn_of_unused_pretraining(config, specs, reporter)
-        decided.remember(
-            open_workspace(config),
-            lambda: [*chain(*_tasks(config, learners, folds))],
-        )
-        specs = chosen_specs(config, learners)  # which know now what is kept
-        teaching, tasks, soups, pairs = _tasks(config, learners, folds)
-        every = [*teaching, *tasks, *soups, *pairs]
-        record_jobs(config)
-        if budget is not None:
-            open_budget(budget, config, open_workspace(config), pairs, stacks=stacks)
-        _say_again_fits(config, every, decided, reporter)
-        refuse_faults(config, open_workspace(config), every)
-        _warn_of_privileged(config, [spec for spec, _ in every], reporter)
+        _warn_of_unused_pretraining(config, chosen_specs(config, learners), reporter)
+        decided.remember(open_workspace(config), lambda: listed().every)
+        asked = listed()  # of specs which know now what is kept
+        _settle(config, asked, decided, budget, reporter, stacks=stacks)
         failures: dict[str, Failure] | None = None if fail_fast else {}
-        refuse_too_large(config, every, cluster, reporter, failures)
-        teaching, tasks, soups, pairs = _tasks(config, learners, folds, failures or ())
-        candidates = [spec for spec in specs if not spec.privileged]
-        outcome: dict[str, Any] = {}
-        fits = [*tasks, *teaching]  # a pupil's fold comes right after what teachers say of it
-        before = _complete(config, teaching)
-        early = [_fit_early(config, some, reporter, failures, budget) for some in (fits, pairs)]
-        early[0] += _check_and_begin(config, tasks, teaching, reporter, failures, budget)
-        check_contracts(config, every, reporter, failures, budget)
-        if failures and budget is None:  # else some of it may have been fitted by now
-            teaching, tasks, soups, pairs = _tasks(config, learners, folds, failures)
-            fits, before = [*tasks, *teaching], _complete(config, teaching)
-        outcome |= _fitted(config, fits, reporter, failures, budget, early[0])
-        if teaching:
-            taught = {"fitted": len(_complete(config, teaching) - before), "kept": len(before)}
-            outcome |= {name: outcome[name] - count for name, count in taught.items()}
-            outcome["teaching"] = taught
-            reporter.log(f"fits of teachers  {taught['fitted']} fitted, {taught['kept']} kept")
-        reporter.log(f"folds  {outcome['fitted']} fitted, {outcome['kept']} kept")
-        for doubt in record_learners(open_workspace(config), candidates):
-            reporter.warn(doubt)
-        if soups:  # of folds that are all there by now
-            found = outcome["soups"] = _fitted(config, soups, reporter, failures, budget)
-            reporter.log(f"soups  {found['fitted']} averaged, {found['kept']} kept")
-        if pairs:
-            if budget is not None:
-                budget.later_is_now()
-            found = _fitted(config, pairs, reporter, failures, budget, early[1])
-            outcome["pairs"] = found
-            reporter.log(f"pairs of folds  {found['fitted']} fitted, {found['kept']} kept")
+        refuse_too_large(config, asked.every, cluster, reporter, failures)
+        specs = chosen_specs(config, learners)
+        outcome = Fitting(config, reporter, failures, budget).all(specs, asked, listed)
         for spec in specs:
             if spec.name not in (failures or {}):
                 forget_failure(Path(config.run_dir), spec.name)
-        if unfinished := note_undone(config, open_workspace(config), budget, every):
+        if unfinished := note_undone(config, open_workspace(config), budget, asked.every):
             outcome["unfinished"] = unfinished
             _tell_unfinished(unfinished, reporter)
     if failures:
@@ -160,167 +113,30 @@ def fit_stage(
     return outcome
 
 
-def _fit_early(
+def _refuse_unknown_folds(config: Config, folds: Sequence[FoldLike] | None) -> None:
+    n_splits = n_splits_of(config)
+    named = {number for fold in folds or () for number in HeldOut.of(fold).folds}
+    if foreign := sorted(named - set(range(n_splits))):
+        raise ConfigError(f"there is no fold {foreign[0]}: folds are 0 to {n_splits - 1}")
+
+
+def _settle(
     config: Config,
-    tasks: Sequence[Fit],
-    reporter: Reporter,
-    failures: dict[str, Failure] | None,
+    asked: FitList,
+    decided: Decisions,
     budget: Budget | None,
-) -> int:
-    """Fit cheap learners before others are checked, where time is short: they can be stacked then.
-
-    Gives how many fits there were.
-    """
-    if budget is None:
-        return 0
-    specs = {spec.name: spec for spec, _ in tasks if type(spec.prototype).cheap}
-    ready = {*specs} - unchecked_names(open_workspace(config), specs.values())
-    uses = config.source_uses()
-    while waiting := {
-        name for name in ready if {one.name for one in fitted_before(specs[name], uses)} - ready
-    }:
-        ready -= waiting
-    early = [task for task in tasks if task[0].name in ready]
-    return execute(config, early, reporter, failures, budget)
-
-
-def _check_and_begin(
-    config: Config,
-    tasks: Sequence[Fit],
-    teaching: Sequence[Fit],
     reporter: Reporter,
-    failures: dict[str, Failure] | None,
-    budget: Budget | None,
-) -> int:
-    """Check a learner and fit its first fold, then the next, where time is short.
-
-    With a fold goes what it needs of teachers; learners with the fewest such fits come first. The
-    check of the last must not take the time of all. Where several fits go on at a time, all are
-    checked first: devices would wait. Gives how many fits there were.
-    """
-    specs = {spec.name: spec for spec, _ in tasks}
-    asked = unchecked_names(open_workspace(config), specs.values()) if budget else set()
-    if not asked or config.execution.slots() > 1:
-        return 0
-    uses, shape, fitted = config.source_uses(), shape_of(config), 0
-    asked_for = {(spec.name, held_out) for spec, held_out in [*tasks, *teaching]}
-    first = {spec.name: with_asked([(spec, fit)], uses, shape) for spec, fit in reversed(tasks)}
-
-    def cost(name: str) -> tuple[float, ...]:
-        spec, held_out = first[name][0]
-        seconds = budget.seconds(Task(spec, held_out)) if budget else None
-        return len(first[name]), dependency_depth(spec, uses), seconds or 0.0
-
-    for name in sorted(specs, key=cost):
-        own = [task for task in tasks if task[0].name == name]
-        check_contracts(config, own, reporter, failures, budget)
-        begun = [task for task in first[name] if (task[0].name, task[1]) in asked_for]
-        fitted += execute(config, begun, reporter, failures, budget)
-    return fitted
-
-
-def _complete(config: Config, tasks: Sequence[Fit]) -> set[tuple[str, HeldOut]]:
-    """Name the fits that are there, whole."""
+    *,
+    stacks: bool,
+) -> None:
+    """Write down what is asked for, and refuse what is known to fail or nobody has decided."""
+    record_jobs(config)
     workspace = open_workspace(config)
-    keys, store = workspace.fit_keys(), workspace.store
-    return {
-        (spec.name, held_out)
-        for spec, held_out in tasks
-        if is_complete(store.directory(spec.name, held_out), keys.of(spec, held_out)[0])
-    }
-
-
-def _tell_unfinished(unfinished: Mapping[str, Sequence[str]], reporter: Reporter) -> None:
-    reporter.event("time limit reached", unfinished=unfinished)
-    count = sum(map(len, unfinished.values()))
-    reporter.log(f"time limit reached: {count} fit{'s are' if count > 1 else ' is'} left undone")
-
-
-def _tasks(
-    config: Config,
-    learners: Sequence[str] | None,
-    folds: Sequence[FoldLike] | None,
-    failed: Collection[str] = (),
-) -> tuple[list[Fit], list[Fit], list[Fit], list[Fit]]:
-    """List what is fitted, in this order.
-
-    For learners that have failed, and those that need them, nothing is fitted of others.
-
-    Returns
-    -------
-    tuple
-        Fits of teachers without several folds, for pupils' folds; the folds, with refits; soups of
-        folds; and pairs of folds for the stack with what they ask. Where folds are named there are
-        no soups, and no other pairs.
-    """
-    specs = learner_specs(config)
-    wanted = {spec.name for spec in chosen_specs(config, learners)}
-    uses, shape = config.source_uses(), shape_of(config)
-    able = {spec.name for spec in specs} - with_dependents(failed, specs, uses)
-    if folds is None:
-        refits = [(spec, REFIT) for spec in specs if config.wants_refit(spec.name)]
-        refitted = {spec.name for spec, _ in refits}
-        # And of whoever labels rows for a refit.
-        asked = with_asked(_of(refits, able), uses, shape)
-        refitted |= {spec.name for spec, fit in asked if fit.is_refit}
-        every = [(spec, fit) for spec in specs for fit in _folds_and_refit(config, spec, refitted)]
-        couples = fold_pairs(n_splits_of(config))
-        pairs = [(spec, pair) for spec in nested_specs(config) for pair in couples]
-    else:
-        named = _named(config, specs, [HeldOut.of(fold) for fold in folds])
-        every = [fit for fit in named if not fit[1].is_joint]
-        pairs = [fit for fit in named if fit[1].is_joint]
-    mine = [fit for fit in with_asked(_of(every, able), uses, shape) if fit[1].is_joint]
-    known = {(spec.name, held_out) for spec, held_out in mine}
-    others = [
-        (spec, held_out)
-        for spec, held_out in with_asked(_of(pairs, able), uses, shape)
-        if (spec.name, held_out) not in known
-    ]
-    souped = [spec for spec in specs if config.wants_soup(spec.name)]
-    soups = [(spec, SOUP) for spec in souped if folds is None]
-    return _of(mine, wanted), _of(every, wanted), _of(soups, wanted), _of(others, wanted)
-
-
-def _named(config: Config, specs: Sequence[LearnerSpec], fits: Sequence[HeldOut]) -> list[Fit]:
-    """List what is asked for of learners; those with few folds have no others."""
-    planned = {spec.name: set(_planned(config, spec)) for spec in specs}
-    return [(s, fit) for s in specs for fit in fits if set(fit.folds) <= planned[s.name]]
-
-
-def _of(fits: Sequence[Fit], names: Collection[str]) -> list[Fit]:
-    return [(spec, held_out) for spec, held_out in fits if spec.name in names]
-
-
-def fits_of(config: Config, specs: Sequence[LearnerSpec]) -> list[Fit]:
-    """List all fits of learners that a config wants: folds, refits, soups, and several folds."""
-    return [*chain(*_tasks(config, [spec.name for spec in specs], None))]
-
-
-def _planned(config: Config, spec: LearnerSpec) -> list[int]:
-    return config.learner(spec.name).planned_folds(n_splits_of(config))
-
-
-def _folds_and_refit(config: Config, spec: LearnerSpec, refitted: set[str]) -> list[HeldOut]:
-    """List a learner's folds and its refit: last, or second where nothing can be stacked without.
-
-    However soon the time is over, a learner then has what the stack needs of it, or nearly so.
-    """
-    folds = [HeldOut.of(fold) for fold in _planned(config, spec)]
-    if spec.name not in refitted:
-        return folds
-    at = 1 if config.models_of(spec.name) == "refit" else len(folds)
-    return [*folds[:at], REFIT, *folds[at:]]
-
-
-def record_jobs(config: Config) -> None:
-    """Write down all fits that the config asks for, whichever are asked for now."""
-    workspace, specs = open_workspace(config), learner_specs(config)
-    fits: dict[str, dict[str, str]] = {spec.name: {} for spec in specs}
-    keys = workspace.fit_keys()
-    for spec, held_out in fits_of(config, specs):
-        fits[spec.name][held_out.name] = keys.of(spec, held_out)[0]
-    write_jobs(workspace.run, [LearnerJobs(name, own) for name, own in fits.items()])
+    if budget is not None:
+        open_budget(budget, config, workspace, asked.pairs, stacks=stacks)
+    _say_again_fits(config, asked.every, decided, reporter)
+    refuse_faults(config, workspace, asked.every)
+    _warn_of_privileged(config, [spec for spec, _ in asked.every], reporter)
 
 
 def _say_again_fits(
@@ -334,28 +150,10 @@ def _say_again_fits(
         reporter.log(f"made again: {line}")
 
 
-def _fitted(
-    config: Config,
-    tasks: Sequence[Fit],
-    reporter: Reporter,
-    failures: dict[str, Failure] | None,
-    budget: Budget | None,
-    early: int = 0,
-) -> dict[str, int]:
-    """Fit, and count what was fitted and what was there; the rest failed, or was not started.
-
-    So many of them have been fitted before.
-    """
-    fitted = early + execute(config, tasks, reporter, failures, budget)
-    some_miss = failures or (budget is not None and budget.undone)
-    missing = len(unfinished_fits(open_workspace(config), tasks)) if some_miss else 0
-    return {"fitted": fitted, "kept": len(tasks) - fitted - missing}
-
-
-def chosen_specs(config: Config, learners: Sequence[str] | None) -> list[LearnerSpec]:
-    """Give the learners of some names, all without names; an unknown name is a ConfigError."""
-    wanted = [config.learner(name).name for name in learners] if learners else None
-    return [spec for spec in learner_specs(config) if wanted is None or spec.name in wanted]
+def _tell_unfinished(unfinished: Mapping[str, Sequence[str]], reporter: Reporter) -> None:
+    reporter.event("time limit reached", unfinished=unfinished)
+    count = sum(map(len, unfinished.values()))
+    reporter.log(f"time limit reached: {count} fit{'s are' if count > 1 else ' is'} left undone")
 
 
 def _warn_of_privileged(config: Config, specs: Sequence[LearnerSpec], reporter: Reporter) -> None:

@@ -15,7 +15,7 @@ from ensemble.oof.workspace import open_workspace
 from ensemble.run_dir.failure_record import forget_failure, read_failure
 from ensemble.run_dir.layout import LEARNERS
 from ensemble.stacking.settings import learner_specs
-from ensemble.stages.fit import record_jobs
+from ensemble.stages.fit_list import record_jobs
 from ensemble.stages.work import working
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from ensemble.setup.durations import suggestions, summary_of
 from ensemble.stacking.plugin_checks import check_plugins
 from ensemble.stacking.settings import learner_specs
 from ensemble.stages.budget import cheap_at_a_time, seconds_after_fits
-from ensemble.stages.fit import fits_of
+from ensemble.stages.fit_list import fits_of
 from ensemble.stages.resources import known_shortages, told
 from ensemble.storage.directories import damage_of
 

@@ -21,7 +21,7 @@ from ensemble.oof.dependencies import dependency_depth
 from ensemble.oof.preflight import unfinished
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.contract import resources_of
-from ensemble.stages.fit import chosen_specs, fits_of, record_jobs
+from ensemble.stages.fit_list import chosen_specs, fits_of, record_jobs
 from ensemble.stages.shared import check_and_record
 from ensemble.stages.work import working
 from ensemble.storage.atomic import make_directory

@@ -12,7 +12,7 @@ from ensemble.battles.held_out import HeldOut
 from ensemble.oof.workers import Worker
 from ensemble.run_dir.reporter import Reporter
 from ensemble.stages import contracts
-from ensemble.stages.fit import chosen_specs
+from ensemble.stages.fit_list import chosen_specs
 from tests.ensemble.oof.plugin_text import PREDICTS_LOGITS
 from tests.ensemble.oof.prepared import prepared
 

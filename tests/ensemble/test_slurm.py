@@ -24,7 +24,7 @@ from ensemble.plugin.manager import use_manager
 from ensemble.run_dir.status.status import run_status
 from ensemble.stacking.settings import learner_specs
 from ensemble.stages.copies import copied
-from ensemble.stages.fit import fits_of
+from ensemble.stages.fit_list import fits_of
 from ensemble.stages.shared import record_config
 from ensemble.stages.slurm import Array, array_script, merge_script, slurm_stage, submit_script
 from tests.ensemble.oof.plugin_text import PREDICTS_LOGITS
