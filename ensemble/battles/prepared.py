@@ -75,6 +75,12 @@ def read_metadata(run: Path) -> pl.DataFrame:
 def read_summary(run: Path) -> BattlesRecord:
     """Read what ``prepare`` wrote; errors as ``read_battles``."""
     if not os.path.lexists(run / BATTLES_RECORD):
+        if os.path.lexists(run / BATTLES):
+            raise ArtifactError(
+                "the record of the battles is gone",
+                where=str(run / BATTLES_RECORD),
+                hint=f"{_HINT} again",
+            )
         raise ArtifactError("the battles have not been prepared", where=str(run), hint=_HINT)
     summary = read_checksummed(run / BATTLES_RECORD, hint=f"{_HINT} again")
     version = summary.get("made_by", {}).get("version")

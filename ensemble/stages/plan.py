@@ -16,7 +16,7 @@ from ensemble.oof.preflight import fit_bytes, unfinished
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.contract import resources_of
 from ensemble.processes import available_cores
-from ensemble.run_dir.layout import BATTLES_RECORD, STACK
+from ensemble.run_dir.layout import BATTLES, BATTLES_RECORD, STACK
 from ensemble.setup.durations import suggestions, summary_of
 from ensemble.stacking.plugin_checks import check_plugins
 from ensemble.stacking.settings import learner_specs
@@ -211,7 +211,7 @@ def _workspace(config: Config, damaged: list[str]) -> Workspace | None:
     try:
         return open_workspace(config)
     except (ArtifactError, ConfigError) as error:  # not prepared yet, or with other settings
-        if (Path(config.run_dir) / BATTLES_RECORD).exists():
+        if any((Path(config.run_dir) / name).exists() for name in (BATTLES_RECORD, BATTLES)):
             damaged.append(f"{error.message} ({error.where})")
         return None
 

@@ -76,6 +76,12 @@ def test_splitting_before_preparing_says_what_to_run(tmp_path: Path) -> None:
         _split(tmp_path)
 
 
+def test_a_record_of_battles_that_is_gone_is_named(run: Path) -> None:
+    (run / "battles.json").unlink()
+    with pytest.raises(errors.ArtifactError, match=r"is gone(.|\n)*battles.json(.|\n)*again"):
+        _split(run)
+
+
 def test_the_plan_is_written_once_and_read_back(run: Path) -> None:
     assert _split(run)
     assert not _split(run)
