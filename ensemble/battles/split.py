@@ -242,6 +242,12 @@ def read_split_summary(run: Path) -> FoldsRecord:
         ``split`` has not been run, or the file is not what it wrote.
     """
     if not os.path.lexists(run / FOLDS_RECORD):
+        if os.path.lexists(run / FOLDS):
+            raise ArtifactError(
+                "the record of the fold plan is gone",
+                where=str(run / FOLDS_RECORD),
+                hint=f"{_HINT} again",
+            )
         raise ArtifactError("there is no fold plan", where=str(run), hint=_HINT)
     return FoldsRecord.read_checksummed(run / FOLDS_RECORD, f"{_HINT} again")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import stat
 import tomllib
-from contextlib import suppress
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
@@ -20,6 +18,7 @@ from ensemble.config.settings import LEARNER_KEYS, OBSERVER_KEYS, Config
 from ensemble.config.validation import faults_of, is_copied_run, place_faults
 from ensemble.errors import ArtifactError, ConfigError, EnsembleError
 from ensemble.redact import remember_secrets
+from ensemble.run_dir.kept_config import is_not_as_written, with_seal
 from ensemble.run_dir.layout import CONFIG, RUN_MARKS
 from ensemble.storage.json_files import write_text
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_SEAL = "# sealed: "
-"""How the first line of a config begins that a run keeps; the SHA-256 of all others follows."""
 _HINT = "run `ensemble run CONFIG` again; if you have changed it yourself, remove its first line"
 _LARGEST = 10_000_000
 """Bytes of the largest config that is read."""
@@ -128,21 +125,8 @@ def config_fault(run: Path) -> str | None:
 
 
 def _refuse_damage(path: Path) -> None:
-    """Refuse the config of a run that is sealed, and is not what was written.
-
-    A person may write one, or take the seal away. That it is not there, its reader says.
-    """
-    with suppress(OSError, ValueError):
-        seal, _, text = path.read_text(encoding="utf-8").partition("\n")
-        is_empty = not (seal or text)
-        if is_empty or (seal.startswith(_SEAL) and seal != _sealed(text)):
-            raise ArtifactError(
-                "the run's config is not what was written", where=str(path), hint=_HINT
-            )
-
-
-def _sealed(text: str) -> str:
-    return f"{_SEAL}{sha256(text.encode()).hexdigest()}"
+    if is_not_as_written(path):
+        raise ArtifactError("the run's config is not what was written", where=str(path), hint=_HINT)
 
 
 def parse_config(raw: dict[str, Any], path: Path) -> Config:
@@ -271,7 +255,7 @@ def write_config(config: Config, path: Path) -> None:
     if config.stack.meta_learner is None:
         raw["stack"]["meta_learner"] = "none"
     text = _told(references.names) + tomli_w.dumps(raw)
-    write_text(path, f"{_sealed(text)}\n{text}")
+    write_text(path, with_seal(text))
 
 
 def _refer(reading: dict[str, Any], owner: str, references: References) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+import tomllib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ArtifactError
+from ensemble.run_dir.kept_config import is_not_as_written
+from ensemble.run_dir.layout import CONFIG, RUN_MARKS
+from ensemble.storage.directories import MANIFEST
 from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import read_checksummed, read_json
 
@@ -31,6 +35,26 @@ class RunFiles:
                 except ArtifactError:
                     self.damaged.add(path.relative_to(self.run).as_posix())
         return {}
+
+    def manifest(self, *names: str) -> dict[str, Any]:
+        """Read the manifest of a directory, which is written last: one without it is damaged."""
+        directory = self.run.joinpath(*names)
+        if directory.is_dir() and not (directory / MANIFEST).exists():
+            self.damaged.add((directory / MANIFEST).relative_to(self.run).as_posix())
+        return self.read(*names, MANIFEST)
+
+    def config(self) -> dict[str, Any] | None:
+        """Read the config that the run keeps; None where it is not there, or damaged.
+
+        That it is gone is damage where there is anything that was made by one.
+        """
+        path = self.run / CONFIG
+        with suppress(OSError, ValueError, RecursionError):
+            if not is_not_as_written(path):
+                return tomllib.loads(path.read_text(encoding="utf-8"))
+        if path.exists() or any((self.run / mark).exists() for mark in RUN_MARKS[1:]):
+            self.damaged.add(CONFIG)
+        return None
 
     def of_manifest(self, manifest: Mapping[str, Any], *names: str) -> dict[str, Any]:
         """Read a file that has no seal, and whose hash the manifest beside it holds."""

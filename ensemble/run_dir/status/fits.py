@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ensemble.failure import Failure, retry_commands
 from ensemble.run_dir.jobs_record import LearnerJobs, read_jobs
 from ensemble.run_dir.layout import FAILURE, JOBS, LEARNERS, UNFINISHED
-from ensemble.storage.directories import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +34,7 @@ def complete_fits(files: RunFiles, jobs: LearnerJobs) -> dict[str, CompleteFit]:
     """Find the complete fits of a learner, by name; hashes of files are not looked at."""
     found = {}
     for name, key in jobs.fits.items():
-        manifest = files.read(LEARNERS, jobs.name, name, MANIFEST)
+        manifest = files.manifest(LEARNERS, jobs.name, name)
         if manifest.get("key") == key:
             found[name] = CompleteFit(_seconds_of(manifest), _score_of(manifest))
     return found

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ensemble.run_dir.layout import CONFIG, STACK, SUBMISSION, SUBMISSION_RECORD, UNFINISHED
+from ensemble.run_dir.layout import STACK, SUBMISSION, SUBMISSION_RECORD, UNFINISHED
 from ensemble.storage.directories import MANIFEST
 from ensemble.storage.hashing import hash_file
 
@@ -37,7 +36,7 @@ def _is_stacked(files: RunFiles, planned: Sequence[LearnerJobs]) -> bool:
     """Say whether the stack is of the fits that the config asks for now, and lacks none."""
     keys = {one.name: one.fits for one in planned}
     with suppress(LookupError, TypeError, ValueError, AttributeError):
-        parts = files.read(STACK, MANIFEST)["key_parts"]
+        parts = files.manifest(STACK)["key_parts"]
         made_from = [
             (keys[learner][fit], made["key"])
             for kind in ("folds", "pairs")
@@ -52,9 +51,10 @@ def _is_stacked(files: RunFiles, planned: Sequence[LearnerJobs]) -> bool:
 def _is_submitted(files: RunFiles) -> bool:
     """Say whether the submission is of the stack that is there, where there are test rows."""
     run = files.run
+    config = files.config()
+    if config is None or "test" not in config:
+        return config is not None
     with suppress(LookupError, TypeError, ValueError, OSError):
-        if "test" not in tomllib.loads((run / CONFIG).read_text(encoding="utf-8")):
-            return True
         made_from = files.read(SUBMISSION_RECORD)["made_from"]
         is_ours: bool = made_from["stack"] == hash_file(run / STACK / MANIFEST)
         return is_ours and (run / SUBMISSION).exists()

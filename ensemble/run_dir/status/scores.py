@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.run_dir.layout import STACK, VERDICT
 from ensemble.run_dir.status.fits import CompleteFit, longest_fit
-from ensemble.storage.directories import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,7 +61,7 @@ def _chosen(
     files: RunFiles, done: Mapping[str, Mapping[str, CompleteFit]]
 ) -> dict[str, Any] | None:
     """Give the score of what the stack chose, where it is of fits that are there."""
-    manifest = files.read(STACK, MANIFEST)
+    manifest = files.manifest(STACK)
     verdict = files.of_manifest(manifest, STACK, VERDICT)
     with suppress(LookupError, TypeError, ValueError, AttributeError):
         made_from = manifest["key_parts"]["folds"]

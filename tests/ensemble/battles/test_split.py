@@ -82,6 +82,14 @@ def test_a_record_of_battles_that_is_gone_is_named(run: Path) -> None:
         _split(run)
 
 
+def test_a_record_of_folds_that_is_gone_is_named(run: Path) -> None:
+    _split(run)
+    (run / "folds.json").unlink()
+    with pytest.raises(errors.ArtifactError, match=r"is gone(.|\n)*folds.json(.|\n)*again"):
+        read_split(run)
+    assert _split(run), "it is made again"
+
+
 def test_the_plan_is_written_once_and_read_back(run: Path) -> None:
     assert _split(run)
     assert not _split(run)

@@ -196,6 +196,8 @@ def is_named(told: str, name: str) -> bool:
         learner, fit = parts[parts.index("learners") + 1 :][:2]
         kind, _, folds = fit.partition("-")
         return learner in told and re.search(f'{kind}[- ]?{folds}|"{folds}"', told) is not None
+    if name == "holdout.json" and "hold-out" in told:
+        return True
     return parts[0] in ("plugins", "kept.json") and "words" in told
 
 

@@ -120,6 +120,29 @@ def test_it_writes_nothing_and_needs_no_lock(project: Project) -> None:
     assert _snapshot(run) == before
 
 
+def _flip_a_letter(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"run_dir", b"run_dis", 1))
+
+
+def test_what_is_damaged_or_gone_is_named(project: Project) -> None:
+    run = ensemble.run(project.config()).directory
+    assert run_status(run)["damaged"] == []
+    learner = run_status(run)["learners"][0]["name"]
+    for name, harm in (
+        ("config.toml", _flip_a_letter),
+        ("config.toml", Path.unlink),
+        (f"learners/{learner}/fold-1/manifest.json", Path.unlink),
+        ("stack/manifest.json", Path.unlink),
+    ):
+        before = (run / name).read_bytes()
+        harm(run / name)
+        found = run_status(run)
+        assert found["damaged"] == [name]
+        assert found["state"] == "incomplete"
+        (run / name).write_bytes(before)
+    assert run_status(run)["state"] == "finished"
+
+
 def test_nothing_heavy_is_imported_for_it(project: Project) -> None:
     run = ensemble.run(project.config()).directory
     code = (
