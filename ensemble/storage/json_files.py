@@ -45,7 +45,11 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ArtifactError("a stored file is missing", where=str(path)) from error
+        raise ArtifactError(
+            "a stored file is missing",
+            where=str(path),
+            hint="run `ensemble run CONFIG` again: what is missing is made anew",
+        ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(
             f"a stored file cannot be read: {error}",
