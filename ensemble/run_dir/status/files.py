@@ -25,23 +25,26 @@ class RunFiles:
     def __init__(self, run: Path) -> None:
         self.run, self.damaged = run, set[str]()
 
-    def read(self, *names: str) -> dict[str, Any]:
-        """Read a sealed file; nothing where it is not there, or damaged."""
+    def read(self, *names: str, exact: bool = False) -> dict[str, Any]:
+        """Read a sealed file; nothing where it is not there, or damaged.
+
+        ``exact`` minds bytes that mean nothing, which the hash of a file does too.
+        """
         path = self.run.joinpath(*names)
         with suppress(OSError):
             if path.exists():
                 try:
-                    return read_checksummed(path, hint="", exact=False)
+                    return read_checksummed(path, hint="", exact=exact)
                 except ArtifactError:
                     self.damaged.add(path.relative_to(self.run).as_posix())
         return {}
 
-    def manifest(self, *names: str) -> dict[str, Any]:
+    def manifest(self, *names: str, exact: bool = False) -> dict[str, Any]:
         """Read the manifest of a directory, which is written last: one without it is damaged."""
         directory = self.run.joinpath(*names)
         if directory.is_dir() and not (directory / MANIFEST).exists():
             self.damaged.add((directory / MANIFEST).relative_to(self.run).as_posix())
-        return self.read(*names, MANIFEST)
+        return self.read(*names, MANIFEST, exact=exact)
 
     def config(self) -> dict[str, Any] | None:
         """Read the config that the run keeps; None where it is not there, or damaged.

@@ -36,7 +36,7 @@ def _is_stacked(files: RunFiles, planned: Sequence[LearnerJobs]) -> bool:
     """Say whether the stack is of the fits that the config asks for now, and lacks none."""
     keys = {one.name: one.fits for one in planned}
     with suppress(LookupError, TypeError, ValueError, AttributeError):
-        parts = files.manifest(STACK)["key_parts"]
+        parts = files.manifest(STACK, exact=True)["key_parts"]
         made_from = [
             (keys[learner][fit], made["key"])
             for kind in ("folds", "pairs")

@@ -61,7 +61,7 @@ def _chosen(
     files: RunFiles, done: Mapping[str, Mapping[str, CompleteFit]]
 ) -> dict[str, Any] | None:
     """Give the score of what the stack chose, where it is of fits that are there."""
-    manifest = files.manifest(STACK)
+    manifest = files.manifest(STACK, exact=True)
     verdict = files.of_manifest(manifest, STACK, VERDICT)
     with suppress(LookupError, TypeError, ValueError, AttributeError):
         made_from = manifest["key_parts"]["folds"]

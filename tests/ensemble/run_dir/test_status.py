@@ -124,6 +124,10 @@ def _flip_a_letter(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"run_dir", b"run_dis", 1))
 
 
+def _cut_the_last_byte(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
 def test_what_is_damaged_or_gone_is_named(project: Project) -> None:
     run = ensemble.run(project.config()).directory
     assert run_status(run)["damaged"] == []
@@ -133,6 +137,7 @@ def test_what_is_damaged_or_gone_is_named(project: Project) -> None:
         ("config.toml", Path.unlink),
         (f"learners/{learner}/fold-1/manifest.json", Path.unlink),
         ("stack/manifest.json", Path.unlink),
+        ("stack/manifest.json", _cut_the_last_byte),
     ):
         before = (run / name).read_bytes()
         harm(run / name)
