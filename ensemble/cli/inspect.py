@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @cli.command()
 @config_argument
 @click.option("--learner", help="A learner of the config; without it, a cheap one.")
-@click.option("--folds", help="Score these folds only: 0,1")
+@click.option("--folds", multiple=True, help="Score these folds only: 0,1; may be repeated.")
 @click.option("--rows", type=click.IntRange(min=1), help="Most rows of the target, and a source.")
 @click.option("--source", "names", multiple=True, help="Only this source; may be repeated.")
 @click.option(
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 def sources(
     config: Path,
     learner: str | None,
-    folds: str | None,
+    folds: tuple[str, ...],
     rows: int | None,
     names: tuple[str, ...],
     seeds: int,

@@ -143,7 +143,11 @@ def split(config: Config, reporter: Any) -> FoldsRecord:
 
 @_stage
 @click.option("--learner", "learners", multiple=True, help="Only this learner; may be repeated.")
-@click.option("--folds", help="Only these: folds, a refit, pairs of folds: 0,1,refit,0-1")
+@click.option(
+    "--folds",
+    multiple=True,
+    help="Only these: folds, a refit, pairs of folds: 0,1,refit,0-1; may be repeated.",
+)
 @click.option(
     "--into",
     type=path_type,
@@ -158,7 +162,7 @@ def fit(
     config: Config,
     reporter: Any,
     learners: tuple[str, ...],
-    folds: str | None,
+    folds: tuple[str, ...],
     refit: tuple[str, ...],
     keep: tuple[str, ...],
     fail_fast: bool,

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ensemble import __version__
+from ensemble.cli.verb import Verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ensemble.config.settings import Config
     from ensemble.oof.budget import Budget
@@ -58,7 +59,9 @@ fail_fast_option = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.option(
     "--plugin",
     "files",
@@ -163,29 +166,33 @@ def budget_of(text: str | None) -> Budget | None:
     return Budget(limit, time.monotonic() - _STARTED)
 
 
-def fold_numbers(text: str | None) -> list[int] | None:
-    """Read folds as ``0,1``; None where none are given."""
-    if text is None:
-        return None
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not a list of folds like 0,1") from error
+def fold_numbers(texts: Sequence[str]) -> list[int] | None:
+    """Read folds as ``0,1``, each once; None where none are given."""
+    return _listed(texts, int)
 
 
-def fit_names(text: str | None) -> list[Any] | None:
-    """Read fits as ``0,1,refit,0-1``; None where none are given."""
-    if text is None:
+def fit_names(texts: Sequence[str]) -> list[Any] | None:
+    """Read fits as ``0,1,refit,0-1``, each once; None where none are given."""
+    if not texts:
         return None
     from ensemble.battles.held_out import REFIT, HeldOut
 
-    try:
-        return [
-            REFIT if part == "refit" else HeldOut(tuple(int(one) for one in part.split("-")))
-            for part in text.split(",")
-        ]
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not a list of folds like 0,1") from error
+    def fit(part: str) -> HeldOut:
+        return REFIT if part == "refit" else HeldOut(tuple(map(int, part.split("-"))))
+
+    return _listed(texts, fit)
+
+
+def _listed(texts: Sequence[str], read: Callable[[str], Any]) -> list[Any] | None:
+    """Read the parts of all lists that an option was given; what is there twice counts once."""
+    parts = [(text, part.strip()) for text in texts for part in text.split(",")]
+    found: dict[Any, None] = {}
+    for text, part in parts:
+        try:
+            found[read(part)] = None
+        except ValueError as error:
+            raise click.BadParameter(f"{text!r} is not a list of folds like 0,1") from error
+    return list(found) or None
 
 
 def option_values(pairs: Sequence[str]) -> dict[str, Any]:

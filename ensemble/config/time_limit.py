@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 
 from ensemble.errors import ConfigError
@@ -54,10 +53,10 @@ def told_time_limit(seconds: float) -> str:
 
 
 def _seconds(value: str | float) -> float | None:
-    if isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) if abs(value) <= _LONGEST else None  # of NaN no comparison holds
+    if not isinstance(value, str):
         return None
-    if isinstance(value, int | float):
-        return float(value) if math.isfinite(value) else None
     text, total, at = value.strip(), 0.0, 0
     if re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", text, re.ASCII):
         return float(text)

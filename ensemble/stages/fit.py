@@ -118,6 +118,8 @@ def _refuse_unknown_folds(config: Config, folds: Sequence[FoldLike] | None) -> N
     named = {number for fold in folds or () for number in HeldOut.of(fold).folds}
     if foreign := sorted(named - set(range(n_splits))):
         raise ConfigError(f"there is no fold {foreign[0]}: folds are 0 to {n_splits - 1}")
+    if any(len(HeldOut.of(fold).folds) == n_splits for fold in folds or ()):
+        raise ConfigError(f"a fit without all {n_splits} folds has no rows to learn from")
 
 
 def _settle(

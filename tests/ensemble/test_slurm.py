@@ -226,9 +226,9 @@ def test_a_copy_is_no_place_around_the_run(project: Project) -> None:
 
 
 def test_fits_are_named_as_folds_pairs_and_refit() -> None:
-    names = [held_out.name for held_out in fit_names("0,refit,0-2,1-2-3") or []]
+    names = [held_out.name for held_out in fit_names(["0,refit,0-2,1-2-3"]) or []]
     assert names == ["fold-0", "refit", "pair-0-2", "triple-1-2-3"]
-    assert fit_names(None) is None
+    assert fit_names([]) is None
     for text in ("2-0", "x", "", "1-1", "0,,1"):
         with pytest.raises(click.BadParameter, match="not a list of folds"):
-            fit_names(text)
+            fit_names([text])

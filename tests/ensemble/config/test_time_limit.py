@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ensemble.config.time_limit import parse_time_limit, told_time_limit
@@ -19,9 +21,27 @@ def test_a_time_limit_is_a_number_with_units(text: str | float, seconds: float) 
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "m", "90x", "-5m", "0", "0h", "1h30", "nan", "inf", "1e3", "5 m 3", float("nan"), -1],
+    [
+        "",
+        " ",
+        "m",
+        "90x",
+        "-5m",
+        "0",
+        "0h",
+        "1h30",
+        "nan",
+        "inf",
+        "1e3",
+        "5 m 3",
+        float("nan"),
+        -1,
+        10**400,
+        True,
+        [5],
+    ],
 )
-def test_what_is_no_time_limit_is_refused(text: str | float) -> None:
+def test_what_is_no_time_limit_is_refused(text: Any) -> None:
     with pytest.raises(ConfigError, match="is no time limit"):
         parse_time_limit(text)
 
