@@ -21,7 +21,7 @@ from ensemble.oof.fold_key import fold_key
 from ensemble.oof.offered_fit import OfferedFit
 from ensemble.oof.origins import is_complete
 from ensemble.run_dir.layout import LEARNERS
-from ensemble.storage.foreign import directories
+from ensemble.storage.foreign import directories, links
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ensemble.oof.workspace import Workspace
 
 TAKEN, WOULD_TAKE, THERE, REFUSED = "taken", "would be taken", "there already", "refused"
+_LINK = "it is a link, and where it leads is not looked at"
 _FIT = re.compile(r"refit|(?:fold|pair|triple|folds)(?:-\d{1,3})+")
 
 
@@ -91,12 +92,16 @@ def merge_run(
         This run's disk takes nothing.
     """
     known = {spec.name: spec for spec in specs}
+    for learner in links(other / LEARNERS):
+        yield Offer(other.name, learner, "all fits", REFUSED, _LINK)
     for learner in directories(other / LEARNERS):
         fits = directories(other / LEARNERS / learner)
         if learner not in known:
             reason = "no learner of this run is called so"
             yield Offer(other.name, learner, f"{len(fits)} fits", REFUSED, reason)
             continue
+        for fit in links(other / LEARNERS / learner):
+            yield Offer(other.name, learner, fit, REFUSED, _LINK)
         for fit in fits:
             if not fit.startswith(".") and fit != SOUP.name:  # written just now; made of folds here
                 place = other / LEARNERS / learner / fit

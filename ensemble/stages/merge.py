@@ -82,6 +82,12 @@ def _refuse_no_runs(run: Path, others: Sequence[Path]) -> None:
             raise ConfigError(
                 "there are no fits in it", where=str(other), hint="give the directory of a run"
             )
+        if (other / LEARNERS).is_symlink():
+            raise ConfigError(
+                "its directory of fits is a link, and where it leads is not looked at",
+                where=str(other / LEARNERS),
+                hint="give the run that it leads to, or a copy without links",
+            )
         if other.resolve() == run.resolve():
             raise ConfigError("a run cannot be merged into itself", where=str(other))
 

@@ -34,6 +34,16 @@ def directories(place: Path) -> list[str]:
         return []
 
 
+def links(place: Path) -> list[str]:
+    """Give the names of the links in a directory, sorted, which ``directories`` leaves out."""
+    try:
+        with os.scandir(place) as entries:
+            found = [one.name for one in entries if one.is_symlink()]
+    except OSError:
+        return []
+    return sorted(name for name in found if not is_stray(name))
+
+
 def plain_files(directory: Path) -> dict[str, int]:
     """Give the relative names of all files below a directory, with their sizes.
 

@@ -270,19 +270,32 @@ def test_links_on_the_way_and_names_of_nothing_lead_nowhere(runs: tuple[Path, Pa
     (learners / "q" / "fold-0").rename(learners / "q" / "fold-00")
     (learners / "q" / "fold-1").rename(learners / "q" / "fold-7")
     (learners / "q" / "pair-0-1").rename(learners / "q" / "pair-1-0")
-    shutil.copytree(learners / "q", learners / "no\x1b[31m such")
+    (learners / "q" / "pair-0-1").symlink_to(learners / "q" / "pair-1-0")
+    shutil.copytree(learners / "q", learners / "no\x1b[31m such", symlinks=True)
     found = told(own, other)
     reasons = {name: why for name, (outcome, why) in found.items() if outcome == "refused"}
     assert set(reasons) == {
         ("q", "fold-00"),
         ("q", "fold-7"),
+        ("p", "all fits"),
+        ("q", "pair-0-1"),
         ("q", "pair-1-0"),
         ("no\x1b[31m such", "5 fits"),
     }
+    assert "is a link" in reasons["p", "all fits"]
+    assert "is a link" in reasons["q", "pair-0-1"]
     assert {fit for name, fit in found} - {fit for _, fit in reasons} == {"fold-2", "refit"}
     assert [path.name for path in (own / "learners").iterdir()] == ["q"]
     (shown,) = (one for one in merge_stage(own, [other]) if one.learner.startswith("no"))
     assert "\x1b" not in shown.to_json()["learner"]
+
+
+def test_a_directory_of_fits_that_is_a_link_is_named(runs: tuple[Path, Path]) -> None:
+    own, other = runs
+    (other / "learners").rename(other / "elsewhere")
+    (other / "learners").symlink_to("elsewhere")
+    with pytest.raises(errors.ConfigError, match="directory of fits is a link"):
+        merge_stage(own, [other])
 
 
 def test_a_soup_is_not_asked_for_since_it_is_made_of_folds(runs: tuple[Path, Path]) -> None:
