@@ -155,7 +155,7 @@ def told_writer(run: Path) -> str:
     run
         The run directory.
     """
-    with suppress(ArtifactError, LookupError, TypeError):
+    with suppress(ArtifactError, LookupError, TypeError, AttributeError):
         mark = read_json(run / RUNNING)["process"]
         if state_of(mark) != "gone":
             return f": process {mark['pid']} of {mark['host']}, since {mark['since']}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,8 @@ def read_json(path: Path) -> Any:
         The file is missing, cannot be read, or is not JSON.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would have its reader wait for ever
+            raise OSError(errno.EINVAL, "it is no plain file")
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ArtifactError(

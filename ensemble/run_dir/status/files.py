@@ -53,7 +53,7 @@ class RunFiles:
         """
         path = self.run / CONFIG
         with suppress(OSError, ValueError, RecursionError):
-            if not is_not_as_written(path):
+            if path.is_file() and not is_not_as_written(path):  # a pipe may never end
                 return tomllib.loads(path.read_text(encoding="utf-8"))
         if path.exists() or any((self.run / mark).exists() for mark in RUN_MARKS[1:]):
             self.damaged.add(CONFIG)

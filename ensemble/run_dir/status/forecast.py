@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _OVERDUE, _TIMES = 60.0, 3.0
 """Seconds, and times that others of the learner took, after which a job may hang."""
+_NEVER = 1e9
+"""Seconds until an end that nobody waits for, and that no calendar need have."""
 _SURE = 0.02
 """Progress from which on it tells how long the rest takes."""
 
@@ -71,6 +73,6 @@ def seconds_left(
 
 def end_after(seconds: float | None) -> str | None:
     """Give the time in so many seconds, in UTC; None where nobody knows how many."""
-    if seconds is None:
+    if seconds is None or seconds > _NEVER:
         return None
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="seconds")

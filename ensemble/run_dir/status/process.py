@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 from ensemble.run_dir.process_mark import state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _SILENT = 10
 """Signs of life that have to be missing before a process elsewhere counts as gone."""
+_LARGEST = 1e15
+_TEXTS = ("label", "learner", "fit", "where", "since", "message")
+_NUMBERS = ("limit", "progress")
 
 
 def process_state(now: Mapping[str, Any], age: float) -> str | None:
@@ -20,9 +23,8 @@ def process_state(now: Mapping[str, Any], age: float) -> str | None:
         return None
     state = state_of(mark)
     if state == "unknown":
-        beat = mark.get("beat")
-        known = beat if isinstance(beat, int | float) and beat > 0 else 2.0
-        return "running" if age < _SILENT * known else "silent"
+        beat = _number(mark.get("beat")) or 2.0
+        return "running" if age < _SILENT * beat else "silent"
     return "running" if state == "alive" else "dead"
 
 
@@ -31,14 +33,16 @@ def told_process(now: Mapping[str, Any], age: float, state: str | None) -> dict[
     mark = now.get("process")
     if state is None or not isinstance(mark, dict):
         return None
-    told = {key: mark.get(key) for key in ("host", "pid", "since")}
-    return told | {"seconds": _elapsed(mark, age), "last_sign": round(age, 1)}
+    return _told(mark, ("host", "since"), ("pid",)) | {
+        "seconds": _elapsed(mark, age),
+        "last_sign": round(age, 1),
+    }
 
 
 def _elapsed(job: Mapping[str, Any], age: float) -> float | None:
     """Seconds that something has gone on: what its process counted, and what has passed since."""
-    counted = job.get("elapsed")
-    return round(counted + age, 1) if isinstance(counted, int | float) else None
+    counted = _number(job.get("elapsed"))
+    return None if counted is None else round(counted + age, 1)
 
 
 def current_stage(now: Mapping[str, Any]) -> str | None:
@@ -52,4 +56,17 @@ def running_jobs(now: Mapping[str, Any], age: float) -> list[dict[str, Any]]:
     """List the jobs that a process works on, with their ``seconds`` so far."""
     jobs = now.get("jobs")
     found = [job for job in jobs if isinstance(job, dict)] if isinstance(jobs, list) else []
-    return [{**job, "seconds": _elapsed(job, age)} for job in found]
+    return [{**_told(job, _TEXTS, _NUMBERS), "seconds": _elapsed(job, age)} for job in found]
+
+
+def _told(table: Mapping[str, Any], texts: Sequence[str], numbers: Sequence[str]) -> dict[str, Any]:
+    """Take what a process has said of something; what is of another type it has not said."""
+    given = {key: table[key] for key in texts if isinstance(table.get(key), str)}
+    counted = {key: value for key in numbers if (value := _number(table.get(key))) is not None}
+    return given | counted
+
+
+def _number(value: Any) -> float | None:
+    """Give a number that can be counted with; None for all else."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and abs(value) < _LARGEST else None

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ConfigError
-from ensemble.run_dir.layout import CONFIG, EVENTS, LOCK, RUN_MARKS, RUNNING, SUBMISSION
+from ensemble.run_dir.layout import CONFIG, EVENTS, RUN_MARKS, RUNNING, SUBMISSION
 from ensemble.run_dir.status.files import RunFiles, age_of, read_unsealed
 from ensemble.run_dir.status.fits import (
     complete_fits,
@@ -84,11 +84,11 @@ def run_status(run: Path, command: str | None = None) -> dict[str, Any]:
 
 
 def _refuse_others(run: Path) -> None:
-    marks = (CONFIG, EVENTS, LOCK, *RUN_MARKS)
-    if not any((run / name).exists() for name in marks):
-        raise ConfigError(
-            "there is no run", where=str(run), hint="give the run_dir of a config that has been run"
-        )
+    # A config alone is no run: it may be the one that a person writes, in a directory of theirs.
+    if not any((run / name).exists() for name in (EVENTS, *RUN_MARKS)):
+        hint = "give the run_dir of a config that has been run"
+        hint += f", or the config: {run / CONFIG}" if (run / CONFIG).exists() else ""
+        raise ConfigError("there is no run", where=str(run), hint=hint)
 
 
 def disk_bytes(directory: Path) -> int:

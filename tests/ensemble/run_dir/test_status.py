@@ -173,6 +173,37 @@ def test_a_learner_that_failed_is_told_with_the_command_that_retries(project: Pr
     assert any(failed["retry"] in line for line in lines(found))
 
 
+WILD = {
+    "label": 3, "learner": ["a"], "fit": {"x": 1}, "where": [], "message": {}, "limit": "x",
+    "elapsed": float("nan"), "progress": float("inf"), "since": 5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("host", [None, "another"])
+def test_what_a_process_can_never_have_said_is_passed_over(
+    host: str | None, project: Project
+) -> None:
+    run = ensemble.run(project.config()).directory
+    mark = {**own_mark(), "elapsed": 1e308, "beat": float("nan")}
+    mark |= {} if host is None else {"host": host}
+    endless = {"label": "y", "learner": "p", "fit": "fold-0", "elapsed": 1e14, "progress": 0.1}
+    told = {"process": mark, "jobs": [WILD, endless, 3], "stages": [{"name": ["q"]}]}
+    (run / "running.json").write_text(json.dumps(told))
+    found = run_status(run)
+    assert found["state"] == "running"
+    json.dumps(found, allow_nan=False)
+    assert list(lines(found))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+@pytest.mark.parametrize("name", ["jobs.json", "running.json", "config.toml", "battles.json"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(name: str, project: Project) -> None:
+    run = ensemble.run(project.config()).directory
+    (run / name).unlink(missing_ok=True)
+    os.mkfifo(run / name)
+    subprocess.run([*STATUS, str(run)], check=True, timeout=60, capture_output=True)
+
+
 HALVES = [
     "",
     "{",
@@ -245,6 +276,9 @@ def test_a_clock_that_has_gone_back_breaks_nothing(project: Project) -> None:
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(errors.ConfigError, match="there is no run"):
         run_status(tmp_path)
+    (tmp_path / "config.toml").write_text('run_dir = "run"')
+    with pytest.raises(errors.ConfigError, match="(?s)no run.*or the config: .*config.toml"):
+        run_status(tmp_path)
     told = subprocess.run([*STATUS, str(tmp_path / "no")], capture_output=True, text=True)
     assert told.returncode == 2
 
@@ -303,7 +337,7 @@ def test_jobs_are_written_while_they_go_on_and_gone_after(tmp_path: Path) -> Non
 def test_a_finished_run_of_500_fits_is_told_within_a_second(tmp_path: Path) -> None:
     fits = {f"fold-{k}": f"{k:064d}" for k in range(5)}
     planned = [LearnerJobs(f"l{i}", fits) for i in range(100)]
-    (tmp_path / "config.toml").write_text("")
+    (tmp_path / "events.jsonl").write_text("")
     write_jobs(tmp_path, planned)
     for one in planned:
         for name, key in fits.items():
