@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
 from ensemble.config.load import config_fault
 from ensemble.errors import ConfigError, EnsembleError, RunLockedError
@@ -34,6 +34,8 @@ from ensemble.storage.strays import is_stray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from filelock import BaseFileLock
 
     from ensemble.config.settings import Config
     from ensemble.run_dir.reporter import ProgressDisplay
@@ -98,7 +100,7 @@ def writing(config: Config, display: ProgressDisplay | None = None) -> Iterator[
             f"another process writes to this run{told_writer(directory)}",
             where=str(directory),
             hint="wait for it (`ensemble status RUN` says how far it is), or give this run another "
-            "run_dir",
+            f"run_dir{_without_locks(lock)}",
         ) from error
     except OSError as error:
         raise EnsembleError(
@@ -117,6 +119,16 @@ def writing(config: Config, display: ProgressDisplay | None = None) -> Iterator[
             with suppress(EnsembleError, OSError):
                 sweep_temporary(directory)
             lock.release()
+
+
+def _without_locks(lock: BaseFileLock) -> str:
+    """Say what helps where the file system has no locks, and that a file is there stands for one.
+
+    Such a file stays when its process is killed, and every run that another machine locked has one.
+    """
+    if not isinstance(lock, SoftFileLock):
+        return ""
+    return f"; this file system has no locks: if no process works on the run, remove {LOCK} in it"
 
 
 def _refuse_strangers(directory: Path) -> None:
