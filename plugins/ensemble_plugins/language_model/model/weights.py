@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ensemble.errors import LearnerError
 from ensemble_plugins.language_model.model.base_weights import find_base, weight_files
 from ensemble_plugins.language_model.model.heads import find_head, is_head
+from ensemble_plugins.language_model.model.implementation import choose_again
 from ensemble_plugins.language_model.model.loading_errors import unavailable
 from ensemble_plugins.language_model.model.unread import check_unread
 
@@ -47,8 +48,8 @@ def load_config(settings: ModelSettings) -> PreTrainedConfig:
     from transformers import AutoConfig
 
     config: PreTrainedConfig = _from(AutoConfig, settings, num_labels=N_CLASSES)
-    # What a checkpoint asks of whoever runs it: how outputs are wrapped, and kernels of elsewhere.
-    config._attn_implementation = None
+    # What a checkpoint asks of whoever runs it: kernels of elsewhere, and how outputs are wrapped.
+    choose_again(config)
     for part in (config, config.get_text_config()):
         part.use_cache = part.output_attentions = part.output_hidden_states = False
         part.return_dict = True
