@@ -2,13 +2,15 @@
 
 A teacher with such a column has nothing to teach: its logits are the labels, in other words. A
 column tells too much where rows of one value have one label nearly always (each row is guessed from
-the others that have its value); where the label says what stands in it, as of ``is_tie``; and where
-of two numbers, one a side, the greater one is the winner's.
+the others that have its value, its digits aside where they number it); where the label says what
+stands in it, as of ``is_tie``; where numbers below and above some place have one label each, as of
+a margin; and where of two numbers the greater one is the winner's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,20 +84,20 @@ def label_leaks(
         pl.any_horizontal(pl.all().is_null())
     ).to_series()
     rows = rows.filter(known).unique("_texts", keep="first", maintain_order=True)
-    groups = dict.fromkeys([*((name,) for name in columns), *_pairs(columns), tuple(columns)])
-    found = [leak for group in groups if (leak := _leak(rows, group)) is not None]
+    whole = {*((name,) for name in columns), *side_pairs(columns), tuple(columns)}
+    groups = dict.fromkeys([*((n,) for n in columns), *combinations(columns, 2), tuple(columns)])
+    found = [leak for g in groups if (leak := _leak(rows, g, alike=g in whole)) is not None]
     return sorted(found, key=lambda leak: (-leak.share, len(leak.columns)))
 
 
-def _pairs(columns: Sequence[str]) -> list[tuple[str, str]]:
-    return side_pairs(columns)
-
-
-def _leak(rows: pl.DataFrame, group: tuple[str, ...]) -> LabelLeak | None:
-    told = [(_settles(rows, group), "settles the label of its rows")]
+def _leak(rows: pl.DataFrame, group: tuple[str, ...], *, alike: bool) -> LabelLeak | None:
+    told = [(_settles(rows, group), "settles the label of its rows")] if alike else []
     if len(group) == 1:
+        unnumbered = rows.with_columns(pl.col(group).str.replace_all(r"\d+", "#"))
+        told.append((_settles(unnumbered, group), "settles the label of its rows"))
         told.append((_is_settled(rows, group[0]), "is settled by the label"))
-    if len(group) == 2 and group in _pairs(group):
+        told.append((_divides(rows, group[0]), "divides the labels at one number"))
+    if len(group) == 2:
         told.append((_orders(rows, *group), "is greater on the winner's side"))
     share, what = max(told)
     return LabelLeak(group, what, share) if share >= SUSPICIOUS else None
@@ -136,6 +138,35 @@ def _orders(rows: pl.DataFrame, first: str, second: str) -> float:
     a_greater = (apart[first] > apart[second]) == (apart["_label"] == 0)
     share = float(a_greater.sum()) / len(apart)
     return max(share, 1 - share)
+
+
+def _divides(rows: pl.DataFrame, name: str) -> float:
+    """Share of rows that one number divides, by their winner or by whether there is one.
+
+    Ties may be few: of them it is the share that is left when each mistake takes one of the fewer.
+    """
+    numbers = rows.select(pl.col(name).cast(pl.Float64, strict=False), "_label")
+    numbers = numbers.filter(pl.col(name).is_finite()).sort(name)
+    won = numbers.filter(pl.col("_label") < 2)
+    winner, _ = _cut(won[name], won["_label"] == 0)
+    right, fewer = _cut(numbers[name], numbers["_label"] == 2)
+    return max(winner, 1 - (1 - right) / fewer if fewer else 0.0)
+
+
+def _cut(numbers: pl.Series, is_one: pl.Series) -> tuple[float, float]:
+    """Give the share of rows on the right side of the best number, and that of the smaller class.
+
+    Both are 0 where there are too few rows, or hardly any of one class.
+    """
+    total, ones = len(is_one), int(is_one.sum())
+    fewer = min(ones, total - ones)
+    if total < FEWEST or fewer <= (1 - SUSPICIOUS) * total:
+        return 0.0, 0.0
+    values, before = numbers.to_numpy(), is_one.to_numpy().cumsum()
+    ends = np.flatnonzero(np.append(values[1:] != values[:-1], True))
+    # Ones up to the end, and zeros after it.
+    right = before[ends] + (total - ends - 1) - (ones - before[ends])
+    return float(max(right.max(), (total - right).max()) / total), fewer / total
 
 
 def _counts(rows: pl.DataFrame, group: Sequence[str]) -> IntArray:

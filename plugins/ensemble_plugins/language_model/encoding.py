@@ -47,7 +47,8 @@ class Encoding(Parameters):
         from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
 
         settings = self.model_settings()
-        longest = longest_row(load_config(settings))
+        config = load_config(settings)
+        longest = longest_row(config)
         lengths = {name: getattr(self, name) for name in ("train_length", "predict_length")}
         warn_of_cuts(longest, lengths, settings.model)
         return BattleTokenizer(
@@ -55,6 +56,7 @@ class Encoding(Parameters):
             self._template(),
             truncation=self.truncation,
             longest=longest,
+            embedded=getattr(config.get_text_config(), "vocab_size", None),
             cache_directory=self.cache_,
         )
 

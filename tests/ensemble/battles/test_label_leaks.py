@@ -53,6 +53,31 @@ def test_numbers_whose_greater_one_is_the_winners_are_found(
     assert _found(battles, **points)[("points_a", "points_b")]
 
 
+def test_one_number_that_divides_the_labels_is_found(battles: pl.DataFrame) -> None:
+    """Each row has a number of its own, so that no other row of its value names its label."""
+    winner, rng = _winners(battles), np.random.default_rng(5)
+    margin = np.array([1.0, -1.0, 0.0])[winner] + rng.uniform(-0.4, 0.4, ROWS)
+    assert _found(battles, margin=margin) == {("margin",): True}
+    assert _found(battles, reversed=7.0 - margin) == {("reversed",): True}
+    assert _found(battles, closeness=1 - np.abs(margin)) == {("closeness",): True}
+    noisy = np.where(rng.random(ROWS) < 0.06, -margin, margin)
+    assert _found(battles, noisy=noisy) == {("noisy",): False}
+
+
+def test_labels_that_are_numbered_are_found(battles: pl.DataFrame) -> None:
+    words = np.array(["left was better", "right was better", "equal"])[_winners(battles)]
+    numbered = [f"{said}, note {i}" for i, said in enumerate(words)]
+    assert _found(battles, note=numbered) == {("note",): True}
+
+
+def test_numbers_of_both_sides_are_found_whatever_their_names(battles: pl.DataFrame) -> None:
+    winner, rng = _winners(battles), np.random.default_rng(1)
+    first, second = ((winner == place) + rng.random(ROWS) / 9 for place in (0, 1))
+    strength = 9 * rng.random(ROWS)
+    found = _found(battles, p1=first + strength, other=strength, p2=second + strength)
+    assert found == {("p1", "p2"): True}
+
+
 def test_a_noisy_copy_is_warned_of(battles: pl.DataFrame) -> None:
     rng = np.random.default_rng(2)
     noisy = np.where(rng.random(ROWS) < 0.06, rng.integers(3, size=ROWS), _winners(battles))
@@ -67,6 +92,7 @@ def test_names_and_other_facts_tell_no_label(battles: pl.DataFrame) -> None:
         "model_b": [f"m{i}" for i in strength[:, 1]],
         "each": np.arange(ROWS),  # a value of its own for each row settles nothing of others
         "constant": np.ones(ROWS),
+        "time": rng.random(ROWS),
         "rare": np.arange(ROWS) == int(np.flatnonzero(winner == 2)[0]),
         "0": rng.integers(4, size=ROWS),
         "leaning": np.where(rng.random(ROWS) < 0.4, winner, rng.integers(3, size=ROWS)),

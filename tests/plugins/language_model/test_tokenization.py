@@ -194,3 +194,15 @@ def test_unknown_names_are_refused() -> None:
         BattleTokenizer(TINY["gemma2"], "gema2", truncation="left")
     with pytest.raises(errors.UnknownNameError, match='unknown truncation rule "right"'):
         _make(truncation="right")
+
+
+def test_a_token_that_the_model_does_not_know_is_named() -> None:
+    """Looked up in the embeddings it would be an error of an index, or end the GPU's context."""
+    tokenizer = tiny.llama3_tokenizer()
+    known = len(tokenizer)
+    tokenizer.add_tokens(["Zyx", "Xyz"])
+    made = BattleTokenizer(tokenizer, "llama3", truncation="left", embedded=known + 1)
+    made.encode([["Zyx"]], [["a"]], [["b"]], max_length=500)
+    with pytest.raises(errors.LearnerError, match=rf"gives token {known + 1} \('Xyz'\)") as caught:
+        made.encode([["a"]], [["of Xyz"]], [["b"]], max_length=500)
+    assert f"the model knows {known + 1} tokens alone" in str(caught.value)

@@ -29,7 +29,9 @@ def empty_classifier(config: PreTrainedConfig) -> PreTrainedModel:
     from transformers import AutoModelForSequenceClassification
 
     with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(
+            config, dtype=torch.float32
+        )
     return model
 
 

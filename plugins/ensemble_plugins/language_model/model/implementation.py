@@ -16,13 +16,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 def attention_of(model: PreTrainedModel) -> str:
     """Name the attention that a model computes."""
     name: str = model.config._attn_implementation
     return name
+
+
+def choose_again(config: PreTrainedConfig) -> None:
+    """Let transformers choose the attention, whatever kernels a checkpoint asks for."""
+    config._attn_implementation = None
 
 
 @contextmanager

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ensemble.errors import LearnerError
 from ensemble_plugins.language_model.model.base_weights import find_base, weight_files
 from ensemble_plugins.language_model.model.heads import find_head, is_head
+from ensemble_plugins.language_model.model.implementation import choose_again
 from ensemble_plugins.language_model.model.loading_errors import unavailable
+from ensemble_plugins.language_model.model.unread import check_unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +48,11 @@ def load_config(settings: ModelSettings) -> PreTrainedConfig:
     from transformers import AutoConfig
 
     config: PreTrainedConfig = _from(AutoConfig, settings, num_labels=N_CLASSES)
+    # What a checkpoint asks of whoever runs it: kernels of elsewhere, and how outputs are wrapped.
+    choose_again(config)
     for part in (config, config.get_text_config()):
-        part.use_cache = False
+        part.use_cache = part.output_attentions = part.output_hidden_states = False
+        part.return_dict = True
     if not settings.soft_capping and getattr(config, "attn_logit_softcapping", None) is not None:
         config.attn_logit_softcapping = None
     return config
@@ -113,6 +118,7 @@ def load_model(
             where=settings.model,
             hint="give a checkpoint of this architecture, complete and in safetensors",
         )
+    check_unread(model, head, report["unexpected_keys"], where=settings.model)
     return model, head
 
 

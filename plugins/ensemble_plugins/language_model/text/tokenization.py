@@ -57,6 +57,8 @@ class BattleTokenizer:
         A rule's name in ``truncation.RULES``.
     longest
         Most tokens of a row that the model takes, whatever length is asked for; None for no bound.
+    embedded
+        How many tokens the model knows; None for any.
     cache_directory
         Where the ids of texts are stored; None stores nothing. Several processes may share it.
 
@@ -82,6 +84,7 @@ class BattleTokenizer:
         *,
         truncation: str,
         longest: int | None = None,
+        embedded: int | None = None,
         cache_directory: Path | None = None,
     ) -> None:
         from tokenizers import Tokenizer, __version__
@@ -89,7 +92,7 @@ class BattleTokenizer:
         _check_fast(tokenizer)
         template = resolve_template(template, tokenizer)
         self._rule = find_rule(truncation)
-        self.longest = longest
+        self.longest, self._embedded = longest, embedded
         self.special = special = find_special(tokenizer, template)
         definition = tokenizer.backend_tokenizer.to_str()
         plain = define_plain(definition, special, secrets.token_hex())
@@ -134,7 +137,7 @@ class BattleTokenizer:
         Raises
         ------
         LearnerError
-            The length does not hold the template's own text.
+            The length does not hold the template's own text; or the model does not know a token.
         ValueError
             The three are not of the same length.
         """
@@ -147,7 +150,22 @@ class BattleTokenizer:
         first = [numbers.setdefault(_to_utf8(text), len(numbers)) for text in known or ()]
         texts = self._tokenize(list(numbers))
         before = None if known is None else [texts.row(number) for number in first]
-        return self._assemble(rounds, texts, max_length - self.prompt_tokens.around, before)
+        rows = self._assemble(rounds, texts, max_length - self.prompt_tokens.around, before)
+        self._check_known(rows)
+        return rows
+
+    def _check_known(self, rows: Tokens) -> None:
+        highest = int(rows.ids.max(initial=0))
+        if self._embedded is None or highest < self._embedded:
+            return
+        names = {token: name for name, token in self.special.items()}
+        name = names.get(highest, self._plain.id_to_token(highest))
+        raise LearnerError(
+            f"the tokenizer gives token {highest} ({name!r}), and the model knows "
+            f"{self._embedded:,} tokens alone",
+            hint="give the tokenizer that belongs to the weights, or weights whose embeddings were "
+            "resized to it",
+        )
 
     def _check_length(self, max_length: int) -> None:
         least = self.prompt_tokens.around + self.prompt_tokens.per_round
