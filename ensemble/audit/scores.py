@@ -100,8 +100,11 @@ def check_tries(run: Path, scored: str, ledger: CheckList) -> None:
     if not (run / STACK).exists():
         return  # noted as missing
     counted = read_verdict(run / STACK)["tries"]["n"]
-    known = TryStore(run, scored).count()
-    fault = f"corrected for {counted} tries, and {known} are there" if known < counted else None
+    store = TryStore(run, scored)
+    known, fault = store.count(), None
+    if known < counted:
+        lost = "".join(f"; {name} is gone or damaged" for name in store.lost())
+        fault = f"corrected for {counted} tries, and {known} are there{lost}"
     name = "stack: all that it was corrected for is remembered"
     ledger.settle(name, fault, f"the best of {counted}; {known} tries are there")
 

@@ -151,7 +151,7 @@ class TryStore:
         except ArtifactError:
             remove_file(self.directory / TRIES_INDEX)
             return f"{self._name(TRIES_INDEX)} is damaged: what was tried before is forgotten"
-        lost = sorted(name for name, known in files.items() if not self._holds(name, known))
+        lost = self._lost()
         if not lost:
             return None
         for name in lost:
@@ -190,6 +190,21 @@ class TryStore:
         """
         there = {name for name, known in self._files().items() if self._holds(name, known)}
         return sum(entry["file"] in there for entry in self._entries())
+
+    def lost(self) -> list[str]:
+        """Name the files that are gone or not what was written, relative to the run.
+
+        Raises
+        ------
+        ArtifactError
+            The index is damaged.
+        """
+        is_there = (self.directory / TRIES_INDEX).exists()
+        return [self._name(name) for name in (self._lost() if is_there else [TRIES_INDEX])]
+
+    def _lost(self) -> list[str]:
+        files = self._files().items()
+        return sorted(name for name, known in files if not self._holds(name, known))
 
     def _holds(self, name: str, known: str) -> bool:
         try:

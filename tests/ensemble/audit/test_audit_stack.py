@@ -154,6 +154,15 @@ def test_a_stack_that_records_less_or_else_is_found(
     assert [(check.name, check.detail) for check in failed] == [(name, detail)]
 
 
+@pytest.mark.parametrize("name", ["index.json", "0000.parquet"])
+def test_tries_that_are_gone_are_named(place: Path, name: str) -> None:
+    (lost,) = (place / "tries").glob(f"*/{name}")
+    lost.unlink()
+    (failed,) = failing_checks(place)
+    assert failed.name == "stack: all that it was corrected for is remembered"
+    assert f"{lost.relative_to(place).as_posix()} is gone or damaged" in (failed.detail or "")
+
+
 def test_a_stack_that_is_not_of_its_own_key_is_found(place: Path) -> None:
     _edit_stack(place, lambda m: m["key_parts"].update(seed=99), seal=False)
     failed = {check.name: check.detail for check in failing_checks(place)}
