@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _LEAST_MEMORY = 2.0
 """GiB that a job has in any case: the toolkit itself takes some."""
 _SPARE_MINUTES, _TIMES_AS_LONG = 10, 2
+_MOST_JOBS = 1_000
+"""Jobs of an array: where a cluster does not say otherwise (MaxArraySize), Slurm takes no more."""
 
 
 class Array(NamedTuple):
@@ -153,7 +155,14 @@ def _arrays(config: Config, learners: Sequence[str] | None) -> Iterator[Array]:
             names = [",".join(names)]
         if names:
             depth = dependency_depth(spec, uses)
-            yield Array(spec, depth, tuple(names), config.execution.threads)
+            yield Array(spec, depth, tuple(_in_jobs(names)), config.execution.threads)
+
+
+def _in_jobs(names: Sequence[str]) -> Iterator[str]:
+    """Give each fit a job, or as many fits as have to share one."""
+    each = math.ceil(len(names) / _MOST_JOBS)
+    for first in range(0, len(names), each):
+        yield ",".join(names[first : first + each])
 
 
 def _folds_option(held_out: HeldOut) -> str:

@@ -102,6 +102,12 @@ def writing(config: Config, display: ProgressDisplay | None = None) -> Iterator[
             hint="wait for it (`ensemble status RUN` says how far it is), or give this run another "
             f"run_dir{_without_locks(lock)}",
         ) from error
+    except NotImplementedError as error:  # of a filelock that makes no file in place of a lock
+        raise EnsembleError(
+            "this file system has no locks",
+            where=str(directory),
+            hint="give a run_dir on another disk, or install a newer filelock",
+        ) from error
     except OSError as error:
         raise EnsembleError(
             f"the run directory cannot be written: {error.strerror or error}",

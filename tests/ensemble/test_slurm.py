@@ -29,6 +29,7 @@ from ensemble.stages.shared import record_config
 from ensemble.stages.slurm import Array, array_script, merge_script, slurm_stage, submit_script
 from tests.ensemble.oof.plugin_text import PREDICTS_LOGITS
 from tests.ensemble.oof.prepared import prepared
+from tests.fakes import Prior
 
 if TYPE_CHECKING:
     from tests.fixture_types import Project
@@ -182,6 +183,16 @@ def test_predictions_from_files_are_left_to_the_run_itself(project: Project) -> 
     prepared(config)
     told = slurm_stage(config, project.path / "config.toml")
     assert list(told["jobs"]) == ["x"], "merging would refuse what a job makes of files"
+
+
+def test_no_array_has_more_jobs_than_slurm_takes(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ensemble.stages.slurm._MOST_JOBS", 2)
+    monkeypatch.setattr(Prior, "cheap", False)
+    config = project.config([{"name": "x", "plugin": "prior"}])
+    prepared(config)
+    assert slurm_stage(config, project.path / "config.toml")["jobs"] == {"x": ["0,1", "2"]}
 
 
 def test_a_learner_that_the_config_has_since_is_merged_too(project: Project) -> None:

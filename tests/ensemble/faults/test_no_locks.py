@@ -45,3 +45,17 @@ def test_it_is_told_how_to_take_away_what_a_dead_process_has_left(
         ):
             pass
     assert not lock.exists()
+
+
+def test_a_filelock_that_makes_no_file_in_its_place_is_told(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def give_up(*_: object) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("ensemble.stages.work.FileLock.acquire", give_up)
+    with (
+        pytest.raises(errors.EnsembleError, match=r"has no locks(.|\n)*newer filelock"),
+        writing(project.config()),
+    ):
+        pass
