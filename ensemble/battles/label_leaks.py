@@ -4,7 +4,7 @@ A teacher with such a column has nothing to teach: its logits are the labels, in
 column tells too much where rows of one value have one label nearly always (each row is guessed from
 the others that have its value, its digits aside where they number it); where the label says what
 stands in it, as of ``is_tie``; where numbers below and above some place have one label each, as of
-a margin; and where of two numbers the greater one is the winner's.
+a margin; and where of any two numbers the greater one is the winner's.
 """
 
 from __future__ import annotations
@@ -23,12 +23,18 @@ from ensemble.battles.swap import side_pairs
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from ensemble.plugin.base import FloatArray, IntArray
+
+    BoolArray = NDArray[np.bool_]
 
 CERTAIN, SUSPICIOUS = 0.98, 0.9
 """Share of rows from which on a column is refused, and from which on it is warned of."""
 FEWEST = 30
 """Rows that it takes to tell."""
+_RAREST = 10
+"""Rows of the rarer class that it takes to judge numbers."""
 
 
 @dataclass(frozen=True)
@@ -84,23 +90,42 @@ def label_leaks(
         pl.any_horizontal(pl.all().is_null())
     ).to_series()
     rows = rows.filter(known).unique("_texts", keep="first", maintain_order=True)
-    whole = {*((name,) for name in columns), *side_pairs(columns), tuple(columns)}
-    groups = dict.fromkeys([*((n,) for n in columns), *combinations(columns, 2), tuple(columns)])
-    found = [leak for g in groups if (leak := _leak(rows, g, alike=g in whole)) is not None]
+    groups = dict.fromkeys([*((name,) for name in columns), *side_pairs(columns), tuple(columns)])
+    found = [leak for group in groups if (leak := _leak(rows, group)) is not None]
+    found += _ordered_pairs(rows, columns)
     return sorted(found, key=lambda leak: (-leak.share, len(leak.columns)))
 
 
-def _leak(rows: pl.DataFrame, group: tuple[str, ...], *, alike: bool) -> LabelLeak | None:
-    told = [(_settles(rows, group), "settles the label of its rows")] if alike else []
+def _leak(rows: pl.DataFrame, group: tuple[str, ...]) -> LabelLeak | None:
+    shares = [(_settles(rows, group), "settles the label of its rows")]
     if len(group) == 1:
         unnumbered = rows.with_columns(pl.col(group).str.replace_all(r"\d+", "#"))
-        told.append((_settles(unnumbered, group), "settles the label of its rows"))
-        told.append((_is_settled(rows, group[0]), "is settled by the label"))
-        told.append((_divides(rows, group[0]), "divides the labels at one number"))
-    if len(group) == 2:
-        told.append((_orders(rows, *group), "is greater on the winner's side"))
-    share, what = max(told)
+        shares.append((_settles(unnumbered, group), "settles the label of its rows"))
+        shares.append((_is_settled(rows, group[0]), "is settled by the label"))
+        shares.append((_divides(rows, group[0]), "divides the labels at one number"))
+    share, what = max(shares)
     return LabelLeak(group, what, share) if share >= SUSPICIOUS else None
+
+
+def _ordered_pairs(rows: pl.DataFrame, columns: Sequence[str]) -> Iterator[LabelLeak]:
+    """Find pairs of columns of numbers of which the greater one is the winner's.
+
+    Any two: which of them are of the sides, their names need not say.
+    """
+    won = rows.filter(pl.col("_label") < 2)
+    is_a = won["_label"].to_numpy() == 0
+    numbers = {name: _numbers(won, name) for name in columns}
+    known = [name for name in columns if np.isfinite(numbers[name]).sum() >= FEWEST]
+    for first, second in combinations(known, 2):
+        share = _orders(numbers[first] - numbers[second], is_a)
+        if share >= SUSPICIOUS:
+            yield LabelLeak((first, second), "is greater on the winner's side", share)
+
+
+def _numbers(rows: pl.DataFrame, name: str) -> FloatArray:
+    """Read a column as numbers ``(n,)``; NaN where it has none."""
+    numbers = rows[name].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+    return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
 def _settles(rows: pl.DataFrame, group: Sequence[str]) -> float:
@@ -129,44 +154,44 @@ def _is_settled(rows: pl.DataFrame, name: str) -> float:
     return float(1 - sum(within) / own) if own > 0 else 0.0
 
 
-def _orders(rows: pl.DataFrame, first: str, second: str) -> float:
-    """Share of rows with a winner and two different numbers whose greater one is the winner's."""
-    numbers = rows.select(pl.col(first, second).cast(pl.Float64, strict=False), "_label")
-    apart = numbers.drop_nulls().filter((pl.col(first) != pl.col(second)) & (pl.col("_label") < 2))
-    if len(apart) < FEWEST:
+def _orders(difference: FloatArray, is_a: BoolArray) -> float:
+    """Share of the battles of one winner, mean over both, whose greater number is the winner's.
+
+    Two numbers that are always in one order, as a time and a length, have a share of a half.
+    """
+    apart = np.isfinite(difference) & (difference != 0)
+    greater, is_a = difference[apart] > 0, is_a[apart]
+    if min(is_a.sum(), (~is_a).sum()) < _RAREST:
         return 0.0
-    a_greater = (apart[first] > apart[second]) == (apart["_label"] == 0)
-    share = float(a_greater.sum()) / len(apart)
+    share = float(greater[is_a].mean() + (~greater[~is_a]).mean()) / 2
     return max(share, 1 - share)
 
 
 def _divides(rows: pl.DataFrame, name: str) -> float:
-    """Share of rows that one number divides, by their winner or by whether there is one.
+    """Say how well one number parts the battles by winner, or those with a winner from ties."""
+    numbers, label = _numbers(rows, name), rows["_label"].to_numpy()
+    has_winner = label < 2
+    return max(
+        _best_threshold(numbers[has_winner], label[has_winner] == 0),
+        _best_threshold(numbers, ~has_winner),
+    )
 
-    Ties may be few: of them it is the share that is left when each mistake takes one of the fewer.
+
+def _best_threshold(numbers: FloatArray, is_one: BoolArray) -> float:
+    """Give the balanced accuracy of the best threshold; 0 where a class has too few rows.
+
+    The share of each class on its own side, mean over both: random numbers have about a half,
+    however rare a class is.
     """
-    numbers = rows.select(pl.col(name).cast(pl.Float64, strict=False), "_label")
-    numbers = numbers.filter(pl.col(name).is_finite()).sort(name)
-    won = numbers.filter(pl.col("_label") < 2)
-    winner, _ = _cut(won[name], won["_label"] == 0)
-    right, fewer = _cut(numbers[name], numbers["_label"] == 2)
-    return max(winner, 1 - (1 - right) / fewer if fewer else 0.0)
-
-
-def _cut(numbers: pl.Series, is_one: pl.Series) -> tuple[float, float]:
-    """Give the share of rows on the right side of the best number, and that of the smaller class.
-
-    Both are 0 where there are too few rows, or hardly any of one class.
-    """
-    total, ones = len(is_one), int(is_one.sum())
-    fewer = min(ones, total - ones)
-    if total < FEWEST or fewer <= (1 - SUSPICIOUS) * total:
-        return 0.0, 0.0
-    values, before = numbers.to_numpy(), is_one.to_numpy().cumsum()
+    order = np.argsort(numbers)[: np.isfinite(numbers).sum()]  # NaN comes last
+    values, is_one = numbers[order], is_one[order]
+    if min(is_one.sum(), (~is_one).sum()) < _RAREST:
+        return 0.0
     ends = np.flatnonzero(np.append(values[1:] != values[:-1], True))
-    # Ones up to the end, and zeros after it.
-    right = before[ends] + (total - ends - 1) - (ones - before[ends])
-    return float(max(right.max(), (total - right).max()) / total), fewer / total
+    ones_below = is_one.cumsum()[ends] / is_one.sum()
+    others_below = (~is_one).cumsum()[ends] / (~is_one).sum()
+    balanced = (ones_below + 1 - others_below) / 2
+    return float(max(balanced.max(), 1 - balanced.min()))
 
 
 def _counts(rows: pl.DataFrame, group: Sequence[str]) -> IntArray:

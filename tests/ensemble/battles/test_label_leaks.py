@@ -78,6 +78,35 @@ def test_numbers_of_both_sides_are_found_whatever_their_names(battles: pl.DataFr
     assert found == {("p1", "p2"): True}
 
 
+def test_sides_are_found_in_whatever_order_they_stand(battles: pl.DataFrame) -> None:
+    half = np.random.default_rng(9).integers(3, size=ROWS)
+    sides = {"verdict_b": half, "verdict_a": (_winners(battles) - half) % 3}
+    turns = np.random.default_rng(4).integers(50, size=ROWS)
+    assert _found(battles, **sides, turns=turns)[("verdict_a", "verdict_b")]
+
+
+def _won_by(battles: pl.DataFrame, shares: list[float]) -> pl.DataFrame:
+    winner = np.random.default_rng(6).choice(3, size=ROWS, p=shares)
+    labels = np.eye(3, dtype=np.float32)[winner]
+    names = ("label_a", "label_b", "label_tie")
+    return battles.with_columns(**dict(zip(names, labels.T, strict=True)))
+
+
+def test_a_winner_that_is_nearly_always_the_same_makes_no_number_suspect(
+    battles: pl.DataFrame,
+) -> None:
+    rng, uneven = np.random.default_rng(8), _won_by(battles, [0.09, 0.9, 0.01])
+    numbers = {
+        "turns": rng.integers(9, size=ROWS),
+        "time": 1.7e9 + rng.random(ROWS),  # always greater
+        "length": rng.integers(100, 9_000, size=ROWS),
+    }
+    assert _found(uneven, **numbers) == {}
+    # But numbers that do tell the rarer winner are found.
+    margin = np.array([1.0, -1.0, 0.0])[_winners(uneven)] + rng.uniform(-0.4, 0.4, ROWS)
+    assert _found(uneven, margin=margin) == {("margin",): True}
+
+
 def test_a_noisy_copy_is_warned_of(battles: pl.DataFrame) -> None:
     rng = np.random.default_rng(2)
     noisy = np.where(rng.random(ROWS) < 0.06, rng.integers(3, size=ROWS), _winners(battles))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -68,6 +69,31 @@ def test_another_tokenizer_choice_or_version_finds_its_own(
     monkeypatch.setattr(templates, "version", lambda package: f"another {package}")
     template_of(source)
     assert len(kept()) == 4
+
+
+def test_what_else_the_tokenizer_is_taken_from_finds_its_own(source: Path) -> None:
+    template_of(source)
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | {"tokenizer_class": "Other"}))
+    template_of(source)
+    assert len(kept()) == 2, "the config says of which class a tokenizer is"
+    others = source / "additional_chat_templates"
+    others.mkdir()
+    chat = (source / "chat_template.jinja").read_text()
+    for number, word in enumerate(("critic", "judge")):
+        (others / "rag.jinja").write_text(chat.replace("assistant", word))
+        found = template_of(source, template={"chat": "rag"})
+        assert found["end"].endswith(f"<|im_start|>{word}\n")
+        assert len(kept()) == 3 + number
+
+
+def test_a_user_without_a_home_keeps_nothing(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home(*_: str) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(templates, "user_cache", no_home)
+    assert template_of(source)["start"].startswith("<|im_start|>user\n")
+    assert kept() == []
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b'{"content": "0"}'])

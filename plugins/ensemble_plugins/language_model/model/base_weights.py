@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from ensemble_plugins.language_model.settings import ModelSettings
 
 CONFIG, ADAPTERS = "config.json", "adapter_config.json"
+CHATS = "additional_chat_templates"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 """What transformers loads: the one file, or the shards that the index names."""
 TOKENIZER = (
     *("*token*", "vocab*", "*vocab.*", "merges*", "*.model", "*.spm", "*.codes", "*.tiktoken"),
     *("tekken.json", "normalizer.json", "dict.txt", "chat_template*", "*.jinja"),
+    f"{CHATS}/*.jinja",
 )
 """Patterns of the files that tokenizers are read from."""
 _WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".md")
@@ -162,7 +164,12 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _hashes(files: Iterable[Path]) -> str:
     # A file is read once a process: `hash_file` knows those that have not changed.
-    return fingerprint({file.name: hash_file(file) for file in files if file.exists()})
+    return fingerprint({_name_of(file): hash_file(file) for file in files if file.exists()})
+
+
+def _name_of(file: Path) -> str:
+    """Name a file below its model's directory."""
+    return f"{CHATS}/{file.name}" if file.parent.name == CHATS else file.name
 
 
 def _snapshot(settings: ModelSettings) -> Path:

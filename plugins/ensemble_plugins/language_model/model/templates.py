@@ -19,7 +19,11 @@ from ensemble.storage.hashing import fingerprint, hash_file
 from ensemble.storage.json_files import read_checksummed, write_checksummed
 from ensemble.storage.user_cache import user_cache
 from ensemble_plugins.language_model import text
-from ensemble_plugins.language_model.model.base_weights import find_base, tokenizer_fingerprint
+from ensemble_plugins.language_model.model.base_weights import (
+    CONFIG,
+    find_base,
+    tokenizer_fingerprint,
+)
 from ensemble_plugins.language_model.text.prompts import TEMPLATES, Template
 from ensemble_plugins.language_model.text.templates import resolve_template, stored_template
 
@@ -28,7 +32,10 @@ if TYPE_CHECKING:
 
     from ensemble_plugins.language_model.settings import ModelSettings
 
-_PACKAGES = ("transformers", "tokenizers", "jinja2")
+_PACKAGES = (
+    *("transformers", "tokenizers", "jinja2"),
+    *("sentencepiece", "tiktoken", "mistral_common"),
+)
 """Packages whose versions may read a tokenizer or its chat template in another way."""
 
 
@@ -49,27 +56,43 @@ def find_template(settings: ModelSettings, choice: str | Mapping[str, Any]) -> T
     """
     if isinstance(choice, str) and choice in TEMPLATES:
         return TEMPLATES[choice]
-    content = tokenizer_fingerprint(find_base(settings).directory)
-    return _resolved(settings, json.dumps(choice, sort_keys=True), content)
+    return _resolved(settings, json.dumps(choice, sort_keys=True), _content(settings))
+
+
+def _content(settings: ModelSettings) -> str:
+    """Name all that transformers takes a tokenizer from: config and place say of which class."""
+    directory = find_base(settings).directory
+    config = directory / CONFIG
+    files = [tokenizer_fingerprint(directory), hash_file(config) if config.exists() else None]
+    return fingerprint([str(directory.absolute()), *files])
 
 
 @lru_cache(maxsize=32)
 def _resolved(settings: ModelSettings, choice: str, content: str) -> Template:
-    place = user_cache("templates", f"{fingerprint([choice, content, *_read_by()])}.json")
-    with suppress(ArtifactError):  # it is not there, or damaged: then it is found again
-        return stored_template(read_checksummed(place, hint="")["template"])
+    path = _kept_at(choice, content)
+    if path is not None:
+        with suppress(ArtifactError, LookupError, TypeError):  # not there, or damaged
+            return stored_template(read_checksummed(path, hint="")["template"])
     from ensemble_plugins.language_model.model.weights import load_tokenizer
 
-    found = resolve_template(json.loads(choice), load_tokenizer(settings))
-    with suppress(EnsembleError):  # a cache that cannot be written costs time alone
-        write_checksummed(place, {"template": asdict(found)})
-    return found
+    template = resolve_template(json.loads(choice), load_tokenizer(settings))
+    if path is not None:
+        with suppress(EnsembleError):  # a cache that cannot be written costs time alone
+            write_checksummed(path, {"template": asdict(template)})
+    return template
 
 
-def _read_by() -> list[str | None]:
-    """Name all code that has a part in what a template comes out as."""
-    own = sorted(Path(text.__path__[0]).glob("*.py"))
-    return [*map(_version, _PACKAGES), *map(hash_file, own)]
+def _kept_at(choice: str, content: str) -> Path | None:
+    """Name the file of a template; None where there is no home, or the code has no text.
+
+    The name has all code that takes a part in what a template comes out as.
+    """
+    code = sorted(Path(text.__path__[0]).glob("*.py"))
+    read_by = [*map(_version, _PACKAGES), *map(hash_file, code)]
+    with suppress(RuntimeError):  # this user has no home directory
+        path = user_cache("templates", f"{fingerprint([choice, content, read_by])}.json")
+        return path if code else None
+    return None
 
 
 def _version(package: str) -> str | None:
