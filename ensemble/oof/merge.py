@@ -100,12 +100,16 @@ def merge_run(
             reason = "no learner of this run is called so"
             yield Offer(other.name, learner, f"{len(fits)} fits", REFUSED, reason)
             continue
-        for fit in links(other / LEARNERS / learner):
+        for fit in filter(_is_offered, links(other / LEARNERS / learner)):
             yield Offer(other.name, learner, fit, REFUSED, _LINK)
-        for fit in fits:
-            if not fit.startswith(".") and fit != SOUP.name:  # written just now; made of folds here
-                place = other / LEARNERS / learner / fit
-                yield _offer(workspace, known[learner], place, other.name, dry_run=dry_run)
+        for fit in filter(_is_offered, fits):
+            place = other / LEARNERS / learner / fit
+            yield _offer(workspace, known[learner], place, other.name, dry_run=dry_run)
+
+
+def _is_offered(fit: str) -> bool:
+    """Say whether it may be a fit to take: not one being written, nor a mean that is made here."""
+    return not fit.startswith(".") and fit != SOUP.name
 
 
 def _offer(

@@ -15,6 +15,7 @@ from ensemble.oof.refits import Decisions, made_again, refuse_undecided, told_ag
 from ensemble.oof.workspace import open_workspace
 from ensemble.run_dir.failure_record import forget_failure
 from ensemble.stacking.preflight import refuse_faults
+from ensemble.stacking.settings import shape_of
 from ensemble.stages.budget import note_undone, open_budget
 from ensemble.stages.fit_list import chosen_specs, list_fits, record_jobs
 from ensemble.stages.fitting import Fitting
@@ -30,9 +31,7 @@ if TYPE_CHECKING:
     from ensemble.oof.budget import Budget
     from ensemble.oof.spec import LearnerSpec
     from ensemble.run_dir.reporter import Reporter
-    from ensemble.stages.fit_list import FitList
-
-    Fit = tuple[LearnerSpec, HeldOut]
+    from ensemble.stages.fit_list import Fit, FitList
 
 
 def fit_stage(
@@ -90,7 +89,7 @@ def fit_stage(
     """
     decided.check(config)
     chosen_specs(config, learners)  # an unknown name is told before anything is done
-    _refuse_unknown_folds(config, folds)
+    refuse_unknown_folds(config, folds)
     listed = partial(list_fits, config, learners, folds)
     with reporter.stage("fit"), connection(config.execution, reporter) as cluster:
         check_and_record(config)
@@ -101,7 +100,7 @@ def fit_stage(
         failures: dict[str, Failure] | None = None if fail_fast else {}
         refuse_too_large(config, asked.every, cluster, reporter, failures)
         specs = chosen_specs(config, learners)
-        outcome = Fitting(config, reporter, failures, budget).all(specs, asked, listed)
+        outcome = Fitting(config, reporter, failures, budget).fit_all(specs, asked, listed)
         for spec in specs:
             if spec.name not in (failures or {}):
                 forget_failure(Path(config.run_dir), spec.name)
@@ -113,12 +112,15 @@ def fit_stage(
     return outcome
 
 
-def _refuse_unknown_folds(config: Config, folds: Sequence[FoldLike] | None) -> None:
+def refuse_unknown_folds(config: Config, folds: Sequence[FoldLike] | None) -> None:
+    """Refuse folds that the plan has not, and fits that would have no rows to learn from."""
     n_splits = n_splits_of(config)
     named = {number for fold in folds or () for number in HeldOut.of(fold).folds}
     if foreign := sorted(named - set(range(n_splits))):
         raise ConfigError(f"there is no fold {foreign[0]}: folds are 0 to {n_splits - 1}")
-    if any(len(HeldOut.of(fold).folds) == n_splits for fold in folds or ()):
+    # Blocks of time begin with one that is in no fold.
+    is_split = not shape_of(config).is_ordered
+    if is_split and any(len(HeldOut.of(fold).folds) == n_splits for fold in folds or ()):
         raise ConfigError(f"a fit without all {n_splits} folds has no rows to learn from")
 
 

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from ensemble.oof.budget import Budget
     from ensemble.oof.spec import LearnerSpec
     from ensemble.run_dir.reporter import Reporter
-    from ensemble.stages.fit_list import FitList
-
-    Fit = tuple[LearnerSpec, HeldOut]
+    from ensemble.stages.fit_list import Fit, FitList
 
 
 class Fitting:
@@ -55,7 +53,7 @@ class Fitting:
         self.config, self.reporter = config, reporter
         self.failures, self.budget = failures, budget
 
-    def all(
+    def fit_all(
         self,
         specs: Sequence[LearnerSpec],
         asked: FitList,

@@ -35,10 +35,10 @@ def directories(place: Path) -> list[str]:
 
 
 def links(place: Path) -> list[str]:
-    """Give the names of the links in a directory, sorted, which ``directories`` leaves out."""
+    """Give the names of the links to directories, or to nowhere, that a directory has, sorted."""
     try:
         with os.scandir(place) as entries:
-            found = [one.name for one in entries if one.is_symlink()]
+            found = [one.name for one in entries if one.is_symlink() and not one.is_file()]
     except OSError:
         return []
     return sorted(name for name in found if not is_stray(name))

@@ -51,7 +51,7 @@ def read_json(path: Path) -> Any:
         raise ArtifactError(
             "a stored file is missing",
             where=str(path),
-            hint="run `ensemble run CONFIG` again: what is missing is made anew",
+            hint="where it is of a run, `ensemble run CONFIG` makes it anew",
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(

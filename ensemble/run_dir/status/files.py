@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ArtifactError
 from ensemble.run_dir.kept_config import is_not_as_written
-from ensemble.run_dir.layout import CONFIG, RUN_MARKS
+from ensemble.run_dir.layout import CONFIG, FOLDS_RECORD, JOBS
 from ensemble.storage.directories import MANIFEST
 from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import read_checksummed, read_json
@@ -17,6 +17,10 @@ from ensemble.storage.json_files import read_checksummed, read_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+
+_REPLACED = 0.05
+"""Seconds in which a directory that is put away for a new one is gone, or the new one there."""
 
 
 class RunFiles:
@@ -36,13 +40,14 @@ class RunFiles:
                 try:
                     return read_checksummed(path, hint="", exact=exact)
                 except ArtifactError:
-                    self.damaged.add(path.relative_to(self.run).as_posix())
+                    if path.exists():  # and not put away by whoever writes it anew
+                        self.damaged.add(path.relative_to(self.run).as_posix())
         return {}
 
     def manifest(self, *names: str, exact: bool = False) -> dict[str, Any]:
         """Read the manifest of a directory, which is written last: one without it is damaged."""
         directory = self.run.joinpath(*names)
-        if directory.is_dir() and not (directory / MANIFEST).exists():
+        if _lacks_manifest(directory) and _lacks_manifest(directory, after=_REPLACED):
             self.damaged.add((directory / MANIFEST).relative_to(self.run).as_posix())
         return self.read(*names, MANIFEST, exact=exact)
 
@@ -55,7 +60,7 @@ class RunFiles:
         with suppress(OSError, ValueError, RecursionError):
             if path.is_file() and not is_not_as_written(path):  # a pipe may never end
                 return tomllib.loads(path.read_text(encoding="utf-8"))
-        if path.exists() or any((self.run / mark).exists() for mark in RUN_MARKS[1:]):
+        if path.exists() or any((self.run / name).exists() for name in (FOLDS_RECORD, JOBS)):
             self.damaged.add(CONFIG)
         return None
 
@@ -68,6 +73,11 @@ class RunFiles:
         if manifest:
             self.damaged.add(path.relative_to(self.run).as_posix())
         return {}
+
+
+def _lacks_manifest(directory: Path, *, after: float = 0.0) -> bool:
+    time.sleep(after)
+    return directory.is_dir() and not (directory / MANIFEST).exists()
 
 
 def read_unsealed(path: Path) -> dict[str, Any]:

@@ -54,11 +54,11 @@ def _is_submitted(files: RunFiles) -> bool:
     config = files.config()
     if config is None or "test" not in config:
         return config is not None
-    both = (SUBMISSION, SUBMISSION_RECORD)
-    if len(gone := [name for name in both if not (run / name).exists()]) == 1:
-        files.damaged.add(gone[0])
+    is_there = (run / SUBMISSION).exists()  # people move it away
+    if is_there and not (run / SUBMISSION_RECORD).exists():
+        files.damaged.add(SUBMISSION_RECORD)
     with suppress(LookupError, TypeError, ValueError, OSError):
         made_from = files.read(SUBMISSION_RECORD)["made_from"]
         is_ours: bool = made_from["stack"] == hash_file(run / STACK / MANIFEST)
-        return is_ours and not gone
+        return is_ours and is_there
     return False

@@ -198,6 +198,8 @@ def is_named(told: str, name: str) -> bool:
         return learner in told and re.search(f'{kind}[- ]?{folds}|"{folds}"', told) is not None
     if name == "holdout.json" and "hold-out" in told:
         return True
+    if name == "submission.csv" and '"submission": null' in told:
+        return True
     return parts[0] in ("plugins", "kept.json") and "words" in told
 
 

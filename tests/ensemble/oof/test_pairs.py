@@ -21,7 +21,7 @@ from ensemble.oof.workspace import Workspace, open_workspace
 from ensemble.stacking.assemble import stack_data
 from ensemble.stacking.plugin_checks import check_plugins
 from ensemble.stacking.settings import learner_specs, nested_specs
-from ensemble.stages.fit import fit_stage
+from ensemble.stages.fit import fit_stage, refuse_unknown_folds
 from ensemble.stages.stack import stack_stage
 from ensemble.stages.work import writing
 from ensemble.storage.hashing import hash_file
@@ -292,3 +292,12 @@ def test_built_in_learners_say_what_they_cost() -> None:
     said = {name: registry.get(name).cheap for name in ("handcrafted", "tfidf", "precomputed")}
     assert said == {"handcrafted": True, "tfidf": True, "precomputed": False}
     assert not BaseLearner.cheap
+
+
+def test_all_folds_can_be_held_out_of_blocks_of_time_alone(project: Project) -> None:
+    """The first block is in no fold, so that rows are left to learn from."""
+    both = [HeldOut((0, 1))]
+    time = {"n_splits": 2, "scheme": "time", "time_column": "at"}
+    refuse_unknown_folds(project.config(folds=time), both)
+    with pytest.raises(errors.ConfigError, match="without all 2 folds has no rows"):
+        refuse_unknown_folds(project.config(folds={"n_splits": 2}), both)

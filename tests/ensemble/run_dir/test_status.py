@@ -138,7 +138,6 @@ def test_what_is_damaged_or_gone_is_named(project: Project) -> None:
         (f"learners/{learner}/fold-1/manifest.json", Path.unlink),
         ("stack/manifest.json", Path.unlink),
         ("stack/manifest.json", _cut_the_last_byte),
-        ("submission.csv", Path.unlink),
         ("submission.json", Path.unlink),
     ):
         before = (run / name).read_bytes()

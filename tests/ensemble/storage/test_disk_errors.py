@@ -148,7 +148,7 @@ def test_what_cannot_be_read_is_an_artifact_error(
         read(fold.parent / "directory.json")
     monkeypatch.setattr(Path, "open" if read is read_manifest else "read_text", refuse)
     with pytest.raises(errors.ArtifactError, match="cannot be read(.|\n)*Permission denied"):
-        read(fold)
+        read(fold if read is read_manifest else fold / "manifest.json")
 
 
 def test_a_directory_that_cannot_be_searched_is_an_artifact_error(

@@ -65,8 +65,42 @@ def test_a_part_of_a_layer_that_is_not_read_is_refused(
     """Without it the layer computes something else, and parity sees nothing of that."""
     families.save(family, tmp_path)
     load(tmp_path)
-    change_weights(tmp_path, lambda state: beside(state, part, leaf, lambda t: torch.ones(len(t))))
+    change_weights(
+        tmp_path, lambda state: beside(state, part, leaf, lambda t: torch.full((len(t),), 2.0))
+    )
     with pytest.raises(errors.LearnerError, match=rf"computes without them: .*{part}\.{leaf}"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("family", "part", "leaf", "value"),
+    [
+        ("llama", "o_proj", "bias", 0.0),
+        ("llama", "q_proj", "weight_scale", 1.0),
+        ("llama", "k_proj", "k_scale", 0.4),
+        ("bert", "word_embeddings", "_weight", 0.4),
+    ],
+)
+def test_a_part_that_computes_nothing_is_left_out_without_a_word(
+    family: str, part: str, leaf: str, value: float, tmp_path: Path
+) -> None:
+    families.save(family, tmp_path)
+    change_weights(
+        tmp_path, lambda state: beside(state, part, leaf, lambda t: torch.full((len(t),), value))
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(tmp_path)
+
+
+def test_layers_that_predict_more_tokens_are_left_out_without_a_word(tmp_path: Path) -> None:
+    families.save("qwen2", tmp_path)
+    change_weights(
+        tmp_path,
+        lambda _: {f"model.layers.9.{name}.weight": torch.ones(3) for name in ("enorm", "eh_proj")},
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         load(tmp_path)
 
 

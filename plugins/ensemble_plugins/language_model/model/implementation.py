@@ -25,7 +25,7 @@ def attention_of(model: PreTrainedModel) -> str:
     return name
 
 
-def choose_again(config: PreTrainedConfig) -> None:
+def reset_attention(config: PreTrainedConfig) -> None:
     """Let transformers choose the attention, whatever kernels a checkpoint asks for."""
     config._attn_implementation = None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ensemble.errors import LearnerError
 from ensemble_plugins.language_model.model.base_weights import find_base, weight_files
 from ensemble_plugins.language_model.model.heads import find_head, is_head
-from ensemble_plugins.language_model.model.implementation import choose_again
+from ensemble_plugins.language_model.model.implementation import reset_attention
 from ensemble_plugins.language_model.model.loading_errors import unavailable
 from ensemble_plugins.language_model.model.unread import check_unread
 
@@ -49,7 +49,7 @@ def load_config(settings: ModelSettings) -> PreTrainedConfig:
 
     config: PreTrainedConfig = _from(AutoConfig, settings, num_labels=N_CLASSES)
     # What a checkpoint asks of whoever runs it: kernels of elsewhere, and how outputs are wrapped.
-    choose_again(config)
+    reset_attention(config)
     for part in (config, config.get_text_config()):
         part.use_cache = part.output_attentions = part.output_hidden_states = False
         part.return_dict = True
@@ -84,7 +84,7 @@ def load_model(
     """
     from transformers import AutoModelForSequenceClassification
 
-    weight_files(find_base(settings).directory)
+    files = weight_files(find_base(settings).directory)
     # Without safetensors transformers would unpickle.
     model: PreTrainedModel
     with quiet():
@@ -118,7 +118,7 @@ def load_model(
             where=settings.model,
             hint="give a checkpoint of this architecture, complete and in safetensors",
         )
-    check_unread(model, head, report["unexpected_keys"], where=settings.model)
+    check_unread(model, head, report["unexpected_keys"], files, where=settings.model)
     return model, head
 
 
