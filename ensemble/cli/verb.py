@@ -19,7 +19,7 @@ class Verb(click.Command):
             An option that takes one value is given several times.
         """
         # With "resilient parsing" a shell asks what may come next, and nobody runs anything.
-        if not ctx.resilient_parsing:
+        if not ctx.resilient_parsing and not {*ctx.help_option_names} & {*args}:
             self._refuse_repeated(ctx, list(args))
         return super().parse_args(ctx, args)
 

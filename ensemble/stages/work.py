@@ -128,9 +128,9 @@ def writing(config: Config, display: ProgressDisplay | None = None) -> Iterator[
 
 
 def _without_locks(lock: BaseFileLock) -> str:
-    """Say what helps where the file system has no locks, and that a file is there stands for one.
+    """Say what helps where the file system has no locks, so that a file stands in for one.
 
-    Such a file stays when its process is killed, and every run that another machine locked has one.
+    It stays when its process is killed; and a run that a machine with locks has written has it too.
     """
     if not isinstance(lock, SoftFileLock):
         return ""

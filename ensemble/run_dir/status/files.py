@@ -32,7 +32,7 @@ class RunFiles:
     def read(self, *names: str, exact: bool = False) -> dict[str, Any]:
         """Read a sealed file; nothing where it is not there, or damaged.
 
-        ``exact`` minds bytes that mean nothing, which the hash of a file does too.
+        With ``exact`` it has to be the same to the byte, as where its hash is compared.
         """
         path = self.run.joinpath(*names)
         with suppress(OSError):

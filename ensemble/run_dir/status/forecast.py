@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _OVERDUE, _TIMES = 60.0, 3.0
 """Seconds, and times that others of the learner took, after which a job may hang."""
 _NEVER = 1e9
-"""Seconds until an end that nobody waits for, and that no calendar need have."""
+"""Seconds from which on no end is told: dates do not reach that far."""
 _SURE = 0.02
 """Progress from which on it tells how long the rest takes."""
 

@@ -42,6 +42,8 @@ def test_what_is_said_both_ways_is_refused_and_what_is_said_twice_is_not() -> No
     told = CliRunner().invoke(cli, ["sources", "c.toml", "--curve", "--no-curve"])
     assert "--no-curve" in told.output or "--curve is given 2 times" in told.output
     assert told.exit_code == 2
+    told = CliRunner().invoke(cli, ["fit", "--into", "x", "--into", "y", "--help"])
+    assert told.exit_code == 0, "who asks for help gets it"
     told = CliRunner().invoke(cli, ["run", "missing.toml", "--quiet", "--quiet"])
     assert "given" not in told.output
 
