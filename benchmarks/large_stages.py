@@ -92,9 +92,11 @@ def run_stage(place: Path, stage: str, *, complete: bool) -> Cost:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         watch.join()
-        if process.returncode and (complete or stage != "audit"):
-            said.seek(0)
-            print(said.read(), file=sys.stderr)
+        said.seek(0)
+        text = said.read()
+        is_partial = not complete and "incomplete: " in text
+        if process.returncode and not is_partial:
+            print(text, file=sys.stderr)
             raise subprocess.CalledProcessError(process.returncode, command)
     cpu = used.ru_utime + used.ru_stime
     return Cost(time.perf_counter() - began, cpu, used.ru_maxrss / 2**20, most[0])

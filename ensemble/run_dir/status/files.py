@@ -19,15 +19,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-_REPLACED = 0.05
-"""Seconds in which a directory that is put away for a new one is gone, or the new one there."""
-
-
 class RunFiles:
-    """Reads the sealed files of a run; one that is damaged counts as not there, and is named."""
+    """Reads the sealed files of a run; one that is damaged counts as not there, and is named.
+
+    Attributes
+    ----------
+    damaged
+        Their names, relative to the run.
+    config
+        The config that the run keeps; None where it is not there, or damaged.
+    """
 
     def __init__(self, run: Path) -> None:
         self.run, self.damaged = run, set[str]()
+        self.config = self._config()
 
     def read(self, *names: str, exact: bool = False) -> dict[str, Any]:
         """Read a sealed file; nothing where it is not there, or damaged.
@@ -47,15 +52,12 @@ class RunFiles:
     def manifest(self, *names: str, exact: bool = False) -> dict[str, Any]:
         """Read the manifest of a directory, which is written last: one without it is damaged."""
         directory = self.run.joinpath(*names)
-        if _lacks_manifest(directory) and _lacks_manifest(directory, after=_REPLACED):
+        if _lacks_manifest(directory):
             self.damaged.add((directory / MANIFEST).relative_to(self.run).as_posix())
         return self.read(*names, MANIFEST, exact=exact)
 
-    def config(self) -> dict[str, Any] | None:
-        """Read the config that the run keeps; None where it is not there, or damaged.
-
-        That it is gone is damage where there is anything that was made by one.
-        """
+    def _config(self) -> dict[str, Any] | None:
+        """Read the config; that it is gone is damage where there is what was made by one."""
         path = self.run / CONFIG
         with suppress(OSError, ValueError, RecursionError):
             if path.is_file() and not is_not_as_written(path):  # a pipe may never end
@@ -75,9 +77,12 @@ class RunFiles:
         return {}
 
 
-def _lacks_manifest(directory: Path, *, after: float = 0.0) -> bool:
-    time.sleep(after)
-    return directory.is_dir() and not (directory / MANIFEST).exists()
+def _lacks_manifest(directory: Path) -> bool:
+    """Say whether a directory has no manifest; one that is put away for a new one just now has."""
+    with suppress(OSError):
+        before = directory.stat().st_ino
+        return not (directory / MANIFEST).exists() and directory.stat().st_ino == before
+    return False
 
 
 def read_unsealed(path: Path) -> dict[str, Any]:

@@ -51,9 +51,10 @@ def _is_stacked(files: RunFiles, planned: Sequence[LearnerJobs]) -> bool:
 def _is_submitted(files: RunFiles) -> bool:
     """Say whether the submission is of the stack that is there, where there are test rows."""
     run = files.run
-    config = files.config()
-    if config is None or "test" not in config:
-        return config is not None
+    if files.config is None:
+        return False
+    if "test" not in files.config:
+        return True
     is_there = (run / SUBMISSION).exists()  # people move it away
     if is_there and not (run / SUBMISSION_RECORD).exists():
         files.damaged.add(SUBMISSION_RECORD)

@@ -33,15 +33,8 @@ def told_process(now: Mapping[str, Any], age: float, state: str | None) -> dict[
     mark = now.get("process")
     if state is None or not isinstance(mark, dict):
         return None
-    names = ("host", "pid", "since")
-    return (
-        dict.fromkeys(names)
-        | _told(mark, ("host", "since"), ("pid",))
-        | {
-            "seconds": _elapsed(mark, age),
-            "last_sign": round(age, 1),
-        }
-    )
+    told = dict.fromkeys(("host", "pid", "since")) | _told(mark, ("host", "since"), ("pid",))
+    return {**told, "seconds": _elapsed(mark, age), "last_sign": round(age, 1)}
 
 
 def _elapsed(job: Mapping[str, Any], age: float) -> float | None:

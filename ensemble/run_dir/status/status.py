@@ -54,7 +54,6 @@ def run_status(run: Path, command: str | None = None) -> dict[str, Any]:
     files = RunFiles(run)
     now = read_unsealed(run / RUNNING)
     age = age_of(run / RUNNING)
-    files.config()  # that it is damaged is said, whether it is asked for or not
     planned = planned_fits(files)
     done = {one.name: complete_fits(files, one) for one in planned}
     failed = [found for one in planned if (found := read_failure(files, one)) is not None]

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 STAGES = ("prepare", "split", "fit", "stack", "predict", "audit", "report")
 """In the order of a run."""
 PROGRAM = (
-    "import os; import ensemble.report.svg as svg; import ensemble.stages.contracts as contracts;"
+    "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_DFL);"  # whatever nohup has set
+    "import ensemble.report.svg as svg; import ensemble.stages.contracts as contracts;"
     "contracts.unchecked = lambda *_: [];"
     'empty = \'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>\';'
     "os.environ.get('TEST_FIGURES') or setattr(svg, '_painted', lambda *_: empty);"

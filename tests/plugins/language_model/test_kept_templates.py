@@ -15,6 +15,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from ensemble import errors
+from ensemble.storage.user_cache import user_cache
 from tests.plugins.language_model.quick_learners import make_learner
 
 PACKAGE = "ensemble_plugins.language_model"
@@ -88,12 +90,14 @@ def test_what_else_the_tokenizer_is_taken_from_finds_its_own(source: Path) -> No
 
 
 def test_a_user_without_a_home_keeps_nothing(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_home(*_: str) -> Path:
+    def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(templates, "user_cache", no_home)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(errors.EnsembleError, match=r"no home directory(.|\n)*XDG_CACHE_HOME"):
+        user_cache("fits")
     assert template_of(source)["start"].startswith("<|im_start|>user\n")
-    assert kept() == []
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b'{"content": "0"}'])

@@ -89,7 +89,7 @@ def _kept_at(choice: str, content: str) -> Path | None:
     """
     code = sorted(Path(text.__path__[0]).glob("*.py"))
     read_by = [*map(_version, _PACKAGES), *map(hash_file, code)]
-    with suppress(RuntimeError):  # this user has no home directory
+    with suppress(EnsembleError):  # this user has no cache
         path = user_cache("templates", f"{fingerprint([choice, content, read_by])}.json")
         return path if code else None
     return None
