@@ -113,14 +113,14 @@ def fit_stage(
 
 
 def refuse_unknown_folds(config: Config, folds: Sequence[FoldLike] | None) -> None:
-    """Refuse folds that the plan has not, and fits that would have no rows to learn from."""
+    """Refuse folds that the plan does not have, and fits with no rows to learn from."""
     n_splits = n_splits_of(config)
     named = {number for fold in folds or () for number in HeldOut.of(fold).folds}
     if foreign := sorted(named - set(range(n_splits))):
         raise ConfigError(f"there is no fold {foreign[0]}: folds are 0 to {n_splits - 1}")
-    # Blocks of time begin with one that is in no fold.
-    is_split = not shape_of(config).is_ordered
-    if is_split and any(len(HeldOut.of(fold).folds) == n_splits for fold in folds or ()):
+    # Blocks of time begin with one that is in no fold, and rows of other sources are in none.
+    in_folds = not shape_of(config).is_ordered and all(s.role == "target" for s in config.sources)
+    if in_folds and any(len(HeldOut.of(fold).folds) == n_splits for fold in folds or ()):
         raise ConfigError(f"a fit without all {n_splits} folds has no rows to learn from")
 
 

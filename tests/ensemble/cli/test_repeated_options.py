@@ -60,7 +60,8 @@ def test_lists_of_folds_add_up_and_name_each_fit_once() -> None:
 
 
 def test_a_fit_without_any_fold_is_refused_and_leaves_no_failure(project: Project) -> None:
-    config = project.config()
+    alone = [{"name": "arena", "path": "train.csv", "role": "target"}]
+    config = project.config(sources=alone)
     with working(config) as reporter:
         prepare_stage(config, reporter)
         split_stage(config, reporter)
@@ -68,3 +69,14 @@ def test_a_fit_without_any_fold_is_refused_and_leaves_no_failure(project: Projec
         with pytest.raises(errors.ConfigError, match="has no rows to learn from"):
             fit_stage(config, reporter, folds=[every])
     assert not list(Path(config.run_dir).glob("learners/*/failure.json"))
+
+
+def test_a_fit_without_any_fold_learns_from_other_sources(project: Project) -> None:
+    config = project.config()
+    with working(config) as reporter:
+        prepare_stage(config, reporter)
+        split_stage(config, reporter)
+        every = tuple(range(config.folds.n_splits))
+        told = fit_stage(config, reporter, folds=[every])
+    assert "failed" not in told
+    assert told["pairs"] == {"fitted": 1, "kept": 0}

@@ -294,10 +294,11 @@ def test_built_in_learners_say_what_they_cost() -> None:
     assert not BaseLearner.cheap
 
 
-def test_all_folds_can_be_held_out_of_blocks_of_time_alone(project: Project) -> None:
-    """The first block is in no fold, so that rows are left to learn from."""
-    both = [HeldOut((0, 1))]
+def test_all_folds_can_be_held_out_where_rows_are_in_none(project: Project) -> None:
+    """The first block of time is in no fold, nor are rows of other sources."""
+    both, alone = [HeldOut((0, 1))], [{"name": "arena", "path": "train.csv", "role": "target"}]
     time = {"n_splits": 2, "scheme": "time", "time_column": "at"}
-    refuse_unknown_folds(project.config(folds=time), both)
+    refuse_unknown_folds(project.config(folds=time, sources=alone), both)
+    refuse_unknown_folds(project.config(folds={"n_splits": 2}), both)
     with pytest.raises(errors.ConfigError, match="without all 2 folds has no rows"):
-        refuse_unknown_folds(project.config(folds={"n_splits": 2}), both)
+        refuse_unknown_folds(project.config(folds={"n_splits": 2}, sources=alone), both)
