@@ -118,7 +118,8 @@ def _tell(rows: Rows, label: str, parts: list[Any], key: str) -> None:
     losses = log_loss(rows.labels[places], logits)[:, None]
     (one,) = scores(losses, rows.clusters[places])
     told = f"{one.log_loss:.4f} [{one.low:.4f}, {one.high:.4f}]"
-    print(f"{label}: {told} on {len(places):,} rows")
+    measured = int(np.isfinite(losses).sum())
+    print(f"{label}: {told} on {measured:,} of {len(places):,} rows")
 
 
 def _write(out: Path, name: str, logits: FloatArray) -> None:
@@ -135,7 +136,7 @@ def compare(out: Path, first: str, second: str, other: Path) -> None:
     from ensemble.evaluation.bootstrap import bootstrap_means
 
     clusters = dict(zip(_ids(out), Rows(out).clusters.tolist(), strict=True))
-    ones, others = _losses(out, first), _losses(other, second)
+    ones, others = _measured(out, first), _measured(other, second)
     shared = sorted({*ones} & {*others})
     if not shared:
         print(f"{first} and {second} have fitted no fold and seed that are the same")
@@ -147,6 +148,15 @@ def compare(out: Path, first: str, second: str, other: Path) -> None:
     low, high = np.quantile(means, (0.025, 0.975))
     told = f"{np.mean(values):+.4f} [{low:+.4f}, {high:+.4f}]"
     print(f"{second} is better than {first} by {told}, {len(shared)} fits")
+
+
+def _measured(out: Path, name: str) -> dict[str, dict[str, float]]:
+    """Give losses of the fits that came to numbers, and name the others."""
+    found = _losses(out, name)
+    lost = [key for key, losses in found.items() if not np.isfinite([*losses.values()]).all()]
+    if lost:
+        print(f"{name} came to no number, and is left out: {', '.join(lost)}")
+    return {key: losses for key, losses in found.items() if key not in lost}
 
 
 def _losses(out: Path, name: str) -> dict[str, dict[str, float]]:

@@ -53,7 +53,7 @@ class LanguageModel(FittedModel, BaseLearner):
         See ``TrainingSettings``.
     learning_rate
         Of adapters or backbone; None is 1e-4, but for adapters on fewer than a billion
-        parameters 2e-4, and on fewer than 200 million 4e-4.
+        parameters 2e-4, and on fewer than 300 million 4e-4.
     weight_decay, warmup_ratio, schedule
         See ``TrainingSettings``.
     head_learning_rate

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
-_SMALL, _MIDDLE, _LARGE = 135_000_000, 270_000_000, 9_000_000_000
+_SMALL, _MIDDLE, _LARGE = 270_000_000, 500_000_000, 9_000_000_000
 
 
 # What transformers does where it defines DeBERTa.
