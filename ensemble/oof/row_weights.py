@@ -91,7 +91,7 @@ def weigh_rows(
     record = {}
     for name in dict.fromkeys(sources.tolist()):
         here = np.flatnonzero(sources == name)
-        own, shift, facts = _treat_source(name, rows.take(here), target, uses[name])
+        own, shift, facts = _treat_source(name, rows, here, target, uses[name])
         weight[here], offset[here] = own, shift
         record[name] = facts
     wanted = any(uses[name].logit_adjustment for name in record)
@@ -99,18 +99,19 @@ def weigh_rows(
 
 
 def _treat_source(
-    name: str, rows: LabeledBattles, target: LabeledBattles, use: SourceSettings
+    name: str, rows: LabeledBattles, here: IntArray, target: LabeledBattles, use: SourceSettings
 ) -> tuple[FloatArray, FloatArray, dict[str, Any]]:
-    """Give weights ``(n,)``, an offset ``(3,)``, and what is worth knowing of both."""
-    ratio, facts = _ratios(name, rows, target, use.reweight)
+    """Give weights ``(n,)`` of some rows, an offset ``(3,)``, and what is worth knowing of both."""
+    labels = rows.labels[here]
+    ratio, facts = _ratios(name, rows, here, target, use.reweight)
     clipped = np.clip(ratio, LEAST, GREATEST)
     own = clipped / clipped.mean()
-    shift = prior_offset(rows.labels, own, target.labels) if use.logit_adjustment else np.zeros(3)
+    shift = prior_offset(labels, own, target.labels) if use.logit_adjustment else np.zeros(3)
     weight = own * use.weight
     facts = {
         "role": use.role,
         "rows": len(weight),
-        "label_shares": rows.labels.mean(axis=0).tolist(),
+        "label_shares": labels.mean(axis=0).tolist(),
         "weight": {"mean": weight.mean(), "least": weight.min(), "greatest": weight.max()},
         "clipped": float((clipped != ratio).mean()),
         "offset": shift.tolist() if use.logit_adjustment else None,
@@ -120,18 +121,18 @@ def _treat_source(
 
 
 def _ratios(
-    name: str, rows: LabeledBattles, target: LabeledBattles, reweight: str
+    name: str, rows: LabeledBattles, here: IntArray, target: LabeledBattles, reweight: str
 ) -> tuple[FloatArray, dict[str, Any]]:
     if reweight == "labels":
-        return label_ratios(rows.labels, target.labels), {"reweight": reweight}
+        return label_ratios(rows.labels[here], target.labels), {"reweight": reweight}
     if reweight == "importance":
         try:
-            ratio, auc = density_ratios(rows, target)
+            ratio, auc = density_ratios(rows.take(here), target)  # nothing else needs their text
         except EnsembleError as error:
             error.where = error.where or f'source "{name}", reweight = "importance"'
             raise
         return ratio, {"reweight": reweight, "domain_auc": auc}
-    return np.ones(len(rows.labels)), {"reweight": reweight}
+    return np.ones(len(here)), {"reweight": reweight}
 
 
 def label_ratios(labels: FloatArray, target: FloatArray) -> FloatArray:

@@ -45,6 +45,16 @@ def _weighed(make: MakeBattles, use: SourceSettings, *counts: int) -> RowWeights
     return weigh_rows(_rows(target, source), _rows(target), {"arena": TARGET, "x": use})
 
 
+@pytest.mark.parametrize("wish", [{}, {"reweight": "labels"}, {"logit_adjustment": True}])
+def test_text_is_copied_only_to_tell_domains(
+    make_battles: MakeBattles, monkeypatch: pytest.MonkeyPatch, wish: dict[str, Any]
+) -> None:
+    monkeypatch.delattr(LabeledBattles, "take")
+    assert len(_weighed(make_battles, SourceSettings("train", **wish), 3, 3, 2).weight) == 16
+    with pytest.raises(AttributeError, match="take"):
+        _weighed(make_battles, SourceSettings("train", reweight="importance"), 3, 3, 2)
+
+
 def test_a_source_without_wishes_has_its_weight_and_no_offset(make_battles: MakeBattles) -> None:
     weighed = _weighed(make_battles, SourceSettings("train", weight=0.5), 3, 3, 2)
     assert weighed.weight.tolist() == [1.0] * 8 + [0.5] * 8
