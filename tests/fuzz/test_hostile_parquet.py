@@ -113,6 +113,45 @@ def test_an_end_that_cannot_be_meant_is_told(name: str, tmp_path: Path) -> None:
     assert str(path) in str(error)
 
 
+OTHER_KINDS = [(1, True), (I64, 7), (TEXT, b"7"), (LIST, (I64, [7])), (LIST, (TEXT, [b"7"]))]
+
+
+def _structs(end: Struct) -> dict[str, Struct]:
+    """Give a struct of each kind that an end has."""
+    group = end[4][1][1][0]
+    chunk = group[1][1][1][0]
+    node = end[2][1][1][1]
+    return {"end": end, "group": group, "chunk": chunk, "column": chunk[3][1], "node": node}
+
+
+@pytest.mark.parametrize("of", ["end", "group", "chunk", "column", "node"])
+def test_no_field_is_believed_to_be_of_the_type_that_it_should(of: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    numbers: list[int] = []
+    forged(SOUND, lambda end: numbers.extend(_structs(end)[of]))
+    asked = 0
+    for number in {*numbers, *range(1, 12)}:
+        for kind in OTHER_KINDS:
+            path.write_bytes(forged(SOUND, lambda end: _structs(end)[of].update({number: kind})))  # noqa: B023
+            error = harmless(f"{of}: field {number} is {kind}", lambda: load(path))
+            asked += error is not None and "of another type" in str(error)
+    assert asked >= 3
+
+
+def test_no_field_of_a_page_is_believed_either(tmp_path: Path) -> None:
+    """Heads of pages begin with fields 1 to 3, numbers all: each is made a text in turn."""
+    path = tmp_path / "t.parquet"
+    heads = [m.start() for m in re.finditer(rb"\x15[\x00\x04]\x15", SOUND)]
+    assert heads
+    told = 0
+    for at in heads:
+        for place in (at, at + 2):
+            path.write_bytes(SOUND[:place] + b"\x18" + SOUND[place + 1 :])
+            error = harmless(f"page at {at}", lambda: load(path))
+            told += error is not None and "of another type" in str(error)
+    assert told
+
+
 ENDS = {
     "long": (SOUND[:-8] + (2**31 - 1).to_bytes(4, "little") + b"PAR1", "longer than the file"),
     "empty": (SOUND[:-8] + bytes(4) + b"PAR1", "longer than the file"),

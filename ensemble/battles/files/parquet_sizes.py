@@ -39,23 +39,23 @@ _FIXED = 7
 _PREFIXED = 7
 """The encoding by which a text is said to begin as the one before it."""
 _COLUMN: Fields = {
-    1: None,
-    2: [None],
-    3: [None],
-    5: None,
-    6: None,
-    7: None,
-    9: None,
-    11: None,
+    1: int,
+    2: [int],
+    3: [bytes],
+    5: int,
+    6: int,
+    7: int,
+    9: int,
+    11: int,
 }
 _END: Fields = {
-    2: [{1: None, 2: None, 4: None, 5: None}],
-    3: None,
-    4: [{1: [{1: None, 3: _COLUMN, 8: {}, 9: None}], 3: None}],
-    5: [{1: None, 2: None}],
+    2: [{1: int, 2: int, 4: bytes, 5: int}],
+    3: int,
+    4: [{1: [{1: bytes, 3: _COLUMN, 8: {}, 9: bytes}], 3: int}],
+    5: [{1: bytes, 2: bytes}],
     8: {},
 }
-_PAGE: Fields = {2: None, 3: None, 5: {1: None}, 7: {1: None}, 8: {1: None}}
+_PAGE: Fields = {2: int, 3: int, 5: {1: int}, 7: {1: int}, 8: {1: int}}
 _TYPE, _ENCODINGS, _PATH, _VALUES, _UNPACKED, _PACKED, _DATA, _DICTIONARY = 1, 2, 3, 5, 6, 7, 9, 11
 
 

@@ -16,8 +16,8 @@ _LONGEST_NUMBER = 10
 """Bytes of a number of 64 bits."""
 
 Fields = dict[int, Any]
-"""What is asked of a struct: by number of field, ``None`` for a value, ``Fields`` for a struct, or
-a list of one of both for a list."""
+"""What is asked of a struct: by number of field, ``int`` or ``bytes`` for a value, ``Fields`` for a
+struct, or a list of one of these for a list."""
 
 
 class Thrift:
@@ -55,11 +55,11 @@ class Thrift:
             return [self._value(of, asked[0], depth + 1) for _ in range(count)]
         if isinstance(asked, dict) and kind == _STRUCT:
             return self.struct(asked, depth)
-        if asked is not None or kind not in (*_INTEGERS, _BINARY, _TRUE, _FALSE):
-            raise ValueError("a field is of another type than it can be")
-        if kind == _BINARY:
+        if asked is bytes and kind == _BINARY:
             return self._take(self._unsigned())
-        return self._signed() if kind in _INTEGERS else kind == _TRUE
+        if asked is int and kind in _INTEGERS:
+            return self._signed()
+        raise ValueError("a field is of another type than it can be")
 
     def _skip(self, kind: int, depth: int, *, alone: bool) -> None:
         """Pass over a value; a truth that is ``alone`` in its field is told by its type."""
