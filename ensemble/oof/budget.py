@@ -75,7 +75,7 @@ class Budget:
         aside
             Seconds to set aside for what comes after all fits.
         later
-            Fits that come after those that are asked for first; time for cheap ones is set aside.
+            Fits that come after those asked for first; dear ones leave time for cheap ones.
         beside
             How many of them run at a time.
         slots
@@ -108,8 +108,17 @@ class Budget:
     def left(self) -> float:
         """Seconds that fits still have; none or fewer where the time is over."""
         spent = clock.seconds() - self._began
+        return self.limit - spent - self.aside
+
+    def left_for(self, task: Task) -> float:
+        """Seconds that a fit still has: a dear one leaves those of cheap fits that come later.
+
+        A cheap one does not: without the folds of cheap learners their pairs are of no use.
+        """
+        if not is_dear(task):
+            return self.left()
         later = sum(self._seconds(spec, fit) or 0.0 for spec, fit in self._later) / self._beside
-        return self.limit - spent - self.aside - later
+        return self.left() - later
 
     def admits(self, task: Task, uses: Mapping[str, SourceSettings], shape: PlanShape) -> bool:
         """Say whether a fit may be started; one that may not is left undone.
@@ -122,7 +131,7 @@ class Budget:
         if task.held_out.is_soup:
             folds = ((task.spec.name, HeldOut((fold,))) for fold in range(self._splits))
             needed = [*folds]
-        left, takes = self.left(), self._seconds(task.spec, task.held_out)
+        left, takes = self.left_for(task), self._seconds(task.spec, task.held_out)
         takes = 0.0 if task.held_out.is_soup else takes  # it is a mean, and no fit
         too_long = left <= 0 or (takes or 0.0) * MARGIN > left or self._is_in_vain(task, left)
         if held or too_long or any(one in self.undone for one in needed):
@@ -133,7 +142,7 @@ class Budget:
 
     def within(self, task: Task) -> Task:
         """Give a task that has no more time than there is left."""
-        left, own = max(0.01, self.left()), task.spec.time_limit
+        left, own = max(0.01, self.left_for(task)), task.spec.time_limit
         if own is not None and own <= left:
             return task
         return task._replace(spec=replace(task.spec, time_limit=left), cut=True)

@@ -176,6 +176,18 @@ def test_pairs_of_cheap_learners_come_before_dear_ones(project: Project) -> None
     assert ("dear", 0) in _events(run, "fold fitted")
 
 
+def test_folds_of_cheap_learners_are_fitted_where_there_is_no_time_for_their_pairs(
+    project: Project,
+) -> None:
+    learners = [QUICK | {"takes": 10.0, "says": 10.0}, DEAR | {"says": 100.0}]
+    error = _cut(project, learners, 40)
+    assert error.is_stacked
+    folds = [("quick", fold) for fold in range(3)]
+    assert _events(project.path / "run", "fold fitted", "pair fitted") == folds
+    whole = ensemble.run(project.config(learners))
+    assert whole.status()["state"] == "finished"
+
+
 def test_without_any_complete_fold_there_is_no_stack_and_that_is_said(project: Project) -> None:
     with pytest.raises(IncompleteRunError, match="no learner is complete") as caught:
         ensemble.run(project.config([DEAR | {"says": 900.0}]), time_limit=60)
