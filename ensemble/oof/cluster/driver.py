@@ -56,6 +56,7 @@ _GRACE = 15.0
 """Seconds that a node has, after the time is over, to end a fit and send its checkpoint."""
 _AHEAD = 64
 """Jobs that may wait for room, so that one that needs much does not keep others back."""
+_MEMORY_HINT = "see whether it takes more memory than its `resources` say; complete folds are kept"
 
 
 def fit_on_cluster(
@@ -361,11 +362,11 @@ class _Fits:
             self._waiting.appendleft(job)
             return
         times = f"{job.died} times" if not is_loss else f"with {job.lost} nodes"
+        told = told or {}
         error = LearnerError(
             f"it ended {times}, at last: {why}",
-            where=(told or {}).get("where") or job.label,
-            hint="see whether it takes more memory than its `resources` say; complete folds are "
-            "kept",
+            where=told.get("where") or job.label,
+            hint=told.get("hint") or _MEMORY_HINT,
         )
         self._fail(job.task, error)
 
