@@ -95,6 +95,16 @@ def uninterrupted() -> Iterator[None]:
             former[came[0][0]](*came[0])
 
 
+def wake_by_signals() -> None:
+    """Have signals end what the main thread waits for: after an import of Polars it would wait on.
+
+    Polars puts a handler of its own before Python's, and has the system begin a wait again.
+    """
+    if hasattr(signal, "siginterrupt"):
+        for number in _numbers():
+            signal.siginterrupt(number, True)
+
+
 @contextmanager
 def keeping_handlers() -> Iterator[None]:
     """Have this process handle signals as before once the body is done, whatever a library sets."""

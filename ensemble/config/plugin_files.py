@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from ensemble.config.settings import Config
 
-_IN_FILE = re.compile(r"(.+\.py):([^\W\d]\w*(?:\.[^\W\d]\w*)*)")
+_IN_FILE = re.compile(r"(.+\.py):([^\W\d]\w*(?:\.[^\W\d]\w*)*)", re.DOTALL)
+"""Names of directories have newlines, too."""
 
 
 @lru_cache(maxsize=4096)  # every key of every fit asks

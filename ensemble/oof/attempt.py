@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
+    from ensemble.oof.agenda import Agenda
     from ensemble.oof.budget import Budget
     from ensemble.oof.fold_key import FitKeys
     from ensemble.oof.spec import LearnerSpec
@@ -155,6 +156,16 @@ class Attempt:
             self.tell(outcome)
         else:
             self.tell(Outcome(spec, held_out, fitted, time.perf_counter() - started))
+
+    def release(self, ended: Task | Outcome, agenda: Agenda) -> None:
+        """Let begin what needs a task that has ended, or leave it out with a learner that failed.
+
+        Whoever has told of the end of a task says so, before another may begin that needs it.
+        """
+        if ended.spec.name in self.failed:
+            self.startable(agenda.waiting)
+            agenda.drop(lambda task: task.spec.name in self.failed)
+        agenda.ended(ended.spec, ended.held_out)
 
     def tell(self, outcome: Outcome) -> None:
         """Tell of a task that has ended; a failure is kept, or raised."""

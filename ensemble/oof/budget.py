@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ensemble.oof.teaching import PlanShape
     from ensemble.oof.workers import Task
 
+    Name = tuple[str, HeldOut]
+
 MARGIN = 1.1
 """Times that a fit may take what it took before: folds differ, and so does what else goes on."""
 
@@ -43,14 +45,14 @@ class Budget:
         self.limit, self._began = limit, clock.seconds() - spent
         self.aside = 0.0
         """Seconds that are set aside for what comes after all fits."""
-        self.undone: dict[tuple[str, HeldOut], LearnerSpec] = {}
+        self.undone: dict[Name, LearnerSpec] = {}
         """Fits that were not started, or stopped, since time was short."""
         self._held: set[str] = set()
         self._durations: Durations | None = None
         self._later: list[tuple[LearnerSpec, HeldOut]] = []
         self._splits, self._beside, self._slots = 2, 1, 1
-        self._waiting: dict[tuple[str, HeldOut], Task] = {}
-        self._pupils: list[set[tuple[str, HeldOut]]] = []
+        self._waiting: dict[Name, Task] = {}
+        self._pupils: dict[Name, set[Name]] = {}
 
     def begin(
         self,
@@ -73,7 +75,7 @@ class Budget:
         aside
             Seconds to set aside for what comes after all fits.
         later
-            Fits that come after those that are asked for first; time for cheap ones is set aside.
+            Fits that come after those asked for first; dear ones leave time for cheap ones.
         beside
             How many of them run at a time.
         slots
@@ -93,7 +95,7 @@ class Budget:
         """
         self._waiting = {(task.spec.name, task.held_out): task for task in tasks}
         behind = closures(tasks, uses, shape)
-        self._pupils = [names for (_, held_out), names in behind.items() if not held_out.is_joint]
+        self._pupils = {name: names for name, names in behind.items() if not name[1].is_joint}
 
     def ended(self, spec: LearnerSpec, held_out: HeldOut) -> None:
         """Note that a fit has ended, however it did."""
@@ -106,8 +108,17 @@ class Budget:
     def left(self) -> float:
         """Seconds that fits still have; none or fewer where the time is over."""
         spent = clock.seconds() - self._began
+        return self.limit - spent - self.aside
+
+    def left_for(self, task: Task) -> float:
+        """Seconds that a fit still has: a dear one leaves those of cheap fits that come later.
+
+        A cheap one does not: without the folds of cheap learners their pairs are of no use.
+        """
+        if not is_dear(task):
+            return self.left()
         later = sum(self._seconds(spec, fit) or 0.0 for spec, fit in self._later) / self._beside
-        return self.limit - spent - self.aside - later
+        return self.left() - later
 
     def admits(self, task: Task, uses: Mapping[str, SourceSettings], shape: PlanShape) -> bool:
         """Say whether a fit may be started; one that may not is left undone.
@@ -120,7 +131,7 @@ class Budget:
         if task.held_out.is_soup:
             folds = ((task.spec.name, HeldOut((fold,))) for fold in range(self._splits))
             needed = [*folds]
-        left, takes = self.left(), self._seconds(task.spec, task.held_out)
+        left, takes = self.left_for(task), self._seconds(task.spec, task.held_out)
         takes = 0.0 if task.held_out.is_soup else takes  # it is a mean, and no fit
         too_long = left <= 0 or (takes or 0.0) * MARGIN > left or self._is_in_vain(task, left)
         if held or too_long or any(one in self.undone for one in needed):
@@ -131,7 +142,7 @@ class Budget:
 
     def within(self, task: Task) -> Task:
         """Give a task that has no more time than there is left."""
-        left, own = max(0.01, self.left()), task.spec.time_limit
+        left, own = max(0.01, self.left_for(task)), task.spec.time_limit
         if own is not None and own <= left:
             return task
         return task._replace(spec=replace(task.spec, time_limit=left), cut=True)
@@ -151,12 +162,15 @@ class Budget:
     def _is_in_vain(self, task: Task, left: float) -> bool:
         """Say whether a fit is for pupils alone, and there is time for none of their folds."""
         name = task.spec.name, task.held_out
-        pupils = [names for names in self._pupils if name in names and len(names) > 1]
+        pupils = {one: names for one, names in self._pupils.items() if name in names - {one}}
         if not task.held_out.is_joint or not pupils:
             return False
-        return all(MARGIN * self._together(names) > left for names in pupils)
+        return all(
+            pupil in self._held or MARGIN * self._together(names) > left
+            for (pupil, _), names in pupils.items()
+        )
 
-    def _together(self, names: Collection[tuple[str, HeldOut]]) -> float:
+    def _together(self, names: Collection[Name]) -> float:
         """Seconds that fits take which have not ended, as many at a time as may run."""
         waiting = [self._waiting[name] for name in names if name in self._waiting]
         takes = [(task, self.seconds(task) or 0.0) for task in waiting]

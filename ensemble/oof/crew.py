@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from contextlib import nullcontext, suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ensemble.config.settings import Config
+    from ensemble.oof.agenda import Agenda
     from ensemble.oof.room import Room
     from ensemble.oof.workers import Task
 
@@ -34,8 +34,8 @@ class Crew:
     ----------
     config
         Of the run.
-    tasks
-        In the order wanted.
+    agenda
+        What they take; whoever takes it says when something has ended on which others wait.
     lasting
         Whether a worker fits one task after the other, or only one, so that what a model leaves in
         memory ends with it.
@@ -55,7 +55,7 @@ class Crew:
     def __init__(
         self,
         config: Config,
-        tasks: Sequence[Task],
+        agenda: Agenda,
         *,
         lasting: bool,
         forgiving: bool = False,
@@ -66,7 +66,7 @@ class Crew:
     ) -> None:
         self._config, self._lasting, self._forgiving = config, lasting, forgiving
         self._failed, self._watch, self._admit, self._room = failed, watch, admit, room
-        self._waiting = deque(tasks)
+        self._agenda = agenda
         self._ended: SimpleQueue[Outcome | BaseException | None] = SimpleQueue()
         self._workers: list[Worker] = []
         self._threads: list[Thread] = []
@@ -85,7 +85,7 @@ class Crew:
         # Nobody may go on writing once the run's lock is free, nor the user wait for hours.
         with uninterrupted():
             self._stopped = True
-            self._waiting.clear()
+            self._agenda.drop()
             for worker in list(self._workers):
                 worker.end()
             for thread in self._threads:
@@ -98,7 +98,7 @@ class Crew:
 
     def __len__(self) -> int:
         """Say how many tasks nobody has taken."""
-        return len(self._waiting)
+        return len(self._agenda)
 
     def start(self, devices: Sequence[str | None]) -> None:
         """Start a worker for each device (None: as the config says)."""
@@ -108,21 +108,23 @@ class Crew:
             self._threads[-1].start()
 
     def take(self) -> Task | None:
-        """Take the next task; None where there is none left."""
+        """Take the next task; None where there is none left that could begin."""
         while task := self._next():
             if admitted := self._admitted(task):
                 return admitted
         return None
 
-    def _next(self) -> Task | None:
-        with suppress(IndexError):
-            while task := self._waiting.popleft():
-                if task.spec.name not in (self._failed or ()):
-                    return task
+    def _next(self, *, patient: bool = False) -> Task | None:
+        while task := self._agenda.take(patient=patient):
+            if task.spec.name not in (self._failed or ()):
+                return task
         return None
 
     def _admitted(self, task: Task) -> Task | None:
-        return self._admit(task) if self._admit else task
+        admitted = self._admit(task) if self._admit else task
+        if admitted is None:
+            self._agenda.ended(task.spec, task.held_out)
+        return admitted
 
     def ended(self) -> Iterator[Outcome]:
         """Give what workers have ended by now.
@@ -153,7 +155,7 @@ class Crew:
         """Have tasks fitted until there are none, in a thread for each worker."""
         worker: Worker | None = None
         try:
-            while not self._stopped and (waiting := self._next()):
+            while not self._stopped and (waiting := self._next(patient=True)):
                 with self._room_for(waiting) as gpus:
                     task = self._admitted(waiting)  # now: it may have waited for long
                     if task is None:

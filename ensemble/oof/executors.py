@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 from ensemble.battles.held_out import HeldOut
+from ensemble.oof.agenda import Agenda
 from ensemble.oof.attempt import Attempt
 from ensemble.oof.cluster.driver import fit_on_cluster
 from ensemble.oof.cluster.session import connection
 from ensemble.oof.crew import Crew
 from ensemble.oof.dependencies import fitted_before
-from ensemble.oof.order import in_waves, is_dear
+from ensemble.oof.order import in_waves, is_dear, needed_fits
 from ensemble.oof.room import Room
 from ensemble.oof.workers import Outcome, Task, refuse_hidden
 from ensemble.plugin.contract import resources_of
@@ -21,7 +22,7 @@ from ensemble.plugin.manager import DISTRIBUTION, GIVEN, get_manager
 from ensemble.processes import affordable_copies, available_cores, visible_gpus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ensemble.battles.held_out import FoldLike
     from ensemble.config.settings import Config
@@ -81,9 +82,8 @@ def execute(
     waves = _in_waves([*different.values()], config, attempt, budget)
     with connection(config.execution, reporter) as cluster:
         run = _RUN.get(config.execution.executor) or partial(fit_on_cluster, cluster)
-        for wave in waves:
-            for part in _in_rounds(config, wave, by_cost=budget is not None):
-                run(config, attempt.startable(part), attempt)
+        for part in _parts(config, waves, by_cost=budget is not None):
+            run(config, attempt.startable(part), attempt)
     return attempt.fitted
 
 
@@ -98,11 +98,20 @@ def _in_waves(
     return in_waves(tasks, uses, shape, by_fold=True, seconds=budget.seconds)
 
 
+def _parts(config: Config, waves: Sequence[Wave], *, by_cost: bool) -> Iterator[list[Task]]:
+    """Part fits where some have to end before others begin: only ``auto`` does not see to that."""
+    if config.execution.executor != "auto":
+        yield [*chain(*(wave.tasks for wave in waves))]
+        return
+    for wave in waves:
+        yield from _in_rounds(config, wave, by_cost=by_cost)
+
+
 def _in_rounds(config: Config, wave: Wave, *, by_cost: bool) -> list[list[Task]]:
     """Part a wave where ``auto`` would change its order: some fits go another way than others."""
     uses, tasks = config.source_uses(), wave.tasks
     ways = {(runs_apart(task.spec, uses), is_light(task.spec)) for task in tasks}
-    if config.execution.executor != "auto" or len(ways) < 2:
+    if len(ways) < 2:
         return [tasks]
     cheap = [task for task in tasks if by_cost and not is_dear(task)]
     parts = (cheap, *([t for t in part if t not in cheap] for part in (wave.first, wave.rest)))
@@ -115,14 +124,16 @@ def _one_after_the_other(
     attempt: Attempt,
 ) -> None:
     for task in tasks:
-        attempt.fit_here(task)
+        for one in attempt.startable([task]):
+            attempt.fit_here(one)
 
 
 def _each_in_a_process(config: Config, tasks: Sequence[Task], attempt: Attempt) -> None:
     """One fresh process a fold: what a learner leaves in memory ends with it.
 
-    A fold begins while the memory that its learner declares is free. Where the config names no
-    devices, each has the GPUs that its learner asks for to itself.
+    A fold begins once what it needs is complete, whatever else goes on, and the memory that its
+    learner declares is free. Where the config names no devices, each has the GPUs that its learner
+    asks for to itself.
     """
     waiting = attempt.without_kept(tasks)
     refuse_hidden(config.execution.devices)
@@ -180,9 +191,10 @@ def _fit_elsewhere(
     """Have tasks fitted in workers alone."""
     if not tasks:
         return
+    agenda = Agenda(tasks, needed_fits(tasks, config.source_uses(), attempt.shape))
     with Crew(
         config,
-        tasks,
+        agenda,
         lasting=lasting,
         forgiving=attempt.goes_on,
         failed=attempt.failed,
@@ -193,6 +205,7 @@ def _fit_elsewhere(
         crew.start(devices)
         for outcome in crew.all_ended():
             attempt.tell(outcome)
+            attempt.release(outcome, agenda)
 
 
 _RUN: dict[str, Callable[[Config, Sequence[Task], Attempt], None]] = {
@@ -233,7 +246,7 @@ def share_out(
     began, goes_on = time.perf_counter(), forgiving or failed is not None
     with Crew(
         its_own,
-        tasks,
+        Agenda(tasks),
         lasting=True,
         forgiving=goes_on,
         failed=failed,

@@ -6,6 +6,7 @@ import json
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,6 @@ from ensemble.storage.pickles import pickle_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from ensemble.battles.held_out import HeldOut
     from ensemble.oof.spec import LearnerSpec
@@ -78,8 +78,15 @@ class OfferedFit:
         Raises
         ------
         ArtifactError
-            It is not; says why.
+            It is not, or went away meanwhile; says why.
         """
+        try:
+            self._prove(directory)
+        except OSError as error:  # in a dry run it is read where its owner may replace it
+            name = Path(error.filename or directory).name
+            raise ArtifactError(f"{name} cannot be read: {error.strerror or error}") from error
+
+    def _prove(self, directory: Path) -> None:
         store, spec = self.workspace.store, self.spec
         manifest = refuse_other_fit(directory, store, spec.name, self.held_out, self.key)
         self._check_files(directory, manifest)

@@ -73,7 +73,7 @@ def in_waves(
     list of Wave
         A fit that needs another one comes in a later wave; there are no more waves than that.
     """
-    needed = {_name(task): _needs(task, uses, shape) for task in tasks}
+    needed = needed_fits(tasks, uses, shape)
     order = _by_round(tasks, needed, seconds) if by_fold else _by_learner(tasks, uses)
     firsts = {_name(task) for task in _firsts(tasks)}
     waves: list[Wave] = []
@@ -162,11 +162,18 @@ def _teachers_first(order: Sequence[Task], needed: Mapping[Name, set[Name]]) -> 
             yield from ready(task)
 
 
+def needed_fits(
+    tasks: Sequence[Task], uses: Mapping[str, SourceSettings], shape: PlanShape
+) -> dict[Name, set[Name]]:
+    """Name, for each fit, those that have to be complete before it begins."""
+    return {_name(task): _needs(task, uses, shape) for task in tasks}
+
+
 def closures(
     tasks: Sequence[Task], uses: Mapping[str, SourceSettings], shape: PlanShape
 ) -> dict[Name, set[Name]]:
     """Name, for each fit, itself and all others of these that it waits for, directly or not."""
-    needed = {_name(task): _needs(task, uses, shape) for task in tasks}
+    needed = needed_fits(tasks, uses, shape)
     return {name: _closure(name, needed) for name in needed}
 
 

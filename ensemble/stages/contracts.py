@@ -74,9 +74,10 @@ def check_contracts(
 
     with _Checker(config, reporter, log) as checker:
         for spec in unchecked(workspace, {spec.name: spec for spec, _ in waiting}.values()):
-            asked = spec if budget is None else budget.within(Task(spec, first[spec.name])).spec
+            task = Task(spec, first[spec.name])
+            asked = spec if budget is None else budget.within(task).spec
             try:
-                if budget is not None and budget.left() <= 0:
+                if budget is not None and budget.left_for(task) <= 0:
                     raise took_too_long(budget.limit, spec.where)
                 checker.ask(asked, once=asked is not spec)
             except LearnerError as error:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ensemble.oof.dependencies import dependency_depth, fitted_before
+from ensemble.oof.dependencies import dependency_depth, fitted_before, with_dependents
 from ensemble.oof.executors import execute
 from ensemble.oof.origins import is_complete
-from ensemble.oof.preflight import unfinished as unfinished_fits
 from ensemble.oof.teaching import with_asked
 from ensemble.oof.workers import Task
 from ensemble.oof.workspace import open_workspace
@@ -16,7 +15,7 @@ from ensemble.stacking.settings import shape_of
 from ensemble.stages.contracts import check_contracts, unchecked_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from ensemble.oof.spec import LearnerSpec
     from ensemble.run_dir.reporter import Reporter
     from ensemble.stages.fit_list import Fit, FitList
+
+    Name = tuple[str, HeldOut]
 
 
 class Fitting:
@@ -75,60 +76,41 @@ class Fitting:
         dict[str, Any]
             As ``fit_stage``, but for ``failed`` and ``unfinished``.
         """
+        before = _complete(self.config, asked.every)
         fits = listed(self.failures or ())
-        before = _complete(self.config, fits.teaching)
-        early = [self._fit_early(some) for some in (fits.first, fits.pairs)]
-        early[0] += self._check_and_begin(fits)
+        for some in (fits.first, fits.pairs):
+            self._fit_early(some)
+        self._check_and_begin(fits)
         self._check(asked.every)
-        if self.failures and self.budget is None:  # else some of it may have been fitted by now
+        if self.failures:
             fits = listed(self.failures)
-            before = _complete(self.config, fits.teaching)
-        outcome = self._fit_folds(fits, before, early[0])
+        self._execute(fits.first)
+        outcome: dict[str, Any] = {}
+        if fits.teaching:
+            outcome["teaching"] = self._count("fits of teachers", fits.teaching, before)
+        outcome |= self._count("folds", fits.folds, before)
         self._record(specs)
         if fits.soups:  # of folds that are all there by now
-            outcome["soups"] = self._fit(fits.soups, "soups", "averaged")
+            self._execute(fits.soups)
+            outcome["soups"] = self._count("soups", fits.soups, before, "averaged")
         if fits.pairs:
             if self.budget is not None:
                 self.budget.later_is_now()
-            outcome["pairs"] = self._fit(fits.pairs, "pairs of folds", early=early[1])
+            self._execute(fits.pairs)
+            outcome["pairs"] = self._count("pairs of folds", fits.pairs, before)
         return outcome
 
-    def _fit_folds(
-        self, fits: FitList, before: set[tuple[str, HeldOut]], early: int
-    ) -> dict[str, Any]:
-        """Fit folds, and what teachers say of them; ``before``, so many of those were there."""
-        outcome: dict[str, Any] = dict(self._counted(fits.first, early))
-        if fits.teaching:
-            fitted = len(_complete(self.config, fits.teaching) - before)
-            taught = {"fitted": fitted, "kept": len(before)}
-            outcome = {name: outcome[name] - count for name, count in taught.items()}
-            outcome["teaching"] = taught
-            self._tell("fits of teachers", taught)
-        self._tell("folds", outcome)
-        return outcome
-
-    def _fit(
-        self, tasks: Sequence[Fit], what: str, done: str = "fitted", *, early: int = 0
+    def _count(
+        self, what: str, tasks: Sequence[Fit], before: set[Name], done: str = "fitted"
     ) -> dict[str, int]:
-        counts = self._counted(tasks, early)
-        self._tell(what, counts, done)
+        """Count what was fitted and what was there ``before``; the rest is not complete."""
+        complete = _complete(self.config, tasks)
+        counts = {"fitted": len(complete - before), "kept": len(complete & before)}
+        self.reporter.log(f"{what}  {counts['fitted']} {done}, {counts['kept']} kept")
         return counts
 
-    def _tell(self, what: str, counts: Mapping[str, int], done: str = "fitted") -> None:
-        self.reporter.log(f"{what}  {counts['fitted']} {done}, {counts['kept']} kept")
-
-    def _counted(self, tasks: Sequence[Fit], early: int) -> dict[str, int]:
-        """Fit, and count what was fitted and what was there; the rest failed, or was not started.
-
-        So many of them have been fitted before.
-        """
-        fitted = early + self._execute(tasks)
-        some_miss = self.failures or (self.budget is not None and self.budget.undone)
-        missing = len(unfinished_fits(open_workspace(self.config), tasks)) if some_miss else 0
-        return {"fitted": fitted, "kept": len(tasks) - fitted - missing}
-
-    def _execute(self, tasks: Sequence[Fit]) -> int:
-        return execute(self.config, tasks, self.reporter, self.failures, self.budget)
+    def _execute(self, tasks: Sequence[Fit]) -> None:
+        execute(self.config, tasks, self.reporter, self.failures, self.budget)
 
     def _check(self, tasks: Sequence[Fit]) -> None:
         check_contracts(self.config, tasks, self.reporter, self.failures, self.budget)
@@ -138,13 +120,10 @@ class Fitting:
         for doubt in record_learners(open_workspace(self.config), candidates):
             self.reporter.warn(doubt)
 
-    def _fit_early(self, tasks: Sequence[Fit]) -> int:
-        """Fit cheap learners before others are checked, where time is short: they can be stacked.
-
-        Gives how many fits there were.
-        """
+    def _fit_early(self, tasks: Sequence[Fit]) -> None:
+        """Fit cheap learners before others are checked where time is short: they can be stacked."""
         if self.budget is None:
-            return 0
+            return
         specs = {spec.name: spec for spec, _ in tasks if type(spec.prototype).cheap}
         ready = {*specs} - unchecked_names(open_workspace(self.config), specs.values())
         uses = self.config.source_uses()
@@ -152,21 +131,21 @@ class Fitting:
             name for name in ready if {one.name for one in fitted_before(specs[name], uses)} - ready
         }:
             ready -= waiting
-        return self._execute([task for task in tasks if task[0].name in ready])
+        self._execute([task for task in tasks if task[0].name in ready])
 
-    def _check_and_begin(self, fits: FitList) -> int:
+    def _check_and_begin(self, fits: FitList) -> None:
         """Check a learner and fit its first fold, then the next, where time is short.
 
         With a fold goes what it needs of teachers; learners with the fewest such fits come first.
         The check of the last must not take the time of all. Where several fits go on at a time, all
-        are checked first: devices would wait. Gives how many fits there were.
+        are checked first: devices would wait.
         """
         config, budget = self.config, self.budget
         specs = {spec.name: spec for spec, _ in fits.folds}
         asked = unchecked_names(open_workspace(config), specs.values()) if budget else set()
         if not asked or config.execution.slots() > 1:
-            return 0
-        uses, shape, fitted = config.source_uses(), shape_of(config), 0
+            return
+        uses, shape = config.source_uses(), shape_of(config)
         wanted = {(spec.name, held_out) for spec, held_out in fits.first}
         first = {
             spec.name: with_asked([(spec, fit)], uses, shape) for spec, fit in reversed(fits.folds)
@@ -179,11 +158,11 @@ class Fitting:
 
         for name in sorted(specs, key=cost):
             self._check([task for task in fits.folds if task[0].name == name])
-            fitted += self._execute([t for t in first[name] if (t[0].name, t[1]) in wanted])
-        return fitted
+            if name not in with_dependents(self.failures or (), [*specs.values()], uses):
+                self._execute([t for t in first[name] if (t[0].name, t[1]) in wanted])
 
 
-def _complete(config: Config, tasks: Sequence[Fit]) -> set[tuple[str, HeldOut]]:
+def _complete(config: Config, tasks: Sequence[Fit]) -> set[Name]:
     """Name the fits that are there, whole."""
     workspace = open_workspace(config)
     keys, store = workspace.fit_keys(), workspace.store

@@ -10,7 +10,7 @@ from filelock import FileLock, SoftFileLock, Timeout
 
 from ensemble.config.load import config_fault
 from ensemble.errors import ConfigError, EnsembleError, RunLockedError
-from ensemble.interrupts import uninterrupted
+from ensemble.interrupts import uninterrupted, wake_by_signals
 from ensemble.once import one_verb
 from ensemble.oof.checkpoints import sweep_checkpoints
 from ensemble.run_dir.damaged import WRITTEN_ANEW, damaged_records
@@ -114,6 +114,7 @@ def writing(config: Config, display: ProgressDisplay | None = None) -> Iterator[
             where=str(directory),
             hint=how_to_mend(error) or "give another directory as run_dir",
         ) from error
+    wake_by_signals()
     try:
         sweep_temporary(directory)
         sweep_checkpoints(directory)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,17 +117,28 @@ def copy_plain(directory: Path, files: dict[str, int], target: Path) -> None:
 
 
 def _copy_one(directory: Path, name: str, size: int, copy: Path) -> None:
-    try:
+    with _reading(name):
         source = _open_inside(directory, name)
-    except OSError as error:
-        raise ArtifactError(f"{name!r:.100} cannot be read: {error.strerror or error}") from error
     left = size
     with os.fdopen(source, "rb") as file, copy.open("wb") as written:
-        while content := file.read(min(_CHUNK, left + 1)):
+        while True:
+            with _reading(name):
+                content = file.read(min(_CHUNK, left + 1))
+            if not content:
+                return
             left -= len(content)
             if left < 0:
                 raise ArtifactError(f"{name!r:.100} grew while it was read")
             written.write(content)
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Tell a fault of the disk that is read from one of the disk that is written."""
+    try:
+        yield
+    except OSError as error:
+        raise ArtifactError(f"{name!r:.100} cannot be read: {error.strerror or error}") from error
 
 
 def _open_inside(directory: Path, name: str) -> int:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ArtifactError, EnsembleError, LearnerError
 from ensemble.oof.adopt import adopt, refuse_other_fit
-from ensemble.oof.cluster.jobs import Job, JobMaker, Need
-from ensemble.oof.cluster.messages import Incoming
+from ensemble.oof.agenda import Agenda
+from ensemble.oof.cluster.jobs import JobMaker, Need
 from ensemble.oof.cluster.nodes import (
     ask_for_nodes,
     disconnected,
@@ -28,17 +27,20 @@ from ensemble.oof.cluster.nodes import (
     too_large,
     why_ended,
 )
+from ensemble.oof.cluster.running import Running
 from ensemble.oof.cluster.shipment import Shipment
+from ensemble.oof.order import needed_fits
 from ensemble.oof.workers import Outcome, without_fit
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.manager import GIVEN, get_manager
 from ensemble.storage.atomic import remove
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from ensemble.config.settings import Config, Execution
     from ensemble.oof.attempt import Attempt
+    from ensemble.oof.cluster.jobs import Job
     from ensemble.oof.cluster.session import Connection
     from ensemble.oof.workers import Task
 
@@ -54,30 +56,7 @@ _GRACE = 15.0
 """Seconds that a node has, after the time is over, to end a fit and send its checkpoint."""
 _AHEAD = 64
 """Jobs that may wait for room, so that one that needs much does not keep others back."""
-
-
-@dataclass(eq=False)
-class Running:
-    """A job that the cluster has: its messages, and what has come of it.
-
-    Parameters
-    ----------
-    job, messages
-        The job, and what its messages are asked for by.
-    result, checkpoint
-        The fold, and its checkpoint, as they come.
-    watched
-        Open while it is being fitted.
-    progress
-        Told how far it is; None while it waits for its turn.
-    """
-
-    job: Job
-    messages: Any
-    result: Incoming
-    checkpoint: Incoming
-    watched: ExitStack = field(default_factory=ExitStack)
-    progress: Callable[..., None] | None = None
+_MEMORY_HINT = "see whether it takes more memory than its `resources` say; complete folds are kept"
 
 
 def fit_on_cluster(
@@ -100,14 +79,16 @@ def fit_on_cluster(
     attempt
         Told of each.
     """
-    for task in tasks:
-        if is_fitted_here(task):
+    waiting = attempt.without_kept(tasks)
+    agenda = Agenda(waiting, needed_fits(waiting, config.source_uses(), attempt.shape))
+    if all(map(is_fitted_here, waiting)):
+        while task := agenda.take():
             attempt.fit_here(task)
-    waiting = attempt.without_kept([task for task in tasks if not is_fitted_here(task)])
-    if waiting:
-        ray = cluster.ray()
-        maker = JobMaker(config, open_workspace(config), Shipment(ray.put))
-        _Fits(ray, maker, attempt, config.execution).run(waiting)
+            attempt.release(task, agenda)
+        return
+    ray = cluster.ray()
+    maker = JobMaker(config, open_workspace(config), Shipment(ray.put))
+    _Fits(ray, maker, attempt, agenda, config.execution).run()
 
 
 def is_fitted_here(task: Task) -> bool:
@@ -128,14 +109,19 @@ class _Fits:
         Makes jobs.
     attempt
         Told of each fit that ends.
+    agenda
+        What is to be fitted.
     execution
         Says how many may be on their way, and how long one waits for a node.
     """
 
-    def __init__(self, ray: Any, maker: JobMaker, attempt: Attempt, execution: Execution) -> None:
-        self._ray, self._maker, self._attempt = ray, maker, attempt
+    def __init__(
+        self, ray: Any, maker: JobMaker, attempt: Attempt, agenda: Agenda, execution: Execution
+    ) -> None:
+        self._ray, self._maker, self._attempt, self._agenda = ray, maker, attempt, agenda
         self._most, self._patience = execution.workers, execution.wait_for_nodes
         self._waiting: deque[Job] = deque()
+        self._own: deque[Task] = deque()
         self._running: list[Running] = []
         self._unfit_since: dict[Need, float] = {}
         self._known: set[Need] = set()
@@ -143,12 +129,12 @@ class _Fits:
         self._own_node = ray.get_runtime_context().get_node_id()
         self._remote = ray.remote(max_retries=0, num_returns="streaming")(job_entry())
 
-    def run(self, tasks: Sequence[Task]) -> None:
+    def run(self) -> None:
         """Have them fitted."""
-        queue = deque(tasks)
         try:
-            while queue or self._waiting or self._running:
-                self._fill(queue)
+            while self._agenda or self._own or self._waiting or self._running:
+                self._fill()
+                self._fit_one_here()
                 self._take()
                 self._stop_late()
         except self._ray.exceptions.RayError as error:
@@ -156,12 +142,14 @@ class _Fits:
         finally:
             self._cancel()
 
-    def _fill(self, queue: deque[Task]) -> None:
+    def _fill(self) -> None:
         """Give the cluster as much as it has room for, and as much again to go on with."""
         stuck = sum(job.need in self._unfit_since for job in self._waiting)
-        while queue and len(self._waiting) - stuck < _AHEAD:
-            made = self._made(queue.popleft())
-            self._waiting.extend([made] if made is not None else [])
+        while len(self._waiting) - stuck < _AHEAD and (task := self._agenda.take()):
+            if is_fitted_here(task):
+                self._own.append(task)
+            elif (made := self._made(task)) is not None:
+                self._waiting.append(made)
         for _ in range(len(self._waiting)):
             job = self._waiting.popleft()
             if job.task.spec.name in self._attempt.failed:
@@ -172,6 +160,13 @@ class _Fits:
                 self._submit(job)
             else:
                 self._waiting.append(job)
+
+    def _fit_one_here(self) -> None:
+        """Fit one of those that this process makes, while the cluster has something to do."""
+        if self._own:
+            task = self._own.popleft()
+            self._attempt.fit_here(task)
+            self._attempt.release(task, self._agenda)
 
     def _made(self, task: Task) -> Job | None:
         if task.spec.name in self._attempt.failed:
@@ -226,10 +221,16 @@ class _Fits:
         if time.monotonic() - self._unfit_since[job.need] >= patience:
             self._fail(job.task, too_large(job.need, self._nodes(), job.label))
             return True
-        return self._attempt.admit(job.asked) is None  # the time of all is over
+        return self._admitted(job) is None  # the time of all is over
+
+    def _admitted(self, job: Job) -> Task | None:
+        admitted = self._attempt.admit(job.asked)
+        if admitted is None:
+            self._attempt.release(job.asked, self._agenda)
+        return admitted
 
     def _submit(self, job: Job) -> None:
-        admitted = self._attempt.admit(job.asked)
+        admitted = self._admitted(job)
         if admitted is None:
             return
         job.task = admitted
@@ -242,20 +243,18 @@ class _Fits:
         messages = self._remote.options(name=job.label, **options).remote(
             told, self._maker.shipment.parts(digests)
         )
-        self._running.append(
-            Running(job, messages, Incoming(job.directory), Incoming(job.checkpoint))
-        )
+        self._running.append(Running(job, messages))
 
     def _take(self) -> None:
         """Take a message of each fit that has one."""
         if not self._running:
-            time.sleep(_GLANCE if self._waiting else 0.0)
+            time.sleep(_GLANCE if self._waiting and not self._own else 0.0)
             return
         by_messages = {one.messages: one for one in self._running}
         ready, _ = self._ray.wait(
             list(by_messages), num_returns=len(by_messages), timeout=0.0, fetch_local=False
         )
-        if not ready:
+        if not ready and not self._own:
             ready, _ = self._ray.wait(
                 list(by_messages), num_returns=1, timeout=_GLANCE, fetch_local=False
             )
@@ -321,7 +320,7 @@ class _Fits:
                 self._ray.cancel(one.messages, force=True)
             self._drop(one)
             task = one.job.task
-            self._attempt.tell(Outcome(task.spec, task.held_out, False, 0.0, stopped=True))
+            self._end(Outcome(task.spec, task.held_out, False, 0.0, stopped=True))
 
     def _commit(self, running: Running, seconds: float) -> None:
         """Put a fold in its place, once it is seen to be what was asked for."""
@@ -337,7 +336,7 @@ class _Fits:
         adopt(stage, job.directory)
         running.checkpoint.abandon()
         remove(job.checkpoint)
-        self._attempt.tell(Outcome(spec, held_out, fitted=True, seconds=seconds))
+        self._end(Outcome(spec, held_out, fitted=True, seconds=seconds))
 
     def _failed(self, running: Running, message: Mapping[str, Any]) -> None:
         told = message["error"]
@@ -363,30 +362,30 @@ class _Fits:
             self._waiting.appendleft(job)
             return
         times = f"{job.died} times" if not is_loss else f"with {job.lost} nodes"
+        told = told or {}
         error = LearnerError(
             f"it ended {times}, at last: {why}",
-            where=(told or {}).get("where") or job.label,
-            hint="see whether it takes more memory than its `resources` say; complete folds are "
-            "kept",
+            where=told.get("where") or job.label,
+            hint=told.get("hint") or _MEMORY_HINT,
         )
         self._fail(job.task, error)
 
     def _drop(self, running: Running) -> None:
         self._running.remove(running)
-        running.watched.close()
-        running.result.abandon()
-        running.checkpoint.abandon()
+        running.abandon()
 
     def _fail(self, task: Task, error: EnsembleError) -> None:
-        self._attempt.tell(without_fit(task, error, 0.0))
+        self._end(without_fit(task, error, 0.0))
         # Without a place for failures the first has been raised.
+
+    def _end(self, outcome: Outcome) -> None:
+        self._attempt.tell(outcome)
+        self._attempt.release(outcome, self._agenda)
 
     def _cancel(self) -> None:
         """End what is still on its way; checkpoints that came of it stay."""
         for running in self._running:
-            running.watched.close()
             with suppress(Exception):  # the cluster may be gone
                 self._ray.cancel(running.messages, force=True)
-            running.result.abandon()
-            running.checkpoint.abandon()
+            running.abandon()
         self._running.clear()

@@ -25,7 +25,7 @@ from ensemble.oof.cluster.messages import copy_settled, pieces
 from ensemble.oof.worker_process import call_of, told_error
 from ensemble.oof.workers import Worker
 from ensemble.plugin.manager import DISTRIBUTION
-from ensemble.storage.atomic import remove
+from ensemble.storage.atomic import is_disk_error, remove, wrap_os_errors
 from ensemble.storage.hashing import files_below, fingerprint, hash_file
 
 if TYPE_CHECKING:
@@ -91,15 +91,24 @@ def run_job(
         yield {"what": "failed", "error": _mismatch(own, job["toolkit"]), "died": False}
         return
     try:
-        depot = Depot(depot_place(), fetch)
-        run = _run_for(depot, job, parts)
-        _lay_out(depot, run, job, parts)
-        worker = _worker_for(job, json.dumps(depot.resolve(job["config"], run)))
-        request = depot.resolve(job["request"], run)
+        with wrap_os_errors(depot_place()):
+            yield from _laid_out_and_fitted(job, parts, fetch)
     except EnsembleError as error:
-        yield {"what": "failed", "error": told_error(error, job["label"]), "died": False}
-        return
-    yield from _fit(worker, run, job, request)
+        error.where = f"node {socket.gethostname()}, {error.where or job['label']}"
+        is_full = is_disk_error(error.__cause__ or error)
+        if is_full:  # another node may have room
+            error.message = f"{error.message} ({error.where})"
+        yield {"what": "failed", "error": told_error(error, job["label"]), "died": is_full}
+
+
+def _laid_out_and_fitted(
+    job: Mapping[str, Any], parts: Mapping[str, list[Any]], fetch: Callable[[Any], bytes]
+) -> Iterator[Message]:
+    depot = Depot(depot_place(), fetch)
+    run = _run_for(depot, job, parts)
+    _lay_out(depot, run, job, parts)
+    worker = _worker_for(job, json.dumps(depot.resolve(job["config"], run)))
+    yield from _fit(worker, run, job, depot.resolve(job["request"], run))
 
 
 def _mismatch(own: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,20 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 ENDS = {"SIGINT": (130, "interrupted"), "SIGTERM": (143, "terminated"), "SIGHUP": (129, "hung up")}
 SLOW: list[dict[str, Any]] = [{**one, "seconds": 1.5} for one in LEARNERS[:2]]
+
+
+WAITS = """
+import os, sys
+from ensemble.interrupts import Endings
+
+Endings().install()  # before Polars is there, as a command does
+from ensemble.config.settings import Config
+from ensemble.stages.work import writing
+import polars
+with writing(Config.model_validate_json(sys.argv[1])):
+    print("waits", flush=True)
+    os.read(os.pipe()[0], 1)
+"""
 
 
 def _fold_is_there(scene: Scene) -> bool:
@@ -66,3 +82,19 @@ def test_a_signal_once_and_again_ends_a_run_that_resumes(
     scene.finish()
     assert kept.items() <= scene.complete_fits().items()
     assert scene.submission() == undisturbed(project, SLOW)[0]
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_signal_ends_a_wait_though_polars_has_put_its_handler_before(
+    name: str, project: Project
+) -> None:
+    config = project.config([{"name": "x", "plugin": "prior"}]).model_dump_json()
+    command = [sys.executable, "-c", WAITS, config]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout and process.stdout.readline() == b"waits\n"
+        time.sleep(1.0)  # until it waits
+        process.send_signal(signal.Signals[name])
+        try:
+            assert process.wait(30)
+        finally:
+            process.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from ensemble import errors
 from ensemble.oof.attempt import Attempt
 from ensemble.oof.cluster import driver, jobs, remote
+from ensemble.oof.cluster.depot import Depot
 from ensemble.oof.cluster.messages import pieces
 from ensemble.oof.crossfit import fit_fold, fold_checkpoint
 from ensemble.oof.workers import Task
@@ -121,6 +123,27 @@ def test_a_fit_that_ends_its_process_again_and_again_fails_alone(
     assert list(failures) == ["bad"]
     assert "ended 3 times, at last: its process died" in failures["bad"].reason
     assert "SIGKILL" in failures["bad"].reason
+
+
+@pytest.mark.slow
+def test_a_node_whose_disk_is_full_is_named_and_another_one_is_tried(
+    project: Project, node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay, full = Depot.lay, [1, 2]
+
+    def short(*given: Any, **more: Any) -> None:
+        if full and full.pop():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        lay(*given, **more)
+
+    monkeypatch.setattr(Depot, "lay", short)
+    config, failures = cluster_config(project, [{"name": "t"}]), dict[str, "Failure"]()
+    assert fit_on(config, FakeRay([SMALL_NODE]), (0,), failures) == 1
+    full += [1] * driver.DEATHS
+    assert fit_on(config, FakeRay([SMALL_NODE]), (1,), failures) == 0
+    told = failures["t"]
+    assert told.reason.startswith("it ended 3 times, at last: cannot write: No space left")
+    assert "free space" in (told.hint or "") and f"{node}" in told.sentence
 
 
 @pytest.mark.slow

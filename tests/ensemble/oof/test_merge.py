@@ -18,6 +18,7 @@ import pytest
 from ensemble import errors
 from ensemble.api.runs import Run
 from ensemble.oof import offered_fit
+from ensemble.oof.adopt import refuse_other_fit
 from ensemble.oof.crossfit import fit_fold
 from ensemble.stacking.settings import learner_specs
 from ensemble.stages.merge import merge_stage
@@ -327,6 +328,44 @@ def test_no_file_is_followed_out_of_a_directory_while_it_is_copied(tmp_path: Pat
     (source / "inner" / "file").write_text("a longer text")
     with pytest.raises(errors.ArtifactError, match="grew"):
         foreign.copy_plain(source, files, target)
+
+
+@pytest.mark.parametrize("name", ["oof.parquet", "train_ids.parquet", "manifest.json"])
+def test_a_fit_that_goes_away_while_it_is_looked_at_is_refused_alone(
+    name: str, runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other = runs
+    refuse = refuse_other_fit
+
+    def late(directory: Path, *given: Any) -> Any:
+        if name == "manifest.json" and directory.name == "fold-1":
+            shutil.rmtree(directory)
+        manifest = refuse(directory, *given)
+        if directory.name == "fold-1":
+            (directory / name).unlink()
+        return manifest
+
+    monkeypatch.setattr(offered_fit, "refuse_other_fit", late)
+    found = told(own, other, dry_run=True)
+    outcomes = {fit for fit, (outcome, _) in found.items() if outcome == "would be taken"}
+    assert found.keys() - outcomes == {("p", "fold-1"), ("q", "fold-1")}
+
+
+def test_a_disk_of_another_run_that_is_broken_is_not_taken_for_ours(
+    runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other = runs
+    opened = foreign._open_inside
+
+    def broken(directory: Path, name: str) -> int:
+        is_bad = directory.name == "fold-1" and name == "oof.parquet"
+        return os.open("/proc/self/mem", os.O_RDONLY) if is_bad else opened(directory, name)
+
+    monkeypatch.setattr(foreign, "_open_inside", broken)
+    found = told(own, other)
+    refused = {fit: why for fit, (outcome, why) in found.items() if outcome == "refused"}
+    why = "'oof.parquet' cannot be read: Input/output error"
+    assert refused == {("p", "fold-1"): why, ("q", "fold-1"): why}
 
 
 def test_a_large_manifest_is_not_read(

@@ -13,6 +13,7 @@ import pytest
 from ensemble import errors, processes
 from ensemble.battles.held_out import HeldOut
 from ensemble.oof import clock, crew
+from ensemble.oof.agenda import Agenda
 from ensemble.oof.attempt import Attempt
 from ensemble.oof.budget import Budget
 from ensemble.oof.crew import Crew
@@ -135,7 +136,7 @@ def test_a_fit_that_has_waited_for_room_has_no_more_time_for_it(
     (spec,) = learner_specs(config)
     attempt = Attempt(config, Reporter(space.run), {}, budget)
     tasks = [Task(spec, HeldOut((fold,))) for fold in range(3)]
-    with Crew(config, tasks, lasting=False, admit=attempt.admit, room=Waiting()) as working:
+    with Crew(config, Agenda(tasks), lasting=False, admit=attempt.admit, room=Waiting()) as working:
         working.start([None])
         assert len(list(working.all_ended())) == 1
     assert limits == [40.0]

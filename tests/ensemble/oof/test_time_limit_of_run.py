@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
 
 import ensemble
+from ensemble import pipeline
+from ensemble.battles.held_out import HeldOut
 from ensemble.errors import IncompleteRunError
+from ensemble.oof.budget import Budget
+from ensemble.oof.teaching import PlanShape
+from ensemble.oof.workers import Task
 from ensemble.run_dir.unfinished_record import read_unfinished
-from tests.ensemble.oof.slow_learners import Clock, SlowPlugin
+from tests.ensemble.oof.said import Said
+from tests.ensemble.oof.slow_learners import Clock, Slow, SlowPlugin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +32,24 @@ PLAIN = {"name": "plain", "plugin": "slow", "takes": 2.0}
 TEACHER = {"name": "teacher", "plugin": "slow", "takes": 100.0, "shift": 0.2}
 PUPIL = {"name": "pupil", "plugin": "taught", "teachers": ["teacher"], "takes": 2.0}
 QUICK = {"name": "quick", "plugin": "quick", "takes": 1.0, "shift": 0.1}
+
+
+HERE = {"executor": "in-process"}
+UNSOUND = """
+import numpy as np
+from tests.ensemble.oof.slow_learners import Taught
+
+class Unsound(Taught):
+    def predict_logits(self, battles):
+        return np.full((len(battles), 3), np.inf, dtype=np.float32)
+"""
+
+
+@pytest.fixture
+def unsound(project: Project) -> dict[str, Any]:
+    """Give a pupil that breaks its contract: it predicts nothing."""
+    (project.path / "unsound.py").write_text(UNSOUND)
+    return PUPIL | {"name": "unsound", "plugin": "unsound.py:Unsound"}
 
 
 @pytest.fixture(autouse=True)
@@ -151,6 +176,18 @@ def test_pairs_of_cheap_learners_come_before_dear_ones(project: Project) -> None
     assert ("dear", 0) in _events(run, "fold fitted")
 
 
+def test_folds_of_cheap_learners_are_fitted_where_there_is_no_time_for_their_pairs(
+    project: Project,
+) -> None:
+    learners = [QUICK | {"takes": 10.0, "says": 10.0}, DEAR | {"says": 100.0}]
+    error = _cut(project, learners, 40)
+    assert error.is_stacked
+    folds = [("quick", fold) for fold in range(3)]
+    assert _events(project.path / "run", "fold fitted", "pair fitted") == folds
+    whole = ensemble.run(project.config(learners))
+    assert whole.status()["state"] == "finished"
+
+
 def test_without_any_complete_fold_there_is_no_stack_and_that_is_said(project: Project) -> None:
     with pytest.raises(IncompleteRunError, match="no learner is complete") as caught:
         ensemble.run(project.config([DEAR | {"says": 900.0}]), time_limit=60)
@@ -191,3 +228,45 @@ def test_a_cheap_pupil_of_a_dear_teacher_waits_for_the_first_folds_of_others(
     pupil = PUPIL | {"plugin": "quick-taught"}
     _cut(project, [pupil, TEACHER, DEAR | {"takes": 110.0}], 230)
     assert _events(project.path / "run", "fold fitted") == [("teacher", 0), ("dear", 0)]
+
+
+@pytest.mark.kit
+@pytest.mark.parametrize("limit", [None, 9000.0])
+def test_no_teacher_is_fitted_for_a_pupil_that_breaks_its_contract(
+    limit: float | None, project: Project, unsound: dict[str, Any]
+) -> None:
+    learners = [unsound, TEACHER, PLAIN]
+    with pytest.raises(IncompleteRunError):
+        ensemble.run(project.config(learners, execution=HERE), time_limit=limit)
+    run = project.path / "run"
+    assert _events(run, "pair fitted") == []
+    folds = _events(run, "fold fitted")
+    assert sorted(folds) == [(name, fold) for name in ("plain", "teacher") for fold in range(3)]
+
+
+@pytest.mark.kit
+def test_what_was_fitted_early_is_counted_once_though_a_learner_fails(
+    project: Project, unsound: dict[str, Any]
+) -> None:
+    learners = [PUPIL, unsound, TEACHER, QUICK]
+    with pytest.raises(IncompleteRunError):
+        pipeline.run(
+            project.config(learners, execution=HERE), said := Said(), budget=Budget(9000.0)
+        )
+    assert "fits of teachers  3 fitted, 0 kept" in said.lines
+    assert "folds  9 fitted, 0 kept" in said.lines
+
+
+def test_no_teacher_is_fitted_for_a_pupil_whose_contract_there_is_no_time_to_check() -> None:
+    specs: list[Any] = [SimpleNamespace(name=name, prototype=Slow()) for name in "tp"]
+    teacher, pupil = specs
+    tasks = [Task(teacher, HeldOut((0, 1))), Task(pupil, HeldOut((0,)))]
+    asked: dict[str, list[Any]] = {"p": [(teacher, HeldOut((0, 1)))], "t": []}
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("budget", "order"):
+            patch.setattr(f"ensemble.oof.{module}.asked_fits", lambda spec, *_: asked[spec.name])
+        budget = Budget(100.0)
+        budget.expect(tasks, {}, PlanShape(3, is_ordered=False))
+        assert budget.admits(tasks[0], {}, PlanShape(3, is_ordered=False))
+        budget.hold(pupil)
+        assert not budget.admits(tasks[0], {}, PlanShape(3, is_ordered=False))

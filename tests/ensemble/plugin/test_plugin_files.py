@@ -248,6 +248,7 @@ def test_names_of_files_are_taken_apart() -> None:
         Path("a b/my-learner.v2.py"),
         "Outer.Inner",
     )
+    assert split_reference("a\nb/mine.py:Name") == (Path("a\nb/mine.py"), "Name")
     for other in ("tfidf", "my_learner.py", "my_learner.py:", "module:Name", "x.py::Name", ".py:A"):
         assert split_reference(other) is None
     assert short_names({"a": ["/x/y.py:Z", 3], "b": "plain"}) == {"a": ["y.py:Z", 3], "b": "plain"}
