@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
+    Ids = NDArray[np.int32]
+
 
 @dataclass(frozen=True)
 class Template:
@@ -110,6 +112,16 @@ class PromptTokens:
     before_b: NDArray[np.int32]
     after_round: NDArray[np.int32]
     end: NDArray[np.int32]
+
+    def row(self, prompt: Ids, a: Ids, b: Ids) -> Ids:
+        """Put one round of texts into the template."""
+        parts = (self.before_prompt, prompt, self.before_a, a, self.before_b, b, self.after_round)
+        return np.concatenate([self.start, *parts, self.end])
+
+    @property
+    def fixed(self) -> set[int]:
+        """Token ids that each row has, whatever its battle is."""
+        return {int(token) for part in vars(self).values() for token in part}
 
     @property
     def around(self) -> int:
