@@ -73,12 +73,8 @@ class Encoding(Parameters):
         return self.template_
 
     def _pad_id(self) -> int:
-        from ensemble_plugins.language_model.model.weights import load_tokenizer
-
-        found: int | None = load_tokenizer(self.model_settings()).pad_token_id
-        # Tokenizers are given a pad token that no embeddings were made for.
-        known = self._tokenizer().embedded
-        return 0 if found is None or found >= (known or found + 1) else found
+        text = self._tokenizer()
+        return 0 if text.filling is None else text.special[text.filling]
 
     def _probe(self, battles: pl.DataFrame) -> Tokens:
         """Take a few rows from all over the battles."""

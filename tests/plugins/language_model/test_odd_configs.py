@@ -176,7 +176,7 @@ def test_a_pad_token_that_no_embeddings_were_made_for_fills_nothing(tmp_path: Pa
     tokenizer.save_pretrained(tmp_path)
     assert tokenizer.pad_token_id == known
     made = fit(tmp_path)
-    assert made.classifier_.pad_id == 0
+    assert made.classifier_.pad_id < known
     logits = made.predict_logits(TRAIN)
     (tmp_path / "exported").mkdir()
     found = made.export(tmp_path / "exported", TRAIN, logits, about={"ties": True})
@@ -243,3 +243,20 @@ def test_adapters_are_not_merged_into_weights_that_are_stored_quantized(tmp_path
     full = learner(tmp_path, tuning="full")
     with pytest.raises(errors.LearnerError, match=r"stored quantized \(bitsandbytes\) cannot be t"):
         full.fit(TRAIN, make_labels(TRAIN), context=CONTEXT)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1], ids=["packed", "padded"])
+def test_rows_may_end_with_what_the_tokenizer_pads_with(dropout: float, tmp_path: Path) -> None:
+    """Decoders read the last token that is not padding: with that pad token, the one before it."""
+    save("llama", tmp_path, attention_dropout=dropout)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"  # noqa: S105 - no password
+    tokenizer.save_pretrained(tmp_path)
+    made = fit(tmp_path, template={"base": "plain", "end": "Which?{eos}"})
+    assert made.facts_["packed"] is (not dropout)
+    assert made._tokens(TRAIN, 150).row(0)[-1] == tokenizer.pad_token_id
+    assert made.classifier_.pad_id != tokenizer.pad_token_id
+    logits = made.predict_logits(TRAIN)
+    (tmp_path / "exported").mkdir()
+    found = made.export(tmp_path / "exported", TRAIN, logits, about={"ties": True})
+    assert found["max_difference"] <= found["allowed"] < 1e-3

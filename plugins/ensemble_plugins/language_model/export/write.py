@@ -118,18 +118,9 @@ def _pad_token(
     own = load_config(classifier.settings).get_text_config().pad_token_id
     if own is not None and own >= 0 and not _reads_last(classifier.base):
         return int(own)
-    tokens = text.prompt_tokens
-    last = [*tokens.before_b, *tokens.after_round, *tokens.end][-1:]
-    free = {
-        name: token
-        for name, token in text.special.items()
-        if token not in last and token < (text.embedded or token + 1)
-    }
-    known = [getattr(tokenizer, f"{role}_token") for role in ("pad", "unk", "eos", "bos")]
-    for name in (*known, *sorted(free)):
-        if name in free:
-            tokenizer.pad_token = name
-            return int(free[name])
+    if text.filling is not None:
+        tokenizer.pad_token = text.filling
+        return text.special[text.filling]
     raise LearnerError(
         "the tokenizer has no token that could fill batches: each row ends with its only special "
         "token, and classifiers of transformers read the last token that fills none",

@@ -16,7 +16,11 @@ import numpy as np
 from ensemble.errors import LearnerError, unknown_name
 from ensemble.storage.hashing import fingerprint
 from ensemble_plugins.language_model.text.plain_text import define_plain
-from ensemble_plugins.language_model.text.prompts import find_special, make_prompt_tokens
+from ensemble_plugins.language_model.text.prompts import (
+    find_filling,
+    find_special,
+    make_prompt_tokens,
+)
 from ensemble_plugins.language_model.text.templates import resolve_template
 from ensemble_plugins.language_model.text.tokens import DIGEST_BYTES, Tokens, TokenStore
 from ensemble_plugins.language_model.text.truncation import RULES
@@ -69,6 +73,8 @@ class BattleTokenizer:
     ----------
     special
         Ids of the tokens that no text becomes, by name.
+    filling
+        Name of the special token that fills batches; None where none can.
     longest, embedded
         As given.
     prompt_tokens
@@ -103,6 +109,7 @@ class BattleTokenizer:
         plain = define_plain(definition, special, secrets.token_hex())
         self._plain: Tokenizer = Tokenizer.from_str(plain)
         self.prompt_tokens = make_prompt_tokens(template, tokenizer, special)
+        self.filling = find_filling(tokenizer, self.prompt_tokens, special, embedded)
         self._store: TokenStore | None = None
         if cache_directory is not None:
             key = fingerprint([VERSION, __version__, definition, sorted(special)])
