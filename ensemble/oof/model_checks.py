@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble.config.plugin_files import short_name
 from ensemble.errors import ArtifactError, EnsembleError
+from ensemble.oof.staleness import told_differences
 from ensemble.plugin.code import as_known, told_difference
 from ensemble.plugin.contract import dependencies_of
 from ensemble.plugin.kept_sources import kept_plugin
@@ -15,8 +17,6 @@ from ensemble.redact import without_secrets
 from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ensemble.oof.spec import LearnerSpec
 
 
@@ -62,11 +62,13 @@ def _difference(made_by: Mapping[str, Any], spec: LearnerSpec) -> str | None:
     Files are not looked at: a model goes where they do not.
     """
     for name, value in spec.settings().items():
-        if name != "code" and made_by.get(name) != value:
-            return (
-                f"was made with {name} {made_by.get(name)}, and the config or the installed plugin "
-                f"says {value}"
-            )
+        before = made_by.get(name)
+        if name == "code" or before == value:
+            continue
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            told = "; ".join(told_differences("", before, value))
+            return f"was made with other {name} than those of the config or the plugin: {told}"
+        return f"was made with {name} {before}, and the config or the installed plugin says {value}"
     found = dependencies_of(spec.prototype, spec.where)
     stored, now = made_by["dependencies"], without_secrets(found)
     for name in sorted({*stored, *now}):

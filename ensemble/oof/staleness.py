@@ -116,8 +116,8 @@ def _differing(
     for name, value in plain.items():
         if name not in ("uses", "code", APART) and not _same(made_by.get(name), value):
             yield _told(name, made_by.get(name, _NOTHING), value)
-    yield from _by_name("", stored, now)
-    yield from _by_name("source ", made_by.get("uses", {}), own)
+    yield from told_differences("", stored, now)
+    yield from told_differences("source ", made_by.get("uses", {}), own)
     asked = {
         "teachers": sorted(teacher.name for teacher in spec.teachers()),
         "labelers": {
@@ -128,12 +128,12 @@ def _differing(
         "teachers": sorted(made_by.get("teachers", {})),
         "labelers": {name: sorted(k) for name, k in made_by.get("labelers", {}).items()},
     }
-    yield from _by_name("", known, asked)
+    yield from told_differences("", known, asked)
     columns = shared[APART]["columns"]
     stored_columns = made_by.get("privileged", {})
     if columns is None:  # nobody has read them: names are all that can be compared
         stored_columns = dict.fromkeys(stored_columns)
-    yield from _by_name(
+    yield from told_differences(
         "privileged ",
         stored_columns,
         {name: (columns or {}).get(name) for name in spec.privileged},
@@ -150,7 +150,8 @@ def _code(made_by: Mapping[str, Any], spec: LearnerSpec) -> tuple[str, bool]:
     return f"{told}, and the user says that it gives the same" if kept else told, kept
 
 
-def _by_name(what: str, stored: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def told_differences(what: str, stored: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Say what each value was and is that differs; ``what`` stands before its name."""
     for name in dict.fromkeys([*stored, *now]):
         before, after = stored.get(name, _NOTHING), now.get(name, _NOTHING)
         if not _same(before, after):

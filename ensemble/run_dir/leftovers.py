@@ -47,6 +47,13 @@ def sweep_temporary(run: Path) -> None:
             remove(leftover)
 
 
+def sweep_beside(place: Path) -> None:
+    """Remove what a process left that died while it wrote to a place outside of a run."""
+    for leftover in _entries(place.parent):
+        if place_of(leftover) == place:
+            remove(leftover)
+
+
 def _written_directories(run: Path) -> Iterator[Path]:
     """Give the directories that the toolkit writes to, each before those inside it."""
     learners = run / LEARNERS

@@ -19,6 +19,7 @@ from ensemble.oof.store import FoldStore
 from ensemble.plugin.contract import tolerance_of
 from ensemble.plugin.faults import call_plugin
 from ensemble.run_dir.layout import LEARNERS, MODEL, OOF, TEST
+from ensemble.run_dir.leftovers import sweep_beside
 from ensemble.stacking.settings import learner_specs
 from ensemble.storage.directories import atomic_directory
 from ensemble.storage.hashing import fingerprint
@@ -109,6 +110,7 @@ def export_fit(
         "ties": config.task.ties,
     }
     written: dict[str, Any] = {**about, "key": manifest["key"], "plan": store.plan}
+    sweep_beside(output)
     with atomic_directory(output, written) as place:
         found = call_plugin(METHOD, where, lambda: _export(model, place, rows, logits, about))
         written["checked"] = found
@@ -147,6 +149,11 @@ def _check_place(output: Path) -> None:
             "the output is a directory that is not empty",
             where=str(output),
             hint="give a directory that is not there yet",
+        )
+    around = next(one for one in output.absolute().parents if one.exists())
+    if not around.is_dir():
+        raise InputError(
+            f"the output lies below {around}, which is no directory", where=str(output)
         )
     if (run := run_around(output.resolve())) is not None:
         raise InputError(

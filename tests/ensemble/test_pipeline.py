@@ -282,7 +282,7 @@ def test_a_config_that_has_changed_since_does_not_score_new_rows(
 ) -> None:
     run(project.config(TWO))
     changed = project.config([TWO[0], {**TWO[1], "shift": 1.0}])
-    with pytest.raises(errors.ArtifactError, match="made with parameters"):
+    with pytest.raises(errors.ArtifactError, match="made with other parameters"):
         predict_file(changed, project.path / "test.csv", tmp_path / "out.csv")
     with writing(changed) as reporter:
         fit_stage(changed, reporter)

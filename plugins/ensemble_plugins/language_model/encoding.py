@@ -42,6 +42,7 @@ class Encoding(Parameters):
         return self.tokenizer_
 
     def _make_tokenizer(self) -> BattleTokenizer:
+        from ensemble_plugins.language_model.model.padded import check_end
         from ensemble_plugins.language_model.model.positions import longest_row, warn_of_cuts
         from ensemble_plugins.language_model.model.weights import load_config, load_tokenizer
         from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
@@ -51,14 +52,17 @@ class Encoding(Parameters):
         longest = longest_row(config)
         lengths = {name: getattr(self, name) for name in ("train_length", "predict_length")}
         warn_of_cuts(longest, lengths, settings.model)
-        return BattleTokenizer(
-            load_tokenizer(settings),
+        tokenizer = load_tokenizer(settings)
+        made = BattleTokenizer(
+            tokenizer,
             self._template(),
             truncation=self.truncation,
             longest=longest,
             embedded=getattr(config.get_text_config(), "vocab_size", None),
             cache_directory=self.cache_,
         )
+        check_end(config, made.prompt_tokens.fixed, tokenizer)
+        return made
 
     def _template(self) -> Template:
         """Give the template in force."""
@@ -69,10 +73,8 @@ class Encoding(Parameters):
         return self.template_
 
     def _pad_id(self) -> int:
-        from ensemble_plugins.language_model.model.weights import load_tokenizer
-
-        found: int | None = load_tokenizer(self.model_settings()).pad_token_id
-        return 0 if found is None else found
+        text = self._tokenizer()
+        return 0 if text.filling is None else text.special[text.filling]
 
     def _probe(self, battles: pl.DataFrame) -> Tokens:
         """Take a few rows from all over the battles."""

@@ -88,7 +88,11 @@ class FittedModel(Encoding):
         from ensemble_plugins.language_model.model.loading import load_classifier
 
         return load_classifier(
-            settings, device=pick_device(device), seed=seed, pad_id=self._pad_id()
+            settings,
+            device=pick_device(device),
+            seed=seed,
+            pad_id=self._pad_id(),
+            contrast=self._tokenizer().contrast(),
         )
 
     def _load_trained(self) -> Classifier:
@@ -125,8 +129,12 @@ class FittedModel(Encoding):
 
     @property
     def _merges(self) -> bool:
-        """Whether adapters go into the weights for prediction."""
-        return self.merge and self.tuning == "lora" and self.bits == 16
+        """Whether adapters go into the weights for prediction, which have to be in full."""
+        from ensemble_plugins.language_model.model.weights import load_config, stored_quantization
+
+        if not self.merge or self.tuning == "full" or self.bits < 16:
+            return False
+        return stored_quantization(load_config(self.model_settings())) is None
 
     def _prepare(self, *, merge: bool) -> None:
         classifier = self._classifier

@@ -229,6 +229,7 @@ class LanguageModel(FittedModel, BaseLearner):
             merge=self._merges,
             device=pick_device(context.device),
             pad_id=self._pad_id(),
+            contrast=self._tokenizer().contrast(),
             tolerance=self.parity_tolerance,
         )
         template = self._template()

@@ -95,7 +95,7 @@ def test_the_version_of_a_plugin_is_part_of_the_key(
 
 def test_a_model_is_not_loaded_with_other_parameters(space: Workspace) -> None:
     fit_fold(space, make_spec("prior", space.run), 0)
-    with pytest.raises(errors.ArtifactError, match="made with parameters {'shift': 0.0}"):
+    with pytest.raises(errors.ArtifactError, match="shift was 0.0, and now is 1.0"):
         space.store.load(make_spec("prior", space.run, shift=1.0), 0)
 
 

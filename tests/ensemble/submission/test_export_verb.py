@@ -13,8 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from ensemble import Run, errors, hookimpl, run
+from ensemble.battles.held_out import HeldOut
 from ensemble.cli import cli
 from ensemble.oof.predictions import read_logits
+from ensemble.submission.export import export_fit
 from tests.ensemble.oof.averaged_learners import Averaged
 
 if TYPE_CHECKING:
@@ -90,6 +92,32 @@ def test_the_verb_tells_the_greatest_difference(project: Project) -> None:
     done = CliRunner().invoke(cli, asked)
     assert done.exit_code == 0
     assert "logits of 9 rows differ from the run's by up to" in done.stdout
+
+
+def test_what_a_killed_export_has_left_is_removed_by_the_next(project: Project) -> None:
+    found, output = _run(project), project.path / "out"
+    left, other = (project.path / f".tmp-{'0' * 32}-{name}" for name in ("out", "mine"))
+    for one in (left, other):
+        (one / "inner").mkdir(parents=True)
+        (one / "inner/model.safetensors").write_bytes(b"half")
+    found.export("flat", output, fold=0)
+    assert not left.exists()
+    assert other.exists(), "it was meant for another place"
+    assert (output / "model.json").exists()
+
+
+def test_a_fold_that_other_parameters_made_is_refused_in_a_sentence(project: Project) -> None:
+    found = _run(project)
+    config = found.config
+    (learner,) = config.learners
+    other = learner.model_copy(update={"parameters": {**learner.parameters, "spread": 0.5}})
+    changed = config.model_copy(update={"learners": [other]})
+    with pytest.raises(
+        errors.ArtifactError,
+        match=r"made with other parameters than those of .*: spread was 0\.\d+, and now is 0\.5",
+    ):
+        export_fit(changed, "flat", HeldOut((1,)), project.path / "out")
+    assert not (project.path / "out").exists()
 
 
 def test_where_logits_are_others_nothing_is_written(
@@ -185,6 +213,8 @@ def test_an_output_that_is_there_or_in_a_run_is_refused(project: Project) -> Non
     (project.path / "file").write_text("mine")
     with pytest.raises(errors.InputError, match="is no directory"):
         found.export("flat", project.path / "file", fold=0)
+    with pytest.raises(errors.InputError, match=r"lies below .*file, which is no directory"):
+        found.export("flat", project.path / "file" / "below", fold=0)
     with pytest.raises(errors.InputError, match="lies in a run directory"):
         found.export("flat", found.directory / "models" / "mine", fold=0)
     assert (project.path / "file").read_text() == "mine"

@@ -14,7 +14,12 @@ from ensemble_plugins.language_model.export.files import load_package
 from ensemble_plugins.language_model.model.base_weights import CONFIG
 from ensemble_plugins.language_model.model.lora import merge_adapters
 from ensemble_plugins.language_model.model.parity import TOLERANCES
-from ensemble_plugins.language_model.model.weights import load_config, quiet
+from ensemble_plugins.language_model.model.weights import (
+    LABELS,
+    load_config,
+    quiet,
+    stored_quantization,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +32,6 @@ if TYPE_CHECKING:
     from ensemble_plugins.language_model.settings import ModelSettings
     from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
 
-LABELS = ("model_a", "model_b", "tie")
 _ROUNDINGS = 2.0
 """Times the drift by rounding that is allowed: what is compared has rounded on both sides."""
 _MOST = 0.5
@@ -42,13 +46,15 @@ def refuse_unexportable(settings: ModelSettings) -> None:
     LearnerError
         The base weights are quantized.
     """
-    if settings.bits < 16:
+    stored = stored_quantization(load_config(settings))
+    if stored or settings.bits < 16:
+        what = f"quantized by {stored}" if stored else f"of {settings.bits} bits"
         raise LearnerError(
-            f"a model on weights of {settings.bits} bits cannot be exported: its adapters were "
-            "trained on what quantization left of the weights, and merged into the full weights "
-            "they give another model",
-            hint="train it with bits = 16; or load base and adapters by PEFT, with the same "
-            "quantization: the fold's model/ has them",
+            f"a model on weights {what} cannot be exported: its adapters were trained on what "
+            "quantization left of the weights, and merged into the full weights they give another "
+            "model",
+            hint="train it on full weights, with bits = 16; or load base and adapters by PEFT, "
+            "with the same quantization: the fold's model/ has them",
         )
 
 
@@ -110,15 +116,11 @@ def _pad_token(
     Others may count positions from that of their own config.
     """
     own = load_config(classifier.settings).get_text_config().pad_token_id
-    if own is not None and not _reads_last(classifier.base):
+    if own is not None and own >= 0 and not _reads_last(classifier.base):
         return int(own)
-    tokens = text.prompt_tokens
-    last = [*tokens.before_b, *tokens.after_round, *tokens.end][-1:]
-    known = [getattr(tokenizer, f"{role}_token") for role in ("pad", "unk", "eos", "bos")]
-    for name in (*known, *sorted(text.special)):
-        if name in text.special and text.special[name] not in last:
-            tokenizer.pad_token = name
-            return int(text.special[name])
+    if text.filling is not None:
+        tokenizer.pad_token = text.filling
+        return text.special[text.filling]
     raise LearnerError(
         "the tokenizer has no token that could fill batches: each row ends with its only special "
         "token, and classifiers of transformers read the last token that fills none",
@@ -134,7 +136,7 @@ def _reads_last(model: PreTrainedModel) -> bool:
 def _set_config(model: PreTrainedModel, pad_id: int) -> None:
     for config in (model.config, model.config.get_text_config()):
         config.pad_token_id = pad_id
-        config.use_cache = True
+        config.use_cache = False  # a classifier writes nothing after what it reads
         config.id2label = dict(enumerate(LABELS))
         config.label2id = {label: number for number, label in enumerate(LABELS)}
         config.problem_type = "single_label_classification"

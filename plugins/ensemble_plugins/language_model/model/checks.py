@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -39,13 +40,14 @@ def check_model(
     merge: bool,
     device: torch.device,
     pad_id: int,
+    contrast: Tokens | None = None,
     tolerance: float | None = None,
 ) -> dict[str, Any]:
     """Compute a few rows in every way that the learner will, with adapters drawn at random.
 
     Parameters
     ----------
-    settings, device, pad_id
+    settings, device, pad_id, contrast
         As in ``load_classifier``.
     tokens
         A few rows, of different lengths.
@@ -70,7 +72,8 @@ def check_model(
         The stored weights do not come back.
     """
     budget = prediction.token_budget
-    classifier = _load(settings, device, pad_id, seed=0)
+    load = partial(_load, settings, device=device, pad_id=pad_id, contrast=contrast)
+    classifier = load(seed=0)
     _randomize(classifier)
     parity = check_parity(
         classifier, tokens, where="before training", tolerance=tolerance, budget=budget
@@ -82,7 +85,7 @@ def check_model(
     with TemporaryDirectory() as directory:
         write_state(classifier, trained_state(classifier), Path(directory))
         del classifier  # before the next is loaded: two may not fit into memory
-        classifier = _load(settings, device, pad_id, seed=1)
+        classifier = load(seed=1)
         read_state(classifier, Path(directory))
     loaded = distance(compute_logits(classifier, tokens, budget), reference)
     parity.require(loaded, "after save and load", tolerance)
@@ -146,9 +149,8 @@ def _named(classifier: Classifier, parity: Parity) -> dict[str, Any]:
     }
 
 
-def _load(settings: ModelSettings, device: torch.device, pad_id: int, *, seed: int) -> Classifier:
-    plain = replace(settings, dropout=0.0)
-    return load_classifier(plain, device=device, seed=seed, pad_id=pad_id)
+def _load(settings: ModelSettings, **options: Any) -> Classifier:
+    return load_classifier(replace(settings, dropout=0.0), **options)
 
 
 def _randomize(classifier: Classifier) -> None:

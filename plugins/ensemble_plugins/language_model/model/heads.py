@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ensemble.errors import LearnerError
+from ensemble_plugins.language_model.model.loading_errors import unbuildable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -25,13 +26,22 @@ _POOLER = "pooler"
 
 
 def empty_classifier(config: PreTrainedConfig) -> PreTrainedModel:
-    """Build a classifier without weights, to look at how it is made."""
+    """Build a classifier without weights, to look at how it is made.
+
+    Raises
+    ------
+    LearnerError
+        The config does not make one; says why.
+    """
     from transformers import AutoModelForSequenceClassification
 
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(
-            config, dtype=torch.float32
-        )
+    try:
+        with torch.device("meta"):
+            model: PreTrainedModel = AutoModelForSequenceClassification.from_config(
+                config, dtype=torch.float32
+            )
+    except Exception as error:
+        raise unbuildable(config, error) from error
     return model
 
 

@@ -10,10 +10,17 @@ from ensemble.errors import LearnerError
 from ensemble_plugins.language_model.model import devices
 from ensemble_plugins.language_model.model.base_weights import identity
 from ensemble_plugins.language_model.model.classifier import Classifier
-from ensemble_plugins.language_model.model.weights import load_config, load_model
+from ensemble_plugins.language_model.model.dependence import check_dependence
+from ensemble_plugins.language_model.model.positions import find_padding
+from ensemble_plugins.language_model.model.weights import (
+    load_config,
+    load_model,
+    stored_quantization,
+)
 
 if TYPE_CHECKING:
     from ensemble_plugins.language_model.settings import ModelSettings
+    from ensemble_plugins.language_model.text.tokens import Tokens
 
 
 def load_classifier(
@@ -23,6 +30,7 @@ def load_classifier(
     seed: int = 0,
     pad_id: int = 0,
     compiled: bool | None = None,
+    contrast: Tokens | None = None,
 ) -> Classifier:
     """Load pretrained weights and put a new head and new adapters on them.
 
@@ -35,24 +43,37 @@ def load_classifier(
     seed
         Of the head and the adapters.
     pad_id, compiled
-        As in ``Classifier``.
+        As in ``Classifier``. A model that numbers positions by its own pad token is given that one.
+    contrast
+        Rows whose logits have to differ, as ``BattleTokenizer.contrast`` gives them.
 
     Raises
     ------
     LearnerError
-        The weights cannot be had, or are not those of such a model.
+        The weights cannot be had, or are not those of such a model; or no text changes its logits.
     """
     devices.free_memory()  # a model that was here before: two may not fit
     torch.manual_seed(seed)
     options = _options(settings, device, devices.compute_dtype(device))
     before = identity(settings)
-    base, head = load_model(settings, load_config(settings), **options)
+    config = load_config(settings)
+    if settings.tuning == "full" and (method := stored_quantization(config)):
+        raise LearnerError(
+            f"weights that are stored quantized ({method}) cannot be trained",
+            where=settings.model,
+            hint='set tuning = "lora", or give the full weights',
+        )
+    base, head = load_model(settings, config, **options)
     if identity(settings) != before:
         raise LearnerError(
             "files of the model were replaced while they were loaded",
             where=settings.model,
             hint="run the same command again when nobody writes there",
         )
+    counted = find_padding(base)
+    pad_id = pad_id if counted is None else counted
+    if contrast is not None:
+        check_dependence(base, contrast, where=settings.model)
     made = Classifier(base, settings, head=head, pad_id=pad_id, compiled=compiled)
     made.identity = before
     return made

@@ -7,18 +7,85 @@ from typing import TYPE_CHECKING
 from ensemble.errors import LearnerError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
     from ensemble_plugins.language_model.settings import ModelSettings
 
 
-def unavailable(settings: ModelSettings, error: Exception) -> LearnerError:
-    """Say why a model cannot be loaded."""
-    names = {type(each).__name__ for each in _chain(error)}
-    first = str(error).strip().split("\n", 1)[0]
+_PACKAGES = {
+    "aqlm": "'aqlm[gpu,cpu]'",
+    "auto-round": "auto-round",
+    "awq": "gptqmodel",
+    "bitsandbytes": "bitsandbytes",
+    "compressed-tensors": "compressed-tensors",
+    "eetq": "kernels",
+    "fbgemm_fp8": "fbgemm-gpu",
+    "fp8": "kernels",
+    "gptq": "optimum gptqmodel",
+    "higgs": "flute-kernel fast-hadamard-transform",
+    "hqq": "hqq",
+    "mxfp4": "kernels triton",
+    "quanto": "optimum-quanto",
+    "quark": "amd-quark",
+    "spqr": "'spqr_quant[gpu]'",
+    "torchao": "torchao",
+    "vptq": "vptq",
+}
+"""What reads weights that are stored quantized, by the ``quant_method`` of their config."""
+
+
+def unavailable(
+    settings: ModelSettings, error: Exception, quantized_by: str | None = None
+) -> LearnerError:
+    """Say why a model cannot be loaded.
+
+    Parameters
+    ----------
+    settings
+        Which one.
+    error
+        What came of it.
+    quantized_by
+        The method by which its weights are stored quantized; None where they are not.
+    """
+    chain = _chain(error)
+    lacking = any(isinstance(each, ImportError) for each in chain)
+    if quantized_by:
+        hint = _quantized_hint(quantized_by, lacking=lacking)
+    elif lacking and settings.bits < 16:
+        hint = "in a clone of the repository: pip install -c constraints.txt '.[lm,quantized]'"
+    else:
+        hint = _hint({type(each).__name__ for each in chain}, str(error))
     return LearnerError(
-        f"the model cannot be loaded: {type(error).__name__}: {first}",
+        f"the model cannot be loaded: {_said(error)}",
         where=settings.model + (f", revision {settings.revision}" if settings.revision else ""),
-        hint=_hint(names, str(error)),
+        hint=hint,
     )
+
+
+def _quantized_hint(method: str, *, lacking: bool) -> str:
+    install = f"pip install {_PACKAGES[method]}, or " if lacking and method in _PACKAGES else ""
+    return (
+        f"its weights are stored quantized ({method}): {install}give the full weights, which "
+        "bits = 4 or 8 quantizes as they are loaded"
+    )
+
+
+def unbuildable(config: PreTrainedConfig, error: Exception) -> LearnerError:
+    """Say why no classifier can be built from a config."""
+    text = str(error)
+    return LearnerError(
+        f"no sequence classifier can be built from the model's config: {_said(error)}",
+        where=config.name_or_path or None,
+        hint=_NO_CLASSIFIER if _UNKNOWN in text else _MEND,
+    )
+
+
+def _said(error: Exception) -> str:
+    """Give the kind of an error and its first line; the next as well, where that one ends so."""
+    lines = str(error).strip().splitlines() or [""]
+    first = " ".join(map(str.strip, lines[: 2 if lines[0].endswith(":") else 1]))
+    return f"{type(error).__name__}: {first}"
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
@@ -29,6 +96,9 @@ def _chain(error: BaseException | None) -> list[BaseException]:
     return found
 
 
+_UNKNOWN = "Unrecognized configuration class"
+_NO_CLASSIFIER = "transformers has no sequence classifier of this architecture: use another model"
+_MEND = "mend its config.json, or give a checkpoint that transformers loads"
 _MOVED = (
     "Where weights were moved, say so in `model` of the config, of a run in its config.toml: the "
     "same files are taken wherever they lie, and nothing is fitted anew"
@@ -51,8 +121,15 @@ def _hint(names: set[str], text: str) -> str:
         return _NOT_CACHED
     if "trust_remote_code" in text:
         return "models with code of their own are not run: use one that transformers itself knows"
-    if "Unrecognized configuration class" in text:
-        return "transformers has no sequence classifier of this architecture: use another model"
+    if _UNKNOWN in text:
+        return _NO_CLASSIFIER
+    if "does not recognize this architecture" in text or "Unrecognized model" in text:
+        return (
+            "see to model_type in its config.json, install a newer transformers, or use another "
+            "model"
+        )
+    if any(name.startswith("StrictDataclass") for name in names):
+        return _MEND
     if "does not appear to have a file" in text and is_offline_mode():
         return _NOT_CACHED
     if "safetensors" in text:

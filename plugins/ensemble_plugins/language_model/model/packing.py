@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 def why_padded(model: PreTrainedModel) -> str:
@@ -18,13 +18,22 @@ def why_padded(model: PreTrainedModel) -> str:
     """
     if not isinstance(getattr(model, "score", None), nn.Linear):
         return "the model is no causal one with a linear head"
-    if getattr(model.config.get_text_config(), "attention_dropout", 0.0):
+    config = model.config.get_text_config()
+    if getattr(config, "attention_dropout", 0.0):
         return "its attention is trained with dropout"
+    if _looks_ahead(config):
+        return "its tokens attend to those after them"
     if not model.is_backend_compatible():
         return "its attention cannot be replaced"
     if not hasattr(getattr(model, model.base_model_prefix), "layers"):
         return "its layers lie elsewhere than in most models"
     return ""
+
+
+def _looks_ahead(config: PreTrainedConfig) -> bool:
+    """Say whether a decoder is made to attend both ways, as those that embed texts are."""
+    both_ways = getattr(config, "use_bidirectional_attention", None)
+    return both_ways in (True, "all") or not getattr(config, "is_causal", True)
 
 
 def find_windows(backbone: nn.Module) -> set[int | None]:

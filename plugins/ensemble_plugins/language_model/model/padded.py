@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ensemble.errors import LearnerError
+
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from collections.abc import Collection
+
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from ensemble_plugins.language_model.model.batches import Padded
 
@@ -98,7 +102,7 @@ def probe_ids(model: PreTrainedModel, length: int, pad_id: int, *, seed: int = 0
     vocabulary = int(getattr(config, "vocab_size", 0) or 1000)
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(vocabulary, (length,), generator=generator)
-    end = _end_of_text(model)
+    end = _end_token(model.config)
     for token in (pad_id, end):
         ids[ids == token] = next(i for i in range(3) if i not in (pad_id, end))
     if end is not None:
@@ -106,19 +110,53 @@ def probe_ids(model: PreTrainedModel, length: int, pad_id: int, *, seed: int = 0
     return ids
 
 
+def check_end(
+    config: PreTrainedConfig, fixed: Collection[int], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Refuse a template without the end-of-sequence token, where a classifier reads that token.
+
+    Parameters
+    ----------
+    config
+        Of the classifier.
+    fixed
+        Token ids that each row has.
+    tokenizer
+        Of the model, to name the token.
+
+    Raises
+    ------
+    LearnerError
+        The classifier reads it, and rows may lack it.
+    """
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING as KINDS
+
+    kind: Any = KINDS.get(type(config), None)
+    end = _end_token(config)
+    if end is None or end in fixed or "eos_token_id" not in inspect.getsource(kind.forward):
+        return
+    name = tokenizer.convert_ids_to_tokens(end)
+    raise LearnerError(
+        f"{kind.__name__} reads the end-of-sequence token of a row, and the template writes none: "
+        f"eos_token_id in its config.json is {end} ({name!r})",
+        where=str(config.name_or_path) or None,
+        hint="give the tokenizer that belongs to the model, or a template whose `end` has that "
+        "token",
+    )
+
+
 def _kinds(model: PreTrainedModel, batch: Padded, *, alike: bool) -> list[tuple[int, int]]:
     """Say of each row its length, if that counts, and how many ends it has, if they count."""
     nothing = [0] * len(batch.ids)
-    end = _end_of_text(model)
+    end = _end_token(model.config)
     lengths = batch.attended.sum(dim=1).tolist() if alike else nothing
     ends = nothing if end is None else (batch.ids == end).sum(dim=1).tolist()
     return list(zip(lengths, ends, strict=True))
 
 
-def _end_of_text(model: PreTrainedModel) -> int | None:
+def _end_token(config: PreTrainedConfig) -> int | None:
     """Give the token that an encoder-decoder reads; None for any other model."""
-    config: Any = model.config
     if not config.is_encoder_decoder:
         return None
-    end = getattr(config, "eos_token_id", None)
+    end: Any = getattr(config, "eos_token_id", None)
     return int(end[0] if isinstance(end, list) else end) if end is not None else None

@@ -14,13 +14,14 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
+from ensemble.errors import LearnerError
 from ensemble_plugins.language_model.model.heads import empty_classifier, find_backbone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
 _TABLE = re.compile(
@@ -38,8 +39,15 @@ def longest_row(config: PreTrainedConfig) -> int | None:
     ----------
     config
         Of the classifier, which is built without weights.
+
+    Raises
+    ------
+    LearnerError
+        No classifier can be built from it; or positions begin after a token that it does not name.
     """
-    return find_limit(empty_classifier(config))
+    model = empty_classifier(config)
+    find_padding(model)
+    return find_limit(model)
 
 
 def warn_of_cuts(limit: int | None, lengths: Mapping[str, int], model: str) -> None:
@@ -72,6 +80,33 @@ def find_limit(model: PreTrainedModel) -> int | None:
     told = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     # Where positions begin later for no reason that the table tells, the config has the number.
     return min([*sizes, told] if isinstance(told, int) and told > 0 else sizes)
+
+
+def find_padding(model: PreTrainedModel) -> int | None:
+    """Give the token that a classifier counts as padding when it numbers positions.
+
+    None where positions are numbered whatever the tokens are.
+
+    Raises
+    ------
+    LearnerError
+        It numbers them so, and its config names no such token.
+    """
+    for module in find_backbone(model).modules():
+        # BART has the attribute too, and a table of its own kind that counts all tokens.
+        tables = [n for n, part in module.named_children() if type(part) is nn.Embedding]
+        if not any(map(_TABLE.fullmatch, tables)) or not hasattr(module, "padding_idx"):
+            continue
+        token: Any = module.padding_idx
+        if token is None or token < 0:
+            raise LearnerError(
+                f"{type(model).__name__} numbers positions from pad_token_id on, and its config "
+                f"has {'none' if token is None else token}",
+                where=str(model.config.name_or_path) or None,
+                hint="set pad_token_id in its config.json to that of its tokenizer (1 for RoBERTa)",
+            )
+        return int(token)
+    return None
 
 
 def _fixed_rotations(config: PreTrainedConfig) -> Iterator[int]:

@@ -14,13 +14,15 @@ from ensemble_plugins.language_model.model.loading_errors import unavailable
 from ensemble_plugins.language_model.model.unread import check_unread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from ensemble_plugins.language_model.settings import ModelSettings
 
-N_CLASSES = 3
+LABELS = ("model_a", "model_b", "tie")
+"""What the classes are called in the config of a classifier of battles."""
+N_CLASSES = len(LABELS)
 
 
 def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
@@ -48,9 +50,11 @@ def load_config(settings: ModelSettings) -> PreTrainedConfig:
     from transformers import AutoConfig
 
     config: PreTrainedConfig = _from(AutoConfig, settings, num_labels=N_CLASSES)
-    # What a checkpoint asks of whoever runs it: kernels of elsewhere, and how outputs are wrapped.
+    # What a checkpoint asks of whoever runs it: kernels of elsewhere, how outputs are wrapped, and
+    # layers computed in pieces, which has to divide each row's length.
     reset_attention(config)
     for part in (config, config.get_text_config()):
+        part.chunk_size_feed_forward = 0
         part.use_cache = part.output_attentions = part.output_hidden_states = False
         part.return_dict = True
     if not settings.soft_capping and getattr(config, "attn_logit_softcapping", None) is not None:
@@ -61,7 +65,10 @@ def load_config(settings: ModelSettings) -> PreTrainedConfig:
 def load_model(
     settings: ModelSettings, config: PreTrainedConfig, **options: Any
 ) -> tuple[PreTrainedModel, tuple[str, ...]]:
-    """Load a sequence classifier; its head is new, everything else must come from the weights.
+    """Load a sequence classifier; only its head may be new.
+
+    Of the head, layers that the checkpoint has are kept, but for the last: what that says is of
+    another task, unless its labels are those of battles, as in a model that was exported.
 
     Parameters
     ----------
@@ -119,7 +126,29 @@ def load_model(
             hint="give a checkpoint of this architecture, complete and in safetensors",
         )
     check_unread(model, head, report["unexpected_keys"], files, where=settings.model)
+    if tuple((config.id2label or {}).values()) != LABELS:
+        _renew_outputs(model, head, new=report["missing_keys"])
     return model, head
+
+
+def _renew_outputs(model: PreTrainedModel, head: Collection[str], new: Collection[str]) -> None:
+    """Draw the layer anew that gives a logit for each class, where a checkpoint has one."""
+    spread = getattr(model.config.get_text_config(), "initializer_range", 0.02)
+    for name, parameter in model.named_parameters():
+        if name not in new and is_head(name, head) and len(parameter) == N_CLASSES:
+            if parameter.ndim > 1:
+                parameter.data.normal_(0.0, spread)
+            else:
+                parameter.data.zero_()
+
+
+def stored_quantization(config: PreTrainedConfig | None) -> str | None:
+    """Name the method by which a checkpoint's weights are stored quantized; None where not so."""
+    stored: Any = getattr(config, "quantization_config", None)
+    if not stored:
+        return None
+    found = stored.get("quant_method") if isinstance(stored, dict) else stored.quant_method
+    return str(getattr(found, "value", found))
 
 
 @contextmanager
@@ -146,4 +175,6 @@ def _from(kind: Any, settings: ModelSettings, **options: Any) -> Any:
             place, local_files_only=True, trust_remote_code=False, **options
         )
     except Exception as error:
-        raise unavailable(settings, error) from error
+        stored = getattr(options.get("config"), "quantization_config", None) or {}
+        stored = stored_quantization(options.get("config"))
+        raise unavailable(settings, error, stored) from error

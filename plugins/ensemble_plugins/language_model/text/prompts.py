@@ -19,10 +19,12 @@ import numpy as np
 from ensemble.errors import LearnerError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
+
+    Ids = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,16 @@ class PromptTokens:
     after_round: NDArray[np.int32]
     end: NDArray[np.int32]
 
+    def row(self, prompt: Ids, a: Ids, b: Ids) -> Ids:
+        """Put one round of texts into the template."""
+        parts = (self.before_prompt, prompt, self.before_a, a, self.before_b, b, self.after_round)
+        return np.concatenate([self.start, *parts, self.end])
+
+    @property
+    def fixed(self) -> set[int]:
+        """Token ids that each row has, whatever its battle is."""
+        return {int(token) for part in vars(self).values() for token in part}
+
     @property
     def around(self) -> int:
         """Tokens before the first round and after the last."""
@@ -163,6 +175,34 @@ def _marks(token: str, fixed: str) -> bool:
         return not _HTML.fullmatch(name)
     # Words and runs of blanks are text, though fixed text has them too.
     return name in fixed and not name.isalnum() and bool(name)
+
+
+def find_filling(
+    tokenizer: PreTrainedTokenizerBase,
+    tokens: PromptTokens,
+    special: Mapping[str, int],
+    embedded: int | None,
+) -> str | None:
+    """Name the special token that fills batches: the tokenizer's own for that, where it can be.
+
+    It is one that the model has an embedding for and that no row ends with: classifiers that read
+    the last token read the last that is not it.
+
+    Parameters
+    ----------
+    tokenizer, tokens, special
+        The tokenizer, a template in its ids, and its special tokens.
+    embedded
+        How many tokens the model knows; None for any.
+    """
+    last = [*tokens.before_b, *tokens.after_round, *tokens.end][-1:]
+    free = {
+        name
+        for name, token in special.items()
+        if token not in last and (embedded is None or token < embedded)
+    }
+    roles = [getattr(tokenizer, f"{role}_token") for role in ("pad", "unk", "eos", "bos")]
+    return next((name for name in (*roles, *sorted(free)) if name in free), None)
 
 
 def make_prompt_tokens(

@@ -16,7 +16,11 @@ import numpy as np
 from ensemble.errors import LearnerError, unknown_name
 from ensemble.storage.hashing import fingerprint
 from ensemble_plugins.language_model.text.plain_text import define_plain
-from ensemble_plugins.language_model.text.prompts import find_special, make_prompt_tokens
+from ensemble_plugins.language_model.text.prompts import (
+    find_filling,
+    find_special,
+    make_prompt_tokens,
+)
 from ensemble_plugins.language_model.text.templates import resolve_template
 from ensemble_plugins.language_model.text.tokens import DIGEST_BYTES, Tokens, TokenStore
 from ensemble_plugins.language_model.text.truncation import RULES
@@ -38,6 +42,9 @@ VERSION = 1
 
 _CHUNK_CHARACTERS = 4_000_000
 """Tokenized at once and stored as a file: some 100 MB while the tokenizer holds the tokens."""
+
+_CONTRASTS, _CONTRAST, _DRAWN = 4, 16, 1000
+"""Rows that are held against one another, tokens of each of their texts, and of which ids."""
 
 
 class BattleTokenizer:
@@ -66,6 +73,10 @@ class BattleTokenizer:
     ----------
     special
         Ids of the tokens that no text becomes, by name.
+    filling
+        Name of the special token that fills batches; None where none can.
+    longest, embedded
+        As given.
     prompt_tokens
         The template in ids.
 
@@ -92,12 +103,13 @@ class BattleTokenizer:
         _check_fast(tokenizer)
         template = resolve_template(template, tokenizer)
         self._rule = find_rule(truncation)
-        self.longest, self._embedded = longest, embedded
+        self.longest, self.embedded = longest, embedded
         self.special = special = find_special(tokenizer, template)
         definition = tokenizer.backend_tokenizer.to_str()
         plain = define_plain(definition, special, secrets.token_hex())
         self._plain: Tokenizer = Tokenizer.from_str(plain)
         self.prompt_tokens = make_prompt_tokens(template, tokenizer, special)
+        self.filling = find_filling(tokenizer, self.prompt_tokens, special, embedded)
         self._store: TokenStore | None = None
         if cache_directory is not None:
             key = fingerprint([VERSION, __version__, definition, sorted(special)])
@@ -154,15 +166,27 @@ class BattleTokenizer:
         self._check_known(rows)
         return rows
 
+    def contrast(self) -> Tokens | None:
+        """Give rows of one length that have the template alone in common; None for no room."""
+        tokens, length = self.prompt_tokens, _CONTRAST
+        if self.longest is not None:
+            length = min(length, (self.longest - tokens.around - tokens.per_round) // 3)
+        ids = np.arange(min(self.embedded or _DRAWN, _DRAWN), dtype=np.int32)
+        drawn = np.setdiff1d(ids, [*self.special.values()])
+        if length < 1 or not len(drawn):
+            return None
+        texts = np.random.default_rng(0).choice(drawn, (_CONTRASTS, 3, length))
+        return Tokens.from_rows([tokens.row(*three) for three in texts])
+
     def _check_known(self, rows: Tokens) -> None:
         highest = int(rows.ids.max(initial=0))
-        if self._embedded is None or highest < self._embedded:
+        if self.embedded is None or highest < self.embedded:
             return
         names = {token: name for name, token in self.special.items()}
         name = names.get(highest, self._plain.id_to_token(highest))
         raise LearnerError(
             f"the tokenizer gives token {highest} ({name!r}), and the model knows "
-            f"{self._embedded:,} tokens alone",
+            f"{self.embedded:,} tokens alone",
             hint="give the tokenizer that belongs to the weights, or weights whose embeddings were "
             "resized to it",
         )
