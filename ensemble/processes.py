@@ -19,13 +19,15 @@ _USABLE = 0.8
 
 
 def available_cores() -> int:
-    """Say how many cores this process may use: of its affinity and its container's share.
+    """Say how many cores this process may use: of its affinity, its container's share, its job's.
 
     joblib knows where systems and containers tell; ``LOKY_MAX_CPU_COUNT`` sets a bound by hand.
+    Slurm does not bind a job to its cores unless it is set up to.
     """
     from joblib import cpu_count
 
-    return int(cpu_count())
+    cores, of_job = int(cpu_count()), os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return min(cores, max(1, int(of_job))) if of_job.isdecimal() else cores
 
 
 def one_thread_of_blas() -> AbstractContextManager[Any]:

@@ -235,6 +235,11 @@ class Execution(_Table):
         """CPU threads a learner may use: all cores, shared among the workers, where none is set."""
         return self.threads or max(1, available_cores() // self.slots())
 
+    def gpus_for(self, declared: int) -> int:
+        """GPUs that a fit is to have: what its learner declares, none on devices that are none."""
+        named = self.devices or [self.device]
+        return declared if any(name.startswith(("auto", "cuda")) for name in named) else 0
+
 
 class Observer(_Table):
     """One ``[[observers]]`` table; keys beside ``plugin`` are the plugin's parameters."""

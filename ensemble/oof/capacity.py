@@ -77,7 +77,7 @@ def shortages(
         if not on_nodes:
             yield from _here(spec, held_out, gpus, by_need=execution.executor == "processes")
             continue
-        need = Need.of(spec, execution.threads)
+        need = Need.of(spec, execution)
         if not any(room_on(node, need) for node in nodes):
             error = too_large(need, nodes, spec.where)
             yield Shortage(spec, held_out, error, not execution.wait_for_nodes)

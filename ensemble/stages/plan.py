@@ -231,6 +231,7 @@ def _learner(
         held_out for held_out in missing if not held_out.is_soup
     ]  # a mean costs next to nothing
     needs, cheap = resources_of(spec.prototype, spec.where), type(spec.prototype).cheap
+    gpus = config.execution.gpus_for(needs.gpus)
     seconds = _sum(duration.of(held_out, n_splits_of(config)) for held_out in fitted)
     execution = config.execution
     threads = execution.threads or (
@@ -254,12 +255,12 @@ def _learner(
         seconds=duration.seconds,
         kind=duration.kind,
         basis=duration.basis,
-        gpus=needs.gpus,
+        gpus=gpus,
         memory_gib=needs.memory_gib,
         at_a_time=_at_a_time(config, len(missing), cheap=cheap),
         seconds_left=seconds,
         cpu_hours=None if seconds is None else seconds * min(threads, available_cores()) / 3600,
-        gpu_hours=None if seconds is None else seconds * needs.gpus / 3600,
+        gpu_hours=None if seconds is None else seconds * gpus / 3600,
         disk_gib=bytes_ / _GIB + models,
     )
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ensemble.battles.held_out import HeldOut
-    from ensemble.config.settings import Config
+    from ensemble.config.settings import Config, Execution
     from ensemble.oof.spec import LearnerSpec
 
 _LEAST_MEMORY = 2.0
@@ -52,14 +52,14 @@ class Array(NamedTuple):
         How many learners have to be fitted before it, one after the other.
     jobs
         What each job fits, as ``--folds`` has it.
-    threads
-        That the config sets for a fit; 0 where it sets none.
+    execution
+        Threads and device that the config sets for a fit.
     """
 
     spec: LearnerSpec
     depth: int
     jobs: tuple[str, ...]
-    threads: int = 0
+    execution: Execution
 
 
 def slurm_stage(
@@ -155,7 +155,7 @@ def _arrays(config: Config, learners: Sequence[str] | None) -> Iterator[Array]:
             names = [",".join(names)]
         if names:
             depth = dependency_depth(spec, uses)
-            yield Array(spec, depth, tuple(_in_jobs(names)), config.execution.threads)
+            yield Array(spec, depth, tuple(_in_jobs(names)), config.execution)
 
 
 def _in_jobs(names: Sequence[str]) -> Iterator[str]:
@@ -210,11 +210,12 @@ def array_script(
 def _resources(array: Array) -> Iterator[str]:
     declared = resources_of(array.spec.prototype, array.spec.where)
     memory = math.ceil(max(declared.memory_gib, _LEAST_MEMORY) * 1024)
-    threads = array.threads or declared.threads or max(1, declared.gpus)
+    gpus = array.execution.gpus_for(declared.gpus)
+    threads = array.execution.threads or declared.threads or max(1, gpus)
     yield f"--cpus-per-task={threads}"
     yield f"--mem={memory}M"
-    if declared.gpus:
-        yield f"--gres=gpu:{declared.gpus}"
+    if gpus:
+        yield f"--gres=gpu:{gpus}"
     if declared.minutes is not None:
         fits = max(job.count(",") + 1 for job in array.jobs)
         each = declared.minutes * array.spec.seeds
@@ -248,19 +249,32 @@ def merge_script(config: Config, place: Path, options: Sequence[str], setup: Seq
 
 
 def submit_script(arrays: Sequence[Array], place: Path) -> str:
-    """Write the script that queues all: teachers, a merge, those they teach, and so on."""
-    lines = ["after="]
+    """Write the script that queues all: teachers, a merge, those they teach, and so on.
+
+    Where Slurm refuses a job, those that are queued are taken back: a merge without the fits of a
+    learner would look like the end.
+    """
+    lines = [
+        "queued=()",
+        "take_back() {",
+        '    echo "Slurm refused a job, so that none stays queued: see what it says above" >&2',
+        '    [ "${#queued[@]}" -eq 0 ] || scancel "${queued[@]}"',
+        "}",
+        "trap take_back ERR",
+        "after=",
+    ]
     by_depth = sorted(arrays, key=itemgetter(1))
     for _, wave in groupby(by_depth, itemgetter(1)):
         lines.append("jobs=")
         for array in wave:
             script = shlex.quote(str(_script_place(place, array)))
-            lines.append(f"jobs+=:$(sbatch --parsable $after {script} | cut -d';' -f1)")
+            lines.append(f"job=$(sbatch --parsable $after {script} | cut -d';' -f1)")
+            lines.append('queued+=("$job"); jobs+=":$job"')
         script = shlex.quote(str(place / "merge.sh"))
         lines.append(
             f"merged=$(sbatch --parsable --dependency=afterany$jobs {script} | cut -d';' -f1)"
         )
-        lines.append("after=--dependency=afterany:$merged")
+        lines.append('queued+=("$merged"); after=--dependency=afterany:"$merged"')
     lines.append('echo "the last job is $merged; then: ensemble run CONFIG"')
     return "\n".join(["#!/bin/bash", "set -euo pipefail", *lines, ""])
 

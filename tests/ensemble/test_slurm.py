@@ -18,6 +18,9 @@ import pytest
 from ensemble import errors
 from ensemble.cli.shared import fit_names
 from ensemble.config.load import load_run_config
+from ensemble.config.settings import Execution
+from ensemble.oof.cluster.jobs import Need
+from ensemble.oof.cluster.nodes import room_on, too_large
 from ensemble.oof.crossfit import fit_fold
 from ensemble.plugin.base import Resources
 from ensemble.plugin.manager import use_manager
@@ -123,7 +126,7 @@ def test_a_script_asks_for_what_the_learner_declares(
     needs = Resources(gpus=2, memory_gib=40.5, minutes=45.0, threads=6)
     monkeypatch.setattr(type(spec.prototype), "resources", needs)
     spec = replace(spec, seeds=2)
-    array = Array(spec, 0, ("0", "1", "refit"))
+    array = Array(spec, 0, ("0", "1", "refit"), Execution())
     place = Path("/shared/100% mine/slurm")
     text = array_script(array, Path("/a b/config.toml"), place, ["--partition=gpu"], ["module x"])
     asked = re.findall(r"^#SBATCH (.*)$", text, re.MULTILINE)
@@ -151,7 +154,7 @@ def test_options_come_to_sbatch_as_they_were_given(project: Project) -> None:
     given = ["--comment=two words", "--mail-user=a#b", """--wckey=it's "\\x\"""", "--nice"]
     place = Path("/data of mine/#1")
     for text in (
-        array_script(Array(spec, 0, ("0",)), Path("c.toml"), place, given, []),
+        array_script(Array(spec, 0, ("0",), Execution()), Path("c.toml"), place, given, []),
         merge_script(config, place, given, []),
     ):
         lines = re.findall(r"^#SBATCH (.*)$", text, re.MULTILINE)
@@ -206,8 +209,47 @@ def test_a_learner_that_the_config_has_since_is_merged_too(project: Project) -> 
 
 def test_threads_of_the_config_come_before_those_that_a_learner_declares(project: Project) -> None:
     (spec,) = learner_specs(project.config([{"name": "x", "plugin": "prior"}]))
-    text = array_script(Array(spec, 0, ("0",), 3), Path("c.toml"), Path("s"), [], [])
+    array = Array(spec, 0, ("0",), Execution(threads=3))
+    text = array_script(array, Path("c.toml"), Path("s"), [], [])
     assert "--cpus-per-task=3\n" in text and "--gres" not in text and "--time" not in text
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("auto", 2), ("cuda", 2), ("cpu", 0)])
+def test_no_gpu_is_asked_for_where_the_config_names_another_device(
+    project: Project, monkeypatch: pytest.MonkeyPatch, device: str, gpus: int
+) -> None:
+    (spec,) = learner_specs(project.config([{"name": "x", "plugin": "prior"}]))
+    monkeypatch.setattr(type(spec.prototype), "resources", Resources(gpus=2))
+    execution = Execution(device=device)
+    text = array_script(Array(spec, 0, ("0",), execution), Path("c.toml"), Path("s"), [], [])
+    assert ("--gres=gpu:2" in text) == bool(gpus) and "--gres=gpu:0" not in text
+    need = Need.of(spec, execution)
+    assert need.gpus == gpus
+    bare = {"Resources": {"CPU": 8.0, "memory": 2.0**40}}
+    assert bool(room_on(bare, need)) == (gpus == 0)
+    assert ('device = "cpu"' in str(too_large(need, [bare], "x"))) == bool(gpus)
+
+
+def test_where_slurm_refuses_a_job_none_stays_queued(project: Project, tmp_path: Path) -> None:
+    specs = learner_specs(project.config([{"name": n, "plugin": "prior"} for n in ("x", "y")]))
+    arrays = [Array(spec, depth, ("0",), Execution()) for depth, spec in enumerate(specs)]
+    programs, log = tmp_path / "programs", tmp_path / "log"
+    programs.mkdir()
+    told = f'#!/bin/bash\necho "${{0##*/}} $*" >> {log}\n'
+    (programs / "scancel").write_text(told)
+    (programs / "sbatch").write_text(f'{told}[[ "$*" != *fit-y* ]] && wc -l < {log}\n')
+    for program in programs.iterdir():
+        program.chmod(0o700)
+    ended = subprocess.run(
+        ["bash"],
+        input=submit_script(arrays, tmp_path),
+        text=True,
+        capture_output=True,
+        env={"PATH": f"{programs}:{os.environ['PATH']}"},
+        check=False,
+    )
+    assert ended.returncode and "none stays queued" in ended.stderr and not ended.stdout
+    assert log.read_text().splitlines()[-1] == "scancel 1 2", "the fits of x, and their merge"
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ from ensemble.run_dir.layout import (
 from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
-    from ensemble.config.settings import Config
+    from ensemble.config.settings import Config, Execution
     from ensemble.oof.cluster.shipment import Shipment
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workers import Task
@@ -54,11 +54,12 @@ class Need(NamedTuple):
     memory: int
 
     @classmethod
-    def of(cls, spec: LearnerSpec, threads: int) -> Need:
-        """Take what a learner declares; threads that the config sets come first."""
+    def of(cls, spec: LearnerSpec, execution: Execution) -> Need:
+        """Take what a learner declares; threads and a device that the config sets come first."""
         declared = resources_of(spec.prototype, spec.where)
         memory = int(declared.memory_gib * 2**30)
-        return cls(threads or declared.threads or 1, declared.gpus, memory)
+        threads = execution.threads or declared.threads or 1
+        return cls(threads, execution.gpus_for(declared.gpus), memory)
 
     def told(self) -> str:
         """Say it in words."""
@@ -135,7 +136,7 @@ class JobMaker:
             task,
             key,
             parts,
-            Need.of(spec, self.config.execution.threads),
+            Need.of(spec, self.config.execution),
             self.workspace.store.directory(spec.name, held_out),
             fold_checkpoint(self.workspace, spec, held_out),
         )

@@ -63,6 +63,7 @@ def too_large(need: Need, nodes: Sequence[Node], where: str) -> LearnerError:
     found = f"the largest of {len(nodes)} has {largest.told()}" if largest else "it has none"
     mends = ["add a node that has it"]
     mends += ["set fewer `threads` under [execution]"] if need.cpus > most.cpus else []
+    mends += ['set `device = "cpu"` there'] if need.gpus and not most.gpus else []
     return LearnerError(
         f"no node of the cluster has what it needs: {need.told()}; {found}",
         where=where,

@@ -188,6 +188,12 @@ def test_cores_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.undo()
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     assert processes.available_cores() == 1
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "8")
+    everywhere = processes.available_cores()
+    cores = {"1": 1, "0": 1, "": everywhere, "4096": everywhere, "x": everywhere}
+    for said, found in cores.items():
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", said)
+        assert processes.available_cores() == found
 
 
 def test_no_more_workers_are_started_than_there_is_memory_for(
