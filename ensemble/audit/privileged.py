@@ -5,7 +5,7 @@ From what is recorded of the very tables that each fit was handed, for learning 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ensemble.audit.stack import stacked_learners
 from ensemble.battles.held_out import SOUP
@@ -44,10 +44,10 @@ def check_privileged(run: Path, config: Config, ledger: CheckList) -> None:
     for path in sorted((run / LEARNERS).glob(f"*/*/{MANIFEST}")):
         learner = path.parent.parent.name
         try:
-            manifest: Any = peek_manifest(path.parent)
+            manifest = peek_manifest(path.parent)
         except ArtifactError:
             continue  # the checks of the fit say so
-        if not isinstance(manifest, dict) or "key_parts" not in manifest:
+        if not isinstance(manifest.get("key_parts"), dict):
             continue  # so they do of what is no manifest
         found = _faults(manifest, allowed.get(learner), is_stacked=learner in stacked)
         faults += [f"{learner} {path.parent.name} {fault}" for fault in found]
@@ -64,24 +64,33 @@ def _faults(
         if manifest["key_parts"].get("privileged"):
             yield "predicts test rows"
         return
-    seen = manifest.get("columns")
-    if not isinstance(seen, dict) or not seen.get("fit"):
+    seen, named = manifest.get("columns"), manifest["key_parts"].get("privileged") or {}
+    if not _are_names(seen) or not seen.get("fit") or not isinstance(named, dict):
         yield "does not say which columns it saw"
         return
-    extra, named = _extra(manifest), manifest["key_parts"].get("privileged", {})
+    extra = _extra(manifest)
     # A learner that is in no config any more says itself what it was made with.
     known = {*named} if allowed is None else {*named} & {*allowed}
     if foreign := sorted(extra - known):
         yield f"saw {', '.join(foreign)}"
     if extra and is_stacked:
         yield f"saw {', '.join(sorted(extra))}, and is stacked"
-    if (extra or named) and TEST in manifest["files"]:
+    files = manifest.get("files")
+    if (extra or named) and isinstance(files, dict) and TEST in files:
         yield "predicts test rows"
 
 
 def _extra(manifest: Mapping[str, Any]) -> set[str]:
-    seen = manifest.get("columns") or {}
+    seen = manifest.get("columns")
+    if not _are_names(seen):
+        return set()  # a fault of its own
     return {name for names in seen.values() for name in names} - {*LEARNER_COLUMNS}
+
+
+def _are_names(seen: Any) -> TypeGuard[dict[str, list[str]]]:
+    """Say whether a manifest has names of columns, as ours do."""
+    lists = seen.values() if isinstance(seen, dict) else [None]
+    return all(isinstance(one, list) and all(isinstance(n, str) for n in one) for one in lists)
 
 
 def check_leaks(

@@ -182,7 +182,8 @@ class OfferedFit:
                 f"it was not trained on the rows that this run's plan says: {foreign:,} that it "
                 f"may not see, {missing:,} are missing"
             )
-        counts = {name: manifest["rows"].get(name, 0) for name in ("train", "pretrain")}
+        said = manifest.get("rows", {})
+        counts = {name: said.get(name, 0) for name in ("train", "pretrain")}
         if counts != {"train": 0, "pretrain": 0} | {n: len(ids) for n, ids in stages.items()}:
             raise ArtifactError("its manifest counts other training rows than it lists")
 

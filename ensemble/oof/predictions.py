@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ensemble.oof.eval_set import EvalSet
     from ensemble.plugin.base import LogitArray
 
-_ANEW = "delete it and run the same command again"
+ANEW = "delete it and run the same command again"
+"""What helps where a file of a fit is not what a fit writes."""
 
 
 def read_held_out(path: Path, fold: int, eval_set: EvalSet) -> LogitArray:
@@ -31,7 +32,7 @@ def read_held_out(path: Path, fold: int, eval_set: EvalSet) -> LogitArray:
             hint="run `ensemble audit RUN`, and `ensemble fit CONFIG` after deleting it",
         )
     if np.isinf(logits).any():
-        raise ArtifactError("logits are infinite", where=str(path), hint=_ANEW)
+        raise ArtifactError("logits are infinite", where=str(path), hint=ANEW)
     return logits
 
 
@@ -58,14 +59,14 @@ def read_logits(path: Path, ids: pl.Series, seed: int | None = None) -> LogitArr
         stored = chosen.select(*PREDICTION_SCHEMA)
     except pl.exceptions.PolarsError as error:
         raise ArtifactError(
-            f"predictions cannot be read: {error}", where=str(path), hint=_ANEW
+            f"predictions cannot be read: {error}", where=str(path), hint=ANEW
         ) from error
     if dict(stored.schema) != PREDICTION_SCHEMA:
         raise ArtifactError(
-            "predictions are no table of ids and numbers", where=str(path), hint=_ANEW
+            "predictions are no table of ids and numbers", where=str(path), hint=ANEW
         )
     if stored["id"].is_duplicated().any():
-        raise ArtifactError("a battle is predicted more than once", where=str(path), hint=_ANEW)
+        raise ArtifactError("a battle is predicted more than once", where=str(path), hint=ANEW)
     wanted = pl.DataFrame({"id": ids}, schema={"id": pl.String})
     joined = wanted.join(stored, on="id", how="left", maintain_order="left")
     filled = joined.select(pl.col(LOGIT_COLUMNS).fill_null(float("nan")))

@@ -19,7 +19,7 @@ from ensemble.oof.fold_key import fold_name
 from ensemble.oof.model_checks import by_its_source, check_code, check_settings
 from ensemble.oof.models import load_model
 from ensemble.oof.origins import origin_of, other_models
-from ensemble.oof.predictions import read_held_out, read_logits
+from ensemble.oof.predictions import ANEW, read_held_out, read_logits
 from ensemble.run_dir.layout import LEARNERS, MODEL, OOF, OOF_SEEDS, TEST
 from ensemble.run_dir.stack_files import peek_manifest
 from ensemble.storage.directories import MANIFEST, read_manifest
@@ -267,7 +267,7 @@ class FoldStore:
             path = self.directory(learner, fold) / TEST
             logits = read_logits(path, ids)
             if np.isnan(logits).any():
-                raise ArtifactError("test rows are missing", where=str(path))
+                raise ArtifactError("test rows are missing", where=str(path), hint=ANEW)
             total += logits
         mean: LogitArray = (total / len(folds)).astype(np.float32)
         return self.task_logits(mean)

@@ -183,6 +183,12 @@ def _objects(_: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def _no_counts(place: Path) -> None:
+    manifest = read_manifest(place)
+    del manifest["rows"]
+    write_checksummed(place / "manifest.json", manifest)
+
+
 def _extra(place: Path) -> None:
     (place / "run_me.py").write_text("print(1)")
     reseal(place, files=True)
@@ -226,6 +232,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no object": (lambda p: (p / "manifest.json").write_text("[1]"), "cannot be read: TypeError"),
     "deep": (lambda p: (p / "manifest.json").write_text("[" * 100_000), "RecursionError"),
     "odd": (lambda p: (p / "manifest.json").write_text('{"key": 1, "key_parts": 3}'), "cannot be"),
+    "no counts": (_no_counts, "counts other training rows"),
+    "other counts": (lambda p: reseal(p, rows={"train": 1}), "counts other training rows"),
     "a leak": (_leak, "1 that it may not see, 1 are missing"),
     "fewer rows": (_fewer, "rows, and should have"),
     "many rows": (_many_rows, "has 100,000 rows, and should have"),

@@ -120,7 +120,10 @@ def _plain(context: FitContext) -> FitContext:
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        ({"columns": {}}, "does not say which columns it saw"),
+        *(
+            ({"columns": columns}, "does not say which columns it saw")
+            for columns in ({}, 3, ["fit"], {"fit": 3}, {"fit": [*OWN, 3]}, {"fit": [[], *OWN]})
+        ),
         ({"columns": {"fit": [*OWN, "model_a"], "predict": OWN}}, "saw model_a, and is stacked"),
     ],
 )
@@ -134,6 +137,19 @@ def test_the_audit_finds_manifests_that_say_so(
     seal_manifest(path, read_json(path) | change)
     failed = {c.name: c.detail for c in audit_run(place).checks if not c.ok}
     assert found in failed["privileged columns reached only teachers"]
+
+
+@pytest.mark.parametrize("named", [3, ["a"], "model_a"])
+def test_the_audit_reads_columns_that_are_named_oddly(project: Project, named: Any) -> None:
+    from tests.ensemble.audit.forging import seal_manifest
+
+    place = run(privileged_config(project)).directory
+    path = place / "learners/teacher/fold-1/manifest.json"
+    told = read_json(path)
+    for change in ({"privileged": named}, named):
+        parts = told["key_parts"] | change if isinstance(change, dict) else change
+        seal_manifest(path, told | {"key_parts": parts, "files": 3})
+        assert not audit_run(place).ok
 
 
 def test_a_labeler_with_privileged_columns_labels_with_them(project: Project) -> None:
