@@ -107,9 +107,14 @@ class Attempt:
             return self._budget.within(task)
         return None
 
-    def seconds_left(self) -> float | None:
-        """Give the seconds that fits still have; None where nothing limits them."""
-        return None if self._budget is None else self._budget.left()
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a time limit for all fits together."""
+        return self._budget is not None
+
+    def seconds_left(self, task: Task) -> float | None:
+        """Give the seconds that a fit still has; None where nothing limits it."""
+        return None if self._budget is None else self._budget.left_for(task)
 
     def watch(
         self, task: Task, where: str | None = None, *, shown: bool = True

@@ -161,18 +161,19 @@ class Budget:
 
     def _is_in_vain(self, task: Task, left: float) -> bool:
         """Say whether a fit is for pupils alone, and there is time for none of their folds."""
+        if not task.held_out.is_joint:
+            return False
         name = task.spec.name, task.held_out
         pupils = {one: names for one, names in self._pupils.items() if name in names - {one}}
-        if not task.held_out.is_joint or not pupils:
-            return False
-        return all(
+        return bool(pupils) and all(
             pupil in self._held or MARGIN * self._together(names) > left
             for (pupil, _), names in pupils.items()
         )
 
     def _together(self, names: Collection[Name]) -> float:
         """Seconds that fits take which have not ended, as many at a time as may run."""
-        waiting = [self._waiting[name] for name in names if name in self._waiting]
+        # Workers' threads ask while another takes out what has ended.
+        waiting = [task for name in names if (task := self._waiting.get(name)) is not None]
         takes = [(task, self.seconds(task) or 0.0) for task in waiting]
         shares = (each / (self._slots if is_dear(task) else self._beside) for task, each in takes)
         return max(sum(shares), max((each for _, each in takes), default=0.0))

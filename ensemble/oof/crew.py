@@ -1,4 +1,4 @@
-"""Workers that take tasks from one queue, each in a thread of its parent."""
+"""Workers that take tasks from one agenda, each in a thread of its parent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Crew:
-    """Workers that take tasks from one queue; whoever made it may take some too.
+    """Workers that take tasks from one agenda; whoever made it may take some too.
 
     Parameters
     ----------

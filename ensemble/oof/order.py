@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Wave(NamedTuple):
-    """Fits that wait for none of each other; those of the wave before are done.
+    """Fits that wait for none of each other, and come after those of the wave before.
 
     Parameters
     ----------

@@ -48,9 +48,12 @@ def sweep_temporary(run: Path) -> None:
 
 
 def sweep_beside(place: Path) -> None:
-    """Remove what a process left that died while it wrote to a place outside of a run."""
+    """Remove what a process left that died while it wrote to a place outside of a run.
+
+    No lock says whether one is still at it, so that only what is old is removed.
+    """
     for leftover in _entries(place.parent):
-        if place_of(leftover) == place:
+        if place_of(leftover) == place and _age(leftover) > _ABANDONED:
             remove(leftover)
 
 

@@ -183,7 +183,7 @@ class _Fits:
         self._known.add(job.need)
         if self._unfit_since.pop(job.need, None) is not None and self._patience:
             ask_for_nodes([*self._unfit_since])
-        if self._attempt.seconds_left() is not None:
+        if self._attempt.is_limited:
             return self._has_room_now(job.need)  # what waited would not end when it should
         alike = sum(one.job.need == job.need for one in self._running)
         return alike < 2 * self._places(job.need)
@@ -311,16 +311,18 @@ class _Fits:
 
     def _stop_late(self) -> None:
         """Stop what should have been done by now: it waits for a node, or its node is silent."""
-        left = self._attempt.seconds_left()
-        if left is None or left > 0:
-            return
-        late = [one for one in self._running if one.progress is None or left < -_GRACE]
-        for one in late:
+        for one in [one for one in self._running if self._is_late(one)]:
             with suppress(Exception):  # its node may be gone
                 self._ray.cancel(one.messages, force=True)
             self._drop(one)
             task = one.job.task
             self._end(Outcome(task.spec, task.held_out, False, 0.0, stopped=True))
+
+    def _is_late(self, running: Running) -> bool:
+        left = self._attempt.seconds_left(running.job.task)
+        if left is None or left > 0:
+            return False
+        return running.progress is None or left < -_GRACE
 
     def _commit(self, running: Running, seconds: float) -> None:
         """Put a fold in its place, once it is seen to be what was asked for."""

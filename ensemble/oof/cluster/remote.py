@@ -25,7 +25,7 @@ from ensemble.oof.cluster.messages import copy_settled, pieces
 from ensemble.oof.worker_process import call_of, told_error
 from ensemble.oof.workers import Worker
 from ensemble.plugin.manager import DISTRIBUTION
-from ensemble.storage.atomic import is_disk_error, remove, wrap_os_errors
+from ensemble.storage.atomic import is_disk_error, remove, wrap_disk_errors
 from ensemble.storage.hashing import files_below, fingerprint, hash_file
 
 if TYPE_CHECKING:
@@ -91,14 +91,11 @@ def run_job(
         yield {"what": "failed", "error": _mismatch(own, job["toolkit"]), "died": False}
         return
     try:
-        with wrap_os_errors(depot_place()):
+        with wrap_disk_errors(depot_place()):  # others pass, and Ray tells of them: tried again
             yield from _laid_out_and_fitted(job, parts, fetch)
     except EnsembleError as error:
-        error.where = f"node {socket.gethostname()}, {error.where or job['label']}"
-        is_full = is_disk_error(error.__cause__ or error)
-        if is_full:  # another node may have room
-            error.message = f"{error.message} ({error.where})"
-        yield {"what": "failed", "error": told_error(error, job["label"]), "died": is_full}
+        error.where = error.where or job["label"]
+        yield _failed(error, job["label"])
 
 
 def _laid_out_and_fitted(
@@ -109,6 +106,16 @@ def _laid_out_and_fitted(
     _lay_out(depot, run, job, parts)
     worker = _worker_for(job, json.dumps(depot.resolve(job["config"], run)))
     yield from _fit(worker, run, job, depot.resolve(job["request"], run))
+
+
+def _failed(error: BaseException, where: str, *, died: bool = False) -> Message:
+    """Say how a fit failed. A disk that takes nothing is its node's: another one may have room."""
+    told = told_error(error, where)
+    told["where"] = told["where"] or where
+    if is_full := is_disk_error(error.__cause__ or error):
+        told["where"] = f"node {socket.gethostname()}, {told['where']}"
+        told["message"] = f"{told['message']} ({told['where']})"
+    return {"what": "failed", "error": told, "died": died or is_full}
 
 
 def _mismatch(own: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, Any]:
@@ -229,9 +236,7 @@ def _ask(
         died = not worker.is_alive and not worker.has_expired
         worker.end()  # what failed may have left memory full
         where = f"{job['label']}, on node {socket.gethostname()}"
-        told = told_error(error, where)
-        told["where"] = told["where"] or where
-        events.put({"what": "failed", "error": told, "died": died})
+        events.put(_failed(error, where, died=died))
     else:
         events.put({"what": "done", "seconds": told["value"]})
 

@@ -74,7 +74,9 @@ class Encoding(Parameters):
 
     def _pad_id(self) -> int:
         text = self._tokenizer()
-        return 0 if text.filling is None else text.special[text.filling]
+        if text.filling is None:  # any token that no row ends with
+            return int(0 in text.prompt_tokens.last)
+        return text.special[text.filling]
 
     def _probe(self, battles: pl.DataFrame) -> Tokens:
         """Take a few rows from all over the battles."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import socket
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from ensemble.oof.cluster import driver, jobs, remote
 from ensemble.oof.cluster.depot import Depot
 from ensemble.oof.cluster.messages import pieces
 from ensemble.oof.crossfit import fit_fold, fold_checkpoint
-from ensemble.oof.workers import Task
+from ensemble.oof.workers import Elsewhere, Task, Worker
 from ensemble.plugin.base import Resources
 from ensemble.stacking.settings import learner_specs
 from tests.ensemble.oof.fake_ray import (
@@ -144,6 +145,26 @@ def test_a_node_whose_disk_is_full_is_named_and_another_one_is_tried(
     told = failures["t"]
     assert told.reason.startswith("it ended 3 times, at last: cannot write: No space left")
     assert "free space" in (told.hint or "") and f"{node}" in told.sentence
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_during_a_fit_is_its_nodes_too(
+    project: Project, node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, full = Worker.ask, [1, 2]
+
+    def short(*given: Any, **more: Any) -> Any:
+        if full and full.pop():
+            trace = "OSError: [Errno 28] No space left on device"
+            raise errors.EnsembleError("cannot write: No space left") from Elsewhere(trace)
+        return ask(*given, **more)
+
+    monkeypatch.setattr(Worker, "ask", short)
+    config, failures = cluster_config(project, [{"name": "t"}]), dict[str, "Failure"]()
+    assert fit_on(config, FakeRay([SMALL_NODE]), (0,), failures) == 1
+    full += [1] * driver.DEATHS
+    assert fit_on(config, FakeRay([SMALL_NODE]), (1,), failures) == 0
+    assert f"node {socket.gethostname()}, t" in failures["t"].reason
 
 
 @pytest.mark.slow

@@ -96,12 +96,16 @@ def test_the_verb_tells_the_greatest_difference(project: Project) -> None:
 
 def test_what_a_killed_export_has_left_is_removed_by_the_next(project: Project) -> None:
     found, output = _run(project), project.path / "out"
-    left, other = (project.path / f".tmp-{'0' * 32}-{name}" for name in ("out", "mine"))
-    for one in (left, other):
+    names = ("0" * 32 + "-out", "1" * 32 + "-out", "0" * 32 + "-mine")
+    left, going_on, other = (project.path / f".tmp-{name}" for name in names)
+    for one in (left, going_on, other):
         (one / "inner").mkdir(parents=True)
         (one / "inner/model.safetensors").write_bytes(b"half")
+    for one in (left, other):
+        os.utime(one, (0, 0))
     found.export("flat", output, fold=0)
     assert not left.exists()
+    assert going_on.exists(), "somebody may be writing it"
     assert other.exists(), "it was meant for another place"
     assert (output / "model.json").exists()
 

@@ -228,6 +228,19 @@ def test_the_packages_for_quantized_weights_are_named(method: str, packages: str
         raise told
 
 
+@pytest.mark.parametrize(
+    ("how", "method"),
+    [({"load_in_4bit": True}, "bitsandbytes"), ({"bits": 4}, "a method without a name")],
+)
+def test_weights_are_known_as_quantized_without_the_name_of_a_method(
+    how: dict[str, Any], method: str
+) -> None:
+    config = transformers.LlamaConfig()
+    config.quantization_config = how
+    assert weights.stored_quantization(config) == method
+    assert weights.stored_quantization(transformers.LlamaConfig()) is None
+
+
 def test_the_package_for_bits_is_named() -> None:
     told = errors_of_loading.unavailable(settings.ModelSettings("m", bits=4), ImportError("no"))
     with pytest.raises(errors.LearnerError, match=r"'\.\[lm,quantized\]'"):

@@ -206,3 +206,14 @@ def test_a_token_that_the_model_does_not_know_is_named() -> None:
     with pytest.raises(errors.LearnerError, match=rf"gives token {known + 1} \('Xyz'\)") as caught:
         made.encode([["a"]], [["of Xyz"]], [["b"]], max_length=500)
     assert f"the model knows {known + 1} tokens alone" in str(caught.value)
+
+
+def test_rows_that_are_made_up_have_tokens_that_the_model_knows() -> None:
+    tokenizer = tiny.llama3_tokenizer()
+    few = BattleTokenizer(tokenizer, "llama3", truncation="left", embedded=60)
+    with pytest.raises(errors.LearnerError, match="the model knows 60 tokens alone"):
+        few.contrast()
+    every = BattleTokenizer(tokenizer, "llama3", truncation="left", embedded=100_000).contrast()
+    assert every is not None and len(every) > 1
+    assert 1_000 < every.ids.max() < 100_000, "of all that the model knows, not of the first"
+    assert len({row.tobytes() for row in map(every.row, range(len(every)))}) == len(every)

@@ -2,7 +2,7 @@
 
 transformers names heads as it likes (``score``, ``classifier``, ``head``, ``pre_classifier``,
 ``sequence_summary`` and more). What they have in common is their place: beside the backbone, which
-the class itself names. All of it is new, so all of it is trained and stored.
+the class itself names. All of it is trained and stored.
 """
 
 from __future__ import annotations

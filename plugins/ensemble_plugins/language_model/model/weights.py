@@ -148,6 +148,11 @@ def stored_quantization(config: PreTrainedConfig | None) -> str | None:
     if not stored:
         return None
     found = stored.get("quant_method") if isinstance(stored, dict) else stored.quant_method
+    if found is None:  # older files of bitsandbytes, which say only how
+        told_how = {"load_in_4bit", "load_in_8bit"} & set(
+            stored if isinstance(stored, dict) else ()
+        )
+        return "bitsandbytes" if told_how else "a method without a name"
     return str(getattr(found, "value", found))
 
 
@@ -175,6 +180,5 @@ def _from(kind: Any, settings: ModelSettings, **options: Any) -> Any:
             place, local_files_only=True, trust_remote_code=False, **options
         )
     except Exception as error:
-        stored = getattr(options.get("config"), "quantization_config", None) or {}
         stored = stored_quantization(options.get("config"))
         raise unavailable(settings, error, stored) from error

@@ -124,6 +124,11 @@ class PromptTokens:
         return {int(token) for part in vars(self).values() for token in part}
 
     @property
+    def last(self) -> list[int]:
+        """The token that each row ends with; none where that is a battle's own."""
+        return [*self.before_b, *self.after_round, *self.end][-1:]
+
+    @property
     def around(self) -> int:
         """Tokens before the first round and after the last."""
         return len(self.start) + len(self.end)
@@ -195,11 +200,10 @@ def find_filling(
     embedded
         How many tokens the model knows; None for any.
     """
-    last = [*tokens.before_b, *tokens.after_round, *tokens.end][-1:]
     free = {
         name
         for name, token in special.items()
-        if token not in last and (embedded is None or token < embedded)
+        if token not in tokens.last and (embedded is None or token < embedded)
     }
     roles = [getattr(tokenizer, f"{role}_token") for role in ("pad", "unk", "eos", "bos")]
     return next((name for name in (*roles, *sorted(free)) if name in free), None)

@@ -171,12 +171,14 @@ class BattleTokenizer:
         tokens, length = self.prompt_tokens, _CONTRAST
         if self.longest is not None:
             length = min(length, (self.longest - tokens.around - tokens.per_round) // 3)
-        ids = np.arange(min(self.embedded or _DRAWN, _DRAWN), dtype=np.int32)
+        ids = np.arange(self.embedded or _DRAWN, dtype=np.int32)
         drawn = np.setdiff1d(ids, [*self.special.values()])
-        if length < 1 or not len(drawn):
+        if length < 1 or len(drawn) < 2:
             return None
         texts = np.random.default_rng(0).choice(drawn, (_CONTRASTS, 3, length))
-        return Tokens.from_rows([tokens.row(*three) for three in texts])
+        rows = Tokens.from_rows([tokens.row(*three) for three in texts])
+        self._check_known(rows)
+        return rows
 
     def _check_known(self, rows: Tokens) -> None:
         highest = int(rows.ids.max(initial=0))
