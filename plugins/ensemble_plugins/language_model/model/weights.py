@@ -147,13 +147,11 @@ def stored_quantization(config: PreTrainedConfig | None) -> str | None:
     stored: Any = getattr(config, "quantization_config", None)
     if not stored:
         return None
-    found = stored.get("quant_method") if isinstance(stored, dict) else stored.quant_method
-    if found is None:  # older files of bitsandbytes, which say only how
-        told_how = {"load_in_4bit", "load_in_8bit"} & set(
-            stored if isinstance(stored, dict) else ()
-        )
-        return "bitsandbytes" if told_how else "a method without a name"
-    return str(getattr(found, "value", found))
+    said = stored if isinstance(stored, dict) else vars(stored)
+    if (method := said.get("quant_method")) is None:  # older files of bitsandbytes say only how
+        is_bits = said.keys() & {"load_in_4bit", "load_in_8bit"}
+        return "bitsandbytes" if is_bits else "a method without a name"
+    return str(getattr(method, "value", method))
 
 
 @contextmanager
