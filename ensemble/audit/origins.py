@@ -46,8 +46,8 @@ def check_origins(
     """
     title = f"{name}: what each label was is recorded"
     try:
-        origins = read_table(directory / LABELS, list(ORIGIN_SCHEMA))
-        trained = read_table(directory / TRAIN_IDS, ["id", "stage"])
+        origins = read_table(directory / LABELS, ORIGIN_SCHEMA)
+        trained = read_table(directory / TRAIN_IDS, {"id": pl.String(), "stage": pl.String()})
     except ArtifactError as error:
         ledger.fail(title, told_error(error))
         return

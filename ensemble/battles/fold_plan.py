@@ -203,7 +203,7 @@ def read_plan(
         The file is missing, damaged, or another plan.
     """
     again = "run `ensemble split CONFIG` again"
-    columns = [*PLAN_SCHEMA, *([TIME] if is_ordered else [])]
+    columns = PLAN_SCHEMA | ({TIME: pl.Float64()} if is_ordered else {})
     plan = FoldPlan(read_table(path, columns, hint=again), n_splits, rules)
     if plan.fingerprint != fingerprint:
         raise ArtifactError(

@@ -83,8 +83,8 @@ def read_summary(run: Path) -> BattlesRecord:
             )
         raise ArtifactError("the battles have not been prepared", where=str(run), hint=_HINT)
     summary = read_checksummed(run / BATTLES_RECORD, hint=f"{_HINT} again")
-    version = summary.get("made_by", {}).get("version")
-    if version != VERSION:
+    made_by = summary.get("made_by")
+    if not isinstance(made_by, dict) or made_by.get("version") != VERSION:
         raise ArtifactError(
             "the battles were prepared by another version of the toolkit",
             where=str(run / BATTLES_RECORD),
@@ -95,7 +95,7 @@ def read_summary(run: Path) -> BattlesRecord:
 
 def _read(run: Path, name: str) -> pl.DataFrame:
     path, hint = run / name, f"{_HINT} again"
-    if not holds(path, read_summary(run).files[name]):
+    if not holds(path, read_summary(run).files.get(name, "")):
         raise ArtifactError(
             "a file of the run is missing or not what was written", where=str(path), hint=hint
         )

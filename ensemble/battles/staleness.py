@@ -34,7 +34,9 @@ def check_settings(config: Config) -> None:
         with another threshold.
     """
     run = Path(config.run_dir)
-    if read_summary(run).settings != prepared_settings(config):
+    summary = read_summary(run)
+    are_all = len(summary.sources) == len([*config.readings()])
+    if not are_all or summary.settings != prepared_settings(config):
         raise ArtifactError(
             "the battles were prepared with other sources or settings than the config now says",
             where=str(run / BATTLES_RECORD),

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 CHOSEN = "stack"
 """Stands for the candidate that the verdict chose."""
+_SCHEMA = {
+    "candidate": pl.String(),
+    "id": pl.String(),
+    **dict.fromkeys(CLASSES, pl.Float64()),
+    "fold": pl.Int32(),
+}
 _HINT = "run `ensemble stack CONFIG`"
 
 
@@ -71,17 +77,27 @@ def read_candidate(
     verdict = _verdict(store.run)
     candidate = verdict["chosen"] if name == CHOSEN else name
     known = [entry["name"] for entry in verdict["candidates"]]
+    if name == CHOSEN and candidate not in known:
+        raise ArtifactError(
+            "the verdict chooses a candidate that it does not have",
+            where=str(directory),
+            hint=_HINT,
+        )
     if candidate not in known:
         raise unknown_name("candidate", name, [CHOSEN, *known])
     path = directory / OOF_CANDIDATES
     table = _table(path).filter(pl.col("candidate") == candidate)
+    if table["id"].is_duplicated().any():
+        raise ArtifactError("a row is scored more than once", where=str(path), hint=_HINT)
     joined = rows.select("id", "fold").join(
         table, on="id", how="left", maintain_order="left", suffix="_scored", validate="1:1"
     )
     odd = joined.filter(pl.col("fold_scored") != pl.col("fold"))
     if len(odd):
         raise ArtifactError(
-            f"{len(odd):,} rows were scored in another fold than the plan's", where=str(path)
+            f"{len(odd):,} rows were scored in another fold than the plan's",
+            where=str(path),
+            hint=_HINT,
         )
     values = joined.select(pl.col(CLASSES).fill_null(np.nan)).to_numpy().astype(np.float64)
     return values, {
@@ -129,4 +145,4 @@ def _verdict(run: Path) -> dict[str, Any]:
 
 
 def _table(path: Path) -> pl.DataFrame:
-    return read_table(path, ["candidate", "id", *CLASSES, "fold"], hint=_HINT)
+    return read_table(path, _SCHEMA, hint=_HINT)

@@ -233,4 +233,5 @@ class LearnerSpec:
             raise DataError(
                 f"a file that the learner needs cannot be read: {error.strerror}",
                 where=f'learner "{self.name}", {path}',
+                hint="see that it is there, and that you may read it",
             ) from error

@@ -103,7 +103,11 @@ class FoldStore:
                     hint="run `ensemble fit` again",
                 )
         if fingerprint(manifest.get("key_parts")) != manifest.get("key"):
-            raise ArtifactError("a manifest does not hold its own key", where=str(directory))
+            raise ArtifactError(
+                "a manifest does not hold its own key",
+                where=str(directory),
+                hint="run `ensemble fit` again",
+            )
         if other := list(other_models(directory, manifest, may_lack=True)):
             raise ArtifactError(
                 f"it is the mean of models that are others now: {', '.join(other)}",
@@ -214,7 +218,9 @@ class FoldStore:
             path = self.directory(learner, pair) / OOF
             part = self.predicted(learner, pair, eval_set.ids)
             if not np.array_equal(~np.isnan(part).any(axis=1), np.isin(folds, pair.folds)):
-                raise ArtifactError("it does not predict the rows of its folds", where=str(path))
+                raise ArtifactError(
+                    "it does not predict the rows of its folds", where=str(path), hint=ANEW
+                )
             for outer, other in (pair.folds, pair.folds[::-1]):
                 nested[outer][folds == other] = part[folds == other]
         return nested

@@ -218,6 +218,8 @@ def _class_prior(
     if target is None:
         return None
     rows = np.ones(len(target.rows), bool) if stacked is None else np.isfinite(stacked.losses)
+    if not rows.any():
+        return None
     if len(np.unique(target.folds[rows])) < 2:  # one block of time is scored, against the others
         return float(class_prior_losses(target.labels, target.folds, metric)[rows].mean())
     return class_prior_loss(target.labels[rows], target.folds[rows], metric)

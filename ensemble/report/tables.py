@@ -197,11 +197,14 @@ def _scored(
 
 def read_stacked(run: Path, name: str, target: EvalSet) -> Predictions | None:
     """Read the chosen candidate's out-of-fold probabilities; None where there are none yet."""
-    table = read_if_there(run / STACK / OOF, ["id", *CLASSES])
-    if table is None:
+    if not (run / STACK / OOF).exists():
         return None
+    columns = {"id": pl.String(), **dict.fromkeys(CLASSES, pl.Float64())}
+    table = read_table(run / STACK / OOF, columns)
     keys = target.rows.select("id")
     probabilities = _aligned(keys, table, CLASSES, what="stack/oof.parquet")
+    if np.isinf(probabilities).any():
+        raise ArtifactError("probabilities are infinite", where="stack/oof.parquet")
     return _scored(name, probabilities, target)
 
 

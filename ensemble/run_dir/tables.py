@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -19,7 +20,10 @@ UNREADABLE = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
 def read_table(
-    path: Path, columns: Sequence[str] | None = None, *, hint: str | None = HINT
+    path: Path,
+    columns: Sequence[str] | Mapping[str, pl.DataType] | None = None,
+    *,
+    hint: str | None = HINT,
 ) -> pl.DataFrame:
     """Read a stored table.
 
@@ -28,22 +32,31 @@ def read_table(
     path
         The file.
     columns
-        Those wanted, in this order; None gives all.
+        Those wanted, in this order, also with the types that they have to be of; None gives all.
     hint
         What makes it anew.
 
     Raises
     ------
     ArtifactError
-        It is missing or damaged, or lacks a column.
+        It is missing or damaged, or lacks a column, or has one of another type.
     """
+    names = list(columns) if columns else None
     try:
-        table = pl.read_parquet(path, columns=list(columns) if columns else None, glob=False)
-        return table.select(columns) if columns else table
+        table = pl.read_parquet(path, columns=names, glob=False)
+        table = table.select(names) if names else table
     except UNREADABLE as error:
         raise ArtifactError(
             f"a stored table cannot be read: {error}", where=str(path), hint=hint
         ) from error
+    wanted = columns if isinstance(columns, Mapping) else {}
+    if odd := [name for name, kind in wanted.items() if table.schema[name] != kind]:
+        raise ArtifactError(
+            f"a stored table has columns of other types than were written: {', '.join(odd)}",
+            where=str(path),
+            hint=hint,
+        )
+    return table
 
 
 def read_rows(path: Path, ids: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:

@@ -250,7 +250,11 @@ def rescored(run: Path, rows: pl.DataFrame) -> dict[str, tuple[float, float]]:
     found: dict[str, tuple[float, float]] = {}
     for (name,), own in table.partition_by("candidate", as_dict=True).items():
         if sorted(own["id"]) != sorted(rows["id"]):
-            raise ArtifactError("it has other rows than the hold-out", where=str(run / HOLDOUT))
+            raise ArtifactError(
+                "it has other rows than the hold-out",
+                where=str(run / HOLDOUT),
+                hint="run `ensemble run CONFIG`",
+            )
         ids = rows.select("id", *LABEL_COLUMNS)
         joined = ids.join(own, on="id", how="left", maintain_order="left")
         labels, each = labels_of(joined), joined.select(CLASSES).to_numpy()
