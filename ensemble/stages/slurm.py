@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ensemble.errors import ConfigError
 from ensemble.oof.dependencies import dependency_depth
 from ensemble.oof.preflight import unfinished
+from ensemble.oof.refits import made_again, refuse_undecided
 from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.contract import resources_of
 from ensemble.stages.fit_list import chosen_specs, fits_of, record_jobs
@@ -95,7 +96,8 @@ def slurm_stage(
     Raises
     ------
     ConfigError
-        An option is no option, a path cannot stand in a script, or the config names devices.
+        An option is no option, a path cannot stand in a script, or the config names devices; or
+        nobody has decided what becomes of dear fits that other code has made.
     RunLockedError
         Another process writes to the run.
     """
@@ -105,6 +107,7 @@ def slurm_stage(
         # The last job merges by what the run has recorded, and `status` counts its fits.
         check_and_record(config)
         record_jobs(config)
+        _refuse_undecided(config, learners)
         arrays = list(_arrays(config, learners))
     if not arrays:
         return {"submit": None, "jobs": {}}
@@ -140,6 +143,19 @@ def _refuse(
     for text in (*paths, *setup):
         if not text.isprintable():
             raise ConfigError(f"{text!r:.200} cannot stand in a script: it breaks the line")
+
+
+def _refuse_undecided(config: Config, learners: Sequence[str] | None) -> None:
+    """Refuse what each job would refuse, one by one, when its turn has come."""
+    fits = fits_of(config, chosen_specs(config, learners))
+    try:
+        refuse_undecided([*made_again(open_workspace(config), fits)], ())
+    except ConfigError as error:
+        error.hint = (
+            "delete these learners' directories in the run to have them made anew, or keep them by "
+            "`ensemble fit CONFIG --learner NAME --keep NAME`"
+        )
+        raise
 
 
 def _arrays(config: Config, learners: Sequence[str] | None) -> Iterator[Array]:

@@ -16,12 +16,14 @@ import polars as pl
 import pytest
 
 from ensemble import errors
+from ensemble.battles.held_out import HeldOut
 from ensemble.cli.shared import fit_names
 from ensemble.config.load import load_run_config
 from ensemble.config.settings import Execution
 from ensemble.oof.cluster.jobs import Need
 from ensemble.oof.cluster.nodes import room_on, too_large
 from ensemble.oof.crossfit import fit_fold
+from ensemble.oof.refits import Again
 from ensemble.plugin.base import Resources
 from ensemble.plugin.manager import use_manager
 from ensemble.run_dir.status.status import run_status
@@ -228,6 +230,21 @@ def test_no_gpu_is_asked_for_where_the_config_names_another_device(
     bare = {"Resources": {"CPU": 8.0, "memory": 2.0**40}}
     assert bool(room_on(bare, need)) == (gpus == 0)
     assert ('device = "cpu"' in str(too_large(need, [bare], "x"))) == bool(gpus)
+
+
+def test_what_each_job_would_refuse_is_refused_before_any_is_queued(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = project.config([{"name": "x", "plugin": "prior"}])
+    prepared(config)
+    (spec,) = learner_specs(config)
+    monkeypatch.setattr(type(spec.prototype), "cheap", False)
+    found = Again(spec, HeldOut((0,)), "the plugin's code has changed", {"source": "0" * 64})
+    monkeypatch.setattr("ensemble.stages.slurm.made_again", lambda *_: [found])
+    with pytest.raises(errors.ConfigError, match="other code has made what is there") as caught:
+        slurm_stage(config, project.path / "config.toml")
+    assert "--learner NAME --keep NAME" in (caught.value.hint or "")
+    assert not (Path(config.run_dir) / "slurm").exists()
 
 
 def test_where_slurm_refuses_a_job_none_stays_queued(project: Project, tmp_path: Path) -> None:
