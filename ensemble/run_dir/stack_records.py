@@ -116,9 +116,9 @@ class Candidates(Record):
     """``stack/candidates.json``."""
 
     candidates: tuple[Candidate, ...]
+    rows_scored: int
+    rows_missing: int
     learners: tuple[Scored, ...] = ()
-    rows_scored: int | None = None
-    rows_missing: int | None = None
     missing_by_learner: dict[str, int] = Field(default_factory=dict)
     clusters: int | None = None
     resamples: int | None = None
@@ -198,8 +198,8 @@ class Verdict(Record):
 
     chosen: str
     metric: Metric = "log_loss"
+    sentence: str
     rule: str | None = None
-    sentence: str | None = None
     evidence: str | None = None
     best_simple: str | None = None
     would_have_chosen: str | None = None
