@@ -189,11 +189,13 @@ def main() -> None:
     parser.add_argument("--budgets", nargs="*", type=token_budget, default=[8448, "auto"])
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--engine-only", action="store_true", help="leave out the plain loop")
     options = parser.parse_args()
     rate = matrix_rate()
     say(f"{torch.cuda.get_device_name()}, {rate / 1e12:.0f} TFLOP/s in a dense bfloat16 product")
     for name in options.models:
-        plain(name, rate, options.steps)
+        if not options.engine_only:
+            plain(name, rate, options.steps)
         for budget in options.budgets:
             gc.collect()
             torch.cuda.empty_cache()

@@ -27,6 +27,7 @@ devices = importlib.import_module("ensemble_plugins.language_model.model.devices
 distributed = importlib.import_module("ensemble_plugins.language_model.train.distributed")
 inference = importlib.import_module("ensemble_plugins.language_model.model.inference")
 loading = importlib.import_module("ensemble_plugins.language_model.model.loading")
+merged = importlib.import_module("ensemble_plugins.language_model.model.merged")
 parity = importlib.import_module("ensemble_plugins.language_model.model.parity")
 precision = importlib.import_module("ensemble_plugins.language_model.model.precision")
 recorded = importlib.import_module("ensemble_plugins.language_model.train.recorded")
@@ -66,6 +67,7 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma2-64": ("Gemma2Config", GEMMA | {"head_dim": 64, "query_pre_attn_scalar": 64}),
     "gemma2-256": ("Gemma2Config", GEMMA | {"head_dim": 256, "query_pre_attn_scalar": 256}),
     "llama3-64": ("LlamaConfig", {"head_dim": 64}),
+    "llama3-64-apart": ("LlamaConfig", {"head_dim": 64}),
     "llama3-128": ("LlamaConfig", {"head_dim": 128}),
     "gemma3-64": ("Gemma3TextConfig", {"head_dim": 64, "sliding_window": 48, **LAYERS}),
     "qwen2-32": ("Qwen2Config", {}),
@@ -87,7 +89,10 @@ DEBERTA: dict[str, Any] = {
 def make_classifier(
     name: str, directory: Path, *, compiled: bool | None = None, **options: Any
 ) -> Any:
-    """Load random weights with adapters and a head that are large enough to show."""
+    """Load random weights with adapters and a head that are large enough to show.
+
+    A name that ends in ``-apart`` has adapters in products of their own, as large models have them.
+    """
     kind, sizes = CONFIGS[name]
     torch.manual_seed(1)
     base = transformers.AutoModel.from_config(getattr(transformers, kind)(**SIZES | sizes))
@@ -97,7 +102,9 @@ def make_classifier(
     base.save_pretrained(directory)
     torch.compiler.reset()
     chosen = settings.ModelSettings(str(directory), rank=16, alpha=32.0, **options)
-    made = loading.load_classifier(chosen, device=DEVICE, seed=3, compiled=compiled)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merged, "LARGEST", 0 if name.endswith("-apart") else merged.LARGEST)
+        made = loading.load_classifier(chosen, device=DEVICE, seed=3, compiled=compiled)
     for path, parameter in made.model.named_parameters():
         if "lora_B" in path:
             parameter.data.normal_(0.0, 0.05)
@@ -233,7 +240,7 @@ def test_float16_stays_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert all(gradient.isfinite().all() for gradient in found.values())
 
 
-@pytest.mark.parametrize("name", ["gemma2-64", "llama3-64"])
+@pytest.mark.parametrize("name", ["gemma2-64", "llama3-64", "llama3-64-apart"])
 def test_recorded_passes_train_the_same_weights(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,11 +28,13 @@ from ensemble_plugins.language_model.model.heads import find_backbone, find_head
 from ensemble_plugins.language_model.model.implementation import attention_of, eager_attention
 from ensemble_plugins.language_model.model.kernels import prepare_kernel
 from ensemble_plugins.language_model.model.lora import (
+    ADAPTER,
     add_adapters,
     fuse_adapters,
     merge_adapters,
     plain_adapters,
 )
+from ensemble_plugins.language_model.model.merged import MergedAdapters
 from ensemble_plugins.language_model.model.packing import find_head_size, find_windows, why_padded
 from ensemble_plugins.language_model.model.padded import (
     call,
@@ -145,6 +147,8 @@ class Classifier:
             self.why_padded = "packed logits of it were others than those of rows by themselves"
         if self.settings.train_precision == "fp8":
             self._train_in_fp8()
+        merging = self.packed and self.settings.train_precision == "native"
+        self._merged = MergedAdapters(plain_adapters(self.backbone) if merging else [], ADAPTER)
         if not self.packed:
             found = encoder.patch_forward(self.backbone)
             wide = found and self.device.type == "cuda" and not (find_limit(base) or 0) % MULTIPLE
@@ -237,7 +241,7 @@ class Classifier:
 
     def logits(self, batch: Pack | Padded) -> torch.Tensor:
         """Compute ``(n, 3)`` float32 logits, in the order of the batch's rows."""
-        with self._autocast():
+        with self._adapters(), self._autocast():
             if isinstance(batch, Padded):
                 return padded_logits(self.base, batch, alike=self.alike).float()
             hidden = self.backbone(
@@ -251,8 +255,14 @@ class Classifier:
         logits: torch.Tensor = self.base.score(hidden.float())
         return logits
 
+    def _adapters(self) -> AbstractContextManager[None]:
+        # Layers that are computed again in the backward pass would not find the sums any more.
+        again = self.base.is_gradient_checkpointing
+        return self._merged.added() if self.model.training and not again else nullcontext()
+
     def prepare(self, prediction: PredictionSettings, *, merge: bool) -> None:
         """Make ready for prediction: merge the adapters, and compute in 8 bits where asked for."""
+        self._merged = MergedAdapters([], ADAPTER)
         if merge:
             self.base = merge_adapters(self.model)
             self.model = self.base

@@ -5,6 +5,7 @@ Here the rank-r product comes first, in the dtype of the activations, and the la
 to it, so that reading the output again hides behind the computing: the other way round it does not.
 The adapters themselves stay float32. Layers that take the same input share the products that read
 it. Forward and backward are opaque to the compiler, which could not fuse a matrix product anyway.
+Small models are trained with sums of weights and adapters instead: ``merged`` says why.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from peft import LoraConfig, TaskType, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
 from torch import nn
+from torch.nn.functional import linear
 
 from ensemble_plugins.language_model.model.adapted import (
     adapter_gradients,
@@ -24,6 +26,7 @@ from ensemble_plugins.language_model.model.adapted import (
 from ensemble_plugins.language_model.model.forward import replace_forward
 from ensemble_plugins.language_model.model.fp8_training import computes_in_fp8, fp8_products
 from ensemble_plugins.language_model.model.heads import adapted_names, saved_names
+from ensemble_plugins.language_model.model.merged import merged_weight
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -182,6 +185,10 @@ def project(x: torch.Tensor, modules: list[Any]) -> Tensors:
     bases = [module.get_base_layer() for module in modules]
     dtype = bases[0].weight.dtype
     flat = x.reshape(-1, x.shape[-1]).to(dtype)
+    merged = [weight for weight in map(merged_weight, modules) if weight is not None]
+    if merged:
+        outs = [linear(flat, weight, base.bias) for weight, base in zip(merged, bases, strict=True)]
+        return [out.reshape(*x.shape[:-1], -1) for out in outs]
     a = torch.cat([module.lora_A[ADAPTER].weight for module in modules]).to(dtype)
     bs = [(m.lora_B[ADAPTER].weight * m.scaling[ADAPTER]).to(dtype) for m in modules]
     if computes_in_fp8(modules):

@@ -1,0 +1,173 @@
+"""Adapters added to the weights of small layers: the same training as by products of rank r."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("peft")
+loading = importlib.import_module("ensemble_plugins.language_model.model.loading")
+lora = importlib.import_module("ensemble_plugins.language_model.model.lora")
+merged = importlib.import_module("ensemble_plugins.language_model.model.merged")
+settings = importlib.import_module("ensemble_plugins.language_model.settings")
+families = importlib.import_module("tests.plugins.language_model.tiny_families")
+models = importlib.import_module("tests.plugins.language_model.tiny_models")
+tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
+training = importlib.import_module("ensemble_plugins.language_model.train.training")
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma3", "qwen2", "phi3", "olmo2"])
+def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Save a decoder: of the layers that the engine computes, or of others."""
+    directory: Path = families.save(request.param, tmp_path_factory.mktemp("checkpoint"))
+    return directory
+
+
+def load(directory: Path, monkeypatch: pytest.MonkeyPatch, largest: int, **options: Any) -> Any:
+    """Load a model whose adapters have moved; with ``largest`` 0 by products of rank r."""
+    with monkeypatch.context() as patch:
+        patch.setattr(merged, "LARGEST", largest)
+        made = tiny.load(directory, **options)
+    torch.manual_seed(5)
+    for name, parameter in made.model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(0.0, 0.1)
+    return made
+
+
+def one_step(made: Any) -> Any:
+    return training.Training(made, tiny.labeled_rows(), tiny.settings(), seed=1)
+
+
+def both_gradients(directory: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[Any]:
+    """Give the gradients of one step by sums, and by products apart."""
+    found = []
+    for largest in (merged.LARGEST, 0):
+        made = load(directory, monkeypatch, largest, **options)
+        made.model.train()
+        found.append(tiny.gradients(one_step(made), [np.arange(8), np.arange(8, 18)]))
+    return found
+
+
+def adapted(made: Any) -> list[Any]:
+    return [module for module, _ in lora.plain_adapters(made.model)]
+
+
+def test_gradients_are_those_of_the_products_apart(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, wanted = both_gradients(saved, monkeypatch)
+    assert found.keys() == wanted.keys()
+    assert any("lora_A" in name for name in found)
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, wanted[name], rtol=1e-3, atol=1e-5)
+
+
+def test_training_ends_in_the_same_weights(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, wanted = (load(saved, monkeypatch, largest) for largest in (merged.LARGEST, 0))
+    for made in (found, wanted):
+        one_step(made).run()
+    after = tiny.weights(wanted)
+    for name, weights in tiny.weights(found).items():
+        torch.testing.assert_close(weights, after[name], rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("modules", [("q_proj", "v_proj"), ("o_proj",), ("gate_proj", "k_proj")])
+def test_some_layers_alone_have_adapters(
+    modules: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = families.save("llama", tmp_path)
+    found, wanted = both_gradients(directory, monkeypatch, modules=modules)
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, wanted[name], rtol=1e-3, atol=1e-5)
+
+
+def test_a_sum_is_the_weight_that_merging_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = load(families.save("llama", tmp_path), monkeypatch, merged.LARGEST)
+    with made._merged.added():
+        for module in adapted(made):
+            base = module.get_base_layer().weight
+            wanted = base + module.get_delta_weight(lora.ADAPTER)
+            torch.testing.assert_close(merged.merged_weight(module), wanted, rtol=1e-5, atol=1e-6)
+            assert merged.merged_weight(module).requires_grad
+
+
+def test_sums_are_there_for_a_pass_of_training_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = load(families.save("llama", tmp_path), monkeypatch, merged.LARGEST)
+    seen = []
+    layer, first = made.backbone.layers[0], adapted(made)[0]
+    layer.register_forward_pre_hook(lambda *_: seen.append(merged.merged_weight(first) is not None))
+    batch = made.batch(models.random_tokens([5, 9]), np.arange(2))
+    made.model.eval()
+    made.logits(batch)
+    made.model.train()
+    made.logits(batch)
+    assert seen == [False, True]
+    assert all(merged.merged_weight(module) is None for module in adapted(made))
+    layer.register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        made.logits(batch)
+    assert all(merged.merged_weight(module) is None for module in adapted(made))
+
+
+def test_a_model_with_one_large_layer_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = families.save("llama", tmp_path)
+    sizes = [base.weight.numel() for _, base in lora.plain_adapters(tiny.load(directory).model)]
+    assert load(directory, monkeypatch, max(sizes))._merged._stacks
+    assert not load(directory, monkeypatch, max(sizes) - 1)._merged._stacks
+
+
+@pytest.mark.parametrize("options", [{"tuning": "full"}, {"dropout": 0.1}])
+def test_what_has_no_plain_adapters_has_none(options: dict[str, Any], tmp_path: Path) -> None:
+    assert not tiny.load(families.save("llama", tmp_path), **options)._merged._stacks
+
+
+def test_checkpointed_activations_are_computed_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = load(families.save("llama", tmp_path), monkeypatch, merged.LARGEST)
+    before = tiny.weights(made)
+    chosen = tiny.settings(activation_checkpointing=True)
+    training.Training(made, tiny.labeled_rows(), chosen, seed=1).run()
+    assert not tiny.same(before, tiny.weights(made))
+
+
+@pytest.mark.parametrize("moved", [3e-4, 1e-2, 0.1])
+def test_rounded_sums_cost_no_more_than_rounded_products(moved: float) -> None:
+    """bfloat16 beside float32: the gradients of adapters that have moved little, or far."""
+    torch.manual_seed(0)
+    weight = (torch.randn(96, 64) / 8).bfloat16()
+    a, b = torch.randn(8, 64) / 8, torch.randn(96, 8) * moved
+    x, upstream = torch.randn(512, 64).bfloat16(), torch.randn(512, 96).bfloat16()
+
+    def gradients(dtype: Any, compute: Any) -> Any:
+        chosen = [part.detach().clone().requires_grad_() for part in (a, b)]
+        out = compute(x.to(dtype), weight.to(dtype), *(part.to(dtype) for part in chosen))
+        found = torch.autograd.grad((out * upstream.to(dtype)).sum(), chosen)
+        return torch.cat([out.detach().float().flatten(), *(g.flatten() for g in found)])
+
+    def apart(x: Any, weight: Any, a: Any, b: Any) -> Any:
+        return lora._adapted(x, [weight], a, [b])[0]
+
+    def together(x: Any, weight: Any, a: Any, b: Any) -> Any:
+        return x @ torch.baddbmm(weight[None], b[None], a[None])[0].T
+
+    exact = gradients(torch.float32, apart)
+    errors = [
+        float((gradients(torch.bfloat16, compute) - exact).norm()) for compute in (together, apart)
+    ]
+    assert errors[0] < 1.2 * errors[1]
