@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ Turns = str | Sequence[str | None]
 """A text, or one for each round, the oldest first."""
 Battle = tuple[Turns, Turns, Turns]
 """Prompts, responses A, responses B."""
+Compute = Callable[[list[list[int]]], list[list[float]]]
+"""From the token ids of rows to their logits of three classes."""
 
 
 class BattleInput:
@@ -70,6 +73,36 @@ class BattleInput:
             found += fixed["after_round"]
         return found + fixed["end"]
 
+    def logits(self, battles: Iterable[Battle], compute: Compute) -> list[list[float]]:
+        """Give the logits of model_a, model_b and tie, over both orders where the run did so.
+
+        Parameters
+        ----------
+        battles
+            ``n`` of them.
+        compute
+            Gives the logits of ``n`` lists of token ids.
+        """
+        rows = list(battles)
+        forward = compute([self.ids(row) for row in rows])
+        if not self.facts["swap_tta"]:
+            return forward
+        back = compute([self.ids(row, swapped=True) for row in rows])
+        return [
+            [(a + other_a) / 2, (b + other_b) / 2, (tie + other_tie) / 2]
+            for (a, b, tie), (other_b, other_a, other_tie) in zip(forward, back, strict=True)
+        ]
+
+    def probabilities(self, battles: Iterable[Battle], compute: Compute) -> list[list[float]]:
+        """Give the probabilities, as ``logits``; in a task without ties that of a tie is 0."""
+        import torch
+
+        found = torch.tensor(self.logits(battles, compute), dtype=torch.float64)
+        if not self.facts.get("ties", True) and len(found):
+            found[:, 2] = float("-inf")
+        shares: list[list[float]] = found.softmax(dim=-1).tolist()
+        return shares
+
     def _encode(self, text: str) -> list[int]:
         found: list[int] = self._plain.encode(text, add_special_tokens=False).ids
         return found
@@ -97,26 +130,14 @@ class BattleClassifier:
 
     def logits(self, battles: Iterable[Battle], batch_size: int = 8) -> list[list[float]]:
         """Give the logits of model_a, model_b and tie, over both orders where the run did so."""
-        rows, both = list(battles), self.input.facts["swap_tta"]
-        batch_size = 1 if self.input.facts["alone"] else batch_size
-        forward = self._logits([self.input.ids(row) for row in rows], batch_size)
-        if not both:
-            return forward
-        back = self._logits([self.input.ids(row, swapped=True) for row in rows], batch_size)
-        return [
-            [(a + other_a) / 2, (b + other_b) / 2, (tie + other_tie) / 2]
-            for (a, b, tie), (other_b, other_a, other_tie) in zip(forward, back, strict=True)
-        ]
+        return self.input.logits(battles, self._batched(batch_size))
 
     def probabilities(self, battles: Iterable[Battle], batch_size: int = 8) -> list[list[float]]:
         """Give the probabilities; in a task without ties that of a tie is 0."""
-        import torch
+        return self.input.probabilities(battles, self._batched(batch_size))
 
-        found = torch.tensor(self.logits(battles, batch_size), dtype=torch.float64)
-        if not self.input.facts.get("ties", True) and len(found):
-            found[:, 2] = float("-inf")
-        shares: list[list[float]] = found.softmax(dim=-1).tolist()
-        return shares
+    def _batched(self, batch_size: int) -> Compute:
+        return partial(self._logits, batch_size=1 if self.input.facts["alone"] else batch_size)
 
     def _logits(self, rows: Sequence[list[int]], batch_size: int) -> list[list[float]]:
         import torch
