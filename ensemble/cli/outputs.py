@@ -123,8 +123,9 @@ def export(
     """Write a language model of a run for other programs.
 
     Weights with the adapters merged, head, tokenizer, template and the code that builds the input:
-    transformers loads the directory as a sequence classifier, and vLLM in its classify mode. Its
-    logits are held against the run's on up to 64 rows; where they are others, nothing is written.
+    transformers loads the directory as a sequence classifier, and vLLM by the call in its README.
+    Its logits are held against the run's on up to 64 rows; where they are others, nothing is
+    written.
     """
     from ensemble.config.load import load_run_config
     from ensemble.submission.export import export_fit, which_model

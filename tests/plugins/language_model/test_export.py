@@ -122,6 +122,7 @@ def test_the_exported_files_cut_long_battles_as_the_run_did(
         max_length=learner.predict_length,
         swap_tta=True,
         alone=False,
+        served="",
         about=ABOUT,
     )
     AutoTokenizer.from_pretrained(learner.model).save_pretrained(tmp_path)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ensemble.battles.swap import swap_classes
 from ensemble_plugins.language_model.export.files import write_input_files
+from ensemble_plugins.language_model.export.served import describe
 from ensemble_plugins.language_model.export.write import (
     check_export,
     dtype_of,
@@ -108,6 +109,12 @@ def export_model(
     tokenizer = load_tokenizer(trained.settings)
     write_model(classifier, tokenizer, trained.text, directory, dtype_of(trained.facts))
     alone = classifier.alike or bool(classifier.base.config.is_encoder_decoder)
+    served = describe(
+        type(classifier.base).__name__,
+        classifier.base.config.get_text_config(),
+        str(trained.facts["dtype"]),
+        trained.max_length,
+    )
     del classifier
     free_memory()
     write_input_files(
@@ -118,6 +125,7 @@ def export_model(
         max_length=trained.max_length,
         swap_tta=len(orders) > 1,
         alone=alone,
+        served=served,
         about={**about, "base": _named(base["model"]), "base_sha256": base["sha256"]},
     )
     wanted, more = logits, {}

@@ -45,19 +45,7 @@ comes with it. `battle_input` builds the token ids as in training: texts are tok
 the template (`ensemble.json`), so that special tokens in them stay text, and are cut to
 {max_length} tokens by the rule `"{truncation}"`. {orders}{ties}
 
-vLLM takes the ids, of architectures that it knows or converts:
-
-```python
-from vllm import LLM
-from battle_input import BattleInput
-
-llm, battles = LLM(model="MODEL", runner="pooling", convert="classify"), BattleInput("MODEL")
-ids = battles.ids(("What is 2 + 2?", "4", "Five."))
-llm.classify([{{"prompt_token_ids": ids}}])[0].outputs.probs   # of one order of A and B
-```
-"""
-
-_NO_TIES = " The task has no ties: leave the logit of `tie` out."
+{served}"""
 
 
 def write_input_files(
@@ -69,6 +57,7 @@ def write_input_files(
     max_length: int,
     swap_tta: bool,
     alone: bool,
+    served: str,
     about: Mapping[str, Any],
 ) -> None:
     """Write ``ensemble.json``, ``README.md`` and the package that builds the input.
@@ -85,6 +74,8 @@ def write_input_files(
         Whether the run averages both orders.
     alone
         Whether the model gives a row other logits beside others: it reads what fills batches.
+    served
+        What the README says of vLLM.
     about
         What is said of the model: ``learner``, ``fit``, ``ties``, ``base``.
     """
@@ -114,6 +105,7 @@ def write_input_files(
         max_length=max_length,
         truncation=truncation_rule,
         orders=orders,
+        served=served,
         ties=""
         if about.get("ties", True)
         else " The task has no ties: leave the logit of `tie` out.",

@@ -21,7 +21,7 @@ def why_padded(model: PreTrainedModel) -> str:
     config = model.config.get_text_config()
     if getattr(config, "attention_dropout", 0.0):
         return "its attention is trained with dropout"
-    if _looks_ahead(config):
+    if looks_ahead(config):
         return "its tokens attend to those after them"
     if not model.is_backend_compatible():
         return "its attention cannot be replaced"
@@ -30,7 +30,7 @@ def why_padded(model: PreTrainedModel) -> str:
     return ""
 
 
-def _looks_ahead(config: PreTrainedConfig) -> bool:
+def looks_ahead(config: PreTrainedConfig) -> bool:
     """Say whether a decoder is made to attend both ways, as those that embed texts are."""
     both_ways = getattr(config, "use_bidirectional_attention", None)
     return both_ways in (True, "all") or not getattr(config, "is_causal", True)
