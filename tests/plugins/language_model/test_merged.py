@@ -122,13 +122,17 @@ def test_sums_are_there_for_a_pass_of_training_alone(
     assert all(merged.merged_weight(module) is None for module in adapted(made))
 
 
-def test_a_model_with_one_large_layer_has_none(
+def test_a_model_with_a_large_layer_or_too_many_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = families.save("llama", tmp_path)
     sizes = [base.weight.numel() for _, base in lora.plain_adapters(tiny.load(directory).model)]
     assert load(directory, monkeypatch, max(sizes))._merged._stacks
     assert not load(directory, monkeypatch, max(sizes) - 1)._merged._stacks
+    monkeypatch.setattr(merged, "MOST", sum(sizes))
+    assert load(directory, monkeypatch, max(sizes))._merged._stacks
+    monkeypatch.setattr(merged, "MOST", sum(sizes) - 1)
+    assert not load(directory, monkeypatch, max(sizes))._merged._stacks
 
 
 @pytest.mark.parametrize("options", [{"tuning": "full"}, {"dropout": 0.1}])

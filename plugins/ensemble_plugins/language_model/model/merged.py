@@ -28,6 +28,10 @@ On an H200 it is faster with 0.9 million (SmolLM2-135M, 14%) and 1.3 million (Ge
 Layers of 17 million would take a fifth longer: the third product grows with inputs times outputs,
 what is saved with their sum. The device is not asked, so that no result depends on it."""
 
+MOST = 500_000_000
+"""Weights of all layers of such a model: they are kept once more, and so are the sums of a pass.
+Beyond it are models of many small experts."""
+
 _NAME = "merged_weight"
 
 
@@ -38,14 +42,15 @@ class MergedAdapters:
     ----------
     layers
         LoRA layers with one adapter, each with the linear layer that it adapts. Where one is
-        larger than ``LARGEST``, all are left to ``lora``.
+        larger than ``LARGEST``, or all together than ``MOST``, all are left to ``lora``.
     adapter
         The name of the adapter.
     """
 
     def __init__(self, layers: Sequence[tuple[nn.Module, nn.Linear]], adapter: str) -> None:
         self._adapter = adapter
-        small = all(base.weight.numel() <= LARGEST for _, base in layers)
+        sizes = [base.weight.numel() for _, base in layers]
+        small = max(sizes, default=0) <= LARGEST and sum(sizes) <= MOST
         alike = groupby(sorted(layers, key=self._kind) if small else [], key=self._kind)
         self._stacks = [_stack(list(group)) for _, group in alike]
 
