@@ -48,7 +48,7 @@ class MergedAdapters:
     """
 
     def __init__(self, layers: Sequence[tuple[nn.Module, nn.Linear]], adapter: str) -> None:
-        self._adapter = adapter
+        self.adapter = adapter
         sizes = [base.weight.numel() for _, base in layers]
         small = max(sizes, default=0) <= LARGEST and sum(sizes) <= MOST
         alike = groupby(sorted(layers, key=self._kind) if small else [], key=self._kind)
@@ -69,14 +69,14 @@ class MergedAdapters:
 
     def _kind(self, layer: tuple[Any, nn.Linear]) -> tuple[float, ...]:
         module, base = layer
-        return *base.weight.shape, module.r[self._adapter], module.scaling[self._adapter]
+        return *base.weight.shape, module.r[self.adapter], module.scaling[self.adapter]
 
     def _sums(self, modules: list[Any], weights: torch.Tensor) -> tuple[torch.Tensor, ...]:
         a, b = (
-            torch.stack([part[self._adapter].weight for part in parts]).to(weights.dtype)
+            torch.stack([part[self.adapter].weight for part in parts]).to(weights.dtype)
             for parts in ([m.lora_A for m in modules], [m.lora_B for m in modules])
         )
-        return torch.baddbmm(weights, b, a, alpha=modules[0].scaling[self._adapter]).unbind()
+        return torch.baddbmm(weights, b, a, alpha=modules[0].scaling[self.adapter]).unbind()
 
 
 def _stack(layers: list[tuple[Any, nn.Linear]]) -> tuple[list[Any], torch.Tensor]:
