@@ -26,6 +26,7 @@ REFUSED = {
     "doge": "logits are not those of transformers' padded float32 path",
     "ibert": 'no linear layer below its head that could take adapters(.|\n)*tuning = "full"',
     "layoutlmv2": "requires the detectron2 library",
+    "mra": "the same logits whatever their texts are",  # on a CPU
     "perceiver": "keeps no head beside its backbone",
     "reformer": "axial_pos_shape",
 }
@@ -104,6 +105,12 @@ _OWN: dict[str, dict[str, Any]] = {
         "pronunciation_embed_dim": 8,
     },
     **{kind: {"decoder_start_token_id": 0} for kind in ("t5", "mt5", "umt5")},
+    "zamba": {  # as published: with layers of attention, which share their weights
+        "num_hidden_layers": 4,
+        "layers_block_type": ["linear_attention", "hybrid"] * 2,
+        "attention_hidden_size": 64,
+        "attention_head_dim": 16,
+    },
     "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
 }
 _VISION = {
@@ -164,11 +171,26 @@ def save_checkpoint(kind: str, directory: Path, *, lacking: str = "") -> Any:
 
 def rows(config: Any) -> Any:
     """Draw rows; those of an encoder-decoder end as its text does, and one holds two ends."""
-    generator = np.random.default_rng(0)
-    drawn = [generator.integers(10, 250, length) for length in (5, 40, 9, 33, 17, 64)]
+    drawn = _end(config, [_draw(length, seed=length) for length in (5, 40, 9, 33, 17, 64)])
+    if config.is_encoder_decoder:
+        drawn[1][5] = drawn[1][-1]
+    return tokens.Tokens.from_rows(drawn)
+
+
+def contrast(config: Any) -> Any:
+    """Draw rows that have what a template writes before and after texts in common."""
+    start, end = _draw(6, seed=1), _draw(12, seed=2)
+    drawn = [np.concatenate((start, _draw(48, seed=seed), end)) for seed in range(3, 7)]
+    return tokens.Tokens.from_rows(_end(config, drawn))
+
+
+def _draw(length: int, *, seed: int) -> Any:
+    return np.random.default_rng(seed).integers(10, 250, length).astype(np.int32)
+
+
+def _end(config: Any, drawn: list[Any]) -> list[Any]:
     if config.is_encoder_decoder:
         end = config.eos_token_id
         for row in drawn:
             row[-1] = end[0] if isinstance(end, list) else end
-        drawn[1][5] = drawn[1][-1]
-    return tokens.Tokens.from_rows([row.astype(np.int32) for row in drawn])
+    return drawn
