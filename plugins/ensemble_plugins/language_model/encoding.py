@@ -42,7 +42,7 @@ class Encoding(Parameters):
         return self.tokenizer_
 
     def _make_tokenizer(self) -> BattleTokenizer:
-        from ensemble_plugins.language_model.model.padded import check_end
+        from ensemble_plugins.language_model.model.padded import check_end, known_tokens
         from ensemble_plugins.language_model.model.positions import longest_row, warn_of_cuts
         from ensemble_plugins.language_model.model.weights import load_config, load_tokenizer
         from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
@@ -58,7 +58,7 @@ class Encoding(Parameters):
             self._template(),
             truncation=self.truncation,
             longest=longest,
-            embedded=getattr(config.get_text_config(), "vocab_size", None),
+            embedded=known_tokens(config),
             cache_directory=self.cache_,
         )
         check_end(config, made.prompt_tokens.fixed, tokenizer)

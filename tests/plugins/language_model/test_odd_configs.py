@@ -167,6 +167,38 @@ def test_a_row_without_the_end_that_a_model_reads_is_refused(tmp_path: Path) -> 
     learner(tmp_path).preflight(TRAIN, context=CONTEXT)
 
 
+def _save_t5gemma(directory: Path, encoder: dict[str, Any], **decoder: Any) -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "head_dim": 8}
+    sizes |= {"num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 800}
+    families.save("gemma2", directory)
+    module = transformers.T5GemmaModuleConfig
+    config = transformers.T5GemmaConfig(
+        encoder=module(**sizes | encoder), decoder=module(**sizes | decoder)
+    )
+    transformers.AutoModel.from_config(config).save_pretrained(directory)
+
+
+def test_an_encoder_with_a_vocabulary_of_its_own_bounds_the_tokens(tmp_path: Path) -> None:
+    _save_t5gemma(tmp_path / "whole", {})
+    assert np.isfinite(fit(tmp_path / "whole").predict_logits(TRAIN)).all()
+    _save_t5gemma(tmp_path / "small", {"vocab_size": 300})
+    with pytest.raises(errors.LearnerError, match="the model knows 300 tokens alone"):
+        learner(tmp_path / "small").preflight(TRAIN, context=CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("token", "said"), [(None, "ValueError: .*bos_token_id"), (9000, "IndexError: index out of")]
+)
+def test_a_model_that_computes_no_row_is_told_in_a_sentence(
+    token: int | None, said: str, tmp_path: Path
+) -> None:
+    _save_t5gemma(tmp_path, {}, bos_token_id=token)
+    match = rf"T5GemmaFor\w+ cannot compute a row of tokens: {said}(.|\n)*mend its config\.json"
+    with pytest.raises(errors.LearnerError, match=match) as told:
+        fit(tmp_path)
+    assert told.value.where == str(tmp_path)
+
+
 def test_a_pad_token_that_no_embeddings_were_made_for_fills_nothing(tmp_path: Path) -> None:
     families.save("bert", tmp_path)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ensemble.errors import LearnerError
+from ensemble_plugins.language_model.model.loading_errors import uncomputable
 from ensemble_plugins.language_model.model.padded import call
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ def check_dependence(model: PreTrainedModel, rows: Tokens, *, where: str) -> Non
     Raises
     ------
     LearnerError
-        It gives all of them the same logits.
+        It gives all of them the same logits, or computes none.
     """
-    logits = [_logits(model, torch.from_numpy(rows.row(row))) for row in range(len(rows))]
+    logits = [_logits(model, torch.from_numpy(rows.row(row)), where) for row in range(len(rows))]
     # Where texts have no weight the same numbers are added up, to the last bit. A head of zeros
     # tells nothing of what it reads.
     is_told = bool(logits[0].any())
@@ -51,9 +52,14 @@ def check_dependence(model: PreTrainedModel, rows: Tokens, *, where: str) -> Non
         )
 
 
-def _logits(model: PreTrainedModel, row: torch.Tensor) -> torch.Tensor:
-    with torch.no_grad():
-        return call(model, row[None].long().to(model.device))
+def _logits(model: PreTrainedModel, row: torch.Tensor, where: str) -> torch.Tensor:
+    try:
+        with torch.no_grad():
+            return call(model, row[None].long().to(model.device))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise uncomputable(model, error, where) from error
 
 
 def _hint(model: PreTrainedModel) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ensemble.errors import LearnerError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedModel
 
     from ensemble_plugins.language_model.settings import ModelSettings
 
@@ -78,6 +78,15 @@ def unbuildable(config: PreTrainedConfig, error: Exception) -> LearnerError:
         f"no sequence classifier can be built from the model's config: {_said(error)}",
         where=config.name_or_path or None,
         hint=_NO_CLASSIFIER if _UNKNOWN in text else _MEND,
+    )
+
+
+def uncomputable(model: PreTrainedModel, error: Exception, where: str) -> LearnerError:
+    """Say why a model that was loaded computes no row."""
+    return LearnerError(
+        f"{type(model).__name__} cannot compute a row of tokens: {_said(error)}",
+        where=where,
+        hint="mend its config.json (token ids, sizes of its vocabularies), or use another model",
     )
 
 

@@ -98,8 +98,7 @@ def differs(found: torch.Tensor, wanted: torch.Tensor, tolerance: float) -> bool
 
 def probe_ids(model: PreTrainedModel, length: int, pad_id: int, *, seed: int = 0) -> torch.Tensor:
     """Draw a row of token ids ``(length,)``, no padding among them, ended as rows of text are."""
-    config = model.config.get_text_config()
-    vocabulary = int(getattr(config, "vocab_size", 0) or 1000)
+    vocabulary = known_tokens(model.config) or 1000
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(vocabulary, (length,), generator=generator)
     end = _end_token(model.config)
@@ -108,6 +107,14 @@ def probe_ids(model: PreTrainedModel, length: int, pad_id: int, *, seed: int = 0
     if end is not None:
         ids[-1] = end
     return ids
+
+
+def known_tokens(config: PreTrainedConfig) -> int | None:
+    """Say how many tokens all parts of a model have embeddings for; None where none says so."""
+    encoder = getattr(config, "encoder", None)  # of T5Gemma, which may have a vocabulary of its own
+    parts: list[Any] = [config, encoder] if hasattr(encoder, "get_text_config") else [config]
+    sizes = [getattr(part.get_text_config(), "vocab_size", None) for part in parts]
+    return min((int(size) for size in sizes if size), default=None)
 
 
 def check_end(
