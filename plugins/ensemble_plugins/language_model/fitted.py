@@ -130,7 +130,8 @@ class FittedModel(Encoding):
     @property
     def _merges(self) -> bool:
         """Whether adapters go into the weights for prediction, which have to be in full."""
-        from ensemble_plugins.language_model.model.weights import load_config, stored_quantization
+        from ensemble_plugins.language_model.model.quantized import stored_quantization
+        from ensemble_plugins.language_model.model.weights import load_config
 
         if not self.merge or self.tuning == "full" or self.bits < 16:
             return False

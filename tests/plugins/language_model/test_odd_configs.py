@@ -21,7 +21,6 @@ transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
 PACKAGE = "ensemble_plugins.language_model"
-errors_of_loading = importlib.import_module(f"{PACKAGE}.model.loading_errors")
 settings = importlib.import_module(f"{PACKAGE}.settings")
 weights = importlib.import_module(f"{PACKAGE}.model.weights")
 families: Any = importlib.import_module("tests.plugins.language_model.tiny_families")
@@ -238,56 +237,6 @@ def test_what_a_classifier_of_something_else_says_is_forgotten(tmp_path: Path) -
     own = _classifier(tmp_path / "own", weights.LABELS)
     assert (own.classifier.weight == 0.25).all()
     assert (own.classifier.bias == 3).all()
-
-
-@pytest.mark.parametrize(
-    ("method", "packages"),
-    [
-        ("gptq", "pip install optimum gptqmodel, or "),
-        ("awq", "pip install gptqmodel, or "),
-        ("compressed-tensors", "pip install compressed-tensors, or "),
-        ("unheard-of", r"\(unheard-of\): "),
-    ],
-)
-def test_the_packages_for_quantized_weights_are_named(method: str, packages: str) -> None:
-    stored = weights.stored_quantization(
-        transformers.LlamaConfig(quantization_config={"quant_method": method})
-    )
-    error = ImportError("something is not installed")
-    told = errors_of_loading.unavailable(settings.ModelSettings("m"), error, stored)
-    assert str(told).count(method) >= 1
-    with pytest.raises(errors.LearnerError, match=f"{packages}give the full weights, which bits"):
-        raise told
-
-
-@pytest.mark.parametrize(
-    ("how", "method"),
-    [({"load_in_4bit": True}, "bitsandbytes"), ({"bits": 4}, "a method without a name")],
-)
-def test_weights_are_known_as_quantized_without_the_name_of_a_method(
-    how: dict[str, Any], method: str
-) -> None:
-    config = transformers.LlamaConfig()
-    config.quantization_config = how
-    assert weights.stored_quantization(config) == method
-    assert weights.stored_quantization(transformers.LlamaConfig()) is None
-
-
-def test_the_package_for_bits_is_named() -> None:
-    told = errors_of_loading.unavailable(settings.ModelSettings("m", bits=4), ImportError("no"))
-    with pytest.raises(errors.LearnerError, match=r"'\.\[lm,quantized\]'"):
-        raise told
-
-
-def test_adapters_are_not_merged_into_weights_that_are_stored_quantized(tmp_path: Path) -> None:
-    quantized = {"quant_method": "bitsandbytes", "load_in_4bit": True}
-    made = learner(save("llama", tmp_path, quantization_config=quantized))
-    assert not made._merges
-    with pytest.raises(errors.LearnerError, match="quantized by bitsandbytes cannot be exported"):
-        made.export(tmp_path / "x", TRAIN, np.zeros((6, 3)), about={})
-    full = learner(tmp_path, tuning="full")
-    with pytest.raises(errors.LearnerError, match=r"stored quantized \(bitsandbytes\) cannot be t"):
-        full.fit(TRAIN, make_labels(TRAIN), context=CONTEXT)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1], ids=["packed", "padded"])

@@ -14,11 +14,11 @@ from ensemble_plugins.language_model.export.files import load_package
 from ensemble_plugins.language_model.model.base_weights import CONFIG
 from ensemble_plugins.language_model.model.lora import merge_adapters
 from ensemble_plugins.language_model.model.parity import TOLERANCES
+from ensemble_plugins.language_model.model.quantized import stored_quantization
 from ensemble_plugins.language_model.model.weights import (
     LABELS,
     load_config,
     quiet,
-    stored_quantization,
 )
 
 if TYPE_CHECKING:

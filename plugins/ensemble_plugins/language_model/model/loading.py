@@ -12,11 +12,8 @@ from ensemble_plugins.language_model.model.base_weights import identity
 from ensemble_plugins.language_model.model.classifier import Classifier
 from ensemble_plugins.language_model.model.dependence import check_dependence
 from ensemble_plugins.language_model.model.positions import find_padding
-from ensemble_plugins.language_model.model.weights import (
-    load_config,
-    load_model,
-    stored_quantization,
-)
+from ensemble_plugins.language_model.model.quantized import keep_gradients
+from ensemble_plugins.language_model.model.weights import load_config, load_model
 
 if TYPE_CHECKING:
     from ensemble_plugins.language_model.settings import ModelSettings
@@ -57,13 +54,8 @@ def load_classifier(
     options = _options(settings, device, devices.compute_dtype(device))
     before = identity(settings)
     config = load_config(settings)
-    if settings.tuning == "full" and (method := stored_quantization(config)):
-        raise LearnerError(
-            f"weights that are stored quantized ({method}) cannot be trained",
-            where=settings.model,
-            hint='set tuning = "lora", or give the full weights',
-        )
     base, head = load_model(settings, config, **options)
+    keep_gradients(base)
     if identity(settings) != before:
         raise LearnerError(
             "files of the model were replaced while they were loaded",

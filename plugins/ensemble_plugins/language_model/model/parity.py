@@ -19,6 +19,7 @@ from ensemble_plugins.language_model.model.batches import make_padded
 from ensemble_plugins.language_model.model.forward import replaced_forwards
 from ensemble_plugins.language_model.model.inference import compute_logits
 from ensemble_plugins.language_model.model.padded import call
+from ensemble_plugins.language_model.model.quantized import stored_quantization
 from ensemble_plugins.language_model.settings import PredictionSettings
 
 if TYPE_CHECKING:
@@ -45,6 +46,12 @@ _MOST = 0.25
 """Greatest drift allowed, whatever transformers' own: beyond, no fault would show, and logits are
 worth little whoever computes them."""
 
+_UNTRUSTED = "report it with the model's name: predictions of this model cannot be trusted"
+_QUANTIZED = (
+    "products of quantized weights may round otherwise in each batch: give full weights with "
+    "bits = 16, or set parity_tolerance to a drift that you accept"
+)
+
 
 @dataclass(frozen=True)
 class Parity:
@@ -60,12 +67,15 @@ class Parity:
         That dtype.
     reference
         ``(n, 3)`` logits of transformers in float32.
+    is_quantized
+        Whether weights are quantized, by products that round in their own way.
     """
 
     packed: float
     transformers: float
     dtype: torch.dtype
     reference: LogitArray = field(repr=False, compare=False)
+    is_quantized: bool = False
 
     def require(self, found: float, where: str, tolerance: float | None = None) -> None:
         """Refuse a drift above the tolerance, or above what rounding explains where it is None.
@@ -85,7 +95,7 @@ class Parity:
                 f"{found:.3g} ({allowed:.3g} is allowed; transformers' own drift by "
                 f"{self.transformers:.3g} in {str(self.dtype).removeprefix('torch.')})",
                 where=where,
-                hint="report it with the model's name: predictions of this model cannot be trusted",
+                hint=_QUANTIZED if self.is_quantized else _UNTRUSTED,
             )
 
 
@@ -200,7 +210,9 @@ def check_parity(
     reference = reference_logits(classifier, tokens)
     own = rounding_drift(classifier, tokens, reference)
     found = drift(classifier, tokens, reference, budget)
-    parity = Parity(found, own, classifier.dtype, reference)
+    stored = stored_quantization(classifier.base.config)
+    is_quantized = stored is not None or classifier.settings.bits < 16
+    parity = Parity(found, own, classifier.dtype, reference, is_quantized)
     parity.require(parity.packed, where, tolerance)
     return parity
 

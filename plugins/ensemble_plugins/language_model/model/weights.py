@@ -11,6 +11,11 @@ from ensemble_plugins.language_model.model.base_weights import find_base, weight
 from ensemble_plugins.language_model.model.heads import find_head, is_head
 from ensemble_plugins.language_model.model.implementation import reset_attention
 from ensemble_plugins.language_model.model.loading_errors import unavailable
+from ensemble_plugins.language_model.model.quantized import (
+    check_integers,
+    check_quantization,
+    stored_quantization,
+)
 from ensemble_plugins.language_model.model.unread import check_unread
 
 if TYPE_CHECKING:
@@ -45,11 +50,14 @@ def load_config(settings: ModelSettings) -> PreTrainedConfig:
     Raises
     ------
     LearnerError
-        It cannot be had; says what to do.
+        It cannot be had, or its weights are stored quantized and cannot be used so; says what to
+        do.
     """
     from transformers import AutoConfig
 
     config: PreTrainedConfig = _from(AutoConfig, settings, num_labels=N_CLASSES)
+    with quiet():
+        check_quantization(settings, config)
     # What a checkpoint asks of whoever runs it: kernels of elsewhere, how outputs are wrapped, and
     # layers computed in pieces, which has to divide each row's length.
     reset_attention(config)
@@ -92,6 +100,7 @@ def load_model(
     from transformers import AutoModelForSequenceClassification
 
     files = weight_files(find_base(settings).directory)
+    check_integers(config, files, where=settings.model)
     # Without safetensors transformers would unpickle.
     model: PreTrainedModel
     with quiet():
@@ -140,18 +149,6 @@ def _renew_outputs(model: PreTrainedModel, head: Collection[str], new: Collectio
                 parameter.data.normal_(0.0, spread)
             else:
                 parameter.data.zero_()
-
-
-def stored_quantization(config: PreTrainedConfig | None) -> str | None:
-    """Name the method by which a checkpoint's weights are stored quantized; None where not so."""
-    stored: Any = getattr(config, "quantization_config", None)
-    if not stored:
-        return None
-    said = stored if isinstance(stored, dict) else vars(stored)
-    if (method := said.get("quant_method")) is None:  # older files of bitsandbytes say only how
-        is_bits = said.keys() & {"load_in_4bit", "load_in_8bit"}
-        return "bitsandbytes" if is_bits else "a method without a name"
-    return str(getattr(method, "value", method))
 
 
 @contextmanager
