@@ -142,7 +142,7 @@ def test_every_shard_counts_and_none_may_be_missing(number: int, checkpoint: Pat
     wanted = safetensors.load_file(checkpoint / FILE)
     shard(checkpoint)
     first, file = digest(checkpoint), sorted(checkpoint.glob("model-*"))[number]
-    loaded, _ = weights.load_model(of(checkpoint), weights.load_config(of(checkpoint)))
+    loaded, *_ = weights.load_model(of(checkpoint), weights.load_config(of(checkpoint)))
     assert torch.equal(loaded.model.layers[1].mlp.up_proj.weight, wanted[UP])
     one_bit(file)
     assert digest(checkpoint) != first

@@ -214,31 +214,6 @@ def test_a_pad_token_that_no_embeddings_were_made_for_fills_nothing(tmp_path: Pa
     assert found["max_difference"] <= found["allowed"]
 
 
-def _classifier(directory: Path, labels: tuple[str, ...]) -> Any:
-    families.save("bert", directory)
-    config = transformers.AutoConfig.from_pretrained(directory, num_labels=len(labels))
-    config.id2label = dict(enumerate(labels))
-    made = transformers.AutoModelForSequenceClassification.from_config(config)
-    with torch.no_grad():
-        made.bert.pooler.dense.weight.fill_(0.5)
-        made.classifier.weight.fill_(0.25)
-        made.classifier.bias.fill_(3.0)
-    made.save_pretrained(directory)
-    chosen = settings.ModelSettings(str(directory))
-    return weights.load_model(chosen, weights.load_config(chosen), dtype=torch.float32)[0]
-
-
-def test_what_a_classifier_of_something_else_says_is_forgotten(tmp_path: Path) -> None:
-    for labels in (("entailment", "neutral", "contradiction"), ("bad", "good"), ("reward",)):
-        found = _classifier(tmp_path / labels[0], labels)
-        assert found.classifier.weight.std() > 0
-        assert (found.classifier.bias == 0).all()
-        assert (found.bert.pooler.dense.weight == 0.5).all(), "what leads there is kept"
-    own = _classifier(tmp_path / "own", weights.LABELS)
-    assert (own.classifier.weight == 0.25).all()
-    assert (own.classifier.bias == 3).all()
-
-
 @pytest.mark.parametrize("dropout", [0.0, 0.1], ids=["packed", "padded"])
 def test_rows_may_end_with_what_the_tokenizer_pads_with(dropout: float, tmp_path: Path) -> None:
     """Decoders read the last token that is not padding: with that pad token, the one before it."""

@@ -144,7 +144,7 @@ def test_full_weights_may_name_no_quantization(tmp_path: Path) -> None:
 
 
 def test_scaled_fp8_is_computed_as_the_weights_that_it_stands_for(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"learning_rate": 1e-9}
+    options: dict[str, Any] = {"learning_rate": 1e-9, "head_learning_rate": 1e-9}
     full = fit(save(tmp_path / "full"), **options).predict_logits(TRAIN)
     requantize(save(tmp_path / "fp8", quantization_config=FP8), as_fp8)
     made = fit(tmp_path / "fp8", **options)

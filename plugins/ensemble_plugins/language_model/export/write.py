@@ -13,13 +13,10 @@ from ensemble.storage.json_files import read_json, write_json
 from ensemble_plugins.language_model.export.files import load_package
 from ensemble_plugins.language_model.model.base_weights import CONFIG
 from ensemble_plugins.language_model.model.lora import merge_adapters
+from ensemble_plugins.language_model.model.outputs import LABELS
 from ensemble_plugins.language_model.model.parity import TOLERANCES
 from ensemble_plugins.language_model.model.quantized import stored_quantization
-from ensemble_plugins.language_model.model.weights import (
-    LABELS,
-    load_config,
-    quiet,
-)
+from ensemble_plugins.language_model.model.weights import load_config, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -123,7 +123,7 @@ def weight_files(directory: Path) -> list[Path]:
     LearnerError
         There are none, or shards are missing.
     """
-    told = _read_json(directory / CONFIG).get("transformers_weights")
+    told = read_config(directory).get("transformers_weights")
     names = [told] if isinstance(told, str) else [SINGLE, INDEX]
     there = [directory / name for name in names if (directory / name).is_file()]
     if not there:
@@ -144,6 +144,17 @@ def weight_files(directory: Path) -> list[Path]:
             hint="fetch the model again, or copy all of its directory",
         )
     return [there[0], *shards]
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """Read a model's config as it is stored; empty where there is none.
+
+    Raises
+    ------
+    LearnerError
+        It cannot be read.
+    """
+    return _read_json(directory / CONFIG)
 
 
 def _weights_hint(directory: Path) -> str:

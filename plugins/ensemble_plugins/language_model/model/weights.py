@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble.errors import LearnerError
 from ensemble_plugins.language_model.model.base_weights import find_base, weight_files
 from ensemble_plugins.language_model.model.heads import find_head, is_head
 from ensemble_plugins.language_model.model.implementation import reset_attention
 from ensemble_plugins.language_model.model.loading_errors import unavailable
+from ensemble_plugins.language_model.model.outputs import N_CLASSES, settle_outputs
 from ensemble_plugins.language_model.model.quantized import (
     check_integers,
     check_quantization,
@@ -19,15 +20,29 @@ from ensemble_plugins.language_model.model.quantized import (
 from ensemble_plugins.language_model.model.unread import check_unread
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
 
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from ensemble_plugins.language_model.settings import ModelSettings
 
-LABELS = ("model_a", "model_b", "tie")
-"""What the classes are called in the config of a classifier of battles."""
-N_CLASSES = len(LABELS)
+
+class Loaded(NamedTuple):
+    """A sequence classifier, as it was loaded.
+
+    Parameters
+    ----------
+    model
+        With a head for three classes.
+    head
+        Names of its head's modules.
+    left_out
+        What the checkpoint has classified, where its head's last layer is new for that; else empty.
+    """
+
+    model: PreTrainedModel
+    head: tuple[str, ...]
+    left_out: str
 
 
 def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
@@ -55,7 +70,8 @@ def load_config(settings: ModelSettings) -> PreTrainedConfig:
     """
     from transformers import AutoConfig
 
-    config: PreTrainedConfig = _from(AutoConfig, settings, num_labels=N_CLASSES)
+    config: PreTrainedConfig = _from(AutoConfig, settings)
+    config.num_labels = N_CLASSES
     with quiet():
         check_quantization(settings, config)
     # What a checkpoint asks of whoever runs it: kernels of elsewhere, how outputs are wrapped, and
@@ -70,13 +86,12 @@ def load_config(settings: ModelSettings) -> PreTrainedConfig:
     return config
 
 
-def load_model(
-    settings: ModelSettings, config: PreTrainedConfig, **options: Any
-) -> tuple[PreTrainedModel, tuple[str, ...]]:
+def load_model(settings: ModelSettings, config: PreTrainedConfig, **options: Any) -> Loaded:
     """Load a sequence classifier; only its head may be new.
 
     Of the head, layers that the checkpoint has are kept, but for the last: what that says is of
-    another task, unless its labels are those of battles, as in a model that was exported.
+    another task, unless its labels are those of battles, as in a model that was exported. These are
+    put in the order of the classes.
 
     Parameters
     ----------
@@ -89,8 +104,8 @@ def load_model(
 
     Returns
     -------
-    tuple
-        The model, and the names of its head's modules.
+    Loaded
+        The model, its head, and what is left out.
 
     Raises
     ------
@@ -100,7 +115,6 @@ def load_model(
     from transformers import AutoModelForSequenceClassification
 
     files = weight_files(find_base(settings).directory)
-    check_integers(config, files, where=settings.model)
     # Without safetensors transformers would unpickle.
     model: PreTrainedModel
     with quiet():
@@ -113,6 +127,7 @@ def load_model(
             output_loading_info=True,
             **options,
         )
+    check_integers(config, files, where=settings.model)
     head = find_head(model, report["missing_keys"])
     misshapen = sorted(
         f"{key} has shape {tuple(found)}, not {tuple(wanted)}"
@@ -135,20 +150,7 @@ def load_model(
             hint="give a checkpoint of this architecture, complete and in safetensors",
         )
     check_unread(model, head, report["unexpected_keys"], files, where=settings.model)
-    if tuple((config.id2label or {}).values()) != LABELS:
-        _renew_outputs(model, head, new=report["missing_keys"])
-    return model, head
-
-
-def _renew_outputs(model: PreTrainedModel, head: Collection[str], new: Collection[str]) -> None:
-    """Draw the layer anew that gives a logit for each class, where a checkpoint has one."""
-    spread = getattr(model.config.get_text_config(), "initializer_range", 0.02)
-    for name, parameter in model.named_parameters():
-        if name not in new and is_head(name, head) and len(parameter) == N_CLASSES:
-            if parameter.ndim > 1:
-                parameter.data.normal_(0.0, spread)
-            else:
-                parameter.data.zero_()
+    return Loaded(model, head, settle_outputs(model, head, report, find_base(settings).directory))
 
 
 @contextmanager

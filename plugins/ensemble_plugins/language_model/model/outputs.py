@@ -1,0 +1,124 @@
+"""The last layer of a checkpoint's head: kept where its classes are those of battles, else new."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from ensemble_plugins.language_model.model.base_weights import read_config
+from ensemble_plugins.language_model.model.heads import is_head
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
+
+    from torch import nn
+    from transformers import PreTrainedModel
+
+LABELS = ("model_a", "model_b", "tie")
+"""What the classes are called in the config of a classifier of battles."""
+N_CLASSES = len(LABELS)
+
+_SPELLED = re.compile(
+    r"(?:winner)?(?:model|response|assistant|answer)?(a|b|tie|draw)(?:is)?(?:wins?|better)?"
+)
+"""How others call them, written without all but letters."""
+_PLACES = {"a": 0, "b": 1, "tie": 2, "draw": 2}
+
+
+def settle_outputs(
+    model: PreTrainedModel, head: Collection[str], report: Mapping[str, Any], directory: Path
+) -> str:
+    """Put the outputs of a checkpoint's head in the order of the classes, or draw them anew.
+
+    Parameters
+    ----------
+    model
+        The classifier, as it was loaded.
+    head
+        Modules of its head.
+    report
+        What transformers says of its loading.
+    directory
+        Of the checkpoint.
+
+    Returns
+    -------
+    str
+        What the checkpoint has classified, where that is left out; empty where nothing is.
+    """
+    stored = _labels(read_config(directory).get("id2label"))
+    misshapen = [shape for key, shape, _ in report["mismatched_keys"] if is_head(key, head)]
+    if misshapen:
+        return _described(misshapen[0][0], stored)
+    outputs = dict(_outputs(model, head, new=report["missing_keys"]))
+    if not outputs:
+        return ""
+    if (order := _order(stored)) is None:
+        _renew(model, outputs)
+        return _described(N_CLASSES, stored)
+    for parameter in outputs.values():
+        parameter.data = parameter.data[order].clone()
+    return ""
+
+
+def warn_of_new_outputs(left_out: str, where: str) -> None:
+    """Warn before training where what a checkpoint has classified is left out.
+
+    Parameters
+    ----------
+    left_out
+        As ``settle_outputs`` gives it.
+    where
+        The model, for the message.
+    """
+    if left_out:
+        named = " and ".join((", ".join(LABELS[:-1]), LABELS[-1]))
+        warnings.warn(
+            f"{where}: the model has told {left_out}, which is left out: the last layer of its "
+            f"head is new (hint: if these are the classes of battles, call them {named} in "
+            "id2label of its config.json, each by its number)",
+            stacklevel=2,
+        )
+
+
+def _order(labels: Collection[str]) -> list[int] | None:
+    """Say which output each class of battles has; None where labels are of something else."""
+    plain = [_SPELLED.fullmatch(re.sub("[^a-z]", "", label.lower())) for label in labels]
+    places = [_PLACES[match[1]] for match in plain if match is not None]
+    if sorted(places) != [*range(N_CLASSES)] or len(places) != len(labels):
+        return None
+    return [places.index(place) for place in range(N_CLASSES)]
+
+
+def _labels(id2label: Any) -> list[str]:
+    """Give labels in the order of their outputs, whatever order the config has them in."""
+    if not isinstance(id2label, dict):
+        return []
+    return [str(id2label[number]) for number in sorted(id2label, key=int)]
+
+
+def _described(outputs: int, labels: Collection[str]) -> str:
+    if outputs == 1:
+        return "one number, as reward models do"
+    named = f": {', '.join(labels)}" if len(labels) == outputs else ""
+    return f"{outputs} classes{named}"
+
+
+def _outputs(
+    model: PreTrainedModel, head: Collection[str], new: Collection[str]
+) -> Iterator[tuple[str, nn.Parameter]]:
+    """Give what the checkpoint has of the layer that gives a logit for each class."""
+    for name, parameter in model.named_parameters():
+        if name not in new and is_head(name, head) and len(parameter) == N_CLASSES:
+            yield name, parameter
+
+
+def _renew(model: PreTrainedModel, outputs: Mapping[str, nn.Parameter]) -> None:
+    spread = getattr(model.config.get_text_config(), "initializer_range", 0.02)
+    for parameter in outputs.values():
+        if parameter.ndim > 1:
+            parameter.data.normal_(0.0, spread)
+        else:
+            parameter.data.zero_()
