@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ensemble.oof.eval_set import EvalSet
     from ensemble.plugin.base import LogitArray
 
-ANEW = "delete it and run the same command again"
+ANEW = "delete it, then run `ensemble run CONFIG`: it is made anew"
 """What helps where a file of a fit is not what a fit writes."""
 
 

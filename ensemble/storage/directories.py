@@ -36,7 +36,7 @@ MANIFEST = "manifest.json"
 
 _VERIFIED: dict[Path, dict[str, FileVersion | None]] = {}
 """Directories that this process has verified, with the versions of all that they hold."""
-_HINT = "run the same command again: what is damaged is made anew"
+_HINT = "run `ensemble run CONFIG`: what is damaged is made anew"
 
 
 @contextmanager

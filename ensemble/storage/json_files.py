@@ -57,7 +57,7 @@ def read_json(path: Path) -> Any:
         raise ArtifactError(
             f"a stored file cannot be read: {error}",
             where=str(path),
-            hint="delete it and run the same command again",
+            hint="delete it; where it is of a run, `ensemble run CONFIG` then makes it anew",
         ) from error
 
 

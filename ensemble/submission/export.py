@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from ensemble.battles.held_out import REFIT, SOUP, HeldOut
@@ -14,7 +15,7 @@ from ensemble.battles.split import read_split
 from ensemble.errors import ArtifactError, ConfigError, InputError
 from ensemble.oof.calls import check_same, predict_validated
 from ensemble.oof.models import SeedMean, load_one, mean_logits, seed_name
-from ensemble.oof.predictions import read_logits
+from ensemble.oof.predictions import ANEW, read_logits
 from ensemble.oof.store import FoldStore
 from ensemble.plugin.contract import tolerance_of
 from ensemble.plugin.faults import call_plugin
@@ -171,6 +172,8 @@ def _store(config: Config) -> FoldStore:
 
 def _missing(config: Config, learner: str, held_out: HeldOut) -> ArtifactError:
     asked = {REFIT: "refit", SOUP: "soup"}.get(held_out)
+    if config.models_of(learner) == asked or (asked == "refit" and config.predict.refit):
+        asked = None  # it is asked for, and was not made or is gone
     there = sorted(
         path.name
         for path in (Path(config.run_dir) / LEARNERS / learner).glob("*")
@@ -181,7 +184,7 @@ def _missing(config: Config, learner: str, held_out: HeldOut) -> ArtifactError:
         where=f'learner "{learner}" of {config.run_dir}',
         hint=f'set models = "{asked}" in its [[learners]] table, and run the config again'
         if asked
-        else "run `ensemble fit CONFIG`",
+        else "run `ensemble run CONFIG`, which makes what is not there",
     )
 
 
@@ -219,7 +222,10 @@ def _compared(
         rows = _drawn(battles.filter(mask))
         if len(rows):
             path = store.directory(learner, held_out) / table
-            return rows, read_logits(path, rows["id"])
+            logits = read_logits(path, rows["id"])
+            if np.isnan(logits).any():
+                raise ArtifactError("rows that it predicts are missing", where=str(path), hint=ANEW)
+            return rows, logits
     return _drawn(battles.filter(pl.col("role") == "target")), None
 
 

@@ -16,6 +16,7 @@ from ensemble import Run, errors, hookimpl, run
 from ensemble.battles.held_out import HeldOut
 from ensemble.cli import cli
 from ensemble.oof.predictions import read_logits
+from ensemble.storage.directories import atomic_directory
 from ensemble.submission.export import export_fit
 from tests.ensemble.oof.averaged_learners import Averaged
 
@@ -84,6 +85,64 @@ def test_folds_soup_and_refit_are_held_against_their_own_test_logits(project: Pr
         assert manifest["key"] == fitted["key"]
         assert manifest["checked"]["rows"] == 9
     assert not list(project.path.glob(".tmp*"))
+
+
+@pytest.mark.parametrize(
+    ("fit", "option"), [("fold-0", ["--fold", "0"]), ("soup", ["--soup"]), ("refit", ["--refit"])]
+)
+def test_the_verb_names_what_mends_a_damaged_fit(
+    fit: str, option: list[str], project: Project
+) -> None:
+    """Running `export` again would change nothing: it fits none."""
+    found = _run(project)
+    fitted = found.directory / "learners/flat" / fit
+    kept = project.path / "kept"
+    shutil.copytree(fitted, kept)
+    asked = ["export", str(found.directory), "flat", *option, "--output", str(project.path / "out")]
+    for damage in _DAMAGES:
+        shutil.rmtree(fitted, ignore_errors=True)
+        shutil.copytree(kept, fitted)
+        damage(fitted)
+        told = str(CliRunner().invoke(cli, asked).exception)
+        assert "`ensemble run CONFIG`" in told
+        assert "[[learners]]" not in told, "the config asks for it already"
+        assert not (project.path / "out").exists()
+    run(found.config)
+    assert CliRunner().invoke(cli, asked).exit_code == 0
+
+
+def test_rows_that_a_fit_lacks_are_told_as_such(project: Project) -> None:
+    """By a manifest that agrees with the file: nothing can be held against NaN."""
+    found = _run(project)
+    fitted, kept = found.directory / "learners/flat/fold-0", project.path / "kept"
+    shutil.copytree(fitted, kept)
+    manifest = json.loads((kept / "manifest.json").read_text())
+    (kept / "manifest.json").unlink()
+    pl.read_parquet(kept / "test.parquet").head(3).write_parquet(kept / "test.parquet")
+    shutil.rmtree(fitted)
+    with atomic_directory(fitted, {k: manifest[k] for k in manifest.keys() - _WRITTEN_LAST}) as new:
+        shutil.copytree(kept, new, dirs_exist_ok=True)
+    lacking = r"rows that it predicts are missing(.|\n)*`ensemble run CONFIG`"
+    with pytest.raises(errors.ArtifactError, match=lacking):
+        found.export("flat", project.path / "out", fold=0)
+
+
+_WRITTEN_LAST = {"files", "content"}
+
+
+def _shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+_DAMAGES = (
+    lambda fit: next(fit.glob("model/*")).unlink(),
+    lambda fit: _shorten(next(fit.glob("model/*"))),
+    lambda fit: _shorten(fit / "test.parquet"),
+    lambda fit: _shorten(fit / "manifest.json"),
+    lambda fit: (fit / "manifest.json").write_text("{}"),
+    lambda fit: (fit / "manifest.json").unlink(),
+    shutil.rmtree,
+)
 
 
 def test_the_verb_tells_the_greatest_difference(project: Project) -> None:

@@ -102,5 +102,5 @@ def _compare(stored: Tensors, expected: Tensors, where: str) -> None:
         raise ArtifactError(
             f"{len(faults)} tensors of the trained model do not fit: {'; '.join(faults[:3])}",
             where=where,
-            hint="fit this fold again",
+            hint="delete this fit's directory, then run `ensemble run CONFIG`: it is fitted anew",
         )
