@@ -52,8 +52,9 @@ class SoupScore(Record):
         """Say it for a reader."""
         ends = _ends(self.low, self.high, "+.4f")
         return (
-            f"hold-out: the soup of {self.soup.name} scores {self.soup.log_loss:.4f}, the mean of "
-            f"its folds' models {self.folds.log_loss:.4f}: {self.difference:+.4f}{ends}."
+            f"hold-out: the soup of {self.soup.name} scores {self.soup.log_loss:.4f} (accuracy "
+            f"{self.soup.accuracy:.1%}), the mean of its folds' models {self.folds.log_loss:.4f} "
+            f"(accuracy {self.folds.accuracy:.1%}): {self.difference:+.4f} in log loss{ends}."
         )
 
 

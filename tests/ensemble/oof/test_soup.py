@@ -172,7 +172,10 @@ def test_on_a_hold_out_the_loss_stands_beside_that_of_the_folds(project: Project
     (soup,) = HoldoutRecord.read_checksummed(found.directory / "holdout.json").soups
     assert abs(soup.difference) < 1e-6
     assert soup.soup.log_loss == pytest.approx(soup.folds.log_loss, abs=1e-6)
-    assert "the soup of flat scores" in found.holdout["soups"][0]["sentence"]
+    told = found.holdout["soups"][0]["sentence"]
+    assert "the soup of flat scores" in told
+    assert told.count("accuracy ") == 2, "a task may compare by accuracy"
+    assert "in log loss" in told
     html = (found.directory / "report.html").read_text()
     assert "the soup of flat scores" in section(html, "holdout")
     assert "9 test" in section(html, "test")
