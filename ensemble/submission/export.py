@@ -98,7 +98,7 @@ def export_fit(
     _check_place(output)
     store, battles = _store(config), read_battles(Path(config.run_dir))[0]
     if not store.directory(learner, held_out).exists():
-        raise _missing(config, learner, held_out)
+        raise _missing(config, store, learner, held_out)
     number = _seed_of(spec, seed)
     where = f'learner "{learner}" (plugin "{spec.plugin_name}"), {held_out.label}'
     manifest = store.read(learner, held_out)
@@ -170,7 +170,7 @@ def _store(config: Config) -> FoldStore:
     return FoldStore(run, plan.fingerprint, data, plan.n_splits, config.task.ties)
 
 
-def _missing(config: Config, learner: str, held_out: HeldOut) -> ArtifactError:
+def _missing(config: Config, store: FoldStore, learner: str, held_out: HeldOut) -> ArtifactError:
     asked = {REFIT: "refit", SOUP: "soup"}.get(held_out)
     if config.models_of(learner) == asked or (asked == "refit" and config.predict.refit):
         asked = None  # it is asked for, and was not made or is gone
@@ -179,12 +179,15 @@ def _missing(config: Config, learner: str, held_out: HeldOut) -> ArtifactError:
         for path in (Path(config.run_dir) / LEARNERS / learner).glob("*")
         if (path / MODEL).is_dir() and not path.name.startswith(".")
     )
+    hint = "run `ensemble run CONFIG`, which makes what is not there"
+    if asked:
+        hint = f'set models = "{asked}" in its [[learners]] table, and run the config again'
+    elif held_out.folds and not {*held_out.folds} <= {*store.planned(learner)}:
+        hint = "name a fold of the run's plan"
     return ArtifactError(
         f"the run has no {held_out.label} of it; it has {', '.join(there) or 'no models'}",
         where=f'learner "{learner}" of {config.run_dir}',
-        hint=f'set models = "{asked}" in its [[learners]] table, and run the config again'
-        if asked
-        else "run `ensemble run CONFIG`, which makes what is not there",
+        hint=hint,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from ensemble import CLASSES, FitContext
+from ensemble import CLASSES, FitContext, errors
 from tests.plugins.language_model.quick_learners import make_learner
 from tests.plugins.language_model.worded_battles import make_battles, make_labels
 
@@ -77,7 +77,8 @@ def test_what_a_classifier_of_something_else_says_is_left_out_and_told(
     assert (found.classifier.bias == 0).all()
     assert (found.bert.pooler.dense.weight == 0.5).all(), "what leads there is kept"
     made, stored = make_learner("causal-lora", tmp_path), tmp_path / "stored"
-    told = f"has told {said}, which is left out(.|\n)*in id2label"
+    hint = r"(.|\n)*in id2label" if said.startswith("3") else "[^(]*$"
+    told = f"trained to give {said}; that layer of its head is new{hint}"
     with pytest.warns(UserWarning, match=told):
         made.check(TRAIN, context=CONTEXT)
     with pytest.warns(UserWarning, match=told):
@@ -109,14 +110,17 @@ def test_classes_of_battles_are_kept_in_whatever_order_and_spelling(
     assert found.classifier.bias.tolist() == [*order]
     assert found.classifier.weight[:, 0].tolist() == [*order]
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*left out")
+        warnings.filterwarnings("error", message=".*its head is new")
         make_learner("causal-lora", tmp_path).fit(TRAIN, make_labels(TRAIN), context=CONTEXT)
 
 
 def test_labels_count_by_their_numbers_wherever_they_stand(tmp_path: Path) -> None:
     path = save(tmp_path, outputs.LABELS) / "config.json"
-    swapped = {"1": "model_a", "0": "model_b", "2": "tie"}
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"id2label": swapped}))
+    changed = {
+        "id2label": {"1": "model_a", "0": "model_b", "2": "tie"},
+        "label2id": {"tie": 2, "model_a": 1, "model_b": 0},
+    }
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
     assert load(tmp_path).model.classifier.bias.tolist() == [2, 1, 3]
 
 
@@ -125,14 +129,76 @@ def test_a_model_without_a_head_has_left_nothing_out(tmp_path: Path) -> None:
     assert load(tmp_path).left_out == ""
 
 
-def test_an_exported_model_goes_on_with_its_own_head(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ("not A", "not B", "tie"),
+        ("\u043d\u0435 A", "\u043d\u0435 B", "tie"),
+        ("A\u66f4\u5dee", "B\u66f4\u5dee", "tie"),
+        ("!A", "!B", "tie"),
+        ("A -", "B -", "tie"),
+        ("A+", "B+", "Draw"),
+        ("A1", "B2", "tie0"),
+        ("A", "A", "tie"),
+        ("A wins", "B wins", "both bad"),
+    ],
+)
+def test_labels_that_may_mean_something_else_are_left_out(
+    labels: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert load(save(tmp_path, labels)).left_out.startswith("3 classes")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"label2id": {"model_b": 0, "model_a": 1, "tie": 2}},
+        {"problem_type": "multi_label_classification"},
+        {"problem_type": "regression"},
+    ],
+)
+def test_a_config_that_says_otherwise_elsewhere_keeps_no_head(
+    changed: dict[str, Any], tmp_path: Path
+) -> None:
+    path = save(tmp_path, outputs.LABELS) / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    assert load(tmp_path).left_out.startswith("3 classes")
+
+
+@pytest.mark.parametrize("numbers", [(1, 2, 3), (0, 7, -3), (0, 1, "two")])
+def test_labels_without_the_numbers_of_outputs_are_none(numbers: tuple[Any, ...]) -> None:
+    config = {
+        "id2label": {str(n): label for n, label in zip(numbers, outputs.LABELS, strict=True)},
+        "label2id": dict(zip(outputs.LABELS, numbers, strict=True)),
+    }
+    assert outputs._labels(config) == []
+
+
+def exported(tmp_path: Path) -> tuple[Path, Any]:
     families.save("llama", tmp_path / "base")
     made = make_learner("causal-lora", tmp_path / "base")
     made.fit(TRAIN, make_labels(TRAIN), context=CONTEXT)
     logits = made.predict_logits(TRAIN)
     (tmp_path / "exported").mkdir()
     made.export(tmp_path / "exported", TRAIN, logits, about={"ties": True})
+    return tmp_path / "exported", logits
+
+
+def test_an_exported_model_is_refused_where_it_may_have_learned_what_is_held_out(
+    tmp_path: Path,
+) -> None:
+    place, _ = exported(tmp_path)
+    learner = make_learner("causal-lora", place)
+    with pytest.raises(errors.LearnerError, match=r"exported from a run(.|\n)*about.base"):
+        learner.preflight(TRAIN, context=CONTEXT)
+    with pytest.raises(errors.LearnerError, match="not out of fold"):
+        learner.fit(TRAIN, make_labels(TRAIN), context=CONTEXT)
+
+
+def test_an_exported_model_goes_on_with_its_own_head_where_a_user_lets_it(tmp_path: Path) -> None:
+    place, logits = exported(tmp_path)
+    (place / "ensemble.json").unlink()
     still: dict[str, Any] = {"learning_rate": 1e-12, "head_learning_rate": 1e-12}
-    again = make_learner("causal-lora", tmp_path / "exported", **still)
+    again = make_learner("causal-lora", place, **still)
     again.fit(TRAIN, make_labels(TRAIN), context=CONTEXT)
     np.testing.assert_allclose(again.predict_logits(TRAIN), logits, atol=1e-4)

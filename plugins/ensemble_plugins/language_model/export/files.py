@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ensemble.storage.json_files import write_json
+from ensemble_plugins.language_model.model.base_weights import EXPORTED
 from ensemble_plugins.language_model.text import plain_text, truncation
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def write_input_files(
         "swap_tta": swap_tta,
         "alone": alone,
     }
-    write_json(directory / "ensemble.json", content)
+    write_json(directory / EXPORTED, content)
     _write_package(directory / PACKAGE)
     orders = (
         "`probabilities` averages the logits of both orders of A and B, as the run did."

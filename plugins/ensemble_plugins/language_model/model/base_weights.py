@@ -33,6 +33,10 @@ TOKENIZER = (
 _WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".md")
 
 
+EXPORTED = "ensemble.json"
+"""What lies beside a model that a run has exported."""
+
+
 class Base(NamedTuple):
     """Pretrained weights on this machine.
 
@@ -54,7 +58,8 @@ def find_base(settings: ModelSettings) -> Base:
     Raises
     ------
     LearnerError
-        It cannot be had; it holds adapters in place of a model; or it is a pull request's.
+        It cannot be had; it holds adapters in place of a model; it is a pull request's; or it was
+        exported from a run.
     """
     directory = Path(settings.model)
     if directory.is_dir():
@@ -67,6 +72,14 @@ def find_base(settings: ModelSettings) -> Base:
             f"{ADAPTERS} says that these are adapters, which stand on the weights of another model",
             where=str(base.directory),
             hint="merge them into that model and save it whole, or give that model",
+        )
+    if (base.directory / EXPORTED).exists():
+        raise LearnerError(
+            f"{EXPORTED} says that the model was exported from a run: it has learned battles, and "
+            "what it says of those is not out of fold, which no fold of another run would show",
+            where=str(base.directory),
+            hint="give the model that it was trained from (`about.base` there); only if no battle "
+            f"of this run, or its like, was in that one, remove {EXPORTED}",
         )
     return base
 

@@ -11,6 +11,7 @@ A sum is rounded to the dtype of the weight, as the sums that predict are. Adapt
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -45,14 +46,25 @@ class MergedAdapters:
         larger than ``LARGEST``, or all together than ``MOST``, all are left to ``lora``.
     adapter
         The name of the adapter.
+
+    Attributes
+    ----------
+    layers
+        Those that have sums: all, or none.
     """
 
     def __init__(self, layers: Sequence[tuple[nn.Module, nn.Linear]], adapter: str) -> None:
         self.adapter = adapter
         sizes = [base.weight.numel() for _, base in layers]
         small = max(sizes, default=0) <= LARGEST and sum(sizes) <= MOST
-        alike = groupby(sorted(layers, key=self._kind) if small else [], key=self._kind)
-        self._stacks = [_stack(list(group)) for _, group in alike]
+        self.layers = list(layers) if small else []
+
+    @cached_property
+    def _stacks(self) -> list[tuple[list[Any], torch.Tensor]]:
+        """Modules of one kind, and a copy of their weights; there from the first pass on."""
+        alike = groupby(sorted(self.layers, key=self._kind), key=self._kind)
+        with torch.inference_mode(mode=False):
+            return [_stack(list(group)) for _, group in alike]
 
     @contextmanager
     def added(self) -> Iterator[None]:
@@ -67,9 +79,14 @@ class MergedAdapters:
                 for module in modules:
                     vars(module).pop(_NAME, None)
 
-    def _kind(self, layer: tuple[Any, nn.Linear]) -> tuple[float, ...]:
+    def _kind(self, layer: tuple[Any, nn.Linear]) -> tuple[Any, ...]:
         module, base = layer
-        return *base.weight.shape, module.r[self.adapter], module.scaling[self.adapter]
+        return (
+            str(base.weight.dtype),
+            *base.weight.shape,
+            module.r[self.adapter],
+            module.scaling[self.adapter],
+        )
 
     def _sums(self, modules: list[Any], weights: torch.Tensor) -> tuple[torch.Tensor, ...]:
         a, b = (

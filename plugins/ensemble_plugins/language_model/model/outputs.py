@@ -23,7 +23,9 @@ N_CLASSES = len(LABELS)
 _SPELLED = re.compile(
     r"(?:winner)?(?:model|response|assistant|answer)?(a|b|tie|draw)(?:is)?(?:wins?|better)?"
 )
-"""How others call them, written without all but letters."""
+"""How others call them."""
+_BETWEEN = re.compile(r"(?<=[a-z])[ _.-]+(?=[a-z])")
+"""What is left out between their letters; anything else may turn what they mean around."""
 _PLACES = {"a": 0, "b": 1, "tie": 2, "draw": 2}
 
 
@@ -48,14 +50,15 @@ def settle_outputs(
     str
         What the checkpoint has classified, where that is left out; empty where nothing is.
     """
-    stored = _labels(read_config(directory).get("id2label"))
+    config = read_config(directory)
+    stored = _labels(config)
     misshapen = [shape for key, shape, _ in report["mismatched_keys"] if is_head(key, head)]
     if misshapen:
         return _described(misshapen[0][0], stored)
     outputs = dict(_outputs(model, head, new=report["missing_keys"]))
     if not outputs:
         return ""
-    if (order := _order(stored)) is None:
+    if (order := None if _apart(config) else _order(stored)) is None:
         _renew(model, outputs)
         return _described(N_CLASSES, stored)
     for parameter in outputs.values():
@@ -75,28 +78,45 @@ def warn_of_new_outputs(left_out: str, where: str) -> None:
     """
     if left_out:
         named = " and ".join((", ".join(LABELS[:-1]), LABELS[-1]))
+        hint = (
+            f" (hint: if these are the classes of battles, call them {named} in id2label and "
+            "label2id of its config.json, each by its number)"
+        )
         warnings.warn(
-            f"{where}: the model has told {left_out}, which is left out: the last layer of its "
-            f"head is new (hint: if these are the classes of battles, call them {named} in "
-            "id2label of its config.json, each by its number)",
+            f"{where}: the model was trained to give {left_out}; that layer of its head is new"
+            + (hint if left_out.startswith(f"{N_CLASSES} classes") else ""),
             stacklevel=2,
         )
 
 
 def _order(labels: Collection[str]) -> list[int] | None:
     """Say which output each class of battles has; None where labels are of something else."""
-    plain = [_SPELLED.fullmatch(re.sub("[^a-z]", "", label.lower())) for label in labels]
+    plain = [_SPELLED.fullmatch(_BETWEEN.sub("", label.strip().lower())) for label in labels]
     places = [_PLACES[match[1]] for match in plain if match is not None]
     if sorted(places) != [*range(N_CLASSES)] or len(places) != len(labels):
         return None
     return [places.index(place) for place in range(N_CLASSES)]
 
 
-def _labels(id2label: Any) -> list[str]:
-    """Give labels in the order of their outputs, whatever order the config has them in."""
-    if not isinstance(id2label, dict):
+def _labels(config: Mapping[str, Any]) -> list[str]:
+    """Give labels in the order of their outputs; none where their numbers are not 0 and on.
+
+    None as well where the config has another number for one of them in the other direction.
+    """
+    try:
+        given, back = dict(config["id2label"]), dict(config.get("label2id") or {})
+        named = {int(number): str(label) for number, label in given.items()}
+        differing = [label for number, label in named.items() if back.get(label, number) != number]
+    except (KeyError, TypeError, ValueError):
         return []
-    return [str(id2label[number]) for number in sorted(id2label, key=int)]
+    if len(set(named.values())) == len(named) and differing:
+        return []
+    return [named[n] for n in range(len(given))] if sorted(named) == [*range(len(given))] else []
+
+
+def _apart(config: Mapping[str, Any]) -> bool:
+    """Say whether each output stands for itself: not one class of several."""
+    return config.get("problem_type") not in (None, "single_label_classification")
 
 
 def _described(outputs: int, labels: Collection[str]) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import nn
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedModel
 
     from ensemble_plugins.language_model.settings import ModelSettings
 
@@ -72,15 +72,15 @@ def check_quantization(settings: ModelSettings, config: PreTrainedConfig) -> Non
         )
 
 
-def check_integers(config: PreTrainedConfig, files: Sequence[Path], *, where: str) -> None:
+def check_integers(model: PreTrainedModel, files: Sequence[Path], *, where: str) -> None:
     """Refuse integers in the place of weights, of which no config says how they are scaled.
 
     Parameters
     ----------
-    config
-        Of the checkpoint.
+    model
+        As it was loaded.
     files
-        Its weights.
+        The checkpoint's weights.
     where
         The model, for messages.
 
@@ -89,9 +89,12 @@ def check_integers(config: PreTrainedConfig, files: Sequence[Path], *, where: st
     LearnerError
         There are some: transformers would take them for the weights themselves.
     """
-    if stored_quantization(config) is not None:
+    if stored_quantization(model.config) is not None:
         return
-    if found := sorted(name for file in files for name in _integers(file)):
+    below = f"{model.base_model_prefix}."
+    read = {name for name, each in model.named_parameters() if each.is_floating_point()}
+    read |= {name.removeprefix(below) for name in read}
+    if found := sorted(name for file in files for name in _integers(file) if name in read):
         raise LearnerError(
             f"{len(found)} weights are stored as integers, and its config.json has no "
             f"quantization_config that says how they are scaled: {', '.join(found[:3])}",
@@ -126,6 +129,5 @@ def _integers(file: Path) -> Iterator[str]:
     if file.suffix == ".safetensors":
         with safe_open(file, framework="pt") as opened:
             for key in opened.keys():  # noqa: SIM118 - it is no mapping
-                is_weight = key.rpartition(".")[2] == "weight"
-                if is_weight and opened.get_slice(key).get_dtype().startswith(_INTEGERS):
+                if opened.get_slice(key).get_dtype().startswith(_INTEGERS):
                     yield key

@@ -127,7 +127,7 @@ def load_model(settings: ModelSettings, config: PreTrainedConfig, **options: Any
             output_loading_info=True,
             **options,
         )
-    check_integers(config, files, where=settings.model)
+    check_integers(model, files, where=settings.model)
     head = find_head(model, report["missing_keys"])
     misshapen = sorted(
         f"{key} has shape {tuple(found)}, not {tuple(wanted)}"
