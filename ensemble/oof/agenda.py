@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
     from ensemble.battles.held_out import HeldOut
     from ensemble.oof.spec import LearnerSpec
-    from ensemble.oof.workers import Task
-
-    Name = tuple[str, HeldOut]
+    from ensemble.oof.workers import FitName, Task
 
 
 class Agenda:
@@ -31,12 +29,12 @@ class Agenda:
     """
 
     def __init__(
-        self, tasks: Sequence[Task], needed: Mapping[Name, Collection[Name]] | None = None
+        self, tasks: Sequence[Task], needed: Mapping[FitName, Collection[FitName]] | None = None
     ) -> None:
         self._waiting = dict(enumerate(tasks))
-        self._needed: dict[int, set[Name]] = {}
-        self._needing: dict[Name, list[int]] = defaultdict(list)
-        names = [(task.spec.name, task.held_out) for task in tasks]
+        self._needed: dict[int, set[FitName]] = {}
+        self._needing: dict[FitName, list[int]] = defaultdict(list)
+        names = [task.name for task in tasks]
         known = set(names)
         for number, name in enumerate(names):
             self._needed[number] = known.intersection((needed or {}).get(name, ()))

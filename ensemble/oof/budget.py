@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from ensemble.oof.durations import Durations
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.teaching import PlanShape
-    from ensemble.oof.workers import Task
-
-    Name = tuple[str, HeldOut]
+    from ensemble.oof.workers import FitName, Task
 
 MARGIN = 1.1
 """Times that a fit may take what it took before: folds differ, and so does what else goes on."""
@@ -45,14 +43,14 @@ class Budget:
         self.limit, self._began = limit, clock.seconds() - spent
         self.aside = 0.0
         """Seconds that are set aside for what comes after all fits."""
-        self.undone: dict[Name, LearnerSpec] = {}
+        self.undone: dict[FitName, LearnerSpec] = {}
         """Fits that were not started, or stopped, since time was short."""
         self._held: set[str] = set()
         self._durations: Durations | None = None
         self._later: list[tuple[LearnerSpec, HeldOut]] = []
         self._splits, self._beside, self._slots = 2, 1, 1
-        self._waiting: dict[Name, Task] = {}
-        self._pupils: dict[Name, set[Name]] = {}
+        self._waiting: dict[FitName, Task] = {}
+        self._pupils: dict[FitName, set[FitName]] = {}
 
     def begin(
         self,
@@ -93,7 +91,7 @@ class Budget:
         Fits of teachers without several folds are for pupils alone: they are started only while
         there is time for some pupil's fold with all that it still waits for.
         """
-        self._waiting = {(task.spec.name, task.held_out): task for task in tasks}
+        self._waiting = {task.name: task for task in tasks}
         behind = closures(tasks, uses, shape)
         self._pupils = {name: names for name, names in behind.items() if not name[1].is_joint}
 
@@ -137,7 +135,7 @@ class Budget:
         if held or too_long or any(one in self.undone for one in needed):
             self.leave(task)
             return False
-        self.undone.pop((task.spec.name, task.held_out), None)
+        self.undone.pop(task.name, None)
         return True
 
     def within(self, task: Task) -> Task:
@@ -153,7 +151,7 @@ class Budget:
 
     def leave(self, task: Task) -> None:
         """Note that a fit is left undone."""
-        self.undone[task.spec.name, task.held_out] = task.spec
+        self.undone[task.name] = task.spec
 
     def seconds(self, task: Task) -> float | None:
         """Say how long a fit takes; None where nobody knows."""
@@ -163,14 +161,13 @@ class Budget:
         """Say whether a fit is for pupils alone, and there is time for none of their folds."""
         if not task.held_out.is_joint:
             return False
-        name = task.spec.name, task.held_out
-        pupils = {one: names for one, names in self._pupils.items() if name in names - {one}}
+        pupils = {one: names for one, names in self._pupils.items() if task.name in names - {one}}
         return bool(pupils) and all(
             pupil in self._held or MARGIN * self._together(names) > left
             for (pupil, _), names in pupils.items()
         )
 
-    def _together(self, names: Collection[Name]) -> float:
+    def _together(self, names: Collection[FitName]) -> float:
         """Seconds that fits take which have not ended, as many at a time as may run."""
         # Workers' threads ask while another takes out what has ended.
         waiting = [task for name in names if (task := self._waiting.get(name)) is not None]

@@ -13,12 +13,9 @@ from ensemble.oof.teaching import asked_fits
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from ensemble.battles.held_out import HeldOut
     from ensemble.config.source_settings import SourceSettings
     from ensemble.oof.teaching import PlanShape
-    from ensemble.oof.workers import Task
-
-    Name = tuple[str, HeldOut]
+    from ensemble.oof.workers import FitName, Task
 
 
 class Wave(NamedTuple):
@@ -75,16 +72,16 @@ def in_waves(
     """
     needed = needed_fits(tasks, uses, shape)
     order = _by_round(tasks, needed, seconds) if by_fold else _by_learner(tasks, uses)
-    firsts = {_name(task) for task in _firsts(tasks)}
+    firsts = {task.name for task in _firsts(tasks)}
     waves: list[Wave] = []
-    current: set[Name] = set()
+    current: set[FitName] = set()
     for task in _teachers_first(order, needed):
-        if not waves or needed[_name(task)] & current:
+        if not waves or needed[task.name] & current:
             waves.append(Wave([], []))
             current = set()
-        current.add(_name(task))
+        current.add(task.name)
         waves[-1].tasks.append(task)
-        if _name(task) in firsts:
+        if task.name in firsts:
             waves[-1].first.append(task)
     return waves
 
@@ -95,7 +92,7 @@ def _by_learner(tasks: Sequence[Task], uses: Mapping[str, SourceSettings]) -> li
     depth = {task.spec.name: dependency_depth(task.spec, uses) for task in tasks}
 
     def key(task: Task) -> tuple[int, ...]:
-        name, turn = task.spec.name, turns[_name(task)]
+        name, turn = task.spec.name, turns[task.name]
         later = int(turn > 0)
         return depth[name] + later, later, learners[name], turn
 
@@ -104,27 +101,27 @@ def _by_learner(tasks: Sequence[Task], uses: Mapping[str, SourceSettings]) -> li
 
 def _by_round(
     tasks: Sequence[Task],
-    needed: Mapping[Name, set[Name]],
+    needed: Mapping[FitName, set[FitName]],
     seconds: Callable[[Task], float | None],
 ) -> list[Task]:
     """Sort cheap ones first, then by round; in each, what is soonest done with what it needs."""
     learners, turns = _learners(tasks), _turns(tasks)
-    by_name = {_name(task): task for task in tasks}
+    by_name = {task.name: task for task in tasks}
     behind = {name: [by_name[one] for one in _closure(name, needed)] for name in by_name}
     known = {name: seconds(task) for name, task in by_name.items()}
     longest = max((each for each in known.values() if each is not None), default=1.0)
 
     def key(task: Task) -> tuple[float, ...]:
-        every = behind[_name(task)]
-        times = [known[_name(one)] for one in every]
+        every = behind[task.name]
+        times = [known[one.name] for one in every]
         takes = sum(longest if one is None else one for one in times)
         dear = any(map(is_dear, every))
-        return dear, turns[_name(task)], takes, learners[task.spec.name]
+        return dear, turns[task.name], takes, learners[task.spec.name]
 
     return sorted(tasks, key=key)
 
 
-def _closure(name: Name, needed: Mapping[Name, set[Name]]) -> set[Name]:
+def _closure(name: FitName, needed: Mapping[FitName, set[FitName]]) -> set[FitName]:
     """Name a fit and all among the others that it waits for, directly or not."""
     found, waiting = {name}, [name]
     while waiting:
@@ -138,40 +135,42 @@ def _learners(tasks: Sequence[Task]) -> dict[str, int]:
     return {name: i for i, name in enumerate(dict.fromkeys(t.spec.name for t in tasks))}
 
 
-def _turns(tasks: Sequence[Task]) -> dict[Name, int]:
+def _turns(tasks: Sequence[Task]) -> dict[FitName, int]:
     """Give the number of each fit among those of its learner, from 0."""
     seen: dict[str, int] = {}
-    turns: dict[Name, int] = {}
+    turns: dict[FitName, int] = {}
     for task in tasks:
-        turns[_name(task)] = seen[task.spec.name] = seen.get(task.spec.name, -1) + 1
+        turns[task.name] = seen[task.spec.name] = seen.get(task.spec.name, -1) + 1
     return turns
 
 
-def _teachers_first(order: Sequence[Task], needed: Mapping[Name, set[Name]]) -> Iterator[Task]:
+def _teachers_first(
+    order: Sequence[Task], needed: Mapping[FitName, set[FitName]]
+) -> Iterator[Task]:
     """Keep the order, but for fits that others need, which come before these."""
-    waiting = {_name(task): task for task in order}
+    waiting = {task.name: task for task in order}
 
     def ready(task: Task) -> Iterator[Task]:
-        for name in sorted(needed[_name(task)]):
+        for name in sorted(needed[task.name]):
             if (before := waiting.pop(name, None)) is not None:
                 yield from ready(before)
         yield task
 
     for task in order:
-        if waiting.pop(_name(task), None) is not None:
+        if waiting.pop(task.name, None) is not None:
             yield from ready(task)
 
 
 def needed_fits(
     tasks: Sequence[Task], uses: Mapping[str, SourceSettings], shape: PlanShape
-) -> dict[Name, set[Name]]:
+) -> dict[FitName, set[FitName]]:
     """Name, for each fit, those that have to be complete before it begins."""
-    return {_name(task): _needs(task, uses, shape) for task in tasks}
+    return {task.name: _needs(task, uses, shape) for task in tasks}
 
 
 def closures(
     tasks: Sequence[Task], uses: Mapping[str, SourceSettings], shape: PlanShape
-) -> dict[Name, set[Name]]:
+) -> dict[FitName, set[FitName]]:
     """Name, for each fit, itself and all others of these that it waits for, directly or not."""
     needed = needed_fits(tasks, uses, shape)
     return {name: _closure(name, needed) for name in needed}
@@ -187,11 +186,7 @@ def _firsts(tasks: Sequence[Task]) -> list[Task]:
     return list({task.spec.name: task for task in reversed(tasks)}.values())
 
 
-def _needs(task: Task, uses: Mapping[str, SourceSettings], shape: PlanShape) -> set[Name]:
+def _needs(task: Task, uses: Mapping[str, SourceSettings], shape: PlanShape) -> set[FitName]:
     """Name the fits that one learns from: of its teachers, and of those who label its rows."""
     asked = asked_fits(task.spec, task.held_out, uses, shape)
     return {(spec.name, held_out) for spec, held_out in asked}
-
-
-def _name(task: Task) -> Name:
-    return task.spec.name, task.held_out

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ensemble.config.settings import Config
     from ensemble.oof.spec import LearnerSpec
 
+    FitName = tuple[str, HeldOut]
+    """A fit: name of its learner, and what it holds out."""
     Watch = Callable[["Task", str], AbstractContextManager[Callable[..., None]]]
 
 _DEATH_HINT = "run the same command again; complete folds are kept"
@@ -48,6 +50,11 @@ class Task(NamedTuple):
     held_out: HeldOut
     variant: Variant | None = None
     cut: bool = False
+
+    @property
+    def name(self) -> FitName:
+        """What the fit is called among those of a run."""
+        return self.spec.name, self.held_out
 
 
 class Outcome(NamedTuple):

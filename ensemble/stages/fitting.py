@@ -17,15 +17,13 @@ from ensemble.stages.contracts import check_contracts, unchecked_names
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from ensemble.battles.held_out import HeldOut
     from ensemble.config.settings import Config
     from ensemble.failure import Failure
     from ensemble.oof.budget import Budget
     from ensemble.oof.spec import LearnerSpec
+    from ensemble.oof.workers import FitName
     from ensemble.run_dir.reporter import Reporter
     from ensemble.stages.fit_list import Fit, FitList
-
-    Name = tuple[str, HeldOut]
 
 
 class Fitting:
@@ -101,7 +99,7 @@ class Fitting:
         return outcome
 
     def _count(
-        self, what: str, tasks: Sequence[Fit], before: set[Name], done: str = "fitted"
+        self, what: str, tasks: Sequence[Fit], before: set[FitName], done: str = "fitted"
     ) -> dict[str, int]:
         """Count what was fitted and what was there ``before``; the rest is not complete."""
         complete = _complete(self.config, tasks)
@@ -162,7 +160,7 @@ class Fitting:
                 self._execute([t for t in first[name] if (t[0].name, t[1]) in wanted])
 
 
-def _complete(config: Config, tasks: Sequence[Fit]) -> set[Name]:
+def _complete(config: Config, tasks: Sequence[Fit]) -> set[FitName]:
     """Name the fits that are there, whole."""
     workspace = open_workspace(config)
     keys, store = workspace.fit_keys(), workspace.store
