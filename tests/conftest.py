@@ -58,6 +58,15 @@ def own_user_cache(
 
 
 @pytest.fixture(autouse=True)
+def no_power_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave what is written to the system's own time: waiting for the disk is much of a run.
+
+    Who looks at it puts its own in place. Programs that a test starts wait as users' do.
+    """
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+
+
+@pytest.fixture(autouse=True)
 def empty_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave figures unpainted where no test looks at them: painting is most of a small run."""
     if request.node.get_closest_marker("figures") is None:
