@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -12,9 +13,12 @@ import polars as pl
 import pytest
 from hypothesis import settings
 
+from ensemble import run
 from ensemble.battles.schema import BATTLE_SCHEMA
 from ensemble.config.load import load_config
 from ensemble.plugin.manager import Manager, use_manager
+from ensemble.stages.shared import record_config
+from ensemble.storage.hashing import fingerprint
 from tests.fakes import FakePlugin, Pretrained, Prior
 from tests.fixture_types import Project
 
@@ -23,7 +27,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ensemble import Config
-    from tests.fixture_types import Learners, MakeBattles, UsePlugins, WriteConfig, WriteCsv
+    from tests.fixture_types import (
+        Learners,
+        MakeBattles,
+        RunOnce,
+        UsePlugins,
+        WriteConfig,
+        WriteCsv,
+    )
 
 
 def pytest_configure() -> None:
@@ -180,6 +191,30 @@ def project(
     write_csv(shared, tmp_path / "extra.csv")
     write_csv(make_battles(9, source="t", role="test", prompts=9, seed=2), tmp_path / "test.csv")
     return Project(path=tmp_path, config=_config_writer(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def kept_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where finished runs are kept for ``run_once``."""
+    return tmp_path_factory.mktemp("kept-runs")
+
+
+@pytest.fixture
+def run_once(request: pytest.FixtureRequest, project: Project, kept_runs: Path) -> RunOnce:
+    """Give a function that finishes a run of the project, or copies one of the same config."""
+
+    def make(learners: Learners | None = None, **changes: Any) -> Config:
+        config = project.config(learners, **changes)
+        marks = [request.node.get_closest_marker(name) is None for name in ("figures", "kit")]
+        kept = kept_runs / fingerprint([learners, changes, marks])
+        if kept.exists():
+            shutil.copytree(kept, config.run_dir)
+            record_config(config)  # of this project's files
+        else:
+            shutil.copytree(run(config).directory, kept)
+        return config
+
+    return make
 
 
 def _config_writer(directory: Path) -> WriteConfig:

@@ -49,6 +49,12 @@ class WriteConfig(Protocol):
     def __call__(self, learners: Learners | None = None, **changes: Any) -> Config: ...
 
 
+class RunOnce(Protocol):
+    """Gives the config of a finished run, which is made once and copied for every further test."""
+
+    def __call__(self, learners: Learners | None = None, **changes: Any) -> Config: ...
+
+
 @dataclass(frozen=True)
 class Project:
     """A directory with data files and a config."""

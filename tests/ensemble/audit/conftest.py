@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ensemble import run
-
 if TYPE_CHECKING:
-    from tests.fixture_types import Project
+    from tests.fixture_types import RunOnce
 
 
 @pytest.fixture
-def place(project: Project) -> Path:
-    return run(project.config()).directory
+def place(run_once: RunOnce) -> Path:
+    return Path(run_once().run_dir)

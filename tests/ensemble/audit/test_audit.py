@@ -204,7 +204,8 @@ def test_the_refit_is_audited_too(project: Project) -> None:
     assert "p refit: trains on rows of the run, none of the test set" in failed_checks(place)
 
 
-def test_an_audit_is_kept_only_while_nothing_has_changed(place: Path) -> None:
+def test_an_audit_is_kept_only_while_nothing_has_changed(project: Project) -> None:
+    place = run(project.config()).directory
     stored = stored_audit(place)
     assert stored == audit_run(place)
     edited = json.loads((place / "audit.json").read_text()) | {"checks": []}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ensemble import Config
     from ensemble.run_dir.reporter import Reporter
-    from tests.fixture_types import Project
+    from tests.fixture_types import Project, RunOnce
 
 LATER: list[Any] = [split_stage, fit_stage, stack_stage, predict_stage]
 OTHER = "other sources or settings than the config now says(.|\n)*ensemble prepare CONFIG"
@@ -34,8 +34,8 @@ REPLACED = 'source "{}" is not the one that was prepared(.|\n)*ensemble prepare 
 
 
 @pytest.fixture
-def place(project: Project) -> Path:
-    return run(project.config()).directory
+def place(run_once: RunOnce) -> Path:
+    return Path(run_once().run_dir)
 
 
 def _sources(config: Config, **changes: Any) -> list[dict[str, Any]]:

@@ -14,12 +14,12 @@ from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from tests.fakes import Prior
-    from tests.fixture_types import Project
+    from tests.fixture_types import Project, RunOnce
 
 
 @pytest.fixture
-def place(project: Project) -> Path:
-    return run(project.config()).directory
+def place(run_once: RunOnce) -> Path:
+    return Path(run_once().run_dir)
 
 
 def _key(place: Path) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ensemble import run
 from ensemble.run_dir.battles_record import BattlesRecord
 from ensemble.run_dir.fit_manifest import FitManifest
 from ensemble.run_dir.folds_record import FoldsRecord
@@ -14,10 +14,8 @@ from ensemble.run_dir.stack_records import Candidates, StackManifest, Verdict
 from ensemble.storage.json_files import read_json
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ensemble.run_dir.record import Record
-    from tests.fixture_types import Project
+    from tests.fixture_types import RunOnce
 
 RECORDS: list[tuple[type[Record], str]] = [
     (BattlesRecord, "battles.json"),
@@ -41,9 +39,9 @@ LEARNERS = [
 
 
 @pytest.fixture
-def place(project: Project) -> Path:
+def place(run_once: RunOnce) -> Path:
     """A run with pairs, refits, several seeds and a test set."""
-    return run(project.config(LEARNERS, predict={"refit": True})).directory
+    return Path(run_once(LEARNERS, predict={"refit": True}).run_dir)
 
 
 @pytest.mark.parametrize(("kind", "pattern"), RECORDS)

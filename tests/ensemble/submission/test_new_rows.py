@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ensemble.plugin.base import Register
-    from tests.fixture_types import Learners, Project, UsePlugins
+    from tests.fixture_types import Learners, Project, RunOnce, UsePlugins
 
 SIDES = (("a", 1.0), ("b", -1.0), ("tie", 0.5))
 TFIDF = {"name": "words", "plugin": "tfidf", "min_df": 1, "char_ngrams": [1, 2]}
 
 
 @pytest.fixture
-def saved(project: Project) -> Config:
+def saved(project: Project, run_once: RunOnce) -> Config:
     """Make a run whose predictions differ from row to row, and lose its data files."""
-    place = run(project.config([TFIDF])).directory
+    place = Path(run_once([TFIDF]).run_dir)
     for name in ("train.csv", "extra.csv"):
         (project.path / name).unlink()
     return Run(place).config

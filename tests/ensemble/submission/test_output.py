@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ensemble.plugin.base import Register
-    from tests.fixture_types import Project, UsePlugins
+    from tests.fixture_types import Project, RunOnce, UsePlugins
 
 
 @pytest.fixture
-def saved(project: Project) -> Config:
-    return run(project.config()).config
+def saved(run_once: RunOnce) -> Config:
+    return run_once()
 
 
 def _expected(saved: Config) -> str:
@@ -156,10 +156,10 @@ def _command(*arguments: object, **options: Any) -> subprocess.CompletedProcess[
 
 
 @pytest.fixture
-def installed(project: Project) -> Config:
+def installed(run_once: RunOnce) -> Config:
     """A run of a learner that a process of its own has too."""
     words = {"name": "w", "plugin": "tfidf", "min_df": 1, "char_ngrams": [1, 2]}
-    return run(project.config([words])).config
+    return run_once([words])
 
 
 @pytest.mark.slow
