@@ -23,7 +23,7 @@ import polars as pl
 from machine import describe_machine
 
 from ensemble.battles.features import compute_features
-from ensemble.plugin.base import FeatureSet
+from ensemble.plugin.feature import FeatureSet
 from ensemble_features.catalog import feature_sets
 from ensemble_features.text import needed
 

@@ -21,13 +21,12 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import (
         CLASSES,
         BaseLearner,
-        Feature,
-        FeatureSet,
         FitContext,
         MetaFeatures,
         MetaLearner,
         Resources,
     )
+    from ensemble.plugin.feature import Feature, FeatureSet
     from ensemble.plugin.hookspecs import hookimpl
     from ensemble.plugin.suggestion import Suggestion
 
@@ -65,8 +64,8 @@ _HOME = {
     "CLASSES": "ensemble.plugin.base",
     "Config": "ensemble.config.settings",
     "ExternalRows": "ensemble.estimators.external",
-    "Feature": "ensemble.plugin.base",
-    "FeatureSet": "ensemble.plugin.base",
+    "Feature": "ensemble.plugin.feature",
+    "FeatureSet": "ensemble.plugin.feature",
     "FitContext": "ensemble.plugin.base",
     "MetaFeatures": "ensemble.plugin.base",
     "MetaLearner": "ensemble.plugin.base",

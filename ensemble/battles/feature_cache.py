@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ensemble.plugin.base import FeatureSet, IntArray, LogitArray
+    from ensemble.plugin.base import IntArray, LogitArray
+    from ensemble.plugin.feature import FeatureSet
 
 _KEY, _SUFFIX = "row:key", ".parquet"
 _SMALL, _REMEMBERED = 1 << 21, 64

@@ -12,7 +12,7 @@ from ensemble.plugin.expressions import serialized
 from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
-    from ensemble.plugin.base import FeatureSet
+    from ensemble.plugin.feature import FeatureSet
 
 
 def check_sets(sets: tuple[FeatureSet, ...]) -> None:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from ensemble.plugin.base import FeatureSet, IntArray, LogitArray
+    from ensemble.plugin.base import IntArray, LogitArray
+    from ensemble.plugin.feature import FeatureSet
 
 _BATCH_BYTES = 16 << 20
 """Text of one batch; the token lists of all columns together need some twenty times as much."""

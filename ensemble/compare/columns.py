@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ensemble.compare.runs import ComparedRun
-    from ensemble.plugin.base import FeatureSet, FloatArray
+    from ensemble.plugin.base import FloatArray
+    from ensemble.plugin.feature import FeatureSet
 
 _NONE = "none"
 """Rows on which every column of a group is 0 or missing."""

@@ -11,8 +11,9 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ConfigError, EnsembleError
-from ensemble.plugin.base import BaseLearner, FeatureSet, MetaLearner
+from ensemble.plugin.base import BaseLearner, MetaLearner
 from ensemble.plugin.extract import MAIN, UnportableError, dashed, extracted
+from ensemble.plugin.feature import FeatureSet
 from ensemble.plugin.files import load_file
 from ensemble.plugin.manager import get_manager
 from ensemble.plugin.modules import is_local, place_of

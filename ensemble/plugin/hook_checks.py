@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble.errors import nearest
 from ensemble.plugin import hookspecs
-from ensemble.plugin.base import BaseLearner, FeatureSet, MetaLearner
+from ensemble.plugin.base import BaseLearner, MetaLearner
+from ensemble.plugin.feature import FeatureSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,8 +15,9 @@ from ensemble.config.plugin_files import named_files
 from ensemble.errors import ConfigError, PluginError
 from ensemble.plugin import hookspecs
 from ensemble.plugin.adoption import Found, find_installed, own_file, read_hooks
-from ensemble.plugin.base import BaseLearner, FeatureSet, MetaLearner
+from ensemble.plugin.base import BaseLearner, MetaLearner
 from ensemble.plugin.faults import plugin_errors, staying
+from ensemble.plugin.feature import FeatureSet
 from ensemble.plugin.files import load_file
 from ensemble.plugin.registered import DISTRIBUTION, FILE, GIVEN, BrokenPlugin, Registered
 from ensemble.plugin.registry import Registry, refuse_swapped

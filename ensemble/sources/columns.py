@@ -18,7 +18,8 @@ from ensemble.plugin.manager import get_manager
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ensemble.plugin.base import BoolArray, FeatureSet, IntArray, LogitArray
+    from ensemble.plugin.base import BoolArray, IntArray, LogitArray
+    from ensemble.plugin.feature import FeatureSet
 
 _PROBED = 200
 """Battles whose texts are exchanged."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ensemble.oof.check import Finding
-    from ensemble.plugin.base import Feature, FeatureSet
+    from ensemble.plugin.feature import Feature, FeatureSet
 
 _RELATIVE, _ABSOLUTE = 1e-5, 1e-6
 """What rounding in another order of additions may change."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.config.plugin_files import absolute_name
 from ensemble.errors import EnsembleError, LearnerError, UnknownNameError, nearest
-from ensemble.plugin.base import BaseLearner, FeatureSet, MetaLearner
+from ensemble.plugin.base import BaseLearner, MetaLearner
+from ensemble.plugin.feature import FeatureSet
 from ensemble.plugin.manager import get_manager
 from ensemble.testing.base_learners import learner_findings
 from ensemble.testing.checks import closing

@@ -8,7 +8,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import PluginError
-from ensemble.plugin.base import FeatureSet, MetaLearner
+from ensemble.plugin.base import MetaLearner
+from ensemble.plugin.feature import FeatureSet
 from ensemble.plugin.manager import get_manager
 from ensemble.testing.base_learners import learner_checks
 from ensemble.testing.checks import ConformanceWarning

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ensemble.plugin.base import Feature, FeatureSet
+    from ensemble.plugin.feature import Feature, FeatureSet
 
 FAMILIES = (
     "length",

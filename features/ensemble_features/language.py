@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ensemble.battles.language import LANGUAGES, code_identity
-from ensemble.plugin.base import FeatureSet
+from ensemble.plugin.feature import FeatureSet
 from ensemble_features.sides import PROMPT, on, share, sided, symmetric
 from ensemble_features.text import foreign, language, needed, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ensemble.plugin.base import Feature
+    from ensemble.plugin.feature import Feature
 
 _PROMPTS = (
     *("en", "zh", "ru", "es", "fr", "de", "pt", "it", "ja", "ko"),

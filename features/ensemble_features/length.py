@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from ensemble.plugin.base import FeatureSet
+from ensemble.plugin.feature import FeatureSet
 from ensemble_features.sides import (
     antisymmetric,
     log_ratio,

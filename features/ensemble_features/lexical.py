@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from ensemble.plugin.base import FeatureSet
+from ensemble.plugin.feature import FeatureSet
 from ensemble_features.sides import on, share, sided
 from ensemble_features.text import foreign, gram_set, grams, needed, text, word_count, words
 

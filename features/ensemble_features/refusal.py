@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ensemble.plugin.base import FeatureSet
+from ensemble.plugin.feature import FeatureSet
 from ensemble_features.phrases import PHRASES, Phrases
 from ensemble_features.sides import sided
 from ensemble_features.text import lower, needed

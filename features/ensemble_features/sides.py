@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ensemble.plugin.base import Feature
+from ensemble.plugin.feature import Feature
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ensemble.plugin.base import FeatureSet
+from ensemble.plugin.feature import FeatureSet
 from ensemble_features.sides import PROMPT, RESPONSE_A, RESPONSE_B, share, sided, symmetric
 from ensemble_features.text import common, gram_set, lower, needed
 
 if TYPE_CHECKING:
-    from ensemble.plugin.base import Feature
+    from ensemble.plugin.feature import Feature
 
 _WORDS = {1: "words", 2: "word 2-grams", 3: "word 3-grams"}
 

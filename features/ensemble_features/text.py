@@ -20,7 +20,7 @@ from ensemble_features.sides import PROMPT, RESPONSE_A, RESPONSE_B
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ensemble.plugin.base import Feature
+    from ensemble.plugin.feature import Feature
 
 _COLUMNS = (PROMPT, RESPONSE_A, RESPONSE_B)
 _KATAKANA = r"\p{Katakana}\x{30FC}\x{FF70}"

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ensemble.battles.features import FeatureMatrix
-    from ensemble.plugin.base import FeatureSet, FitContext, FloatArray, IntArray, LogitArray
+    from ensemble.plugin.base import FitContext, FloatArray, IntArray, LogitArray
+    from ensemble.plugin.feature import FeatureSet
     from ensemble.plugin.suggestion import DataSummary, Machine
 
 _FACTS = "handcrafted.json"

@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 
 from ensemble.errors import ConfigError
-from ensemble.plugin.base import BaseLearner, Feature, FeatureSet, MetaLearner
+from ensemble.plugin.base import BaseLearner, MetaLearner
 from ensemble.plugin.extract import dashed
+from ensemble.plugin.feature import Feature, FeatureSet
 from ensemble.plugin.given import named_plugins, reference
 from ensemble.plugin.manager import get_manager
 from ensemble_plugins.handcrafted import Handcrafted

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from ensemble.errors import PluginError
-from ensemble.plugin.base import Feature, FeatureSet
+from ensemble.plugin.feature import Feature, FeatureSet
 from ensemble.plugin.manager import get_manager
 from ensemble.testing import check_feature_set
 
