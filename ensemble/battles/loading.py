@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,17 +12,17 @@ import polars as pl
 from ensemble.battles.columns import ID_COLUMNS
 from ensemble.battles.files.columnar import frame_chunks
 from ensemble.battles.files.paths import files_of, shard_note
-from ensemble.battles.files.raw import BadRow, collection_paused, kinds_of, refuse_bad_rows
+from ensemble.battles.files.raw import BadRow, collection_paused
 from ensemble.battles.files.read import counts_lines, read_all
 from ensemble.battles.formats.layout import RECOGNIZED, FormatOptions
 from ensemble.battles.formats.reader import FormatReader
+from ensemble.battles.id_checks import check_no_float_ids, refuse_repeated, shared_ids
 from ensemble.battles.ids import JUDGES, made_ids, told_apart
-from ensemble.battles.labels import LABEL_FAULTS, UNKNOWN_WINNER
 from ensemble.battles.metadata import metadata_of
+from ensemble.battles.row_checks import check_bad_rows, check_classes
 from ensemble.battles.rows import UNLABELED_ROLES, read_rows
 from ensemble.battles.schema import (
     BATTLE_SCHEMA,
-    LABEL_COLUMNS,
     PSEUDO_ROLE,
     TARGET_ROLE,
     TEST_ROLE,
@@ -31,14 +30,12 @@ from ensemble.battles.schema import (
 )
 from ensemble.battles.sides import sides_by_hash
 from ensemble.battles.ties import refuse_ties, without_ties
-from ensemble.battles.turns import PLAIN_HINT
-from ensemble.errors import DataError, PluginError
+from ensemble.errors import PluginError
 from ensemble.plugin.base import CLASSES
 from ensemble.plugin.faults import call_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import NoReturn
 
     from ensemble.battles.rows import Rows
     from ensemble.battles.turns import TextFormat
@@ -47,13 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["BadRow", "Loaded", "combine", "load_battles"]
 
 OnBadRows = Literal["error", "drop"]
-_SHOWN = 5
-_LISTED = 20
-"""Unknown values of a label that an error lists."""
-_FLOAT_ID = r"^-?\d+(\.0|(\.\d+)?[eE]\+\d+)$"
-"""An id as a program writes a float, or a spreadsheet a number that is too long for it."""
-_SEVERAL = 3
-"""Rows whose label cannot be read, for which it is no slip of a pen."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +69,6 @@ class Loaded:
     read_as: str = ""
     notes: tuple[str, ...] = ()
     metadata: pl.DataFrame = field(default_factory=lambda: pl.DataFrame({"id": []}))
-
-
-_NO_ROWS = "give a file with battles; docs/data.md says how each kind is read"
 
 
 def load_battles(
@@ -160,9 +147,9 @@ def load_battles(
             reader.battles(chunks), role=role, text_format=text_format, file=where, winners=winners
         )
     drop = on_bad_rows == "drop" and not is_test
-    _check_bad_rows(rows, where, reader.told_notes(), drop=drop, is_test=is_test)
+    check_bad_rows(rows, where, reader.told_notes(), drop=drop, is_test=is_test)
     battles = pl.concat(rows.frames)
-    _check_classes(battles, rows.bad, where, CLASSES if ties else CLASSES[:2])
+    check_classes(battles, rows.bad, where, CLASSES if ties else CLASSES[:2])
     found = _Found(reader, rows, battles, options)
     unit = "lines" if len(files) == 1 and counts_lines(files[0]) else "rows"
     found.complete_ids(unit, where)
@@ -196,13 +183,13 @@ class _Found:
             self.battles = self.battles.with_columns(id=made_ids(self.battles, judges))
             self.notes.append("ids are made from what the battles say")
             return
-        _check_no_float_ids(ids, where)
+        check_no_float_ids(ids, where)
         repeated = int(ids.is_duplicated().sum())
         if not repeated:
             return
         column = self.reader.id_column
         if column == ID_COLUMNS[0]:
-            _refuse_repeated(ids, self.rows, unit, where)
+            refuse_repeated(ids, self.rows, unit, where)
         self.battles = self.battles.with_columns(id=told_apart(self.battles, judges))
         self.notes.append(
             f"{repeated:,} battles share their {column}: each has an id from it and what it says"
@@ -269,7 +256,7 @@ def combine(loaded: Sequence[Loaded]) -> pl.DataFrame:
     battles = pl.concat([one.battles for one in loaded])
     shared = battles.select("id", "source", "is_test").filter(pl.col("id").is_duplicated())
     if shared.height:
-        raise _shared_ids(shared)
+        raise shared_ids(shared)
     return battles
 
 
@@ -291,104 +278,6 @@ def _call(loader: Loader, name: str, path: Path, options: Mapping[str, Any]) -> 
     return frame
 
 
-def _check_bad_rows(
-    rows: Rows, file: str, notes: Sequence[str], *, drop: bool, is_test: bool
-) -> None:
-    if not rows.seen:
-        if notes:
-            told = "; ".join(notes)
-            raise DataError(f"the file has no battle: {told}", where=file, hint=_NO_ROWS)
-        raise DataError("the file has no rows", where=file, hint=_NO_ROWS)
-    if not rows.bad or (drop and rows.lines):
-        return
-    hints = [*_unknown_winners(rows), "fix the rows"]
-    if any(PLAIN_HINT in row.reason for row in rows.bad):
-        hints.append(f"for text cells that are no JSON set {PLAIN_HINT}")
-    if is_test:
-        hints.append("none can be left out: a submission needs every test row")
-    elif rows.lines:
-        hints.append('to leave them out set on_bad_rows = "drop"')
-    raise refuse_bad_rows(
-        rows.bad, rows.seen, where=file, hint="; ".join(hints), all_bad=not rows.lines
-    )
-
-
-def _unknown_winners(rows: Rows) -> list[str]:
-    """List the values of the label that are not known, with counts."""
-    reasons = [row.reason for row in rows.bad if row.reason.startswith(UNKNOWN_WINNER)]
-    values = Counter(
-        reason.removeprefix(UNKNOWN_WINNER).split(";")[0].split(" in ")[0].strip()
-        for reason in reasons
-    )
-    if not values:
-        return []
-    told = ", ".join(f"{value} ({count:,})" for value, count in values.most_common(_LISTED))
-    return [f'say what values of the label mean with winner = {{ "value" = "a" }}: {told}']
-
-
-def _check_classes(
-    battles: pl.DataFrame, bad: Sequence[BadRow], file: str, classes: Sequence[str]
-) -> None:
-    """Refuse to leave rows out where all of one class go with them.
-
-    Raises
-    ------
-    DataError
-        A class has no row left, and rows were left out that had it, or whose label cannot be read.
-    """
-    if not bad:
-        return
-    kept = dict(zip(CLASSES, battles.select(pl.col(LABEL_COLUMNS).sum()).row(0), strict=True))
-    if not any(kept.values()):
-        return  # a source without labels
-    lost = [row.label for row in bad if row.label is not None]
-    unknown = sum(row.kind.startswith(LABEL_FAULTS) for row in bad) >= _SEVERAL
-    for place, name in enumerate(classes):
-        if not kept[name] and (unknown or any(label[place] for label in lost)):
-            told = "; ".join(f"{kind} ({count:,})" for kind, count in kinds_of(bad).items())
-            raise DataError(
-                f"no row with {name} is left: {len(bad):,} rows were left out: {told}",
-                where=file,
-                hint="fix these rows: without them the labels are not those of the file",
-            )
-
-
-def _check_no_float_ids(ids: pl.Series, file: str) -> None:
-    """Refuse whole numbers that a program has written as floats: other files spell them so not.
-
-    Raises
-    ------
-    DataError
-        All ids are floats.
-    """
-    if len(ids) and ids.str.contains(_FLOAT_ID).all():
-        raise DataError(
-            f'the ids are floats: "{ids[0]}"',
-            where=file,
-            hint="write whole numbers: a column with gaps has become one of floats; or make "
-            "ids from what the battles say: make_ids = true",
-        )
-
-
-def _refuse_repeated(ids: pl.Series, rows: Rows, unit: str, file: str) -> NoReturn:
-    several = len({name for name, _ in rows.files}) > 1
-    names = [name for name, count in rows.files for _ in range(count)]
-    places: defaultdict[str, list[str]] = defaultdict(list)
-    for place in ids.is_duplicated().arg_true():
-        line = rows.lines[place]
-        places[ids[place]].append(f"{Path(names[place]).name}:{line}" if several else str(line))
-    shown = [
-        f'"{identifier}" ({unit} {", ".join(at[:_SHOWN])})'
-        for identifier, at in list(places.items())[:_SHOWN]
-    ]
-    raise DataError(
-        f"repeated ids ({len(places):,}): {'; '.join(shown)}",
-        where=file,
-        hint="give each battle an id of its own, since predictions are joined by id; or make ids "
-        "from what the battles say: make_ids = true",
-    )
-
-
 def _complete(battles: pl.DataFrame, source: str, role: str, id_prefix: str) -> pl.DataFrame:
     """Add what the file does not say."""
     return battles.with_columns(
@@ -397,24 +286,3 @@ def _complete(battles: pl.DataFrame, source: str, role: str, id_prefix: str) -> 
         role=pl.lit(role),
         is_test=pl.lit(role == TEST_ROLE),
     ).select(pl.col(name).cast(dtype) for name, dtype in BATTLE_SCHEMA.items())
-
-
-def _shared_ids(shared: pl.DataFrame) -> DataError:
-    """Build the error for ids that occur in several files."""
-    by_id = shared.group_by("id", maintain_order=True).agg(pl.col("source"), pl.any("is_test"))
-    in_test = by_id.filter("is_test")
-    culprits = in_test if in_test.height else by_id
-    shown = "; ".join(
-        f'"{identifier}" ({", ".join(sources)})'
-        for identifier, sources in culprits.select("id", "source").head(_SHOWN).iter_rows()
-    )
-    if in_test.height:
-        return DataError(
-            f"test ids that are also training ids ({in_test.height:,}): {shown}",
-            hint="remove the test rows from the training file if they are the same battles; "
-            "else give the source an id_prefix",
-        )
-    return DataError(
-        f"ids that occur in more than one source ({by_id.height:,}): {shown}",
-        hint="give one of the sources an id_prefix, or remove the rows that are there twice",
-    )
