@@ -80,17 +80,17 @@ class OfferedFit:
         ArtifactError
             It is not, or went away meanwhile; says why.
         """
+        rows = FoldRows.of(self._with_labels(), self.held_out, self.spec.privileged)
         try:
-            self._prove(directory)
+            self._prove(directory, rows)
         except OSError as error:  # in a dry run it is read where its owner may replace it
             name = Path(error.filename or directory).name
             raise ArtifactError(f"{name} cannot be read: {error.strerror or error}") from error
 
-    def _prove(self, directory: Path) -> None:
+    def _prove(self, directory: Path, rows: FoldRows) -> None:
         store, spec = self.workspace.store, self.spec
         manifest = refuse_other_fit(directory, store, spec.name, self.held_out, self.key)
         self._check_files(directory, manifest)
-        rows = FoldRows.of(self._with_labels(), self.held_out, spec.privileged)
         self._check_predicted(directory / OOF, rows.held_out["id"])
         if self._predicts_test_rows():
             self._check_predicted(directory / TEST, rows.asked["id"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -21,6 +22,7 @@ from ensemble.api.runs import Run
 from ensemble.oof import offered_fit
 from ensemble.oof.adopt import refuse_other_fit
 from ensemble.oof.crossfit import fit_fold
+from ensemble.oof.rows import FoldRows
 from ensemble.stacking.settings import learner_specs
 from ensemble.stages.merge import merge_stage
 from ensemble.storage import foreign
@@ -386,6 +388,19 @@ def test_a_disk_of_another_run_that_is_broken_is_not_taken_for_ours(
     refused = {fit: why for fit, (outcome, why) in found.items() if outcome == "refused"}
     why = "'oof.parquet' cannot be read: Input/output error"
     assert refused == {("p", "fold-1"): why, ("q", "fold-1"): why}
+
+
+def test_a_file_of_this_run_that_cannot_be_read_is_not_laid_to_the_other(
+    runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other = runs
+
+    def broken(*_given: Any) -> Any:
+        raise OSError(errno.EIO, "Input/output error", str(own / "battles.parquet"))
+
+    monkeypatch.setattr(FoldRows, "of", broken)
+    with pytest.raises(OSError, match="battles.parquet"):
+        told(own, other, dry_run=True)
 
 
 def test_a_large_manifest_is_not_read(
