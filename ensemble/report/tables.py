@@ -33,17 +33,6 @@ if TYPE_CHECKING:
 FOLD_PREFIX = "fold-"
 
 
-def read_if_there(path: Path, columns: Sequence[str]) -> pl.DataFrame | None:
-    """Read some columns of a table; None where no stage has written it yet.
-
-    Raises
-    ------
-    ArtifactError
-        The file is damaged or lacks a column.
-    """
-    return read_table(path, columns) if path.exists() else None
-
-
 @dataclass(frozen=True)
 class LabelShares:
     """The labels of one source.
@@ -92,10 +81,13 @@ class Predictions:
 
 
 def read_labels(run: Path) -> tuple[LabelShares, ...] | None:
-    """Count the labels of each source, in the order of the table; test rows are left out."""
-    table = read_if_there(run / BATTLES, ["source", "role", *LABEL_COLUMNS, "is_test"])
-    if table is None:
+    """Count the labels of each source, in the order of the table; test rows are left out.
+
+    None where no stage has written the battles yet; errors as ``read_table``.
+    """
+    if not (run / BATTLES).exists():
         return None
+    table = read_table(run / BATTLES, ["source", "role", *LABEL_COLUMNS, "is_test"])
     groups = table.filter(~pl.col("is_test")).partition_by(
         "source", "role", as_dict=True, maintain_order=True
     )
