@@ -126,11 +126,21 @@ def test_a_fit_that_ends_its_process_again_and_again_fails_alone(
     assert "SIGKILL" in failures["bad"].reason
 
 
+def _twice_short_of_disk(project: Project, full: list[int]) -> Failure:
+    """Have a disk fill up twice, which is survived, and then as often as ends it: how it failed."""
+    config, failures = cluster_config(project, [{"name": "t"}]), dict[str, "Failure"]()
+    full += [1, 2]
+    assert fit_on(config, FakeRay([SMALL_NODE]), (0,), failures) == 1
+    full += [1] * driver.DEATHS
+    assert fit_on(config, FakeRay([SMALL_NODE]), (1,), failures) == 0
+    return failures["t"]
+
+
 @pytest.mark.slow
 def test_a_node_whose_disk_is_full_is_named_and_another_one_is_tried(
     project: Project, node: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lay, full = Depot.lay, [1, 2]
+    lay, full = Depot.lay, list[int]()
 
     def short(*given: Any, **more: Any) -> None:
         if full and full.pop():
@@ -138,11 +148,7 @@ def test_a_node_whose_disk_is_full_is_named_and_another_one_is_tried(
         lay(*given, **more)
 
     monkeypatch.setattr(Depot, "lay", short)
-    config, failures = cluster_config(project, [{"name": "t"}]), dict[str, "Failure"]()
-    assert fit_on(config, FakeRay([SMALL_NODE]), (0,), failures) == 1
-    full += [1] * driver.DEATHS
-    assert fit_on(config, FakeRay([SMALL_NODE]), (1,), failures) == 0
-    told = failures["t"]
+    told = _twice_short_of_disk(project, full)
     assert told.reason.startswith("it ended 3 times, at last: cannot write: No space left")
     assert "free space" in (told.hint or "") and f"{node}" in told.sentence
 
@@ -151,7 +157,7 @@ def test_a_node_whose_disk_is_full_is_named_and_another_one_is_tried(
 def test_a_disk_that_fills_during_a_fit_is_its_nodes_too(
     project: Project, node: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask, full = Worker.ask, [1, 2]
+    ask, full = Worker.ask, list[int]()
 
     def short(*given: Any, **more: Any) -> Any:
         if full and full.pop():
@@ -160,11 +166,8 @@ def test_a_disk_that_fills_during_a_fit_is_its_nodes_too(
         return ask(*given, **more)
 
     monkeypatch.setattr(Worker, "ask", short)
-    config, failures = cluster_config(project, [{"name": "t"}]), dict[str, "Failure"]()
-    assert fit_on(config, FakeRay([SMALL_NODE]), (0,), failures) == 1
-    full += [1] * driver.DEATHS
-    assert fit_on(config, FakeRay([SMALL_NODE]), (1,), failures) == 0
-    assert f"node {socket.gethostname()}, t" in failures["t"].reason
+    told = _twice_short_of_disk(project, full)
+    assert f"node {socket.gethostname()}, t" in told.reason
 
 
 @pytest.mark.slow
