@@ -15,6 +15,7 @@ from ensemble.run_dir.layout import (
     DUPLICATES,
     METADATA,
 )
+from ensemble.run_dir.record import missing_record
 from ensemble.run_dir.tables import read_table
 from ensemble.storage.hashing import hash_file
 from ensemble.storage.json_files import read_checksummed
@@ -75,13 +76,10 @@ def read_metadata(run: Path) -> pl.DataFrame:
 def read_summary(run: Path) -> BattlesRecord:
     """Read what ``prepare`` wrote; errors as ``read_battles``."""
     if not os.path.lexists(run / BATTLES_RECORD):
-        if os.path.lexists(run / BATTLES):
-            raise ArtifactError(
-                "the record of the battles is gone",
-                where=str(run / BATTLES_RECORD),
-                hint=f"{_HINT} again",
-            )
-        raise ArtifactError("the battles have not been prepared", where=str(run), hint=_HINT)
+        never = "the battles have not been prepared"
+        raise missing_record(
+            run / BATTLES_RECORD, run / BATTLES, of="the battles", never=never, hint=_HINT
+        )
     summary = read_checksummed(run / BATTLES_RECORD, hint=f"{_HINT} again")
     made_by = summary.get("made_by")
     if not isinstance(made_by, dict) or made_by.get("version") != VERSION:

@@ -23,6 +23,7 @@ from ensemble.battles.prepared import (
 from ensemble.errors import ArtifactError, FoldError
 from ensemble.run_dir.folds_record import FoldsRecord
 from ensemble.run_dir.layout import FOLDS, FOLDS_RECORD, METADATA
+from ensemble.run_dir.record import missing_record
 from ensemble.run_dir.tables import write_table
 from ensemble.storage.hashing import fingerprint, hash_file
 
@@ -242,13 +243,10 @@ def read_split_summary(run: Path) -> FoldsRecord:
         ``split`` has not been run, or the file is not what it wrote.
     """
     if not os.path.lexists(run / FOLDS_RECORD):
-        if os.path.lexists(run / FOLDS):
-            raise ArtifactError(
-                "the record of the fold plan is gone",
-                where=str(run / FOLDS_RECORD),
-                hint=f"{_HINT} again",
-            )
-        raise ArtifactError("there is no fold plan", where=str(run), hint=_HINT)
+        never = "there is no fold plan"
+        raise missing_record(
+            run / FOLDS_RECORD, run / FOLDS, of="the fold plan", never=never, hint=_HINT
+        )
     return FoldsRecord.read_checksummed(run / FOLDS_RECORD, f"{_HINT} again")
 
 

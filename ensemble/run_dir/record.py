@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -14,6 +15,25 @@ if TYPE_CHECKING:
     from typing import Any
 
 HINT = "run `ensemble run CONFIG` again"
+
+
+def missing_record(record: Path, table: Path, *, of: str, never: str, hint: str) -> ArtifactError:
+    """Say that a stage's record is not there: lost, where its table is there, or never written.
+
+    Parameters
+    ----------
+    record, table
+        What the stage writes.
+    of
+        What the record is of.
+    never
+        What to say where the stage has not been run.
+    hint
+        What runs it.
+    """
+    if os.path.lexists(table):
+        return ArtifactError(f"the record of {of} is gone", where=str(record), hint=f"{hint} again")
+    return ArtifactError(never, where=str(record.parent), hint=hint)
 
 
 class Record(BaseModel):
