@@ -135,16 +135,6 @@ def test_a_decoder_that_looks_ahead_is_computed_so_or_not_at_all(
     assert 'hf_overrides={"is_causal": False}' in _recipe(tmp_path / "model")
 
 
-def test_rotary_embeddings_that_change_with_the_length_of_a_row_are_not_served() -> None:
-    rotary = {"rope_type": "longrope", "original_max_position_embeddings": 512}
-    config: Any = SimpleNamespace(rope_parameters=rotary)
-    name = "Phi3ForSequenceClassification"
-    assert "```" in served.describe(name, config, "float32", 512)
-    text = served.describe(name, config, "float32", 513)
-    assert "Rows beyond 512 tokens" in text
-    assert "```" not in text
-
-
 def test_what_vllm_refuses_has_no_recipe() -> None:
     text = _describe("DebertaV2")
     assert f"vLLM {served.VERSION} does not load DebertaV2ForSequenceClassification" in text

@@ -74,7 +74,7 @@ def describe(architecture: str, config: PreTrainedConfig, dtype: str, max_length
     """
     if architecture in REFUSED:
         return f"vLLM {VERSION} does not load {architecture}.\n"
-    if other := _why_other(architecture, config, max_length):
+    if other := _why_other(architecture, config):
         return f"{other}, and says nothing: do not use it for this model.\n"
     more = _more(architecture, config)
     recipe = _RECIPE.format(dtype=dtype, max_length=max_length, more=more)
@@ -83,19 +83,12 @@ def describe(architecture: str, config: PreTrainedConfig, dtype: str, max_length
     return f"vLLM was not tried with {architecture}; if it loads the model:\n\n{recipe}"
 
 
-def _why_other(architecture: str, config: PreTrainedConfig, max_length: int) -> str:
+def _why_other(architecture: str, config: PreTrainedConfig) -> str:
     """Say why vLLM's logits would be others, or might be; empty where nothing is known."""
     if looks_ahead(config) and architecture not in _BOTH_WAYS:
         return (
             f"In this {architecture} tokens attend to those after them. vLLM {VERSION} leaves that "
             "out of some architectures"
-        )
-    rotary = getattr(config, "rope_parameters", None) or {}
-    short = rotary.get("original_max_position_embeddings")
-    if rotary.get("rope_type") == "longrope" and short and max_length > short:
-        return (
-            f"Rows beyond {short} tokens are embedded otherwise in this model. vLLM {VERSION} "
-            "embeds all as those"
         )
     return ""
 
