@@ -257,7 +257,7 @@ class LanguageModel(FittedModel, BaseLearner):
         require_extra()
         import torch
 
-        from ensemble_plugins.language_model.model.outputs import warn_of_new_outputs
+        from ensemble_plugins.language_model.model.outputs import warn_of_head
 
         torch.set_num_threads(context.threads)
         self.cache_ = context.cache_directory
@@ -267,7 +267,7 @@ class LanguageModel(FittedModel, BaseLearner):
         self.classifier_ = self._load_classifier(
             self.model_settings(), context.device, self._init_seed(context)
         )
-        warn_of_new_outputs(self.classifier_.left_out, str(self.model))
+        warn_of_head(self.classifier_.caution, str(self.model))
 
     def _init_seed(self, context: FitContext) -> int:
         return context.seed if self.init_seed is None else self.init_seed

@@ -13,7 +13,7 @@ import torch
 from ensemble_plugins.language_model.model.adapters import read_state, trained_state, write_state
 from ensemble_plugins.language_model.model.inference import compute_logits
 from ensemble_plugins.language_model.model.loading import load_classifier
-from ensemble_plugins.language_model.model.outputs import warn_of_new_outputs
+from ensemble_plugins.language_model.model.outputs import warn_of_head
 from ensemble_plugins.language_model.model.parity import (
     check_parity,
     distance,
@@ -75,7 +75,7 @@ def check_model(
     budget = prediction.token_budget
     load = partial(_load, settings, device=device, pad_id=pad_id, contrast=contrast)
     classifier = load(seed=0)
-    warn_of_new_outputs(classifier.left_out, settings.model)
+    warn_of_head(classifier.caution, settings.model)
     _randomize(classifier)
     parity = check_parity(
         classifier, tokens, where="before training", tolerance=tolerance, budget=budget

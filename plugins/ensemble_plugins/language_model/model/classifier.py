@@ -88,8 +88,8 @@ class Classifier:
         Why they are not; empty where they are.
     identity
         What it was loaded from, as ``base_weights.identity`` names it; empty where from nothing.
-    left_out
-        What its checkpoint has classified, as ``weights.Loaded`` names it; empty where it is kept.
+    caution
+        What to tell of its head before training, as ``weights.Loaded`` has it; empty for nothing.
     size
         Number of the model's parameters without adapters, whatever bits they are stored in.
     multiple
@@ -116,7 +116,7 @@ class Classifier:
         self.settings = settings
         self.head = find_head(base) if head is None else head
         self.identity: dict[str, str] = {}
-        self.left_out = ""
+        self.caution = ""
         self.device = base.device
         self.dtype = devices.compute_dtype(self.device)
         self.pad_id = pad_id

@@ -54,7 +54,7 @@ def load_classifier(
     options = _options(settings, device, devices.compute_dtype(device))
     before = identity(settings)
     config = load_config(settings)
-    base, head, left_out = load_model(settings, config, **options)
+    base, head, caution = load_model(settings, config, **options)
     keep_gradients(base)
     if identity(settings) != before:
         raise LearnerError(
@@ -67,7 +67,7 @@ def load_classifier(
     if contrast is not None:
         check_dependence(base, contrast, where=settings.model)
     made = Classifier(base, settings, head=head, pad_id=pad_id, compiled=compiled)
-    made.identity, made.left_out = before, left_out
+    made.identity, made.caution = before, caution
     return made
 
 

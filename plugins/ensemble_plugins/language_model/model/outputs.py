@@ -26,6 +26,15 @@ _SPELLED = re.compile(
 """How others call them."""
 _BETWEEN = re.compile(r"(?<=[a-z])[ _.-]+(?=[a-z])")
 """What is left out between their letters; anything else may turn what they mean around."""
+_OF_KEPT = (
+    "the model was trained to tell battles, and its head is kept: if any of yours, or their like, "
+    "were among them, it knows what the folds hold out, and no score here tells (hint: give the "
+    "model that it was trained from, unless you know that they were not)"
+)
+_TO_KEEP = (
+    f" (hint: if these are the classes of battles, call them {', '.join(LABELS[:-1])} and "
+    f"{LABELS[-1]} in id2label and label2id of its config.json, each by its number)"
+)
 _PLACES = {"a": 0, "b": 1, "tie": 2, "draw": 2}
 
 
@@ -48,45 +57,36 @@ def settle_outputs(
     Returns
     -------
     str
-        What the checkpoint has classified, where that is left out; empty where nothing is.
+        What a user is to be told of it before training; empty where there is nothing to tell.
     """
     config = read_config(directory)
     stored = _labels(config)
     misshapen = [shape for key, shape, _ in report["mismatched_keys"] if is_head(key, head)]
     if misshapen:
-        return _described(misshapen[0][0], stored)
+        return _of_new(misshapen[0][0], stored)
     outputs = dict(_outputs(model, head, new=report["missing_keys"]))
     if not outputs:
         return ""
     if (order := None if _apart(config) else _order(stored)) is None:
         _renew(model, outputs)
-        return _described(N_CLASSES, stored)
+        return _of_new(N_CLASSES, stored)
     for parameter in outputs.values():
         parameter.data = parameter.data[order].clone()
-    return ""
+    return _OF_KEPT
 
 
-def warn_of_new_outputs(left_out: str, where: str) -> None:
-    """Warn before training where what a checkpoint has classified is left out.
+def warn_of_head(caution: str, where: str) -> None:
+    """Warn before training of what a checkpoint's head has learned.
 
     Parameters
     ----------
-    left_out
+    caution
         As ``settle_outputs`` gives it.
     where
         The model, for the message.
     """
-    if left_out:
-        named = " and ".join((", ".join(LABELS[:-1]), LABELS[-1]))
-        hint = (
-            f" (hint: if these are the classes of battles, call them {named} in id2label and "
-            "label2id of its config.json, each by its number)"
-        )
-        warnings.warn(
-            f"{where}: the model was trained to give {left_out}; that layer of its head is new"
-            + (hint if left_out.startswith(f"{N_CLASSES} classes") else ""),
-            stacklevel=2,
-        )
+    if caution:
+        warnings.warn(f"{where}: {caution}", stacklevel=2)
 
 
 def _order(labels: Collection[str]) -> list[int] | None:
@@ -119,11 +119,11 @@ def _apart(config: Mapping[str, Any]) -> bool:
     return config.get("problem_type") not in (None, "single_label_classification")
 
 
-def _described(outputs: int, labels: Collection[str]) -> str:
-    if outputs == 1:
-        return "one number, as reward models do"
+def _of_new(outputs: int, labels: Collection[str]) -> str:
     named = f": {', '.join(labels)}" if len(labels) == outputs else ""
-    return f"{outputs} classes{named}"
+    given = "one number, as reward models do" if outputs == 1 else f"{outputs} classes{named}"
+    told = f"the model was trained to give {given}; that layer of its head is new"
+    return told + _TO_KEEP if outputs == N_CLASSES else told
 
 
 def _outputs(

@@ -36,13 +36,13 @@ class Loaded(NamedTuple):
         With a head for three classes.
     head
         Names of its head's modules.
-    left_out
-        What the checkpoint has classified, where its head's last layer is new for that; else empty.
+    caution
+        What a user is to be told of its head before training; empty where nothing is.
     """
 
     model: PreTrainedModel
     head: tuple[str, ...]
-    left_out: str
+    caution: str
 
 
 def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
@@ -105,7 +105,7 @@ def load_model(settings: ModelSettings, config: PreTrainedConfig, **options: Any
     Returns
     -------
     Loaded
-        The model, its head, and what is left out.
+        The model, its head, and what to tell of it.
 
     Raises
     ------
