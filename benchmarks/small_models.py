@@ -30,6 +30,7 @@ from transformers import (
     LlamaForSequenceClassification,
 )
 
+from ensemble_plugins.language_model.model import merged
 from ensemble_plugins.language_model.model.classifier import Classifier
 from ensemble_plugins.language_model.settings import ModelSettings, TrainingSettings
 from ensemble_plugins.language_model.text.tokens import Tokens
@@ -190,7 +191,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--engine-only", action="store_true", help="leave out the plain loop")
+    parser.add_argument("--apart", action="store_true", help="adapters in products of their own")
     options = parser.parse_args()
+    if options.apart:
+        merged.LARGEST = 0
     rate = matrix_rate()
     say(f"{torch.cuda.get_device_name()}, {rate / 1e12:.0f} TFLOP/s in a dense bfloat16 product")
     for name in options.models:
