@@ -61,15 +61,13 @@ def settle_outputs(
     """
     config = read_config(directory)
     stored = _labels(config)
-    misshapen = [shape for key, shape, _ in report["mismatched_keys"] if is_head(key, head)]
-    if misshapen:
-        return _of_new(misshapen[0][0], stored)
-    outputs = dict(_outputs(model, head, new=report["missing_keys"]))
-    if not outputs:
+    misshapen = {key: shape for key, shape, _ in report["mismatched_keys"] if is_head(key, head)}
+    outputs = dict(_outputs(model, head, new={*report["missing_keys"], *misshapen}))
+    if not outputs and not misshapen:
         return ""
-    if (order := None if _apart(config) else _order(stored)) is None:
+    if (order := None if misshapen or _apart(config) else _order(stored)) is None:
         _renew(model, outputs)
-        return _of_new(N_CLASSES, stored)
+        return _of_new(next(iter(misshapen.values()), [N_CLASSES])[0], stored)
     for parameter in outputs.values():
         parameter.data = parameter.data[order].clone()
     return _OF_KEPT
