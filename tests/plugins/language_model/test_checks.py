@@ -50,6 +50,7 @@ def test_a_sound_model_is_measured_in_every_way(family: str, tuning: str, tmp_pa
     assert found.pop("dtype") == "float32"
     assert found.pop("packed") is (family != "deberta")
     assert bool(found.pop("why_padded", "")) is (family == "deberta")
+    assert found.pop("attention", "padded") == ("padded" if family == "deberta" else "PyTorch")
     assert found.keys() == {
         "drift_of_transformers",
         "drift_from_float32",

@@ -1,4 +1,4 @@
-"""What only a GPU computes: compiled FlexAttention, bfloat16, float16 and FP8.
+"""What only a GPU computes: compiled packs, FlashAttention-4, bfloat16, float16 and FP8.
 
 With ``--noconftest`` it needs nothing of the development environment but pytest.
 """
@@ -25,6 +25,7 @@ pytest.importorskip("peft")
 adapters = importlib.import_module("ensemble_plugins.language_model.model.adapters")
 devices = importlib.import_module("ensemble_plugins.language_model.model.devices")
 distributed = importlib.import_module("ensemble_plugins.language_model.train.distributed")
+flash = importlib.import_module("ensemble_plugins.language_model.model.flash")
 inference = importlib.import_module("ensemble_plugins.language_model.model.inference")
 loading = importlib.import_module("ensemble_plugins.language_model.model.loading")
 merged = importlib.import_module("ensemble_plugins.language_model.model.merged")
@@ -75,6 +76,9 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral-64": ("MistralConfig", {"head_dim": 64, "sliding_window": 48}),
     "phi3-32": ("Phi3Config", {"sliding_window": 48}),
 }
+CONFIGS |= {f"{name}-flex": CONFIGS[name] for name in ("gemma2-64", "gemma2-256", "llama3-128")}
+FLASH = ("gemma2-64", "gemma2-256", "llama3-64", "llama3-128", "gemma3-64", "qwen3-64")
+"""By FlashAttention-4, where it is used; a name that ends in ``-flex`` goes without it."""
 DEBERTA: dict[str, Any] = {
     "relative_attention": True,
     "position_buckets": 32,
@@ -123,8 +127,38 @@ def make_tokens() -> Any:
 def classifier(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Classifier]:
-    yield make_classifier(request.param, tmp_path_factory.mktemp(request.param))
+    with pytest.MonkeyPatch.context() as patch:
+        use_kernels(request.param, patch)
+        yield make_classifier(request.param, tmp_path_factory.mktemp(request.param))
     torch.compiler.reset()
+
+
+def use_kernels(name: str, patch: pytest.MonkeyPatch) -> None:
+    """Leave FlashAttention-4 out where a name says so."""
+    if name.endswith("-flex"):
+        patch.setattr(flash, "why_not", lambda *_: "a test goes without it")
+
+
+@pytest.mark.parametrize("classifier", [*FLASH, "llama3-128-flex", "qwen2-32"], indirect=True)
+def test_the_attention_of_packs_is_named(
+    classifier: Classifier, request: pytest.FixtureRequest
+) -> None:
+    reason = flash.why_not(torch.cuda.get_device_capability(), 128, torch.bfloat16)
+    if reason and "a test" not in reason:
+        pytest.skip(f"{flash.NAME}: {reason}")
+    name = request.node.callspec.params["classifier"]
+    assert (classifier.attention == flash.NAME) is (name in FLASH)
+
+
+@pytest.mark.parametrize("classifier", FLASH, indirect=True)
+def test_gradients_are_the_same_again(classifier: Classifier) -> None:
+    tokens, rows = make_tokens(), np.arange(len(LENGTHS))
+    classifier.model.train()
+    batch = classifier.batch(tokens, rows, width=1536)
+    first, again = (gradients(classifier, classifier.logits(batch)) for _ in range(2))
+    classifier.model.eval()
+    if classifier.attention == flash.NAME:
+        assert all(torch.equal(first[name], again[name]) for name in first)
 
 
 def test_compiled_packs_give_the_logits_of_float32(classifier: Classifier) -> None:
@@ -240,10 +274,14 @@ def test_float16_stays_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert all(gradient.isfinite().all() for gradient in found.values())
 
 
-@pytest.mark.parametrize("name", ["gemma2-64", "llama3-64", "llama3-64-apart"])
+@pytest.mark.parametrize(
+    "name", ["gemma2-64", "gemma2-64-flex", "llama3-64", "llama3-64-apart", "llama3-128"]
+)
 def test_recorded_passes_train_the_same_weights(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    use_kernels(name, monkeypatch)
+
     def trained(worth: float) -> tuple[dict[str, Any], Any]:
         monkeypatch.setattr(recorded, "_WORTH", worth)
         classifier = make_classifier(name, tmp_path)

@@ -17,7 +17,7 @@ CAPABILITIES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
 def test_blocks_divide_those_of_the_mask(
     capability: tuple[int, int], size: int, training: bool
 ) -> None:
-    kernel = kernels.kernel_of(capability, size, training=training)
+    kernel = kernels.flex_kernel(capability, size, training=training)
     assert all(kernels.BLOCK % block == 0 for block in kernel.block)
     queries, keys = kernel.block
     divided: dict[str, Any] = {"fwd_BLOCK_M": queries, "fwd_BLOCK_N": keys}
@@ -34,6 +34,6 @@ def test_blocks_divide_those_of_the_mask(
 
 @pytest.mark.parametrize("capability", [c for c in CAPABILITIES if c != (9, 0)])
 def test_large_heads_fit_where_shared_memory_is_small(capability: tuple[int, int]) -> None:
-    options = kernels.kernel_of(capability, 256, training=True).options
+    options = kernels.flex_kernel(capability, 256, training=True).options
     # Blocks of 64 need 112 KiB in the backward pass, and many GPUs have 99.
     assert {options[f"bwd_BLOCK_{name}"] for name in ("M1", "N1", "M2", "N2")} == {32}

@@ -322,7 +322,7 @@ def test_each_pack_asks_for_the_kernel_of_what_is_done_with_it(
 ) -> None:
     asked: list[tuple[int, bool]] = []
 
-    def prepare(_device: Any, head_size: int, *, training: bool) -> Any:
+    def prepare(_device: Any, head_size: int, _activations: Any, *, training: bool) -> Any:
         asked.append((head_size, training))
         return PLAIN
 

@@ -1,9 +1,9 @@
 """Attention of packed rows: each token attends to the earlier tokens of its own row.
 
 Registered with transformers under the name ``packed``, so that every model that takes its attention
-from there computes packs. On CUDA it is FlexAttention with a block mask that is known beforehand;
-elsewhere each row is computed by itself, by torch's own, or in plain operations where scores are
-bounded.
+from there computes packs. On CUDA it is FlashAttention-4, which is told where rows start, or
+FlexAttention with a block mask that is known beforehand; elsewhere each row is computed by itself,
+by torch's own, or in plain operations where scores are bounded.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
+from ensemble_plugins.language_model.model import flash
 from ensemble_plugins.language_model.model.kernels import PLAIN, Kernel
 from ensemble_plugins.language_model.model.soft_capping import capped
 
@@ -55,6 +56,9 @@ class DocumentMask:
         Tokens, itself included, that a token attends to at most; None for all of its row.
     kernel
         What computes it on CUDA.
+    rows
+        Places for rows in ``edges``, with which it is of one shape in all packs: empty rows fill
+        them, and the last one takes all tokens that are left. 0 for as many as there are.
 
     Attributes
     ----------
@@ -62,6 +66,9 @@ class DocumentMask:
         ``(t,)`` int32 on the device, for each window: the first place that a token attends to.
     blocks : dict
         The mask by blocks for FlexAttention, on CUDA: for each window.
+    edges : Tensor
+        ``(rows + 1,)`` int32 on the device, for FlashAttention-4: where each row starts, and the
+        last one ends. None where something else computes.
     """
 
     def __init__(
@@ -71,6 +78,7 @@ class DocumentMask:
         device: torch.device,
         windows: Collection[int | None] = (None,),
         kernel: Kernel = PLAIN,
+        rows: int = 0,
     ) -> None:
         self.starts, self.kernel = starts, kernel
         self.read = on_device(read, device)
@@ -81,7 +89,8 @@ class DocumentMask:
         low = {window: on_device(each.astype(np.int32), device) for window, each in lowest.items()}
         self.lowest = {window: low[reached[window]] for window in windows}
         self.blocks: dict[int | None, BlockMask] = {}
-        if device.type == "cuda":
+        self.edges = self._edges(rows, device) if kernel.flash else None
+        if device.type == "cuda" and not kernel.flash:
             made = {w: _block_mask(each, kernel.block, low[w]) for w, each in lowest.items()}
             self.blocks = {window: made[reached[window]] for window in windows}
 
@@ -91,11 +100,14 @@ class DocumentMask:
         other.read = self.read.clone()
         other.lowest = {window: low.clone() for window, low in self.lowest.items()}
         other.blocks = {w: _cloned(each, other.lowest[w]) for w, each in self.blocks.items()}
+        other.edges = None if self.edges is None else self.edges.clone()
         return other
 
     def take(self, other: DocumentMask) -> None:
         """Have the tensors say what those of another mask of the same shape say."""
         self.read.copy_(other.read)
+        if self.edges is not None and other.edges is not None:
+            self.edges.copy_(other.edges)
         for window, low in self.lowest.items():
             low.copy_(other.lowest[window])
         for window, block in self.blocks.items():
@@ -106,6 +118,16 @@ class DocumentMask:
         """Give start and end of every row of the pack."""
         edges = [*np.flatnonzero(np.diff(self.starts, prepend=-1)).tolist(), len(self.starts)]
         return list(pairwise(edges))
+
+    def _edges(self, rows: int, device: torch.device) -> torch.Tensor:
+        starts = np.array([start for start, _ in self.bounds()])
+        places = rows or len(starts)
+        edges = np.full(places + 1, len(self.starts), dtype=np.int32)
+        edges[: min(places, len(starts))] = starts[:places]
+        made = on_device(edges, device)
+        # Of another length in each pack, where no number of rows is given.
+        torch._dynamo.mark_dynamic(made, 0)
+        return made
 
 
 def _lowest(starts: NDArray[np.int64], window: int | None) -> NDArray[np.int64]:
@@ -216,6 +238,12 @@ def packed_attention(
     """
     if dropout or attention_mask is not None:
         raise ValueError("packed attention takes no dropout and no other mask than its own")
+    if row_mask.edges is not None:
+        q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))
+        attended = flash.attend(
+            q, k, v, row_mask.edges, scaling=scaling, softcap=softcap, window=sliding_window
+        )
+        return attended[None], None
     if query.is_cuda:
         compute: Callable[..., Any] = flex_attention if torch.compiler.is_compiling() else _flex()
         out = compute(

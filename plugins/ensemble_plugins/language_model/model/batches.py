@@ -187,7 +187,8 @@ def make_pack(
     return Pack(
         ids=on_device(np.concatenate(parts).astype(np.int64), device)[None],
         positions=on_device(np.arange(len(starts)) - starts, device)[None],
-        mask=DocumentMask(starts, read, device, windows, kernel),
+        # Of filler rows one place is enough, where the rows take all others.
+        mask=DocumentMask(starts, read, device, windows, kernel, rows=reads + 1 if reads else 0),
     )
 
 

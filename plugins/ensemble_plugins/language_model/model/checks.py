@@ -145,7 +145,11 @@ def _named(classifier: Classifier, parity: Parity) -> dict[str, Any]:
     return {
         "dtype": str(parity.dtype).removeprefix("torch."),
         "packed": classifier.packed,
-        **({"why_padded": classifier.why_padded} if not classifier.packed else {}),
+        **(
+            {"attention": classifier.attention}
+            if classifier.packed
+            else {"why_padded": classifier.why_padded}
+        ),
         "drift_of_transformers": parity.transformers,
         "drift_from_float32": parity.packed,
     }

@@ -26,7 +26,7 @@ from ensemble_plugins.language_model.model.forward import plain_forwards, restor
 from ensemble_plugins.language_model.model.fp8_training import keep_fp8_weights
 from ensemble_plugins.language_model.model.heads import find_backbone, find_head, is_head
 from ensemble_plugins.language_model.model.implementation import attention_of, eager_attention
-from ensemble_plugins.language_model.model.kernels import prepare_kernel
+from ensemble_plugins.language_model.model.kernels import name_attention, prepare_kernel
 from ensemble_plugins.language_model.model.lora import (
     ADAPTER,
     add_adapters,
@@ -228,7 +228,8 @@ class Classifier:
     ) -> Pack | Padded:
         """Put rows on the device; a pack is filled up to ``width`` tokens and ``reads`` logits."""
         if self.packed:
-            kernel = prepare_kernel(self.device, self._head_size, training=self.model.training)
+            training = self.model.training
+            kernel = prepare_kernel(*self._attention_of_packs(), training=training)
             return make_pack(
                 tokens,
                 rows,
@@ -284,6 +285,16 @@ class Classifier:
         for name, parameter in self.head_parameters().items():
             drawn = torch.randn(parameter.shape, generator=generator) * spread
             parameter.data.copy_(self._vectors.get(name, drawn))
+
+    @property
+    def attention(self) -> str:
+        """What computes the attention of packs; empty where rows are padded."""
+        return name_attention(*self._attention_of_packs()) if self.packed else ""
+
+    def _attention_of_packs(self) -> tuple[torch.device, int, torch.dtype]:
+        """Give device, size of heads, and what queries, keys and values are computed in."""
+        activations = self.dtype if self._uniform() else torch.float32
+        return self.device, self._head_size, activations
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.packed and self._uniform() else self._mixed()

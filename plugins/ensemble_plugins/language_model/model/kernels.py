@@ -1,4 +1,4 @@
-"""FlexAttention's kernels by device: blocks that were measured, or that fit."""
+"""What computes attention of packs, by device, and in which blocks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import cache
 
 import torch
 
+from ensemble_plugins.language_model.model import flash
 from ensemble_plugins.language_model.model.soft_capping import use_instruction
 
 BLOCK = 128
@@ -27,14 +28,19 @@ class Kernel:
         waste less at the edges of rows.
     options
         Kernel options of FlexAttention, whose blocks divide those of the mask.
+    flash
+        Whether it is FlashAttention-4 that computes it, which needs neither.
     """
 
     block: tuple[int, int] = (BLOCK, BLOCK)
     options: Options = field(default_factory=dict)
+    flash: bool = False
 
 
 PLAIN = Kernel()
 """FlexAttention's own choice; nothing is looked at of it on a CPU."""
+
+FLASH = Kernel(flash=True)
 
 
 def forward_options(m: int, n: int, **options: int | bool) -> Options:
@@ -75,12 +81,36 @@ _OTHERS = {(256, True): Kernel(options=backward_options(32, 32))}
 RTX 30 and 40) for the backward pass with such heads."""
 
 
-def prepare_kernel(device: torch.device, head_size: int, *, training: bool) -> Kernel:
-    """Make a device ready for packs, and say how it computes them."""
+def prepare_kernel(
+    device: torch.device, head_size: int, activations: torch.dtype, *, training: bool
+) -> Kernel:
+    """Make a device ready for packs, and say how it computes them.
+
+    Parameters
+    ----------
+    device
+        Where packs are computed.
+    head_size
+        Of the model's attention.
+    activations
+        What queries, keys and values are computed in.
+    training
+        Whether there is a backward pass.
+    """
     if device.type != "cuda":
         return PLAIN
     capability = _prepare(device)
-    return kernel_of(capability, head_size, training=training)
+    if not flash.why_not(capability, head_size, activations):
+        return FLASH
+    return flex_kernel(capability, head_size, training=training)
+
+
+def name_attention(device: torch.device, head_size: int, activations: torch.dtype) -> str:
+    """Name what computes attention of packs, and why it is not ``FlashAttention-4``."""
+    if device.type != "cuda":
+        return "PyTorch"
+    reason = flash.why_not(_prepare(device), head_size, activations)
+    return f"FlexAttention; {flash.NAME}: {reason}" if reason else flash.NAME
 
 
 @cache
@@ -90,7 +120,7 @@ def _prepare(device: torch.device) -> tuple[int, int]:
     return capability
 
 
-def kernel_of(capability: tuple[int, int], head_size: int, *, training: bool) -> Kernel:
-    """Choose for a compute capability."""
+def flex_kernel(capability: tuple[int, int], head_size: int, *, training: bool) -> Kernel:
+    """Choose FlexAttention's for a compute capability."""
     known = _HOPPER if capability == (9, 0) else _OTHERS
     return known.get((head_size, training), PLAIN)

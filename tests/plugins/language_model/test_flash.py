@@ -1,0 +1,284 @@
+"""FlashAttention-4 as packs are computed by it, its kernels written out in plain operations."""
+
+from __future__ import annotations
+
+import importlib
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("peft")
+attention = importlib.import_module("ensemble_plugins.language_model.model.attention")
+batches = importlib.import_module("ensemble_plugins.language_model.model.batches")
+classifier_module = importlib.import_module("ensemble_plugins.language_model.model.classifier")
+flash = importlib.import_module("ensemble_plugins.language_model.model.flash")
+kernels = importlib.import_module("ensemble_plugins.language_model.model.kernels")
+recorded = importlib.import_module("ensemble_plugins.language_model.train.recorded")
+tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
+tokens_module = importlib.import_module("ensemble_plugins.language_model.text.tokens")
+
+CPU = torch.device("cpu")
+HOPPER = ((9, 0), 128, torch.bfloat16)
+CALLS: list[dict[str, Any]] = []
+
+
+def written_out(
+    states: tuple[Any, ...], edges: Any, scale: float, cap: float, left: int | None
+) -> tuple[Any, Any]:
+    """Compute ``(t, heads, d)`` and the logarithms of sums, row by row, by definition."""
+    outs, sums = [], []
+    for start, end in pairwise(edges.tolist()):
+        query, key, value = (part[start:end].transpose(0, 1) for part in states)
+        times = len(query) // len(key)
+        key, value = key.repeat_interleave(times, 0), value.repeat_interleave(times, 0)
+        scores = query @ key.transpose(1, 2) * scale
+        scores = cap * torch.tanh(scores / cap) if cap else scores
+        ahead = torch.arange(end - start)[:, None] - torch.arange(end - start)[None]
+        hidden = (ahead < 0) | (ahead > (end if left is None else left))
+        scores = scores.masked_fill(hidden, float("-inf"))
+        outs.append((scores.softmax(-1) @ value).transpose(0, 1))
+        sums.append(scores.logsumexp(-1))
+    return torch.cat(outs), torch.cat(sums, dim=1)
+
+
+def forward(query: Any, key: Any, value: Any, **options: Any) -> tuple[Any, ...]:
+    CALLS.append(options)
+    assert options["return_lse"] and options["causal"]
+    return *_computed((query, key, value), options), None, None, None
+
+
+def backward(
+    query: Any, key: Any, value: Any, out: Any, grad: Any, sums: Any, **options: Any
+) -> tuple[Any, ...]:
+    CALLS.append(options)
+    assert options["deterministic"] and options["causal"]
+
+    def differentiated() -> tuple[Any, ...]:
+        states = tuple(part.detach().requires_grad_() for part in (query, key, value))
+        again, again_sums = _computed(states, options)
+        torch.testing.assert_close(again, out)
+        torch.testing.assert_close(again_sums, sums)
+        return tuple(torch.autograd.grad(again, states, grad))
+
+    with ThreadPoolExecutor(1) as beside:  # within an operation there are no gradients
+        return beside.submit(differentiated).result()
+
+
+def _computed(states: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Any]:
+    assert options["cu_seqlens_q"] is options["cu_seqlens_k"]
+    assert options["cu_seqlens_q"].dtype is torch.int32
+    windowed = options["window_size_left"] is not None
+    assert options["window_size_right"] == (0 if windowed else None)
+    return written_out(
+        states,
+        options["cu_seqlens_q"],
+        options["softmax_scale"],
+        options["softcap"],
+        options["window_size_left"],
+    )
+
+
+@pytest.fixture(autouse=True)
+def _plain_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    CALLS.clear()
+    found = SimpleNamespace(_flash_attn_fwd=forward, _flash_attn_bwd=backward)
+    monkeypatch.setattr(flash, "_kernels", lambda: found)
+
+
+def make_mask(lengths: list[int], kernel: Any, windows: Any = (None,), rows: int = 0) -> Any:
+    ends = np.cumsum(lengths)
+    starts = np.repeat(ends - lengths, lengths)
+    return attention.DocumentMask(starts, ends - 1, CPU, windows, kernel, rows=rows)
+
+
+def draw_states(total: int) -> tuple[Any, ...]:
+    torch.manual_seed(0)
+    return tuple(torch.randn(1, count, total, 8, requires_grad=True) for count in (4, 2, 2))
+
+
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("window", [None, 1, 7, 39, 40, 5000])
+@pytest.mark.parametrize("rows", [0, 4, 9])
+def test_packs_get_what_other_kernels_give(
+    softcap: float | None, window: int | None, rows: int
+) -> None:
+    lengths = [5, 1, 23, 11]
+    states = draw_states(sum(lengths))
+    options: dict[str, Any] = {"scaling": 0.7, "softcap": softcap, "sliding_window": window}
+    found, wanted = (
+        attention.packed_attention(
+            None, *states, None, row_mask=make_mask(lengths, kernel, (window,), rows), **options
+        )[0]
+        for kernel in (kernels.FLASH, kernels.PLAIN)
+    )
+    assert len(CALLS) == 1
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    upstream = torch.randn_like(found)
+    gradients = [torch.autograd.grad((out * upstream).sum(), states) for out in (found, wanted)]
+    assert len(CALLS) == 2
+    for gradient, reference in zip(*gradients, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=1e-4, atol=1e-5)
+
+
+def test_edges_have_one_shape_for_any_number_of_rows() -> None:
+    def edges(lengths: list[int], rows: int) -> list[int]:
+        return make_mask(lengths, kernels.FLASH, rows=rows).edges.tolist()  # type: ignore[no-any-return]
+
+    assert edges([3, 4, 5], 0) == [0, 3, 7, 12]
+    assert edges([3, 4, 5], 3) == [0, 3, 7, 12]
+    assert edges([3, 4, 5], 5) == [0, 3, 7, 12, 12, 12]
+    assert edges([3, 4, 5, 6], 3) == [0, 3, 7, 18], "filler rows share the last place"
+    assert make_mask([3, 4], kernels.PLAIN).edges is None
+
+
+def test_rows_of_a_training_pack_have_places_of_their_own() -> None:
+    tokens = tokens_module.Tokens.from_rows([np.full(n, 5, dtype=np.int32) for n in (9, 3, 7)])
+    shapes = set()
+    for rows in ([0], [0, 1, 2], [1, 2]):
+        pack = batches.make_pack(
+            tokens, np.array(rows), device=CPU, width=600, reads=3, kernel=kernels.FLASH
+        )
+        edges = pack.mask.edges.tolist()
+        shapes.add(len(edges))
+        ends = np.cumsum([len(tokens.row(row)) for row in rows]).tolist()
+        assert edges[: len(rows) + 1] == [0, *ends]
+        assert edges[-1] == 600
+    assert shapes == {3 + 1 + 1}
+
+
+def test_a_mask_takes_the_edges_of_another() -> None:
+    mask, other = (make_mask(n, kernels.FLASH, rows=4) for n in ([3, 4, 5], [6, 5, 1]))
+    own = mask.apart()
+    own.take(other)
+    assert own.edges.tolist() == other.edges.tolist()
+    assert mask.edges.tolist() == [0, 3, 7, 12, 12], "it was a copy"
+    assert own.edges.data_ptr() not in {mask.edges.data_ptr(), other.edges.data_ptr()}
+
+
+def test_packs_with_any_number_of_rows_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Any] = []
+
+    def backend(graph: Any, _inputs: Any) -> Any:
+        compiled.append(graph)
+        return graph
+
+    def attend(mask: Any, *states: Any) -> Any:
+        return attention.packed_attention(
+            None, *states, None, row_mask=mask, scaling=1.0, sliding_window=7
+        )[0]
+
+    torch.compiler.reset()
+    compute = torch.compile(attend, backend=backend, dynamic=False, fullgraph=True)
+    states = draw_states(24)
+    for lengths in ([24], [5, 19], [8, 8, 8], [2] * 12, [1] * 24):
+        mask = make_mask(lengths, kernels.FLASH, (7,))
+        torch.testing.assert_close(compute(mask, *states), attend(mask, *states))
+    assert len(compiled) == 1
+    torch.compiler.reset()
+
+
+def test_the_compiler_is_told_the_truth() -> None:
+    states = [part[0].transpose(0, 1).detach().requires_grad_() for part in draw_states(12)]
+    edges = torch.tensor([0, 4, 12, 12], dtype=torch.int32)
+    for softcap, window in ((0.0, None), (3.0, 2)):
+        torch.library.opcheck(flash._attend, (*states, edges, 0.5, softcap, window))
+        out, sums = flash._attend(*states, edges, 0.5, softcap, window)
+        inputs = (torch.randn_like(out), *states, out, sums)
+        torch.library.opcheck(
+            flash._attend_backward,
+            (*(part.detach() for part in inputs), edges, 0.5, softcap, window),
+        )
+
+
+@pytest.mark.parametrize("family", ["llama3", "gemma2"])
+def test_a_model_trains_and_predicts_by_it_as_without_it(
+    family: str, checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = tiny.labeled_rows(12, orders=2)
+    ended = []
+    for kernel in (kernels.PLAIN, kernels.FLASH):
+        monkeypatch.setattr(
+            classifier_module, "prepare_kernel", lambda *_, kernel=kernel, **__: kernel
+        )
+        classifier = tiny.load(checkpoint(family))
+        tiny.Training(classifier, rows, tiny.settings(), seed=1).run()
+        logits = tiny.compute_logits(classifier, rows.orders[0], 60)
+        ended.append((logits, tiny.mean_loss(classifier, rows)))
+    assert CALLS
+    np.testing.assert_allclose(ended[0][0], ended[1][0], rtol=1e-3, atol=1e-4)
+    assert ended[0][1] == pytest.approx(ended[1][1], rel=1e-4)
+
+
+def test_a_recording_reads_edges_of_its_own() -> None:
+    tokens = tokens_module.Tokens.from_rows([np.full(n, 5, dtype=np.int32) for n in (9, 3)])
+    pack = batches.make_pack(tokens, np.arange(2), device=CPU, reads=2, kernel=kernels.FLASH)
+    inputs = recorded.Inputs(pack, torch.eye(3)[:2], torch.ones(2))
+    own = recorded._own(inputs)
+    own.batch.mask.edges.zero_()
+    assert pack.mask.edges.tolist() == [0, 9, 12, 12]
+
+
+@pytest.mark.parametrize(
+    ("capability", "size", "activations", "found", "told"),
+    [
+        (*HOPPER, flash.VERSION, ""),
+        ((9, 0), 64, torch.bfloat16, flash.VERSION, ""),
+        ((9, 0), 256, torch.bfloat16, flash.VERSION, ""),
+        (*HOPPER, None, "not installed (the extra 'flash')"),
+        (*HOPPER, "4.0.0b40", "version 4.0.0b40 of it is untried"),
+        ((8, 0), 128, torch.bfloat16, flash.VERSION, "compute capability 9.0 alone"),
+        ((10, 0), 128, torch.bfloat16, flash.VERSION, "compute capability 9.0 alone"),
+        ((9, 0), 80, torch.bfloat16, flash.VERSION, "not used for heads of 80"),
+        ((9, 0), 128, torch.float16, flash.VERSION, "does not compute float16"),
+        ((9, 0), 128, torch.float32, flash.VERSION, "does not compute float32"),
+    ],
+)
+def test_it_is_used_where_it_was_measured_alone(
+    capability: tuple[int, int],
+    size: int,
+    activations: Any,
+    found: str | None,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def version(name: str) -> str:
+        assert name == "flash-attn-4"
+        if found is None:
+            raise flash.PackageNotFoundError(name)
+        return found
+
+    flash.why_not.cache_clear()
+    monkeypatch.setattr(flash, "version", version)
+    monkeypatch.setattr(kernels, "_prepare", lambda _device: capability)
+    cuda = torch.device("cuda")
+    assert (told in flash.why_not(capability, size, activations)) if told else True
+    assert (flash.why_not(capability, size, activations) == "") is not bool(told)
+    kernel = kernels.prepare_kernel(cuda, size, activations, training=True)
+    assert kernel.flash is not bool(told)
+    named = kernels.name_attention(cuda, size, activations)
+    assert named.startswith("FlexAttention; FlashAttention-4: " if told else "FlashAttention-4")
+    assert told in named
+    flash.why_not.cache_clear()
+
+
+def test_a_cpu_knows_nothing_of_it() -> None:
+    assert kernels.prepare_kernel(CPU, 128, torch.bfloat16, training=True) is kernels.PLAIN
+    assert kernels.name_attention(CPU, 128, torch.bfloat16) == "PyTorch"
+
+
+def test_the_extra_installs_the_version_that_is_known() -> None:
+    tomllib = importlib.import_module("tomllib")
+    root = importlib.import_module("pathlib").Path(__file__).parents[3]
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    (needed,) = extras["optional-dependencies"]["flash"]
+    assert f"=={flash.VERSION}" in needed
