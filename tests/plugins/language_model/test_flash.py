@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 torch = pytest.importorskip("torch")
@@ -24,6 +23,7 @@ classifier_module = importlib.import_module("ensemble_plugins.language_model.mod
 flash = importlib.import_module("ensemble_plugins.language_model.model.flash")
 kernels = importlib.import_module("ensemble_plugins.language_model.model.kernels")
 recorded = importlib.import_module("ensemble_plugins.language_model.train.recorded")
+families: Any = importlib.import_module("tests.plugins.language_model.tiny_families")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 tokens_module = importlib.import_module("ensemble_plugins.language_model.text.tokens")
 
@@ -59,7 +59,7 @@ def forward(query: Any, key: Any, value: Any, **options: Any) -> tuple[Any, ...]
 
 def backward(
     query: Any, key: Any, value: Any, out: Any, grad: Any, sums: Any, **options: Any
-) -> tuple[Any, ...]:
+) -> None:
     CALLS.append(options)
     assert options["deterministic"] and options["causal"]
 
@@ -71,7 +71,9 @@ def backward(
         return tuple(torch.autograd.grad(again, states, grad))
 
     with ThreadPoolExecutor(1) as beside:  # within an operation there are no gradients
-        return beside.submit(differentiated).result()
+        found = beside.submit(differentiated).result()
+    for name, gradient in zip(("dq", "dk", "dv"), found, strict=True):
+        options[name].copy_(gradient)
 
 
 def _computed(states: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Any]:
@@ -187,34 +189,57 @@ def test_packs_with_any_number_of_rows_are_compiled_once(monkeypatch: pytest.Mon
     torch.compiler.reset()
 
 
-def test_the_compiler_is_told_the_truth() -> None:
-    states = [part[0].transpose(0, 1).detach().requires_grad_() for part in draw_states(12)]
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize(("softcap", "window"), [(0.0, None), (3.0, 2)])
+def test_the_compiler_is_told_the_truth(joined: bool, softcap: float, window: int | None) -> None:
+    parts = [part[0].transpose(0, 1).detach() for part in draw_states(12)]
+    states = [part.requires_grad_() for part in ([torch.cat(parts, dim=1)] if joined else parts)]
     edges = torch.tensor([0, 4, 12, 12], dtype=torch.int32)
-    for softcap, window in ((0.0, None), (3.0, 2)):
-        torch.library.opcheck(flash._attend, (*states, edges, 0.5, softcap, window))
-        out, sums = flash._attend(*states, edges, 0.5, softcap, window)
-        inputs = (torch.randn_like(out), *states, out, sums)
-        torch.library.opcheck(
-            flash._attend_backward,
-            (*(part.detach() for part in inputs), edges, 0.5, softcap, window),
-        )
+    torch.library.opcheck(flash._attend, (states, edges, 4, 0.5, softcap, window))
+    out, sums = (part.detach() for part in flash._attend(states, edges, 4, 0.5, softcap, window))
+    plain = [part.detach() for part in states]
+    inputs = (torch.randn_like(out), plain, out, sums, edges, 0.5, softcap, window)
+    torch.library.opcheck(flash._attend_backward, inputs)
 
 
-@pytest.mark.parametrize("family", ["llama3", "gemma2"])
+def test_one_tensor_of_all_heads_is_attended_as_three() -> None:
+    parts = [part[0].transpose(0, 1).detach().requires_grad_() for part in draw_states(12)]
+    whole = torch.cat(parts, dim=1).detach().requires_grad_()
+    edges = torch.tensor([0, 5, 12], dtype=torch.int32)
+    options = {"queries": 4, "scaling": 0.5, "softcap": 3.0, "window": 4}
+    wanted, found = (flash.attend(states, edges, **options) for states in (parts, [whole]))
+    torch.testing.assert_close(found, wanted)
+    upstream = torch.randn_like(found)
+    (gradient,) = torch.autograd.grad((found * upstream).sum(), [whole])
+    gradients = torch.autograd.grad((wanted * upstream).sum(), parts)
+    torch.testing.assert_close(gradient, torch.cat(gradients, dim=1))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gemma3", "qwen2", "qwen3", "mistral"])
 def test_a_model_trains_and_predicts_by_it_as_without_it(
-    family: str, checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = tiny.labeled_rows(12, orders=2)
+    joined: list[int] = []
+    whole = attention.joined_attention
+
+    def counted(*args: Any, **options: Any) -> Any:
+        joined.append(len(CALLS))
+        return whole(*args, **options)
+
+    monkeypatch.setattr(attention, "joined_attention", counted)
+    directory, rows = families.save(family, tmp_path), tiny.labeled_rows(12, orders=2)
     ended = []
     for kernel in (kernels.PLAIN, kernels.FLASH):
         monkeypatch.setattr(
             classifier_module, "prepare_kernel", lambda *_, kernel=kernel, **__: kernel
         )
-        classifier = tiny.load(checkpoint(family))
+        classifier = tiny.load(directory)
         tiny.Training(classifier, rows, tiny.settings(), seed=1).run()
+        trained = len(joined)
         logits = tiny.compute_logits(classifier, rows.orders[0], 60)
+        assert len(joined) == trained, "adapters are added to the weights in training alone"
         ended.append((logits, tiny.mean_loss(classifier, rows)))
-    assert CALLS
+    assert joined and CALLS
     np.testing.assert_allclose(ended[0][0], ended[1][0], rtol=1e-3, atol=1e-4)
     assert ended[0][1] == pytest.approx(ended[1][1], rel=1e-4)
 

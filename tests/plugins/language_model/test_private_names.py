@@ -21,6 +21,9 @@ MODULES = {
     "_int_mm": "precision.py",
     "_scaled_mm": "precision.py",
     "_inductor": "soft_capping.py",
+    "_dynamo": "flash.py",
+    "_flash_attn_fwd": "flash.py",
+    "_flash_attn_bwd": "flash.py",
     "_foreach_add_": "gradients.py",
 }
 """Where each private name may stand, and nowhere else."""

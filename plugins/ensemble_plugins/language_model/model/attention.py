@@ -57,8 +57,7 @@ class DocumentMask:
     kernel
         What computes it on CUDA.
     rows
-        Places for rows in ``edges``, with which it is of one shape in all packs: empty rows fill
-        them, and the last one takes all tokens that are left. 0 for as many as there are.
+        Places for rows in ``edges``, as ``flash.places`` has them.
 
     Attributes
     ----------
@@ -121,13 +120,8 @@ class DocumentMask:
 
     def _edges(self, rows: int, device: torch.device) -> torch.Tensor:
         starts = np.array([start for start, _ in self.bounds()])
-        places = rows or len(starts)
-        edges = np.full(places + 1, len(self.starts), dtype=np.int32)
-        edges[: min(places, len(starts))] = starts[:places]
-        made = on_device(edges, device)
-        # Of another length in each pack, where no number of rows is given.
-        torch._dynamo.mark_dynamic(made, 0)
-        return made
+        edges = on_device(flash.places(starts, len(self.starts), rows), device)
+        return edges if rows else flash.for_any_number_of_rows(edges)
 
 
 def _lowest(starts: NDArray[np.int64], window: int | None) -> NDArray[np.int64]:
@@ -239,11 +233,15 @@ def packed_attention(
     if dropout or attention_mask is not None:
         raise ValueError("packed attention takes no dropout and no other mask than its own")
     if row_mask.edges is not None:
-        q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))
-        attended = flash.attend(
-            q, k, v, row_mask.edges, scaling=scaling, softcap=softcap, window=sliding_window
-        )
-        return attended[None], None
+        states = [part[0].transpose(0, 1) for part in (query, key, value)]
+        return _by_flash(
+            states,
+            row_mask,
+            query.shape[1],
+            scaling=scaling,
+            softcap=softcap,
+            sliding_window=sliding_window,
+        ), None
     if query.is_cuda:
         compute: Callable[..., Any] = flex_attention if torch.compiler.is_compiling() else _flex()
         out = compute(
@@ -259,6 +257,51 @@ def packed_attention(
     else:
         out = _by_rows(query, key, value, row_mask, scaling, softcap, sliding_window)
     return out.transpose(1, 2).contiguous(), None
+
+
+def joined_attention(
+    heads: torch.Tensor, row_mask: DocumentMask, queries: int, **options: Any
+) -> torch.Tensor:
+    """Compute attention of one tensor with the heads of queries, keys and values.
+
+    Parameters
+    ----------
+    heads
+        ``(1, t, heads, d)``, those of queries first and those of values last.
+    row_mask
+        The pack's mask, which has edges.
+    queries
+        Heads of queries.
+    **options
+        ``scaling``, ``softcap`` and ``sliding_window``, as in ``packed_attention``.
+
+    Returns
+    -------
+    Tensor
+        ``(1, t, queries, d)``.
+    """
+    return _by_flash([heads[0]], row_mask, queries, **options)
+
+
+def _by_flash(
+    states: list[torch.Tensor],
+    row_mask: DocumentMask,
+    queries: int,
+    *,
+    scaling: float,
+    softcap: float | None,
+    sliding_window: int | None,
+) -> torch.Tensor:
+    assert row_mask.edges is not None  # noqa: S101 - whoever calls it has looked
+    attended = flash.attend(
+        states,
+        row_mask.edges,
+        queries=queries,
+        scaling=scaling,
+        softcap=softcap,
+        window=sliding_window,
+    )
+    return attended[None]
 
 
 def read_attention(

@@ -2,9 +2,10 @@
 
 Layers of the kinds listed here are computed by the functions of this file, which read transformers'
 modules and weights, so that adapters and checkpoints stay what they are. Other models are computed
-by transformers. (One product for query, key and value, or for gate and up, was tried: of large
-models the library's kernels for the wider matrices are slower, of small ones what the compiler
-makes of putting the gradients together.)
+by transformers. Query, key and value are one product where weights are small enough for sums with
+their adapters, and where attention gives their gradients together. (Elsewhere it was tried, as for
+gate and up: of large models the library's kernels for the wider matrices are slower, of small ones
+what the compiler makes of putting gradients together.)
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import nn
 
 from ensemble_plugins.language_model.model import attention
 from ensemble_plugins.language_model.model.forward import replace_forward, replacement
-from ensemble_plugins.language_model.model.lora import project
+from ensemble_plugins.language_model.model.lora import project, project_joined
 from ensemble_plugins.language_model.model.packing import find_window
 
 if TYPE_CHECKING:
@@ -65,17 +66,32 @@ def _forward(
     """Compute a layer: ``(1, t, h)`` to ``(1, t, h)``."""
     module = layer.self_attn
     normed = layer.input_layernorm(hidden_states)
-    query, key, value = project(normed, [module.q_proj, module.k_proj, module.v_proj])
+    out = _attended(module, normed, position_embeddings, row_mask)
+    return _complete(layer, hidden_states, module.o_proj(out.flatten(2)))
+
+
+def _attended(
+    module: Any, normed: torch.Tensor, rotation: Rotation, row_mask: DocumentMask
+) -> torch.Tensor:
+    """Compute attention: ``(1, t, h)`` to ``(1, t, heads, d)``."""
+    layers = [module.q_proj, module.k_proj, module.v_proj]
+    joined = None if row_mask.edges is None else project_joined(normed, layers)
+    if joined is not None:
+        heads = _heads(module, joined)
+        queries = heads.shape[2] - 2 * _count_keys(module, heads)
+        turned = _turned(module, heads, queries, *rotation)
+        return attention.joined_attention(turned, row_mask, queries, **_options(module))
+    query, key, value = project(normed, layers)
     out, _weights = attention.packed_attention(
         module,
-        _rotate(_queries(module, query), *position_embeddings).transpose(1, 2),
-        _rotate(_keys(module, key), *position_embeddings).transpose(1, 2),
+        _rotate(_queries(module, query), *rotation).transpose(1, 2),
+        _rotate(_keys(module, key), *rotation).transpose(1, 2),
         _heads(module, value).transpose(1, 2),
         None,
         row_mask=row_mask,
         **_options(module),
     )
-    return _complete(layer, hidden_states, module.o_proj(out.flatten(2)))
+    return out
 
 
 def _forward_read(
@@ -132,6 +148,23 @@ def _queries(module: Any, projected: torch.Tensor) -> torch.Tensor:
 def _keys(module: Any, projected: torch.Tensor) -> torch.Tensor:
     heads = _heads(module, projected)
     return module.k_norm(heads) if hasattr(module, "k_norm") else heads
+
+
+def _count_keys(module: Any, heads: torch.Tensor) -> int:
+    """Give the heads of keys among those of queries, keys and values."""
+    return int(heads.shape[2] // (module.num_key_value_groups + 2))
+
+
+def _turned(
+    module: Any, heads: torch.Tensor, queries: int, cos: torch.Tensor, sin: torch.Tensor
+) -> torch.Tensor:
+    """Make ``(1, t, heads, d)`` ready for attention: norms and rotation of all but the values."""
+    place = torch.arange(heads.shape[2], device=heads.device)[:, None]
+    states = heads
+    if hasattr(module, "q_norm"):
+        states = torch.where(place < queries, module.q_norm(heads), module.k_norm(heads))
+    values = place >= queries + _count_keys(module, heads)
+    return torch.where(values, heads, _rotate(states, cos, sin))
 
 
 def _options(module: Any) -> dict[str, Any]:

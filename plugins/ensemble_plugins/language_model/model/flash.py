@@ -7,6 +7,9 @@ The package computes gradients by autograd functions, which torch.compile cannot
 ``_flash_attn_fwd`` and ``_flash_attn_bwd`` are private, and are made operations here that are
 opaque to the compiler. Of a package that is still in beta exactly one version is known to work:
 with another one FlexAttention computes, and ``why_not`` says so.
+
+Packs have any number of rows. That what is compiled for one serves for others can be said to
+torch.compile by ``torch._dynamo.mark_dynamic`` alone; should it go, packs fail on such a GPU.
 """
 
 from __future__ import annotations
@@ -14,9 +17,17 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+Tensors = list[torch.Tensor]
 
 NAME = "FlashAttention-4"
 VERSION = "4.0.0b36"
@@ -60,11 +71,10 @@ def _why_missing() -> str:
 
 
 def attend(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
+    states: Sequence[torch.Tensor],
     edges: torch.Tensor,
     *,
+    queries: int,
     scaling: float,
     softcap: float | None,
     window: int | None,
@@ -73,11 +83,13 @@ def attend(
 
     Parameters
     ----------
-    query, key, value
-        ``(t, heads, d)``; key and value may have fewer heads.
+    states
+        Queries, keys and values, ``(t, heads, d)`` each; keys and values may have fewer heads. Or
+        one tensor of all these heads, in that order: its gradient then is one tensor too.
     edges
-        ``(n + 1,)`` int32 on the device: where each row starts, and the last one ends. Rows may be
-        empty.
+        As ``places`` makes them.
+    queries
+        Heads of queries.
     scaling
         Factor of the scores.
     softcap
@@ -88,102 +100,137 @@ def attend(
     Returns
     -------
     Tensor
-        ``(t, heads, d)``.
+        ``(t, queries, d)``.
     """
-    reached = window is not None and window < len(query)
+    reached = window if window is not None and window < len(states[0]) else None
     out: torch.Tensor
-    out, _ = _attend(query, key, value, edges, scaling, softcap or 0.0, window if reached else None)
+    out, _ = _attend(list(states), edges, queries, scaling, softcap or 0.0, reached)
     return out
+
+
+def places(starts: NDArray[np.int64], tokens: int, rows: int) -> NDArray[np.int32]:
+    """Give ``(rows + 1,)`` where each row starts, and the last one ends.
+
+    Parameters
+    ----------
+    starts
+        ``(n,)`` of the rows of a pack.
+    tokens
+        Of the pack.
+    rows
+        Places for rows. Empty rows fill them, and the last one takes all tokens that are left. 0
+        for as many as there are.
+    """
+    count = rows or len(starts)
+    edges = np.full(count + 1, tokens, dtype=np.int32)
+    edges[: min(count, len(starts))] = starts[:count]
+    return edges
+
+
+def for_any_number_of_rows(edges: torch.Tensor) -> torch.Tensor:
+    """Have what is compiled for some edges serve for others as well."""
+    torch._dynamo.mark_dynamic(edges, 0)
+    return edges
 
 
 @torch.library.custom_op("preference_ensemble::flash_attention", mutates_args=())
 def _attend(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
+    states: Tensors,
     edges: torch.Tensor,
+    queries: int,
     scaling: float,
     softcap: float,
     window: int | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give what is attended, and ``(heads, t)`` the logarithms of the sums of weights."""
-    options = _options(edges, softcap, window)
-    found = _kernels()._flash_attn_fwd(
-        query, key, value, softmax_scale=scaling, return_lse=True, **options
+    """Give what is attended, and ``(queries, t)`` the logarithms of the sums of weights."""
+    out, sums, *_ = _kernels()._flash_attn_fwd(
+        *_parts(states, queries),
+        softmax_scale=scaling,
+        return_lse=True,
+        **_options(edges, softcap, window),
     )
-    return found[0], found[1]
+    return out, sums
 
 
 @_attend.register_fake
 def _(
-    query: torch.Tensor,
-    key: torch.Tensor,  # noqa: ARG001
-    value: torch.Tensor,  # noqa: ARG001
+    states: Tensors,
     edges: torch.Tensor,  # noqa: ARG001
+    queries: int,
     scaling: float,  # noqa: ARG001
     softcap: float,  # noqa: ARG001
     window: int | None,  # noqa: ARG001
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    tokens, heads, _size = query.shape
-    sums = query.new_empty((heads, tokens), dtype=torch.float32)
-    return query.new_empty(query.shape), sums
+    tokens, _heads, size = states[0].shape
+    sums = states[0].new_empty((queries, tokens), dtype=torch.float32)
+    return states[0].new_empty((tokens, queries, size)), sums
 
 
 @torch.library.custom_op("preference_ensemble::flash_attention_backward", mutates_args=())
 def _attend_backward(
     grad: torch.Tensor,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
+    states: Tensors,
     out: torch.Tensor,
     sums: torch.Tensor,
     edges: torch.Tensor,
     scaling: float,
     softcap: float,
     window: int | None,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Give the gradients of queries, keys and values."""
-    options = _options(edges, softcap, window)
-    found = _kernels()._flash_attn_bwd(
-        *(query, key, value, out, grad, sums),
+) -> Tensors:
+    """Give the gradients of states."""
+    queries = out.shape[1]
+    grads = [part.new_empty(part.shape) for part in states]
+    of_queries, of_keys, of_values = _parts(grads, queries)
+    _kernels()._flash_attn_bwd(
+        *_parts(states, queries),
+        *(out, grad, sums),
         softmax_scale=scaling,
         deterministic=True,
-        **options,
+        dq=of_queries,
+        dk=of_keys,
+        dv=of_values,
+        **_options(edges, softcap, window),
     )
-    return found[0], found[1], found[2]
+    return grads
 
 
 @_attend_backward.register_fake
 def _(
     grad: torch.Tensor,  # noqa: ARG001
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
+    states: Tensors,
     out: torch.Tensor,  # noqa: ARG001
     sums: torch.Tensor,  # noqa: ARG001
     edges: torch.Tensor,  # noqa: ARG001
     scaling: float,  # noqa: ARG001
     softcap: float,  # noqa: ARG001
     window: int | None,  # noqa: ARG001
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    query, key, value = (part.new_empty(part.shape) for part in (query, key, value))
-    return query, key, value
+) -> Tensors:
+    return [part.new_empty(part.shape) for part in states]
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-    *tensors, scaling, softcap, window = inputs
-    ctx.save_for_backward(*tensors, *output)
+    states, edges, _queries, *options = inputs
+    ctx.save_for_backward(*output, edges, *states)
     ctx.set_materialize_grads(False)
-    ctx.options = scaling, softcap, window
+    ctx.options = options
 
 
 def _backward(ctx: Any, grad: torch.Tensor, _grad_of_sums: None) -> tuple[Any, ...]:
-    query, key, value, edges, out, sums = ctx.saved_tensors
-    grads = _attend_backward(grad.contiguous(), query, key, value, out, sums, edges, *ctx.options)
-    return *grads, None, None, None, None
+    out, sums, edges, *states = ctx.saved_tensors
+    grads = _attend_backward(grad.contiguous(), states, out, sums, edges, *ctx.options)
+    return grads, None, None, None, None, None
 
 
 _attend.register_autograd(_backward, setup_context=_remember)
+
+
+def _parts(states: Tensors, queries: int) -> Sequence[torch.Tensor]:
+    """Give queries, keys and values; of one tensor as views."""
+    if len(states) > 1:
+        return states
+    keys = (states[0].shape[1] - queries) // 2
+    parts: tuple[torch.Tensor, ...] = states[0].split([queries, keys, keys], dim=1)
+    return parts
 
 
 def _options(edges: torch.Tensor, softcap: float, window: int | None) -> dict[str, Any]:

@@ -185,7 +185,7 @@ def project(x: torch.Tensor, modules: list[Any]) -> Tensors:
     bases = [module.get_base_layer() for module in modules]
     dtype = bases[0].weight.dtype
     flat = x.reshape(-1, x.shape[-1]).to(dtype)
-    merged = [weight for weight in map(merged_weight, modules) if weight is not None]
+    merged = _merged(modules)
     if merged:
         outs = [linear(flat, weight, base.bias) for weight, base in zip(merged, bases, strict=True)]
         return [out.reshape(*x.shape[:-1], -1) for out in outs]
@@ -199,3 +199,28 @@ def project(x: torch.Tensor, modules: list[Any]) -> Tensors:
         out if base.bias is None else out + base.bias for out, base in zip(outs, bases, strict=True)
     ]
     return [out.reshape(*x.shape[:-1], -1) for out in biased]
+
+
+def project_joined(x: torch.Tensor, modules: list[Any]) -> torch.Tensor | None:
+    """Compute layers that take the same input as one product, where all have sums of weights.
+
+    Returns
+    -------
+    Tensor or None
+        ``(..., all outputs)``. None where they are computed otherwise.
+    """
+    weights = _merged(modules)
+    if len(weights) < len(modules):
+        return None
+    biases = [module.get_base_layer().bias for module in modules]
+    if any(bias is None for bias in biases) and any(bias is not None for bias in biases):
+        return None
+    return linear(
+        x.to(weights[0].dtype),
+        torch.cat(weights),
+        None if biases[0] is None else torch.cat(biases),
+    )
+
+
+def _merged(modules: list[Any]) -> Tensors:
+    return [weight for weight in map(merged_weight, modules) if weight is not None]
