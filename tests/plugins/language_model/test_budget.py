@@ -73,6 +73,28 @@ def test_without_room_the_least_is_tried(free: int) -> None:
     assert found % 128 == 0
 
 
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_sums_of_weights_and_adapters_are_counted(
+    checkpointed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda _device: 40 * GIB)
+    backbone = with_layers(decoder(32, LLAMA_3_8B))
+    model = torch.nn.Linear(10, 10)
+    room = []
+    for kept in (0, 20 * GIB):
+        classifier = SimpleNamespace(
+            device=torch.device("cuda"),
+            packed=True,
+            model=model,
+            backbone=backbone,
+            merged_bytes=kept,
+        )
+        chosen = settings.TrainingSettings(activation_checkpointing=checkpointed)
+        room.append(memory.token_budget(classifier, chosen))
+    assert (room[0] == room[1]) is checkpointed
+    assert room[1] <= room[0]
+
+
 @pytest.mark.parametrize(("device", "packed"), [("cpu", True), ("cuda", False)])
 def test_a_budget_is_estimated_for_packs_on_a_gpu_alone(device: str, packed: bool) -> None:
     classifier = SimpleNamespace(device=torch.device(device), packed=packed)

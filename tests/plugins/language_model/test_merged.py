@@ -127,8 +127,12 @@ def test_a_model_with_a_large_layer_or_too_many_has_none(
 ) -> None:
     directory = families.save("llama", tmp_path)
     sizes = [base.weight.numel() for _, base in lora.plain_adapters(tiny.load(directory).model)]
-    assert load(directory, monkeypatch, max(sizes))._merged.layers
-    assert not load(directory, monkeypatch, max(sizes) - 1)._merged.layers
+    made = load(directory, monkeypatch, max(sizes))
+    assert made._merged.layers
+    assert made.merged_bytes == 4 * sum(4 * size for size in sizes)  # of float32
+    made = load(directory, monkeypatch, max(sizes) - 1)
+    assert not made._merged.layers
+    assert made.merged_bytes == 0
     monkeypatch.setattr(merged, "MOST", sum(sizes))
     assert load(directory, monkeypatch, max(sizes))._merged.layers
     monkeypatch.setattr(merged, "MOST", sum(sizes) - 1)

@@ -200,6 +200,11 @@ class Classifier:
             torch.compiler.reset()
 
     @property
+    def merged_bytes(self) -> int:
+        """Bytes that a pass of training keeps for sums of weights and adapters."""
+        return self._merged.bytes
+
+    @property
     def _tolerance(self) -> float:
         """Greatest difference of logits, over the greatest of them, that is rounding."""
         return 1e-3 if self.dtype is torch.float32 else 0.1

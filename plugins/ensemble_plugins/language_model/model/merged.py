@@ -51,6 +51,8 @@ class MergedAdapters:
     ----------
     layers
         Those that have sums: all, or none.
+    bytes
+        What a pass keeps for them: copies, sums, gradients, and these put together.
     """
 
     def __init__(self, layers: Sequence[tuple[nn.Module, nn.Linear]], adapter: str) -> None:
@@ -58,6 +60,7 @@ class MergedAdapters:
         sizes = [base.weight.numel() for _, base in layers]
         small = max(sizes, default=0) <= LARGEST and sum(sizes) <= MOST
         self.layers = list(layers) if small else []
+        self.bytes = 4 * sum(base.weight.nbytes for _, base in self.layers)
 
     @cached_property
     def _stacks(self) -> list[tuple[list[Any], torch.Tensor]]:

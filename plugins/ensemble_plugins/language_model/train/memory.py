@@ -44,6 +44,8 @@ def token_budget(classifier: Classifier, settings: TrainingSettings) -> int:
     trained = sum(p.numel() for p in classifier.model.parameters() if p.requires_grad)
     free = free_bytes(classifier.device) - trained * _OPTIMIZER_BYTES
     checkpointed = settings.activation_checkpointing
+    if not checkpointed:  # layers that are computed again have no sums
+        free -= classifier.merged_bytes
     return fitting_tokens(classifier.backbone, free, checkpointed=checkpointed)
 
 
