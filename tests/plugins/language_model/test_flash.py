@@ -22,6 +22,7 @@ batches = importlib.import_module("ensemble_plugins.language_model.model.batches
 classifier_module = importlib.import_module("ensemble_plugins.language_model.model.classifier")
 flash = importlib.import_module("ensemble_plugins.language_model.model.flash")
 kernels = importlib.import_module("ensemble_plugins.language_model.model.kernels")
+merged = importlib.import_module("ensemble_plugins.language_model.model.merged")
 recorded = importlib.import_module("ensemble_plugins.language_model.train.recorded")
 families: Any = importlib.import_module("tests.plugins.language_model.tiny_families")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
@@ -95,6 +96,7 @@ def _plain_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     CALLS.clear()
     found = SimpleNamespace(_flash_attn_fwd=forward, _flash_attn_bwd=backward)
     monkeypatch.setattr(flash, "_kernels", lambda: found)
+    monkeypatch.setattr(merged, "DEVICE", "cpu")
 
 
 def make_mask(lengths: list[int], kernel: Any, windows: Any = (None,), rows: int = 0) -> Any:

@@ -24,6 +24,11 @@ tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 training = importlib.import_module("ensemble_plugins.language_model.train.training")
 
 
+@pytest.fixture(autouse=True)
+def _on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merged, "DEVICE", "cpu")
+
+
 @pytest.fixture(scope="module", params=["llama", "gemma3", "qwen2", "phi3", "olmo2"])
 def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Save a decoder: of the layers that the engine computes, or of others."""
@@ -137,6 +142,12 @@ def test_a_model_with_a_large_layer_or_too_many_has_none(
     assert load(directory, monkeypatch, max(sizes))._merged.layers
     monkeypatch.setattr(merged, "MOST", sum(sizes) - 1)
     assert not load(directory, monkeypatch, max(sizes))._merged.layers
+
+
+def test_a_cpu_is_faster_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = families.save("llama", tmp_path)
+    monkeypatch.undo()
+    assert not tiny.load(directory)._merged.layers
 
 
 @pytest.mark.parametrize("options", [{"tuning": "full"}, {"dropout": 0.1}])
