@@ -23,8 +23,9 @@ import torch
 from device_time import say, timed
 from model_shapes import battle_rows
 
-from ensemble_plugins.language_model.model.attention import DocumentMask, packed_attention
+from ensemble_plugins.language_model.model.attention import packed_attention
 from ensemble_plugins.language_model.model.batches import plan_stream
+from ensemble_plugins.language_model.model.document_mask import DocumentMask
 from ensemble_plugins.language_model.model.kernels import (
     Kernel,
     backward_options,

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 attention = importlib.import_module("ensemble_plugins.language_model.model.attention")
+document_mask = importlib.import_module("ensemble_plugins.language_model.model.document_mask")
 kernels = importlib.import_module("ensemble_plugins.language_model.model.kernels")
 
 CPU = torch.device("cpu")
@@ -24,7 +25,7 @@ HEADS, KV_HEADS, SIZE = 4, 2, 8
 def make_mask(lengths: list[int], windows: Any = (None,)) -> Any:
     ends = np.cumsum(lengths)
     starts = np.repeat(ends - lengths, lengths)
-    return attention.DocumentMask(starts, ends - 1, CPU, windows)
+    return document_mask.DocumentMask(starts, ends - 1, CPU, windows)
 
 
 def dense(lengths: list[int], window: int | None) -> Any:
@@ -75,7 +76,7 @@ def test_blocks_are_the_dense_mask(
     lengths: list[int], window: int | None, block: tuple[int, int]
 ) -> None:
     low = make_mask(lengths, (window,)).lowest[window]
-    mask = attention._block_mask(low.numpy().astype(np.int64), block, low)
+    mask = document_mask._block_mask(low.numpy().astype(np.int64), block, low)
     attends, visits = expand(mask, block)
     expected = dense(lengths, window)
     assert (attends == expected).all()
@@ -100,17 +101,17 @@ def test_masks_on_cuda_are_made_once_for_each_window_that_matters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[Any] = []
-    monkeypatch.setattr(attention, "on_device", lambda values, device: torch.from_numpy(values))
+    monkeypatch.setattr(document_mask, "on_device", lambda values, device: torch.from_numpy(values))
 
     def make(*args: Any) -> int:
         made.append(args)
         return len(made)
 
-    monkeypatch.setattr(attention, "_block_mask", make)
+    monkeypatch.setattr(document_mask, "_block_mask", make)
     starts = np.repeat([0, 100], [100, 156])
     kernel = kernels.Kernel((64, 32))
     windows = (None, 50, 156, 9000)
-    mask = attention.DocumentMask(
+    mask = document_mask.DocumentMask(
         starts, np.array([99, 255]), torch.device("cuda"), windows, kernel=kernel
     )
     assert {block for _, block, _ in made} == {(64, 32)}

@@ -18,6 +18,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 attention = importlib.import_module("ensemble_plugins.language_model.model.attention")
+document_mask = importlib.import_module("ensemble_plugins.language_model.model.document_mask")
 batches = importlib.import_module("ensemble_plugins.language_model.model.batches")
 classifier_module = importlib.import_module("ensemble_plugins.language_model.model.classifier")
 flash = importlib.import_module("ensemble_plugins.language_model.model.flash")
@@ -102,7 +103,7 @@ def _plain_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_mask(lengths: list[int], kernel: Any, windows: Any = (None,), rows: int = 0) -> Any:
     ends = np.cumsum(lengths)
     starts = np.repeat(ends - lengths, lengths)
-    return attention.DocumentMask(starts, ends - 1, CPU, windows, kernel, rows=rows)
+    return document_mask.DocumentMask(starts, ends - 1, CPU, windows, kernel, rows=rows)
 
 
 def draw_states(total: int) -> tuple[Any, ...]:

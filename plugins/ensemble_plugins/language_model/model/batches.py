@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ensemble_plugins.language_model.model.attention import DocumentMask, on_device
+from ensemble_plugins.language_model.model.devices import on_device
+from ensemble_plugins.language_model.model.document_mask import DocumentMask
 from ensemble_plugins.language_model.model.kernels import BLOCK, PLAIN, Kernel
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from ensemble_plugins.language_model.model.packing import find_window
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ensemble_plugins.language_model.model.attention import DocumentMask
+    from ensemble_plugins.language_model.model.document_mask import DocumentMask
 
     Rotation = tuple[torch.Tensor, torch.Tensor]
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import gc
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def free_memory() -> None:
@@ -31,3 +36,11 @@ def compute_dtype(device: torch.device) -> torch.dtype:
         return torch.float32
     # `is_bf16_supported` is true where it is only emulated, at half the speed of float16.
     return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
+
+
+def on_device(values: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Copy an array to a device without waiting for what the device is doing."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ensemble.errors import LearnerError
-from ensemble_plugins.language_model.model.attention import on_device
+from ensemble_plugins.language_model.model.devices import on_device
 from ensemble_plugins.language_model.model.gradients import add_gradients
 from ensemble_plugins.language_model.train.losses import row_losses
 from ensemble_plugins.language_model.train.recorded import (
