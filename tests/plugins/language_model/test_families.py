@@ -124,6 +124,28 @@ def test_why_rows_are_not_packed_is_said(tmp_path: Path) -> None:
     assert made.why_padded == "its attention is trained with dropout"
 
 
+def test_a_pack_that_fails_is_not_said_to_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise ImportError("no kernels\nat all")
+
+    attention = importlib.import_module(f"{PACKAGE}.model.attention")
+    monkeypatch.setattr(attention, "_by_rows", fail)
+    made = loading.load_classifier(
+        settings.ModelSettings(str(save("olmo2", tmp_path)), rank=4), device=CPU
+    )
+    assert made.why_padded == "a pack of it is not computed (ImportError: no kernels)"
+
+
+def test_a_gpu_that_is_named_is_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    for name in ("cpu", "cuda", "cuda:1"):
+        devices.make_current(torch.device(name))
+    assert chosen == [torch.device("cuda:1")]
+
+
 @pytest.mark.parametrize(
     ("kind", "rope", "limit"),
     [

@@ -18,12 +18,14 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 attention = importlib.import_module("ensemble_plugins.language_model.model.attention")
+devices = importlib.import_module("ensemble_plugins.language_model.model.devices")
 document_mask = importlib.import_module("ensemble_plugins.language_model.model.document_mask")
 batches = importlib.import_module("ensemble_plugins.language_model.model.batches")
 classifier_module = importlib.import_module("ensemble_plugins.language_model.model.classifier")
 flash = importlib.import_module("ensemble_plugins.language_model.model.flash")
 kernels = importlib.import_module("ensemble_plugins.language_model.model.kernels")
 merged = importlib.import_module("ensemble_plugins.language_model.model.merged")
+packing = importlib.import_module("ensemble_plugins.language_model.model.packing")
 recorded = importlib.import_module("ensemble_plugins.language_model.train.recorded")
 families: Any = importlib.import_module("tests.plugins.language_model.tiny_families")
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
@@ -95,7 +97,7 @@ def _computed(states: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, An
 @pytest.fixture(autouse=True)
 def _plain_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     CALLS.clear()
-    found = SimpleNamespace(_flash_attn_fwd=forward, _flash_attn_bwd=backward)
+    found = SimpleNamespace(forward=forward, backward=backward)
     monkeypatch.setattr(flash, "_kernels", lambda: found)
     monkeypatch.setattr(merged, "DEVICE", "cpu")
 
@@ -112,12 +114,11 @@ def draw_states(total: int) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("softcap", [None, 2.0])
-@pytest.mark.parametrize("window", [None, 1, 7, 39, 40, 5000])
-@pytest.mark.parametrize("rows", [0, 4, 9])
+@pytest.mark.parametrize("window", [None, 1, 7, 38, 39, 40, 5000])
+@pytest.mark.parametrize(("lengths", "rows"), [([5, 1, 23, 11], 0), ([5, 1, 23, 11], 9), ([40], 0)])
 def test_packs_get_what_other_kernels_give(
-    softcap: float | None, window: int | None, rows: int
+    softcap: float | None, window: int | None, lengths: list[int], rows: int
 ) -> None:
-    lengths = [5, 1, 23, 11]
     states = draw_states(sum(lengths))
     options: dict[str, Any] = {"scaling": 0.7, "softcap": softcap, "sliding_window": window}
     found, wanted = (
@@ -161,6 +162,15 @@ def test_rows_of_a_training_pack_have_places_of_their_own() -> None:
     assert shapes == {3 + 1 + 1}
 
 
+def test_rows_are_apart_where_fewer_are_read_at_least() -> None:
+    tokens = tokens_module.Tokens.from_rows([np.full(n, 5, dtype=np.int32) for n in (9, 3, 7)])
+    for reads in (1, 2):
+        pack = batches.make_pack(
+            tokens, np.arange(3), device=CPU, reads=reads, kernel=kernels.FLASH
+        )
+        assert pack.mask.edges.tolist()[:4] == [0, 9, 12, 19]
+
+
 def test_a_mask_takes_the_edges_of_another() -> None:
     mask, other = (make_mask(n, kernels.FLASH, rows=4) for n in ([3, 4, 5], [6, 5, 1]))
     own = mask.apart()
@@ -170,7 +180,7 @@ def test_a_mask_takes_the_edges_of_another() -> None:
     assert own.edges.data_ptr() not in {mask.edges.data_ptr(), other.edges.data_ptr()}
 
 
-def test_packs_with_any_number_of_rows_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packs_with_any_number_of_rows_are_compiled_once() -> None:
     compiled: list[Any] = []
 
     def backend(graph: Any, _inputs: Any) -> Any:
@@ -185,17 +195,26 @@ def test_packs_with_any_number_of_rows_are_compiled_once(monkeypatch: pytest.Mon
     torch.compiler.reset()
     compute = torch.compile(attend, backend=backend, dynamic=False, fullgraph=True)
     states = draw_states(24)
-    for lengths in ([24], [5, 19], [8, 8, 8], [2] * 12, [1] * 24):
-        mask = make_mask(lengths, kernels.FLASH, (7,))
+    for lengths, rows in (
+        ([24], 0),
+        ([5, 19], 3),  # the numbers of places of two folds
+        ([8, 8, 8], 4),
+        ([2] * 12, 0),
+        ([1] * 24, 30),
+    ):
+        mask = make_mask(lengths, kernels.FLASH, (7,), rows)
         torch.testing.assert_close(compute(mask, *states), attend(mask, *states))
     assert len(compiled) == 1
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize(("joined", "values"), [(False, 8), (False, 6), (True, 8)])
 @pytest.mark.parametrize(("softcap", "window"), [(0.0, None), (3.0, 2)])
-def test_the_compiler_is_told_the_truth(joined: bool, softcap: float, window: int | None) -> None:
+def test_the_compiler_is_told_the_truth(
+    joined: bool, values: int, softcap: float, window: int | None
+) -> None:
     parts = [part[0].transpose(0, 1).detach() for part in draw_states(12)]
+    parts[2] = parts[2][..., :values].contiguous()  # heads of another size, as DeepSeek's
     states = [part.requires_grad_() for part in ([torch.cat(parts, dim=1)] if joined else parts)]
     edges = torch.tensor([0, 4, 12, 12], dtype=torch.int32)
     torch.library.opcheck(flash._attend, (states, edges, 4, 0.5, softcap, window))
@@ -264,6 +283,7 @@ def test_a_recording_reads_edges_of_its_own() -> None:
         ((9, 0), 256, torch.bfloat16, flash.VERSION, ""),
         (*HOPPER, None, "not installed (the extra 'flash')"),
         (*HOPPER, "4.0.0b40", "version 4.0.0b40 of it is untried"),
+        (*HOPPER, "broken", "cannot be imported (ImportError: files of another): install it again"),
         ((8, 0), 128, torch.bfloat16, flash.VERSION, "compute capability 9.0 alone"),
         ((10, 0), 128, torch.bfloat16, flash.VERSION, "compute capability 9.0 alone"),
         ((9, 0), 80, torch.bfloat16, flash.VERSION, "not used for heads of 80"),
@@ -283,10 +303,15 @@ def test_it_is_used_where_it_was_measured_alone(
         assert name == "flash-attn-4"
         if found is None:
             raise flash.PackageNotFoundError(name)
-        return found
+        return found if found != "broken" else str(flash.VERSION)
+
+    def broken() -> None:
+        raise ImportError("files of another\nand more")
 
     flash.why_not.cache_clear()
     monkeypatch.setattr(flash, "version", version)
+    if found == "broken":
+        monkeypatch.setattr(flash, "_kernels", broken)
     monkeypatch.setattr(kernels, "_prepare", lambda _device: capability)
     cuda = torch.device("cuda")
     assert (told in flash.why_not(capability, size, activations)) if told else True
@@ -297,6 +322,48 @@ def test_it_is_used_where_it_was_measured_alone(
     assert named.startswith("FlexAttention; FlashAttention-4: " if told else "FlashAttention-4")
     assert told in named
     flash.why_not.cache_clear()
+
+
+@pytest.mark.parametrize(("tuning", "activations"), [("lora", "bfloat16"), ("full", "float32")])
+def test_weights_that_are_all_trained_are_computed_without_it(
+    tuning: str, activations: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def prepare(_device: Any, _size: int, dtype: Any, **_: Any) -> Any:
+        asked.append(dtype)
+        return kernels.PLAIN
+
+    monkeypatch.setattr(devices, "compute_dtype", lambda _device: torch.bfloat16)
+    monkeypatch.setattr(classifier_module, "prepare_kernel", prepare)
+    classifier = tiny.load(families.save("llama", tmp_path), tuning=tuning)
+    classifier.batch(tiny.labeled_rows(4).orders[0], np.arange(4))
+    assert set(asked) == {getattr(torch, activations)}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "found"),
+    [
+        ({"head_dim": 64}, 64),
+        ({"hidden_size": 96, "num_attention_heads": 4}, 24),
+        ({"head_dim": 64, "qk_head_dim": 192}, 192),
+    ],
+)
+def test_the_size_of_heads_is_that_of_queries(sizes: dict[str, int], found: int) -> None:
+    config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(**sizes))
+    assert packing.find_head_size(SimpleNamespace(config=config)) == found
+
+
+def test_adapters_of_some_layers_alone_leave_products_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "joined_attention", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(classifier_module, "prepare_kernel", lambda *_, **__: kernels.FLASH)
+    directory = families.save("llama", tmp_path)
+    classifier = tiny.load(directory, modules=("q_proj", "v_proj"))
+    assert classifier._merged.layers
+    tiny.Training(classifier, tiny.labeled_rows(6), tiny.settings(epochs=1), seed=1).run()
+    assert CALLS
 
 
 def test_a_cpu_knows_nothing_of_it() -> None:

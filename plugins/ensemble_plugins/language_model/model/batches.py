@@ -179,6 +179,8 @@ def make_pack(
         What computes attention on CUDA.
     """
     parts = [tokens.row(int(row)) for row in rows]
+    # Filler rows need one place of a mask, where the rows take all others.
+    places = max(reads, len(rows)) + 1 if reads else 0
     filler = _filler(sum(map(len, parts)), width, device)
     parts += [np.zeros(length, dtype=np.int32) for length in filler]
     lengths = np.array([len(part) for part in parts], dtype=np.int64)
@@ -188,8 +190,7 @@ def make_pack(
     return Pack(
         ids=on_device(np.concatenate(parts).astype(np.int64), device)[None],
         positions=on_device(np.arange(len(starts)) - starts, device)[None],
-        # Of filler rows one place is enough, where the rows take all others.
-        mask=DocumentMask(starts, read, device, windows, kernel, rows=reads + 1 if reads else 0),
+        mask=DocumentMask(starts, read, device, windows, kernel, rows=places),
     )
 
 

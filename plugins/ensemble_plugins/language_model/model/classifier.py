@@ -145,9 +145,10 @@ class Classifier:
             for name, parameter in self.head_parameters().items()
             if parameter.ndim == 1
         }
-        if self.packed and not self._pack():
+        reason = self._pack() if self.packed else ""
+        if reason:
             self._unpack(plain)
-            self.why_padded = "packed logits of it were others than those of rows by themselves"
+            self.why_padded = reason
         if self.settings.train_precision == "fp8":
             self._train_in_fp8()
         merging = self.packed and self.settings.train_precision == "native"
@@ -159,14 +160,14 @@ class Classifier:
             with self._autocast():
                 self.alike = not found and reads_padding(base, self.pad_id, self._tolerance)
 
-    def _pack(self) -> bool:
-        """Compute packs from now on; say whether their logits are those of rows by themselves."""
+    def _pack(self) -> str:
+        """Compute packs from now on; say why they cannot be; empty where they can."""
         self.base.set_attn_implementation(attention.NAME)
         fuse_adapters(self.model)
         known = decoder.patch_forward(self.backbone)
         self._windows = find_windows(self.backbone)
         self._head_size = find_head_size(self.base)
-        return known or self._packs_rightly()
+        return "" if known else self._why_not_packed()
 
     def _train_in_fp8(self) -> None:
         reason = self.why_padded and f"its rows are padded: {self.why_padded}"
@@ -178,17 +179,19 @@ class Classifier:
                 hint='set train_precision = "native"',
             )
 
-    def _packs_rightly(self) -> bool:
+    def _why_not_packed(self) -> str:
         rows = [probe_ids(self.base, length, self.pad_id, seed=length) for length in _PROBES]
         tokens = Tokens.from_rows([row.numpy().astype("int32") for row in rows])
         try:
             with torch.no_grad():
                 found = self.logits(self.batch(tokens, np.arange(len(rows))))
-        except Exception:  # whatever it is: this model is no model for packs
-            return False
+        except Exception as error:  # whatever it is: this model is no model for packs
+            told = f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0]
+            return f"a pack of it is not computed ({told})"
         with self.as_transformers() as model, self._mixed(), torch.no_grad():
             alone = [call(model, row[None].to(self.device)) for row in rows]
-        return not differs(found, torch.cat(alone).float(), self._tolerance)
+        differing = differs(found, torch.cat(alone).float(), self._tolerance)
+        return "packed logits of it were others than those of rows by themselves" * differing
 
     def _unpack(self, implementation: str) -> None:
         """Leave the model to transformers again, which computes padded batches."""

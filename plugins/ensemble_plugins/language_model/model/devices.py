@@ -30,6 +30,12 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def make_current(device: torch.device) -> None:
+    """Let this process use a GPU where it is not told which: recordings, and some kernels, do."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+
+
 def compute_dtype(device: torch.device) -> torch.dtype:
     """Choose bfloat16 where the device computes it, float16 on older GPUs, float32 on a CPU."""
     if device.type != "cuda":

@@ -1,12 +1,13 @@
 """Attention of packed rows by FlashAttention-4, where it is installed and the GPU is one of Hopper.
 
-Its kernels take two thirds of FlexAttention's time there (``benchmarks/attention_blocks.py``).
+Its kernels take 56 to 90% of FlexAttention's time there (``benchmarks/attention_blocks.py``).
 Gradients come from its deterministic kernels: the same pass gives the same gradients again.
 
 The package computes gradients by autograd functions, which torch.compile cannot look into. Its
 ``_flash_attn_fwd`` and ``_flash_attn_bwd`` are private, and are made operations here that are
-opaque to the compiler. Of a package that is still in beta exactly one version is known to work:
-with another one FlexAttention computes, and ``why_not`` says so.
+opaque to the compiler. The package is in beta, and one version of it was tried: with another one,
+or where it does not import, FlexAttention computes, and ``why_not`` says so. (Version 2 of
+flash-attn, installed after it, leaves files of its own in its place.)
 
 Packs have any number of rows. That what is compiled for one serves for others can be said to
 torch.compile by ``torch._dynamo.mark_dynamic`` alone; should it go, packs fail on such a GPU.
@@ -17,6 +18,7 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,8 +53,8 @@ def why_not(capability: tuple[int, int], head_size: int, activations: torch.dtyp
     activations
         What queries, keys and values are computed in.
     """
-    if capability != CAPABILITY:
-        return "it is used on GPUs of compute capability 9.0 alone (H100, H200)"
+    if capability != CAPABILITY or torch.version.hip is not None:
+        return "it is used on NVIDIA's GPUs of compute capability 9.0 alone (H100, H200)"
     if head_size not in SIZES:
         return f"it is not used for heads of {head_size}"
     if activations is not torch.bfloat16:
@@ -67,6 +69,11 @@ def _why_missing() -> str:
         return "it is not installed (the extra 'flash')"
     if found != VERSION:
         return f"version {found} of it is untried: install flash-attn-4=={VERSION}"
+    try:
+        _kernels()
+    except Exception as error:  # files of another package, other libraries: anything
+        told = f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0]
+        return f"it cannot be imported ({told}): install it again"
     return ""
 
 
@@ -143,7 +150,7 @@ def _attend(
     window: int | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Give what is attended, and ``(queries, t)`` the logarithms of the sums of weights."""
-    out, sums, *_ = _kernels()._flash_attn_fwd(
+    out, sums, *_ = _kernels().forward(
         *_parts(states, queries),
         softmax_scale=scaling,
         return_lse=True,
@@ -161,7 +168,7 @@ def _(
     softcap: float,  # noqa: ARG001
     window: int | None,  # noqa: ARG001
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    tokens, _heads, size = states[0].shape
+    tokens, size = len(states[0]), states[-1].shape[-1]  # as that of values
     sums = states[0].new_empty((queries, tokens), dtype=torch.float32)
     return states[0].new_empty((tokens, queries, size)), sums
 
@@ -181,7 +188,7 @@ def _attend_backward(
     queries = out.shape[1]
     grads = [part.new_empty(part.shape) for part in states]
     of_queries, of_keys, of_values = _parts(grads, queries)
-    _kernels()._flash_attn_bwd(
+    _kernels().backward(
         *_parts(states, queries),
         *(out, grad, sums),
         softmax_scale=scaling,
@@ -246,4 +253,5 @@ def _options(edges: torch.Tensor, softcap: float, window: int | None) -> dict[st
 
 @cache
 def _kernels() -> Any:
-    return import_module("flash_attn.cute.interface")
+    found = import_module("flash_attn.cute.interface")
+    return SimpleNamespace(forward=found._flash_attn_fwd, backward=found._flash_attn_bwd)

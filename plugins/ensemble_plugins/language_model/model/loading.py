@@ -50,6 +50,7 @@ def load_classifier(
         The weights cannot be had, or are not those of such a model; or no text changes its logits.
     """
     devices.free_memory()  # a model that was here before: two may not fit
+    devices.make_current(device)
     torch.manual_seed(seed)
     options = _options(settings, device, devices.compute_dtype(device))
     before = identity(settings)

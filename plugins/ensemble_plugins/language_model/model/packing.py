@@ -51,7 +51,8 @@ def find_window(module: Any) -> int | None:
 
 
 def find_head_size(model: PreTrainedModel) -> int:
-    """Give the size of the heads of a model's attention."""
+    """Give the size of the heads of queries and keys in a model's attention."""
     config: Any = model.config.get_text_config()
-    size = getattr(config, "head_dim", None)
+    # DeepSeek's head_dim is that of the part which is rotated.
+    size = getattr(config, "qk_head_dim", None) or getattr(config, "head_dim", None)
     return int(size or config.hidden_size // config.num_attention_heads)
