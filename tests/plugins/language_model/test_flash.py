@@ -102,10 +102,14 @@ def _plain_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(merged, "DEVICE", "cpu")
 
 
-def make_mask(lengths: list[int], kernel: Any, windows: Any = (None,), rows: int = 0) -> Any:
+def make_mask(
+    lengths: list[int], kernel: Any, windows: Any = (None,), rows: int = 0, longest: int = 0
+) -> Any:
     ends = np.cumsum(lengths)
     starts = np.repeat(ends - lengths, lengths)
-    return document_mask.DocumentMask(starts, ends - 1, CPU, windows, kernel, rows=rows)
+    return document_mask.DocumentMask(
+        starts, ends - 1, CPU, windows, kernel, rows=rows, longest=longest
+    )
 
 
 def draw_states(total: int) -> tuple[Any, ...]:
@@ -162,6 +166,16 @@ def test_rows_of_a_training_pack_have_places_of_their_own() -> None:
     assert shapes == {3 + 1 + 1}
 
 
+def test_a_window_is_one_for_all_packs_or_for_none() -> None:
+    tokens = tokens_module.Tokens.from_rows([np.full(n, 5, dtype=np.int32) for n in (9, 3, 7)])
+    for rows in ([0], [1, 2], [1]):
+        pack = batches.make_pack(
+            tokens, np.array(rows), device=CPU, windows=(None, 8, 9), kernel=kernels.FLASH
+        )
+        assert pack.mask.reached == {None: None, 8: 8, 9: None}
+    assert make_mask([4, 3], kernels.FLASH, (None, 3, 4)).reached == {None: None, 3: 3, 4: None}
+
+
 def test_rows_are_apart_where_fewer_are_read_at_least() -> None:
     tokens = tokens_module.Tokens.from_rows([np.full(n, 5, dtype=np.int32) for n in (9, 3, 7)])
     for reads in (1, 2):
@@ -202,7 +216,7 @@ def test_packs_with_any_number_of_rows_are_compiled_once() -> None:
         ([2] * 12, 0),
         ([1] * 24, 30),
     ):
-        mask = make_mask(lengths, kernels.FLASH, (7,), rows)
+        mask = make_mask(lengths, kernels.FLASH, (7,), rows, longest=24)
         torch.testing.assert_close(compute(mask, *states), attend(mask, *states))
     assert len(compiled) == 1
     torch.compiler.reset()

@@ -136,7 +136,7 @@ def _by_flash(
         queries=queries,
         scaling=scaling,
         softcap=softcap,
-        window=sliding_window,
+        window=row_mask.reached[sliding_window],
     )
     return attended[None]
 

@@ -190,7 +190,11 @@ def make_pack(
     return Pack(
         ids=on_device(np.concatenate(parts).astype(np.int64), device)[None],
         positions=on_device(np.arange(len(starts)) - starts, device)[None],
-        mask=DocumentMask(starts, read, device, windows, kernel, rows=places),
+        mask=DocumentMask(
+            *(starts, read, device, windows, kernel),
+            rows=places,
+            longest=int(tokens.lengths.max()),
+        ),
     )
 
 

@@ -48,6 +48,8 @@ class DocumentMask:
         What computes it on CUDA.
     rows
         Places for rows in ``edges``, as ``flash.places`` has them.
+    longest
+        Tokens of the longest row that other packs of the same kind have, if longer than those here.
 
     Attributes
     ----------
@@ -55,6 +57,8 @@ class DocumentMask:
         ``(t,)`` int32 on the device, for each window: the first place that a token attends to.
     blocks : dict
         The mask by blocks for FlexAttention, on CUDA: for each window.
+    reached : dict
+        For each window: itself, or None where no row is longer.
     edges : Tensor
         ``(rows + 1,)`` int32 on the device, for FlashAttention-4: where each row starts, and the
         last one ends. None where something else computes.
@@ -68,12 +72,14 @@ class DocumentMask:
         windows: Collection[int | None] = (None,),
         kernel: Kernel = PLAIN,
         rows: int = 0,
+        longest: int = 0,
     ) -> None:
         self.starts, self.kernel = starts, kernel
         self.read = on_device(read, device)
-        longest = int((np.arange(len(starts)) - starts).max()) + 1
+        longest = max(longest, int((np.arange(len(starts)) - starts).max()) + 1)
         # A window that no row is longer than is no window.
         reached = {window: None if (window or longest) >= longest else window for window in windows}
+        self.reached = reached
         lowest = {window: _lowest(starts, window) for window in set(reached.values())}
         low = {window: on_device(each.astype(np.int32), device) for window, each in lowest.items()}
         self.lowest = {window: low[reached[window]] for window in windows}

@@ -109,9 +109,8 @@ def attend(
     Tensor
         ``(t, queries, d)``.
     """
-    reached = window if window is not None and window < len(states[0]) else None
     out: torch.Tensor
-    out, _ = _attend(list(states), edges, queries, scaling, softcap or 0.0, reached)
+    out, _ = _attend(list(states), edges, queries, scaling, softcap or 0.0, window)
     return out
 
 

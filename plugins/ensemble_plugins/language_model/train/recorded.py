@@ -78,7 +78,10 @@ class Recording:
 
     def takes(self, inputs: Inputs) -> bool:
         """Say whether inputs are of the shape that was recorded."""
-        if not isinstance(inputs.batch, Pack):
+        own = self._inputs.batch
+        if not isinstance(inputs.batch, Pack) or not isinstance(own, Pack):
+            return False
+        if inputs.batch.mask.reached != own.mask.reached:  # recorded as numbers
             return False
         shapes = [tensor.shape for tensor in self._inputs.tensors()]
         return shapes == [tensor.shape for tensor in inputs.tensors()]
