@@ -189,6 +189,18 @@ def test_compiled_packs_give_the_logits_of_float32(classifier: Classifier) -> No
     assert np.abs(found - reference).max() < allowed
 
 
+@pytest.mark.parametrize("classifier", ["llama3-64", "gemma2-256"], indirect=True)
+def test_a_pack_of_many_short_rows_gives_their_logits(classifier: Classifier) -> None:
+    generator = np.random.default_rng(1)
+    rows = [generator.integers(10, 512, 3).astype(np.int32) for _ in range(300)]
+    tokens = tokens_module.Tokens.from_rows(rows)
+    together = inference.compute_logits(classifier, tokens, 1024)
+    apart = inference.compute_logits(classifier, tokens.take(np.arange(20)), 1024)
+    allowed = parity.TOLERANCES[torch.bfloat16] * (1 + np.abs(together).max())
+    assert np.abs(together[:20] - apart).max() < allowed
+    assert together.std(axis=0).min() > 0.1, "else nothing would show"
+
+
 def gradients(classifier: Classifier, logits: Tensor) -> dict[str, Tensor]:
     """Give the gradient of every trained parameter, for one drawn gradient of the logits."""
     torch.manual_seed(8)
