@@ -110,6 +110,9 @@ def check_fit(
     _check_predicted(name, predicted, fit.held_out, truth, ledger)
     if asked is not None:
         _check_made_with(name, manifest, asked, ledger)
+    for doubt in manifest["doubts"]:
+        ledger.note(ledger.unknown, fit.learner)
+        ledger.note(ledger.unproven, f"{fit.learner}: {doubt}")
     if is_told := PROVENANCE in manifest["files"]:
         _check_provenance(directory, fit, manifest["provenance"], truth, ledger)
     if _is_unknown(store, manifest):

@@ -28,7 +28,7 @@ from ensemble.oof.provenance import describe_brought, judged_here, of_rows
 from ensemble.oof.rows import FoldRows
 from ensemble.oof.seeds import fit_seeds
 from ensemble.oof.soup import make_soup
-from ensemble.oof.teachers import SoftLabels, check_fitted
+from ensemble.oof.teachers import SoftLabels, check_fitted, doubts_of
 from ensemble.plugin.base import FitContext
 from ensemble.plugin.files import source_place
 from ensemble.plugin.manager import get_manager
@@ -169,6 +169,9 @@ class _FoldJob:
                 table, told = brought
                 write_table(place / PROVENANCE, of_rows(table, rows.held_out["id"]))
                 manifest.update(told)
+            manifest["doubts"] += self._doubts_of_others()
+            if manifest["doubts"]:
+                manifest["training_rows"] = "unknown"
             manifest["checkpoint"] = checkpoint.name
             manifest["score"] = self._score(place / OOF)
             # What a resumed fit took before, nobody knows: as a measure it is no good.
@@ -178,6 +181,13 @@ class _FoldJob:
         if made_by is not None:
             for seed in self._seeds():
                 forget_spare(made_by, seed)
+
+    def _doubts_of_others(self) -> list[str]:
+        """Say what of teachers and labelers is in doubt: what they have seen reaches the fit."""
+        taught = {(n, f) for n, keys in self.parts["teachers"].items() for f in keys}
+        labeled = {(n, self.held_out.name) for ks in self.parts["labelers"].values() for n in ks}
+        found = doubts_of(self.workspace.store, sorted(taught | labeled))
+        return [f"it learned from {name}: {text}" for name, text in found]
 
     def _score(self, oof: Path) -> dict[str, Any] | None:
         """Score a fold's predictions on its labeled rows; None where it predicts none of them."""

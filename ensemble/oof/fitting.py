@@ -13,7 +13,7 @@ from ensemble.oof.calls import check_same, predict_validated
 from ensemble.oof.kept_fit import KEPT, KeptFit, seed_key
 from ensemble.oof.models import load_one
 from ensemble.oof.predictions import prediction_frame
-from ensemble.plugin.contract import tolerance_of
+from ensemble.plugin.contract import told_of_fit, tolerance_of
 from ensemble.plugin.faults import call_plugin
 from ensemble.run_dir.layout import MODEL, OOF, TEST
 from ensemble.run_dir.tables import write_table
@@ -37,6 +37,8 @@ class FitFacts(TypedDict):
 
     seconds: dict[str, float]
     batch_tolerance: float
+    cautions: list[str]
+    doubts: list[str]
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ class SeedFit:
         Returns
         -------
         FitFacts
-            Seconds of ``fit`` and ``predict``, and how far the logits of a battle were allowed to
-            differ between batches.
+            Seconds of ``fit`` and ``predict``, how far the logits of a battle were allowed to
+            differ between batches, and what the learner tells of its fit.
 
         Raises
         ------
@@ -86,10 +88,10 @@ class SeedFit:
         """
         kept = self._kept(context)
         # The learner lives in there alone: a large model must not be in memory twice.
-        probe, seconds = self._fit_and_save(place, context, kept)
+        probe, facts = self._fit_and_save(place, context, kept)
         if MODEL in self.stored:
             self._check_saved(place / MODEL, probe)
-        return {"seconds": seconds, "batch_tolerance": probe.tolerance}
+        return facts
 
     def _kept(self, context: FitContext) -> KeptFit | None:
         """Say where the fit is kept once it is done; None where it is not worth while."""
@@ -104,14 +106,14 @@ class SeedFit:
 
     def _fit_and_save(
         self, place: Path, context: FitContext, kept: KeptFit | None
-    ) -> tuple[_Probe, dict[str, float]]:
+    ) -> tuple[_Probe, FitFacts]:
         self.spec.check_secrets()
         learner, seconds = self._fitted(context, kept)
         rows, clock = self.rows, time.perf_counter()
         oof = predict_validated(learner, rows.held_out, self.where, may_lack=True)
         asked = rows.asked
         test = predict_validated(learner, asked, self.where)
-        told = {"fit": seconds, "predict": time.perf_counter() - clock}
+        seconds_of = {"fit": seconds, "predict": time.perf_counter() - clock}
         tolerance = tolerance_of(learner, self.where)
         known = np.isfinite(oof).all(axis=1)
         held_out = (rows.held_out.filter(pl.Series(known)), oof[known])
@@ -125,7 +127,13 @@ class SeedFit:
         if MODEL in self.stored and not is_copied:
             (place / MODEL).mkdir()
             call_plugin("save", self.where, lambda: learner.save(place / MODEL))
-        return probe, told
+        told = told_of_fit(learner, self.where)
+        return probe, FitFacts(
+            seconds=seconds_of,
+            batch_tolerance=tolerance,
+            cautions=told["cautions"],
+            doubts=told["doubts"],
+        )
 
     def _fitted(self, context: FitContext, kept: KeptFit | None) -> tuple[BaseLearner, float]:
         """Give the fitted learner, and the seconds that its fit took: now, or in a former run."""

@@ -147,7 +147,8 @@ class OfferedFit:
         for name in sorted(models):
             if what := pickle_of_file(directory / name):
                 raise ArtifactError(f"{name} is {what}: pickles run code when they are read")
-        recorded = "recorded" if kind.trains else "unknown"
+        doubted = not kind.trains or bool(manifest["doubts"])
+        recorded = "unknown" if doubted else "recorded"
         if manifest.get("training_rows") != recorded:
             raise ArtifactError("it says something else of its training rows than the plugin does")
 

@@ -54,7 +54,7 @@ def fit_seeds(
     Returns
     -------
     FitFacts
-        Seconds summed over seeds; the largest tolerance.
+        Seconds summed over seeds; the largest tolerance; what is told of any of them.
     """
     if len(seeds) == 1:
         return fit.into(place, replace(context, seed=seeds[0], checkpoint_directory=checkpoint))
@@ -72,6 +72,8 @@ def fit_seeds(
     return {
         "seconds": {name: sum(each[name] for each in seconds) for name in seconds[0]},
         "batch_tolerance": max(each["batch_tolerance"] for each in facts),
+        "cautions": [*dict.fromkeys(text for each in facts for text in each["cautions"])],
+        "doubts": [*dict.fromkeys(text for each in facts for text in each["doubts"])],
     }
 
 
@@ -93,6 +95,8 @@ def _facts(manifest: Mapping[str, Any]) -> FitFacts:
     return {
         "seconds": dict(manifest["seconds"]),
         "batch_tolerance": manifest["batch_tolerance"],
+        "cautions": list(manifest["cautions"]),
+        "doubts": list(manifest["doubts"]),
     }
 
 

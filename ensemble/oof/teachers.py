@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from scipy.special import softmax
 
+from ensemble.battles.held_out import HeldOut
 from ensemble.battles.schema import LABEL_COLUMNS
 from ensemble.errors import ArtifactError
 from ensemble.evaluation.ties import improbable_tie, leave_out_tie
@@ -22,14 +23,15 @@ from ensemble.oof.dependencies import labelers
 from ensemble.oof.origins import is_complete
 from ensemble.oof.predictions import prediction_frame, read_logits
 from ensemble.oof.teaching import teaching_fits
+from ensemble.run_dir.stack_files import peek_manifest
 from ensemble.run_dir.tables import write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from ensemble.battles.held_out import HeldOut
     from ensemble.oof.spec import LearnerSpec
+    from ensemble.oof.store import FoldStore
     from ensemble.oof.workspace import Workspace
     from ensemble.plugin.base import LogitArray
 
@@ -150,3 +152,21 @@ def check_fitted(
                 where=f'learner "{spec.name}"',
                 hint=f"run `ensemble fit CONFIG --learner {name}` first",
             )
+
+
+def doubts_of(store: FoldStore, fits: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Give the doubts of fits, each with its learner's name, once.
+
+    Parameters
+    ----------
+    store
+        Where they are.
+    fits
+        Learner, and what names the fit.
+    """
+    told = [
+        (name, text)
+        for name, fit in fits
+        for text in peek_manifest(store.directory(name, HeldOut.named(fit))).get("doubts", ())
+    ]
+    return list(dict.fromkeys(told))

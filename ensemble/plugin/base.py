@@ -176,6 +176,12 @@ class BaseLearner(ABC):
     resources: Resources = Resources()
     batch_tolerance: ClassVar[float] = 1e-3
     """How far a battle's logits may differ between one batch and another; checked after a fit."""
+    cautions: Sequence[str] = ()
+    """What a reader of a fit's scores has to know of it, without the last point of each sentence;
+    asked once it is fitted, and told in the report."""
+    doubts: Sequence[str] = ()
+    """Why a fit may know labels of rows that it is scored on, whatever it was handed; likewise, and
+    its scores are unproven."""
     teachers: Sequence[str] = ()
     """Names of learners of the run that teach this one; a parameter where it can be chosen."""
     trains: ClassVar[bool] = True

@@ -99,8 +99,7 @@ def teachers_of(learner: BaseLearner, where: str) -> tuple[str, ...]:
         The learner raised, or gave no sequence of names.
     """
     found = call_plugin("teachers", where, lambda: learner.teachers)
-    names = isinstance(found, Sequence) and not isinstance(found, str)
-    if not names or not all(isinstance(name, str) for name in found):
+    if not _is_sequence_of_text(found):
         raise _nonsense("teachers", f"{found!r:.60}, no sequence of names", where)
     return tuple(found)
 
@@ -117,6 +116,24 @@ def tolerance_of(learner: BaseLearner, where: str) -> float:
     if not _is_size(found):
         raise _nonsense("batch_tolerance", f"{found!r:.60}", where)
     return float(found)
+
+
+def told_of_fit(learner: BaseLearner, where: str) -> dict[str, list[str]]:
+    """Ask what has to be known of a fit: its ``cautions`` and ``doubts``.
+
+    Raises
+    ------
+    LearnerError
+        The learner raised, or gave no sequence of sentences.
+    """
+    told: dict[str, Any] = {
+        "cautions": call_plugin("cautions", where, lambda: learner.cautions),
+        "doubts": call_plugin("doubts", where, lambda: learner.doubts),
+    }
+    for name, sentences in told.items():
+        if not _is_sequence_of_text(sentences):
+            raise _nonsense(name, f"{sentences!r:.60}, no sequence of sentences", where)
+    return {name: list(sentences) for name, sentences in told.items()}
 
 
 def contract_faults(learner: BaseLearner | MetaLearner, where: str) -> Iterator[LearnerError]:
@@ -144,7 +161,7 @@ def contract_faults(learner: BaseLearner | MetaLearner, where: str) -> Iterator[
     for name in _FLAGS:
         if not isinstance(value := getattr(kind, name, None), bool):
             yield _nonsense(name, f"{value!r:.60}, neither True nor False on the class", where)
-    for ask in (resources_of, dependencies_of, teachers_of, tolerance_of):
+    for ask in (resources_of, dependencies_of, teachers_of, tolerance_of, told_of_fit):
         try:
             ask(learner, where)
         except LearnerError as error:
@@ -201,6 +218,12 @@ def _is_size(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return math.isfinite(value) and value >= 0
+
+
+def _is_sequence_of_text(value: object) -> bool:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return False
+    return all(isinstance(one, str) for one in value)
 
 
 def _is_json(value: object) -> bool:

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 AFTER_FIT = frozenset(
-    {"predict_logits", "load", "average_models", "export", "check", "preflight", "suggest"}
+    {
+        *("predict_logits", "load", "average_models", "export", "check", "preflight", "suggest"),
+        *("cautions", "doubts"),
+    }
 )
 """Methods that a model is asked by when it is fitted, or a class before there is a config."""
 

@@ -105,6 +105,8 @@ class Learner:
         What it was taught by each source.
     parameters
         As the manifests have them.
+    cautions
+        What its plugin tells of its fits, doubts among them.
     wide_batch_tolerance
         How far the logits of a battle may differ between batches, where that is more than the
         default; None otherwise.
@@ -129,6 +131,7 @@ class Learner:
     privileged: tuple[str, ...]
     source_stats: tuple[SourceStats, ...]
     parameters: dict[str, Any]
+    cautions: tuple[str, ...] = ()
     wide_batch_tolerance: float | None = None
 
 

@@ -162,6 +162,7 @@ def _learner(
         privileged=tuple(first.privileged) if first else (),
         source_stats=source_stats(manifests),
         parameters=first.parameters if first else {},
+        cautions=_cautions(manifests),
         wide_batch_tolerance=_wide_tolerance(manifests),
     )
 
@@ -170,6 +171,12 @@ def _total(seconds: list[float | None]) -> float | None:
     """Sum times; None where one of them is unknown, since the sum is then unknown too."""
     known = [s for s in seconds if s is not None]
     return sum(known) if known and len(known) == len(seconds) else None
+
+
+def _cautions(manifests: tuple[FitManifest, ...]) -> tuple[str, ...]:
+    """Give what is told of any fold, each once."""
+    told = (text for one in manifests for text in (*one.doubts, *one.cautions))
+    return tuple(dict.fromkeys(told))
 
 
 def _wide_tolerance(manifests: tuple[FitManifest, ...]) -> float | None:

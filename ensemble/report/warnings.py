@@ -70,6 +70,7 @@ def _about_failures(report: Report) -> Iterator[str]:
 
 def _about_learners(report: Report) -> Iterator[str]:
     for learner in report.learners:
+        yield from (f"Learner {learner.name}: {text}." for text in learner.cautions)
         if learner.privileged:
             yield (
                 f"Learner {learner.name} sees {', '.join(learner.privileged)}, which do not exist "

@@ -99,5 +99,7 @@ class FitManifest(Record):
     score: Score | None = None
     machine: MadeOn = MadeOn()
     batch_tolerance: float | None = None
+    cautions: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     checkpoint: str | None = None
     files: dict[str, str] = Field(default_factory=dict)

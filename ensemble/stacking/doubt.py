@@ -1,7 +1,8 @@
-"""Which scores rest on predictions from outside, of which nobody knows what they have seen.
+"""Which scores rest on learners of which nobody knows what they have seen.
 
-Such a learner may have been trained on the very rows that it is scored on. The doubt reaches every
-candidate that uses it, and so what is chosen among them.
+These bring predictions from outside, or doubt it themselves. Such a learner may have been trained
+on the very rows that it is scored on. The doubt reaches every candidate that uses it, and so what
+is chosen among them.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ def outside_learners(specs: Sequence[LearnerSpec]) -> list[str]:
 
 
 def unproven_learners(store: FoldStore, specs: Sequence[LearnerSpec]) -> list[str]:
-    """Name those among them whose training rows nobody knows; their first fold is there."""
+    """Name the learners whose training rows nobody knows; their first fold is there."""
     return [
-        name
-        for name in outside_learners(specs)
-        if _first_manifest(store, name)["training_rows"] != "recorded"
+        spec.name
+        for spec in specs
+        if _first_manifest(store, spec.name)["training_rows"] != "recorded"
     ]
 
 

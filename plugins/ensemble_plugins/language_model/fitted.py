@@ -110,6 +110,7 @@ class FittedModel(Encoding):
         """Hold the trained model against transformers; make it ready, and note what was found."""
         from ensemble_plugins.language_model.model.adapters import trained_state
         from ensemble_plugins.language_model.model.checks import measure_fitted
+        from ensemble_plugins.language_model.model.labels import LABELS
 
         self.state_ = trained_state(self._classifier)
         self.facts_ = measure_fitted(
@@ -120,12 +121,20 @@ class FittedModel(Encoding):
             prepare=lambda: self._prepare(merge=self._merges),
         )
         self.facts_ |= {
+            "classes": LABELS,
+            "head": self._classifier.caution._asdict(),
             "merged": self._merges,
             "precision": self.precision,
             "longest_row": self._tokenizer().longest,
             "template": asdict(self._template()),
             "privileged": list(self.privileged_),
         }
+
+    def _told_of_head(self, *, learned_battles: bool) -> list[str]:
+        """Say what became of the checkpoint's head, if it has learned battles, or has not."""
+        head = self.facts_.get("head", {})
+        is_told = head.get("text") and head["learned_battles"] is learned_battles
+        return [head["text"]] if is_told else []
 
     @property
     def _merges(self) -> bool:

@@ -236,6 +236,16 @@ class LanguageModel(FittedModel, BaseLearner):
         return found | {"template": f"{template.start!r} ... {template.end!r}"}
 
     @property
+    def cautions(self) -> list[str]:  # type: ignore[override]
+        """What became of the checkpoint's head, of something else than battles."""
+        return self._told_of_head(learned_battles=False)
+
+    @property
+    def doubts(self) -> list[str]:  # type: ignore[override]
+        """The same, of a checkpoint that has learned battles before it came here."""
+        return self._told_of_head(learned_battles=True)
+
+    @property
     def resources(self) -> Resources:  # type: ignore[override]
         """What one fit needs."""
         # Adapters are small; weights that are all trained are all stored.

@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-pytest.importorskip("peft")
+peft = pytest.importorskip("peft")
 
 PACKAGE = "ensemble_plugins.language_model"
+heads = importlib.import_module(f"{PACKAGE}.model.heads")
+labels_read = importlib.import_module(f"{PACKAGE}.model.labels")
 outputs = importlib.import_module(f"{PACKAGE}.model.outputs")
 settings = importlib.import_module(f"{PACKAGE}.settings")
 weights = importlib.import_module(f"{PACKAGE}.model.weights")
 families: Any = importlib.import_module("tests.plugins.language_model.tiny_families")
 
+NAMES = labels_read.LABELS
 TRAIN = make_battles(6)
 CONTEXT = FitContext(seed=2, device="cpu")
 
@@ -78,23 +81,32 @@ def test_what_a_classifier_of_something_else_says_is_left_out_and_told(
     assert (found.bert.pooler.dense.weight == 0.5).all(), "what leads there is kept"
     made, stored = make_learner("causal-lora", tmp_path), tmp_path / "stored"
     hint = r"(.|\n)*in id2label" if said.startswith("3") else "[^(]*$"
+    hint = r"\. Its labels are those of battles: if any" if labels == ("A", "B") else hint
     told = f"trained to give {said}; that layer of its head is new{hint}"
-    assert re.search(told, caution)
+    assert re.search(told, caution.text)
     with pytest.warns(UserWarning, match=told):
         made.check(TRAIN, context=CONTEXT)
     with pytest.warns(UserWarning, match=told):
         made.fit(TRAIN, make_labels(TRAIN), context=CONTEXT)
     stored.mkdir()
     made.save(stored)
+    facts = json.loads((stored / "facts.json").read_text())
+    assert facts["head"] == {"text": caution.text, "learned_battles": labels == ("A", "B")}
+    assert facts["classes"] == [*NAMES]
+    again = make_learner("causal-lora", tmp_path)
+    assert [*again.cautions, *again.doubts] == [], "nothing of what is not fitted"
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of a trained model nothing is new
-        made.load(stored)
+        again.load(stored)
+    for one in (made, again, make_learner("causal-lora", tmp_path).average_models([stored] * 2)):
+        assert (one.doubts if labels == ("A", "B") else one.cautions) == [caution.text]
+        assert len([*one.cautions, *one.doubts]) == 1
 
 
 @pytest.mark.parametrize(
     ("labels", "order"),
     [
-        (outputs.LABELS, (1, 2, 3)),
+        (NAMES, (1, 2, 3)),
         (CLASSES, (1, 2, 3)),
         (("tie", "model_b", "model_a"), (3, 2, 1)),
         (("B", "A", "Tie"), (2, 1, 3)),
@@ -107,15 +119,18 @@ def test_classes_of_battles_are_kept_in_whatever_order_and_spelling(
     labels: tuple[str, ...], order: tuple[int, ...], tmp_path: Path
 ) -> None:
     found, _, caution = load(save(tmp_path, labels))
-    assert "its head is kept" in caution
+    assert "its head is kept" in caution.text
     assert found.classifier.bias.tolist() == [*order]
     assert found.classifier.weight[:, 0].tolist() == [*order]
+    made = make_learner("causal-lora", tmp_path)
     with pytest.warns(UserWarning, match="knows what the folds hold out"):
-        make_learner("causal-lora", tmp_path).fit(TRAIN, make_labels(TRAIN), context=CONTEXT)
+        made.fit(TRAIN, make_labels(TRAIN), context=CONTEXT)
+    assert made.doubts == [caution.text]
+    assert list(made.cautions) == []
 
 
 def test_labels_count_by_their_numbers_wherever_they_stand(tmp_path: Path) -> None:
-    path = save(tmp_path, outputs.LABELS) / "config.json"
+    path = save(tmp_path, NAMES) / "config.json"
     changed = {
         "id2label": {"1": "model_a", "0": "model_b", "2": "tie"},
         "label2id": {"tie": 2, "model_a": 1, "model_b": 0},
@@ -126,7 +141,7 @@ def test_labels_count_by_their_numbers_wherever_they_stand(tmp_path: Path) -> No
 
 def test_a_model_without_a_head_has_left_nothing_out(tmp_path: Path) -> None:
     families.save("bert", tmp_path)
-    assert load(tmp_path).caution == ""
+    assert load(tmp_path).caution == outputs.Caution()
 
 
 @pytest.mark.parametrize(
@@ -146,7 +161,7 @@ def test_a_model_without_a_head_has_left_nothing_out(tmp_path: Path) -> None:
 def test_labels_that_may_mean_something_else_are_left_out(
     labels: tuple[str, ...], tmp_path: Path
 ) -> None:
-    assert "trained to give 3 classes" in load(save(tmp_path, labels)).caution
+    assert "trained to give 3 classes" in load(save(tmp_path, labels)).caution.text
 
 
 @pytest.mark.parametrize(
@@ -160,18 +175,18 @@ def test_labels_that_may_mean_something_else_are_left_out(
 def test_a_config_that_says_otherwise_elsewhere_keeps_no_head(
     changed: dict[str, Any], tmp_path: Path
 ) -> None:
-    path = save(tmp_path, outputs.LABELS) / "config.json"
+    path = save(tmp_path, NAMES) / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changed))
-    assert "trained to give 3 classes" in load(tmp_path).caution
+    assert "trained to give 3 classes" in load(tmp_path).caution.text
 
 
 @pytest.mark.parametrize("numbers", [(1, 2, 3), (0, 7, -3), (0, 1, "two")])
 def test_labels_without_the_numbers_of_outputs_are_none(numbers: tuple[Any, ...]) -> None:
     config = {
-        "id2label": {str(n): label for n, label in zip(numbers, outputs.LABELS, strict=True)},
-        "label2id": dict(zip(outputs.LABELS, numbers, strict=True)),
+        "id2label": {str(n): label for n, label in zip(numbers, NAMES, strict=True)},
+        "label2id": dict(zip(NAMES, numbers, strict=True)),
     }
-    assert outputs._labels(config) == []
+    assert labels_read.read_labels(config)[:2] == ((), None)
 
 
 def exported(tmp_path: Path) -> tuple[Path, Any]:
@@ -203,3 +218,149 @@ def test_an_exported_model_goes_on_with_its_own_head_where_a_user_lets_it(tmp_pa
     with pytest.warns(UserWarning, match="its head is kept"):
         again.fit(TRAIN, make_labels(TRAIN), context=CONTEXT)
     np.testing.assert_allclose(again.predict_logits(TRAIN), logits, atol=1e-4)
+
+
+def change(directory: Path, **changed: Any) -> Path:
+    """Change a checkpoint's config; None takes a key away."""
+    path = directory / "config.json"
+    found = json.loads(path.read_text()) | changed
+    path.write_text(json.dumps({k: v for k, v in found.items() if v is not None}))
+    return directory
+
+
+def numbered(*names: str) -> dict[str, int]:
+    return {name: number for number, name in enumerate(names)}
+
+
+def test_labels_that_are_numbered_in_one_direction_alone_are_read(tmp_path: Path) -> None:
+    save(tmp_path, NAMES)
+    change(tmp_path, id2label=None, label2id=numbered("tie", "B", "A"))
+    made = load(tmp_path)
+    assert made.model.classifier.bias.tolist() == [3, 2, 1]
+    assert "its outputs (tie, B, A) in the order of the classes" in made.caution.text
+    nothing = {str(number): f"LABEL_{number}" for number in range(3)}
+    change(tmp_path, id2label=nothing)
+    assert load(tmp_path).model.classifier.bias.tolist() == [3, 2, 1]
+    change(tmp_path, id2label=dict(enumerate(("tie", "B", "A"))), label2id=None)
+    assert load(tmp_path).model.classifier.bias.tolist() == [3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        numbered("B", "A", "tie"),
+        numbered("winner_model_b", "winner_model_a", "draw"),  # other words, another order
+        {"model_a": 1, "model_b": 2, "tie": 3},
+        numbered("model_a", "model_b", "tie", "both bad"),
+        {"model_a": 0, "A": 0, "model_b": 1, "tie": 2},
+        numbered("entailment", "neutral", "contradiction"),
+    ],
+)
+def test_labels_that_contradict_each_other_keep_no_head_and_say_so(
+    back: dict[str, Any], tmp_path: Path
+) -> None:
+    made = load(change(save(tmp_path, NAMES), label2id=back))
+    assert (made.model.classifier.bias == 0).all()
+    assert "new, since its config.json has {'0': 'model_a'" in made.caution.text
+    assert f"as id2label and {back} as label2id" in made.caution.text
+    assert "Its labels are those of battles" in made.caution.text
+    assert made.caution.learned_battles
+
+
+def test_other_words_for_the_same_order_are_no_contradiction(tmp_path: Path) -> None:
+    save(tmp_path, ("B", "A", "tie"))
+    change(tmp_path, label2id=numbered("response_b", "response_a", "draw"))
+    assert load(tmp_path).model.classifier.bias.tolist() == [2, 1, 3]
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_layers_as_wide_as_there_are_classes_are_no_outputs(kind: str, tmp_path: Path) -> None:
+    sizes = {**families.SIZES, "hidden_size": 3, "num_attention_heads": 1, "vocab_size": 300}
+    config = transformers.AutoConfig.for_model(kind, **sizes, num_labels=3)
+    config.id2label = dict(enumerate(("tie", "B", "A")))
+    made = transformers.AutoModelForSequenceClassification.from_config(config)
+    made.save_pretrained(tmp_path)
+    stored = dict(made.named_parameters())
+    found, head, caution = load(tmp_path)
+    last = {"bert": "classifier", "roberta": "classifier.out_proj"}[kind]
+    outputs_of = {f"{last}.weight", f"{last}.bias"}
+    assert heads.find_outputs(found.config) == outputs_of
+    for name, parameter in found.named_parameters():
+        order = [2, 1, 0] if name in outputs_of else [0, 1, 2]
+        if heads.is_head(name, head):
+            assert torch.equal(parameter, stored[name][order]), name
+    assert caution.learned_battles
+    change(tmp_path, id2label=dict(enumerate("xyz")))
+    found = load(tmp_path).model
+    assert all(
+        torch.equal(parameter, stored[name]) is (name not in outputs_of)
+        for name, parameter in found.named_parameters()
+        if name.endswith("weight")
+    )
+
+
+@pytest.mark.parametrize("lost", ["classifier.dense.weight", "classifier.out_proj.bias"])
+def test_a_head_that_is_not_all_there_is_not_kept(lost: str, tmp_path: Path) -> None:
+    config = transformers.AutoConfig.for_model("roberta", **families.SIZES, num_labels=3)
+    config.id2label = dict(enumerate(NAMES))
+    made = transformers.AutoModelForSequenceClassification.from_config(config)
+    state = {name: tensor for name, tensor in made.state_dict().items() if name != lost}
+    made.save_pretrained(tmp_path, state_dict=state)
+    found, _, caution = load(tmp_path)
+    assert not torch.equal(found.classifier.out_proj.weight, made.classifier.out_proj.weight)
+    assert f"new, since of its head the checkpoint has no {lost} of this shape" in caution.text
+    assert caution.learned_battles
+
+
+def test_an_inner_layer_of_another_width_is_new_and_told(tmp_path: Path) -> None:
+    config = transformers.AutoConfig.for_model("roberta", **families.SIZES, num_labels=3)
+    made = transformers.AutoModelForSequenceClassification.from_config(config)
+    other = {"classifier.dense.weight": torch.ones(16, 32), "classifier.out_proj.weight": None}
+    state = {n: t for n, t in {**made.state_dict(), **other}.items() if t is not None}
+    del state["classifier.out_proj.bias"]
+    made.save_pretrained(tmp_path, state_dict=state)
+    assert load(tmp_path).caution.text == (
+        "of its head the checkpoint has no classifier.dense.weight of this shape, which is new"
+    )
+
+
+def test_the_model_calls_its_outputs_by_their_classes(tmp_path: Path) -> None:
+    config = load(save(tmp_path, ("tie", "B", "A"))).model.config
+    assert config.id2label == dict(enumerate(NAMES))
+    assert config.label2id == numbered(*NAMES)
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_stored_adapters_on_a_head_in_another_order_are_read_in_that_of_their_facts(
+    family: str, tmp_path: Path
+) -> None:
+    base, stored = tmp_path / "base", tmp_path / "stored"
+    families.save(family, base)
+    own = {"num_labels": 3, "id2label": dict(enumerate(("tie", "B", "A")))}
+    config = transformers.AutoConfig.from_pretrained(base, **own)
+    transformers.AutoModelForSequenceClassification.from_config(config).save_pretrained(base)
+    made = make_learner("causal-lora", base, swap_tta=False)
+    with pytest.warns(UserWarning, match="in the order of the classes"):
+        made.fit(TRAIN, make_labels(TRAIN), context=CONTEXT)
+    stored.mkdir()
+    made.save(stored)
+    logits = made.predict_logits(TRAIN)
+    classes = json.loads((stored / "facts.json").read_text())["classes"]
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        base, num_labels=3, id2label=dict(enumerate(classes))
+    )
+    assert model.config.id2label == dict(enumerate(NAMES))
+    model = peft.PeftModel.from_pretrained(model, stored).eval()
+    tokens = made._tokens(TRAIN, made.predict_length)
+    for row in range(len(TRAIN)):
+        ids = torch.tensor(tokens.row(row)[None].astype("int64"))
+        with torch.no_grad():
+            found = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0].numpy()
+        np.testing.assert_allclose(found, logits[row], atol=1e-4)
+    (tmp_path / "exported").mkdir()
+    made.export(tmp_path / "exported", TRAIN, logits, about={"ties": True})
+    config = json.loads((tmp_path / "exported/config.json").read_text())
+    assert config["id2label"] == {str(number): name for number, name in enumerate(NAMES)}
+    assert config["label2id"] == numbered(*NAMES)
+    facts = json.loads((tmp_path / "exported/ensemble.json").read_text())
+    assert facts["classes"] == [*NAMES]

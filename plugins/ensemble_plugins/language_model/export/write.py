@@ -12,8 +12,8 @@ from ensemble.errors import LearnerError
 from ensemble.storage.json_files import read_json, write_json
 from ensemble_plugins.language_model.export.files import load_package
 from ensemble_plugins.language_model.model.base_weights import CONFIG
+from ensemble_plugins.language_model.model.labels import name_outputs
 from ensemble_plugins.language_model.model.lora import merge_adapters
-from ensemble_plugins.language_model.model.outputs import LABELS
 from ensemble_plugins.language_model.model.parity import TOLERANCES
 from ensemble_plugins.language_model.model.quantized import stored_quantization
 from ensemble_plugins.language_model.model.weights import load_config, quiet
@@ -131,11 +131,10 @@ def _reads_last(model: PreTrainedModel) -> bool:
 
 
 def _set_config(model: PreTrainedModel, pad_id: int) -> None:
+    name_outputs(model.config)
     for config in (model.config, model.config.get_text_config()):
         config.pad_token_id = pad_id
         config.use_cache = False  # a classifier writes nothing after what it reads
-        config.id2label = dict(enumerate(LABELS))
-        config.label2id = {label: number for number, label in enumerate(LABELS)}
         config.problem_type = "single_label_classification"
 
 

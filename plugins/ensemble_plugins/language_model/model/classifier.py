@@ -35,6 +35,7 @@ from ensemble_plugins.language_model.model.lora import (
     plain_adapters,
 )
 from ensemble_plugins.language_model.model.merged import MergedAdapters
+from ensemble_plugins.language_model.model.outputs import Caution
 from ensemble_plugins.language_model.model.packing import find_head_size, find_windows, why_padded
 from ensemble_plugins.language_model.model.padded import (
     call,
@@ -89,7 +90,7 @@ class Classifier:
     identity
         What it was loaded from, as ``base_weights.identity`` names it; empty where from nothing.
     caution
-        What to tell of its head before training, as ``weights.Loaded`` has it; empty for nothing.
+        What to tell of its head before training, as ``weights.Loaded`` has it.
     size
         Number of the model's parameters without adapters, whatever bits they are stored in.
     multiple
@@ -116,7 +117,7 @@ class Classifier:
         self.settings = settings
         self.head = find_head(base) if head is None else head
         self.identity: dict[str, str] = {}
-        self.caution = ""
+        self.caution = Caution()
         self.device = base.device
         self.dtype = devices.compute_dtype(self.device)
         self.pad_id = pad_id

@@ -7,12 +7,14 @@ the class itself names. All of it is trained and stored.
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from ensemble.errors import LearnerError
+from ensemble_plugins.language_model.model.labels import N_CLASSES
 from ensemble_plugins.language_model.model.loading_errors import unbuildable
 
 if TYPE_CHECKING:
@@ -95,6 +97,20 @@ def find_head(model: PreTrainedModel, missing: Collection[str] = ()) -> tuple[st
         needed = [f"{name}.{part}" for part, _ in pooler.named_parameters()]
         head += [name] if needed and set(needed) <= set(missing) else []
     return tuple(head)
+
+
+def find_outputs(config: PreTrainedConfig) -> frozenset[str]:
+    """Name the parameters that have a row for each class: those whose shape changes with them.
+
+    A size alone does not tell: a layer within the head may be as wide as there are classes.
+    """
+    shapes = []
+    for classes in (N_CLASSES, N_CLASSES + 1):
+        other = copy.deepcopy(config)
+        other.num_labels = classes
+        parameters = empty_classifier(other).named_parameters()
+        shapes.append({name: parameter.shape for name, parameter in parameters})
+    return frozenset(name for name, shape in shapes[0].items() if shapes[1].get(name) != shape)
 
 
 def is_head(name: str, head: Iterable[str]) -> bool:

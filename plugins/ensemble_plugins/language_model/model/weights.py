@@ -10,8 +10,9 @@ from ensemble.errors import LearnerError
 from ensemble_plugins.language_model.model.base_weights import find_base, weight_files
 from ensemble_plugins.language_model.model.heads import find_head, is_head
 from ensemble_plugins.language_model.model.implementation import reset_attention
+from ensemble_plugins.language_model.model.labels import N_CLASSES, name_outputs
 from ensemble_plugins.language_model.model.loading_errors import unavailable
-from ensemble_plugins.language_model.model.outputs import N_CLASSES, settle_outputs
+from ensemble_plugins.language_model.model.outputs import settle_outputs
 from ensemble_plugins.language_model.model.quantized import (
     check_integers,
     check_quantization,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+    from ensemble_plugins.language_model.model.outputs import Caution
     from ensemble_plugins.language_model.settings import ModelSettings
 
 
@@ -37,12 +39,12 @@ class Loaded(NamedTuple):
     head
         Names of its head's modules.
     caution
-        What a user is to be told of its head before training; empty where nothing is.
+        What a user is to be told of its head before training.
     """
 
     model: PreTrainedModel
     head: tuple[str, ...]
-    caution: str
+    caution: Caution
 
 
 def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
@@ -72,6 +74,7 @@ def load_config(settings: ModelSettings) -> PreTrainedConfig:
 
     config: PreTrainedConfig = _from(AutoConfig, settings)
     config.num_labels = N_CLASSES
+    name_outputs(config)  # whatever the checkpoint calls its own, which are put in this order
     with quiet():
         check_quantization(settings, config)
     # What a checkpoint asks of whoever runs it: kernels of elsewhere, how outputs are wrapped, and
