@@ -115,6 +115,7 @@ def export_fit(
     with atomic_directory(output, written) as place:
         found = call_plugin(METHOD, where, lambda: _export(model, place, rows, logits, about))
         written["checked"] = found
+        _check_place(output)  # what has come to lie there meanwhile is somebody's
     return {"output": str(output), **about, **found}
 
 

@@ -282,3 +282,21 @@ def test_an_output_that_is_there_or_in_a_run_is_refused(project: Project) -> Non
         found.export("flat", found.directory / "models" / "mine", fold=0)
     assert (project.path / "file").read_text() == "mine"
     shutil.rmtree(there)
+
+
+def test_what_has_come_to_lie_there_meanwhile_is_kept(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, output = _run(project), project.path / "out"
+    own = Exported.export
+
+    def slow(self: Exported, directory: Path, *rows: Any, about: Any) -> dict[str, Any]:
+        output.mkdir()
+        (output / "mine").write_text("kept")
+        return own(self, directory, *rows, about=about)
+
+    monkeypatch.setattr(Exported, "export", slow)
+    with pytest.raises(errors.InputError, match="not empty"):
+        export_fit(made.config, "flat", HeldOut((0,)), output)
+    assert [path.name for path in output.iterdir()] == ["mine"]
+    assert not list(project.path.glob(".tmp-*"))

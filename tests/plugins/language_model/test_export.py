@@ -231,6 +231,28 @@ def test_other_logits_or_tokens_are_an_error(
         learner.export(tmp_path / "unbounded", NEW, logits, about=ABOUT)
 
 
+@pytest.mark.parametrize("change", [lambda one: one[:, [1, 0, 2]], lambda one: np.roll(one, -1, 0)])
+def test_exchanged_classes_or_rows_are_an_error_however_much_rounding_explains(
+    checkpoint: Callable[[str], Path], tmp_path: Path, change: Callable[[Any], Any]
+) -> None:
+    learner = _fitted(checkpoint("llama3"), "llama3-lora", swap_tta=False)
+    logits = learner.predict_logits(NEW)
+    learner.facts_ = learner.facts_ | {"drift_in_prediction": 9.0}
+    with pytest.raises(errors.LearnerError, match=r"on average, and from those of other classes"):
+        learner.export(tmp_path, NEW, change(logits).copy(), about=ABOUT)
+
+
+def test_rows_whose_logits_are_alike_are_warned_of(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    learner = _fitted(checkpoint("llama3"), "llama3-lora", swap_tta=False)
+    for name, tensor in learner.state_.items():
+        if name.endswith("score.weight"):
+            tensor.zero_()
+    with pytest.warns(UserWarning, match="another order of classes or rows might not show"):
+        learner.export(tmp_path, NEW, np.zeros((len(NEW), 3), np.float32), about=ABOUT)
+
+
 def test_quantized_weights_are_refused(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
     learner = _fitted(checkpoint("gemma2"), "gemma2-lora")
     learner.bits = 4

@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemble.battles.swap import swap_classes
+from ensemble_plugins.language_model.export.compare import check_export, dtype_of
 from ensemble_plugins.language_model.export.files import write_input_files
 from ensemble_plugins.language_model.export.served import describe
-from ensemble_plugins.language_model.export.write import (
-    check_export,
-    dtype_of,
-    refuse_unexportable,
-    write_model,
-)
+from ensemble_plugins.language_model.export.write import refuse_unexportable, write_model
 from ensemble_plugins.language_model.model.adapters import put_state
 from ensemble_plugins.language_model.model.devices import free_memory, pick_device
 from ensemble_plugins.language_model.model.inference import compute_logits

@@ -1,38 +1,27 @@
-"""From a trained classifier to a directory that transformers loads, which gives the same logits."""
+"""From a trained classifier to a directory that transformers loads."""
 
 from __future__ import annotations
 
 import inspect
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
 from ensemble.errors import LearnerError
 from ensemble.storage.json_files import read_json, write_json
-from ensemble_plugins.language_model.export.files import load_package
 from ensemble_plugins.language_model.model.base_weights import CONFIG
 from ensemble_plugins.language_model.model.labels import name_outputs
 from ensemble_plugins.language_model.model.lora import merge_adapters
-from ensemble_plugins.language_model.model.parity import TOLERANCES
 from ensemble_plugins.language_model.model.quantized import stored_quantization
 from ensemble_plugins.language_model.model.weights import load_config, quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from ensemble_plugins.language_model.model.classifier import Classifier
     from ensemble_plugins.language_model.settings import ModelSettings
     from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
-
-_ROUNDINGS = 2.0
-"""Times the drift by rounding that is allowed: what is compared has rounded on both sides."""
-_MOST = 0.5
-"""Greatest difference allowed over 1 + the greatest logit; beyond, no fault would show."""
 
 
 def refuse_unexportable(settings: ModelSettings) -> None:
@@ -136,74 +125,3 @@ def _set_config(model: PreTrainedModel, pad_id: int) -> None:
         config.pad_token_id = pad_id
         config.use_cache = False  # a classifier writes nothing after what it reads
         config.problem_type = "single_label_classification"
-
-
-def check_export(
-    directory: Path,
-    battles: Sequence[tuple[Any, Any, Any]],
-    ids: Sequence[Sequence[Sequence[int]]],
-    logits: NDArray[np.float32],
-    *,
-    device: str,
-    facts: Mapping[str, Any],
-) -> dict[str, float | int | str]:
-    """Load what was written as anyone would, and hold it against the logits that it has to give.
-
-    Parameters
-    ----------
-    directory
-        Of the exported model.
-    battles
-        Prompts, responses A and responses B of ``n`` rows.
-    ids
-        Their tokens, in one or both orders of A and B.
-    logits
-        ``(n, 3)``.
-    device
-        Where it computes.
-    facts
-        Of the trained model: its dtype, and how far rounding went.
-
-    Raises
-    ------
-    LearnerError
-        Tokens or logits are others.
-    """
-    with quiet():
-        model = load_package(directory).BattleClassifier(directory, device)
-        built = [
-            [model.input.ids(battle, swapped=swapped) for battle in battles]
-            for swapped in (False, True)[: len(ids)]
-        ]
-        if built != [[list(row) for row in order] for order in ids]:
-            raise LearnerError("the exported files build other token ids than the run did")
-        found = np.array(model.logits(battles), dtype=np.float32).reshape(-1, 3)
-    gap = float(np.abs(found - logits).max(initial=0.0))
-    allowed = _allowed(logits, facts)
-    if not gap <= allowed:
-        raise LearnerError(
-            f"the exported model gives other logits: they differ by up to {gap:.3g} on "
-            f"{len(logits)} rows, and {allowed:.3g} is allowed",
-            hint="report it with the model's name",
-        )
-    return {
-        "rows": len(logits),
-        "max_difference": gap,
-        "allowed": allowed,
-        "dtype": str(facts["dtype"]),
-        "device": device,
-    }
-
-
-def _allowed(logits: NDArray[np.float32], facts: Mapping[str, Any]) -> float:
-    """Give the greatest difference that rounding explains in the dtype of the trained model."""
-    names = ("drift_in_prediction", "drift_of_transformers")
-    drift = sum(float(facts.get(name, 0.0)) for name in names)
-    share = _ROUNDINGS * max(TOLERANCES[dtype_of(facts)], drift)
-    return min(share, _MOST) * (1.0 + float(np.abs(logits).max(initial=0.0)))
-
-
-def dtype_of(facts: Mapping[str, Any]) -> torch.dtype:
-    """Give the dtype that a model was computed in."""
-    found: torch.dtype = getattr(torch, str(facts["dtype"]))
-    return found
