@@ -168,6 +168,7 @@ class _SoupJob:
             write_table(place / TRAIN_IDS, trained)
             manifest.update(self._manifest(rows, trained, origins), **facts)
             manifest.update(checkpoint=checkpoint.name, check=check.model_dump())
+            manifest["doubts"] = self._doubts(folds)
         shutil.rmtree(checkpoint, ignore_errors=True)
 
     def _folds(self) -> list[HeldOut]:
@@ -212,6 +213,11 @@ class _SoupJob:
             for path in (place, *map(self._directory, folds))
         ]
         return check_soup(each[0], each[1:], of=of, where=self.where)
+
+    def _doubts(self, folds: Sequence[HeldOut]) -> list[str]:
+        """Give the doubts of the folds' fits: a soup knows what their models know."""
+        manifests = (self.workspace.store.read(self.spec.name, fold) for fold in folds)
+        return list(dict.fromkeys(text for one in manifests for text in one["doubts"]))
 
     def _trained(self, folds: Sequence[HeldOut]) -> pl.DataFrame:
         """Give the rows that any of the folds' models was trained on."""

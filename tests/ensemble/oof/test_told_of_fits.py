@@ -16,6 +16,7 @@ from ensemble.stages.shared import record_config
 from tests.ensemble.oof.prepared import prepared
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from typing import Self
 
@@ -60,10 +61,20 @@ class Told(BaseLearner):
         return self
 
 
+class Averaged(Told):
+    """A soup of it has no doubt of its own."""
+
+    def average_models(self, directories: Sequence[Path]) -> Self:
+        each = [json.loads((one / "drawn.json").read_text()) for one in directories]
+        self.drawn, self.doubt = np.mean(each, axis=0).tolist(), False
+        return self
+
+
 class _Plugin:
     @hookimpl
     def register_base_learners(self, register: Register) -> None:
         register("told", Told)
+        register("averaged", Averaged)
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +83,7 @@ def _plugin(fake_learners: object, use_plugins: UsePlugins) -> None:
 
 
 def one(name: str, **parameters: Any) -> dict[str, Any]:
-    return {"name": name, "plugin": "told", **parameters}
+    return {"name": name, "plugin": "told"} | parameters
 
 
 def manifest(place: Path, learner: str, fit: str = "fold-0") -> Any:
@@ -135,3 +146,12 @@ def test_a_fit_in_doubt_is_taken_from_another_run_with_its_doubt(project: Projec
     assert {offer.outcome for offer in taken} == {"taken"}, taken
     assert manifest(own, "x")["doubts"] == [DOUBT]
     assert audit_run(own).unknown == ("x",)
+
+
+def test_a_soup_has_the_doubts_of_its_folds(project: Project) -> None:
+    learners = [one("x", doubt=True, models="folds"), one("y", plugin="averaged", teachers=["x"])]
+    place = run(project.config(learners, predict={"models": "soup"})).directory
+    doubts = [f"it learned from x: {DOUBT}"]
+    assert manifest(place, "y", "soup")["doubts"] == doubts
+    assert manifest(place, "y", "soup")["training_rows"] == "unknown"
+    assert audit_run(place).ok

@@ -150,6 +150,10 @@ def test_models_that_do_not_belong_together_are_refused(
     shutil.copy(first / "adapter_config.json", second / "adapter_config.json")
     weights = second / "adapter_model.safetensors"
     state = load_file(weights)
+    head = next(name for name in state if "score" in name)
+    save_file(state | {head: torch.zeros(2, 32)}, weights)
+    with pytest.raises(errors.ArtifactError, match=r"score.* has shape \(2, 32\), not \(3, "):
+        make().average_models([first, second])
     save_file({n: t for n, t in state.items() if "layers.1." not in n}, weights)
     with pytest.raises(errors.ArtifactError, match="other tensors"):
         make().average_models([first, second])

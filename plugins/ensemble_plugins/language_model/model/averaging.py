@@ -40,7 +40,8 @@ def average_states(directories: Sequence[Path]) -> dict[str, torch.Tensor]:
     Raises
     ------
     ArtifactError
-        They stand on other base weights than the first, or hold other tensors.
+        They stand on other base weights than the first, or hold other tensors, or such of other
+        shapes.
     LearnerError
         A tensor is of an adapter that nobody here knows to average; or adapters count otherwise
         than those of the first.
@@ -56,9 +57,22 @@ def average_states(directories: Sequence[Path]) -> dict[str, torch.Tensor]:
         for own, directory in zip(names, directories, strict=True):
             if own != names[0]:
                 raise ArtifactError("the models have other tensors", where=str(directory))
+        for file, directory in zip(files, directories, strict=True):
+            _check_shapes(file, files[0], directory)
         return {
             name: _average(name, [file.get_tensor(name) for file in files]) for name in names[0]
         }
+
+
+def _check_shapes(file: Any, first: Any, directory: Path) -> None:
+    for name in sorted(file.keys()):
+        shape, other = (one.get_slice(name).get_shape() for one in (file, first))
+        if shape != other:
+            raise ArtifactError(
+                f"{name} has shape {tuple(shape)}, not {tuple(other)} as in the first model",
+                where=str(directory),
+                hint="fit all folds with the same settings",
+            )
 
 
 def _average(name: str, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
