@@ -364,3 +364,11 @@ def test_stored_adapters_on_a_head_in_another_order_are_read_in_that_of_their_fa
     assert config["label2id"] == numbered(*NAMES)
     facts = json.loads((tmp_path / "exported/ensemble.json").read_text())
     assert facts["classes"] == [*NAMES]
+
+
+def test_a_head_without_outputs_that_can_be_told_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "find_outputs", lambda _config: frozenset())
+    with pytest.raises(errors.LearnerError, match="nobody can tell which outputs"):
+        load(save(tmp_path, NAMES))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ensemble.errors import LearnerError
 from ensemble_plugins.language_model.model.base_weights import read_config
 from ensemble_plugins.language_model.model.heads import find_outputs, is_head
 from ensemble_plugins.language_model.model.labels import LABELS, N_CLASSES, read_labels
@@ -64,6 +65,11 @@ def settle_outputs(
     -------
     Caution
         What a user is to be told of it before training.
+
+    Raises
+    ------
+    LearnerError
+        None of the head's layers changes with the number of classes.
     """
     shapes = {key: shape for key, shape, _ in report["mismatched_keys"] if is_head(key, head)}
     missing = {key for key in report["missing_keys"] if is_head(key, head)}
@@ -71,6 +77,13 @@ def settle_outputs(
     if not shapes and missing >= parts.keys():
         return Caution()
     outputs = {name: parts[name] for name in find_outputs(model.config) if name in parts}
+    if not outputs:
+        raise LearnerError(
+            f"{type(model).__name__} has no layer whose size is the number of classes: nobody can "
+            "tell which outputs of the checkpoint's head are which",
+            where=str(directory),
+            hint="give the model that it was trained from",
+        )
     lost = shapes.keys() | missing
     if missing >= outputs.keys():
         return Caution(f"{_why_apart(lost)}, which is new") if shapes else Caution()
