@@ -6,6 +6,8 @@ from typing import Any
 
 from ensemble.run_dir.record import Record
 
+_FEW = " (too few clusters for an interval)"
+
 
 class HoldoutScore(Record):
     """How one candidate or learner does on the hold-out.
@@ -50,7 +52,7 @@ class SoupScore(Record):
     @property
     def sentence(self) -> str:
         """Say it for a reader."""
-        ends = _ends(self.low, self.high, "+.4f")
+        ends = _ends(self.low, self.high, "+.4f") or _FEW
         return (
             f"hold-out: the soup of {self.soup.name} scores {self.soup.log_loss:.4f} (accuracy "
             f"{self.soup.accuracy:.1%}), the mean of its folds' models {self.folds.log_loss:.4f} "
@@ -115,6 +117,7 @@ class HoldoutRecord(Record):
         """The last score for a reader, and what it is worth."""
         one = self.score
         ends = _ends(one.low, one.high, ".4f")
+        few = "" if ends else _FEW
         share = _ends(one.accuracy_low, one.accuracy_high, ".1%")
         looks = (
             f" It, or a part of it, has been looked at {_times(len(self.looks))} before, with "
@@ -129,7 +132,7 @@ class HoldoutRecord(Record):
         )
         return (
             f"hold-out: {one.name} scores {one.log_loss:.4f}{ends}, accuracy {one.accuracy:.1%}"
-            f"{share}, on {self.rows:,} rows in {self.clusters:,} clusters {seen}{looks}"
+            f"{share}, on {self.rows:,} rows in {self.clusters:,} clusters{few} {seen}{looks}"
         )
 
 

@@ -16,6 +16,7 @@ from ensemble.run_dir.holdout_record import HoldoutRecord
 from ensemble.storage.hashing import hash_file
 from ensemble.submission.holdout import holdout_rows, score_each
 from tests.ensemble.fold_schemes.memory_runs import ROWS, UNKNOWN, write_config
+from tests.ensemble.report.pages import section
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,13 @@ def test_the_hold_out_is_seen_by_the_last_score_alone(place: Path, scheme: str) 
         assert not set(trained["cluster"]) & set(kept["cluster"])
     audit = done.audit(deep=True)
     assert audit.state == "passed", audit.sentence
-    assert last["sentence"] in done.report().read_text()
+    html = done.report().read_text()
+    assert last["sentence"] in html
+    (chosen,) = [one for one in last["candidates"] if one["name"] == last["chosen"]]
+    few = chosen["low"] is None
+    assert few is (not scheme), "one of the two has clusters enough for an interval"
+    assert section(html, "holdout").count("95% interval") == (0 if few else 2)
+    assert ("too few clusters" in last["sentence"]) is few
     assert done.submission["id"].len() == 12
 
 

@@ -177,7 +177,12 @@ def test_on_a_hold_out_the_loss_stands_beside_that_of_the_folds(project: Project
     assert told.count("accuracy ") == 2, "a task may compare by accuracy"
     assert "in log loss" in told
     html = (found.directory / "report.html").read_text()
-    assert "the soup of flat scores" in section(html, "holdout")
+    last = section(html, "holdout")
+    assert "the soup of flat scores" in last
+    # So few clusters allow no interval: that is said, and no column stands empty.
+    assert found.holdout["sentence"].count("too few clusters for an interval") == 1
+    assert told.endswith("in log loss (too few clusters for an interval).")
+    assert "95% interval" not in last
     assert "9 test" in section(html, "test")
     assert found.audit(deep=True).ok
 
