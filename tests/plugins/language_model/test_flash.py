@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tests.mostly_slow import mostly_slow
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -251,7 +253,10 @@ def test_one_tensor_of_all_heads_is_attended_as_three() -> None:
     torch.testing.assert_close(gradient, torch.cat(gradients, dim=1))
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma2", "gemma3", "qwen2", "qwen3", "mistral"])
+@pytest.mark.parametrize(
+    "family",
+    mostly_slow(["llama", "gemma2", "gemma3", "qwen2", "qwen3", "mistral"], "llama", "gemma3"),
+)
 def test_a_model_trains_and_predicts_by_it_as_without_it(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
