@@ -29,7 +29,8 @@ SLOW: list[dict[str, Any]] = [{**one, "seconds": 1.5} for one in LEARNERS[:2]]
 
 
 WAITS = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever nohup has set
 from ensemble.interrupts import Endings
 
 Endings().install()  # before Polars is there, as a command does
