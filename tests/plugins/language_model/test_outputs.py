@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ensemble import CLASSES, FitContext, errors
+from tests.mostly_slow import mostly_slow
 from tests.plugins.language_model.quick_learners import make_learner
 from tests.plugins.language_model.worded_battles import make_battles, make_labels
 
@@ -55,6 +56,10 @@ def load(directory: Path) -> Any:
     return weights.load_model(chosen, weights.load_config(chosen), dtype=torch.float32)
 
 
+def _slow(*values: Any) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
@@ -62,13 +67,15 @@ def load(directory: Path) -> Any:
             ("entailment", "neutral", "contradiction"),
             "3 classes: entailment, neutral, contradiction",
         ),
-        (("LABEL_0", "LABEL_1", "LABEL_2"), "3 classes: LABEL_0, LABEL_1, LABEL_2"),
+        _slow(("LABEL_0", "LABEL_1", "LABEL_2"), "3 classes: LABEL_0, LABEL_1, LABEL_2"),
         (("A", "B", "C"), "3 classes: A, B, C"),
-        (("A", "A", "tie"), "3 classes: A, A, tie"),
-        (("bad", "good"), "2 classes: bad, good"),
+        _slow(("A", "A", "tie"), "3 classes: A, A, tie"),
+        _slow(("bad", "good"), "2 classes: bad, good"),
         (("A", "B"), "2 classes: A, B"),
         (("reward",), "one number, as reward models do"),
-        (("model_a", "model_b", "tie", "both bad"), "4 classes: model_a, model_b, tie, both bad"),
+        _slow(
+            ("model_a", "model_b", "tie", "both bad"), "4 classes: model_a, model_b, tie, both bad"
+        ),
     ],
 )
 def test_what_a_classifier_of_something_else_says_is_left_out_and_told(
@@ -330,7 +337,7 @@ def test_the_model_calls_its_outputs_by_their_classes(tmp_path: Path) -> None:
     assert config.label2id == numbered(*NAMES)
 
 
-@pytest.mark.parametrize("family", ["bert", "llama"])
+@pytest.mark.parametrize("family", mostly_slow(["bert", "llama"], "bert"))
 def test_stored_adapters_on_a_head_in_another_order_are_read_in_that_of_their_facts(
     family: str, tmp_path: Path
 ) -> None:
