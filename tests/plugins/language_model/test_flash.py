@@ -34,7 +34,6 @@ tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
 tokens_module = importlib.import_module("ensemble_plugins.language_model.text.tokens")
 
 CPU = torch.device("cpu")
-HOPPER = ((9, 0), 128, torch.bfloat16)
 CALLS: list[dict[str, Any]] = []
 
 
@@ -296,55 +295,6 @@ def test_a_recording_reads_edges_of_its_own() -> None:
     assert pack.mask.edges.tolist() == [0, 9, 12, 12]
 
 
-@pytest.mark.parametrize(
-    ("capability", "size", "activations", "found", "told"),
-    [
-        (*HOPPER, flash.VERSION, ""),
-        ((9, 0), 64, torch.bfloat16, flash.VERSION, ""),
-        ((9, 0), 256, torch.bfloat16, flash.VERSION, ""),
-        (*HOPPER, None, "not installed (the extra 'flash')"),
-        (*HOPPER, "4.0.0b40", "version 4.0.0b40 of it is untried"),
-        (*HOPPER, "broken", "cannot be imported (ImportError: files of another): install it again"),
-        ((8, 0), 128, torch.bfloat16, flash.VERSION, "compute capability 9.0 alone"),
-        ((10, 0), 128, torch.bfloat16, flash.VERSION, "compute capability 9.0 alone"),
-        ((9, 0), 80, torch.bfloat16, flash.VERSION, "not used for heads of 80"),
-        ((9, 0), 128, torch.float16, flash.VERSION, "does not compute float16"),
-        ((9, 0), 128, torch.float32, flash.VERSION, "does not compute float32"),
-    ],
-)
-def test_it_is_used_where_it_was_measured_alone(
-    capability: tuple[int, int],
-    size: int,
-    activations: Any,
-    found: str | None,
-    told: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def version(name: str) -> str:
-        assert name == "flash-attn-4"
-        if found is None:
-            raise flash.PackageNotFoundError(name)
-        return found if found != "broken" else str(flash.VERSION)
-
-    def broken() -> None:
-        raise ImportError("files of another\nand more")
-
-    flash.why_not.cache_clear()
-    monkeypatch.setattr(flash, "version", version)
-    if found == "broken":
-        monkeypatch.setattr(flash, "_kernels", broken)
-    monkeypatch.setattr(kernels, "_prepare", lambda _device: capability)
-    cuda = torch.device("cuda")
-    assert (told in flash.why_not(capability, size, activations)) if told else True
-    assert (flash.why_not(capability, size, activations) == "") is not bool(told)
-    kernel = kernels.prepare_kernel(cuda, size, activations, training=True)
-    assert kernel.flash is not bool(told)
-    named = kernels.name_attention(cuda, size, activations)
-    assert named.startswith("FlexAttention; FlashAttention-4: " if told else "FlashAttention-4")
-    assert told in named
-    flash.why_not.cache_clear()
-
-
 @pytest.mark.parametrize(("tuning", "activations"), [("lora", "bfloat16"), ("full", "float32")])
 def test_weights_that_are_all_trained_are_computed_without_it(
     tuning: str, activations: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -385,16 +335,3 @@ def test_adapters_of_some_layers_alone_leave_products_apart(
     assert classifier._merged.layers
     tiny.Training(classifier, tiny.labeled_rows(6), tiny.settings(epochs=1), seed=1).run()
     assert CALLS
-
-
-def test_a_cpu_knows_nothing_of_it() -> None:
-    assert kernels.prepare_kernel(CPU, 128, torch.bfloat16, training=True) is kernels.PLAIN
-    assert kernels.name_attention(CPU, 128, torch.bfloat16) == "PyTorch"
-
-
-def test_the_extra_installs_the_version_that_is_known() -> None:
-    tomllib = importlib.import_module("tomllib")
-    root = importlib.import_module("pathlib").Path(__file__).parents[3]
-    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    (needed,) = extras["optional-dependencies"]["flash"]
-    assert f"=={flash.VERSION}" in needed
