@@ -93,6 +93,8 @@ class Paced(BaseLearner):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.how == "hangs":
             time.sleep(600)
+        while self.how == "waits" and not os.path.exists(self.unless):
+            time.sleep(0.01)
         if self.how == "spins":
             while True:
                 pass
@@ -117,6 +119,7 @@ LEARNERS: list[dict[str, Any]] = [
     {"name": "two", "plugin": "paced.py:Paced", "shift": -0.02},
     {"name": "words", "plugin": "handcrafted", "features": ["length"], "n_estimators": 3},
 ]
+GATE = "gate"
 STACK = {"meta_learner": "lightgbm", "resamples": 200, "nesting": "plain"}
 
 
@@ -154,6 +157,11 @@ class Scene:
     @property
     def config(self) -> Path:
         return self.place / f"{self.run.name}.toml"
+
+    @property
+    def gate(self) -> Path:
+        """Until this file is there, no fit ends of a learner that waits for it."""
+        return self.place / GATE
 
     @property
     def events(self) -> Path:
@@ -222,6 +230,11 @@ class Scene:
             found = run_status(self.run)
             assert found["state"] not in ("running", "silent"), found
             assert list(lines(found))
+
+
+def waiting(project: Project, learners: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Have no fit of these learners end before the gate is there, however fast a machine is."""
+    return [{**one, "how": "waits", "unless": str(project.path / GATE)} for one in learners]
 
 
 def marked(marks: list[str]) -> list[int]:

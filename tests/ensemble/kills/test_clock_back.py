@@ -17,6 +17,7 @@ from tests.ensemble.kills.killed_run import (
     kill,
     undisturbed,
     wait_until,
+    waiting,
 )
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _numbers(value: Any) -> list[float]:
 
 def test_a_clock_that_goes_back_changes_nothing(project: Project) -> None:
     random = generator("clock")
-    learners = [{**one, "seconds": 0.5} for one in LEARNERS[:2]]
+    learners = [LEARNERS[0], *waiting(project, LEARNERS[1:2])]
     execution = {"executor": "auto", "workers": 2, "threads": 1}
     expected, _ = undisturbed(project, learners)
     scene = Scene.of(project, learners, execution=execution)
@@ -86,6 +87,7 @@ def test_a_clock_that_goes_back_changes_nothing(project: Project) -> None:
     told = json.loads(scene.finish(0, "status", "--json"))
     assert told["state"] == "running" and min(_numbers(told)) >= 0
     kill(process)
+    scene.gate.touch()
     scene.check_status()
     kept = scene.complete_fits()
     scene.variables = _clock(scene.place, 0, 2 * DAY)

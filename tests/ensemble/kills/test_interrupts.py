@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +18,7 @@ from tests.ensemble.kills.killed_run import (
     generator,
     undisturbed,
     wait_until,
+    waiting,
 )
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 ENDS = {"SIGINT": (130, "interrupted"), "SIGTERM": (143, "terminated"), "SIGHUP": (129, "hung up")}
-SLOW: list[dict[str, Any]] = [{**one, "seconds": 1.5} for one in LEARNERS[:2]]
 
 
 WAITS = """
@@ -61,7 +61,8 @@ def test_a_signal_once_and_again_ends_a_run_that_resumes(
 ) -> None:
     random, (code, word) = generator(f"{name} {executor}"), ENDS[name]
     execution = {"executor": executor, "workers": 2, "threads": 1}
-    scene = Scene.of(project, SLOW, execution=execution)
+    learners = [LEARNERS[0], *waiting(project, LEARNERS[1:2])]
+    scene = Scene.of(project, learners, execution=execution)
     process = scene.start()
     assert wait_until(lambda: _fold_is_there(scene), process)
     process.send_signal(signal.Signals[name])
@@ -80,9 +81,10 @@ def test_a_signal_once_and_again_ends_a_run_that_resumes(
     assert kept and not list(scene.run.rglob(".tmp-*"))
     events = [one["event"] for one in scene.events_since(0)]
     assert events[-1] == "stage interrupted"
+    scene.gate.touch()
     scene.finish()
     assert kept.items() <= scene.complete_fits().items()
-    assert scene.submission() == undisturbed(project, SLOW)[0]
+    assert scene.submission() == undisturbed(project, learners)[0]
 
 
 @pytest.mark.parametrize("name", ENDS)

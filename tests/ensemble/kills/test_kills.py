@@ -28,6 +28,7 @@ from tests.ensemble.kills.killed_run import (
     kill,
     undisturbed,
     wait_until,
+    waiting,
     workers_of,
 )
 
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from tests.fixture_types import Project
 
 pytestmark = pytest.mark.slow
-SLOW: list[dict[str, Any]] = [{**one, "seconds": 0.5} for one in LEARNERS[:2]]
 FIGURES = {"TEST_FIGURES": "yes"}
 _STARTING = 1.5
 """Seconds within which a process starts, on a machine that is not busy."""
@@ -136,18 +136,20 @@ def test_workers_that_are_killed_fail_alone_and_the_same_command_goes_on(
     executor: str, project: Project
 ) -> None:
     random, killed = generator(f"workers {executor}"), 0
-    expected, _ = undisturbed(project, SLOW)
+    learners = waiting(project, LEARNERS[:2])
+    expected, _ = undisturbed(project, learners)
     execution = {"executor": executor, "workers": 2, "threads": 1}
-    scene = Scene.of(project, SLOW, execution=execution)
+    scene = Scene.of(project, learners, execution=execution)
     while killed < max(3, KILLS // 8):
+        scene.gate.unlink(missing_ok=True)
         process, kept = scene.start(), scene.complete_fits()
         if not wait_until(lambda: workers_of(scene), process):
             break  # all is fitted
         time.sleep(2 * random.random())
-        if victims := workers_of(scene):
-            with suppress(ProcessLookupError):
-                os.kill(random.choice(victims), signal.SIGKILL)
-                killed += 1
+        with suppress(ProcessLookupError):  # of a worker without a job, which ends
+            os.kill(random.choice(workers_of(scene)), signal.SIGKILL)
+            killed += 1
+        scene.gate.touch()
         if process.wait(PATIENCE):
             said = scene.ended(process, 1)
             assert "its process died after" in said and "killed by SIGKILL" in said

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,6 +19,7 @@ from tests.ensemble.kills.killed_run import (
     processes_of,
     undisturbed,
     wait_until,
+    waiting,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ VICTIMS = {
     "worker": "ensemble.oof.worker_process",
 }
 """What the command line of each holds, beside the driver."""
-SLOW: list[dict[str, Any]] = [{**one, "seconds": 2.0} for one in LEARNERS[:2]]
 
 
 def _fitting(scene: Scene) -> Process:
@@ -67,7 +67,8 @@ def test_whatever_is_killed_the_same_command_ends_in_the_same_bytes(
     number: int, project: Project
 ) -> None:
     random = generator(f"ray {number}")
-    scene = Scene.of(project, SLOW, execution={"executor": "ray", "threads": 1})
+    learners = [LEARNERS[0], *waiting(project, LEARNERS[1:2])]
+    scene = Scene.of(project, learners, execution={"executor": "ray", "threads": 1})
     scene.variables = {"XDG_CACHE_HOME": str(project.path / "cache")}
     for kind, name, code in (
         ("driver", "SIGKILL", -9),
@@ -83,9 +84,10 @@ def test_whatever_is_killed_the_same_command_ends_in_the_same_bytes(
     at, kept, process = scene.events.stat().st_size, scene.complete_fits(), _fitting(scene)
     killed = _send(scene, process, "worker", signal.SIGKILL, random.random())
     killed += _send(scene, process, "Ray's worker", signal.SIGKILL, random.random())
+    scene.gate.touch()
     said = scene.ended(process)
     lost = [one for one in scene.events_since(at) if one["event"] == "fit lost"]
     assert killed and len(lost) <= killed, said
     assert kept.items() <= scene.complete_fits().items()
-    assert scene.submission() == undisturbed(project, SLOW)[0]
+    assert scene.submission() == undisturbed(project, learners)[0]
     assert not scene.survivors(PATIENCE)
