@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.split import read_split_summary
-from ensemble.battles.split_text import plan_doubt
 from ensemble.compare.folds import read_manifests
 from ensemble.compare.stacked import refuse_stale
 from ensemble.errors import ArtifactError
@@ -94,7 +93,7 @@ def _learner(config: Config, store: FoldStore, eval_set: EvalSet, name: str) -> 
         **_accuracy(accuracy),
         "folds": len(manifests),
         "chosen": None,
-        "proven": is_known and not plan_doubt(read_split_summary(store.run)),
+        "proven": is_known and not read_split_summary(store.run).doubt,
     }
 
 

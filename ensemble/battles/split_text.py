@@ -15,33 +15,6 @@ def told_of(plan: FoldsRecord) -> list[str]:
     return [*map(_of_group, plan.groups), *_of_scheme(plan), *_of_holdout(plan)]
 
 
-def plan_doubt(plan: FoldsRecord) -> str:
-    """Say what of a plan leaves every score unproven; empty where nothing does.
-
-    The user's folds may split clusters, and rows without a time may be later than those scored.
-    """
-    return " ".join(filter(None, (_split_sentence(plan), _undated_sentence(plan))))
-
-
-def _undated_sentence(plan: FoldsRecord) -> str:
-    if plan.undated == "cut" or not plan.undated_rows:
-        return ""
-    return (
-        f"Unproven: {plan.undated_rows:,} rows without a time are trained on in every fold, as "
-        'undated = "train" asks, and nothing shows that they are earlier than the rows scored.'
-    )
-
-
-def _split_sentence(plan: FoldsRecord) -> str:
-    if not plan.split_clusters:
-        return ""
-    return (
-        f"Unproven: the folds split {plan.split_clusters:,} clusters ({plan.split_rows:,} rows), "
-        "as allow_split_clusters asks, so that models are trained on near duplicates of rows that "
-        "they are scored on."
-    )
-
-
 def _of_group(group: GroupRecord) -> str:
     largest = (
         f"; the largest value has {group.largest_rows:,} rows, {group.largest_share:.1%} of the "
@@ -59,7 +32,7 @@ def _of_scheme(plan: FoldsRecord) -> Iterator[str]:
     if plan.scheme == "given":
         names = ", ".join(f"{one.name} ({one.rows:,} rows)" for one in plan.folds)
         yield f"folds are the user's own: {names}"
-        yield _split_sentence(plan) or "the folds split no cluster"
+        yield plan.split_doubt or "the folds split no cluster"
     if plan.scheme == "time":
         yield (
             f"folds are {plan.n_splits} successive blocks of {plan.time_column}, each trained on "

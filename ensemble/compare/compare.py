@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemble.battles.split import read_split_summary
-from ensemble.battles.split_text import plan_doubt
 from ensemble.compare.candidates import read_candidates
 from ensemble.compare.columns import column_slices
 from ensemble.compare.measure import measure
@@ -95,7 +94,7 @@ def compare(run: Path, names: Sequence[str], by: Sequence[str] = ()) -> dict[str
         "version": VERSION,
         **_about_rows(compared, losses, common, candidates),
         **found,
-        "plan_doubt": plan_doubt(read_split_summary(run)),
+        "plan_doubt": read_split_summary(run).doubt,
         "accuracies": {
             one.name: accuracy.to_json()
             for one, accuracy in zip(candidates, accuracies, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ensemble.battles.split_text import plan_doubt, told_of
+from ensemble.battles.split_text import told_of
 from ensemble.stacking.doubt import doubt_sentence, doubted_candidates
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ class Report:
     @property
     def plan_doubt(self) -> str:
         """What of the fold plan leaves every score unproven; empty where nothing does."""
-        return plan_doubt(self.plan) if self.plan else ""
+        return self.plan.doubt if self.plan else ""
 
     @property
     def plan_told(self) -> list[str]:

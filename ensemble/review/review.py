@@ -11,7 +11,6 @@ import polars as pl
 from ensemble.battles.corrections import read_list, refuse_contradictions
 from ensemble.battles.prepared import read_battles, read_clusters
 from ensemble.battles.split import read_split_summary
-from ensemble.battles.split_text import plan_doubt
 from ensemble.compare.candidates import read_one
 from ensemble.compare.runs import read_compared
 from ensemble.compare.stacked import CHOSEN
@@ -111,7 +110,7 @@ def review(run: Path, by: str | None = None, rows: int = ROWS) -> Review:
         with_texts(listed, own),
         None if predicted is None else predicted.name,
         predicted is None
-        or (predicted.training_rows == "recorded" and not plan_doubt(read_split_summary(run))),
+        or (predicted.training_rows == "recorded" and not read_split_summary(run).doubt),
     )
 
 

@@ -157,3 +157,31 @@ class FoldsRecord(Record):
     largest_clusters: tuple[ClusterRecord, ...] = ()
     test_overlap: TestOverlap | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def doubt(self) -> str:
+        """What of the plan leaves every score unproven; empty where nothing does.
+
+        The user's folds may split clusters, and rows without a time may be later than those scored.
+        """
+        return " ".join(filter(None, (self.split_doubt, self._undated_doubt)))
+
+    @property
+    def split_doubt(self) -> str:
+        """That the user's folds split clusters; empty where they do not."""
+        if not self.split_clusters:
+            return ""
+        return (
+            f"Unproven: the folds split {self.split_clusters:,} clusters ({self.split_rows:,} "
+            "rows), as allow_split_clusters asks, so that models are trained on near duplicates of "
+            "rows that they are scored on."
+        )
+
+    @property
+    def _undated_doubt(self) -> str:
+        if self.undated == "cut" or not self.undated_rows:
+            return ""
+        return (
+            f"Unproven: {self.undated_rows:,} rows without a time are trained on in every fold, as "
+            'undated = "train" asks, and nothing shows that they are earlier than the rows scored.'
+        )

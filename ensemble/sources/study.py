@@ -17,7 +17,6 @@ import polars as pl
 
 from ensemble.battles.prepared import read_pairs
 from ensemble.battles.split import read_split_summary
-from ensemble.battles.split_text import plan_doubt
 from ensemble.errors import ArtifactError
 from ensemble.oof.fold_key import VERSION as CROSSFIT_VERSION
 from ensemble.oof.workspace import open_workspace
@@ -178,7 +177,7 @@ class _Job:
             verdict=decide(self.name, effect),
             warnings=[
                 *likeness_warnings(description, linked, shift, effect),
-                *filter(None, [plan_doubt(read_split_summary(self.workspace.run))]),
+                *filter(None, [read_split_summary(self.workspace.run).doubt]),
             ],
         )
         self._write(study)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ensemble.battles.split import read_split_summary
-from ensemble.battles.split_text import plan_doubt
 from ensemble.errors import ArtifactError, IncompleteRunError
 from ensemble.oof.fold_key import fold_name
 from ensemble.run_dir.layout import STACK
@@ -80,7 +79,7 @@ def stack_manifest(config: Config, workspace: Workspace) -> dict[str, Any]:
         "data": workspace.data_key,
         "learners": [spec.name for spec in specs],
         "unproven": unproven_learners(workspace.store, specs),
-        "plan_doubt": plan_doubt(read_split_summary(workspace.run)),
+        "plan_doubt": read_split_summary(workspace.run).doubt,
         **gaps,
         **({"why_left_out": there.left_out} if there.left_out else {}),
     }

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.battles.prepared import read_summary
 from ensemble.battles.split import read_split, read_split_summary
-from ensemble.battles.split_text import plan_doubt
 from ensemble.config.load import load_run_config
 from ensemble.errors import ArtifactError
 from ensemble.review.effect import measure_list, measure_shares
@@ -82,7 +81,7 @@ def _measured(
     config: Config, reporter: Reporter, measure: Path | None, learner: str | None, *, shares: bool
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    doubt = plan_doubt(read_split_summary(Path(config.run_dir)))
+    doubt = read_split_summary(Path(config.run_dir)).doubt
     if doubt and (shares or measure is not None):
         reporter.warn(doubt)
     with reporter.progress("review") as progress:

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 
 class CompleteFit(NamedTuple):
-    """A complete fit: seconds that it took, and its score with the rows that it is of."""
+    """A complete fit: seconds that it took, its score with the rows that it is of, its doubt."""
 
     seconds: float | None
     score: tuple[int, float] | None
+    unproven: bool
+    """Whether nobody knows what it was trained on."""
 
 
 def planned_fits(files: RunFiles) -> list[LearnerJobs]:
@@ -36,7 +38,8 @@ def complete_fits(files: RunFiles, jobs: LearnerJobs) -> dict[str, CompleteFit]:
     for name, key in jobs.fits.items():
         manifest = files.manifest(LEARNERS, jobs.name, name)
         if manifest.get("key") == key:
-            found[name] = CompleteFit(_seconds_of(manifest), _score_of(manifest))
+            unproven = manifest.get("training_rows") != "recorded"
+            found[name] = CompleteFit(_seconds_of(manifest), _score_of(manifest), unproven)
     return found
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ensemble.run_dir.layout import STACK, VERDICT
+from ensemble.run_dir.layout import FOLDS_RECORD, STACK, VERDICT
 from ensemble.run_dir.status.fits import CompleteFit, longest_fit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from ensemble.failure import Failure
     from ensemble.run_dir.jobs_record import LearnerJobs
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def told_learner(
-    jobs: LearnerJobs, done: Mapping[str, CompleteFit], failed: Sequence[Failure]
+    jobs: LearnerJobs,
+    done: Mapping[str, CompleteFit],
+    failed: Sequence[Failure],
+    unproven: Collection[str],
 ) -> dict[str, Any]:
     """Say as JSON how many fits of a learner are done, and their mean score."""
     score = _mean_score(done)
@@ -30,7 +33,21 @@ def told_learner(
         "rows": score and score[0],
         "folds": sum(fit.score is not None for fit in done.values()),
         "seconds": longest_fit(done.values()),
+        "unproven": jobs.name in unproven,
     }
+
+
+def unproven_learners(files: RunFiles, done: Mapping[str, Mapping[str, CompleteFit]]) -> list[str]:
+    """Name the learners whose scores nothing vouches for, in order."""
+    plan = files.read(FOLDS_RECORD)
+    # What FoldsRecord.doubt says in sentences: a status does without pydantic.
+    undated = plan.get("undated", "cut") != "cut" and plan.get("undated_rows")
+    doubted = plan.get("split_clusters") or undated
+    return [
+        name
+        for name, fits in done.items()
+        if fits and (doubted or any(fit.unproven for fit in fits.values()))
+    ]
 
 
 def _mean_score(done: Mapping[str, CompleteFit]) -> tuple[int, float] | None:
@@ -40,7 +57,10 @@ def _mean_score(done: Mapping[str, CompleteFit]) -> tuple[int, float] | None:
 
 
 def best_score(
-    files: RunFiles, planned: Sequence[LearnerJobs], done: Mapping[str, Mapping[str, CompleteFit]]
+    files: RunFiles,
+    planned: Sequence[LearnerJobs],
+    done: Mapping[str, Mapping[str, CompleteFit]],
+    unproven: Collection[str],
 ) -> dict[str, Any] | None:
     """Give the lowest log loss so far: of the stack's choice, or of a learner on the most folds."""
     if (chosen := _chosen(files, done)) is not None:
@@ -54,7 +74,8 @@ def best_score(
     if not found:
         return None
     folds, loss, rows, name = min(found)
-    return {"name": name, "kind": "learner", "log_loss": loss, "rows": rows, "folds": -folds}
+    told = {"name": name, "kind": "learner", "log_loss": loss, "rows": rows, "folds": -folds}
+    return told | {"unproven": [one for one in unproven if one == name]}
 
 
 def _chosen(
@@ -69,5 +90,7 @@ def _chosen(
             return None
         one = next(one for one in verdict["candidates"] if one["name"] == verdict["chosen"])
         loss = float(one["log_loss"])
-        return {"name": one["name"], "kind": "stack", "log_loss": loss, "rows": verdict["rows"]}
+        doubted = one["name"] in verdict["unproven"]["candidates"]
+        told = {"name": one["name"], "kind": "stack", "log_loss": loss, "rows": verdict["rows"]}
+        return told | {"unproven": list(verdict["unproven"]["learners"]) if doubted else []}
     return None

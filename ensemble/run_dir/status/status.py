@@ -21,7 +21,7 @@ from ensemble.run_dir.status.fits import (
 from ensemble.run_dir.status.forecast import end_after, seconds_left, told_job
 from ensemble.run_dir.status.outcome import state_at_rest
 from ensemble.run_dir.status.process import current_stage, process_state, running_jobs, told_process
-from ensemble.run_dir.status.scores import best_score, told_learner
+from ensemble.run_dir.status.scores import best_score, told_learner, unproven_learners
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +62,7 @@ def run_status(run: Path, command: str | None = None) -> dict[str, Any]:
     seconds = {name: longest_fit(fits.values()) for name, fits in done.items()}
     counts = count_fits(planned, done, going_on, {one.name for one in failed})
     left = seconds_left(planned, done, going_on, seconds, {one.name for one in failed})
+    unproven = unproven_learners(files, done)
     running = [told_job(job, seconds) for job in going_on]
     return {
         "run": str(run),
@@ -69,13 +70,13 @@ def run_status(run: Path, command: str | None = None) -> dict[str, Any]:
         "process": told_process(now, age, alive),
         "stage": current_stage(now) if alive in ("running", "silent") else None,
         "jobs": counts,
-        "learners": [told_learner(one, done[one.name], failed) for one in planned],
+        "learners": [told_learner(one, done[one.name], failed, unproven) for one in planned],
         "running": running,
         "failed": [told_failure(one, command or str(run)) for one in failed],
         "unfinished": unfinished_fits(files, done),
         "seconds_left": left,
         "expected_end": end_after(left) if alive == "running" else None,
-        "best": best_score(files, planned, done),
+        "best": best_score(files, planned, done, unproven),
         "damaged": sorted(files.damaged),
         "submission": str(run / SUBMISSION) if (run / SUBMISSION).exists() else None,
         "disk_bytes": disk_bytes(run),

@@ -25,7 +25,8 @@ def lines(status: Mapping[str, Any]) -> Iterator[str]:
     if best is not None:
         on = f" on {best['folds']} fold{'s' * (best['folds'] != 1)}" if "folds" in best else ""
         kind = "learner" if best["kind"] == "learner" else "the stack's choice"
-        yield f"best so far  {best['name']} ({kind}): log loss {best['log_loss']:.4f}{on}"
+        doubt = f"; unproven: {', '.join(best['unproven'])}" if best["unproven"] else ""
+        yield f"best so far  {best['name']} ({kind}): log loss {best['log_loss']:.4f}{on}{doubt}"
     if status["submission"]:
         yield f"submission  {status['submission']}"
     for name in status["damaged"]:
@@ -59,7 +60,8 @@ def _learner_lines(learners: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         loss = one["log_loss"]
         score = "" if loss is None else f"  log loss {loss:.4f} on {one['rows']:,} rows"
         took = "" if one["seconds"] is None else f"  {told_seconds(one['seconds'])} a fit"
-        mark = "  failed" if one["failed"] else ""
+        mark = "  unproven" if one["unproven"] and loss is not None else ""
+        mark += "  failed" if one["failed"] else ""
         yield f"  {one['name']:<{width}}  {one['done']}/{one['total']}{score}{took}{mark}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -13,6 +14,8 @@ from ensemble import run
 from ensemble.audit.audit import audit_run
 from ensemble.cli import cli
 from ensemble.report.write import write_report
+from ensemble.run_dir.status.status import run_status
+from ensemble.run_dir.status.text import lines
 from tests.ensemble.audit.audited_learners import LEARNERS
 from tests.ensemble.stages import prepare_and_split
 
@@ -79,6 +82,23 @@ def test_the_doubt_reaches_all_that_is_built_on_predictions_from_outside(project
     assert outcome.exit_code == 1
     assert json.loads(outcome.stdout)["state"] == "unproven"
     assert CliRunner().invoke(cli, ["audit", str(place), "--partial"]).exit_code == 1
+
+
+def test_a_status_marks_scores_that_nothing_vouches_for(project: Project) -> None:
+    stack = {"meta_learner": "none", "resamples": 200, "choose": "mean"}
+    place = run(_outside(project, stack=stack)).directory
+    status = run_status(place)
+    assert {one["name"]: one["unproven"] for one in status["learners"]} == {
+        "mine": True,
+        "p": False,
+    }
+    told = [line for line in lines(status) if "unproven" in line]
+    assert len(told) == 2 and told[0].startswith("  mine") and told[0].endswith("unproven")
+    assert told[1].startswith("best so far  mean") and told[1].endswith("; unproven: mine")
+    shutil.rmtree(place / "stack")
+    best = run_status(place)["best"]
+    assert best["kind"] == "learner"
+    assert best["unproven"] == (["mine"] if best["name"] == "mine" else [])
 
 
 def test_a_candidate_that_gives_no_weight_to_them_is_free_of_doubt(project: Project) -> None:

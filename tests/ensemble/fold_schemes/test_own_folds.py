@@ -84,6 +84,9 @@ def test_own_folds_that_split_clusters_are_used_only_where_allowed_and_never_pro
     assert "80 clusters are split between folds" in audit.sentence
     assert "the folds split 80 clusters" in done.verdict["sentence"]
     assert not done.scores()["proven"].any()
+    status = done.status()
+    assert all(one["unproven"] for one in status["learners"])
+    assert status["best"]["unproven"] == [one["name"] for one in status["learners"]]
     report = done.report().read_text()
     assert "unproven" in report
     assert "allow_split_clusters" in report
