@@ -151,6 +151,7 @@ def test_phrases_are_tested_in_every_language_that_has_some() -> None:
     assert len(PHRASES) >= 12
 
 
+@pytest.mark.slow
 def test_apologies_are_found_in_every_language() -> None:
     for name in REFUSING:
         found = columns(LANGUAGES[name]["refusals"])

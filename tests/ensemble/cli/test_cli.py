@@ -193,6 +193,7 @@ def test_sources_from_preparing_to_the_verdict(project: Project, command: Comman
     assert not (project.path / "run" / "learners").exists()
 
 
+@pytest.mark.slow
 def test_sources_measures_only_the_parts_that_are_asked_for(
     project: Project, command: Command
 ) -> None:

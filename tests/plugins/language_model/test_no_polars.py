@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import sys
 
@@ -20,6 +22,7 @@ import ensemble_plugins.language_model.train.stages
 """
 
 
+@pytest.mark.slow
 def test_training_and_inference_import_no_polars() -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], check=False, capture_output=True, text=True
