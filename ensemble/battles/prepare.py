@@ -118,7 +118,7 @@ def prepare(config: Config, tell: Callable[[str], None] = lambda _: None) -> boo
 
 def _why_again(run: Path, made_by: dict[str, Any]) -> str | None:
     """Say why battles are made anew: None where they are there, empty where nothing was."""
-    if not os.path.lexists(run / BATTLES_RECORD):
+    if not any(os.path.lexists(run / name) for name in (BATTLES_RECORD, BATTLES)):
         return ""
     try:
         summary = read_summary(run)

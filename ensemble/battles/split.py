@@ -252,7 +252,7 @@ def read_split_summary(run: Path) -> FoldsRecord:
 
 def _why_again(run: Path, key: str) -> str | None:
     """Say why the plan is made anew: None where it is there, empty where none was."""
-    if not os.path.lexists(run / FOLDS_RECORD):
+    if not any(os.path.lexists(run / name) for name in (FOLDS_RECORD, FOLDS)):
         return ""
     try:
         read_split(run, key)

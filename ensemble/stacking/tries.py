@@ -146,10 +146,13 @@ class TryStore:
         str or None
             What is forgotten, in words; None where all is as it was written.
         """
+        index = self.directory / TRIES_INDEX
+        if not index.exists():
+            return self._mend_without_index()
         try:
             entries, files = self._entries(), self._files()
         except ArtifactError:
-            remove_file(self.directory / TRIES_INDEX)
+            remove_file(index)
             return f"{self._name(TRIES_INDEX)} is damaged: what was tried before is forgotten"
         lost = self._lost()
         if not lost:
@@ -159,10 +162,17 @@ class TryStore:
         kept = [entry for entry in entries if entry["file"] not in lost]
         told = f"{', '.join(map(self._name, lost))}: damaged"
         write_checksummed(
-            self.directory / TRIES_INDEX,
+            index,
             {"tries": kept, "files": {n: known for n, known in files.items() if n not in lost}},
         )
         return f"{told}, and {len(entries) - len(kept)} tries that were scored before are forgotten"
+
+    def _mend_without_index(self) -> str | None:
+        losses = list(self.directory.glob("*.parquet"))
+        for path in losses:
+            remove_file(path)
+        told = f"{self._name(TRIES_INDEX)} is gone: what was tried before is forgotten"
+        return told if losses else None
 
     def _name(self, name: str) -> str:
         return f"{TRIES}/{self.directory.name}/{name}"

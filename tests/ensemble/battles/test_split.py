@@ -90,6 +90,18 @@ def test_a_record_of_folds_that_is_gone_is_named(run: Path) -> None:
     assert _split(run), "it is made again"
 
 
+def test_what_is_made_again_for_a_record_that_is_gone_is_told(run: Path, project: Project) -> None:
+    told: list[str] = []
+    (run / "battles.json").unlink()
+    assert prepare(project.config(), told.append)
+    assert split(run, Folds(n_splits=3), seed=7, tell=told.append)
+    (run / "folds.json").unlink()
+    assert split(run, Folds(n_splits=3), seed=7, tell=told.append)
+    battles, folds = told
+    assert "battles is gone" in battles and "battles.json" in battles
+    assert "fold plan is gone" in folds and "folds.json" in folds
+
+
 def test_the_plan_is_written_once_and_read_back(run: Path) -> None:
     assert _split(run)
     assert not _split(run)

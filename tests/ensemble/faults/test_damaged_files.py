@@ -260,9 +260,9 @@ def unmended(rich: Rich, name: str, one: Damage) -> Iterator[str]:
 def is_of_no_run(name: str) -> bool:
     """Say whether nobody can know that a file was there: one of other verbs, or of other code.
 
-    Or it only lists what the config asks for.
+    Or it only lists what the config asks for, or is made by each run, as an audit.
     """
-    return name.startswith((*BY_OTHERS, *FOR_GOOD, "jobs.json"))
+    return name.startswith((*BY_OTHERS, *FOR_GOOD, "jobs.json", "audit.json"))
 
 
 def wrongly_redone(new: list[dict[str, Any]], name: str) -> Iterator[str]:

@@ -62,6 +62,18 @@ def test_a_file_without_an_index_entry_is_ignored(tmp_path: Path) -> None:
     assert list(store.read(IDS)) == [ONE, TWO]
 
 
+def test_that_an_index_is_gone_is_told(tmp_path: Path) -> None:
+    store = TryStore(tmp_path, "rows")
+    assert store.mend() is None, "nothing was tried"
+    store.record(IDS, {ONE: losses(0.0)})
+    assert store.mend() is None
+    (store.directory / "index.json").unlink()
+    assert store.mend() == "tries/rows/index.json is gone: what was tried before is forgotten"
+    assert store.mend() is None, "it is said once"
+    store.record(IDS, {TWO: losses(1.0)})
+    assert list(store.read(IDS)) == [TWO]
+
+
 def test_a_meta_learner_is_known_by_what_changes_its_predictions() -> None:
     parts = {"folds": {"a": {"fold-0": {"key": "x"}}}, "seed": 1, "meta_learner": {"leaves": 8}}
 
