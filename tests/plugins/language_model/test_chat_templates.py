@@ -7,7 +7,8 @@ import pytest
 
 pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, models
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ensemble import errors
 from ensemble_plugins.language_model.text.prompts import PLAIN_CHAT, TEMPLATES
@@ -106,7 +107,13 @@ def test_a_chat_template_that_changes_text_is_refused(content: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "chat", ["{{ raise_exception('only with tools') }}", "{% for %}", "{{ messages[3]['role'] }}"]
+    "chat",
+    [
+        "{{ raise_exception('only with tools') }}",
+        "{% for %}",
+        "{{ messages[3]['role'] }}",
+        "{{ '\\ud800' + messages[0]['content'] }}",
+    ],
 )
 def test_a_chat_template_that_fails_is_named(chat: str) -> None:
     with pytest.raises(errors.LearnerError, match="fails with one turn of the user: .+"):
@@ -134,8 +141,29 @@ def test_a_tokenizer_without_a_chat_template_has_a_plain_one() -> None:
     assert found.start == f"<s>{PLAIN_CHAT.start}"
     assert found.end == PLAIN_CHAT.end
     assert resolve_template("plain", qwen(zoo.CHATML)) == PLAIN_CHAT
+    assert resolve_template("auto", qwen({})) == PLAIN_CHAT
     for make in (zoo.bert_like, zoo.xlmr_like, zoo.modernbert_like):
         assert resolve_template("auto", make()) is TEMPLATES["encoder"]
+
+
+def test_what_a_tokenizer_fills_or_cuts_batches_by_is_no_part_of_a_template() -> None:
+    """Files of tokenizers may keep the length of the last batch, and what filled it."""
+    wanted = resolve_template("plain", zoo.llama2_like())
+    padded, cut = zoo.llama2_like(), zoo.llama2_like()
+    padded.backend_tokenizer.enable_padding(length=64, pad_id=2)
+    cut.backend_tokenizer.enable_truncation(1)
+    for changed in (padded, cut):
+        before = changed.backend_tokenizer.to_str()
+        assert resolve_template("plain", changed) == wanted
+        assert changed.backend_tokenizer.to_str() == before
+
+
+def test_a_tokenizer_that_knows_no_letter_keeps_its_first_token() -> None:
+    backend = Tokenizer(models.BPE({"<s>": 0, "B": 1}, []))
+    backend.add_special_tokens(["<s>"])
+    zoo.tiny._surround(backend, "<s>")
+    found = resolve_template("plain", PreTrainedTokenizerFast(tokenizer_object=backend))
+    assert found.start == f"<s>{PLAIN_CHAT.start}"
 
 
 @pytest.mark.parametrize("family", ["gemma", "mistral"])
@@ -159,6 +187,7 @@ def test_a_table_overrides_texts_of_its_base() -> None:
     whole = dict.fromkeys(("start", "before_prompt", "before_a", "before_b", "end"), "x")
     broken = qwen("{{ raise_exception('no') }}")
     assert resolve_template({**whole, "after_round": ""}, broken).start == "x"
+    assert resolve_template({"end": r"\boxed{A}? {}"}, tokenizer).end == r"\boxed{A}? {}"
     made = BattleTokenizer(tokenizer, {**whole, "after_round": "{eos}"}, truncation="left")
     assert made.prompt_tokens.after_round.tolist() == [tokenizer.eos_token_id]
     with pytest.raises(errors.LearnerError, match="has no <|nothing|>"):
@@ -174,6 +203,14 @@ def test_a_table_overrides_texts_of_its_base() -> None:
         ({"special": "<s>"}, r"template\.special must be a list of texts"),
         ({"base": "lama3"}, 'template "lama3" is unknown'),
         ({"base": "plain", "chat": "rag"}, 'which base = "plain" has not'),
+        ({"end": "?{boss}"}, r'end has "\{boss\}", which stands for nothing: did you mean "bos"'),
+        ({"end": "{BOS}"}, r'has "\{BOS\}", which stands for nothing'),
+        ({"start": "{{ bos_token }}"}, r'has "\{ bos_token \}", which stands for nothing'),
+        (
+            {"before_a": "\n{response_a}"},
+            r'"\{response_a\}", which has no place: a battle',
+        ),
+        ({"special": ["{pad}"]}, r'special has "\{pad\}", which stands for nothing'),
     ],
 )
 def test_a_wrong_choice_is_refused(template: Any, message: str) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ensemble import errors
 from ensemble_plugins.language_model.text.prompts import Template
+from ensemble_plugins.language_model.text.template_names import TEXTS
 from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
 from ensemble_plugins.language_model.text.tokens import Tokens
 from ensemble_plugins.language_model.text.truncation import RULES
@@ -181,6 +182,16 @@ def test_a_length_below_the_scaffold_is_refused() -> None:
     ) as info:
         model.encode(*TWO_ROUNDS, max_length=least - 1)
     assert info.value.hint == "raise the length: most battles want 1024 tokens or more"
+
+
+def test_a_template_without_a_token_is_refused() -> None:
+    """A battle of empty texts would be a row of nothing, which no model computes."""
+    nothing = dict.fromkeys(TEXTS, "")
+    with pytest.raises(errors.LearnerError, match="the template writes no token") as caught:
+        BattleTokenizer(TINY["llama3"], nothing, truncation="left")
+    assert "before_a" in str(caught.value.hint)
+    made = BattleTokenizer(TINY["llama3"], {**nothing, "end": "?"}, truncation="left")
+    assert len(made.encode([[""]], [[""]], [[""]], max_length=9).row(0)) == 1
 
 
 def test_a_tokenizer_in_python_is_refused() -> None:

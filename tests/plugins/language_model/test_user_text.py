@@ -157,3 +157,29 @@ def test_markers_of_a_template_that_are_mere_pieces_of_the_model_stay_text(make:
     assert {*markers} <= {*tokenizer(text, add_special_tokens=False)["input_ids"]}
     row = made.encode([[text]], [[text]], [[text]], max_length=5000).row(0).tolist()
     assert [row.count(marker) for marker in markers] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("family", "names"), [("smollm", "!"), ("smollm", "?."), ("xlmr", "?,"), ("bert", "?")]
+)
+def test_a_character_that_a_tokenizer_calls_special_is_not_lost(family: str, names: str) -> None:
+    """Some fill batches with "!", which is token 0; users write it all the same."""
+    tokenizer = zoo.MAKERS[family]()
+    tokenizer.add_special_tokens({"additional_special_tokens": [*names]})
+    tokenizer.pad_token = names[0]
+    made = BattleTokenizer(tokenizer, "auto", truncation="left")
+    ids = made._plain.encode(f"of{names}of").ids
+    assert set(tokenizer.convert_tokens_to_ids([*names])) <= set(ids)
+    assert tokenizer.unk_token_id not in ids
+    assert made.filling is not None
+    assert made.special[made.filling] not in ids
+
+
+@pytest.mark.parametrize(("family", "name"), [("smollm", "\u2605"), ("llama2", "!")])
+def test_a_special_character_that_bytes_spell_stays_special(family: str, name: str) -> None:
+    tokenizer = zoo.MAKERS[family]()
+    tokenizer.add_special_tokens({"additional_special_tokens": [name]})
+    plain = BattleTokenizer(tokenizer, "auto", truncation="left")._plain
+    ids = plain.encode(name).ids
+    assert tokenizer.convert_tokens_to_ids(name) not in ids
+    assert plain.decode(ids).strip() == name

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import LearnerError, unknown_name
 from ensemble_plugins.language_model.text.chat_render import render_chat
-from ensemble_plugins.language_model.text.prompts import PLAIN_CHAT, ROLES, TEMPLATES
+from ensemble_plugins.language_model.text.prompts import PLAIN_CHAT, TEMPLATES
+from ensemble_plugins.language_model.text.template_names import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +61,7 @@ def find_chat(tokenizer: PreTrainedTokenizerBase, name: str | None = None) -> st
         There is none of that name, or there are several and none is the default.
     """
     found: Any = tokenizer.chat_template
-    if not isinstance(found, dict):
+    if not found or not isinstance(found, dict):
         if name is not None:
             raise LearnerError(f"the tokenizer has no chat templates by name, nor {name!r}")
         return found or None
@@ -120,8 +121,12 @@ def plain_template(tokenizer: PreTrainedTokenizerBase) -> Template:
 
 def _added_around(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
     """Write the special tokens that a tokenizer puts before and after a text."""
-    backend = tokenizer.backend_tokenizer
-    encoded = backend.encode("a")
+    from tokenizers import Tokenizer
+
+    own = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    own.no_truncation()
+    own.no_padding()
+    encoded = own.encode(PLAIN_CHAT.start)
     inner = [i for i, added in enumerate(encoded.special_tokens_mask) if not added]
     if not inner:
         return "", ""

@@ -73,7 +73,9 @@ def rendered(request: dict[str, Any]) -> list[dict[str, str]]:
                 if size > request["longest"]:
                     raise ValueError(f"it writes more than {request['longest']:,} characters")
                 parts.append(part)
-            found.append({"text": "".join(parts)})
+            text = "".join(parts)
+            text.encode()  # half a character is no text, and no tokenizer takes it
+            found.append({"text": text})
         except Exception as error:
             found.append(_error(error))
     return found

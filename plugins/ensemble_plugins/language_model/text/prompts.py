@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ensemble.errors import LearnerError
+from ensemble_plugins.language_model.text.plain_text import define_plain
+from ensemble_plugins.language_model.text.template_names import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from numpy.typing import NDArray
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
     Ids = NDArray[np.int32]
@@ -52,8 +55,6 @@ class Template:
     special: tuple[str, ...]
 
 
-ROLES = ("cls", "sep", "bos", "eos")
-"""Special tokens of a tokenizer that fixed text may name in braces."""
 _BLANK = " \t\r\n\u2581"
 _BRACKETS = re.compile(r"<[^<>\s]+>|<<[^<>\s]+>>|\[[^\[\]\s]+\]")
 """How special tokens are spelled."""
@@ -146,7 +147,7 @@ def find_special(tokenizer: PreTrainedTokenizerBase, template: Template) -> dict
     They are the tokenizer's special tokens, those that the template needs or writes, and added
     tokens that are spelled as special ones are, such as ``<think>`` and ``[INST]``, whatever the
     tokenizer calls them; what the template writes so may be a mere piece of the model. Tags of HTML
-    are text.
+    are text, and so is a character that nothing else spells, such as a ``!`` that fills batches.
 
     Raises
     ------
@@ -164,7 +165,24 @@ def find_special(tokenizer: PreTrainedTokenizerBase, template: Template) -> dict
     }
     if missing := [name for name in needed if ids[name] is None]:
         raise _does_not_fit(", ".join(missing))
-    return {name: token for name, token in ids.items() if token is not None}
+    known = {name: token for name, token in ids.items() if token is not None}
+    text = _only_spellings(known, backend)
+    return {name: token for name, token in known.items() if name not in text}
+
+
+def _only_spellings(special: Mapping[str, int], backend: Tokenizer) -> list[str]:
+    """Give the special characters that users could not write if they were no text."""
+    letters = [name for name in special if len(name) == 1 and name.isprintable()]
+    if not letters:
+        return []
+    plain = backend.from_str(define_plain(backend.to_str(), special))
+    unknown = set(special.values())  # text becomes none of them, but for that of unknown pieces
+
+    def is_lost(letter: str) -> bool:
+        once, twice = (plain.encode(letter * n, add_special_tokens=False).ids for n in (1, 2))
+        return len(once) == len(twice) or not unknown.isdisjoint(once)
+
+    return [letter for letter in letters if is_lost(letter)]
 
 
 def _written_pieces(fixed: str) -> list[str]:

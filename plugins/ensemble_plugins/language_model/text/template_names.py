@@ -1,5 +1,6 @@
 """The names of templates and the keys of a table of one, as a config may give them."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,11 @@ TEXTS = ("start", "before_prompt", "before_a", "before_b", "after_round", "end")
 BASE, CHAT, SPECIAL = "base", "chat", "special"
 """What the texts that a table lacks are taken from, which chat template, and tokens that the
 tokenizer must have."""
+ROLES = ("cls", "sep", "bos", "eos")
+"""Special tokens of a tokenizer that fixed text may name in braces."""
+_IN_BRACES = re.compile(r"(\\[A-Za-z]+)?(\{\s*(\w+)\s*\})")
+"""A word in braces, and the command of LaTeX whose argument it may be."""
+_BATTLE = ("prompt", "response_a", "response_b")
 
 
 def check_template(template: str | Mapping[str, Any]) -> None:
@@ -20,8 +26,8 @@ def check_template(template: str | Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        There is no template of that name; or the table has an unknown key, or a value of another
-        type.
+        There is no template of that name; or the table has an unknown key, a value of another type,
+        or a word in braces that is none of ``ROLES``.
     """
     if isinstance(template, str):
         if template not in NAMES:
@@ -46,3 +52,16 @@ def _check_key(key: str, value: Any) -> None:
     if not right:
         kind = "a list of texts" if key == SPECIAL else "text"
         raise ValueError(f"template.{key} must be {kind}, got {value!r}")
+    for text in value if key == SPECIAL else [value]:
+        _check_braces(key, text)
+
+
+def _check_braces(key: str, text: str) -> None:
+    """Refuse what looks like a place for something, and would be read as it is written."""
+    for command, found, name in _IN_BRACES.findall(text):
+        if command or found[1:-1] in ROLES:
+            continue
+        why = "stands for nothing: " + nearest(name, ROLES)
+        if name in _BATTLE:
+            why = "has no place: a battle's texts follow before_prompt, before_a and before_b"
+        raise ValueError(f'template.{key} has "{found}", which {why}')

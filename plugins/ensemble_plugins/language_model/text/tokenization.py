@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
+    from ensemble_plugins.language_model.text.prompts import PromptTokens
     from ensemble_plugins.language_model.text.templates import TemplateChoice
     from ensemble_plugins.language_model.text.truncation import Cut, Rule
 
@@ -83,7 +84,8 @@ class BattleTokenizer:
     Raises
     ------
     LearnerError
-        The tokenizer is not a fast one, or lacks a special token of the template.
+        The tokenizer is not a fast one, or lacks a special token of the template; or the template
+        writes no token.
     UnknownNameError
         No template, or no rule, of that name.
     """
@@ -109,6 +111,7 @@ class BattleTokenizer:
         plain = define_plain(definition, special, secrets.token_hex())
         self._plain: Tokenizer = Tokenizer.from_str(plain)
         self.prompt_tokens = make_prompt_tokens(template, tokenizer, special)
+        _check_written(self.prompt_tokens)
         self.filling = find_filling(tokenizer, self.prompt_tokens, special, embedded)
         self._store: TokenStore | None = None
         if cache_directory is not None:
@@ -325,6 +328,14 @@ def _chunks(numbers: Sequence[int], texts: Sequence[str]) -> Iterator[list[int]]
 def _keep(ids: NDArray[np.int32], cut: Cut) -> list[NDArray[np.int32]]:
     head, tail = cut
     return [ids[:head], ids[len(ids) - tail :]] if tail else [ids[:head]]
+
+
+def _check_written(tokens: PromptTokens) -> None:
+    if not tokens.around + tokens.per_round:
+        raise LearnerError(
+            "the template writes no token: a battle of empty texts would be a row of nothing",
+            hint="write what parts the texts of a battle: before_a, before_b and end, for a start",
+        )
 
 
 def _check_fast(tokenizer: PreTrainedTokenizerBase) -> None:
