@@ -27,6 +27,7 @@ peft = pytest.importorskip("peft")
 PACKAGE = "ensemble_plugins.language_model"
 heads = importlib.import_module(f"{PACKAGE}.model.heads")
 labels_read = importlib.import_module(f"{PACKAGE}.model.labels")
+loading = importlib.import_module(f"{PACKAGE}.model.loading")
 outputs = importlib.import_module(f"{PACKAGE}.model.outputs")
 settings = importlib.import_module(f"{PACKAGE}.settings")
 weights = importlib.import_module(f"{PACKAGE}.model.weights")
@@ -134,6 +135,19 @@ def test_classes_of_battles_are_kept_in_whatever_order_and_spelling(
         made.fit(TRAIN, make_labels(TRAIN), context=CONTEXT)
     assert made.doubts == [caution.text]
     assert list(made.cautions) == []
+
+
+def test_a_kept_head_that_is_dropped_leaves_no_bias(tmp_path: Path) -> None:
+    """What the checkpoint thinks of A, B and ties goes with its last layer."""
+    save(tmp_path, NAMES)
+    chosen = settings.ModelSettings(str(tmp_path), tuning="full")
+    made = loading.load_classifier(chosen, device=torch.device("cpu"))
+    pooled = made.base.bert.pooler.dense.bias.detach().clone()
+    assert made.base.classifier.bias.tolist() == [1, 2, 3]
+    made.new_head(seed=7)
+    assert made.base.classifier.bias.tolist() == [0, 0, 0]
+    assert made.base.classifier.weight.abs().max() < 0.2
+    assert torch.equal(made.base.bert.pooler.dense.bias, pooled)
 
 
 def test_labels_count_by_their_numbers_wherever_they_stand(tmp_path: Path) -> None:

@@ -288,12 +288,16 @@ class Classifier:
             torch.compiler.reset()  # what was compiled for other modules only fills the cache
 
     def new_head(self, seed: int) -> None:
-        """Put a new head in the place of the trained one."""
+        """Put a new head in the place of the trained one: new layers, norms as they were loaded."""
         generator = torch.Generator().manual_seed(seed)
         spread = getattr(self.base.config.get_text_config(), "initializer_range", 0.02)
-        for name, parameter in self.head_parameters().items():
+        head = self.head_parameters()
+        for name, parameter in head.items():
             drawn = torch.randn(parameter.shape, generator=generator) * spread
             parameter.data.copy_(self._vectors.get(name, drawn))
+            weight = head.get(f"{name.removesuffix('bias')}weight")
+            if name.endswith("bias") and weight is not None and weight.ndim > 1:
+                parameter.data.zero_()  # that of a checkpoint's own head goes with its weights
 
     @property
     def attention(self) -> str:
