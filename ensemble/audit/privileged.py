@@ -65,7 +65,9 @@ def _faults(
             yield "predicts test rows"
         return
     seen, named = manifest.get("columns"), manifest["key_parts"].get("privileged") or {}
-    if not _are_names(seen) or not seen.get("fit") or not isinstance(named, dict):
+    learned = ["fit", *(["pretrain"] if manifest.get("pretrain") == "used" else [])]
+    told = _are_names(seen) and all(seen.get(stage) for stage in learned)
+    if not told or not isinstance(named, dict):
         yield "does not say which columns it saw"
         return
     extra = _extra(manifest)

@@ -35,6 +35,8 @@ FEWEST = 30
 """Rows that it takes to tell."""
 _RAREST = 10
 """Rows of the rarer class that it takes to judge numbers."""
+_LABEL, _TEXTS = "_label", "prompt"
+"""Names that no privileged column can have."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,12 @@ def label_leaks(
     labels = battles.select(LABEL_COLUMNS)
     winner = labels.to_numpy().argmax(axis=1)
     rows = table.select(columns).with_columns(
-        pl.Series("_label", winner), row_keys(battles).alias("_texts")
+        pl.Series(_LABEL, winner), row_keys(battles).alias(_TEXTS)
     )
     known = (battles["role"] == TARGET_ROLE) & ~labels.select(
         pl.any_horizontal(pl.all().is_null())
     ).to_series()
-    rows = rows.filter(known).unique("_texts", keep="first", maintain_order=True)
+    rows = rows.filter(known).unique(_TEXTS, keep="first", maintain_order=True)
     groups = dict.fromkeys([*((name,) for name in columns), *side_pairs(columns), tuple(columns)])
     found = [leak for group in groups if (leak := _leak(rows, group)) is not None]
     found += _ordered_pairs(rows, columns)
@@ -112,8 +114,8 @@ def _ordered_pairs(rows: pl.DataFrame, columns: Sequence[str]) -> Iterator[Label
 
     Any two: which of them are of the sides, their names need not say.
     """
-    won = rows.filter(pl.col("_label") < 2)
-    is_a = won["_label"].to_numpy() == 0
+    won = rows.filter(pl.col(_LABEL) < 2)
+    is_a = won[_LABEL].to_numpy() == 0
     numbers = {name: _numbers(won, name) for name in columns}
     known = [name for name in columns if np.isfinite(numbers[name]).sum() >= FEWEST]
     for first, second in combinations(known, 2):
@@ -169,7 +171,7 @@ def _orders(difference: FloatArray, is_a: BoolArray) -> float:
 
 def _divides(rows: pl.DataFrame, name: str) -> float:
     """Say how well one number parts the battles by winner, or those with a winner from ties."""
-    numbers, label = _numbers(rows, name), rows["_label"].to_numpy()
+    numbers, label = _numbers(rows, name), rows[_LABEL].to_numpy()
     has_winner = label < 2
     return max(
         _best_threshold(numbers[has_winner], label[has_winner] == 0),
@@ -197,7 +199,7 @@ def _best_threshold(numbers: FloatArray, is_one: BoolArray) -> float:
 def _counts(rows: pl.DataFrame, group: Sequence[str]) -> IntArray:
     """Count labels by value: ``(values, 3)``."""
     told = rows.group_by(pl.struct(group).alias("_value")).agg(
-        *((pl.col("_label") == y).sum().alias(str(y)) for y in range(len(LABEL_COLUMNS)))
+        *((pl.col(_LABEL) == y).sum().alias(str(y)) for y in range(len(LABEL_COLUMNS)))
     )
     return told.select("0", "1", "2").to_numpy().astype(np.int64)
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _MODELS = ("model_a", "model_b")
+_SOURCE = "source"
+"""A name that no privileged column can have."""
 _ROWS_AT_A_TIME = 65_536
 
 
@@ -99,12 +101,12 @@ def missing_by_source(sources: pl.Series, view: pl.DataFrame) -> dict[str, dict[
     columns = [name for name in view.columns if name not in learner_view(view).columns]
     counts = (
         view.select(pl.col(columns).is_null())
-        .with_columns(sources.alias("_source"))
-        .group_by("_source")
+        .with_columns(sources.alias(_SOURCE))
+        .group_by(_SOURCE)
         .agg(pl.col(columns).sum())
-        .sort("_source")
+        .sort(_SOURCE)
     )
-    return {name: dict(zip(counts["_source"], counts[name], strict=True)) for name in columns}
+    return {name: dict(zip(counts[_SOURCE], counts[name], strict=True)) for name in columns}
 
 
 def _digest(frame: pl.DataFrame) -> str:

@@ -17,26 +17,40 @@ if TYPE_CHECKING:
 
     Scalar = TypeVar("Scalar", bound=np.generic[Any])
 
-_ENDINGS = (("_a", "_b"), ("_A", "_B"), ("_left", "_right"), ("_1", "_2"))
-_BEGINNINGS = (("a_", "b_"), ("A_", "B_"), ("left_", "right_"))
+_SIDES: tuple[tuple[str, str, bool], ...] = (
+    *(("_a", "_b", True), ("_A", "_B", True), ("a_", "b_", False), ("A_", "B_", False)),
+    *(("_left", "_right", True), ("left_", "right_", False), ("_1", "_2", True)),
+)
+"""How names tell of a side, the plainest first; whether they end so or begin so."""
 
 
 def side_pairs(columns: Iterable[str]) -> list[tuple[str, str]]:
     """Find columns of side A and side B: two names that differ in nothing but the side.
+
+    No name is in two pairs: of ``a_judge_1`` and its like, ``a`` and ``b`` are the sides.
 
     Examples
     --------
     >>> side_pairs(["model_a", "language", "model_b", "left_judge", "right_judge"])
     [('model_a', 'model_b'), ('left_judge', 'right_judge')]
     """
-    known, found = list(columns), []
-    for name in known:
-        partners = [
-            name.removesuffix(a) + b for a, b in _ENDINGS if name.endswith(a) and len(name) > len(a)
-        ]
-        partners += [b + name.removeprefix(a) for a, b in _BEGINNINGS if name.startswith(a)]
-        found += [(name, partner) for partner in partners[:1] if partner in known]
-    return found
+    known = list(columns)
+    partners: dict[str, str] = {}
+    for first, second, ends in _SIDES:
+        for name in known:
+            other = _other_side(name, first, second, ends=ends)
+            if other in known and not {name, other} & {*partners, *partners.values()}:
+                partners[name] = other
+    return [(name, partners[name]) for name in known if name in partners]
+
+
+def _other_side(name: str, first: str, second: str, *, ends: bool) -> str | None:
+    """Name the column of side B that one of side A has; None of a column without that side."""
+    if ends and name.endswith(first) and len(name) > len(first):
+        return name.removesuffix(first) + second
+    if not ends and name.startswith(first):
+        return second + name.removeprefix(first)
+    return None
 
 
 def swap_battles(battles: pl.DataFrame) -> pl.DataFrame:

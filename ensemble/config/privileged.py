@@ -22,6 +22,8 @@ _LABEL_WORDS = frozenset(
 )
 """Words of a name that tell of a label, or of what labels are made from."""
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_PATTERN = re.compile(r"\*|\^.*\$", re.DOTALL)
+"""Names that Polars takes for several columns."""
 
 
 def privileged_faults(config: Config) -> Iterator[str]:
@@ -48,6 +50,8 @@ def _column_faults(place: str, names: list[str]) -> Iterator[str]:
                 f'{place} names "{name}", which tells of the label: a teacher that sees it has '
                 "nothing to teach (rename the column if it is something else)"
             )
+        elif _PATTERN.fullmatch(name):
+            yield f'{place} names "{name}", which would be read as a pattern: rename the column'
 
 
 def _stack_faults(learner: Learner, config: Config) -> Iterator[str]:

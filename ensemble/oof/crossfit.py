@@ -291,6 +291,7 @@ class _FoldJob:
             "pretrain": pretrained,
             "columns": {
                 "fit": rows.train.battles.columns,
+                **({"pretrain": rows.pretrain.battles.columns} if pretrained == "used" else {}),
                 "predict": rows.held_out.columns,
             },
             "privileged": self._missing(rows),

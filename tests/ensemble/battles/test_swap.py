@@ -3,11 +3,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from ensemble.battles.swap import stack_orders, swap_battles, swap_classes
+from ensemble.battles.swap import side_pairs, stack_orders, swap_battles, swap_classes
 
 if TYPE_CHECKING:
     from tests.fixture_types import MakeBattles
@@ -46,3 +47,27 @@ def test_both_orders_of_swapped_classes_are_the_same_rows_the_other_way_round() 
     np.testing.assert_array_equal(
         stack_orders(swap_classes(values)), np.roll(stack_orders(values), 4, axis=0)
     )
+
+
+@pytest.mark.parametrize(
+    ("columns", "pairs"),
+    [
+        (["a_mode_left", "b_mode_left"], [("a_mode_left", "b_mode_left")]),
+        (["b_turn_1", "a_turn_1"], [("a_turn_1", "b_turn_1")]),
+        (
+            ["b_turn_1", "b_turn_2", "a_turn_1", "a_turn_2"],
+            [("a_turn_1", "b_turn_1"), ("a_turn_2", "b_turn_2")],
+        ),
+        (["turn_1", "turn_2", "turn_3"], [("turn_1", "turn_2")]),
+        (["a", "_a", "b", "_b", "x_b"], []),
+    ],
+)
+def test_no_column_has_two_others_for_its_other_side(
+    columns: list[str], pairs: list[tuple[str, str]]
+) -> None:
+    assert side_pairs(columns) == pairs
+    rows = pl.DataFrame({name: [name] for name in columns})
+    swapped = swap_battles(rows)
+    assert swap_battles(swapped).equals(rows)
+    moved = {(name, swapped[name][0]) for name in columns}
+    assert moved - {(name, name) for name in columns} == {*pairs, *((b, a) for a, b in pairs)}

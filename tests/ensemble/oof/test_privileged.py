@@ -152,6 +152,48 @@ def test_the_audit_reads_columns_that_are_named_oddly(project: Project, named: A
         assert not audit_run(place).ok
 
 
+@pytest.mark.parametrize("name", ["_source", "_texts", "_value", "column", "literal", "text"])
+def test_a_column_may_have_any_name_that_is_no_part_of_a_battle(
+    project: Project, name: str
+) -> None:
+    path = project.path / "train.csv"
+    frame = pl.read_csv(path).rename({"language": name})
+    frame.write_csv(path)
+    teacher = TEACHER | {"privileged": [name]}
+    place = run(privileged_config(project, PUPIL, teacher)).directory
+    manifest = read_json(place / "learners/teacher/fold-0/manifest.json")
+    assert manifest["columns"]["fit"] == [*OWN, name]
+    assert manifest["privileged"] == {
+        name: {"arena": 0, "extra": manifest["sources"]["extra"]["rows"]}
+    }
+    assert audit_run(place).ok
+
+
+def test_the_audit_knows_the_columns_of_rows_that_were_pretrained_on(project: Project) -> None:
+    """A leak into an earlier stage is one too."""
+    from tests.ensemble.audit.forging import seal_manifest
+
+    sources = [
+        {"name": "arena", "path": "train.csv", "role": "target"},
+        {"name": "extra", "path": "extra.csv", "role": "pretrain"},
+    ]
+    place = run(privileged_config(project, sources=sources)).directory
+    seen = read_json(place / "learners/teacher/fold-0/manifest.json")["columns"]
+    assert seen["pretrain"] == [*OWN, *COLUMNS]
+    assert audit_run(place).ok
+    path = place / "learners/pupil/fold-0/manifest.json"
+    told = read_json(path)
+    assert told["columns"] == {"fit": OWN, "pretrain": OWN, "predict": OWN}
+    faults = {
+        "pupil fold-0 saw language": {**told["columns"], "pretrain": [*OWN, "language"]},
+        "pupil fold-0 does not say which columns it saw": {"fit": OWN, "predict": OWN},
+    }
+    for fault, columns in faults.items():
+        seal_manifest(path, told | {"columns": columns})
+        failed = {c.name: c.detail for c in audit_run(place).checks if not c.ok}
+        assert fault in failed["privileged columns reached only teachers"]
+
+
 def test_a_labeler_with_privileged_columns_labels_with_them(project: Project) -> None:
     alone = {name: value for name, value in PUPIL.items() if name != "teachers"}
     sources = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pytest
 
 from ensemble import errors, run
@@ -30,6 +31,12 @@ pytestmark = pytest.mark.usefixtures("files_with_columns")
         ((TEACHER | {"privileged": ["label_tie"]}, PUPIL), {}, "which tells of the label"),
         ((TEACHER | {"privileged": ["prompt"]}, PUPIL), {}, "part of the battle"),
         ((TEACHER | {"privileged": ["judge", "judge"]}, PUPIL), {}, 'names "judge" twice'),
+        (
+            (TEACHER | {"privileged": ["*"]}, PUPIL),
+            {},
+            'names "\\*", which would be read as a pattern',
+        ),
+        ((TEACHER | {"privileged": ["^.*$"]}, PUPIL), {}, "which would be read as a pattern"),
     ],
 )
 def test_what_a_config_alone_shows_is_told_at_once(
@@ -78,6 +85,15 @@ def test_what_the_data_show_is_told_before_any_fit(
     with pytest.raises(errors.ConfigError, match=message):
         run(config)
     assert not Watcher.seen
+
+
+@pytest.mark.parametrize("name", ["_texts", "_value", "text"])
+def test_a_column_that_tells_the_label_does_so_by_any_name(project: Project, name: str) -> None:
+    path = project.path / "train.csv"
+    pl.read_csv(path).rename({"verbal": name}).write_csv(path)
+    config = privileged_config(project, PUPIL, TEACHER | {"privileged": [name]})
+    with pytest.raises(errors.ConfigError, match=f'"{name}" settles the label of its rows'):
+        run(config)
 
 
 def test_columns_that_say_something_and_no_more_are_taken(project: Project) -> None:

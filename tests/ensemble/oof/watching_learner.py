@@ -47,6 +47,10 @@ class Watcher(BaseLearner):
         self.shares = labels.mean(axis=0)
         return self
 
+    def pretrain(self, battles: pl.DataFrame, labels: FloatArray, **_: Any) -> Self:
+        self._note("pretrain", battles)
+        return self
+
     def predict_logits(self, battles: pl.DataFrame) -> LogitArray:
         self._note("predict", battles)
         return np.tile(np.log(self.shares + 0.1), (len(battles), 1)).astype(np.float32)
