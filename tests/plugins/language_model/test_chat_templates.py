@@ -166,6 +166,18 @@ def test_a_tokenizer_that_knows_no_letter_keeps_its_first_token() -> None:
     assert found.start == f"<s>{PLAIN_CHAT.start}"
 
 
+def test_a_first_token_is_one_whatever_it_is_called() -> None:
+    pieces = ["B", "O", "S", "BOS", *(chr(c) for c in range(32, 127) if chr(c) not in "BOS")]
+    backend = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, []))
+    zoo.tiny._surround(backend, "BOS")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    row = BattleTokenizer(tokenizer, "auto", truncation="left").encode(
+        [["BOS"]], [["yes"]], [["no"]], max_length=900
+    )
+    assert row.row(0).tolist()[0] == 3
+    assert row.row(0).tolist().count(3) == 1
+
+
 @pytest.mark.parametrize("family", ["gemma", "mistral"])
 def test_the_first_token_is_not_doubled(family: str) -> None:
     tokenizer = zoo.MAKERS[family]()

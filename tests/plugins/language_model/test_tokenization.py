@@ -194,6 +194,16 @@ def test_a_template_without_a_token_is_refused() -> None:
     assert len(made.encode([[""]], [[""]], [[""]], max_length=9).row(0)) == 1
 
 
+def test_a_tokenizer_that_draws_its_merges_gives_the_same_ids_each_time() -> None:
+    """BPE dropout is for training: here the ids of a text would be others in each process."""
+    tokenizer = tiny.llama3_tokenizer()
+    tokenizer.backend_tokenizer.model.dropout = 0.9
+    wanted = _make("llama3").encode(*TWO_ROUNDS, max_length=300).row(0).tolist()
+    for _ in range(3):
+        made = BattleTokenizer(tokenizer, "llama3", truncation="left")
+        assert made.encode(*TWO_ROUNDS, max_length=300).row(0).tolist() == wanted
+
+
 def test_a_tokenizer_in_python_is_refused() -> None:
     with pytest.raises(errors.LearnerError, match="ByT5Tokenizer is not a fast tokenizer") as info:
         BattleTokenizer(transformers.ByT5Tokenizer(), "encoder", truncation="left")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import LearnerError, unknown_name
 from ensemble_plugins.language_model.text.chat_render import render_chat
-from ensemble_plugins.language_model.text.prompts import PLAIN_CHAT, TEMPLATES
+from ensemble_plugins.language_model.text.prompts import PLAIN_CHAT, TEMPLATES, bare_copy
 from ensemble_plugins.language_model.text.template_names import ROLES
 
 if TYPE_CHECKING:
@@ -116,22 +116,21 @@ def plain_template(tokenizer: PreTrainedTokenizerBase) -> Template:
     if tokenizer.cls_token is not None and tokenizer.sep_token is not None:
         return TEMPLATES["encoder"]
     first, last = _added_around(tokenizer)
-    return replace(PLAIN_CHAT, start=first + PLAIN_CHAT.start, end=PLAIN_CHAT.end + last)
+    return replace(
+        PLAIN_CHAT,
+        start="".join([*first, PLAIN_CHAT.start]),
+        end="".join([PLAIN_CHAT.end, *last]),
+        special=tuple(dict.fromkeys([*first, *last])),
+    )
 
 
-def _added_around(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """Write the special tokens that a tokenizer puts before and after a text."""
-    from tokenizers import Tokenizer
-
-    own = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    own.no_truncation()
-    own.no_padding()
-    encoded = own.encode(PLAIN_CHAT.start)
+def _added_around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[str], list[str]]:
+    """Give the special tokens that a tokenizer puts before and after a text."""
+    encoded = bare_copy(tokenizer).encode(PLAIN_CHAT.start)
     inner = [i for i, added in enumerate(encoded.special_tokens_mask) if not added]
     if not inner:
-        return "", ""
-    tokens = encoded.tokens
-    return "".join(tokens[: inner[0]]), "".join(tokens[inner[-1] + 1 :])
+        return [], []
+    return encoded.tokens[: inner[0]], encoded.tokens[inner[-1] + 1 :]
 
 
 def _surroundings(

@@ -28,7 +28,8 @@ def define_plain(definition: str, special: Collection[str], secret: str = "") ->
     Returns
     -------
     str
-        JSON for ``tokenizers.Tokenizer.from_str``. It neither truncates, pads nor adds tokens.
+        JSON for ``tokenizers.Tokenizer.from_str``. It neither truncates, pads nor adds tokens, and
+        draws no merges.
     """
     document: dict[str, Any] = json.loads(definition)
     names = {token: _unwritable(token + secret) for token in special}
@@ -49,6 +50,7 @@ def _rename_pieces(model: dict[str, Any], names: Mapping[str, str]) -> None:
     if model.get("unk_token") is not None:
         model["unk_token"] = names.get(model["unk_token"], model["unk_token"])
     if "merges" in model:
+        model["dropout"] = None
         inner = model.get("continuing_subword_prefix") or ""
         model["merges"] = [
             [left, right]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -239,11 +239,9 @@ def make_prompt_tokens(
     special
         Names of special tokens.
     """
-    from tokenizers import AddedToken, Tokenizer
+    from tokenizers import AddedToken
 
-    own = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    own.no_truncation()
-    own.no_padding()
+    own = bare_copy(tokenizer)
     added = {token.content for token in own.get_added_tokens_decoder().values()}
     # A piece of the model alone is a special token in no text: the pre-tokenizer cuts it.
     lacking = [name for name in special if name not in added]
@@ -251,6 +249,19 @@ def make_prompt_tokens(
     texts = (_write_special(text, tokenizer) for text in _texts(template))
     rows = (own.encode(text, add_special_tokens=False).ids if text else [] for text in texts)
     return PromptTokens(*(np.array(ids, dtype=np.int32) for ids in rows))
+
+
+def bare_copy(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """Copy a tokenizer; the copy neither truncates nor pads, and has one row of ids for a text."""
+    from tokenizers import Tokenizer
+
+    own = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    own.no_truncation()
+    own.no_padding()
+    model: Any = own.model
+    if getattr(model, "dropout", None) is not None:
+        model.dropout = None
+    return own
 
 
 def _texts(template: Template) -> list[str]:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Turns = Sequence[str | None]
 
-VERSION = 1
+VERSION = 2
 """Of what is stored: another one is stored apart."""
 
 _CHUNK_CHARACTERS = 4_000_000
