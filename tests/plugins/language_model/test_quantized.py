@@ -24,6 +24,7 @@ safetensors = importlib.import_module("safetensors.torch")
 
 PACKAGE = "ensemble_plugins.language_model"
 errors_of_loading = importlib.import_module(f"{PACKAGE}.model.loading_errors")
+loading = importlib.import_module(f"{PACKAGE}.model.loading")
 parity = importlib.import_module(f"{PACKAGE}.model.parity")
 quantized = importlib.import_module(f"{PACKAGE}.model.quantized")
 settings = importlib.import_module(f"{PACKAGE}.settings")
@@ -178,6 +179,41 @@ def test_four_bits_learn_on_a_cpu_as_they_are_stored(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         made.predict_logits(TRAIN), same.predict_logits(TRAIN), atol=1e-5, rtol=0
     )
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("family", ["bert", "xlmr", "modernbert", "llama"])
+def test_a_head_is_trained_in_full_whatever_bits_are_below_it(
+    family: str, bits: int, tmp_path: Path
+) -> None:
+    """Left to itself transformers spares a last layer without a bias alone."""
+    pytest.importorskip("bitsandbytes")
+    families.save(family, tmp_path)
+    chosen = settings.ModelSettings(str(tmp_path), bits=bits, rank=4)
+    made = loading.load_classifier(chosen, device=torch.device("cpu"), seed=3)
+    head = made.head_parameters()
+    assert head
+    assert all(p.dtype is torch.float32 and type(p) is torch.nn.Parameter for p in head.values())
+    below = [n for n, m in made.backbone.named_modules() if n.endswith("base_layer")]
+    plain = {n for n in below if type(made.backbone.get_submodule(n)) is torch.nn.Linear}
+    assert len(below) > len(plain)
+    assert plain <= {"pooler.dense.base_layer"}
+
+
+def test_an_encoder_learns_in_four_bits_and_its_soup_is_the_mean(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    families.save("bert", tmp_path / "model")
+    logits = []
+    for seed in (1, 2):
+        made = make_learner("encoder", tmp_path / "model", bits=4, tuning="lora", init_seed=3)
+        made.fit(TRAIN, make_labels(TRAIN), context=FitContext(seed=seed, device="cpu"))
+        logits.append(made.predict_logits(TRAIN))
+        (tmp_path / str(seed)).mkdir()
+        made.save(tmp_path / str(seed))
+    soup = make_learner("encoder", tmp_path / "model", bits=4, tuning="lora", init_seed=3)
+    soup.average_models([tmp_path / "1", tmp_path / "2"])
+    assert np.abs(logits[0] - logits[1]).max() > 1e-4
+    np.testing.assert_allclose(soup.predict_logits(TRAIN), np.mean(logits, axis=0), atol=0.02)
 
 
 def test_a_layout_without_gradients_is_not_asked_for() -> None:

@@ -99,6 +99,18 @@ def find_head(model: PreTrainedModel, missing: Collection[str] = ()) -> tuple[st
     return tuple(head)
 
 
+def possible_head(config: PreTrainedConfig) -> list[str]:
+    """Name the modules that may be of a classifier's head, whatever its checkpoint has of them.
+
+    Raises
+    ------
+    LearnerError
+        As in ``find_head``.
+    """
+    model = empty_classifier(config)
+    return [*find_head(model), f"{model.base_model_prefix}.{_POOLER}"]
+
+
 def find_outputs(config: PreTrainedConfig) -> frozenset[str]:
     """Name the parameters that have a row for each class: those whose shape changes with them.
 

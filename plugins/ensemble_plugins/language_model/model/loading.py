@@ -11,11 +11,14 @@ from ensemble_plugins.language_model.model import devices
 from ensemble_plugins.language_model.model.base_weights import identity
 from ensemble_plugins.language_model.model.classifier import Classifier
 from ensemble_plugins.language_model.model.dependence import check_dependence
+from ensemble_plugins.language_model.model.heads import possible_head
 from ensemble_plugins.language_model.model.positions import find_padding
-from ensemble_plugins.language_model.model.quantized import keep_gradients
+from ensemble_plugins.language_model.model.quantized import keep_gradients, quantize_below
 from ensemble_plugins.language_model.model.weights import load_config, load_model
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
     from ensemble_plugins.language_model.settings import ModelSettings
     from ensemble_plugins.language_model.text.tokens import Tokens
 
@@ -52,9 +55,9 @@ def load_classifier(
     devices.free_memory()  # a model that was here before: two may not fit
     devices.make_current(device)
     torch.manual_seed(seed)
-    options = _options(settings, device, devices.compute_dtype(device))
     before = identity(settings)
     config = load_config(settings)
+    options = _options(settings, config, device)
     base, head, caution = load_model(settings, config, **options)
     keep_gradients(base)
     if identity(settings) != before:
@@ -72,25 +75,14 @@ def load_classifier(
     return made
 
 
-def _options(settings: ModelSettings, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    full = settings.tuning == "full"
+def _options(
+    settings: ModelSettings, config: PreTrainedConfig, device: torch.device
+) -> dict[str, Any]:
+    full, dtype = settings.tuning == "full", devices.compute_dtype(device)
     options: dict[str, Any] = {
         "dtype": torch.float32 if full else dtype,
         "device_map": {"": device},
     }
     if settings.bits < 16:
-        options["quantization_config"] = _quantization(settings.bits, dtype)
+        options["quantization_config"] = quantize_below(possible_head(config), settings.bits, dtype)
     return options
-
-
-def _quantization(bits: int, dtype: torch.dtype) -> Any:
-    from transformers import BitsAndBytesConfig
-
-    if bits == 8:
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-    )

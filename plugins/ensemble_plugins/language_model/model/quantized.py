@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from safetensors import safe_open
@@ -12,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    import torch
     from torch import nn
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
     from ensemble_plugins.language_model.settings import ModelSettings
 
@@ -101,6 +103,36 @@ def check_integers(model: PreTrainedModel, files: Sequence[Path], *, where: str)
             where=where,
             hint="give the full weights, which bits = 4 or 8 quantizes as they are loaded",
         )
+
+
+def quantize_below(head: Sequence[str], bits: int, dtype: torch.dtype) -> BitsAndBytesConfig:
+    """Say how full weights are quantized as they are loaded: all layers but those of the head.
+
+    A head is trained, and new. Left to itself transformers spares the last layer of a model only
+    where it has no bias.
+
+    Parameters
+    ----------
+    head
+        Names of its modules.
+    bits
+        8 or 4.
+    dtype
+        What 4 bits are computed in.
+    """
+    from transformers import BitsAndBytesConfig
+
+    # Patterns: a bare name would spare each layer of the backbone whose name ends so.
+    spared = [rf"^{re.escape(name)}(\.|$)" for name in head]
+    if bits == 8:
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=spared)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=spared,
+    )
 
 
 def keep_gradients(model: nn.Module) -> None:
