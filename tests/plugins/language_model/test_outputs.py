@@ -150,6 +150,20 @@ def test_a_kept_head_that_is_dropped_leaves_no_bias(tmp_path: Path) -> None:
     assert torch.equal(made.base.bert.pooler.dense.bias, pooled)
 
 
+@pytest.mark.parametrize(("choice", "told"), [("keep", "is kept"), ("drop", "is dropped after")])
+def test_what_is_told_of_a_head_is_what_became_of_it(
+    choice: str, told: str, tmp_path: Path
+) -> None:
+    """The model has learned battles either way, so that its scores stay unproven."""
+    made = make_learner("causal-lora", save(tmp_path, NAMES), pretrain_head=choice)
+    with pytest.warns(UserWarning, match="its head is kept"):
+        made.pretrain(TRAIN, make_labels(TRAIN), context=CONTEXT)
+    made.fit(TRAIN, make_labels(TRAIN), context=CONTEXT)
+    assert len(made.doubts) == 1
+    assert f"its head {told}" in made.doubts[0]
+    assert "knows what the folds hold out" in made.doubts[0]
+
+
 def test_labels_count_by_their_numbers_wherever_they_stand(tmp_path: Path) -> None:
     path = save(tmp_path, NAMES) / "config.json"
     changed = {

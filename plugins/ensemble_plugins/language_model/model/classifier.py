@@ -35,7 +35,7 @@ from ensemble_plugins.language_model.model.lora import (
     plain_adapters,
 )
 from ensemble_plugins.language_model.model.merged import MergedAdapters
-from ensemble_plugins.language_model.model.outputs import Caution
+from ensemble_plugins.language_model.model.outputs import Caution, drop_head
 from ensemble_plugins.language_model.model.packing import find_head_size, find_windows, why_padded
 from ensemble_plugins.language_model.model.padded import (
     call,
@@ -289,6 +289,7 @@ class Classifier:
 
     def new_head(self, seed: int) -> None:
         """Put a new head in the place of the trained one: new layers, norms as they were loaded."""
+        self.caution = drop_head(self.caution)
         generator = torch.Generator().manual_seed(seed)
         spread = getattr(self.base.config.get_text_config(), "initializer_range", 0.02)
         head = self.head_parameters()

@@ -24,6 +24,8 @@ _SEEN = (
     "the folds hold out, and no score here tells (hint: give the model that it was trained from, "
     "unless you know that they were not)"
 )
+_KEPT = "the model was trained to tell battles, and its head is kept"
+_DROPPED = "the model was trained to tell battles, and its head is dropped after the first stage"
 _TO_KEEP = (
     f" (hint: if these are the classes of battles, call them {', '.join(LABELS[:-1])} and "
     f"{LABELS[-1]} in id2label and label2id of its config.json, each by its number)"
@@ -112,6 +114,13 @@ def warn_of_head(caution: Caution, where: str) -> None:
         warnings.warn(f"{where}: {caution.text}", stacklevel=2)
 
 
+def drop_head(caution: Caution) -> Caution:
+    """Say of a head that was kept, and is new now, that it was dropped."""
+    if not caution.text.startswith(_KEPT):
+        return caution
+    return caution._replace(text=f"{_DROPPED}: {_SEEN}")
+
+
 def _why_apart(keys: Collection[str]) -> str:
     """Say which part of a head is not the checkpoint's; empty where all of it is."""
     return f"of its head the checkpoint has no {min(keys)} of this shape" if keys else ""
@@ -120,7 +129,7 @@ def _why_apart(keys: Collection[str]) -> str:
 def _of_kept(labels: Labels) -> str:
     moved = labels.order != [*range(N_CLASSES)]
     order = f", its outputs ({', '.join(labels.names)}) in the order of the classes" * moved
-    return f"the model was trained to tell battles, and its head is kept{order}: {_SEEN}"
+    return f"{_KEPT}{order}: {_SEEN}"
 
 
 def _of_new(outputs: int, labels: Labels, why: str) -> str:
