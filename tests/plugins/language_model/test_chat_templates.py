@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ensemble import errors
 from ensemble_plugins.language_model.text.prompts import PLAIN_CHAT, TEMPLATES
-from ensemble_plugins.language_model.text.template_names import NAMES, check_template
+from ensemble_plugins.language_model.text.template_names import NAMES, TEXTS, check_template
 from ensemble_plugins.language_model.text.templates import resolve_template, stored_template
 from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
 
@@ -207,6 +207,27 @@ def test_a_table_overrides_texts_of_its_base() -> None:
 
 
 @pytest.mark.parametrize(
+    ("end", "known"),
+    [
+        ("<|im_strat|>", "<|im_start|>"),
+        ("?<|im_end>", "<|im_end|>"),
+        ("<end_of_turn><start_of_trun>model", "<start_of_turn>"),
+        ("[/INTS]", "[/INST]"),
+    ],
+)
+def test_a_marker_that_is_nearly_one_of_the_tokenizer_is_refused(end: str, known: str) -> None:
+    """It would be text, and no turn would end."""
+    with pytest.raises(errors.LearnerError, match="end writes .+, which is no token") as caught:
+        resolve_template({"end": end}, zoo.qwen_like())
+    assert f'did you mean "{known}"' in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("end", ["<A>", "[B]", "<|turn|>", "<b>", "<response>", "<think>", "[1]"])
+def test_other_words_in_brackets_are_text(end: str) -> None:
+    assert resolve_template({"end": end}, zoo.qwen_like()).end == end
+
+
+@pytest.mark.parametrize(
     ("template", "message"),
     [
         ("gemma", 'template "gemma" is unknown: did you mean "gemma2"'),
@@ -215,6 +236,10 @@ def test_a_table_overrides_texts_of_its_base() -> None:
         ({"special": "<s>"}, r"template\.special must be a list of texts"),
         ({"base": "lama3"}, 'template "lama3" is unknown'),
         ({"base": "plain", "chat": "rag"}, 'which base = "plain" has not'),
+        (
+            {**dict.fromkeys(TEXTS, "x"), "chat": "rag"},
+            r"template\.chat names a chat template, of which nothing is left",
+        ),
         ({"end": "?{boss}"}, r'end has "\{boss\}", which stands for nothing: did you mean "bos"'),
         ({"end": "{BOS}"}, r'has "\{BOS\}", which stands for nothing'),
         ({"start": "{{ bos_token }}"}, r'has "\{ bos_token \}", which stands for nothing'),

@@ -187,8 +187,12 @@ def _only_spellings(special: Mapping[str, int], backend: Tokenizer) -> list[str]
 
 def _written_pieces(fixed: str) -> list[str]:
     """Give the markers of fixed text as a model may have them: after what is a blank, too."""
-    markers = [name for name in _BRACKETS.findall(fixed) if not _HTML.fullmatch(name)]
-    return [blank + name for name in markers for blank in ("", "\u2581", "\u0120")]
+    return [blank + name for name in find_markers(fixed) for blank in ("", "\u2581", "\u0120")]
+
+
+def find_markers(text: str) -> list[str]:
+    """Give what is spelled in a text as special tokens are, but for tags of HTML."""
+    return [name for name in _BRACKETS.findall(text) if not _HTML.fullmatch(name)]
 
 
 def _marks(token: str, fixed: str) -> bool:

@@ -39,6 +39,10 @@ def check_template(template: str | Mapping[str, Any]) -> None:
     check_template(base)
     if CHAT in template and base != AUTO:
         raise ValueError(f'template.{CHAT} names a chat template, which base = "{base}" has not')
+    if CHAT in template and {*TEXTS} <= template.keys():
+        raise ValueError(
+            f"template.{CHAT} names a chat template, of which nothing is left: each text is given"
+        )
 
 
 def _check_key(key: str, value: Any) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from ensemble.errors import LearnerError
 from ensemble_plugins.language_model.text.chat import chat_template, find_chat, plain_template
-from ensemble_plugins.language_model.text.prompts import TEMPLATES, Template
+from ensemble_plugins.language_model.text.prompts import TEMPLATES, Template, find_markers
 from ensemble_plugins.language_model.text.template_names import (
     AUTO,
     BASE,
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 TemplateChoice = Template | str | Mapping[str, Any]
 """A template, the name of one, or a table of its texts."""
+_NEAR = 0.85
+"""How alike a marker and a slip in it are, as ``difflib`` counts."""
 
 
 def resolve_template(template: TemplateChoice, tokenizer: PreTrainedTokenizerBase) -> Template:
@@ -40,7 +44,8 @@ def resolve_template(template: TemplateChoice, tokenizer: PreTrainedTokenizerBas
     Raises
     ------
     LearnerError
-        The chat template cannot be put around a battle; says why.
+        The chat template cannot be put around a battle; says why. Or a table writes what is nearly
+        a special token.
     ValueError
         As in ``check_template``.
     """
@@ -50,6 +55,8 @@ def resolve_template(template: TemplateChoice, tokenizer: PreTrainedTokenizerBas
     if isinstance(template, str):
         return _named(template, tokenizer, None)
     texts = {key: value for key, value in template.items() if key not in (BASE, CHAT)}
+    for key in TEXTS:
+        _check_markers(key, texts.get(key, ""), tokenizer)
     if SPECIAL in texts:
         texts[SPECIAL] = tuple(texts[SPECIAL])
     if {*TEXTS} <= texts.keys():
@@ -63,6 +70,19 @@ def _named(name: str, tokenizer: PreTrainedTokenizerBase, chat: str | None) -> T
         return TEMPLATES[name]
     written = find_chat(tokenizer, chat) if name == AUTO else None
     return plain_template(tokenizer) if written is None else chat_template(tokenizer, written)
+
+
+def _check_markers(key: str, text: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a slip in a marker: it would be read as text, and open or end no turn."""
+    backend = tokenizer.backend_tokenizer
+    added = [token.content for token in backend.get_added_tokens_decoder().values()]
+    for marker in find_markers(text):
+        near = get_close_matches(marker, added, n=1, cutoff=_NEAR)
+        if near and marker not in added and backend.token_to_id(marker) is None:
+            raise LearnerError(
+                f"template.{key} writes {marker}, which is no token of the tokenizer",
+                hint=f'did you mean "{near[0]}"?',
+            )
 
 
 def stored_template(texts: Mapping[str, Any]) -> Template:
