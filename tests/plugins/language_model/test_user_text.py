@@ -160,7 +160,8 @@ def test_markers_of_a_template_that_are_mere_pieces_of_the_model_stay_text(make:
 
 
 @pytest.mark.parametrize(
-    ("family", "names"), [("smollm", "!"), ("smollm", "?."), ("xlmr", "?,"), ("bert", "?")]
+    ("family", "names"),
+    [("smollm", "!"), ("smollm", "?."), ("xlmr", "?,"), ("xlmr", "\n"), ("bert", "?")],
 )
 def test_a_character_that_a_tokenizer_calls_special_is_not_lost(family: str, names: str) -> None:
     """Some fill batches with "!", which is token 0; users write it all the same."""

@@ -172,7 +172,9 @@ def find_special(tokenizer: PreTrainedTokenizerBase, template: Template) -> dict
 
 def _only_spellings(special: Mapping[str, int], backend: Tokenizer) -> list[str]:
     """Give the special characters that users could not write if they were no text."""
-    letters = [name for name in special if len(name) == 1 and name.isprintable()]
+    letters = [
+        name for name in special if len(name) == 1 and (name.isprintable() or name.isspace())
+    ]
     if not letters:
         return []
     plain = backend.from_str(define_plain(backend.to_str(), special))
