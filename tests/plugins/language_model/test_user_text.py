@@ -184,3 +184,15 @@ def test_a_special_character_that_bytes_spell_stays_special(family: str, name: s
     ids = plain.encode(name).ids
     assert tokenizer.convert_tokens_to_ids(name) not in ids
     assert plain.decode(ids).strip() == name
+
+
+def test_markers_that_are_pieces_of_bytes_stay_text() -> None:
+    tokenizer = zoo.pieces_of_bytes()
+    own = tokenizer.backend_tokenizer
+    markers = [own.encode(name).ids for name in zoo.WIDE_TURNS]
+    assert [len(ids) for ids in markers] == [1, 1, 1]
+    made = BattleTokenizer(tokenizer, "auto", truncation="left")
+    text = "\n".join(zoo.WIDE_TURNS)
+    row = made.encode([[text]], [[text]], [[text]], max_length=5000).row(0).tolist()
+    assert [row.count(ids[0]) for ids in markers] == [1, 1, 1]
+    assert made._plain.decode(made._plain.encode(text).ids) == text

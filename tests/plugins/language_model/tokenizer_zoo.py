@@ -179,6 +179,7 @@ TURNS = (
     "{{ '<|assistant|>\n' }}"
 )
 _TURNS = ["<|user|>", "<|end|>", "<|assistant|>"]
+WIDE_TURNS = ["<\uff5cUser\uff5c>", "<\uff5cend\uff5c>", "<\uff5cAssistant\uff5c>"]
 
 
 def pieces_of_unigram() -> Any:
@@ -201,6 +202,20 @@ def pieces_of_bpe() -> Any:
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(model), unk_token="<unk>", chat_template=TURNS
     )
+
+
+def pieces_of_bytes() -> Any:
+    """BPE over bytes, with markers of wide characters that are pieces: their names are others."""
+    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    spelled = ["".join(p for p, _ in bytes_.pre_tokenize_str(name)) for name in WIDE_TURNS]
+    merges = tiny._spell(spelled)
+    pieces = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *(a + b for a, b in merges)]
+    tokenizer = Tokenizer(models.BPE(tiny._number(pieces), merges))
+    tokenizer.pre_tokenizer = bytes_
+    tokenizer.decoder = decoders.ByteLevel()
+    user, end, assistant = WIDE_TURNS
+    chat = f"{{{{ '{user}' + messages[0]['content'] + '{end}{assistant}' }}}}"
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=chat)
 
 
 def bert_like() -> Any:

@@ -21,7 +21,7 @@ from ensemble_plugins.language_model.text.plain_text import define_plain
 from ensemble_plugins.language_model.text.template_names import ROLES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
@@ -161,7 +161,9 @@ def find_special(tokenizer: PreTrainedTokenizerBase, template: Template) -> dict
     needed = [_write_special(name, tokenizer) for name in template.special]
     ids = {
         name: backend.token_to_id(name)
-        for name in sorted(own.union(needed, tokenizer.all_special_tokens, _written_pieces(fixed)))
+        for name in sorted(
+            own.union(needed, tokenizer.all_special_tokens, _written_pieces(fixed, backend))
+        )
     }
     if missing := [name for name in needed if ids[name] is None]:
         raise _does_not_fit(", ".join(missing))
@@ -187,9 +189,15 @@ def _only_spellings(special: Mapping[str, int], backend: Tokenizer) -> list[str]
     return [letter for letter in letters if is_lost(letter)]
 
 
-def _written_pieces(fixed: str) -> list[str]:
+def _written_pieces(fixed: str, backend: Tokenizer) -> Iterator[str]:
     """Give the markers of fixed text as a model may have them: after what is a blank, too."""
-    return [blank + name for name in find_markers(fixed) for blank in ("", "\u2581", "\u0120")]
+    for marker in find_markers(fixed):
+        yield from (blank + marker for blank in ("", "\u2581", "\u0120"))
+        for blank in ("", " "):  # pieces of bytes have names of their own
+            ids = backend.encode(blank + marker, add_special_tokens=False).ids
+            said = backend.decode(ids[:1], skip_special_tokens=False).strip()
+            if said.casefold() == marker.casefold():
+                yield backend.id_to_token(ids[0]) or marker
 
 
 def find_markers(text: str) -> list[str]:
