@@ -20,7 +20,7 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ensemble.plugin.attributes import set_afterwards
-from ensemble.plugin.modules import is_local, module_files
+from ensemble.plugin.modules import is_local, is_of_python, module_files
 from ensemble.plugin.written import is_plain, is_written, spelled
 
 if TYPE_CHECKING:
@@ -258,9 +258,21 @@ def _names_of(expression: ast.expr) -> Iterator[str]:
 def _codes_of(value: type | FunctionType) -> list[Any]:
     if isinstance(value, FunctionType):
         return [value.__code__]
-    held = [getattr(one, "__func__", getattr(one, "fget", one)) for one in vars(value).values()]
-    functions: list[Any] = [inspect.unwrap(one) for one in held if isinstance(one, FunctionType)]
-    return [one.__code__ for one in functions if not one.__code__.co_filename.startswith("<string")]
+    held = {
+        name: getattr(one, "__func__", getattr(one, "fget", one))
+        for name, one in vars(value).items()
+    }
+    functions: dict[str, Any] = {
+        name: inspect.unwrap(one) for name, one in held.items() if isinstance(one, FunctionType)
+    }
+    return [one.__code__ for name, one in functions.items() if not _is_of_python(name, one)]
+
+
+def _is_of_python(name: str, function: FunctionType) -> bool:
+    """Say whether a method comes with a class's kind: dataclasses, named tuples, enumerations."""
+    of = str(function.__globals__.get("__name__"))
+    generated = function.__code__.co_filename.startswith("<string")
+    return generated or (name.startswith("_") and of != MAIN and is_of_python(of))
 
 
 def _is_definition(node: _Definition, name: str, line: int) -> bool:

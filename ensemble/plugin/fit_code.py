@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from ensemble.plugin.functions import names_in
+from ensemble.plugin.functions import is_of_dataclass, names_in, text_of_code
 from ensemble.plugin.members import Members, is_foreign
 from ensemble.plugin.modules import module_texts
 from ensemble.plugin.references import (
@@ -175,18 +175,11 @@ def _functions_apart(
 
 def _parts(kind: type, left_out: frozenset[str]) -> list[Any]:
     """Give what a class holds, but what ``dataclass`` has made: it calls nothing of ours."""
-    made = hasattr(kind, "__dataclass_fields__")
     return [
         value
         for name, value in vars(kind).items()
-        if name not in left_out
-        and not (made and isinstance(value, FunctionType) and _file_of(value) == "<string>")
+        if name not in left_out and not is_of_dataclass(kind, value)
     ]
-
-
-def _file_of(function: FunctionType) -> str:
-    inner: Any = inspect.unwrap(function)  # a generated `__repr__` is wrapped
-    return str(inner.__code__.co_filename)
 
 
 def _has_text(module: str) -> bool:
@@ -220,7 +213,7 @@ def _used_by(function: FunctionType) -> Iterator[Any]:
 
 def _names_in_function(function: FunctionType, kinds: frozenset[str], *, is_own: bool) -> set[str]:
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function.__code__)))
+        tree = ast.parse(textwrap.dedent(text_of_code(function.__code__)))
     except (OSError, TypeError, SyntaxError, ValueError):
         return {ANY}
     methods = [node for node in ast.walk(tree) if isinstance(node, METHOD)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import dis
 import hashlib
 import inspect
@@ -16,6 +17,9 @@ import numpy as np
 from ensemble.plugin.modules import digest_of, lines_of, place_of
 from ensemble.storage.hashing import fingerprint
 
+GENERATED = "<string>"
+"""What the file of code is called that was made from a string."""
+
 
 def function_text(function: FunctionType, module: str) -> str:
     """Name the text of a function, or its bytes where there is no text."""
@@ -24,10 +28,21 @@ def function_text(function: FunctionType, module: str) -> str:
         if place is not None and Path(code.co_filename).resolve() == place:
             text = "".join(inspect.getblock(lines_of(module)[code.co_firstlineno - 1 :]))
         else:
-            text = inspect.getsource(code)
+            text = text_of_code(code)
         return digest_of(inspect.cleandoc(text).encode("utf-8", "surrogateescape"))
     except (OSError, TypeError, IndexError, SyntaxError, tokenize.TokenError):
         return _code_digest(code)
+
+
+def text_of_code(code: CodeType) -> str:
+    """Give the text that code was made from; an ``OSError`` where nobody has it.
+
+    All that ``exec`` makes is called "<string>", and so is what ``python -c`` runs: Python 3.13 has
+    the text of that for any of them.
+    """
+    if code.co_filename == GENERATED:
+        raise OSError("what was made from a string has no text of its own")
+    return inspect.getsource(code)
 
 
 def _code_digest(code: CodeType) -> str:
@@ -41,6 +56,19 @@ def _constant(value: object) -> Any:
     if isinstance(value, frozenset):
         return sorted(map(repr, value))
     return [_constant(item) for item in value] if isinstance(value, tuple) else repr(value)
+
+
+def is_of_dataclass(kind: type, value: object) -> bool:
+    """Say whether ``dataclass`` has put a function into a class.
+
+    It has no text, or is one that all such classes share (``__replace__`` of Python 3.13).
+    """
+    if not isinstance(value, FunctionType) or not dataclasses.is_dataclass(kind):
+        return False
+    inner: Any = inspect.unwrap(value)  # a generated `__repr__` is wrapped
+    return isinstance(inner, FunctionType) and (
+        inner.__code__.co_filename == GENERATED or inner.__globals__ is vars(dataclasses)
+    )
 
 
 def names_in(code: CodeType) -> frozenset[str]:

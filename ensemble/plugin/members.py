@@ -17,6 +17,7 @@ from ensemble.plugin.functions import (
     cell_content,
     function_text,
     imported_within,
+    is_of_dataclass,
     names_in,
     plain_value,
     set_in,
@@ -215,9 +216,7 @@ def _is_made_by_python(kind: type, name: str, value: object) -> bool:
     function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
     if not isinstance(function, FunctionType):
         return name == "_abc_impl" or (is_special and not isinstance(function, property))
-    inner = inspect.unwrap(function)
-    generated = isinstance(inner, FunctionType) and inner.__code__.co_filename == "<string>"
-    return is_special and generated and hasattr(kind, "__dataclass_fields__")
+    return is_special and is_of_dataclass(kind, function)
 
 
 def _slots(kind: type) -> list[str]:

@@ -127,7 +127,7 @@ LEARNER = '[[learners]]\nname = "one"\nplugin = "p"\n'
         ),
         ("[stack.parameters]\nat = 03:04:05\n", "stack.parameters.at is a time"),
         ("[stack.parameters]\nx = nan\n", "stack.parameters.x is nan: give a finite number"),
-        ('[test]\npath = "a\\u0000b"\n', "'a.x00b' is no path: embedded null byte"),
+        ('[test]\npath = "a\\u0000b"\n', "'a.x00b' is no path: (lstat: )?embedded null"),
         ('[test]\npath = "~nosuch-user/x"\n', "'~nosuch-user/x' is no path"),
     ],
 )

@@ -215,6 +215,12 @@ def test_an_attribute_that_cannot_go_with_a_class_is_named(
         "import threading\nclass Mine:\n    lock = threading.Lock()\n    __own = 1\n    tmp = 2\n"
         "    del tmp\n    for i in range(2):\n        x = i\n    del i, x\n"
         "    def ask(self): ...\n",
+        "from typing import NamedTuple\nclass Mine(NamedTuple):\n    a: int = 3\n"
+        "    def ask(self): ...\n",
+        "import enum\nclass Mine(enum.Enum):\n    A = 1\n    def ask(self): ...\n",
+        "from functools import total_ordering\n@total_ordering\nclass Mine:\n"
+        "    def __lt__(self, other): ...\n",
+        "from typing import Protocol\nclass Mine(Protocol):\n    def ask(self): ...\n",
     ],
 )
 def test_what_a_body_or_its_decorator_makes_is_nothing_that_was_put(

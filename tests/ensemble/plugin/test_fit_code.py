@@ -206,6 +206,31 @@ def test_in_a_notebook_the_same_counts(in_notebook: Callable[..., str]) -> None:
     assert in_notebook(asks) != in_notebook(asks, predict=2)
 
 
+def test_what_dataclass_adds_hands_on_nothing(
+    in_notebook: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it adds ``__replace__`` from Python 3.13 on."""
+    head = NOTEBOOK.index("class Learner")
+    added = "\nimport dataclasses\n{0}Learner.__replace__ = dataclasses.replace\n"
+    text = f"{NOTEBOOK[:head]}import dataclasses\n@dataclasses.dataclass\n{NOTEBOOK[head:]}"
+    monkeypatch.setattr(f"{__name__}.NOTEBOOK", text + added.format(""))
+    assert in_notebook() == in_notebook(predict=2)
+    monkeypatch.setattr(f"{__name__}.NOTEBOOK", text + added.format("Learner.own = lambda x: x\n"))
+    assert in_notebook() != in_notebook(predict=2), "what the user puts there counts"
+
+
+def test_the_text_of_a_command_is_not_that_of_what_it_executes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both are of a file called so; Python 3.13 knows the text of ``python -c``."""
+    import linecache
+
+    command = "exec('...')\n" * 50
+    told = (len(command), None, command.splitlines(keepends=True), "<string>")
+    monkeypatch.setitem(linecache.cache, "<string>", told)
+    test_where_there_is_no_text_everything_counts()
+
+
 def test_where_there_is_no_text_everything_counts() -> None:
     digests = set()
     for predict in (1, 2):
