@@ -16,6 +16,7 @@ from hypothesis import settings
 from ensemble import run
 from ensemble.battles.schema import BATTLE_SCHEMA
 from ensemble.config.load import load_config
+from ensemble.interrupts import keeping_handlers
 from ensemble.plugin.manager import Manager, use_manager
 from ensemble.stages.shared import record_config
 from ensemble.storage.hashing import fingerprint
@@ -66,6 +67,13 @@ def own_user_cache(
     """Let no test find what another has left in the user's cache, nor leave anything there."""
     cache = tmp_path_factory.getbasetemp() / f"cache-{uuid4().hex}"  # made by who writes into it
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+
+
+@pytest.fixture(autouse=True)
+def own_signal_handlers() -> Iterator[None]:
+    """Handle signals as before the test: the program takes them, and waits in vain for a second."""
+    with keeping_handlers():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -18,20 +18,9 @@ from ensemble.stages.work import writing
 from tests.ensemble.stages import prepare_and_split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.fixture_types import Project
-
-
-@pytest.fixture
-def kept_signals() -> Iterator[None]:
-    """Have this process handle its signals as before."""
-    numbers = [signal.Signals[name] for name in interrupts.ENDINGS]
-    former = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, former, strict=True):
-        signal.signal(number, handler)
 
 
 def test_a_signal_waits_until_things_are_put_away() -> None:
@@ -57,9 +46,7 @@ def _undisturbed_in_a_thread(done: list[int]) -> None:
         done.append(4)
 
 
-def test_the_first_signal_ends_the_program_and_others_wait(
-    kept_signals: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_first_signal_ends_the_program_and_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     endings, left = Endings(), list[int]()
     monkeypatch.setattr(os, "_exit", left.append)
