@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import ast
 import builtins
+import collections
+import enum
 import inspect
 import linecache
 import re
 import symtable
 import sys
 import textwrap
+import typing
 from contextlib import suppress
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ensemble.plugin.attributes import set_afterwards
-from ensemble.plugin.modules import is_local, is_of_python, module_files
+from ensemble.plugin.functions import GENERATED, is_of_dataclass
+from ensemble.plugin.modules import is_local, module_files
 from ensemble.plugin.written import is_plain, is_written, spelled
 
 if TYPE_CHECKING:
@@ -258,21 +262,24 @@ def _names_of(expression: ast.expr) -> Iterator[str]:
 def _codes_of(value: type | FunctionType) -> list[Any]:
     if isinstance(value, FunctionType):
         return [value.__code__]
-    held = {
-        name: getattr(one, "__func__", getattr(one, "fget", one))
-        for name, one in vars(value).items()
-    }
-    functions: dict[str, Any] = {
-        name: inspect.unwrap(one) for name, one in held.items() if isinstance(one, FunctionType)
-    }
-    return [one.__code__ for name, one in functions.items() if not _is_of_python(name, one)]
+    held = [getattr(one, "__func__", getattr(one, "fget", one)) for one in vars(value).values()]
+    functions: list[Any] = [
+        inspect.unwrap(one)
+        for one in held
+        if isinstance(one, FunctionType) and not _comes_with(value, one)
+    ]
+    return [one.__code__ for one in functions if one.__code__.co_filename != GENERATED]
 
 
-def _is_of_python(name: str, function: FunctionType) -> bool:
-    """Say whether a method comes with a class's kind: dataclasses, named tuples, enumerations."""
-    of = str(function.__globals__.get("__name__"))
-    generated = function.__code__.co_filename.startswith("<string")
-    return generated or (name.startswith("_") and of != MAIN and is_of_python(of))
+def _comes_with(kind: type, function: FunctionType) -> bool:
+    """Say whether a class has a function by being a dataclass, an enumeration and the like."""
+    home = function.__globals__
+    return (
+        is_of_dataclass(kind, function)
+        or (issubclass(kind, enum.Enum) and home is vars(enum))
+        or (issubclass(kind, tuple) and home is vars(collections))
+        or (getattr(kind, "_is_protocol", False) and home is vars(typing))
+    )
 
 
 def _is_definition(node: _Definition, name: str, line: int) -> bool:

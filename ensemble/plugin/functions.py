@@ -7,6 +7,7 @@ import dis
 import hashlib
 import inspect
 import re
+import reprlib
 import tokenize
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType
@@ -19,6 +20,8 @@ from ensemble.storage.hashing import fingerprint
 
 GENERATED = "<string>"
 """What the file of code is called that was made from a string."""
+_WRITTEN_BY_DATACLASS = "__create_fn__."
+_OF_EVERY_DATACLASS = frozenset({"_replace", "_dataclass_getstate", "_dataclass_setstate"})
 
 
 def function_text(function: FunctionType, module: str) -> str:
@@ -59,16 +62,15 @@ def _constant(value: object) -> Any:
 
 
 def is_of_dataclass(kind: type, value: object) -> bool:
-    """Say whether ``dataclass`` has put a function into a class.
-
-    It has no text, or is one that all such classes share (``__replace__`` of Python 3.13).
-    """
+    """Say whether ``dataclass`` has put a function into a class: its own, or one that it writes."""
     if not isinstance(value, FunctionType) or not dataclasses.is_dataclass(kind):
         return False
-    inner: Any = inspect.unwrap(value)  # a generated `__repr__` is wrapped
-    return isinstance(inner, FunctionType) and (
-        inner.__code__.co_filename == GENERATED or inner.__globals__ is vars(dataclasses)
-    )
+    home, inner = value.__globals__, value
+    if home is vars(dataclasses) or home is vars(reprlib):
+        if value.__name__ in _OF_EVERY_DATACLASS:
+            return True
+        inner = inspect.unwrap(value)  # what it has written, in a guard against endless texts
+    return inner.__code__.co_qualname.startswith(_WRITTEN_BY_DATACLASS)
 
 
 def names_in(code: CodeType) -> frozenset[str]:

@@ -160,6 +160,27 @@ def test_what_has_no_source_is_said(
         extracted(main.Mine)
 
 
+@pytest.mark.parametrize(
+    "then",
+    [
+        "import statistics\nMine._middle = staticmethod(statistics.median)",
+        "import json\nMine.__str__ = json.dumps",
+        "import dataclasses\nMine.__getstate__ = dataclasses.asdict",
+        "import functools\nfunctools.total_ordering(Mine)",
+    ],
+)
+def test_a_function_of_python_that_was_put_into_a_class_is_named(
+    then: str, notebook: Callable[[str], ModuleType]
+) -> None:
+    notebook(
+        "import dataclasses\n@dataclasses.dataclass(eq=False)\nclass Mine:\n    a: int = 3\n"
+        "    def __lt__(self, other): ...\n    def _middle(self, values): ...\n"
+    )
+    main = notebook(then)
+    with pytest.raises(UnportableError, match="was put into Mine from elsewhere"):
+        extracted(main.Mine)
+
+
 BODY = "class Mine:\n    rate, other = 1, 2\n    top = 3\n    also = N + 1\n    named: str\n{more}"
 ASK = "    def ask(self):\n        return [self.rate, self.top, self.also, self.named]\n"
 
@@ -218,8 +239,6 @@ def test_an_attribute_that_cannot_go_with_a_class_is_named(
         "from typing import NamedTuple\nclass Mine(NamedTuple):\n    a: int = 3\n"
         "    def ask(self): ...\n",
         "import enum\nclass Mine(enum.Enum):\n    A = 1\n    def ask(self): ...\n",
-        "from functools import total_ordering\n@total_ordering\nclass Mine:\n"
-        "    def __lt__(self, other): ...\n",
         "from typing import Protocol\nclass Mine(Protocol):\n    def ask(self): ...\n",
     ],
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ensemble.plugin.code import code_digest
 from ensemble.plugin.fit_code import AFTER_FIT, fit_digest
 from ensemble.plugin.manager import get_manager
 
@@ -211,12 +212,31 @@ def test_what_dataclass_adds_hands_on_nothing(
 ) -> None:
     """As it adds ``__replace__`` from Python 3.13 on."""
     head = NOTEBOOK.index("class Learner")
-    added = "\nimport dataclasses\n{0}Learner.__replace__ = dataclasses.replace\n"
+    added = (
+        "\nimport types\ndef give(self, /, **changes): return 1\n{0}Learner.__replace__ = "
+        "types.FunctionType(give.__code__, vars(dataclasses), '_replace')\n"
+    )
     text = f"{NOTEBOOK[:head]}import dataclasses\n@dataclasses.dataclass\n{NOTEBOOK[head:]}"
     monkeypatch.setattr(f"{__name__}.NOTEBOOK", text + added.format(""))
     assert in_notebook() == in_notebook(predict=2)
     monkeypatch.setattr(f"{__name__}.NOTEBOOK", text + added.format("Learner.own = lambda x: x\n"))
     assert in_notebook() != in_notebook(predict=2), "what the user puts there counts"
+
+
+def test_what_a_user_writes_into_a_dataclass_counts() -> None:
+    """However it is wrapped, and where its text has no file."""
+    texts = [
+        "    @functools.wraps(dataclasses.replace)\n    def __getstate__(self): return {}\n",
+        "    def __post_init__(self): self.x = {}\n",
+    ]
+    for text in texts:
+        digests = set()
+        for value in (1, 2):
+            space: dict[str, Any] = {"__name__": "__main__"}
+            head = "import dataclasses, functools\n@dataclasses.dataclass\nclass Learner:\n"
+            exec(head + text.format(value), space)  # noqa: S102
+            digests |= {fit_digest(space["Learner"]), code_digest(space["Learner"])}
+        assert len(digests) == 4, text
 
 
 def test_the_text_of_a_command_is_not_that_of_what_it_executes(
