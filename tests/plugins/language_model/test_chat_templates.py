@@ -199,7 +199,8 @@ def test_a_table_overrides_texts_of_its_base() -> None:
     whole = dict.fromkeys(("start", "before_prompt", "before_a", "before_b", "end"), "x")
     broken = qwen("{{ raise_exception('no') }}")
     assert resolve_template({**whole, "after_round": ""}, broken).start == "x"
-    assert resolve_template({"end": r"\boxed{A}? {}"}, tokenizer).end == r"\boxed{A}? {}"
+    for text in (r"\boxed{A}? {}", r"\frac{1}{2} x^{2}", r"\boxed {A}", "{A}, {B} or {tie}"):
+        assert resolve_template({"end": text}, tokenizer).end == text
     made = BattleTokenizer(tokenizer, {**whole, "after_round": "{eos}"}, truncation="left")
     assert made.prompt_tokens.after_round.tolist() == [tokenizer.eos_token_id]
     with pytest.raises(errors.LearnerError, match="has no <|nothing|>"):
@@ -222,9 +223,17 @@ def test_a_marker_that_is_nearly_one_of_the_tokenizer_is_refused(end: str, known
     assert f'did you mean "{known}"' in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("end", ["<A>", "[B]", "<|turn|>", "<b>", "<response>", "<think>", "[1]"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        *("<A>", "[B]", "<|turn|>", "<b>", "<response>", "<think>", "[1]", "<|user_a|>"),
+        *("<|assistant_b|>", "<|users|>", "<response_a>", "</response>", "</think>", "<turn_2>"),
+    ],
+)
 def test_other_words_in_brackets_are_text(end: str) -> None:
-    assert resolve_template({"end": end}, zoo.qwen_like()).end == end
+    tokenizer = zoo.qwen_like()
+    tokenizer.add_tokens(["<|user|>", "<|assistant|>", "<response>", "<think>", "<turn_1>"])
+    assert resolve_template({"end": end}, tokenizer).end == end
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -13,10 +13,16 @@ from hypothesis import strategies as st
 
 pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
 from ensemble_plugins.language_model.text.privileged import privileged_texts
 from ensemble_plugins.language_model.text.prompts import PromptTokens, find_special
 from ensemble_plugins.language_model.text.templates import resolve_template
 from ensemble_plugins.language_model.text.tokenization import BattleTokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 zoo: Any = importlib.import_module("tests.plugins.language_model.tokenizer_zoo")
 
@@ -176,6 +182,23 @@ def test_a_character_that_a_tokenizer_calls_special_is_not_lost(family: str, nam
     assert made.special[made.filling] not in ids
 
 
+def test_a_character_that_parts_a_battle_is_out_of_reach() -> None:
+    tokenizer = zoo.bert_like()
+    tokenizer.add_special_tokens({"sep_token": "|"})
+    made = BattleTokenizer(tokenizer, "auto", truncation="left")
+    assert made.special["|"] in made.prompt_tokens.before_b
+    assert made.special["|"] not in made._plain.encode("a|Response B:").ids
+
+
+def test_a_character_is_kept_where_a_model_alone_names_its_unknown_piece() -> None:
+    pieces = {"[UNK]": 0, "!": 1, "h": 2, "i": 3}
+    own = Tokenizer(models.BPE(pieces, [], fuse_unk=False, unk_token="[UNK]"))  # noqa: S106
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=own)
+    tokenizer.add_special_tokens({"pad_token": "!"})
+    made = BattleTokenizer(tokenizer, "plain", truncation="left")
+    assert made._plain.encode("hi!").ids == [2, 3, 1]
+
+
 @pytest.mark.parametrize(("family", "name"), [("smollm", "\u2605"), ("llama2", "!")])
 def test_a_special_character_that_bytes_spell_stays_special(family: str, name: str) -> None:
     tokenizer = zoo.MAKERS[family]()
@@ -186,13 +209,29 @@ def test_a_special_character_that_bytes_spell_stays_special(family: str, name: s
     assert plain.decode(ids).strip() == name
 
 
-def test_markers_that_are_pieces_of_bytes_stay_text() -> None:
+def _pads_on_the_left(own: Any) -> None:
+    own.enable_padding(direction="left", length=16)
+
+
+def _draws_merges(own: Any) -> None:
+    own.model.dropout = 0.5
+
+
+def _begins_with_a_blank(own: Any) -> None:
+    own.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda _: None, _pads_on_the_left, _draws_merges, _begins_with_a_blank]
+)
+def test_markers_that_are_pieces_of_bytes_stay_text(change: Callable[[Any], None]) -> None:
     tokenizer = zoo.pieces_of_bytes()
     own = tokenizer.backend_tokenizer
     markers = [own.encode(name).ids for name in zoo.WIDE_TURNS]
     assert [len(ids) for ids in markers] == [1, 1, 1]
+    change(own)
     made = BattleTokenizer(tokenizer, "auto", truncation="left")
     text = "\n".join(zoo.WIDE_TURNS)
     row = made.encode([[text]], [[text]], [[text]], max_length=5000).row(0).tolist()
     assert [row.count(ids[0]) for ids in markers] == [1, 1, 1]
-    assert made._plain.decode(made._plain.encode(text).ids) == text
+    assert made._plain.decode(made._plain.encode(text).ids).lstrip() == text

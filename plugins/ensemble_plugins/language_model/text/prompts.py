@@ -21,7 +21,7 @@ from ensemble_plugins.language_model.text.plain_text import define_plain
 from ensemble_plugins.language_model.text.template_names import ROLES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
@@ -36,7 +36,7 @@ class Template:
 
     A battle is ``start``, its rounds, ``end``; a round is ``before_prompt``, the prompt,
     ``before_a``, response A, ``before_b``, response B, ``after_round``. Special tokens are written
-    out; ``{cls}`` and ``{sep}`` stand for those of the tokenizer.
+    out; ``{cls}``, ``{sep}``, ``{bos}`` and ``{eos}`` stand for those of the tokenizer.
 
     Parameters
     ----------
@@ -154,8 +154,9 @@ def find_special(tokenizer: PreTrainedTokenizerBase, template: Template) -> dict
     LearnerError
         The tokenizer does not know one that the template needs.
     """
-    backend = tokenizer.backend_tokenizer
-    fixed = "".join(_write_special(text, tokenizer) for text in _texts(template))
+    backend = bare_copy(tokenizer)
+    texts = _texts(template)
+    fixed = "".join(_write_special(text, tokenizer) for text in texts)
     added = backend.get_added_tokens_decoder().values()
     own = {token.content for token in added if token.special or _marks(token.content, fixed)}
     needed = [_write_special(name, tokenizer) for name in template.special]
@@ -168,19 +169,32 @@ def find_special(tokenizer: PreTrainedTokenizerBase, template: Template) -> dict
     if missing := [name for name in needed if ids[name] is None]:
         raise _does_not_fit(", ".join(missing))
     known = {name: token for name, token in ids.items() if token is not None}
-    text = _only_spellings(known, backend)
+    marks = {_write_special(f"{{{role}}}", tokenizer) for role in ROLES if _names(texts, role)}
+    text = _only_spellings(known, marks.union(needed), backend)
     return {name: token for name, token in known.items() if name not in text}
 
 
-def _only_spellings(special: Mapping[str, int], backend: Tokenizer) -> list[str]:
-    """Give the special characters that users could not write if they were no text."""
+def _names(texts: Sequence[str], role: str) -> bool:
+    return any(f"{{{role}}}" in text for text in texts)
+
+
+def _only_spellings(
+    special: Mapping[str, int], marks: Collection[str], backend: Tokenizer
+) -> list[str]:
+    """Give the special characters that users could not write if they were no text.
+
+    None of those that the template marks the parts of a battle by.
+    """
     letters = [
-        name for name in special if len(name) == 1 and (name.isprintable() or name.isspace())
+        name
+        for name in special
+        if len(name) == 1 and (name.isprintable() or name.isspace()) and name not in marks
     ]
     if not letters:
         return []
     plain = backend.from_str(define_plain(backend.to_str(), special))
-    unknown = set(special.values())  # text becomes none of them, but for that of unknown pieces
+    # Text becomes none of them, but for that of unknown pieces.
+    unknown = {*special.values(), *_unknown_ids(backend)}
 
     def is_lost(letter: str) -> bool:
         once, twice = (plain.encode(letter * n, add_special_tokens=False).ids for n in (1, 2))
@@ -189,15 +203,22 @@ def _only_spellings(special: Mapping[str, int], backend: Tokenizer) -> list[str]
     return [letter for letter in letters if is_lost(letter)]
 
 
+def _unknown_ids(backend: Tokenizer) -> list[int | None]:
+    """Give the id of what a model has for pieces that it does not know, however it tells it."""
+    model: Any = backend.model
+    name = getattr(model, "unk_token", None)
+    return [getattr(model, "unk_id", None), None if name is None else backend.token_to_id(name)]
+
+
 def _written_pieces(fixed: str, backend: Tokenizer) -> Iterator[str]:
     """Give the markers of fixed text as a model may have them: after what is a blank, too."""
     for marker in find_markers(fixed):
         yield from (blank + marker for blank in ("", "\u2581", "\u0120"))
         for blank in ("", " "):  # pieces of bytes have names of their own
-            ids = backend.encode(blank + marker, add_special_tokens=False).ids
-            said = backend.decode(ids[:1], skip_special_tokens=False).strip()
-            if said.casefold() == marker.casefold():
-                yield backend.id_to_token(ids[0]) or marker
+            for token in backend.encode(blank + marker, add_special_tokens=False).ids:
+                said = backend.decode([token], skip_special_tokens=False).strip()
+                if said.casefold() == marker.casefold():
+                    yield backend.id_to_token(token) or marker
 
 
 def find_markers(text: str) -> list[str]:

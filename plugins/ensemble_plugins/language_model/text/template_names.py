@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from ensemble.errors import nearest
@@ -15,9 +16,11 @@ BASE, CHAT, SPECIAL = "base", "chat", "special"
 tokenizer must have."""
 ROLES = ("cls", "sep", "bos", "eos")
 """Special tokens of a tokenizer that fixed text may name in braces."""
-_IN_BRACES = re.compile(r"(\\[A-Za-z]+)?(\{\s*(\w+)\s*\})")
-"""A word in braces, and the command of LaTeX whose argument it may be."""
-_BATTLE = ("prompt", "response_a", "response_b")
+_IN_BRACES = re.compile(r"\{\s*(\w+)\s*\}")
+_BATTLE = ("prompt", "response_a", "response_b", "answer_a", "answer_b")
+"""What others call the texts of a battle in their templates."""
+_NEAR = 0.8
+_TOKENS = (*ROLES, "pad", "unk", "mask")
 
 
 def check_template(template: str | Mapping[str, Any]) -> None:
@@ -27,7 +30,7 @@ def check_template(template: str | Mapping[str, Any]) -> None:
     ------
     ValueError
         There is no template of that name; or the table has an unknown key, a value of another type,
-        or a word in braces that is none of ``ROLES``.
+        or what is meant to stand for a token or a text of the battle, and does not.
     """
     if isinstance(template, str):
         if template not in NAMES:
@@ -62,10 +65,12 @@ def _check_key(key: str, value: Any) -> None:
 
 def _check_braces(key: str, text: str) -> None:
     """Refuse what looks like a place for something, and would be read as it is written."""
-    for command, found, name in _IN_BRACES.findall(text):
-        if command or found[1:-1] in ROLES:
-            continue
+    for found in _IN_BRACES.finditer(text):
+        name = found[1].casefold()
+        is_role = get_close_matches(name.removesuffix("_token"), _TOKENS, n=1, cutoff=_NEAR)
+        if found[0][1:-1] in ROLES or not (is_role or name in _BATTLE):
+            continue  # other words in braces are text, as in formulas
         why = "stands for nothing: " + nearest(name, ROLES)
         if name in _BATTLE:
             why = "has no place: a battle's texts follow before_prompt, before_a and before_b"
-        raise ValueError(f'template.{key} has "{found}", which {why}')
+        raise ValueError(f'template.{key} has "{found[0]}", which {why}')

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import LearnerError
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 TemplateChoice = Template | str | Mapping[str, Any]
 """A template, the name of one, or a table of its texts."""
-_NEAR = 0.85
-"""How alike a marker and a slip in it are, as ``difflib`` counts."""
+_JOINTS = re.compile(r"[|_\-\s\u2581\uff5c]")
+"""What is easily left out of a marker, or put into it."""
 
 
 def resolve_template(template: TemplateChoice, tokenizer: PreTrainedTokenizerBase) -> Template:
@@ -77,12 +77,29 @@ def _check_markers(key: str, text: str, tokenizer: PreTrainedTokenizerBase) -> N
     backend = tokenizer.backend_tokenizer
     added = [token.content for token in backend.get_added_tokens_decoder().values()]
     for marker in find_markers(text):
-        near = get_close_matches(marker, added, n=1, cutoff=_NEAR)
-        if near and marker not in added and backend.token_to_id(marker) is None:
+        meant = next((token for token in added if _is_slip(marker, token)), None)
+        if meant and marker not in added and backend.token_to_id(marker) is None:
             raise LearnerError(
                 f"template.{key} writes {marker}, which is no token of the tokenizer",
-                hint=f'did you mean "{near[0]}"?',
+                hint=f'did you mean "{meant}"?',
             )
+
+
+def _is_slip(marker: str, token: str) -> bool:
+    """Say whether two differ in case or joints alone, or in two neighbors that are exchanged.
+
+    Other letters, digits and a slash make another word, as ``<response_a>`` beside ``<response>``.
+    """
+    first, second = (_JOINTS.sub("", one).casefold() for one in (marker, token))
+    apart = [at for at, (one, other) in enumerate(zip(first, second, strict=False)) if one != other]
+    exchanged = (
+        len(first) == len(second)
+        and len(apart) == 2
+        and apart[1] == apart[0] + 1
+        and first[apart[0]] == second[apart[1]]
+        and first[apart[1]] == second[apart[0]]
+    )
+    return first == second or exchanged
 
 
 def stored_template(texts: Mapping[str, Any]) -> Template:
