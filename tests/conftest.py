@@ -71,7 +71,7 @@ def own_user_cache(
 
 @pytest.fixture(autouse=True)
 def own_signal_handlers() -> Iterator[None]:
-    """Handle signals as before the test: the program takes them, and waits in vain for a second."""
+    """Handle signals as before the test: where the program runs in this process, it takes them."""
     with keeping_handlers():
         yield
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ensemble.battles.held_out import FoldLike
     from ensemble.oof.spec import LearnerSpec
 
-VERSION = 7
+VERSION = 8
 """Raise it when cross-fitting comes to hand a learner other rows, weights or seeds, or to store
 something else of what it predicts: folds of before are then made anew."""
 

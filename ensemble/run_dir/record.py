@@ -18,7 +18,7 @@ HINT = "run `ensemble run CONFIG` again"
 
 
 def missing_record(record: Path, table: Path, *, of: str, never: str, hint: str) -> ArtifactError:
-    """Say that a stage's record is not there: lost, where its table is there, or never written.
+    """Say that a stage's record is not there, or that the stage has never been run.
 
     Parameters
     ----------
@@ -32,7 +32,9 @@ def missing_record(record: Path, table: Path, *, of: str, never: str, hint: str)
         What runs it.
     """
     if os.path.lexists(table):
-        return ArtifactError(f"the record of {of} is gone", where=str(record), hint=f"{hint} again")
+        return ArtifactError(
+            f"the record of {of} is not there", where=str(record), hint=f"{hint} again"
+        )
     return ArtifactError(never, where=str(record.parent), hint=hint)
 
 

@@ -171,7 +171,7 @@ class TryStore:
         losses = list(self.directory.glob("*.parquet"))
         for path in losses:
             remove_file(path)
-        told = f"{self._name(TRIES_INDEX)} is gone: what was tried before is forgotten"
+        told = f"{self._name(TRIES_INDEX)} is not there: what may have been tried is forgotten"
         return told if losses else None
 
     def _name(self, name: str) -> str:

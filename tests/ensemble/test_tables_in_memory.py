@@ -115,7 +115,7 @@ def test_what_a_notebook_shows_escapes_names_and_says_the_verdict(raw: dict[str,
     assert "log loss minus p&#x27;s" in run.compare("p", "q")._repr_html_()
     assert "passed" in run.audit()._repr_html_()
     (run.directory / "folds.json").unlink()
-    assert "the record of the fold plan is gone" in run._repr_html_()
+    assert "the record of the fold plan is not there" in run._repr_html_()
 
 
 @pytest.mark.figures

@@ -42,7 +42,7 @@ def unproven_learners(files: RunFiles, done: Mapping[str, Mapping[str, CompleteF
     plan = files.read(FOLDS_RECORD)
     # What FoldsRecord.doubt says in sentences: a status does without pydantic.
     undated = plan.get("undated", "cut") != "cut" and plan.get("undated_rows")
-    doubted = plan.get("split_clusters") or undated
+    doubted = not plan or plan.get("split_clusters") or undated
     return [
         name
         for name, fits in done.items()

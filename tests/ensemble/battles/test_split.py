@@ -78,14 +78,14 @@ def test_splitting_before_preparing_says_what_to_run(tmp_path: Path) -> None:
 
 def test_a_record_of_battles_that_is_gone_is_named(run: Path) -> None:
     (run / "battles.json").unlink()
-    with pytest.raises(errors.ArtifactError, match=r"is gone(.|\n)*battles.json(.|\n)*again"):
+    with pytest.raises(errors.ArtifactError, match=r"is not there(.|\n)*battles.json(.|\n)*again"):
         _split(run)
 
 
 def test_a_record_of_folds_that_is_gone_is_named(run: Path) -> None:
     _split(run)
     (run / "folds.json").unlink()
-    with pytest.raises(errors.ArtifactError, match=r"is gone(.|\n)*folds.json(.|\n)*again"):
+    with pytest.raises(errors.ArtifactError, match=r"is not there(.|\n)*folds.json(.|\n)*again"):
         read_split(run)
     assert _split(run), "it is made again"
 
@@ -98,8 +98,8 @@ def test_what_is_made_again_for_a_record_that_is_gone_is_told(run: Path, project
     (run / "folds.json").unlink()
     assert split(run, Folds(n_splits=3), seed=7, tell=told.append)
     battles, folds = told
-    assert "battles is gone" in battles and "battles.json" in battles
-    assert "fold plan is gone" in folds and "folds.json" in folds
+    assert "battles is not there" in battles and "battles.json" in battles
+    assert "fold plan is not there" in folds and "folds.json" in folds
 
 
 def test_the_plan_is_written_once_and_read_back(run: Path) -> None:

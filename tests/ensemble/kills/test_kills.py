@@ -150,9 +150,10 @@ def test_workers_that_are_killed_fail_alone_and_the_same_command_goes_on(
         if not wait_until(lambda: workers_of(scene), process):
             break  # all is fitted
         time.sleep(2 * random.random())
-        with suppress(ProcessLookupError):  # of a worker without a job, which ends
-            os.kill(random.choice(workers_of(scene)), signal.SIGKILL)
-            killed += 1
+        if victims := workers_of(scene):
+            with suppress(ProcessLookupError):  # of a worker without a job, which ends
+                os.kill(random.choice(victims), signal.SIGKILL)
+                killed += 1
         scene.gate.touch()
         if process.wait(PATIENCE):
             said = scene.ended(process, 1)
