@@ -65,12 +65,15 @@ def is_of_dataclass(kind: type, value: object) -> bool:
     """Say whether ``dataclass`` has put a function into a class: its own, or one that it writes."""
     if not isinstance(value, FunctionType) or not dataclasses.is_dataclass(kind):
         return False
-    home, inner = value.__globals__, value
+    home = value.__globals__
+    inner: Any = value
     if home is vars(dataclasses) or home is vars(reprlib):
         if value.__name__ in _OF_EVERY_DATACLASS:
             return True
         inner = inspect.unwrap(value)  # what it has written, in a guard against endless texts
-    return inner.__code__.co_qualname.startswith(_WRITTEN_BY_DATACLASS)
+    return isinstance(inner, FunctionType) and inner.__code__.co_qualname.startswith(
+        _WRITTEN_BY_DATACLASS
+    )
 
 
 def names_in(code: CodeType) -> frozenset[str]:

@@ -228,12 +228,14 @@ def test_what_a_user_writes_into_a_dataclass_counts() -> None:
     texts = [
         "    @functools.wraps(dataclasses.replace)\n    def __getstate__(self): return {}\n",
         "    def __post_init__(self): self.x = {}\n",
+        "    __repr__ = reprlib.recursive_repr()(repr)\n    def __eq__(self, other): return {}\n",
     ]
     for text in texts:
         digests = set()
         for value in (1, 2):
             space: dict[str, Any] = {"__name__": "__main__"}
-            head = "import dataclasses, functools\n@dataclasses.dataclass\nclass Learner:\n"
+            exec("import dataclasses, functools, reprlib\n", space)  # noqa: S102
+            head = "@dataclasses.dataclass\nclass Learner:\n"
             exec(head + text.format(value), space)  # noqa: S102
             digests |= {fit_digest(space["Learner"]), code_digest(space["Learner"])}
         assert len(digests) == 4, text
