@@ -24,7 +24,6 @@ _SEEN = (
     "the folds hold out, and no score here tells (hint: give the model that it was trained from, "
     "unless you know that they were not)"
 )
-_KEPT = "the model was trained to tell battles, and its head is kept"
 _DROPPED = "the model was trained to tell battles, and its head is dropped after the first stage"
 _TO_KEEP = (
     f" (hint: if these are the classes of battles, call them {', '.join(LABELS[:-1])} and "
@@ -41,10 +40,13 @@ class Caution(NamedTuple):
         In words; empty where there is nothing to tell.
     learned_battles
         Whether its labels say that the model has been trained to tell battles before.
+    is_kept
+        Whether all of the head is the checkpoint's.
     """
 
     text: str = ""
     learned_battles: bool = False
+    is_kept: bool = False
 
 
 def settle_outputs(
@@ -95,7 +97,7 @@ def settle_outputs(
     if wide == N_CLASSES and labels.order is not None and not why:
         for parameter in outputs.values():
             parameter.data = parameter.data[labels.order].clone()
-        return Caution(_of_kept(labels), learned_battles=True)
+        return Caution(_of_kept(labels), learned_battles=True, is_kept=True)
     _renew(model, [part for name, part in outputs.items() if name not in lost])
     return Caution(_of_new(wide, labels, why), labels.learned_battles)
 
@@ -116,9 +118,9 @@ def warn_of_head(caution: Caution, where: str) -> None:
 
 def drop_head(caution: Caution) -> Caution:
     """Say of a head that was kept, and is new now, that it was dropped."""
-    if not caution.text.startswith(_KEPT):
+    if not caution.is_kept:
         return caution
-    return caution._replace(text=f"{_DROPPED}: {_SEEN}")
+    return Caution(f"{_DROPPED}: {_SEEN}", learned_battles=True)
 
 
 def _why_apart(keys: Collection[str]) -> str:
@@ -129,7 +131,7 @@ def _why_apart(keys: Collection[str]) -> str:
 def _of_kept(labels: Labels) -> str:
     moved = labels.order != [*range(N_CLASSES)]
     order = f", its outputs ({', '.join(labels.names)}) in the order of the classes" * moved
-    return f"{_KEPT}{order}: {_SEEN}"
+    return f"the model was trained to tell battles, and its head is kept{order}: {_SEEN}"
 
 
 def _of_new(outputs: int, labels: Labels, why: str) -> str:

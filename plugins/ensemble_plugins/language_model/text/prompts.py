@@ -169,12 +169,12 @@ def find_special(tokenizer: PreTrainedTokenizerBase, template: Template) -> dict
     if missing := [name for name in needed if ids[name] is None]:
         raise _does_not_fit(", ".join(missing))
     known = {name: token for name, token in ids.items() if token is not None}
-    marks = {_write_special(f"{{{role}}}", tokenizer) for role in ROLES if _names(texts, role)}
+    marks = {_write_special(f"{{{role}}}", tokenizer) for role in ROLES if _is_named(role, texts)}
     text = _only_spellings(known, marks.union(needed), backend)
     return {name: token for name, token in known.items() if name not in text}
 
 
-def _names(texts: Sequence[str], role: str) -> bool:
+def _is_named(role: str, texts: Sequence[str]) -> bool:
     return any(f"{{{role}}}" in text for text in texts)
 
 
