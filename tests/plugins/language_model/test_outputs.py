@@ -99,7 +99,8 @@ def test_what_a_classifier_of_something_else_says_is_left_out_and_told(
     stored.mkdir()
     made.save(stored)
     facts = json.loads((stored / "facts.json").read_text())
-    assert facts["head"] == {"text": caution.text, "learned_battles": labels == ("A", "B")}
+    told = {"text": caution.text, "learned_battles": labels == ("A", "B"), "is_kept": False}
+    assert facts["head"] == told
     assert facts["classes"] == [*NAMES]
     again = make_learner("causal-lora", tmp_path)
     assert [*again.cautions, *again.doubts] == [], "nothing of what is not fitted"
