@@ -99,8 +99,9 @@ def test_what_a_classifier_of_something_else_says_is_left_out_and_told(
     stored.mkdir()
     made.save(stored)
     facts = json.loads((stored / "facts.json").read_text())
-    told = {"text": caution.text, "learned_battles": labels == ("A", "B"), "is_kept": False}
-    assert facts["head"] == told
+    learned = labels == ("A", "B")
+    head = {"text": caution.text, "learned_battles": learned, "is_kept": False}
+    assert facts["head"] == head
     assert facts["classes"] == [*NAMES]
     again = make_learner("causal-lora", tmp_path)
     assert [*again.cautions, *again.doubts] == [], "nothing of what is not fitted"
@@ -108,7 +109,7 @@ def test_what_a_classifier_of_something_else_says_is_left_out_and_told(
         warnings.simplefilter("error")  # of a trained model nothing is new
         again.load(stored)
     for one in (made, again, make_learner("causal-lora", tmp_path).average_models([stored] * 2)):
-        assert (one.doubts if labels == ("A", "B") else one.cautions) == [caution.text]
+        assert (one.doubts if learned else one.cautions) == [caution.text]
         assert len([*one.cautions, *one.doubts]) == 1
 
 
