@@ -268,7 +268,7 @@ class Report:
         descriptions = {one.name: one.description for one in ordered}
         if self.plan_doubt:
             return list(descriptions)
-        return doubted_candidates(descriptions, self.unproven)
+        return list(doubted_candidates(descriptions, self.unproven))
 
     @property
     def doubt(self) -> str:

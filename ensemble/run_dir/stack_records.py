@@ -179,10 +179,10 @@ class VerdictCandidate(Nested):
 
 
 class Unproven(Record):
-    """Learners whose training rows nobody knows, and what candidates owe to them."""
+    """Learners whose training rows nobody knows, and which of them each candidate uses."""
 
     learners: tuple[str, ...] = ()
-    candidates: tuple[str, ...] = ()
+    candidates: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
 class FailedCandidate(Record):

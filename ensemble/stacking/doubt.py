@@ -15,7 +15,7 @@ from ensemble.stacking.lacking import PLAIN, UNFINISHED
 from ensemble.stacking.lacking import sentences as unfinished_sentences
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from ensemble.failure import Failure
     from ensemble.oof.spec import LearnerSpec
@@ -45,8 +45,8 @@ def _first_manifest(store: FoldStore, learner: str) -> dict[str, Any]:
 
 def doubted_candidates(
     descriptions: Mapping[str, Mapping[str, Any]], unproven: Sequence[str]
-) -> list[str]:
-    """Name the candidates that use an unproven learner, in order.
+) -> dict[str, list[str]]:
+    """Name the candidates that use unproven learners, and which ones each uses, in order.
 
     Parameters
     ----------
@@ -56,18 +56,19 @@ def doubted_candidates(
     unproven
         Learners of the stack whose training rows are unknown.
     """
-    return [name for name, told in descriptions.items() if _uses(name, told, unproven)]
+    found = {name: _used(name, told, unproven) for name, told in descriptions.items()}
+    return {name: used for name, used in found.items() if used}
 
 
-def _uses(name: str, description: Mapping[str, Any], unproven: Sequence[str]) -> bool:
+def _used(name: str, description: Mapping[str, Any], learners: Sequence[str]) -> list[str]:
     weights = description.get("weights")
     simple = name in {candidate.name for candidate in simple_candidates(2)}
-    if not unproven or not simple or not isinstance(weights, dict):
-        return bool(unproven)
-    return any(abs(float(weights.get(one, 1.0))) > _LEAST_WEIGHT for one in unproven)
+    if not simple or not isinstance(weights, dict):
+        return list(learners)
+    return [one for one in learners if abs(float(weights.get(one, 1.0))) > _LEAST_WEIGHT]
 
 
-def doubt_sentence(unproven: Sequence[str], candidates: Sequence[str]) -> str:
+def doubt_sentence(unproven: Sequence[str], candidates: Collection[str]) -> str:
     """Say whom nobody can vouch for, and what is built on it; empty where there is nothing."""
     if not unproven:
         return ""
@@ -99,7 +100,8 @@ def with_doubt(
     doubted = doubted_candidates(told, unproven)
     sentence = " ".join(filter(None, (doubt_sentence(unproven, doubted), of_plan)))
     if of_plan:
-        unproven, doubted = [one["name"] for one in tables["learners"]], list(told)
+        unproven = [one["name"] for one in tables["learners"]]
+        doubted = {name: list(unproven) for name in told}
     added = {
         key: f"{verdict[key]} {sentence}".strip()
         for key in ("sentence", "evidence")

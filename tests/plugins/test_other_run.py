@@ -45,7 +45,7 @@ def test_predictions_of_a_run_with_the_same_plan_are_proven(project: Project, ot
     checks = [check for check in audit.checks if "no model of the other run saw" in check.name]
     assert len(checks) == 3
     assert all(f"of p in {other.directory}" in check.detail for check in checks)
-    assert run.verdict["unproven"] == {"learners": [], "candidates": []}
+    assert run.verdict["unproven"] == {"learners": [], "candidates": {}}
     assert _manifest(run)["training_rows"] == "recorded"
 
 

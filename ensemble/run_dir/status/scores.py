@@ -90,7 +90,6 @@ def _chosen(
             return None
         one = next(one for one in verdict["candidates"] if one["name"] == verdict["chosen"])
         loss = float(one["log_loss"])
-        doubted = one["name"] in verdict["unproven"]["candidates"]
         told = {"name": one["name"], "kind": "stack", "log_loss": loss, "rows": verdict["rows"]}
-        return told | {"unproven": list(verdict["unproven"]["learners"]) if doubted else []}
+        return told | {"unproven": list(verdict["unproven"]["candidates"].get(one["name"], ()))}
     return None

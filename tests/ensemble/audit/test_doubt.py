@@ -110,5 +110,8 @@ def test_a_candidate_that_gives_no_weight_to_them_is_free_of_doubt(project: Proj
         "blend": {"weights": {"p": 0.5, "mine": 0.5}},
         "other": {"weights": {"p": 1.0, "mine": 0.0}},
     }
-    assert doubted_candidates(told, ["mine"]) == ["blend", "other"]
-    assert doubted_candidates(told, []) == []
+    assert doubted_candidates(told, ["mine"]) == {"blend": ["mine"], "other": ["mine"]}
+    assert doubted_candidates(told, []) == {}
+    # Each owes only to those that it uses; of what is no simple one nobody knows.
+    both = doubted_candidates(told, ["p", "mine"])
+    assert both == {"best_single": ["p"], "blend": ["p", "mine"], "other": ["p", "mine"]}
