@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from ensemble.stacking.data import StackData
     from ensemble.stacking.tries import TryStore
 
-VERSION = 8
+VERSION = 9
 """Raise it when the same logits come to give other candidates, scores or verdicts."""
 
 

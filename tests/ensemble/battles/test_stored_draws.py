@@ -44,7 +44,7 @@ STORED = {
     "settings of trees": "d1f9688010ce",
     "both orders": "6c0e381f2534",
 }
-VERSIONS = (8, 4, 8)
+VERSIONS = (8, 4, 9)
 
 
 @pytest.mark.parametrize("name", DRAWS)
