@@ -260,6 +260,7 @@ def test_scores_are_of_the_target_alone(world: dict[str, Any]) -> None:
     np.testing.assert_allclose(scores, shares)
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_same(world: dict[str, Any]) -> None:
     target, y = world["target"][:80], world["target labels"][:80]
     learner = BattleClassifier("tfidf", parameters={"max_features": 300})

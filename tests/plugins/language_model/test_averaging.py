@@ -97,6 +97,7 @@ def test_a_soup_comes_back_from_its_files(
     np.testing.assert_allclose(same, one, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_adapters_that_are_not_merged_are_those_of_all_models(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -159,6 +160,7 @@ def test_models_that_do_not_belong_together_are_refused(
         make().average_models([first, second])
 
 
+@pytest.mark.slow
 def test_folds_may_begin_alike(checkpoint: Callable[[str], Path]) -> None:
     def begun(seed: int, **options: Any) -> dict[str, torch.Tensor]:
         learner = make_learner("gemma2-lora", checkpoint("gemma2"), **options)

@@ -214,6 +214,7 @@ def test_weights_in_bfloat16_are_held_against_what_rounding_explains(
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
 
 
+@pytest.mark.slow
 def test_other_logits_or_tokens_are_an_error(
     checkpoint: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +261,7 @@ def test_quantized_weights_are_refused(checkpoint: Callable[[str], Path], tmp_pa
         learner.export(tmp_path, NEW, learner.predict_logits(NEW), about=ABOUT)
 
 
+@pytest.mark.slow
 def test_eight_bits_of_prediction_are_left_out(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
