@@ -13,7 +13,7 @@ import re
 import unicodedata
 from functools import cache
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import unquote_plus
 
 import polars as pl
 
@@ -24,13 +24,23 @@ if TYPE_CHECKING:
 # space only to write it back would take several times as long.
 _BLANKS = r"[\s\p{Cc}]{2,}|[^\S ]|\p{Cc}"
 # Format characters, variation selectors, and the letters that are blank (Hangul fillers, Braille).
-_UNSEEN = (
-    r"[\p{Cf}\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}\x{180B}-\x{180F}"
-    r"\x{115F}\x{1160}\x{3164}\x{FFA0}\x{2800}]+"
+_UNSEEN = r"[\p{Cf}\p{Default_Ignorable_Code_Point}\x{2800}]+"
+_PERCENT = r"^\S*%[0-9a-fA-F]{2}\S*$"
+_ESCAPES = (
+    r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});?"
+    r"|\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})"
 )
-_PERCENT = r"%20[^ ]*%20"
-_ESCAPES = r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});?|\\u[0-9a-fA-F]{4}"
 _UNICODE_ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
+_LONG_ESCAPE = re.compile(r"\\U(00(?:0[0-9a-fA-F]|10)[0-9a-fA-F]{4})")
+_BYTE_ESCAPES = re.compile(r"(?:\\x[0-9a-fA-F]{2})+")
+_MISREAD = r"[\x{C2}-\x{F4}][\x{80}-\x{BF}\x{152}-\x{2122}]"
+"""UTF-8 that was read as Latin-1 or as Windows does: a byte that begins a letter, and one more."""
+_WINDOWS = {
+    ord(letter): byte
+    for byte in range(0x80, 0xA0)
+    if (letter := bytes([byte]).decode("cp1252", "replace")) != "\ufffd"
+}
+"""Bytes of the letters that Windows has where Latin-1 has control characters."""
 _TAGS = (
     r"(?i)</?(?:br|p|div|span|hr|b|i|u|em|strong|code|pre|ul|ol|li|h[1-6]|blockquote)"
     r"(?:\s[^<>]{0,200})?/?>"
@@ -51,20 +61,36 @@ _PLANES = 0x20000
 """Characters of the two planes that nearly all text is of; those beyond are looked at."""
 # Lines that somebody numbered, or that are the items of a list.
 _NUMBERED = r"(?m)^[ \t]*\d{1,4}[.):|\t][ \t]+"
-_FINAL = r"[\s.,;:!?…。、！？]+$"
+_FINAL = " .,;:!?…。、؟،؛۔।॥။។։።፧‼⁇⁈⁉"
+"""What ends a sentence, in one script or another."""
+_BEGINS = "^[¿¡>*+•#-]"
+_FIRST = r"^(?:[¿¡ ]|(?:[>*+•-]|#{1,6}) )+"
+_OPENS, _CLOSES = "\"'`*_~([{「『《【", "\"'`*_~)]}」』》】"
+"""Marks that a whole text may stand in, and the partner of each."""
+_OPENED = f"^[{re.escape(_OPENS)}]"
+_AROUND = "|".join(
+    f"^{re.escape(first)}+(.+?){re.escape(last)}+$"
+    for first, last in zip(_OPENS, _CLOSES, strict=True)
+)
+_WITHIN = "".join(f"${{{number}}}" for number in range(1, len(_OPENS) + 1))
+_DEEPEST = 4
+"""Pairs of marks that a text may stand in, such as those of code, or of bold text in quotes."""
 
 
 def normalized(text: pl.Expr) -> pl.Expr:
     r"""Bring texts to the form in which two of them count as the same.
 
-    HTML entities, ``\uXXXX`` and backslashes before punctuation are resolved, formatting tags and
-    written-out line breaks become line breaks, and what nobody sees goes (format characters,
-    variation selectors, blank letters). Numbers of lines go, and ``%20`` of a text that was written
-    for an address is resolved. Then Unicode NFKC (full-width letters, ligatures and
+    HTML entities, ``\uXXXX``, ``\xXX`` and backslashes before punctuation are resolved, formatting
+    tags and written-out line breaks become line breaks, and what nobody sees goes (format
+    characters, variation selectors, blank letters). Numbers of lines go, ``%20`` of a text that was
+    written for an address is resolved, and UTF-8 that was read as Latin-1 is read again. Then
+    Unicode NFKC (full-width letters, ligatures and
     composed accents become one form), lower case, plain quotes and dashes; special tokens of chat
     templates and role markers at the beginning of a line go; every run of white space and control
-    characters is one space, none at the ends; final punctuation goes. Other punctuation stays:
-    ``"C"`` and ``"C++"`` are different prompts.
+    characters is one space, none at the ends. Punctuation that ends a sentence goes from the end,
+    the mark of a list, a heading or a quotation from the beginning, and so do marks around the
+    whole (quotes, brackets, emphasis, code). Other punctuation stays: ``"C"`` and ``"C++"`` are
+    different prompts.
 
     Parameters
     ----------
@@ -102,9 +128,22 @@ def _normalize(texts: pl.Series) -> pl.Series:
     for anywhere, markers in ((_MARKER, _MARKERS), (f"(?m){_ROLE_AT_END}", _ROLE_LINES)):
         unmarked = _without(unmarked, unmarked.str.contains(anywhere), markers)
     bare = _blanks_as_one(unmarked.str.replace_all(_NUMBERED, " "))
-    ended = bare.str.replace(_FINAL, "")
+    ended = _without_ends(bare)
     said_nothing = (ended == "") & (folded != "")
     return _where(ended, said_nothing, lambda _: _blanks_as_one(folded.filter(said_nothing)))
+
+
+def _without_ends(texts: pl.Series, deepest: int = _DEEPEST) -> pl.Series:
+    """Leave out punctuation at the ends, and marks around the whole of a text, such as quotes."""
+    begins = texts.str.contains(_BEGINS)
+    plain = _where(texts, begins, lambda t: t.str.replace(_FIRST, "")).str.strip_chars_end(_FINAL)
+    if not deepest:
+        return plain
+    return _where(
+        plain,
+        plain.str.contains(_OPENED),
+        lambda t: _without_ends(t.str.replace(_AROUND, _WITHIN).str.strip_chars(" "), deepest - 1),
+    )
 
 
 def _without(texts: pl.Series, rows: pl.Series, pattern: str) -> pl.Series:
@@ -140,12 +179,25 @@ def _where(
 
 def _composed(texts: pl.Series) -> pl.Series:
     """Leave out what nobody sees, compose what is one letter, and plain quotes and dashes."""
+    right = _where(texts, texts.str.contains(_MISREAD), _read_right)
     # First of all: between a letter and its accent a format character keeps the two apart.
-    seen = texts.str.replace_all(_UNSEEN, "")
+    seen = right.str.replace_all(_UNSEEN, "")
     composed = _where(seen, seen.str.contains(_unstable()), lambda t: t.str.normalize("NFKC"))
     for typed, simple in _QUOTES.items():
         composed = composed.str.replace_all(typed, simple)
     return composed
+
+
+def _read_right(texts: pl.Series) -> pl.Series:
+    """Read UTF-8 as such, where all of a text was read as Latin-1 or as Windows does."""
+    return pl.Series([_as_utf8(text) for text in texts], dtype=pl.String)
+
+
+def _as_utf8(text: str) -> str:
+    try:
+        return text.translate(_WINDOWS).encode("latin-1").decode()
+    except UnicodeError:
+        return text
 
 
 @cache
@@ -171,8 +223,8 @@ def _is_stable(code: int) -> bool:
 
 
 def _without_percent(texts: pl.Series) -> pl.Series:
-    """Decode texts that were written for an address; one that has spaces of its own was not."""
-    return pl.Series([t if " " in t else unquote(t, errors="replace") for t in texts])
+    """Decode texts that were written for an address, with ``%20`` or a plus for a space."""
+    return pl.Series([unquote_plus(t, errors="replace") for t in texts], dtype=pl.String)
 
 
 def _unescaped(texts: pl.Series) -> pl.Series:
@@ -188,7 +240,18 @@ def _without_codes(texts: pl.Series) -> pl.Series:
 def _without_code(text: str) -> str:
     plain = html.unescape(html.unescape(text))
     found = _UNICODE_ESCAPES.sub(lambda match: str(json.loads(f'"{match.group()}"')), plain)
+    found = _LONG_ESCAPE.sub(lambda match: chr(int(match[1], 16)), found)
+    found = _BYTE_ESCAPES.sub(lambda match: _of_bytes(match.group()), found)
     return found.encode("utf-8", "replace").decode()
+
+
+def _of_bytes(escapes: str) -> str:
+    """Read bytes as UTF-8, or each as a letter, as Python writes those up to 255."""
+    found = bytes.fromhex(escapes.replace("\\x", ""))
+    try:
+        return found.decode()
+    except UnicodeError:
+        return found.decode("latin-1")
 
 
 def _blanks_as_one(texts: pl.Series) -> pl.Series:

@@ -93,6 +93,33 @@ def test_a_copy_in_another_wrapping_does_not_escape(
     assert escaped(table("copies", copies), table("people", single())) == 0
 
 
+SHORT = ["Who are you?", "What is C?", "C++", "2+2=?", "¿Qué es?", "Кто ты?", "写一首诗", "ما هو؟"]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda text: f'"{text}"',
+        lambda text: f"**{text}**",
+        lambda text: f"```\n{text}\n```",
+        lambda text: f"> {text}",
+        lambda text: json.dumps([text]),
+        lambda text: ascii(text),
+        lambda text: text.strip("¿?؟ "),
+        lambda text: quote(text, safe=""),
+        lambda text: text.encode().decode("latin-1"),
+        lambda text: "\u034f".join(text),
+    ],
+)
+def test_a_short_prompt_in_other_marks_does_not_escape(wrap: Callable[[str], str]) -> None:
+    originals = [[(p, *other_answers(n))] for n, p in enumerate(SHORT)]
+    copies = [[(wrap(p), *other_answers(n + 50))] for n, p in enumerate(SHORT)]
+    people, others = table("people", originals), table("copies", copies)
+    assert escaped(others, people) == 0
+    found = find_duplicates(pl.concat([people, others])).clusters
+    assert found["cluster"].n_unique() == len(SHORT)
+
+
 @pytest.mark.parametrize("kept", [[1], [0], [1, 2], [0, 2]])
 @pytest.mark.parametrize("same_answers", [True, False])
 def test_some_rounds_of_a_conversation_do_not_escape(kept: list[int], same_answers: bool) -> None:
