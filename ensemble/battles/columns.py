@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING
 
 from ensemble.battles.labels import WINNER_COLUMN
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 ID_COLUMNS = ("id", "question_id")
 """The id's column: the first of these that is present."""
+_NOT_A_LETTER = re.compile(r"[\W_]+")
+_ID_LETTERS = frozenset(_NOT_A_LETTER.sub("", name) for name in ID_COLUMNS)
 BASE_IDS = ("prompt_id", "comparison_id", "battle_id", "uid", "uuid")
 """Columns that name a row or its prompt, where there is no id: each battle gets one from it."""
 MODEL_COLUMNS = ("model_a", "model_b")
@@ -47,13 +50,18 @@ def id_column(present: Sequence[str], where: str) -> str | None:
     Raises
     ------
     DataError
-        One is there but for its case.
+        One is there but for its case, or for signs, some of which nobody sees.
     """
     if (found := base_id_column(present)) is not None:
         return found
-    if any(name.strip().lower() in ID_COLUMNS for name in present):
+    if any(map(nearly_id, present)):
         raise _missing([ID_COLUMNS[0]], present, where)
     return None
+
+
+def nearly_id(name: str) -> bool:
+    """Say whether a name is that of the id's column but for case, and signs of which some hide."""
+    return _NOT_A_LETTER.sub("", name.lower()) in _ID_LETTERS
 
 
 def text_columns(present: Sequence[str], where: str) -> tuple[str, ...]:

@@ -94,6 +94,11 @@ def holds_messages(cell: object) -> bool:
     return isinstance(cell, list) and bool(cell) and isinstance(cell[0], dict)
 
 
+def is_message(item: object) -> bool:
+    """Say whether a thing is one message: who speaks, and what."""
+    return isinstance(item, dict) and any(set(keys) <= set(item) for keys in _KEYS)
+
+
 def is_transcript(text: str) -> bool:
     """Say whether a text is a whole conversation, as Anthropic's files write it."""
     if text.startswith(_BEGINS):

@@ -14,6 +14,7 @@ from ensemble.battles.columns import (
     id_column,
     text_columns,
 )
+from ensemble.battles.encoded import refuse_encoded
 from ensemble.battles.files.raw import BadRow
 from ensemble.battles.labels import WINNER_COLUMN, exact_label, is_missing, label_of
 from ensemble.battles.schema import (
@@ -23,9 +24,8 @@ from ensemble.battles.schema import (
     TEST_ROLE,
     TEXT_COLUMNS,
 )
-from ensemble.battles.texts import texts_of, told_text_format
-from ensemble.battles.turns import BadCell, holds_list, id_of, to_utf8, turns_column
-from ensemble.errors import DataError
+from ensemble.battles.texts import refuse_turns_from_zero, texts_of, told_text_format
+from ensemble.battles.turns import BadCell, id_of, to_utf8, turns_column
 from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 UNLABELED_ROLES = frozenset({PSEUDO_ROLE, "ignore", TEST_ROLE})
 """Roles whose rows need no label."""
-_SEVERAL = 2
 _ROW_COLUMNS = ("id", *TEXT_COLUMNS, *LABEL_COLUMNS, *MODEL_COLUMNS)
 _ROW_SCHEMA = {name: BATTLE_SCHEMA[name] for name in _ROW_COLUMNS}
 
@@ -60,6 +59,8 @@ class Rows:
         What is kept beside these rows, by column, chunk after chunk.
     text_format
         What a string in a text column was taken for; ``"auto"`` where there was none.
+    is_said
+        Whether the config says that.
     """
 
     frames: list[pl.DataFrame] = field(default_factory=list)
@@ -68,6 +69,7 @@ class Rows:
     bad: list[BadRow] = field(default_factory=list)
     metadata: list[dict[str, list[Any]]] = field(default_factory=list)
     text_format: TextFormat = "auto"
+    is_said: bool = False
 
     @property
     def seen(self) -> int:
@@ -104,7 +106,8 @@ def read_rows(
     DataError
         Columns are missing.
     """
-    rows, order = Rows(text_format=text_format), dict[str, int]()
+    rows = Rows(text_format=text_format, is_said=text_format != "auto")
+    order: dict[str, int] = {}
     for chunk in chunks:
         order.setdefault(chunk.file, len(order))
         rows.bad.extend(chunk.bad_rows)
@@ -120,7 +123,7 @@ def read_rows(
 def _add(rows: Rows, chunk: Chunk, role: str, file: str, winners: Mapping[str, str] | None) -> None:
     text_format = rows.text_format
     names = _cell_columns(chunk.present, role, file)
-    _refuse_lists(chunk, file, text_format)
+    refuse_turns_from_zero(chunk.columns, text_format, file)
     cells = [chunk.columns[raw] for raw in names.values()]
     good, at = [], []
     made = tuple(names) if "id" in names else ("id", *names)
@@ -141,7 +144,9 @@ def _add(rows: Rows, chunk: Chunk, role: str, file: str, winners: Mapping[str, s
     rows.files.append((file, len(at)))
     rows.metadata.append({n: [c[place] for place in at] for n, c in chunk.metadata.items()})
     named = {name: [row[at] for row in good] for at, name in enumerate(_ROW_COLUMNS)}
-    texts = {name: turns_column(named[name]) for name in TEXT_COLUMNS}
+    turns = {name: named[name] for name in TEXT_COLUMNS}
+    refuse_encoded(turns, file, text_format, is_said=rows.is_said)
+    texts = {name: turns_column(cells) for name, cells in turns.items()}
     rows.frames.append(pl.DataFrame(named | texts, schema=_ROW_SCHEMA))
 
 
@@ -158,35 +163,6 @@ def _is_whole(values: tuple[Any, ...]) -> bool:
 
 def _is_plain_name(cell: object) -> bool:
     return cell is None or (isinstance(cell, str) and cell.isascii() and cell.strip() != "")
-
-
-def _refuse_lists(chunk: Chunk, file: str, text_format: TextFormat) -> None:
-    """Refuse lists that would be read as text, brackets and all.
-
-    Raises
-    ------
-    DataError
-        Most cells of a text column are lists.
-    """
-    for name in TEXT_COLUMNS:
-        cells = [_one_text(cell, text_format) for cell in chunk.columns.get(name, ())]
-        lists = sum(holds_list(cell) for cell in cells if cell and cell.lstrip()[:1] == "[")
-        filled = [cell for cell in cells if cell] if lists else []
-        if lists >= _SEVERAL and 2 * lists > len(filled):
-            raise DataError(
-                f"{lists:,} of {len(filled):,} cells of {name} are lists of turns, not plain text",
-                where=file,
-                hint='set text_format = "json", which reads lists as Python writes them too'
-                if text_format == "plain"
-                else "write lists of turns as lists, and not as text within them",
-            )
-
-
-def _one_text(cell: object, text_format: TextFormat) -> str | None:
-    """Give the text that a cell would be read as, where it is a single one."""
-    if isinstance(cell, list) and len(cell) == 1:
-        return cell[0] if isinstance(cell[0], str) else None
-    return cell if isinstance(cell, str) and text_format == "plain" else None
 
 
 def _label_if_any(row: Mapping[str, Any], winners: Mapping[str, str] | None) -> Label | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ensemble.battles.columns import TURN_COLUMN
 from ensemble.battles.labels import whole_number
 from ensemble.battles.messages import CONVERSATION_COLUMNS, conversations
 from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.battles.turns import BadCell, looks_like_list, turns_of
+from ensemble.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +48,7 @@ def texts_of(cells: Mapping[str, Any], text_format: TextFormat) -> tuple[Turns, 
         raise BadCell(
             f"turn counts differ: prompt {len(prompt)}, response_a {len(a)}, response_b {len(b)}"
         )
-    turn = cells.get("turn")
+    turn = cells.get(TURN_COLUMN)
     if turn is None:
         return prompt, a, b
     judged = _judged_turn(turn, len(prompt))
@@ -78,6 +80,50 @@ def told_text_format(columns: Mapping[str, Sequence[Any]]) -> TextFormat:
     if not any(lists):
         return "auto"
     return "plain" if not lists[3] and lists[0] > lists[1] + lists[2] else "json"
+
+
+def refuse_turns_from_zero(
+    columns: Mapping[str, Sequence[Any]], text_format: TextFormat, file: str
+) -> None:
+    """Refuse a column of turns that counts from 0, by which one turn too many would be left out.
+
+    Parameters
+    ----------
+    columns
+        Cells of some rows by column.
+    text_format
+        What a string in a text column is.
+    file
+        For errors.
+
+    Raises
+    ------
+    DataError
+        It is 0 in some rows, and in others it leaves turns out.
+    """
+    numbers = [whole_number(cell) for cell in columns.get(TURN_COLUMN, ())]
+    if 0 not in numbers:
+        return
+    names = [name for name in (*TEXT_COLUMNS, *CONVERSATION_COLUMNS) if name in columns]
+    rows = ({name: columns[name][at] for name in names} for at in range(len(numbers)))
+    turns = [_count(row, text_format) for row in rows]
+    told = list(zip(numbers, turns, strict=True))
+    zeros = sum(number == 0 and count > 0 for number, count in told)
+    cut = sum(number is not None and 0 < number < count for number, count in told)
+    if zeros and cut:
+        raise DataError(
+            f"{TURN_COLUMN} is 0 in {zeros:,} rows, and turns count from 1: it would leave turns "
+            f"out of {cut:,} others",
+            where=file,
+            hint="add 1 to it, or give the column another name if it means something else",
+        )
+
+
+def _count(cells: Mapping[str, Any], text_format: TextFormat) -> int:
+    try:
+        return len(texts_of(cells, text_format)[0])
+    except BadCell:
+        return 0
 
 
 def _judged_turn(cell: object, turns: int) -> int | None:

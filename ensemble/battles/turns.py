@@ -24,8 +24,11 @@ TextFormat = Literal["auto", "json", "plain"]
 tells by the first rows of a file."""
 PLAIN_HINT = 'text_format = "plain"'
 
-_BEGINS_LIST = re.compile(r"""\s*\[\s*['"]""")
-_LIKE_LIST = re.compile(r"""\[\s*(\]|null\b|None\b|['"])""")
+_MESSAGE = r"""\[?\s*\{\s*['"](?:role|from|content|value)['"]\s*:"""
+_BEGINS_LIST = re.compile(rf"""\s*(?:(?:array\()?[\[(]\s*['"]|{_MESSAGE})""")
+_LIKE_LIST = re.compile(rf"""\[\s*(?:\]|null\b|None\b)|(?:array\()?[\[(]\s*['"]|{_MESSAGE}""")
+_ENDS_LIST = ("]", ")", "}")
+"""Lists of texts; tuples, arrays and messages, which are no plain text either, and not read."""
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -70,20 +73,9 @@ def id_of(cell: object) -> str:
 
 
 def looks_like_list(cell: str) -> bool:
-    """Say whether a string begins and ends as a list of texts does, broken or not."""
+    """Say whether a string begins and ends as a list of texts or messages, broken or not."""
     text = cell.strip()
-    return text.endswith("]") and _LIKE_LIST.match(text) is not None
-
-
-def holds_list(cell: object) -> bool:
-    """Say whether a string is a list of turns, as JSON or as Python writes it."""
-    if not isinstance(cell, str) or not cell.lstrip().startswith("["):
-        return False
-    try:
-        found = list_of(cell, "", "turns")
-    except BadCell:
-        return False
-    return all(turn is None or isinstance(turn, str) for turn in found)
+    return text.endswith(_ENDS_LIST) and _LIKE_LIST.match(text) is not None
 
 
 def turns_column(cells: Sequence[Turns]) -> pl.Series:
