@@ -1,4 +1,4 @@
-"""Ids that are refused: spelled as floats, or of several battles."""
+"""Ids that are refused: missing in some files, spelled as floats, or of several battles."""
 
 from __future__ import annotations
 
@@ -34,6 +34,24 @@ def check_no_float_ids(ids: pl.Series, file: str) -> None:
             where=file,
             hint="write whole numbers: a column with gaps has become one of floats; or make "
             "ids from what the battles say: make_ids = true",
+        )
+
+
+def check_no_missing_ids(ids: pl.Series, file: str) -> None:
+    """Refuse files of one table of which only some have a column of ids.
+
+    Raises
+    ------
+    DataError
+        Some battles have no id.
+    """
+    if missing := ids.null_count():
+        raise DataError(
+            f"{missing:,} of {len(ids):,} battles have no id: a file lacks the column, and others "
+            "have it",
+            where=file,
+            hint="give each file the column; or make ids from what the battles say: "
+            "make_ids = true",
         )
 
 

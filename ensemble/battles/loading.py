@@ -16,7 +16,12 @@ from ensemble.battles.files.raw import BadRow, collection_paused
 from ensemble.battles.files.read import counts_lines, read_all
 from ensemble.battles.formats.layout import RECOGNIZED, FormatOptions
 from ensemble.battles.formats.reader import FormatReader
-from ensemble.battles.id_checks import check_no_float_ids, refuse_repeated, shared_ids
+from ensemble.battles.id_checks import (
+    check_no_float_ids,
+    check_no_missing_ids,
+    refuse_repeated,
+    shared_ids,
+)
 from ensemble.battles.ids import JUDGES, made_ids, told_apart
 from ensemble.battles.metadata import metadata_of
 from ensemble.battles.row_checks import check_bad_rows, check_classes
@@ -175,7 +180,7 @@ class _Found:
         Raises
         ------
         DataError
-            Ids are floats; or a column that is called ``id`` repeats some.
+            Ids are floats, or some files have none; or a column that is called ``id`` repeats some.
         """
         judges = self.metadata.select(name for name in JUDGES if name in self.metadata.columns)
         ids = self.battles["id"]
@@ -183,6 +188,7 @@ class _Found:
             self.battles = self.battles.with_columns(id=made_ids(self.battles, judges))
             self.notes.append("ids are made from what the battles say")
             return
+        check_no_missing_ids(ids, where)
         check_no_float_ids(ids, where)
         repeated = int(ids.is_duplicated().sum())
         if not repeated:

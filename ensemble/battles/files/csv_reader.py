@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import string
 from collections import Counter
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ensemble.battles.files.raw import Wanted
 
 _SHOWN = 5
+_UNSEEN = string.whitespace + "\u00a0\u200b\u2060\ufeff"
+"""What may stand around a name unseen, such as a second byte order mark."""
 _TABS = re.compile(r"\.(tsv|tab)\b", re.IGNORECASE)
 _SEPARATORS = {";": '";"', "|": '"|"'}
 
@@ -69,7 +72,7 @@ def delimited_chunks(file: BinaryIO, path: Path, wanted: Wanted = None) -> Itera
     header = _header(reader, path)
     chosen = set(header if wanted is None else wanted(dict.fromkeys(header)))
     places = {name: place for place, name in enumerate(header) if name in chosen}
-    records = _csv_records(reader, len(header), str(path))
+    records = _csv_records(reader, header, str(path))
     yield Chunk(header, (), {name: [] for name in places}, file=str(path))
     for lines_, rows, bad_rows in batches(records):
         columns = {name: [row[place] for row in rows] for name, place in places.items()}
@@ -92,7 +95,7 @@ def _is_spaced(header: str, mark: str) -> bool:
 
 def _header(reader: Reader, path: Path) -> tuple[str, ...]:
     try:
-        header = tuple(name.strip() for name in next(reader))
+        header = tuple(map(_name, next(reader)))
     except StopIteration as error:
         raise DataError("the file is empty", where=str(path), hint="fetch it again") from error
     except csv.Error as error:
@@ -113,6 +116,11 @@ def _header(reader: Reader, path: Path) -> tuple[str, ...]:
             hint="give each column a name of its own",
         )
     return header
+
+
+def _name(cell: str) -> str:
+    """Take a column's name without space and marks at its ends, which nobody sees."""
+    return cell.strip(_UNSEEN)
 
 
 def _no_header(error: csv.Error, path: Path) -> DataError:
@@ -140,7 +148,10 @@ def _refuse_other_separators(header: str, path: Path) -> None:
         )
 
 
-def _csv_records(reader: Reader, width: int, file: str) -> Iterator[tuple[int, list[str]] | BadRow]:
+def _csv_records(
+    reader: Reader, header: tuple[str, ...], file: str
+) -> Iterator[tuple[int, list[str]] | BadRow]:
+    width = len(header)
     while True:
         line = reader.line_num + 1
         try:
@@ -151,6 +162,9 @@ def _csv_records(reader: Reader, width: int, file: str) -> Iterator[tuple[int, l
             yield BadRow(file, line, _quoting_reason(error, line, reader.line_num))
             continue
         if len(record) == width:
+            if _name(record[0]) == header[0] and tuple(map(_name, record)) == header:
+                yield BadRow(file, line, "the header once more, as in files put behind each other")
+                continue
             yield line, record
         elif record:  # a blank line is no record
             yield BadRow(file, line, f"{len(record)} fields where the header has {width}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ensemble.battles.labels import UNKNOWN_WINNER, is_missing, whole_number
-from ensemble.battles.turns import BadCell
+from ensemble.battles.turns import BadCell, list_of
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
@@ -56,8 +57,11 @@ class Start:
         """Count the answers of the row with most of them; 0 where it cannot be told."""
         if self.answers is None:
             return 2
-        cells = chunk.columns.get(self.answers, ())
-        return max((len(cell) for cell in cells if isinstance(cell, list)), default=0)
+        counts = [0]
+        for cell in chunk.columns.get(self.answers, ()):
+            with suppress(BadCell):  # its row says so
+                counts.append(len(list_of(cell, self.answers, "answers")))
+        return max(counts)
 
     def _unclear(self, chunk: Chunk, what: str) -> DataError:
         return DataError(

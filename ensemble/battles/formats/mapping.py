@@ -6,12 +6,28 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ensemble.battles.labels import WINNER_COLUMN
+from ensemble.battles.messages import CONVERSATION_COLUMNS
+from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.errors import DataError, nearest
+from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from ensemble.battles.files.raw import Chunk
+
+
+_SAYS = frozenset(
+    (
+        *TEXT_COLUMNS,
+        *CONVERSATION_COLUMNS,
+        *CLASSES,
+        WINNER_COLUMN,
+        *("chosen", "rejected", "answers", "response", "rank", "score"),
+    )
+)
+"""Our names of columns that say what no other does: texts and labels."""
 
 
 class ColumnNames:
@@ -27,14 +43,21 @@ class ColumnNames:
         self.ours = dict(ours)
 
     def check(self, present: Sequence[str], where: str) -> None:
-        """Refuse names that the file has not.
+        """Refuse names that the file has not, and a column that is to say two things.
 
         Raises
         ------
         DataError
             The first such name, and the nearest that is there.
         """
+        said: dict[str, str] = {}
         for ours, theirs in self.ours.items():
+            if ours in _SAYS and said.setdefault(theirs, ours) != ours:
+                raise DataError(
+                    f'columns.{said[theirs]} and columns.{ours} both name "{theirs}"',
+                    where=where,
+                    hint="give each a column of its own",
+                )
             if self._root(theirs, present) not in present:
                 raise DataError(
                     f'columns.{ours} names "{theirs}", and the file has no such column',

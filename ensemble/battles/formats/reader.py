@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ensemble.battles.columns import BASE_IDS, ID_COLUMNS, base_id_column
+from ensemble.battles.columns import BASE_IDS, ID_COLUMNS, base_id_column, nearly_id
 from ensemble.battles.files.raw import one_by_one
 from ensemble.battles.formats.layout import FormatOptions, Sheet
 from ensemble.battles.formats.mapping import ColumnNames
@@ -29,8 +29,14 @@ _ANSWERS = re.compile(
 """Names of columns that may tell who won: they are kept nowhere where labels are not read."""
 _ALSO_KEPT = {"question_id", "turn", *BASE_IDS}
 _IDS = frozenset((*ID_COLUMNS, *BASE_IDS))
-_SYSTEM = ("system", "system_prompt", "system_message", "custom_system_prompt")
-"""Columns of what is said before the user speaks, which battles have no place for."""
+_ASIDE = {
+    **dict.fromkeys(
+        ("system", "system_prompt", "system_message", "custom_system_prompt"), "a system prompt"
+    ),
+    **dict.fromkeys(("input", "inputs"), "an input beside their prompt"),
+    **dict.fromkeys(("history", "context"), "what was said before their prompt"),
+}
+"""Columns of what is said beside the prompt: battles have no place for it, and it is told of."""
 _NESTED = (pl.List, pl.Array, pl.Struct, pl.Object, pl.Binary)
 
 
@@ -54,7 +60,7 @@ class FormatReader:
     ) -> None:
         self._names = ColumnNames(options.columns)
         self._sheet = Sheet((), options, labeled, required)
-        self._hidden = _IDS if options.make_ids else frozenset()
+        self._hides_ids = options.make_ids
         self._where = where
         self.layout: Layout | None = None
 
@@ -74,7 +80,11 @@ class FormatReader:
             return ()
         layout = self._layout(names)
         read = [name for name in layout.columns if name in self._names.named(names)]
-        flat = (name for name, kind in present.items() if not isinstance(kind, _NESTED))
+        flat = (
+            name
+            for name, kind in present.items()
+            if name in _ASIDE or not isinstance(kind, _NESTED)
+        )
         return self._names.theirs(read, names) | set(flat)
 
     def battles(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
@@ -118,25 +128,28 @@ class FormatReader:
         if not chunk.present:
             return chunk
         layout = self._layout(chunk.present)
-        self._count_system(chunk, layout)
+        self._count_aside(chunk, layout)
         hidden = set(layout.columns) - _ALSO_KEPT
         kept: dict[str, list[Any]] = {
             name: cells
             for name, cells in chunk.columns.items()
             if name not in hidden and (self._sheet.labeled or not _ANSWERS.search(name))
         }
-        read = {name: cells for name, cells in chunk.columns.items() if name not in self._hidden}
         present = self._present(chunk.present)
+        shown = set(present)
+        read = {name: cells for name, cells in chunk.columns.items() if name in shown}
         return replace(chunk, present=present, columns=read, metadata=kept)
 
     def _present(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Give the columns that formats see."""
-        return tuple(name for name in names if name not in self._hidden)
+        """Give the columns that formats see: those of ids only where none are made."""
+        if not self._hides_ids:
+            return names
+        return tuple(name for name in names if name not in _IDS and not nearly_id(name))
 
-    def _count_system(self, chunk: Chunk, layout: Layout) -> None:
-        """Count the rows whose system prompt is in a column that is not read."""
-        for name in _SYSTEM:
+    def _count_aside(self, chunk: Chunk, layout: Layout) -> None:
+        """Count the rows that say something beside the prompt in a column that is not read."""
+        for name, what in _ASIDE.items():
             cells = chunk.columns.get(name, ()) if name not in layout.columns else ()
-            if count := sum(not is_missing(cell) for cell in cells):
-                told = f"rows have a system prompt, and the column {name} is not read"
+            if count := sum(not is_missing(cell) and cell != [] for cell in cells):
+                told = f"rows have {what}, and the column {name} is not read"
                 self._sheet.notes[told] += count

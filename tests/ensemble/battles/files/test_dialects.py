@@ -62,6 +62,28 @@ def test_other_separators_are_named_in_quotes_too(tmp_path: Path, mark: str) -> 
     assert f'separated by "{mark}"' in refusal(written(tmp_path / "t.csv", text))
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_files_put_behind_each_other_have_a_header_in_the_middle(tmp_path: Path, mark: str) -> None:
+    head = HEAD.replace(",winner", "")
+    path = written(tmp_path / "t.csv", f"{mark}{head}1,p,a,b\n{mark}{head}2,q,a,b\n")
+    assert "t.csv:3: the header once more" in refusal(path, is_test=True)
+
+
+@pytest.mark.parametrize("mark", ["\ufeff\ufeff", "\u200b", "\u00a0", " \ufeff"])
+def test_what_nobody_sees_around_a_name_of_a_header_is_no_part_of_it(
+    tmp_path: Path, mark: str
+) -> None:
+    path = written(tmp_path / "t.csv", f"{mark}{HEAD}007,p,a,b,tie\n")
+    assert read(path) == [("007", "p", "a", "b", 1.0)]
+
+
+@pytest.mark.parametrize("name", ["ID", "\ufeffid", "i\u200bd", "#id", "Question ID", "questionId"])
+def test_a_column_that_is_nearly_called_id_is_not_passed_over(tmp_path: Path, name: str) -> None:
+    rows = [{name if key == "id" else key: cell for key, cell in row.items()} for row in ROWS]
+    (tmp_path / "t.json").write_text(json.dumps(rows), encoding="utf-8")
+    assert "a column is missing: id" in refusal(tmp_path / "t.json")
+
+
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16", "utf-32-le"])
 def test_other_encodings_are_refused(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "t.csv").write_bytes((HEAD + "1,p,a,b,tie\n").encode(encoding))

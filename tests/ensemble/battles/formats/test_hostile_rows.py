@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -121,6 +123,15 @@ def test_an_index_of_ones_alone_is_not_guessed(tmp_path: Path) -> None:
         load(write(tmp_path / "t.jsonl", [row, row]))
     two = load(write(tmp_path / "u.jsonl", [row, row | {"chosen_index": 2}]))
     check(two, [(["q"], ["a"], ["b"], A), (["q"], ["a"], ["b"], B)])
+
+
+@pytest.mark.parametrize("spell", [str, json.dumps, list])
+def test_an_index_of_lists_within_text_is_not_guessed_either(tmp_path: Path, spell: Any) -> None:
+    rows = [
+        {"prompt": f"q{n}", "responses": spell(["a", "b", "c"]), "chosen_index": n} for n in (1, 2)
+    ]
+    with pytest.raises(DataError, match="never 0: counted from 0 or from 1"):
+        load(write(tmp_path / "t.jsonl", rows))
 
 
 def test_unknown_values_of_a_label_are_counted(tmp_path: Path) -> None:

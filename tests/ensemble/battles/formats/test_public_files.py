@@ -56,6 +56,15 @@ def test_ids_that_a_spreadsheet_has_rounded_are_refused(tmp_path: Path) -> None:
     assert len(load(path, make_ids=True).battles) == 2
 
 
+@pytest.mark.parametrize("lacks", [0, 1])
+def test_files_of_which_one_has_no_ids_are_refused(tmp_path: Path, lacks: int) -> None:
+    for at in range(2):
+        ids = {} if at == lacks else {"id": f"x{at}"}
+        write(tmp_path / f"p-{at}.jsonl", [BATTLE | ids])
+    assert "1 of 2 battles have no id: a file lacks the column" in refusal(tmp_path)
+    assert load(tmp_path, make_ids=True).battles["id"].n_unique() == 2
+
+
 # Files of several shapes
 
 
@@ -134,6 +143,33 @@ def test_a_column_of_system_prompts_is_told_of(tmp_path: Path) -> None:
     assert any("system is not read" in note for note in notes)
 
 
+@pytest.mark.parametrize("cell", ["the text that is meant", [["q", "a"]]])
+@pytest.mark.parametrize("name", ["input", "history", "context"])
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_what_is_said_beside_the_prompt_is_told_of(
+    tmp_path: Path, kind: str, name: str, cell: Any
+) -> None:
+    empty: Any = [] if isinstance(cell, list) else ""
+    row = {"prompt": "Sum it up.", "chosen": "a", "rejected": "b"}
+    rows = [row | {name: cell}, row | {name: empty}]
+    path = tmp_path / f"t.{kind}"
+    if kind == "jsonl":
+        write(path, rows)
+    else:
+        pl.DataFrame(rows).write_parquet(path)
+    told = [note for note in load(path).notes if "is not read" in note]
+    assert len(told) == 1 and told[0].startswith("1 rows have") and f"column {name} " in told[0]
+
+
+def test_a_column_may_not_say_two_things(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", [{"q": "p", "x": "a", "y": "b", "winner": "a"}])
+    columns = {"prompt": "q", "response_a": "x", "response_b": "x"}
+    assert 'columns.response_a and columns.response_b both name "x"' in refusal(
+        path, columns=columns
+    )
+    assert len(load(path, columns=columns | {"id": "q", "response_b": "y"}).battles) == 1
+
+
 def test_a_score_of_unknown_sign_is_no_label(tmp_path: Path) -> None:
     row = {"prompt": "p", "response_1": "a", "response_2": "b", "preference_score": 2}
     assert "missing" in refusal(write(tmp_path / "t.jsonl", [row, row | {"preference_score": -1}]))
@@ -206,6 +242,24 @@ def test_turns_that_count_from_zero_are_refused(tmp_path: Path) -> None:
     talks = {"conversation_a": chat("p", "a", "q", "c"), "conversation_b": chat("p", "b", "q", "d")}
     path = write(tmp_path / "t.jsonl", [talks | {"winner": "model_a", "turn": 0}])
     assert "turns count from 1" in refusal(path)
+
+
+def test_turns_that_count_from_zero_are_refused_where_one_would_be_lost(tmp_path: Path) -> None:
+    def row(judged: int) -> Row:
+        said = [f"{who}{n}" for n in range(judged + 1) for who in "qx"]
+        return {"conversation_a": chat(*said), "conversation_b": chat(*said[:-1], "y")}
+
+    rows = [row(n) | {"winner": "model_a", "turn": n} for n in range(3)]
+    path = write(tmp_path / "t.jsonl", rows)
+    said = refusal(path)
+    assert "turn is 0 in 1 rows" in said and "out of 2 others" in said
+    assert "another name" in said
+    # Turns of a session, one a row: nothing would be left out.
+    single = [BATTLE | {"prompt": f"p{n}", "turn": n} for n in range(3)]
+    assert len(load(write(tmp_path / "s.jsonl", single)).battles) == 3
+    counts = [row(n) | {"winner": "model_a", "turn": n + 1} for n in range(3)]
+    loaded = load(write(tmp_path / "n.jsonl", counts)).battles
+    assert loaded["prompt"].list.len().to_list() == [1, 2, 3]
 
 
 def test_rows_that_make_no_battle_are_told_of(tmp_path: Path) -> None:
