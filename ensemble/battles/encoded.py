@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 from typing import TYPE_CHECKING
 
 from ensemble.battles.files.raw import JSON
 from ensemble.battles.messages import is_message
 from ensemble.battles.schema import TEXT_COLUMNS
-from ensemble.battles.turns import BadCell, list_of
+from ensemble.battles.turns import BadCell, list_of, looks_like_list
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def _structure_of(text: str) -> str | None:
     begins = text.lstrip()[:1]
     if begins == _QUOTE:
         return _TWICE if _structure_of(_decoded(text)) else None
-    if begins not in _OPENS:
+    if begins not in _OPENS or (begins == "{" and not looks_like_list(text)):
         return None
     try:
         items = list_of(text if begins == "[" else f"[{text}]", "", "turns")
@@ -108,9 +107,6 @@ def _are_quoted(texts: Mapping[str, Sequence[Turns]]) -> bool:
 
 
 def _is_quoted(text: str) -> bool:
-    if text[0] not in _QUOTES or text[-1] != text[0] or len(text) < len(_QUOTES):
-        return False
-    try:
-        return isinstance(ast.literal_eval(text), str)
-    except (ValueError, SyntaxError):  # a raw line feed, as some write it
-        return text[0] not in text[1:-1].replace(f"\\{text[0]}", "")
+    quote = text[0]
+    ends = quote in _QUOTES and len(text) > 1 and text[-1] == quote
+    return ends and quote not in text[1:-1].replace(f"\\{quote}", "")
