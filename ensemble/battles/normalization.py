@@ -47,7 +47,7 @@ _TAGS = (
 )
 _QUOTES = {r"[‘’‚‛′`´]": "'", r"[“”„‟″«»]": '"', r"[‐‑‒–—―−]": "-"}
 _TOKENS = (
-    r"<\|[^<>|\n]{1,40}\|>|</?s>|<(?:bos|eos|pad|unk)>|\[/?(?:inst|system_prompt)\]"
+    r"<\|[^<>|\n]{1,40}\|>|</?s>|<(?:bos|eos|pad|unk)(?:_token)?>|\[/?(?:inst|system_prompt)\]"
     r"|<</?sys>>|<(?:start|end)_of_turn>"
 )
 _ROLE = r"user|assistant|human|system|model|chatbot|chatgpt|gpt|instructions?|input|output|response"

@@ -23,6 +23,7 @@ def normal(text: str | None) -> str | None:
         ("<|im_start|>user\nHi there<|im_end|>\n<|im_start|>assistant", "hi there"),
         ("<s>[INST] Hi there [/INST]</s>", "hi there"),
         ("<start_of_turn>user\nhi<end_of_turn>", "hi"),
+        ("<BOS_TOKEN><|USER_TOKEN|>Hi there<|END_OF_TURN_TOKEN|><EOS_TOKEN>", "hi there"),
         ("**Human:** Question: why?", "why"),
         ("one<br/>two<p>three</p>", "one two three"),
         ("a &lt; b &amp;amp; &#39;c&#39;", "a < b & 'c'"),
