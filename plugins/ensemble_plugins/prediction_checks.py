@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ensemble.plugin.base import BoolArray
 
 _SUM_TOLERANCE = 1e-3 + 1e-9
+_PERCENT, _ROUNDED_PERCENT = 100.0, 1.5
+"""What percentages sum to, and how far they may be from it where each is a whole number."""
 _SHOWN = 5
 _BLANK, _FEW = 0.05, 10
 """Rows of zeros are no predictions where they are more than this share, and than so many."""
@@ -135,18 +137,25 @@ def recognized_kind(
 
 
 def refuse_probabilities(table: pl.DataFrame, columns: Sequence[str], path: Path) -> None:
-    """Refuse numbers that can hardly be logits: all within [0, 1], and every row sums to 1.
+    """Refuse numbers that can hardly be logits: none below 0, and every row sums to 1 or 100.
 
     Raises
     ------
     DataError
         They are such.
     """
+    named = ", ".join(columns)
     if _distributions(table, columns).all():
         raise DataError(
-            f"{', '.join(columns)} are probabilities: each row sums to 1",
+            f"{named} are probabilities: each row sums to 1",
             where=str(path),
             hint='say kind = "probabilities"',
+        )
+    if _distributions(table, columns, _PERCENT, _ROUNDED_PERCENT).all():
+        raise DataError(
+            f"{named} are percentages: each row sums to 100",
+            where=str(path),
+            hint='divide them by 100, and say kind = "probabilities"',
         )
 
 
@@ -189,10 +198,15 @@ def check_same_ids(table: pl.DataFrame, expected_ids: Sequence[str], place: str)
     _refuse_ids(table["id"], expected_ids, place, all_of_them=True)
 
 
-def _distributions(table: pl.DataFrame, columns: Sequence[str]) -> BoolArray:
+def _distributions(
+    table: pl.DataFrame,
+    columns: Sequence[str],
+    total: float = 1.0,
+    tolerance: float = _SUM_TOLERANCE,
+) -> BoolArray:
     values = table.select(columns).to_numpy()
-    inside = ((values >= 0) & (values <= 1)).all(axis=1)
-    whole: BoolArray = inside & (np.abs(values.sum(axis=1) - 1) <= _SUM_TOLERANCE)
+    inside = ((values >= 0) & (values <= total)).all(axis=1)
+    whole: BoolArray = inside & (np.abs(values.sum(axis=1) - total) <= tolerance)
     return whole
 
 

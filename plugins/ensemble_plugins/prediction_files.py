@@ -139,14 +139,17 @@ def prediction_paths(path: Path | Sequence[Path]) -> tuple[Path, ...]:
 
 
 def check_columns(columns: Mapping[str, str]) -> None:
-    """Refuse a mapping with names that nothing here has.
+    """Refuse a mapping with names that nothing here has, or of two of ours to one column.
 
     Raises
     ------
     ValueError
-        With the nearest name.
+        With the nearest name, or with the column.
     """
-    for name in columns:
+    by_theirs: dict[str, str] = {}
+    for name, theirs in columns.items():
+        if by_theirs.setdefault(theirs, name) != name:
+            raise ValueError(f'`columns` gives "{theirs}" for {by_theirs[theirs]} and for {name}')
         if name not in MAPPED:
             raise ValueError(
                 f'`columns` has "{name}", which is none of ours: {nearest(name, MAPPED)}'

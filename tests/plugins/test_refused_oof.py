@@ -35,6 +35,8 @@ def _pickled(path: Path) -> None:
         ),
         (lambda path: np.save(path, LOGITS.astype(str)), "holds <U32, not numbers"),
         (lambda path: np.save(path, HARMLESS / 2), "may be logits"),
+        (lambda path: np.save(path, 100 * HARMLESS), "percentages: each row sums to 100"),
+        (lambda path: np.save(path, (100 * HARMLESS).astype(int)), "percentages"),
         (
             lambda path: np.save(path, HARMLESS + np.diag([0, 0, 0.9])),
             r"do not sum to 1: 'c' \(1\)",
@@ -96,6 +98,12 @@ def test_files_that_cannot_be_meant_are_refused(
     learner = build(Precomputed, parameters, where="here", anchor=tmp_path)
     with pytest.raises(errors.DataError, match=message):
         learner.check_ids(IDS)
+
+
+def test_one_column_is_no_prediction_of_two_classes() -> None:
+    columns = {"logit_a": "x", "logit_b": "x"}
+    with pytest.raises(ValueError, match='gives "x" for logit_a and for logit_b'):
+        Precomputed(oof=Path("oof.csv"), columns=columns)
 
 
 def test_folds_that_a_file_names_are_held_against_the_runs(tmp_path: Path) -> None:
