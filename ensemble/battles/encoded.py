@@ -69,7 +69,7 @@ def refuse_encoded(
             where=file,
             hint="write them without: a program has encoded them once too often, or quotes "
             f"otherwise than CSV does; where quotes are part of the texts set "
-            f'text_format = "{text_format}"',
+            f'text_format = "{"plain" if text_format == "auto" else text_format}"',
         )
 
 

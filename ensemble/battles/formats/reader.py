@@ -150,6 +150,6 @@ class FormatReader:
         """Count the rows that say something beside the prompt in a column that is not read."""
         for name, what in _ASIDE.items():
             cells = chunk.columns.get(name, ()) if name not in layout.columns else ()
-            if count := sum(not is_missing(cell) and cell != [] for cell in cells):
+            if count := sum(not is_missing(cell) and cell not in ([], "[]") for cell in cells):
                 told = f"rows have {what}, and the column {name} is not read"
                 self._sheet.notes[told] += count

@@ -16,6 +16,8 @@ from ensemble.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ensemble.battles.turns import TextFormat
+
 TEXTS = ("prompt", "response_a", "response_b")
 
 
@@ -91,6 +93,17 @@ def test_quotes_that_are_part_of_the_texts_may_be_said_to_be(tmp_path: Path) -> 
     assert 'set text_format = "plain"' in refusal(path)
     battles = load_battles(path, source="s", role="train", text_format="plain").battles
     assert battles["prompt"][0].to_list() == ['"it\'s prompt 0"']
+
+
+@pytest.mark.parametrize("kind", ["lists", "lists in text"])
+def test_the_hint_on_quotes_names_what_settles_it(tmp_path: Path, kind: str) -> None:
+    texts = {name: ['"q"'] if kind == "lists" else '["\\"q\\""]' for name in TEXTS}
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps([{"id": str(n), "winner": "tie", **texts} for n in range(3)]))
+    said: TextFormat = "plain" if kind == "lists" else "json"
+    assert f'set text_format = "{said}"' in refusal(path)
+    battles = load_battles(path, source="s", role="train", text_format=said).battles
+    assert battles["prompt"][0].to_list() == ['"q"']
 
 
 @pytest.mark.parametrize(

@@ -149,9 +149,9 @@ def test_a_column_of_system_prompts_is_told_of(tmp_path: Path) -> None:
 def test_what_is_said_beside_the_prompt_is_told_of(
     tmp_path: Path, kind: str, name: str, cell: Any
 ) -> None:
-    empty: Any = [] if isinstance(cell, list) else ""
+    empty: Any = [] if isinstance(cell, list) else "[]"
     row = {"prompt": "Sum it up.", "chosen": "a", "rejected": "b"}
-    rows = [row | {name: cell}, row | {name: empty}]
+    rows = [row | {name: one} for one in (cell, empty, None)]
     path = tmp_path / f"t.{kind}"
     if kind == "jsonl":
         write(path, rows)
