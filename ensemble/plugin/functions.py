@@ -113,15 +113,29 @@ def cell_content(cell: Any) -> object:
 
 def plain_value(value: object) -> Any:
     """Describe what has a text of its own; None for anything else."""
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes | range):
+    if value is None or isinstance(value, bool | int | float | complex | str | range):
         return repr(value)
+    if isinstance(value, bytes | bytearray):  # tables and models may say all of it in one piece
+        return [type(value).__name__, hashlib.sha256(value).hexdigest()]
     if isinstance(value, np.ndarray):
         if value.dtype.hasobject:  # its bytes are addresses
-            return ["array of objects", list(value.shape)]
+            return None
         content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return [str(value.dtype), list(value.shape), content]
     if isinstance(value, np.generic):
         return [str(value.dtype), repr(value.item())]
+    if hasattr(value, "detach") and (numbers := _numbers_of(value)) is not None:
+        return ["tensor", str(getattr(value, "dtype", "")), plain_value(numbers)]
     if isinstance(value, re.Pattern):
         return [repr(value.pattern), value.flags]
     return f"builtin {value.__qualname__}" if isinstance(value, BuiltinFunctionType) else None
+
+
+def _numbers_of(tensor: Any) -> np.ndarray[Any, Any] | None:
+    """Give what a tensor holds; None of what only looks like one, or has no numbers here."""
+    try:
+        held = tensor.detach().cpu()
+        found = (held.double() if held.is_floating_point() else held).numpy()
+    except Exception:  # another library's, or of a kind that NumPy knows no numbers of
+        return None
+    return found if isinstance(found, np.ndarray) else None

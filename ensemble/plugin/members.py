@@ -1,18 +1,21 @@
 """Functions, classes and values as they are at run time, told as JSON that is the same anywhere.
 
 What has a file is known by the text of its module; what has none (a notebook, a script) by its
-functions and all that they refer to. No address, no path and no order of a set is in it.
+functions and all that they refer to. Objects are known by what they hold, those of libraries by
+what they say of themselves to be copied. No address, no path of a module and no order of a set is
+in it.
 """
 
 from __future__ import annotations
 
 import inspect
 from functools import cached_property, partial, partialmethod
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ensemble.plugin.faults import plugin_errors
 from ensemble.plugin.functions import (
     cell_content,
     function_text,
@@ -34,11 +37,13 @@ from ensemble.plugin.snapshots import public_name, qualified_name
 from ensemble.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 _MADE_AT_RUN_TIME = 1 << 9
 """Flag of a class that a ``class`` statement made (``Py_TPFLAGS_HEAPTYPE``)."""
+_PROTOCOL = 2
+"""Of what objects say of themselves to be copied: one that says all in plain values."""
 
 
 class Members:
@@ -63,6 +68,8 @@ class Members:
         self, without: frozenset[str] = frozenset(), own: frozenset[str] = frozenset()
     ) -> None:
         self._seen: set[int] = set()
+        self._made: list[object] = []  # while they are there, no other object has their place
+        self._looks_inside = True
         self._without, self._own = without, own
         self.bindings: list[tuple[Mapping[str, Any], str, object]] = []
         self.files: dict[str, Path] = {}
@@ -79,7 +86,7 @@ class Members:
         if id(kind) in self._seen:
             return {}
         self._seen.add(id(kind))
-        # With a file, its text says how lists and the like begin; what is in them by now does not.
+        # With a file, its text says how objects begin; what is in them by now does not.
         bare = is_fileless(kind.__module__)
         members = {
             name: value
@@ -92,7 +99,11 @@ class Members:
             self._bind(vars(kind), members)
         else:  # who asks for a class counts the text of its module, or as much of it as matters
             self.files |= module_files(kind.__module__)
-        return {name: self.of(value) for name, value in members.items()}
+        before, self._looks_inside = self._looks_inside, bare
+        try:
+            return {name: self.of(value) for name, value in members.items()}
+        finally:
+            self._looks_inside = before
 
     def of(self, value: object) -> Any:
         """Describe a value as JSON: functions by their code, plain values by what they are."""
@@ -188,19 +199,30 @@ class Members:
     def _of_value(self, value: object) -> Any:
         if isinstance(value, tuple | list):
             return [self.of(item) for item in value]
-        if isinstance(value, dict):
+        if isinstance(value, dict | MappingProxyType):
             return [[self.of(key), self.of(item)] for key, item in value.items()]
         if isinstance(value, set | frozenset):
             return sorted(fingerprint(self.of(item)) for item in value)
         plain, kind = plain_value(value), type(value)
         if plain is not None:
             return plain
-        if is_foreign(kind) or not self._is_followed(kind.__module__):
-            return qualified_name(kind)
         if id(value) in self._seen:
             return kind.__qualname__
         self._seen.add(id(value))
+        if is_foreign(kind) or not self._is_followed(kind.__module__):
+            return [qualified_name(kind), self._copied(value) if self._looks_inside else None]
         return [self._of_type(kind), self.state_of(value)]
+
+    def _copied(self, value: object) -> Any:
+        """Describe what a library's object says of itself to be copied; None where it cannot be."""
+        try:
+            told = value.__reduce_ex__(_PROTOCOL)
+            # Beside what makes it: its state, and iterators over what it holds.
+            parts = [told] if isinstance(told, str) else [*told[:3], *map(_listed, told[3:5])]
+        except plugin_errors():
+            return None
+        self._made.append(parts)
+        return [self.of(part) for part in parts]
 
 
 def is_foreign(kind: type) -> bool:
@@ -222,3 +244,7 @@ def _is_made_by_python(kind: type, name: str, value: object) -> bool:
 def _slots(kind: type) -> list[str]:
     slots = vars(kind).get("__slots__", ())
     return [slots] if isinstance(slots, str) else list(slots)
+
+
+def _listed(items: Iterable[Any] | None) -> list[Any] | None:
+    return None if items is None else list(items)

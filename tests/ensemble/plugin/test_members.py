@@ -233,11 +233,57 @@ def test_what_an_object_holds_is_part_of_its_code() -> None:
         assert code_digest(make("a")) != code_digest(make("b"))
 
 
-def test_of_what_is_installed_only_the_name_counts() -> None:
+LIBRARIES = {
+    "table": "import polars as pl\nX = pl.DataFrame({{'a': ['x', '{}']}})",
+    "column": "import polars as pl\nX = pl.Series([1.0, {}])",
+    "expression": "import polars as pl\nX = pl.col('a') * {}",
+    "tables-in-list": "import polars as pl\nX = [pl.DataFrame({{'a': [{}]}})]",
+    "pandas": "import pandas as pd\nX = pd.DataFrame({{'a': ['x', '{}']}})",
+    "vectorizer": "from sklearn.feature_extraction.text import CountVectorizer\n"
+    "X = CountVectorizer(min_df={})",
+    "pipeline": "from sklearn.linear_model import LogisticRegression\n"
+    "from sklearn.pipeline import make_pipeline\n"
+    "X = make_pipeline(LogisticRegression(C={}))",
+    "generator": "import numpy as np\nX = np.random.default_rng({})",
+    "tensor": "import torch\nX = torch.tensor([1.0, {}], dtype=torch.bfloat16, requires_grad=True)",
+    "layer": "import torch\nX = torch.nn.Linear(1, 1)\nX.weight.data.fill_({})\n"
+    "X.bias.data.fill_(0)",
+    "objects": "import numpy as np\nX = np.array(['a', {}], dtype=object)",
+    "path": "from pathlib import Path\nX = Path('{}')",
+    "date": "import datetime\nX = datetime.date(2024, 1, {})",
+    "decimal": "from decimal import Decimal\nX = Decimal({})",
+    "namespace": "from types import SimpleNamespace\nX = SimpleNamespace(rate={})",
+    "proxy": "from types import MappingProxyType\nX = MappingProxyType(dict(rate={}))",
+    "deque": "from collections import deque\nX = deque([{}])",
+    "getter": "from operator import itemgetter\nX = itemgetter({})",
+    "bytes": "X = bytearray([{}])",
+    "resources": "from ensemble import Resources\nX = Resources(memory_gib={})",
+}
+
+
+@pytest.mark.parametrize("cell", LIBRARIES.values(), ids=LIBRARIES)
+def test_what_objects_of_libraries_hold_counts_in_a_notebook(cell: str) -> None:
+    pytest.importorskip(cell.split()[1] if cell.startswith("import ") else "polars")
+    one, again, other = (_digest(f"{cell.format(x)}\n{METHOD.format('X')}") for x in (1, 1, 2))
+    assert one == again
+    assert one != other
+
+
+def test_what_objects_of_libraries_hold_does_not_count_where_a_text_says_it(
+    helpers: Callable[..., None],
+) -> None:
+    helpers("import numpy as np\ndef one(x):\n    return x\nclass C:\n    drawn = np.random\n")
+    kind = importlib.import_module("helping.inner").C
+    kind.drawn = np.random.default_rng(1)
+    before = Members().of_class(kind)
+    kind.drawn.normal()
+    assert Members().of_class(kind) == before
+
+
+def test_of_classes_and_functions_that_are_installed_only_the_name_counts() -> None:
     import polars as pl
 
     of = Members().of
-    assert of(np.random.default_rng(1)) == of(np.random.default_rng(2))
     assert of(pl.DataFrame) == ["polars.dataframe.frame.DataFrame", {}]
     assert of(pl.read_csv)["text"] == "polars.io.csv.functions.read_csv"
     assert of(subprocess.run)["text"] == "subprocess.run"
