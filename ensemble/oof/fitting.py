@@ -188,8 +188,14 @@ class SeedFit:
     def _learn(
         self, verb: str, method: Callable[..., Any], rows: TrainingRows, context: FitContext
     ) -> None:
-        context = replace(context, offset=_copied(rows.offset), eval_mask=_copied(rows.eval_mask))
-        # Copies: what one seed's learner does to them must not reach the next one's.
+        # Copies: what one seed's learner does to them must not reach the next one's, nor what is
+        # recorded of the fit.
+        context = replace(
+            context,
+            offset=_copied(rows.offset),
+            eval_mask=_copied(rows.eval_mask),
+            teachers={name: logits.copy() for name, logits in context.teachers.items()},
+        )
         options = {
             "sample_weight": rows.weight.copy(),
             "groups": rows.groups.copy(),

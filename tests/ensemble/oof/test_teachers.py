@@ -71,10 +71,21 @@ class Memory(BaseLearner):
         return self
 
 
+class Careless(Memory):
+    """Changes what its teachers said, in place."""
+
+    def fit(self, battles: pl.DataFrame, labels: FloatArray, **options: Any) -> Self:
+        super().fit(battles, labels, **options)
+        for said in options["context"].teachers.values():
+            np.nan_to_num(said, copy=False, nan=7.0)
+        return self
+
+
 class _Plugin:
     @hookimpl
     def register_base_learners(self, register: Register) -> None:
         register("memory", Memory)
+        register("careless", Careless)
 
 
 @pytest.fixture(autouse=True)
@@ -199,6 +210,19 @@ def test_it_is_recorded_what_each_label_was(project: Project) -> None:
     assert manifest["columns"]["fit"] == list(LEARNER_COLUMNS)
     own = pl.read_parquet(workspace.store.directory("teacher", 0) / "labels.parquet")
     assert set(own["kind"]) == {"hard"}
+
+
+def test_what_a_pupil_does_to_its_teachers_logits_reaches_neither_seeds_nor_records(
+    project: Project,
+) -> None:
+    config = _config(project, PUPIL | {"plugin": "careless", "seeds": 2}, TEACHER)
+    workspace = prepared(config)
+    _fit_all(config, workspace, (0,))
+    one, other = (told["teachers"]["teacher"] for told in _taught())
+    assert one is not other
+    labels = pl.read_parquet(workspace.store.directory("pupil", 0) / "labels.parquet")
+    speechless = workspace.plan.frame.filter(pl.col("fold").is_null())["id"]
+    assert set(labels.filter(pl.col("id").is_in(speechless.implode()))["kind"]) == {"hard"}
 
 
 def test_a_pupil_without_its_teacher_says_what_to_run(project: Project) -> None:
