@@ -18,7 +18,7 @@ from ensemble.plugin.manager import get_manager
 from ensemble.plugin.parameters import build, path_parameters, placeless, plain_parameters
 from ensemble.redact import without_secrets
 from ensemble.storage.directories import hash_dependency
-from ensemble.storage.hashing import canonical_json, hash_tree
+from ensemble.storage.hashing import canonical_json, fingerprint, hash_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -116,10 +116,16 @@ class LearnerSpec:
 
     @cached_property
     def cache_name(self) -> str:
-        """Name a directory for what the plugin keeps of single rows; edited code has another."""
-        if self.plugin_name in get_manager().base_learners:
+        """Name a directory for what the plugin keeps of single rows.
+
+        The toolkit's own plugins share theirs: they name what they keep by all that it depends on.
+        Of others nobody knows: with other code, parameters or files they have another one.
+        """
+        if get_manager().base_learners.entry(self.plugin).is_builtin:
             return self.plugin
-        return re.sub(r"[^\w.-]+", "-", f"{self.plugin_name}-{self.code()['source'][:12]}")
+        parts = {**self.key_parts(), "code": self.code()}
+        del parts["seeds"]
+        return re.sub(r"[^\w.-]+", "-", f"{self.plugin_name}-{fingerprint(parts)[:12]}")
 
     @property
     def reads_files(self) -> bool:

@@ -76,8 +76,9 @@ class FitContext:
     checkpoint_directory
         Kept between runs until the fold is complete; a learner that resumes writes here.
     cache_directory
-        Shared by all folds and learners of the run, for what depends on single rows alone
-        (features, token ids). Nothing fitted may go there: it would cross folds.
+        Shared by all folds and seeds of the learner, and by others of the same plugin and
+        parameters, for what else depends on single rows alone (features, token ids). Nothing fitted
+        may go there: it would cross folds.
     device
         ``"auto"`` (the learner takes the best that is there), ``"cpu"``, ``"cuda"``,
         ``"cuda:<n>"``.

@@ -1,22 +1,40 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 
-from ensemble import errors
+from ensemble import errors, hookimpl
 from ensemble.config.source_settings import SourceSettings
 from ensemble.oof.crossfit import fit_fold
 from ensemble.oof.fold_key import fold_key
 from ensemble.oof.spec import LearnerSpec
 from ensemble.oof.workspace import Workspace
 from tests.ensemble.oof.prepared import prepared
+from tests.fakes import Prior
 
 if TYPE_CHECKING:
-    from tests.fakes import Prior
-    from tests.fixture_types import Project
+    from ensemble.plugin.base import Register
+    from tests.fixture_types import Project, UsePlugins
+
+
+class Worded(Prior):
+    """Depends on a file."""
+
+    def __init__(self, words: Path | None = None) -> None:
+        super().__init__()
+        self.words = words
+
+
+class WordedPlugin:
+    """Registers it."""
+
+    @hookimpl
+    def register_base_learners(self, register: Register) -> None:
+        register("worded", Worded)
 
 
 def test_other_uses_leave_clusters_and_folds_and_change_the_role(space: Workspace) -> None:
@@ -54,8 +72,29 @@ def test_values_of_single_rows_are_kept_where_they_were(
     other = space.with_uses({"extra": SourceSettings("ignore")}, run=space.run / "other")
     fit_fold(other, LearnerSpec("x", "prior", {}, space.run), 0)
     context = fake_learners.seen[-1]["context"]
-    assert context.cache_directory == space.run / "cache" / "prior"
+    assert context.cache_directory.parent == space.run / "cache"
     assert context.checkpoint_directory.is_relative_to(space.run / "other")
+
+
+def test_plugins_from_outside_share_a_cache_where_nothing_but_rows_and_seeds_differs(
+    space: Workspace, use_plugins: UsePlugins, tmp_path: Path
+) -> None:
+    """Whoever names what is kept by its row alone would read what others made of the row."""
+    use_plugins(worded=WordedPlugin())
+    caches = {}
+    for name, parameters, seeds in (("x", {}, 1), ("y", {}, 2), ("z", {"shift": 0.5}, 1)):
+        fit_fold(space, LearnerSpec(name, "prior", parameters, space.run, seeds=seeds), 0)
+        caches[name] = Prior.seen[-1]["context"].cache_directory
+    assert caches["x"] == caches["y"] != caches["z"]
+    words = tmp_path / "words.txt"
+    words.write_text("one")
+    spec = LearnerSpec("x", "worded", {"words": str(words)}, space.run)
+    before = spec.cache_name
+    words.write_text("two")
+    assert replace(spec).cache_name != before
+    assert (
+        LearnerSpec("x", "tfidf", {"min_df": 2}, space.run).cache_name == "tfidf"
+    )  # the toolkit's
 
 
 @pytest.mark.parametrize("name,role", [("arena", "train"), ("extra", "target")])
