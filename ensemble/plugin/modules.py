@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import sys
 import sysconfig
 import tokenize
 from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
-from importlib.metadata import packages_distributions
+from importlib.metadata import distributions, packages_distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from ensemble.plugin.imports import imported_in
 from ensemble.plugin.snapshots import public_name, snapshot_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import ModuleType
 
 _CORE = __name__.partition(".")[0]
@@ -70,6 +72,42 @@ def module_files(name: str) -> dict[str, Path]:
             if place is not None:
                 waiting.append((other, place))
     return found
+
+
+def imported_from_elsewhere(names: Iterable[str]) -> dict[str, Path]:
+    """Find what the code of modules imports that is neither installed nor of their homes.
+
+    It is no part of ``module_texts``: nothing says that it has changed.
+    """
+    own = {one: path for name in names for one, path in module_files(name).items()}
+    found = dict[str, Path]()
+    for name, path in own.items():
+        public = public_name(name)
+        package = public if path.stem == "__init__" else public.rpartition(".")[0]
+        for other in imported_in(_text(name, path), package):
+            place = place_of(other) if is_local(other) else None
+            if place is None or place in own.values() or _is_editable(place):
+                continue
+            found[other] = place
+    return found
+
+
+def _is_editable(path: Path) -> bool:
+    return any(path.is_relative_to(root) for root in _editable_projects())
+
+
+@lru_cache(maxsize=1)
+def _editable_projects() -> tuple[Path, ...]:
+    """Find the projects that are installed where they lie, as PEP 610 has it."""
+    found = []
+    for one in distributions():
+        try:
+            told = json.loads(one.read_text("direct_url.json") or "{}")
+            if told.get("dir_info", {}).get("editable"):
+                found.append(Path(unquote(urlsplit(told["url"]).path)).resolve())
+        except (OSError, ValueError, LookupError, AttributeError):  # metadata may be broken
+            continue
+    return tuple(found)
 
 
 def text_digest(name: str, path: Path) -> str:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ensemble.oof.spec import LearnerSpec
     from ensemble.oof.workspace import Workspace
 
-VERSION = 1
+VERSION = 2
 """Raise it when the kit asks more: learners that passed are then asked again."""
 _FEWEST = 12
 """Rows of a run that are too few to be tried on."""

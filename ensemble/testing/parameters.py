@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import time
 import tomllib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
@@ -13,12 +15,14 @@ from ensemble.config.settings import LEARNER_KEYS
 from ensemble.errors import EnsembleError, LearnerError
 from ensemble.plugin.base import BaseLearner
 from ensemble.plugin.contract import contract_faults
+from ensemble.plugin.members import is_foreign
+from ensemble.plugin.modules import imported_from_elsewhere
 from ensemble.plugin.parameters import build, plain_parameters
-from ensemble.testing.checks import Check
+from ensemble.testing.checks import CautionError, Check
 from ensemble.testing.watch import watching
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
     from ensemble.testing.subjects import Subject
 
@@ -214,9 +218,54 @@ def unchanged_by_fit(trial: Any) -> dict[str, Any]:
     return {}
 
 
+def files_are_paths(trial: Any) -> dict[str, Any]:
+    """See that what names a file is a path: other parameters count by their text alone."""
+    made = trial.subject.make()
+    for name in _parameters(trial.subject.kind):
+        for text in _texts_in(getattr(made, name)):
+            if _is_file(text):
+                raise CautionError(
+                    f'parameter "{name}" is a text, {text!r:.60}, that names a file: another '
+                    "content makes no fit anew, and another working directory has another file; "
+                    f"annotate {name} with Path, which counts by content and starts at the config"
+                )
+    return {}
+
+
+def imports_counted(trial: Any) -> dict[str, Any]:
+    """See that all code of the plugin's author is known, so that a change of it is noticed."""
+    kinds = [kind for kind in trial.subject.kind.__mro__ if not is_foreign(kind)]
+    for name, path in imported_from_elsewhere(kind.__module__ for kind in kinds).items():
+        raise CautionError(
+            f"it imports {name}, which is {path}, neither installed nor in the plugin's own "
+            "folder: a change there makes no fit anew, and a run keeps no copy of it; put it "
+            "beside the plugin, or raise the class attribute version when it changes"
+        )
+    return {}
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from _texts_in(item)
+    elif isinstance(value, Mapping):
+        yield from _texts_in([*value.values()])
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # a text that no file can be called by
+        return False
+
+
 CHECKS = (
     Check("contract", contract, fast=True),
     Check("constructor", constructor, fast=True),
     Check("parameters stored as given", stored_as_given, fast=True),
     Check("parameters in a config", in_toml, fast=True),
+    Check("files in parameters", files_are_paths, fast=True),
+    Check("imports", imports_counted, fast=True),
 )

@@ -11,7 +11,13 @@ import pytest
 from ensemble import hookimpl
 from ensemble.plugin.code import code_digest
 from ensemble.plugin.manager import Manager
-from ensemble.plugin.modules import digest_of, is_local, is_of_python, module_texts
+from ensemble.plugin.modules import (
+    digest_of,
+    imported_from_elsewhere,
+    is_local,
+    is_of_python,
+    module_texts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,3 +127,18 @@ def test_an_object_is_known_by_what_has_made_it_too(place: Path) -> None:
 
 def test_a_missing_module_has_no_texts() -> None:
     assert module_texts("no_such_module.at_all") == {}
+
+
+def test_what_is_imported_from_other_folders_is_named(
+    place: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its text does not count: whoever wrote it should know."""
+    other = tmp_path_factory.mktemp("other")
+    monkeypatch.syspath_prepend(other)
+    (other / "digested_helper.py").write_text("x = 1\n")
+    (place / "digested.py").write_text("import json, numpy, ensemble, digested_helper\n")
+    importlib.import_module("digested")
+    assert imported_from_elsewhere(["digested"]) == {
+        "digested_helper": other / "digested_helper.py"
+    }
+    assert imported_from_elsewhere(["digested", "digested_helper"]) == {}

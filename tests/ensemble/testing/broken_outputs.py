@@ -55,6 +55,13 @@ class Renames(Sound):
         super().__init__(rate)
 
 
+@broken("files in parameters", 'parameter "words" is a text, .* annotate words with Path')
+class NamesFileByText(Sound):
+    def __init__(self, words: tuple[str, ...] = ("none", __file__)) -> None:
+        super().__init__()
+        self.words = words
+
+
 @broken("parameters stored as given", 'parameter "names" is not stored as given: None was given')
 class FillsInDefault(Sound):
     def __init__(self, names: list[str] | None = None) -> None:

@@ -69,6 +69,21 @@ def test_all_faults_are_raised_together() -> None:
         check_base_learner(Both)
 
 
+def test_code_that_nobody_watches_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path / "other")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "bits_of_elsewhere.py").write_text("BIAS = 0\n")
+    (tmp_path / "mine.py").write_text(
+        "from bits_of_elsewhere import BIAS\n"
+        "from tests.ensemble.testing.sound_learner import Sound\n"
+        "class Mine(Sound):\n    pass\n"
+    )
+    report = check_base_learner(f"{tmp_path / 'mine.py'}:Mine", fast=True)
+    (warned,) = report.warnings
+    assert warned.what == "imports"
+    assert "it imports bits_of_elsewhere, which is" in warned.detail
+
+
 def test_an_instance_is_checked_with_its_parameters() -> None:
     report = check_base_learner(Sound(strength=0.25), fast=True)
     assert report.ok
