@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext, suppress
+from contextvars import copy_context
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Self
@@ -103,7 +105,9 @@ class Crew:
     def start(self, devices: Sequence[str | None]) -> None:
         """Start a worker for each device (None: as the config says)."""
         for device in devices:
-            self._threads.append(Thread(target=self._serve, args=(device,), daemon=True))
+            # In the verb that started them: what it has read of files stays as it was.
+            serve = partial(copy_context().run, self._serve, device)
+            self._threads.append(Thread(target=serve, daemon=True))
             self._serving += 1
             self._threads[-1].start()
 

@@ -12,8 +12,10 @@ from contextlib import suppress
 from threading import Thread, Timer
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ensemble.config.plugin_files import changed_names
 from ensemble.errors import ConfigError, EnsembleError, LearnerError, TimeLimitError
 from ensemble.oof.worker_process import PROGRAM, Variant, label_of, rebuilt, request_of
+from ensemble.plugin.files import keep_sources, named_copies
 from ensemble.plugin.time_limit import took_too_long
 from ensemble.processes import resident_bytes
 
@@ -113,7 +115,9 @@ class Worker:
             env=environment,
             process_group=0,
         )
-        self._first = json.dumps(config.model_dump(mode="json"))
+        # A file that is edited while the run goes on changes nothing of it.
+        self._named = named_copies(config)
+        self._first = json.dumps(keep_sources(config).model_dump(mode="json"))
         self._expired = False
         Thread(target=self._end_children, daemon=True).start()
 
@@ -200,7 +204,7 @@ class Worker:
         if self._first:
             pipe.write(self._first + "\n")
             self._first = ""
-        pipe.write(json.dumps(request) + "\n")
+        pipe.write(json.dumps(changed_names(request, self._named)) + "\n")
         pipe.flush()
 
     def _answer(

@@ -14,7 +14,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble.config.plugin_files import split_reference, with_files
+from ensemble.config.plugin_files import plugin_files, split_reference, with_files
 from ensemble.errors import ConfigError, nearest
 from ensemble.once import once
 from ensemble.plugin.faults import own_line, plugin_errors, staying
@@ -138,6 +138,23 @@ def keep_sources(config: Config) -> Config:
     return with_files(
         config, lambda path: str(keep_source(run, current_snapshot(Path(path))).resolve())
     )
+
+
+def named_copies(config: Config) -> Callable[[str], str]:
+    """Write the same copies, and give what names one in the place of a plugin file of the config.
+
+    Whoever asks a copy asks the code that the verb began with, whatever the file holds by then.
+    """
+    run = Path(config.run_dir)
+    copies = {
+        path: keep_source(run, current_snapshot(path)).resolve() for path in plugin_files(config)
+    }
+
+    def named(name: str) -> str:
+        found = split_reference(name)
+        return name if found is None else f"{copies.get(found[0], found[0])}:{found[1]}"
+
+    return named
 
 
 def source_place(plugin: str) -> str | None:

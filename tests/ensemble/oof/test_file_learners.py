@@ -19,6 +19,7 @@ from ensemble.errors import ConfigError, EnsembleError
 from ensemble.pipeline import run
 from ensemble.plugin.manager import Manager, use_manager
 from ensemble.run_dir.layout import PLUGINS
+from ensemble.storage.json_files import read_json
 from ensemble.submission.new_rows import predict_file
 
 if TYPE_CHECKING:
@@ -268,6 +269,20 @@ def test_worker_processes_know_the_files_of_the_config(files: Any) -> None:
     executor = {"executor": "processes", "workers": 2, "threads": 1}
     place = run(files.config(learners, plugins=["hooks.py"], execution=executor))
     assert _fitted(place) == ["fold fitted"] * 6
+
+
+@pytest.mark.slow
+def test_a_file_that_is_edited_while_a_run_goes_on_is_what_it_was_to_all_of_it(files: Any) -> None:
+    """Each worker would read it anew, and the folds would be of two codes."""
+    mine, helper = (files.path / name for name in ("my_learner.py", "helper.py"))
+    edits = f"        open({str(helper)!r}, 'w').write('SHIFT = 2.0')\n        self.prior ="
+    mine.write_text(mine.read_text().replace("        self.prior =", edits, 1))
+    executor = {"executor": "processes", "workers": 1, "threads": 1}
+    place = run(files.config([MINE], execution=executor))
+    assert helper.read_text() == "SHIFT = 2.0"
+    manifests = [read_json(one) for one in place.glob("learners/mine/*/manifest.json")]
+    assert len({one["key_parts"]["code"]["source"] for one in manifests}) == 1
+    assert len(manifests) == 3
 
 
 @pytest.mark.slow
