@@ -90,9 +90,14 @@ def snapshot_of(name: str) -> Snapshot | None:
     return _KNOWN.get(name.partition(".")[0])
 
 
+def is_of_snapshot(name: str) -> bool:
+    """Say whether a module is of a snapshot, of this process or of another one."""
+    return name.startswith(_PREFIX)
+
+
 def public_name(name: str) -> str:
     """Give a module's name as its author knows it."""
-    return name.partition(".")[2] if name.startswith(_PREFIX) else name
+    return name.partition(".")[2] if is_of_snapshot(name) else name
 
 
 def qualified_name(named: type | FunctionType) -> str:

@@ -20,7 +20,9 @@ import polars as pl
 from ensemble.errors import UnknownNameError
 from ensemble.plugin.base import FitContext, MetaFeatures
 from ensemble.plugin.faults import own_line, plugin_errors
+from ensemble.plugin.files import load_file
 from ensemble.plugin.parameters import build
+from ensemble.plugin.snapshots import is_of_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,6 +112,8 @@ def _class_of(origin: dict[str, Any]) -> type:
 
 
 def _module_of(name: str, file: Path) -> ModuleType:
+    if is_of_snapshot(name):
+        return load_file(file)
     if name != "__main__":
         try:
             module = importlib.import_module(name)

@@ -84,6 +84,28 @@ def test_code_that_nobody_watches_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     assert "it imports bits_of_elsewhere, which is" in warned.detail
 
 
+def test_a_file_is_loaded_elsewhere_as_it_is_in_a_run(tmp_path: Path) -> None:
+    """So that it can send its functions to processes of its own, and import from its package."""
+    place = tmp_path / "own"
+    place.mkdir()
+    (place / "__init__.py").write_text("")
+    (place / "bits.py").write_text("BIAS = 0\n")
+    (place / "mine.py").write_text(
+        "import pickle\n"
+        "from .bits import BIAS\n"
+        "from tests.ensemble.testing.sound_learner import Sound\n"
+        "def same(x):\n    return x + BIAS\n"
+        "class Mine(Sound):\n"
+        "    def predict_logits(self, battles):\n"
+        "        pickle.dumps(same)\n"
+        "        return same(super().predict_logits(battles))\n"
+    )
+    report = check_base_learner(f"{place / 'mine.py'}:Mine", fast=True, raises=False)
+    assert [one.line() for one in report.failed] == []
+    (told,) = (one for one in report.findings if one.what == "another process")
+    assert told.measured
+
+
 def test_an_instance_is_checked_with_its_parameters() -> None:
     report = check_base_learner(Sound(strength=0.25), fast=True)
     assert report.ok
