@@ -44,6 +44,9 @@ _MADE_AT_RUN_TIME = 1 << 9
 """Flag of a class that a ``class`` statement made (``Py_TPFLAGS_HEAPTYPE``)."""
 _PROTOCOL = 2
 """Of what objects say of themselves to be copied: one that says all in plain values."""
+_DEEPEST = 32
+"""Objects of libraries within each other that are looked into, so that chains of them have an end.
+A number and not what the stack holds: who asks from deeper in it gets the same answer."""
 
 
 class Members:
@@ -70,6 +73,7 @@ class Members:
         self._seen: set[int] = set()
         self._made: list[object] = []  # while they are there, no other object has their place
         self._looks_inside = True
+        self._depth = 0
         self._without, self._own = without, own
         self.bindings: list[tuple[Mapping[str, Any], str, object]] = []
         self.files: dict[str, Path] = {}
@@ -210,7 +214,8 @@ class Members:
             return kind.__qualname__
         self._seen.add(id(value))
         if is_foreign(kind) or not self._is_followed(kind.__module__):
-            return [qualified_name(kind), self._copied(value) if self._looks_inside else None]
+            looks_inside = self._looks_inside and self._depth < _DEEPEST
+            return [qualified_name(kind), self._copied(value) if looks_inside else None]
         return [self._of_type(kind), self.state_of(value)]
 
     def _copied(self, value: object) -> Any:
@@ -222,7 +227,11 @@ class Members:
         except plugin_errors():
             return None
         self._made.append(parts)
-        return [self.of(part) for part in parts]
+        self._depth += 1
+        try:
+            return [self.of(part) for part in parts]
+        finally:
+            self._depth -= 1
 
 
 def is_foreign(kind: type) -> bool:

@@ -269,6 +269,18 @@ def test_what_objects_of_libraries_hold_counts_in_a_notebook(cell: str) -> None:
     assert one != other
 
 
+def test_a_chain_of_objects_is_looked_into_so_far_and_from_anywhere_alike() -> None:
+    chain = "from collections import deque as D\nX = D([{}])\nfor _ in range({}):\n    X = D([X])"
+
+    def digest(value: int, length: int, deeper: int = 0) -> str | None:
+        if deeper:
+            return digest(value, length, deeper - 1)
+        return _digest(f"{chain.format(value, length)}\n{METHOD.format('X')}")
+
+    assert digest(1, 20) != digest(2, 20)
+    assert digest(1, 3000) == digest(1, 3000, deeper=300)
+
+
 def test_what_objects_of_libraries_hold_does_not_count_where_a_text_says_it(
     helpers: Callable[..., None],
 ) -> None:
