@@ -24,7 +24,7 @@ from ensemble.battles.schema import (
     TEST_ROLE,
     TEXT_COLUMNS,
 )
-from ensemble.battles.texts import refuse_turns_from_zero, texts_of, told_text_format
+from ensemble.battles.texts import TurnNumbers, texts_of, told_text_format
 from ensemble.battles.turns import BadCell, id_of, to_utf8, turns_column
 from ensemble.plugin.base import CLASSES
 
@@ -61,6 +61,8 @@ class Rows:
         What a string in a text column was taken for; ``"auto"`` where there was none.
     is_said
         Whether the config says that.
+    turns
+        What a column of turns has said.
     """
 
     frames: list[pl.DataFrame] = field(default_factory=list)
@@ -70,6 +72,7 @@ class Rows:
     metadata: list[dict[str, list[Any]]] = field(default_factory=list)
     text_format: TextFormat = "auto"
     is_said: bool = False
+    turns: TurnNumbers = field(default_factory=TurnNumbers)
 
     @property
     def seen(self) -> int:
@@ -123,7 +126,7 @@ def read_rows(
 def _add(rows: Rows, chunk: Chunk, role: str, file: str, winners: Mapping[str, str] | None) -> None:
     text_format = rows.text_format
     names = _cell_columns(chunk.present, role, file)
-    refuse_turns_from_zero(chunk.columns, text_format, file)
+    rows.turns.add(chunk.columns, text_format, file)
     cells = [chunk.columns[raw] for raw in names.values()]
     good, at = [], []
     made = tuple(names) if "id" in names else ("id", *names)

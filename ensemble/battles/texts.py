@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ensemble.battles.columns import TURN_COLUMN
@@ -82,41 +83,52 @@ def told_text_format(columns: Mapping[str, Sequence[Any]]) -> TextFormat:
     return "plain" if not lists[3] and lists[0] > lists[1] + lists[2] else "json"
 
 
-def refuse_turns_from_zero(
-    columns: Mapping[str, Sequence[Any]], text_format: TextFormat, file: str
-) -> None:
-    """Refuse a column of turns that counts from 0, by which one turn too many would be left out.
+@dataclass
+class TurnNumbers:
+    """What a column of turns has said so far, chunk after chunk.
 
     Parameters
     ----------
-    columns
-        Cells of some rows by column.
-    text_format
-        What a string in a text column is.
-    file
-        For errors.
-
-    Raises
-    ------
-    DataError
-        It is 0 in some rows, and in others it leaves turns out.
+    zeros
+        Rows with turns of which it is 0.
+    cut
+        Rows that it leaves turns out of.
     """
-    numbers = [whole_number(cell) for cell in columns.get(TURN_COLUMN, ())]
-    if 0 not in numbers:
-        return
-    names = [name for name in (*TEXT_COLUMNS, *CONVERSATION_COLUMNS) if name in columns]
-    rows = ({name: columns[name][at] for name in names} for at in range(len(numbers)))
-    turns = [_count(row, text_format) for row in rows]
-    told = list(zip(numbers, turns, strict=True))
-    zeros = sum(number == 0 and count > 0 for number, count in told)
-    cut = sum(number is not None and 0 < number < count for number, count in told)
-    if zeros and cut:
-        raise DataError(
-            f"{TURN_COLUMN} is 0 in {zeros:,} rows, and turns count from 1: it would leave turns "
-            f"out of {cut:,} others",
-            where=file,
-            hint="add 1 to it, or give the column another name if it means something else",
-        )
+
+    zeros: int = 0
+    cut: int = 0
+
+    def add(self, columns: Mapping[str, Sequence[Any]], text_format: TextFormat, file: str) -> None:
+        """Refuse a column that counts from 0, by which one turn too many would be left out.
+
+        Parameters
+        ----------
+        columns
+            Cells of some rows by column.
+        text_format
+            What a string in a text column is.
+        file
+            For errors.
+
+        Raises
+        ------
+        DataError
+            It is 0 in some rows so far, and of others it leaves turns out.
+        """
+        names = [name for name in (*TEXT_COLUMNS, *CONVERSATION_COLUMNS) if name in columns]
+        for at, cell in enumerate(columns.get(TURN_COLUMN, ())):
+            if (number := whole_number(cell)) is None:
+                continue
+            turns = _count({name: columns[name][at] for name in names}, text_format)
+            self.zeros += number == 0 < turns
+            self.cut += 0 < number < turns
+        if self.zeros and self.cut:
+            raise DataError(
+                f"{TURN_COLUMN} is 0 in {self.zeros:,} rows, and turns count from 1: it would "
+                f"leave turns out of {self.cut:,} others",
+                where=file,
+                hint="add 1 to it, or give the column another name if it means something else",
+            )
 
 
 def _count(cells: Mapping[str, Any], text_format: TextFormat) -> int:

@@ -254,6 +254,11 @@ def test_turns_that_count_from_zero_are_refused_where_one_would_be_lost(tmp_path
     said = refusal(path)
     assert "turn is 0 in 1 rows" in said and "out of 2 others" in said
     assert "another name" in said
+    # Sorted by turn, in files of their own: neither alone shows it.
+    (tmp_path / "several").mkdir()
+    for n in range(2):
+        write(tmp_path / "several" / f"{n}.jsonl", rows[n : n + 1])
+    assert "turn is 0 in 1 rows" in refusal(tmp_path / "several")
     # Turns of a session, one a row: nothing would be left out.
     single = [BATTLE | {"prompt": f"p{n}", "turn": n} for n in range(3)]
     assert len(load(write(tmp_path / "s.jsonl", single)).battles) == 3
