@@ -53,7 +53,7 @@ class LanguageModel(FittedModel, BaseLearner):
         See ``TrainingSettings``.
     learning_rate
         Of adapters or backbone; None is 1e-4, but for adapters on fewer than a billion
-        parameters 2e-4, and on fewer than 300 million 4e-4.
+        parameters 2e-4, on fewer than 300 million 4e-4, and on fewer than 200 million 8e-4.
     weight_decay, warmup_ratio, schedule
         See ``TrainingSettings``.
     head_learning_rate
@@ -97,7 +97,7 @@ class LanguageModel(FittedModel, BaseLearner):
         How many GPUs train one fold together; without a GPU, processes.
     """
 
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     takes_offset: ClassVar[bool] = True
     measured: ClassVar[Measured | None] = None
     """Speed and memory of the default model; None where nobody has measured them."""

@@ -38,7 +38,7 @@ _ABOVE_ZERO = (
 )
 
 
-_RATES = ((300_000_000, 4e-4), (1_000_000_000, 2e-4))
+_RATES = ((200_000_000, 8e-4), (300_000_000, 4e-4), (1_000_000_000, 2e-4))
 """Of adapters on fewer parameters than so many: at lower rates they learn too little
 (``docs/benchmarks.md``)."""
 _GIVEN = "_given"

@@ -6,6 +6,7 @@ With ``--noconftest`` it needs nothing of the development environment but pytest
 from __future__ import annotations
 
 import importlib
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,7 +84,12 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "llama3-128-five": (
         "LlamaConfig",
-        {"head_dim": 128, "num_attention_heads": 5, "num_key_value_heads": 1},
+        {
+            "hidden_size": 640,
+            "head_dim": 128,
+            "num_attention_heads": 5,
+            "num_key_value_heads": 1,
+        },
     ),
     "llama3-128-one": ("LlamaConfig", {"head_dim": 128, "num_key_value_heads": 4}),
 }
@@ -114,9 +120,11 @@ def make_classifier(
     kind, sizes = CONFIGS[name]
     torch.manual_seed(1)
     base = transformers.AutoModel.from_config(getattr(transformers, kind)(**SIZES | sizes))
+    # Of wider models smaller weights, or each layer would make more of what is rounded.
+    deviation = 0.1 * math.sqrt(SIZES["hidden_size"] / base.config.hidden_size)
     for parameter in base.parameters():
         if parameter.ndim == 2:
-            parameter.data.normal_(0.0, 0.1)
+            parameter.data.normal_(0.0, deviation)
     base.save_pretrained(directory)
     torch.compiler.reset()
     chosen = settings.ModelSettings(str(directory), rank=16, alpha=32.0, **options)
@@ -232,9 +240,11 @@ def test_padded_batches_give_the_logits_and_gradients_of_float32(tmp_path: Path)
     torch.manual_seed(1)
     sizes = {name: value for name, value in SIZES.items() if name != "num_key_value_heads"}
     base = transformers.AutoModel.from_config(transformers.DebertaV2Config(**sizes | DEBERTA))
+    # Of wider models smaller weights, or each layer would make more of what is rounded.
+    deviation = 0.1 * math.sqrt(SIZES["hidden_size"] / base.config.hidden_size)
     for parameter in base.parameters():
         if parameter.ndim == 2:
-            parameter.data.normal_(0.0, 0.1)
+            parameter.data.normal_(0.0, deviation)
     base.save_pretrained(tmp_path)
     torch.compiler.reset()
     chosen = settings.ModelSettings(str(tmp_path), tuning="full")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 tiny = importlib.import_module("tests.plugins.language_model.tiny_training")
-_SMALL, _MIDDLE, _LARGE = 270_000_000, 500_000_000, 9_000_000_000
+_SMALLEST, _SMALL = 135_000_000, 270_000_000
+_MIDDLE, _LARGE = 500_000_000, 9_000_000_000
 
 
 # What transformers does where it defines DeBERTa.
@@ -165,6 +166,8 @@ def test_rates_of_the_head_follow_those_of_their_stage() -> None:
 def test_adapters_of_a_small_model_learn_faster_unless_a_rate_is_given() -> None:
     kind: Any = get_manager().base_learners.get("causal-lora")
     learner = kind(model="x")
+    assert learner.training_settings(_SMALLEST).learning_rate == 8e-4
+    assert learner.training_settings(_SMALLEST).head_learning_rate == pytest.approx(4e-4)
     assert learner.training_settings(_SMALL).learning_rate == 4e-4
     assert learner.pretraining_settings(_SMALL).learning_rate == 4e-4
     assert learner.training_settings(_MIDDLE).learning_rate == 2e-4

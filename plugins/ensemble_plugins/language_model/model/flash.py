@@ -15,6 +15,7 @@ torch.compile by ``torch._dynamo.mark_dynamic`` alone; should it go, packs fail 
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -253,4 +254,6 @@ def _options(edges: torch.Tensor, softcap: float, window: int | None) -> dict[st
 @cache
 def _kernels() -> Any:
     found = import_module("flash_attn.cute.interface")
+    # What its compiler says of an argument that nothing is given to.
+    warnings.filterwarnings("ignore", message="Argument aux_data ", category=UserWarning)
     return SimpleNamespace(forward=found._flash_attn_fwd, backward=found._flash_attn_bwd)
