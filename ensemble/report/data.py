@@ -253,10 +253,11 @@ class Report:
 
     @property
     def unproven(self) -> list[str]:
-        """Learners of which nobody knows what they have seen."""
+        """Learners of which nobody knows what they have seen, in the order of the config."""
         known = self.audit.unknown if self.audit else ()
-        names = {one.name for one in self.learners if one.training_rows == "unknown"}
-        return sorted(names | set(known))
+        names = [one.name for one in self.learners if one.training_rows == "unknown"]
+        names += [one.name for one in self.learners if one.name in known]
+        return list(dict.fromkeys([*names, *known]))
 
     @property
     def doubted(self) -> list[str]:

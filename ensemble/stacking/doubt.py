@@ -72,10 +72,12 @@ def doubt_sentence(unproven: Sequence[str], candidates: Collection[str]) -> str:
     """Say whom nobody can vouch for, and what is built on it; empty where there is nothing."""
     if not unproven:
         return ""
-    built = f", nor for what is built on it: {', '.join(candidates)}" if candidates else ""
+    several = len(unproven) > 1
+    trained, scores, them = ("were", "their", "them") if several else ("was", "its", "it")
+    built = f", nor for what is built on {them}: {', '.join(candidates)}" if candidates else ""
     return (
-        f"Unproven: nobody knows which rows {', '.join(unproven)} was trained on, so that nothing "
-        f"vouches for its scores{built}."
+        f"Unproven: nobody knows which rows {', '.join(unproven)} {trained} trained on, so that "
+        f"nothing vouches for {scores} scores{built}."
     )
 
 

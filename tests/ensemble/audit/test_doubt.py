@@ -52,7 +52,7 @@ def test_a_source_that_changed_after_the_run_fails_the_audit(project: Project, n
     assert found.proved
 
 
-def _outside(project: Project, **other: Any) -> Config:
+def _outside(project: Project, names: tuple[str, ...] = ("mine",), **other: Any) -> Config:
     for name in ("train", "test"):
         ids = pl.read_csv(project.path / f"{name}.csv").select("id")
         logits = ids.with_columns(
@@ -60,8 +60,8 @@ def _outside(project: Project, **other: Any) -> Config:
         )
         logits.write_csv(project.path / f"{name}_logits.csv")
     files = {"oof": "train_logits.csv", "test": "test_logits.csv"}
-    mine = {"name": "mine", "plugin": "precomputed", **files}
-    return project.config([mine, {"name": "p", "plugin": "prior"}], **other)
+    brought = [{"name": name, "plugin": "precomputed", **files} for name in names]
+    return project.config([*brought, {"name": "p", "plugin": "prior"}], **other)
 
 
 def test_the_doubt_reaches_all_that_is_built_on_predictions_from_outside(project: Project) -> None:
@@ -82,6 +82,17 @@ def test_the_doubt_reaches_all_that_is_built_on_predictions_from_outside(project
     assert outcome.exit_code == 1
     assert json.loads(outcome.stdout)["state"] == "unproven"
     assert CliRunner().invoke(cli, ["audit", str(place), "--partial"]).exit_code == 1
+
+
+def test_the_page_says_the_doubt_of_a_verdict_once_in_its_words(project: Project) -> None:
+    stack = {"meta_learner": "none", "resamples": 200, "choose": "mean"}
+    place = run(_outside(project, ("z", "b"), stack=stack)).directory
+    sentence = json.loads((place / "stack/verdict.json").read_text())["sentence"]
+    doubt = "nobody knows which rows z, b were trained on, so that nothing vouches for their scores"
+    assert doubt in sentence
+    page = write_report(place).read_text(encoding="utf-8")
+    header = page[: page.index("</header>")]
+    assert header.count("nobody knows which rows") == 1
 
 
 def test_a_status_marks_scores_that_nothing_vouches_for(project: Project) -> None:
