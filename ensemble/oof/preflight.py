@@ -228,7 +228,8 @@ def _brought(workspace: Workspace, spec: LearnerSpec) -> LogitArray:
             lambda: learner.fit(learner_view(few), labels_of(few), context=context),
         )
         _check_holdout(workspace, learner, spec)
-        asked = ~target["id"].is_in(workspace.plan.frame.filter(workspace.plan.unscored())["id"])
+        unscored = workspace.plan.frame.filter(workspace.plan.unscored())["id"]
+        asked = ~target["id"].is_in(unscored.implode())
         logits = np.full((len(target), 3), np.nan, dtype=np.float32)
         rows = learner_view(target.filter(asked))
         logits[asked] = predict_validated(learner, rows, spec.where, may_lack=True)
