@@ -1,7 +1,7 @@
 """Whether a language model fits a machine, with which parameters, and how long it takes there.
 
-Speed and memory were measured on one H100 at true size (``docs/benchmarks.md``); other cards are
-compared by the dense 16-bit rates of their data sheets. Nothing heavy is imported.
+Speed and memory were measured on one H100 or H200 at true size (``docs/benchmarks.md``); other
+cards are compared by the dense 16-bit rates of their data sheets. Nothing heavy is imported.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ _MEASURED_TOKENS = 900
 """Mean tokens of the rows that were measured."""
 _USABLE = 0.92
 """Share of a card's memory that is counted on."""
+_HOURS = 100.0
+"""Rows a second from which CPU cores take hours, not days."""
 _LEAST_CAPABILITY = (7, 0)
 _BFLOAT16 = (8, 0)
 _BUDGET = 8448
@@ -55,7 +57,7 @@ _TFLOPS = {
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a model on one H100.
+    """What was measured of a model on one H100, or an H200, which is as fast.
 
     Parameters
     ----------
@@ -120,51 +122,68 @@ _WHOLE = (
 )
 
 
-def advise(defaults: Any, measured: Measured, data: DataSummary, machine: Machine) -> Suggestion:
+def advise(
+    learner: Any, measured: Measured, data: DataSummary, machine: Machine, **given: Any
+) -> Suggestion:
     """Suggest a language model.
 
     Parameters
     ----------
-    defaults
-        The learner with its default parameters.
+    learner
+        With the parameters that were measured.
     measured
         What is known of its model.
     data, machine
         As ``suggest`` has them.
+    given
+        Those of its parameters that are no defaults, but for model and lengths.
     """
-    note = f"{defaults.model}, fine-tuned"
-    if not machine.gpus:
-        return _unfit(defaults, data, note, "no GPU, and on CPU cores it would take days")
+    note = f"{learner.model}, fine-tuned"
+    why = _why_not(measured, machine)
+    if why:
+        return _unfit(learner, data, note, why, given)
     gpu = max(machine.gpus, key=lambda one: one.memory_gib)
-    if gpu.capability is not None and gpu.capability < _LEAST_CAPABILITY:
-        told = ".".join(map(str, gpu.capability))
-        return _unfit(defaults, data, note, f"the GPU's compute capability, {told}, is below 7.0")
-    way = _way(defaults, measured, gpu)
+    way = _way(learner, measured, gpu)
     if way is None:
-        return _unfit(defaults, data, note, f"{gpu.memory_gib:.0f} GiB of GPU memory are too few")
-    parameters, comments = _parameters(defaults, data, way, gpu)
-    minutes, basis = _minutes(defaults, measured, data, gpu, way, parameters["train_length"])
-    unfit = _missing(str(defaults.model), way.bits)
-    return Suggestion(parameters, comments, note, None, minutes, basis, unfit)
+        few = f"{gpu.memory_gib:.0f} GiB of GPU memory are too few"
+        return _unfit(learner, data, note, few, given)
+    parameters, comments = _parameters(learner, data, way, gpu)
+    minutes, basis = _minutes(learner, measured, data, gpu, way, parameters["train_length"])
+    unfit = _missing(str(learner.model), way.bits)
+    return Suggestion(parameters | given, comments, note, None, minutes, basis, unfit)
 
 
-def _unfit(defaults: Any, data: DataSummary, note: str, reason: str) -> Suggestion:
-    parameters = {"model": str(defaults.model)} | _lengths(defaults, data, _BUDGET)
+def _why_not(measured: Measured, machine: Machine) -> str:
+    """Say why a machine computes no such model; empty where it does."""
+    if not machine.gpus:
+        time = "hours" if measured.train_rows > _HOURS else "days"
+        return f"no GPU, and on CPU cores it would take {time}"
+    capability = max(machine.gpus, key=lambda one: one.memory_gib).capability
+    if capability is not None and capability < _LEAST_CAPABILITY:
+        told = ".".join(map(str, capability))
+        return f"the GPU's compute capability, {told}, is below 7.0"
+    return ""
+
+
+def _unfit(
+    learner: Any, data: DataSummary, note: str, reason: str, given: dict[str, Any]
+) -> Suggestion:
+    parameters = {"model": str(learner.model)} | _lengths(learner, data, _BUDGET) | given
     return Suggestion(parameters, note=note, unfit=reason)
 
 
-def _way(defaults: Any, measured: Measured, gpu: Gpu) -> _Way | None:
+def _way(learner: Any, measured: Measured, gpu: Gpu) -> _Way | None:
     """Choose the fastest way that fits."""
-    ways = _WHOLE if defaults.tuning == "full" else _FROZEN
+    ways = _WHOLE if learner.tuning == "full" else _FROZEN
     room = gpu.memory_gib * _USABLE
     return next((way for way in ways if way.gib(measured) <= room), None)
 
 
-def _lengths(defaults: Any, data: DataSummary, budget: int) -> dict[str, int]:
-    """Choose lengths that few battles exceed, no longer than the defaults and a pack."""
-    ordered = sorted(data.tokens) or [defaults.train_length]
+def _lengths(learner: Any, data: DataSummary, budget: int) -> dict[str, int]:
+    """Choose lengths that few battles exceed, no longer than the learner takes and a pack."""
+    ordered = sorted(data.tokens) or [learner.train_length]
     most = ordered[int(0.99 * (len(ordered) - 1))] + _TEMPLATE_TOKENS
-    longest = defaults.train_length if defaults.tuning == "full" else 2048
+    longest = learner.train_length if learner.tuning == "full" else 2048
     train = min(_rounded(most), longest, budget // 256 * 256)
     return {"train_length": train, "predict_length": min(_rounded(most), longest * 3 // 2)}
 
@@ -174,10 +193,10 @@ def _rounded(tokens: int) -> int:
 
 
 def _parameters(
-    defaults: Any, data: DataSummary, way: _Way, gpu: Gpu
+    learner: Any, data: DataSummary, way: _Way, gpu: Gpu
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    lengths = _lengths(defaults, data, way.budget)
-    found: dict[str, Any] = {"model": str(defaults.model)} | lengths
+    lengths = _lengths(learner, data, way.budget)
+    found: dict[str, Any] = {"model": str(learner.model)} | lengths
     bfloat16 = gpu.capability is None or gpu.capability >= _BFLOAT16
     dtype = "bfloat16" if bfloat16 else "float16 with loss scaling: the card has no bfloat16"
     comments = {
@@ -201,7 +220,7 @@ def _above(data: DataSummary, length: int) -> float:
 
 
 def _minutes(
-    defaults: Any, measured: Measured, data: DataSummary, gpu: Gpu, way: _Way, length: int
+    learner: Any, measured: Measured, data: DataSummary, gpu: Gpu, way: _Way, length: int
 ) -> tuple[float | None, str]:
     """Estimate all folds and their predictions, one after the other on one card."""
     words = re.findall(r"[A-Za-z0-9]+", gpu.name)
@@ -211,12 +230,14 @@ def _minutes(
     folds = data.n_splits
     external = data.train_rows + data.pretrain_rows
     fitted = (folds - 1) * len(data.target_ids) + folds * external
+    fitted *= 1 + learner.swap_augmentation
     predicted = len(data.target_ids) + folds * len(data.test_ids)
-    orders = 1 + defaults.swap_tta
-    seconds = way.slower * fitted * defaults.epochs / measured.train_rows
+    orders = 1 + learner.swap_tta
+    seconds = way.slower * fitted * learner.epochs / measured.train_rows
     seconds += orders * predicted / measured.predict_rows * (1.0 if way.bits == 16 else 1.5)
     tokens = data.mean_tokens(length) / _MEASURED_TOKENS
-    basis = f"from rates measured on one H100, tokens estimated; this card at {speed:.0%} of it"
+    basis = "from rates measured on one H100 or H200, tokens estimated; "
+    basis += f"this card at {speed:.0%} of it"
     basis += "; 8 and 4 bits and checkpointing by a rule of thumb" if way.slower > 1 else ""
     return seconds * tokens / speed / 60, basis
 
