@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import importlib
 import sys
+from functools import partial
 from importlib.abc import MetaPathFinder, SourceLoader
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -134,10 +135,7 @@ def keep_sources(config: Config) -> Config:
     EnsembleError
         A copy cannot be written.
     """
-    run = Path(config.run_dir)
-    return with_files(
-        config, lambda path: str(keep_source(run, current_snapshot(Path(path))).resolve())
-    )
+    return with_files(config, partial(_copy, Path(config.run_dir)))
 
 
 def named_copies(config: Config) -> Callable[[str], str]:
@@ -146,15 +144,18 @@ def named_copies(config: Config) -> Callable[[str], str]:
     Whoever asks a copy asks the code that the verb began with, whatever the file holds by then.
     """
     run = Path(config.run_dir)
-    copies = {
-        path: keep_source(run, current_snapshot(path)).resolve() for path in plugin_files(config)
-    }
+    copies = {path: _copy(run, path) for path in plugin_files(config)}
 
     def named(name: str) -> str:
         found = split_reference(name)
         return name if found is None else f"{copies.get(found[0], found[0])}:{found[1]}"
 
     return named
+
+
+def _copy(run: Path, file: Path | str) -> str:
+    """Write a plugin file into a run, and name the copy."""
+    return str(keep_source(run, current_snapshot(Path(file))).resolve())
 
 
 def source_place(plugin: str) -> str | None:
