@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ensemble.battles.files.raw import JSON
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
     from ensemble.battles.turns import TextFormat, Turns
 
 _SEVERAL = 2
+_MANY = 20
+"""Texts in quotes of each column that tell of a file, and not of all of a source."""
+_NEARLY_ALL = 0.95
+_NOTHING = ("null", "None", "nan", "NaN")
+"""What programs write without quotes for a text that is not there."""
 _LISTS, _MESSAGES, _TWICE = "lists of turns", "messages", "lists that were encoded twice"
 _OPENS = ("[", "{")
 _QUOTE = '"'
@@ -28,49 +35,131 @@ _HINTS = {
 }
 
 
-def refuse_encoded(
-    texts: Mapping[str, Sequence[Turns]], file: str, text_format: TextFormat, *, is_said: bool
-) -> None:
-    """Refuse lists, messages and quoted texts that would be read as text, brackets and all.
+@dataclass
+class _Quoted:
+    """How many texts of each column there are so far, and how many of them are in quotes."""
+
+    texts: Counter[str] = field(default_factory=Counter)
+    quoted: Counter[str] = field(default_factory=Counter)
+
+    def add(self, name: str, cells: Sequence[Turns]) -> None:
+        turns = [turn for turns in cells for turn in turns if turn and turn not in _NOTHING]
+        self.texts[name] += len(turns)
+        self.quoted[name] += sum(map(_is_quoted, turns))
+
+    def says(self, least: int) -> bool:
+        """Say whether nearly all texts are in quotes, and in each column as many as ``least``."""
+        return bool(self.texts) and all(
+            self.quoted[name] >= max(least, _NEARLY_ALL * count)
+            for name, count in self.texts.items()
+        )
+
+
+@dataclass
+class Encoded:
+    """What has been seen of texts that are encoded once too often, chunk after chunk.
+
+    Lists and messages are told by the most of a chunk and of all of a source; quotes, which also
+    stand around texts that somebody has typed, by nearly all texts of a file or of a source.
 
     Parameters
     ----------
-    texts
-        Turns of some rows, by text column.
-    file
-        For errors.
-    text_format
-        What a string was taken for.
-    is_said
-        Whether the config says that; it may mean quotes as they stand.
-
-    Raises
-    ------
-    DataError
-        Most single turns of a column are lists or messages; or all in all columns are in quotes.
+    files
+        Texts in quotes by file.
+    kinds, texts
+        What single turns are but plain text, and how many there are, by column.
     """
-    for name, cells in texts.items():
-        if text_format == "json" and name != TEXT_COLUMNS[0]:
-            break  # answers within lists may be lists that somebody asked for
-        single = [turns[0] for turns in cells if len(turns) == 1 and turns[0]]
-        kinds = [kind for text in single if (kind := _structure_of(text)) is not None]
-        if len(kinds) >= _SEVERAL and 2 * len(kinds) > len(single):
-            kind = max(kinds, key=kinds.count)
-            raise DataError(
-                f"{len(kinds):,} of {len(single):,} cells of {name} are {kind}, not plain text",
-                where=file,
-                hint='set text_format = "json", which reads lists as Python writes them too'
-                if text_format == "plain" and kind == _LISTS
-                else _HINTS[kind],
-            )
-    if not is_said and _are_quoted(texts):
-        raise DataError(
-            f"all cells of {', '.join(texts)} are texts in quotes",
-            where=file,
-            hint="write them without: a program has encoded them once too often, or quotes "
-            f"otherwise than CSV does; where quotes are part of the texts set "
-            f'text_format = "{"plain" if text_format == "auto" else text_format}"',
-        )
+
+    files: dict[str, _Quoted] = field(default_factory=dict)
+    kinds: dict[str, Counter[str]] = field(default_factory=dict)
+    texts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, texts: Mapping[str, Sequence[Turns]], file: str, text_format: TextFormat) -> None:
+        """Look at some rows.
+
+        Parameters
+        ----------
+        texts
+            Turns of some rows, by text column.
+        file
+            Theirs.
+        text_format
+            What a string was taken for.
+
+        Raises
+        ------
+        DataError
+            Most single turns of a column are lists or messages, brackets and all.
+        """
+        quoted = self.files.setdefault(file, _Quoted())
+        for name, cells in texts.items():
+            quoted.add(name, cells)
+            if text_format == "json" and name != TEXT_COLUMNS[0]:
+                continue  # answers within lists may be lists that somebody asked for
+            single = [turns[0] for turns in cells if len(turns) == 1 and turns[0]]
+            kinds = Counter(kind for text in single if (kind := _structure_of(text)) is not None)
+            _refuse_structure(name, kinds, len(single), file, text_format)
+            self.kinds.setdefault(name, Counter()).update(kinds)
+            self.texts[name] += len(single)
+
+    def refuse(self, where: str, text_format: TextFormat, *, is_said: bool) -> None:
+        """Refuse what all of a source, or all of a file of it, shows.
+
+        Parameters
+        ----------
+        where
+            The source, for errors.
+        text_format
+            What a string was taken for.
+        is_said
+            Whether the config says that; it may mean quotes as they stand.
+
+        Raises
+        ------
+        DataError
+            As ``add``, or nearly all texts are in quotes.
+        """
+        for name, kinds in self.kinds.items():
+            _refuse_structure(name, kinds, self.texts[name], where, text_format)
+        if is_said:
+            return
+        for file, quoted in self.files.items():
+            if quoted.says(_MANY):
+                raise _in_quotes(quoted, file, text_format)
+        whole = _Quoted()
+        for quoted in self.files.values():
+            whole.texts.update(quoted.texts)
+            whole.quoted.update(quoted.quoted)
+        if whole.says(_SEVERAL):
+            raise _in_quotes(whole, where, text_format)
+
+
+def _refuse_structure(
+    name: str, kinds: Counter[str], texts: int, where: str, text_format: TextFormat
+) -> None:
+    found = kinds.total()
+    if found < _SEVERAL or 2 * found <= texts:
+        return
+    kind = kinds.most_common(1)[0][0]
+    raise DataError(
+        f"{found:,} of {texts:,} cells of {name} are {kind}, not plain text",
+        where=where,
+        hint='set text_format = "json", which reads lists as Python writes them too'
+        if text_format == "plain" and kind == _LISTS
+        else _HINTS[kind],
+    )
+
+
+def _in_quotes(quoted: _Quoted, where: str, text_format: TextFormat) -> DataError:
+    found, texts = quoted.quoted.total(), quoted.texts.total()
+    how_many = "all" if found == texts else f"{found:,} of {texts:,}"
+    return DataError(
+        f"{how_many} cells of {', '.join(quoted.texts)} are texts in quotes",
+        where=where,
+        hint="write them without: a program has encoded them once too often, or quotes "
+        f"otherwise than CSV does; where quotes are part of the texts set "
+        f'text_format = "{"plain" if text_format == "auto" else text_format}"',
+    )
 
 
 def _structure_of(text: str) -> str | None:
@@ -100,13 +189,8 @@ def _decoded(text: str) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _are_quoted(texts: Mapping[str, Sequence[Turns]]) -> bool:
-    """Say whether all texts are quoted, as JSON or Python does it, and some are in each column."""
-    filled = [[turn for turns in cells for turn in turns if turn] for cells in texts.values()]
-    return all(len(turns) >= _SEVERAL and all(map(_is_quoted, turns)) for turns in filled)
-
-
 def _is_quoted(text: str) -> bool:
     quote = text[0]
     ends = quote in _QUOTES and len(text) > 1 and text[-1] == quote
-    return ends and quote not in text[1:-1].replace(f"\\{quote}", "")
+    inside = text[1:-1].replace(f"\\{quote}", "").replace(2 * quote, "")
+    return ends and quote not in inside

@@ -34,7 +34,7 @@ from ensemble.battles.schema import (
     TEST_SOURCE,
 )
 from ensemble.battles.sides import sides_by_hash
-from ensemble.battles.ties import refuse_ties, without_ties
+from ensemble.battles.ties import refuse_halves, refuse_ties, without_ties
 from ensemble.errors import PluginError
 from ensemble.plugin.base import CLASSES
 from ensemble.plugin.faults import call_plugin
@@ -160,6 +160,8 @@ def load_battles(
     found.complete_ids(unit, where)
     if not ties:
         found.leave_out_ties(role, unit, where)
+    elif rows.lacks_ties:
+        refuse_halves(found.battles, where=where)
     return found.loaded(source, role, id_prefix, files)
 
 

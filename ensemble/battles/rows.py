@@ -14,7 +14,7 @@ from ensemble.battles.columns import (
     id_column,
     text_columns,
 )
-from ensemble.battles.encoded import refuse_encoded
+from ensemble.battles.encoded import Encoded
 from ensemble.battles.files.raw import BadRow
 from ensemble.battles.labels import WINNER_COLUMN, exact_label, is_missing, label_of
 from ensemble.battles.schema import (
@@ -63,6 +63,10 @@ class Rows:
         Whether the config says that.
     turns
         What a column of turns has said.
+    encoded
+        What texts have said that may be encoded once too often.
+    lacks_ties
+        Whether a file has shares of both sides and no column of ties.
     """
 
     frames: list[pl.DataFrame] = field(default_factory=list)
@@ -73,6 +77,8 @@ class Rows:
     text_format: TextFormat = "auto"
     is_said: bool = False
     turns: TurnNumbers = field(default_factory=TurnNumbers)
+    encoded: Encoded = field(default_factory=Encoded)
+    lacks_ties: bool = False
 
     @property
     def seen(self) -> int:
@@ -107,7 +113,7 @@ def read_rows(
     Raises
     ------
     DataError
-        Columns are missing.
+        Columns are missing, or texts are encoded once too often.
     """
     rows = Rows(text_format=text_format, is_said=text_format != "auto")
     order: dict[str, int] = {}
@@ -119,6 +125,7 @@ def read_rows(
                 rows.text_format = told_text_format(chunk.columns)
             _add(rows, chunk, role, chunk.file or file, winners)
         del chunk  # before the next is read
+    rows.encoded.refuse(file, rows.text_format, is_said=rows.is_said)
     rows.bad.sort(key=lambda row: (order.get(row.file, 0), row.line or 0))
     return rows
 
@@ -127,6 +134,7 @@ def _add(rows: Rows, chunk: Chunk, role: str, file: str, winners: Mapping[str, s
     text_format = rows.text_format
     names = _cell_columns(chunk.present, role, file)
     rows.turns.add(chunk.columns, text_format, file)
+    rows.lacks_ties |= CLASSES[0] in names and CLASSES[2] not in names
     cells = [chunk.columns[raw] for raw in names.values()]
     good, at = [], []
     made = tuple(names) if "id" in names else ("id", *names)
@@ -148,7 +156,7 @@ def _add(rows: Rows, chunk: Chunk, role: str, file: str, winners: Mapping[str, s
     rows.metadata.append({n: [c[place] for place in at] for n, c in chunk.metadata.items()})
     named = {name: [row[at] for row in good] for at, name in enumerate(_ROW_COLUMNS)}
     turns = {name: named[name] for name in TEXT_COLUMNS}
-    refuse_encoded(turns, file, text_format, is_said=rows.is_said)
+    rows.encoded.add(turns, file, text_format)
     texts = {name: turns_column(cells) for name, cells in turns.items()}
     rows.frames.append(pl.DataFrame(named | texts, schema=_ROW_SCHEMA))
 

@@ -1,4 +1,4 @@
-"""Labels of a task without ties: ties in the target are refused, those of other sources halved."""
+"""Ties: those of a task without them are refused or halved; halves that may be ties are refused."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import polars as pl
 
 from ensemble.battles.schema import LABEL_COLUMNS
 from ensemble.errors import DataError
+from ensemble.plugin.base import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,3 +74,31 @@ def refuse_ties(battles: pl.DataFrame, places: Sequence[str], *, where: str) -> 
         'give them a source of their own with role = "train", where a tie counts half for either '
         "side",
     )
+
+
+def refuse_halves(battles: pl.DataFrame, *, where: str) -> None:
+    """Refuse halves for either side that may be ties, of a file without a column of ties.
+
+    Parameters
+    ----------
+    battles
+        With ``LABEL_COLUMNS``, which may be null.
+    where
+        Names the file.
+
+    Raises
+    ------
+    DataError
+        Some labels are halves, and all others name one winner.
+    """
+    labels = battles.select(LABEL_COLUMNS).drop_nulls()
+    half = (labels[A] == 0.5) & (labels[B] == 0.5)
+    whole = labels.select(pl.max_horizontal(LABEL_COLUMNS) == 1.0).to_series()
+    if half.any() and (half | whole).all():
+        raise DataError(
+            f"{int(half.sum()):,} of {len(labels):,} labels are 0.5 and 0.5, all others name one "
+            f"winner, and there is no column {CLASSES[2]}: are they ties, or shares?",
+            where=where,
+            hint=f"say it by a column {CLASSES[2]}: 1 in these rows, and 0 in the two others, if "
+            "they are ties; 0 in every row if they are shares",
+        )

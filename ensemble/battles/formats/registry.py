@@ -29,7 +29,7 @@ FORMATS: tuple[Format, ...] = (
     RATED,
 )
 """Every format that is read without a plugin."""
-VERSION = 3
+VERSION = 4
 """Raise it when the same file comes to be read otherwise."""
 
 

@@ -95,6 +95,53 @@ def test_quotes_that_are_part_of_the_texts_may_be_said_to_be(tmp_path: Path) -> 
     assert battles["prompt"][0].to_list() == ['"it\'s prompt 0"']
 
 
+def quoted(path: Path, *rows: str) -> Path:
+    """Write a row for each letter: ``q`` with all texts in quotes, ``n`` as null, ``t`` plain."""
+    spell: dict[str, Callable[[str], str]] = {"q": json.dumps, "n": lambda _: "null", "t": str}
+    pl.DataFrame(
+        [
+            {"id": f"{path.stem}{n}", "winner": "tie"}
+            | {name: spell[row](f"it's {name} {n}") for name in TEXTS}
+            for n, row in enumerate(rows)
+        ]
+    ).write_csv(path)
+    return path
+
+
+def test_quotes_are_told_by_all_of_a_source(tmp_path: Path) -> None:
+    # One row a file: none alone says anything.
+    for n in range(3):
+        quoted(tmp_path / f"p{n}.csv", "q")
+    assert "all cells" in refusal(tmp_path)
+    # Nor do two rows of a source that begin the last part that is read.
+    with_others = quoted(tmp_path / "o.csv", *"ttttttttttttqq")
+    assert len(load_battles(with_others, source="s", role="train").battles) == 14
+
+
+def test_a_file_in_quotes_is_refused_beside_others(tmp_path: Path) -> None:
+    quoted(tmp_path / "p0.csv", *("q" * 25))
+    quoted(tmp_path / "p1.csv", *("t" * 100))
+    assert "all cells" in refusal(tmp_path)
+
+
+def test_quotes_around_nearly_all_texts_are_refused(tmp_path: Path) -> None:
+    assert "all cells" in refusal(quoted(tmp_path / "n.csv", *"qqnqqnq"))
+    assert "117 of 120 cells" in refusal(quoted(tmp_path / "t.csv", *("q" * 39), "t"))
+
+
+def test_quotes_that_are_doubled_within_are_quotes(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.csv", lambda t: f'"{t}: ""one"" more"')
+    assert "texts in quotes" in refusal(path)
+
+
+def test_parts_that_begin_where_others_end_are_told_by_most_of_a_source(tmp_path: Path) -> None:
+    for n in range(3):
+        row = {name: [json.dumps([message("q")])] for name in TEXTS}
+        rows = json.dumps([{"id": str(n), "winner": "tie", **row}])
+        (tmp_path / f"p{n}.json").write_text(rows)
+    assert "3 of 3 cells of prompt are messages" in refusal(tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["lists", "lists in text"])
 def test_the_hint_on_quotes_names_what_settles_it(tmp_path: Path, kind: str) -> None:
     texts = {name: ['"q"'] if kind == "lists" else '["\\"q\\""]' for name in TEXTS}
