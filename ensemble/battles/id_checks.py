@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _SHOWN = 5
 _FLOAT_ID = r"^-?\d+(\.0|(\.\d+)?[eE]\+\d+)$"
 """An id as a program writes a float, or a spreadsheet a number that is too long for it."""
+_NUMBER_ID = r"^-?\d+$"
 
 
 def check_no_float_ids(ids: pl.Series, file: str) -> None:
@@ -26,15 +27,18 @@ def check_no_float_ids(ids: pl.Series, file: str) -> None:
     Raises
     ------
     DataError
-        All ids are floats.
+        All ids are floats; or some are, as R writes 100000, and the others are whole numbers.
     """
-    if len(ids) and ids.str.contains(_FLOAT_ID).all():
-        raise DataError(
-            f'the ids are floats: "{ids[0]}"',
-            where=file,
-            hint="write whole numbers: a column with gaps has become one of floats; or make "
-            "ids from what the battles say: make_ids = true",
-        )
+    floats = ids.filter(ids.str.contains(_FLOAT_ID))
+    if not len(floats) or not ids.str.contains(f"{_FLOAT_ID}|{_NUMBER_ID}").all():
+        return
+    told = "the ids" if len(floats) == len(ids) else f"{len(floats):,} of {len(ids):,} ids"
+    raise DataError(
+        f'{told} are floats: "{floats[0]}"',
+        where=file,
+        hint="write whole numbers: a column with gaps has become one of floats, and some programs "
+        "write 100000 as 1e+05; or make ids from what the battles say: make_ids = true",
+    )
 
 
 def check_no_missing_ids(ids: pl.Series, file: str) -> None:

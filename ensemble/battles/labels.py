@@ -39,7 +39,7 @@ _WORDS: dict[str, Label] = {
         _TIE,
     ),
 }
-"""Winners by their letters alone: case, spaces, underscores and brackets do not count."""
+"""Winners by their letters: case, spaces, underscores and brackets do not count."""
 _TRUTH = {"true": 1.0, "false": 0.0}
 _EXACT = 1e-6
 """How far it may be for the shares to count as they are given."""
@@ -47,7 +47,8 @@ UNKNOWN_WINNER = "unknown winner"
 LABEL_FAULTS = (UNKNOWN_WINNER, "the label is not", "winner and winner_model_a")
 """How the reasons begin for which a label cannot be read."""
 _WHOLE = re.compile(r"-?\d+\.0+")
-_NOT_A_LETTER = re.compile(r"[\W_]+")
+_ASIDE = re.compile(r"""[\s_.,:;/()\[\]{}"'*`]+|(?<=.)-+(?=.)""", re.DOTALL)
+"""Marks in a winner that say nothing; others may, as in ``!a``, ``-a`` and ``a?``."""
 
 
 def label_of(cells: Mapping[str, Any], winners: Winners | None = None) -> Label | None:
@@ -172,7 +173,7 @@ def winner_of(cell: object, winners: Winners | None = None) -> Label | None:
         return _mapped(cell, winners)
     if is_missing(cell):
         return None
-    word = _NOT_A_LETTER.sub("", cell.lower()) if isinstance(cell, str) else ""
+    word = _ASIDE.sub("", cell.strip().lower()) if isinstance(cell, str) else ""
     label = _WORDS.get(word)
     if label is None:
         known = "known are model_a, model_b, tie, both bad"

@@ -27,13 +27,19 @@ TIE = (0.0, 0.0, 1.0)
         ("tie_bothbad", TIE),
         ("bothbad", TIE),
         (" both bad ", TIE),
+        ("Tie - both bad", TIE),
+        ("[[A]]", (1.0, 0.0, 0.0)),
+        ("**MODEL-B**", (0.0, 1.0, 0.0)),
     ],
 )
 def test_winner_words(word: str, label: tuple[float, float, float]) -> None:
     assert label_of({"winner": word}) == label
 
 
-@pytest.mark.parametrize("word", ["model_c", "ties?", "0", 0, "模型"])
+UNKNOWN = ["model_c", "ties?", "0", 0, "模型", "!a", "-a", " -b", "a?", "b-", "~tie", "≠ a", "a+"]
+
+
+@pytest.mark.parametrize("word", UNKNOWN)
 def test_an_unknown_word_is_named(word: object) -> None:
     with pytest.raises(BadCell, match=re.escape(f"unknown winner {word!r};")):
         label_of({"winner": word})

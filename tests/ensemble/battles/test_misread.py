@@ -195,6 +195,39 @@ def test_ids_that_became_floats_are_named(tmp_path: Path) -> None:
         load(write(tmp_path / "t.csv", rows))
 
 
+@pytest.mark.parametrize("ids", [["99999", "1e+05", "100001"], ["1.0", "2"], ["7", "8.0"]])
+def test_whole_numbers_some_of_which_are_written_as_floats_are_named(
+    ids: list[str], tmp_path: Path
+) -> None:
+    rows = [text(0, winner="tie") | {"id": one} for one in ids]
+    with pytest.raises(errors.DataError, match=r"1 of \d ids are floats"):
+        load(write(tmp_path / "t.csv", rows))
+
+
+@pytest.mark.parametrize("ids", [["1.0", "1.1"], ["1.0", "x"], ["12e5", "1234"], ["007", "7"]])
+def test_names_that_look_like_floats_are_ids(ids: list[str], tmp_path: Path) -> None:
+    rows = [text(0, winner="tie") | {"id": one} for one in ids]
+    assert load(write(tmp_path / "t.csv", rows))["id"].to_list() == ids
+
+
+def halves(tmp_path: Path, *shares: float, **more: Any) -> pl.DataFrame:
+    """Load rows with these shares of A; B has the rest."""
+    labels = [{"winner_model_a": share, "winner_model_b": 1 - share, **more} for share in shares]
+    rows = [text(0) | {"id": f"r{n}"} | label for n, label in enumerate(labels)]
+    return load(write(tmp_path / "t.csv", rows))
+
+
+def test_halves_that_may_be_ties_are_asked_about(tmp_path: Path) -> None:
+    with pytest.raises(errors.DataError, match=r"1 of 3 labels are 0\.5 and 0\.5") as caught:
+        halves(tmp_path, 1, 0.5, 0)
+    assert "column winner_tie" in str(caught.value.hint)
+    assert halves(tmp_path, 1, 0.5, 0, winner_tie=0)["label_a"].to_list() == [1, 0.5, 0]
+    assert halves(tmp_path, 1, 0.5, 0.3)["label_a"].to_list() == [1, 0.5, 0.3]
+    # Where there are no ties, a half is what one would count.
+    plain = load_battles(tmp_path / "t.csv", source="s", role="train", ties=False).battles
+    assert plain["label_a"].to_list() == [1, 0.5, 0.3]
+
+
 def test_nan_is_missing_as_an_empty_cell_is(tmp_path: Path) -> None:
     nan = float("nan")
     rows = [text(0, winner="model_a") | {name: [name] for name in COLUMNS[1:]}]
