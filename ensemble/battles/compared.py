@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from ensemble.battles.fingerprints import letters
-from ensemble.battles.normalization import contains
+from ensemble.battles.masked import contains
 from ensemble.battles.passage_keys import NUMBER, count_keys, gathered, numbers_of, with_numbers
 from ensemble.battles.passages import PROMPT, WHOLE, Passages, joined_turns, keys_of, turns_of_cells
 from ensemble.battles.schema import TEXT_COLUMNS

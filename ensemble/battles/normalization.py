@@ -12,20 +12,17 @@ import json
 import re
 import unicodedata
 from functools import cache
-from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 
 import polars as pl
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from ensemble.battles.letter_forms import bare_letters, of_one_script
+from ensemble.battles.masked import blanks_as_one, each, replaced, where
+from ensemble.battles.wrapping import unwrapped, without_bullets
 
-# Runs of two and more, then single characters that are not yet a plain space: matching every lone
-# space only to write it back would take several times as long.
-_BLANKS = r"[\s\p{Cc}]{2,}|[^\S ]|\p{Cc}"
 # Format characters, variation selectors, and the letters that are blank (Hangul fillers, Braille).
 _UNSEEN = r"[\p{Cf}\p{Default_Ignorable_Code_Point}\x{2800}]+"
-_PERCENT = r"^\S*%[0-9a-fA-F]{2}\S*$"
+_PERCENT = re.compile(r"\S*%[0-9a-fA-F]{2}\S*$")
 _ESCAPES = (
     r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});?"
     r"|\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})"
@@ -41,40 +38,17 @@ _WINDOWS = {
     if (letter := bytes([byte]).decode("cp1252", "replace")) != "\ufffd"
 }
 """Bytes of the letters that Windows has where Latin-1 has control characters."""
+_BREAKS = r"(?i)</?[bh]r(?:\s[^<>]{0,200})?/?>"
+# One that no other closes may be what somebody asks about.
 _TAGS = (
-    r"(?i)</?(?:br|p|div|span|hr|b|i|u|em|strong|code|pre|ul|ol|li|h[1-6]|blockquote)"
+    r"(?i)</?(?:p|div|span|b|i|u|em|strong|code|pre|ul|ol|li|h[1-6]|blockquote)"
     r"(?:\s[^<>]{0,200})?/?>"
 )
-_QUOTES = {r"[‘’‚‛′`´]": "'", r"[“”„‟″«»]": '"', r"[‐‑‒–—―−]": "-"}
-_TOKENS = (
-    r"<\|[^<>|\n]{1,40}\|>|</?s>|<(?:bos|eos|pad|unk)(?:_token)?>|\[/?(?:inst|system_prompt)\]"
-    r"|<</?sys>>|<(?:start|end)_of_turn>"
-)
-_ROLE = r"user|assistant|human|system|model|chatbot|chatgpt|gpt|instructions?|input|output|response"
-_SPEAKER = r"ai|bot|question|answer|prompt|query|q|a"
-# A role ends with a colon, and one may stand behind the other; or it has a line to itself.
-_MARKER = rf"\b(?:{_ROLE}|{_SPEAKER})(?: ?\d{{1,3}})?[*_\])]* *:"
-_MARKERS = rf"(?m)^(?:[ \t#>*_\[(-]*{_MARKER}[ \t*_]*)+"
-_ROLE_AT_END = rf"(?:{_ROLE})[ \t*_\])]*$"
-_ROLE_LINES = rf"(?m)^[ \t#>*_\[(-]*{_ROLE_AT_END}"
+_QUOTES = {r"[‘’‚‛′`´ʼʻʽʹ‹›]": "'", r"[“”„‟″«»]": '"', r"[‐‑‒–—―−]": "-"}
 _PLANES = 0x20000
 """Characters of the two planes that nearly all text is of; those beyond are looked at."""
-# Lines that somebody numbered, or that are the items of a list.
-_NUMBERED = r"(?m)^[ \t]*\d{1,4}[.):|\t][ \t]+"
-_FINAL = " .,;:!?…。、؟،؛۔।॥။។։።፧‼⁇⁈⁉"
-"""What ends a sentence, in one script or another."""
-_BEGINS = "^[¿¡>*+•#-]"
-_FIRST = r"^(?:[¿¡ ]|(?:[>*+•-]|#{1,6}) )+"
-_OPENS, _CLOSES = "\"'`*_~([{「『《【", "\"'`*_~)]}」』》】"
-"""Marks that a whole text may stand in, and the partner of each."""
-_OPENED = f"^[{re.escape(_OPENS)}]"
-_AROUND = "|".join(
-    f"^{re.escape(first)}+(.+?){re.escape(last)}+$"
-    for first, last in zip(_OPENS, _CLOSES, strict=True)
-)
-_WITHIN = "".join(f"${{{number}}}" for number in range(1, len(_OPENS) + 1))
-_DEEPEST = 4
-"""Pairs of marks that a text may stand in, such as those of code, or of bold text in quotes."""
+_MOST_ENCODED = 3
+"""How often one text may have been encoded."""
 
 
 def normalized(text: pl.Expr) -> pl.Expr:
@@ -82,15 +56,16 @@ def normalized(text: pl.Expr) -> pl.Expr:
 
     HTML entities, ``\uXXXX``, ``\xXX`` and backslashes before punctuation are resolved, formatting
     tags and written-out line breaks become line breaks, and what nobody sees goes (format
-    characters, variation selectors, blank letters). Numbers of lines go, ``%20`` of a text that was
-    written for an address is resolved, and UTF-8 that was read as Latin-1 is read again. Then
-    Unicode NFKC (full-width letters, ligatures and
-    composed accents become one form), lower case, plain quotes and dashes; special tokens of chat
-    templates and role markers at the beginning of a line go; every run of white space and control
-    characters is one space, none at the ends. Punctuation that ends a sentence goes from the end,
-    the mark of a list, a heading or a quotation from the beginning, and so do marks around the
-    whole (quotes, brackets, emphasis, code). Other punctuation stays: ``"C"`` and ``"C++"`` are
-    different prompts.
+    characters, variation selectors, blank letters). ``%20`` of a text that was written for an
+    address is resolved, and UTF-8 that was read as Latin-1 is read again. Then Unicode NFKC
+    (full-width letters and ligatures become one form), lower case, plain quotes and dashes, letters
+    without accents and of one script (``letter_forms``). What stands around a text goes
+    (``wrapping``): special tokens of chat templates, roles at the beginning of a line, tags around
+    the whole, numbers of lines; every run of white space and control characters is one space, none
+    at the ends. A text that says a thing twice says it once. Punctuation that ends a sentence goes
+    from the end, the mark of a list, a heading or a quotation from the beginning, and so do marks
+    around the whole (quotes, brackets, emphasis, code). Other punctuation stays: ``"C"`` and
+    ``"C++"`` are different prompts.
 
     Parameters
     ----------
@@ -105,8 +80,6 @@ def normalized(text: pl.Expr) -> pl.Expr:
 
     Notes
     -----
-    Lower case is that of Unicode's simple and special mappings, not full case folding, which Polars
-    does not have: ``ß`` and ``ss`` differ. Near duplicates bridge that in any longer text.
     Without joiners an emoji that is put together from others equals those in a row.
     """
     # As one function of a series: as an expression, a text that falls back on an earlier form would
@@ -115,89 +88,37 @@ def normalized(text: pl.Expr) -> pl.Expr:
 
 
 def _normalize(texts: pl.Series) -> pl.Series:
-    spaced = _where(texts, texts.str.contains(_PERCENT), _without_percent)
-    plain = _where(spaced, spaced.str.contains(r"[&\\]"), _unescaped)
-    tagless = _where(plain, plain.str.contains("<"), lambda t: t.str.replace_all(_TAGS, "\n"))
+    spaced = where(texts, texts.str.contains(f"^{_PERCENT.pattern}"), each(_without_percent))
+    plain = where(spaced, spaced.str.contains(r"[&\\]"), _unescaped)
+    tagless = replaced(replaced(plain, _BREAKS, "\n", only="<"), _TAGS, "\n", only="</")
     # Plain ASCII, as most texts are, has nothing of what this looks for.
     wide = tagless.str.len_bytes() != tagless.str.len_chars()
-    folded = _where(tagless, wide, _composed).str.to_lowercase()
-    unmarked = _where(
-        folded, folded.str.contains(r"[<\[]"), lambda t: t.str.replace_all(_TOKENS, "\n")
-    )
-    # What begins with a line is slow to find: only texts that have it anywhere are looked at.
-    for anywhere, markers in ((_MARKER, _MARKERS), (f"(?m){_ROLE_AT_END}", _ROLE_LINES)):
-        unmarked = _without(unmarked, unmarked.str.contains(anywhere), markers)
-    bare = _blanks_as_one(unmarked.str.replace_all(_NUMBERED, " "))
-    ended = _without_ends(bare)
+    folded = where(tagless, wide, _composed).str.to_lowercase()
+    folded = where(folded, wide, bare_letters)
+    ended = unwrapped(folded)
     said_nothing = (ended == "") & (folded != "")
-    return _where(ended, said_nothing, lambda _: _blanks_as_one(folded.filter(said_nothing)))
-
-
-def _without_ends(texts: pl.Series, deepest: int = _DEEPEST) -> pl.Series:
-    """Leave out punctuation at the ends, and marks around the whole of a text, such as quotes."""
-    begins = texts.str.contains(_BEGINS)
-    plain = _where(texts, begins, lambda t: t.str.replace(_FIRST, "")).str.strip_chars_end(_FINAL)
-    if not deepest:
-        return plain
-    return _where(
-        plain,
-        plain.str.contains(_OPENED),
-        lambda t: _without_ends(t.str.replace(_AROUND, _WITHIN).str.strip_chars(" "), deepest - 1),
-    )
-
-
-def _without(texts: pl.Series, rows: pl.Series, pattern: str) -> pl.Series:
-    return _where(texts, rows, lambda t: t.str.replace_all(pattern, " "))
-
-
-def contains(texts: pl.Series, pattern: str, *, only: str) -> pl.Series:
-    """Say which texts contain a pattern; null does not.
-
-    Parameters
-    ----------
-    texts
-        ``n`` texts.
-    pattern
-        What to look for, such as something at the beginning of a line: slow to find.
-    only
-        What every text that contains ``pattern`` contains, and can be found faster.
-    """
-    found = texts.str.contains(only).fill_null(value=False)
-    return _where(found, found, lambda _: texts.filter(found).str.contains(pattern))
-
-
-def _where(
-    texts: pl.Series, rows: pl.Series, change: Callable[[pl.Series], pl.Series]
-) -> pl.Series:
-    """Change the texts of a mask; null is none of them."""
-    places = rows.fill_null(value=False).arg_true()
-    if not len(places):
-        return texts
-    # ``scatter`` changes the series that it is called on.
-    return texts.clone().scatter(places, change(texts.gather(places)))
+    return where(ended, said_nothing, lambda _: blanks_as_one(folded.filter(said_nothing)))
 
 
 def _composed(texts: pl.Series) -> pl.Series:
     """Leave out what nobody sees, compose what is one letter, and plain quotes and dashes."""
-    right = _where(texts, texts.str.contains(_MISREAD), _read_right)
+    right = where(texts, texts.str.contains(_MISREAD), each(_as_utf8))
     # First of all: between a letter and its accent a format character keeps the two apart.
-    seen = right.str.replace_all(_UNSEEN, "")
-    composed = _where(seen, seen.str.contains(_unstable()), lambda t: t.str.normalize("NFKC"))
+    seen = without_bullets(right.str.replace_all(_UNSEEN, ""))
+    composed = where(seen, seen.str.contains(_unstable()), lambda t: t.str.normalize("NFKC"))
     for typed, simple in _QUOTES.items():
         composed = composed.str.replace_all(typed, simple)
-    return composed
-
-
-def _read_right(texts: pl.Series) -> pl.Series:
-    """Read UTF-8 as such, where all of a text was read as Latin-1 or as Windows does."""
-    return pl.Series([_as_utf8(text) for text in texts], dtype=pl.String)
+    return of_one_script(composed)
 
 
 def _as_utf8(text: str) -> str:
-    try:
-        return text.translate(_WINDOWS).encode("latin-1").decode()
-    except UnicodeError:
-        return text
+    """Read UTF-8 as such, where all of a text was read as Latin-1 or as Windows does."""
+    for _ in range(_MOST_ENCODED):
+        try:
+            text = text.translate(_WINDOWS).encode("latin-1").decode()
+        except UnicodeError:
+            break
+    return text
 
 
 @cache
@@ -222,19 +143,19 @@ def _is_stable(code: int) -> bool:
     return unicodedata.is_normalized("NFKC", chr(code))
 
 
-def _without_percent(texts: pl.Series) -> pl.Series:
-    """Decode texts that were written for an address, with ``%20`` or a plus for a space."""
-    return pl.Series([unquote_plus(t, errors="replace") for t in texts], dtype=pl.String)
+def _without_percent(text: str) -> str:
+    """Decode what was written for an address, with ``%20`` or a plus for a space."""
+    for _ in range(_MOST_ENCODED):
+        if not _PERCENT.match(text):
+            break
+        text = unquote_plus(text, errors="replace")
+    return text
 
 
 def _unescaped(texts: pl.Series) -> pl.Series:
     """Resolve HTML entities, also escaped twice, and the escapes of JSON and Markdown."""
-    plain = _where(texts, texts.str.contains(_ESCAPES), _without_codes)
+    plain = where(texts, texts.str.contains(_ESCAPES), each(_without_code))
     return plain.str.replace_all(r"\\[nrt]", "\n").str.replace_all(r"\\(\p{P})", "$1")
-
-
-def _without_codes(texts: pl.Series) -> pl.Series:
-    return pl.Series([_without_code(text) for text in texts], dtype=pl.String)
 
 
 def _without_code(text: str) -> str:
@@ -252,7 +173,3 @@ def _of_bytes(escapes: str) -> str:
         return found.decode()
     except UnicodeError:
         return found.decode("latin-1")
-
-
-def _blanks_as_one(texts: pl.Series) -> pl.Series:
-    return texts.str.replace_all(_BLANKS, " ").str.strip_chars(" ")

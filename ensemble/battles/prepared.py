@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-VERSION = 13
+VERSION = 14
 """Raise it when the same files come to give other battles or clusters, or another summary."""
 
 _HINT = "run `ensemble prepare CONFIG`"

@@ -109,6 +109,26 @@ SHORT = ["Who are you?", "What is C?", "C++", "2+2=?", "¿Qué es?", "Кто т�
         lambda text: quote(text, safe=""),
         lambda text: text.encode().decode("latin-1"),
         lambda text: "\u034f".join(text),
+        lambda text: f"USER: {text} ASSISTANT:",
+        lambda text: f"### Human: {text}### Assistant:",
+        lambda text: (
+            f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+            f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
+        ),
+        lambda text: f"问：{text}\n答：",
+        lambda text: f"Frage: {text}\nAntwort:",
+        lambda text: f'<message role="user">{text}</message>',
+        lambda text: f"[b]{text}[/b]",
+        lambda text: f"```text\n{text}\n```",
+        lambda text: f"(1) {text}",
+        lambda text: f"1、{text}",
+        lambda text: f"→ {text}",
+        lambda text: f">> {text}",
+        lambda text: f"|{text}|",
+        lambda text: f"\x1b[1m{text}\x1b[0m",
+        lambda text: f"{text}\n{text}",
+        lambda text: quote(quote(text)),
+        lambda text: text.encode().decode("latin-1").encode().decode("latin-1"),
     ],
 )
 def test_a_short_prompt_in_other_marks_does_not_escape(wrap: Callable[[str], str]) -> None:
@@ -118,6 +138,32 @@ def test_a_short_prompt_in_other_marks_does_not_escape(wrap: Callable[[str], str
     assert escaped(others, people) == 0
     found = find_duplicates(pl.concat([people, others])).clusters
     assert found["cluster"].n_unique() == len(SHORT)
+
+
+LETTERS = [
+    ("Schreibe ein Gedicht über die Straße.", str.upper),
+    ("Küçük bir kız İstanbul'da ne yapar?", str.upper),
+    ("Ποιος είσαι εσύ και τι κάνεις εδώ;", lambda _: "ΠΟΙΟΣ ΕΙΣΑΙ ΕΣΥ ΚΑΙ ΤΙ ΚΑΝΕΙΣ ΕΔΩ;"),
+    ("¿Qué es la fotosíntesis y cómo ocurre?", lambda _: "Que es la fotosintesis y como ocurre?"),
+    ("Расскажи про ёлку", lambda text: text.replace("ё", "е")),
+    ("Расскажи про кота", lambda text: text.translate(str.maketrans("аеос", "aeoc"))),
+    ("Tell me about the apples", lambda text: text.translate(str.maketrans("aeop", "аеор"))),
+    ("اكتب مقالا عن القاهرة", lambda text: text.replace("ا", "اَ").replace("ي", "ی")),
+    ("请写一篇关于人工智能的文章", " ".join),
+    ("What is 12 times 13?", lambda text: text.translate(str.maketrans("123", "١٢٣"))),
+    ("Tell me a joke about bees", "\u0336".join),
+]
+"""Prompts and how others write their letters."""
+
+
+@pytest.mark.parametrize("number", range(len(LETTERS)))
+def test_a_prompt_in_other_letters_does_not_escape(number: int) -> None:
+    prompt, spell = LETTERS[number]
+    people = table("people", [[(text, *other_answers(n))] for n, (text, _) in enumerate(LETTERS)])
+    copy = table("copies", [[(spell(prompt), *other_answers(50))]])
+    found = find_duplicates(pl.concat([people, copy])).clusters["cluster"]
+    assert found[-1] == found[number]
+    assert found.n_unique() == len(LETTERS)
 
 
 @pytest.mark.parametrize("kept", [[1], [0], [1, 2], [0, 2]])
