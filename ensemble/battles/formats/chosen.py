@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ from ensemble.battles.turns import BadCell, list_of
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from ensemble.battles.files.raw import Chunk
     from ensemble.battles.formats.layout import FormatOptions, Row
     from ensemble.battles.labels import Label
@@ -73,8 +76,54 @@ def recognize(sheet: Sheet) -> Layout | None:
     rule = told_rule(sheet.options) if ruled else ""
     told = f"chosen and rejected answers ({', '.join(pair)}){rule}"
     others = () if sheet.options.format else _other_answers(sheet, pair)
-    look = partial(_refuse_names, pair=pair, others=others) if others else None
-    return Layout(told, (*columns, *others), by_row(make, columns, look), True, uses)
+    looks: list[Callable[[Chunk], None]] = [
+        *([partial(_refuse_names, pair=pair, others=others)] if others else []),
+        *([_Scores(scores).look] if scores and sheet.labeled else []),
+    ]
+    return Layout(
+        told, (*columns, *others), by_row(make, columns, partial(_all, looks)), True, uses
+    )
+
+
+def _all(looks: Sequence[Callable[[Chunk], None]], chunk: Chunk) -> None:
+    for look in looks:
+        look(chunk)
+
+
+class _Scores:
+    """Scores of chosen and rejected answers, which say the same as the names: most are higher.
+
+    Parameters
+    ----------
+    names
+        The columns, that of the chosen answer first.
+    """
+
+    def __init__(self, names: tuple[str, str]) -> None:
+        self.names = names
+        self.rows = self.below = 0
+
+    def look(self, chunk: Chunk) -> None:
+        """Refuse scores of which the lower one is the better, or columns that are exchanged.
+
+        Raises
+        ------
+        DataError
+            In most rows so far the chosen answer has the lower one.
+        """
+        for row in rows_of(chunk, self.names):
+            with suppress(BadCell):  # where a score is needed, its row says so
+                better, worse = (number_of(row[name], name) for name in self.names)
+                self.rows += 1
+                self.below += better < worse
+        if 2 * self.below > self.rows > 1:
+            raise DataError(
+                f"{self.names[0]} is below {self.names[1]} in {self.below:,} of {self.rows:,} rows"
+                ": which answer is the better one?",
+                where=chunk.file,
+                hint="rename columns: those of the scores if the lower one is better, those of the "
+                "answers if they are exchanged",
+            )
 
 
 def _other_answers(sheet: Sheet, pair: tuple[str, str]) -> tuple[str, ...]:
@@ -138,6 +187,8 @@ def _battle(
     prompt_cell = row[prompt] if prompt else None
     names = (row.get(models[0]), row.get(models[1]))
     label = _label(row, scores, sheet.options) if sheet.labeled else None
+    if sheet.labeled and row[pair[0]] == row[pair[1]]:
+        raise BadCell(f"{pair[0]} and {pair[1]} are the same: neither is better")
     cells = [prompt_cell, *(row[name] for name in pair)]
     if all(map(is_plain, cells)):
         texts = three_texts(cells[0], cells[1], cells[2], ("prompt", *pair))

@@ -20,7 +20,7 @@ from ensemble.battles.formats.layout import (
 )
 from ensemble.battles.formats.preference import number_of, told_rule
 from ensemble.battles.formats.prompts import Prompt, ambiguous, answer_of, prompt_column, prompt_of
-from ensemble.battles.formats.several import SEVERAL, Answer, battles_of, told_pairs
+from ensemble.battles.formats.several import ONE_ANSWER, SEVERAL, Answer, battles_of, told_pairs
 from ensemble.battles.turns import BadCell
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class _Gathered:
         by_file: defaultdict[str, list[tuple[int, Battle]]] = defaultdict(list)
         for key, group in self.groups.items():
             if len(group) < 2:
-                sheet.notes["prompts have one answer alone, and make no battle"] += 1
+                sheet.notes[ONE_ANSWER] += 1
                 continue
             place = group[0][0]
             asked, said, name = key

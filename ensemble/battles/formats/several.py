@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SEVERAL = frozenset({"pairs", "tie_below", "temperature", "score"})
 """The options that several answers leave something to do."""
+ONE_ANSWER = "prompts have one answer alone, and make no battle"
+_SAME_TEXT = "answers say the same as another of their prompt, and count once, by their mean score"
 _MOST_ANSWERS = 500
 """Answers to one prompt of which all pairs are made: more would be millions a row."""
 
@@ -75,8 +77,33 @@ def battles_of(
     """
     if len(answers) < 2:
         raise BadCell(f"{len(answers)} answers are no pair")
+    if sheet.labeled:
+        answers = _each_once(answers, sheet)
+    if len(answers) < 2:
+        sheet.notes[ONE_ANSWER] += 1
+        return []
     chosen = _pairs(prompt, answers, sheet, decided_only=decided_only)
     return [_battle(prompt, first, second, base, sheet) for first, second in chosen]
+
+
+def _each_once(answers: Sequence[Answer], sheet: Sheet) -> Sequence[Answer]:
+    """Put answers of one text together: a pair of them has no better one, whatever raters say."""
+    by_text: dict[str | None, list[Answer]] = {}
+    for answer in answers:
+        by_text.setdefault(answer.text, []).append(answer)
+    if len(by_text) == len(answers):
+        return answers
+    sheet.notes[_SAME_TEXT] += len(answers) - len(by_text)
+    return [_as_one(same) for same in by_text.values()]
+
+
+def _as_one(same: Sequence[Answer]) -> Answer:
+    scores = [answer.score for answer in same if answer.score is not None]
+    models = {answer.model for answer in same}
+    return same[0]._replace(
+        score=sum(scores) / len(scores) if scores else None,
+        model=same[0].model if len(models) == 1 else None,
+    )
 
 
 def _pairs(

@@ -220,6 +220,45 @@ def test_chosen_that_repeats_an_answer_is_read(tmp_path: Path) -> None:
     check(load(own, format="chosen-rejected"), [(["p"], ["another"], ["one"], A)])
 
 
+def test_chosen_that_is_the_rejected_answer_is_no_battle(tmp_path: Path) -> None:
+    rows = [{"prompt": "q", "chosen": "x", "rejected": second} for second in ("x", "y")]
+    path = write(tmp_path / "t.jsonl", rows)
+    assert "chosen and rejected are the same" in refusal(path)
+    assert len(load(path, drop=True).battles) == 1
+
+
+def test_scores_that_contradict_chosen_are_asked_about(tmp_path: Path) -> None:
+    def rows(*scores: tuple[int, int]) -> list[Row]:
+        return [
+            {"prompt": f"q{n}", "chosen": "x", "rejected": "y"}
+            | {"score_chosen": better, "score_rejected": worse}
+            for n, (better, worse) in enumerate(scores)
+        ]
+
+    said = refusal(write(tmp_path / "t.jsonl", rows((1, 5), (2, 6), (3, 2))))
+    assert "score_chosen is below score_rejected in 2 of 3 rows" in said
+    # A slip of a judge, and one row alone, say nothing.
+    for scores in ([(1, 5), (7, 6), (3, 2)], [(1, 5)]):
+        path = write(tmp_path / "t.jsonl", rows(*scores))
+        assert len(load(path).battles) == len(scores)
+
+
+@pytest.mark.parametrize("form", ["rows", "lists"])
+def test_an_answer_that_several_have_rated_is_one(tmp_path: Path, form: str) -> None:
+    rated = [("x", 3), ("x", 1), ("y", 1.5), ("z", 2)]
+    rows: list[Row] = [{"prompt": "q", "response": text, "score": s} for text, s in rated]
+    if form == "lists":
+        answers = [{"text": text, "score": score} for text, score in rated]
+        rows = [{"prompt": "q", "completions": answers}]
+    loaded = load(write(tmp_path / "t.jsonl", rows))
+    due = [(["q"], [a], [b], label) for a, b, label in (("x", "y", A), ("x", "z", TIE))]
+    check(loaded, [*due, (["q"], ["y"], ["z"], B)])
+    assert any("1 answers say the same" in note for note in loaded.notes)
+    same = [{"prompt": "q", "response": "x", "score": score} for score in (1, 2)]
+    said = refusal(write(tmp_path / "s.jsonl", same))
+    assert "1 prompts have one answer alone" in said
+
+
 def test_a_prompt_of_messages_that_the_conversations_do_not_have(tmp_path: Path) -> None:
     row = {"prompt": chat("z"), "chosen": chat("q", "a"), "rejected": chat("q", "b")}
     path = write(tmp_path / "t.jsonl", [row])
