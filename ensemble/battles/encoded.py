@@ -21,6 +21,8 @@ _SEVERAL = 2
 _MANY = 20
 """Texts in quotes of each column that tell of a file, and not of all of a source."""
 _NEARLY_ALL = 0.95
+_OF_SPREADSHEET = "="
+"""Stands before the quotes of a text that a spreadsheet shall not take for a number."""
 _NOTHING = ("null", "None", "nan", "NaN")
 """What programs write without quotes for a text that is not there."""
 _LISTS, _MESSAGES, _TWICE = "lists of turns", "messages", "lists that were encoded twice"
@@ -190,7 +192,8 @@ def _decoded(text: str) -> str:
 
 
 def _is_quoted(text: str) -> bool:
-    quote = text[0]
+    text = text.removeprefix(_OF_SPREADSHEET)
+    quote = text[:1]
     ends = quote in _QUOTES and len(text) > 1 and text[-1] == quote
     inside = text[1:-1].replace(f"\\{quote}", "").replace(2 * quote, "")
     return ends and quote not in inside

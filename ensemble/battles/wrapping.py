@@ -51,11 +51,14 @@ _FENCE = "```|'''"
 _FENCES = r"(?m)^[ \t]*(?:`{3,}|'{3,})[ \t]*[a-z0-9+#-]*[ \t]*$"
 _COLORS = r"\x1b\[[0-9;]*m"
 _ELEMENT = re.compile(
-    r"\s*(?:<(?P<tag>[a-z][\w-]*)(?:\s[^<>]*)?>(?P<text>.*)</(?P=tag)>"
-    r"|\[(?P<code>[a-z][\w-]*)(?:=[^\[\]]*)?\](?P<quoted>.*)\[/(?P=code)\])\s*",
+    r"<(?P<tag>[a-z][\w-]*)(?:\s[^<>]*)?>(?P<text>.*)</(?P=tag)>"
+    r"|\[(?P<code>[a-z][\w-]*)(?:=[^\[\]]*)?\](?P<quoted>.*)\[/(?P=code)\]"
+    r"|\[?\s*\{\s*(?:[\"'](?:role|from)[\"']\s*:\s*[\"'](?:user|human)[\"']\s*,\s*)?"
+    r"[\"'](?:content|value|prompt|instruction|question|query|text)[\"']\s*:\s*"
+    r"(?P<mark>[\"'])(?P<said>.*)(?P=mark)\s*\}(?:\s*\])?",
     re.DOTALL,
 )
-_MAY_BE_ELEMENT = r"^\s*[<\[][\s\S]*[>\]]\s*$"
+_MAY_BE_ELEMENT = r"^\s*[<\[{][\s\S]*[>\]}]\s*$"
 _BOILERPLATE = (
     r"^(?:you are (?:a helpful|an)(?: ai)? assistant\.? "
     r"|a chat between a curious (?:user|human) and an artificial intelligence assistant\. the "
@@ -79,7 +82,7 @@ _AROUND = "|".join(
 )
 _WITHIN = "".join(f"${{{number}}}" for number in range(1, len(_OPENS) + 1))
 _DEEPEST = 4
-"""Pairs of marks that a text may stand in, such as those of code, or of bold text in quotes."""
+"""Pairs of marks or tags that a text may stand in, such as those of bold text in quotes."""
 _TWICE = (7, 200)
 """Characters of a text that says a thing twice; in longer ones it is found as a part."""
 
@@ -120,9 +123,11 @@ def unwrapped(texts: pl.Series) -> pl.Series:
 
 
 def _within_elements(text: str) -> str:
-    """Take what stands in a tag of HTML or of a forum."""
-    while found := _ELEMENT.fullmatch(text):
-        text = found["text"] or found["quoted"] or ""
+    """Take what stands in a tag of HTML or of a forum, or in a record of JSON or Python."""
+    for _ in range(_DEEPEST):
+        if not (found := _ELEMENT.fullmatch(text.strip())):
+            break
+        text = found["text"] or found["quoted"] or found["said"] or ""
     return text
 
 

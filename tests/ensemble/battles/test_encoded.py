@@ -52,6 +52,7 @@ def refusal(path: Path, **options: Any) -> str:
         (lambda t: json.dumps(json.dumps([t])), "prompt are lists that were encoded twice"),
         (lambda t: json.dumps(t + "\nand on"), "texts in quotes"),
         (lambda t: repr(t.replace("'", "")), "texts in quotes"),
+        (lambda t: f'="{t}"', "texts in quotes"),
         (lambda t: json.dumps([json.dumps([t])]), "prompt are lists of turns"),
         (lambda t: json.dumps([json.dumps([message(t)])]), "prompt are messages"),
         (lambda t: json.dumps([message(t)]), "neither a string nor null"),

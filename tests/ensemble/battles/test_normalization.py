@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import polars as pl
@@ -97,6 +98,9 @@ def normal(text: str | None) -> str | None:
         ("[user] hi", "hi"),
         ("<prompt>\nhi\n</prompt>", "hi"),
         ("[quote=me]hi[/quote]", "hi"),
+        ('{"from": "human", "value": "hi"}', "hi"),
+        ('{"a": "hi"}', 'a": "hi'),
+        ("<p>" * 3 + "hi" + "</p>" * 3, "hi"),
         ("<b>one</b> and <td>two</td>", "one and <td>two</td>"),
         ("What is <td>?", "what is <td>"),
         ("What is <p>?<br>And <b>?", "what is <p>? and <b>"),
@@ -134,3 +138,27 @@ def test_case_and_blanks_make_no_difference(words: list[str], data: st.DataObjec
     blanks = st.sampled_from([" ", "\n", "\t ", "\u00a0", "  "])
     spaced = "".join(data.draw(blanks) + word.upper() for word in words)
     assert normal(spaced) == normal(" ".join(words))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<a>" * 40_000 + "</a>" * 40_000,
+        "<a>" + "</a> " * 40_000 + ">",
+        "{'text': 'a'}" + " " * 100_000 + "]>",
+        "{'text': '" + "' " * 50_000 + "}",
+        "[a]" * 40_000 + "[/a]" * 40_000,
+        "aа" * 100_000,
+        "写 " * 100_000,
+        "é\u0301" * 100_000,
+        "%25" * 50_000,
+        "Ã\u0192" * 50_000,
+        "### " * 50_000 + "assistant :",
+        "user: " * 50_000,
+    ],
+    ids=range(12),
+)
+def test_hostile_texts_take_no_time(text: str) -> None:
+    began = time.perf_counter()
+    normal(text)
+    assert time.perf_counter() - began < 5

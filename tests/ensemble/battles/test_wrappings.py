@@ -119,6 +119,8 @@ SHORT = ["Who are you?", "What is C?", "C++", "2+2=?", "¿Qué es?", "Кто т�
         lambda text: f"Frage: {text}\nAntwort:",
         lambda text: f'<message role="user">{text}</message>',
         lambda text: f"[b]{text}[/b]",
+        lambda text: json.dumps([{"role": "user", "content": text}]),
+        lambda text: str({"prompt": text}),
         lambda text: f"```text\n{text}\n```",
         lambda text: f"(1) {text}",
         lambda text: f"1、{text}",
