@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from ensemble.battles.files.raw import JSON
 from ensemble.battles.messages import is_message
@@ -13,7 +13,7 @@ from ensemble.battles.turns import BadCell, list_of, looks_like_list
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ensemble.battles.turns import TextFormat, Turns
 
@@ -44,6 +44,15 @@ class _Quoted:
     texts: Counter[str] = field(default_factory=Counter)
     quoted: Counter[str] = field(default_factory=Counter)
 
+    @classmethod
+    def of(cls, parts: Iterable[_Quoted]) -> Self:
+        """Count several files together."""
+        whole = cls()
+        for part in parts:
+            whole.texts.update(part.texts)
+            whole.quoted.update(part.quoted)
+        return whole
+
     def add(self, name: str, cells: Sequence[Turns]) -> None:
         turns = [turn for turns in cells for turn in turns if turn and turn not in _NOTHING]
         self.texts[name] += len(turns)
@@ -58,23 +67,59 @@ class _Quoted:
 
 
 @dataclass
+class _Structured:
+    """How many single turns of each column there are so far, and what those say that are lists."""
+
+    texts: Counter[str] = field(default_factory=Counter)
+    kinds: dict[str, Counter[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, parts: Iterable[_Structured]) -> Self:
+        """Count several files together."""
+        whole = cls()
+        for part in parts:
+            whole.texts.update(part.texts)
+            for name, kinds in part.kinds.items():
+                whole.kinds.setdefault(name, Counter()).update(kinds)
+        return whole
+
+    def add(self, name: str, cells: Sequence[Turns]) -> None:
+        single = [turns[0] for turns in cells if len(turns) == 1 and turns[0]]
+        found = (kind for text in single if (kind := _structure_of(text)) is not None)
+        self.texts[name] += len(single)
+        self.kinds.setdefault(name, Counter()).update(found)
+
+    def refuse(self, where: str, text_format: TextFormat) -> None:
+        """Refuse a column most of which is no text; see ``Encoded.refuse``."""
+        for name, kinds in self.kinds.items():
+            found, texts = kinds.total(), self.texts[name]
+            if found < _SEVERAL or 2 * found <= texts:
+                continue
+            kind = kinds.most_common(1)[0][0]
+            raise DataError(
+                f"{found:,} of {texts:,} cells of {name} are {kind}, not plain text",
+                where=where,
+                hint='set text_format = "json", which reads lists as Python writes them too'
+                if text_format == "plain" and kind == _LISTS
+                else _HINTS[kind],
+            )
+
+
+@dataclass
 class Encoded:
     """What has been seen of texts that are encoded once too often, chunk after chunk.
 
-    Lists and messages are told by the most of a chunk and of all of a source; quotes, which also
-    stand around texts that somebody has typed, by nearly all texts of a file or of a source.
+    Lists and messages are told by the most of a file or of a source; quotes, which also stand
+    around texts that somebody has typed, by nearly all texts of a file or of a source.
 
     Parameters
     ----------
-    files
-        Texts in quotes by file.
-    kinds, texts
-        What single turns are but plain text, and how many there are, by column.
+    quoted, structured
+        Texts in quotes, and lists and messages, by file.
     """
 
-    files: dict[str, _Quoted] = field(default_factory=dict)
-    kinds: dict[str, Counter[str]] = field(default_factory=dict)
-    texts: Counter[str] = field(default_factory=Counter)
+    quoted: dict[str, _Quoted] = field(default_factory=dict)
+    structured: dict[str, _Structured] = field(default_factory=dict)
 
     def add(self, texts: Mapping[str, Sequence[Turns]], file: str, text_format: TextFormat) -> None:
         """Look at some rows.
@@ -87,22 +132,14 @@ class Encoded:
             Theirs.
         text_format
             What a string was taken for.
-
-        Raises
-        ------
-        DataError
-            Most single turns of a column are lists or messages, brackets and all.
         """
-        quoted = self.files.setdefault(file, _Quoted())
+        quoted = self.quoted.setdefault(file, _Quoted())
+        structured = self.structured.setdefault(file, _Structured())
         for name, cells in texts.items():
             quoted.add(name, cells)
-            if text_format == "json" and name != TEXT_COLUMNS[0]:
-                continue  # answers within lists may be lists that somebody asked for
-            single = [turns[0] for turns in cells if len(turns) == 1 and turns[0]]
-            kinds = Counter(kind for text in single if (kind := _structure_of(text)) is not None)
-            _refuse_structure(name, kinds, len(single), file, text_format)
-            self.kinds.setdefault(name, Counter()).update(kinds)
-            self.texts[name] += len(single)
+            # Answers within lists may be lists that somebody asked for.
+            if text_format != "json" or name == TEXT_COLUMNS[0]:
+                structured.add(name, cells)
 
     def refuse(self, where: str, text_format: TextFormat, *, is_said: bool) -> None:
         """Refuse what all of a source, or all of a file of it, shows.
@@ -119,37 +156,20 @@ class Encoded:
         Raises
         ------
         DataError
-            As ``add``, or nearly all texts are in quotes.
+            Most single turns of a column are lists or messages, brackets and all; or nearly all
+            texts are in quotes.
         """
-        for name, kinds in self.kinds.items():
-            _refuse_structure(name, kinds, self.texts[name], where, text_format)
+        for file, structured in self.structured.items():
+            structured.refuse(file, text_format)
+        _Structured.of(self.structured.values()).refuse(where, text_format)
         if is_said:
             return
-        for file, quoted in self.files.items():
+        for file, quoted in self.quoted.items():
             if quoted.says(_MANY):
                 raise _in_quotes(quoted, file, text_format)
-        whole = _Quoted()
-        for quoted in self.files.values():
-            whole.texts.update(quoted.texts)
-            whole.quoted.update(quoted.quoted)
+        whole = _Quoted.of(self.quoted.values())
         if whole.says(_SEVERAL):
             raise _in_quotes(whole, where, text_format)
-
-
-def _refuse_structure(
-    name: str, kinds: Counter[str], texts: int, where: str, text_format: TextFormat
-) -> None:
-    found = kinds.total()
-    if found < _SEVERAL or 2 * found <= texts:
-        return
-    kind = kinds.most_common(1)[0][0]
-    raise DataError(
-        f"{found:,} of {texts:,} cells of {name} are {kind}, not plain text",
-        where=where,
-        hint='set text_format = "json", which reads lists as Python writes them too'
-        if text_format == "plain" and kind == _LISTS
-        else _HINTS[kind],
-    )
 
 
 def _in_quotes(quoted: _Quoted, where: str, text_format: TextFormat) -> DataError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ PAIRS = (
     ("response_chosen", "response_rejected"),
     ("chosen_answer", "rejected_answer"),
 )
+_DEVIATIONS = 2.0
+"""Standard deviations above a half that are more than chance."""
 _LONGEST_NAME = 40
 _SAY = 'say which column it is, columns = { prompt = "..." }'
 _NAMES = ("{side}_model", "model_{side}", "{side}-model")
@@ -109,14 +112,14 @@ class _Scores:
         Raises
         ------
         DataError
-            In most rows so far the chosen answer has the lower one.
+            In most rows so far, and more than by chance, the chosen answer has the lower one.
         """
         for row in rows_of(chunk, self.names):
             with suppress(BadCell):  # where a score is needed, its row says so
                 better, worse = (number_of(row[name], name) for name in self.names)
                 self.rows += 1
                 self.below += better < worse
-        if 2 * self.below > self.rows > 1:
+        if 2 * self.below - self.rows > _DEVIATIONS * math.sqrt(self.rows):
             raise DataError(
                 f"{self.names[0]} is below {self.names[1]} in {self.below:,} of {self.rows:,} rows"
                 ": which answer is the better one?",

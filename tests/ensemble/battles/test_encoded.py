@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
+from ensemble.battles.encoded import Encoded
 from ensemble.battles.loading import load_battles
 from ensemble.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ensemble.battles.turns import TextFormat
+    from ensemble.battles.turns import TextFormat, Turns
 
 TEXTS = ("prompt", "response_a", "response_b")
 
@@ -141,6 +142,19 @@ def test_parts_that_begin_where_others_end_are_told_by_most_of_a_source(tmp_path
         rows = json.dumps([{"id": str(n), "winner": "tie", **row}])
         (tmp_path / f"p{n}.json").write_text(rows)
     assert "3 of 3 cells of prompt are messages" in refusal(tmp_path)
+
+
+def test_lists_at_the_end_of_a_file_are_told_by_most_of_it() -> None:
+    plain: list[Turns] = [["q"]] * 5
+    lists: list[Turns] = [[json.dumps([message("q")])]] * 2
+    seen = Encoded()
+    seen.add({"prompt": plain}, "f", "plain")
+    seen.add({"prompt": lists}, "f", "plain")  # as the last rows are read, apart
+    seen.refuse("s", "plain", is_said=False)
+    seen.add({"prompt": lists}, "g", "plain")
+    with pytest.raises(DataError, match="2 of 2 cells of prompt are messages") as caught:
+        seen.refuse("s", "plain", is_said=False)
+    assert caught.value.where == "g"
 
 
 @pytest.mark.parametrize("kind", ["lists", "lists in text"])

@@ -235,10 +235,10 @@ def test_scores_that_contradict_chosen_are_asked_about(tmp_path: Path) -> None:
             for n, (better, worse) in enumerate(scores)
         ]
 
-    said = refusal(write(tmp_path / "t.jsonl", rows((1, 5), (2, 6), (3, 2))))
-    assert "score_chosen is below score_rejected in 2 of 3 rows" in said
-    # A slip of a judge, and one row alone, say nothing.
-    for scores in ([(1, 5), (7, 6), (3, 2)], [(1, 5)]):
+    said = refusal(write(tmp_path / "t.jsonl", rows(*[(1, 5)] * 7, (3, 2))))
+    assert "score_chosen is below score_rejected in 7 of 8 rows" in said
+    # Slips of a judge, and a few rows alone, say nothing.
+    for scores in ([(1, 5), (7, 6), (3, 2)] * 4, [(1, 5)] * 4):
         path = write(tmp_path / "t.jsonl", rows(*scores))
         assert len(load(path).battles) == len(scores)
 
