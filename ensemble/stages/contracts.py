@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from ensemble.battles.held_out import HeldOut
 from ensemble.errors import LearnerError, TimeLimitError
+from ensemble.interrupts import uninterrupted
 from ensemble.oof.executors import is_light, runs_apart
 from ensemble.oof.preflight import unfinished
 from ensemble.oof.worker_process import call_of
@@ -14,6 +15,8 @@ from ensemble.oof.workspace import open_workspace
 from ensemble.plugin.contract import resources_of
 from ensemble.plugin.time_limit import time_limit, took_too_long
 from ensemble.stages.shared import fail_early
+from ensemble.storage.owned import OwnedPlace
+from ensemble.testing.fresh import TRIALS
 from ensemble.testing.of_run import check_before_fit, unchecked
 
 if TYPE_CHECKING:
@@ -117,12 +120,17 @@ class _Checker:
         self._config, self._reporter, self._log = config, reporter, log
         self._worker: Worker | None = None
         """The one that light learners share, while it is as good as new."""
+        self._place: OwnedPlace | None = None
+        """For temporary files of workers: one that is killed puts nothing away."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        with uninterrupted():
+            self._end()
+            if self._place is not None:
+                self._place.remove()
 
     def ask(self, spec: LearnerSpec, *, once: bool) -> None:
         """Ask a learner.
@@ -152,20 +160,24 @@ class _Checker:
                     raise
                 self._ask_in_shared(spec, label)
         else:
-            worker = Worker(config)
+            worker = self._new_worker()
             try:
                 self._ask_in(worker, spec, label)
             finally:
                 worker.end()
 
     def _ask_in_shared(self, spec: LearnerSpec, label: str) -> None:
-        worker = self._worker = self._worker or Worker(self._config)
+        worker = self._worker = self._worker or self._new_worker()
         is_clean = False
         try:
             is_clean = self._ask_in(worker, spec, label)
         finally:
             if not is_clean or worker.memory > _LARGEST:
                 self._end()
+
+    def _new_worker(self) -> Worker:
+        self._place = self._place or OwnedPlace(TRIALS)
+        return Worker(self._config, environment={"TMPDIR": str(self._place.path)})
 
     def _ask_in(self, worker: Worker, spec: LearnerSpec, label: str) -> bool:
         """Ask in a process; gives whether that is as it was."""

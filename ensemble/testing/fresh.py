@@ -24,16 +24,24 @@ _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from ensemble.testing.fresh_process import main; main(int(sys.argv[2]))"
 )
+TRIALS = "ensemble-check-"
+"""How the directories of trials are called, among temporary files."""
 _LONGEST = 300
 """Seconds that it may take for an answer."""
 
 
 class FreshProcess:
-    """Another Python process, in an empty directory of its own."""
+    """Another Python process, in an empty directory of its own.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    base
+        The directory is made in it.
+    """
+
+    def __init__(self, base: Path) -> None:
         self.taken = False
-        self.directory = Path(mkdtemp(prefix="ensemble-fresh-"))
+        self.directory = Path(mkdtemp(prefix="fresh-", dir=base))
         path = [str(Path(entry).absolute()) for entry in sys.path]
         environment = {
             **os.environ,

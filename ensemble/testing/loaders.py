@@ -18,7 +18,9 @@ from ensemble.errors import EnsembleError, PluginError
 from ensemble.plugin.base import CLASSES
 from ensemble.plugin.faults import call_plugin
 from ensemble.storage.hashing import hash_tree
+from ensemble.storage.owned import OwnedPlace
 from ensemble.testing.checks import CautionError, Check, NotAskedError, findings
+from ensemble.testing.fresh import TRIALS
 from ensemble.testing.watch import (
     DIRECTORY,
     Watch,
@@ -64,11 +66,11 @@ class LoaderTrial:
     ) -> None:
         self.loader, self.name, self.where = loader, name, f'loader "{name}"'
         self.given, self.options, self.watch = path, dict(options or {}), Watch()
-        self._directory = TemporaryDirectory(prefix="ensemble-check-")
+        self._own = OwnedPlace(TRIALS)
 
     def close(self) -> None:
         """Remove what was written."""
-        self._directory.cleanup()
+        self._own.remove()
 
     def fault(self, message: str, hint: str) -> PluginError:
         """Make an error of this loader."""
@@ -85,7 +87,7 @@ class LoaderTrial:
         """
         if self.given is not None:
             return Path(self.given).absolute()
-        place = Path(self._directory.name)
+        place = self._own.path
         battles = make_battles(target_rows=30, external_rows=6, test_rows=6)
         write_battles(battles, place)
         battles.target.write_ndjson(place / "train.jsonl")

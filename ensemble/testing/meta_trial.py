@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import weakref
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,9 +17,10 @@ from ensemble.evaluation.ties import neutral_tie
 from ensemble.plugin.base import FitContext, MetaFeatures
 from ensemble.plugin.faults import call_plugin, plugin_errors
 from ensemble.stacking.calls import predict_validated
+from ensemble.storage.owned import OwnedPlace
 from ensemble.testing.checks import NotAskedError
 from ensemble.testing.class_state import class_state
-from ensemble.testing.fresh import FreshProcess
+from ensemble.testing.fresh import TRIALS, FreshProcess
 from ensemble.testing.watch import Watch, restoring, watching
 
 if TYPE_CHECKING:
@@ -115,7 +114,9 @@ class MetaTrial:
 
     def __init__(self, subject: Subject) -> None:
         self.subject, self.name, self.where = subject, subject.name, subject.where
-        self.place = Path(mkdtemp(prefix="ensemble-check-"))
+        self._own = OwnedPlace(TRIALS)
+        self.place = self._own.path / "trial"
+        self.place.mkdir()
         every, self.train_rows = made_up(), ROWS * 2 // 3
         self.train = MetaData(
             every.meta.take(np.arange(self.train_rows)),
@@ -128,7 +129,7 @@ class MetaTrial:
         self.watch, self.class_state = Watch(), class_state(subject.kind)
         self._made = 0
         self._fresh: list[FreshProcess] = []
-        self._finalizer = weakref.finalize(self, _clean, self.place, self._fresh)
+        self._finalizer = weakref.finalize(self, _clean, self._own, self._fresh)
 
     def close(self) -> None:
         """Remove what the trial has written, and end its processes."""
@@ -138,12 +139,12 @@ class MetaTrial:
         """Start the process that will be needed, where one can make the meta-learner."""
         with suppress(*plugin_errors()):
             if self.subject.origin() is not None:
-                self._fresh.append(FreshProcess())
+                self._fresh.append(FreshProcess(self._own.path))
 
     def fresh_process(self) -> FreshProcess:
         """Take a process that knows nothing, or start one."""
         idle = [one for one in self._fresh if not one.taken]
-        process = idle[0] if idle else FreshProcess()
+        process = idle[0] if idle else FreshProcess(self._own.path)
         if not idle:
             self._fresh.append(process)
         process.taken = True
@@ -247,7 +248,7 @@ class MetaTrial:
         return LearnerError(message, where=self.where, hint=hint)
 
 
-def _clean(place: Path, processes: list[FreshProcess]) -> None:
+def _clean(place: OwnedPlace, processes: list[FreshProcess]) -> None:
     for process in processes:
         process.close()
-    shutil.rmtree(place, ignore_errors=True)
+    place.remove()

@@ -6,13 +6,11 @@ what reads them there is found out.
 
 from __future__ import annotations
 
-import shutil
 import time
 import weakref
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,9 +21,10 @@ from ensemble.plugin.base import BaseLearner, FitContext
 from ensemble.plugin.contract import teachers_of, tolerance_of
 from ensemble.plugin.faults import call_plugin, plugin_errors
 from ensemble.run_dir.layout import BATTLES, CACHE, CHECKPOINTS
+from ensemble.storage.owned import OwnedPlace
 from ensemble.testing.checks import NotAskedError
 from ensemble.testing.class_state import class_state
-from ensemble.testing.fresh import FreshProcess
+from ensemble.testing.fresh import TRIALS, FreshProcess
 from ensemble.testing.material import generated, rebuilt, renamed
 from ensemble.testing.watch import Watch, restoring, stir_random_state, watching
 
@@ -78,7 +77,8 @@ class LearnerTrial:
         self.subject, self.name, self.where = subject, subject.name, subject.where
         self.material = material or generated()
         self.fast, self.device, self.threads = fast, device, threads
-        self.place = Path(mkdtemp(prefix="ensemble-check-"))
+        self._own = OwnedPlace(TRIALS)
+        self.place = self._own.path / "trial"
         self.run = self.place / "run"
         (self.run / CACHE).mkdir(parents=True)
         self.write_battles(self.material.rows)
@@ -86,7 +86,7 @@ class LearnerTrial:
         self.class_state = class_state(subject.kind)
         self._fits = 0
         self._fresh: list[FreshProcess] = []
-        self._finalizer = weakref.finalize(self, _clean, self.place, self._fresh)
+        self._finalizer = weakref.finalize(self, _clean, self._own, self._fresh)
 
     def close(self) -> None:
         """Remove what the trial has written, and end its processes."""
@@ -118,7 +118,7 @@ class LearnerTrial:
 
     def start_process(self) -> FreshProcess:
         """Start one that will be needed."""
-        self._fresh.append(FreshProcess())
+        self._fresh.append(FreshProcess(self._own.path))
         return self._fresh[-1]
 
     def context(self, **changes: Any) -> FitContext:
@@ -307,7 +307,7 @@ def gap(first: Any, second: Any) -> float:
     return float(np.abs(np.asarray(first) - np.asarray(second)).max(initial=0.0))
 
 
-def _clean(place: Path, processes: list[FreshProcess]) -> None:
+def _clean(place: OwnedPlace, processes: list[FreshProcess]) -> None:
     for process in processes:
         process.close()
-    shutil.rmtree(place, ignore_errors=True)
+    place.remove()

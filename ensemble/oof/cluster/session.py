@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble.errors import ConfigError, EnsembleError
 from ensemble.interrupts import keeping_handlers, uninterrupted
-from ensemble.oof.cluster.place import OwnedPlace, remove_ownerless
 from ensemble.processes import available_cores
+from ensemble.storage.owned import OwnedPlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,8 +127,7 @@ class Connection:
         ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
         # Sockets need short paths.
         base = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())  # noqa: S108
-        remove_ownerless(base)
-        self._place = OwnedPlace(base)
+        self._place = OwnedPlace("ray-", base)
         return {
             "address": "local",
             "num_cpus": available_cores(),

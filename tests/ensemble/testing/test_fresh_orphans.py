@@ -25,7 +25,7 @@ from ensemble.testing.fresh import FreshProcess
 
 place = Path(sys.argv[1])
 origin = {"module": "hangs", "file": str(place / "hangs.py"), "qualname": "Hangs", "parameters": {}}
-FreshProcess().ask({"origin": origin, "model": str(place), "asked": ""})
+FreshProcess(place).ask({"origin": origin, "model": str(place), "asked": ""})
 """
 
 
