@@ -9,6 +9,8 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from ensemble.control_groups import memory_bounds
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
@@ -76,9 +78,10 @@ def free_memory() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         sizes = dict(line.split(":") for line in lines)
-        return min(int(sizes["MemAvailable"].split()[0]) * 1024, _left_in_container())
+        free = int(sizes["MemAvailable"].split()[0]) * 1024
     except (OSError, ValueError, KeyError, IndexError):
         return None
+    return min([free, *(max(0, bound.limit - bound.used) for bound in memory_bounds())])
 
 
 def total_memory() -> int | None:
@@ -87,22 +90,7 @@ def total_memory() -> int | None:
         whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return None
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-    except OSError:
-        return whole
-    return min(whole, int(limit)) if limit.isdigit() else whole
-
-
-def _left_in_container() -> int:
-    """Say how many bytes a container may still use; beyond all bounds where it has no limit."""
-    place = Path("/sys/fs/cgroup")
-    try:
-        limit = (place / "memory.max").read_text(encoding="ascii").strip()
-        used = int((place / "memory.current").read_text(encoding="ascii"))
-    except OSError:
-        return sys.maxsize
-    return sys.maxsize if limit == "max" else int(limit) - used
+    return min([whole, *(bound.limit for bound in memory_bounds())])
 
 
 _QUERY = ("--query-gpu=index,uuid,name,memory.total,compute_cap", "--format=csv,noheader,nounits")

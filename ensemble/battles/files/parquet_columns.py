@@ -82,7 +82,9 @@ def _fixed(kind: pl.DataType) -> int:
 
 def _try_apart(file: BinaryIO, path: Path, end: ParquetEnd, columns: Sequence[str]) -> None:
     """Read in another process, which is ended where it grows beyond what such a file can hold."""
-    most = _BESIDE + min(max(ALWAYS, TIMES * end.size), (free_memory() or sys.maxsize) // 2)
+    free = free_memory()
+    half = sys.maxsize if free is None else free // 2
+    most = _BESIDE + min(max(ALWAYS, TIMES * end.size), half)
     program = [sys.executable, str(columnar_process.__file__)]
     with _on_disk(file) as place:
         process = subprocess.Popen(
