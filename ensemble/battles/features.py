@@ -9,6 +9,7 @@ in a batch of their own, to hold the sets to it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +19,9 @@ from ensemble.battles.feature_cache import FeatureCache
 from ensemble.battles.feature_plan import check_sets, stages
 from ensemble.battles.schema import TEXT_COLUMNS
 from ensemble.battles.text_sizes import text_bytes
-from ensemble.errors import PluginError
+from ensemble.errors import EnsembleError, PluginError
 from ensemble.plugin.faults import own_line, plugin_errors, staying
+from ensemble.storage.atomic import how_to_mend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -223,8 +225,11 @@ def _run(
     except plugin_errors() as error:
         culprit = next((s for s in sets if len(sets) > 1 and _fails(texts, s)), sets[0])
         where, line = f'feature set "{culprit.name}"', own_line(error)
-        raise PluginError(
-            f"a column cannot be computed: {error}", where=f"{where}, {line}" if line else where
+        mended = how_to_mend(error)  # libraries unpack their models to the disk
+        raise (EnsembleError if mended else PluginError)(
+            f"a column cannot be computed: {error}",
+            where=f"{where}, {line}" if line else where,
+            hint=f"{mended}; temporary files go to {gettempdir()} (TMPDIR)" if mended else None,
         ) from error
 
 

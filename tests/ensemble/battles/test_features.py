@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +136,21 @@ def test_a_column_that_cannot_be_computed_is_blamed_on_its_set() -> None:
     broken = single_set("x", pl.col("prompt").str.len_chars(), "broken")
     with pytest.raises(errors.PluginError, match=r'cannot be computed(.|\n)*feature set "broken"'):
         compute_features(THREE, [pair_set(), broken])
+
+
+def test_a_full_disk_is_no_fault_of_a_set_and_says_where_temporary_files_are() -> None:
+    """Models of libraries are unpacked among temporary files."""
+
+    def unpack(_: pl.Series) -> pl.Series:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    column = pl.col("prompt").map_batches(unpack, return_dtype=pl.Float32)
+    with pytest.raises(errors.EnsembleError, match="No space left on device") as raised:
+        compute_features(THREE, [pair_set(), single_set("x", column, "unpacks")])
+    assert not isinstance(raised.value, errors.PluginError)
+    assert raised.value.where.startswith('feature set "unpacks"')
+    assert "free space or fix permissions" in raised.value.hint
+    assert f"temporary files go to {tempfile.gettempdir()}" in raised.value.hint
 
 
 def test_infinite_values_are_refused() -> None:
