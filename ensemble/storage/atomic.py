@@ -35,6 +35,8 @@ _MENDED_BY = {
     errno.EIO: f"the disk, or the way to it, is failing: see to it, {_AGAIN}",
 }
 """Errors that say that the disk takes nothing, whoever writes to it, and what helps."""
+_NOT_ASKED = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)
+"""How a file system, such as that of a network share, says that it flushes no directories."""
 _NUMBER = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
 """How libraries in Rust, and functions that copy several files, name the system's error."""
 
@@ -149,12 +151,18 @@ def without_flushing() -> Iterator[None]:
 
 
 def flush(path: Path) -> None:
-    """Ask the operating system to put a file or directory on the disk."""
+    """Ask the operating system to put a file or directory on the disk.
+
+    Of directories not every file system can be asked.
+    """
     if not _FLUSHES.get():
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_ASKED or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,37 @@ def test_a_full_disk_is_an_error_of_ours_and_keeps_the_former_file(
         write_artifact(tmp_path / "fold", a="1")
     assert read_json(tmp_path / "x.json") == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def _fails_at(kind: Callable[[int], bool], number: int) -> Callable[[int], None]:
+    def fsync(descriptor: int) -> None:
+        if kind(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    return fsync
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EBADF, errno.ENOTSUP])
+def test_file_systems_that_put_no_directory_on_the_disk_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Network shares and drives of a cloud refuse it; what cannot be asked is no fault."""
+    monkeypatch.setattr(os, "fsync", _fails_at(stat.S_ISDIR, number))
+    write_json(tmp_path / "x.json", {"a": 1})
+    write_artifact(tmp_path / "fold", a="1")
+    assert read_json(tmp_path / "x.json") == {"a": 1}
+    assert read_manifest(tmp_path / "fold")["files"]
+    monkeypatch.setattr(os, "fsync", _fails_at(stat.S_ISREG, number))
+    with pytest.raises(errors.EnsembleError, match="cannot write"):
+        write_json(tmp_path / "x.json", {"a": 2})
+
+
+def test_a_disk_that_fails_under_a_directory_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", _fails_at(stat.S_ISDIR, errno.EIO))
+    with pytest.raises(errors.EnsembleError, match="the disk, or the way to it, is failing"):
+        write_json(tmp_path / "x.json", {"a": 1})
 
 
 @pytest.mark.parametrize("write", [write_artifact, lambda path: write_json(path, {})])
