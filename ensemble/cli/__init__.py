@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from io import TextIOWrapper
+from pathlib import Path
 from signal import SIGINT
 from typing import NoReturn
 
@@ -55,12 +56,7 @@ def main() -> None:
         click.echo(printable(f"error: a name is not UTF-8: {error.object}; rename it"), err=True)
         sys.exit(2)
     except OSError as error:
-        from ensemble.storage.atomic import how_to_mend
-
-        where = f"\n  where: {error.filename}" if error.filename else ""
-        hint = f"\n  hint:  {mended}" if (mended := how_to_mend(error)) else ""
-        click.echo(printable(redact(f"error: {error.strerror or error}{where}{hint}")), err=True)
-        sys.exit(1)
+        _refused(error)
     except SystemExit as error:  # of ours, with a code; or of somebody who ends the program
         if error.code:
             raise
@@ -70,6 +66,26 @@ def main() -> None:
         _no_memory(error)
     except (KeyboardInterrupt, click.exceptions.Abort):
         _interrupted(endings.received or SIGINT)
+
+
+def _refused(error: OSError) -> NoReturn:
+    from ensemble.storage.atomic import how_to_mend
+
+    what, mended = f"{error.strerror or error}", how_to_mend(error)
+    if error.filename is None and _is_nowhere():
+        what, mended = "the working directory is not there any more", "change to one that is"
+    where = f"\n  where: {error.filename}" if error.filename else ""
+    hint = f"\n  hint:  {mended}" if mended else ""
+    click.echo(printable(redact(f"error: {what}{where}{hint}")), err=True)
+    sys.exit(1)
+
+
+def _is_nowhere() -> bool:
+    try:
+        Path.cwd()
+    except OSError:
+        return True
+    return False
 
 
 def _interrupted(number: int) -> NoReturn:

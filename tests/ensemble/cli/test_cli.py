@@ -346,3 +346,19 @@ def _wait_for(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < end, f"{path} did not appear"
         time.sleep(0.02)
+
+
+def test_a_working_directory_that_is_gone_is_said_to_be(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    program = "import os, sys; os.rmdir(os.getcwd()); from ensemble.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "demo"],
+        cwd=gone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "the working directory is not there any more" in done.stderr
+    assert "change to one that is" in done.stderr
