@@ -1,7 +1,7 @@
 """What containers and jobs leave a process of the machine's memory: Linux's control groups.
 
-A process is in one group and in all that this lies in; each may have a limit. In a container its own
-group is the root of what is seen, whatever the path is that the system names.
+A process is in one group and in all that this lies in; each may have a limit. In a container its
+own group is the root of what is seen, whatever the path is that the system names.
 """
 
 from __future__ import annotations

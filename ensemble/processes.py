@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Directories that are gone with their owner, even with one that is killed: the next removes them."""
+"""Directories that go with their owner, even with one that is killed: the next removes them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ _NO_LOCK = (OSError, NotImplementedError)
 class OwnedPlace:
     """A new directory with a lock that ends with this process, however it ends.
 
-    Those that killed processes have left are removed first.
+    Those that killed processes have left are removed first. As a context it gives its path, and is
+    removed at the end.
 
     Parameters
     ----------
-    base
-        The directory is made in it, with a short name; None takes that of temporary files.
     prefix
         How its name begins: that of others of its kind.
+    base
+        The directory is made in it, with a short name; None takes that of temporary files.
     """
 
     def __init__(self, prefix: str, base: Path | None = None) -> None:
@@ -43,6 +44,12 @@ class OwnedPlace:
         self._lock = _lock_of(self.path)
         with suppress(*_NO_LOCK):
             self._lock.acquire()
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
 
     def remove(self) -> None:
         """Remove it, as far as it can be done."""
@@ -64,7 +71,7 @@ def remove_ownerless(base: Path, prefix: str) -> None:
 
 
 def _lock_of(place: Path) -> FileLock:
-    """Give its lock, which any thread may release: of what is forgotten, nobody knows which does."""
+    """Give its lock, which any thread may release: nobody knows which one a finalizer runs in."""
     return FileLock(place / _OWNER, timeout=0, thread_local=False)
 
 

@@ -6,7 +6,6 @@ import weakref
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,6 +23,8 @@ from ensemble.testing.fresh import TRIALS, FreshProcess
 from ensemble.testing.watch import Watch, restoring, watching
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ensemble.plugin.base import FloatArray, IntArray
     from ensemble.testing.subjects import Subject
 

@@ -10,7 +10,6 @@ import time
 import weakref
 from contextlib import suppress
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -29,6 +28,8 @@ from ensemble.testing.material import generated, rebuilt, renamed
 from ensemble.testing.watch import Watch, restoring, stir_random_state, watching
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import polars as pl
 
     from ensemble.plugin.base import FloatArray, LogitArray

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -17,9 +15,11 @@ from ensemble.battles.files.parquet_sizes import check_pages, read_end
 from ensemble.battles.files.sizes import ALWAYS, TIMES, check_unpacked
 from ensemble.errors import DataError
 from ensemble.processes import free_memory, resident_bytes
+from ensemble.storage.owned import OwnedPlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
     from typing import BinaryIO
 
     from ensemble.battles.files.parquet_sizes import ParquetEnd
@@ -122,8 +122,8 @@ def _is_running(process: subprocess.Popen[bytes]) -> bool:
 def _on_disk(file: BinaryIO) -> Iterator[Path]:
     """Give a copy of a file that may be in memory alone."""
     file.seek(0)
-    with tempfile.TemporaryDirectory(prefix="ensemble-parquet-") as directory:
-        place = Path(directory) / "table.parquet"
+    with OwnedPlace("ensemble-parquet-") as directory:
+        place = directory / "table.parquet"
         with place.open("wb") as copy:
             while block := file.read(1 << 20):
                 copy.write(block)

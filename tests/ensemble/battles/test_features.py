@@ -148,9 +148,9 @@ def test_a_full_disk_is_no_fault_of_a_set_and_says_where_temporary_files_are() -
     with pytest.raises(errors.EnsembleError, match="No space left on device") as raised:
         compute_features(THREE, [pair_set(), single_set("x", column, "unpacks")])
     assert not isinstance(raised.value, errors.PluginError)
-    assert raised.value.where.startswith('feature set "unpacks"')
-    assert "free space or fix permissions" in raised.value.hint
-    assert f"temporary files go to {tempfile.gettempdir()}" in raised.value.hint
+    assert str(raised.value.where).startswith('feature set "unpacks"')
+    assert "free space or fix permissions" in str(raised.value.hint)
+    assert f"temporary files go to {tempfile.gettempdir()}" in str(raised.value.hint)
 
 
 def test_infinite_values_are_refused() -> None:

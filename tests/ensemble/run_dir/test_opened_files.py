@@ -39,6 +39,7 @@ OTHER_FILES = {
     "cli/init.py": "a config for the user",
     "cli/demo.py": "the config that the demo gives",
     "config/load.py": "a config of the user, and its copy in the run",
+    "control_groups.py": "what the system says of memory",
     "datasets/battles.py": "generated data sets",
     "oof/cluster/depot.py": "what a node of a cluster keeps",
     "oof/cluster/messages.py": "files that travel between nodes",

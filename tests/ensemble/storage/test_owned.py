@@ -6,7 +6,10 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+import pytest
 
 from ensemble.storage.owned import OwnedPlace, remove_ownerless
 
@@ -47,3 +50,27 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
     )
     own.remove()
     assert not own.path.exists()
+
+
+def test_as_a_context_it_is_gone_at_the_end_whatever_happens(tmp_path: Path) -> None:
+    with suppress(ValueError), OwnedPlace("ray-", tmp_path) as place:
+        (place / "inside").mkdir()
+        raise ValueError
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("error", [OSError, NotImplementedError])
+def test_without_locks_a_directory_is_made_and_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    own = OwnedPlace("ray-", tmp_path)
+    (own.path / "owner.lock").touch()
+    _age(own.path, 3600)
+    remove_ownerless(tmp_path, "ray-")
+    assert own.path.exists()
+    own.remove()
+    assert [*tmp_path.iterdir()] == []

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ensemble.storage.owned import OwnedPlace
 from ensemble_plugins.language_model.model.adapters import read_state, trained_state, write_state
 from ensemble_plugins.language_model.model.inference import compute_logits
 from ensemble_plugins.language_model.model.loading import load_classifier
@@ -84,11 +83,11 @@ def check_model(
     training = drift_in_training(classifier, tokens, reference, budget)
     if settings.train_precision == "native":
         parity.require(training, "as training computes", tolerance)
-    with TemporaryDirectory() as directory:
-        write_state(classifier, trained_state(classifier), Path(directory))
+    with OwnedPlace("ensemble-check-") as directory:
+        write_state(classifier, trained_state(classifier), directory)
         del classifier  # before the next is loaded: two may not fit into memory
         classifier = load(seed=1)
-        read_state(classifier, Path(directory))
+        read_state(classifier, directory)
     loaded = distance(compute_logits(classifier, tokens, budget), reference)
     parity.require(loaded, "after save and load", tolerance)
     classifier.prepare(prediction, merge=merge)

@@ -10,8 +10,6 @@ import os
 import socket
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +19,7 @@ from torch.multiprocessing.spawn import start_processes
 
 from ensemble.errors import EnsembleError, LearnerError
 from ensemble.processes import exit_with_parent
+from ensemble.storage.owned import OwnedPlace
 from ensemble_plugins.language_model.model.adapters import put_state, trained_state
 from ensemble_plugins.language_model.model.loading import load_classifier
 from ensemble_plugins.language_model.train.messages import Messages
@@ -30,6 +29,7 @@ from ensemble_plugins.language_model.train.training import Training
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
+    from pathlib import Path
 
     from ensemble_plugins.language_model.settings import ModelSettings, TrainingSettings
     from ensemble_plugins.language_model.train.rows import LabeledRows
@@ -105,16 +105,17 @@ def train_together(
             hint="lower gpus, or leave [execution] devices empty: each of its workers sees one GPU",
         )
     alive, held = get_context("spawn").Pipe(duplex=False)
-    with TemporaryDirectory() as place, alive, held:  # all end where `held` is closed
-        save_file({n: t.contiguous() for n, t in start.items()}, Path(place) / _START)
-        what = (processes, _free_port(), job, Path(place), alive)
+    # All end where `held` is closed.
+    with OwnedPlace("ensemble-training-") as place, alive, held:
+        save_file({n: t.contiguous() for n, t in start.items()}, place / _START)
+        what = (processes, _free_port(), job, place, alive)
         team = start_processes(_take_part, what, processes, join=False)
         try:
-            _watch(team, Messages(Path(place)), progress)
+            _watch(team, Messages(place), progress)
         finally:
             for process in team.processes:
                 process.terminate()
-        return load_file(Path(place) / _END)
+        return load_file(place / _END)
 
 
 def _watch(team: Any, told: Messages, progress: Callable[..., None]) -> None:
