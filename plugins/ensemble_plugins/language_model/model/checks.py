@@ -83,7 +83,7 @@ def check_model(
     training = drift_in_training(classifier, tokens, reference, budget)
     if settings.train_precision == "native":
         parity.require(training, "as training computes", tolerance)
-    with OwnedPlace("ensemble-check-") as directory:
+    with OwnedPlace("ensemble-parity-") as directory:
         write_state(classifier, trained_state(classifier), directory)
         del classifier  # before the next is loaded: two may not fit into memory
         classifier = load(seed=1)
