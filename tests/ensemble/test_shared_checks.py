@@ -62,9 +62,9 @@ def _checked(
     started: list[Worker] = []
 
     class Counted(Worker):
-        def __init__(self, *options: Any) -> None:
+        def __init__(self, *options: Any, **named: Any) -> None:
             started.append(self)
-            super().__init__(*options)
+            super().__init__(*options, **named)
 
     monkeypatch.setattr(contracts, "Worker", Counted)
     named: list[dict[str, Any]] = [
