@@ -255,8 +255,9 @@ class Report:
     def unproven(self) -> list[str]:
         """Learners of which nobody knows what they have seen, in the order of the config."""
         known = self.audit.unknown if self.audit else ()
-        names = [one.name for one in self.learners if one.training_rows == "unknown"]
-        names += [one.name for one in self.learners if one.name in known]
+        names = [
+            one.name for one in self.learners if one.training_rows == "unknown" or one.name in known
+        ]
         return list(dict.fromkeys([*names, *known]))
 
     @property

@@ -145,7 +145,7 @@ def _named_label(
         return reader, f" and {name}, by `winner`", (name,), None
     if name in _STRENGTHS:
         rule = f" and {name}: below 0 the first is better{told_rule(sheet.options)}"
-        look = partial(_refuse_one_sided, name=name)
+        look = _Strengths(name).look
         return partial(_by_strength, name=name, sheet=sheet), rule, (name,), look
     if name in _INDEXES:
         start = Start(name, 0 if two.ends == ("0", "1") else None)
@@ -154,19 +154,38 @@ def _named_label(
     return partial(_by_word, name=name, two=two, models=models), f" and {name}", (name,), None
 
 
-def _refuse_one_sided(chunk: Chunk, *, name: str) -> None:
-    """Refuse strengths that are never below 0: they may count from 1, with the middle elsewhere."""
-    values = []
-    for cell in chunk.columns.get(name, ()):
-        with suppress(BadCell):  # its row says so
-            values.append(number_of(cell, name))
-    if len(set(values)) > 1 and min(values) >= 0:
-        raise DataError(
-            f"{name} is never below 0, from {min(values):g} to {max(values):g}: which answer is "
-            "better at which value?",
-            where=chunk.file,
-            hint='say it: winner = { "1" = "a", "2" = "tie", "3" = "b" }, with all values',
-        )
+class _Strengths:
+    """By how much one of two answers is better: a column that is below 0 somewhere.
+
+    Parameters
+    ----------
+    name
+        The column.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.is_signed = name, False
+
+    def look(self, chunk: Chunk) -> None:
+        """Refuse strengths not yet seen below 0: they may count from 1, with the middle elsewhere.
+
+        Raises
+        ------
+        DataError
+            Those of the file so far differ, and none is below 0.
+        """
+        values = []
+        for cell in chunk.columns.get(self.name, ()):
+            with suppress(BadCell):  # its row says so
+                values.append(number_of(cell, self.name))
+        self.is_signed |= min(values, default=0.0) < 0
+        if len(set(values)) > 1 and not self.is_signed:
+            raise DataError(
+                f"{self.name} is never below 0, from {min(values):g} to {max(values):g}: which "
+                "answer is better at which value?",
+                where=chunk.file,
+                hint='say it: winner = { "1" = "a", "2" = "tie", "3" = "b" }, with all values',
+            )
 
 
 def _score_columns(sheet: Sheet, two: _Two) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ensemble.battles.files.raw import CHUNK_ROWS
 from ensemble.battles.loading import load_battles
 from ensemble.errors import DataError
 from tests.ensemble.battles.formats.readings import TIE, A, B, Row, chat, check, load, told, write
@@ -241,6 +242,16 @@ def test_scores_that_contradict_chosen_are_asked_about(tmp_path: Path) -> None:
     for scores in ([(1, 5), (7, 6), (3, 2)] * 4, [(1, 5)] * 4):
         path = write(tmp_path / "t.jsonl", rows(*scores))
         assert len(load(path).battles) == len(scores)
+
+
+def test_strengths_at_the_end_of_a_file_may_be_of_one_sign(tmp_path: Path) -> None:
+    signs = [-1, 1] * (CHUNK_ROWS // 2) + [1, 2]  # the last two are read apart
+    rows: list[Row] = [
+        {"prompt": f"q{n}", "response_1": "a", "response_2": "b", "preference_strength": sign}
+        for n, sign in enumerate(signs)
+    ]
+    assert len(load(write(tmp_path / "t.jsonl", rows)).battles) == len(signs)
+    assert "never below 0, from 1 to 2" in refusal(write(tmp_path / "u.jsonl", rows[-2:]))
 
 
 @pytest.mark.parametrize("form", ["rows", "lists"])
